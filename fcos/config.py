@@ -1,0 +1,331 @@
+"""Strict schema of everything that fcos can be told; unknown keys are errors that name their neighbours."""
+
+import difflib
+import math
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class ConfigError(ValueError):
+    """What a user configured cannot be honoured; the message names key, value and rule."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+BackboneName = Literal[
+    "small_resnet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+]
+BackboneNorm = Literal["frozen_bn", "bn", "sync_bn"]
+HeadNorm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
+Quality = Literal["none", "centerness", "iou"]
+RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
+
+
+class BackboneConfig(Section):
+    name: BackboneName
+    norm: BackboneNorm
+    # Name of a torchvision weight set of this backbone, e.g. IMAGENET1K_V1; null starts from random weights.
+    weights: str | None = None
+    # How many stages, counted from the stem, receive no gradient (the papers freeze 2: stem and res2).
+    frozen_stages: int = Field(0, ge=0, le=5)
+    # small_resnet only: channels of the stem and of C2 to C5.
+    widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # torch 2.15 corrupts the heap in the backward of a narrow 1x1 stride-2 convolution in channels_last.
+        if self.name == "small_resnet" and min(self.widths) < 16:
+            raise ValueError(f"widths={list(self.widths)}: every width must be at least 16")
+        if self.name == "small_resnet" and self.weights is not None:
+            raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
+        return self
+
+
+class FPNConfig(Section):
+    channels: int = Field(256, ge=8)
+    # What P6 is computed from: P5 (FCOS) or C5 (RetinaNet).
+    extra_levels_from: Literal["p5", "c5"] = "p5"
+
+
+class HeadConfig(Section):
+    num_convs: int = Field(4, ge=0)
+    norm: HeadNorm = "gn"
+    gn_groups: int = Field(32, ge=1)
+    # A learned factor per level on the regression (v1: exp(s_i x), v2: relu(s_i x)).
+    scale_per_level: bool = True
+    regression: Literal["exp", "relu"] = "exp"
+    # The regression is in units of the level's stride instead of pixels (v2).
+    divide_by_stride: bool = False
+    quality: Quality = "centerness"
+    quality_branch: Literal["classification", "regression"] = "classification"
+    prior: float = Field(0.01, gt=0, lt=1)
+
+
+class AssignmentConfig(Section):
+    # Per level the range of max(l, t, r, b) in pixels that the level answers for; null is no upper end.
+    ranges: tuple[tuple[float, float | None], ...]
+    # Whether a location whose max(l, t, r, b) equals an end of the range belongs to the level.
+    ends: Literal["closed", "open"] = "closed"
+    # In strides around the box center; null takes every location inside the box.
+    center_sampling_radius: float | None = Field(1.5, gt=0)
+    # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
+    locations: Literal["half_stride", "torchvision"] = "half_stride"
+    # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
+    corners: Literal["plain", "inclusive"] = "plain"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        bounds = [(low, math.inf if high is None else high) for low, high in self.ranges]
+        for low, high in bounds:
+            if not low < high:
+                raise ValueError(f"ranges: [{low:g}, {high:g}] is empty; the lower end must be below the upper end")
+        for level, ((_, high), (low, _)) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            if high != low:
+                kind = "leave a gap" if high < low else "overlap"
+                raise ValueError(f"ranges {level} and {level + 1} {kind} between {high:g} and {low:g}; they must touch")
+        return self
+
+
+class LossConfig(Section):
+    regression: RegressionLoss = "iou"
+    # Each location's regression loss is weighted by its center-ness target.
+    weight_by_centerness: bool = True
+    normalizer: Literal["local", "global"] = "global"
+    focal_alpha: float = Field(0.25, ge=0, le=1)
+    focal_gamma: float = Field(2.0, ge=0)
+    classification_weight: float = Field(1.0, ge=0)
+    regression_weight: float = Field(1.0, ge=0)
+    quality_weight: float = Field(1.0, ge=0)
+
+
+class PostprocessConfig(Section):
+    # Where the localisation quality in the score comes from: nowhere, the branch, or the predicted ltrb (dagger).
+    quality: Literal["none", "branch", "from_regression"] = "branch"
+    score: Literal["product", "sqrt"] = "sqrt"
+    score_threshold: float = Field(0.05, ge=0, lt=1)
+    # Whether the threshold is held against the classification alone or against the whole score.
+    threshold_on: Literal["classification", "score"] = "classification"
+    topk_per_level: int = Field(1000, ge=1)
+    nms_threshold: float = Field(0.6, gt=0, le=1)
+    max_detections: int = Field(100, ge=1)
+    # Every class over the threshold is a candidate, or only the best class of a location.
+    multi_label: bool = True
+
+
+class ModelConfig(Section):
+    # Pyramid levels in use; level l has stride 2**l.
+    levels: tuple[int, ...]
+    backbone: BackboneConfig
+    fpn: FPNConfig
+    head: HeadConfig
+    assignment: AssignmentConfig
+    loss: LossConfig
+    postprocess: PostprocessConfig
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(2**level for level in self.levels)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        levels = list(self.levels)
+        if not levels or levels != list(range(levels[0], levels[0] + len(levels))):
+            raise ValueError(f"levels={levels}: must be consecutive and not empty, such as [3, 4, 5, 6, 7]")
+        if not 2 <= levels[0] <= 5 or levels[-1] > 8:
+            raise ValueError(f"levels={levels}: the first must lie in 2..5 and the last must be at most 8")
+        if len(self.assignment.ranges) != len(levels):
+            raise ValueError(
+                f"assignment.ranges has {len(self.assignment.ranges)} ranges for {len(levels)} levels {levels}; "
+                "give one [low, high] for each level"
+            )
+        if self.head.quality == "none" and self.postprocess.quality == "branch":
+            raise ValueError(
+                "postprocess.quality=branch needs a branch, and head.quality=none builds none; "
+                "set postprocess.quality to none or from_regression"
+            )
+        if self.head.norm == "gn" and self.fpn.channels % self.head.gn_groups:
+            raise ValueError(
+                f"head.gn_groups={self.head.gn_groups} does not divide fpn.channels={self.fpn.channels}"
+            )
+        return self
+
+
+class SyntheticConfig(Section):
+    """Drawn shapes: five classes on textured ground, sizes log-uniform, overlap bounded."""
+
+    image_size: int = Field(128, ge=32)
+    train_images: int = Field(1500, ge=1)
+    val_images: int = Field(300, ge=1)
+    max_objects: int = Field(5, ge=1)
+    # Range of sqrt(area) in pixels.
+    object_size: tuple[float, float] = (12.0, 80.0)
+    max_overlap: float = Field(0.35, ge=0, le=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.object_size
+        if not 4 <= low <= high <= self.image_size:
+            raise ValueError(f"object_size={[low, high]}: must rise and lie within 4 and image_size={self.image_size}")
+        return self
+
+
+class SplitConfig(Section):
+    # Relative paths are taken from data.root.
+    annotations: str
+    images: str
+
+
+class DataConfig(Section):
+    name: Literal["synthetic", "coco"]
+    synthetic: SyntheticConfig | None = None
+    root: str | None = None
+    train: SplitConfig | None = None
+    val: SplitConfig | None = None
+    # Where drawn data sets are kept; null is the user's cache folder.
+    cache_dir: str | None = None
+    # Decoded images kept in memory: right for data that fits.
+    keep_in_memory: bool = False
+    # Short sides to choose from in training (one is drawn per image), the largest also serves evaluation;
+    # null leaves every image at its own size.
+    short_sides: tuple[int, ...] | None = None
+    long_side: int | None = Field(None, ge=32)
+    flip: float = Field(0.5, ge=0, le=1)
+    # Portrait and landscape images never share a batch.
+    group_by_aspect: bool = True
+    # Processes that load data for each worker; 0 loads in the training process.
+    num_workers: int = Field(0, ge=0)
+    on_bad_image: Literal["error", "skip"] = "error"
+    # Images of the data set to use at most, for trials; null uses all.
+    limit_train: int | None = Field(None, ge=1)
+    limit_val: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "coco":
+            if self.root is None:
+                raise ValueError("root is missing: data=coco needs data.root=<folder with annotations and images>")
+            if self.train is None or self.val is None:
+                raise ValueError("train and val must each name annotations and images")
+        elif self.synthetic is None:
+            raise ValueError("synthetic is missing: data=synthetic needs the settings of the drawn shapes")
+        if (self.short_sides is None) != (self.long_side is None):
+            raise ValueError("short_sides and long_side go together: give both or neither")
+        if self.short_sides is not None and (not self.short_sides or min(self.short_sides) < 32):
+            raise ValueError(f"short_sides={list(self.short_sides)}: needs at least one side, none below 32")
+        return self
+
+
+class ScheduleConfig(Section):
+    # Images per optimizer step, over all workers and accumulated micro-batches.
+    batch_size: int = Field(ge=1)
+    accumulate: int = Field(1, ge=1)
+    # Optimizer steps in all.
+    steps: int = Field(ge=1)
+    optimizer: Literal["sgd", "adamw"]
+    # null: lr_per_16_images * batch_size / 16, the linear rule.
+    lr: float | None = Field(None, gt=0)
+    lr_per_16_images: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    # Whether norms and biases (parameters of one axis) decay too.
+    decay_one_axis: bool = True
+    warmup: Literal["linear", "constant"] = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    warmup_factor: float = Field(1 / 3, gt=0, le=1)
+    decay: Literal["step", "cosine", "none"] = "step"
+    # decay=step: after these steps the rate is multiplied by decay_factor.
+    milestones: tuple[int, ...] = ()
+    decay_factor: float = Field(0.1, gt=0, le=1)
+    clip_norm: float | None = Field(None, gt=0)
+    # Decay of the moving average of the weights that is evaluated; null evaluates the weights themselves.
+    ema: float | None = Field(None, gt=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    log_every: int = Field(20, ge=1)
+    eval_every: int | None = Field(None, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    # Whole checkpoints kept of a run, newest first.
+    keep_checkpoints: int = Field(2, ge=1)
+
+    @property
+    def resolved_lr(self) -> float:
+        return self.lr if self.lr is not None else self.lr_per_16_images * self.batch_size / 16
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones={list(self.milestones)}: must rise")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
+        return self
+
+
+class Config(Section):
+    """One training run of one detector on one data set."""
+
+    model: ModelConfig
+    data: DataConfig
+    schedule: ScheduleConfig
+    seed: int = Field(0, ge=0)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def parse(schema: type[SectionT], values: dict[str, Any]) -> SectionT:
+    """Validate plain values against a schema.
+
+    Raises ConfigError naming every wrong key with its value, the rule, and near matches for unknown keys.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(schema, item) for item in error.errors())) from None
+
+
+def _explain(schema: type[Section], item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    match item["type"]:
+        case "extra_forbidden":
+            *parents, last = item["loc"]
+            known = known_keys(schema, [str(part) for part in parents])
+            near = difflib.get_close_matches(str(last), known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(known)}"
+            return f"{key}={item['input']!r}: no such key; {hint}"
+        case "missing":
+            return f"{key}: a value is needed"
+        case "value_error":
+            message = str(item["ctx"]["error"])
+            return f"{key}.{message}" if key else message
+        case _:
+            return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys that a schema knows below a path of section names; empty where the path leads nowhere."""
+    for part in path:
+        field = schema.model_fields.get(part)
+        if field is None:
+            return []
+        nested = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        sections = [kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
+            return []
+        schema = sections[0]
+    return list(schema.model_fields)

@@ -1,0 +1,76 @@
+"""The seam between the training loop and whoever runs it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+# What the loop tells of itself: {"kind": ..., "step": ..., ...}; see fcos.train.run.
+Record = dict[str, Any]
+
+
+class Runtime(Protocol):
+    """Six members: who I am, where I compute, where I keep things, how I wrap a model, whom I tell."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def directory(self) -> Path:
+        """The run's own folder, the same for all workers and for every attempt at the run."""
+        ...
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model on this worker's device, its gradients averaged over the workers."""
+        ...
+
+    def report(self, record: Record) -> None:
+        """Tell how far the run is; every worker calls it at the same steps."""
+        ...
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name: cpu, cuda or auto (cuda where there is one).
+
+    Raises ValueError where cuda is asked for and none is present.
+    """
+    present = torch.cuda.is_available()
+    if name == "cuda" and not present:
+        raise ValueError("device=cuda: no CUDA device is present here; use device=cpu, or a machine with a GPU")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and present) else "cpu")
+
+
+def ignore(record: Record) -> None:
+    """A listener for runs that nobody watches."""
+
+
+@dataclass(frozen=True)
+class LocalRuntime:
+    """One process without an orchestrator."""
+
+    directory: Path
+    device: torch.device
+    listener: Callable[[Record], None] = ignore
+    rank: int = 0
+    world_size: int = 1
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return model.to(self.device)
+
+    def report(self, record: Record) -> None:
+        self.listener(record)
+
+
+def user_cache() -> Path:
+    """The user's cache folder for this project."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fcos-lab"

@@ -1,0 +1,99 @@
+"""The nouns that cross file boundaries. Boxes are float32 xyxy pixels of the network's input; classes are 0..C-1."""
+
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Final, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+# Stands for "no box" in matched indices and for "no object" in labels, everywhere.
+NO_OBJECT: Final = -1
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth of a batch, padded to M boxes per image; `valid` marks the real ones."""
+
+    boxes: Float[Tensor, "B M 4"]
+    labels: Int[Tensor, "B M"]
+    valid: Bool[Tensor, "B M"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images padded to a common size, with what is needed to get back to the originals.
+
+    `pixels` are RGB 0..255; `sizes` are (height, width) before padding and `original_sizes` before resizing.
+    """
+
+    pixels: UInt8[Tensor, "B 3 H W"]
+    sizes: Int[Tensor, "B 2"]
+    original_sizes: Int[Tensor, "B 2"]
+    targets: Targets
+    image_ids: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Locations:
+    """All locations of a pyramid, finest level first, row by row: where they lie and which stride they have."""
+
+    xy: Float[Tensor, "P 2"]
+    strides: Float[Tensor, " P"]
+    # Per level: rows and columns, (x, y) of the first location, and the steps between locations in pixels.
+    shapes: tuple[tuple[int, int], ...]
+    origins: tuple[tuple[float, float], ...]
+    steps: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class HeadOutputs:
+    """What the detector says of every location: class logits, ltrb distances in pixels (float32), quality logit."""
+
+    logits: Float[Tensor, "B P C"]
+    ltrb: Float[Tensor, "B P 4"]
+    quality: Float[Tensor, "B P"] | None
+    # Rows and columns of each level, finest first; their products add up to P.
+    shapes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which box each location answers for; NO_OBJECT where none.
+
+    `ltrb` and `centerness` hold ones and zeros where there is no object.
+    """
+
+    matched: Int[Tensor, "B P"]
+    labels: Int[Tensor, "B P"]
+    ltrb: Float[Tensor, "B P 4"]
+    centerness: Float[Tensor, "B P"]
+
+    @property
+    def positive(self) -> Bool[Tensor, "B P"]:
+        return self.matched != NO_OBJECT
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one image, best first; boxes in pixels of the original image."""
+
+    boxes: Float[Tensor, "N 4"]
+    scores: Float[Tensor, " N"]
+    labels: Int[Tensor, " N"]
+
+
+NounT = TypeVar("NounT")
+
+
+def to_device(noun: NounT, device: torch.device) -> NounT:
+    """The same noun with every tensor in it, nested ones too, on the device; copies do not block."""
+    moved: dict[str, Any] = {}
+    for field in fields(noun):  # type: ignore[arg-type]
+        value = getattr(noun, field.name)
+        if isinstance(value, Tensor):
+            moved[field.name] = value.to(device, non_blocking=True)
+        elif is_dataclass(value) and not isinstance(value, type):
+            moved[field.name] = to_device(value, device)
+    return replace(noun, **moved)  # type: ignore[type-var]
