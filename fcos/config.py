@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -46,7 +46,7 @@ class BackboneConfig(Section):
     widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "BackboneConfig":
         # torch 2.15 corrupts the heap in the backward of a narrow 1x1 stride-2 convolution in channels_last.
         if self.name == "small_resnet" and min(self.widths) < 16:
             raise ValueError(f"widths={list(self.widths)}: every width must be at least 16")
@@ -88,7 +88,7 @@ class AssignmentConfig(Section):
     corners: Literal["plain", "inclusive"] = "plain"
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "AssignmentConfig":
         bounds = [(low, math.inf if high is None else high) for low, high in self.ranges]
         for low, high in bounds:
             if not low < high:
@@ -141,7 +141,7 @@ class ModelConfig(Section):
         return tuple(2**level for level in self.levels)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "ModelConfig":
         levels = list(self.levels)
         if not levels or levels != list(range(levels[0], levels[0] + len(levels))):
             raise ValueError(f"levels={levels}: must be consecutive and not empty, such as [3, 4, 5, 6, 7]")
@@ -177,7 +177,7 @@ class SyntheticConfig(Section):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "SyntheticConfig":
         low, high = self.object_size
         if not 4 <= low <= high <= self.image_size:
             raise ValueError(f"object_size={[low, high]}: must rise and lie within 4 and image_size={self.image_size}")
@@ -215,7 +215,7 @@ class DataConfig(Section):
     limit_val: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "DataConfig":
         if self.name == "coco":
             if self.root is None:
                 raise ValueError("root is missing: data=coco needs data.root=<folder with annotations and images>")
@@ -257,6 +257,8 @@ class ScheduleConfig(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
     compile: bool = False
+    # Only kernels that give the same numbers every time; false lets a GPU pick faster ones.
+    deterministic: bool = True
     log_every: int = Field(20, ge=1)
     eval_every: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(500, ge=1)
@@ -268,7 +270,7 @@ class ScheduleConfig(Section):
         return self.lr if self.lr is not None else self.lr_per_16_images * self.batch_size / 16
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "ScheduleConfig":
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones={list(self.milestones)}: must rise")
         if self.batch_size % self.accumulate:
@@ -329,3 +331,19 @@ def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
             return []
         schema = sections[0]
     return list(schema.model_fields)
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Plain values with one dotted key set; sections on the way are copied, the original stays as it is.
+
+    Raises ConfigError where the way leads through something that is no section.
+    """
+    first, _, rest = key.partition(".")
+    if not rest:
+        return {**values, first: value}
+    below = values.get(first)
+    if below is None:
+        below = {}
+    if not isinstance(below, dict):
+        raise ConfigError(f"{key}: {first} is a value, not a section")
+    return {**values, first: set_value(below, rest, value)}

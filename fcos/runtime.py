@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 Record = dict[str, Any]
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """Six members: who I am, where I compute, where I keep things, how I wrap a model, whom I tell."""
 

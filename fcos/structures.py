@@ -45,6 +45,7 @@ class Locations:
     shapes: tuple[tuple[int, int], ...]
     origins: tuple[tuple[float, float], ...]
     steps: tuple[tuple[float, float], ...]
+    level_strides: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,168 @@
+"""Figures of a sweep as SVG: the same input gives the same bytes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis.formatting import MINUS, metric_name, scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with any colour vision; lines differ in their dashes too.
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
+
+
+@dataclass(frozen=True)
+class Theme:
+    ink: str
+    quiet: str
+    grid: str
+    arms: tuple[str, ...]
+
+
+LIGHT = Theme(
+    "#1f2328", "#59636e", "#dfe3e8", ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#4a90b8")
+)
+DARK = Theme(
+    "#e6e8eb", "#9aa4af", "#363c44", ("#56b4e9", "#f08a4b", "#2bc39a", "#dc9ac3", "#e6b93f", "#9ccbe6")
+)
+
+
+def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: Theme) -> bytes:
+    """One metric over steps: a thin line for each seed, a thick one for their mean.
+
+    points: arm, seed, status, step, value of this key. The mean is over the finished trials.
+    """
+    figure, axes = _figure(theme, (6.4, 3.3))
+    for position, arm in enumerate(arms):
+        of_arm = points[points["arm"] == arm]
+        if of_arm.empty:
+            continue
+        curves = of_arm.pivot_table(index="step", columns="seed", values="value") * scale(key)
+        finished = sorted(of_arm.loc[of_arm["status"] == "FINISHED", "seed"].unique())
+        colour, dash = theme.arms[position % len(theme.arms)], DASHES[position % len(DASHES)]
+        for seed in curves.columns:
+            curve = curves[seed].dropna()
+            axes.plot(curve.index, curve, color=colour, linewidth=0.8, alpha=0.4)
+        mean = curves[finished].dropna().mean(axis="columns")
+        marker = "o" if len(mean) <= 12 else ""
+        axes.plot(
+            mean.index,
+            mean,
+            color=colour,
+            linestyle=dash,
+            linewidth=2,
+            marker=marker,
+            markersize=4,
+            label=_label(arm),
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel(metric_name(key))
+    axes.set_xlim(left=0)
+    _legend(axes, theme)
+    return _svg(figure)
+
+
+def paired_differences(
+    differences: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    printed: Mapping[str, Mapping[str, float]],
+    metric: str,
+    baseline: str,
+    theme: Theme,
+) -> bytes:
+    """One line for each arm: dots for the pairs, their mean with its interval, diamonds for the papers.
+
+    printed: arm -> source -> difference of the same rows in a paper.
+    """
+    arms = list(dict.fromkeys(comparisons["arm"]))
+    figure, axes = _figure(theme, (6.4, 1.5 + 0.62 * len(arms)))
+    axes.axvline(0, color=theme.quiet, linewidth=1)
+    for line, arm in enumerate(arms):
+        pairs = differences.loc[differences["arm"] == arm, "difference"] * scale(metric)
+        row = comparisons[comparisons["arm"] == arm].iloc[0]
+        colour = theme.arms[0]
+        axes.plot(
+            pairs, [line + 0.16] * len(pairs), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0
+        )
+        if pd.notna(row["low"]):
+            axes.plot(
+                [row["low"] * scale(metric), row["high"] * scale(metric)],
+                [line] * 2,
+                color=colour,
+                linewidth=2,
+            )
+        axes.plot([row["difference"] * scale(metric)], [line], "o", color=colour, markersize=8)
+        for value in printed.get(arm, {}).values():
+            axes.plot(
+                [value * scale(metric)], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none"
+            )
+    axes.set_yticks(range(len(arms)), [_label(arm) for arm in arms])
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlabel(f"difference to {_label(baseline)} in {metric_name(metric)}")
+    axes.grid(visible=False, axis="y")
+    _key(axes, theme, bool(printed))
+    return _svg(figure)
+
+
+def _key(axes: "Axes", theme: Theme, with_papers: bool) -> None:
+    colour = theme.arms[0]
+    axes.plot([], [], "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0, label="one seed")
+    axes.plot([], [], "o-", color=colour, markersize=7, label="mean, 95 % interval")
+    if with_papers:
+        axes.plot([], [], "D", color=theme.arms[1], markersize=5, mfc="none", label="papers")
+    _legend(axes, theme)
+
+
+def _label(text: str) -> str:
+    # A dollar sign would start TeX, a leading underscore would hide the line from the legend.
+    text = " ".join(text.split())
+    short = text if len(text) <= 40 else f"{text[:39]}…"
+    escaped = short.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
+
+
+def _figure(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    # Ids inside the SVG are drawn from this salt instead of from chance.
+    rcParams["svg.hashsalt"] = "fcos-lab"
+    rcParams["axes.unicode_minus"] = MINUS == "\u2212"
+    figure = Figure(figsize=size, layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    axes.tick_params(colors=theme.quiet, labelsize=9, length=0)
+    axes.xaxis.label.set(color=theme.ink, size=10)
+    axes.yaxis.label.set(color=theme.ink, size=10)
+    axes.grid(color=theme.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_color(theme.ink)
+    return figure, axes
+
+
+def _legend(axes: "Axes", theme: Theme) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            ncols=3,
+            frameon=False,
+            fontsize=9,
+            labelcolor=theme.ink,
+        )
+
+
+def _svg(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

@@ -1,0 +1,131 @@
+"""Where every number comes from, and what differs among the trials that are compared."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.formatting import enumerate_words, plural
+from analysis.store import read_artifact
+from analysis.sweep import Sweep
+
+# Tag -> what it says; the values of all trials in a comparison ought to be one and the same.
+SHARED_TAGS = {
+    "fcos.git_commit": "git commits",
+    "fcos.data_digest": "data digests",
+    "fcos.data": "data sets",
+    "fcos.hardware": "kinds of hardware",
+}
+
+
+def provenance(sweep: Sweep) -> pd.DataFrame:
+    """One row per run of the sweep, superseded attempts too, with what its numbers were made from."""
+    owners = {row.run_id: f"{row.arm} seed {row.seed}" for row in sweep.trials.itertuples()}
+    rows = [_row(trial, owners) for trial in sweep.trials.to_dict("records")]
+    columns = [
+        "arm",
+        "seed",
+        "status",
+        "run_id",
+        "trained_by",
+        "commit",
+        "data",
+        "identity",
+        "hardware",
+        "checkpoint",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _row(trial: Mapping[Any, Any], owners: Mapping[str, str]) -> dict[str, Any]:
+    tags, run_id = trial["tags"], trial["run_id"]
+    trainer = tags.get("fcos.trained_by", "")
+    dirty = " (dirty)" if tags.get("fcos.git_dirty", "").lower() == "true" else ""
+    digest = tags.get("fcos.checkpoint_sha256", "")
+    return {
+        "arm": trial["arm"],
+        "seed": trial["seed"],
+        "status": trial["status"].lower() + (", superseded" if trial["superseded"] else ""),
+        "run_id": run_id,
+        "trained_by": "itself" if trainer == run_id else owners.get(trainer, trainer),
+        "commit": tags.get("fcos.git_commit", "") + dirty,
+        "data": f"{tags.get('fcos.data', '')} {tags.get('fcos.data_digest', '')}".strip(),
+        "identity": tags.get("fcos.identity", ""),
+        "hardware": tags.get("fcos.hardware", ""),
+        "checkpoint": tags.get("fcos.checkpoint", "") + (f" sha256 {digest}" if digest else ""),
+    }
+
+
+def unfinished(values: pd.DataFrame) -> pd.DataFrame:
+    """arm, seed, state, reason, run_id of every planned trial that gives no number, one row each."""
+    trials = values.drop_duplicates(["arm", "seed"]).set_index(["arm", "seed"])
+    has_value = values.groupby(["arm", "seed"])["value"].count() > 0
+    rows = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "state": "finished without the metrics"
+            if row["status"] == "FINISHED"
+            else str(row["status"]).lower(),
+            "reason": row["failure"],
+            "run_id": row["run_id"],
+        }
+        for (arm, seed), row in trials.iterrows()
+        if not has_value[(arm, seed)]
+    ]
+    return pd.DataFrame(rows, columns=["arm", "seed", "state", "reason", "run_id"])
+
+
+def shared_trainings(sweep: Sweep) -> list[str]:
+    """Which arms are inference settings of another arm's training, in words."""
+    trials = sweep.current
+    arm_of = dict(zip(trials["run_id"], trials["arm"], strict=True))
+    owners = {
+        (arm, arm_of.get(tags.get("fcos.trained_by", ""), ""))
+        for arm, run_id, tags in zip(trials["arm"], trials["run_id"], trials["tags"], strict=True)
+        if tags.get("fcos.trained_by", run_id) != run_id
+    }
+    return [
+        f"{arm} is evaluated on the weights that {owner} trained: between the two only inference differs."
+        for arm, owner in sorted(owners)
+        if owner and owner != arm
+    ]
+
+
+def differences_in_provenance(trials: pd.DataFrame) -> list[str]:
+    """What ought to be equal in all finished trials of a comparison and is not, in words."""
+    found = []
+    for tag, words in SHARED_TAGS.items():
+        distinct = sorted({tags.get(tag, "unknown") for tags in trials["tags"]})
+        if len(distinct) > 1:
+            found.append(f"The trials come from {len(distinct)} {words}: {enumerate_words(distinct)}.")
+    dirty = sum(tags.get("fcos.git_dirty", "").lower() == "true" for tags in trials["tags"])
+    if dirty:
+        found.append(f"{plural(dirty, 'trial')} ran on code with uncommitted changes.")
+    return found
+
+
+def versions(sweep: Sweep) -> list[tuple[str, dict[str, str]]]:
+    """(trials, package -> version), one entry for each distinct set among the trials that count."""
+    groups: dict[str, list[str]] = {}
+    for trial in sweep.current.itertuples():
+        content = read_artifact(sweep.uri, str(trial.run_id), "versions.json")
+        if content is not None:
+            groups.setdefault(content.decode("utf-8", "replace"), []).append(f"{trial.arm} seed {trial.seed}")
+    return [
+        ("all trials with versions" if len(groups) == 1 else enumerate_words(trials), _flat(text))
+        for text, trials in groups.items()
+    ]
+
+
+def _flat(text: str) -> dict[str, str]:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return {"versions.json": "cannot be read"}
+    return (
+        {str(key): str(value) for key, value in values.items()}
+        if isinstance(values, dict)
+        else {"": str(values)}
+    )

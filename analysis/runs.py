@@ -1,0 +1,202 @@
+"""The only reader of the tracking store's tags: one sweep as frames of trials and points."""
+
+import json
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from analysis.store import (
+    StoreError,
+    artifact,
+    connect,
+    experiment_ids,
+    first_line,
+    near,
+    public_uri,
+    search_runs,
+)
+from analysis.sweep import Experiment, Sweep
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+TRIAL_COLUMNS = [
+    "arm",
+    "seed",
+    "status",
+    "run_id",
+    "started",
+    "ended",
+    "tags",
+    "params",
+    "metrics",
+    "superseded",
+]
+POINT_COLUMNS = ["run_id", "key", "step", "value"]
+
+
+def list_sweeps(client: "MlflowClient", experiment: str | None = None) -> pd.DataFrame:
+    """Every sweep and single run of the store, newest first: name, run_id, kind, status, started.
+
+    Raises StoreError where an MLflow experiment of the given name does not exist.
+    """
+    runs = [
+        run
+        for run in search_runs(client, experiment_ids(client, experiment), "")
+        if _kind(run) in ("sweep", "run")
+    ]
+    rows = [
+        {
+            "name": run.data.tags.get("fcos.sweep") or run.info.run_name or run.info.run_id,
+            "run_id": run.info.run_id,
+            "kind": _kind(run),
+            "status": run.info.status,
+            "started": _time(run.info.start_time),
+        }
+        for run in runs
+    ]
+    frame = pd.DataFrame(rows, columns=["name", "run_id", "kind", "status", "started"])
+    return frame.sort_values(["started", "run_id"], ascending=False, ignore_index=True)
+
+
+def read_sweep(uri: str, name: str | None = None, experiment: str | None = None) -> Sweep:
+    """A sweep by name or run id, or the newest one; of several with one name the newest.
+
+    A single run (tag fcos.kind=run) is read as a sweep of one trial. Raises StoreError where there is none.
+    """
+    client = connect(uri)
+    sweeps = list_sweeps(client, experiment)
+    run_id = _choose(sweeps, name, uri)
+    parent = client.get_run(run_id)
+    notes: list[str] = []
+    if _kind(parent) == "run":
+        children = [parent]
+    else:
+        parent_filter = f"tags.`mlflow.parentRunId` = '{run_id}'"
+        children = [
+            run
+            for run in search_runs(client, [parent.info.experiment_id], parent_filter)
+            if _kind(run) == "trial"
+        ]
+    trials = _trials(children)
+    chosen = sweeps.loc[sweeps["run_id"] == run_id].iloc[0]
+    declared = _read_experiment(client, parent, str(chosen["name"]), trials, notes)
+    if (
+        _kind(parent) == "sweep"
+        and (same := int((sweeps["name"] == chosen["name"]).sum())) > 1
+        and name != run_id
+    ):
+        notes.append(f"{same} sweeps in the store are named {chosen['name']}; this is the newest ({run_id}).")
+    return Sweep(
+        name=str(chosen["name"]),
+        run_id=run_id,
+        kind=str(chosen["kind"]),
+        status=str(chosen["status"]),
+        started=chosen["started"],
+        uri=uri,
+        experiment=declared,
+        trials=trials,
+        points=_points(client, trials, ["train/loss", *declared.metrics]),
+        notes=tuple(notes),
+    )
+
+
+def _kind(run: "Run") -> str:
+    return run.data.tags.get("fcos.kind", "")
+
+
+def _time(milliseconds: int | None) -> pd.Timestamp:
+    return pd.Timestamp(milliseconds, unit="ms", tz="UTC") if milliseconds else pd.NaT
+
+
+def _choose(sweeps: pd.DataFrame, name: str | None, uri: str) -> str:
+    if sweeps.empty:
+        raise StoreError(f"no sweep in the tracking store {public_uri(uri)}; run one first")
+    if name is None:
+        return str(sweeps["run_id"].iloc[0])
+    hits = sweeps[(sweeps["run_id"] == name) | (sweeps["name"] == name)]
+    if hits.empty:
+        known = near(name, list(sweeps["name"]))
+        raise StoreError(f"no sweep {name!r} in the tracking store {public_uri(uri)}; there: {known}")
+    return str(hits["run_id"].iloc[0])
+
+
+def _read_experiment(
+    client: "MlflowClient", parent: "Run", name: str, trials: pd.DataFrame, notes: list[str]
+) -> Experiment:
+    content = artifact(client, parent.info.run_id, "experiment.json")
+    if content is not None:
+        try:
+            return Experiment.model_validate_json(content)
+        except ValidationError as error:
+            raise StoreError(f"experiment.json of run {parent.info.run_id}: {first_line(error)}") from error
+    arms = list(dict.fromkeys(trials["arm"]))
+    if _kind(parent) == "sweep":
+        notes.append(
+            "The store has no experiment.json of this sweep: the baseline and the planned seeds are unknown."
+        )
+    return Experiment(
+        name=name, baseline=None, arms={arm: {} for arm in arms}, seeds=sorted(set(trials["seed"]))
+    )
+
+
+def _trials(runs: "list[Run]") -> pd.DataFrame:
+    rows = [
+        {
+            "arm": run.data.tags.get("fcos.arm") or run.info.run_name or run.info.run_id,
+            "seed": _seed(run),
+            "status": run.info.status,
+            "run_id": run.info.run_id,
+            "started": _time(run.info.start_time),
+            "ended": _time(run.info.end_time),
+            "tags": dict(run.data.tags),
+            "params": {key: _plain(value) for key, value in run.data.params.items()},
+            "metrics": dict(run.data.metrics),
+            "finished": run.info.status == "FINISHED",
+        }
+        for run in runs
+    ]
+    frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS[:-1], "finished"])
+    frame = frame.sort_values(["finished", "started", "run_id"], ascending=False)
+    frame["superseded"] = frame.duplicated(["arm", "seed"], keep="first")
+    return frame.sort_values(["arm", "seed", "superseded", "started"], ignore_index=True)[TRIAL_COLUMNS]
+
+
+def _seed(run: "Run") -> int:
+    value = run.data.tags.get("fcos.seed", run.data.params.get("seed", "0"))
+    try:
+        return int(value)
+    except ValueError:
+        raise StoreError(f"run {run.info.run_id}: its seed is {value!r}, no whole number") from None
+
+
+def _plain(value: str) -> Any:
+    """A param as the value it was logged from; text that is no JSON stays text."""
+    if value == "None":
+        return None
+    try:
+        return json.loads(value.lower() if value in ("True", "False") else value)
+    except ValueError:
+        return value
+
+
+def _points(client: "MlflowClient", trials: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    rows = [
+        (run_id, key, point.step, point.timestamp, _number(point.value))
+        for run_id, metrics in zip(trials["run_id"], trials["metrics"], strict=True)
+        for key in dict.fromkeys(keys)
+        if key in metrics
+        for point in client.get_metric_history(run_id, key)
+    ]
+    frame = pd.DataFrame(rows, columns=["run_id", "key", "step", "written", "value"])
+    frame = frame.sort_values(["run_id", "key", "step", "written", "value"])
+    return frame.drop_duplicates(["run_id", "key", "step"], keep="last", ignore_index=True)[POINT_COLUMNS]
+
+
+def _number(value: float) -> float:
+    # MLflow's SQL store writes infinities as the largest float.
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value

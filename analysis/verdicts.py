@@ -1,0 +1,161 @@
+"""What the statistics allow to say, in words: against the baseline, and beside the papers."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from analysis.formatting import interval, metric_name, number, signed
+from analysis.paper import PaperRow
+from analysis.recipe import departures
+
+# Of val/ metrics: a 95 % interval that includes zero shows that there is no difference of note where it lies
+# within +-1.0 AP; a wider one shows nothing.
+MARGIN = 0.010
+# Papers give one run for each row, and re-runs of one FCOS recipe differ by 0.2 to 0.7 AP (mmdetection PR
+# 4370): a smaller printed difference is no clear one.
+NOISE = 0.007
+# An exact sign-flip test of fewer pairs can never reach p <= 0.05 (2 / 2**6 = 0.03).
+MIN_PAIRS_FOR_ABSENCE = 6
+
+Evidence = Literal["higher", "lower", "equal", "identical", "not shown", "too few"]
+Agreement = Literal["reproduced", "not reproduced", "agrees", "contradicts", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class PaperVerdict:
+    """How a paired difference stands beside the difference of the same two rows in one table of a paper."""
+
+    source: str
+    difference: float
+    agreement: Agreement
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one arm shows against the baseline in one metric."""
+
+    arm: str
+    metric: str
+    evidence: Evidence
+    text: str
+    paper: tuple[PaperVerdict, ...]
+
+
+def weigh(comparison: Mapping[str, float], metric: str) -> Evidence:
+    """The direction that the pairs show, or why they show none."""
+    pairs, low, high = int(comparison["num_pairs"]), comparison["low"], comparison["high"]
+    if pairs < 2:
+        return "too few"
+    if low == high:
+        # Equal in every pair: the arms do the same thing. Any other constant has no spread to judge by.
+        return "identical" if low == 0 else "too few"
+    if low > 0 or high < 0:
+        return "higher" if low > 0 else "lower"
+    if _is_ap(metric) and max(-low, high) <= MARGIN:
+        return "equal"
+    return "too few" if pairs < MIN_PAIRS_FOR_ABSENCE else "not shown"
+
+
+def _is_ap(metric: str) -> bool:
+    return metric.startswith("val/")
+
+
+def describe(comparison: Mapping[str, float], metric: str, baseline: str) -> tuple[Evidence, str]:
+    """The evidence, and words: `higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 3 pairs`."""
+    evidence = weigh(comparison, metric)
+    pairs = int(comparison["num_pairs"])
+    if pairs == 0:
+        return evidence, f"too few seeds to tell: no seed has finished in both this arm and {baseline}"
+    size = f"{signed(comparison['difference'], metric)} {metric_name(metric)}"
+    if pairs == 1:
+        return evidence, f"too few seeds to tell: {size} in a single pair, which has no interval"
+    bounds = interval(comparison["low"], comparison["high"], metric)
+    tail = f"{size}, 95 % interval {bounds} over {pairs} pairs"
+    match evidence:
+        case "higher" | "lower":
+            return evidence, f"{evidence} than {baseline}: {tail}"
+        case "equal":
+            least = f"{number(MARGIN, metric)} {metric_name(metric)}"
+            return evidence, f"no difference above {least} to {baseline}: {tail}"
+        case "identical":
+            return (
+                evidence,
+                f"identical to {baseline} in all {pairs} pairs: the arms' settings have no effect here",
+            )
+        case "not shown":
+            return evidence, f"no difference to {baseline} shown: {tail}"
+        case _:
+            return evidence, f"too few seeds to tell: {tail}"
+
+
+def judge(
+    comparison: Mapping[str, Any],
+    metric: str,
+    baseline: str,
+    rows: Mapping[str, Mapping[str, PaperRow]],
+    finished: pd.DataFrame,
+) -> Verdict:
+    """The verdict on one row of comparison.compare, beside every table that has rows of both arms."""
+    arm = str(comparison["arm"])
+    evidence, text = describe(comparison, metric, baseline)
+    theirs = rows.get(baseline, {})
+    pairs = [
+        (theirs[source], ours)
+        for source, ours in rows.get(arm, {}).items()
+        if source in theirs and metric in ours.metrics and metric in theirs[source].metrics
+    ]
+    beside = tuple(
+        _beside(comparison, metric, evidence, ours, ours.metrics[metric] - base.metrics[metric], finished)
+        for base, ours in pairs
+    )
+    return Verdict(arm, metric, evidence, text, beside)
+
+
+def _beside(
+    comparison: Mapping[str, float],
+    metric: str,
+    evidence: Evidence,
+    row: PaperRow,
+    difference: float,
+    finished: pd.DataFrame,
+) -> PaperVerdict:
+    agreement = agree(comparison, evidence, difference)
+    if agreement != "cannot tell" and not departures(finished, row):
+        same = agreement == "agrees" and _same_size(comparison, difference)
+        agreement = "reproduced" if same else "not reproduced"
+    clear = _is_clear(difference)
+    words = agreement + (" in direction" if agreement == "agrees" and clear else "")
+    text = f"{row.source} ({signed(difference, metric)}{'' if clear else ', no clear difference'}): {words}"
+    return PaperVerdict(row.source, difference, agreement, text)
+
+
+def _is_clear(difference: float) -> bool:
+    # Printed with one decimal: 0.7 AP counts, whatever the subtraction of floats left of it.
+    return round(abs(difference), 4) >= NOISE
+
+
+def _same_size(comparison: Mapping[str, float], difference: float) -> bool:
+    within = comparison["low"] <= difference <= comparison["high"]
+    return within or abs(comparison["difference"] - difference) <= NOISE
+
+
+def agree(comparison: Mapping[str, float], evidence: Evidence, difference: float) -> Agreement:
+    """Whether our direction is the paper's, where both are clear; differences are fractions of AP."""
+    printed = "equal" if not _is_clear(difference) else ("higher" if difference > 0 else "lower")
+    low, high = comparison["low"], comparison["high"]
+    match evidence:
+        case "higher" | "lower" if printed == "equal":
+            # Clear of zero, yet only a difference beyond the noise of re-runs speaks against "none".
+            return "contradicts" if low > NOISE or high < -NOISE else "cannot tell"
+        case "higher" | "lower":
+            return "agrees" if evidence == printed else "contradicts"
+        case "equal" | "identical" if printed == "equal":
+            return "agrees"
+        case "equal" | "identical":
+            return "contradicts" if not math.isnan(low) and not low <= difference <= high else "cannot tell"
+        case _:
+            return "cannot tell"

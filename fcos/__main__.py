@@ -1,0 +1,154 @@
+"""python -m fcos evaluate | predict | draw: what a trained detector finds, and what a detector is trained towards."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# torch and torchvision are imported where they are needed, so that --help answers at once.
+
+EPILOG = """examples:
+  python -m fcos evaluate outputs/NAME/trials/ID
+  python -m fcos evaluate outputs/NAME/trials/ID --set model.postprocess.nms_threshold=0.5
+  python -m fcos predict outputs/NAME/trials/ID photos/ --output found/
+  python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
+  python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 is success, 2 a user's mistake (said in one message), 130 an interrupt."""
+    options = _parser().parse_args(arguments)
+    try:
+        match options.command:
+            case "evaluate":
+                _evaluate(options)
+            case "predict":
+                _predict(options)
+            case "draw":
+                _draw(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fcos", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("checkpoint", type=Path, help="a checkpoint folder, or a run's folder (its newest checkpoint)")
+    shared.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+        help="change a setting of the checkpoint's config, e.g. data.root=/data/coco (may be repeated)",
+    )  # fmt: skip
+    shared.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+    evaluate = commands.add_parser("evaluate", parents=[shared], help="COCO metrics on the validation images")
+    evaluate.add_argument("--batch-size", type=int, default=8)
+    evaluate.add_argument("--output", type=Path, help="also write the numbers into this json file")
+
+    predict = commands.add_parser("predict", parents=[shared], help="detections on an image or a folder of images")
+    predict.add_argument("images", type=Path)
+    predict.add_argument("--output", type=Path, required=True, help="folder for detections.json and pictures")
+    predict.add_argument("--score", type=float, default=0.3, help="lowest score in pictures; the json holds all")
+
+    draw = commands.add_parser("draw", parents=[shared], help="which location answers for which box of an image")
+    draw.add_argument("--split", choices=("train", "val"), default="val")
+    draw.add_argument("--image", help="file name or id of the image; the first with boxes otherwise")
+    draw.add_argument("--output", type=Path, default=Path("assignment.png"))
+    return parser
+
+
+def _changes(pairs: Sequence[str]) -> dict[str, Any]:
+    changes = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--set {pair}: must be KEY=VALUE")
+        try:
+            changes[key] = json.loads(text)
+        except ValueError:
+            changes[key] = text
+    return changes
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from fcos.inference import load_trained
+    from fcos.runtime import pick_device
+
+    return load_trained(options.checkpoint, pick_device(options.device), _changes(options.changes))
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} images", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from fcos.inference import evaluate
+
+    trained = _load(options)
+    metrics = evaluate(trained, batch_size=options.batch_size, progress=_show_progress)
+    print(f"{options.checkpoint}, step {trained.step}")
+    for key, value in metrics.items():
+        print(f"  {key:<28} {value:.4f}")
+    if options.output is not None:
+        options.output.write_text(json.dumps({"step": trained.step, "metrics": metrics}, indent=1))
+        print(f"written: {options.output}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from fcos.draw import draw_boxes
+    from fcos.inference import list_images, predict
+
+    images = list_images(options.images)
+    trained = _load(options)
+    options.output.mkdir(parents=True, exist_ok=True)
+    root = options.images if options.images.is_dir() else options.images.parent
+    found = []
+    for done, (path, pixels, detections) in enumerate(predict(trained, images), start=1):
+        name = path.relative_to(root)
+        found.append(
+            {
+                "image": str(name),
+                "detections": [
+                    {"box_xyxy": box, "score": score, "class": trained.classes[label]}
+                    for box, score, label in zip(
+                        detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+                    )
+                ],
+            }
+        )
+        shown = detections.scores > options.score
+        picture = draw_boxes(
+            pixels, detections.boxes[shown], detections.labels[shown], trained.classes, detections.scores[shown]
+        )
+        target = options.output / name.with_suffix(".png")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(target)
+        _show_progress(done, len(images))
+    (options.output / "detections.json").write_text(json.dumps(found, indent=1))
+    print(f"{len(found)} images, {sum(len(item['detections']) for item in found)} detections: {options.output}")
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from fcos.inference import assignment_picture, change, find_checkpoint
+
+    config = change(find_checkpoint(options.checkpoint).config, _changes(options.changes))
+    picture, lines = assignment_picture(config, options.split, options.image)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(options.output)
+    print("\n".join(lines))
+    print(f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

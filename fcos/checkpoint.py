@@ -1,0 +1,158 @@
+"""Whole training states on disk: written whole or not at all, verified when read, nothing unpickled but tensors.
+
+A checkpoint is a folder: model.safetensors, ema.safetensors (where one is kept), state.pt (optimizer, schedule, step,
+random generators), config.json (configuration and classes) and manifest.json with the sha256 of the others, which is
+written last. The folder gets its name only when all of it is on disk.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+MANIFEST = "manifest.json"
+PREFIX = "step_"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, incomplete or not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: weights to evaluate with, and all that training needs to go on."""
+
+    path: Path
+    step: int
+    config: dict[str, Any]
+    classes: tuple[str, ...]
+    model: dict[str, Tensor]
+    ema: dict[str, Tensor] | None
+    state: dict[str, Any]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What is evaluated: the moving average where one is kept."""
+        return self.model if self.ema is None else self.ema
+
+
+def save(
+    folder: Path,
+    *,
+    step: int,
+    config: dict[str, Any],
+    classes: tuple[str, ...],
+    model: nn.Module,
+    ema: nn.Module | None,
+    state: dict[str, Any],
+) -> Path:
+    """Write a checkpoint into folder/step_<step> and return that path.
+
+    `state` may hold tensors and plain values only. A checkpoint of the same step is replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial_", dir=folder))
+    try:
+        save_file(_contiguous(model), partial / "model.safetensors")
+        if ema is not None:
+            save_file(_contiguous(ema), partial / "ema.safetensors")
+        torch.save(state, partial / "state.pt")
+        about = {"step": step, "config": config, "classes": list(classes)}
+        (partial / "config.json").write_text(json.dumps(about, indent=1))
+        hashes = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
+        for name in hashes:
+            _flush(partial / name)
+        (partial / MANIFEST).write_text(json.dumps(hashes, indent=1))
+        _flush(partial / MANIFEST)
+        final = folder_of(folder, step)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+        _flush(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return final
+
+
+def folder_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies below the folder of all."""
+    return folder / f"{PREFIX}{step:08d}"
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint; raises CheckpointError naming what is wrong with it."""
+    manifest = path / MANIFEST
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such checkpoint folder")
+    if not manifest.is_file():
+        raise CheckpointError(f"{path}: holds no {MANIFEST}, so it is no whole checkpoint")
+    try:
+        hashes = json.loads(manifest.read_text())
+    except ValueError:
+        raise CheckpointError(f"{manifest}: is damaged (not JSON)") from None
+    for name, expected in hashes.items():
+        file = path / name
+        if Path(name).name != name or not file.is_file():
+            raise CheckpointError(f"{file}: is missing")
+        if _sha256(file) != expected:
+            raise CheckpointError(f"{file}: is damaged (its sha256 is not the one in {MANIFEST})")
+    about = json.loads((path / "config.json").read_text())
+    return Checkpoint(
+        path=path,
+        step=about["step"],
+        config=about["config"],
+        classes=tuple(about["classes"]),
+        model=load_file(path / "model.safetensors"),
+        ema=load_file(path / "ema.safetensors") if "ema.safetensors" in hashes else None,
+        state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
+    )
+
+
+def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, and what was wrong with newer ones."""
+    problems = []
+    for path in sorted(folder.glob(f"{PREFIX}*"), reverse=True):
+        try:
+            return load(path), problems
+        except CheckpointError as error:
+            problems.append(str(error))
+    return None, problems
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints, and what an interrupted write left behind."""
+    for path in sorted(folder.glob(f"{PREFIX}*"))[:-keep]:
+        shutil.rmtree(path)
+    for path in folder.glob(".partial_*"):
+        shutil.rmtree(path)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a checkpoint's manifest, which holds the sha256 of everything else."""
+    return _sha256(path / MANIFEST)
+
+
+def _contiguous(model: nn.Module) -> dict[str, Tensor]:
+    # safetensors stores plain row-major tensors; channels_last weights are not.
+    return {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

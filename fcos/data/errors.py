@@ -1,0 +1,7 @@
+"""The error of data that cannot be used."""
+
+from fcos.config import ConfigError
+
+
+class DataError(ConfigError):
+    """A data set cannot be used as it is; the message names the file, the entry in it and the rule."""

@@ -1,0 +1,252 @@
+"""Batches: which images form them, in which order, padded to which size."""
+
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch.utils.data import DataLoader, Dataset
+
+from fcos.config import ConfigError
+from fcos.data.coco import CocoDataset, Key, Sample
+from fcos.structures import Batch, Targets
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One batch before it is loaded: its samples and the (height, width) that they are padded to."""
+
+    keys: tuple[Key, ...]
+    canvas: tuple[int, int]
+
+
+class TrainSchedule:
+    """Which samples form which batch: a pure function of (seed, batch number), without end.
+
+    Every group of images is an endless stream, its epochs shuffled one after the other, cut into batches:
+    what is left at the end of an epoch begins the group's first batch of the next. So no image is dropped or
+    repeated within an epoch, whatever the batch size, and images of two groups never meet. An epoch's
+    complete batches come in shuffled order, so that groups mix.
+    """
+
+    def __init__(self, groups: Sequence[Int64[np.ndarray, " _"]], batch_size: int, seed: int) -> None:
+        self._groups = [group for group in groups if len(group)]
+        self._batch_size = batch_size
+        self._seed = seed
+        # Kept because the next batch mostly needs them again.
+        self._orders: dict[tuple[int, int], Int64[np.ndarray, " _"]] = {}
+        self._shuffled: tuple[int, list[tuple[int, int]]] = (-1, [])
+
+    def keys(self, number: int) -> tuple[Key, ...]:
+        """The (epoch, index) of each sample of a batch; batches count from 0."""
+        epoch = self._epoch(number)
+        if epoch != self._shuffled[0]:
+            self._shuffled = epoch, self._shuffle(epoch)
+        group, batch = self._shuffled[1][number - self._batches_before(epoch)]
+        places = range(batch * self._batch_size, (batch + 1) * self._batch_size)
+        return tuple(self._sample(group, place) for place in places)
+
+    def _shuffle(self, epoch: int) -> list[tuple[int, int]]:
+        """Group and number of each batch that this epoch completes, in the order in which they come."""
+        batches = [
+            (group, batch)
+            for group in range(len(self._groups))
+            for batch in range(self._complete(group, epoch), self._complete(group, epoch + 1))
+        ]
+        generator = np.random.default_rng([self._seed, epoch, len(self._groups)])
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def _complete(self, group: int, epoch: int) -> int:
+        """Batches that a group's epochs before this one fill."""
+        return epoch * len(self._groups[group]) // self._batch_size
+
+    def _batches_before(self, epoch: int) -> int:
+        return sum(self._complete(group, epoch) for group in range(len(self._groups)))
+
+    def _epoch(self, number: int) -> int:
+        """The epoch whose batches hold this number."""
+        images = sum(map(len, self._groups))
+        # Each group keeps back less than one batch, so the epoch lies in this range.
+        highest = (number + len(self._groups) + 1) * self._batch_size // images + 2
+        return bisect.bisect_right(range(highest), number, key=self._batches_before) - 1
+
+    def _sample(self, group: int, place: int) -> Key:
+        epoch, position = divmod(place, len(self._groups[group]))
+        if (epoch, group) not in self._orders:
+            # Only the epoch before is still needed, and by a batch that reaches over the end of it.
+            self._orders = {key: order for key, order in self._orders.items() if key[0] >= epoch - 1}
+            generator = np.random.default_rng([self._seed, epoch, group])
+            self._orders[epoch, group] = generator.permutation(self._groups[group])
+        return epoch, int(self._orders[epoch, group][position])
+
+
+def aspect_groups(dataset: CocoDataset, split: bool) -> list[Int64[np.ndarray, " _"]]:
+    """Positions of landscape (or square) and of portrait images, or of all together."""
+    height, width = dataset.annotations.sizes.T
+    if not split:
+        return [np.arange(len(dataset))]
+    return [np.flatnonzero(height <= width), np.flatnonzero(height > width)]
+
+
+def canvas_of(sizes: Iterable[tuple[int, int]], divisor: int) -> tuple[int, int]:
+    """The smallest (height, width) of multiples of the divisor that holds all sizes."""
+    heights, widths = zip(*sizes, strict=True)
+    return -(-max(heights) // divisor) * divisor, -(-max(widths) // divisor) * divisor
+
+
+def box_bucket(count: int) -> int:
+    """The number of boxes that a batch is padded to: 8, 16, 32, ... so that few shapes occur."""
+    return max(8, 1 << (count - 1).bit_length())
+
+
+def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
+    """Samples padded with zeros at right and bottom, and their boxes to the bucket of the largest count."""
+    pixels = torch.zeros((len(samples), 3, *canvas), dtype=torch.uint8)
+    bucket = box_bucket(max(len(sample.labels) for sample in samples))
+    boxes = torch.zeros((len(samples), bucket, 4))
+    labels = torch.zeros((len(samples), bucket), dtype=torch.int64)
+    valid = torch.zeros((len(samples), bucket), dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        height, width = sample.size
+        pixels[row, :, :height, :width] = sample.image
+        boxes[row, : len(sample.boxes)] = sample.boxes
+        labels[row, : len(sample.labels)] = sample.labels
+        valid[row, : len(sample.labels)] = True
+    return Batch(
+        pixels=pixels,
+        sizes=torch.tensor([sample.size for sample in samples]),
+        original_sizes=torch.tensor([sample.original_size for sample in samples]),
+        targets=Targets(boxes, labels, valid),
+        image_ids=tuple(sample.image_id for sample in samples),
+        names=tuple(sample.name for sample in samples),
+    )
+
+
+class _Loaded(Dataset[list[Any]]):
+    """Loads planned batches. Yields a batch's fields as a list, which DataLoader knows how to pin."""
+
+    def __init__(self, dataset: CocoDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, plan: Plan) -> list[Any]:
+        batch = collate([self._dataset[key] for key in plan.keys], plan.canvas)
+        targets = batch.targets
+        return [
+            batch.pixels,
+            batch.sizes,
+            batch.original_sizes,
+            [targets.boxes, targets.labels, targets.valid],
+            list(batch.image_ids),
+            list(batch.names),
+        ]
+
+
+def _load(dataset: CocoDataset, plans: Iterable[Plan], num_workers: int, pin_memory: bool) -> Iterator[Batch]:
+    loader: DataLoader[list[Any]] = DataLoader(
+        _Loaded(dataset),
+        batch_size=None,
+        sampler=plans,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        collate_fn=_as_is,
+    )
+    for pixels, sizes, original_sizes, targets, image_ids, names in loader:
+        yield Batch(pixels, sizes, original_sizes, Targets(*targets), tuple(image_ids), tuple(names))
+
+
+def _as_is(fields: list[Any]) -> list[Any]:
+    return fields
+
+
+def train_batches(
+    dataset: CocoDataset,
+    *,
+    batch_size: int,
+    accumulate: int,
+    rank: int,
+    world_size: int,
+    seed: int,
+    start_step: int,
+    size_divisor: int,
+    num_workers: int,
+    group_by_aspect: bool,
+    pin_memory: bool,
+) -> Iterator[list[Batch]]:
+    """One optimizer step after the other, without end: `accumulate` micro-batches of this rank each.
+
+    A step's `batch_size` images are cut into micro-batches, and each of those into one slice for each rank,
+    padded as the whole micro-batch needs: together the ranks see exactly what one rank alone sees. Starting
+    at any step costs nothing. Order and contents depend on seed and step alone.
+    Raises ConfigError where the batch cannot be cut evenly or the data set is smaller than a batch.
+    """
+    if batch_size % (accumulate * world_size):
+        raise ConfigError(
+            f"schedule.batch_size={batch_size}: must be divisible by accumulate * workers, "
+            f"which is {accumulate} * {world_size}"
+        )
+    if len(dataset) < batch_size:
+        raise ConfigError(
+            f"schedule.batch_size={batch_size}: the training set has only {len(dataset)} images"
+        )
+    plans = _train_plans(
+        dataset,
+        TrainSchedule(aspect_groups(dataset, group_by_aspect), batch_size, seed),
+        batch_size // accumulate,
+        rank,
+        world_size,
+        start_step,
+        size_divisor,
+    )
+    batches = _load(dataset, plans, num_workers, pin_memory)
+    return _grouped(batches, accumulate)
+
+
+def _train_plans(
+    dataset: CocoDataset,
+    schedule: TrainSchedule,
+    micro_batch: int,
+    rank: int,
+    world_size: int,
+    start_step: int,
+    size_divisor: int,
+) -> Iterator[Plan]:
+    share = micro_batch // world_size
+    step = start_step
+    while True:
+        keys = schedule.keys(step)
+        for start in range(0, len(keys), micro_batch):
+            together = keys[start : start + micro_batch]
+            canvas = canvas_of(map(dataset.input_size, together), size_divisor)
+            yield Plan(together[rank * share : (rank + 1) * share], canvas)
+        step += 1
+
+
+def _grouped(batches: Iterator[Batch], count: int) -> Iterator[list[Batch]]:
+    while True:
+        yield [next(batches) for _ in range(count)]
+
+
+def eval_batches(
+    dataset: CocoDataset,
+    *,
+    batch_size: int,
+    rank: int,
+    world_size: int,
+    size_divisor: int,
+    num_workers: int,
+    pin_memory: bool,
+) -> Iterator[Batch]:
+    """Every image exactly once over the ranks, in batches of like aspect ratio; the last one may be smaller.
+
+    The batches are the same for any number of ranks, which take turns, so that padding, and with it every
+    detection, does not depend on how many there are. Ranks may get different numbers of batches, also none.
+    """
+    height, width = dataset.annotations.sizes.T
+    order = np.lexsort((np.arange(len(dataset)), height / width)).tolist()
+    numbers = range(rank * batch_size, len(order), world_size * batch_size)
+    keys = [tuple((0, index) for index in order[start : start + batch_size]) for start in numbers]
+    plans = [Plan(batch, canvas_of(map(dataset.input_size, batch), size_divisor)) for batch in keys]
+    return _load(dataset, plans, num_workers, pin_memory)

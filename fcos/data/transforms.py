@@ -1,0 +1,86 @@
+"""Resize and flip of uint8 images and their boxes; draws depend on (seed, epoch, index) alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as transforms
+
+from fcos.data.annotations import Corners
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides for one sample, in [0, 1)."""
+
+    short_side: float
+    flip: float
+
+
+def draw(seed: int, epoch: int, index: int) -> Draws:
+    """The draws of a sample, whoever loads it, in whatever order.
+
+    All are made always, so that switching one transform off leaves the others' draws as they were.
+    """
+    short_side, flip = np.random.default_rng([seed, epoch, index]).random(2)
+    return Draws(float(short_side), float(flip))
+
+
+def choose(options: Sequence[int], share: float) -> int:
+    """The option at a share in [0, 1) of the list."""
+    return options[int(share * len(options))]
+
+
+def resized_size(
+    size: tuple[int, int], short_side: int, long_side: int, corners: Corners = "plain"
+) -> tuple[int, int]:
+    """(height, width) with the shorter side at `short_side`, or below it so that the longer fits `long_side`.
+
+    plain rounds both sides as detectron2 does, int(side + 0.5). inclusive does as maskrcnn-benchmark: where
+    the longer side limits, the shorter is rounded half to even; the longer side is then truncated.
+    """
+    low, high = min(size), max(size)
+    if corners == "plain":
+        # Two steps, as there, because a half may be lost to rounding in any other order.
+        sides = [side * (short_side / low) for side in size]
+        if max(sides) > long_side:
+            sides = [side * (long_side / max(sides)) for side in sides]
+        height, width = (max(int(side + 0.5), 1) for side in sides)
+        return height, width
+    if high / low * short_side > long_side:
+        short_side = max(round(long_side * low / high), 1)
+    longer = int(short_side * high / low)
+    return (short_side, longer) if size[0] <= size[1] else (longer, short_side)
+
+
+def resize(
+    image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], size: tuple[int, int]
+) -> tuple[UInt8[Tensor, "3 h w"], Float[Tensor, "M 4"]]:
+    """Image and boxes at another (height, width); boxes scale by the ratios of the rounded sides."""
+    if size == tuple(image.shape[-2:]):
+        return image, boxes
+    resized: Any = transforms.resize(image, list(size), antialias=True)
+    scaled: Any = transforms.resize(_boxes(image, boxes), list(size))
+    return resized, scaled.as_subclass(Tensor)
+
+
+def flip(
+    image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], corners: Corners = "plain"
+) -> tuple[UInt8[Tensor, "3 H W"], Float[Tensor, "M 4"]]:
+    """Image and boxes mirrored left to right; inclusive corners name pixels, whose last is W - 1."""
+    mirrored: Any = transforms.horizontal_flip(_boxes(image, boxes))
+    flipped: Any = transforms.horizontal_flip(image)
+    moved = mirrored.as_subclass(Tensor)
+    if corners == "inclusive":
+        moved = moved - moved.new_tensor([1.0, 0.0, 1.0, 0.0])
+    return flipped, moved
+
+
+def _boxes(image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"]) -> tv_tensors.BoundingBoxes:
+    return tv_tensors.BoundingBoxes(  # type: ignore[call-arg]
+        boxes.clone(), format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=tuple(image.shape[-2:])
+    )

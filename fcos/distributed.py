@@ -1,0 +1,42 @@
+"""Collectives over the workers of a run; without a process group they are the identity."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of workers that take part in collectives."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def mean_over_workers(values: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Mean of each value over the workers, by one collective that every worker must reach."""
+    workers = world_size()
+    if workers == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / workers
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """The value of every worker, in order of rank; trusted workers of the same run only."""
+    workers = world_size()
+    if workers == 1:
+        return [value]
+    gathered: list[Any] = [None] * workers
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def broadcast_object(value: Any, device: torch.device) -> Any:
+    """Rank 0's value, on every worker."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=device)
+    return box[0]

@@ -1,0 +1,160 @@
+"""Pictures: detections beside the truth, and which location answers for which box."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+
+from fcos.structures import NO_OBJECT, Assignment, Detections, Locations, Targets
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+SHORT_SIDE = 320
+MARGIN = 24
+
+
+def color_of(index: int) -> str:
+    """The colour of a class or box number."""
+    return COLORS[index % len(COLORS)]
+
+
+def draw_boxes(
+    pixels: UInt8[Tensor, "3 H W"],
+    boxes: Float[Tensor, "N 4"],
+    labels: Int[Tensor, " N"],
+    classes: Sequence[str],
+    scores: Float[Tensor, " N"] | None = None,
+    *,
+    title: str = "",
+) -> Image.Image:
+    """An image, enlarged to be legible, with its boxes (xyxy pixels of the image), names and scores."""
+    picture, scale = _canvas(pixels, title)
+    pen = ImageDraw.Draw(picture)
+    # The last is drawn on top, so the best comes last.
+    for index in range(len(boxes) - 1, -1, -1):
+        label = int(labels[index])
+        text = classes[label] if scores is None else f"{classes[label]} {float(scores[index]):.2f}"
+        _draw_box(pen, (boxes[index] * scale).tolist(), color_of(label), text)
+    return picture
+
+
+def side_by_side(pictures: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """Pictures in one row on white."""
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width + gap
+    return row
+
+
+def save_detections(
+    images: Sequence[tuple[str, UInt8[Tensor, "3 H W"], Detections, Detections]],
+    classes: Sequence[str],
+    folder: Path,
+    *,
+    score_threshold: float = 0.3,
+) -> list[Path]:
+    """One picture for each (name, image, truth, found): truth beside what was found over the threshold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, pixels, truth, found in images:
+        shown = found.scores > score_threshold
+        pair = (
+            draw_boxes(pixels, truth.boxes, truth.labels, classes, title="truth"),
+            draw_boxes(
+                pixels,
+                found.boxes[shown],
+                found.labels[shown],
+                classes,
+                found.scores[shown],
+                title=f"found, score over {score_threshold:g}",
+            ),
+        )
+        path = folder / f"{Path(name).stem}.png"
+        side_by_side(pair).save(path)
+        paths.append(path)
+    return paths
+
+
+def draw_assignment(
+    pixels: UInt8[Tensor, "3 H W"],
+    targets: Targets,
+    assignment: Assignment,
+    locations: Locations,
+    *,
+    titles: Sequence[str],
+) -> Image.Image:
+    """One panel for each level: its locations, in the colour of the box they answer for, larger the more central.
+
+    Targets and assignment are those of a batch that holds this image alone; a box whose locations all went to other
+    levels or smaller boxes is drawn thin. Locations that answer for nothing are small grey dots.
+    """
+    panels = []
+    start = 0
+    for title, (rows, columns) in zip(titles, locations.shapes, strict=True):
+        part = slice(start, start + rows * columns)
+        start += rows * columns
+        matched, weight = assignment.matched[0, part], assignment.centerness[0, part]
+        count = int((matched != NO_OBJECT).sum())
+        panels.append(
+            _panel(pixels, targets, locations.xy[part], matched, weight, f"{title}: {count} of {rows * columns} locations")
+        )
+    return _grid(panels)
+
+
+def _panel(
+    pixels: Tensor, targets: Targets, xy: Tensor, matched: Tensor, centerness: Tensor, title: str
+) -> Image.Image:
+    faded = (pixels.float() * 0.45 + 255 * 0.55).to(torch.uint8)
+    picture, scale = _canvas(faded, title)
+    pen = ImageDraw.Draw(picture)
+    answered = set(matched.tolist())
+    for index, (box, valid) in enumerate(zip(targets.boxes[0], targets.valid[0], strict=True)):
+        if valid:
+            x1, y1, x2, y2 = (box * scale).tolist()
+            corners = (x1, y1 + MARGIN, x2, y2 + MARGIN)
+            pen.rectangle(corners, outline=color_of(index), width=3 if index in answered else 1)
+    for (x, y), box_index, weight in zip((xy * scale).tolist(), matched.tolist(), centerness.tolist(), strict=True):
+        if x >= picture.width or y + MARGIN >= picture.height:
+            continue
+        radius = 1.0 if box_index == NO_OBJECT else 2.0 + 4.0 * weight
+        circle = (x - radius, y + MARGIN - radius, x + radius, y + MARGIN + radius)
+        fill = "#9a9a9a" if box_index == NO_OBJECT else color_of(box_index)
+        pen.ellipse(circle, fill=fill, outline=None if box_index == NO_OBJECT else "black")
+    return picture
+
+
+def _canvas(pixels: Tensor, title: str) -> tuple[Image.Image, float]:
+    """The image below a line of text, enlarged so that its short side is legible; and by how much."""
+    image = to_pil_image(pixels)
+    scale = max(1.0, SHORT_SIDE / min(image.size))
+    size = (round(image.width * scale), round(image.height * scale))
+    canvas = Image.new("RGB", (size[0], size[1] + MARGIN), "white")
+    canvas.paste(image.resize(size, Image.Resampling.BICUBIC), (0, MARGIN))
+    ImageDraw.Draw(canvas).text((4, 4), title, fill="black", font=ImageFont.load_default(size=14))
+    return canvas, scale
+
+
+def _draw_box(pen: ImageDraw.ImageDraw, box: list[float], color: str, text: str) -> None:
+    x1, y1, x2, y2 = box[0], box[1] + MARGIN, box[2], box[3] + MARGIN
+    pen.rectangle((x1, y1, x2, y2), outline=color, width=2)
+    font = ImageFont.load_default(size=12)
+    left, top, right, bottom = pen.textbbox((x1 + 2, y1 + 1), text, font=font)
+    pen.rectangle((left - 2, top - 1, right + 2, bottom + 1), fill=color)
+    pen.text((x1 + 2, y1 + 1), text, fill="white", font=font)
+
+
+def _grid(panels: Sequence[Image.Image], columns: int = 3, gap: int = 8) -> Image.Image:
+    rows = [side_by_side(panels[start : start + columns], gap) for start in range(0, len(panels), columns)]
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height + gap for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height + gap
+    return sheet

@@ -1,0 +1,155 @@
+"""The training step and the evaluation pass, in the open."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from fcos.distributed import gather_objects, mean_over_workers
+from fcos.losses import FCOSLoss
+from fcos.postprocess import Postprocess
+from fcos.structures import Assignment, Batch, Detections, Locations, Targets, to_device
+
+Precision = Literal["fp32", "bf16"]
+TERMS = ("loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image")
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer finite; the message names the step, the terms and the images of the batch."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Everything that one training step touches."""
+
+    # The bare network, and the same network as this worker trains it.
+    detector: nn.Module
+    model: nn.Module
+    locate: Callable[[Batch], Locations]
+    assign: Callable[[Targets, Locations], Assignment]
+    loss: FCOSLoss
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler
+    average: AveragedModel | None
+    precision: Precision
+    clip_norm: float | None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """What is evaluated: the moving average where one is kept."""
+        return self.detector if self.average is None else self.average.module
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """bf16 where the precision asks for it, nothing otherwise."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"]:
+    """One optimizer step over the micro-batches of this worker; returns the sums named by TERMS, on the device.
+
+    The normaliser covers all micro-batches of all workers, so that accumulation and more workers leave the step as
+    it is. Nothing here waits for the device.
+    """
+    located = [learner.locate(batch) for batch in batches]
+    assignments = [learner.assign(batch.targets, places) for batch, places in zip(batches, located, strict=True)]
+    normalizer = learner.loss.normalizer(assignments)
+    learner.optimizer.zero_grad(set_to_none=True)
+    terms = torch.zeros(len(TERMS), device=batches[0].pixels.device)
+    for number, (batch, places, assignment) in enumerate(zip(batches, located, assignments, strict=True), start=1):
+        with _without_sync(learner.model) if number < len(batches) else nullcontext():
+            with autocast(batch.pixels.device, learner.precision):
+                outputs = learner.model(batch.pixels, batch.sizes)
+            losses = learner.loss(outputs, assignment, places, normalizer)
+            losses.total.backward()
+        per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))
+        parts = (losses.total, losses.classification, losses.regression, losses.quality, per_image)
+        terms += torch.stack([part.detach().float() for part in parts])
+    if learner.clip_norm is not None:
+        nn.utils.clip_grad_norm_(learner.model.parameters(), learner.clip_norm)
+    learner.optimizer.step()
+    learner.scheduler.step()
+    if learner.average is not None:
+        learner.average.update_parameters(learner.detector)
+    return terms
+
+
+def _without_sync(model: nn.Module) -> AbstractContextManager[None]:
+    """Gradients stay local until the last micro-batch."""
+    if isinstance(model, DistributedDataParallel):
+        return model.no_sync()  # type: ignore[no-any-return]
+    return nullcontext()
+
+
+@dataclass
+class LossLog:
+    """Terms of the steps since the last reading, kept on the device so that a step never waits for it."""
+
+    pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
+
+    def add(self, step: int, terms: Float[Tensor, " 5"], names: tuple[str, ...]) -> None:
+        self.pending.append((step, terms, names))
+
+    def read(self) -> dict[str, float]:
+        """Mean of each term over the pending steps and all workers; forgets them.
+
+        Raises Diverged, on every worker, naming the first step whose loss is not finite.
+        """
+        if not self.pending:
+            return {}
+        own = torch.stack([terms for _, terms, _ in self.pending])
+        # One not-finite worker makes the mean not finite, so that all of them stop at the same step.
+        values = mean_over_workers(own.flatten()).view_as(own).cpu()
+        finite = values.isfinite().all(1)
+        if not finite.all():
+            first = int((~finite).nonzero()[0])
+            raise Diverged(self._describe(first, values[first].tolist()))
+        self.pending.clear()
+        return dict(zip(TERMS, values.mean(0).tolist(), strict=True))
+
+    def _describe(self, position: int, values: list[float]) -> str:
+        step, _, names = self.pending[position]
+        terms = ", ".join(f"{name}={value:g}" for name, value in zip(TERMS, values, strict=True))
+        images = [name for part in gather_objects(names) for name in part]
+        return f"the loss is not finite at step {step}: {terms}; images of the batch: {', '.join(images)}"
+
+
+@torch.no_grad()
+def detect(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    postprocess: Mapping[str, Postprocess],
+    *,
+    locate: Callable[[Batch], Locations],
+    device: torch.device,
+    precision: Precision,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, dict[int, Detections]]:
+    """Detections of this worker's images under each post-processing, by image id, on the CPU.
+
+    One forward pass serves every post-processing; `progress` is told how many images are done.
+    """
+    was_training = model.training
+    model.eval()
+    found: dict[str, dict[int, Detections]] = {name: {} for name in postprocess}
+    done = 0
+    for host_batch in batches:
+        batch = to_device(host_batch, device)
+        with autocast(device, precision):
+            outputs = model(batch.pixels, batch.sizes)
+        for name, rule in postprocess.items():
+            detections = rule(outputs, locate(batch), batch.sizes, batch.original_sizes)
+            on_host = (to_device(item, torch.device("cpu")) for item in detections)
+            found[name].update(zip(batch.image_ids, on_host, strict=True))
+        done += len(batch.image_ids)
+        if progress is not None:
+            progress(done)
+    model.train(was_training)
+    return found

@@ -1,0 +1,128 @@
+"""The 12 COCO numbers and AP by class."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from faster_coco_eval import COCO, COCOeval_faster
+
+from fcos.data.annotations import Annotations
+from fcos.structures import Detections
+
+METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
+    """val/AP to val/ARl as pycocotools computes them, and val/class_AP/<class name>, all in 0..1.
+
+    Ground truth is taken as annotated, not clipped; crowds are ignore regions. A number without ground truth
+    to measure it on (-1 in pycocotools: a class or a size range that does not occur) is left out.
+    Raises ValueError unless there is exactly one entry, which may be empty, for each image.
+    """
+    wanted = set(annotations.image_ids.tolist())
+    if wanted != set(detections):
+        lost, unknown = sorted(wanted - set(detections)), sorted(set(detections) - wanted)
+        raise ValueError(f"detections must cover every image once: missing {lost[:5]}, unknown {unknown[:5]}")
+    images = [
+        {"id": image_id, "height": height, "width": width}
+        for image_id, (height, width) in zip(
+            annotations.image_ids.tolist(), annotations.sizes.tolist(), strict=True
+        )
+    ]
+    categories = [
+        {"id": category_id, "name": name}
+        for category_id, name in zip(annotations.category_ids, annotations.classes, strict=True)
+    ]
+    shared = {"images": images, "categories": categories}
+    truth = COCO({**shared, "annotations": _ground_truth(annotations)})
+    found = COCO({**shared, "annotations": _results(annotations, detections)})
+    evaluator = COCOeval_faster(truth, found, iouType="bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    numbers = {f"val/{name}": float(value) for name, value in zip(METRICS, evaluator.stats, strict=True)}
+    # Axes: IoU threshold, recall, class, area range (the first is all), detections allowed (the last is 100).
+    by_class = evaluator.eval["precision"][:, :, :, 0, -1]
+    for label, key in enumerate(class_keys(annotations)):
+        precision = by_class[:, :, label]
+        numbers[key] = float(precision[precision > -1].mean()) if (precision > -1).any() else -1.0
+    return {key: value for key, value in numbers.items() if value > -1}
+
+
+def class_keys(annotations: Annotations) -> tuple[str, ...]:
+    """The metric key of each class, in characters that tracking servers accept.
+
+    Where two names become equal so, every name gets its category id.
+    """
+    names = [re.sub(r"[^A-Za-z0-9_\-. :]", "_", name).strip(". ") or "_" for name in annotations.classes]
+    if len(set(names)) < len(names):
+        names = [f"{name}_{id_}" for name, id_ in zip(names, annotations.category_ids, strict=True)]
+    return tuple(f"val/class_AP/{name}" for name in names)
+
+
+def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
+    """The detections of all workers, by image id, on every worker and on the CPU."""
+    mine = {
+        image_id: Detections(found.boxes.cpu(), found.scores.cpu(), found.labels.cpu())
+        for image_id, found in local.items()
+    }
+    if not (dist.is_available() and dist.is_initialized()):
+        return mine
+    parts: list[dict[int, Detections]] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, mine)
+    gathered = {image_id: found for part in parts for image_id, found in part.items()}
+    assert len(gathered) == sum(map(len, parts)), "an image was evaluated by two workers"
+    return gathered
+
+
+def _ground_truth(annotations: Annotations) -> list[dict[str, Any]]:
+    image_ids = np.repeat(annotations.image_ids, np.diff(annotations.offsets)).tolist()
+    category_ids = np.array(annotations.category_ids)[annotations.labels].tolist()
+    # Numbered from 1: an id of 0 would read as "not matched".
+    return [
+        {
+            "id": number,
+            "image_id": image_id,
+            "category_id": category_id,
+            "bbox": bbox,
+            "area": area,
+            "iscrowd": crowd,
+        }
+        for number, (image_id, category_id, bbox, area, crowd) in enumerate(
+            zip(
+                image_ids,
+                category_ids,
+                annotations.xywh.tolist(),
+                annotations.areas.tolist(),
+                annotations.crowd.astype(int).tolist(),
+                strict=True,
+            ),
+            start=1,
+        )
+    ]
+
+
+def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = []
+    for image_id, found in detections.items():
+        # In double precision, so that x + w gives back the corner that was predicted.
+        boxes = found.boxes.to("cpu", torch.float64)
+        xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+        for bbox, score, label in zip(
+            xywh.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        ):
+            results.append(
+                {
+                    "id": len(results) + 1,
+                    "image_id": image_id,
+                    "category_id": annotations.category_ids[label],
+                    "bbox": bbox,
+                    "area": bbox[2] * bbox[3],
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+    return results

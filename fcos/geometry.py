@@ -1,0 +1,101 @@
+"""Locations of a pyramid, distances to box edges and areas: pure functions, never below float32."""
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+
+from fcos.structures import Locations
+
+
+@lru_cache(maxsize=256)
+def locations(
+    shapes: tuple[tuple[int, int], ...],
+    strides: tuple[int, ...],
+    image_size: tuple[int, int],
+    kind: Literal["half_stride", "torchvision"],
+    device: torch.device,
+) -> Locations:
+    """All locations of a pyramid in pixels of the padded input, whose (height, width) is `image_size`.
+
+    half_stride: s // 2 + k * s, both papers. torchvision: the first location lies at 0 and the step is
+    image_size // grid, which differs from the stride where that does not divide the image; `strides` stay
+    nominal. Results are shared between calls: do not write to them.
+    """
+    if len(shapes) != len(strides):
+        raise ValueError(
+            f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level"
+        )
+    if kind == "half_stride":
+        origins = tuple((float(stride // 2), float(stride // 2)) for stride in strides)
+        steps = tuple((float(stride), float(stride)) for stride in strides)
+    else:
+        height, width = image_size
+        origins = tuple((0.0, 0.0) for _ in strides)
+        steps = tuple((float(width // columns), float(height // rows)) for rows, columns in shapes)
+    # A cached tensor that was made in inference mode could not take part in a later training step.
+    with torch.inference_mode(False):
+        grids = [
+            _grid(shape, origin, step, device)
+            for shape, origin, step in zip(shapes, origins, steps, strict=True)
+        ]
+        nominal = [
+            torch.full((rows * columns,), float(stride), device=device)
+            for (rows, columns), stride in zip(shapes, strides, strict=True)
+        ]
+        return Locations(
+            xy=torch.cat(grids),
+            strides=torch.cat(nominal),
+            shapes=shapes,
+            origins=origins,
+            steps=steps,
+            level_strides=strides,
+        )
+
+
+def _grid(
+    shape: tuple[int, int], origin: tuple[float, float], step: tuple[float, float], device: torch.device
+) -> Float[Tensor, "N 2"]:
+    rows, columns = shape
+    x = torch.arange(columns, dtype=torch.float32, device=device) * step[0] + origin[0]
+    y = torch.arange(rows, dtype=torch.float32, device=device) * step[1] + origin[1]
+    return torch.cartesian_prod(y, x).flip(-1)
+
+
+def ltrb_from_boxes(xy: Num[Tensor, "P 2"], boxes: Num[Tensor, "*batch P 4"]) -> Float[Tensor, "*batch P 4"]:
+    """Signed distances from each location to the edges of its xyxy box, in pixels (v1 eq. 1)."""
+    xy, boxes = _full_precision(xy), _full_precision(boxes)
+    return torch.cat((xy - boxes[..., :2], boxes[..., 2:] - xy), dim=-1)
+
+
+def boxes_from_ltrb(xy: Num[Tensor, "P 2"], ltrb: Num[Tensor, "*batch P 4"]) -> Float[Tensor, "*batch P 4"]:
+    """The xyxy box that lies at the given distances, in pixels, around each location."""
+    xy, ltrb = _full_precision(xy), _full_precision(ltrb)
+    return torch.cat((xy - ltrb[..., :2], xy + ltrb[..., 2:]), dim=-1)
+
+
+def centerness(ltrb: Num[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:
+    """Center-ness of a location by its distances (v1 eq. 3); zero on edges, outside and in empty boxes."""
+    left, top, right, bottom = _full_precision(ltrb).clamp(min=0).unbind(-1)
+    horizontal = _short_over_long(left, right)
+    vertical = _short_over_long(top, bottom)
+    return torch.sqrt(horizontal * vertical)
+
+
+def _short_over_long(one: Tensor, other: Tensor) -> Tensor:
+    longer = torch.maximum(one, other)
+    return torch.minimum(one, other) / longer.clamp(min=torch.finfo(longer.dtype).tiny)
+
+
+def areas(boxes: Num[Tensor, "*batch 4"], corners: Literal["plain", "inclusive"]) -> Float[Tensor, "*batch"]:
+    """Areas of xyxy boxes; with inclusive corners both end pixels count (v1's code)."""
+    boxes = _full_precision(boxes)
+    extra = 1.0 if corners == "inclusive" else 0.0
+    width, height = (boxes[..., 2:] - boxes[..., :2] + extra).unbind(-1)
+    return width * height
+
+
+def _full_precision(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

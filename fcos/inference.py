@@ -1,0 +1,204 @@
+"""A trained detector without its training: load, predict on images, evaluate on a data set."""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL.Image import Image
+
+from fcos import checkpoint
+from fcos.build import build_assign, build_detector, build_locate, build_postprocess
+from fcos.checkpoint import Checkpoint, CheckpointError
+from fcos.config import Config, ConfigError, parse, set_value
+from fcos.data.coco import CocoDataset, Sample
+from fcos.data.images import open_image
+from fcos.data.loader import canvas_of, collate, eval_batches
+from fcos.data.prepare import make_dataset, prepare
+from fcos.data.transforms import resize, resized_size
+from fcos.draw import draw_assignment
+from fcos.engine import detect
+from fcos.model.detector import FCOS
+from fcos.structures import Detections
+from fcos.validate import validate
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector on its device with the settings and classes that it was trained with."""
+
+    detector: FCOS
+    config: Config
+    classes: tuple[str, ...]
+    step: int
+    device: torch.device
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint at a path: its own folder, or the newest good one below a run's folder.
+
+    Raises CheckpointError where there is none.
+    """
+    if (path / checkpoint.MANIFEST).is_file():
+        return checkpoint.load(path)
+    for folder in (path, path / "checkpoints"):
+        found, problems = checkpoint.latest(folder)
+        if found is not None:
+            return found
+        if problems:
+            raise CheckpointError("; ".join(problems))
+    raise CheckpointError(f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints")
+
+
+def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any]) -> Trained:
+    """The evaluated weights of a checkpoint, some settings changed (dotted key -> value).
+
+    Raises CheckpointError, and ConfigError for changes that the schema or the weights refuse.
+    """
+    found = find_checkpoint(path)
+    config = change(found.config, changes)
+    # All weights come from the checkpoint; nothing is to be downloaded.
+    bare = config.model.model_copy(update={"backbone": config.model.backbone.model_copy(update={"weights": None})})
+    detector = build_detector(bare, len(found.classes), channels_last=config.schedule.channels_last)
+    try:
+        detector.load_state_dict(found.weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{found.path}: the weights do not fit the changed model: {error}") from None
+    return Trained(detector.to(device).eval(), config, found.classes, found.step, device)
+
+
+def change(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:
+    """A configuration with dotted keys set to other values, validated."""
+    for key, value in changes.items():
+        config = set_value(config, key, value)
+    return parse(Config, config)
+
+
+def list_images(path: Path) -> list[Path]:
+    """The image itself, or all images below a folder in order of their names; ValueError where there are none."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such image or folder")
+    images = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise ValueError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return images
+
+
+def predict(trained: Trained, images: Sequence[Path]) -> Iterator[tuple[Path, torch.Tensor, Detections]]:
+    """Path, pixels and detections of one image after the other; boxes in pixels of the image."""
+    rule = build_postprocess(trained.config.model.postprocess)
+    for path in images:
+        pixels = open_image(path)
+        sample = _sample(path, pixels, trained.config)
+        batch = collate([sample], canvas_of([sample.size], trained.config.model.strides[-1]))
+        found = detect(
+            trained.detector,
+            [batch],
+            {"": rule},
+            locate=build_locate(trained.config.model),
+            device=trained.device,
+            precision=trained.config.schedule.precision,
+        )
+        yield path, pixels, found[""][0]
+
+
+def _sample(path: Path, pixels: torch.Tensor, config: Config) -> Sample:
+    """An image without boxes, at the size that evaluation gives it."""
+    original = (pixels.shape[1], pixels.shape[2])
+    size = original
+    if config.data.short_sides is not None and config.data.long_side is not None:
+        size = resized_size(
+            original, max(config.data.short_sides), config.data.long_side, config.model.assignment.corners
+        )
+    resized, boxes = resize(pixels, torch.zeros(0, 4), size)
+    return Sample(resized, boxes, torch.zeros(0, dtype=torch.long), 0, path.name, size, original)
+
+
+def evaluate(
+    trained: Trained, *, batch_size: int, progress: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
+    """COCO metrics on the validation images of the configuration's data set.
+
+    `progress` is told how many images are done, of how many. Raises ConfigError where the data set's classes are not
+    the checkpoint's.
+    """
+    config = trained.config
+    data = prepare(config.data, corners=config.model.assignment.corners)
+    if data.classes != trained.classes:
+        raise CheckpointError(
+            f"the data set's classes are {list(data.classes)}, the checkpoint's {list(trained.classes)}; they must agree"
+        )
+    dataset = make_dataset(data, "val", config.data, training=False, seed=config.seed)
+    batches = eval_batches(
+        dataset,
+        batch_size=batch_size,
+        rank=0,
+        world_size=1,
+        size_divisor=config.model.strides[-1],
+        num_workers=config.data.num_workers,
+        pin_memory=trained.device.type == "cuda",
+    )
+    validation = validate(
+        trained.detector,
+        batches,
+        data.val.annotations,
+        {"": build_postprocess(config.model.postprocess)},
+        locate=build_locate(config.model),
+        device=trained.device,
+        precision=config.schedule.precision,
+        rank=0,
+        progress=None if progress is None else lambda done: progress(done, len(dataset)),
+    )
+    return validation.metrics[""]
+
+
+def assignment_picture(config: Config, split: Literal["train", "val"], image: str | None) -> tuple[Image, list[str]]:
+    """Which location answers for which box of one image, drawn level by level, and the same in words.
+
+    `image` is a file name or an id; None takes the first image with boxes. Raises ConfigError for an unknown one.
+    """
+    data = prepare(config.data, corners=config.model.assignment.corners)
+    dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
+    sample = dataset[0, _position(dataset, image)]
+    batch = collate([sample], canvas_of([sample.size], config.model.strides[-1]))
+    locations = build_locate(config.model)(batch)
+    assignment = build_assign(config.model)(batch.targets, locations)
+    titles = [
+        f"P{level} stride {stride}, {low:g} to {'inf' if high is None else format(high, 'g')} px"
+        for level, stride, (low, high) in zip(
+            config.model.levels, config.model.strides, config.model.assignment.ranges, strict=True
+        )
+    ]
+    picture = draw_assignment(sample.image, batch.targets, assignment, locations, titles=titles)
+    lines = [f"{sample.name}: {len(sample.labels)} boxes, {int(assignment.positive.sum())} positive locations"]
+    for index, (box, label) in enumerate(zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True)):
+        own = assignment.matched[0] == index
+        per_level = ", ".join(
+            f"P{level}: {count}"
+            for level, stride in zip(config.model.levels, config.model.strides, strict=True)
+            if (count := int((own & (locations.strides == stride)).sum()))
+        )
+        corners = ", ".join(f"{side:.1f}" for side in box)
+        lines.append(f"  box {index} {data.classes[label]} [{corners}]: {per_level or 'no location answers for it'}")
+    return picture, lines
+
+
+def _position(dataset: CocoDataset, image: str | None) -> int:
+    annotations = dataset.annotations
+    if image is None:
+        with_boxes = (index for index in range(len(annotations)) if len(annotations.training_boxes(index)[1]))
+        return next(with_boxes, 0)
+    if image in annotations.names:
+        return annotations.names.index(image)
+    ids = [str(number) for number in annotations.image_ids]
+    if image in ids:
+        return ids.index(image)
+    near = difflib.get_close_matches(image, annotations.names, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(f"--image {image}: {annotations.path} has no image of that file name or id{hint}")

@@ -1,0 +1,218 @@
+"""Focal, regression and quality losses, and what they are divided by. Everything is float32, also under autocast."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fcos.distributed import mean_over_workers
+from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
+
+RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
+EPSILON = 1e-7
+
+
+class _FocalSum(torch.autograd.Function):
+    """Sum of the focal loss, its gradient written in the forward pass: no one-hot target, no second read.
+
+    Every logit is first taken as a negative; the one logit of each positive location is then corrected.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
+        rows, classes = logits.shape
+        gradient = torch.empty_like(logits)
+        total = logits.new_zeros((), dtype=torch.float32)
+        # A chunk stays in a CPU's cache; a GPU wants few large kernels.
+        step = max(1, (1 << (17 if logits.device.type == "cpu" else 26)) // classes)
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            loss, slope = _focal_negative(logits[part].float(), alpha, gamma)
+            total += loss.sum()
+            gradient[part] = slope
+        index = labels.clamp(min=0)[:, None]
+        positive = labels[:, None] != NO_OBJECT
+        own = logits.gather(1, index).float()
+        as_negative, negative_slope = _focal_negative(own, alpha, gamma)
+        # A positive is a negative of the mirrored logit, with the other weight.
+        as_positive, positive_slope = _focal_negative(-own, 1 - alpha, gamma)
+        total += (as_positive - as_negative).where(positive, 0.0).sum()
+        slope = torch.where(positive, -positive_slope, negative_slope)
+        gradient.scatter_(1, index, slope.to(gradient.dtype))
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer[0].to(gradient.dtype), None, None, None
+
+
+def _focal_negative(logits: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
+    """Focal loss of logits whose target is 0, and its derivative."""
+    probability = logits.sigmoid()
+    cross_entropy = F.softplus(logits)
+    weight = (1 - alpha) * probability.pow(gamma)
+    slope = weight * (gamma * (1 - probability) * cross_entropy + probability)
+    return weight * cross_entropy, slope
+
+
+def focal_loss_sum(
+    logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], alpha: float = 0.25, gamma: float = 2.0
+) -> Float[Tensor, ""]:
+    """Sum of the sigmoid focal loss (Lin et al. 2017) over N locations and C classes; NO_OBJECT is all negative."""
+    if logits.numel() == 0:
+        return logits.float().sum()
+    return _FocalSum.apply(logits, labels, alpha, gamma)  # type: ignore[no-any-return]
+
+
+def iou_of_ltrb(
+    predicted: Float[Tensor, "*N 4"], target: Float[Tensor, "*N 4"]
+) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"], Float[Tensor, "*N"]]:
+    """IoU, union and area of the enclosing box of pairs of boxes given as ltrb from the same location."""
+    overlap = torch.minimum(predicted, target)
+    hull = torch.maximum(predicted, target)
+    intersection = _area(overlap)
+    union = _area(predicted) + _area(target) - intersection
+    return intersection / (union + EPSILON), union, _area(hull)
+
+
+def _area(ltrb: Tensor) -> Tensor:
+    left, top, right, bottom = ltrb.unbind(-1)
+    return (left + right) * (top + bottom)
+
+
+def regression_loss(
+    kind: RegressionLoss,
+    predicted: Float[Tensor, "*N 4"],
+    target: Float[Tensor, "*N 4"],
+    strides: Float[Tensor, "*S"],
+) -> Float[Tensor, "*N"]:
+    """Loss of each predicted ltrb against its target, both in pixels; l1 is in strides, the mean of the four sides.
+
+    iou is -ln(IoU) (v1, UnitBox), linear_iou 1 - IoU; giou, diou and ciou are as in torchvision.ops, whose own
+    functions index by masks and so wait for the device.
+    """
+    if kind == "l1":
+        return (predicted - target).abs().mean(-1) / strides
+    iou, union, hull = iou_of_ltrb(predicted, target)
+    match kind:
+        case "iou":
+            return -torch.log(iou + EPSILON)
+        case "linear_iou":
+            return 1 - iou
+        case "giou":
+            return 1 - iou + (hull - union) / (hull + EPSILON)
+        case "diou":
+            return 1 - iou + _center_distance(predicted, target)
+        case "ciou":
+            shape = _shape_difference(predicted, target)
+            with torch.no_grad():
+                weight = shape / (1 - iou + shape + EPSILON)
+            return 1 - iou + _center_distance(predicted, target) + weight * shape
+
+
+def _center_distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of the centers over the squared diagonal of the enclosing box (DIoU)."""
+    hull = torch.maximum(predicted, target)
+    width, height = (hull[..., :2] + hull[..., 2:]).unbind(-1)
+    offset = (predicted[..., 2:] - predicted[..., :2] - target[..., 2:] + target[..., :2]) / 2
+    return offset.square().sum(-1) / (width.square() + height.square() + EPSILON)
+
+
+def _shape_difference(predicted: Tensor, target: Tensor) -> Tensor:
+    """The aspect ratio term v of CIoU."""
+
+    def angle(ltrb: Tensor) -> Tensor:
+        width, height = (ltrb[..., :2] + ltrb[..., 2:]).unbind(-1)
+        return torch.atan(width / (height + EPSILON))
+
+    return (4 / math.pi**2) * (angle(target) - angle(predicted)).square()
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """What the sums of one optimizer step are divided by, on this worker."""
+
+    positives: Float[Tensor, ""]
+    centerness: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The terms of one micro-batch, weighted and normalised; `total` is their sum."""
+
+    total: Float[Tensor, ""]
+    classification: Float[Tensor, ""]
+    regression: Float[Tensor, ""]
+    quality: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
+class FCOSLoss:
+    """The three terms of FCOS (v1 eq. 2; quality: center-ness eq. 3 or IoU) and their normaliser."""
+
+    regression: RegressionLoss
+    weight_by_centerness: bool
+    quality: Literal["none", "centerness", "iou"]
+    normalizer_scope: Literal["local", "global"]
+    focal_alpha: float
+    focal_gamma: float
+    classification_weight: float
+    regression_weight: float
+    quality_weight: float
+
+    def normalizer(self, assignments: Sequence[Assignment]) -> Normalizer:
+        """Positives and their summed center-ness over all micro-batches of a step.
+
+        With the global scope it is the mean over the workers, by one collective that every worker reaches, so that
+        averaging gradients over workers gives the gradient of the whole batch.
+        """
+        sums = torch.stack(
+            [
+                sum((a.positive.sum() for a in assignments), start=torch.zeros((), device=assignments[0].ltrb.device)),
+                sum((a.centerness.sum() for a in assignments), start=torch.zeros((), device=assignments[0].ltrb.device)),
+            ]
+        )
+        if self.normalizer_scope == "global":
+            sums = mean_over_workers(sums)
+        return Normalizer(positives=sums[0].clamp(min=1.0), centerness=sums[1].clamp(min=1e-6))
+
+    def __call__(
+        self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
+    ) -> Losses:
+        """The loss of one micro-batch, divided by the normaliser of the whole step."""
+        positive = assignment.positive
+        with torch.autocast(outputs.logits.device.type, enabled=False):
+            classification = focal_loss_sum(
+                outputs.logits.flatten(0, 1), assignment.labels.flatten(), self.focal_alpha, self.focal_gamma
+            )
+            # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
+            predicted = outputs.ltrb.float().where(positive[..., None], 1.0)
+            per_location = regression_loss(self.regression, predicted, assignment.ltrb, locations.strides)
+            if self.weight_by_centerness:
+                regression = (per_location * assignment.centerness).sum() / normalizer.centerness
+            else:
+                regression = per_location.where(positive, 0.0).sum() / normalizer.positives
+            quality = self._quality_sum(outputs, assignment, predicted) / normalizer.positives
+            terms = (
+                classification / normalizer.positives * self.classification_weight,
+                regression * self.regression_weight,
+                quality * self.quality_weight,
+            )
+        return Losses(terms[0] + terms[1] + terms[2], *terms)
+
+    def _quality_sum(self, outputs: HeadOutputs, assignment: Assignment, predicted: Tensor) -> Tensor:
+        if outputs.quality is None:
+            return outputs.ltrb.new_zeros(())
+        if self.quality == "iou":
+            target = iou_of_ltrb(predicted.detach(), assignment.ltrb)[0]
+        else:
+            target = assignment.centerness
+        loss = F.binary_cross_entropy_with_logits(outputs.quality.float(), target, reduction="none")
+        return loss.where(assignment.positive, 0.0).sum()

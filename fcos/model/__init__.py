@@ -1,0 +1,1 @@
+"""The detector: images to HeadOutputs and nothing else."""

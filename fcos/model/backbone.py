@@ -1,0 +1,139 @@
+"""Backbones: images to the feature maps C2 to C5 at strides 4, 8, 16 and 32."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import get_model
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from fcos.model.norm import batch_norm
+from fcos.model.pretrained import pretrained_state_dict
+
+Norm = Literal["frozen_bn", "bn", "sync_bn"]
+NormLayer = Callable[[int], nn.Module]
+
+# Where the stem and C2 to C5 end in torchvision's `features`. What follows C5 serves classification alone.
+MOBILENET_STAGE_ENDS: Mapping[str, Sequence[int]] = {
+    "mobilenet_v2": (2, 4, 7, 14, 18),
+    "mobilenet_v3_large": (2, 4, 7, 13, 16),
+}
+
+
+class Backbone(nn.Module):
+    """A stem and the stages c2, c3, ... up to the deepest level in use; returned from `first_level` on.
+
+    `frozen_stages` counts from the stem: they receive no gradient, their batch norms keep their statistics.
+    """
+
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], *, first_level: int, frozen_stages: int
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        for level, stage in enumerate(stages, start=2):
+            self.add_module(f"c{level}", stage)
+        self.first_level = first_level
+        self.frozen_stages = frozen_stages
+        self.channels = [_out_channels(stage) for stage in stages][first_level - 2 :]
+        for stage in self._frozen():
+            stage.requires_grad_(False)
+
+    def _frozen(self) -> list[nn.Module]:
+        return list(self.children())[: self.frozen_stages]
+
+    def train(self, mode: bool = True) -> "Backbone":
+        super().train(mode)
+        for stage in self._frozen():
+            stage.eval()
+        return self
+
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> dict[str, Float[Tensor, "B _ _ _"]]:
+        features: dict[str, Tensor] = {}
+        for name, stage in self.named_children():
+            x = stage(x)
+            features[name] = x
+        return {
+            name: x for name, x in features.items() if name != "stem" and int(name[1:]) >= self.first_level
+        }
+
+
+def build_backbone(
+    name: str,
+    *,
+    norm: Norm,
+    weights: str | None,
+    frozen_stages: int,
+    widths: Sequence[int],
+    first_level: int,
+    last_level: int,
+) -> Backbone:
+    """A backbone by name that returns the feature maps of the levels first..last (2..5).
+
+    `widths` are the channels of small_resnet's stem and C2 to C5. Raises ConfigError for weights that cannot
+    be had, and for sync_bn on CPU workers.
+    """
+    match name:
+        case "small_resnet":
+            stem, stages = _small_resnet(widths, norm)
+        case "mobilenet_v2" | "mobilenet_v3_large":
+            stem, stages = _mobilenet(name, norm, weights)
+        case _:
+            stem, stages = _resnet(name, norm, weights)
+    return Backbone(stem, stages[: last_level - 1], first_level=first_level, frozen_stages=frozen_stages)
+
+
+def _resnet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
+    model = get_model(name, weights=None, norm_layer=batch_norm(norm))
+    assert isinstance(model, ResNet)
+    if weights is not None:
+        model.load_state_dict(pretrained_state_dict(name, weights))
+    stem = nn.Sequential(
+        OrderedDict(conv1=model.conv1, bn1=model.bn1, relu=model.relu, maxpool=model.maxpool)
+    )
+    return stem, [model.layer1, model.layer2, model.layer3, model.layer4]
+
+
+def _mobilenet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
+    # torchvision trained v3 with these; a smaller eps would change what the pretrained weights compute.
+    layer = batch_norm(norm, eps=0.001, momentum=0.01) if name == "mobilenet_v3_large" else batch_norm(norm)
+    model = get_model(name, weights=None, norm_layer=layer)
+    if weights is not None:
+        model.load_state_dict(pretrained_state_dict(name, weights))
+    features = model.features
+    assert isinstance(features, nn.Sequential)
+    stem_end, *_ = ends = MOBILENET_STAGE_ENDS[name]
+    return features[:stem_end], [features[start:end] for start, end in pairwise(ends)]
+
+
+def _small_resnet(widths: Sequence[int], norm: Norm) -> tuple[nn.Module, list[nn.Module]]:
+    layer = batch_norm(norm)
+    stem = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, widths[0], kernel_size=3, stride=2, padding=1, bias=False),
+            bn1=layer(widths[0]),
+            relu=nn.ReLU(inplace=True),
+        )
+    )
+    stages: list[nn.Module] = [nn.Sequential(_block(low, high, layer)) for low, high in pairwise(widths)]
+    for module in nn.Sequential(stem, *stages).modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        # A frozen zero would never let the branch speak.
+        elif isinstance(module, BasicBlock) and norm != "frozen_bn":
+            nn.init.zeros_(module.bn2.weight)
+    return stem, stages
+
+
+def _block(in_channels: int, out_channels: int, layer: NormLayer) -> BasicBlock:
+    shortcut = nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=2, bias=False), layer(out_channels)
+    )
+    return BasicBlock(in_channels, out_channels, stride=2, downsample=shortcut, norm_layer=layer)
+
+
+def _out_channels(stage: nn.Module) -> int:
+    return [module.out_channels for module in stage.modules() if isinstance(module, nn.Conv2d)][-1]

@@ -1,0 +1,64 @@
+"""FCOS: padded images to what the head says of every location."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from fcos.model.backbone import Backbone
+from fcos.model.head import Head
+from fcos.structures import HeadOutputs
+
+# ImageNet's, for RGB in 0..1: what torchvision's backbones were trained with.
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+
+
+class FCOS(nn.Module):
+    """The detector without assignment, losses and post-processing; training and evaluation return the same.
+
+    `levels` are consecutive; level l has stride 2**l and ceil(side / 2**l) locations along a side.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        fpn: FeaturePyramidNetwork,
+        head: Head,
+        *,
+        levels: Sequence[int],
+        channels_last: bool,
+    ) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+        self.strides = tuple(2**level for level in levels)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.backbone = backbone
+        self.fpn = fpn
+        self.head = head
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
+        self.to(memory_format=self.memory_format)
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def forward(self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]) -> HeadOutputs:
+        """`pixels` are RGB 0..255 padded to a common size; `sizes` are (height, width) before padding."""
+        features = self.fpn(self.backbone(self.normalize(pixels, sizes)))
+        outputs: HeadOutputs = self.head(list(features.values()))
+        return outputs
+
+    def normalize(
+        self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """Pixels in units of ImageNet's deviation around its mean; the padding is zero, whatever it held."""
+        pixels = pixels.contiguous(memory_format=self.memory_format)
+        height, width = pixels.shape[-2:]
+        rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) < sizes[:, 0].view(-1, 1, 1, 1)
+        columns = torch.arange(width, device=pixels.device).view(1, 1, 1, -1) < sizes[:, 1].view(-1, 1, 1, 1)
+        # In torchvision's order, so that the results are equal bit by bit.
+        normal = (pixels / 255 - self.pixel_mean) / self.pixel_std
+        return torch.where(rows & columns, normal, 0.0)

@@ -1,0 +1,50 @@
+"""Feature pyramid: C2 to C5 in, P2 to P5 and further levels out."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
+
+
+class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries no types
+    """P6, P7, ... by 3x3 convolutions of stride 2 from P5 (FCOS) or C5 (RetinaNet), with ReLU between them.
+
+    torchvision's LastLevelP6P7 has exactly two, and takes C5 for P5 where both have the same channels.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, count: int, source: Literal["p5", "c5"]
+    ) -> None:
+        super().__init__()
+        self.source = source
+        inputs = [in_channels] + [out_channels] * (count - 1)
+        self.convs = nn.ModuleList(_downsampling(channels, out_channels) for channels in inputs)
+
+    def forward(
+        self, results: list[Tensor], x: list[Tensor], names: list[str]
+    ) -> tuple[list[Tensor], list[str]]:
+        extra = [self.convs[0](results[-1] if self.source == "p5" else x[-1])]
+        for conv in self.convs[1:]:
+            extra.append(conv(extra[-1].relu()))
+        return [*results, *extra], [*names, *(f"extra{index}" for index in range(len(extra)))]
+
+
+def _downsampling(in_channels: int, out_channels: int) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+def build_fpn(
+    in_channels: Sequence[int], channels: int, *, extra_levels: int, extra_levels_from: Literal["p5", "c5"]
+) -> FeaturePyramidNetwork:
+    """torchvision's pyramid over the given feature maps, finest first, and `extra_levels` coarser ones."""
+    extra = None
+    if extra_levels:
+        source_channels = channels if extra_levels_from == "p5" else in_channels[-1]
+        extra = ExtraLevels(source_channels, channels, count=extra_levels, source=extra_levels_from)
+    return FeaturePyramidNetwork(list(in_channels), channels, extra_blocks=extra)

@@ -1,0 +1,124 @@
+"""The head that all pyramid levels share: class logits, ltrb distances and localisation quality."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fcos.model.norm import batch_norm
+from fcos.structures import HeadOutputs
+
+Norm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
+
+
+class Tower(nn.Module):
+    """3x3 convolutions that all levels share, each followed by a norm (shared or one per level) and ReLU."""
+
+    def __init__(self, channels: int, *, num_convs: int, norm: Norm, gn_groups: int, num_levels: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(_conv(channels, channels) for _ in range(num_convs))
+        copies = num_levels if norm == "bn_per_level" else 1
+        self.norms = nn.ModuleList(
+            nn.ModuleList(_norm(norm, channels, gn_groups) for _ in range(num_convs)) for _ in range(copies)
+        )
+
+    def forward(self, x: Float[Tensor, "B C H W"], level: int) -> Float[Tensor, "B C H W"]:
+        norms = self.norms[level if len(self.norms) > 1 else 0]
+        assert isinstance(norms, nn.ModuleList)
+        for conv, norm in zip(self.convs, norms, strict=True):
+            x = norm(conv(x)).relu()
+        return x
+
+
+class Head(nn.Module):
+    """Two towers and their predictions.
+
+    regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i for each level or none. With
+    `divide_by_stride` that is in units of the stride (v2); either way ltrb comes out in pixels. `prior` is
+    the probability of every class before training (focal loss paper, section 4.1).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        strides: Sequence[int],
+        num_convs: int,
+        norm: Norm,
+        gn_groups: int,
+        scale_per_level: bool,
+        regression: Literal["exp", "relu"],
+        divide_by_stride: bool,
+        quality: Literal["none", "centerness", "iou"],
+        quality_branch: Literal["classification", "regression"],
+        prior: float,
+    ) -> None:
+        super().__init__()
+        self.exponential = regression == "exp"
+        self.units = [float(stride) if divide_by_stride else 1.0 for stride in strides]
+        self.quality_branch = quality_branch
+        self.classification_tower = Tower(
+            channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
+        )
+        self.regression_tower = Tower(
+            channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
+        )
+        self.classification = _conv(channels, num_classes, bias=-math.log((1 - prior) / prior))
+        self.regression = _conv(channels, 4)
+        self.scales = nn.Parameter(torch.ones(len(strides))) if scale_per_level else None
+        # Last, so that everything else draws the same initial weights with and without it.
+        self.quality = _conv(channels, 1) if quality != "none" else None
+
+    def forward(self, features: Sequence[Float[Tensor, "B C _ _"]]) -> HeadOutputs:
+        logits, ltrb, quality = [], [], []
+        for level, x in enumerate(features):
+            for_classes = self.classification_tower(x, level)
+            for_boxes = self.regression_tower(x, level)
+            logits.append(_flatten(self.classification(for_classes)))
+            ltrb.append(self._distances(_flatten(self.regression(for_boxes)), level))
+            if self.quality is not None:
+                branch = for_classes if self.quality_branch == "classification" else for_boxes
+                quality.append(_flatten(self.quality(branch)).squeeze(-1))
+        return HeadOutputs(
+            logits=torch.cat(logits, dim=1),
+            ltrb=torch.cat(ltrb, dim=1),
+            quality=torch.cat(quality, dim=1) if self.quality is not None else None,
+            shapes=tuple((x.shape[-2], x.shape[-1]) for x in features),
+        )
+
+    def _distances(self, raw: Float[Tensor, "B N 4"], level: int) -> Float[Tensor, "B N 4"]:
+        # bfloat16 has 8 bits: under autocast coordinates would be off by pixels.
+        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
+        if self.scales is not None:
+            raw = raw * self.scales[level]
+        positive = raw.exp() if self.exponential else raw.relu()
+        return positive * self.units[level]
+
+
+def _conv(in_channels: int, out_channels: int, bias: float = 0.0) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+    nn.init.normal_(conv.weight, std=0.01)
+    assert conv.bias is not None
+    nn.init.constant_(conv.bias, bias)
+    return conv
+
+
+def _norm(name: Norm, channels: int, gn_groups: int) -> nn.Module:
+    match name:
+        case "gn":
+            return nn.GroupNorm(gn_groups, channels)
+        case "bn" | "bn_per_level":
+            return batch_norm("bn")(channels)
+        case "sync_bn":
+            return batch_norm("sync_bn")(channels)
+        case "none":
+            return nn.Identity()
+
+
+def _flatten(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N C"]:
+    # A view in channels_last.
+    return x.permute(0, 2, 3, 1).flatten(1, 2)

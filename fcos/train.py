@@ -1,0 +1,221 @@
+"""The whole story of one training run on one page: data, learner, steps, evaluation, checkpoints."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from fcos import checkpoint
+from fcos.build import build_detector, build_learner, build_postprocess
+from fcos.config import Config, PostprocessConfig
+from fcos.data.loader import eval_batches, train_batches
+from fcos.data.prepare import make_dataset, prepare
+from fcos.distributed import broadcast_object, gather_objects
+from fcos.samples import draw_samples
+from fcos.engine import Learner, LossLog, train_step
+from fcos.runtime import Record, Runtime
+from fcos.structures import to_device
+from fcos.validate import Validation, validate
+
+CHECKPOINTS = "checkpoints"
+DETECTIONS = "detections"
+# [arm, key, step, value]; arm None belongs to every arm that shares the training.
+Point = list[Any]
+
+
+def run(
+    config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None
+) -> dict[str, Any]:
+    """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
+
+    `postprocess` names several inference settings that are evaluated on the same weights; without it the
+    configuration's own stands alone under the empty name. Reports {step, total_steps, seconds, points, resumed_from}
+    as it goes, and returns the summary that every worker gets alike.
+    Raises ConfigError for what a user got wrong and Diverged where the loss is no longer finite.
+    """
+    seed_everything(config.seed, config.schedule.deterministic)
+    data = prepare(config.data, corners=config.model.assignment.corners)
+    detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
+    learner = build_learner(config, detector, runtime)
+    start, notes = _resume(learner, runtime)
+    progress = Progress(runtime, config.schedule.steps, start)
+    rules = {arm: build_postprocess(rule) for arm, rule in (postprocess or {"": config.model.postprocess}).items()}
+    val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
+
+    def check() -> Validation:
+        batches = eval_batches(
+            val,
+            batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // runtime.world_size),
+            rank=runtime.rank,
+            world_size=runtime.world_size,
+            size_divisor=config.model.strides[-1],
+            num_workers=config.data.num_workers,
+            pin_memory=runtime.device.type == "cuda",
+        )
+        return validate(
+            learner.evaluated,
+            batches,
+            data.val.annotations,
+            rules,
+            locate=learner.locate,
+            device=runtime.device,
+            precision=learner.precision,
+            rank=runtime.rank,
+        )
+
+    save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner)
+    train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
+    validation = _train(config, runtime, train, learner, progress, check, save)
+    pictures = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
+    final = checkpoint.folder_of(runtime.directory / CHECKPOINTS, config.schedule.steps)
+    summary = {
+        "step": config.schedule.steps,
+        "seconds": progress.seconds(),
+        "metrics": validation.metrics,
+        "pictures": {arm: [str(path.relative_to(runtime.directory)) for path in paths] for arm, paths in pictures.items()},
+        "checkpoint": str(final.relative_to(runtime.directory)),
+        "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
+        "classes": list(data.classes),
+        "notes": [*notes, *data.notes],
+        "resumed_from": start,
+    }
+    return broadcast_object(summary, runtime.device)  # type: ignore[no-any-return]
+
+
+def _train(
+    config: Config,
+    runtime: Runtime,
+    dataset: Any,
+    learner: Learner,
+    progress: "Progress",
+    check: Callable[[], Validation],
+    save: Callable[[int], None],
+) -> Validation:
+    """All steps that are left; returns the validation after the last."""
+    schedule = config.schedule
+    batches = train_batches(
+        dataset,
+        batch_size=schedule.batch_size,
+        accumulate=schedule.accumulate,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+        seed=config.seed,
+        start_step=progress.start,
+        size_divisor=config.model.strides[-1],
+        num_workers=config.data.num_workers,
+        group_by_aspect=config.data.group_by_aspect,
+        pin_memory=runtime.device.type == "cuda",
+    )
+    log = LossLog()
+    validation = None
+    for step in range(progress.start + 1, schedule.steps + 1):
+        host = next(batches)
+        lr = learner.optimizer.param_groups[0]["lr"]
+        terms = train_step(learner, [to_device(batch, runtime.device) for batch in host])
+        log.add(step, terms, tuple(name for batch in host for name in batch.names))
+        progress.images += schedule.batch_size
+        last = step == schedule.steps
+        evaluates = last or (schedule.eval_every is not None and step % schedule.eval_every == 0)
+        saves = last or step % schedule.checkpoint_every == 0
+        if not (evaluates or saves or step % schedule.log_every == 0):
+            continue
+        progress.add_losses(step, {**log.read(), "lr": lr})
+        if evaluates:
+            validation = check()
+            progress.add_metrics(step, validation.metrics)
+        if saves:
+            save(step)
+        progress.report(step)
+    if validation is None:
+        # The last step was already behind us: its numbers are made again from its checkpoint.
+        validation = check()
+        progress.add_metrics(schedule.steps, validation.metrics)
+        progress.report(schedule.steps)
+    return validation
+
+
+@dataclass
+class Progress:
+    """What the run has to tell since it last reported."""
+
+    runtime: Runtime
+    total_steps: int
+    # Step that this attempt begins after.
+    start: int
+    began: float = field(default_factory=time.monotonic)
+    points: list[Point] = field(default_factory=list)
+    images: int = 0
+    _since: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def add_losses(self, step: int, values: Mapping[str, float]) -> None:
+        speed = self.images / max(time.monotonic() - self._since, 1e-9)
+        together = {**values, "images_per_second": speed}
+        self.points += [[None, f"train/{name}", step, value] for name, value in together.items()]
+
+    def add_metrics(self, step: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        self.points += [[arm, key, step, value] for arm, values in metrics.items() for key, value in values.items()]
+
+    def report(self, step: int) -> None:
+        record: Record = {
+            "step": step,
+            "total_steps": self.total_steps,
+            "seconds": self.seconds(),
+            "points": self.points,
+            "resumed_from": self.start,
+        }
+        self.runtime.report(record)
+        # Evaluation and checkpoints do not count as training time.
+        self.points, self.images, self._since = [], 0, time.monotonic()
+
+
+def seed_everything(seed: int, deterministic: bool) -> None:
+    """Initial weights follow from the seed; the data's own draws do not use these generators."""
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # Otherwise every new tensor is filled before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
+    """Put the newest good checkpoint into the learner; returns its step (0: none) and notes on damaged ones."""
+    found, problems = checkpoint.latest(runtime.directory / CHECKPOINTS)
+    if found is None:
+        return 0, problems
+    learner.detector.load_state_dict(found.model)
+    if learner.average is not None and found.ema is not None:
+        learner.average.module.load_state_dict(found.ema)
+        learner.average.n_averaged.fill_(found.step)
+    learner.optimizer.load_state_dict(found.state["optimizer"])
+    learner.scheduler.load_state_dict(found.state["scheduler"])
+    generators = found.state["generators"]
+    torch.set_rng_state(generators[runtime.rank % len(generators)])
+    return found.step, problems
+
+
+def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ...], learner: Learner) -> None:
+    """Write a checkpoint from rank 0; every worker leaves only when it is whole."""
+    folder = runtime.directory / CHECKPOINTS
+    generators = gather_objects(torch.get_rng_state())
+    if runtime.rank == 0:
+        checkpoint.save(
+            folder,
+            step=step,
+            config=config.model_dump(mode="json"),
+            classes=classes,
+            model=learner.detector,
+            ema=None if learner.average is None else learner.average.module,
+            state={
+                "optimizer": learner.optimizer.state_dict(),
+                "scheduler": learner.scheduler.state_dict(),
+                "generators": generators,
+            },
+        )
+        checkpoint.prune(folder, config.schedule.keep_checkpoints)
+    broadcast_object(None, runtime.device)

@@ -1,0 +1,133 @@
+"""What is written of a plan's trials into tracking: a run for each arm and seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestration import trial_files
+from orchestration.experiment import Trial, flatten
+from orchestration.config import ROOT, ExperimentConfig
+from orchestration.planning import Plan, plan_values
+from orchestration.tracking import SWEEP, RunFacts, RunKey, Tracker
+from orchestration.versions import Commit, git_commit, hardware, package_versions
+
+
+@dataclass(frozen=True)
+class Books:
+    """The runs of one plan; a training's points go to the run of every arm that shares it."""
+
+    plan: Plan
+    tracker: Tracker
+    # None for a single run, which has no parent.
+    experiment: ExperimentConfig | None
+    data_name: str
+    commit: Commit
+    hardware: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, plan: Plan, tracker: Tracker, experiment: ExperimentConfig | None, data_name: str, device: str
+    ) -> "Books":
+        """Books that know commit, machine and versions of this process."""
+        return cls(
+            plan, tracker, experiment, data_name, git_commit(ROOT), hardware(device), package_versions()
+        )
+
+    def open(self) -> None:
+        """Start the sweep's own run; a single run has none."""
+        if self.experiment is None:
+            return
+        tags = {**self._common(), "fcos.kind": "sweep", "fcos.status": "running"}
+        files = {"experiment.json": experiment_values(self.experiment), "plan.json": plan_values(self.plan)}
+        self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=files))
+
+    def start(self, trial: Trial) -> None:
+        """Start the runs of a training's arms."""
+        first = self._key(next(iter(trial.arms)), trial)
+        for arm in trial.arms:
+            key = self._key(arm, trial)
+            single = self.experiment is None
+            facts = RunFacts(
+                name=self.plan.name if single else f"{arm} seed {trial.seed}",
+                tags={
+                    **self._common(),
+                    "fcos.kind": "run" if single else "trial",
+                    "fcos.arm": arm,
+                    "fcos.seed": str(trial.seed),
+                    "fcos.identity": trial.identity_of(arm),
+                    "fcos.train_identity": trial.identity,
+                    "fcos.data_digest": trial.data_digest,
+                },
+                params=trial.config_of(arm),
+                files={"config.json": trial.config_of(arm), "versions.json": dict(self.versions)},
+                trained_by=None if key == first else first,
+            )
+            self.tracker.start(key, facts)
+
+    def add(self, trial: Trial, points: Sequence[Sequence[Any]]) -> None:
+        """Take points as they are reported: [arm or None, key, step, value]."""
+        for arm in trial.arms:
+            mine = {(key, step): value for whose, key, step, value in points if whose in (None, arm)}
+            if mine:
+                self.tracker.add(self._key(arm, trial), mine)
+
+    def finish(self, trial: Trial, summary: Mapping[str, Any]) -> None:
+        """Close a training's runs as FINISHED, with whatever reports did not arrive."""
+        folder = self._from_disk(trial)
+        tags = {
+            "fcos.checkpoint": str(folder / summary["checkpoint"]),
+            "fcos.checkpoint_sha256": str(summary["checkpoint_sha256"]),
+            "fcos.notes": "\n".join(summary.get("notes", ())),
+        }
+        for arm in trial.arms:
+            pictures = [folder / path for path in summary["pictures"].get(arm, ())]
+            self.tracker.end(
+                self._key(arm, trial), "FINISHED", tags, [path for path in pictures if path.exists()]
+            )
+
+    def fail(self, trial: Trial, reason: str) -> None:
+        """Close a training's runs as FAILED."""
+        self._from_disk(trial)
+        for arm in trial.arms:
+            self.tracker.end(self._key(arm, trial), "FAILED", {"fcos.failure": reason})
+
+    def close(self, failed: int) -> None:
+        """Close the sweep's own run."""
+        if self.experiment is not None:
+            status = "failed" if failed else "finished"
+            self.tracker.end(SWEEP, status.upper(), {"fcos.status": status})
+
+    def add_report(self, files: Sequence[Path]) -> None:
+        """Keep the report with the sweep's own run."""
+        if self.experiment is not None:
+            self.tracker.add_files(SWEEP, files, "report")
+
+    def is_told(self, trial: Trial) -> bool:
+        """Whether the runs of all arms of a training are FINISHED already."""
+        return all(self.tracker.is_finished(self._key(arm, trial)) for arm in trial.arms)
+
+    def _from_disk(self, trial: Trial) -> Path:
+        folder = self.plan.folder_of(trial)
+        self.add(trial, [(*point, value) for point, value in trial_files.read_points(folder).items()])
+        return folder
+
+    def _key(self, arm: str, trial: Trial) -> RunKey:
+        return (arm, trial.seed)
+
+    def _common(self) -> dict[str, str]:
+        tags = {
+            "fcos.sweep": self.plan.name,
+            "fcos.data": self.data_name,
+            "fcos.git_commit": self.commit.commit,
+            "fcos.git_dirty": self.commit.dirty,
+            "fcos.hardware": self.hardware,
+        }
+        return {**tags, "fcos.experiment": self.experiment.name} if self.experiment else tags
+
+
+def experiment_values(experiment: ExperimentConfig) -> dict[str, Any]:
+    """An experiment as plain values, its arms with dotted keys."""
+    values = experiment.model_dump(mode="json")
+    return {**values, "arms": {arm: flatten(changes) for arm, changes in experiment.arms.items()}}

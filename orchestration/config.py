@@ -1,0 +1,166 @@
+"""The only file that touches OmegaConf: command line and YAML in, a validated LabConfig out."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from fcos.config import Config, ConfigError, Section, parse
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def check_name(name: str) -> str:
+    """A name that is safe as a folder and as a tag.
+
+    Raises ValueError for anything else.
+    """
+    if not NAME.fullmatch(name) or name in {".", ".."}:
+        raise ValueError("must be 1 to 64 of the characters A-Z a-z 0-9 _ . -")
+    return name
+
+
+class ExperimentConfig(Section):
+    """A baseline, arms that each change a few keys, and the seeds that all arms share."""
+
+    name: str
+    claim: str = ""
+    baseline: str
+    # Arm -> the dotted keys that it changes; nested mappings are flattened, the last word wins.
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = ("val/AP",)
+    # Arm -> rows of the papers' tables that it is the like of.
+    paper: dict[str, tuple[str, ...]] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in (self.name, *self.arms):
+            try:
+                check_name(name)
+            except ValueError as error:
+                raise ValueError(f"arms: the name {name!r} {error}") from None
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline={self.baseline}: is not an arm; the arms are {', '.join(self.arms)}")
+        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
+        if strangers := sorted(set(self.paper) - set(self.arms)):
+            raise ValueError(
+                f"paper: {', '.join(strangers)}: no such arm; the arms are {', '.join(self.arms)}"
+            )
+        return self
+
+
+class ClusterConfig(Section):
+    # local starts Ray on this machine; auto and host:port join a cluster that is already up.
+    address: str = "local"
+    # Processes that share one training.
+    workers: int = Field(1, ge=1)
+    cpus_per_worker: int = Field(1, ge=1)
+    gpus_per_worker: float = Field(0, ge=0)
+    # auto is the GPU where gpus_per_worker asks for one and one is there.
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    # Trainings side by side at most; null is as many as fit.
+    concurrent: int | None = Field(None, ge=1)
+    # A training of one worker runs in the trial's own process, or (always) through Ray Train as well.
+    ray_train: Literal["auto", "always"] = "auto"
+    # How often a training that lost its process is taken up again from its checkpoint.
+    max_failures: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.address.startswith("ray://"):
+            raise ValueError(
+                f"address={self.address}: a sweep cannot be driven through Ray Client; run it on a node of the "
+                "cluster with address=auto, or submit it with `ray job submit`"
+            )
+        if self.device == "cuda" and self.gpus_per_worker == 0:
+            raise ValueError("device=cuda needs gpus_per_worker above 0; choose cluster=one_gpu or give both")
+        if self.device == "cpu" and self.gpus_per_worker > 0:
+            raise ValueError(f"gpus_per_worker={self.gpus_per_worker:g} would stand idle with device=cpu")
+        return self
+
+
+class TrackingConfig(Section):
+    # Where MLflow keeps its runs; null is an SQLite file in `output`.
+    uri: str | None = None
+    # The MLflow experiment that all sweeps go to.
+    experiment: str = Field("fcos-lab", min_length=1)
+
+
+class LabConfig(Config):
+    """All that a command line can say."""
+
+    # Folder of the sweep or run below `output`, and the name of its run in MLflow.
+    name: str | None = None
+    output: str = "outputs"
+    # Show the plan and stop.
+    dry_run: bool = False
+    experiment: ExperimentConfig | None = None
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str | None) -> str | None:
+        return name if name is None else check_name(name)
+
+    @property
+    def training(self) -> Config:
+        """The part that decides a training's result."""
+        return Config(model=self.model, data=self.data, schedule=self.schedule, seed=self.seed)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output).expanduser().resolve()
+
+
+def groups() -> dict[str, list[str]]:
+    """The config groups with their options."""
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir()
+    }
+
+
+def compose(overrides: Sequence[str]) -> LabConfig:
+    """The validated config of checked overrides (`command_line.check_overrides`).
+
+    Raises ConfigError with one message that names key, value and rule.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base=None):
+            composed = hydra_compose("config", overrides=list(overrides))
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise ConfigError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        causes = [str(error), str(error.__cause__ or "")]
+        raise ConfigError(
+            "\n".join(line for cause in causes for line in cause.splitlines() if line)
+        ) from None
+    assert isinstance(values, dict)
+    return parse(LabConfig, {str(key): value for key, value in values.items()})
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """What a misspelt word may have meant, as the end of a message."""
+    matches = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if matches:
+        return f"did you mean {' or '.join(matches)}?"
+    return f"there are: {', '.join(known)}"

@@ -1,0 +1,140 @@
+"""What a person sees: one live line for each training on a terminal, plain lines elsewhere."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestration.board import Board, Row, clock
+
+STYLES = {
+    "finished": "green",
+    "kept": "green",
+    "failed": "red",
+    "stopped": "yellow",
+    "running": "",
+    "waiting": "dim",
+}
+# Plain lines are written when a training passes each of these parts of its way.
+QUARTERS = (0.25, 0.5, 0.75)
+
+
+class View(Protocol):
+    """Shows a board while a block runs."""
+
+    def __enter__(self) -> "View": ...
+
+    def __exit__(self, *reason: object) -> None: ...
+
+    def changed(self, row: Row) -> None:
+        """Something of a row is new."""
+        ...
+
+
+def make_view(board: Board, console: Console) -> View:
+    """Live where the console is a terminal, plain lines elsewhere."""
+    return LiveView(board, console) if console.is_terminal else PlainView(board, console)
+
+
+class LiveView:
+    """A table that is drawn anew a few times a second."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> "LiveView":
+        self._live.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._live.stop()
+
+    def changed(self, row: Row) -> None:
+        """The next drawing shows it."""
+
+    def _render(self) -> Group:
+        board = self._board
+        table = Table.grid(padding=(0, 2))
+        for row in board.rows:
+            table.add_row(*_cells(row))
+        ended = board.count("finished", "failed", "kept", "stopped")
+        table.add_row("", "", "", "", "")
+        table.add_row(
+            Text(f"all: {ended} of {len(board.rows)}", style="bold"),
+            ProgressBar(total=max(board.steps, 1), completed=board.steps_done, width=24),
+            "",
+            "",
+            Text(clock(board.seconds_left) + " left" if ended < len(board.rows) else "", style="bold"),
+        )
+        return Group(table)
+
+
+def _cells(row: Row) -> tuple[Text, ProgressBar, str, str, Text]:
+    done = row.total_steps if row.state in ("finished", "kept") else row.step
+    loss = f"loss {row.loss:.3f}" if row.loss is not None else ""
+    if row.state == "running":
+        end = Text(f"{clock(row.seconds_left)} left" if row.step else "starts")
+    else:
+        end = Text(row.note or row.state, style=STYLES[row.state])
+    return (
+        Text(row.label, style=STYLES[row.state]),
+        ProgressBar(row.total_steps, done, 24),
+        loss,
+        row.ap_text,
+        end,
+    )
+
+
+class PlainView:
+    """A line at a training's start, at each quarter and at its end."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._console = console
+        self._told: dict[int, tuple[str, int]] = {}
+
+    def __enter__(self) -> "PlainView":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        return None
+
+    def changed(self, row: Row) -> None:
+        """Write a line where the row's state or quarter is new."""
+        quarter = sum(row.step >= part * row.total_steps for part in QUARTERS)
+        news = (row.state, quarter if row.state == "running" else 0)
+        if row.state == "waiting" or self._told.get(id(row)) == news:
+            return
+        self._told[id(row)] = news
+        self._console.print(self._line(row), highlight=False, soft_wrap=True, markup=False)
+
+    def _line(self, row: Row) -> str:
+        parts = [f"{row.label}:"]
+        if row.state == "running" and row.step == 0:
+            parts.append("starts")
+        elif row.state == "running":
+            parts.append(f"step {row.step} of {row.total_steps}")
+        else:
+            parts.append(row.note or row.state)
+        if row.loss is not None:
+            parts.append(f"loss {row.loss:.3f}")
+        if row.ap_text:
+            parts.append(row.ap_text)
+        ended = self._board.count("finished", "failed", "kept", "stopped")
+        parts.append(f"[{ended} of {len(self._board.rows)} done, {clock(self._board.seconds_left)} left]")
+        return "  ".join(parts)
+
+
+def show_table(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A small table under a title."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)

@@ -1,0 +1,25 @@
+"""Data made ready once, in the driver, before anything else starts."""
+
+from rich.console import Console
+from rich.progress import Progress
+
+from fcos.config import Config
+
+
+def prepare_data(config: Config, console: Console) -> tuple[str, tuple[str, ...]]:
+    """Draw or check the data of a config; returns its digest and remarks such as dropped boxes.
+
+    Raises ConfigError naming the file and the rule for data that cannot be used.
+    """
+    from fcos.data.prepare import prepare
+
+    with Progress(console=console, transient=True) as bars:
+        tasks = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        ready = prepare(config.data, corners=config.model.assignment.corners, progress=show)
+    return ready.digest, ready.notes

@@ -1,0 +1,65 @@
+"""What both entries share: help, exit codes, signals, one message for each mistake."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+OK, SOME_FAILED, MISTAKE, HELD = 0, 1, 2, 3
+
+
+class Interrupted(BaseException):
+    """The process was asked to end (Ctrl-C or SIGTERM)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def run_entry(
+    arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]
+) -> int:
+    """Answer --help and Hydra's own flags, else run; returns the exit code.
+
+    0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use, 130 Ctrl-C, 143 SIGTERM.
+    """
+    from fcos.config import ConfigError
+    from orchestration.command_line import is_for_hydra, show_with_hydra
+    from orchestration.lock import FolderHeld
+
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(help_text())
+        return OK
+    try:
+        if is_for_hydra(arguments):
+            show_with_hydra(arguments)
+            return OK
+        with signals_raise():
+            return main(arguments)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
+    except FolderHeld as error:
+        print(f"error: {error}", file=sys.stderr)
+        return HELD
+    except Interrupted as stop:
+        print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
+        return 128 + stop.number
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise Interrupted once; while the ending is under way they are ignored."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

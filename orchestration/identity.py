@@ -1,0 +1,77 @@
+"""What determines a result, as a fingerprint: resolved config, code, deciding versions, data, seed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+# Keys that change how a training is run or watched, never what comes out.
+RUN_ONLY = (
+    "data.root",  # the data digest stands for what lies there
+    "data.cache_dir",
+    "data.keep_in_memory",
+    "data.num_workers",
+    "schedule.log_every",
+    "schedule.checkpoint_every",
+    "schedule.keep_checkpoints",
+)
+INFERENCE_ONLY = ("model.postprocess",)
+# Packages whose versions can move a number.
+DECIDING_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "faster-coco-eval")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What beside config, data and seed a result rests on."""
+
+    code: str
+    versions: Mapping[str, str]
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a plain value, the same for the same content whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_digest(package: Path) -> str:
+    """SHA-256 over names and contents of all Python files below a folder."""
+    total = hashlib.sha256()
+    for file in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"{file.relative_to(package).as_posix()} {content}\n".encode())
+    return total.hexdigest()
+
+
+def train_identity(config: Mapping[str, Any], evidence: Evidence, data_digest: str) -> str:
+    """Fingerprint of a training: arms that differ in inference settings alone have the same."""
+    deciding = without(config, (*RUN_ONLY, *INFERENCE_ONLY))
+    return fingerprint({"config": deciding, "evidence": _plain(evidence), "data": data_digest})
+
+
+def evaluation_identity(train: str, postprocess: Mapping[str, Any]) -> str:
+    """Fingerprint of a training's evaluation under given inference settings."""
+    return fingerprint({"train": train, "postprocess": dict(postprocess)})
+
+
+def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of nested plain values without some dotted keys."""
+    nested: dict[str, list[str]] = {}
+    gone = set()
+    for key in keys:
+        first, _, rest = key.partition(".")
+        if rest:
+            nested.setdefault(first, []).append(rest)
+        else:
+            gone.add(first)
+    return {
+        key: without(value, tuple(nested[key])) if key in nested and isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in gone
+    }
+
+
+def _plain(evidence: Evidence) -> dict[str, Any]:
+    return {**asdict(evidence), "versions": dict(evidence.versions)}

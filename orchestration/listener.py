@@ -1,0 +1,77 @@
+"""Follows Tune's trials: console and tracking hear of every start, report and end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+
+from orchestration.board import Board, parse_record
+from orchestration.books import Books
+from orchestration.console import View
+from orchestration.experiment import Trial
+from orchestration.planning import Plan
+from orchestration.trial import NUMBER
+from orchestration.trial_files import reason_of
+from orchestration.worker import RECORD
+
+
+class Listener(tune.Callback):  # type: ignore[misc]  # Tune asks for a subclass; ray is untyped
+    """Hears all that Tune's trials report, in the driver."""
+
+    def __init__(self, plan: Plan, numbers: Sequence[int], board: Board, view: View, books: Books) -> None:
+        self._plan = plan
+        # Tune's trial number -> place in the plan.
+        self._numbers = numbers
+        self._board = board
+        self._view = view
+        self._books = books
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks for a restore that we never ask for; ours hold threads and a terminal.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        place = self._place(trial)
+        row = self._board.rows[place]
+        first = row.state == "waiting"
+        row.state, row.note = "running", ""
+        self._view.changed(row)
+        if first:
+            self._books.start(self._plan.trials[place])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        text = result.pop(RECORD, None)
+        if text is None:
+            return
+        record = parse_record(text)
+        place = self._place(trial)
+        self._board.rows[place].take(record)
+        self._view.changed(self._board.rows[place])
+        self._books.add(self._plan.trials[place], record["points"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def _place(self, trial: Any) -> int:
+        return self._numbers[trial.config[NUMBER]]
+
+    def _ended(self, trial: Any) -> None:
+        place = self._place(trial)
+        planned, row = self._plan.trials[place], self._board.rows[place]
+        summary = self._plan.summary_of(planned)
+        if summary is not None:
+            row.state, row.note = "finished", ""
+            row.ap = {
+                arm: values["val/AP"] for arm, values in summary["metrics"].items() if "val/AP" in values
+            }
+            self._books.finish(planned, summary)
+        else:
+            reason = reason_of(self._plan.folder_of(planned))
+            row.state, row.note = "failed", reason.splitlines()[0]
+            self._books.fail(planned, reason)
+        self._view.changed(row)

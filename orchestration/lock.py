@@ -1,0 +1,42 @@
+"""One sweep at a time in a folder."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FolderHeld(RuntimeError):
+    """Another process works in this folder; the message says who and since when."""
+
+
+@contextmanager
+def hold(folder: Path, since: str) -> Iterator[None]:
+    """Hold a folder as long as the block runs; the system lets go of it when the process dies.
+
+    Raises FolderHeld where another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderHeld(
+                f"{folder} is in use by {_owner(path)}; wait, or give another name=..."
+            ) from None
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
+        file.flush()
+        yield
+
+
+def _owner(path: Path) -> str:
+    try:
+        owner = json.loads(path.read_text())
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

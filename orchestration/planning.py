@@ -1,0 +1,160 @@
+"""From a config to the plan of a sweep, and the plan that a folder already holds."""
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fcos.config import Config, ConfigError
+from orchestration.config import ROOT, LabConfig, groups
+from orchestration.experiment import Trial, arm_configs, changed_keys, plan
+from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, without
+from orchestration.trial_files import read_summary, write_json
+from orchestration.versions import package_versions
+
+PLAN = "plan.json"
+TRIALS = "trials"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a sweep will train, and where."""
+
+    name: str
+    folder: Path
+    trials: tuple[Trial, ...]
+    evidence: Evidence
+    # Arm -> its resolved config as plain values.
+    arms: Mapping[str, Mapping[str, Any]]
+    # Remarks on the data, such as dropped boxes.
+    notes: tuple[str, ...] = field(default=())
+
+    def folder_of(self, trial: Trial) -> Path:
+        """Where a training keeps its checkpoints and what it tells."""
+        return self.folder / TRIALS / trial.short
+
+    def summary_of(self, trial: Trial) -> dict[str, Any] | None:
+        """The summary of a training that is finished, or None."""
+        return read_summary(self.folder_of(trial), trial.identity, trial.arms)
+
+
+def evidence_here() -> Evidence:
+    """The code and the deciding packages of this installation."""
+    return Evidence(code=code_digest(ROOT / "fcos"), versions=package_versions(DECIDING_PACKAGES))
+
+
+def make_plan(lab: LabConfig, prepare_data: Callable[[Config], tuple[str, tuple[str, ...]]]) -> Plan:
+    """The plan of an experiment; `prepare_data` makes a config's data ready and gives its digest and remarks.
+
+    Raises ConfigError where the config names no experiment or an arm is wrong.
+    """
+    if lab.experiment is None:
+        known = ", ".join(groups()["experiment"])
+        raise ConfigError(f"no experiment is chosen; give +experiment=<name>, there are: {known}")
+    arms = arm_configs(lab.training, lab.experiment)
+    return _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.seeds, prepare_data)
+
+
+def make_single_plan(lab: LabConfig, prepare_data: Callable[[Config], tuple[str, tuple[str, ...]]]) -> Plan:
+    """The plan of one run, without arms; unnamed it is called after its identity."""
+    if lab.experiment is not None:
+        raise ConfigError("experiment: a single run has no arms; use orchestration/sweep.py")
+    found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), prepare_data)
+    if lab.name is not None:
+        return found
+    name = f"run-{found.trials[0].identity[:8]}"
+    return Plan(name, lab.folder / name, found.trials, found.evidence, found.arms, found.notes)
+
+
+def _plan(
+    lab: LabConfig,
+    name: str,
+    arms: Mapping[str, Config],
+    seeds: tuple[int, ...],
+    prepare_data: Callable[[Config], tuple[str, tuple[str, ...]]],
+) -> Plan:
+    prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+    digests = {}
+    for arm, config in arms.items():
+        key = json.dumps([config.data.model_dump(mode="json"), config.model.assignment.corners])
+        if key not in prepared:
+            prepared[key] = prepare_data(config)
+        digests[arm] = prepared[key][0]
+    evidence = evidence_here()
+    notes = tuple(dict.fromkeys(note for _, remarks in prepared.values() for note in remarks))
+    plain = {arm: config.model_dump(mode="json") for arm, config in arms.items()}
+    return Plan(name, lab.folder / name, plan(arms, seeds, evidence, digests), evidence, plain, notes)
+
+
+def settle_folder(found: Plan) -> str:
+    """Put the plan into its folder, or hold it against the one that is there; returns the sweep's own key.
+
+    Seeds and arms may be added or left out; what a finished training rests on may not change under its name.
+    Raises ConfigError with the differences.
+    """
+    path = found.folder / PLAN
+    before = _stored(path)
+    if before is not None:
+        differences = _differences(before, found)
+        if differences:
+            listed = "\n".join(f"  {line}" for line in differences[:20])
+            raise ConfigError(
+                f"name={found.name}: {found.folder} holds runs of another configuration:\n{listed}\n"
+                "give another name=..., or remove that folder"
+            )
+    key = before["key"] if before else uuid.uuid4().hex
+    write_json(path, {"key": key, **plan_values(found)})
+    return str(key)
+
+
+def plan_values(found: Plan) -> dict[str, Any]:
+    """A plan as plain values."""
+    return {
+        "name": found.name,
+        "code": found.evidence.code,
+        "versions": dict(found.evidence.versions),
+        "arms": {arm: dict(config) for arm, config in found.arms.items()},
+        "trials": [
+            {
+                "identity": trial.identity,
+                "seed": trial.seed,
+                "arms": {arm: trial.identity_of(arm) for arm in trial.arms},
+                "data": trial.data_digest,
+            }
+            for trial in found.trials
+        ],
+    }
+
+
+def _stored(path: Path) -> dict[str, Any] | None:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise ConfigError(
+            f"{path}: not readable as a plan; remove that folder or give another name=..."
+        ) from None
+    return values
+
+
+def _differences(before: Mapping[str, Any], now: Plan) -> list[str]:
+    lines: dict[str, list[str]] = {}
+    for arm, config in now.arms.items():
+        if arm in before["arms"]:
+            old, new = (without(values, (*RUN_ONLY, "seed")) for values in (before["arms"][arm], config))
+            for line in changed_keys(old, new):
+                lines.setdefault(line, []).append(arm)
+    shared = len([arm for arm in now.arms if arm in before["arms"]])
+    found = [
+        line if len(arms) == shared else f"{line} (arm {', '.join(arms)})" for line, arms in lines.items()
+    ]
+    if before["code"] != now.evidence.code:
+        found.append("the code of fcos/ changed")
+    found += changed_keys({"versions": before["versions"]}, {"versions": dict(now.evidence.versions)})
+    data_before = {trial["data"] for trial in before["trials"]}
+    if not found and not {trial.data_digest for trial in now.trials} <= data_before and before["trials"]:
+        found.append("the data changed")
+    return found

@@ -1,0 +1,114 @@
+"""Start or join Ray, quietly, and leave it."""
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fcos.config import ConfigError
+from orchestration.config import ROOT, ClusterConfig
+from orchestration.resources import Node
+from orchestration.versions import usable_cpus
+
+# Read by Ray and its processes; each is here because its default hurts us.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers stay in the folder of the command, so that relative paths in a config mean one thing.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # The patch prints every line twice.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # One report passes per poll, and the default poll is 2 s.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    # Tune's own CSV, JSON and TensorBoard files: MLflow and our folders hold the numbers.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Ctrl-C ends the sweep here, at once, and not at Tune's leisure.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Its state is never restored from: a rerun starts from our own plan and checkpoints.
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+def local_nodes(cluster: ClusterConfig) -> list[Node]:
+    """What this machine offers; GPUs are counted only where a config asks for them."""
+    gpus = 0
+    if cluster.gpus_per_worker:
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return [Node(usable_cpus(), gpus)]
+
+
+@contextmanager
+def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) -> Iterator[list[Node]]:
+    """Ray, started on this machine or joined; yields the machines it has.
+
+    Raises ConfigError where the cluster cannot be reached.
+    """
+    local = cluster.address == "local"
+    environment = {**ENVIRONMENT, **_import_path()}
+    settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    if local:
+        # Inherited by every process of a local Ray; a runtime environment would cost start-up time.
+        os.environ.update(environment)
+        settings |= _local_settings(nodes[0], on_workers)
+    else:
+        os.environ.update(ENVIRONMENT)
+        settings |= {"runtime_env": {"env_vars": environment}}
+    # Ray reads its environment when it is imported.
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    try:
+        ray.init(address=cluster.address, **settings)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"cluster.address={cluster.address}: Ray cannot be reached: {error}") from None
+    try:
+        yield nodes if local else _nodes(ray.nodes())
+    finally:
+        ray.shutdown()
+
+
+def _import_path() -> dict[str, str]:
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+
+
+def _local_settings(node: Node, on_workers: bool) -> dict[str, Any]:
+    # A token of this process alone: nothing is written to the home folder, nobody else can submit.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    settings: dict[str, Any] = {
+        "num_cpus": int(node.cpus),
+        "num_gpus": int(node.gpus),
+        "include_dashboard": on_workers,
+        # Nothing big passes through the object store.
+        "object_store_memory": 200 * 2**20,
+    }
+    if on_workers:
+        # Ray Train frees the resources of a stopped training through the dashboard's API, and looks for it
+        # at the wrong place when a second Ray runs on the machine.
+        port = _free_port()
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        settings |= {"dashboard_host": "127.0.0.1", "dashboard_port": port}
+    return settings
+
+
+def _free_port() -> int:
+    """A free loopback port below 10002, where Ray's range of worker ports begins."""
+    for port in range(8265, 10002):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ConfigError("no free port between 8265 and 10001 for Ray's dashboard")
+
+
+def _nodes(described: list[dict[str, Any]]) -> list[Node]:
+    alive = [node["Resources"] for node in described if node["Alive"]]
+    return [Node(resources.get("CPU", 0), resources.get("GPU", 0)) for resources in alive]

@@ -1,0 +1,112 @@
+"""One command's work on a plan, from the lock to the last word."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestration.board import Board
+from orchestration.books import Books
+from orchestration.conduct import conduct, make_board, tell_kept
+from orchestration.config import LabConfig
+from orchestration.console import show_table
+from orchestration.entry import OK, SOME_FAILED
+from orchestration.planning import Plan, settle_folder
+from orchestration.resources import Node, demand
+from orchestration.tracking import Tracker
+from orchestration.trial_files import reason_of
+
+SETTLE_SECONDS = 60.0
+CLOSE_SECONDS = 20.0
+
+
+def show_plan(console: Console, lab: LabConfig, plan: Plan, early: tuple[list[Node], int] | None) -> None:
+    """The trainings that are planned, which of them are done, and what runs side by side."""
+    board = make_board(plan)
+    rows = [
+        [
+            str(number),
+            str(trial.seed),
+            ", ".join(trial.arms),
+            str(row.total_steps),
+            trial.short,
+            _state(plan, number),
+        ]
+        for number, (trial, row) in enumerate(zip(plan.trials, board.rows, strict=True))
+    ]
+    results = sum(len(trial.arms) for trial in plan.trials)
+    title = f"{plan.name}: {len(plan.trials)} trainings, {results} results"
+    show_table(console, title, ("training", "seed", "arms", "steps", "identity", "state"), rows)
+    if early is None:
+        fits = f"what fits on {lab.cluster.address} is known once it is joined"
+    else:
+        fits = f"{early[1]} side by side, each {demand(lab.cluster, early[0])} on {demand(lab.cluster, early[0]).device}"
+    console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
+    for note in plan.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _state(plan: Plan, number: int) -> str:
+    trial = plan.trials[number]
+    if plan.summary_of(trial) is not None:
+        return "done"
+    return "resumes" if (plan.folder_of(trial) / "checkpoints").exists() else "new"
+
+
+def run_plan(
+    lab: LabConfig, plan: Plan, console: Console, *, on_workers: bool, report: Callable[[str], bool] | None
+) -> int:
+    """Train what is not finished, track it and let `report` write its report; returns the exit code.
+
+    However the block ends, no run of this plan is left RUNNING.
+    """
+    key = settle_folder(plan)
+    tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key)
+    board = make_board(plan)
+    try:
+        device = "cpu" if lab.cluster.device == "cpu" else "cuda"
+        books = Books.of(plan, tracker, lab.experiment, lab.data.name, device)
+        books.open()
+        conduct(lab, plan, board, books, console, on_workers=on_workers)
+        tracker.wait_open()
+        tell_kept(plan, board, books)
+        books.close(board.count("failed"))
+        if tracker.settle(SETTLE_SECONDS) and report is not None:
+            _report(books, plan.folder / "report", lambda: report(tracker.uri))
+    finally:
+        if not tracker.close(CLOSE_SECONDS):
+            console.print(
+                f"tracking store {tracker.uri} is out of reach; the same command delivers what it misses from "
+                f"{plan.folder}",
+                soft_wrap=True,
+            )
+    return _outcome(plan, board, console)
+
+
+def _report(books: Books, folder: Path, write: Callable[[], bool]) -> None:
+    if write() and folder.is_dir():
+        books.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
+
+
+def _outcome(plan: Plan, board: Board, console: Console) -> int:
+    for trial, row in zip(plan.trials, board.rows, strict=True):
+        if row.state == "failed":
+            console.print(
+                f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True
+            )
+    return SOME_FAILED if board.count("failed") else OK
+
+
+def show_metrics(console: Console, plan: Plan) -> None:
+    """The numbers of a finished run and where its checkpoint lies."""
+    for trial in plan.trials:
+        summary = plan.summary_of(trial)
+        if summary is None:
+            continue
+        for metrics in summary["metrics"].values():
+            rows = [
+                [key, f"{value:.4f}"] for key, value in metrics.items() if not key.startswith("val/class_AP/")
+            ]
+            show_table(console, plan.name, ("metric", "value"), rows)
+        checkpoint = plan.folder_of(trial) / summary["checkpoint"]
+        console.print(f"checkpoint {checkpoint}", highlight=False, soft_wrap=True)

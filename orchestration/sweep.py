@@ -1,0 +1,59 @@
+"""An experiment from one line to its report: python orchestration/sweep.py +experiment=ablation_centerness"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # Python puts this script's own folder first, where our file names could hide a library's.
+    sys.path[0] = str(ROOT)
+
+EXAMPLES = (
+    "+experiment=ablation_centerness",
+    "+experiment=ablation_centerness dry_run=true",
+    "+experiment=ablation_centerness schedule.steps=600 experiment.seeds=[0,1] name=shorter",
+    "+experiment=ablation_centerness data=coco data.root=/data/coco schedule=paper_1x model=fcos_v1_r50 "
+    "cluster=many_gpus",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Plan, train, track and report; returns the exit code."""
+    from rich.console import Console
+
+    from orchestration.command_line import check_overrides
+    from orchestration.conduct import fit
+    from orchestration.config import compose
+    from orchestration.data import prepare_data
+    from orchestration.lock import hold
+    from orchestration.planning import make_plan
+    from orchestration.session import run_plan, show_plan
+
+    console = Console(file=sys.stdout)
+    lab = compose(check_overrides(arguments))
+    plan = make_plan(lab, lambda config: prepare_data(config, console))
+    show_plan(console, lab, plan, fit(lab.cluster, len(plan.trials)))
+    if lab.dry_run:
+        return 0
+    on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
+    with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+        report = partial(write_report, plan.name, plan.folder / "report")
+        return run_plan(lab, plan, console, on_workers=on_workers, report=report)
+
+
+def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:
+    """Let analysis write its report in a process of its own; it prints the table and the path."""
+    command = [sys.executable, str(ROOT / "analysis" / "report.py"), sweep, "--tracking-uri", tracking_uri]
+    return subprocess.run([*command, "--output", str(output)], check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    from orchestration.command_line import help_text
+    from orchestration.entry import run_entry
+
+    PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
+    sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("sweep.py", PURPOSE, EXAMPLES)))

@@ -1,0 +1,50 @@
+"""One run through a Ray Train TorchTrainer: python orchestration/train.py"""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # Python puts this script's own folder first, where our file names could hide a library's.
+    sys.path[0] = str(ROOT)
+
+EXAMPLES = (
+    "",
+    "seed=1 schedule.steps=600 name=shorter",
+    "cluster.workers=2",
+    "data=coco data.root=/data/coco schedule=paper_1x model=fcos_v2_r50 cluster=many_gpus",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train one configuration with one seed; returns the exit code."""
+    from rich.console import Console
+
+    from orchestration.command_line import check_overrides
+    from orchestration.conduct import fit
+    from orchestration.config import compose
+    from orchestration.data import prepare_data
+    from orchestration.lock import hold
+    from orchestration.planning import make_single_plan
+    from orchestration.session import run_plan, show_metrics, show_plan
+
+    console = Console(file=sys.stdout)
+    lab = compose(check_overrides(arguments))
+    plan = make_single_plan(lab, lambda config: prepare_data(config, console))
+    show_plan(console, lab, plan, fit(lab.cluster, 1))
+    if lab.dry_run:
+        return 0
+    with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+        code = run_plan(lab, plan, console, on_workers=True, report=None)
+    show_metrics(console, plan)
+    return code
+
+
+if __name__ == "__main__":
+    from orchestration.command_line import help_text
+    from orchestration.entry import run_entry
+
+    PURPOSE = "Train one configuration once."
+    sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("train.py", PURPOSE, EXAMPLES)))

@@ -1,0 +1,58 @@
+"""A Tune trial: one training, in this very process or on the workers of a TorchTrainer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestration import trial_files
+from orchestration.worker import Task, train_here, train_worker
+
+# Key of a trial's number in Tune's own config.
+NUMBER = "trial"
+
+
+def run_trial(config: dict[str, Any], tasks: Sequence[Task]) -> None:
+    """What Tune runs.
+
+    A training that ends for good with a recorded reason returns, so that Tune does not try it again;
+    anything else is raised and taken up from the last checkpoint.
+    """
+    task = tasks[config[NUMBER]]
+    folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    trial_files.clear_failure(folder)
+    try:
+        if task.on_workers:
+            train_on_workers(task)
+        else:
+            train_here(task)
+    except Exception as error:
+        trial_files.write_failure(folder, error, final=False)
+        failure = trial_files.read_failure(folder)
+        if failure is None or not failure["final"]:
+            raise
+
+
+def train_on_workers(task: Task) -> None:
+    """The training on its workers; Ray Train itself never retries, Tune does."""
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    demand = task.demand
+    resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=demand.workers, use_gpu=bool(demand.gpus), resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"train-{task.identity[:16]}",
+            storage_path=task.ray_folder,
+            callbacks=[TuneReportCallback()],
+            failure_config=ray.train.FailureConfig(max_failures=0),
+        ),
+    )
+    trainer.fit()

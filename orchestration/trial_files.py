@@ -1,0 +1,115 @@
+"""What a training leaves in its folder for the driver: points, summary, failure, log; nothing half-written."""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+POINTS = "points.jsonl"
+SUMMARY = "summary.json"
+FAILURE = "failure.json"
+LOG = "log.txt"
+
+# (arm or None for every arm, key, step) -> value
+Points = dict[tuple[str | None, str, int], float]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("w") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def append_points(folder: Path, points: Iterable[list[Any]]) -> None:
+    """Keep points on disk before anybody else hears of them."""
+    path = folder / POINTS
+    torn = path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
+    with path.open("a") as file:
+        # A kill may have cut the last line short; ours must not be glued to it.
+        file.write("\n" if torn else "")
+        file.writelines(json.dumps(point) + "\n" for point in points)
+
+
+def read_points(folder: Path) -> Points:
+    """All points of all attempts; of a step that was done twice the last attempt's."""
+    points: Points = {}
+    path = folder / POINTS
+    if not path.exists():
+        return points
+    for line in path.read_text().splitlines():
+        try:
+            arm, key, step, value = json.loads(line)
+        except ValueError:
+            # Cut short by a kill: the attempt that followed made these points again.
+            continue
+        points[arm, key, step] = value
+    return points
+
+
+def write_summary(folder: Path, identity: str, summary: Mapping[str, Any]) -> None:
+    """Mark a training as finished."""
+    write_json(folder / SUMMARY, {"identity": identity, "summary": dict(summary)})
+
+
+def read_summary(folder: Path, identity: str, arms: Iterable[str]) -> dict[str, Any] | None:
+    """The summary of a finished training of this identity in which all arms were evaluated, or None."""
+    try:
+        stored = json.loads((folder / SUMMARY).read_text())
+        summary = stored["summary"] if stored["identity"] == identity else None
+        known = set(summary["metrics"]) if summary else set()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return summary if summary and set(arms) <= known else None
+
+
+def write_failure(folder: Path, error: BaseException, *, final: bool) -> None:
+    """Say why a training failed; the first worker to fail knows the reason, the others only its echo."""
+    text = str(error) if final else f"{type(error).__name__}: {error}"
+    record = {"kind": type(error).__name__, "message": _last_lines(text), "final": final}
+    try:
+        with (folder / FAILURE).open("x") as file:
+            json.dump(record, file)
+    except FileExistsError:
+        logging.getLogger(__name__).info("a failure was recorded before this one")
+
+
+def read_failure(folder: Path) -> dict[str, Any] | None:
+    """Why the last attempt failed, or None."""
+    try:
+        record = json.loads((folder / FAILURE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def reason_of(folder: Path) -> str:
+    """Why a training failed, with its log where its own message does not say enough."""
+    failure = read_failure(folder)
+    log = folder / LOG
+    if failure is None:
+        return f"its process ended without a word (killed, or out of memory); log: {log}"
+    return str(failure["message"]) if failure["final"] else f"{failure['message']}\nlog: {log}"
+
+
+def clear_failure(folder: Path) -> None:
+    """Forget the failure of an earlier attempt."""
+    (folder / FAILURE).unlink(missing_ok=True)
+
+
+def log_to_folder(folder: Path) -> None:
+    """Send this process's log and warnings to the training's log file."""
+    handler = logging.FileHandler(folder / LOG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
+
+
+def _last_lines(text: str, count: int = 12) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(lines[-count:])

@@ -1,0 +1,110 @@
+"""The training loop under Ray: in the trial's own process, or as one of the workers of a TorchTrainer."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestration import trial_files
+from orchestration.resources import Demand
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# The one metric that Ray carries; as text it is neither flattened nor copied key by key on its way.
+RECORD = "record"
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a training has to know, as plain values that travel to its workers."""
+
+    identity: str
+    # The training's own folder, the same on every machine.
+    folder: str
+    # Where Ray keeps its own records.
+    ray_folder: str
+    config: Mapping[str, Any]
+    arms: Mapping[str, Mapping[str, Any]]
+    demand: Demand
+    # Whether a TorchTrainer runs the loop.
+    on_workers: bool
+
+
+@dataclass(frozen=True)
+class RayRuntime:
+    """One worker of a TorchTrainer."""
+
+    directory: Path
+    device: "torch.device"
+    rank: int
+    world_size: int
+
+    def wrap(self, model: "nn.Module") -> "nn.Module":
+        from ray.train.torch import prepare_model
+
+        return prepare_model(model)  # type: ignore[no-any-return]
+
+    def report(self, record: dict[str, Any]) -> None:
+        import ray.train
+
+        if self.rank == 0:
+            trial_files.append_points(self.directory, record["points"])
+        ray.train.report({RECORD: json.dumps(record)})
+
+
+def train_worker(values: dict[str, Any]) -> None:
+    """What each worker of a TorchTrainer runs; `values` holds the task."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    task: Task = values["task"]
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
+    runtime = RayRuntime(Path(task.folder), device, context.get_world_rank(), context.get_world_size())
+    train(task, runtime)
+
+
+def train_here(task: Task) -> None:
+    """The whole training in the trial's own process."""
+    from ray import tune
+
+    from fcos.runtime import LocalRuntime, pick_device
+
+    folder = Path(task.folder)
+
+    def report(record: dict[str, Any]) -> None:
+        trial_files.append_points(folder, record["points"])
+        tune.report({RECORD: json.dumps(record)})
+
+    train(task, LocalRuntime(folder, pick_device(task.demand.device), listener=report))
+
+
+def train(task: Task, runtime: Any) -> None:
+    """Run the loop; leave a summary, or the reason of the failure and the error itself."""
+    import torch
+
+    from fcos.config import Config, PostprocessConfig, parse
+    from fcos.train import run
+
+    folder = Path(task.folder)
+    trial_files.log_to_folder(folder)
+    torch.set_num_threads(task.demand.cpus)
+    try:
+        arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
+        summary = run(parse(Config, dict(task.config)), runtime, arms)
+    except Exception as error:
+        logging.getLogger(__name__).exception("the training failed")
+        trial_files.write_failure(folder, error, final=is_final(error))
+        raise
+    if runtime.rank == 0:
+        trial_files.write_summary(folder, task.identity, summary)
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether another attempt would end the same: fcos's own errors (a wrong config, bad data, divergence)."""
+    return type(error).__module__.split(".")[0] == "fcos"
