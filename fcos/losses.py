@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fcos.distributed import mean_over_workers
+from fcos.distributed import mean_over_workers, world_size
 from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
 
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
@@ -173,15 +173,13 @@ class FCOSLoss:
         With the global scope it is the mean over the workers, by one collective that every worker reaches, so that
         averaging gradients over workers gives the gradient of the whole batch.
         """
-        sums = torch.stack(
-            [
-                sum((a.positive.sum() for a in assignments), start=torch.zeros((), device=assignments[0].ltrb.device)),
-                sum((a.centerness.sum() for a in assignments), start=torch.zeros((), device=assignments[0].ltrb.device)),
-            ]
-        )
+        positives = torch.stack([assignment.positive.sum() for assignment in assignments]).sum()
+        centerness = torch.stack([assignment.centerness.sum() for assignment in assignments]).sum()
+        sums, workers = torch.stack([positives.float(), centerness]), 1
         if self.normalizer_scope == "global":
-            sums = mean_over_workers(sums)
-        return Normalizer(positives=sums[0].clamp(min=1.0), centerness=sums[1].clamp(min=1e-6))
+            sums, workers = mean_over_workers(sums), world_size()
+        # The floors hold for the sum over the workers, as they would if one worker had the whole batch.
+        return Normalizer(sums[0].clamp(min=1 / workers), sums[1].clamp(min=1e-6 / workers))
 
     def __call__(
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer

@@ -1,10 +1,15 @@
 """What all tests share: one thread, and the folder of real data where there is one."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[1] / "conf"
 
 torch.set_num_threads(1)
 
@@ -17,3 +22,33 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real data of {folder} (or of FCOS_LAB_DATA)")
     return folder
+
+
+def _read_group(group: str, option: str) -> dict[str, Any]:
+    values = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{option}.yaml"))
+    assert isinstance(values, dict)
+    return values
+
+
+@pytest.fixture(scope="session")
+def read_group() -> Callable[[str, str], dict[str, Any]]:
+    """Reads an option of a config group as plain values."""
+    return _read_group
+
+
+@pytest.fixture
+def tiny_values(tmp_path: Path) -> dict[str, Any]:
+    """A configuration that trains in a second: the embedded default, smaller in every way."""
+    values = {
+        "model": _read_group("model", "fcos_small"),
+        "data": _read_group("data", "synthetic"),
+        "schedule": _read_group("schedule", "embedded"),
+        "seed": 0,
+    }
+    values["model"]["backbone"]["widths"] = [16, 16, 16, 16, 16]
+    values["model"]["fpn"]["channels"] = 16
+    values["model"]["head"]["num_convs"] = 1
+    values["data"]["synthetic"] |= {"image_size": 64, "train_images": 24, "val_images": 6, "object_size": [10, 40]}
+    values["data"]["cache_dir"] = str(tmp_path / "cache")
+    values["schedule"] |= {"steps": 6, "warmup_steps": 2, "log_every": 2, "eval_every": 3, "checkpoint_every": 3}
+    return values

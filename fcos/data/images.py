@@ -39,7 +39,7 @@ def open_image(path: Path, size: tuple[int, int] | None = None) -> UInt8[Tensor,
     try:
         with Image.open(io.BytesIO(content)) as image:
             _check_size(path, image, size)
-            # Not torchvision.io 0.29: a broken PNG ends the process there, and its decoders are to be removed.
+            # Not torchvision.io 0.29: a broken PNG ends the process there, and it is on its way out.
             return _to_rgb(image)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

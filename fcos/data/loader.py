@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fcos.config import ConfigError
 from fcos.data.coco import CocoDataset, Key, Sample
+from fcos.data.errors import DataError
 from fcos.structures import Batch, Targets
 
 
@@ -125,14 +126,20 @@ def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
     )
 
 
-class _Loaded(Dataset[list[Any]]):
-    """Loads planned batches. Yields a batch's fields as a list, which DataLoader knows how to pin."""
+class _Loaded(Dataset[list[Any] | DataError]):
+    """Loads planned batches: a batch's fields as a list, which DataLoader can pin, or what went wrong.
+
+    An error raised in a loader process would arrive wrapped in that process's traceback.
+    """
 
     def __init__(self, dataset: CocoDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, plan: Plan) -> list[Any]:
-        batch = collate([self._dataset[key] for key in plan.keys], plan.canvas)
+    def __getitem__(self, plan: Plan) -> list[Any] | DataError:
+        try:
+            batch = collate([self._dataset[key] for key in plan.keys], plan.canvas)
+        except DataError as error:
+            return error
         targets = batch.targets
         return [
             batch.pixels,
@@ -145,7 +152,7 @@ class _Loaded(Dataset[list[Any]]):
 
 
 def _load(dataset: CocoDataset, plans: Iterable[Plan], num_workers: int, pin_memory: bool) -> Iterator[Batch]:
-    loader: DataLoader[list[Any]] = DataLoader(
+    loader: DataLoader[list[Any] | DataError] = DataLoader(
         _Loaded(dataset),
         batch_size=None,
         sampler=plans,
@@ -153,12 +160,15 @@ def _load(dataset: CocoDataset, plans: Iterable[Plan], num_workers: int, pin_mem
         pin_memory=pin_memory,
         collate_fn=_as_is,
     )
-    for pixels, sizes, original_sizes, targets, image_ids, names in loader:
+    for loaded in loader:
+        if isinstance(loaded, DataError):
+            raise loaded
+        pixels, sizes, original_sizes, targets, image_ids, names = loaded
         yield Batch(pixels, sizes, original_sizes, Targets(*targets), tuple(image_ids), tuple(names))
 
 
-def _as_is(fields: list[Any]) -> list[Any]:
-    return fields
+def _as_is(loaded: list[Any] | DataError) -> list[Any] | DataError:
+    return loaded
 
 
 def train_batches(

@@ -55,10 +55,9 @@ class FCOS(nn.Module):
         self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]
     ) -> Float[Tensor, "B 3 H W"]:
         """Pixels in units of ImageNet's deviation around its mean; the padding is zero, whatever it held."""
-        pixels = pixels.contiguous(memory_format=self.memory_format)
         height, width = pixels.shape[-2:]
         rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) < sizes[:, 0].view(-1, 1, 1, 1)
         columns = torch.arange(width, device=pixels.device).view(1, 1, 1, -1) < sizes[:, 1].view(-1, 1, 1, 1)
         # In torchvision's order, so that the results are equal bit by bit.
-        normal = (pixels / 255 - self.pixel_mean) / self.pixel_std
-        return torch.where(rows & columns, normal, 0.0)
+        normal = (pixels / 255).to(self.pixel_mean.dtype).sub_(self.pixel_mean).div_(self.pixel_std)
+        return normal.masked_fill_(~(rows & columns), 0.0).contiguous(memory_format=self.memory_format)

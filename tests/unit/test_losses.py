@@ -125,7 +125,7 @@ def make_case(positives: list[int], num: int = 6) -> tuple[HeadOutputs, Assignme
         torch.randn(1, num, generator=generator, requires_grad=True),
         ((1, num),),
     )
-    places = Locations(torch.zeros(num, 2), torch.full((num,), 8.0), ((1, num),), ((0, 0),), ((8, 8),), (8,))
+    places = Locations(torch.zeros(num, 2), torch.full((num,), 8.0), ((1, num),), ((0.0, 0.0),), ((8.0, 8.0),), (8,))
     return outputs, Assignment(torch.where(positive, 0, NO_OBJECT), labels, ltrb, centerness), places
 
 

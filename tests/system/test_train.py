@@ -1,0 +1,217 @@
+"""A whole run without an orchestrator: same numbers again, after a restart, accumulated, and over two workers."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fcos import checkpoint
+from fcos.config import Config, ConfigError, parse, set_value
+from fcos.engine import Diverged
+from fcos.runtime import LocalRuntime, Record
+from fcos.train import run
+
+CPU = torch.device("cpu")
+
+
+class Listener:
+    """Keeps what a run reports."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def __call__(self, record: Record) -> None:
+        self.records.append(json.loads(json.dumps(record)))
+
+    def curve(self, key: str) -> list[tuple[int, float]]:
+        return [
+            (step, value) for record in self.records for _, name, step, value in record["points"] if name == key
+        ]
+
+
+def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[dict[str, Any], Listener]:
+    for key, value in changes.items():
+        values = set_value(values, key.replace("__", "."), value)
+    listener = Listener()
+    config = parse(Config, values)
+    return run(config, LocalRuntime(folder, CPU, listener)), listener
+
+
+def test_a_run_tells_and_leaves_what_it_promises(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    summary, listener = train(tiny_values, tmp_path / "run")
+    assert [record["step"] for record in listener.records] == [2, 3, 4, 6]
+    assert {step for step, _ in listener.curve("train/loss")} == {2, 3, 4, 6}
+    assert [step for step, _ in listener.curve("val/AP")] == [3, 6]
+    assert listener.records[-1]["total_steps"] == 6
+    assert set(summary["metrics"]) == {""}
+    pictures = [tmp_path / "run" / name for name in summary["pictures"][""]]
+    assert len(pictures) == 6 and all(path.is_file() for path in pictures)
+    final = tmp_path / "run" / summary["checkpoint"]
+    assert checkpoint.load(final).classes == tuple(summary["classes"])
+    assert checkpoint.digest(final) == summary["checkpoint_sha256"]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tiny_values, tmp_path: Path) -> None:
+    first, first_curve = train(tiny_values, tmp_path / "a")
+    again, again_curve = train(tiny_values, tmp_path / "b")
+    other, _ = train(tiny_values, tmp_path / "c", seed=1)
+    assert first_curve.curve("train/loss") == again_curve.curve("train/loss")
+    assert first["checkpoint_sha256"] == again["checkpoint_sha256"]
+    assert first["checkpoint_sha256"] != other["checkpoint_sha256"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"schedule__optimizer": "sgd", "schedule__ema": 0.9}])
+def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_values, tmp_path: Path, changes) -> None:
+    whole, _ = train(tiny_values, tmp_path / "whole", **changes)
+    config = parse(Config, _changed(tiny_values, changes))
+
+    def cut_off(record: Record) -> None:
+        if record["step"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, LocalRuntime(tmp_path / "cut", CPU, cut_off))
+    resumed, listener = train(tiny_values, tmp_path / "cut", **changes)
+    assert listener.records[0]["resumed_from"] == 3
+    assert resumed["metrics"] == whole["metrics"]
+    ours, theirs = (checkpoint.load(tmp_path / name / whole["checkpoint"]) for name in ("whole", "cut"))
+    assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)
+
+
+def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    for key, value in changes.items():
+        values = set_value(values, key.replace("__", "."), value)
+    return values
+
+
+def test_a_run_that_is_over_only_evaluates_again(tiny_values, tmp_path: Path) -> None:
+    first, _ = train(tiny_values, tmp_path / "run")
+    again, listener = train(tiny_values, tmp_path / "run")
+    assert again["metrics"] == first["metrics"] and again["checkpoint_sha256"] == first["checkpoint_sha256"]
+    assert listener.records[0]["resumed_from"] == 6 and not listener.curve("train/loss")
+
+
+def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Path) -> None:
+    config = parse(Config, tiny_values)
+    plain = config.model.postprocess
+    arms = {
+        "branch": plain,
+        "none": plain.model_copy(update={"quality": "none"}),
+        "from_regression": plain.model_copy(update={"quality": "from_regression"}),
+    }
+    listener = Listener()
+    summary = run(config, LocalRuntime(tmp_path / "run", CPU, listener), arms)
+    assert set(summary["metrics"]) == set(arms) == set(summary["pictures"])
+    told = {arm for record in listener.records for arm, key, _, _ in record["points"] if key.startswith("val/")}
+    assert told == set(arms)
+
+
+def test_accumulated_micro_batches_make_the_step_of_the_whole_batch(tiny_values, tmp_path: Path) -> None:
+    values = _changed(tiny_values, {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd"})
+    _, whole = train(values, tmp_path / "whole")
+    _, parts = train(values, tmp_path / "parts", schedule__accumulate=4)
+    for (step, one), (other_step, other) in zip(whole.curve("train/loss"), parts.curve("train/loss"), strict=True):
+        assert step == other_step and other == pytest.approx(one, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_by_name(tiny_values, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"not finite at step \d+: loss=.*loss_regression=.*images of the batch: 0.*png"):
+        train(
+            tiny_values, tmp_path / "run", schedule__lr=1e20, schedule__warmup_steps=0, schedule__clip_norm=None,
+            schedule__optimizer="sgd",
+        )  # fmt: skip
+
+
+def test_a_batch_that_does_not_divide_over_its_parts_is_refused(tiny_values, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="accumulate=3 does not divide batch_size=8"):
+        train(tiny_values, tmp_path / "run", schedule__accumulate=3)
+
+
+class _GlooRuntime(LocalRuntime):
+    """A worker of a gloo group."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return DistributedDataParallel(model.to(self.device))
+
+
+def _worker(rank: int, world_size: int, port: int, values: dict[str, Any], folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    listener = Listener()
+    runtime = _GlooRuntime(Path(folder), CPU, listener, rank, world_size)
+    summary = run(parse(Config, values), runtime)
+    Path(folder, f"worker_{rank}.json").write_text(json.dumps([summary, listener.curve("train/loss")]))
+    dist.destroy_process_group()
+
+
+def train_with_workers(values: dict[str, Any], folder: Path, workers: int) -> list[Any]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder.mkdir()
+    mp.spawn(_worker, args=(workers, port, values, str(folder)), nprocs=workers)
+    return [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
+
+
+@pytest.mark.parametrize("quality", ["centerness", "iou"])
+def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(tiny_values, tmp_path, quality) -> None:
+    values = _changed(
+        tiny_values,
+        # Batch statistics are a worker's own, so the backbone's are frozen; SGD shows errors that Adam would hide.
+        {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd", "schedule__lr": 0.01,
+         "model__head__quality": quality},
+    )  # fmt: skip
+    alone, listener = train(values, tmp_path / "one")
+    together = train_with_workers(values, tmp_path / "two", 2)
+    assert together[0] == together[1]
+    summary, curve = together[0]
+    for (step, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
+        assert loss == pytest.approx(expected, rel=1e-5), step
+    assert summary["metrics"][""]["val/AP"] == pytest.approx(alone["metrics"][""]["val/AP"], abs=1e-4)
+
+
+def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(tiny_values, tmp_path: Path) -> None:
+    values = _changed(
+        tiny_values, {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd", "schedule__lr": 0.01}
+    )
+    # Batches of two images, one for each worker, of a data set in which every other image is empty.
+    root = _half_empty(values, tmp_path)
+    values = set_value(values, "data", {
+        "name": "coco", "root": str(root), "cache_dir": str(tmp_path / "cache"), "flip": 0.0,
+        "train": {"annotations": "half.json", "images": "train"},
+        "val": {"annotations": "val.json", "images": "val"},
+    })  # fmt: skip
+    values = set_value(values, "schedule.batch_size", 2)
+    _, listener = train(values, tmp_path / "one")
+    summary, curve = train_with_workers(values, tmp_path / "two", 2)[0]
+    for (_, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
+        assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def _half_empty(values: dict[str, Any], tmp_path: Path) -> Path:
+    from fcos.data.prepare import prepare
+
+    root = prepare(parse(Config, values).data).train.folder.parent
+    content = json.loads((root / "train.json").read_text())
+    kept = {image["id"] for image in content["images"][::2]}
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in kept]
+    (root / "half.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.slow
+def test_one_small_data_set_is_learned_by_heart(tiny_values, tmp_path: Path) -> None:
+    values = _changed(tiny_values, {
+        "data__synthetic__train_images": 8, "data__flip": 0.0, "schedule__steps": 400, "schedule__warmup_steps": 40,
+        "schedule__eval_every": 400, "schedule__checkpoint_every": 400,
+    })  # fmt: skip
+    _, listener = train(values, tmp_path / "run")
+    curve = [loss for _, loss in listener.curve("train/loss_classification")]
+    assert curve[-1] < 0.15 * curve[0]

@@ -1,0 +1,212 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcos.config import DataConfig, SplitConfig, SyntheticConfig
+from fcos.data.errors import DataError
+from fcos.data.prepare import make_dataset, prepare
+
+
+def write_split(root: Path, name: str, num_images: int, categories: dict[int, str]) -> None:
+    (root / name).mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(num_images):
+        file_name = f"{number}.png"
+        Image.fromarray(np.full((20, 30, 3), 10 * number, dtype=np.uint8)).save(root / name / file_name)
+        images.append({"id": number + 1, "file_name": file_name, "width": 30, "height": 20})
+        annotations.append(
+            {"id": number + 1, "image_id": number + 1, "category_id": min(categories), "bbox": [1, 2, 10, 10]}
+        )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": key, "name": value} for key, value in categories.items()],
+    }
+    (root / f"{name}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_split(tmp_path / "data", "train", 5, {2: "cat", 8: "dog"})
+    write_split(tmp_path / "data", "val", 3, {2: "cat", 8: "dog"})
+    return tmp_path / "data"
+
+
+def coco(folder: Path, **changes: Any) -> DataConfig:
+    settings: dict[str, Any] = {
+        "name": "coco",
+        "root": str(folder),
+        "train": SplitConfig(annotations="train.json", images="train"),
+        "val": SplitConfig(annotations="val.json", images="val"),
+        "cache_dir": str(folder.parent / "cache"),
+    }
+    return DataConfig(**settings | changes)
+
+
+def edit(path: Path, change: Any) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_both_splits_are_read_and_checked(root: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    prepared = prepare(coco(root), progress=lambda *step: seen.append(step))
+    assert prepared.classes == ("cat", "dog")
+    assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (5, 3)
+    assert prepared.notes == ()
+    assert ("checking train images", 5, 5) in seen
+    assert ("checking val images", 3, 3) in seen
+    sample = make_dataset(prepared, "val", coco(root), training=False, seed=0)[0, 2]
+    assert sample.name == "2.png"
+    assert sample.boxes.tolist() == [[1, 2, 11, 12]]
+
+
+def test_images_are_not_decoded_again_until_one_changes(root: Path) -> None:
+    prepare(coco(root))
+    seen: list[str] = []
+    prepare(coco(root), progress=lambda what, done, total: seen.append(what))
+    assert seen == []
+    (root / "train" / "3.png").write_bytes(b"no image")
+    with pytest.raises(
+        DataError, match=r"1 of 5 train images cannot be used: .*3\.png: is not a whole image"
+    ):
+        prepare(coco(root))
+
+
+def test_digest_follows_annotations_and_files_and_nothing_else(root: Path) -> None:
+    first = prepare(coco(root)).digest
+    assert prepare(coco(root, flip=0.0, cache_dir=str(root.parent / "other"))).digest == first
+    edit(root / "val.json", lambda content: content["annotations"][0].update(bbox=[1, 2, 11, 10]))
+    second = prepare(coco(root)).digest
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(
+        root / "train" / "0.png"
+    )
+    third = prepare(coco(root)).digest
+    assert len({first, second, third}) == 3
+
+
+def test_digest_does_not_depend_on_where_the_data_lie(root: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    first = prepare(coco(root)).digest
+    root.rename(moved)
+    assert prepare(coco(moved)).digest == first
+
+
+@pytest.mark.parametrize("break_image", ["missing", "truncated", "resized"])
+def test_bad_image_stops_or_is_left_out_and_named(root: Path, break_image: str) -> None:
+    path = root / "train" / "1.png"
+    match break_image:
+        case "missing":
+            path.unlink()
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:50])
+        case "resized":
+            Image.new("RGB", (20, 30)).save(path)
+    with pytest.raises(DataError, match=r"1\.png") as error:
+        prepare(coco(root))
+    assert "data.on_bad_image=skip" in str(error.value)
+    prepared = prepare(coco(root, on_bad_image="skip"))
+    assert prepared.train.annotations.names == ("0.png", "2.png", "3.png", "4.png")
+    (note,) = prepared.notes
+    assert note.startswith("1 of 5 train images cannot be used and are left out: ")
+    assert "1.png" in note
+
+
+def test_skipping_every_image_is_an_error(root: Path) -> None:
+    for path in (root / "val").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="3 of 3 val images cannot be used, which leaves none"):
+        prepare(coco(root, on_bad_image="skip"))
+
+
+def test_limits_take_the_first_images_by_id(root: Path) -> None:
+    (root / "train" / "4.png").unlink()
+    prepared = prepare(coco(root, limit_train=2, limit_val=1))
+    assert prepared.train.annotations.image_ids.tolist() == [1, 2]
+    assert prepared.val.annotations.image_ids.tolist() == [1]
+
+
+def test_splits_must_have_the_same_categories(root: Path) -> None:
+    edit(root / "val.json", lambda content: content["categories"][1].update(name="bird"))
+    with pytest.raises(DataError, match=r"same categories; they differ in id 8: 'dog' and 'bird'"):
+        prepare(coco(root))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_split_without_a_box_is_an_error(root: Path, split: str) -> None:
+    edit(root / f"{split}.json", lambda content: content.update(annotations=[]))
+    with pytest.raises(DataError, match=rf"{split}\.json: the \d images in use have no box at all"):
+        prepare(coco(root))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
+        (
+            {"train": SplitConfig(annotations="train.json", images="pics")},
+            "data.train.images=pics: no such folder",
+        ),
+        ({"val": SplitConfig(annotations="none.json", images="val")}, "none.json: no such annotation file"),
+    ],
+)
+def test_wrong_path_is_an_error_that_names_the_key(root: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError) as error:
+        prepare(coco(root, **changes))
+    assert words in str(error.value)
+
+
+def test_cache_that_cannot_be_written_is_an_error_that_names_it(root: Path) -> None:
+    (root / "file").write_text("")
+    with pytest.raises(DataError, match=r"data\.cache_dir=.*file"):
+        prepare(coco(root, cache_dir=str(root / "file")))
+
+
+def test_synthetic_data_come_the_same_way(tmp_path: Path) -> None:
+    drawn = SyntheticConfig(image_size=48, train_images=4, val_images=2, object_size=(8.0, 20.0))
+    config = DataConfig(name="synthetic", synthetic=drawn, cache_dir=str(tmp_path), keep_in_memory=True)
+    seen: list[str] = []
+    prepared = prepare(config, progress=lambda what, done, total: seen.append(what))
+    assert seen[0] == "drawing images"
+    assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (4, 2)
+    assert len(prepared.classes) == 5
+    assert make_dataset(prepared, "train", config, training=True, seed=0)[0, 3].image.shape == (3, 48, 48)
+    assert prepare(config).digest == prepared.digest
+
+
+def test_inclusive_corners_reach_the_samples(root: Path) -> None:
+    prepared = prepare(coco(root), corners="inclusive")
+    sample = make_dataset(prepared, "train", coco(root, flip=0.0), training=True, seed=0)[0, 0]
+    assert sample.boxes.tolist() == [[1, 2, 10, 11]]
+
+
+def test_coco_tiny_is_accepted_whole(shared_data: Path, tmp_path: Path) -> None:
+    config = coco(
+        shared_data / "coco_tiny",
+        train=SplitConfig(annotations="annotations/instances_train2017.json", images="train2017"),
+        val=SplitConfig(annotations="annotations/instances_val2017.json", images="val2017"),
+        cache_dir=str(tmp_path),
+    )
+    prepared = prepare(config)
+    assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (128, 80)
+    assert len(prepared.classes) == 80
+    assert prepared.notes == ()
+
+
+def test_bccd_raw_tells_of_its_zero_size_boxes(shared_data: Path, tmp_path: Path) -> None:
+    config = coco(
+        shared_data / "bccd",
+        train=SplitConfig(annotations="annotations/instances_train_raw.json", images="images"),
+        val=SplitConfig(annotations="annotations/instances_val_raw.json", images="images"),
+        cache_dir=str(tmp_path),
+    )
+    prepared = prepare(config)
+    assert [note.split(" (")[0] for note in prepared.notes] == [
+        "instances_train_raw.json: 1 box of zero size dropped",
+        "instances_val_raw.json: 1 box of zero size dropped",
+    ]

@@ -1,0 +1,95 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcos.data.transforms import choose, draw, flip, resize, resized_size
+
+IMAGE = torch.arange(3 * 4 * 6, dtype=torch.uint8).reshape(3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("size", "plain", "inclusive"),
+    [
+        ((480, 640), (800, 1067), (800, 1066)),
+        ((640, 480), (1067, 800), (1066, 800)),
+        ((426, 640), (800, 1202), (800, 1201)),
+        ((333, 1000), (444, 1333), (444, 1333)),
+        ((375, 1000), (500, 1333), (500, 1333)),
+        ((612, 612), (800, 800), (800, 800)),
+        ((1, 2000), (1, 1333), (1, 2000)),
+    ],
+)
+def test_sides_are_rounded_as_the_convention_says(
+    size: tuple[int, int], plain: tuple[int, int], inclusive: tuple[int, int]
+) -> None:
+    assert resized_size(size, 800, 1333, "plain") == plain
+    assert resized_size(size, 800, 1333, "inclusive") == inclusive
+
+
+@given(st.integers(20, 3000), st.integers(20, 3000), st.sampled_from([64, 320, 800]))
+def test_resized_image_fits_and_keeps_its_shape(height: int, width: int, short_side: int) -> None:
+    long_side = 2 * short_side
+    new_height, new_width = resized_size((height, width), short_side, long_side)
+    assert min(new_height, new_width) <= short_side
+    assert max(new_height, new_width) <= long_side
+    assert min(new_height, new_width) == short_side or max(new_height, new_width) == long_side
+    scale = new_height / height
+    assert abs(new_width - scale * width) <= 0.5 + 0.5 * width / height + 1e-6
+
+
+def test_boxes_scale_by_the_ratios_of_the_rounded_sides() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 6.0, 4.0], [1.5, 1.0, 3.0, 2.0]])
+    image, scaled = resize(IMAGE, boxes, (7, 9))
+    assert image.shape == (3, 7, 9)
+    assert image.dtype == torch.uint8
+    torch.testing.assert_close(scaled, boxes * torch.tensor([1.5, 1.75, 1.5, 1.75]))
+    assert type(scaled) is torch.Tensor
+
+
+def test_equal_size_changes_nothing() -> None:
+    boxes = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    image, scaled = resize(IMAGE, boxes, (4, 6))
+    torch.testing.assert_close(image, IMAGE)
+    torch.testing.assert_close(scaled, boxes)
+
+
+def test_flip_mirrors_pixels_and_boxes() -> None:
+    boxes = torch.tensor([[1.0, 0.0, 3.0, 4.0]])
+    image, mirrored = flip(IMAGE, boxes)
+    torch.testing.assert_close(image, IMAGE.flip(-1))
+    torch.testing.assert_close(mirrored, torch.tensor([[3.0, 0.0, 5.0, 4.0]]))
+    torch.testing.assert_close(boxes, torch.tensor([[1.0, 0.0, 3.0, 4.0]]))
+
+
+def test_flip_of_inclusive_corners_stays_on_the_pixels() -> None:
+    _, mirrored = flip(IMAGE, torch.tensor([[0.0, 0.0, 2.0, 3.0]]), "inclusive")
+    torch.testing.assert_close(mirrored, torch.tensor([[3.0, 0.0, 5.0, 3.0]]))
+
+
+@pytest.mark.parametrize("corners", ["plain", "inclusive"])
+def test_two_flips_give_back_the_sample(corners: str) -> None:
+    boxes = torch.tensor([[1.0, 0.5, 3.25, 4.0], [0.0, 0.0, 5.0, 1.0]])
+    image, mirrored = flip(*flip(IMAGE, boxes, corners), corners)  # type: ignore[arg-type]
+    torch.testing.assert_close(image, IMAGE)
+    torch.testing.assert_close(mirrored, boxes)
+
+
+def test_no_boxes_stay_no_boxes() -> None:
+    none = torch.zeros(0, 4)
+    assert resize(IMAGE, none, (8, 12))[1].shape == (0, 4)
+    assert flip(IMAGE, none, "inclusive")[1].shape == (0, 4)
+
+
+def test_draws_depend_on_seed_epoch_and_index_alone() -> None:
+    torch.manual_seed(0)
+    first = draw(1, 2, 3)
+    torch.manual_seed(99)
+    assert draw(1, 2, 3) == first
+    assert len({draw(*key) for key in [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)]}) == 5
+
+
+def test_every_option_is_chosen_about_equally_often() -> None:
+    chosen = [choose((1, 2, 3, 4), draw(0, 0, index).short_side) for index in range(2000)]
+    for option in (1, 2, 3, 4):
+        assert 400 < chosen.count(option) < 600
