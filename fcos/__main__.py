@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fcos", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m fcos",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
@@ -122,14 +125,21 @@ def _predict(options: argparse.Namespace) -> None:
                 "detections": [
                     {"box_xyxy": box, "score": score, "class": trained.classes[label]}
                     for box, score, label in zip(
-                        detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+                        detections.boxes.tolist(),
+                        detections.scores.tolist(),
+                        detections.labels.tolist(),
+                        strict=True,
                     )
                 ],
             }
         )
         shown = detections.scores > options.score
         picture = draw_boxes(
-            pixels, detections.boxes[shown], detections.labels[shown], trained.classes, detections.scores[shown]
+            pixels,
+            detections.boxes[shown],
+            detections.labels[shown],
+            trained.classes,
+            detections.scores[shown],
         )
         target = options.output / name.with_suffix(".png")
         target.parent.mkdir(parents=True, exist_ok=True)

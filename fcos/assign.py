@@ -126,7 +126,13 @@ class _Window:
         return index, in_range & open_y[..., :, None] & open_x[..., None, :]
 
     def _axis(
-        self, near: Float[Tensor, "B M"], far: Float[Tensor, "B M"], origin: float, step: float, count: int, size: int
+        self,
+        near: Float[Tensor, "B M"],
+        far: Float[Tensor, "B M"],
+        origin: float,
+        step: float,
+        count: int,
+        size: int,
     ) -> tuple[Int[Tensor, "B M count"], Float[Tensor, "B M count"], Bool[Tensor, "B M count"]]:
         """Per window position in one axis: its grid index, the farther of the two sides, whether it is admissible."""
         center = (near + far) / 2

@@ -62,9 +62,7 @@ def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     def locate(batch: Batch) -> Locations:
         height, width = batch.pixels.shape[-2:]
         shapes = tuple((-(-height // stride), -(-width // stride)) for stride in config.strides)
-        return locations(
-            shapes, config.strides, (height, width), config.assignment.locations, batch.pixels.device
-        )
+        return locations(shapes, config.strides, (height, width), config.assignment.locations, batch.pixels.device)
 
     return locate
 

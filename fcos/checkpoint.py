@@ -118,7 +118,7 @@ def load(path: Path) -> Checkpoint:
 
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and what was wrong with newer ones."""
-    problems = []
+    problems: list[str] = []
     for path in sorted(folder.glob(f"{PREFIX}*"), reverse=True):
         try:
             return load(path), problems

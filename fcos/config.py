@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -93,7 +94,7 @@ class AssignmentConfig(Section):
         for low, high in bounds:
             if not low < high:
                 raise ValueError(f"ranges: [{low:g}, {high:g}] is empty; the lower end must be below the upper end")
-        for level, ((_, high), (low, _)) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for level, ((_, high), (low, _)) in enumerate(pairwise(bounds)):
             if high != low:
                 kind = "leave a gap" if high < low else "overlap"
                 raise ValueError(f"ranges {level} and {level + 1} {kind} between {high:g} and {low:g}; they must touch")
@@ -158,9 +159,7 @@ class ModelConfig(Section):
                 "set postprocess.quality to none or from_regression"
             )
         if self.head.norm == "gn" and self.fpn.channels % self.head.gn_groups:
-            raise ValueError(
-                f"head.gn_groups={self.head.gn_groups} does not divide fpn.channels={self.fpn.channels}"
-            )
+            raise ValueError(f"head.gn_groups={self.head.gn_groups} does not divide fpn.channels={self.fpn.channels}")
         return self
 
 

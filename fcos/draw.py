@@ -103,7 +103,14 @@ def draw_assignment(
         matched, weight = assignment.matched[0, part], assignment.centerness[0, part]
         count = int((matched != NO_OBJECT).sum())
         panels.append(
-            _panel(pixels, targets, locations.xy[part], matched, weight, f"{title}: {count} of {rows * columns} locations")
+            _panel(
+                pixels,
+                targets,
+                locations.xy[part],
+                matched,
+                weight,
+                f"{title}: {count} of {rows * columns} locations",
+            )
         )
     return _grid(panels)
 

@@ -28,9 +28,7 @@ def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> 
         raise ValueError(f"detections must cover every image once: missing {lost[:5]}, unknown {unknown[:5]}")
     images = [
         {"id": image_id, "height": height, "width": width}
-        for image_id, (height, width) in zip(
-            annotations.image_ids.tolist(), annotations.sizes.tolist(), strict=True
-        )
+        for image_id, (height, width) in zip(annotations.image_ids.tolist(), annotations.sizes.tolist(), strict=True)
     ]
     categories = [
         {"id": category_id, "name": name}
@@ -111,9 +109,7 @@ def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> 
         # In double precision, so that x + w gives back the corner that was predicted.
         boxes = found.boxes.to("cpu", torch.float64)
         xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
-        for bbox, score, label in zip(
-            xywh.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
-        ):
+        for bbox, score, label in zip(xywh.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True):
             results.append(
                 {
                     "id": len(results) + 1,

@@ -25,9 +25,7 @@ def locations(
     nominal. Results are shared between calls: do not write to them.
     """
     if len(shapes) != len(strides):
-        raise ValueError(
-            f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level"
-        )
+        raise ValueError(f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level")
     if kind == "half_stride":
         origins = tuple((float(stride // 2), float(stride // 2)) for stride in strides)
         steps = tuple((float(stride), float(stride)) for stride in strides)
@@ -37,10 +35,7 @@ def locations(
         steps = tuple((float(width // columns), float(height // rows)) for rows, columns in shapes)
     # A cached tensor that was made in inference mode could not take part in a later training step.
     with torch.inference_mode(False):
-        grids = [
-            _grid(shape, origin, step, device)
-            for shape, origin, step in zip(shapes, origins, steps, strict=True)
-        ]
+        grids = [_grid(shape, origin, step, device) for shape, origin, step in zip(shapes, origins, steps, strict=True)]
         nominal = [
             torch.full((rows * columns,), float(stride), device=device)
             for (rows, columns), stride in zip(shapes, strides, strict=True)

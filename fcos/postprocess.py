@@ -129,7 +129,7 @@ def nms_of_best(
     """
     prefix = 4 * limit
     while True:
-        keep = batched_nms(boxes[:prefix], scores[:prefix], labels[:prefix], iou_threshold)
+        keep: Tensor = batched_nms(boxes[:prefix], scores[:prefix], labels[:prefix], iou_threshold)
         if len(keep) >= limit or prefix >= len(boxes):
             return keep[:limit]
         prefix *= 4

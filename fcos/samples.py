@@ -14,7 +14,10 @@ COUNT = 6
 
 
 def draw_samples(
-    dataset: CocoDataset, detections: Mapping[str, Mapping[int, Detections]], classes: tuple[str, ...], folder: Path
+    dataset: CocoDataset,
+    detections: Mapping[str, Mapping[int, Detections]],
+    classes: tuple[str, ...],
+    folder: Path,
 ) -> dict[str, list[Path]]:
     """Pictures of the same few images for each arm, below folder/<arm>; the nameless arm has the folder to itself.
 

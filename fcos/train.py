@@ -14,9 +14,9 @@ from fcos.config import Config, PostprocessConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.distributed import broadcast_object, gather_objects
-from fcos.samples import draw_samples
 from fcos.engine import Learner, LossLog, train_step
 from fcos.runtime import Record, Runtime
+from fcos.samples import draw_samples
 from fcos.structures import to_device
 from fcos.validate import Validation, validate
 
@@ -26,9 +26,7 @@ DETECTIONS = "detections"
 Point = list[Any]
 
 
-def run(
-    config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None
-) -> dict[str, Any]:
+def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None) -> dict[str, Any]:
     """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
 
     `postprocess` names several inference settings that are evaluated on the same weights; without it the
@@ -75,7 +73,9 @@ def run(
         "step": config.schedule.steps,
         "seconds": progress.seconds(),
         "metrics": validation.metrics,
-        "pictures": {arm: [str(path.relative_to(runtime.directory)) for path in paths] for arm, paths in pictures.items()},
+        "pictures": {
+            arm: [str(path.relative_to(runtime.directory)) for path in paths] for arm, paths in pictures.items()
+        },
         "checkpoint": str(final.relative_to(runtime.directory)),
         "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
         "classes": list(data.classes),
@@ -180,7 +180,7 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     # Otherwise every new tensor is filled before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:

@@ -48,9 +48,7 @@ class Annotations:
     def select(self, keep: NDArray[np.int64]) -> "Annotations":
         """Only the images at these positions, which must rise."""
         counts = np.diff(self.offsets)[keep]
-        rows = np.concatenate(
-            [np.arange(self.offsets[i], self.offsets[i + 1]) for i in keep] or [np.arange(0)]
-        )
+        rows = np.concatenate([np.arange(self.offsets[i], self.offsets[i + 1]) for i in keep] or [np.arange(0)])
         return replace(
             self,
             image_ids=self.image_ids[keep],
@@ -94,7 +92,7 @@ def read_annotations(path: Path, corners: Corners = "plain") -> Annotations:
         "of zero size dropped": ~sized,
         "wholly outside the image dropped": sized & ~inside,
         "partly outside the image clipped for training": partly,
-        "left empty by inclusive corners not trained on": keep & ~file.crowd & ~filled,
+        f"left without area by {corners} corners not trained on": keep & ~file.crowd & ~filled,
     }
     return Annotations(
         path=path,
@@ -104,7 +102,7 @@ def read_annotations(path: Path, corners: Corners = "plain") -> Annotations:
         classes=file.classes,
         category_ids=tuple(file.category_ids.tolist()),
         offsets=np.searchsorted(file.image[order], np.arange(len(file.names) + 1)).astype(np.int64),
-        boxes=boxes[order].astype(np.float32),
+        boxes=boxes[order],
         labels=file.label[order],
         trainable=(filled & ~file.crowd)[order],
         crowd=file.crowd[order],
@@ -120,9 +118,7 @@ def _reaches_out(
 ) -> Bool[np.ndarray, " M"]:
     # A hundredth of a pixel is rounding in the file, as two decimals are usual there.
     x, y, w, h = xywh.T
-    outside: Bool[np.ndarray, " M"] = (
-        (x < -0.01) | (y < -0.01) | (x + w > width + 0.01) | (y + h > height + 0.01)
-    )
+    outside: Bool[np.ndarray, " M"] = (x < -0.01) | (y < -0.01) | (x + w > width + 0.01) | (y + h > height + 0.01)
     return outside
 
 
@@ -131,8 +127,8 @@ def _corners(
     width: Float64[np.ndarray, " M"],
     height: Float64[np.ndarray, " M"],
     corners: Corners,
-) -> tuple[Float64[np.ndarray, "M 4"], Bool[np.ndarray, " M"]]:
-    """Clipped xyxy boxes and which of them are not empty."""
+) -> tuple[Float32[np.ndarray, "M 4"], Bool[np.ndarray, " M"]]:
+    """Clipped xyxy boxes and which of them are not empty, in the precision of training."""
     x, y, w, h = xywh.T
     if corners == "plain":
         edges, right, bottom = [x, y, x + w, y + h], width, height
@@ -140,7 +136,7 @@ def _corners(
         edges = [x, y, x + np.maximum(w - 1, 0), y + np.maximum(h - 1, 0)]
         right, bottom = width - 1, height - 1
     ends = np.stack([right, bottom, right, bottom], axis=1)
-    boxes = np.clip(np.stack(edges, axis=1), 0, ends)
+    boxes = np.clip(np.stack(edges, axis=1), 0, ends).astype(np.float32)
     return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 

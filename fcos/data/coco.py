@@ -99,9 +99,7 @@ class CocoDataset(Dataset[Sample]):
             return original_size
         short_side = max(self.short_sides)
         if self.training:
-            short_side = transforms.choose(
-                self.short_sides, transforms.draw(self.seed, epoch, index).short_side
-            )
+            short_side = transforms.choose(self.short_sides, transforms.draw(self.seed, epoch, index).short_side)
         return transforms.resized_size(original_size, short_side, self.long_side, self.corners)
 
     def _image(self, index: int) -> UInt8[Tensor, "3 H W"]:

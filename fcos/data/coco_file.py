@@ -89,9 +89,7 @@ def _sections(text: bytes, path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: holds a JSON {type(content).__name__}; COCO format is an object")
     for name in ("images", "annotations", "categories"):
         if name not in content:
-            raise DataError(
-                f"{path}: has no section '{name}'; COCO format needs images, annotations and categories"
-            )
+            raise DataError(f"{path}: has no section '{name}'; COCO format needs images, annotations and categories")
         section = content[name]
         if not isinstance(section, list) or not all(isinstance(entry, dict) for entry in section):
             raise DataError(f"{path}: section '{name}' must be a list of objects")
@@ -120,9 +118,7 @@ def _integers(entries: list[dict[str, Any]], key: str, section: str, path: Path)
     # One pass over the types is much faster than a loop, and numpy would take 1.5 or "7" without a word.
     if set(map(type, values)) - {int} or (values and max(map(abs, values)) >= 2**63):
         number, value = next(
-            (number, value)
-            for number, value in enumerate(values)
-            if type(value) is not int or abs(value) >= 2**63
+            (number, value) for number, value in enumerate(values) if type(value) is not int or abs(value) >= 2**63
         )
         raise DataError(f"{path}: {_name(entries, number, section)}: {key}={value!r} must be a whole number")
     return np.array(values, dtype=np.int64)
@@ -145,9 +141,7 @@ def _images(
     if (sizes < 1).any():
         number = int(np.flatnonzero((sizes < 1).any(axis=1))[0])
         height, width = sizes[number]
-        raise DataError(
-            f"{path}: {_name(entries, number, 'images')}: size {width}x{height} must be at least 1x1"
-        )
+        raise DataError(f"{path}: {_name(entries, number, 'images')}: size {width}x{height} must be at least 1x1")
     names = _column(entries, "file_name", "images", path)
     for number, name in enumerate(names):
         if not _stays_inside(name):
@@ -173,9 +167,7 @@ def _categories(entries: list[dict[str, Any]], path: Path) -> tuple[Int64[np.nda
         if not isinstance(name, str) or not name.strip():
             raise DataError(f"{path}: {_name(entries, number, 'categories')}: name={name!r} must be a text")
         if names.index(name) != number:
-            raise DataError(
-                f"{path}: {_name(entries, number, 'categories')}: the name {name!r} is given twice"
-            )
+            raise DataError(f"{path}: {_name(entries, number, 'categories')}: the name {name!r} is given twice")
     order = np.argsort(ids)
     return ids[order], tuple(names[i] for i in order)
 
@@ -198,18 +190,12 @@ def _boxes(entries: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "M 
             and all(type(side) in (int, float) and abs(side) < 1e300 for side in value)
         ):
             name = _name(entries, number, "annotations")
-            raise DataError(
-                f"{path}: {name}: bbox={value!r} must be four finite numbers [x, y, width, height]"
-            )
+            raise DataError(f"{path}: {name}: bbox={value!r} must be four finite numbers [x, y, width, height]")
     return np.array(values, dtype=np.float64)
 
 
 def _areas(entries: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, " M"]:
-    # A box without size is dropped later; its area must not be called wrong here.
-    values = [
-        max(entry["bbox"][2], 0) * max(entry["bbox"][3], 0) if entry.get("area") is None else entry["area"]
-        for entry in entries
-    ]
+    values = [_area(entry) for entry in entries]
     for number, value in enumerate(values):
         if type(value) not in (int, float) or not 0 <= value < 1e300:
             name = _name(entries, number, "annotations")
@@ -217,13 +203,20 @@ def _areas(entries: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, " M
     return np.array(values, dtype=np.float64)
 
 
+def _area(entry: dict[str, Any]) -> Any:
+    _, _, width, height = entry["bbox"]
+    if width <= 0 or height <= 0:
+        # Such a box is dropped later; whatever stands for its area must not be called wrong here.
+        return 0.0
+    area = entry.get("area")
+    return width * height if area is None else area
+
+
 def _crowd(entries: list[dict[str, Any]], path: Path) -> Bool[np.ndarray, " M"]:
     values = [entry.get("iscrowd", 0) for entry in entries]
     for number, value in enumerate(values):
         if value not in (0, 1):
-            raise DataError(
-                f"{path}: {_name(entries, number, 'annotations')}: iscrowd={value!r} must be 0 or 1"
-            )
+            raise DataError(f"{path}: {_name(entries, number, 'annotations')}: iscrowd={value!r} must be 0 or 1")
     return np.array(values, dtype=bool)
 
 

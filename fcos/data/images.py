@@ -64,9 +64,7 @@ def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
         gray = np.asarray(image).astype(np.uint32)
         pixels = np.repeat(((gray * 255 + 32767) // 65535).astype(np.uint8)[:, :, None], 3, axis=2)
     elif image.mode in ("I", "F"):
-        raise DataError(
-            f"has {image.mode}-mode pixels (32 bits a pixel), for which no scale to 8 bits is known"
-        )
+        raise DataError(f"has {image.mode}-mode pixels (32 bits a pixel), for which no scale to 8 bits is known")
     else:
         # Palettes may carry transparency, which Pillow drops without a word only by way of RGBA.
         source = image.convert("RGBA") if image.mode in ("P", "PA") else image

@@ -198,9 +198,7 @@ def train_batches(
             f"which is {accumulate} * {world_size}"
         )
     if len(dataset) < batch_size:
-        raise ConfigError(
-            f"schedule.batch_size={batch_size}: the training set has only {len(dataset)} images"
-        )
+        raise ConfigError(f"schedule.batch_size={batch_size}: the training set has only {len(dataset)} images")
     plans = _train_plans(
         dataset,
         TrainSchedule(aspect_groups(dataset, group_by_aspect), batch_size, seed),

@@ -47,9 +47,7 @@ class PreparedData:
     notes: tuple[str, ...]
 
 
-def prepare(
-    config: DataConfig, *, corners: Corners = "plain", progress: Progress | None = None
-) -> PreparedData:
+def prepare(config: DataConfig, *, corners: Corners = "plain", progress: Progress | None = None) -> PreparedData:
     """Read, draw if need be, and check the data: annotations first, then that every image in use opens.
 
     What the image check found is kept in the cache folder and holds until a file's size or time changes.
@@ -74,15 +72,11 @@ def prepare(
     train, val = checked
     for name, split in (("train", train), ("val", val)):
         if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
-            raise DataError(
-                f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all"
-            )
+            raise DataError(f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all")
     return PreparedData(train, val, train.annotations.classes, corners, digest.hexdigest(), tuple(notes))
 
 
-def make_dataset(
-    prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int
-) -> CocoDataset:
+def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int) -> CocoDataset:
     """The samples of a split, with the transforms of training or of evaluation."""
     source = prepared.train if split == "train" else prepared.val
     return CocoDataset(
@@ -98,9 +92,7 @@ def make_dataset(
     )
 
 
-def _locate(
-    config: DataConfig, cache: Path, progress: Progress | None
-) -> tuple[Path, SplitConfig, SplitConfig]:
+def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple[Path, SplitConfig, SplitConfig]:
     if config.name == "synthetic":
         assert config.synthetic is not None, "checked by DataConfig"
         count = None if progress is None else lambda done, total: progress("drawing images", done, total)
@@ -110,18 +102,14 @@ def _locate(
             SplitConfig(annotations="train.json", images="train"),
             SplitConfig(annotations="val.json", images="val"),
         )
-    assert config.root is not None and config.train is not None and config.val is not None, (
-        "checked by DataConfig"
-    )
+    assert config.root is not None and config.train is not None and config.val is not None, "checked by DataConfig"
     root = Path(config.root).expanduser()
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
     return root, config.train, config.val
 
 
-def _read_split(
-    root: Path, split: SplitConfig, corners: Corners, limit: int | None, name: str
-) -> PreparedSplit:
+def _read_split(root: Path, split: SplitConfig, corners: Corners, limit: int | None, name: str) -> PreparedSplit:
     folder = root / Path(split.images).expanduser()
     if not folder.is_dir():
         raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
@@ -188,6 +176,4 @@ def _without(
     if len(bad) == len(split.annotations):
         raise DataError(f"{counted}, which leaves none: {reasons}")
     keep = np.array([index for index in range(len(split.annotations)) if index not in bad])
-    return replace(split, annotations=split.annotations.select(keep)), [
-        f"{counted} and are left out: {reasons}"
-    ]
+    return replace(split, annotations=split.annotations.select(keep)), [f"{counted} and are left out: {reasons}"]

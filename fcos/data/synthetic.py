@@ -23,9 +23,7 @@ _SPLITS: Final = ("train", "val")
 _MAX_TRIES: Final = 30
 
 
-def synthetic_folder(
-    config: SyntheticConfig, cache: Path, count: Callable[[int, int], None] | None = None
-) -> Path:
+def synthetic_folder(config: SyntheticConfig, cache: Path, count: Callable[[int, int], None] | None = None) -> Path:
     """The folder of the drawn data set (train/, val/, train.json, val.json), drawn now if the cache lacks it.
 
     Two processes may draw at once: the first to finish wins and the other's folder is thrown away.
@@ -47,9 +45,7 @@ def synthetic_folder(
                 if not folder.is_dir():
                     raise
     except OSError as error:
-        raise DataError(
-            f"data.cache_dir={cache}: the drawn data set cannot be written there ({error})"
-        ) from None
+        raise DataError(f"data.cache_dir={cache}: the drawn data set cannot be written there ({error})") from None
     return folder
 
 
@@ -64,9 +60,7 @@ def _write(config: SyntheticConfig, folder: Path, count: Callable[[int, int], No
             pixels, labels, boxes = draw_image(config, split, index)
             name = f"{index:06d}.png"
             Image.fromarray(pixels).save(folder / split / name, compress_level=1)
-            images.append(
-                {"id": index + 1, "file_name": name, "width": config.image_size, "height": config.image_size}
-            )
+            images.append({"id": index + 1, "file_name": name, "width": config.image_size, "height": config.image_size})
             for label, (x, y, w, h) in zip(labels, boxes, strict=True):
                 annotations.append(
                     {
@@ -117,10 +111,7 @@ def _place(generator: np.random.Generator, config: SyntheticConfig) -> list[tupl
     order = np.argsort(-sides)
     placed: list[tuple[int, int, int, int]] = []
     for side, aspect in zip(sides[order], aspects[order], strict=True):
-        w, h = (
-            int(np.clip(round(edge), 3, config.image_size))
-            for edge in (side * aspect**0.5, side / aspect**0.5)
-        )
+        w, h = (int(np.clip(round(edge), 3, config.image_size)) for edge in (side * aspect**0.5, side / aspect**0.5))
         for _ in range(_MAX_TRIES):
             x = int(generator.integers(config.image_size - w + 1))
             y = int(generator.integers(config.image_size - h + 1))

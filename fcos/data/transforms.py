@@ -35,9 +35,7 @@ def choose(options: Sequence[int], share: float) -> int:
     return options[int(share * len(options))]
 
 
-def resized_size(
-    size: tuple[int, int], short_side: int, long_side: int, corners: Corners = "plain"
-) -> tuple[int, int]:
+def resized_size(size: tuple[int, int], short_side: int, long_side: int, corners: Corners = "plain") -> tuple[int, int]:
     """(height, width) with the shorter side at `short_side`, or below it so that the longer fits `long_side`.
 
     plain rounds both sides as detectron2 does, int(side + 0.5). inclusive does as maskrcnn-benchmark: where

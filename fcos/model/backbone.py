@@ -29,9 +29,7 @@ class Backbone(nn.Module):
     `frozen_stages` counts from the stem: they receive no gradient, their batch norms keep their statistics.
     """
 
-    def __init__(
-        self, stem: nn.Module, stages: Sequence[nn.Module], *, first_level: int, frozen_stages: int
-    ) -> None:
+    def __init__(self, stem: nn.Module, stages: Sequence[nn.Module], *, first_level: int, frozen_stages: int) -> None:
         super().__init__()
         self.stem = stem
         for level, stage in enumerate(stages, start=2):
@@ -56,9 +54,7 @@ class Backbone(nn.Module):
         for name, stage in self.named_children():
             x = stage(x)
             features[name] = x
-        return {
-            name: x for name, x in features.items() if name != "stem" and int(name[1:]) >= self.first_level
-        }
+        return {name: x for name, x in features.items() if name != "stem" and int(name[1:]) >= self.first_level}
 
 
 def build_backbone(
@@ -91,9 +87,7 @@ def _resnet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list
     assert isinstance(model, ResNet)
     if weights is not None:
         model.load_state_dict(pretrained_state_dict(name, weights))
-    stem = nn.Sequential(
-        OrderedDict(conv1=model.conv1, bn1=model.bn1, relu=model.relu, maxpool=model.maxpool)
-    )
+    stem = nn.Sequential(OrderedDict(conv1=model.conv1, bn1=model.bn1, relu=model.relu, maxpool=model.maxpool))
     return stem, [model.layer1, model.layer2, model.layer3, model.layer4]
 
 

@@ -51,9 +51,7 @@ class FCOS(nn.Module):
         outputs: HeadOutputs = self.head(list(features.values()))
         return outputs
 
-    def normalize(
-        self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]
-    ) -> Float[Tensor, "B 3 H W"]:
+    def normalize(self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B 3 H W"]:
         """Pixels in units of ImageNet's deviation around its mean; the padding is zero, whatever it held."""
         height, width = pixels.shape[-2:]
         rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) < sizes[:, 0].view(-1, 1, 1, 1)

@@ -14,17 +14,13 @@ class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries n
     torchvision's LastLevelP6P7 has exactly two, and takes C5 for P5 where both have the same channels.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, *, count: int, source: Literal["p5", "c5"]
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, count: int, source: Literal["p5", "c5"]) -> None:
         super().__init__()
         self.source = source
         inputs = [in_channels] + [out_channels] * (count - 1)
         self.convs = nn.ModuleList(_downsampling(channels, out_channels) for channels in inputs)
 
-    def forward(
-        self, results: list[Tensor], x: list[Tensor], names: list[str]
-    ) -> tuple[list[Tensor], list[str]]:
+    def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         extra = [self.convs[0](results[-1] if self.source == "p5" else x[-1])]
         for conv in self.convs[1:]:
             extra.append(conv(extra[-1].relu()))

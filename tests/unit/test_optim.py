@@ -1,5 +1,7 @@
 """Learning rates over the steps, weight decay groups, the moving average."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,16 @@ PAPER = {
 
 @pytest.mark.parametrize(
     ("step", "expected"),
-    [(0, 1 / 3), (499, 1 / 3), (500, 1), (59_999, 1), (60_000, 0.1), (79_999, 0.1), (80_000, 0.01), (89_999, 0.01)],
+    [
+        (0, 1 / 3),
+        (499, 1 / 3),
+        (500, 1),
+        (59_999, 1),
+        (60_000, 0.1),
+        (79_999, 0.1),
+        (80_000, 0.01),
+        (89_999, 0.01),
+    ],
 )
 def test_the_papers_schedule(step: int, expected: float) -> None:
     assert lr_factor(**PAPER)(step) == pytest.approx(expected)
@@ -25,8 +36,8 @@ def test_linear_warm_up_reaches_one_and_cosine_falls_to_nothing() -> None:
     factor = lr_factor(**{**PAPER, "steps": 100, "warmup": "linear", "warmup_steps": 10, "decay": "cosine"})
     values = [factor(step) for step in range(100)]
     assert values[9] == pytest.approx(1) and values[10] == pytest.approx(1)
-    assert all(low < high for low, high in zip(values[:9], values[1:10], strict=True))
-    assert all(high > low for high, low in zip(values[10:-1], values[11:], strict=True))
+    assert all(low < high for low, high in pairwise(values[:10]))
+    assert all(high > low for high, low in pairwise(values[10:]))
     assert factor(100) == pytest.approx(0)
 
 
