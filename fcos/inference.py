@@ -132,7 +132,7 @@ def evaluate(
     data = prepare(config.data, corners=config.model.assignment.corners)
     if data.classes != trained.classes:
         raise CheckpointError(
-            f"the data set's classes are {list(data.classes)}, the checkpoint's {list(trained.classes)}; they must agree"
+            f"the data set's classes are {list(data.classes)}, the checkpoint's {list(trained.classes)}"
         )
     dataset = make_dataset(data, "val", config.data, training=False, seed=config.seed)
     batches = eval_batches(

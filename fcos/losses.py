@@ -208,9 +208,7 @@ class FCOSLoss:
     def _quality_sum(self, outputs: HeadOutputs, assignment: Assignment, predicted: Tensor) -> Tensor:
         if outputs.quality is None:
             return outputs.ltrb.new_zeros(())
-        if self.quality == "iou":
-            target = iou_of_ltrb(predicted.detach(), assignment.ltrb)[0]
-        else:
-            target = assignment.centerness
+        iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
+        target = iou if self.quality == "iou" else assignment.centerness
         loss = F.binary_cross_entropy_with_logits(outputs.quality.float(), target, reduction="none")
         return loss.where(assignment.positive, 0.0).sum()
