@@ -54,7 +54,7 @@ def side_by_side(pictures: Sequence[Image.Image], gap: int = 8) -> Image.Image:
 
 
 def save_detections(
-    images: Sequence[tuple[str, UInt8[Tensor, "3 H W"], Detections, Detections]],
+    images: Sequence[tuple[str, UInt8[Tensor, "3 _ _"], Detections, Detections]],
     classes: Sequence[str],
     folder: Path,
     *,
