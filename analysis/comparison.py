@@ -10,6 +10,7 @@ CONFIDENCE = 0.95
 VALUE_COLUMNS = ["metric", "arm", "seed", "status", "run_id", "step", "value", "failure"]
 # Up to this many pairs every pattern of signs is enumerated; above, scipy draws patterns with a fixed seed.
 EXACT_PAIRS = 16
+MOST_PAIRS = 30
 
 
 def final_values(
@@ -24,15 +25,13 @@ def final_values(
     A value is the last point of a finished trial. Any other trial has none: half a training is not a result.
     A planned trial without a run has status MISSING, a finished one without the metric has value NaN.
     """
-    planned = pd.MultiIndex.from_product([list(arms), list(seeds)], names=["arm", "seed"]).to_frame(
-        index=False
-    )
+    planned = pd.MultiIndex.from_product([list(arms), list(seeds)], names=["arm", "seed"]).to_frame(index=False)
     runs = trials.loc[:, ["arm", "seed", "status", "run_id"]].assign(
         failure=[tags.get("fcos.failure", "") for tags in trials["tags"]]
     )
     grid = planned.merge(runs, on=["arm", "seed"], how="outer")
     grid["status"] = grid["status"].fillna("MISSING")
-    grid = grid.fillna({"run_id": "", "failure": ""})
+    grid[["run_id", "failure"]] = grid[["run_id", "failure"]].astype(object).fillna("")
     last = points.sort_values("step").drop_duplicates(["run_id", "key"], keep="last")
     last = last.rename(columns={"key": "metric"})
     frames = [grid.assign(metric=metric) for metric in metrics]
@@ -61,9 +60,7 @@ def paired_differences(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
         theirs, on=["metric", "seed"], how="inner", suffixes=("", "_baseline")
     )
     pairs["difference"] = pairs["value"] - pairs["value_baseline"]
-    return pairs.loc[pairs["difference"].notna(), ["metric", "arm", "seed", "difference"]].reset_index(
-        drop=True
-    )
+    return pairs.loc[pairs["difference"].notna(), ["metric", "arm", "seed", "difference"]].reset_index(drop=True)
 
 
 def compare(differences: pd.DataFrame) -> pd.DataFrame:
@@ -71,13 +68,23 @@ def compare(differences: pd.DataFrame) -> pd.DataFrame:
 
     difference, low and high (95 % t-interval, NaN below two pairs), num_pairs, num_higher (pairs in which
     the arm is higher), p_sign_flip (exact two-sided sign-flip test; it assumes symmetry and nothing else, and
-    with n pairs it cannot fall below 2 / 2**n).
+    with n pairs it cannot fall below 2 / 2**n), pairs_needed.
     """
     rows = [
         {"metric": metric, "arm": arm, **_compare(group["difference"].to_numpy(dtype=float))}
         for (metric, arm), group in differences.groupby(["metric", "arm"], sort=False)
     ]
-    columns = ["metric", "arm", "difference", "low", "high", "num_pairs", "num_higher", "p_sign_flip"]
+    columns = [
+        "metric",
+        "arm",
+        "difference",
+        "low",
+        "high",
+        "num_pairs",
+        "num_higher",
+        "p_sign_flip",
+        "pairs_needed",
+    ]
     # Whole numbers stay whole beside arms without a pair.
     return pd.DataFrame(rows, columns=columns).astype({"num_pairs": "Int64", "num_higher": "Int64"})
 
@@ -91,7 +98,21 @@ def _compare(differences: np.ndarray) -> dict[str, float]:
         "num_pairs": len(differences),
         "num_higher": int((differences > 0).sum()),
         "p_sign_flip": sign_flip_p_value(differences),
+        "pairs_needed": pairs_needed(differences),
     }
+
+
+def pairs_needed(differences: np.ndarray) -> float:
+    """How many pairs of this mean and spread keep zero out of the interval; NaN where that is unknown or too many.
+
+    A rough guide to how much is missing: the spread itself is an estimate.
+    """
+    if len(differences) < 2:
+        return float("nan")
+    pairs = np.arange(2, MOST_PAIRS + 1)
+    half_widths = stats.t.ppf((1 + CONFIDENCE) / 2, pairs - 1) * differences.std(ddof=1) / np.sqrt(pairs)
+    enough = pairs[half_widths < abs(differences.mean())]
+    return float(enough[0]) if len(enough) else float("nan")
 
 
 def t_interval(differences: np.ndarray) -> tuple[float, float]:
@@ -99,9 +120,10 @@ def t_interval(differences: np.ndarray) -> tuple[float, float]:
     if len(differences) < 2:
         return float("nan"), float("nan")
     mean = float(differences.mean())
-    error = float(stats.sem(differences))
-    if error == 0:
+    # Equal but for the rounding of a subtraction.
+    if np.allclose(differences, mean, rtol=0, atol=1e-12):
         return mean, mean
+    error = float(stats.sem(differences))
     low, high = stats.t.interval(CONFIDENCE, len(differences) - 1, loc=mean, scale=error)
     return float(low), float(high)
 

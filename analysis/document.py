@@ -105,9 +105,7 @@ def _paper_rows(ids: Mapping[str, list[str]], notes: list[str]) -> dict[str, dic
                 continue
             first = rows.setdefault(arm, {}).setdefault(found.source, found)
             if first is not found:
-                notes.append(
-                    f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {row_id} is not."
-                )
+                notes.append(f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {row_id} is not.")
     return rows
 
 
@@ -122,7 +120,13 @@ def _verdicts(
     if baseline is None:
         return []
     found = compared[compared["metric"] == metric].set_index("arm", drop=False)
-    nothing: dict[str, Any] = {"difference": np.nan, "low": np.nan, "high": np.nan, "num_pairs": 0}
+    nothing: dict[str, Any] = {
+        "difference": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "num_pairs": 0,
+        "num_higher": 0,
+    }
     verdicts = []
     for arm in (arm for arm in arms if arm != baseline):
         statistics = found.loc[arm].to_dict() if arm in found.index else {"arm": arm, **nothing}

@@ -44,9 +44,7 @@ class PaperRow:
 def _rows(version: Version, tables: Iterable[PrintedTable]) -> Iterable[PaperRow]:
     for table in tables:
         for slug, label, metrics in read_printed(table):
-            yield PaperRow(
-                f"{version}.{table.key}.{slug}", version, table.title, label, metrics, table.setting
-            )
+            yield PaperRow(f"{version}.{table.key}.{slug}", version, table.title, label, metrics, table.setting)
 
 
 _ALL = (*_rows("v1", V1_TABLES), *_rows("v2", V2_TABLES))

@@ -48,12 +48,12 @@ SECTION3_5 = PrintedTable(
 TABLE3 = PrintedTable(
     "table3",
     "Table 3",
-    f"{VAL2017} for FCOS; first row as in Detectron2; improved: GN, GIoU, scalars, P5 for C5, NMS 0.6",
+    f"{VAL2017} for FCOS; first row as in Detectron2; imprv.: GN, GIoU, scalars, P5 for C5, NMS 0.6",
     f"{AP} {AR}",
     """
-    retinanet_a9 | RetinaNet, 9 anchors | 35.9 55.8 38.4 20.6 39.8 46.6 31.0 49.8 53.0 33.8 57.4 67.9
-    retinanet_a1_improved | RetinaNet, 1 anchor, improved | 35.2 55.6 37.0 19.9 39.2 45.2 30.4 49.9 53.5 33.6 57.7 68.2
-    retinanet_a9_improved | RetinaNet, 9 anchors, improved | 37.6 56.6 40.6 21.5 42.1 48.0 32.1 52.2 56.4 35.5 60.2 72.7
+    retinanet_a9 | RetinaNet #A=9 | 35.9 55.8 38.4 20.6 39.8 46.6 31.0 49.8 53.0 33.8 57.4 67.9
+    retinanet_a1_imprv | RetinaNet #A=1, imprv. | 35.2 55.6 37.0 19.9 39.2 45.2 30.4 49.9 53.5 33.6 57.7 68.2
+    retinanet_a9_imprv | RetinaNet #A=9, imprv. | 37.6 56.6 40.6 21.5 42.1 48.0 32.1 52.2 56.4 35.5 60.2 72.7
     fcos_no_centerness | FCOS, no center-ness | 38.0 57.2 40.9 21.5 42.4 49.1 32.1 52.4 56.2 36.6 60.6 71.9
     fcos | FCOS with center-ness | 38.9 57.5 42.2 23.1 42.7 50.2 32.4 53.8 57.5 38.5 62.1 72.9
     """,

@@ -64,9 +64,7 @@ def _trials_to_show(sweep: Sweep) -> dict[str, tuple[int, str]]:
 
 
 def _common_first(names: Mapping[str, Sequence[str]]) -> list[str]:
-    counts = {
-        name: sum(name in found for found in names.values()) for found in names.values() for name in found
-    }
+    counts = {name: sum(name in found for found in names.values()) for found in names.values() for name in found}
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 

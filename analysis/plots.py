@@ -25,12 +25,8 @@ class Theme:
     arms: tuple[str, ...]
 
 
-LIGHT = Theme(
-    "#1f2328", "#59636e", "#dfe3e8", ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#4a90b8")
-)
-DARK = Theme(
-    "#e6e8eb", "#9aa4af", "#363c44", ("#56b4e9", "#f08a4b", "#2bc39a", "#dc9ac3", "#e6b93f", "#9ccbe6")
-)
+LIGHT = Theme("#1f2328", "#59636e", "#dfe3e8", ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#4a90b8"))
+DARK = Theme("#e6e8eb", "#9aa4af", "#363c44", ("#56b4e9", "#f08a4b", "#2bc39a", "#dc9ac3", "#e6b93f", "#9ccbe6"))
 
 
 def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: Theme) -> bytes:
@@ -87,9 +83,7 @@ def paired_differences(
         pairs = differences.loc[differences["arm"] == arm, "difference"] * scale(metric)
         row = comparisons[comparisons["arm"] == arm].iloc[0]
         colour = theme.arms[0]
-        axes.plot(
-            pairs, [line + 0.16] * len(pairs), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0
-        )
+        axes.plot(pairs, [line + 0.16] * len(pairs), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0)
         if pd.notna(row["low"]):
             axes.plot(
                 [row["low"] * scale(metric), row["high"] * scale(metric)],
@@ -99,9 +93,7 @@ def paired_differences(
             )
         axes.plot([row["difference"] * scale(metric)], [line], "o", color=colour, markersize=8)
         for value in printed.get(arm, {}).values():
-            axes.plot(
-                [value * scale(metric)], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none"
-            )
+            axes.plot([value * scale(metric)], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none")
     axes.set_yticks(range(len(arms)), [_label(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlabel(f"difference to {_label(baseline)} in {metric_name(metric)}")

@@ -29,9 +29,7 @@ def read_printed(table: PrintedTable) -> Iterable[tuple[str, str, Mapping[str, f
     for line in table.rows.strip().splitlines():
         slug, label, numbers = (part.strip() for part in line.split("|"))
         cells = numbers.split()
-        assert 0 < len(cells) <= len(columns), (
-            f"{table.key}, row {slug}: {len(cells)} numbers, {len(columns)} columns"
-        )
+        assert 0 < len(cells) <= len(columns), f"{table.key}, row {slug}: {len(cells)} numbers, {len(columns)} columns"
         yield (
             slug,
             label,

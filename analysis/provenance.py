@@ -22,7 +22,10 @@ SHARED_TAGS = {
 def provenance(sweep: Sweep) -> pd.DataFrame:
     """One row per run of the sweep, superseded attempts too, with what its numbers were made from."""
     owners = {row.run_id: f"{row.arm} seed {row.seed}" for row in sweep.trials.itertuples()}
-    rows = [_row(trial, owners) for trial in sweep.trials.to_dict("records")]
+    order = {arm: position for position, arm in enumerate(sweep.experiment.arms)}
+    trials = sweep.trials.assign(order=[order.get(arm, len(order)) for arm in sweep.trials["arm"]])
+    trials = trials.sort_values(["order", "arm", "seed", "superseded"])
+    rows = [_row(trial, owners) for trial in trials.to_dict("records")]
     columns = [
         "arm",
         "seed",
@@ -65,9 +68,7 @@ def unfinished(values: pd.DataFrame) -> pd.DataFrame:
         {
             "arm": arm,
             "seed": seed,
-            "state": "finished without the metrics"
-            if row["status"] == "FINISHED"
-            else str(row["status"]).lower(),
+            "state": "finished without the metrics" if row["status"] == "FINISHED" else str(row["status"]).lower(),
             "reason": row["failure"],
             "run_id": row["run_id"],
         }
@@ -86,11 +87,15 @@ def shared_trainings(sweep: Sweep) -> list[str]:
         for arm, run_id, tags in zip(trials["arm"], trials["run_id"], trials["tags"], strict=True)
         if tags.get("fcos.trained_by", run_id) != run_id
     }
-    return [
+    lines = [
         f"{arm} is evaluated on the weights that {owner} trained: between the two only inference differs."
         for arm, owner in sorted(owners)
         if owner and owner != arm
     ]
+    elsewhere = sorted({arm for arm, owner in owners if not owner})
+    if elsewhere:
+        lines.append(f"Trials of {enumerate_words(elsewhere)} reuse trainings of other sweeps.")
+    return lines
 
 
 def differences_in_provenance(trials: pd.DataFrame) -> list[str]:
@@ -111,11 +116,10 @@ def versions(sweep: Sweep) -> list[tuple[str, dict[str, str]]]:
     groups: dict[str, list[str]] = {}
     for trial in sweep.current.itertuples():
         content = read_artifact(sweep.uri, str(trial.run_id), "versions.json")
-        if content is not None:
-            groups.setdefault(content.decode("utf-8", "replace"), []).append(f"{trial.arm} seed {trial.seed}")
+        text = '{"versions.json": "missing"}' if content is None else content.decode("utf-8", "replace")
+        groups.setdefault(text, []).append(f"{trial.arm} seed {trial.seed}")
     return [
-        ("all trials with versions" if len(groups) == 1 else enumerate_words(trials), _flat(text))
-        for text, trials in groups.items()
+        ("all trials" if len(groups) == 1 else enumerate_words(trials), _flat(text)) for text, trials in groups.items()
     ]
 
 
@@ -124,8 +128,4 @@ def _flat(text: str) -> dict[str, str]:
         values = json.loads(text)
     except ValueError:
         return {"versions.json": "cannot be read"}
-    return (
-        {str(key): str(value) for key, value in values.items()}
-        if isinstance(values, dict)
-        else {"": str(values)}
-    )
+    return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {"": str(values)}

@@ -40,12 +40,10 @@ def data_departures(trials: pd.DataFrame) -> list[str]:
     if names != ["coco"]:
         return [f"the data is {enumerate_words(names)}, not COCO" if names else "the data is unknown"]
     found = []
-    if not _all_params(
-        trials, "data.train.annotations", lambda path: _names(path, "train2017", "trainval35k")
-    ):
-        found.append("the training annotations are not those of COCO train2017")
+    if not _all_params(trials, "data.train.annotations", lambda path: _names(path, "train2017", "trainval35k")):
+        found.append("the training annotations are not COCO train2017")
     if not _all_params(trials, "data.val.annotations", lambda path: _names(path, "val2017", "minival")):
-        found.append("the validation annotations are not those of COCO val2017")
+        found.append("the validation annotations are not COCO val2017")
     counts = {sum(key.startswith("val/class_AP/") for key in metrics) for metrics in trials["metrics"]}
     if counts != {COCO_CLASSES}:
         found.append(f"{enumerate_words(sorted(counts))} classes were evaluated, not COCO's {COCO_CLASSES}")

@@ -121,20 +121,16 @@ def show(document: "Document", path: Path) -> None:
     frame = document.of(metric)
     columns = [column for column in tables.result_columns(frame) if not column.key.startswith("seed ")]
     # Text, not markup: names come from the store.
-    table = Table(
-        box=SIMPLE_HEAD, title=Text(f"{document.sweep.name}: {tables.caption(metric)}"), title_justify="left"
-    )
+    table = Table(box=SIMPLE_HEAD, title=Text(f"{document.sweep.name}: {tables.caption(metric)}"), title_justify="left")
     for column in columns:
         table.add_column(Text(column.header), justify=column.align)
     for row in tables.cells(frame, columns):
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
     for verdict in document.verdicts:
-        console.print(Text(f"{verdict.arm}: {verdict.text}"))
+        console.print(Text(f"{verdict.arm}: {verdict.text}"), soft_wrap=not console.is_terminal)
     if len(document.unfinished):
-        console.print(
-            Text(f"without a number: {len(document.unfinished)} of the planned trials (see the report)")
-        )
+        console.print(Text(f"without a number: {len(document.unfinished)} of the planned trials (see the report)"))
     console.print(Text(f"report: {path}"), soft_wrap=True)
 
 

@@ -16,6 +16,7 @@ from analysis.store import (
     first_line,
     near,
     public_uri,
+    reading,
     search_runs,
 )
 from analysis.sweep import Experiment, Sweep
@@ -45,9 +46,7 @@ def list_sweeps(client: "MlflowClient", experiment: str | None = None) -> pd.Dat
     Raises StoreError where an MLflow experiment of the given name does not exist.
     """
     runs = [
-        run
-        for run in search_runs(client, experiment_ids(client, experiment), "")
-        if _kind(run) in ("sweep", "run")
+        run for run in search_runs(client, experiment_ids(client, experiment), "") if _kind(run) in ("sweep", "run")
     ]
     rows = [
         {
@@ -69,6 +68,11 @@ def read_sweep(uri: str, name: str | None = None, experiment: str | None = None)
     A single run (tag fcos.kind=run) is read as a sweep of one trial. Raises StoreError where there is none.
     """
     client = connect(uri)
+    with reading(uri):
+        return _read_sweep(client, uri, name, experiment)
+
+
+def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: str | None) -> Sweep:
     sweeps = list_sweeps(client, experiment)
     run_id = _choose(sweeps, name, uri)
     parent = client.get_run(run_id)
@@ -78,18 +82,12 @@ def read_sweep(uri: str, name: str | None = None, experiment: str | None = None)
     else:
         parent_filter = f"tags.`mlflow.parentRunId` = '{run_id}'"
         children = [
-            run
-            for run in search_runs(client, [parent.info.experiment_id], parent_filter)
-            if _kind(run) == "trial"
+            run for run in search_runs(client, [parent.info.experiment_id], parent_filter) if _kind(run) == "trial"
         ]
     trials = _trials(children)
     chosen = sweeps.loc[sweeps["run_id"] == run_id].iloc[0]
     declared = _read_experiment(client, parent, str(chosen["name"]), trials, notes)
-    if (
-        _kind(parent) == "sweep"
-        and (same := int((sweeps["name"] == chosen["name"]).sum())) > 1
-        and name != run_id
-    ):
+    if _kind(parent) == "sweep" and (same := int((sweeps["name"] == chosen["name"]).sum())) > 1 and name != run_id:
         notes.append(f"{same} sweeps in the store are named {chosen['name']}; this is the newest ({run_id}).")
     return Sweep(
         name=str(chosen["name"]),
@@ -110,7 +108,7 @@ def _kind(run: "Run") -> str:
 
 
 def _time(milliseconds: int | None) -> pd.Timestamp:
-    return pd.Timestamp(milliseconds, unit="ms", tz="UTC") if milliseconds else pd.NaT
+    return pd.Timestamp(milliseconds, unit="ms", tz="UTC") if milliseconds is not None else pd.NaT
 
 
 def _choose(sweeps: pd.DataFrame, name: str | None, uri: str) -> str:
@@ -136,12 +134,8 @@ def _read_experiment(
             raise StoreError(f"experiment.json of run {parent.info.run_id}: {first_line(error)}") from error
     arms = list(dict.fromkeys(trials["arm"]))
     if _kind(parent) == "sweep":
-        notes.append(
-            "The store has no experiment.json of this sweep: the baseline and the planned seeds are unknown."
-        )
-    return Experiment(
-        name=name, baseline=None, arms={arm: {} for arm in arms}, seeds=sorted(set(trials["seed"]))
-    )
+        notes.append("experiment.json of this sweep cannot be fetched: its baseline and planned seeds are unknown.")
+    return Experiment(name=name, baseline=None, arms={arm: {} for arm in arms}, seeds=sorted(set(trials["seed"])))
 
 
 def _trials(runs: "list[Run]") -> pd.DataFrame:

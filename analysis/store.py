@@ -3,7 +3,10 @@
 import difflib
 import logging
 import os
+import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,32 +25,39 @@ def connect(uri: str) -> "MlflowClient":
 
     Raises StoreError where the store cannot be opened; a missing SQLite file is not created.
     """
-    _require_file(uri)
+    _require_sqlite(uri)
     # MLflow reads these while it is imported; a reader has nothing to report and must not wait for minutes.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient
+
+    # After the import, which sets levels of its own; what goes wrong is told once, by StoreError.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with reading(uri):
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def reading(uri: str) -> Iterator[None]:
+    """Turn what goes wrong in a store, at any time, into a StoreError with its address and no password."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-    except (MlflowException, OSError, ValueError) as error:
-        raise StoreError(
-            f"the tracking store {public_uri(uri)} cannot be read: {first_line(error)}"
-        ) from error
+        yield
+    except StoreError:
+        raise
     except Exception as error:
         # SQLAlchemy's errors come through MLflow unwrapped, and it is no dependency of ours.
-        if not type(error).__module__.startswith("sqlalchemy"):
+        known = isinstance(error, (MlflowException, OSError, ValueError))
+        if not known and not type(error).__module__.startswith("sqlalchemy"):
             raise
-        raise StoreError(
-            f"the tracking store {public_uri(uri)} cannot be read: {first_line(error)}"
-        ) from error
-    return client
+        reason = first_line(error).replace(uri, public_uri(uri))
+        raise StoreError(f"the tracking store {public_uri(uri)} cannot be read: {reason}") from error
 
 
 def public_uri(uri: str) -> str:
@@ -56,16 +66,21 @@ def public_uri(uri: str) -> str:
     return uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else uri
 
 
-def _require_file(uri: str) -> None:
-    """MLflow would create a missing SQLite file, and an empty one would look like a store without sweeps."""
+def _require_sqlite(uri: str) -> None:
+    """Refuse a file that is no store: MLflow would create it, or write its tables into it."""
     if urlsplit(uri).scheme != "sqlite":
         return
     path = Path(uri.removeprefix("sqlite:///").split("?")[0])
-    if not path.is_file() or path.stat().st_size == 0:
-        raise StoreError(
-            f"no tracking store at {public_uri(uri)} ({'empty' if path.is_file() else 'no such'} file); "
-            "run a sweep first, or name its store with --tracking-uri"
-        )
+    advice = "run a sweep first, or name its store with --tracking-uri"
+    if not path.is_file():
+        raise StoreError(f"no tracking store at {uri} (no such file); {advice}")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        raise StoreError(f"the tracking store {uri} cannot be read: {error}") from error
+    if not {"experiments", "runs", "tags", "metrics"} <= tables:
+        raise StoreError(f"no tracking store at {uri} (the file holds no MLflow tables); {advice}")
 
 
 def first_line(error: BaseException) -> str:
@@ -112,19 +127,19 @@ def artifact(client: "MlflowClient", run_id: str, path: str) -> bytes | None:
 
 
 def read_artifact(uri: str, run_id: str, path: str) -> bytes | None:
-    """The content of one artifact file of a run, or None where the run has none at that path."""
-    client = connect(uri)
-    return artifact(client, run_id, path)
+    """The content of one artifact file of a run, or None where it cannot be fetched."""
+    return artifact(connect(uri), run_id, path)
 
 
 def list_pictures(uri: str, run_id: str) -> list[str]:
-    """Artifact paths of a run's sample detections, in order of name."""
-    client = connect(uri)
-    return sorted(
-        entry.path
-        for entry in client.list_artifacts(run_id, "detections")
-        if not entry.is_dir and entry.path.lower().endswith(".png")
-    )
+    """Artifact paths of a run's sample detections, in order of name; empty where they cannot be listed."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        entries = connect(uri).list_artifacts(run_id, "detections")
+    except (MlflowException, OSError):
+        return []
+    return sorted(entry.path for entry in entries if not entry.is_dir and entry.path.lower().endswith(".png"))
 
 
 def near(name: str, known: list[str]) -> str:

@@ -49,17 +49,14 @@ def results(
     for seed in sorted(values["seed"].unique()):
         cells = values[values["seed"] == seed].set_index(["metric", "arm"])
         frame[f"seed {seed}"] = [
-            _value_or_state(cells, metric, arm)
-            for metric, arm in zip(frame["metric"], frame["arm"], strict=True)
+            _value_or_state(cells, metric, arm) for metric, arm in zip(frame["metric"], frame["arm"], strict=True)
         ]
     for source in _sources(rows):
         keys = list(zip(frame["metric"], frame["arm"], strict=True))
         printed = [_printed(rows, arm, source, metric) for metric, arm in keys]
         frame[f"paper {source}"] = printed
         theirs = [_printed(rows, baseline or "", source, metric) for metric, _ in keys]
-        frame[f"paper {source} difference"] = [
-            ours - base for ours, base in zip(printed, theirs, strict=True)
-        ]
+        frame[f"paper {source} difference"] = [ours - base for ours, base in zip(printed, theirs, strict=True)]
     return frame
 
 
@@ -94,24 +91,16 @@ def result_columns(frame: pd.DataFrame) -> list[Column]:
         Column("arm", "arm", lambda row: row["arm"] + (" (baseline)" if row["is_baseline"] else ""), "left"),
         *(seed_column(key) for key in frame.columns if key.startswith("seed ")),
         Column("n", "n", lambda row: str(row["n"])),
-        Column(
-            "mean ± sd", "mean", lambda row: mean_and_deviation(row["mean"], row["deviation"], row["metric"])
-        ),
+        Column("mean ± sd", "mean", lambda row: mean_and_deviation(row["mean"], row["deviation"], row["metric"])),
         Column("paired difference", "difference", lambda row: signed(row["difference"], row["metric"])),
         Column("95 % interval", "low", lambda row: interval(row["low"], row["high"], row["metric"])),
-        Column(
-            "pairs", "num_pairs", lambda row: MISSING if pd.isna(row["num_pairs"]) else str(row["num_pairs"])
-        ),
+        Column("pairs", "num_pairs", lambda row: MISSING if pd.isna(row["num_pairs"]) else str(row["num_pairs"])),
         Column(
             "p",
             "p_sign_flip",
             lambda row: MISSING if pd.isna(row["p_sign_flip"]) else f"{row['p_sign_flip']:.2g}",
         ),
-        *(
-            paper_column(key)
-            for key in frame.columns
-            if key.startswith("paper ") and key.endswith(" difference")
-        ),
+        *(paper_column(key) for key in frame.columns if key.startswith("paper ") and key.endswith(" difference")),
     ]
 
 

@@ -45,14 +45,14 @@ class Verdict:
     paper: tuple[PaperVerdict, ...]
 
 
-def weigh(comparison: Mapping[str, float], metric: str) -> Evidence:
+def weigh(comparison: Mapping[str, Any], metric: str) -> Evidence:
     """The direction that the pairs show, or why they show none."""
     pairs, low, high = int(comparison["num_pairs"]), comparison["low"], comparison["high"]
     if pairs < 2:
         return "too few"
     if low == high:
         # Equal in every pair: the arms do the same thing. Any other constant has no spread to judge by.
-        return "identical" if low == 0 else "too few"
+        return "identical" if abs(low) < 1e-12 else "too few"
     if low > 0 or high < 0:
         return "higher" if low > 0 else "lower"
     if _is_ap(metric) and max(-low, high) <= MARGIN:
@@ -64,7 +64,7 @@ def _is_ap(metric: str) -> bool:
     return metric.startswith("val/")
 
 
-def describe(comparison: Mapping[str, float], metric: str, baseline: str) -> tuple[Evidence, str]:
+def describe(comparison: Mapping[str, Any], metric: str, baseline: str) -> tuple[Evidence, str]:
     """The evidence, and words: `higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 3 pairs`."""
     evidence = weigh(comparison, metric)
     pairs = int(comparison["num_pairs"])
@@ -89,7 +89,17 @@ def describe(comparison: Mapping[str, float], metric: str, baseline: str) -> tup
         case "not shown":
             return evidence, f"no difference to {baseline} shown: {tail}"
         case _:
-            return evidence, f"too few seeds to tell: {tail}"
+            return evidence, f"too few seeds to tell: {tail}{_leaning(comparison)}"
+
+
+def _leaning(comparison: Mapping[str, Any]) -> str:
+    """What undecided pairs have in common, and how many would decide."""
+    pairs, higher = int(comparison["num_pairs"]), int(comparison["num_higher"])
+    side = {pairs: "higher", 0: "lower"}.get(higher)
+    needed = comparison["pairs_needed"]
+    if side is None or math.isnan(needed) or needed <= pairs:
+        return ""
+    return f"; {side} in every pair, and about {needed:.0f} pairs with this spread would settle it"
 
 
 def judge(
@@ -116,7 +126,7 @@ def judge(
 
 
 def _beside(
-    comparison: Mapping[str, float],
+    comparison: Mapping[str, Any],
     metric: str,
     evidence: Evidence,
     row: PaperRow,
@@ -129,8 +139,15 @@ def _beside(
         agreement = "reproduced" if same else "not reproduced"
     clear = _is_clear(difference)
     words = agreement + (" in direction" if agreement == "agrees" and clear else "")
+    if agreement == "cannot tell" and clear and _every_pair_leans(comparison, difference):
+        words += ", though every pair leans the same way"
     text = f"{row.source} ({signed(difference, metric)}{'' if clear else ', no clear difference'}): {words}"
     return PaperVerdict(row.source, difference, agreement, text)
+
+
+def _every_pair_leans(comparison: Mapping[str, Any], difference: float) -> bool:
+    pairs, higher = int(comparison["num_pairs"]), int(comparison["num_higher"])
+    return pairs >= 2 and higher == (pairs if difference > 0 else 0)
 
 
 def _is_clear(difference: float) -> bool:
@@ -138,12 +155,12 @@ def _is_clear(difference: float) -> bool:
     return round(abs(difference), 4) >= NOISE
 
 
-def _same_size(comparison: Mapping[str, float], difference: float) -> bool:
-    within = comparison["low"] <= difference <= comparison["high"]
-    return within or abs(comparison["difference"] - difference) <= NOISE
+def _same_size(comparison: Mapping[str, Any], difference: float) -> bool:
+    low, high, ours = (float(comparison[key]) for key in ("low", "high", "difference"))
+    return low <= difference <= high or abs(ours - difference) <= NOISE
 
 
-def agree(comparison: Mapping[str, float], evidence: Evidence, difference: float) -> Agreement:
+def agree(comparison: Mapping[str, Any], evidence: Evidence, difference: float) -> Agreement:
     """Whether our direction is the paper's, where both are clear; differences are fractions of AP."""
     printed = "equal" if not _is_clear(difference) else ("higher" if difference > 0 else "lower")
     low, high = comparison["low"], comparison["high"]

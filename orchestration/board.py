@@ -68,7 +68,7 @@ class Board:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the end at the mean pace of the trainings seen in this session; None before there is one."""
+        """Time to the end at the mean pace of this command's trainings; None before there is one."""
         timed = [row for row in self.rows if row.step > row.began_at and row.seconds > 0]
         steps = sum(row.step - row.began_at for row in timed)
         if not steps:

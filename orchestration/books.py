@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestration import trial_files
-from orchestration.experiment import Trial, flatten
 from orchestration.config import ROOT, ExperimentConfig
+from orchestration.experiment import Trial, flatten
 from orchestration.planning import Plan, plan_values
 from orchestration.tracking import SWEEP, RunFacts, RunKey, Tracker
 from orchestration.versions import Commit, git_commit, hardware, package_versions

@@ -20,15 +20,16 @@ RAY_FOLDER = "ray"
 RAY_LOG = "ray.log"
 
 
-def fit(cluster: ClusterConfig, num_trainings: int) -> tuple[list[Node], int] | None:
-    """The machines and how many trainings run at once, before Ray starts; None where only a cluster knows.
+def fit(cluster: ClusterConfig) -> list[Node] | None:
+    """This machine, which holds at least one training; None where only a running cluster knows.
 
     Raises ConfigError for a training that can never fit.
     """
     if cluster.address != "local":
         return None
     nodes = local_nodes(cluster)
-    return nodes, min(side_by_side(nodes, demand(cluster, nodes), cluster.concurrent), max(num_trainings, 1))
+    side_by_side(nodes, demand(cluster, nodes), cluster.concurrent)
+    return nodes
 
 
 def make_board(plan: Plan) -> Board:
@@ -76,12 +77,10 @@ def _train(
     places: Sequence[int],
     on_workers: bool,
 ) -> None:
-    early = fit(lab.cluster, len(places))
+    machine = fit(lab.cluster)
     with ExitStack() as stack:
         with console.status("Ray and tracking start ..."):
-            nodes = stack.enter_context(
-                connected(lab.cluster, early[0] if early else [], on_workers=on_workers)
-            )
+            nodes = stack.enter_context(connected(lab.cluster, machine or [], on_workers=on_workers))
             books.tracker.wait_open()
         need = demand(lab.cluster, nodes)
         board.abreast = min(side_by_side(nodes, need, lab.cluster.concurrent), len(places))
@@ -138,7 +137,7 @@ def _tune(
 
 def _trial_resources(need: Demand, on_workers: bool) -> dict[str, float]:
     if on_workers:
-        # The workers hold the processors; a trial that held one too would wait for them for ever. Tune refuses
-        # an empty request, so it is one byte.
+        # The workers hold the processors; a trial that held one too would wait for them for ever. Tune
+        # refuses an empty request, so it is one byte.
         return {"memory": 1}
     return {"cpu": need.cpus, **({"gpu": need.gpus} if need.gpus else {})}

@@ -6,23 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from fcos.config import Config, ConfigError, Section, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-def check_name(name: str) -> str:
-    """A name that is safe as a folder and as a tag.
-
-    Raises ValueError for anything else.
-    """
-    if not NAME.fullmatch(name) or name in {".", ".."}:
-        raise ValueError("must be 1 to 64 of the characters A-Z a-z 0-9 _ . -")
-    return name
+# Safe as a folder and as a tag.
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot"
 
 
 class ExperimentConfig(Section):
@@ -40,11 +32,11 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in (self.name, *self.arms):
-            try:
-                check_name(name)
-            except ValueError as error:
-                raise ValueError(f"arms: the name {name!r} {error}") from None
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name={self.name!r}: {NAME_RULE}")
+        for arm in self.arms:
+            if not NAME.fullmatch(arm):
+                raise ValueError(f"arms: the arm {arm!r} {NAME_RULE}")
         if self.baseline not in self.arms:
             raise ValueError(f"baseline={self.baseline}: is not an arm; the arms are {', '.join(self.arms)}")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -60,24 +52,24 @@ class ClusterConfig(Section):
     # local starts Ray on this machine; auto and host:port join a cluster that is already up.
     address: str = "local"
     # Processes that share one training.
-    workers: int = Field(1, ge=1)
-    cpus_per_worker: int = Field(1, ge=1)
-    gpus_per_worker: float = Field(0, ge=0)
+    workers: int = Field(default=1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
+    gpus_per_worker: float = Field(default=0, ge=0)
     # auto is the GPU where gpus_per_worker asks for one and one is there.
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     # Trainings side by side at most; null is as many as fit.
-    concurrent: int | None = Field(None, ge=1)
+    concurrent: int | None = Field(default=None, ge=1)
     # A training of one worker runs in the trial's own process, or (always) through Ray Train as well.
     ray_train: Literal["auto", "always"] = "auto"
     # How often a training that lost its process is taken up again from its checkpoint.
-    max_failures: int = Field(1, ge=0)
+    max_failures: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.address.startswith("ray://"):
             raise ValueError(
-                f"address={self.address}: a sweep cannot be driven through Ray Client; run it on a node of the "
-                "cluster with address=auto, or submit it with `ray job submit`"
+                f"address={self.address}: a sweep cannot be driven through Ray Client; run it on a node of "
+                "the cluster with address=auto, or submit it with `ray job submit`"
             )
         if self.device == "cuda" and self.gpus_per_worker == 0:
             raise ValueError("device=cuda needs gpus_per_worker above 0; choose cluster=one_gpu or give both")
@@ -90,7 +82,7 @@ class TrackingConfig(Section):
     # Where MLflow keeps its runs; null is an SQLite file in `output`.
     uri: str | None = None
     # The MLflow experiment that all sweeps go to.
-    experiment: str = Field("fcos-lab", min_length=1)
+    experiment: str = Field(default="fcos-lab", min_length=1)
 
 
 class LabConfig(Config):
@@ -102,13 +94,14 @@ class LabConfig(Config):
     # Show the plan and stop.
     dry_run: bool = False
     experiment: ExperimentConfig | None = None
-    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
-    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str | None) -> str | None:
-        return name if name is None else check_name(name)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name is not None and not NAME.fullmatch(self.name):
+            raise ValueError(f"name={self.name!r}: {NAME_RULE}")
+        return self
 
     @property
     def training(self) -> Config:
@@ -150,12 +143,15 @@ def compose(overrides: Sequence[str]) -> LabConfig:
             raise ConfigError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
         values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        causes = [str(error), str(error.__cause__ or "")]
-        raise ConfigError(
-            "\n".join(line for cause in causes for line in cause.splitlines() if line)
-        ) from None
+        raise ConfigError(_words_of(error)) from None
     assert isinstance(values, dict)
     return parse(LabConfig, {str(key): value for key, value in values.items()})
+
+
+def _words_of(error: Exception) -> str:
+    """What Hydra or OmegaConf say, without their own type names."""
+    lines = [line.strip() for cause in (error, error.__cause__) if cause for line in str(cause).splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith("object_type"))
 
 
 def near(word: str, known: Sequence[str]) -> str:

@@ -13,12 +13,14 @@ def prepare_data(config: Config, console: Console) -> tuple[str, tuple[str, ...]
     """
     from fcos.data.prepare import prepare
 
-    with Progress(console=console, transient=True) as bars:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
+                if not console.is_terminal:
+                    console.print(f"{what} ({total}) ...", highlight=False)
             bars.update(tasks[what], completed=done, total=total)
 
         ready = prepare(config.data, corners=config.model.assignment.corners, progress=show)

@@ -9,14 +9,6 @@ from types import FrameType
 OK, SOME_FAILED, MISTAKE, HELD = 0, 1, 2, 3
 
 
-class Interrupted(BaseException):
-    """The process was asked to end (Ctrl-C or SIGTERM)."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
 def run_entry(
     arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]
 ) -> int:
@@ -31,11 +23,12 @@ def run_entry(
     if any(argument in ("-h", "--help") for argument in arguments):
         print(help_text())
         return OK
+    caught: list[int] = []
     try:
         if is_for_hydra(arguments):
             show_with_hydra(arguments)
             return OK
-        with signals_raise():
+        with signals_raise() as caught:
             return main(arguments)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -43,23 +36,28 @@ def run_entry(
     except FolderHeld as error:
         print(f"error: {error}", file=sys.stderr)
         return HELD
-    except Interrupted as stop:
+    except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
-        return 128 + stop.number
+        return 128 + (caught[0] if caught else signal.SIGINT)
 
 
 @contextmanager
-def signals_raise() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Interrupted once; while the ending is under way they are ignored."""
+def signals_raise() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt, which Ray lets through, and are ignored from then on.
+
+    Yields the list that the signal's number is put into.
+    """
+    caught: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number)
+        caught.append(number)
+        raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -75,7 +75,7 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
         text = config.model_dump_json()
         if text in seen:
             raise ConfigError(
-                f"experiment.arms: {seen[text]} and {arm} resolve to the same config; each arm must change something"
+                f"experiment.arms: {seen[text]} and {arm} resolve to the same config; arms must differ"
             )
         seen[text] = arm
     return configs

@@ -8,14 +8,13 @@ from ray import tune
 from orchestration.board import Board, parse_record
 from orchestration.books import Books
 from orchestration.console import View
-from orchestration.experiment import Trial
 from orchestration.planning import Plan
 from orchestration.trial import NUMBER
 from orchestration.trial_files import reason_of
 from orchestration.worker import RECORD
 
 
-class Listener(tune.Callback):  # type: ignore[misc]  # Tune asks for a subclass; ray is untyped
+class Listener(tune.Callback):
     """Hears all that Tune's trials report, in the driver."""
 
     def __init__(self, plan: Plan, numbers: Sequence[int], board: Board, view: View, books: Books) -> None:
@@ -58,7 +57,8 @@ class Listener(tune.Callback):  # type: ignore[misc]  # Tune asks for a subclass
         self._ended(trial)
 
     def _place(self, trial: Any) -> int:
-        return self._numbers[trial.config[NUMBER]]
+        number: int = trial.config[NUMBER]
+        return self._numbers[number]
 
     def _ended(self, trial: Any) -> None:
         place = self._place(trial)

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,12 +63,15 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=cluster.address, **settings)
+        # Ray takes the signal for itself and would end this process without a word.
+        signal.signal(signal.SIGTERM, on_sigterm)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"cluster.address={cluster.address}: Ray cannot be reached: {error}") from None
     try:
-        yield nodes if local else _nodes(ray.nodes())
+        yield nodes if local else _nodes(ray.nodes())  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
 

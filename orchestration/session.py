@@ -12,7 +12,7 @@ from orchestration.config import LabConfig
 from orchestration.console import show_table
 from orchestration.entry import OK, SOME_FAILED
 from orchestration.planning import Plan, settle_folder
-from orchestration.resources import Node, demand
+from orchestration.resources import Node, demand, side_by_side
 from orchestration.tracking import Tracker
 from orchestration.trial_files import reason_of
 
@@ -20,7 +20,7 @@ SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
 
 
-def show_plan(console: Console, lab: LabConfig, plan: Plan, early: tuple[list[Node], int] | None) -> None:
+def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None) -> None:
     """The trainings that are planned, which of them are done, and what runs side by side."""
     board = make_board(plan)
     rows = [
@@ -37,10 +37,12 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, early: tuple[list[No
     results = sum(len(trial.arms) for trial in plan.trials)
     title = f"{plan.name}: {len(plan.trials)} trainings, {results} results"
     show_table(console, title, ("training", "seed", "arms", "steps", "identity", "state"), rows)
-    if early is None:
+    if machine is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
     else:
-        fits = f"{early[1]} side by side, each {demand(lab.cluster, early[0])} on {demand(lab.cluster, early[0]).device}"
+        need = demand(lab.cluster, machine)
+        abreast = min(side_by_side(machine, need, lab.cluster.concurrent), len(plan.trials))
+        fits = f"{abreast} side by side, each {need} on {need.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
     for note in plan.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
@@ -76,8 +78,8 @@ def run_plan(
     finally:
         if not tracker.close(CLOSE_SECONDS):
             console.print(
-                f"tracking store {tracker.uri} is out of reach; the same command delivers what it misses from "
-                f"{plan.folder}",
+                f"tracking store {tracker.uri} is out of reach; the same command delivers what it misses "
+                f"from {plan.folder}",
                 soft_wrap=True,
             )
     return _outcome(plan, board, console)

@@ -35,8 +35,9 @@ def main(arguments: Sequence[str]) -> int:
 
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
+    machine = fit(lab.cluster)
     plan = make_plan(lab, lambda config: prepare_data(config, console))
-    show_plan(console, lab, plan, fit(lab.cluster, len(plan.trials)))
+    show_plan(console, lab, plan, machine)
     if lab.dry_run:
         return 0
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"

@@ -1,4 +1,4 @@
-"""The only MLflow writer: one thread in the driver, so that a slow or absent store never holds up a training."""
+"""The only MLflow writer: one thread in the driver, so that a slow or absent store holds up no training."""
 
 import json
 import logging
@@ -137,7 +137,7 @@ class Tracker:
         return done.wait(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Close every run that is still open as KILLED, the sweep's last; False where the store is out of reach."""
+        """Close runs that are still open as KILLED, the sweep's last; False if the store is out of reach."""
         self._push(self._kill_open)
         with self._changed:
             self._deadline = time.monotonic() + timeout

@@ -32,8 +32,9 @@ def main(arguments: Sequence[str]) -> int:
 
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
+    machine = fit(lab.cluster)
     plan = make_single_plan(lab, lambda config: prepare_data(config, console))
-    show_plan(console, lab, plan, fit(lab.cluster, 1))
+    show_plan(console, lab, plan, machine)
     if lab.dry_run:
         return 0
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):

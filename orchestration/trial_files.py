@@ -1,4 +1,4 @@
-"""What a training leaves in its folder for the driver: points, summary, failure, log; nothing half-written."""
+"""What a training leaves in its folder for the driver: points, summary, failure, log; all written whole."""
 
 import json
 import logging

@@ -46,7 +46,7 @@ class RayRuntime:
     def wrap(self, model: "nn.Module") -> "nn.Module":
         from ray.train.torch import prepare_model
 
-        return prepare_model(model)  # type: ignore[no-any-return]
+        return prepare_model(model)
 
     def report(self, record: dict[str, Any]) -> None:
         import ray.train
@@ -106,5 +106,5 @@ def train(task: Task, runtime: Any) -> None:
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether another attempt would end the same: fcos's own errors (a wrong config, bad data, divergence)."""
+    """Whether another attempt would end the same: fcos's own errors (wrong config, bad data, divergence)."""
     return type(error).__module__.split(".")[0] == "fcos"

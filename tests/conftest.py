@@ -48,7 +48,18 @@ def tiny_values(tmp_path: Path) -> dict[str, Any]:
     values["model"]["backbone"]["widths"] = [16, 16, 16, 16, 16]
     values["model"]["fpn"]["channels"] = 16
     values["model"]["head"]["num_convs"] = 1
-    values["data"]["synthetic"] |= {"image_size": 64, "train_images": 24, "val_images": 6, "object_size": [10, 40]}
+    values["data"]["synthetic"] |= {
+        "image_size": 64,
+        "train_images": 24,
+        "val_images": 6,
+        "object_size": [10, 40],
+    }
     values["data"]["cache_dir"] = str(tmp_path / "cache")
-    values["schedule"] |= {"steps": 6, "warmup_steps": 2, "log_every": 2, "eval_every": 3, "checkpoint_every": 3}
+    values["schedule"] |= {
+        "steps": 6,
+        "warmup_steps": 2,
+        "log_every": 2,
+        "eval_every": 3,
+        "checkpoint_every": 3,
+    }
     return values

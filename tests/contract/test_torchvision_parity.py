@@ -49,7 +49,11 @@ def case(read_group):
         torch.tensor([[100.6, 10.3, 180.2, 115.7]]),
     ]
     labels = [torch.tensor([1, 5, 0]), torch.tensor([3])]
-    padded, classes, valid = torch.zeros(2, 8, 4), torch.zeros(2, 8, dtype=torch.long), torch.zeros(2, 8).bool()
+    padded, classes, valid = (
+        torch.zeros(2, 8, 4),
+        torch.zeros(2, 8, dtype=torch.long),
+        torch.zeros(2, 8).bool(),
+    )
     for row in range(2):
         count = len(boxes[row])
         padded[row, :count], classes[row, :count], valid[row, :count] = boxes[row], labels[row], True
@@ -86,7 +90,11 @@ def test_losses_and_gradients(case) -> None:
     loss = build_loss(config)
     losses = loss(ours(batch.pixels, batch.sizes), assignment, locations, loss.normalizer([assignment]))
     losses.total.backward()
-    for mine, name in (("classification", "classification"), ("regression", "bbox_regression"), ("quality", "bbox_ctrness")):
+    for mine, name in (
+        ("classification", "classification"),
+        ("regression", "bbox_regression"),
+        ("quality", "bbox_ctrness"),
+    ):
         torch.testing.assert_close(getattr(losses, mine), expected[name], rtol=1e-5, atol=0)
     gradients = from_torchvision(
         {

@@ -81,9 +81,7 @@ def test_packed_file_gives_the_same_content_and_digest(tmp_path: Path) -> None:
         ([-8, 5, 4, 3], "wholly outside the image dropped"),
     ],
 )
-def test_box_without_a_visible_pixel_is_dropped_and_counted(
-    tmp_path: Path, bbox: list[float], note: str
-) -> None:
+def test_box_without_a_visible_pixel_is_dropped_and_counted(tmp_path: Path, bbox: list[float], note: str) -> None:
     broken = content()
     broken["annotations"][0] |= {"bbox": bbox}
     read = read_annotations(write(tmp_path, broken))
@@ -107,7 +105,21 @@ def test_inclusive_corners_name_the_last_pixel(tmp_path: Path) -> None:
     assert read.boxes[1].tolist() == [10, 5, 29.5, 14]
     assert read.training_boxes(0)[0].shape == (0, 4)
     assert len(read.boxes) == 3, "evaluation keeps the box that has no area between pixel centers"
-    assert "1 box left empty by inclusive corners" in read.notes[0]
+    assert "1 box left without area by inclusive corners" in read.notes[0]
+
+
+def test_box_that_is_empty_in_single_precision_is_not_trained_on(tmp_path: Path) -> None:
+    thin = content()
+    thin["annotations"][1]["bbox"] = [59, 3, 1e-9, 9]
+    read = read_annotations(write(tmp_path, thin))
+    assert read.trainable.tolist() == [False, True, False]
+    assert "1 box left without area by plain corners" in read.notes[0]
+
+
+def test_area_of_a_box_without_size_is_not_looked_at(tmp_path: Path) -> None:
+    negative = content()
+    negative["annotations"][0] |= {"bbox": [5, 5, -2, 3], "area": -6}
+    assert len(read_annotations(write(tmp_path, negative)).boxes) == 2
 
 
 def test_image_without_boxes_has_none(tmp_path: Path) -> None:

@@ -71,7 +71,13 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="no space"):
         checkpoint.save(
-            tmp_path, step=1, config={}, classes=(), model=nn.Linear(1, 1), ema=None, state={"bad": Unwritable()}
+            tmp_path,
+            step=1,
+            config={},
+            classes=(),
+            model=nn.Linear(1, 1),
+            ema=None,
+            state={"bad": Unwritable()},
         )
     assert list(tmp_path.iterdir()) == []
 

@@ -14,6 +14,7 @@ from analysis.comparison import (
     compare,
     final_values,
     paired_differences,
+    pairs_needed,
     sign_flip_p_value,
     summarise,
     t_interval,
@@ -88,6 +89,16 @@ def test_one_pair_has_no_interval_and_no_p_value() -> None:
     row = compare(paired_differences(values_of(base=[0.1], arm=[0.2]), "base")).iloc[0]
     assert row["num_pairs"] == 1
     assert all(math.isnan(row[key]) for key in ("low", "high", "p_sign_flip"))
+
+
+def test_the_pairs_needed_are_the_fewest_whose_interval_leaves_out_zero() -> None:
+    differences = np.array([0.050, 0.034, 0.014])
+    needed = int(pairs_needed(differences))
+    error = differences.std(ddof=1)
+    widths = [stats.t.ppf(0.975, n - 1) * error / math.sqrt(n) for n in (needed - 1, needed)]
+    assert widths[1] < differences.mean() <= widths[0]
+    assert math.isnan(pairs_needed(np.array([0.01, -0.01])))
+    assert math.isnan(pairs_needed(np.array([0.01])))
 
 
 def test_equal_differences_have_an_interval_without_width() -> None:

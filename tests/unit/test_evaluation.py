@@ -56,9 +56,7 @@ def by_pycocotools(path: Path, annotations: Annotations, detections: dict[int, D
             "score": float(score),
         }
         for image_id, found in detections.items()
-        for (x1, y1, x2, y2), score, label in zip(
-            found.boxes.tolist(), found.scores, found.labels, strict=True
-        )
+        for (x1, y1, x2, y2), score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(path))
@@ -87,9 +85,7 @@ def random_set(folder: Path, seed: int) -> tuple[Path, dict[int, Detections], An
             }
             entries.append(entry)
             for _ in range(generator.integers(0, 4)):
-                moved = np.concatenate(
-                    [low + generator.normal(0, 4, 2), size * generator.uniform(0.8, 1.2, 2)]
-                )
+                moved = np.concatenate([low + generator.normal(0, 4, 2), size * generator.uniform(0.8, 1.2, 2)])
                 results.append(
                     {
                         "image_id": entry["image_id"],
@@ -136,9 +132,7 @@ def perfect(annotations: Annotations) -> dict[int, Detections]:
     found = dict.fromkeys(annotations.image_ids.tolist(), NOTHING)
     for index, image_id in enumerate(annotations.image_ids.tolist()):
         boxes, labels = annotations.training_boxes(index)
-        found[image_id] = Detections(
-            torch.from_numpy(boxes), torch.ones(len(boxes)), torch.from_numpy(labels)
-        )
+        found[image_id] = Detections(torch.from_numpy(boxes), torch.ones(len(boxes)), torch.from_numpy(labels))
     return found
 
 

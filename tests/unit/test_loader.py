@@ -140,17 +140,13 @@ def test_loading_does_not_depend_on_global_random_state(folder: Path) -> None:
 
 def test_seed_changes_the_order(folder: Path) -> None:
     dataset = make_dataset(folder)
-    orders = [
-        [batch.image_ids for (batch,) in itertools.islice(train(dataset, seed=seed), 5)] for seed in (5, 6)
-    ]
+    orders = [[batch.image_ids for (batch,) in itertools.islice(train(dataset, seed=seed), 5)] for seed in (5, 6)]
     assert orders[0] != orders[1]
 
 
 @pytest.mark.parametrize("group_sizes", [(11,), (7, 4), (10, 1), (3, 3), (8, 0)])
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 6])
-def test_every_image_comes_once_an_epoch_and_groups_never_mix(
-    group_sizes: tuple[int, ...], batch_size: int
-) -> None:
+def test_every_image_comes_once_an_epoch_and_groups_never_mix(group_sizes: tuple[int, ...], batch_size: int) -> None:
     ends = np.cumsum(group_sizes)
     groups = [np.arange(end - size, end) for size, end in zip(group_sizes, ends, strict=True)]
     schedule = TrainSchedule(groups, batch_size, seed=3)
@@ -163,9 +159,7 @@ def test_every_image_comes_once_an_epoch_and_groups_never_mix(
     seen = Counter(key for batch in batches for key in batch)
     assert max(seen.values()) == 1, "a sample of an epoch came twice"
     # What is still held back is less than a batch for each group; everything before has come.
-    missing = [
-        (epoch, index) for epoch in range(epochs) for index in range(total) if (epoch, index) not in seen
-    ]
+    missing = [(epoch, index) for epoch in range(epochs) for index in range(total) if (epoch, index) not in seen]
     assert len(missing) < batch_size * len(groups) + batch_size
     fresh = TrainSchedule(groups, batch_size, seed=3)
     assert [fresh.keys(step) for step in reversed(range(steps))] == batches[::-1]
@@ -234,9 +228,7 @@ def test_evaluation_takes_the_largest_side_and_never_flips(folder: Path) -> None
 def test_evaluation_sees_every_image_once_in_the_same_batches(folder: Path, world_size: int) -> None:
     dataset = make_dataset(folder, training=False)
     alone = {batch.image_ids: batch for batch in evaluation(dataset)}
-    shared = [
-        batch for rank in range(world_size) for batch in evaluation(dataset, rank=rank, world_size=world_size)
-    ]
+    shared = [batch for rank in range(world_size) for batch in evaluation(dataset, rank=rank, world_size=world_size)]
     assert sorted(image_id for batch in shared for image_id in batch.image_ids) == list(range(100, 111))
     for batch in shared:
         torch.testing.assert_close(batch.pixels, alone[batch.image_ids].pixels)

@@ -39,9 +39,7 @@ def test_paired_differences_are_drawn_with_and_without_an_interval() -> None:
     comparisons = pd.DataFrame(
         {"arm": ["a", "b"], "difference": [0.015, -0.01], "low": [0.005, None], "high": [0.025, None]}
     )
-    drawn = paired_differences(
-        differences, comparisons, {"a": {"v1 Table 4": 0.036}}, "val/AP", "none", LIGHT
-    )
+    drawn = paired_differences(differences, comparisons, {"a": {"v1 Table 4": 0.036}}, "val/AP", "none", LIGHT)
     assert drawn.startswith(b"<?xml")
     assert drawn != paired_differences(differences, comparisons, {}, "val/AP", "none", LIGHT)
 

@@ -62,7 +62,9 @@ def by_hand(setting: Postprocess, outputs: HeadOutputs, image: int) -> list[tupl
         labels.append(label[best])
         start += height * width
     row, label = torch.cat(rows), torch.cat(labels)
-    keep = ops.batched_nms(boxes[row], score[row, label], label, setting.nms_threshold)[: setting.max_detections]
+    keep = ops.batched_nms(boxes[row], score[row, label], label, setting.nms_threshold)[
+        : setting.max_detections
+    ]
     return [(float(score[row[i], label[i]]), int(label[i]), boxes[row[i]].tolist()) for i in keep]
 
 
@@ -77,7 +79,9 @@ def by_hand(setting: Postprocess, outputs: HeadOutputs, image: int) -> list[tupl
     multi_label=st.booleans(),
     bias=st.sampled_from([-6.0, -2.0, 1.0]),
 )
-def test_detections_are_those_of_the_long_way(seed, quality, score, threshold_on, topk, limit, multi_label, bias) -> None:
+def test_detections_are_those_of_the_long_way(
+    seed, quality, score, threshold_on, topk, limit, multi_label, bias
+) -> None:
     setting = rule(
         quality=quality, score=score, threshold_on=threshold_on, topk_per_level=topk, max_detections=limit,
         multi_label=multi_label,

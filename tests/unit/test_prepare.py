@@ -72,9 +72,7 @@ def test_images_are_not_decoded_again_until_one_changes(root: Path) -> None:
     prepare(coco(root), progress=lambda what, done, total: seen.append(what))
     assert seen == []
     (root / "train" / "3.png").write_bytes(b"no image")
-    with pytest.raises(
-        DataError, match=r"1 of 5 train images cannot be used: .*3\.png: is not a whole image"
-    ):
+    with pytest.raises(DataError, match=r"1 of 5 train images cannot be used: .*3\.png: is not a whole image"):
         prepare(coco(root))
 
 

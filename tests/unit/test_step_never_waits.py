@@ -15,7 +15,14 @@ from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets
 
 # Each of these makes the host wait for a GPU: .item() and bool(), boolean indexing, nonzero and its kin.
-WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "repeat_interleave.Tensor", "bincount")
+WAITING = (
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "unique",
+    "repeat_interleave.Tensor",
+    "bincount",
+)
 
 
 class Refuse(TorchDispatchMode):
@@ -26,7 +33,9 @@ class Refuse(TorchDispatchMode):
         if any(waiting in name for waiting in WAITING):
             raise AssertionError(f"{name} waits for the device")
         if "aten.index" in name and len(args) > 1 and isinstance(args[1], (list, tuple)):
-            assert not any(index is not None and index.dtype == torch.bool for index in args[1]), f"{name} by a mask"
+            assert not any(index is not None and index.dtype == torch.bool for index in args[1]), (
+                f"{name} by a mask"
+            )
         return operation(*args, **(kwargs or {}))
 
 
@@ -37,7 +46,9 @@ def batch_of(counts: list[int]) -> Batch:
     valid = torch.arange(8) < torch.tensor(counts)[:, None]
     pixels = torch.randint(0, 256, (len(counts), 3, 64, 64), generator=generator, dtype=torch.uint8)
     sizes = torch.tensor([[64, 64]] * len(counts))
-    return Batch(pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid), (1,), ("a",))
+    return Batch(
+        pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid), (1,), ("a",)
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -71,5 +82,5 @@ def step(values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])
 def test_the_check_sees_what_waits(wait: Callable[[torch.Tensor], Any]) -> None:
-    with Refuse(), pytest.raises(AssertionError, match="waits|mask"):
+    with Refuse(), pytest.raises(AssertionError, match=r"waits|mask"):
         wait(torch.ones(3))

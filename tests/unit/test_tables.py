@@ -17,10 +17,7 @@ AP = "val/AP"
 def frame() -> pd.DataFrame:
     rows = [("none", 0, 0.45), ("none", 1, 0.43), ("a_b & c", 0, 0.48), ("a_b & c", 1, math.nan)]
     values = pd.DataFrame(
-        [
-            {"metric": AP, "arm": arm, "seed": seed, "status": "FAILED", "value": value}
-            for arm, seed, value in rows
-        ]
+        [{"metric": AP, "arm": arm, "seed": seed, "status": "FAILED", "value": value} for arm, seed, value in rows]
     )
     printed = {
         "none": {"v1 Table 4": row("v1.table4.none")},
@@ -86,9 +83,7 @@ def test_spread_and_interval_are_left_out_where_they_do_not_exist() -> None:
 
 
 def test_markdown_cannot_be_broken_by_a_name() -> None:
-    assert (
-        escape_markdown("a|b\n<c> `d` [e] from_regression") == r"a\|b &lt;c&gt; \`d\` \[e\] from_regression"
-    )
+    assert escape_markdown("a|b\n<c> `d` [e] from_regression") == r"a\|b &lt;c&gt; \`d\` \[e\] from_regression"
 
 
 def test_words_are_enumerated() -> None:

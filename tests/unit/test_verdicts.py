@@ -15,7 +15,8 @@ AP = "val/AP"
 
 def statistics(low: float, high: float, pairs: int = 3, difference: float | None = None) -> dict[str, Any]:
     middle = (low + high) / 2 if difference is None else difference
-    return {"arm": "branch", "difference": middle, "low": low, "high": high, "num_pairs": pairs}
+    counts = {"num_pairs": pairs, "num_higher": pairs if middle > 0 else 0, "pairs_needed": 5.0}
+    return {"arm": "branch", "difference": middle, "low": low, "high": high, **counts}
 
 
 def coco_trials(**changed: Any) -> pd.DataFrame:
@@ -46,9 +47,7 @@ def coco_trials(**changed: Any) -> pd.DataFrame:
         (0.02, 0.02, 2, "too few"),
     ],
 )
-def test_the_evidence_follows_the_interval_and_the_pairs(
-    low: float, high: float, pairs: int, expected: str
-) -> None:
+def test_the_evidence_follows_the_interval_and_the_pairs(low: float, high: float, pairs: int, expected: str) -> None:
     assert weigh(statistics(low, high, pairs), AP) == expected
 
 
@@ -61,6 +60,13 @@ def test_the_words_carry_size_interval_and_pairs() -> None:
     assert text == "higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 3 pairs"
     _, single = describe(statistics(math.nan, math.nan, 1, 0.02), AP, "none")
     assert single == "too few seeds to tell: +2.0 AP in a single pair, which has no interval"
+
+
+def test_undecided_pairs_say_which_way_they_lean_and_how_many_would_do() -> None:
+    _, leaning = describe(statistics(-0.012, 0.077), AP, "none")
+    assert leaning.endswith("; higher in every pair, and about 5 pairs with this spread would settle it")
+    _, mixed = describe({**statistics(-0.012, 0.077), "num_higher": 2}, AP, "none")
+    assert mixed.endswith("over 3 pairs")
 
 
 @pytest.mark.parametrize(
@@ -77,9 +83,7 @@ def test_the_words_carry_size_interval_and_pairs() -> None:
         (0.010, 0.030, 0.0, "contradicts"),
     ],
 )
-def test_directions_agree_only_where_both_are_clear(
-    low: float, high: float, printed: float, expected: str
-) -> None:
+def test_directions_agree_only_where_both_are_clear(low: float, high: float, printed: float, expected: str) -> None:
     comparison = statistics(low, high)
     assert agree(comparison, weigh(comparison, AP), printed) == expected
 
@@ -96,7 +100,8 @@ def test_reproduced_needs_the_papers_own_setting_and_size() -> None:
     ours = statistics(0.030, 0.041)
     assert verdict_on(ours, coco_trials()) == "v1 Table 4 (+3.6): reproduced"
     assert verdict_on(statistics(0.008, 0.020), coco_trials()) == "v1 Table 4 (+3.6): not reproduced"
-    assert verdict_on(statistics(-0.030, 0.060), coco_trials()) == "v1 Table 4 (+3.6): cannot tell"
+    undecided = verdict_on(statistics(-0.030, 0.060), coco_trials())
+    assert undecided == "v1 Table 4 (+3.6): cannot tell, though every pair leans the same way"
     assert verdict_on(ours, coco_trials(schedule__steps=1200)) == "v1 Table 4 (+3.6): agrees in direction"
 
 

@@ -1,0 +1,235 @@
+"""The report of a stored sweep: its numbers, its words, and that it keeps to itself."""
+
+import csv
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.report import folder_name, report
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = Path(__file__).parents[2] / "golden" / "report_table.md"
+
+
+class Sources(HTMLParser):
+    """Collects every tag and every address that a page would load or link to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+
+
+@pytest.fixture(scope="session")
+def written(writer: Any, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the report of the sweep `centerness`."""
+    return report("centerness", writer.uri, tmp_path_factory.mktemp("report"))[1]
+
+
+def test_four_files_are_written(written: Path) -> None:
+    assert sorted(path.name for path in written.iterdir()) == [
+        "report.html",
+        "report.md",
+        "table.csv",
+        "table.tex",
+    ]
+
+
+def test_the_page_loads_nothing_from_elsewhere(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    sources = Sources()
+    sources.feed(page)
+    assert sources.addresses
+    assert all(address.startswith("data:image/") for address in sources.addresses)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert not re.search(r"url\(|@import", page)
+
+
+def test_what_the_store_holds_is_escaped(written: Path, writer: Any) -> None:
+    page = (written / "report.html").read_text()
+    sources = Sources()
+    sources.feed(page)
+    assert "script" not in sources.tags
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<img src=x>" not in page
+    assert "&lt;img src=x&gt;" in page
+    assert writer.hostile not in (written / "report.md").read_text()
+
+
+def test_the_table_of_the_markdown_is_the_golden_one(written: Path) -> None:
+    lines = (written / "report.md").read_text().splitlines()
+    start = lines.index("AP (val/AP), in percent")
+    table = [line for line in lines[start : start + 7] if line.startswith("|")]
+    assert table == GOLDEN.read_text().splitlines()
+
+
+def test_the_csv_holds_unrounded_fractions(written: Path) -> None:
+    rows = {(row["metric"], row["arm"]): row for row in csv.DictReader((written / "table.csv").open())}
+    branch = rows[("val/AP", "branch")]
+    assert float(branch["mean"]) == pytest.approx(0.486)
+    assert float(branch["difference"]) == pytest.approx((0.031 + 0.032 + 0.035) / 3)
+    assert (branch["num_pairs"], branch["num_higher"], branch["p_sign_flip"]) == ("3", "3", "0.25")
+    assert float(branch["paper v1 Table 4 difference"]) == pytest.approx(0.036)
+
+
+def test_the_latex_table_is_booktabs_and_plain_ascii(written: Path) -> None:
+    table = (written / "table.tex").read_text()
+    assert r"\toprule" in table
+    assert "48.6 $\\pm$ 2.2" in table
+    assert "37.1 (+3.6)" in table
+    assert table.isascii()
+
+
+def test_the_failed_seed_is_shown_with_its_reason(written: Path) -> None:
+    text = (written / "report.md").read_text()
+    assert "9 trials: 8 finished and 1 failed" in text
+    assert re.search(r"seed 2: failed, non-finite loss at step 700", text)
+
+
+def test_the_verdict_says_direction_evidence_and_papers(written: Path) -> None:
+    text = (written / "report.md").read_text()
+    assert "**branch**: higher than none: +3.3 AP, 95 % interval +2.7 to +3.8 over 3 pairs" in text
+    assert "v1 Table 4 (+3.6): agrees in direction" in text
+    assert "too few seeds to tell" in text
+    assert "Absolute numbers are not comparable with v1 Table 4 and v2 Table 4" in text
+    assert "reproduced" not in text
+
+
+def test_every_number_has_its_run(written: Path, writer: Any, centerness: str) -> None:
+    from analysis.runs import read_sweep
+
+    text = (written / "report.md").read_text()
+    assert all(run_id in text for run_id in read_sweep(writer.uri, "centerness").trials["run_id"])
+
+
+def test_the_same_store_gives_the_same_bytes(
+    writer: Any, written: Path, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    assert run_report("centerness", "--tracking-uri", writer.uri, "--output", tmp_path / "again") == 0
+    for path in written.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_a_sweep_that_still_runs_says_so(writer: Any, run_report: Callable[..., int], tmp_path: Path) -> None:
+    parent = writer.sweep("running", "running", {"none": [0.4]}, status="RUNNING")
+    writer.trial("running", parent, "branch", 0, 0.5, status="RUNNING")
+    assert run_report("running", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "still running, these are its numbers so far; 9 trials: 7 missing, 1 finished and 1 running" in text
+    assert "**branch**: too few seeds to tell: no seed has finished in both this arm and none" in text
+
+
+def test_one_arm_with_one_seed_is_reported_without_a_verdict(
+    writer: Any, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    writer.sweep("one", "one", {"only": [0.4]}, declared=None)
+    assert run_report("one", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "Nothing is compared" in text
+    assert "| only | 40.0 | 1 | 40.0 |" in text
+
+
+def test_a_metric_that_no_trial_has_is_shown_as_missing(
+    writer: Any, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    declared = {
+        "name": "x",
+        "baseline": "a",
+        "arms": {"a": {}, "b": {}},
+        "seeds": [0],
+        "metrics": ["val/nothing"],
+    }
+    writer.sweep("metric", "metric", {"a": [0.4], "b": [0.5]}, declared=declared)
+    assert run_report("metric", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "a seed 0: finished without the metrics" in text
+    assert "| a (baseline) | no value | 0 |" in text
+
+
+def test_a_sweep_without_trials_is_reported(writer: Any, run_report: Callable[..., int], tmp_path: Path) -> None:
+    writer.sweep("empty", "empty", {}, status="FAILED")
+    assert run_report("empty", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    assert "failed; 9 trials: 9 missing" in (tmp_path / "report.md").read_text()
+
+
+def test_an_unknown_row_of_a_paper_is_a_note(writer: Any, run_report: Callable[..., int], tmp_path: Path) -> None:
+    declared = {
+        "name": "x",
+        "baseline": "a",
+        "arms": {"a": {}},
+        "seeds": [0],
+        "paper": {"a": ["v1.table4.nome"]},
+    }
+    writer.sweep("rows", "rows", {"a": [0.4]}, declared=declared)
+    assert run_report("rows", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    assert "no row 'v1.table4.nome'; did you mean v1.table4.none" in (tmp_path / "report.md").read_text()
+
+
+def test_a_name_from_the_store_cannot_leave_the_output_folder() -> None:
+    assert folder_name("../../etc/passwd") == "_.._etc_passwd"
+    assert folder_name("..") == "sweep"
+    assert "/" not in folder_name("/tmp/x")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--tracking-uri", "sqlite:///nowhere/mlflow.db"], ["--tracking-uri", "ftp://x"]]
+)
+def test_a_store_that_cannot_be_read_is_one_line_and_exit_code_2(
+    arguments: list[str], run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_report(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("report: ")
+    assert arguments[1] in error
+    assert "Traceback" not in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_password_in_the_address_of_a_store_is_not_printed(
+    run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_report("--tracking-uri", "ftp://user:secret@host/x") == 2
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_as_a_script_it_prints_the_table_and_the_path(writer: Any, centerness: str, tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "analysis" / "report.py")]
+    done = subprocess.run(
+        [*script, "centerness", "--tracking-uri", writer.uri],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "48.6 ± 2.2" in done.stdout
+    assert done.stdout.splitlines()[-1] == "report: outputs/centerness/report/report.html"
+    assert done.stderr == ""
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys\nfrom analysis import report\n"
+        "try: report.main(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted({'pandas', 'mlflow', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_file_of_analysis_hides_another_module() -> None:
+    """The folder comes first on the path of `python analysis/report.py`."""
+    names = [path.stem for path in (ROOT / "analysis").glob("*.py") if path.stem != "__init__"]
+    code = f"import importlib.util as u\nprint([n for n in {names!r} if u.find_spec(n)])"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

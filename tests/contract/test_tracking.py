@@ -1,0 +1,228 @@
+"""What MLflow holds after a sweep: each point once, legal names, nothing left RUNNING, whatever happened."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from orchestration import tracking
+from orchestration.tracking import SWEEP, RunFacts, Tracker, TrackingError, default_uri
+
+KEY = ("branch", 0)
+TWIN = ("none", 0)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A store with its tables, which take seconds to make."""
+    folder = tmp_path_factory.mktemp("store")
+    tracker = Tracker(None, "lab", folder, "nobody")
+    tracker.wait_open()
+    assert tracker.close(20)
+    return (folder / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def output(tmp_path: Path, empty_store: bytes) -> Path:
+    # The store's experiment keeps the artifact folder of where it was made.
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
+    return tmp_path
+
+
+Opened = Callable[..., Tracker]
+
+
+@pytest.fixture
+def opened(output: Path) -> Iterator[Opened]:
+    """Opens trackers of one sweep, as one command after another would."""
+    trackers = []
+
+    def make(sweep_key: str = "sweep-1", experiment: str = "lab") -> Tracker:
+        trackers.append(Tracker(None, experiment, output, sweep_key))
+        trackers[-1].wait_open()
+        return trackers[-1]
+
+    yield make
+    for tracker in trackers:
+        tracker.close(5)
+
+
+def facts(arm: str, seed: int = 0, **changes: object) -> RunFacts:
+    tags = {"fcos.kind": "trial", "fcos.arm": arm, "fcos.seed": str(seed)}
+    return RunFacts(f"{arm} seed {seed}", tags, **changes)  # type: ignore[arg-type]
+
+
+def start_sweep(tracker: Tracker) -> None:
+    tracker.start(SWEEP, RunFacts("sweep", {"fcos.kind": "sweep"}, files={"experiment.json": {"a": 1}}))
+
+
+def statuses(output: Path) -> dict[str, str]:
+    client = MlflowClient(default_uri(output))
+    experiment = client.get_experiment_by_name("lab")
+    assert experiment is not None
+    return {run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])}
+
+
+def steps(output: Path, tracker: Tracker, name: str) -> list[tuple[int, float]]:
+    run_id = tracker.run_id(KEY)
+    assert run_id is not None
+    points = MlflowClient(default_uri(output)).get_metric_history(run_id, name)
+    return sorted((point.step, point.value) for point in points)
+
+
+def test_a_sweep_and_its_trials_are_told_whole(opened: Opened, output: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "000.png"
+    picture.write_bytes(b"png")
+    tracker = opened(experiment="fresh")
+    start_sweep(tracker)
+    params = {"model": {"levels": [3, 4], "head": {"norm": "gn", "scale": True, "none": None}}}
+    tracker.start(KEY, facts("branch", params=params, files={"config.json": params}))
+    tracker.start(TWIN, facts("none", params=params, trained_by=KEY))
+    tracker.add(KEY, {("train/loss", 1): 2.0, ("val/class_AP/café", 1): 0.5})
+    tracker.end(KEY, "FINISHED", {"fcos.checkpoint": "x"}, [picture])
+    tracker.end(TWIN, "FAILED", {"fcos.failure": "why"})
+    tracker.end(SWEEP, "FINISHED", {"fcos.status": "finished"})
+    assert tracker.close(20)
+    client = MlflowClient(default_uri(output))
+    parent, run, twin = (client.get_run(tracker.run_id(key) or "") for key in (SWEEP, KEY, TWIN))
+    assert run.data.tags["mlflow.parentRunId"] == twin.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert run.data.params == {
+        "model.levels": "[3, 4]",
+        "model.head.norm": "gn",
+        "model.head.scale": "true",
+        "model.head.none": "null",
+    }
+    assert run.data.tags["fcos.trained_by"] == twin.data.tags["fcos.trained_by"] == run.info.run_id
+    assert run.data.tags["fcos.checkpoint"] == "x"
+    assert set(run.data.metrics) == {"train/loss", next(name for name in run.data.metrics if "caf_" in name)}
+    pictures = client.list_artifacts(run.info.run_id, "detections")
+    assert [file.path for file in pictures] == ["detections/000.png"]
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"experiment.json"}
+    assert (run.info.status, twin.info.status, parent.info.status) == ("FINISHED", "FAILED", "FINISHED")
+    assert (output / "mlartifacts").is_dir()
+
+
+def test_a_point_is_stored_once_within_a_command_and_over_commands(opened: Opened, output: Path) -> None:
+    for attempt in range(2):
+        tracker = opened()
+        start_sweep(tracker)
+        tracker.start(KEY, facts("branch"))
+        for _ in range(2):
+            tracker.add(KEY, {("train/loss", step): float(step) for step in range(3 + attempt)})
+            assert tracker.settle(20)
+        assert tracker.close(20)
+    assert steps(output, tracker, "train/loss") == [(step, float(step)) for step in range(4)]
+    assert len(statuses(output)) == 2
+
+
+def test_runs_of_another_sweep_are_left_alone(opened: Opened, output: Path) -> None:
+    for sweep_key in ("sweep-1", "sweep-2"):
+        tracker = opened(sweep_key)
+        tracker.start(KEY, facts("branch"))
+        tracker.end(KEY, "FINISHED", {})
+        assert tracker.close(20)
+    client = MlflowClient(default_uri(output))
+    experiment = client.get_experiment_by_name("lab")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+
+
+def test_a_sweep_that_stops_in_the_middle_leaves_nothing_running(opened: Opened, output: Path) -> None:
+    tracker = opened()
+    start_sweep(tracker)
+    tracker.start(KEY, facts("branch"))
+    tracker.start(TWIN, facts("none"))
+    tracker.add(KEY, {("train/loss", 1): 1.0})
+    tracker.end(TWIN, "FINISHED", {})
+    assert tracker.close(20)
+    assert statuses(output) == {"sweep": "KILLED", "branch seed 0": "KILLED", "none seed 0": "FINISHED"}
+    assert steps(output, tracker, "train/loss") == [(1, 1.0)]
+
+
+def test_a_rerun_takes_up_the_runs_it_finds(opened: Opened, output: Path) -> None:
+    first = opened()
+    start_sweep(first)
+    first.start(KEY, facts("branch", params={"a": 1}))
+    first.end(KEY, "FAILED", {"fcos.failure": "why"})
+    assert first.close(20)
+    second = opened()
+    assert not second.is_finished(KEY)
+    start_sweep(second)
+    second.start(KEY, facts("branch", params={"a": 1}))
+    second.end(KEY, "FINISHED", {})
+    assert second.close(20)
+    assert opened().is_finished(KEY)
+    assert second.run_id(KEY) == first.run_id(KEY)
+    run = MlflowClient(default_uri(output)).get_run(second.run_id(KEY) or "")
+    assert "fcos.failure" not in run.data.tags
+
+
+def test_a_store_that_fails_in_the_middle_loses_and_doubles_nothing(
+    opened: Opened, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    tracker = opened()
+    start_sweep(tracker)
+    tracker.start(KEY, facts("branch"))
+    assert tracker.settle(20)
+    client, away = tracker._client, threading.Event()
+    away.set()
+    log_batch, get_run = client.log_batch, client.get_run
+
+    def lose_the_answer(run_id: str, **values: object) -> None:
+        # Stored, but the store goes away before it can say so.
+        log_batch(run_id, **values)  # type: ignore[arg-type]
+        if away.is_set():
+            raise ConnectionError("no route to host")
+
+    def refuse(run_id: str) -> object:
+        if away.is_set():
+            raise ConnectionError("no route to host")
+        return get_run(run_id)
+
+    monkeypatch.setattr(client, "log_batch", lose_the_answer)
+    monkeypatch.setattr(client, "get_run", refuse)
+    began = time.monotonic()
+    for step in range(5):
+        tracker.add(KEY, {("train/loss", step): float(step)})
+    assert time.monotonic() - began < 0.5
+    assert not tracker.settle(0.5)
+    away.clear()
+    assert tracker.settle(20)
+    assert steps(output, tracker, "train/loss") == [(step, float(step)) for step in range(5)]
+
+
+def test_a_store_that_stays_away_is_given_up_in_time(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    tracker = opened()
+
+    def refuse(*args: object, **values: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(tracker._client, "create_run", refuse)
+    tracker.start(KEY, facts("branch"))
+    time.sleep(0.3)
+    assert not tracker.close(0.2)
+    assert caplog.text.count("training goes on") == 1
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    tracker = Tracker(uri, "lab", tmp_path, "sweep-1")
+    with pytest.raises(TrackingError, match=f"tracking.uri={uri}: the store cannot be reached"):
+        tracker.wait_open()
+
+
+def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, whatever its name says" * 40)
+    tracker = Tracker(None, "lab", tmp_path, "sweep-1")
+    with pytest.raises(TrackingError, match="the SQLite file cannot be used"):
+        tracker.wait_open()

@@ -1,0 +1,93 @@
+"""An identity moves with what determines a result, and with nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fcos.config import Config, parse, set_value
+from orchestration.command_line import dotted_keys
+from orchestration.identity import (
+    INFERENCE_ONLY,
+    RUN_ONLY,
+    Evidence,
+    code_digest,
+    evaluation_identity,
+    fingerprint,
+    train_identity,
+    without,
+)
+
+EVIDENCE = Evidence(code="c", versions={"torch": "1"})
+
+
+@pytest.fixture
+def plain(tiny_values: dict[str, Any]) -> dict[str, Any]:
+    return parse(Config, tiny_values).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 1), ("schedule.steps", 7), ("model.loss.regression", "iou"), ("data.flip", 0.0)],
+)
+def test_what_determines_a_result_changes_the_identity(plain: dict[str, Any], key: str, value: Any) -> None:
+    changed = set_value(plain, key, value)
+    assert train_identity(changed, EVIDENCE, "d") != train_identity(plain, EVIDENCE, "d")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.num_workers", 3),
+        ("data.cache_dir", "/elsewhere"),
+        ("schedule.log_every", 1),
+        ("schedule.keep_checkpoints", 5),
+        ("model.postprocess.nms_threshold", 0.1),
+    ],
+)
+def test_what_only_runs_or_infers_does_not(plain: dict[str, Any], key: str, value: Any) -> None:
+    changed = set_value(plain, key, value)
+    assert train_identity(changed, EVIDENCE, "d") == train_identity(plain, EVIDENCE, "d")
+
+
+def test_code_versions_and_data_change_the_identity(plain: dict[str, Any]) -> None:
+    others = [
+        train_identity(plain, Evidence(code="other", versions={"torch": "1"}), "d"),
+        train_identity(plain, Evidence(code="c", versions={"torch": "2"}), "d"),
+        train_identity(plain, EVIDENCE, "other"),
+        train_identity(plain, EVIDENCE, "d"),
+    ]
+    assert len(set(others)) == 4
+
+
+def test_inference_settings_change_the_evaluation_identity(plain: dict[str, Any]) -> None:
+    settings = plain["model"]["postprocess"]
+    assert evaluation_identity("t", settings) != evaluation_identity("t", {**settings, "nms_threshold": 0.1})
+
+
+def test_fingerprint_ignores_the_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+
+
+def test_without_leaves_the_original_alone() -> None:
+    values = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert without(values, ("a.b", "d")) == {"a": {"c": 2}}
+    assert values == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+def test_left_out_keys_exist() -> None:
+    known = dotted_keys(Config)
+    for key in (*RUN_ONLY, *INFERENCE_ONLY):
+        assert any(name == key or name.startswith(f"{key}.") for name in known), key
+
+
+def test_code_digest_sees_contents_and_names_of_python_files_only(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1")
+    first = code_digest(tmp_path)
+    (tmp_path / "notes.txt").write_text("x")
+    assert code_digest(tmp_path) == first
+    (tmp_path / "a.py").write_text("2")
+    second = code_digest(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert len({first, second, code_digest(tmp_path)}) == 3

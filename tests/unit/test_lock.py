@@ -1,0 +1,31 @@
+"""One process at a time in a folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.lock import FolderHeld, hold
+
+TRY = """
+import sys
+from pathlib import Path
+from orchestration.lock import hold
+with hold(Path(sys.argv[1]), "now"):
+    pass
+"""
+
+
+def test_a_second_holder_is_told_who_and_since_when(tmp_path: Path) -> None:
+    with hold(tmp_path / "sweep", "2026-01-01T00:00:00"):
+        with pytest.raises(FolderHeld, match=rf"process {os.getpid()} on .* since 2026-01-01T00:00:00"):
+            with hold(tmp_path / "sweep", "later"):
+                pytest.fail("held twice")
+        other = subprocess.run(
+            [sys.executable, "-c", TRY, str(tmp_path / "sweep")], capture_output=True, text=True, check=False
+        )
+        assert "FolderHeld" in other.stderr
+    with hold(tmp_path / "sweep", "later"):
+        pass

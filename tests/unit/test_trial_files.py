@@ -1,0 +1,67 @@
+"""What a training leaves behind is read back whole, whatever killed it."""
+
+import json
+from pathlib import Path
+
+from fcos.config import ConfigError
+from orchestration import trial_files
+from orchestration.worker import is_final
+
+
+def test_points_come_back_and_the_last_attempt_wins(tmp_path: Path) -> None:
+    trial_files.append_points(tmp_path, [[None, "train/loss", 1, 2.0], ["a", "val/AP", 1, 0.5]])
+    trial_files.append_points(tmp_path, [[None, "train/loss", 1, 3.0]])
+    assert trial_files.read_points(tmp_path) == {(None, "train/loss", 1): 3.0, ("a", "val/AP", 1): 0.5}
+
+
+def test_a_line_cut_short_by_a_kill_spoils_no_other(tmp_path: Path) -> None:
+    trial_files.append_points(tmp_path, [[None, "train/loss", 1, 2.0], [None, "train/loss", 2, 2.5]])
+    path = tmp_path / trial_files.POINTS
+    path.write_text(path.read_text()[:-8])
+    trial_files.append_points(tmp_path, [[None, "train/loss", 3, 1.0]])
+    assert trial_files.read_points(tmp_path) == {
+        (None, "train/loss", 1): 2.0,
+        (None, "train/loss", 3): 1.0,
+    }
+
+
+def test_no_points_yet(tmp_path: Path) -> None:
+    assert trial_files.read_points(tmp_path) == {}
+
+
+def test_a_summary_counts_for_its_identity_and_arms_only(tmp_path: Path) -> None:
+    summary = {"metrics": {"a": {"val/AP": 0.5}}}
+    assert trial_files.read_summary(tmp_path, "x", ["a"]) is None
+    trial_files.write_summary(tmp_path, "x", summary)
+    assert trial_files.read_summary(tmp_path, "x", ["a"]) == summary
+    assert trial_files.read_summary(tmp_path, "y", ["a"]) is None
+    assert trial_files.read_summary(tmp_path, "x", ["a", "b"]) is None
+    (tmp_path / trial_files.SUMMARY).write_text('{"identity": "x"')
+    assert trial_files.read_summary(tmp_path, "x", ["a"]) is None
+    assert [path.name for path in tmp_path.iterdir()] == [trial_files.SUMMARY]
+
+
+def test_the_first_failure_is_the_reason(tmp_path: Path) -> None:
+    trial_files.write_failure(tmp_path, ConfigError("data.root=/x: no such folder"), final=True)
+    trial_files.write_failure(tmp_path, RuntimeError("connection closed by peer"), final=False)
+    assert trial_files.reason_of(tmp_path) == "data.root=/x: no such folder"
+    trial_files.clear_failure(tmp_path)
+    trial_files.write_failure(tmp_path, KeyError("boom"), final=False)
+    assert trial_files.reason_of(tmp_path) == f"KeyError: 'boom'\nlog: {tmp_path / trial_files.LOG}"
+
+
+def test_a_death_without_a_word_points_at_the_log(tmp_path: Path) -> None:
+    assert str(tmp_path / trial_files.LOG) in trial_files.reason_of(tmp_path)
+
+
+def test_fcos_own_errors_end_a_training_for_good() -> None:
+    assert is_final(ConfigError("x"))
+    assert not is_final(ValueError("x"))
+    assert not is_final(OSError("disk"))
+
+
+def test_json_is_replaced_whole(tmp_path: Path) -> None:
+    trial_files.write_json(tmp_path / "a.json", {"a": 1})
+    trial_files.write_json(tmp_path / "a.json", {"a": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 2}
+    assert len(list(tmp_path.iterdir())) == 1
