@@ -1,6 +1,7 @@
 """A whole run without an orchestrator: same numbers again, after a restart, accumulated, and over two workers."""
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fcos.runtime import LocalRuntime, Record
 from fcos.train import run
 
 CPU = torch.device("cpu")
+GOLDEN = Path(__file__).parents[1] / "golden" / "loss_curve.txt"
 
 
 class Listener:
@@ -229,3 +231,18 @@ def test_one_small_data_set_is_learned_by_heart(tiny_values, tmp_path: Path) -> 
     _, listener = train(values, tmp_path / "run")
     curve = [loss for _, loss in listener.curve("train/loss_classification")]
     assert curve[-1] < 0.15 * curve[0]
+
+
+def test_the_loss_curve_is_the_golden_one(tiny_values, tmp_path: Path) -> None:
+    """A change that means to keep numbers keeps this file; one that means to move them says why.
+
+    Processors add in different orders, hence the tolerance. `FCOS_LAB_WRITE_GOLDEN=1 pytest -k golden_one` writes it.
+    """
+    _, listener = train(tiny_values, tmp_path / "run", schedule__log_every=1)
+    found = [f"{step} {loss:.6f}" for step, loss in listener.curve("train/loss")]
+    if os.environ.get("FCOS_LAB_WRITE_GOLDEN"):
+        GOLDEN.write_text("\n".join(found) + "\n")
+    expected = [line.split() for line in GOLDEN.read_text().splitlines()]
+    assert len(found) == len(expected)
+    for line, (step, loss) in zip(found, expected, strict=True):
+        assert line.split()[0] == step and float(line.split()[1]) == pytest.approx(float(loss), rel=1e-3), line
