@@ -21,7 +21,7 @@ NOISE = 0.007
 MIN_PAIRS_FOR_ABSENCE = 6
 
 Evidence = Literal["higher", "lower", "equal", "identical", "not shown", "too few"]
-Agreement = Literal["reproduced", "not reproduced", "agrees", "contradicts", "cannot tell"]
+Agreement = Literal["reproduced", "not reproduced", "agrees", "contradicts", "differs", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ def _beside(
         agreement = "reproduced" if same else "not reproduced"
     clear = _is_clear(difference)
     words = agreement + (" in direction" if agreement == "agrees" and clear else "")
+    if agreement == "differs":
+        words += f", ours is clearly {evidence}"
     if agreement == "cannot tell" and clear and _every_pair_leans(comparison, difference):
         words += ", though every pair leans the same way"
     text = f"{row.source} ({signed(difference, metric)}{'' if clear else ', no clear difference'}): {words}"
@@ -166,8 +168,8 @@ def agree(comparison: Mapping[str, Any], evidence: Evidence, difference: float) 
     low, high = comparison["low"], comparison["high"]
     match evidence:
         case "higher" | "lower" if printed == "equal":
-            # Clear of zero, yet only a difference beyond the noise of re-runs speaks against "none".
-            return "contradicts" if low > NOISE or high < -NOISE else "cannot tell"
+            # Clear of zero, yet only a difference beyond the noise of re-runs is another finding than "none".
+            return "differs" if low > NOISE or high < -NOISE else "cannot tell"
         case "higher" | "lower":
             return "agrees" if evidence == printed else "contradicts"
         case "equal" | "identical" if printed == "equal":

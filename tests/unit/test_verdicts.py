@@ -80,7 +80,7 @@ def test_undecided_pairs_say_which_way_they_lean_and_how_many_would_do() -> None
         (-0.004, 0.004, 0.036, "contradicts"),
         (-0.004, 0.009, 0.009, "cannot tell"),
         (0.001, 0.030, 0.0, "cannot tell"),
-        (0.010, 0.030, 0.0, "contradicts"),
+        (0.010, 0.030, 0.0, "differs"),
     ],
 )
 def test_directions_agree_only_where_both_are_clear(low: float, high: float, printed: float, expected: str) -> None:
