@@ -121,7 +121,7 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         momentum=schedule.momentum,
         weight_decay=schedule.weight_decay,
         decay_one_axis=schedule.decay_one_axis,
-        fused=runtime.device.type == "cuda",
+        fused=runtime.device.type in ("cpu", "cuda"),
     )
     factor = lr_factor(
         steps=schedule.steps,

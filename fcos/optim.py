@@ -33,7 +33,7 @@ def make_optimizer(
     decay_one_axis: bool,
     fused: bool,
 ) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW; `fused` runs one kernel per group, for parameters on a GPU."""
+    """SGD with momentum or AdamW; `fused` runs one kernel per group (CPU and CUDA)."""
     groups = parameter_groups(model, weight_decay, decay_one_axis)
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)

@@ -126,9 +126,10 @@ def _train(
         if evaluates:
             validation = check()
             progress.add_metrics(step, validation.metrics)
+        # In this order: what a crash in between repeats is told twice, and nothing goes untold.
+        progress.report(step)
         if saves:
             save(step)
-        progress.report(step)
     if validation is None:
         # The last step was already behind us: its numbers are made again from its checkpoint.
         validation = check()

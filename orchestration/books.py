@@ -8,8 +8,9 @@ from typing import Any
 from orchestration import trial_files
 from orchestration.config import ROOT, ExperimentConfig
 from orchestration.experiment import Trial, flatten
+from orchestration.mlflow_store import RunKey
 from orchestration.planning import Plan, plan_values
-from orchestration.tracking import SWEEP, RunFacts, RunKey, Tracker
+from orchestration.tracking import SWEEP, RunFacts, Tracker
 from orchestration.versions import Commit, git_commit, hardware, package_versions
 
 
@@ -31,9 +32,7 @@ class Books:
         cls, plan: Plan, tracker: Tracker, experiment: ExperimentConfig | None, data_name: str, device: str
     ) -> "Books":
         """Books that know commit, machine and versions of this process."""
-        return cls(
-            plan, tracker, experiment, data_name, git_commit(ROOT), hardware(device), package_versions()
-        )
+        return cls(plan, tracker, experiment, data_name, git_commit(ROOT), hardware(device), package_versions())
 
     def open(self) -> None:
         """Start the sweep's own run; a single run has none."""
@@ -83,9 +82,7 @@ class Books:
         }
         for arm in trial.arms:
             pictures = [folder / path for path in summary["pictures"].get(arm, ())]
-            self.tracker.end(
-                self._key(arm, trial), "FINISHED", tags, [path for path in pictures if path.exists()]
-            )
+            self.tracker.end(self._key(arm, trial), "FINISHED", tags, [path for path in pictures if path.exists()])
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as FAILED."""

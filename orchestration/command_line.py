@@ -41,29 +41,19 @@ def check_overrides(arguments: Sequence[str]) -> list[str]:
     from hydra.errors import OverrideParseException
 
     for argument in arguments:
-        if argument.startswith("-"):
-            if argument in ("-m", "--multirun"):
-                raise ConfigError(
-                    "--multirun: a sweep is what an experiment file says; use +experiment=<name>"
-                )
-            raise ConfigError(f"{argument}: no such option; values are given as key=value, see --help")
-        if "=" not in argument and not argument.startswith("~"):
-            raise ConfigError(f"{argument}: give a value as {argument}=...")
+        _check_form(argument)
     try:
         parsed = OverridesParser.create().parse_overrides(list(arguments))
     except OverrideParseException as error:
-        # The text that Hydra could not read stands in quotes in the shell; say so once.
-        raise ConfigError(
-            f"{error.override}: not readable; lists and mappings need quotes in a shell"
-        ) from None
-    checked = []
+        raise ConfigError(f"{error.override}: not readable; lists and mappings need quotes in a shell") from None
     options = groups()
+    checked = []
     for override in parsed:
         line = str(override.input_line)
-        key = override.key_or_group
+        key, _, value = line.partition("=")
+        key = key.lstrip("+")
         if override.is_sweep_override():
             raise ConfigError(f"{line}: several values; arms and seeds belong into an experiment")
-        value = line.split("=", 1)[1] if "=" in line else ""
         if override.is_delete():
             checked.append(line)
         elif key in options and not value.strip().startswith("{"):
@@ -73,6 +63,15 @@ def check_overrides(arguments: Sequence[str]) -> list[str]:
             check_key(key, line)
             checked.append(f"++{key}={value}")
     return checked
+
+
+def _check_form(argument: str) -> None:
+    if argument in ("-m", "--multirun"):
+        raise ConfigError("--multirun: a sweep is what an experiment file says; use +experiment=<name>")
+    if argument.startswith("-"):
+        raise ConfigError(f"{argument}: no such option; values are given as key=value, see --help")
+    if "=" not in argument and not argument.startswith("~"):
+        raise ConfigError(f"{argument}: give a value as {argument}=...")
 
 
 def _check_option(group: str, option: str, options: Sequence[str]) -> None:
@@ -119,12 +118,14 @@ def help_text(script: str, purpose: str, examples: Sequence[str]) -> str:
         if group != "experiment":
             lines.append(f"  {group:<10} {', '.join(options)}")
     lines += ["", "Experiments (+experiment=<name>)"]
-    lines += [
-        f"  {name:<22} {_claim(CONF / 'experiment' / f'{name}.yaml')}" for name in groups()["experiment"]
-    ]
+    lines += [f"  {name:<22} {_claim(CONF / 'experiment' / f'{name}.yaml')}" for name in groups()["experiment"]]
     lines += ["", "Examples"]
     lines += [f"  python orchestration/{script} {example}".rstrip() for example in examples]
-    lines += ["", "Every key with its value: --cfg job.  Where a value comes from: --info defaults.", ""]
+    lines += [
+        "",
+        "What a command line comes to: --cfg job. All keys: fcos/config.py, orchestration/config.py.",
+        "",
+    ]
     return "\n".join(lines)
 
 

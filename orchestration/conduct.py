@@ -13,6 +13,7 @@ from orchestration.console import View, make_view
 from orchestration.planning import Plan
 from orchestration.ray_cluster import connected, local_nodes
 from orchestration.resources import Demand, Node, demand, side_by_side
+from orchestration.worker import Task
 
 # Ray's own records of a sweep; nothing is ever read back from them.
 RAY_FOLDER = "ray"
@@ -41,17 +42,13 @@ def make_board(plan: Plan) -> Board:
         if summary is not None:
             row.state, row.note = "kept", "done before"
             row.ap = {
-                arm: summary["metrics"][arm]["val/AP"]
-                for arm in trial.arms
-                if "val/AP" in summary["metrics"][arm]
+                arm: summary["metrics"][arm]["val/AP"] for arm in trial.arms if "val/AP" in summary["metrics"][arm]
             }
         rows.append(row)
     return Board(rows, abreast=1)
 
 
-def conduct(
-    lab: LabConfig, plan: Plan, board: Board, books: Books, console: Console, *, on_workers: bool
-) -> None:
+def conduct(lab: LabConfig, plan: Plan, board: Board, books: Books, console: Console, *, on_workers: bool) -> None:
     """Train what is not finished and tell tracking of everything; the board says how each training ended."""
     open_places = [place for place, row in enumerate(board.rows) if row.state == "waiting"]
     if open_places:
@@ -102,26 +99,15 @@ def _tune(
 
     from orchestration.listener import Listener
     from orchestration.trial import NUMBER, run_trial
-    from orchestration.worker import Task
 
     ray_folder = plan.folder / RAY_FOLDER
     shutil.rmtree(ray_folder, ignore_errors=True)
-    tasks = [
-        Task(
-            identity=trial.identity,
-            folder=str(plan.folder_of(trial)),
-            ray_folder=str(ray_folder),
-            config=trial.config,
-            arms=trial.arms,
-            demand=need,
-            on_workers=on_workers,
-        )
-        for trial in (plan.trials[place] for place in places)
-    ]
+    tasks = _tasks(plan, places, need, on_workers)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, tasks=tasks), _trial_resources(need, on_workers)),
         param_space={NUMBER: tune.grid_search(list(range(len(tasks))))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=board.abreast),
+        # A process that trains here keeps its imports for the next trial.
+        tune_config=tune.TuneConfig(max_concurrent_trials=board.abreast, reuse_actors=not on_workers),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(ray_folder),
@@ -133,6 +119,21 @@ def _tune(
     # Tune prints headers and results of its own; the console was bound to the real output before.
     with (plan.folder / RAY_LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
         tuner.fit()
+
+
+def _tasks(plan: Plan, places: Sequence[int], need: Demand, on_workers: bool) -> list[Task]:
+    return [
+        Task(
+            identity=trial.identity,
+            folder=str(plan.folder_of(trial)),
+            ray_folder=str(plan.folder / RAY_FOLDER),
+            config=trial.config,
+            arms=trial.arms,
+            demand=need,
+            on_workers=on_workers,
+        )
+        for trial in (plan.trials[place] for place in places)
+    ]
 
 
 def _trial_resources(need: Demand, on_workers: bool) -> dict[str, float]:

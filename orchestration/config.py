@@ -42,9 +42,7 @@ class ExperimentConfig(Section):
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
         if strangers := sorted(set(self.paper) - set(self.arms)):
-            raise ValueError(
-                f"paper: {', '.join(strangers)}: no such arm; the arms are {', '.join(self.arms)}"
-            )
+            raise ValueError(f"paper: {', '.join(strangers)}: no such arm; the arms are {', '.join(self.arms)}")
         return self
 
 

@@ -21,6 +21,8 @@ STYLES = {
 }
 # Plain lines are written when a training passes each of these parts of its way.
 QUARTERS = (0.25, 0.5, 0.75)
+# Of a terminal's height: the overall bar, what is hidden, and a line to spare.
+LINES_KEPT_FREE = 4
 
 
 class View(Protocol):
@@ -45,6 +47,7 @@ class LiveView:
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
+        self._console = console
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
     def __enter__(self) -> "LiveView":
@@ -60,8 +63,11 @@ class LiveView:
     def _render(self) -> Group:
         board = self._board
         table = Table.grid(padding=(0, 2))
-        for row in board.rows:
+        shown = rows_that_fit(board.rows, self._console.height - LINES_KEPT_FREE)
+        for row in shown:
             table.add_row(*_cells(row))
+        if hidden := len(board.rows) - len(shown):
+            table.add_row(Text(f"and {hidden} more", style="dim"), "", "", "", "")
         ended = board.count("finished", "failed", "kept", "stopped")
         table.add_row("", "", "", "", "")
         table.add_row(
@@ -72,6 +78,14 @@ class LiveView:
             Text(clock(board.seconds_left) + " left" if ended < len(board.rows) else "", style="bold"),
         )
         return Group(table)
+
+
+def rows_that_fit(rows: Sequence[Row], lines: int) -> list[Row]:
+    """As many rows as there are lines, in order: what runs and failed rather than what waits or ended."""
+    first = {"running": 0, "failed": 1, "waiting": 2}
+    chosen = sorted(rows, key=lambda row: first.get(row.state, 3))[: max(lines, 1)]
+    kept = {id(row) for row in chosen}
+    return [row for row in rows if id(row) in kept]
 
 
 def _cells(row: Row) -> tuple[Text, ProgressBar, str, str, Text]:

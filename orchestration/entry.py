@@ -9,9 +9,7 @@ from types import FrameType
 OK, SOME_FAILED, MISTAKE, HELD = 0, 1, 2, 3
 
 
-def run_entry(
-    arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]
-) -> int:
+def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]) -> int:
     """Answer --help and Hydra's own flags, else run; returns the exit code.
 
     0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use, 130 Ctrl-C, 143 SIGTERM.

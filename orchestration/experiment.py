@@ -74,9 +74,7 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
     for arm, config in configs.items():
         text = config.model_dump_json()
         if text in seen:
-            raise ConfigError(
-                f"experiment.arms: {seen[text]} and {arm} resolve to the same config; arms must differ"
-            )
+            raise ConfigError(f"experiment.arms: {seen[text]} and {arm} resolve to the same config; arms must differ")
         seen[text] = arm
     return configs
 
@@ -84,9 +82,7 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
 def _check_arm_key(key: str) -> None:
     parts = key.split(".")
     known = [name for name in dotted_keys(Config) if name.split(".")[0] in ARM_SECTIONS]
-    if parts[0] in ARM_SECTIONS and all(
-        part in known_keys(Config, parts[:place]) for place, part in enumerate(parts)
-    ):
+    if parts[0] in ARM_SECTIONS and all(part in known_keys(Config, parts[:place]) for place, part in enumerate(parts)):
         return
     same_leaf = [name for name in known if name.split(".")[-1] == parts[-1]]
     raise ConfigError(f"no such key {key}; {near(key, same_leaf or known)}")

@@ -66,9 +66,7 @@ class Listener(tune.Callback):
         summary = self._plan.summary_of(planned)
         if summary is not None:
             row.state, row.note = "finished", ""
-            row.ap = {
-                arm: values["val/AP"] for arm, values in summary["metrics"].items() if "val/AP" in values
-            }
+            row.ap = {arm: values["val/AP"] for arm, values in summary["metrics"].items() if "val/AP" in values}
             self._books.finish(planned, summary)
         else:
             reason = reason_of(self._plan.folder_of(planned))

@@ -25,9 +25,7 @@ def hold(folder: Path, since: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FolderHeld(
-                f"{folder} is in use by {_owner(path)}; wait, or give another name=..."
-            ) from None
+            raise FolderHeld(f"{folder} is in use by {_owner(path)}; wait, or give another name=...") from None
         file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
         file.flush()

@@ -94,19 +94,26 @@ def settle_folder(found: Plan) -> str:
     Seeds and arms may be added or left out; what a finished training rests on may not change under its name.
     Raises ConfigError with the differences.
     """
+    found.folder.mkdir(parents=True, exist_ok=True)
     path = found.folder / PLAN
     before = _stored(path)
-    if before is not None:
-        differences = _differences(before, found)
-        if differences:
-            listed = "\n".join(f"  {line}" for line in differences[:20])
-            raise ConfigError(
-                f"name={found.name}: {found.folder} holds runs of another configuration:\n{listed}\n"
-                "give another name=..., or remove that folder"
-            )
-    key = before["key"] if before else uuid.uuid4().hex
-    write_json(path, {"key": key, **plan_values(found)})
-    return str(key)
+    differences = [] if before is None else _differences(before, found)
+    if differences and any((found.folder / TRIALS).glob("*/checkpoints/*")):
+        listed = "\n".join(f"  {line}" for line in differences[:20])
+        raise ConfigError(
+            f"name={found.name}: {found.folder} holds runs of another configuration:\n{listed}\n"
+            "give another name=..., or remove that folder"
+        )
+    values = plan_values(found)
+    if before is None or differences:
+        # Nothing is trained yet: what an earlier command may have told tracking is of another plan.
+        write_json(path, {"key": uuid.uuid4().hex, **values})
+    else:
+        # Arms that are left out this time keep their configuration for the next comparison.
+        trials = {trial["identity"]: trial for trial in (*before["trials"], *values["trials"])}
+        arms = {**before["arms"], **values["arms"]}
+        write_json(path, {**before, "arms": arms, "trials": list(trials.values())})
+    return str(json.loads(path.read_text())["key"])
 
 
 def plan_values(found: Plan) -> dict[str, Any]:
@@ -134,9 +141,7 @@ def _stored(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise ConfigError(
-            f"{path}: not readable as a plan; remove that folder or give another name=..."
-        ) from None
+        raise ConfigError(f"{path}: not readable as a plan; remove that folder or give another name=...") from None
     return values
 
 
@@ -148,9 +153,7 @@ def _differences(before: Mapping[str, Any], now: Plan) -> list[str]:
             for line in changed_keys(old, new):
                 lines.setdefault(line, []).append(arm)
     shared = len([arm for arm in now.arms if arm in before["arms"]])
-    found = [
-        line if len(arms) == shared else f"{line} (arm {', '.join(arms)})" for line, arms in lines.items()
-    ]
+    found = [line if len(arms) == shared else f"{line} (arm {', '.join(arms)})" for line, arms in lines.items()]
     if before["code"] != now.evidence.code:
         found.append("the code of fcos/ changed")
     found += changed_keys({"versions": before["versions"]}, {"versions": dict(now.evidence.versions)})

@@ -57,9 +57,7 @@ def _places_of(node: Node, demand: Demand) -> int:
         return by_cpu
     # Ray hands out a fraction of one GPU or whole GPUs, never a fraction over several.
     by_gpu = (
-        math.floor(node.gpus) * math.floor(1 / demand.gpus)
-        if demand.gpus < 1
-        else math.floor(node.gpus / demand.gpus)
+        math.floor(node.gpus) * math.floor(1 / demand.gpus) if demand.gpus < 1 else math.floor(node.gpus / demand.gpus)
     )
     return min(by_cpu, by_gpu)
 
@@ -70,9 +68,7 @@ def side_by_side(nodes: Sequence[Node], demand: Demand, limit: int | None) -> in
     Raises ConfigError with the numbers where not even one fits.
     """
     if 1 < demand.gpus != int(demand.gpus):
-        raise ConfigError(
-            f"cluster.gpus_per_worker={demand.gpus:g}: must be a fraction of one GPU or a whole number"
-        )
+        raise ConfigError(f"cluster.gpus_per_worker={demand.gpus:g}: must be a fraction of one GPU or a whole number")
     fit = places(nodes, demand) // demand.workers
     if fit == 0:
         raise ConfigError(f"a training needs {demand}, but {_describe(nodes, demand)}")

@@ -1,9 +1,11 @@
 """One command's work on a plan, from the lock to the last word."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.logging import RichHandler
 
 from orchestration.board import Board
 from orchestration.books import Books
@@ -63,6 +65,8 @@ def run_plan(
     However the block ends, no run of this plan is left RUNNING.
     """
     key = settle_folder(plan)
+    # Warnings of our own appear above the live view, whatever else is kept from the terminal.
+    logging.getLogger("orchestration").addHandler(RichHandler(console=console, show_time=False, show_path=False))
     tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key)
     board = make_board(plan)
     try:
@@ -93,9 +97,7 @@ def _report(books: Books, folder: Path, write: Callable[[], bool]) -> None:
 def _outcome(plan: Plan, board: Board, console: Console) -> int:
     for trial, row in zip(plan.trials, board.rows, strict=True):
         if row.state == "failed":
-            console.print(
-                f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True
-            )
+            console.print(f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True)
     return SOME_FAILED if board.count("failed") else OK
 
 
@@ -106,9 +108,7 @@ def show_metrics(console: Console, plan: Plan) -> None:
         if summary is None:
             continue
         for metrics in summary["metrics"].values():
-            rows = [
-                [key, f"{value:.4f}"] for key, value in metrics.items() if not key.startswith("val/class_AP/")
-            ]
+            rows = [[key, f"{value:.4f}"] for key, value in metrics.items() if not key.startswith("val/class_AP/")]
             show_table(console, plan.name, ("metric", "value"), rows)
         checkpoint = plan.folder_of(trial) / summary["checkpoint"]
         console.print(f"checkpoint {checkpoint}", highlight=False, soft_wrap=True)

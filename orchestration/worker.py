@@ -92,15 +92,15 @@ def train(task: Task, runtime: Any) -> None:
     from fcos.train import run
 
     folder = Path(task.folder)
-    trial_files.log_to_folder(folder)
     torch.set_num_threads(task.demand.cpus)
-    try:
-        arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
-        summary = run(parse(Config, dict(task.config)), runtime, arms)
-    except Exception as error:
-        logging.getLogger(__name__).exception("the training failed")
-        trial_files.write_failure(folder, error, final=is_final(error))
-        raise
+    with trial_files.logged(folder):
+        try:
+            arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
+            summary = run(parse(Config, dict(task.config)), runtime, arms)
+        except Exception as error:
+            logging.getLogger(__name__).exception("the training failed")
+            trial_files.write_failure(folder, error, final=is_final(error))
+            raise
     if runtime.rank == 0:
         trial_files.write_summary(folder, task.identity, summary)
 

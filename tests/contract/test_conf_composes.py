@@ -9,9 +9,7 @@ from orchestration.config import CONF, compose, groups
 from orchestration.experiment import arm_configs, flatten, plan
 from orchestration.identity import Evidence
 
-OPTIONS = [
-    f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options
-]
+OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options]
 
 
 @pytest.mark.parametrize("choice", OPTIONS)
@@ -39,7 +37,7 @@ def test_every_line_of_an_experiment_changes_something(name: str) -> None:
     base = flatten(compose(check_overrides([])).model_dump(mode="json"))
     values = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{name}.yaml"))
     assert isinstance(values, dict)
-    said = flatten({key: value for key, value in values.items() if key not in ("experiment", "defaults")})
+    said = flatten({str(key): value for key, value in values.items() if key not in ("experiment", "defaults")})
     assert [key for key, value in said.items() if key in base and base[key] == value] == []
 
 

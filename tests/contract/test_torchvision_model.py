@@ -135,7 +135,5 @@ def test_wrong_keys_are_named(peer: detection.FCOS, ours: FCOS) -> None:
     assert "1 missing (head.regression_head.bbox_reg.bias)" in str(error.value)
     assert "1 unexpected (roi_heads.box_head.weight)" in str(error.value)
 
-    with pytest.raises(
-        WeightsError, match=r"not those of model=torchvision: .* 1 unexpected \(head.scales\)"
-    ):
+    with pytest.raises(WeightsError, match=r"not those of model=torchvision: .* 1 unexpected \(head.scales\)"):
         to_torchvision({**ours.state_dict(), "head.scales": torch.ones(5)})

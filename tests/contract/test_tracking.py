@@ -10,7 +10,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestration import tracking
-from orchestration.tracking import SWEEP, RunFacts, Tracker, TrackingError, default_uri
+from orchestration.mlflow_store import TrackingError
+from orchestration.tracking import SWEEP, RunFacts, Tracker, default_uri
 
 KEY = ("branch", 0)
 TWIN = ("none", 0)
@@ -169,7 +170,7 @@ def test_a_store_that_fails_in_the_middle_loses_and_doubles_nothing(
     start_sweep(tracker)
     tracker.start(KEY, facts("branch"))
     assert tracker.settle(20)
-    client, away = tracker._client, threading.Event()
+    client, away = tracker._store.client, threading.Event()
     away.set()
     log_batch, get_run = client.log_batch, client.get_run
 
@@ -205,11 +206,60 @@ def test_a_store_that_stays_away_is_given_up_in_time(
     def refuse(*args: object, **values: object) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(tracker._client, "create_run", refuse)
+    monkeypatch.setattr(tracker._store.client, "create_run", refuse)
     tracker.start(KEY, facts("branch"))
     time.sleep(0.3)
     assert not tracker.close(0.2)
     assert caplog.text.count("training goes on") == 1
+
+
+def test_what_the_store_refuses_for_good_holds_up_nothing_else(
+    opened: Opened, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = opened()
+    start_sweep(tracker)
+    tracker.start(KEY, facts("branch", params={"not a legal key?": 1}))
+    tracker.add(KEY, {("train/loss", 1): 1.0})
+    tracker.end(KEY, "FINISHED", {})
+    assert tracker.close(20)
+    assert "refused" in caplog.text
+    assert statuses(output) == {"sweep": "KILLED", "branch seed 0": "FINISHED"}
+    assert steps(output, tracker, "train/loss") == [(1, 1.0)]
+
+
+def test_a_param_that_a_rerun_may_change_stays_as_it_was(opened: Opened, output: Path) -> None:
+    for workers in (0, 2):
+        tracker = opened()
+        tracker.start(KEY, facts("branch", params={"data": {"num_workers": workers}}))
+        tracker.end(KEY, "FINISHED", {})
+        assert tracker.close(20)
+    run = MlflowClient(default_uri(output)).get_run(tracker.run_id(KEY) or "")
+    assert run.data.params == {"data.num_workers": "0"}
+    assert run.info.status == "FINISHED"
+
+
+def test_a_run_made_by_a_call_whose_answer_was_lost_is_found_again(
+    opened: Opened, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    tracker = opened()
+    create_run = tracker._store.client.create_run
+    lost: list[object] = []
+
+    def lose_the_answer(*args: object, **values: object) -> object:
+        run = create_run(*args, **values)  # type: ignore[arg-type]
+        if not lost:
+            lost.append(run)
+            raise ConnectionError("no route to host")
+        return run
+
+    monkeypatch.setattr(tracker._store.client, "create_run", lose_the_answer)
+    tracker.start(KEY, facts("branch"))
+    tracker.end(KEY, "FINISHED", {})
+    assert tracker.close(20)
+    assert statuses(output) == {"branch seed 0": "FINISHED"}
+    client = MlflowClient(default_uri(output))
+    assert len(client.search_runs([tracker._store.experiment_id])) == 1
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -217,7 +267,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
     tracker = Tracker(uri, "lab", tmp_path, "sweep-1")
-    with pytest.raises(TrackingError, match=f"tracking.uri={uri}: the store cannot be reached"):
+    with pytest.raises(TrackingError, match=f"tracking.uri={uri}: the store cannot be reached: .*refused$"):
         tracker.wait_open()
 
 

@@ -33,12 +33,7 @@ class Listener:
         self.records.append(json.loads(json.dumps(record)))
 
     def curve(self, key: str) -> list[tuple[int, float]]:
-        return [
-            (step, value)
-            for record in self.records
-            for _, name, step, value in record["points"]
-            if name == key
-        ]
+        return [(step, value) for record in self.records for _, name, step, value in record["points"] if name == key]
 
 
 def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[dict[str, Any], Listener]:
@@ -73,9 +68,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tiny_value
 
 
 @pytest.mark.parametrize("changes", [{}, {"schedule__optimizer": "sgd", "schedule__ema": 0.9}])
-def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(
-    tiny_values, tmp_path: Path, changes
-) -> None:
+def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_values, tmp_path: Path, changes) -> None:
     whole, _ = train(tiny_values, tmp_path / "whole", **changes)
     config = parse(Config, _changed(tiny_values, changes))
 
@@ -116,9 +109,7 @@ def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Pa
     listener = Listener()
     summary = run(config, LocalRuntime(tmp_path / "run", CPU, listener), arms)
     assert set(summary["metrics"]) == set(arms) == set(summary["pictures"])
-    told = {
-        arm for record in listener.records for arm, key, _, _ in record["points"] if key.startswith("val/")
-    }
+    told = {arm for record in listener.records for arm, key, _, _ in record["points"] if key.startswith("val/")}
     assert told == set(arms)
 
 
@@ -126,16 +117,12 @@ def test_accumulated_micro_batches_make_the_step_of_the_whole_batch(tiny_values,
     values = _changed(tiny_values, {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd"})
     _, whole = train(values, tmp_path / "whole")
     _, parts = train(values, tmp_path / "parts", schedule__accumulate=4)
-    for (step, one), (other_step, other) in zip(
-        whole.curve("train/loss"), parts.curve("train/loss"), strict=True
-    ):
+    for (step, one), (other_step, other) in zip(whole.curve("train/loss"), parts.curve("train/loss"), strict=True):
         assert step == other_step and other == pytest.approx(one, rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_by_name(tiny_values, tmp_path: Path) -> None:
-    with pytest.raises(
-        Diverged, match=r"not finite at step \d+: loss=.*loss_regression=.*images of the batch: 0.*png"
-    ):
+    with pytest.raises(Diverged, match=r"not finite at step \d+: loss=.*loss_regression=.*images of the batch: 0.*png"):
         train(
             tiny_values, tmp_path / "run", schedule__lr=1e20, schedule__warmup_steps=0, schedule__clip_norm=None,
             schedule__optimizer="sgd",
@@ -174,9 +161,7 @@ def train_with_workers(values: dict[str, Any], folder: Path, workers: int) -> li
 
 
 @pytest.mark.parametrize("quality", ["centerness", "iou"])
-def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(
-    tiny_values, tmp_path, quality
-) -> None:
+def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(tiny_values, tmp_path, quality) -> None:
     values = _changed(
         tiny_values,
         # Batch statistics are a worker's own, so the backbone's are frozen; SGD shows errors that Adam would hide.

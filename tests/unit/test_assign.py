@@ -41,13 +41,9 @@ def by_matrix(targets: Targets, places: Locations, ranges, ends, radius, corners
     matched = []
     sizes = [rows * columns for rows, columns in places.shapes]
     low = torch.cat([torch.full((n,), r[0]) for n, r in zip(sizes, ranges, strict=True)])
-    high = torch.cat(
-        [torch.full((n,), math.inf if r[1] is None else r[1]) for n, r in zip(sizes, ranges, strict=True)]
-    )
+    high = torch.cat([torch.full((n,), math.inf if r[1] is None else r[1]) for n, r in zip(sizes, ranges, strict=True)])
     for boxes, valid in zip(targets.boxes, targets.valid, strict=True):
-        ltrb = torch.stack(
-            [ltrb_from_boxes(places.xy, box.expand(len(places.xy), 4)) for box in boxes], dim=1
-        )
+        ltrb = torch.stack([ltrb_from_boxes(places.xy, box.expand(len(places.xy), 4)) for box in boxes], dim=1)
         admitted = (ltrb.amin(-1) > 0) & valid
         far = ltrb.amax(-1)
         if ends == "closed":
@@ -105,9 +101,7 @@ def test_no_boxes_match_nothing() -> None:
 
 
 def test_a_batch_without_room_for_boxes_matches_nothing() -> None:
-    empty = Targets(
-        torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool)
-    )
+    empty = Targets(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool))
     found = assign(empty, pyramid(), ranges=RANGES, ends="closed", center_sampling_radius=None)
     assert not found.positive.any()
 
@@ -134,9 +128,7 @@ def test_the_smaller_box_wins_even_where_float32_could_not_tell_large_areas_apar
     # 1e8 - area, as others compute it, is the same number for both: float32 steps by 8 there.
     large, small = [10.0, 10, 30, 30], [10.0, 10, 30, 29.75]
     for boxes, winner in (([large, small], 1), ([small, large], 0)):
-        found = assign(
-            targets_of(boxes), pyramid(), ranges=RANGES, ends="closed", center_sampling_radius=None
-        )
+        found = assign(targets_of(boxes), pyramid(), ranges=RANGES, ends="closed", center_sampling_radius=None)
         assert found.matched.max() == found.matched[found.positive].min() == winner
 
 

@@ -23,9 +23,7 @@ CHANNELS = {
 }
 
 
-def build(
-    name: str = "small_resnet", norm: str = "bn", first: int = 3, last: int = 5, **kwargs: int
-) -> Backbone:
+def build(name: str = "small_resnet", norm: str = "bn", first: int = 3, last: int = 5, **kwargs: int) -> Backbone:
     return build_backbone(
         name,
         norm=norm,
@@ -55,9 +53,7 @@ def test_later_stages_than_needed_are_not_there(first: int, last: int) -> None:
         backbone = build("resnet18", first=first, last=last)
         features = backbone(torch.zeros(1, 3, 64, 64))
     assert list(features) == [f"c{level}" for level in range(first, last + 1)]
-    assert [name for name, _ in backbone.named_children()][1:] == [
-        f"c{level}" for level in range(2, last + 1)
-    ]
+    assert [name for name, _ in backbone.named_children()][1:] == [f"c{level}" for level in range(2, last + 1)]
     assert len(backbone.channels) == len(features)
 
 
@@ -119,9 +115,7 @@ def test_frozen_stages_are_counted_from_the_stem_and_do_not_change() -> None:
     sum(x.sum() for x in backbone(torch.randn(2, 3, 64, 64)).values()).backward()
     for name, parameter in backbone.named_parameters():
         assert (parameter.grad is None) == name.startswith(("stem.", "c2."))
-    changed = {
-        key.split(".")[0] for key, value in backbone.state_dict().items() if not value.equal(before[key])
-    }
+    changed = {key.split(".")[0] for key, value in backbone.state_dict().items() if not value.equal(before[key])}
     assert changed == {"c3", "c4", "c5"}
 
 
@@ -147,11 +141,7 @@ def test_mobilenet_v3_keeps_the_epsilon_it_was_trained_with() -> None:
     for norm in ("frozen_bn", "bn"):
         with torch.device("meta"):
             backbone = build("mobilenet_v3_large", norm)
-        found = {
-            module.eps
-            for module in backbone.modules()
-            if isinstance(module, (FrozenBatchNorm2d, nn.BatchNorm2d))
-        }
+        found = {module.eps for module in backbone.modules() if isinstance(module, (FrozenBatchNorm2d, nn.BatchNorm2d))}
         assert found == {0.001}
 
 

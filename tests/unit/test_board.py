@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestration.board import Board, Row, clock
-from orchestration.console import PlainView, make_view
+from orchestration.board import Board, Row, State, clock
+from orchestration.console import PlainView, make_view, rows_that_fit
 
 
 def record(step: int, seconds: float, resumed_from: int = 0, points: Any = ()) -> dict[str, Any]:
@@ -91,3 +91,11 @@ def test_a_terminal_gets_the_live_view() -> None:
     assert "00:05 left" in text
     assert "gone" in text
     assert "all: 1 of 2" in text
+
+
+def test_a_low_terminal_shows_what_runs_and_what_failed() -> None:
+    states: tuple[State, ...] = ("finished", "failed", "running", "waiting", "running", "waiting")
+    rows = [Row(f"{place}", 100, state=state) for place, state in enumerate(states)]
+    assert rows_that_fit(rows, 10) == rows
+    assert [row.label for row in rows_that_fit(rows, 4)] == ["1", "2", "3", "4"]
+    assert [row.label for row in rows_that_fit(rows, 0)] == ["2"]

@@ -69,9 +69,7 @@ def test_backward_of_the_embedded_default_in_channels_last() -> None:
 def test_any_padded_size_has_one_location_for_each_stride_begun(name: str, height: int, width: int) -> None:
     with torch.device("meta"):
         detector = build(overrides={"backbone.name": name})
-        outputs = detector(
-            torch.zeros(1, 3, height, width, dtype=torch.uint8), torch.zeros(1, 2, dtype=torch.int64)
-        )
+        outputs = detector(torch.zeros(1, 3, height, width, dtype=torch.uint8), torch.zeros(1, 2, dtype=torch.int64))
     assert outputs.shapes == tuple((-(-height // stride), -(-width // stride)) for stride in detector.strides)
     assert outputs.logits.shape[1] == sum(rows * columns for rows, columns in outputs.shapes)
 
@@ -175,7 +173,5 @@ for name in ("logits", "ltrb", "quality"):
 @pytest.mark.slow
 def test_the_detector_compiles_without_a_graph_break() -> None:
     # In a process of its own: the shape checks that the tests put around every function cannot be traced.
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -63,9 +63,7 @@ def test_a_stride_is_needed_for_each_level() -> None:
         locations(((4, 4), (2, 2)), (8,), (32, 32), "half_stride", CPU)
 
 
-@given(
-    st.lists(st.tuples(pixels, pixels, distances, distances, distances, distances), min_size=1, max_size=8)
-)
+@given(st.lists(st.tuples(pixels, pixels, distances, distances, distances, distances), min_size=1, max_size=8))
 def test_encoding_undoes_decoding(rows: list[tuple[float, ...]]) -> None:
     values = torch.tensor(rows)
     xy, ltrb = values[:, :2], values[:, 2:]

@@ -36,9 +36,7 @@ def features(batch: int = 2) -> list[Tensor]:
 def raw_regression(head: Head, level: int) -> Tensor:
     """What the regression convolution says, row by row, before scale, activation and unit."""
     x = head.regression(head.regression_tower(features()[level], level))
-    return torch.stack(
-        [x[:, :, row, column] for row in range(x.shape[2]) for column in range(x.shape[3])], dim=1
-    )
+    return torch.stack([x[:, :, row, column] for row in range(x.shape[2]) for column in range(x.shape[3])], dim=1)
 
 
 def split(outputs: HeadOutputs) -> list[Tensor]:
@@ -119,9 +117,7 @@ def test_quality_leaves_all_other_initial_weights_alone() -> None:
 def test_every_norm_trains_from_the_same_weights(norm: str) -> None:
     head = build(norm=norm).train()
     for name in ("classification_tower.convs.1.weight", "regression.weight", "quality.weight"):
-        torch.testing.assert_close(
-            head.state_dict()[name], build(norm="gn").state_dict()[name], rtol=0, atol=0
-        )
+        torch.testing.assert_close(head.state_dict()[name], build(norm="gn").state_dict()[name], rtol=0, atol=0)
     outputs = head(features())
     (outputs.logits.sum() + outputs.ltrb.sum() + outputs.quality.sum()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters())

@@ -84,9 +84,7 @@ def test_iou_losses_follow_the_iou(pairs: list) -> None:
     sign = torch.tensor([-1.0, -1, 1, 1])
     iou = ops.box_iou(predicted * sign, target * sign).diagonal()
     ones = torch.ones(len(pairs))
-    torch.testing.assert_close(
-        regression_loss("linear_iou", predicted, target, ones), 1 - iou, rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(regression_loss("linear_iou", predicted, target, ones), 1 - iou, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
         regression_loss("iou", predicted, target, ones), -(iou + 1e-7).log(), rtol=1e-3, atol=1e-5
     )
@@ -96,9 +94,7 @@ def test_iou_losses_follow_the_iou(pairs: list) -> None:
 def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(kind: str) -> None:
     target = torch.tensor([[3.0, 5, 7, 9], [30.0, 5, 7, 9]])
     strides = torch.tensor([8.0, 16.0])
-    torch.testing.assert_close(
-        regression_loss(kind, target, target, strides), torch.zeros(2), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(regression_loss(kind, target, target, strides), torch.zeros(2), rtol=0, atol=1e-5)
     assert (regression_loss(kind, target * 2, target, strides) > 0.1).all()
 
 
@@ -131,9 +127,7 @@ def make_case(positives: list[int], num: int = 6) -> tuple[HeadOutputs, Assignme
         torch.randn(1, num, generator=generator, requires_grad=True),
         ((1, num),),
     )
-    places = Locations(
-        torch.zeros(num, 2), torch.full((num,), 8.0), ((1, num),), ((0.0, 0.0),), ((8.0, 8.0),), (8,)
-    )
+    places = Locations(torch.zeros(num, 2), torch.full((num,), 8.0), ((1, num),), ((0.0, 0.0),), ((8.0, 8.0),), (8,))
     return outputs, Assignment(torch.where(positive, 0, NO_OBJECT), labels, ltrb, centerness), places
 
 
@@ -163,9 +157,7 @@ def test_terms_are_the_papers_sums() -> None:
     loss = make_loss(regression_weight=2.0, quality_weight=0.5)
     losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
     index = torch.tensor([1, 4])
-    per_location = regression_loss(
-        "giou", outputs.ltrb[0, index], assignment.ltrb[0, index], places.strides[index]
-    )
+    per_location = regression_loss("giou", outputs.ltrb[0, index], assignment.ltrb[0, index], places.strides[index])
     weights = assignment.centerness[0, index]
     torch.testing.assert_close(losses.regression, 2 * (per_location * weights).sum() / weights.sum())
     bce = torch.nn.functional.binary_cross_entropy_with_logits(outputs.quality[0, index], weights)
@@ -178,9 +170,7 @@ def test_the_iou_branch_learns_the_iou_of_the_prediction() -> None:
     loss = make_loss(quality="iou", weight_by_centerness=False)
     losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
     index = torch.tensor([1, 4])
-    iou = 1 - regression_loss(
-        "linear_iou", outputs.ltrb[0, index], assignment.ltrb[0, index], places.strides[index]
-    )
+    iou = 1 - regression_loss("linear_iou", outputs.ltrb[0, index], assignment.ltrb[0, index], places.strides[index])
     bce = torch.nn.functional.binary_cross_entropy_with_logits(outputs.quality[0, index], iou.detach())
     torch.testing.assert_close(losses.quality, bce)
 

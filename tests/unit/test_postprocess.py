@@ -62,9 +62,7 @@ def by_hand(setting: Postprocess, outputs: HeadOutputs, image: int) -> list[tupl
         labels.append(label[best])
         start += height * width
     row, label = torch.cat(rows), torch.cat(labels)
-    keep = ops.batched_nms(boxes[row], score[row, label], label, setting.nms_threshold)[
-        : setting.max_detections
-    ]
+    keep = ops.batched_nms(boxes[row], score[row, label], label, setting.nms_threshold)[: setting.max_detections]
     return [(float(score[row[i], label[i]]), int(label[i]), boxes[row[i]].tolist()) for i in keep]
 
 

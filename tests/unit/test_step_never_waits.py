@@ -33,9 +33,7 @@ class Refuse(TorchDispatchMode):
         if any(waiting in name for waiting in WAITING):
             raise AssertionError(f"{name} waits for the device")
         if "aten.index" in name and len(args) > 1 and isinstance(args[1], (list, tuple)):
-            assert not any(index is not None and index.dtype == torch.bool for index in args[1]), (
-                f"{name} by a mask"
-            )
+            assert not any(index is not None and index.dtype == torch.bool for index in args[1]), f"{name} by a mask"
         return operation(*args, **(kwargs or {}))
 
 
@@ -46,9 +44,7 @@ def batch_of(counts: list[int]) -> Batch:
     valid = torch.arange(8) < torch.tensor(counts)[:, None]
     pixels = torch.randint(0, 256, (len(counts), 3, 64, 64), generator=generator, dtype=torch.uint8)
     sizes = torch.tensor([[64, 64]] * len(counts))
-    return Batch(
-        pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid), (1,), ("a",)
-    )
+    return Batch(pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid), (1,), ("a",))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

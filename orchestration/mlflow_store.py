@@ -1,0 +1,184 @@
+"""The only file that speaks to MLflow: what is asked of a store, call by call."""
+
+import json
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fcos.config import ConfigError
+from orchestration.experiment import flatten
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # The tracker tries again itself, from its buffer; MLflow's own patience would be minutes a call.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+METRICS_PER_CALL = 1000
+PARAMS_PER_CALL = 100
+LONGEST_TAG = 5000
+# Answers of a store that would be the same if it were asked again.
+PERMANENT = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "PERMISSION_DENIED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+
+# (arm, seed); the sweep's own run has neither.
+RunKey = tuple[str | None, int | None]
+# (metric, step) -> (value, time in ms)
+TimedPoints = Mapping[tuple[str, int], tuple[float, int]]
+
+
+class TrackingError(ConfigError):
+    """The tracking store cannot be used; the message names its address and the reason."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One MLflow experiment."""
+
+    client: "MlflowClient"
+    experiment_id: str
+
+    def find_runs(self, sweep_key: str) -> dict[RunKey, tuple[str, str]]:
+        """Runs of a sweep that earlier commands left: key -> (run id, status)."""
+        found: dict[RunKey, tuple[str, str]] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], f"tags.`fcos.sweep_key` = '{sweep_key}'", page_token=token
+            )
+            for run in page:
+                tags = run.data.tags
+                seed = tags.get("fcos.seed")
+                key = (tags.get("fcos.arm"), None if seed is None else int(seed))
+                found[key] = (run.info.run_id, run.info.status)
+            token = page.token
+            if not token:
+                return found
+
+    def create(self, name: str, tags: Mapping[str, str]) -> str:
+        """A new run, RUNNING; returns its id."""
+        run_id: str = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
+        return run_id
+
+    def reopen(self, run_id: str, name: str) -> None:
+        """An earlier run, RUNNING again, its failure forgotten."""
+        self.client.update_run(run_id, status="RUNNING", name=name)
+        if "fcos.failure" in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, "fcos.failure")
+
+    def close(self, run_id: str, status: str) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set or replace tags."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(name, str(value)[:LONGEST_TAG]) for name, value in tags.items()])
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Nested values as dotted params; a param never changes, so what a run has already stays."""
+        from mlflow.entities import Param
+
+        known = self.client.get_run(run_id).data.params if params else {}
+        fresh = [Param(key, _param_text(value)) for key, value in flatten(params).items() if key not in known]
+        for first in range(0, len(fresh), PARAMS_PER_CALL):
+            self.client.log_batch(run_id, params=fresh[first : first + PARAMS_PER_CALL])
+
+    def log_points(self, run_id: str, points: TimedPoints) -> None:
+        """Store points; the same point twice would be stored twice."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, now, step) for (name, step), (value, now) in points.items()]
+        for first in range(0, len(metrics), METRICS_PER_CALL):
+            self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_CALL])
+
+    def stored_points(self, run_id: str) -> set[tuple[str, int]]:
+        """The (metric, step) pairs that a run has."""
+        names = self.client.get_run(run_id).data.metrics
+        return {(name, point.step) for name in names for point in self.client.get_metric_history(run_id, name)}
+
+    def log_json(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """File name -> plain value, stored as JSON artifacts."""
+        for name, value in values.items():
+            self.client.log_dict(run_id, value, name)
+
+    def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
+        """Store files as artifacts below a folder."""
+        for file in files:
+            self.client.log_artifact(run_id, str(file), folder)
+
+
+def _param_text(value: Any) -> str:
+    """A config value as MLflow keeps it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether a store that raised this may answer otherwise when it is asked again."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in PERMANENT
+    # A connection that broke, a disk that is full.
+    return isinstance(error, OSError)
+
+
+def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
+    """Open a store; its experiment is made where it does not exist, with `artifacts` as its folder for files.
+
+    Raises TrackingError where that is not possible.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if uri.startswith("sqlite:"):
+        _check_sqlite(uri)
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        known = client.get_experiment_by_name(experiment)
+        if known is None:
+            location = None if artifacts is None else artifacts.as_uri()
+            return Store(client, client.create_experiment(experiment, artifact_location=location))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"tracking.uri={uri}: the store cannot be reached: {_cause(error)}") from None
+    if known.lifecycle_stage != "active":
+        raise TrackingError(f"tracking.experiment={experiment}: was deleted in {uri}; give another")
+    return Store(client, known.experiment_id)
+
+
+def _cause(error: Exception) -> str:
+    """The reason at the end of MLflow's tale of retries, such as `[Errno 111] Connection refused`."""
+    first = str(error).splitlines()[0]
+    found = re.search(r"Caused by \w+\((.*)\)", first)
+    return found.group(1).rsplit(": ", 1)[-1].strip("\"')") if found else first
+
+
+def _check_sqlite(uri: str) -> None:
+    """MLflow would try a file that cannot be opened for minutes."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA schema_version")
+    except (sqlite3.Error, OSError) as error:
+        raise TrackingError(f"tracking.uri={uri}: the SQLite file cannot be used: {error}") from None

@@ -1,0 +1,239 @@
+"""A sweep through the command line, as a person runs it: its numbers, its rerun, its stop, its failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from orchestration.lock import hold
+from orchestration.versions import usable_cpus
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "model.backbone.widths=[16,16,16,16,16]",
+    "model.fpn.channels=16",
+    "model.head.num_convs=1",
+    "data.synthetic.image_size=64",
+    "data.synthetic.train_images=24",
+    "data.synthetic.val_images=6",
+    "data.synthetic.object_size=[10,40]",
+    "data.cache_dir=cache",
+    "schedule.steps=12",
+    "schedule.warmup_steps=2",
+    "schedule.log_every=2",
+    "schedule.eval_every=6",
+    "schedule.checkpoint_every=4",
+)
+ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def command(*arguments: str, entry: str = "sweep.py") -> list[str]:
+    return [sys.executable, str(ROOT / "orchestration" / entry), *arguments]
+
+
+def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*ABLATION, *arguments),
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def runs(folder: Path) -> dict[str, Run]:
+    client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("fcos-lab")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {str(run.info.run_name): run for run in found}
+
+
+def points(folder: Path, run: Run) -> list[tuple[str, int, float]]:
+    client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
+    timed = {"train/images_per_second"}
+    return sorted(
+        (name, point.step, point.value)
+        for name in set(run.data.metrics) - timed
+        for point in client.get_metric_history(run.info.run_id, name)
+    )
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {name: run.info.status for name, run in runs(folder).items()}
+
+
+ARMS = ("none seed 0", "from_regression seed 0", "branch seed 0")
+
+
+@pytest.mark.slow
+def test_both_ways_to_train_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_path: Path) -> None:
+    here, workers = tmp_path / "here", tmp_path / "workers"
+    for folder, way in ((here, "auto"), (workers, "always")):
+        folder.mkdir()
+        done = sweep(folder, f"cluster.ray_train={way}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 trainings, 3 results" in done.stdout
+        assert "report.html" in done.stdout
+        assert statuses(folder) == dict.fromkeys(("ablation_centerness", *ARMS), "FINISHED")
+    found, twins = runs(here), runs(workers)
+    for arm in ARMS:
+        assert points(here, found[arm]) == points(workers, twins[arm])
+        assert {name for name, _, _ in points(here, found[arm])} >= {"train/loss", "val/AP", "val/AR100"}
+    assert (
+        found["none seed 0"].data.tags["fcos.train_identity"] == twins["none seed 0"].data.tags["fcos.train_identity"]
+    )
+    assert found["from_regression seed 0"].data.tags["fcos.trained_by"] == found["none seed 0"].info.run_id
+
+    before = {arm: points(here, found[arm]) for arm in ARMS}
+    again = sweep(here)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "starts" not in again.stdout
+    assert {arm: points(here, run) for arm, run in runs(here).items() if arm in ARMS} == before
+
+    other = sweep(here, "schedule.steps=13")
+    assert other.returncode == 2
+    assert "schedule.steps: 12 -> 13" in other.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_sweep_leaves_nothing_running_and_the_same_command_finishes_it(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    longer = ("schedule.steps=200", "schedule.eval_every=200", "schedule.checkpoint_every=10")
+    with subprocess.Popen(
+        command(*ABLATION, *longer),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if "step" in line and "of 200" in line:
+                break
+        # As a terminal does: the whole group hears Ctrl-C.
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        sent = time.monotonic()
+        errors = process.stderr.read()
+        assert process.wait(60) == code, errors
+    assert time.monotonic() - sent < 20
+    assert "stopped; the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert set(statuses(tmp_path).values()) <= {"KILLED", "FINISHED"}
+    assert "KILLED" in statuses(tmp_path).values()
+
+    done = sweep(tmp_path, *longer)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(statuses(tmp_path).values()) == {"FINISHED"}
+    for arm in ARMS:
+        steps = [(name, step) for name, step, _ in points(tmp_path, runs(tmp_path)[arm])]
+        assert len(steps) == len(set(steps))
+        assert [step for name, step in steps if name == "train/loss"] == list(range(2, 201, 2))
+    summaries = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/trials/*/summary.json")]
+    assert max(summary["summary"]["resumed_from"] for summary in summaries) > 0
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    done = sweep(tmp_path, "experiment.arms.branch.schedule.lr=1e30")
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = runs(tmp_path)
+    assert {name: run.info.status for name, run in found.items()} == {
+        "ablation_centerness": "FAILED",
+        "none seed 0": "FINISHED",
+        "from_regression seed 0": "FINISHED",
+        "branch seed 0": "FAILED",
+    }
+    failure = found["branch seed 0"].data.tags["fcos.failure"]
+    assert failure.splitlines()[0] in done.stdout
+    assert "Traceback" not in failure + done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_single_run_on_two_workers(tmp_path: Path) -> None:
+    if usable_cpus() < 2:
+        pytest.skip("needs two processors")
+    done = subprocess.run(
+        command(*TINY, "cluster.workers=2", entry="train.py"),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (name, run), *others = runs(tmp_path).items()
+    assert not others
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["fcos.kind"] == "run"
+    assert name == f"run-{run.data.tags['fcos.train_identity'][:8]}"
+    assert Path(run.data.tags["fcos.checkpoint"]).is_dir()
+    assert [step for key, step, _ in points(tmp_path, run) if key == "val/AP"] == [6, 12]
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+    with hold(tmp_path / "outputs" / "ablation_centerness", datetime.now().isoformat()):
+        done = sweep(tmp_path)
+    assert done.returncode == 3
+    assert f"in use by process {os.getpid()}" in done.stderr
+    assert not (tmp_path / "outputs" / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+experiment=ablation_centernes"], "no such experiment; did you mean ablation_centerness?"),
+        (["cluster.workers=1000"], "needs 1000 workers x 1 CPU = 1000 CPU, but the machine has"),
+        (["data=coco", "data.root=nowhere"], "data.root=nowhere"),
+    ],
+)
+def test_a_mistake_ends_with_one_message_before_anything_starts(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = sweep(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_dry_run_shows_the_plan_and_trains_nothing(tmp_path: Path) -> None:
+    done = sweep(tmp_path, "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "2 trainings, 3 results" in done.stdout
+    assert "none, from_regression" in done.stdout
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import runpy, sys; sys.argv = ['sweep.py', '--help']\n"
+        f"try: runpy.run_path({str(ROOT / 'orchestration' / 'sweep.py')!r}, run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(sorted({'torch', 'ray', 'mlflow', 'pandas'} & set(sys.modules)))"
+    )
+    done: Any = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "ablation_centerness" in done.stdout
