@@ -28,7 +28,7 @@ class ExperimentConfig(Section):
     seeds: tuple[int, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("val/AP",)
     # Arm -> rows of the papers' tables that it is the like of.
-    paper: dict[str, tuple[str, ...]] = {}
+    paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -20,9 +20,9 @@ with hold(Path(sys.argv[1]), "now"):
 
 def test_a_second_holder_is_told_who_and_since_when(tmp_path: Path) -> None:
     with hold(tmp_path / "sweep", "2026-01-01T00:00:00"):
-        with pytest.raises(FolderHeld, match=rf"process {os.getpid()} on .* since 2026-01-01T00:00:00"):
-            with hold(tmp_path / "sweep", "later"):
-                pytest.fail("held twice")
+        told = rf"process {os.getpid()} on .* since 2026-01-01T00:00:00"
+        with pytest.raises(FolderHeld, match=told), hold(tmp_path / "sweep", "later"):
+            pytest.fail("held twice")
         other = subprocess.run(
             [sys.executable, "-c", TRY, str(tmp_path / "sweep")], capture_output=True, text=True, check=False
         )

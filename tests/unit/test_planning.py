@@ -32,7 +32,7 @@ def test_data_is_prepared_once_for_all_arms_that_share_it(tmp_path: Path) -> Non
 
 
 def test_a_sweep_without_an_experiment_lists_them() -> None:
-    with pytest.raises(ConfigError, match="no experiment is chosen.*ablation_centerness"):
+    with pytest.raises(ConfigError, match=r"no experiment is chosen.*ablation_centerness"):
         make_plan(compose([]), lambda config: ("d", ()))
 
 
