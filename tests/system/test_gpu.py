@@ -1,0 +1,58 @@
+"""What only a GPU can show; skipped where there is none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fcos.build import build_detector, build_learner
+from fcos.config import Config, parse, set_value
+from fcos.data.loader import train_batches
+from fcos.data.prepare import make_dataset, prepare
+from fcos.engine import train_step
+from fcos.runtime import LocalRuntime
+from fcos.structures import to_device
+from fcos.train import run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def test_a_training_step_never_waits_for_the_gpu(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    config = parse(Config, set_value(tiny_values, "schedule.precision", "bf16"))
+    device = torch.device("cuda")
+    data = prepare(config.data)
+    detector = build_detector(config.model, len(data.classes), channels_last=True)
+    learner = build_learner(config, detector, LocalRuntime(tmp_path, device))
+    batches = train_batches(
+        make_dataset(data, "train", config.data, training=True, seed=0), batch_size=8, accumulate=1, rank=0,
+        world_size=1, seed=0, start_step=0, size_divisor=64, num_workers=0, group_by_aspect=True, pin_memory=True,
+    )  # fmt: skip
+    ready = [[to_device(batch, device) for batch in next(batches)] for _ in range(3)]
+    # Kernels are chosen, and the locations cached, in the first steps.
+    for step in ready[:2]:
+        train_step(learner, step)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        terms = train_step(learner, ready[2])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert terms.isfinite().all()
+
+
+def test_a_run_on_the_gpu_ends_near_the_one_on_the_cpu(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    config = parse(Config, tiny_values)
+    losses: dict[str, list[float]] = {}
+    for name in ("cpu", "cuda"):
+        points: list[float] = []
+
+        def listen(record: dict[str, Any], points: list[float] = points) -> None:
+            points += [value for _, key, _, value in record["points"] if key == "train/loss"]
+
+        run(config, LocalRuntime(tmp_path / name, torch.device(name), listen))
+        losses[name] = points
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.05)
