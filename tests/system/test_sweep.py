@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from fcos.config import Config, PostprocessConfig, parse
+from fcos.runtime import LocalRuntime
+from fcos.train import run
+from orchestration.command_line import check_overrides
+from orchestration.config import compose
 from orchestration.lock import hold
+from orchestration.planning import make_plan
 from orchestration.versions import usable_cpus
 
 ROOT = Path(__file__).parents[2]
@@ -61,29 +68,46 @@ def runs(folder: Path) -> dict[str, Run]:
     experiment = client.get_experiment_by_name("fcos-lab")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
-    assert len({run.info.run_name for run in found}) == len(found)
-    return {str(run.info.run_name): run for run in found}
+    assert len({one.info.run_name for one in found}) == len(found)
+    return {str(one.info.run_name): one for one in found}
 
 
-def points(folder: Path, run: Run) -> list[tuple[str, int, float]]:
+def points(folder: Path, one: Run) -> list[tuple[str, int, float]]:
     client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
     timed = {"train/images_per_second"}
     return sorted(
         (name, point.step, point.value)
-        for name in set(run.data.metrics) - timed
-        for point in client.get_metric_history(run.info.run_id, name)
+        for name in set(one.data.metrics) - timed
+        for point in client.get_metric_history(one.info.run_id, name)
     )
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    return {name: run.info.status for name, run in runs(folder).items()}
+    return {name: one.info.status for name, one in runs(folder).items()}
 
 
 ARMS = ("none seed 0", "from_regression seed 0", "branch seed 0")
 
 
-@pytest.mark.slow
-def test_both_ways_to_train_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_path: Path) -> None:
+def without_ray(folder: Path) -> dict[str, list[tuple[str, int, float]]]:
+    """The same trainings by the loop alone: arm -> its points."""
+    lab = compose(check_overrides([*ABLATION, f"data.cache_dir={folder / 'cache'}"]))
+    found: dict[str, list[tuple[str, int, float]]] = {}
+    for trial in make_plan(lab, lambda config: ("digest", ())).trials:
+        told: list[Any] = []
+        config = parse(Config, dict(trial.config))
+        arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in trial.arms.items()}
+        listener = LocalRuntime(
+            folder / trial.short, torch.device("cpu"), lambda record, told=told: told.extend(record["points"])
+        )
+        run(config, listener, arms)
+        for arm in arms:
+            own = [(name, step, value) for who, name, step, value in told if who in (None, arm)]
+            found[arm] = sorted(point for point in own if point[0] != "train/images_per_second")
+    return found
+
+
+def test_ray_and_no_ray_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_path: Path) -> None:
     here, workers = tmp_path / "here", tmp_path / "workers"
     for folder, way in ((here, "auto"), (workers, "always")):
         folder.mkdir()
@@ -96,6 +120,8 @@ def test_both_ways_to_train_give_the_same_numbers_and_a_rerun_trains_nothing(tmp
     for arm in ARMS:
         assert points(here, found[arm]) == points(workers, twins[arm])
         assert {name for name, _, _ in points(here, found[arm])} >= {"train/loss", "val/AP", "val/AR100"}
+    alone = without_ray(tmp_path)
+    assert {f"{arm} seed 0": values for arm, values in alone.items()} == {arm: points(here, found[arm]) for arm in ARMS}
     assert (
         found["none seed 0"].data.tags["fcos.train_identity"] == twins["none seed 0"].data.tags["fcos.train_identity"]
     )
@@ -105,7 +131,7 @@ def test_both_ways_to_train_give_the_same_numbers_and_a_rerun_trains_nothing(tmp
     again = sweep(here)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "starts" not in again.stdout
-    assert {arm: points(here, run) for arm, run in runs(here).items() if arm in ARMS} == before
+    assert {arm: points(here, one) for arm, one in runs(here).items() if arm in ARMS} == before
 
     other = sweep(here, "schedule.steps=13")
     assert other.returncode == 2
@@ -158,7 +184,7 @@ def test_a_training_that_diverges_is_named_and_the_others_go_on(tmp_path: Path) 
     done = sweep(tmp_path, "experiment.arms.branch.schedule.lr=1e30")
     assert done.returncode == 1, done.stdout + done.stderr
     found = runs(tmp_path)
-    assert {name: run.info.status for name, run in found.items()} == {
+    assert {name: one.info.status for name, one in found.items()} == {
         "ablation_centerness": "FAILED",
         "none seed 0": "FINISHED",
         "from_regression seed 0": "FINISHED",
