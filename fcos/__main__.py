@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fcos.config import ConfigError
+
 # torch and torchvision are imported where they are needed, so that --help answers at once.
 
 EPILOG = """examples:
@@ -21,6 +23,8 @@ EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 is success, 2 a user's mistake (said in one message), 130 an interrupt."""
     options = _parser().parse_args(arguments)
+    from fcos.checkpoint import CheckpointError
+
     try:
         match options.command:
             case "evaluate":
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _predict(options)
             case "draw":
                 _draw(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ConfigError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -55,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
     evaluate = commands.add_parser("evaluate", parents=[shared], help="COCO metrics on the validation images")
-    evaluate.add_argument("--batch-size", type=int, default=8)
+    evaluate.add_argument("--batch-size", type=_positive, default=8)
     evaluate.add_argument("--output", type=Path, help="also write the numbers into this json file")
 
     predict = commands.add_parser("predict", parents=[shared], help="detections on an image or a folder of images")
@@ -70,12 +74,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    """A whole number above 0, as argparse wants it read."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: must be at least 1")
+    return number
+
+
 def _changes(pairs: Sequence[str]) -> dict[str, Any]:
     changes = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator:
-            raise ValueError(f"--set {pair}: must be KEY=VALUE")
+            raise ConfigError(f"--set {pair}: must be KEY=VALUE")
         try:
             changes[key] = json.loads(text)
         except ValueError:
@@ -109,44 +121,46 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from fcos.data.errors import DataError
     from fcos.draw import draw_boxes
     from fcos.inference import list_images, predict
 
     images = list_images(options.images)
+    root = options.images if options.images.is_dir() else options.images.parent
+    if options.output.resolve().is_relative_to(root.resolve()) and options.images.is_dir():
+        raise ConfigError(f"--output {options.output}: must not lie in the folder of the images")
     trained = _load(options)
     options.output.mkdir(parents=True, exist_ok=True)
-    root = options.images if options.images.is_dir() else options.images.parent
-    found = []
-    for done, (path, pixels, detections) in enumerate(predict(trained, images), start=1):
+    found, unread = [], 0
+    for done, path in enumerate(images, start=1):
         name = path.relative_to(root)
-        found.append(
-            {
-                "image": str(name),
-                "detections": [
-                    {"box_xyxy": box, "score": score, "class": trained.classes[label]}
-                    for box, score, label in zip(
-                        detections.boxes.tolist(),
-                        detections.scores.tolist(),
-                        detections.labels.tolist(),
-                        strict=True,
-                    )
-                ],
-            }
-        )
+        try:
+            pixels, detections = predict(trained, path)
+        except DataError as error:
+            unread += 1
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        found.append(_plain(str(name), detections, trained.classes))
         shown = detections.scores > options.score
         picture = draw_boxes(
-            pixels,
-            detections.boxes[shown],
-            detections.labels[shown],
-            trained.classes,
-            detections.scores[shown],
+            pixels, detections.boxes[shown], detections.labels[shown], trained.classes, detections.scores[shown]
         )
-        target = options.output / name.with_suffix(".png")
+        target = options.output / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         picture.save(target)
         _show_progress(done, len(images))
     (options.output / "detections.json").write_text(json.dumps(found, indent=1))
     print(f"{len(found)} images, {sum(len(item['detections']) for item in found)} detections: {options.output}")
+    if unread:
+        raise ConfigError(f"{unread} of {len(images)} images could not be read; the others are in {options.output}")
+
+
+def _plain(name: str, detections: Any, classes: Sequence[str]) -> dict[str, Any]:
+    rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+    return {
+        "image": name,
+        "detections": [{"box_xyxy": box, "score": score, "class": classes[label]} for box, score, label in rows],
+    }
 
 
 def _draw(options: argparse.Namespace) -> None:

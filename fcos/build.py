@@ -1,7 +1,8 @@
-"""The only place that reads a config: settings to objects."""
+"""Settings to objects: the only place where a part of the detector or its training is made from a config."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from fcos.assign import assign
 from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
@@ -93,9 +94,9 @@ def build_loss(config: ModelConfig) -> FCOSLoss:
     )
 
 
-def build_postprocess(config: PostprocessConfig) -> Postprocess:
-    """The configured way from head outputs to detections."""
-    return Postprocess(**config.model_dump())
+def build_postprocess(config: PostprocessConfig, corners: Literal["plain", "inclusive"]) -> Postprocess:
+    """The configured way from head outputs to detections; corners are those of the assignment."""
+    return Postprocess(**config.model_dump(), corners=corners)
 
 
 def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:

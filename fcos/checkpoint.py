@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,9 @@ def save(
     `state` may hold tensors and plain values only. A checkpoint of the same step is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial_", dir=folder))
+    partial = folder / f".partial_{step:08d}_{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
     try:
         save_file(_contiguous(model), partial / "model.safetensors")
         if ema is not None:

@@ -1,11 +1,12 @@
 """Strict schema of everything that fcos can be told; unknown keys are errors that name their neighbours."""
 
 import difflib
+import json
 import math
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class ConfigError(ValueError):
@@ -15,7 +16,7 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 BackboneName = Literal[
@@ -88,6 +89,18 @@ class AssignmentConfig(Section):
     # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
     corners: Literal["plain", "inclusive"] = "plain"
 
+    @field_validator("ranges", mode="before")
+    @classmethod
+    def _infinity_is_no_end(cls, ranges: Any) -> Any:
+        """[128, inf] is what anyone would write for [128, null]."""
+        if not isinstance(ranges, list):
+            return ranges
+        pairs = (tuple(pair) if isinstance(pair, list) else pair for pair in ranges)
+        return tuple(
+            (pair[0], None) if isinstance(pair, tuple) and len(pair) == 2 and pair[1] == math.inf else pair
+            for pair in pairs
+        )
+
     @model_validator(mode="after")
     def _check(self) -> "AssignmentConfig":
         bounds = [(low, math.inf if high is None else high) for low, high in self.ranges]
@@ -130,6 +143,8 @@ class PostprocessConfig(Section):
 class ModelConfig(Section):
     # Pyramid levels in use; level l has stride 2**l.
     levels: tuple[int, ...]
+    # Batches are padded to multiples of this.
+    size_divisor: int = Field(32, ge=1)
     backbone: BackboneConfig
     fpn: FPNConfig
     head: HeadConfig
@@ -224,6 +239,12 @@ class DataConfig(Section):
             raise ValueError("synthetic is missing: data=synthetic needs the settings of the drawn shapes")
         if (self.short_sides is None) != (self.long_side is None):
             raise ValueError("short_sides and long_side go together: give both or neither")
+        if self.name == "synthetic" and (self.root, self.train, self.val) != (None, None, None):
+            raise ValueError("root, train and val have no effect on drawn shapes; did you mean data=coco?")
+        if self.name == "coco" and self.synthetic is not None:
+            raise ValueError("synthetic has no effect on data=coco")
+        if self.short_sides is not None and self.long_side is not None and self.long_side < max(self.short_sides):
+            raise ValueError(f"long_side={self.long_side}: must not be below short_sides={list(self.short_sides)}")
         if self.short_sides is not None and (not self.short_sides or min(self.short_sides) < 32):
             raise ValueError(f"short_sides={list(self.short_sides)}: needs at least one side, none below 32")
         return self
@@ -272,6 +293,14 @@ class ScheduleConfig(Section):
     def _check(self) -> "ScheduleConfig":
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones={list(self.milestones)}: must rise")
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps={self.warmup_steps}: must be less than steps={self.steps}")
+        if self.decay == "step" and not self.milestones:
+            raise ValueError("decay=step needs milestones; for a constant rate give decay=none")
+        if self.decay != "step" and self.milestones:
+            raise ValueError(f"milestones={list(self.milestones)} have no effect with decay={self.decay}")
+        if self.milestones and self.milestones[-1] >= self.steps:
+            raise ValueError(f"milestones={list(self.milestones)}: must be less than steps={self.steps}")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
         return self
@@ -295,7 +324,8 @@ def parse(schema: type[SectionT], values: dict[str, Any]) -> SectionT:
     Raises ConfigError naming every wrong key with its value, the rule, and near matches for unknown keys.
     """
     try:
-        return schema.model_validate(values)
+        # As JSON, strict: a list is a tuple there, but neither true nor "10" is a number.
+        return schema.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(schema, item) for item in error.errors())) from None
 

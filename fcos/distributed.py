@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def world_size() -> int:
@@ -21,6 +21,13 @@ def mean_over_workers(values: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
     total = values.clone()
     dist.all_reduce(total)
     return total / workers
+
+
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give every worker rank 0's buffers, such as the statistics of batch norms; every worker must reach it."""
+    if world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def gather_objects(value: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """Pictures: detections beside the truth, and which location answers for which box."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def save_detections(
                 title=f"found, score over {score_threshold:g}",
             ),
         )
-        path = folder / f"{Path(name).stem}.png"
+        # Names may hold folders, of which two may hold the same file name.
+        path = folder / (re.sub(r"[/\\]", "__", name) + ".png")
         side_by_side(pair).save(path)
         paths.append(path)
     return paths

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from faster_coco_eval import COCO, COCOeval_faster
 
 from fcos.data.annotations import Annotations
+from fcos.distributed import gather_objects
 from fcos.structures import Detections
 
 METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -62,15 +62,8 @@ def class_keys(annotations: Annotations) -> tuple[str, ...]:
 
 
 def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
-    """The detections of all workers, by image id, on every worker and on the CPU."""
-    mine = {
-        image_id: Detections(found.boxes.cpu(), found.scores.cpu(), found.labels.cpu())
-        for image_id, found in local.items()
-    }
-    if not (dist.is_available() and dist.is_initialized()):
-        return mine
-    parts: list[dict[int, Detections]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, mine)
+    """The detections of all workers, by image id, on every worker; they must lie on the CPU."""
+    parts: list[dict[int, Detections]] = gather_objects(dict(local))
     gathered = {image_id: found for part in parts for image_id, found in part.items()}
     assert len(gathered) == sum(map(len, parts)), "an image was evaluated by two workers"
     return gathered

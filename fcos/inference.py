@@ -1,7 +1,7 @@
 """A trained detector without its training: load, predict on images, evaluate on a data set."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -79,33 +79,32 @@ def change(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:
 
 
 def list_images(path: Path) -> list[Path]:
-    """The image itself, or all images below a folder in order of their names; ValueError where there are none."""
+    """The image itself, or all images below a folder in order of their names; ConfigError where there are none."""
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ValueError(f"{path}: no such image or folder")
+        raise ConfigError(f"{path}: no such image or folder")
     images = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
-        raise ValueError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise ConfigError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return images
 
 
-def predict(trained: Trained, images: Sequence[Path]) -> Iterator[tuple[Path, torch.Tensor, Detections]]:
-    """Path, pixels and detections of one image after the other; boxes in pixels of the image."""
-    rule = build_postprocess(trained.config.model.postprocess)
-    for path in images:
-        pixels = open_image(path)
-        sample = _sample(path, pixels, trained.config)
-        batch = collate([sample], canvas_of([sample.size], trained.config.model.strides[-1]))
-        found = detect(
-            trained.detector,
-            [batch],
-            {"": rule},
-            locate=build_locate(trained.config.model),
-            device=trained.device,
-            precision=trained.config.schedule.precision,
-        )
-        yield path, pixels, found[""][0]
+def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
+    """Pixels and detections of one image; boxes in pixels of the image. Raises DataError where it cannot be read."""
+    config = trained.config
+    pixels = open_image(path)
+    sample = _sample(path, pixels, config)
+    batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
+    found = detect(
+        trained.detector,
+        [batch],
+        {"": build_postprocess(config.model.postprocess, config.model.assignment.corners)},
+        locate=build_locate(config.model),
+        device=trained.device,
+        precision=config.schedule.precision,
+    )
+    return pixels, found[""][0]
 
 
 def _sample(path: Path, pixels: torch.Tensor, config: Config) -> Sample:
@@ -125,7 +124,7 @@ def evaluate(
 ) -> dict[str, float]:
     """COCO metrics on the validation images of the configuration's data set.
 
-    `progress` is told how many images are done, of how many. Raises ConfigError where the data set's classes are not
+    `progress` is told how many images are done, of how many. Raises CheckpointError where the classes are not
     the checkpoint's.
     """
     config = trained.config
@@ -140,7 +139,7 @@ def evaluate(
         batch_size=batch_size,
         rank=0,
         world_size=1,
-        size_divisor=config.model.strides[-1],
+        size_divisor=config.model.size_divisor,
         num_workers=config.data.num_workers,
         pin_memory=trained.device.type == "cuda",
     )
@@ -148,7 +147,7 @@ def evaluate(
         trained.detector,
         batches,
         data.val.annotations,
-        {"": build_postprocess(config.model.postprocess)},
+        {"": build_postprocess(config.model.postprocess, config.model.assignment.corners)},
         locate=build_locate(config.model),
         device=trained.device,
         precision=config.schedule.precision,
@@ -166,7 +165,7 @@ def assignment_picture(config: Config, split: Literal["train", "val"], image: st
     data = prepare(config.data, corners=config.model.assignment.corners)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
-    batch = collate([sample], canvas_of([sample.size], config.model.strides[-1]))
+    batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
     locations = build_locate(config.model)(batch)
     assignment = build_assign(config.model)(batch.targets, locations)
     titles = [

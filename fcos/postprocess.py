@@ -30,7 +30,8 @@ class Postprocess:
     """Detections of a batch from what the head says.
 
     `quality` is what the classification score is combined with, as a product or the root of it. The threshold is
-    held against the classification alone or against the combined score, strictly.
+    held against the classification alone or against the combined score, strictly. With inclusive `corners` boxes end
+    in their last pixel until they are given out, as in training.
     """
 
     quality: Literal["none", "branch", "from_regression"]
@@ -41,6 +42,7 @@ class Postprocess:
     nms_threshold: float
     max_detections: int
     multi_label: bool
+    corners: Literal["plain", "inclusive"] = "plain"
 
     @torch.no_grad()
     def __call__(
@@ -56,15 +58,18 @@ class Postprocess:
         boxes = boxes_from_ltrb(locations.xy[candidates.location], ltrb)
         counts = candidates.image.bincount(minlength=sizes.shape[0]).tolist()
         ratios = (original_sizes / sizes).flip(1).repeat(1, 2).to(boxes)
+        last_pixel = 1 if self.corners == "inclusive" else 0
         detections = []
         split = zip(
             boxes.split(counts), candidates.score.split(counts), candidates.label.split(counts),
             sizes.tolist(), ratios, strict=True,
         )  # fmt: skip
         for image_boxes, scores, labels, size, ratio in split:
-            clipped = clip_boxes_to_image(image_boxes, (size[0], size[1]))
+            clipped = clip_boxes_to_image(image_boxes, (size[0] - last_pixel, size[1] - last_pixel))
             keep = nms_of_best(clipped, scores, labels, self.nms_threshold, self.max_detections)
-            detections.append(Detections(clipped[keep] * ratio, scores[keep], labels[keep]))
+            given = clipped[keep] * ratio
+            given[:, 2:] += last_pixel
+            detections.append(Detections(given, scores[keep], labels[keep]))
         return detections
 
     def _combine(self, classification: Tensor, quality: Tensor | None) -> Tensor:

@@ -9,7 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-# What the loop tells of itself: {"kind": ..., "step": ..., ...}; see fcos.train.run.
+from fcos.config import ConfigError
+
+# What the loop tells of itself: {"step": ..., "total_steps": ..., "points": ..., ...}; see fcos.train.run.
 Record = dict[str, Any]
 
 
@@ -43,11 +45,11 @@ class Runtime(Protocol):
 def pick_device(name: str) -> torch.device:
     """The device of a name: cpu, cuda or auto (cuda where there is one).
 
-    Raises ValueError where cuda is asked for and none is present.
+    Raises ConfigError where cuda is asked for and none is present.
     """
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
-        raise ValueError("device=cuda: no CUDA device is present here; use device=cpu, or a machine with a GPU")
+        raise ConfigError("device=cuda: no CUDA device is present here; use device=cpu, or a machine with a GPU")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and present) else "cpu")
 
 

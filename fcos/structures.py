@@ -89,12 +89,14 @@ NounT = TypeVar("NounT")
 
 
 def to_device(noun: NounT, device: torch.device) -> NounT:
-    """The same noun with every tensor in it, nested ones too, on the device; copies do not block."""
+    """The same noun with every tensor in it, nested ones too, on the device; copies to a GPU do not block."""
+    # A copy to the host that did not block could be read before it has arrived.
+    non_blocking = device.type == "cuda"
     moved: dict[str, Any] = {}
     for field in fields(noun):  # type: ignore[arg-type]
         value = getattr(noun, field.name)
         if isinstance(value, Tensor):
-            moved[field.name] = value.to(device, non_blocking=True)
+            moved[field.name] = value.to(device, non_blocking=non_blocking)
         elif is_dataclass(value) and not isinstance(value, type):
             moved[field.name] = to_device(value, device)
     return replace(noun, **moved)  # type: ignore[type-var]

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fcos import checkpoint
 from fcos.build import build_detector, build_learner, build_postprocess
 from fcos.config import Config, PostprocessConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
-from fcos.distributed import broadcast_object, gather_objects
+from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
 from fcos.runtime import Record, Runtime
 from fcos.samples import draw_samples
@@ -40,16 +41,21 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     learner = build_learner(config, detector, runtime)
     start, notes = _resume(learner, runtime)
     progress = Progress(runtime, config.schedule.steps, start)
-    rules = {arm: build_postprocess(rule) for arm, rule in (postprocess or {"": config.model.postprocess}).items()}
+    corners = config.model.assignment.corners
+    rules = {
+        arm: build_postprocess(rule, corners) for arm, rule in (postprocess or {"": config.model.postprocess}).items()
+    }
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
 
     def check() -> Validation:
+        # Workers gather batch statistics of their own; what is evaluated is what rank 0 saves.
+        broadcast_buffers(learner.evaluated)
         batches = eval_batches(
             val,
             batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // runtime.world_size),
             rank=runtime.rank,
             world_size=runtime.world_size,
-            size_divisor=config.model.strides[-1],
+            size_divisor=config.model.size_divisor,
             num_workers=config.data.num_workers,
             pin_memory=runtime.device.type == "cuda",
         )
@@ -104,13 +110,14 @@ def _train(
         world_size=runtime.world_size,
         seed=config.seed,
         start_step=progress.start,
-        size_divisor=config.model.strides[-1],
+        size_divisor=config.model.size_divisor,
         num_workers=config.data.num_workers,
         group_by_aspect=config.data.group_by_aspect,
         pin_memory=runtime.device.type == "cuda",
     )
     log = LossLog()
     validation = None
+    progress.restart_clock()
     for step in range(progress.start + 1, schedule.steps + 1):
         host = next(batches)
         lr = learner.optimizer.param_groups[0]["lr"]
@@ -130,6 +137,7 @@ def _train(
         progress.report(step)
         if saves:
             save(step)
+        progress.restart_clock()
     if validation is None:
         # The last step was already behind us: its numbers are made again from its checkpoint.
         validation = check()
@@ -171,8 +179,11 @@ class Progress:
             "resumed_from": self.start,
         }
         self.runtime.report(record)
-        # Evaluation and checkpoints do not count as training time.
-        self.points, self.images, self._since = [], 0, time.monotonic()
+        self.points = []
+
+    def restart_clock(self) -> None:
+        """Count speed from here: reading data in, evaluation and checkpoints are not training."""
+        self.images, self._since = 0, time.monotonic()
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
@@ -185,25 +196,45 @@ def seed_everything(seed: int, deterministic: bool) -> None:
 
 
 def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
-    """Put the newest good checkpoint into the learner; returns its step (0: none) and notes on damaged ones."""
-    found, problems = checkpoint.latest(runtime.directory / CHECKPOINTS)
-    if found is None:
+    """Put the newest good checkpoint into the learner; returns its step (0: none) and notes on damaged ones.
+
+    Rank 0 chooses, so that workers who see the folder differently do not begin at different steps.
+    """
+    folder = runtime.directory / CHECKPOINTS
+    found, problems = checkpoint.latest(folder) if runtime.rank == 0 else (None, [])
+    step, problems = broadcast_object((0 if found is None else found.step, problems), runtime.device)
+    if step == 0:
         return 0, problems
+    found = found or checkpoint.load(checkpoint.folder_of(folder, step))
     learner.detector.load_state_dict(found.model)
     if learner.average is not None and found.ema is not None:
         learner.average.module.load_state_dict(found.ema)
-        learner.average.n_averaged.fill_(found.step)
+        learner.average.n_averaged.fill_(step)
     learner.optimizer.load_state_dict(found.state["optimizer"])
     learner.scheduler.load_state_dict(found.state["scheduler"])
     generators = found.state["generators"]
-    torch.set_rng_state(generators[runtime.rank % len(generators)])
-    return found.step, problems
+    _set_generators(generators[runtime.rank % len(generators)])
+    return step, problems
+
+
+def _generators() -> dict[str, Tensor]:
+    """The states of torch's random generators in this process."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _set_generators(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ...], learner: Learner) -> None:
     """Write a checkpoint from rank 0; every worker leaves only when it is whole."""
     folder = runtime.directory / CHECKPOINTS
-    generators = gather_objects(torch.get_rng_state())
+    generators = gather_objects(_generators())
     if runtime.rank == 0:
         checkpoint.save(
             folder,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,16 +148,17 @@ def _check(
     """Positions of the images that do not open, with reasons, from the cache if nothing changed since."""
     sizes = [(height, width) for height, width in split.annotations.sizes.tolist()]
     identity = json.dumps([str(split.folder.resolve()), facts, sizes]).encode()
-    kept = cache / "image_checks" / f"{hashlib.sha256(identity).hexdigest()[:32]}.json"
+    kept = cache / "image_checks" / hashlib.sha256(identity).hexdigest()[:32]
     if kept.is_file():
-        return {int(position): reason for position, reason in json.loads(kept.read_text()).items()}
+        return {}
     count = None if progress is None else lambda done, total: progress(f"checking {name} images", done, total)
     bad = check_images([split.folder / fact[0] for fact in facts], sizes, count=count)
+    if bad:
+        # Not kept: what kept an image from opening may pass without a trace on the file.
+        return bad
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=kept.parent, suffix=".part", delete=False) as part:
-            json.dump(bad, part)
-        Path(part.name).replace(kept)
+        kept.touch()
     except OSError as error:
         raise DataError(f"data.cache_dir={cache}: cannot be written ({error.strerror or error})") from None
     return bad

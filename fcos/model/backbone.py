@@ -39,6 +39,8 @@ class Backbone(nn.Module):
         self.channels = [_out_channels(stage) for stage in stages][first_level - 2 :]
         for stage in self._frozen():
             stage.requires_grad_(False)
+        # A module is born in training mode, in which frozen batch norms would move.
+        self.train(self.training)
 
     def _frozen(self) -> list[nn.Module]:
         return list(self.children())[: self.frozen_stages]

@@ -95,7 +95,8 @@ class Head(nn.Module):
         raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
         if self.scales is not None:
             raw = raw * self.scales[level]
-        positive = raw.exp() if self.exponential else raw.relu()
+        # The bound is beyond any image; an infinity would reach the gradient even where nothing is learned.
+        positive = raw.clamp(max=80).exp() if self.exponential else raw.relu()
         return positive * self.units[level]
 
 

@@ -47,8 +47,19 @@ def test_predict_writes_detections_and_pictures(trained, tmp_path: Path, capsys)
             x1, y1, x2, y2 = detection["box_xyxy"]
             assert 0 <= x1 <= x2 <= width + 1e-3 and 0 <= y1 <= y2 <= height + 1e-3
             assert 0 < detection["score"] < 1 and detection["class"] in ("disc", "square", "triangle", "ring", "cross")
-    assert (output / "below" / "a.png").is_file() and (output / "gray.png").is_file()
+    assert (output / "below" / "a.jpg.png").is_file() and (output / "gray.png.png").is_file()
     assert "2 images" in capsys.readouterr().out
+
+
+def test_predict_goes_on_past_an_image_that_cannot_be_read(trained, tmp_path: Path, capsys) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "broken.jpg").write_bytes(b"no image")
+    Image.new("RGB", (50, 70), "red").save(photos / "whole.jpg")
+    assert main(["predict", str(trained[0]), str(photos), "--output", str(tmp_path / "found")]) == 2
+    assert [item["image"] for item in json.loads((tmp_path / "found" / "detections.json").read_text())] == ["whole.jpg"]
+    told = capsys.readouterr().err
+    assert "broken.jpg" in told and "1 of 2 images could not be read" in told
 
 
 def test_draw_tells_and_draws_who_answers_for_whom(trained, tmp_path: Path, capsys) -> None:
@@ -70,6 +81,7 @@ def test_draw_tells_and_draws_who_answers_for_whom(trained, tmp_path: Path, caps
         (["evaluate", "{run}", "--set", "model.head.num_convs=3"], "do not fit the changed model"),
         (["evaluate", "{run}", "--device", "cuda"], "no CUDA device is present"),
         (["predict", "{run}", "{missing}", "--output", "{out}"], "no such image or folder"),
+        (["predict", "{run}", "{run}", "--output", "{run}/found"], "must not lie in the folder of the images"),
         (["draw", "{run}", "--image", "000099.png"], "has no image of that file name"),
     ],
 )

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fcos import checkpoint
 from fcos.config import Config, ConfigError, parse, set_value
 from fcos.engine import Diverged
+from fcos.inference import evaluate, load_trained
 from fcos.runtime import LocalRuntime, Record
 from fcos.train import run
 
@@ -194,6 +195,13 @@ def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(tiny_value
     _, curve = train_with_workers(values, tmp_path / "two", 2)[0]
     for (_, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
         assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_workers_evaluate_what_they_save(tiny_values, tmp_path: Path) -> None:
+    # With batch norm each worker gathers statistics of its own.
+    summary, _ = train_with_workers(tiny_values, tmp_path / "two", 2)[0]
+    trained = load_trained(tmp_path / "two", CPU, {})
+    assert evaluate(trained, batch_size=4) == pytest.approx(summary["metrics"][""], abs=1e-6)
 
 
 def _half_empty(values: dict[str, Any], tmp_path: Path) -> Path:

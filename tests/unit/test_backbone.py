@@ -219,3 +219,17 @@ def test_an_unreadable_weights_file_is_named(hub: Path) -> None:
 def test_unknown_weights_are_refused_with_the_names_there_are(weights: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"weights={weights}: no such weights of resnet50; {hint}"):
         pretrained_state_dict("resnet50", weights)
+
+
+def test_a_frozen_stage_keeps_its_statistics_from_the_first_step_on() -> None:
+    backbone = build_backbone(
+        "small_resnet", norm="bn", weights=None, frozen_stages=2, widths=(16,) * 5, first_level=3, last_level=5
+    )
+    before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}
+    backbone(torch.randn(2, 3, 64, 64))
+    moved = {
+        name.split(".")[0]
+        for name, value in backbone.state_dict().items()
+        if "running" in name and not torch.equal(value, before[name])
+    }
+    assert moved == {"c3", "c4", "c5"}

@@ -164,3 +164,14 @@ def test_channels_last_gives_the_same() -> None:
     torch.testing.assert_close(ours.logits, theirs.logits)
     torch.testing.assert_close(ours.ltrb, theirs.ltrb)
     torch.testing.assert_close(ours.quality, theirs.quality)
+
+
+def test_an_overflowing_exp_leaves_the_gradient_of_everything_else_finite() -> None:
+    raw = torch.tensor([[500.0, 1.0, 1.0, 1.0]], requires_grad=True)
+    head = Head(
+        16, 1, strides=(8,), num_convs=0, norm="none", gn_groups=1, scale_per_level=False, regression="exp",
+        divide_by_stride=True, quality="none", quality_branch="regression", prior=0.01,
+    )  # fmt: skip
+    ltrb = head._distances(raw[None], 0)
+    ltrb.where(torch.tensor([[[False, True, True, True]]]), 1.0).sum().backward()
+    assert ltrb.isfinite().all() and raw.grad.isfinite().all()

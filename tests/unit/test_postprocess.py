@@ -125,3 +125,19 @@ def test_nms_of_a_prefix_is_the_prefix_of_nms(limit: int) -> None:
     labels = torch.randint(0, 2, (900,), generator=generator)
     whole = ops.batched_nms(boxes, scores, labels, 0.3)[:limit]
     torch.testing.assert_close(nms_of_best(boxes, scores, labels, 0.3, limit), whole)
+
+
+def test_with_inclusive_corners_a_perfect_prediction_gives_back_the_annotated_box() -> None:
+    # v1's code trains on x2 = x + w - 1; given out, the last pixel belongs to the box again.
+    annotated = torch.tensor([10.0, 20.0, 26.0, 36.0])
+    trained_on = annotated - torch.tensor([0.0, 0, 1, 1])
+    num = len(PLACES.xy)
+    location = int(((PLACES.xy - 20).abs().sum(1) + 100 * (PLACES.strides - 8).abs()).argmin())
+    logits = torch.full((1, num, 1), -20.0)
+    logits[0, location] = 5.0
+    ltrb = torch.ones(1, num, 4)
+    xy = PLACES.xy[location]
+    ltrb[0, location] = torch.cat((xy - trained_on[:2], trained_on[2:] - xy))
+    outputs = HeadOutputs(logits, ltrb, torch.zeros(1, num), SHAPES)
+    found = rule(corners="inclusive")(outputs, PLACES, sizes(1), sizes(1))[0]
+    torch.testing.assert_close(found.boxes, annotated[None])

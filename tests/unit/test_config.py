@@ -1,0 +1,58 @@
+"""What the schema refuses, and in which words."""
+
+import math
+from typing import Any
+
+import pytest
+
+from fcos.config import Config, ConfigError, parse, set_value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("schedule.batch_size", True, "schedule.batch_size=True: input should be a valid integer"),
+        ("schedule.steps", "10", "schedule.steps='10': input should be a valid integer"),
+        ("schedule.lr", math.inf, "schedule.lr=inf: input should be a finite number"),
+        ("schedule.stepss", 3, "schedule.stepss=3: no such key; did you mean steps"),
+        ("model.head.nrm", "gn", "model.head.nrm='gn': no such key; did you mean norm"),
+        ("model.head.norm", "ln", "model.head.norm='ln': input should be 'gn', 'bn'"),
+        ("model.levels", [3, 5], "must be consecutive"),
+        ("model.levels", [3, 4, 5], "has 4 ranges for 3 levels"),
+        ("model.assignment.ranges", [[0, 32], [40, 64], [64, 128], [128, None]], "ranges 0 and 1 leave a gap"),
+        ("model.assignment.ranges", [[0, 32], [24, 64], [64, 128], [128, None]], "ranges 0 and 1 overlap"),
+        ("model.assignment.ranges", [[0, 0], [0, 64], [64, 128], [128, None]], "is empty"),
+        ("model.backbone.widths", [8, 16, 16, 16, 16], "every width must be at least 16"),
+        ("model.head.quality", "none", "postprocess.quality=branch needs a branch"),
+        ("model.head.gn_groups", 7, "does not divide fpn.channels"),
+        ("schedule.warmup_steps", 1000, "must be less than steps"),
+        ("schedule.decay", "step", "needs milestones"),
+        ("schedule.milestones", [1], "have no effect with decay=cosine"),
+        ("schedule.accumulate", 3, "accumulate=3 does not divide batch_size=8"),
+        ("data.root", "/data", "have no effect on drawn shapes"),
+        ("data.short_sides", [64], "go together"),
+        ("seed.more", 1, "seed is a value, not a section"),
+    ],
+)
+def test_a_mistake_is_named_with_key_value_and_rule(
+    tiny_values: dict[str, Any], key: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError) as told:
+        parse(Config, set_value(tiny_values, key, value))
+    assert message in str(told.value)
+
+
+def test_an_infinite_upper_end_is_no_end(tiny_values: dict[str, Any]) -> None:
+    ranges = [[0, 32], [32, 64], [64, 128], [128, math.inf]]
+    config = parse(Config, set_value(tiny_values, "model.assignment.ranges", ranges))
+    assert config.model.assignment.ranges[-1] == (128, None)
+
+
+def test_a_config_survives_the_way_through_plain_values(tiny_values: dict[str, Any]) -> None:
+    config = parse(Config, tiny_values)
+    assert parse(Config, config.model_dump(mode="json")) == config
+
+
+def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]) -> None:
+    changed = set_value(tiny_values, "model.head.num_convs", 3)
+    assert (tiny_values["model"]["head"]["num_convs"], changed["model"]["head"]["num_convs"]) == (1, 3)
