@@ -5,7 +5,15 @@ import math
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 
 class ConfigError(ValueError):
@@ -15,7 +23,15 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: Any) -> Any:
+        # pydantic would read true as 1.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise PydanticCustomError("truth", "input should be no true or false")
+        return value
 
 
 BackboneName = Literal[
@@ -92,6 +108,8 @@ class AssignmentConfig(Section):
     def _check(self) -> "AssignmentConfig":
         bounds = [(low, math.inf if high is None else high) for low, high in self.ranges]
         for low, high in bounds:
+            if low < 0:
+                raise ValueError(f"ranges: [{low:g}, {high:g}] begins below 0; distances are not negative")
             if not low < high:
                 raise ValueError(f"ranges: [{low:g}, {high:g}] is empty; the lower end must be below the upper end")
         for level, ((_, high), (low, _)) in enumerate(pairwise(bounds)):
@@ -272,6 +290,8 @@ class ScheduleConfig(Section):
     def _check(self) -> "ScheduleConfig":
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones={list(self.milestones)}: must rise")
+        if self.milestones and self.milestones[0] < 1:
+            raise ValueError(f"milestones={list(self.milestones)}: must be steps, 1 or more")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
         return self
