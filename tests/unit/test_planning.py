@@ -89,3 +89,9 @@ def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
     metrics = {arm: {"val/AP": 0.5} for arm in trial.arms}
     write_summary(plan.folder_of(trial), trial.identity, {"metrics": metrics})
     assert plan.summary_of(trial) == {"metrics": metrics}
+
+
+def test_a_folder_below_a_file_holds_no_finished_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    plan = planned(tmp_path / "file")
+    assert plan.summary_of(plan.trials[0]) is None
