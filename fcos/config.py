@@ -105,6 +105,8 @@ class AssignmentConfig(Section):
     def _check(self) -> "AssignmentConfig":
         bounds = [(low, math.inf if high is None else high) for low, high in self.ranges]
         for low, high in bounds:
+            if low < 0:
+                raise ValueError(f"ranges: [{low:g}, {high:g}] begins below 0; distances are not negative")
             if not low < high:
                 raise ValueError(f"ranges: [{low:g}, {high:g}] is empty; the lower end must be below the upper end")
         for level, ((_, high), (low, _)) in enumerate(pairwise(bounds)):
@@ -293,6 +295,8 @@ class ScheduleConfig(Section):
     def _check(self) -> "ScheduleConfig":
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones={list(self.milestones)}: must rise")
+        if self.milestones and self.milestones[0] < 1:
+            raise ValueError(f"milestones={list(self.milestones)}: must be steps, 1 or more")
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps}: must be less than steps={self.steps}")
         if self.decay == "step" and not self.milestones:

@@ -99,6 +99,10 @@ class LabConfig(Config):
     def _check(self) -> Self:
         if self.name is not None and not NAME.fullmatch(self.name):
             raise ValueError(f"name={self.name!r}: {NAME_RULE}")
+        if self.experiment is not None and self.seed != LabConfig.model_fields["seed"].default:
+            raise ValueError(
+                f"seed={self.seed}: an experiment has seeds of its own; give experiment.seeds=[{self.seed}]"
+            )
         return self
 
     @property

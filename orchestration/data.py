@@ -6,11 +6,13 @@ from rich.progress import Progress
 from fcos.config import Config
 
 
-def prepare_data(config: Config, console: Console) -> tuple[str, tuple[str, ...]]:
+def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, tuple[str, ...]]:
     """Draw or check the data of a config; returns its digest and remarks such as dropped boxes.
 
-    Raises ConfigError naming the file and the rule for data that cannot be used.
+    Raises ConfigError naming the file and the rule for data that cannot be used, and for a batch that cannot be
+    made of them.
     """
+    from fcos.data.loader import check_batch
     from fcos.data.prepare import prepare
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -24,4 +26,6 @@ def prepare_data(config: Config, console: Console) -> tuple[str, tuple[str, ...]
             bars.update(tasks[what], completed=done, total=total)
 
         ready = prepare(config.data, corners=config.model.assignment.corners, progress=show)
+    schedule = config.schedule
+    check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
     return ready.digest, ready.notes

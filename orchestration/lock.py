@@ -7,6 +7,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+from fcos.config import ConfigError
 
 
 class FolderHeld(RuntimeError):
@@ -17,11 +20,10 @@ class FolderHeld(RuntimeError):
 def hold(folder: Path, since: str) -> Iterator[None]:
     """Hold a folder as long as the block runs; the system lets go of it when the process dies.
 
-    Raises FolderHeld where another process holds it.
+    Raises FolderHeld where another process holds it, ConfigError where nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
-    with path.open("a+") as file:
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -30,6 +32,14 @@ def hold(folder: Path, since: str) -> Iterator[None]:
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
         file.flush()
         yield
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
+    except OSError as error:
+        raise ConfigError(f"output: {path.parent} cannot be written ({error.strerror}); give output=<folder>") from None
 
 
 def _owner(path: Path) -> str:

@@ -11,6 +11,7 @@ from fcos.config import Config, ConfigError
 from orchestration.config import ROOT, LabConfig, groups
 from orchestration.experiment import Trial, arm_configs, changed_keys, plan
 from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, without
+from orchestration.preflight import check_arm, check_metrics
 from orchestration.trial_files import read_summary, write_json
 from orchestration.versions import package_versions
 
@@ -54,6 +55,7 @@ def make_plan(lab: LabConfig, prepare_data: Callable[[Config], tuple[str, tuple[
         known = ", ".join(groups()["experiment"])
         raise ConfigError(f"no experiment is chosen; give +experiment=<name>, there are: {known}")
     arms = arm_configs(lab.training, lab.experiment)
+    check_metrics(lab.experiment.metrics)
     return _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.seeds, prepare_data)
 
 
@@ -78,7 +80,10 @@ def _plan(
     prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
     digests = {}
     for arm, config in arms.items():
-        key = json.dumps([config.data.model_dump(mode="json"), config.model.assignment.corners])
+        check_arm(config, lab.cluster)
+        # What prepare_data looks at; arms that agree in it share its work.
+        batch = (config.schedule.batch_size, config.schedule.accumulate)
+        key = json.dumps([config.data.model_dump(mode="json"), config.model.assignment.corners, batch])
         if key not in prepared:
             prepared[key] = prepare_data(config)
         digests[arm] = prepared[key][0]

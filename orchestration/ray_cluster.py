@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+KNOCK_SECONDS = 10.0
+
 
 def local_nodes(cluster: ClusterConfig) -> list[Node]:
     """What this machine offers; GPUs are counted only where a config asks for them."""
@@ -57,6 +59,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         os.environ.update(environment)
         settings |= _local_settings(nodes[0], on_workers)
     else:
+        _require_answer(cluster.address)
         os.environ.update(ENVIRONMENT)
         settings |= {"runtime_env": {"env_vars": environment}}
     # Ray reads its environment when it is imported.
@@ -74,6 +77,19 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         yield nodes if local else _nodes(ray.nodes())  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Ray would knock at a silent host:port for minutes, and loudly; auto it finds out by itself."""
+    host, colon, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not colon or not port.isdecimal():
+        raise ConfigError(f"cluster.address={address}: must be local, auto or host:port")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
 
 
 def _import_path() -> dict[str, str]:

@@ -31,15 +31,17 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.data import prepare_data
     from orchestration.lock import hold
     from orchestration.planning import make_plan
+    from orchestration.preflight import fetch_weights
     from orchestration.session import run_plan, show_plan
 
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
     machine = fit(lab.cluster)
-    plan = make_plan(lab, lambda config: prepare_data(config, console))
+    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers))
     show_plan(console, lab, plan, machine)
     if lab.dry_run:
         return 0
+    fetch_weights(plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         report = partial(write_report, plan.name, plan.folder / "report")

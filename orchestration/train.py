@@ -28,15 +28,17 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.data import prepare_data
     from orchestration.lock import hold
     from orchestration.planning import make_single_plan
+    from orchestration.preflight import fetch_weights
     from orchestration.session import run_plan, show_metrics, show_plan
 
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
     machine = fit(lab.cluster)
-    plan = make_single_plan(lab, lambda config: prepare_data(config, console))
+    plan = make_single_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers))
     show_plan(console, lab, plan, machine)
     if lab.dry_run:
         return 0
+    fetch_weights(plan.arms.values())
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         code = run_plan(lab, plan, console, on_workers=True, report=None)
     show_metrics(console, plan)

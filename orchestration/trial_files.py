@@ -64,7 +64,7 @@ def read_summary(folder: Path, identity: str, arms: Iterable[str]) -> dict[str, 
         stored = json.loads((folder / SUMMARY).read_text())
         summary = stored["summary"] if stored["identity"] == identity else None
         known = set(summary["metrics"]) if summary else set()
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
     return summary if summary and set(arms) <= known else None
 

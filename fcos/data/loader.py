@@ -171,6 +171,17 @@ def _as_is(loaded: list[Any] | DataError) -> list[Any] | DataError:
     return loaded
 
 
+def check_batch(batch_size: int, accumulate: int, world_size: int, num_images: int) -> None:
+    """Raises ConfigError where the batch cannot be cut evenly or there are fewer images than a batch has."""
+    if batch_size % (accumulate * world_size):
+        raise ConfigError(
+            f"schedule.batch_size={batch_size}: must be divisible by accumulate * workers, "
+            f"which is {accumulate} * {world_size}"
+        )
+    if num_images < batch_size:
+        raise ConfigError(f"schedule.batch_size={batch_size}: the training set has only {num_images} images")
+
+
 def train_batches(
     dataset: CocoDataset,
     *,
@@ -192,13 +203,7 @@ def train_batches(
     at any step costs nothing. Order and contents depend on seed and step alone.
     Raises ConfigError where the batch cannot be cut evenly or the data set is smaller than a batch.
     """
-    if batch_size % (accumulate * world_size):
-        raise ConfigError(
-            f"schedule.batch_size={batch_size}: must be divisible by accumulate * workers, "
-            f"which is {accumulate} * {world_size}"
-        )
-    if len(dataset) < batch_size:
-        raise ConfigError(f"schedule.batch_size={batch_size}: the training set has only {len(dataset)} images")
+    check_batch(batch_size, accumulate, world_size, len(dataset))
     plans = _train_plans(
         dataset,
         TrainSchedule(aspect_groups(dataset, group_by_aspect), batch_size, seed),

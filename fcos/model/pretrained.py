@@ -15,7 +15,7 @@ def pretrained_state_dict(backbone: str, weights: str) -> dict[str, Tensor]:
 
     Raises ConfigError for a name that torchvision does not know, and for a file that cannot be had or read.
     """
-    choice = _choose(backbone, weights)
+    choice = choose_weights(backbone, weights)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(choice.url).name
     try:
         state_dict: dict[str, Tensor] = choice.get_state_dict(
@@ -33,7 +33,8 @@ def pretrained_state_dict(backbone: str, weights: str) -> dict[str, Tensor]:
     return state_dict
 
 
-def _choose(backbone: str, weights: str) -> WeightsEnum:
+def choose_weights(backbone: str, weights: str) -> WeightsEnum:
+    """One of torchvision's weight sets of a backbone; raises ConfigError with near matches for other names."""
     known = get_model_weights(backbone)
     names = list(known.__members__)
     if weights not in names:

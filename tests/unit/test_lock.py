@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fcos.config import ConfigError
 from orchestration.lock import FolderHeld, hold
 
 TRY = """
@@ -29,3 +30,10 @@ def test_a_second_holder_is_told_who_and_since_when(tmp_path: Path) -> None:
         assert "FolderHeld" in other.stderr
     with hold(tmp_path / "sweep", "later"):
         pass
+
+
+def test_a_folder_that_cannot_be_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = r"output: .*file/sweep cannot be written \(Not a directory\)"
+    with pytest.raises(ConfigError, match=told), hold(tmp_path / "file" / "sweep", "now"):
+        pytest.fail("held")

@@ -80,6 +80,6 @@ def test_the_average_moves_by_one_minus_its_decay() -> None:
 
 
 def test_the_linear_rule_holds_unless_a_rate_is_given() -> None:
-    common = {"batch_size": 4, "steps": 1, "optimizer": "sgd"}
+    common = {"batch_size": 4, "steps": 1, "optimizer": "sgd", "decay": "none"}
     assert ScheduleConfig(**common, lr_per_16_images=0.01).resolved_lr == pytest.approx(0.0025)
     assert ScheduleConfig(**common, lr=0.3).resolved_lr == 0.3

@@ -63,7 +63,7 @@ def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "digest", "message"),
     [
-        (["schedule.steps=7"], "d", r"schedule\.steps: 1200 -> 7\n"),
+        (["schedule.steps=900"], "d", r"schedule\.steps: 1000 -> 900\n"),
         ([], "other", "the data changed"),
     ],
 )
@@ -78,7 +78,7 @@ def test_another_configuration_is_refused_with_the_difference(
 
 def test_before_anything_is_trained_a_plan_may_change(tmp_path: Path) -> None:
     first = settle_folder(planned(tmp_path))
-    assert settle_folder(planned(tmp_path, "schedule.steps=7")) != first
+    assert settle_folder(planned(tmp_path, "schedule.steps=900")) != first
 
 
 def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
@@ -89,3 +89,9 @@ def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
     metrics = {arm: {"val/AP": 0.5} for arm in trial.arms}
     write_summary(plan.folder_of(trial), trial.identity, {"metrics": metrics})
     assert plan.summary_of(trial) == {"metrics": metrics}
+
+
+def test_a_folder_below_a_file_holds_no_finished_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    plan = planned(tmp_path / "file")
+    assert plan.summary_of(plan.trials[0]) is None
