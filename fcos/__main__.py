@@ -29,13 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _predict(options)
             case "draw":
                 _draw(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 1 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
     evaluate = commands.add_parser("evaluate", parents=[shared], help="COCO metrics on the validation images")
-    evaluate.add_argument("--batch-size", type=int, default=8)
+    evaluate.add_argument("--batch-size", type=_count, default=8)
     evaluate.add_argument("--output", type=Path, help="also write the numbers into this json file")
 
     predict = commands.add_parser("predict", parents=[shared], help="detections on an image or a folder of images")
