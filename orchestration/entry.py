@@ -41,7 +41,7 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
 
 @contextmanager
 def signals_raise() -> Iterator[list[int]]:
-    """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt, which Ray lets through, and are ignored from then on.
+    """Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, which Ray lets through, and are ignored from then on.
 
     Yields the list that the signal's number is put into.
     """
