@@ -12,7 +12,7 @@ OK, SOME_FAILED, MISTAKE, HELD = 0, 1, 2, 3
 def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]) -> int:
     """Answer --help and Hydra's own flags, else run; returns the exit code.
 
-    0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use, 130 Ctrl-C, 143 SIGTERM.
+    0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     from fcos.config import ConfigError
     from orchestration.command_line import is_for_hydra, show_with_hydra
@@ -41,19 +41,25 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
 
 @contextmanager
 def signals_raise() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, which Ray lets through, and are ignored from then on.
+    """Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, which Ray lets through, and are ignored from then on.
 
     Yields the list that the signal's number is put into.
     """
     caught: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in before:
             signal.signal(each, signal.SIG_IGN)
         caught.append(number)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored from the start, as nohup asks for, stays ignored.
+    heard = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield caught
     finally:

@@ -51,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
 def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:
     """Let analysis write its report in a process of its own; it prints the table and the path."""
     command = [sys.executable, str(ROOT / "analysis" / "report.py"), sweep, "--tracking-uri", tracking_uri]
-    return subprocess.run([*command, "--output", str(output)], check=False).returncode == 0
+    # Ctrl-C is this process's to hear; it ends the report without a word from there.
+    return subprocess.run([*command, "--output", str(output)], check=False, process_group=0).returncode == 0
 
 
 if __name__ == "__main__":
