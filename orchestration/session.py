@@ -37,7 +37,8 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] 
         for number, (trial, row) in enumerate(zip(plan.trials, board.rows, strict=True))
     ]
     results = sum(len(trial.arms) for trial in plan.trials)
-    title = f"{plan.name}: {len(plan.trials)} trainings, {results} results"
+    trainings = "1 training" if len(plan.trials) == 1 else f"{len(plan.trials)} trainings"
+    title = f"{plan.name}: {trainings}, {results} {'result' if results == 1 else 'results'}"
     show_table(console, title, ("training", "seed", "arms", "steps", "identity", "state"), rows)
     if machine is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
