@@ -53,7 +53,7 @@ class InputBoxes:
 def input_boxes(
     annotations: Annotations, short_side: int | None, long_side: int | None, rounding: Rounding
 ) -> InputBoxes:
-    """The trainable boxes, scaled by the ratios of the rounded sides as `transforms.resize` scales them.
+    """The trainable boxes, scaled by the ratios of the rounded sides.
 
     Without `short_side` and `long_side` every image keeps its size.
     """
@@ -69,10 +69,12 @@ def input_boxes(
     keep = annotations.trainable
     counts = np.diff(annotations.offsets)
     image = np.repeat(np.arange(len(annotations)), counts)[keep]
-    height_ratio, width_ratio = (resized / kinds).astype(np.float32).T
+    height_ratio, width_ratio = (resized / kinds).T
     ratios = np.stack([width_ratio, height_ratio, width_ratio, height_ratio], axis=1)[kind.reshape(-1)]
     return InputBoxes(
-        boxes=annotations.boxes[keep] * ratios[image],
+        # Rounded once, after the product, as detectron2 does it. Training may differ in the last bit, which decides
+        # over boxes that end exactly on a location: v1's 23.16 % lies 100 locations in 7 million from 23.17 %.
+        boxes=(annotations.boxes[keep] * ratios[image]).astype(np.float32),
         labels=annotations.labels[keep],
         ids=annotations.ids[keep],
         offsets=np.searchsorted(image, np.arange(len(annotations) + 1)).astype(np.int64),
