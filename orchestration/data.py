@@ -11,6 +11,7 @@ def prepare_data(config: Config, console: Console) -> tuple[str, tuple[str, ...]
 
     Raises ConfigError naming the file and the rule for data that cannot be used.
     """
+    from fcos.coverage.run import read_source
     from fcos.data.prepare import prepare
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -23,5 +24,8 @@ def prepare_data(config: Config, console: Console) -> tuple[str, tuple[str, ...]
                     console.print(f"{what} ({total}) ...", highlight=False)
             bars.update(tasks[what], completed=done, total=total)
 
+        if config.task == "coverage":
+            source = read_source(config, show)
+            return source.digest, source.notes
         ready = prepare(config.data, corners=config.model.assignment.corners, progress=show)
     return ready.digest, ready.notes

@@ -78,7 +78,8 @@ def _plan(
     prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
     digests = {}
     for arm, config in arms.items():
-        key = json.dumps([config.data.model_dump(mode="json"), config.model.assignment.corners])
+        about = [config.data.model_dump(mode="json"), config.model.assignment.corners]
+        key = json.dumps([*about, config.coverage.split] if config.task == "coverage" else about)
         if key not in prepared:
             prepared[key] = prepare_data(config)
         digests[arm] = prepared[key][0]

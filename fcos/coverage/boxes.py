@@ -36,17 +36,19 @@ class InputBoxes:
         """Position of each box's image."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    def part(self, first: int, last: int) -> "InputBoxes":
-        """The images at positions `first` to `last`, without the last."""
-        rows = slice(self.offsets[first], self.offsets[last])
+    def select(self, images: Int64[np.ndarray, " n"]) -> "InputBoxes":
+        """The images at these positions, in this order."""
+        counts = np.diff(self.offsets)[images]
+        ends = np.cumsum(counts)
+        rows = np.repeat(self.offsets[images] - (ends - counts), counts) + np.arange(counts.sum())
         return replace(
             self,
             boxes=self.boxes[rows],
             labels=self.labels[rows],
             ids=self.ids[rows],
-            offsets=self.offsets[first : last + 1] - self.offsets[first],
-            image_ids=self.image_ids[first:last],
-            sizes=self.sizes[first:last],
+            offsets=np.concatenate([[0], ends]).astype(np.int64),
+            image_ids=self.image_ids[images],
+            sizes=self.sizes[images],
         )
 
 

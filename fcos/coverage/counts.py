@@ -1,6 +1,7 @@
 """Who answers for whom, counted: the measures of both papers' tables 1 and 2."""
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from fcos.assign import claims
 from fcos.config import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.geometry import areas, locations
+from fcos.structures import Locations
 
 # Images are padded to a multiple of this, as detectors pad them.
 PADDING = 32
@@ -95,16 +97,15 @@ def _claims(
     part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig
 ) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " K"], Int64[np.ndarray, " K"]]:
     """Box, location and level of every claim."""
-    padded = -(-part.sizes // PADDING) * PADDING
+    padded = _padded(part)
     if assignment.locations == "half_stride":
         padded[:] = padded.max(axis=0, initial=PADDING)
     image = part.image
-    found = []
+    nothing = np.zeros(0, dtype=np.int64)
+    found = [(nothing, nothing, nothing)]
     for size in np.unique(padded, axis=0):
         rows = np.flatnonzero((padded[image] == size).all(axis=1))
-        height, width = int(size[0]), int(size[1])
-        shapes = tuple((-(-height // stride), -(-width // stride)) for stride in strides)
-        places = locations(shapes, strides, (height, width), assignment.locations, torch.device("cpu"))
+        places = _grid((int(size[0]), int(size[1])), strides, assignment.locations)
         box, place = claims(
             torch.from_numpy(part.boxes[rows]),
             places,
@@ -112,10 +113,28 @@ def _claims(
             assignment.ends,
             assignment.center_sampling_radius,
         )
-        ends = np.cumsum([rows * columns for rows, columns in shapes])
+        ends = np.cumsum([rows * columns for rows, columns in places.shapes])
         found.append((rows[box.numpy()], place.numpy(), np.searchsorted(ends, place.numpy(), side="right")))
     boxes, places_found, levels = (np.concatenate(column) for column in zip(*found, strict=True))
     return boxes, places_found, levels
+
+
+def grid_of_largest(
+    part: InputBoxes, strides: tuple[int, ...], kind: Literal["half_stride", "torchvision"]
+) -> Locations:
+    """The locations of the smallest padded image that holds all images of a part."""
+    height, width = _padded(part).max(axis=0, initial=PADDING).tolist()
+    return _grid((height, width), strides, kind)
+
+
+def _padded(part: InputBoxes) -> Int64[np.ndarray, "N 2"]:
+    padded: Int64[np.ndarray, "N 2"] = -(-part.sizes // PADDING) * PADDING
+    return padded
+
+
+def _grid(size: tuple[int, int], strides: tuple[int, ...], kind: Literal["half_stride", "torchvision"]) -> Locations:
+    shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
+    return locations(shapes, strides, size, kind, torch.device("cpu"))
 
 
 def _ranks(part: InputBoxes, assignment: AssignmentConfig) -> tuple[Int64[np.ndarray, " M"], int]:
