@@ -3,7 +3,7 @@
 import difflib
 import math
 from itertools import pairwise
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -304,7 +304,7 @@ class Config(Section):
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
-    def _check_root(self) -> Self:
+    def _check_root(self) -> "Config":
         if self.task == "train" and self.data.name == "coco" and self.data.root is None:
             raise ValueError("data.root is missing: data=coco needs data.root=<folder with annotations and images>")
         return self
