@@ -110,7 +110,9 @@ def box_sizes(tables: Mapping[str, Mapping[str, Any]], arms: Sequence[str], them
         y = -(line + 1) * 0.14 * top
         for place, (low, high) in enumerate(table["assignment"]["ranges"]):
             left, right = max(low, ends[0]), min(high or ends[-1], ends[-1])
-            axes.plot([left, right], [y, y], color=theme.arms[place % len(theme.arms)], linewidth=7, solid_capstyle="butt")
+            axes.plot(
+                [left, right], [y, y], color=theme.arms[place % len(theme.arms)], linewidth=7, solid_capstyle="butt"
+            )
             middle = (left * right) ** 0.5
             axes.text(middle, y, f"P{table['levels'][place]}", ha="center", va="center", fontsize=7, color=theme.ink)
         axes.text(ends[0], y, label_of(arm) + " ", ha="right", va="center", fontsize=8, color=theme.ink)

@@ -46,7 +46,8 @@ def base_anchors(size: int, stride: int, kind: AnchorKind) -> Float[Tensor, "9 4
         from torchvision.models.detection.anchor_utils import AnchorGenerator
 
         scales = [int(size * scale) for scale in SCALES]
-        return AnchorGenerator().generate_anchors(scales, list(ASPECT_RATIOS))
+        anchors: Tensor = AnchorGenerator().generate_anchors(scales, list(ASPECT_RATIOS))
+        return anchors
     rows = []
     for ratio, scale in product(ASPECT_RATIOS, SCALES):
         if kind == "detectron2":
@@ -193,7 +194,15 @@ def _best(
             start = torch.minimum(start, grid[level][chosen[rows]].flip(1) - 1).clamp(min=0)
             found.append(
                 _window(
-                    boxes, chosen[rows], base, grid[level], level, shape, start, (count[0], count[1]), extra,
+                    boxes,
+                    chosen[rows],
+                    base,
+                    grid[level],
+                    level,
+                    shape,
+                    start,
+                    (count[0], count[1]),
+                    extra,
                     least[chosen[rows]],
                 )  # fmt: skip
             )

@@ -50,8 +50,7 @@ class Owners:
 
     @property
     def recalled(self) -> Bool[np.ndarray, " M"]:
-        recalled: Bool[np.ndarray, " M"] = self.owns.any(axis=1)
-        return recalled
+        return np.any(self.owns, axis=1)
 
 
 # Locations with this many boxes or more are counted together.

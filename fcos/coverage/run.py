@@ -97,7 +97,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     else:
         assert tally.counts is not None, "every worker counted"
         figures = measures(tally.counts, levels, config.coverage)
-    arms = list(postprocess or {"": None})
+    arms = [""] if postprocess is None else list(postprocess)
     images = len(source.boxes)
     runtime.report(_record(images, images, started, [[None, key, images, value] for key, value in figures.items()]))
     summary = {

@@ -66,14 +66,14 @@ def without_anchor(part: InputBoxes, recalled: Bool[np.ndarray, " M"]) -> list[U
 def _rows(part: InputBoxes, missing: Any, reasons: Any) -> list[Unrecalled]:
     image = part.image_ids[part.image[missing]]
     return [
-        Unrecalled(int(part.ids[row]), int(image_id), int(part.labels[row]), str(reason), tuple(part.boxes[row].tolist()))
+        Unrecalled(
+            int(part.ids[row]), int(image_id), int(part.labels[row]), str(reason), tuple(part.boxes[row].tolist())
+        )
         for row, image_id, reason in zip(missing, image, reasons, strict=True)
     ]
 
 
-def _holds_location(
-    part: InputBoxes, rows: Any, stride: int, assignment: AssignmentConfig
-) -> Bool[np.ndarray, " m"]:
+def _holds_location(part: InputBoxes, rows: Any, stride: int, assignment: AssignmentConfig) -> Bool[np.ndarray, " m"]:
     """Whether a location of one level lies in each box, and within the sampling radius, whatever the range."""
     places = grid_of_largest(part, (stride,), assignment.locations)
     found = np.zeros(len(rows), dtype=bool)

@@ -34,7 +34,7 @@ def test_overrides_are_checked_before_hydra_sees_them(arguments: list[str], mess
     ("arguments", "message"),
     [
         (["schedule.steps=abc"], r"schedule\.steps='abc': input should be a valid integer"),
-        (["data=coco"], r"data\.root: a value is needed"),
+        (["data=coco"], r"data\.root is missing"),
         (["tracking=server"], r"tracking\.uri: a value is needed"),
         (["name=${nothing}"], "Interpolation key 'nothing' not found"),
         (["name=../x"], r"name='\.\./x': must be 1 to 64"),
