@@ -204,7 +204,7 @@ def _best(
                     (count[0], count[1]),
                     extra,
                     least[chosen[rows]],
-                )  # fmt: skip
+                )
             )
     near = _concatenate(found)
     top = torch.zeros(len(boxes)).scatter_reduce(0, near.box, near.iou, "amax")

@@ -50,7 +50,7 @@ class Owners:
 
     @property
     def recalled(self) -> Bool[np.ndarray, " M"]:
-        return np.any(self.owns, axis=1)
+        return np.asarray(self.owns.any(axis=1))
 
 
 # Locations with this many boxes or more are counted together.

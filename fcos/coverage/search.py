@@ -1,6 +1,7 @@
 """Where the level ranges of a data set should end: each end moved in turn while the objective rises."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def search_ranges(
                 moved = [*ends]
                 moved[place] = float(round(ends[place] * factor))
                 bounds = [max(assignment.ranges[0][0], 0.0), *moved]
-                if any(low >= high for low, high in zip(bounds, bounds[1:], strict=False)):
+                if any(low >= high for low, high in pairwise(bounds)):
                     continue
                 found = value(moved)
                 if found > best:
