@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import comparison, plots, tables
+from analysis import comparison, coverage, plots, tables
 from analysis.formatting import enumerate_words, metric_name, plural
 from analysis.paper import PaperRow, UnknownRowError, row
 from analysis.pictures import Gallery, data_uri, gallery
@@ -18,7 +18,7 @@ from analysis.provenance import (
     unfinished,
     versions,
 )
-from analysis.recipe import departures
+from analysis.recipe import departures, names_val2017
 from analysis.store import public_uri
 from analysis.sweep import Sweep
 from analysis.verdicts import Verdict, judge
@@ -50,6 +50,9 @@ class Document:
     versions: tuple[tuple[str, dict[str, str]], ...]
     rows: tuple[PaperRow, ...]
     notes: tuple[str, ...]
+    # Of coverage alone: every figure that a paper prints too, and the settings that its search advises.
+    beside: tuple[coverage.Beside, ...] = ()
+    advice: str | None = None
 
     @property
     def metrics(self) -> list[str]:
@@ -74,7 +77,11 @@ def build(sweep: Sweep) -> Document:
     differences = comparison.paired_differences(values, baseline or "")
     compared = comparison.compare(differences)
     finished = trials[trials["status"] == "FINISHED"]
-    verdicts = _verdicts(compared, experiment.metrics[0], arms, baseline, rows, finished)
+    counted = coverage.is_coverage(sweep)
+    verdicts = [] if counted else _verdicts(compared, experiment.metrics[0], arms, baseline, rows, finished)
+    covered = coverage.read_tables(sweep) if counted else {}
+    drawn = _coverage_figures(covered, baseline) if covered else []
+    figures = drawn if counted else _figures(sweep, arms, differences, compared, verdicts, baseline)
     shown = gallery(sweep)
     return Document(
         sweep=sweep,
@@ -83,15 +90,35 @@ def build(sweep: Sweep) -> Document:
         results=tables.results(values, comparison.summarise(values), compared, baseline, rows),
         verdicts=tuple(verdicts),
         shows=tuple(_shows(sweep, verdicts, baseline)),
-        cannot=tuple(_cannot(values, compared, experiment.metrics[0], rows, finished)),
-        figures=tuple(_figures(sweep, arms, differences, compared, verdicts, baseline)),
+        cannot=() if counted else tuple(_cannot(values, compared, experiment.metrics[0], rows, finished)),
+        figures=tuple(figures),
         gallery=shown,
         unfinished=unfinished(values),
         provenance=provenance(sweep),
         versions=tuple(versions(sweep)),
         rows=tuple({item.id: item for of_arm in rows.values() for item in of_arm.values()}.values()),
         notes=(*notes, *shown.notes),
+        beside=tuple(coverage.beside_papers(values, rows, names_val2017(finished))) if counted else (),
+        advice=coverage.advice(sweep, covered) if covered else None,
     )
+
+
+def _coverage_figures(covered: Mapping[str, Mapping[str, Any]], baseline: str | None) -> list[Figure]:
+    arms = coverage.shown_arms(covered, baseline)
+    if not arms:
+        return []
+    return [
+        _figure(
+            "Box sizes over the level ranges",
+            "A box is for the levels whose range meets the span from half its longest side to the whole of it.",
+            lambda theme: coverage.box_sizes(covered, arms, theme),
+        ),
+        _figure(
+            "Positives per level",
+            "Shares of all positives of an arm.",
+            lambda theme: coverage.positives_per_level(covered, arms, theme),
+        ),
+    ]
 
 
 def _paper_rows(ids: Mapping[str, list[str]], notes: list[str]) -> dict[str, dict[str, PaperRow]]:

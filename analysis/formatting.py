@@ -9,7 +9,7 @@ MINUS = "\N{MINUS SIGN}"
 
 def is_percentage(key: str) -> bool:
     """Whether a metric is a fraction that is printed in percent."""
-    return not key.startswith(("train/", "speed/"))
+    return not key.startswith(("train/", "speed/", "coverage/num_"))
 
 
 def scale(key: str) -> float:
@@ -19,7 +19,7 @@ def scale(key: str) -> float:
 
 def metric_name(key: str) -> str:
     """The short name of a metric key: AP for val/AP."""
-    return key.removeprefix("val/").removeprefix("train/")
+    return key.removeprefix("val/").removeprefix("train/").removeprefix("coverage/")
 
 
 def number(value: float | None, key: str) -> str:
@@ -28,7 +28,11 @@ def number(value: float | None, key: str) -> str:
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
-    text = f"{value * scale(key):.1f}" if is_percentage(key) else f"{value:.3g}"
+    if is_percentage(key):
+        # The papers print what needs no training with two decimals.
+        text = f"{value * 100:.2f}" if key.startswith("coverage/") else f"{value * 100:.1f}"
+    else:
+        text = f"{value:.0f}" if key.startswith("coverage/") else f"{value:.3g}"
     return text.replace("-", MINUS)
 
 
@@ -36,8 +40,8 @@ def signed(value: float | None, key: str) -> str:
     """+3.6 for 0.036; what rounds to nothing has no sign."""
     text = number(value, key)
     if text == MISSING or text.startswith((MINUS, "∞")):
-        return "0.0" if text == f"{MINUS}0.0" else text
-    return text if text == "0.0" else f"+{text}"
+        return text.removeprefix(MINUS) if text in (f"{MINUS}0.0", f"{MINUS}0.00") else text
+    return text if not float(text) else f"+{text}"
 
 
 def mean_and_deviation(mean: float, deviation: float, key: str) -> str:

@@ -25,7 +25,7 @@ TABLE2 = PrintedTable(
     "table2",
     "Table 2",
     "COCO minival, share of positives that are ambiguous, no training",
-    "coverage/ambiguous coverage/ambiguous_different_class",
+    "coverage/ambiguous coverage/ambiguous_different",
     """
     no_fpn | without FPN | 23.16 17.84
     fpn | with FPN | 7.14 3.75

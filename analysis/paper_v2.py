@@ -26,7 +26,7 @@ TABLE2 = PrintedTable(
     "table2",
     "Table 2",
     "COCO val2017, share of positives with one, two, three or more boxes, no training",
-    "coverage/one_box coverage/two_boxes coverage/three_or_more_boxes coverage/ambiguous",
+    "coverage/claims_1 coverage/claims_2 coverage/claims_3plus coverage/ambiguous",
     """
     no_sampling_no_fpn | without center sampling, without FPN | 76.60 20.05 3.35 23.40
     no_sampling_fpn | without center sampling, with FPN | 92.58 6.97 0.45 7.42
@@ -39,7 +39,7 @@ SECTION3_5 = PrintedTable(
     "section3_5",
     "Section 3.5",
     "CrowdHuman val, share of positives with one, two, three boxes (below 0.3 %: more), no training",
-    "coverage/one_box coverage/two_boxes coverage/three_boxes",
+    "coverage/claims_1 coverage/claims_2 coverage/claims_3",
     """
     crowdhuman | FCOS with FPN | 84.47 13.63 1.69
     """,

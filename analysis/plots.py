@@ -34,7 +34,7 @@ def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: 
 
     points: arm, seed, status, step, value of this key. The mean is over the finished trials.
     """
-    figure, axes = _figure(theme, (6.4, 3.3))
+    figure, axes = figure_of(theme, (6.4, 3.3))
     for position, arm in enumerate(arms):
         of_arm = points[points["arm"] == arm]
         if of_arm.empty:
@@ -55,13 +55,13 @@ def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: 
             linewidth=2,
             marker=marker,
             markersize=4,
-            label=_label(arm),
+            label=label_of(arm),
         )
     axes.set_xlabel("step")
     axes.set_ylabel(metric_name(key))
     axes.set_xlim(left=0)
-    _legend(axes, theme)
-    return _svg(figure)
+    legend_of(axes, theme)
+    return svg_of(figure)
 
 
 def paired_differences(
@@ -77,7 +77,7 @@ def paired_differences(
     printed: arm -> source -> difference of the same rows in a paper.
     """
     arms = list(dict.fromkeys(comparisons["arm"]))
-    figure, axes = _figure(theme, (6.4, 1.5 + 0.62 * len(arms)))
+    figure, axes = figure_of(theme, (6.4, 1.5 + 0.62 * len(arms)))
     axes.axvline(0, color=theme.quiet, linewidth=1)
     for line, arm in enumerate(arms):
         pairs = differences.loc[differences["arm"] == arm, "difference"] * scale(metric)
@@ -94,12 +94,12 @@ def paired_differences(
         axes.plot([row["difference"] * scale(metric)], [line], "o", color=colour, markersize=8)
         for value in printed.get(arm, {}).values():
             axes.plot([value * scale(metric)], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none")
-    axes.set_yticks(range(len(arms)), [_label(arm) for arm in arms])
+    axes.set_yticks(range(len(arms)), [label_of(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(f"difference to {_label(baseline)} in {metric_name(metric)}")
+    axes.set_xlabel(f"difference to {label_of(baseline)} in {metric_name(metric)}")
     axes.grid(visible=False, axis="y")
     _key(axes, theme, bool(printed))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _key(axes: "Axes", theme: Theme, with_papers: bool) -> None:
@@ -108,10 +108,10 @@ def _key(axes: "Axes", theme: Theme, with_papers: bool) -> None:
     axes.plot([], [], "o-", color=colour, markersize=7, label="mean, 95 % interval")
     if with_papers:
         axes.plot([], [], "D", color=theme.arms[1], markersize=5, mfc="none", label="papers")
-    _legend(axes, theme)
+    legend_of(axes, theme)
 
 
-def _label(text: str) -> str:
+def label_of(text: str) -> str:
     # A dollar sign would start TeX, a leading underscore would hide the line from the legend.
     text = " ".join(text.split())
     short = text if len(text) <= 40 else f"{text[:39]}…"
@@ -119,7 +119,7 @@ def _label(text: str) -> str:
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
-def _figure(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
+def figure_of(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -142,7 +142,7 @@ def _figure(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def _legend(axes: "Axes", theme: Theme) -> None:
+def legend_of(axes: "Axes", theme: Theme) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
             loc="lower left",
@@ -154,7 +154,7 @@ def _legend(axes: "Axes", theme: Theme) -> None:
         )
 
 
-def _svg(figure: "Figure") -> bytes:
+def svg_of(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

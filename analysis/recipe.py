@@ -50,6 +50,15 @@ def data_departures(trials: pd.DataFrame) -> list[str]:
     return found
 
 
+def names_val2017(trials: pd.DataFrame) -> bool:
+    """Whether all trials looked at COCO val2017 (v1's minival is the same), as far as the file's name tells."""
+    return (
+        not trials.empty
+        and _all_params(trials, "data.val.annotations", lambda path: _names(path, "val2017", "minival"))
+        and _all_params(trials, "coverage.split", lambda split: split == "val")
+    )
+
+
 def departures(trials: pd.DataFrame, row: PaperRow) -> list[str]:
     """What makes the setting of the trials another than that of a row; empty if it is the paper's."""
     if trials.empty:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from analysis.document import Document
 
 FILES = ("report.html", "report.md", "table.csv", "table.tex")
@@ -117,6 +119,10 @@ def show(document: "Document", path: Path) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=140)
+    if document.beside:
+        _show_beside(document, console)
+        console.print(Text(f"report: {path}"), soft_wrap=True)
+        return
     metric = document.metrics[0]
     frame = document.of(metric)
     columns = [column for column in tables.result_columns(frame) if not column.key.startswith("seed ")]
@@ -127,11 +133,27 @@ def show(document: "Document", path: Path) -> None:
     for row in tables.cells(frame, columns):
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+    if document.advice:
+        console.print(Text(document.advice), soft_wrap=True)
     for verdict in document.verdicts:
         console.print(Text(f"{verdict.arm}: {verdict.text}"), soft_wrap=not console.is_terminal)
     if len(document.unfinished):
         console.print(Text(f"without a number: {len(document.unfinished)} of the planned trials (see the report)"))
     console.print(Text(f"report: {path}"), soft_wrap=True)
+
+
+def _show_beside(document: "Document", console: "Console") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, title=Text(document.sweep.name), title_justify="left")
+    for header in ("arm", "metric", "ours", "paper", "source", "deviation", ""):
+        table.add_column(header, justify="right" if header in ("ours", "paper", "deviation") else "left")
+    for item in document.beside:
+        cells = (item.arm, item.metric, item.ours, item.printed, item.source, item.deviation, item.verdict)
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
 
 # Window positions tested at a time; bounds the memory of levels without an upper end.
 WINDOW_BUDGET = 1 << 23
+# The same where the boxes of many images are taken together, and how many boxes: small enough for a core's cache.
+CLAIM_BUDGET = 1 << 17
+CLAIM_BOXES = 1 << 11
 
 Range = tuple[float, float | None]
 
@@ -86,6 +89,40 @@ def match(
     return padded.gather(1, best)
 
 
+def claims(
+    boxes: Float[Tensor, "M 4"],
+    locations: Locations,
+    ranges: Sequence[Range],
+    ends: Literal["closed", "open"],
+    center_sampling_radius: float | None,
+) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
+    """Every pair (box, location) that `match` chooses from, as indices: who may answer, before the smallest wins.
+
+    Pairs come in no order. The number of pairs is read back from the device, so this is not for the training step.
+    """
+    longest = (boxes[:, 2:] - boxes[:, :2]).amax(1)
+    longest, order = longest.sort()
+    pairs = []
+    start = 0
+    for level, (rows, columns) in enumerate(locations.shapes):
+        low, high = ranges[level]
+        # max(l, t, r, b) is at least half the longest side and below it; a pixel more leaves room for rounding.
+        first = int(torch.searchsorted(longest, low - 1.0))
+        last = len(order) if high is None else int(torch.searchsorted(longest, 2 * high + 2.0))
+        while first < last:
+            # Boxes of like size share a window that fits them.
+            end = min(first + CLAIM_BOXES, last)
+            window = _Window(locations, level, ranges[level], ends, center_sampling_radius, float(longest[end - 1]))
+            end = min(end, first + max(1, CLAIM_BUDGET // (window.rows * window.columns)))
+            index, admitted = window.admit(boxes[order[first:end]][None])
+            hits = admitted.flatten().nonzero().squeeze(1)
+            pairs.append((order[first + hits // (window.rows * window.columns)], index.flatten()[hits] + start))
+            first = end
+        start += rows * columns
+    empty = order.new_zeros(0)
+    return (torch.cat([empty, *(box for box, _ in pairs)]), torch.cat([empty, *(place for _, place in pairs)]))
+
+
 class _Window:
     """The grid positions of one level that a box may reach, and the test whether it does."""
 
@@ -96,6 +133,7 @@ class _Window:
         bounds: Range,
         ends: Literal["closed", "open"],
         center_sampling_radius: float | None,
+        longest: float = math.inf,
     ) -> None:
         self.grid = locations.shapes[level]
         self.origin_x, self.origin_y = locations.origins[level]
@@ -105,8 +143,8 @@ class _Window:
         self.ends = ends
         stride = locations.level_strides[level]
         self.radius = math.inf if center_sampling_radius is None else center_sampling_radius * stride
-        # The widest interval that a box leaves open in one axis.
-        reach = min(2 * self.radius, self.high)
+        # The widest interval that a box leaves open in one axis; `longest` bounds the sides of all boxes to come.
+        reach = min(2 * self.radius, self.high, longest)
         self.rows = _positions(reach, self.step_y, self.grid[0])
         self.columns = _positions(reach, self.step_x, self.grid[1])
 

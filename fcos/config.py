@@ -233,8 +233,6 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
         if self.name == "coco":
-            if self.root is None:
-                raise ValueError("root is missing: data=coco needs data.root=<folder with annotations and images>")
             if self.train is None or self.val is None:
                 raise ValueError("train and val must each name annotations and images")
         elif self.synthetic is None:
@@ -310,13 +308,39 @@ class ScheduleConfig(Section):
         return self
 
 
-class Config(Section):
-    """One training run of one detector on one data set."""
+class CoverageConfig(Section):
+    """What task=coverage measures: which boxes an assignment reaches, without training."""
 
+    split: Literal["train", "val"] = "val"
+    # fcos takes model.levels and model.assignment; retinanet its own anchors on P3 to P7.
+    assignment: Literal["fcos", "retinanet"] = "fcos"
+    # How the sides of a resized image are rounded: int(side + 0.5) as detectron2, int(side) as maskrcnn-benchmark.
+    rounding: Literal["half_up", "truncate"] = "half_up"
+    # retinanet only: whose anchors, and which matches below an IoU of 0.5 count.
+    anchors: Literal["maskrcnn_benchmark", "detectron2", "torchvision"] = "detectron2"
+    low_quality: Literal["none", "iou0_4", "all"] = "all"
+    # Move the ends of model.assignment.ranges to where the objective is highest, and report that.
+    search_ranges: bool = False
+    # objective = recall - ambiguity_weight * ambiguous + evenness_weight * evenness, all of them fractions.
+    ambiguity_weight: float = Field(1.0, ge=0)
+    evenness_weight: float = Field(0.1, ge=0)
+
+
+class Config(Section):
+    """One run on one data set: the training of a detector, or what its assignment does to the boxes."""
+
+    task: Literal["train", "coverage"] = "train"
     model: ModelConfig
     data: DataConfig
     schedule: ScheduleConfig
+    coverage: CoverageConfig = CoverageConfig()
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_root(self) -> "Config":
+        if self.task == "train" and self.data.name == "coco" and self.data.root is None:
+            raise ValueError("data.root is missing: data=coco needs data.root=<folder with annotations and images>")
+        return self
 
 
 SectionT = TypeVar("SectionT", bound=Section)

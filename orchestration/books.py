@@ -75,12 +75,14 @@ class Books:
     def finish(self, trial: Trial, summary: Mapping[str, Any]) -> None:
         """Close a training's runs as FINISHED, with whatever reports did not arrive."""
         folder = self._from_disk(trial)
-        tags = {
-            "fcos.checkpoint": str(folder / summary["checkpoint"]),
-            "fcos.checkpoint_sha256": str(summary["checkpoint_sha256"]),
-            "fcos.notes": "\n".join(summary.get("notes", ())),
-        }
+        tags = {"fcos.notes": "\n".join(summary.get("notes", ()))}
+        if "checkpoint" in summary:
+            tags["fcos.checkpoint"] = str(folder / summary["checkpoint"])
+            tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
+        tables = [folder / path for path in summary.get("files", ())]
         for arm in trial.arms:
+            if tables:
+                self.tracker.add_files(self._key(arm, trial), tables, "coverage")
             pictures = [folder / path for path in summary["pictures"].get(arm, ())]
             self.tracker.end(self._key(arm, trial), "FINISHED", tags, [path for path in pictures if path.exists()])
 

@@ -38,7 +38,8 @@ def make_board(plan: Plan) -> Board:
     rows = []
     for trial in plan.trials:
         summary = plan.summary_of(trial)
-        row = Row(trial.label, trial.config["schedule"]["steps"])
+        # What a run without training counts is known when it begins.
+        row = Row(trial.label, 1 if trial.config["task"] == "coverage" else trial.config["schedule"]["steps"])
         if summary is not None:
             row.state, row.note = "kept", "done before"
             row.ap = {

@@ -22,7 +22,8 @@ class ExperimentConfig(Section):
 
     name: str
     claim: str = ""
-    baseline: str
+    # What the arms are compared with, seed by seed; coverage has no chance in it and needs none.
+    baseline: str | None = None
     # Arm -> the dotted keys that it changes; nested mappings are flattened, the last word wins.
     arms: dict[str, dict[str, Any]] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -37,7 +38,7 @@ class ExperimentConfig(Section):
         for arm in self.arms:
             if not NAME.fullmatch(arm):
                 raise ValueError(f"arms: the arm {arm!r} {NAME_RULE}")
-        if self.baseline not in self.arms:
+        if self.baseline is not None and self.baseline not in self.arms:
             raise ValueError(f"baseline={self.baseline}: is not an arm; the arms are {', '.join(self.arms)}")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
@@ -103,12 +104,14 @@ class LabConfig(Config):
             raise ValueError(
                 f"seed={self.seed}: an experiment has seeds of its own; give experiment.seeds=[{self.seed}]"
             )
+        if self.task == "train" and self.experiment is not None and self.experiment.baseline is None:
+            raise ValueError(f"experiment.baseline: a value is needed; the arms are {', '.join(self.experiment.arms)}")
         return self
 
     @property
     def training(self) -> Config:
-        """The part that decides a training's result."""
-        return Config(model=self.model, data=self.data, schedule=self.schedule, seed=self.seed)
+        """The part that decides a run's result."""
+        return Config(**{key: getattr(self, key) for key in Config.model_fields})
 
     @property
     def folder(self) -> Path:

@@ -12,6 +12,7 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
     Raises ConfigError naming the file and the rule for data that cannot be used, and for a batch that cannot be
     made of them.
     """
+    from fcos.coverage.run import read_source
     from fcos.data.loader import check_batch
     from fcos.data.prepare import prepare
 
@@ -25,6 +26,9 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
                     console.print(f"{what} ({total}) ...", highlight=False)
             bars.update(tasks[what], completed=done, total=total)
 
+        if config.task == "coverage":
+            source = read_source(config, show)
+            return source.digest, source.notes
         ready = prepare(config.data, corners=config.model.assignment.corners, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))

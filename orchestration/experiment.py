@@ -10,7 +10,7 @@ from orchestration.config import ExperimentConfig, near
 from orchestration.identity import Evidence, evaluation_identity, train_identity
 
 # What an arm may change; seeds are an axis of their own.
-ARM_SECTIONS = ("model", "data", "schedule")
+ARM_SECTIONS = ("model", "data", "schedule", "coverage")
 
 
 @dataclass(frozen=True)

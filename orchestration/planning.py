@@ -82,8 +82,12 @@ def _plan(
     for arm, config in arms.items():
         check_arm(config, lab.cluster)
         # What prepare_data looks at; arms that agree in it share its work.
-        batch = (config.schedule.batch_size, config.schedule.accumulate)
-        key = json.dumps([config.data.model_dump(mode="json"), config.model.assignment.corners, batch])
+        about: list[object] = [config.data.model_dump(mode="json"), config.model.assignment.corners]
+        if config.task == "coverage":
+            about.append(config.coverage.split)
+        else:
+            about += [config.schedule.batch_size, config.schedule.accumulate]
+        key = json.dumps(about)
         if key not in prepared:
             prepared[key] = prepare_data(config)
         digests[arm] = prepared[key][0]

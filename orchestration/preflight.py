@@ -34,13 +34,15 @@ def check_metrics(metrics: Sequence[str]) -> None:
 
 
 def fetch_weights(arms: Iterable[Mapping[str, Any]]) -> None:
-    """Get every pretrained backbone of the arms once, for all trainings to find in the cache.
+    """Get every pretrained backbone of the arms that train once, for all trainings to find in the cache.
 
     Raises ConfigError for weights that cannot be had.
     """
     wanted = {
         (backbone.name, backbone.weights)
-        for backbone in (parse(BackboneConfig, dict(arm["model"]["backbone"])) for arm in arms)
+        for backbone in (
+            parse(BackboneConfig, dict(arm["model"]["backbone"])) for arm in arms if arm.get("task", "train") == "train"
+        )
         if backbone.weights is not None
     }
     for name, weights in sorted(wanted):

@@ -111,5 +111,6 @@ def show_metrics(console: Console, plan: Plan) -> None:
         for metrics in summary["metrics"].values():
             rows = [[key, f"{value:.4f}"] for key, value in metrics.items() if not key.startswith("val/class_AP/")]
             show_table(console, plan.name, ("metric", "value"), rows)
-        checkpoint = plan.folder_of(trial) / summary["checkpoint"]
-        console.print(f"checkpoint {checkpoint}", highlight=False, soft_wrap=True)
+        if "checkpoint" in summary:
+            checkpoint = plan.folder_of(trial) / summary["checkpoint"]
+            console.print(f"checkpoint {checkpoint}", highlight=False, soft_wrap=True)

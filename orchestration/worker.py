@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,20 +89,30 @@ def train(task: Task, runtime: Any) -> None:
     import torch
 
     from fcos.config import Config, PostprocessConfig, parse
-    from fcos.train import run
 
     folder = Path(task.folder)
     torch.set_num_threads(task.demand.cpus)
     with trial_files.logged(folder):
         try:
             arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
-            summary = run(parse(Config, dict(task.config)), runtime, arms)
+            config = parse(Config, dict(task.config))
+            summary = _runner(config.task)(config, runtime, arms)
         except Exception as error:
             logging.getLogger(__name__).exception("the training failed")
             trial_files.write_failure(folder, error, final=is_final(error))
             raise
     if runtime.rank == 0:
         trial_files.write_summary(folder, task.identity, summary)
+
+
+def _runner(task: str) -> Callable[..., dict[str, Any]]:
+    if task == "coverage":
+        from fcos.coverage import run as coverage
+
+        return coverage.run
+    from fcos import train as training
+
+    return training.run
 
 
 def is_final(error: BaseException) -> bool:

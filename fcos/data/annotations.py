@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy.typing import NDArray
 
-from fcos.data.coco_file import read_coco_file
+from fcos.data.coco_file import CocoFile, read_coco_file
 
 Corners = Literal["plain", "inclusive"]
 
@@ -37,6 +37,8 @@ class Annotations:
     crowd: Bool[np.ndarray, " M"]
     xywh: Float64[np.ndarray, "M 4"]
     areas: Float64[np.ndarray, " M"]
+    # As the file numbers them.
+    ids: Int64[np.ndarray, " M"]
     # What was dropped or clipped, in words.
     notes: tuple[str, ...]
     # sha256 of the JSON text, packed or not.
@@ -61,6 +63,7 @@ class Annotations:
             crowd=self.crowd[rows],
             xywh=self.xywh[rows],
             areas=self.areas[rows],
+            ids=self.ids[rows],
         )
 
     def training_boxes(self, index: int) -> tuple[Float32[np.ndarray, "K 4"], Int64[np.ndarray, " K"]]:
@@ -78,7 +81,11 @@ def read_annotations(path: Path, corners: Corners = "plain") -> Annotations:
     clipped to [0, W - 1], as v1's code does, and leaves boxes so made empty out of training.
     Raises DataError naming the file and the entry for anything that cannot be understood.
     """
-    file = read_coco_file(path)
+    return annotations_of(read_coco_file(path), path, corners)
+
+
+def annotations_of(file: CocoFile, path: Path, corners: Corners) -> Annotations:
+    """The annotations of a file that was read from a path; see `read_annotations`."""
     xywh = file.xywh
     height, width = file.sizes[file.image].T.astype(np.float64)
     x1, y1, w, h = xywh.T
@@ -108,6 +115,7 @@ def read_annotations(path: Path, corners: Corners = "plain") -> Annotations:
         crowd=file.crowd[order],
         xywh=xywh[order],
         areas=file.areas[order],
+        ids=file.ids[order],
         notes=_notes(path, found, file.ids),
         digest=file.digest,
     )

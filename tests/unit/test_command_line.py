@@ -39,7 +39,7 @@ def test_overrides_are_checked_before_hydra_sees_them(arguments: list[str], mess
         (["schedule.milestones=[-1,3]"], r"milestones=\[-1, 3\]: must be steps"),
         (["model.assignment.ranges=[[-5,32],[32,64],[64,128],[128,null]]"], r"\[-5, 32\] begins below 0"),
         ([EXPERIMENT, "seed=3"], r"seed=3: an experiment has seeds of its own; give experiment\.seeds=\[3\]"),
-        (["data=coco"], r"data\.root: a value is needed"),
+        (["data=coco"], r"data\.root is missing"),
         (["tracking=server"], r"tracking\.uri: a value is needed"),
         (["name=${nothing}"], "Interpolation key 'nothing' not found"),
         (["name=../x"], r"name='\.\./x': must be 1 to 64"),

@@ -1,0 +1,85 @@
+"""The boxes of a data set at the network's input size; only annotations are read, no image."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from fcos.data.annotations import Annotations
+from fcos.data.transforms import resized_size
+
+# How the sides of a resized image are rounded: detectron2's int(side + 0.5), or maskrcnn-benchmark's int(side).
+Rounding = Literal["half_up", "truncate"]
+
+
+@dataclass(frozen=True)
+class InputBoxes:
+    """Boxes that training would see, image by image; those of image i are rows `offsets[i]` to `offsets[i + 1]`.
+
+    `boxes` are xyxy pixels of the network's input before padding, whose (height, width) is `sizes`.
+    """
+
+    boxes: Float32[np.ndarray, "M 4"]
+    labels: Int64[np.ndarray, " M"]
+    # Annotation ids.
+    ids: Int64[np.ndarray, " M"]
+    offsets: Int64[np.ndarray, " N_plus_1"]
+    image_ids: Int64[np.ndarray, " N"]
+    sizes: Int64[np.ndarray, "N 2"]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def image(self) -> Int64[np.ndarray, " M"]:
+        """Position of each box's image."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def select(self, images: Int64[np.ndarray, " n"]) -> "InputBoxes":
+        """The images at these positions, in this order."""
+        counts = np.diff(self.offsets)[images]
+        ends = np.cumsum(counts)
+        rows = np.repeat(self.offsets[images] - (ends - counts), counts) + np.arange(counts.sum())
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            ids=self.ids[rows],
+            offsets=np.concatenate([[0], ends]).astype(np.int64),
+            image_ids=self.image_ids[images],
+            sizes=self.sizes[images],
+        )
+
+
+def input_boxes(
+    annotations: Annotations, short_side: int | None, long_side: int | None, rounding: Rounding
+) -> InputBoxes:
+    """The trainable boxes, scaled by the ratios of the rounded sides.
+
+    Without `short_side` and `long_side` every image keeps its size.
+    """
+    kinds, kind = np.unique(annotations.sizes, axis=0, return_inverse=True)
+    corners: Literal["plain", "inclusive"] = "plain" if rounding == "half_up" else "inclusive"
+    if short_side is None or long_side is None:
+        resized = kinds
+    else:
+        resized = np.array(
+            [resized_size((height, width), short_side, long_side, corners) for height, width in kinds.tolist()],
+            dtype=np.int64,
+        )
+    keep = annotations.trainable
+    counts = np.diff(annotations.offsets)
+    image = np.repeat(np.arange(len(annotations)), counts)[keep]
+    height_ratio, width_ratio = (resized / kinds).T
+    ratios = np.stack([width_ratio, height_ratio, width_ratio, height_ratio], axis=1)[kind.reshape(-1)]
+    return InputBoxes(
+        # Rounded once, after the product, as detectron2 does it. Training may differ in the last bit, which decides
+        # over boxes that end exactly on a location: v1's 23.16 % is 14 of 7.3 million locations away from 23.17 %.
+        boxes=(annotations.boxes[keep] * ratios[image]).astype(np.float32),
+        labels=annotations.labels[keep],
+        ids=annotations.ids[keep],
+        offsets=np.searchsorted(image, np.arange(len(annotations) + 1)).astype(np.int64),
+        image_ids=annotations.image_ids,
+        sizes=resized[kind.reshape(-1)],
+    )
