@@ -322,8 +322,8 @@ class CoverageConfig(Section):
     # Move the ends of model.assignment.ranges to where the objective is highest, and report that.
     search_ranges: bool = False
     # objective = recall - ambiguity_weight * ambiguous + evenness_weight * evenness, all of them fractions.
-    ambiguity_weight: float = Field(1.0, ge=0)
-    evenness_weight: float = Field(0.1, ge=0)
+    ambiguity_weight: float = Field(default=1.0, ge=0)
+    evenness_weight: float = Field(default=0.1, ge=0)
 
 
 class Config(Section):
