@@ -117,7 +117,7 @@ def test_detections(case) -> None:
     with torch.no_grad():
         expected = theirs(list(batch.pixels.float() / 255))
         outputs = ours(batch.pixels, batch.sizes)
-    rule = build_postprocess(config.postprocess)
+    rule = build_postprocess(config.postprocess, config.assignment.corners)
     found = rule(outputs, build_locate(config)(batch), batch.sizes, batch.original_sizes)
     for mine, other in zip(found, expected, strict=True):
         assert len(mine.boxes) > 10

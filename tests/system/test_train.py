@@ -3,15 +3,13 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from fcos import checkpoint
 from fcos.config import Config, ConfigError, parse, set_value
@@ -135,29 +133,20 @@ def test_a_batch_that_does_not_divide_over_its_parts_is_refused(tiny_values, tmp
         train(tiny_values, tmp_path / "run", schedule__accumulate=3)
 
 
-class _GlooRuntime(LocalRuntime):
-    """A worker of a gloo group."""
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        return DistributedDataParallel(model.to(self.device))
-
-
-def _worker(rank: int, world_size: int, port: int, values: dict[str, Any], folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
-    listener = Listener()
-    runtime = _GlooRuntime(Path(folder), CPU, listener, rank, world_size)
-    summary = run(parse(Config, values), runtime)
-    Path(folder, f"worker_{rank}.json").write_text(json.dumps([summary, listener.curve("train/loss")]))
-    dist.destroy_process_group()
-
-
 def train_with_workers(values: dict[str, Any], folder: Path, workers: int) -> list[Any]:
+    """Summary and loss curve of each of the workers of a gloo group."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder.mkdir()
-    mp.spawn(_worker, args=(workers, port, values, str(folder)), nprocs=workers)
+    (folder / "config.json").write_text(json.dumps(values))
+    command = [sys.executable, str(Path(__file__).with_name("gloo_worker.py"))]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(workers), str(port), str(folder)], stderr=subprocess.PIPE, text=True)
+        for rank in range(workers)
+    ]
+    errors = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * workers, errors
     return [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
 
 

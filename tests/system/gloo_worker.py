@@ -1,0 +1,42 @@
+"""One worker of a gloo group, as a process of its own: python gloo_worker.py RANK WORLD_SIZE PORT FOLDER.
+
+The folder holds the configuration (config.json) and takes the summary and the loss curve (worker_<rank>.json).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fcos.config import Config, parse
+from fcos.runtime import LocalRuntime, Record
+from fcos.train import run
+
+
+class GlooRuntime(LocalRuntime):
+    """A worker whose gradients are averaged over the group."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return DistributedDataParallel(model.to(self.device))
+
+
+def main(rank: int, world_size: int, port: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    curve: list[tuple[int, float]] = []
+
+    def listen(record: Record) -> None:
+        curve.extend((step, value) for _, key, step, value in record["points"] if key == "train/loss")
+
+    config = parse(Config, json.loads((folder / "config.json").read_text()))
+    summary = run(config, GlooRuntime(folder, torch.device("cpu"), listen, rank, world_size))
+    (folder / f"worker_{rank}.json").write_text(json.dumps([summary, curve]))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
