@@ -119,7 +119,7 @@ def box_sizes(tables: Mapping[str, Mapping[str, Any]], arms: Sequence[str], them
     axes.set_xscale("log", base=2)
     axes.set_xlim(ends[0], ends[-1])
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 1.1 * top])
-    axes.set_xlabel("longest side of the box, and max(l, t, r, b) of a range, in pixels of the input")
+    axes.set_xlabel("longest side, and max(l, t, r, b) of the ranges (pixels)")
     axes.set_ylabel("boxes")
     return svg_of(figure)
 

@@ -12,16 +12,15 @@ from fcos.coverage.counts import grid_of_largest
 from fcos.draw import draw_assignment
 from fcos.structures import Targets
 
-# The first image with about so many boxes is shown.
-NUM_BOXES = 6
+# The image whose boxes differ most in size is shown, of those with at most so many.
+MOST_BOXES = 10
 DEFAULT_RADIUS = 1.5
 
 
 def draw_maps(boxes: InputBoxes, levels: tuple[int, ...], assignment: AssignmentConfig, folder: Path) -> list[Path]:
     """Two pictures of the same image: every location inside a box, and those within the sampling radius alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = int(np.abs(np.diff(boxes.offsets) - NUM_BOXES).argmin())
-    image = boxes.select(np.array([chosen]))
+    image = boxes.select(np.array([_most_varied(boxes)]))
     height, width = image.sizes[0].tolist()
     targets = Targets(
         torch.from_numpy(image.boxes)[None],
@@ -46,3 +45,13 @@ def draw_maps(boxes: InputBoxes, levels: tuple[int, ...], assignment: Assignment
         draw_assignment(pixels, targets, assigned, places, titles=titles).save(path)
         paths.append(path)
     return paths
+
+
+def _most_varied(boxes: InputBoxes) -> int:
+    number = np.diff(boxes.offsets)
+    filled = np.flatnonzero(number)
+    longest = (boxes.boxes[:, 2:] - boxes.boxes[:, :2]).max(axis=1)
+    first = boxes.offsets[:-1][filled]
+    spread = np.maximum.reduceat(longest, first) / np.minimum.reduceat(longest, first).clip(min=1)
+    few = number[filled] <= MOST_BOXES
+    return int(filled[np.where(few, spread, 0).argmax()])
