@@ -7,7 +7,7 @@ from typing import Any
 from fcos.config import Config, ConfigError, known_keys, parse, set_value
 from orchestration.command_line import dotted_keys
 from orchestration.config import ExperimentConfig, near
-from orchestration.identity import Evidence, evaluation_identity, train_identity
+from orchestration.identity import RUN_ONLY, Evidence, evaluation_identity, fingerprint, train_identity, without
 
 # What an arm may change; seeds are an axis of their own.
 ARM_SECTIONS = ("model", "data", "schedule", "coverage")
@@ -72,7 +72,8 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
             raise ConfigError(f"experiment.arms.{arm}: {error}") from None
     seen: dict[str, str] = {}
     for arm, config in configs.items():
-        text = config.model_dump_json()
+        # What changes no number makes no arm; another data.root may hold other data.
+        text = fingerprint(without(config.model_dump(mode="json"), tuple(k for k in RUN_ONLY if k != "data.root")))
         if text in seen:
             raise ConfigError(f"experiment.arms: {seen[text]} and {arm} resolve to the same config; arms must differ")
         seen[text] = arm

@@ -139,6 +139,12 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, OSError)
 
 
+def public_uri(uri: str) -> str:
+    """The address of a store without user name and password: what may be shown."""
+    user, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
+    return uri.replace(f"{user}{at}", "", 1) if at else uri
+
+
 def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
     """Open a store; its experiment is made where it does not exist, with `artifacts` as its folder for files.
 
@@ -160,9 +166,9 @@ def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
             location = None if artifacts is None else artifacts.as_uri()
             return Store(client, client.create_experiment(experiment, artifact_location=location))
     except (MlflowException, OSError) as error:
-        raise TrackingError(f"tracking.uri={uri}: the store cannot be reached: {_cause(error)}") from None
+        raise TrackingError(f"tracking.uri={public_uri(uri)}: the store cannot be reached: {_cause(error)}") from None
     if known.lifecycle_stage != "active":
-        raise TrackingError(f"tracking.experiment={experiment}: was deleted in {uri}; give another")
+        raise TrackingError(f"tracking.experiment={experiment}: was deleted in {public_uri(uri)}; give another")
     return Store(client, known.experiment_id)
 
 

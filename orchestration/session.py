@@ -13,6 +13,7 @@ from orchestration.conduct import conduct, make_board, tell_kept
 from orchestration.config import LabConfig
 from orchestration.console import show_table
 from orchestration.entry import OK, SOME_FAILED
+from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
 from orchestration.tracking import Tracker
@@ -78,21 +79,26 @@ def run_plan(
         tracker.wait_open()
         tell_kept(plan, board, books)
         books.close(board.count("failed"))
-        if tracker.settle(SETTLE_SECONDS) and report is not None:
-            _report(books, plan.folder / "report", lambda: report(tracker.uri))
+        settled = tracker.settle(SETTLE_SECONDS)
+        reported = report is None or (settled and _report(books, plan.folder / "report", report, tracker.uri))
     finally:
         if not tracker.close(CLOSE_SECONDS):
             console.print(
-                f"tracking store {tracker.uri} is out of reach; the same command delivers what it misses "
+                f"tracking store {public_uri(tracker.uri)} is out of reach; the same command delivers what it misses "
                 f"from {plan.folder}",
                 soft_wrap=True,
             )
-    return _outcome(plan, board, console)
+    if not reported:
+        again = f"python analysis/report.py {plan.name} --tracking-uri {public_uri(tracker.uri)}"
+        console.print(f"no report was written; when the store answers: {again}", style="red", soft_wrap=True)
+    return max(_outcome(plan, board, console), OK if reported else SOME_FAILED)
 
 
-def _report(books: Books, folder: Path, write: Callable[[], bool]) -> None:
-    if write() and folder.is_dir():
-        books.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
+def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) -> bool:
+    if not write(uri):
+        return False
+    books.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
+    return True
 
 
 def _outcome(plan: Plan, board: Board, console: Console) -> int:

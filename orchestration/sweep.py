@@ -1,5 +1,6 @@
 """An experiment from one line to its report: python orchestration/sweep.py +experiment=ablation_centerness"""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -50,9 +51,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:
     """Let analysis write its report in a process of its own; it prints the table and the path."""
-    command = [sys.executable, str(ROOT / "analysis" / "report.py"), sweep, "--tracking-uri", tracking_uri]
+    command = [sys.executable, str(ROOT / "analysis" / "report.py"), sweep, "--output", str(output)]
+    # Not as an argument: an address may hold a password, and everybody can list arguments.
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
     # Ctrl-C is this process's to hear; it ends the report without a word from there.
-    return subprocess.run([*command, "--output", str(output)], check=False, process_group=0).returncode == 0
+    return subprocess.run(command, env=environment, check=False, process_group=0).returncode == 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.metric_names import legal_name
-from orchestration.mlflow_store import RunKey, Store, is_passing, open_store
+from orchestration.mlflow_store import RunKey, Store, is_passing, open_store, public_uri
 
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 5.0
@@ -170,12 +170,12 @@ class Tracker:
         except Exception as error:  # whatever the store raises, no training may end because of it
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if not is_passing(error):
-                logging.getLogger(__name__).warning("tracking store %s refused: %s", self.uri, reason)
+                logging.getLogger(__name__).warning("tracking store %s refused: %s", public_uri(self.uri), reason)
                 return True
             if not self._warned:
                 logging.getLogger(__name__).warning(
                     "tracking store %s: %s; training goes on, what is not stored yet is kept",
-                    self.uri,
+                    public_uri(self.uri),
                     reason,
                 )
             self._warned = self._unsure = True

@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestration import tracking
-from orchestration.mlflow_store import TrackingError
+from orchestration.mlflow_store import TrackingError, public_uri
 from orchestration.tracking import SWEEP, RunFacts, Tracker, default_uri
 
 KEY = ("branch", 0)
@@ -276,3 +276,16 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     tracker = Tracker(None, "lab", tmp_path, "sweep-1")
     with pytest.raises(TrackingError, match="the SQLite file cannot be used"):
         tracker.wait_open()
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://user:secret@host:5000/path", "http://host:5000/path"),
+        ("postgresql://user:se@cret@host/db", "postgresql://host/db"),
+        ("http://host:5000", "http://host:5000"),
+        ("sqlite:////folder/a@b/mlflow.db", "sqlite:////folder/a@b/mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
+    assert public_uri(uri) == shown

@@ -65,6 +65,7 @@ def test_nested_and_dotted_keys_are_the_same_and_the_last_word_wins() -> None:
         ({"a": {"model.head.norm": "ln"}}, r"experiment\.arms\.a: model\.head\.norm='ln'"),
         ({"a": NONE, "b": {**NONE}}, "a and b resolve to the same config"),
         ({"a": {}, "b": {"model.head.quality": "centerness"}}, "a and b resolve to the same config"),
+        ({"a": {}, "b": {"schedule.log_every": 7}}, "a and b resolve to the same config"),
     ],
 )
 def test_wrong_arms_are_refused_by_name(base: Config, arms: dict[str, Any], message: str) -> None:
