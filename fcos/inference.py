@@ -12,7 +12,7 @@ from PIL.Image import Image
 from fcos import checkpoint
 from fcos.build import build_assign, build_detector, build_locate, build_postprocess
 from fcos.checkpoint import Checkpoint, CheckpointError
-from fcos.config import Config, ConfigError, parse, set_value
+from fcos.config import Config, ConfigError
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
@@ -21,6 +21,7 @@ from fcos.data.transforms import resize, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
 from fcos.model.detector import FCOS
+from fcos.parsing import parse, set_value
 from fcos.structures import Detections
 from fcos.validate import validate
 

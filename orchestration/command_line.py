@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from fcos.config import ConfigError, known_keys
+from fcos.config import ConfigError
+from fcos.parsing import known_keys
 from orchestration.config import CONF, LabConfig, groups, near
 
 # Flags that Hydra answers itself (show the config, where values come from, shell completion).

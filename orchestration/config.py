@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fcos.config import Config, ConfigError, Section, parse
+from fcos.config import Config, ConfigError, Section
+from fcos.parsing import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fcos.config import Config, ConfigError, known_keys, parse, set_value
+from fcos.config import Config, ConfigError
+from fcos.parsing import known_keys, parse, set_value
 from orchestration.command_line import dotted_keys
 from orchestration.config import ExperimentConfig, near
 from orchestration.identity import RUN_ONLY, Evidence, evaluation_identity, fingerprint, train_identity, without

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fcos.config import BackboneConfig, Config, ConfigError, parse
+from fcos.config import BackboneConfig, Config, ConfigError
+from fcos.parsing import parse
 from orchestration.config import ClusterConfig, near
 
 

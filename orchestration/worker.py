@@ -88,7 +88,8 @@ def train(task: Task, runtime: Any) -> None:
     """Run the loop; leave a summary, or the reason of the failure and the error itself."""
     import torch
 
-    from fcos.config import Config, PostprocessConfig, parse
+    from fcos.config import Config, PostprocessConfig
+    from fcos.parsing import parse
 
     folder = Path(task.folder)
     torch.set_num_threads(task.demand.cpus)

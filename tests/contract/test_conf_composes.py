@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from fcos.config import parse
+from fcos.parsing import parse
 from orchestration.command_line import check_overrides
 from orchestration.config import CONF, compose, groups
 from orchestration.experiment import arm_configs, flatten, plan

@@ -12,7 +12,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fcos.config import Config, parse
+from fcos.config import Config
+from fcos.parsing import parse
 from fcos.runtime import LocalRuntime, Record
 from fcos.train import run
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from fcos.build import build_detector, build_learner
-from fcos.config import Config, parse, set_value
+from fcos.config import Config
 from fcos.data.loader import train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.engine import train_step
+from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
 from fcos.structures import to_device
 from fcos.train import run

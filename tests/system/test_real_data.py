@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fcos.config import Config, parse, set_value
+from fcos.config import Config
+from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 

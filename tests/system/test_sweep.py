@@ -15,7 +15,8 @@ import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from fcos.config import Config, PostprocessConfig, parse
+from fcos.config import Config, PostprocessConfig
+from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 from orchestration.command_line import check_overrides

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from fcos import checkpoint
-from fcos.config import Config, ConfigError, parse, set_value
+from fcos.config import Config, ConfigError
 from fcos.engine import Diverged
 from fcos.inference import evaluate, load_trained
+from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime, Record
 from fcos.train import run
 

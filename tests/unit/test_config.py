@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from fcos.config import Config, ConfigError, parse, set_value
+from fcos.config import Config, ConfigError
+from fcos.parsing import parse, set_value
 
 
 @pytest.mark.parametrize(

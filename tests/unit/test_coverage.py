@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos.assign import claims, match
-from fcos.config import AssignmentConfig, ConfigError, CoverageConfig, ModelConfig, parse
+from fcos.config import AssignmentConfig, ConfigError, CoverageConfig, ModelConfig
 from fcos.coverage.anchors import recalled
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count, grid_of_largest
 from fcos.coverage.measures import measures
 from fcos.coverage.search import search_ranges
 from fcos.coverage.unrecalled import LOST, OUT_OF_RANGE, TOO_SMALL, explain
+from fcos.parsing import parse
 from fcos.structures import NO_OBJECT, Targets
 
 STRIDES = (8, 16)

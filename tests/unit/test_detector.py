@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcos.build import build_detector
-from fcos.config import ModelConfig, parse
+from fcos.config import ModelConfig
 from fcos.model.detector import FCOS
+from fcos.parsing import parse
 from fcos.structures import HeadOutputs
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +160,8 @@ def test_forward_never_waits_for_the_device(norm: str) -> None:
 COMPILED = """
 import torch, yaml
 from fcos.build import build_detector
-from fcos.config import ModelConfig, parse
+from fcos.config import ModelConfig
+from fcos.parsing import parse
 
 values = yaml.safe_load(open("conf/model/fcos_small.yaml"))
 detector = build_detector(parse(ModelConfig, values), 5, channels_last=True).eval()

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from fcos.config import Config, ConfigError, parse
+from fcos.config import Config, ConfigError
+from fcos.parsing import parse
 from orchestration.config import ExperimentConfig
 from orchestration.experiment import arm_configs, changed_keys, flatten, plan
 from orchestration.identity import Evidence

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from fcos.config import Config, parse, set_value
+from fcos.config import Config
+from fcos.parsing import parse, set_value
 from orchestration.command_line import dotted_keys
 from orchestration.identity import (
     INFERENCE_ONLY,

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from fcos.config import ConfigError, parse
+from fcos.config import ConfigError
+from fcos.parsing import parse
 from orchestration.config import ClusterConfig
 from orchestration.resources import Demand, Node, demand, side_by_side
 

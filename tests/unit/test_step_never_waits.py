@@ -9,8 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcos.build import build_detector, build_learner
-from fcos.config import Config, parse, set_value
+from fcos.config import Config
 from fcos.engine import train_step
+from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets
 
