@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -69,3 +70,15 @@ def set_value(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     if not isinstance(below, dict):
         raise ConfigError(f"{key}: {first} is a value, not a section")
     return {**values, first: set_value(below, rest, value)}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; of a key given twice the last word wins."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{path}."))
+        else:
+            flat[path] = value
+    return flat

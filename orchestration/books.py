@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fcos.parsing import flatten
 from orchestration import trial_files
-from orchestration.config import ROOT, ExperimentConfig
-from orchestration.experiment import Trial, flatten
+from orchestration.config import ExperimentConfig
+from orchestration.experiment import Trial
+from orchestration.groups import ROOT
 from orchestration.mlflow_store import RunKey
 from orchestration.planning import Plan, plan_values
 from orchestration.tracking import SWEEP, RunFacts, Tracker

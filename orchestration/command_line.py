@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from fcos.config import ConfigError
 from fcos.parsing import known_keys
-from orchestration.config import CONF, LabConfig, groups, near
+from orchestration.config import LabConfig
+from orchestration.groups import CONF, groups, near
 
 # Flags that Hydra answers itself (show the config, where values come from, shell completion).
 HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package", "-p")
@@ -117,7 +118,7 @@ def help_text(script: str, purpose: str, examples: Sequence[str]) -> str:
     lines.append("Groups")
     for group, options in groups().items():
         if group != "experiment":
-            lines.append(f"  {group:<10} {', '.join(options)}")
+            lines.append(f"  {group:<12} {', '.join(options)}")
     lines += ["", "Experiments (+experiment=<name>)"]
     lines += [f"  {name:<22} {_claim(CONF / 'experiment' / f'{name}.yaml')}" for name in groups()["experiment"]]
     lines += ["", "Examples"]

@@ -1,6 +1,5 @@
-"""The only file that touches OmegaConf: command line and YAML in, a validated LabConfig out."""
+"""Command line and YAML in, a validated LabConfig out."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,8 @@ from pydantic import Field, model_validator
 
 from fcos.config import Config, ConfigError, Section
 from fcos.parsing import parse
+from orchestration.groups import CONF, expand_presets
 
-ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "conf"
 # Safe as a folder and as a tag.
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot"
@@ -25,7 +23,7 @@ class ExperimentConfig(Section):
     claim: str = ""
     # What the arms are compared with, seed by seed; coverage has no chance in it and needs none.
     baseline: str | None = None
-    # Arm -> the dotted keys that it changes; nested mappings are flattened, the last word wins.
+    # Arm -> the dotted keys that it changes; a preset group's option stands for the keys of its file.
     arms: dict[str, dict[str, Any]] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("val/AP",)
@@ -119,15 +117,6 @@ class LabConfig(Config):
         return Path(self.output).expanduser().resolve()
 
 
-def groups() -> dict[str, list[str]]:
-    """The config groups with their options."""
-    return {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in sorted(CONF.iterdir())
-        if folder.is_dir()
-    }
-
-
 def compose(overrides: Sequence[str]) -> LabConfig:
     """The validated config of checked overrides (`command_line.check_overrides`).
 
@@ -151,6 +140,9 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_words_of(error)) from None
     assert isinstance(values, dict)
+    experiment = values.get("experiment")
+    if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
+        experiment["arms"] = expand_presets(experiment["arms"])
     return parse(LabConfig, {str(key): value for key, value in values.items()})
 
 
@@ -158,11 +150,3 @@ def _words_of(error: Exception) -> str:
     """What Hydra or OmegaConf say, without their own type names."""
     lines = [line.strip() for cause in (error, error.__cause__) if cause for line in str(cause).splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith("object_type"))
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """What a misspelt word may have meant, as the end of a message."""
-    matches = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    if matches:
-        return f"did you mean {' or '.join(matches)}?"
-    return f"there are: {', '.join(known)}"

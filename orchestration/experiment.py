@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fcos.config import Config, ConfigError
-from fcos.parsing import known_keys, parse, set_value
+from fcos.parsing import flatten, known_keys, parse, set_value
 from orchestration.command_line import dotted_keys
-from orchestration.config import ExperimentConfig, near
+from orchestration.config import ExperimentConfig
+from orchestration.groups import near
 from orchestration.identity import RUN_ONLY, Evidence, evaluation_identity, fingerprint, train_identity, without
 
 # What an arm may change; seeds are an axis of their own.
@@ -41,18 +42,6 @@ class Trial:
 
     def identity_of(self, arm: str) -> str:
         return evaluation_identity(self.identity, self.arms[arm])
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; of a key given twice the last word wins."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{path}."))
-        else:
-            flat[path] = value
-    return flat
 
 
 def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcos.config import ConfigError
-from orchestration.experiment import flatten
+from fcos.parsing import flatten
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

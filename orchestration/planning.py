@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config import Config, ConfigError
-from orchestration.config import ROOT, LabConfig, groups
+from orchestration.config import LabConfig
 from orchestration.experiment import Trial, arm_configs, changed_keys, plan
+from orchestration.groups import ROOT, groups
 from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, without
 from orchestration.preflight import check_arm, check_metrics
 from orchestration.trial_files import read_summary, write_json

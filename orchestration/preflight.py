@@ -5,7 +5,8 @@ from typing import Any
 
 from fcos.config import BackboneConfig, Config, ConfigError
 from fcos.parsing import parse
-from orchestration.config import ClusterConfig, near
+from orchestration.config import ClusterConfig
+from orchestration.groups import near
 
 
 def check_arm(config: Config, cluster: ClusterConfig) -> None:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from fcos.config import ConfigError
-from orchestration.config import ROOT, ClusterConfig
+from orchestration.config import ClusterConfig
+from orchestration.groups import ROOT
 from orchestration.resources import Node
 from orchestration.versions import usable_cpus
 

@@ -3,10 +3,11 @@
 import pytest
 from omegaconf import OmegaConf
 
-from fcos.parsing import parse
+from fcos.parsing import flatten, parse
 from orchestration.command_line import check_overrides
-from orchestration.config import CONF, compose, groups
-from orchestration.experiment import arm_configs, flatten, plan
+from orchestration.config import compose
+from orchestration.experiment import arm_configs, plan
+from orchestration.groups import CONF, groups
 from orchestration.identity import Evidence
 
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options]

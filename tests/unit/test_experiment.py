@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from fcos.config import Config, ConfigError
-from fcos.parsing import parse
+from fcos.parsing import flatten, parse
 from orchestration.config import ExperimentConfig
-from orchestration.experiment import arm_configs, changed_keys, flatten, plan
+from orchestration.experiment import arm_configs, changed_keys, plan
 from orchestration.identity import Evidence
 
 EVIDENCE = Evidence(code="c", versions={"torch": "1"})
