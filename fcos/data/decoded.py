@@ -45,7 +45,8 @@ class DecodedImages:
             self._map = self._open()
         height, width = self.sizes[position]
         pixels = self._map[self._starts[position] : self._starts[position + 1]]
-        return torch.from_numpy(pixels).view(3, height, width)
+        # The channels last in memory, as decoders give them and batches take them.
+        return torch.from_numpy(pixels).view(height, width, 3).permute(2, 0, 1)
 
     def _open(self) -> "np.memmap[Any, Any]":
         # Copy on write: torch takes no arrays that are read-only, and nothing here ever writes.
@@ -135,7 +136,7 @@ def _fill(files: ImageFiles, growing: Path, count: Counter | None, num_threads: 
         except DataError as error:
             return str(error)
         kept = resize_image(image, files.wanted_sizes[position])
-        target[starts[position] : starts[position + 1]] = kept.reshape(-1).numpy()
+        target[starts[position] : starts[position + 1]] = kept.permute(1, 2, 0).reshape(-1).numpy()
         return None
 
     bad = {}
