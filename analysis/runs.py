@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import ValidationError
 
+from analysis.histories import histories
 from analysis.store import (
     StoreError,
     artifact,
@@ -45,9 +46,9 @@ def list_sweeps(client: "MlflowClient", experiment: str | None = None) -> pd.Dat
 
     Raises StoreError where an MLflow experiment of the given name does not exist.
     """
-    runs = [
-        run for run in search_runs(client, experiment_ids(client, experiment), "") if _kind(run) in ("sweep", "run")
-    ]
+    ids = experiment_ids(client, experiment)
+    # Two questions, because the children of large sweeps are many.
+    runs = [run for kind in ("sweep", "run") for run in search_runs(client, ids, f"tags.`fcos.kind` = '{kind}'")]
     rows = [
         {
             "name": run.data.tags.get("fcos.sweep") or run.info.run_name or run.info.run_id,
@@ -181,13 +182,13 @@ def _plain(value: str) -> Any:
 
 
 def _points(client: "MlflowClient", trials: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    rows = [
-        (run_id, key, point.step, point.timestamp, _number(point.value))
-        for run_id, metrics in zip(trials["run_id"], trials["metrics"], strict=True)
-        for key in dict.fromkeys(keys)
-        if key in metrics
-        for point in client.get_metric_history(run_id, key)
-    ]
+    rows = []
+    for key in dict.fromkeys(keys):
+        logged = [run_id for run_id, metrics in zip(trials["run_id"], trials["metrics"], strict=True) if key in metrics]
+        rows += [
+            (point.run_id, key, point.step, point.written, _number(point.value))
+            for point in histories(client, logged, key)
+        ]
     frame = pd.DataFrame(rows, columns=["run_id", "key", "step", "written", "value"])
     frame = frame.sort_values(["run_id", "key", "step", "written", "value"])
     return frame.drop_duplicates(["run_id", "key", "step"], keep="last", ignore_index=True)[POINT_COLUMNS]

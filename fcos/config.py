@@ -210,10 +210,10 @@ class DataConfig(Section):
     root: str | None = None
     train: SplitConfig | None = None
     val: SplitConfig | None = None
-    # Where drawn data sets are kept; null is the user's cache folder.
+    # Where drawn data sets and decoded images are kept; null is the user's cache folder.
     cache_dir: str | None = None
-    # Decoded images kept in memory: right for data that fits.
-    keep_in_memory: bool = False
+    # Disk for decoded images, which all runs on a machine share; splits that do not fit are decoded as they are read.
+    cache_gb: float = Field(10.0, ge=0)
     # Short sides to choose from in training (one is drawn per image), the largest also serves evaluation;
     # null leaves every image at its own size.
     short_sides: tuple[int, ...] | None = None

@@ -17,7 +17,7 @@ from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
 from fcos.data.prepare import make_dataset, prepare
-from fcos.data.transforms import resize, resized_size
+from fcos.data.transforms import resize_image, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
 from fcos.model.detector import FCOS
@@ -116,8 +116,9 @@ def _sample(path: Path, pixels: torch.Tensor, config: Config) -> Sample:
         size = resized_size(
             original, max(config.data.short_sides), config.data.long_side, config.model.assignment.corners
         )
-    resized, boxes = resize(pixels, torch.zeros(0, 4), size)
-    return Sample(resized, boxes, torch.zeros(0, dtype=torch.long), 0, path.name, size, original)
+    return Sample(
+        resize_image(pixels, size), torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 0, path.name, size, original
+    )
 
 
 def evaluate(

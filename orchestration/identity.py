@@ -11,7 +11,7 @@ from typing import Any
 RUN_ONLY = (
     "data.root",  # the data digest stands for what lies there
     "data.cache_dir",
-    "data.keep_in_memory",
+    "data.cache_gb",
     "data.num_workers",
     "schedule.log_every",
     "schedule.checkpoint_every",

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from fcos.data import transforms
 from fcos.data.annotations import Annotations, Corners
+from fcos.data.decoded import DecodedImages
 from fcos.data.images import open_image
 
 
@@ -34,7 +35,7 @@ class CocoDataset(Dataset[Sample]):
     """Samples of annotated images, by (epoch, index).
 
     Training draws short side and flip; evaluation takes the largest short side and never flips.
-    `keep_in_memory` decodes all images at once into one block, which forked loader processes share.
+    `decoded` images, at their own size or at that of the samples, are taken instead of the files.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class CocoDataset(Dataset[Sample]):
         corners: Corners,
         training: bool,
         seed: int,
-        keep_in_memory: bool,
+        decoded: DecodedImages | None = None,
     ) -> None:
         self.annotations = annotations
         self.folder = folder
@@ -58,22 +59,18 @@ class CocoDataset(Dataset[Sample]):
         self.corners = corners
         self.training = training
         self.seed = seed
-        self._block: UInt8[Tensor, " bytes"] | None = None
-        self._starts = torch.zeros(0, dtype=torch.int64)
-        if keep_in_memory:
-            self._decode_all()
+        self.decoded = decoded
 
     def __len__(self) -> int:
         return len(self.annotations)
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
-        image = self._image(index)
         original_size = self.original_size(index)
         rows, labels = self.annotations.training_boxes(index)
-        boxes = torch.from_numpy(rows)
         size = self.input_size(key)
-        image, boxes = transforms.resize(image, boxes, size)
+        image = transforms.resize_image(self._image(index), size)
+        boxes = transforms.resize_boxes(torch.from_numpy(rows), original_size, size)
         if self.training and transforms.draw(self.seed, epoch, index).flip < self.flip:
             image, boxes = transforms.flip(image, boxes, self.corners)
         return Sample(
@@ -103,17 +100,6 @@ class CocoDataset(Dataset[Sample]):
         return transforms.resized_size(original_size, short_side, self.long_side, self.corners)
 
     def _image(self, index: int) -> UInt8[Tensor, "3 H W"]:
-        if self._block is None:
-            return open_image(self.folder / self.annotations.names[index], self.original_size(index))
-        start, end = self._starts[index : index + 2].tolist()
-        return self._block[start:end].view(3, *self.original_size(index))
-
-    def _decode_all(self) -> None:
-        areas = torch.from_numpy(self.annotations.sizes.prod(axis=1))
-        self._starts = torch.cat([torch.zeros(1, dtype=torch.int64), (3 * areas).cumsum(0)])
-        # One tensor instead of one for each image: spawned processes get it as a single file descriptor.
-        block = torch.empty(int(self._starts[-1]), dtype=torch.uint8)
-        for index in range(len(self)):
-            start, end = self._starts[index : index + 2].tolist()
-            block[start:end] = self._image(index).flatten()
-        self._block = block
+        if self.decoded is not None:
+            return self.decoded[index]
+        return open_image(self.folder / self.annotations.names[index], self.original_size(index))

@@ -2,19 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int64
 
 from fcos.config import DataConfig, SplitConfig
 from fcos.data.annotations import Annotations, Corners, read_annotations
 from fcos.data.coco import CocoDataset
+from fcos.data.decoded import DecodedImages, decoded_images
 from fcos.data.errors import DataError
-from fcos.data.images import check_images
+from fcos.data.image_files import ImageFiles, check_files, files_on_disk
+from fcos.data.images import Counter
 from fcos.data.synthetic import synthetic_folder
+from fcos.data.transforms import resized_size
 from fcos.runtime import user_cache
 
 # Told what is being done, how much of it is done, and how much there is.
@@ -24,10 +28,11 @@ Split = Literal["train", "val"]
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """Annotations of the images in use, and the folder that holds them."""
+    """Annotations of the images in use, the folder that holds them, and the decoded images where they are kept."""
 
     annotations: Annotations
     folder: Path
+    decoded: DecodedImages | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class PreparedData:
 def prepare(config: DataConfig, *, corners: Corners = "plain", progress: Progress | None = None) -> PreparedData:
     """Read, draw if need be, and check the data: annotations first, then that every image in use opens.
 
-    What the image check found is kept in the cache folder and holds until a file's size or time changes.
+    Images are decoded into the cache folder, which holds until a file's size or time changes; of those that do not
+    fit there the check alone is kept.
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and
     noted.
     """
@@ -62,12 +68,12 @@ def prepare(config: DataConfig, *, corners: Corners = "plain", progress: Progres
     digest = hashlib.sha256()
     checked = []
     for name, split in (("train", train), ("val", val)):
-        facts = _files_on_disk(split)
-        digest.update(json.dumps([split.annotations.digest, [fact[:2] for fact in facts]]).encode())
-        bad = _check(split, facts, cache, name, progress)
-        split, note = _without(split, bad, config.on_bad_image, name)
+        files = _files(split, config, corners, always_one_size=name == "val")
+        sizes_on_disk = [fact[:2] for fact in files.facts]
+        digest.update(json.dumps([split.annotations.digest, sizes_on_disk]).encode())
+        split, remarks = _usable(split, files, config, name, cache, progress)
         checked.append(split)
-        notes += note
+        notes += remarks
     train, val = checked
     for name, split in (("train", train), ("val", val)):
         if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
@@ -87,7 +93,7 @@ def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, train
         corners=prepared.corners,
         training=training,
         seed=seed,
-        keep_in_memory=config.keep_in_memory,
+        decoded=source.decoded,
     )
 
 
@@ -127,53 +133,50 @@ def _same_categories(train: Annotations, val: Annotations) -> None:
         raise DataError(f"{train.path} and {val.path} must have the same categories; they differ in {told}")
 
 
-# Name, bytes and modification time (ns) of an image file; -1 where there is none.
-FileFacts = tuple[str, int, int]
+def _files(split: PreparedSplit, config: DataConfig, corners: Corners, *, always_one_size: bool) -> ImageFiles:
+    """The split's files, wanted at the size of the samples where it is always the same, else at their own."""
+    sizes = tuple((height, width) for height, width in split.annotations.sizes.tolist())
+    wanted, sides, long_side = sizes, config.short_sides, config.long_side
+    if sides is not None and long_side is not None and (always_one_size or len(sides) == 1):
+        wanted = tuple(resized_size(size, max(sides), long_side, corners) for size in sizes)
+    return ImageFiles(split.folder, files_on_disk(split.folder, split.annotations.names), sizes, wanted)
 
 
-def _files_on_disk(split: PreparedSplit) -> list[FileFacts]:
-    facts = []
-    for name in split.annotations.names:
-        try:
-            found = (split.folder / name).stat()
-            facts.append((name, found.st_size, found.st_mtime_ns))
-        except OSError:
-            facts.append((name, -1, -1))
-    return facts
+def _usable(
+    split: PreparedSplit, files: ImageFiles, config: DataConfig, name: str, cache: Path, progress: Progress | None
+) -> tuple[PreparedSplit, list[str]]:
+    """The split with its images decoded, or else checked, without those that do not open; and what to say of them."""
 
+    def told(what: str) -> Counter | None:
+        return None if progress is None else lambda done, total: progress(f"{what} {name} images", done, total)
 
-def _check(
-    split: PreparedSplit, facts: list[FileFacts], cache: Path, name: str, progress: Progress | None
-) -> dict[int, str]:
-    """Positions of the images that do not open, with reasons, from the cache if nothing changed since."""
-    sizes = [(height, width) for height, width in split.annotations.sizes.tolist()]
-    identity = json.dumps([str(split.folder.resolve()), facts, sizes]).encode()
-    kept = cache / "image_checks" / hashlib.sha256(identity).hexdigest()[:32]
-    if kept.is_file():
-        return {}
-    count = None if progress is None else lambda done, total: progress(f"checking {name} images", done, total)
-    bad = check_images([split.folder / fact[0] for fact in facts], sizes, count=count)
-    if bad:
-        # Not kept: what kept an image from opening may pass without a trace on the file.
-        return bad
+    limit = int(1e9 * config.cache_gb)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.touch()
+        found = decoded_images(files, cache, limit, told("decoding")) if limit else None
+        if isinstance(found, DecodedImages):
+            return replace(split, decoded=found), []
+        bad = check_files(files, cache, told("checking")) if found is None else found
+        split, keep, remarks = _without(split, bad, config.on_bad_image, name)
+        if found is not None:
+            left = decoded_images(files.select(keep), cache, limit, told("decoding"))
+            split = replace(split, decoded=left if isinstance(left, DecodedImages) else None)
     except OSError as error:
         raise DataError(f"data.cache_dir={cache}: cannot be written ({error.strerror or error})") from None
-    return bad
+    return split, remarks
 
 
 def _without(
-    split: PreparedSplit, bad: dict[int, str], on_bad_image: Literal["error", "skip"], name: str
-) -> tuple[PreparedSplit, list[str]]:
+    split: PreparedSplit, bad: Mapping[int, str], on_bad_image: Literal["error", "skip"], name: str
+) -> tuple[PreparedSplit, Int64[np.ndarray, " kept"], list[str]]:
+    """The split without its bad images, the positions of the others, and what to say."""
+    keep = np.array([index for index in range(len(split.annotations)) if index not in bad], dtype=np.int64)
     if not bad:
-        return split, []
+        return split, keep, []
     reasons = "; ".join(list(bad.values())[:5]) + ("; ..." if len(bad) > 5 else "")
     counted = f"{len(bad)} of {len(split.annotations)} {name} images cannot be used"
     if on_bad_image == "error":
         raise DataError(f"{counted}: {reasons}. data.on_bad_image=skip goes on without them")
-    if len(bad) == len(split.annotations):
+    if not len(keep):
         raise DataError(f"{counted}, which leaves none: {reasons}")
-    keep = np.array([index for index in range(len(split.annotations)) if index not in bad])
-    return replace(split, annotations=split.annotations.select(keep)), [f"{counted} and are left out: {reasons}"]
+    kept = replace(split, annotations=split.annotations.select(keep))
+    return kept, keep, [f"{counted} and are left out: {reasons}"]

@@ -55,22 +55,30 @@ def resized_size(size: tuple[int, int], short_side: int, long_side: int, corners
     return (short_side, longer) if size[0] <= size[1] else (longer, short_side)
 
 
-def resize(
-    image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], size: tuple[int, int]
-) -> tuple[UInt8[Tensor, "3 h w"], Float[Tensor, "M 4"]]:
-    """Image and boxes at another (height, width); boxes scale by the ratios of the rounded sides."""
+def resize_image(image: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+    """The image at another (height, width)."""
     if size == tuple(image.shape[-2:]):
-        return image, boxes
-    resized: Any = transforms.resize(image, list(size), antialias=True)
-    scaled: Any = transforms.resize(_boxes(image, boxes), list(size))
-    return resized, scaled.as_subclass(Tensor)
+        return image
+    resized: Tensor = transforms.resize(image, list(size), antialias=True)
+    return resized
+
+
+def resize_boxes(
+    boxes: Float[Tensor, "M 4"], image_size: tuple[int, int], size: tuple[int, int]
+) -> Float[Tensor, "M 4"]:
+    """Boxes of an image at another (height, width) of it, scaled by the ratios of the rounded sides."""
+    if size == image_size:
+        return boxes
+    scaled: Any = transforms.resize(_boxes(boxes, image_size), list(size))
+    resized: Tensor = scaled.as_subclass(Tensor)
+    return resized
 
 
 def flip(
     image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], corners: Corners = "plain"
 ) -> tuple[UInt8[Tensor, "3 H W"], Float[Tensor, "M 4"]]:
     """Image and boxes mirrored left to right; inclusive corners name pixels, whose last is W - 1."""
-    mirrored: Any = transforms.horizontal_flip(_boxes(image, boxes))
+    mirrored: Any = transforms.horizontal_flip(_boxes(boxes, (image.shape[-2], image.shape[-1])))
     flipped: Any = transforms.horizontal_flip(image)
     moved = mirrored.as_subclass(Tensor)
     if corners == "inclusive":
@@ -78,7 +86,7 @@ def flip(
     return flipped, moved
 
 
-def _boxes(image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"]) -> tv_tensors.BoundingBoxes:
+def _boxes(boxes: Float[Tensor, "M 4"], size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
     return tv_tensors.BoundingBoxes(  # type: ignore[call-arg]
-        boxes.clone(), format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=tuple(image.shape[-2:])
+        boxes.clone(), format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size
     )

@@ -61,7 +61,6 @@ def make_dataset(folder: Path, **changes: Any) -> CocoDataset:
         "corners": "plain",
         "training": True,
         "seed": 5,
-        "keep_in_memory": False,
     }
     return CocoDataset(read_annotations(folder / "instances.json"), folder, **settings | changes)
 
@@ -196,13 +195,6 @@ def test_buckets_are_powers_of_two_from_eight() -> None:
 def test_canvas_holds_the_largest_sides() -> None:
     assert canvas_of([(30, 70), (65, 20)], 32) == (96, 96)
     assert canvas_of([(64, 128)], 32) == (64, 128)
-
-
-def test_kept_images_equal_those_read_each_time(folder: Path) -> None:
-    kept, read = make_dataset(folder, keep_in_memory=True), make_dataset(folder)
-    for index in range(NUM_IMAGES):
-        torch.testing.assert_close(kept[1, index].image, read[1, index].image)
-        torch.testing.assert_close(kept[1, index].boxes, read[1, index].boxes)
 
 
 def test_announced_size_is_the_size_of_the_sample(folder: Path) -> None:

@@ -59,8 +59,8 @@ def test_both_splits_are_read_and_checked(root: Path) -> None:
     assert prepared.classes == ("cat", "dog")
     assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (5, 3)
     assert prepared.notes == ()
-    assert ("checking train images", 5, 5) in seen
-    assert ("checking val images", 3, 3) in seen
+    assert ("decoding train images", 5, 5) in seen
+    assert ("decoding val images", 3, 3) in seen
     sample = make_dataset(prepared, "val", coco(root), training=False, seed=0)[0, 2]
     assert sample.name == "2.png"
     assert sample.boxes.tolist() == [[1, 2, 11, 12]]
@@ -167,7 +167,7 @@ def test_cache_that_cannot_be_written_is_an_error_that_names_it(root: Path) -> N
 
 def test_synthetic_data_come_the_same_way(tmp_path: Path) -> None:
     drawn = SyntheticConfig(image_size=48, train_images=4, val_images=2, object_size=(8.0, 20.0))
-    config = DataConfig(name="synthetic", synthetic=drawn, cache_dir=str(tmp_path), keep_in_memory=True)
+    config = DataConfig(name="synthetic", synthetic=drawn, cache_dir=str(tmp_path))
     seen: list[str] = []
     prepared = prepare(config, progress=lambda what, done, total: seen.append(what))
     assert seen[0] == "drawing images"
@@ -208,3 +208,28 @@ def test_bccd_raw_tells_of_its_zero_size_boxes(shared_data: Path, tmp_path: Path
         "instances_train_raw.json: 1 box of zero size dropped",
         "instances_val_raw.json: 1 box of zero size dropped",
     ]
+
+
+def test_samples_from_decoded_images_equal_those_from_files(root: Path) -> None:
+    """At the size of the samples where that is fixed, at the images' own where training draws the short side."""
+    for sides in (None, (32,), (32, 48)):
+        sizes: dict[str, Any] = {} if sides is None else {"short_sides": sides, "long_side": 96}
+        read, kept = coco(root, cache_gb=0.0, **sizes), coco(root, **sizes)
+        for split, training in (("train", True), ("val", False)):
+            expected = make_dataset(prepare(read), split, read, training=training, seed=3)
+            found = make_dataset(prepare(kept), split, kept, training=training, seed=3)
+            assert expected.decoded is None
+            assert found.decoded is not None
+            for key in ((epoch, index) for epoch in range(3) for index in range(3)):
+                assert found[key].size == expected[key].size
+                assert (found[key].image == expected[key].image).all()
+                assert (found[key].boxes == expected[key].boxes).all()
+
+
+def test_images_that_do_not_open_are_left_out_of_the_decoded_ones(root: Path) -> None:
+    (root / "train" / "1.png").write_bytes(b"no image")
+    prepared = prepare(coco(root, on_bad_image="skip"))
+    assert prepared.train.decoded is not None
+    assert len(prepared.train.decoded.sizes) == len(prepared.train.annotations) == 4
+    sample = make_dataset(prepared, "train", coco(root, flip=0.0), training=True, seed=0)[0, 1]
+    assert (sample.name, int(sample.image[0, 0, 0])) == ("2.png", 20)

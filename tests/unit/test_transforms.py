@@ -3,9 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcos.data.transforms import choose, draw, flip, resize, resized_size
+from fcos.data.transforms import choose, draw, flip, resize_boxes, resize_image, resized_size
 
 IMAGE = torch.arange(3 * 4 * 6, dtype=torch.uint8).reshape(3, 4, 6)
+SIZE = (4, 6)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_resized_image_fits_and_keeps_its_shape(height: int, width: int, short_s
 
 def test_boxes_scale_by_the_ratios_of_the_rounded_sides() -> None:
     boxes = torch.tensor([[0.0, 0.0, 6.0, 4.0], [1.5, 1.0, 3.0, 2.0]])
-    image, scaled = resize(IMAGE, boxes, (7, 9))
+    image, scaled = (resize_image(IMAGE, (7, 9)), resize_boxes(boxes, SIZE, (7, 9)))
     assert image.shape == (3, 7, 9)
     assert image.dtype == torch.uint8
     torch.testing.assert_close(scaled, boxes * torch.tensor([1.5, 1.75, 1.5, 1.75]))
@@ -49,7 +50,7 @@ def test_boxes_scale_by_the_ratios_of_the_rounded_sides() -> None:
 
 def test_equal_size_changes_nothing() -> None:
     boxes = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    image, scaled = resize(IMAGE, boxes, (4, 6))
+    image, scaled = (resize_image(IMAGE, (4, 6)), resize_boxes(boxes, SIZE, (4, 6)))
     torch.testing.assert_close(image, IMAGE)
     torch.testing.assert_close(scaled, boxes)
 
@@ -77,7 +78,7 @@ def test_two_flips_give_back_the_sample(corners: str) -> None:
 
 def test_no_boxes_stay_no_boxes() -> None:
     none = torch.zeros(0, 4)
-    assert resize(IMAGE, none, (8, 12))[1].shape == (0, 4)
+    assert resize_boxes(none, SIZE, (8, 12)).shape == (0, 4)
     assert flip(IMAGE, none, "inclusive")[1].shape == (0, 4)
 
 
