@@ -125,9 +125,9 @@ class PlainView:
         quarter = sum(row.step >= part * row.total_steps for part in QUARTERS) if row.step else 0
         news = (row.state, quarter, row.search) if row.state == "running" else (row.state,)
         told, seconds = self._told.get(id(row), (("waiting",), 0.0))
-        same_state = told[0] == row.state
-        # A new attempt counts its seconds from zero.
-        if told == news or (same_state and 0 <= row.seconds - seconds < QUIET_SECONDS):
+        # A new attempt counts its seconds from zero; at the last step the end is about to be told.
+        early = 0 <= row.seconds - seconds < QUIET_SECONDS or row.step == row.total_steps
+        if told == news or (told[0] == row.state and early):
             return
         self._told[id(row)] = (news, row.seconds)
         self._console.print(self._line(row), highlight=False, soft_wrap=True, markup=False)

@@ -148,5 +148,9 @@ def test_a_quarter_that_came_too_soon_is_told_when_its_time_has_come() -> None:
     ]
 
 
+def test_the_last_image_is_not_told_beside_the_end() -> None:
+    assert told((0, 0.0), (50, 2.0), (100, 9.0)) == ["starts", "finished"]
+
+
 def test_a_new_attempt_is_told_however_soon() -> None:
     assert told((0, 0.0), (50, 30.0), (80, 1.0)) == ["starts", "image 50 of 100", "image 80 of 100", "finished"]
