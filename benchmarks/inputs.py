@@ -95,9 +95,9 @@ def peer_matcher() -> Any:
     return SimpleNamespace(center_sampling_radius=RADIUS, head=head)
 
 
-def peer_loss(batch: int) -> Any:
+def peer_loss() -> Any:
     """torchvision's FCOS without its network: assignment and losses."""
-    return SimpleNamespace(center_sampling_radius=RADIUS, head=FCOSHead(8, 1, CLASSES, 1))
+    return SimpleNamespace(center_sampling_radius=RADIUS, head=FCOSHead(32, 1, CLASSES, 1))
 
 
 def compute_loss(peer: Any, targets: Any, outputs: Any, peer_anchors: list[Tensor], per_level: list[int]) -> Any:

@@ -3,72 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from fcos.distributed import mean_over_workers, world_size
-from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
+from fcos.focal_loss import focal_loss_sum
+from fcos.structures import Assignment, HeadOutputs, Locations
 
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
 EPSILON = 1e-7
-
-
-class _FocalSum(torch.autograd.Function):
-    """Sum of the focal loss, its gradient written in the forward pass: no one-hot target, no second read.
-
-    Every logit is first taken as a negative; the one logit of each positive location is then corrected.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
-        rows, classes = logits.shape
-        gradient = torch.empty_like(logits)
-        total = logits.new_zeros((), dtype=torch.float32)
-        # A chunk stays in a CPU's cache; a GPU wants few large kernels.
-        step = max(1, (1 << (17 if logits.device.type == "cpu" else 26)) // classes)
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            loss, slope = _focal_negative(logits[part].float(), alpha, gamma)
-            total += loss.sum()
-            gradient[part] = slope
-        index = labels.clamp(min=0)[:, None]
-        positive = labels[:, None] != NO_OBJECT
-        own = logits.gather(1, index).float()
-        as_negative, negative_slope = _focal_negative(own, alpha, gamma)
-        # A positive is a negative of the mirrored logit, with the other weight.
-        as_positive, positive_slope = _focal_negative(-own, 1 - alpha, gamma)
-        total += (as_positive - as_negative).where(positive, 0.0).sum()
-        slope = torch.where(positive, -positive_slope, negative_slope)
-        gradient.scatter_(1, index, slope.to(gradient.dtype))
-        ctx.save_for_backward(gradient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * outer[0].to(gradient.dtype), None, None, None
-
-
-def _focal_negative(logits: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
-    """Focal loss of logits whose target is 0, and its derivative."""
-    probability = logits.sigmoid()
-    cross_entropy = F.softplus(logits)
-    weight = (1 - alpha) * probability.pow(gamma)
-    slope = weight * (gamma * (1 - probability) * cross_entropy + probability)
-    return weight * cross_entropy, slope
-
-
-def focal_loss_sum(
-    logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], alpha: float = 0.25, gamma: float = 2.0
-) -> Float[Tensor, ""]:
-    """Sum of the sigmoid focal loss (Lin et al. 2017) over N locations and C classes; NO_OBJECT is all negative."""
-    if logits.numel() == 0:
-        return logits.float().sum()
-    return _FocalSum.apply(logits, labels, alpha, gamma)  # type: ignore[no-any-return]
 
 
 def iou_of_ltrb(
@@ -166,6 +113,8 @@ class FCOSLoss:
     classification_weight: float
     regression_weight: float
     quality_weight: float
+    # One compiled pass over the logits, and over all else, instead of torch's operations one by one.
+    compiled: bool = False
 
     def normalizer(self, assignments: Sequence[Assignment]) -> Normalizer:
         """Positives and their summed center-ness over all micro-batches of a step.
@@ -188,7 +137,11 @@ class FCOSLoss:
         positive = assignment.positive
         with torch.autocast(outputs.logits.device.type, enabled=False):
             classification = focal_loss_sum(
-                outputs.logits.flatten(0, 1), assignment.labels.flatten(), self.focal_alpha, self.focal_gamma
+                outputs.logits.flatten(0, 1),
+                assignment.labels.flatten(),
+                self.focal_alpha,
+                self.focal_gamma,
+                self.compiled,
             )
             # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
             predicted = outputs.ltrb.float().where(positive[..., None], 1.0)
