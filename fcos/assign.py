@@ -7,7 +7,7 @@ tested there, and the smallest box wins by a scatter of its rank by area. Shapes
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -41,14 +41,22 @@ def assign(
     ends: Literal["closed", "open"],
     center_sampling_radius: float | None,
     corners: Literal["plain", "inclusive"] = "plain",
+    compiled: bool = False,
 ) -> Assignment:
     """Assign every location of a batch to the smallest box that it may answer for.
 
     A location may answer for a box that it lies strictly inside of, within `center_sampling_radius` strides of the
     box's center (Chebyshev; None: anywhere inside), if max(l, t, r, b) in pixels lies in its level's range.
-    Of boxes with the smallest area the first wins. `corners` only decides how areas are counted.
+    Of boxes with the smallest area the first wins. `corners` only decides how areas are counted. Compiled, what
+    follows from the match is one pass; the match itself stays as it is.
     """
     matched = match(targets, locations, ranges, ends, center_sampling_radius, corners)
+    fill = _compiled_fill() if compiled else _fill
+    return fill(matched, targets, locations.xy)
+
+
+def _fill(matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"]) -> Assignment:
+    """What there is to learn at each location, from the box that it answers for."""
     positive = matched != NO_OBJECT
     if targets.boxes.shape[1] == 0:
         ltrb = targets.boxes.new_ones((*matched.shape, 4))
@@ -56,8 +64,13 @@ def assign(
     index = matched.clamp(min=0)
     labels = targets.labels.gather(1, index).where(positive, NO_OBJECT)
     boxes = targets.boxes.gather(1, index[..., None].expand(-1, -1, 4))
-    ltrb = ltrb_from_boxes(locations.xy, boxes).where(positive[..., None], 1.0)
+    ltrb = ltrb_from_boxes(xy, boxes).where(positive[..., None], 1.0)
     return Assignment(matched, labels, ltrb, centerness(ltrb).where(positive, 0.0))
+
+
+@lru_cache(maxsize=1)
+def _compiled_fill() -> Callable[..., Assignment]:
+    return torch.compile(_fill)
 
 
 def match(

@@ -68,7 +68,7 @@ def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     return locate
 
 
-def build_assign(config: ModelConfig) -> Callable[[Targets, Locations], Assignment]:
+def build_assign(config: ModelConfig, *, compiled: bool = False) -> Callable[[Targets, Locations], Assignment]:
     """The configured assignment of locations to boxes."""
     return partial(
         assign,
@@ -76,10 +76,11 @@ def build_assign(config: ModelConfig) -> Callable[[Targets, Locations], Assignme
         ends=config.assignment.ends,
         center_sampling_radius=config.assignment.center_sampling_radius,
         corners=config.assignment.corners,
+        compiled=compiled,
     )
 
 
-def build_loss(config: ModelConfig) -> FCOSLoss:
+def build_loss(config: ModelConfig, *, compiled: bool = False) -> FCOSLoss:
     """The configured terms, weights and normaliser."""
     return FCOSLoss(
         regression=config.loss.regression,
@@ -91,6 +92,7 @@ def build_loss(config: ModelConfig) -> FCOSLoss:
         classification_weight=config.loss.classification_weight,
         regression_weight=config.loss.regression_weight,
         quality_weight=config.loss.quality_weight,
+        compiled=compiled,
     )
 
 
@@ -137,8 +139,8 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         detector=detector,
         model=runtime.wrap(detector),
         locate=build_locate(config.model),
-        assign=build_assign(config.model),
-        loss=build_loss(config.model),
+        assign=build_assign(config.model, compiled=schedule.compile),
+        loss=build_loss(config.model, compiled=schedule.compile),
         optimizer=optimizer,
         scheduler=make_scheduler(optimizer, factor),
         average=average,

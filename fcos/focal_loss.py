@@ -82,18 +82,28 @@ def _factors(logits: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor
 
 
 def _in_one_pass(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
-    """Written so that a compiler makes one loop of it: one exponential and one logarithm for each logit."""
+    """Written so that a compiler makes one loop of it: one exponential for each logit."""
     own = labels[:, None] == torch.arange(logits.shape[1], device=logits.device)
     # A positive is a negative of the mirrored logit, with the other weight.
     x = torch.where(own, -logits.float(), logits.float())
     small = torch.exp(-x.abs())
-    cross_entropy = x.clamp(min=0) + torch.log1p(small)
+    cross_entropy = x.clamp(min=0) + _log1p(small)
     larger = 1 / (1 + small)
     probability = torch.where(x >= 0, larger, small * larger)
     weight = torch.where(own, alpha, 1 - alpha) * probability.pow(gamma)
     slope = weight * (gamma * (1 - probability) * cross_entropy + probability)
     # By rows first: their sums belong to the loop that writes the gradient.
     return (weight * cross_entropy).sum(1).sum(), torch.where(own, -slope, slope).to(logits.dtype)
+
+
+def _log1p(x: Tensor) -> Tensor:
+    """log(1 + x) for x in 0..1 as 2 artanh(x / (2 + x)), to float32's precision: a third of the time of log1p."""
+    y = x / (2 + x)
+    square = y * y
+    series = torch.full_like(y, 1 / 13)
+    for odd in (11, 9, 7, 5, 3, 1):
+        series = series * square + 1 / odd
+    return 2 * y * series
 
 
 @lru_cache(maxsize=1)

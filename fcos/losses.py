@@ -1,8 +1,9 @@
 """Focal, regression and quality losses, and what they are divided by. Everything is float32, also under autocast."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from fcos.focal_loss import focal_loss_sum
 from fcos.structures import Assignment, HeadOutputs, Locations
 
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
+Quality = Literal["none", "centerness", "iou"]
 EPSILON = 1e-7
 
 
@@ -82,6 +84,34 @@ def _shape_difference(predicted: Tensor, target: Tensor) -> Tensor:
     return (4 / math.pi**2) * (angle(target) - angle(predicted)).square()
 
 
+def box_and_quality_sums(
+    ltrb: Float[Tensor, "B P 4"],
+    quality: Float[Tensor, "B P"] | None,
+    assignment: Assignment,
+    strides: Float[Tensor, " P"],
+    kind: RegressionLoss,
+    quality_kind: Quality,
+    weight_by_centerness: bool,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Regression loss summed over the positives, by their center-ness if asked for, and the quality loss likewise."""
+    positive = assignment.positive
+    # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
+    predicted = ltrb.float().where(positive[..., None], 1.0)
+    per_location = regression_loss(kind, predicted, assignment.ltrb, strides)
+    weighted = per_location * assignment.centerness if weight_by_centerness else per_location.where(positive, 0.0)
+    if quality is None:
+        return weighted.sum(), ltrb.new_zeros(())
+    iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
+    target = iou if quality_kind == "iou" else assignment.centerness
+    loss = F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")
+    return weighted.sum(), loss.where(positive, 0.0).sum()
+
+
+@lru_cache(maxsize=1)
+def _compiled_sums() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(box_and_quality_sums)
+
+
 @dataclass(frozen=True)
 class Normalizer:
     """What the sums of one optimizer step are divided by, on this worker."""
@@ -106,7 +136,7 @@ class FCOSLoss:
 
     regression: RegressionLoss
     weight_by_centerness: bool
-    quality: Literal["none", "centerness", "iou"]
+    quality: Quality
     normalizer_scope: Literal["local", "global"]
     focal_alpha: float
     focal_gamma: float
@@ -134,7 +164,6 @@ class FCOSLoss:
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
     ) -> Losses:
         """The loss of one micro-batch, divided by the normaliser of the whole step."""
-        positive = assignment.positive
         with torch.autocast(outputs.logits.device.type, enabled=False):
             classification = focal_loss_sum(
                 outputs.logits.flatten(0, 1),
@@ -143,25 +172,15 @@ class FCOSLoss:
                 self.focal_gamma,
                 self.compiled,
             )
-            # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
-            predicted = outputs.ltrb.float().where(positive[..., None], 1.0)
-            per_location = regression_loss(self.regression, predicted, assignment.ltrb, locations.strides)
-            if self.weight_by_centerness:
-                regression = (per_location * assignment.centerness).sum() / normalizer.centerness
-            else:
-                regression = per_location.where(positive, 0.0).sum() / normalizer.positives
-            quality = self._quality_sum(outputs, assignment, predicted) / normalizer.positives
+            sums = _compiled_sums() if self.compiled else box_and_quality_sums
+            regression, quality = sums(
+                outputs.ltrb, outputs.quality, assignment, locations.strides,
+                self.regression, self.quality, self.weight_by_centerness,
+            )  # fmt: skip
+            norm = normalizer.centerness if self.weight_by_centerness else normalizer.positives
             terms = (
                 classification / normalizer.positives * self.classification_weight,
-                regression * self.regression_weight,
-                quality * self.quality_weight,
+                regression / norm * self.regression_weight,
+                quality / normalizer.positives * self.quality_weight,
             )
         return Losses(terms[0] + terms[1] + terms[2], *terms)
-
-    def _quality_sum(self, outputs: HeadOutputs, assignment: Assignment, predicted: Tensor) -> Tensor:
-        if outputs.quality is None:
-            return outputs.ltrb.new_zeros(())
-        iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
-        target = iou if self.quality == "iou" else assignment.centerness
-        loss = F.binary_cross_entropy_with_logits(outputs.quality.float(), target, reduction="none")
-        return loss.where(assignment.positive, 0.0).sum()
