@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from inputs import CLASSES, SIZE, STRIDES, anchors, draw_boxes, grid, shapes
+from inputs import CLASSES, SIZE, anchors, draw_boxes, grid, shapes
 from side_by_side import Case, main, require
 from torch import Tensor
 from torchvision.models.detection import FCOS
