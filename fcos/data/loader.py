@@ -105,7 +105,8 @@ def box_bucket(count: int) -> int:
 
 def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
     """Samples padded with zeros at right and bottom, and their boxes to the bucket of the largest count."""
-    pixels = torch.zeros((len(samples), 3, *canvas), dtype=torch.uint8)
+    # With the channels last in memory, as images are decoded and most detectors want them.
+    pixels = torch.empty((len(samples), *canvas, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     bucket = box_bucket(max(len(sample.labels) for sample in samples))
     boxes = torch.zeros((len(samples), bucket, 4))
     labels = torch.zeros((len(samples), bucket), dtype=torch.int64)
@@ -113,6 +114,8 @@ def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
     for row, sample in enumerate(samples):
         height, width = sample.size
         pixels[row, :, :height, :width] = sample.image
+        pixels[row, :, height:].zero_()
+        pixels[row, :, :height, width:].zero_()
         boxes[row, : len(sample.boxes)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
         valid[row, : len(sample.labels)] = True
