@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+import torch
+
 from fcos.assign import assign
 from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
 from fcos.engine import Learner
@@ -115,8 +117,6 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         )
     detector.to(runtime.device)
     average = None if schedule.ema is None else moving_average(detector, schedule.ema)
-    if schedule.compile:
-        detector.compile()
     optimizer = make_optimizer(
         detector,
         kind=schedule.optimizer,
@@ -135,9 +135,12 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         milestones=schedule.milestones,
         decay_factor=schedule.decay_factor,
     )
+    model = runtime.wrap(detector)
     return Learner(
         detector=detector,
-        model=runtime.wrap(detector),
+        model=model,
+        # Evaluation, whose batches have many shapes, keeps the plain one.
+        forward=torch.compile(model, dynamic=False) if schedule.compile else model,
         locate=build_locate(config.model),
         assign=build_assign(config.model, compiled=schedule.compile),
         loss=build_loss(config.model, compiled=schedule.compile),

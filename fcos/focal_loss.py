@@ -108,4 +108,5 @@ def _log1p(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _compiled() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(_in_one_pass)
+    # Each of few shapes has a loop of its own; one for any shape would not be vectorised as well.
+    return torch.compile(_in_one_pass, dynamic=False)

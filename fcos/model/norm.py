@@ -71,7 +71,8 @@ class FoldedConv2d(nn.Conv2d):
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         (norm,) = self.norm
         if not torch.is_autocast_enabled(input.device.type):
-            return norm.normalize(super().forward(input))
+            plain: Tensor = norm.normalize(super().forward(input))
+            return plain
         scale, shift = norm.scale_and_shift()
         return self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), shift)
 
