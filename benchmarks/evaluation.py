@@ -1,7 +1,7 @@
 """COCO evaluation against pycocotools: python benchmarks/evaluation.py
 
 5000 images, 36,000 boxes of 80 classes of which one in a hundred is a crowd, 500,000 detections. The 12 numbers must be
-equal. The peer gets its results as a list that is made beforehand; ours turns detections into one within the time.
+equal to 1e-12. The peer gets its results as a list that is made beforehand; ours turns detections into one within the time.
 """
 
 import contextlib
@@ -95,10 +95,11 @@ def run_peer(truth: dict[str, Any], results: list[dict[str, Any]]) -> list[float
 
 
 def same(theirs: list[float], ours: dict[str, float]) -> str:
-    """All 12, bit by bit; a number without ground truth is -1 there and absent here."""
+    """All 12; a number without ground truth is -1 there and absent here. Their means are added in different orders."""
     found = [ours.get(f"val/{name}", -1.0) for name in METRICS]
-    require(found == theirs, f"{found} and {theirs}")
-    return f"12 equal numbers, AP {100 * found[0]:.1f}"
+    apart = max(abs(mine - peer) for mine, peer in zip(found, theirs, strict=True))
+    require(apart <= 1e-12, f"{found} and {theirs}")
+    return f"12 numbers equal to {apart:.0e}, AP {100 * found[0]:.1f}"
 
 
 def case(images: int, goal: float | None) -> Case:

@@ -71,10 +71,11 @@ class FoldedConv2d(nn.Conv2d):
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         (norm,) = self.norm
         if not torch.is_autocast_enabled(input.device.type):
-            plain: Tensor = norm.normalize(super().forward(input))
-            return plain
+            separate: Tensor = norm.normalize(super().forward(input))
+            return separate
         scale, shift = norm.scale_and_shift()
-        return self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), shift)
+        together: Tensor = self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), shift)
+        return together
 
 
 def fold_frozen_norms(model: nn.Module) -> None:

@@ -27,7 +27,8 @@ config = parse(ModelConfig, yaml.safe_load(open("conf/model/fcos_small.yaml")))
 
 def batch_of(height, width, boxes):
     corner = torch.rand(2, boxes, 2) * 40
-    targets = Targets(torch.cat((corner, corner + 20), dim=-1), torch.zeros(2, boxes).long(), torch.ones(2, boxes).bool())
+    boxes_of_two = torch.cat((corner, corner + 20), dim=-1)
+    targets = Targets(boxes_of_two, torch.zeros(2, boxes).long(), torch.ones(2, boxes).bool())
     pixels = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
     sizes = torch.tensor([[height, width]] * 2)
     return Batch(pixels, sizes, sizes, targets, (1, 2), ("a", "b"))
