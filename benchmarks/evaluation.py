@@ -1,7 +1,7 @@
 """COCO evaluation against pycocotools: python benchmarks/evaluation.py
 
 5000 images, 36,000 boxes of 80 classes of which one in a hundred is a crowd, 500,000 detections. The 12 numbers must be
-equal to 1e-12. The peer gets its results as a list that is made beforehand; ours turns detections into one within the time.
+equal to 1e-12. The peer gets its results as a list that is made beforehand; ours makes it from detections meanwhile.
 """
 
 import contextlib
