@@ -203,8 +203,8 @@ class _Window:
         ]
         self.positions = len(grids) * self.counts[0] * self.counts[1]
 
-        def per_level(values: Iterable[float]) -> Float[Tensor, " L"]:
-            return torch.tensor(list(values), dtype=torch.float32, device=device)
+        def per_level(values: Iterable[float]) -> Float[Tensor, "L 1"]:
+            return torch.tensor(list(values), dtype=torch.float32, device=device)[:, None]
 
         radius = math.inf if center_sampling_radius is None else center_sampling_radius
         self.radius = per_level(radius * grid.stride for grid in grids)
@@ -215,9 +215,9 @@ class _Window:
         self.last_first = [
             per_level(max(grid.counts[axis] - self.counts[axis], 0) for grid in grids) for axis in (0, 1)
         ]
-        self.offsets = [torch.arange(count, device=device) for count in self.counts]
-        self.columns = per_level(grid.counts[0] for grid in grids).long()[:, None]
-        self.starts = per_level(grid.start for grid in grids).long()[:, None]
+        self.offsets = [torch.arange(count, dtype=torch.float32, device=device) for count in self.counts]
+        self.columns = per_level(grid.counts[0] for grid in grids).long()
+        self.starts = torch.tensor([grid.start for grid in grids], device=device)[:, None]
 
     def admit(
         self, boxes: Float[Tensor, "B M 4"]
@@ -236,23 +236,22 @@ class _Window:
         self, near: Float[Tensor, "B M"], far: Float[Tensor, "B M"], axis: int
     ) -> tuple[Int[Tensor, "B M L count"], Bool[Tensor, "B M L count"], Bool[Tensor, "B M L count"]]:
         """Per window position in one axis: its index, whether it is admissible, and if it also is above the low end."""
-        near, far = near[..., None], far[..., None]
+        near, far = near[..., None, None], far[..., None, None]
         center = (near + far) / 2
         origin, step = self.origins[axis], self.steps[axis]
         lowest = torch.maximum(torch.maximum(near, center - self.radius), far - self.high)
-        first = ((lowest - origin) / step).floor().clamp(min=0).minimum(self.last_first[axis]).long()
-        index = first[..., None] + self.offsets[axis]
-        position = origin[:, None] + index * step[:, None]
-        to_near, to_far = position - near[..., None], far[..., None] - position
+        first = ((lowest - origin) / step).floor().clamp(min=0).minimum(self.last_first[axis])
+        index = first + self.offsets[axis]
+        position = origin + index * step
+        to_near, to_far = position - near, far - position
         farthest = torch.maximum(to_near, to_far)
         admissible = torch.minimum(to_near, to_far) > 0
-        admissible &= (position - center[..., None]).abs() < self.radius[:, None]
-        low, high = self.low[:, None], self.high[:, None]
+        admissible &= (position - center).abs() < self.radius
         if self.ends == "closed":
-            admissible &= farthest <= high
-            return index, admissible, admissible & (farthest >= low)
-        admissible &= farthest < high
-        return index, admissible, admissible & (farthest > low)
+            admissible &= farthest <= self.high
+            return index.long(), admissible, admissible & (farthest >= self.low)
+        admissible &= farthest < self.high
+        return index.long(), admissible, admissible & (farthest > self.low)
 
 
 def _positions(reach: float, step: float, size: int) -> int:
