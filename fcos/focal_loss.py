@@ -97,7 +97,7 @@ def _in_one_pass(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> 
 
 
 def _log1p(x: Tensor) -> Tensor:
-    """log(1 + x) for x in 0..1 as 2 artanh(x / (2 + x)), to float32's precision: a third of the time of log1p."""
+    """log(1 + x) for x in 0..1 as 2 artanh(x / (2 + x)), to float32's precision; on a CPU quicker than log1p."""
     y = x / (2 + x)
     square = y * y
     series = torch.full_like(y, 1 / 13)
