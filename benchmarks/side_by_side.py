@@ -93,7 +93,7 @@ def use_one_core() -> None:
 def measure(case: Case, budget: float, least: int) -> Result:
     """Compare, warm up, then time in turns for `budget` seconds, `least` rounds or more and 200 at most.
 
-    Where the comparison alone takes longer than the budget it is warm-up enough, and three rounds are.
+    Where the comparison alone takes longer than the budget it is warm-up enough, and three rounds (or one) are.
     """
     began = time.perf_counter()
     try:
@@ -103,7 +103,7 @@ def measure(case: Case, budget: float, least: int) -> Result:
     if time.perf_counter() - began < budget:
         case.peer(), case.ours()
     else:
-        least = min(least, 3)
+        least = 3 if least > 2 else 1
     peer: list[float] = []
     ours: list[float] = []
     began = time.perf_counter()
