@@ -46,7 +46,7 @@ def row(name: str, result: Result) -> str:
         memory += f": {mebibytes(result.peer_bytes)}, {mebibytes(result.ours_bytes)}"
     times = f"{amount(result.peer_seconds, result.images)} | {amount(result.ours_seconds, result.images)}"
     title = result.name[0].upper() + result.name[1:]
-    return f"| {title} | {ratio:.1f}{goal} | {times} | {memory} | {result.same} | `{name}.py` |"
+    return f"| {title} | {ratio:.1f}{goal} | {times} | {memory} | {result.same}; {result.rounds} rounds | `{name}.py` |"
 
 
 def machine() -> str:
