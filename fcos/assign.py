@@ -7,7 +7,10 @@ tested there, and the smallest box wins by a scatter of its rank by area. Shapes
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -17,11 +20,15 @@ from torch import Tensor
 from fcos.geometry import areas, centerness, ltrb_from_boxes
 from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
 
-# Window positions tested at a time; bounds the memory of levels without an upper end.
-WINDOW_BUDGET = 1 << 23
-# The same where the boxes of many images are taken together, and how many boxes: small enough for a core's cache.
-CLAIM_BUDGET = 1 << 17
+# Window positions tested at a time: what stays in a core's cache, and what bounds the memory of a GPU.
+CPU_BUDGET = 1 << 17
+GPU_BUDGET = 1 << 23
+# Boxes of like size that are taken together where windows are fitted to them.
 CLAIM_BOXES = 1 << 11
+# A claim holds a box's rank by area in its upper half and the index in its lower. Nobody's comes after all of them
+# and ends in a lower half of ones, which is NO_OBJECT as a number with a sign.
+HALF = 32
+NOBODY = (1 << 62) + (1 << HALF) + NO_OBJECT
 
 Range = tuple[float, float | None]
 
@@ -34,14 +41,22 @@ def assign(
     ends: Literal["closed", "open"],
     center_sampling_radius: float | None,
     corners: Literal["plain", "inclusive"] = "plain",
+    compiled: bool = False,
 ) -> Assignment:
     """Assign every location of a batch to the smallest box that it may answer for.
 
     A location may answer for a box that it lies strictly inside of, within `center_sampling_radius` strides of the
     box's center (Chebyshev; None: anywhere inside), if max(l, t, r, b) in pixels lies in its level's range.
-    Of boxes with the smallest area the first wins. `corners` only decides how areas are counted.
+    Of boxes with the smallest area the first wins. `corners` only decides how areas are counted. Compiled, what
+    follows from the match is one pass; the match itself stays as it is.
     """
     matched = match(targets, locations, ranges, ends, center_sampling_radius, corners)
+    fill = _compiled_fill() if compiled else _fill
+    return fill(matched, targets, locations.xy)
+
+
+def _fill(matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"]) -> Assignment:
+    """What there is to learn at each location, from the box that it answers for."""
     positive = matched != NO_OBJECT
     if targets.boxes.shape[1] == 0:
         ltrb = targets.boxes.new_ones((*matched.shape, 4))
@@ -49,8 +64,13 @@ def assign(
     index = matched.clamp(min=0)
     labels = targets.labels.gather(1, index).where(positive, NO_OBJECT)
     boxes = targets.boxes.gather(1, index[..., None].expand(-1, -1, 4))
-    ltrb = ltrb_from_boxes(locations.xy, boxes).where(positive[..., None], 1.0)
+    ltrb = ltrb_from_boxes(xy, boxes).where(positive[..., None], 1.0)
     return Assignment(matched, labels, ltrb, centerness(ltrb).where(positive, 0.0))
+
+
+@lru_cache(maxsize=1)
+def _compiled_fill() -> Callable[..., Assignment]:
+    return torch.compile(_fill)
 
 
 def match(
@@ -63,30 +83,21 @@ def match(
 ) -> Int[Tensor, "B P"]:
     """Index of the box that each location answers for, or NO_OBJECT; see `assign`."""
     batch, boxes = targets.valid.shape
-    num_locations = locations.xy.shape[0]
-    # Boxes in order of area; a stable sort leaves ties to the lower index. Exact, whatever the size of the areas.
+    # Ranks by area; a stable sort leaves ties to the lower index. Exact, whatever the size of the areas.
     order = areas(targets.boxes, corners).argsort(dim=1, stable=True)
     sorted_boxes = targets.boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    sorted_valid = targets.valid.gather(1, order)
-    ranks = torch.arange(boxes, device=order.device)
-    # One slot more than there are locations takes what is not a match.
-    best = order.new_full((batch, num_locations + 1), boxes)
-    start = 0
-    for level, (rows, columns) in enumerate(locations.shapes):
-        window = _Window(locations, level, ranges[level], ends, center_sampling_radius)
-        step = max(1, WINDOW_BUDGET // max(1, batch * window.rows * window.columns))
+    ranks = torch.arange(boxes, device=order.device) << HALF
+    claims = (ranks + order).where(targets.valid.gather(1, order), NOBODY)
+    best = order.new_full((batch, locations.xy.shape[0]), NOBODY)
+    budget = CPU_BUDGET if order.device.type == "cpu" else GPU_BUDGET
+    for window in _windows(_grids(locations, ranges), ends, center_sampling_radius, order.device):
+        step = max(1, budget // max(1, batch * window.positions))
         for first in range(0, boxes, step):
             part = slice(first, first + step)
             index, admitted = window.admit(sorted_boxes[:, part])
-            admitted &= sorted_valid[:, part, None, None]
-            slots = torch.where(admitted, index + start, num_locations).flatten(1)
-            claims = ranks[part, None, None].expand_as(admitted).flatten(1)
-            best.scatter_reduce_(1, slots, claims, "amin")
-        start += rows * columns
-    best = best[:, :-1]
-    # A column behind the last box stands for the locations that nobody claimed.
-    padded = torch.nn.functional.pad(order, (0, 1), value=NO_OBJECT)
-    return padded.gather(1, best)
+            staked = claims[:, part, None, None, None].where(admitted, NOBODY)
+            best.scatter_reduce_(1, index.flatten(1), staked.flatten(1), "amin")
+    return best.bitwise_left_shift_(HALF).bitwise_right_shift_(HALF)
 
 
 def claims(
@@ -103,86 +114,150 @@ def claims(
     longest = (boxes[:, 2:] - boxes[:, :2]).amax(1)
     longest, order = longest.sort()
     pairs = []
-    start = 0
-    for level, (rows, columns) in enumerate(locations.shapes):
-        low, high = ranges[level]
+    for level, (low, high) in enumerate(ranges):
         # max(l, t, r, b) is at least half the longest side and below it; a pixel more leaves room for rounding.
         first = int(torch.searchsorted(longest, low - 1.0))
         last = len(order) if high is None else int(torch.searchsorted(longest, 2 * high + 2.0))
         while first < last:
             # Boxes of like size share a window that fits them.
             end = min(first + CLAIM_BOXES, last)
-            window = _Window(locations, level, ranges[level], ends, center_sampling_radius, float(longest[end - 1]))
-            end = min(end, first + max(1, CLAIM_BUDGET // (window.rows * window.columns)))
+            bound = float(longest[end - 1]) + 1.0
+            window = _Window(_grids(locations, ranges)[level : level + 1], ends, center_sampling_radius, bound)
+            end = min(end, first + max(1, CPU_BUDGET // window.positions))
             index, admitted = window.admit(boxes[order[first:end]][None])
             hits = admitted.flatten().nonzero().squeeze(1)
-            pairs.append((order[first + hits // (window.rows * window.columns)], index.flatten()[hits] + start))
+            pairs.append((order[first + hits // window.positions], index.flatten()[hits]))
             first = end
-        start += rows * columns
     empty = order.new_zeros(0)
     return (torch.cat([empty, *(box for box, _ in pairs)]), torch.cat([empty, *(place for _, place in pairs)]))
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """One level: its locations in either axis (x first), where they start among all, and the range it answers for."""
+
+    counts: tuple[int, int]
+    origins: tuple[float, float]
+    steps: tuple[float, float]
+    start: int
+    stride: int
+    low: float
+    high: float
+
+    def reach(self, center_sampling_radius: float | None) -> float:
+        """The widest interval in one axis whose locations may answer for the same box."""
+        diameter = math.inf if center_sampling_radius is None else 2 * center_sampling_radius * self.stride
+        return min(diameter, self.high)
+
+
+def _grids(locations: Locations, ranges: Sequence[Range]) -> tuple[_Grid, ...]:
+    grids = []
+    start = 0
+    for level, ((rows, columns), (low, high)) in enumerate(zip(locations.shapes, ranges, strict=True)):
+        end = math.inf if high is None else float(high)
+        origins, steps, stride = locations.origins[level], locations.steps[level], locations.level_strides[level]
+        grids.append(_Grid((columns, rows), origins, steps, start, stride, float(low), end))
+        start += rows * columns
+    return tuple(grids)
+
+
+@lru_cache(maxsize=256)
+def _windows(
+    grids: tuple[_Grid, ...],
+    ends: Literal["closed", "open"],
+    center_sampling_radius: float | None,
+    device: torch.device,
+) -> tuple["_Window", ...]:
+    """Levels whose windows are alike go together. Kept, because making tensors of numbers would wait for a GPU."""
+
+    def size(grid: _Grid) -> tuple[int, int]:
+        reach = grid.reach(center_sampling_radius)
+        return _positions(reach, grid.steps[0], grid.counts[0]), _positions(reach, grid.steps[1], grid.counts[1])
+
+    # What was made in inference mode could not take part in a later training step.
+    with torch.inference_mode(False):
+        return tuple(
+            _Window(tuple(alike), ends, center_sampling_radius, device=device) for _, alike in groupby(grids, key=size)
+        )
+
+
 class _Window:
-    """The grid positions of one level that a box may reach, and the test whether it does."""
+    """The grid positions that a box may reach on each of L levels, and the test whether it does."""
 
     def __init__(
         self,
-        locations: Locations,
-        level: int,
-        bounds: Range,
+        grids: Sequence[_Grid],
         ends: Literal["closed", "open"],
         center_sampling_radius: float | None,
         longest: float = math.inf,
+        device: torch.device | None = None,
     ) -> None:
-        self.grid = locations.shapes[level]
-        self.origin_x, self.origin_y = locations.origins[level]
-        self.step_x, self.step_y = locations.steps[level]
-        self.low, high = bounds
-        self.high = math.inf if high is None else high
         self.ends = ends
-        stride = locations.level_strides[level]
-        self.radius = math.inf if center_sampling_radius is None else center_sampling_radius * stride
-        # The widest interval that a box leaves open in one axis; `longest` bounds the sides of all boxes to come.
-        reach = min(2 * self.radius, self.high, longest)
-        self.rows = _positions(reach, self.step_y, self.grid[0])
-        self.columns = _positions(reach, self.step_x, self.grid[1])
+        # `longest` bounds the sides of all boxes to come.
+        reach = [min(grid.reach(center_sampling_radius), longest) for grid in grids]
+        self.counts = [
+            max(
+                _positions(bound, grid.steps[axis], grid.counts[axis]) for bound, grid in zip(reach, grids, strict=True)
+            )
+            for axis in (0, 1)
+        ]
+        self.positions = len(grids) * self.counts[0] * self.counts[1]
+
+        def per_level(values: Iterable[float]) -> Float[Tensor, "L 1"]:
+            return torch.tensor(list(values), dtype=torch.float32, device=device)[:, None]
+
+        radius = math.inf if center_sampling_radius is None else center_sampling_radius
+        self.radius = per_level(radius * grid.stride for grid in grids)
+        self.low = per_level(grid.low for grid in grids)
+        self.high = per_level(grid.high for grid in grids)
+        self.origins = [per_level(grid.origins[axis] for grid in grids) for axis in (0, 1)]
+        self.steps = [per_level(grid.steps[axis] for grid in grids) for axis in (0, 1)]
+        self.last_first = [
+            per_level(max(grid.counts[axis] - self.counts[axis], 0) for grid in grids) for axis in (0, 1)
+        ]
+        self.offsets = [torch.arange(count, dtype=torch.float32, device=device) for count in self.counts]
+        self.columns = per_level(grid.counts[0] for grid in grids).long()
+        self.starts = torch.tensor([grid.start for grid in grids], device=device)[:, None]
 
     def admit(
         self, boxes: Float[Tensor, "B M 4"]
-    ) -> tuple[Int[Tensor, "B M rows columns"], Bool[Tensor, "B M rows columns"]]:
-        """Index within the level of each window position, and whether its location may answer for the box."""
+    ) -> tuple[Int[Tensor, "B M L rows columns"], Bool[Tensor, "B M L rows columns"]]:
+        """Index of the location at each window position, and whether it may answer for the box."""
         x1, y1, x2, y2 = boxes.unbind(-1)
-        column, farthest_x, open_x = self._axis(x1, x2, self.origin_x, self.step_x, self.columns, self.grid[1])
-        row, farthest_y, open_y = self._axis(y1, y2, self.origin_y, self.step_y, self.rows, self.grid[0])
-        farthest = torch.maximum(farthest_y[..., :, None], farthest_x[..., None, :])
-        if self.ends == "closed":
-            in_range = (farthest >= self.low) & (farthest <= self.high)
-        else:
-            in_range = (farthest > self.low) & (farthest < self.high)
-        index = row[..., :, None] * self.grid[1] + column[..., None, :]
-        return index, in_range & open_y[..., :, None] & open_x[..., None, :]
+        column, held_x, high_x = self._axis(x1, x2, 0)
+        row, held_y, high_y = self._axis(y1, y2, 1)
+        index = (row * self.columns + self.starts)[..., :, None] + column[..., None, :]
+        # Below the upper end in both axes, and above the lower end in one.
+        admitted = high_y[..., :, None] & held_x[..., None, :]
+        admitted |= held_y[..., :, None] & high_x[..., None, :]
+        return index, admitted
 
     def _axis(
-        self,
-        near: Float[Tensor, "B M"],
-        far: Float[Tensor, "B M"],
-        origin: float,
-        step: float,
-        count: int,
-        size: int,
-    ) -> tuple[Int[Tensor, "B M count"], Float[Tensor, "B M count"], Bool[Tensor, "B M count"]]:
-        """Per window position in one axis: its grid index, the farther of the two sides, whether it is admissible."""
+        self, near: Float[Tensor, "B M"], far: Float[Tensor, "B M"], axis: int
+    ) -> tuple[Int[Tensor, "B M L count"], Bool[Tensor, "B M L count"], Bool[Tensor, "B M L count"]]:
+        """Per window position in one axis: its index, whether it is admissible, and if it also is above the low end."""
+        near, far = near[..., None, None], far[..., None, None]
         center = (near + far) / 2
+        origin, step = self.origins[axis], self.steps[axis]
         lowest = torch.maximum(torch.maximum(near, center - self.radius), far - self.high)
-        first = ((lowest - origin) / step).floor().clamp(0, max(size - count, 0)).long()
-        index = first[..., None] + torch.arange(count, device=near.device)
+        first = ((lowest - origin) / step).floor().clamp(min=0).minimum(self.last_first[axis])
+        index = first + self.offsets[axis]
         position = origin + index * step
-        to_near, to_far = position - near[..., None], far[..., None] - position
-        admissible = (to_near > 0) & (to_far > 0) & ((position - center[..., None]).abs() < self.radius)
-        return index, torch.maximum(to_near, to_far), admissible
+        to_near, to_far = position - near, far - position
+        farthest = torch.maximum(to_near, to_far)
+        admissible = torch.minimum(to_near, to_far) > 0
+        admissible &= (position - center).abs() < self.radius
+        if self.ends == "closed":
+            admissible &= farthest <= self.high
+            return index.long(), admissible, admissible & (farthest >= self.low)
+        admissible &= farthest < self.high
+        return index.long(), admissible, admissible & (farthest > self.low)
 
 
 def _positions(reach: float, step: float, size: int) -> int:
-    """How many grid positions an interval of length `reach` can hold, with one to spare at each end for rounding."""
-    return size if math.isinf(reach) else min(size, math.floor(reach / step) + 3)
+    """How many grid positions must be tried to find all in an interval of length `reach`.
+
+    It holds ceil(reach / step) at most, as one of its ends is open. The first that is tried may lie below it but
+    never above its first: rounding keeps the order of numbers, and the positions are exact.
+    """
+    return size if math.isinf(reach) else min(size, math.ceil(reach / step) + 1)

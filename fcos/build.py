@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+import torch
+
 from fcos.assign import assign
 from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
 from fcos.engine import Learner
@@ -68,7 +70,7 @@ def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     return locate
 
 
-def build_assign(config: ModelConfig) -> Callable[[Targets, Locations], Assignment]:
+def build_assign(config: ModelConfig, *, compiled: bool = False) -> Callable[[Targets, Locations], Assignment]:
     """The configured assignment of locations to boxes."""
     return partial(
         assign,
@@ -76,10 +78,11 @@ def build_assign(config: ModelConfig) -> Callable[[Targets, Locations], Assignme
         ends=config.assignment.ends,
         center_sampling_radius=config.assignment.center_sampling_radius,
         corners=config.assignment.corners,
+        compiled=compiled,
     )
 
 
-def build_loss(config: ModelConfig) -> FCOSLoss:
+def build_loss(config: ModelConfig, *, compiled: bool = False) -> FCOSLoss:
     """The configured terms, weights and normaliser."""
     return FCOSLoss(
         regression=config.loss.regression,
@@ -91,6 +94,7 @@ def build_loss(config: ModelConfig) -> FCOSLoss:
         classification_weight=config.loss.classification_weight,
         regression_weight=config.loss.regression_weight,
         quality_weight=config.loss.quality_weight,
+        compiled=compiled,
     )
 
 
@@ -113,8 +117,6 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         )
     detector.to(runtime.device)
     average = None if schedule.ema is None else moving_average(detector, schedule.ema)
-    if schedule.compile:
-        detector.compile()
     optimizer = make_optimizer(
         detector,
         kind=schedule.optimizer,
@@ -133,12 +135,15 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         milestones=schedule.milestones,
         decay_factor=schedule.decay_factor,
     )
+    model = runtime.wrap(detector)
     return Learner(
         detector=detector,
-        model=runtime.wrap(detector),
+        model=model,
+        # Evaluation, whose batches have many shapes, keeps the plain one.
+        forward=torch.compile(model, dynamic=False) if schedule.compile else model,
         locate=build_locate(config.model),
-        assign=build_assign(config.model),
-        loss=build_loss(config.model),
+        assign=build_assign(config.model, compiled=schedule.compile),
+        loss=build_loss(config.model, compiled=schedule.compile),
         optimizer=optimizer,
         scheduler=make_scheduler(optimizer, factor),
         average=average,

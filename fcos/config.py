@@ -274,6 +274,8 @@ class ScheduleConfig(Section):
     ema: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
+    # torch.compile for detector and losses. Training batches of an orientation are then all padded to one size,
+    # so that there are two shapes at most.
     compile: bool = False
     # Only kernels that give the same numbers every time; false lets a GPU pick faster ones.
     deterministic: bool = True

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from fcos.distributed import gather_objects, mean_over_workers
 from fcos.losses import FCOSLoss
 from fcos.postprocess import Postprocess
-from fcos.structures import Assignment, Batch, Detections, Locations, Targets, to_device
+from fcos.structures import Assignment, Batch, Detections, HeadOutputs, Locations, Targets, to_device
 
 Precision = Literal["fp32", "bf16"]
 TERMS = ("loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image")
@@ -29,9 +29,10 @@ class Diverged(RuntimeError):
 class Learner:
     """Everything that one training step touches."""
 
-    # The bare network, and the same network as this worker trains it.
+    # The bare network, the same network as this worker trains it, and how that is called: compiled, or as it is.
     detector: nn.Module
     model: nn.Module
+    forward: Callable[[Tensor, Tensor], HeadOutputs]
     locate: Callable[[Batch], Locations]
     assign: Callable[[Targets, Locations], Assignment]
     loss: FCOSLoss
@@ -66,7 +67,7 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"
     for number, (batch, places, assignment) in enumerate(zip(batches, located, assignments, strict=True), start=1):
         with _without_sync(learner.model) if number < len(batches) else nullcontext():
             with autocast(batch.pixels.device, learner.precision):
-                outputs = learner.model(batch.pixels, batch.sizes)
+                outputs = learner.forward(batch.pixels, batch.sizes)
             losses = learner.loss(outputs, assignment, places, normalizer)
             losses.total.backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))

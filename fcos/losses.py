@@ -1,74 +1,23 @@
 """Focal, regression and quality losses, and what they are divided by. Everything is float32, also under autocast."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from fcos.distributed import mean_over_workers, world_size
-from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
+from fcos.focal_loss import focal_loss_sum
+from fcos.structures import Assignment, HeadOutputs, Locations
 
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
+Quality = Literal["none", "centerness", "iou"]
 EPSILON = 1e-7
-
-
-class _FocalSum(torch.autograd.Function):
-    """Sum of the focal loss, its gradient written in the forward pass: no one-hot target, no second read.
-
-    Every logit is first taken as a negative; the one logit of each positive location is then corrected.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> Tensor:
-        rows, classes = logits.shape
-        gradient = torch.empty_like(logits)
-        total = logits.new_zeros((), dtype=torch.float32)
-        # A chunk stays in a CPU's cache; a GPU wants few large kernels.
-        step = max(1, (1 << (17 if logits.device.type == "cpu" else 26)) // classes)
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            loss, slope = _focal_negative(logits[part].float(), alpha, gamma)
-            total += loss.sum()
-            gradient[part] = slope
-        index = labels.clamp(min=0)[:, None]
-        positive = labels[:, None] != NO_OBJECT
-        own = logits.gather(1, index).float()
-        as_negative, negative_slope = _focal_negative(own, alpha, gamma)
-        # A positive is a negative of the mirrored logit, with the other weight.
-        as_positive, positive_slope = _focal_negative(-own, 1 - alpha, gamma)
-        total += (as_positive - as_negative).where(positive, 0.0).sum()
-        slope = torch.where(positive, -positive_slope, negative_slope)
-        gradient.scatter_(1, index, slope.to(gradient.dtype))
-        ctx.save_for_backward(gradient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * outer[0].to(gradient.dtype), None, None, None
-
-
-def _focal_negative(logits: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
-    """Focal loss of logits whose target is 0, and its derivative."""
-    probability = logits.sigmoid()
-    cross_entropy = F.softplus(logits)
-    weight = (1 - alpha) * probability.pow(gamma)
-    slope = weight * (gamma * (1 - probability) * cross_entropy + probability)
-    return weight * cross_entropy, slope
-
-
-def focal_loss_sum(
-    logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], alpha: float = 0.25, gamma: float = 2.0
-) -> Float[Tensor, ""]:
-    """Sum of the sigmoid focal loss (Lin et al. 2017) over N locations and C classes; NO_OBJECT is all negative."""
-    if logits.numel() == 0:
-        return logits.float().sum()
-    return _FocalSum.apply(logits, labels, alpha, gamma)  # type: ignore[no-any-return]
 
 
 def iou_of_ltrb(
@@ -135,6 +84,34 @@ def _shape_difference(predicted: Tensor, target: Tensor) -> Tensor:
     return (4 / math.pi**2) * (angle(target) - angle(predicted)).square()
 
 
+def box_and_quality_sums(
+    ltrb: Float[Tensor, "B P 4"],
+    quality: Float[Tensor, "B P"] | None,
+    assignment: Assignment,
+    strides: Float[Tensor, " P"],
+    kind: RegressionLoss,
+    quality_kind: Quality,
+    weight_by_centerness: bool,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Regression loss summed over the positives, by their center-ness if asked for, and the quality loss likewise."""
+    positive = assignment.positive
+    # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
+    predicted = ltrb.float().where(positive[..., None], 1.0)
+    per_location = regression_loss(kind, predicted, assignment.ltrb, strides)
+    weighted = per_location * assignment.centerness if weight_by_centerness else per_location.where(positive, 0.0)
+    if quality is None:
+        return weighted.sum(), ltrb.new_zeros(())
+    iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
+    target = iou if quality_kind == "iou" else assignment.centerness
+    loss = F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")
+    return weighted.sum(), loss.where(positive, 0.0).sum()
+
+
+@lru_cache(maxsize=1)
+def _compiled_sums() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(box_and_quality_sums)
+
+
 @dataclass(frozen=True)
 class Normalizer:
     """What the sums of one optimizer step are divided by, on this worker."""
@@ -159,13 +136,15 @@ class FCOSLoss:
 
     regression: RegressionLoss
     weight_by_centerness: bool
-    quality: Literal["none", "centerness", "iou"]
+    quality: Quality
     normalizer_scope: Literal["local", "global"]
     focal_alpha: float
     focal_gamma: float
     classification_weight: float
     regression_weight: float
     quality_weight: float
+    # One compiled pass over the logits, and over all else, instead of torch's operations one by one.
+    compiled: bool = False
 
     def normalizer(self, assignments: Sequence[Assignment]) -> Normalizer:
         """Positives and their summed center-ness over all micro-batches of a step.
@@ -185,30 +164,23 @@ class FCOSLoss:
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
     ) -> Losses:
         """The loss of one micro-batch, divided by the normaliser of the whole step."""
-        positive = assignment.positive
         with torch.autocast(outputs.logits.device.type, enabled=False):
             classification = focal_loss_sum(
-                outputs.logits.flatten(0, 1), assignment.labels.flatten(), self.focal_alpha, self.focal_gamma
+                outputs.logits.flatten(0, 1),
+                assignment.labels.flatten(),
+                self.focal_alpha,
+                self.focal_gamma,
+                self.compiled,
             )
-            # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
-            predicted = outputs.ltrb.float().where(positive[..., None], 1.0)
-            per_location = regression_loss(self.regression, predicted, assignment.ltrb, locations.strides)
-            if self.weight_by_centerness:
-                regression = (per_location * assignment.centerness).sum() / normalizer.centerness
-            else:
-                regression = per_location.where(positive, 0.0).sum() / normalizer.positives
-            quality = self._quality_sum(outputs, assignment, predicted) / normalizer.positives
+            sums = _compiled_sums() if self.compiled else box_and_quality_sums
+            regression, quality = sums(
+                outputs.ltrb, outputs.quality, assignment, locations.strides,
+                self.regression, self.quality, self.weight_by_centerness,
+            )  # fmt: skip
+            norm = normalizer.centerness if self.weight_by_centerness else normalizer.positives
             terms = (
                 classification / normalizer.positives * self.classification_weight,
-                regression * self.regression_weight,
-                quality * self.quality_weight,
+                regression / norm * self.regression_weight,
+                quality / normalizer.positives * self.quality_weight,
             )
         return Losses(terms[0] + terms[1] + terms[2], *terms)
-
-    def _quality_sum(self, outputs: HeadOutputs, assignment: Assignment, predicted: Tensor) -> Tensor:
-        if outputs.quality is None:
-            return outputs.ltrb.new_zeros(())
-        iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
-        target = iou if self.quality == "iou" else assignment.centerness
-        loss = F.binary_cross_entropy_with_logits(outputs.quality.float(), target, reduction="none")
-        return loss.where(assignment.positive, 0.0).sum()

@@ -1,5 +1,6 @@
 """Head outputs to detections: score, threshold, top-k per level, decode, NMS (v1 section 3.1, v2 section 2.3)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,30 +79,35 @@ class Postprocess:
         product = classification * quality
         return product.sqrt() if self.score == "sqrt" else product
 
-    def _quality(self, outputs: HeadOutputs) -> Float[Tensor, "B P"] | None:
+    def _quality(self, outputs: HeadOutputs, image: Tensor, location: Tensor) -> Float[Tensor, " N"] | None:
         match self.quality:
             case "none":
                 return None
             case "branch":
                 assert outputs.quality is not None, "the configuration refuses a missing branch"
-                return outputs.quality.float().sigmoid()
+                return outputs.quality[image, location].float().sigmoid()
             case "from_regression":
-                return centerness(outputs.ltrb)
+                return centerness(outputs.ltrb[image, location])
+
+    def _least_logit(self) -> float:
+        """No score from a logit below passes the threshold, whatever the quality, which is 1 at most."""
+        rooted = self.threshold_on == "score" and self.score == "sqrt" and self.quality != "none"
+        least = self.score_threshold**2 if rooted else self.score_threshold
+        # The margin is far beyond what rounding can do to a probability.
+        return math.log(least / (1 - least)) - 0.01 if least > 0 else -math.inf
 
     def _candidates(self, outputs: HeadOutputs) -> _Candidates:
-        """Every (location, class) over the threshold; only locations whose best class passes are looked at twice."""
-        quality = self._quality(outputs)
-        best = outputs.logits.amax(-1).float().sigmoid()
-        held = best if self.threshold_on == "classification" else self._combine(best, quality)
-        image, location = (held > self.score_threshold).nonzero(as_tuple=True)
+        """Every (location, class) over the threshold; only locations whose best class may pass are looked at twice."""
+        image, location = (outputs.logits.amax(-1).float() >= self._least_logit()).nonzero(as_tuple=True)
         classification = outputs.logits[image, location].float().sigmoid()
-        scores = self._combine(classification, None if quality is None else quality[image, location][:, None])
+        quality = self._quality(outputs, image, location)
+        scores = self._combine(classification, None if quality is None else quality[:, None])
         held = classification if self.threshold_on == "classification" else scores
-        if self.multi_label:
-            row, label = (held > self.score_threshold).nonzero(as_tuple=True)
-        else:
-            label = classification.argmax(1) if classification.shape[1] else classification.new_zeros(0).long()
-            row = torch.arange(len(label), device=label.device)
+        over = held > self.score_threshold
+        if not self.multi_label and classification.shape[1]:
+            best = classification.argmax(1, keepdim=True)
+            over &= torch.zeros_like(over).scatter_(1, best, True)
+        row, label = over.nonzero(as_tuple=True)
         return _Candidates(image[row], location[row], label, scores[row, label])
 
     def _topk(self, candidates: _Candidates, locations: Locations) -> _Candidates:

@@ -114,6 +114,7 @@ def _train(
         num_workers=config.data.num_workers,
         group_by_aspect=config.data.group_by_aspect,
         pin_memory=runtime.device.type == "cuda",
+        fixed_canvas=schedule.compile,
     )
     log = LossLog()
     validation = None

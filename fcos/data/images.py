@@ -68,7 +68,7 @@ def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
     else:
         # Palettes may carry transparency, which Pillow drops without a word only by way of RGBA.
         source = image.convert("RGBA") if image.mode in ("P", "PA") else image
-        pixels = np.array(source.convert("RGB"))
+        pixels = np.array(source if source.mode == "RGB" else source.convert("RGB"))
     # A view with the channels last in memory, which also resizes faster.
     return torch.from_numpy(pixels).permute(2, 0, 1)
 

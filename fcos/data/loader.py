@@ -1,7 +1,7 @@
 """Batches: which images form them, in which order, padded to which size."""
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,18 @@ def canvas_of(sizes: Iterable[tuple[int, int]], divisor: int) -> tuple[int, int]
     return -(-max(heights) // divisor) * divisor, -(-max(widths) // divisor) * divisor
 
 
+def largest_canvas(dataset: CocoDataset, keys: Iterable[Key], divisor: int) -> tuple[int, int]:
+    """The (height, width) that holds any image as landscape (or square) or portrait as these are, or any at all."""
+    heights, widths = zip(*(dataset.original_size(index) for _, index in keys), strict=True)
+    portrait = [height > width for height, width in zip(heights, widths, strict=True)]
+    if dataset.short_sides is None or dataset.long_side is None:
+        height, width = dataset.annotations.sizes.T
+        like = np.isin(height > width, portrait)
+        return canvas_of([(int(height[like].max()), int(width[like].max()))], divisor)
+    short, long = max(dataset.short_sides), dataset.long_side
+    return canvas_of([(long, short) if upright else (short, long) for upright in portrait], divisor)
+
+
 def box_bucket(count: int) -> int:
     """The number of boxes that a batch is padded to: 8, 16, 32, ... so that few shapes occur."""
     return max(8, 1 << (count - 1).bit_length())
@@ -105,7 +117,8 @@ def box_bucket(count: int) -> int:
 
 def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
     """Samples padded with zeros at right and bottom, and their boxes to the bucket of the largest count."""
-    pixels = torch.zeros((len(samples), 3, *canvas), dtype=torch.uint8)
+    # With the channels last in memory, as images are decoded and most detectors want them.
+    pixels = torch.empty((len(samples), *canvas, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     bucket = box_bucket(max(len(sample.labels) for sample in samples))
     boxes = torch.zeros((len(samples), bucket, 4))
     labels = torch.zeros((len(samples), bucket), dtype=torch.int64)
@@ -113,6 +126,8 @@ def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
     for row, sample in enumerate(samples):
         height, width = sample.size
         pixels[row, :, :height, :width] = sample.image
+        pixels[row, :, height:].zero_()
+        pixels[row, :, :height, width:].zero_()
         boxes[row, : len(sample.boxes)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
         valid[row, : len(sample.labels)] = True
@@ -195,12 +210,14 @@ def train_batches(
     num_workers: int,
     group_by_aspect: bool,
     pin_memory: bool,
+    fixed_canvas: bool = False,
 ) -> Iterator[list[Batch]]:
     """One optimizer step after the other, without end: `accumulate` micro-batches of this rank each.
 
     A step's `batch_size` images are cut into micro-batches, and each of those into one slice for each rank,
     padded as the whole micro-batch needs: together the ranks see exactly what one rank alone sees. Starting
-    at any step costs nothing. Order and contents depend on seed and step alone.
+    at any step costs nothing. Order and contents depend on seed and step alone. With `fixed_canvas` all batches of
+    an orientation are padded to the same size, which a compiled detector wants.
     Raises ConfigError where the batch cannot be cut evenly or the data set is smaller than a batch.
     """
     check_batch(batch_size, accumulate, world_size, len(dataset))
@@ -211,7 +228,11 @@ def train_batches(
         rank,
         world_size,
         start_step,
-        size_divisor,
+        lambda keys: (
+            largest_canvas(dataset, keys, size_divisor)
+            if fixed_canvas
+            else canvas_of(map(dataset.input_size, keys), size_divisor)
+        ),
     )
     batches = _load(dataset, plans, num_workers, pin_memory)
     return _grouped(batches, accumulate)
@@ -224,7 +245,7 @@ def _train_plans(
     rank: int,
     world_size: int,
     start_step: int,
-    size_divisor: int,
+    canvas: Callable[[Sequence[Key]], tuple[int, int]],
 ) -> Iterator[Plan]:
     share = micro_batch // world_size
     step = start_step
@@ -232,8 +253,7 @@ def _train_plans(
         keys = schedule.keys(step)
         for start in range(0, len(keys), micro_batch):
             together = keys[start : start + micro_batch]
-            canvas = canvas_of(map(dataset.input_size, together), size_divisor)
-            yield Plan(together[rank * share : (rank + 1) * share], canvas)
+            yield Plan(together[rank * share : (rank + 1) * share], canvas(together))
         step += 1
 
 

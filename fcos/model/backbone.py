@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from fcos.model.norm import batch_norm
+from fcos.model.norm import batch_norm, fold_frozen_norms
 from fcos.model.pretrained import pretrained_state_dict
 
 Norm = Literal["frozen_bn", "bn", "sync_bn"]
@@ -81,7 +81,9 @@ def build_backbone(
             stem, stages = _mobilenet(name, norm, weights)
         case _:
             stem, stages = _resnet(name, norm, weights)
-    return Backbone(stem, stages[: last_level - 1], first_level=first_level, frozen_stages=frozen_stages)
+    backbone = Backbone(stem, stages[: last_level - 1], first_level=first_level, frozen_stages=frozen_stages)
+    fold_frozen_norms(backbone)
+    return backbone
 
 
 def _resnet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:

@@ -78,11 +78,11 @@ class Head(nn.Module):
         for level, x in enumerate(features):
             for_classes = self.classification_tower(x, level)
             for_boxes = self.regression_tower(x, level)
-            logits.append(_flatten(self.classification(for_classes)))
-            ltrb.append(self._distances(_flatten(self.regression(for_boxes)), level))
+            logits.append(flatten(self.classification(for_classes)))
+            ltrb.append(self._distances(flatten(self.regression(for_boxes)), level))
             if self.quality is not None:
                 branch = for_classes if self.quality_branch == "classification" else for_boxes
-                quality.append(_flatten(self.quality(branch)).squeeze(-1))
+                quality.append(flatten(self.quality(branch)).squeeze(-1))
         return HeadOutputs(
             logits=torch.cat(logits, dim=1),
             ltrb=torch.cat(ltrb, dim=1),
@@ -120,6 +120,6 @@ def _norm(name: Norm, channels: int, gn_groups: int) -> nn.Module:
             return nn.Identity()
 
 
-def _flatten(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N C"]:
+def flatten(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N C"]:
     # A view in channels_last.
     return x.permute(0, 2, 3, 1).flatten(1, 2)

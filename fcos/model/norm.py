@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,8 @@ class FrozenBatchNorm2d(nn.Module):
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
+        # Whether the convolution before it does its work; see fold_frozen_norms.
+        self.folded = False
         self.register_buffer("weight", torch.ones(num_features))
         self.register_buffer("bias", torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
@@ -35,14 +38,59 @@ class FrozenBatchNorm2d(nn.Module):
         state_dict.pop(f"{prefix}num_batches_tracked", None)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    def scale_and_shift(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
+        """What it multiplies by, and then adds."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        return x if self.folded else self.normalize(x)
+
+    def normalize(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The norm itself, whoever asks for it."""
+        scale, shift = self.scale_and_shift()
         # One pass over the activations, and backward keeps only the scale, not the input.
         return torch.addcmul(shift.to(x.dtype).view(1, -1, 1, 1), x, scale.to(x.dtype).view(1, -1, 1, 1))
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, eps={self.eps}"
+
+
+class FoldedConv2d(nn.Conv2d):
+    """A convolution and the frozen batch norm that follows it.
+
+    Under autocast the weight is multiplied by the norm's scale, and the shift is the bias: one pass over the weights
+    instead of one over the activations, forward and backward. That is done anew each time, in float32, so that the
+    weight goes on learning. In float32 both come one after the other, which keeps the numbers of torchvision's
+    detector. Parameters and state dict are those of the two apart.
+    """
+
+    # In a tuple, as a module would be registered a second time.
+    norm: tuple[FrozenBatchNorm2d]
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        (norm,) = self.norm
+        # Torch refuses the question for tensors without memory, which are asked for counts only.
+        if input.is_meta or not torch.is_autocast_enabled(input.device.type):
+            separate: Tensor = norm.normalize(super().forward(input))
+            return separate
+        scale, shift = norm.scale_and_shift()
+        together: Tensor = self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), shift)
+        return together
+
+
+def fold_frozen_norms(model: nn.Module) -> None:
+    """Let every convolution that stands right before a frozen batch norm do its work too."""
+    for parent in list(model.modules()):
+        for (name, conv), (_, norm) in pairwise(list(parent.named_children())):
+            if not (isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)) or conv.bias is not None:
+                continue
+            folded = FoldedConv2d(
+                conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,  # type: ignore[arg-type]
+                conv.groups, bias=False, device="meta",
+            )  # fmt: skip
+            folded.weight, folded.norm, norm.folded = conv.weight, (norm,), True
+            setattr(parent, name, folded)
 
 
 def batch_norm(

@@ -86,7 +86,7 @@ def test_windows_in_parts_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     places = pyramid()
     targets = targets_of([[10, 10, 90, 80], [12, 14, 60, 70], [0, 0, 160, 128], [30, 30, 50, 44]])
     whole = assign(targets, places, ranges=RANGES, ends="closed", center_sampling_radius=None)
-    monkeypatch.setattr(assign_module, "WINDOW_BUDGET", 1)
+    monkeypatch.setattr(assign_module, "CPU_BUDGET", 1)
     parts = assign(targets, places, ranges=RANGES, ends="closed", center_sampling_radius=None)
     torch.testing.assert_close(parts.matched, whole.matched)
     assert whole.positive.any()

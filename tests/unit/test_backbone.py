@@ -233,3 +233,39 @@ def test_a_frozen_stage_keeps_its_statistics_from_the_first_step_on() -> None:
         if "running" in name and not torch.equal(value, before[name])
     }
     assert moved == {"c3", "c4", "c5"}
+
+
+def test_a_frozen_norm_folded_under_autocast_computes_and_learns_the_same() -> None:
+    torch.manual_seed(0)
+    backbone = _frozen_small_resnet()
+    x = torch.randn(2, 3, 64, 64)
+    plain = backbone(x)["c3"]
+    plain.square().sum().backward()
+    expected = {name: parameter.grad.clone() for name, parameter in backbone.named_parameters()}
+    backbone.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        folded = backbone(x)["c3"]
+    assert folded.dtype == torch.bfloat16, "a norm in float32 would lift every activation"
+    assert (folded.float() - plain).norm() < 0.02 * plain.norm()
+    folded.float().square().sum().backward()
+    for name, parameter in backbone.named_parameters():
+        assert (parameter.grad - expected[name]).norm() < 0.06 * expected[name].norm(), name
+
+
+def test_folding_leaves_the_state_dict_as_it_is() -> None:
+    names = set(_frozen_small_resnet().state_dict())
+    assert {"stem.conv1.weight", "stem.bn1.weight", "stem.bn1.running_var", "c3.0.downsample.1.bias"} <= names
+    assert not any("norm" in name for name in names)
+
+
+def _frozen_small_resnet() -> Backbone:
+    backbone = build_backbone(
+        "small_resnet", norm="frozen_bn", weights=None, frozen_stages=0, widths=(16, 16, 32, 32, 32),
+        first_level=3, last_level=3,
+    )  # fmt: skip
+    for name, buffer in backbone.named_buffers():
+        if name.endswith(("running_var", "bn1.weight")):
+            buffer.uniform_(0.5, 1.5)
+        elif name.endswith(("running_mean", "bias")):
+            buffer.normal_(0, 0.1)
+    return backbone

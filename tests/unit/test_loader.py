@@ -197,6 +197,18 @@ def test_canvas_holds_the_largest_sides() -> None:
     assert canvas_of([(64, 128)], 32) == (64, 128)
 
 
+@pytest.mark.parametrize(("by_aspect", "sides"), [(True, (32, 48)), (True, None), (False, (32, 48))])
+def test_a_fixed_canvas_gives_few_shapes_that_hold_every_image(folder: Path, by_aspect: bool, sides) -> None:
+    dataset = make_dataset(folder, short_sides=sides, long_side=None if sides is None else 120)
+    batches = itertools.islice(train(dataset, group_by_aspect=by_aspect, fixed_canvas=True), 25)
+    flat = [batch for step in batches for batch in step]
+    shapes = {tuple(batch.pixels.shape[-2:]) for batch in flat}
+    # Landscape and portrait, or both in one batch.
+    assert len(shapes) == 2 if by_aspect else len(shapes) <= 3
+    assert all((batch.sizes <= torch.tensor(batch.pixels.shape[-2:])).all() for batch in flat)
+    assert {batch.targets.boxes.shape[1] for batch in flat} <= {8, 16}
+
+
 def test_announced_size_is_the_size_of_the_sample(folder: Path) -> None:
     dataset = make_dataset(folder)
     sizes = set()

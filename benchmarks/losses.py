@@ -1,0 +1,98 @@
+"""The whole loss against torchvision's FCOS: python benchmarks/losses.py
+
+Assignment, focal, GIoU and center-ness loss, forward and backward, on head outputs of 800x1344; eager and compiled
+(schedule.compile). The peer is torchvision's compute_loss in eager mode, as it is run. Losses must be equal to 1e-5 of
+themselves and gradients to 1e-5 of the largest. The memory includes the gradients, which both must leave.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from inputs import CLASSES, RADIUS, RANGES, SIZE, anchors, compute_loss, draw_targets, grid, peer_loss, shapes
+from side_by_side import Case, main, require
+from torch import Tensor
+
+from fcos.assign import assign
+from fcos.losses import FCOSLoss
+from fcos.structures import HeadOutputs
+
+Outcome = tuple[list[Tensor], list[Tensor]]
+
+
+def draw_outputs(batch: int, size: tuple[int, int]) -> dict[str, Tensor]:
+    """torchvision's head outputs: logits around the prior of 0.01, boxes of some strides."""
+    generator = torch.Generator().manual_seed(0)
+    count = sum(rows * columns for rows, columns in shapes(size))
+    return {
+        "cls_logits": torch.randn(batch, count, CLASSES, generator=generator) - 4.6,
+        "bbox_regression": torch.rand(batch, count, 4, generator=generator) * 4 + 0.1,
+        "bbox_ctrness": torch.randn(batch, count, 1, generator=generator),
+    }
+
+
+def same(theirs: Outcome, ours: Outcome) -> str:
+    """Three losses and three gradients."""
+    for peer, mine in zip(theirs[0], ours[0], strict=True):
+        require(bool((peer - mine).abs() <= 1e-5 * peer.abs()), f"losses {float(peer)} and {float(mine)}")
+    for peer, mine in zip(theirs[1], ours[1], strict=True):
+        apart = float((peer - mine.view_as(peer)).abs().max() / peer.abs().max())
+        require(apart <= 1e-5, f"gradients are apart by {apart:.1e} of the largest")
+    return "losses and gradients equal to 1e-5"
+
+
+def case(
+    name: str, count: int, batch: int, size: tuple[int, int], *, compiled: bool, goal: float | None, memory_goal: float
+) -> Case:
+    """The loss of a batch whose images have `count` boxes each."""
+    theirs, targets = draw_targets(count, batch, size)
+    outputs = draw_outputs(batch, size)
+    places = grid(size)
+    peer, (peer_anchors, per_level) = peer_loss(), anchors(size, batch)
+    rule = FCOSLoss(
+        regression="giou", weight_by_centerness=False, quality="centerness", normalizer_scope="local",
+        focal_alpha=0.25, focal_gamma=2.0, classification_weight=1.0, regression_weight=1.0, quality_weight=1.0,
+        compiled=compiled,
+    )  # fmt: skip
+
+    def run_peer() -> Outcome:
+        leaves = {key: value.detach().requires_grad_() for key, value in outputs.items()}
+        losses = compute_loss(peer, theirs, leaves, peer_anchors, per_level)
+        sum(losses.values()).backward()
+        parts = [losses[key].detach() for key in ("classification", "bbox_regression", "bbox_ctrness")]
+        return parts, [leaf.grad for leaf in leaves.values()]
+
+    pixels = outputs["bbox_regression"] * places.strides[:, None]
+
+    def run_ours() -> Outcome:
+        logits, quality = outputs["cls_logits"].detach(), outputs["bbox_ctrness"].detach().squeeze(-1)
+        leaves = [logits.requires_grad_(), pixels.detach().requires_grad_(), quality.requires_grad_()]
+        assignment = assign(
+            targets, places, ranges=RANGES, ends="open", center_sampling_radius=RADIUS, compiled=compiled
+        )
+        head = HeadOutputs(*leaves, shapes=places.shapes)
+        losses = rule(head, assignment, places, rule.normalizer([assignment]))
+        losses.total.backward()
+        parts = [losses.classification.detach(), losses.regression.detach(), losses.quality.detach()]
+        return parts, [leaf.grad for leaf in leaves]
+
+    def compare(peer_outcome: Outcome, outcome: Outcome) -> str:
+        logits, distances, quality_gradient = outcome[1]
+        # torchvision's distances are in strides, ours in pixels.
+        return same(peer_outcome, (outcome[0], [logits, distances * places.strides[:, None], quality_gradient]))
+
+    return Case(name, run_peer, run_ours, compare, goal=goal, memory_goal=memory_goal)
+
+
+def cases() -> Iterator[Case]:
+    """A batch of 8, which has 14.3 million logits."""
+    eager: dict[str, Any] = {"compiled": False, "goal": 6, "memory_goal": 4}
+    compiled: dict[str, Any] = {"compiled": True, "memory_goal": 8}
+    yield case("whole loss, eager, 7 boxes an image", 7, 8, SIZE, **eager)
+    yield case("whole loss, eager, 50 boxes an image", 50, 8, SIZE, **eager)
+    yield case("whole loss, compiled, 7 boxes an image", 7, 8, SIZE, goal=None, **compiled)
+    yield case("whole loss, compiled, 50 boxes an image", 50, 8, SIZE, goal=15, **compiled)
+
+
+if __name__ == "__main__":
+    main(__doc__ or "", cases)

@@ -1,0 +1,143 @@
+"""Post-processing against torchvision's FCOS: python benchmarks/postprocess.py
+
+From flat head outputs, and from what the convolutions give (NCHW, one tensor for each level), where both sides' own
+permuting and joining counts too. Detections must be equal: labels and order exactly, boxes and scores to 1e-5.
+"""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from inputs import CLASSES, SIZE, anchors, draw_boxes, grid, shapes
+from side_by_side import Case, main, require
+from torch import Tensor
+from torchvision.models.detection import FCOS
+from torchvision.models.detection._utils import BoxLinearCoder
+
+from fcos.geometry import centerness, ltrb_from_boxes
+from fcos.model.head import flatten
+from fcos.postprocess import Postprocess
+from fcos.structures import Detections, HeadOutputs
+
+THRESHOLD, NMS_THRESHOLD, TOPK, KEPT = 0.2, 0.6, 1000, 100
+Maps = dict[str, list[Tensor]]
+
+
+def trained_maps(batch: int, size: tuple[int, int], objects: int) -> Maps:
+    """Convolution outputs as of a trained head: quiet ground, and objects whose middle is told by many locations."""
+    generator = torch.Generator().manual_seed(0)
+    places = grid(size)
+    logits = torch.randn(batch, len(places.xy), CLASSES, generator=generator) * 0.7 - 6.5
+    distances = torch.rand(batch, len(places.xy), 4, generator=generator) * 4
+    quality = torch.randn(batch, len(places.xy), generator=generator)
+    for image in range(batch):
+        boxes = draw_boxes(objects, size, generator)
+        for box, label in zip(boxes, torch.randint(0, CLASSES, (objects,), generator=generator), strict=True):
+            ltrb = ltrb_from_boxes(places.xy, box.expand(len(places.xy), 4))
+            level = (box[2:] - box[:2]).max() / 8
+            near = (places.strides >= level / 2) & (places.strides < level) & (ltrb.amin(1) > 0)
+            logits[image, near, label] = torch.randn(int(near.sum()), generator=generator) + 0.5
+            noise = 1 + 0.1 * torch.randn(int(near.sum()), 4, generator=generator)
+            distances[image, near] = ltrb[near] * noise / places.strides[near, None]
+            quality[image, near] = 6 * centerness(ltrb[near]) - 2
+    return _as_maps(logits, distances, quality[..., None], size)
+
+
+def untrained_maps(batch: int, size: tuple[int, int]) -> Maps:
+    """Convolution outputs as early in training: some score over the threshold anywhere, boxes all over each other."""
+    generator = torch.Generator().manual_seed(0)
+    count = sum(rows * columns for rows, columns in shapes(size))
+    logits = torch.randn(batch, count, CLASSES, generator=generator) - 6.7
+    distances = torch.rand(batch, count, 4, generator=generator) * 4
+    return _as_maps(logits, distances, torch.randn(batch, count, 1, generator=generator), size)
+
+
+def _as_maps(logits: Tensor, distances: Tensor, quality: Tensor, size: tuple[int, int]) -> Maps:
+    maps: Maps = {}
+    counts = [rows * columns for rows, columns in shapes(size)]
+    for name, flat in (("cls_logits", logits), ("bbox_regression", distances), ("bbox_ctrness", quality)):
+        maps[name] = [
+            part.unflatten(1, shape).permute(0, 3, 1, 2).contiguous()
+            for part, shape in zip(flat.split(counts, dim=1), shapes(size), strict=True)
+        ]
+    return maps
+
+
+def peer_flatten(maps: list[Tensor]) -> Tensor:
+    """As torchvision's heads end, for one anchor at each location."""
+    parts = []
+    for x in maps:
+        count, channels, height, width = x.shape
+        part = x.view(count, -1, channels, height, width).permute(0, 3, 4, 1, 2)
+        parts.append(part.reshape(count, -1, channels))
+    return torch.cat(parts, dim=1)
+
+
+def same(theirs: list[dict[str, Tensor]], ours: list[Detections]) -> str:
+    """Every image's detections."""
+    for peer, found in zip(theirs, ours, strict=True):
+        require(torch.equal(peer["labels"], found.labels), "labels or their order")
+        require(torch.allclose(peer["scores"], found.scores, rtol=1e-5, atol=0), "scores")
+        require(torch.allclose(peer["boxes"], found.boxes, rtol=1e-5, atol=1e-3), "boxes")
+    total = sum(len(found.labels) for found in ours)
+    require(total > 0, "there is no detection")
+    return f"{total} equal detections"
+
+
+def sides(batch: int, size: tuple[int, int]) -> tuple[Callable[[Any], Any], Callable[[HeadOutputs], Any]]:
+    """Flat outputs to detections, torchvision's way and ours."""
+    peer_anchors, per_level = anchors(size, batch)
+    split = [list(each.split(per_level)) for each in peer_anchors]
+    peer: Any = SimpleNamespace(
+        score_thresh=THRESHOLD, nms_thresh=NMS_THRESHOLD, topk_candidates=TOPK, detections_per_img=KEPT,
+        box_coder=BoxLinearCoder(normalize_by_size=True),
+    )  # fmt: skip
+    rule = Postprocess(
+        quality="branch", score="sqrt", score_threshold=THRESHOLD, threshold_on="score", topk_per_level=TOPK,
+        nms_threshold=NMS_THRESHOLD, max_detections=KEPT, multi_label=True,
+    )  # fmt: skip
+    places, sizes = grid(size), torch.tensor([size] * batch)
+
+    def run_peer(flat: dict[str, Tensor]) -> Any:
+        per_level_outputs = {name: list(value.split(per_level, dim=1)) for name, value in flat.items()}
+        return FCOS.postprocess_detections(peer, per_level_outputs, split, [size] * batch)
+
+    return run_peer, lambda outputs: rule(outputs, places, sizes, sizes)
+
+
+def pair(name: str, maps: Maps, size: tuple[int, int], goals: tuple[float | None, float | None]) -> Iterator[Case]:
+    """One input, from flat outputs and from convolution outputs."""
+    run_peer, run_ours = sides(len(maps["cls_logits"][0]), size)
+    strides = grid(size).strides[:, None]
+
+    def join() -> HeadOutputs:
+        logits, distances, quality = (
+            torch.cat([flatten(x) for x in maps[key]], dim=1)
+            for key in ("cls_logits", "bbox_regression", "bbox_ctrness")
+        )
+        return HeadOutputs(logits, distances * strides, quality.squeeze(-1), shapes(size))
+
+    flat = {key: peer_flatten(value) for key, value in maps.items()}
+    ours = join()
+    yield Case(f"{name}, flat outputs", lambda: run_peer(flat), lambda: run_ours(ours), same, goal=goals[0])
+    yield Case(
+        f"{name}, convolution outputs",
+        lambda: run_peer({key: peer_flatten(value) for key, value in maps.items()}),
+        lambda: run_ours(join()),
+        same,
+        goal=goals[1],
+    )
+
+
+def cases() -> Iterator[Case]:
+    """80 classes at 800x1344."""
+    for batch in (1, 8):
+        goals = (6, 10) if batch == 8 else (None, None)
+        with torch.inference_mode():
+            yield from pair(f"post-processing, trained-like, batch {batch}", trained_maps(batch, SIZE, 12), SIZE, goals)
+            yield from pair(f"post-processing, untrained-like, batch {batch}", untrained_maps(batch, SIZE), SIZE, goals)
+
+
+if __name__ == "__main__":
+    main(__doc__ or "", cases)

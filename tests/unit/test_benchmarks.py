@@ -1,0 +1,80 @@
+"""Every benchmark's own check of its results, at sizes that take no time; nothing is timed."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SIZE = (128, 160)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
+    """Imports a benchmark as its own process would, and forgets it again."""
+    monkeypatch.syspath_prepend(FOLDER)
+    before = set(sys.modules)
+
+    def import_it(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield import_it
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and Path(file).parent == FOLDER:
+            del sys.modules[name]
+
+
+def check(case) -> None:
+    assert case.same(case.peer(), case.ours())
+
+
+def test_assignment(load) -> None:
+    check(load("assignment").case(7, 2, SIZE))
+
+
+def test_losses(load) -> None:
+    check(load("losses").case("loss", 7, 2, SIZE, compiled=False, goal=None, memory_goal=1))
+
+
+@pytest.mark.parametrize("maps", ["trained_maps", "untrained_maps"])
+def test_postprocess(load, maps: str) -> None:
+    module = load("postprocess")
+    arguments = (2, SIZE, 3) if maps == "trained_maps" else (2, SIZE)
+    with torch.inference_mode():
+        for case in module.pair("some", getattr(module, maps)(*arguments), SIZE, (None, None)):
+            check(case)
+
+
+def test_evaluation(load) -> None:
+    check(load("evaluation").case(12, None))
+
+
+def test_data_pipeline(load, tmp_path: Path) -> None:
+    module = load("data_pipeline")
+    module.draw_jpegs(tmp_path, 2)
+    for case in module.pair(tmp_path, 2, 96 * 6, None):
+        check(case)
+
+
+@pytest.mark.slow
+def test_training_step_and_inference(load) -> None:
+    check(load("train_step").case(1, (64, 96), torch.device("cpu"), "fp32", False, None))
+    check(load("inference").case(1, (64, 96)))
+
+
+def test_a_difference_ends_the_benchmark(load) -> None:
+    module = load("side_by_side")
+
+    def same(peer: int, ours: int) -> str:
+        module.require(peer == ours, f"{peer} and {ours}")
+        return "equal"
+
+    with pytest.raises(SystemExit, match="sums: the results differ: 1 and 2"):
+        module.measure(module.Case("sums", lambda: 1, lambda: 2, same), budget=0, least=1)
+    result = module.measure(module.Case("sums", lambda: 1, lambda: 1, same), budget=0, least=1)
+    assert result.same == "equal" and result.rounds == 1
