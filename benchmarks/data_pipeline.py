@@ -2,8 +2,9 @@
 
 JPEG files of 640x480, read from the page cache, to a padded batch with 800 pixels on the short side. The peer is what
 torchvision's detection reference does: Pillow, float, then the detector's own transform, which normalises, resizes and
-pads. Ours ends in a uint8 batch that the detector normalises on its device; a second case counts that as well. Pixels
-after normalising must be equal to one gray level and to a third of one on average, boxes to 1e-3 pixels.
+pads. Ours ends in a uint8 batch that the detector normalises on its device; a second case counts that as well, a third
+takes the images from the cache that all runs of a machine share. Pixels after normalising must be equal to one gray level
+and to a third of one on average, boxes to 1e-3 pixels.
 """
 
 import json
@@ -22,6 +23,8 @@ from torchvision.transforms import functional
 
 from fcos.data.annotations import read_annotations
 from fcos.data.coco import CocoDataset
+from fcos.data.decoded import DecodedImages, decoded_images
+from fcos.data.image_files import ImageFiles, files_on_disk
 from fcos.data.loader import canvas_of, collate
 from fcos.model.detector import PIXEL_MEAN, PIXEL_STD
 from fcos.structures import Batch
@@ -51,12 +54,23 @@ def draw_jpegs(folder: Path, count: int) -> None:
     (folder / "truth.json").write_text(json.dumps(truth))
 
 
-def make_dataset(folder: Path, side: int, **options: Any) -> CocoDataset:
+def make_dataset(folder: Path, side: int, decoded: DecodedImages | None = None) -> CocoDataset:
     """The data set at its evaluation size, neither flipped nor drawn; sides are truncated, as torchvision's are."""
     return CocoDataset(
         read_annotations(folder / "truth.json"), folder, short_sides=(side,), long_side=1333 * side // 800,
-        flip=0.0, corners="inclusive", training=False, seed=0, **{"keep_in_memory": False, **options},
+        flip=0.0, corners="inclusive", training=False, seed=0, decoded=decoded,
     )  # fmt: skip
+
+
+def decode(folder: Path, dataset: CocoDataset) -> DecodedImages:
+    """The images decoded and resized once, as runs find them in their cache folder."""
+    sizes = tuple(dataset.original_size(index) for index in range(len(dataset)))
+    wanted = tuple(dataset.input_size((0, index)) for index in range(len(dataset)))
+    facts = files_on_disk(folder, dataset.annotations.names)
+    found = decoded_images(ImageFiles(folder, facts, sizes, wanted), folder, 10**9)
+    require(isinstance(found, DecodedImages), f"images do not open: {found}")
+    assert isinstance(found, DecodedImages)
+    return found
 
 
 def normalize(pixels: Tensor) -> Tensor:
@@ -93,9 +107,12 @@ def pair(folder: Path, count: int, side: int, goal: float | None) -> Iterator[Ca
         boxes = [torch.from_numpy(dataset.annotations.training_boxes(index)[0]) for index in range(count)]
         return transform(loaded, [{"boxes": each.clone()} for each in boxes])
 
-    def run_ours() -> Batch:
-        samples = [dataset[0, index] for index in range(count)]
+    def batch_of(source: CocoDataset) -> Batch:
+        samples = [source[0, index] for index in range(count)]
         return collate(samples, canvas_of([sample.size for sample in samples], 32))
+
+    def run_ours() -> Batch:
+        return batch_of(dataset)
 
     name = f"data pipeline, {WIDTH}x{HEIGHT} to {side} pixels"
     yield Case(name, run_peer, run_ours, same, images=count, goal=goal)
@@ -105,6 +122,10 @@ def pair(folder: Path, count: int, side: int, goal: float | None) -> Iterator[Ca
         return batch, normalize(batch.pixels)
 
     yield Case(f"{name}, normalised as well", run_peer, run_whole, lambda peer, ours: same(peer, ours[0]), images=count)
+    kept = make_dataset(folder, side, decode(folder, dataset))
+    kept_name = f"{name}, decoded and resized before"
+    kept_goal = None if goal is None else 30.0
+    yield Case(kept_name, run_peer, lambda: batch_of(kept), same, images=count, goal=kept_goal)
 
 
 def cases() -> Iterator[Case]:
