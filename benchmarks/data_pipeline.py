@@ -3,8 +3,8 @@
 JPEG files of 640x480, read from the page cache, to a padded batch with 800 pixels on the short side. The peer is what
 torchvision's detection reference does: Pillow, float, then the detector's own transform, which normalises, resizes and
 pads. Ours ends in a uint8 batch that the detector normalises on its device; a second case counts that as well, a third
-takes the images from the cache that all runs of a machine share. Pixels after normalising must be equal to one gray level
-and to a third of one on average, boxes to 1e-3 pixels.
+takes the images from the cache that all runs of a machine share. Pixels after normalising must be equal to one gray
+level and to a third of one on average, boxes to 1e-3 pixels.
 """
 
 import json
