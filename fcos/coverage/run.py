@@ -19,9 +19,9 @@ from fcos.coverage.picture import draw_maps
 from fcos.coverage.search import search_ranges
 from fcos.coverage.unrecalled import COLUMNS, Unrecalled, explain, left_out, without_anchor
 from fcos.data.annotations import annotations_of
-from fcos.data.coco_file import read_coco_file
+from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
-from fcos.data.prepare import Progress
+from fcos.data.prepare import Progress, cache_folder
 from fcos.data.synthetic import synthetic_folder
 from fcos.distributed import gather_objects
 from fcos.runtime import Runtime, user_cache
@@ -52,7 +52,7 @@ def read_source(config: Config, progress: Progress | None = None) -> Source:
     """
     data, split = config.data, config.coverage.split
     path = _annotation_file(config, progress)
-    file = read_coco_file(path)
+    file = read_coco_file(path, cache_folder(data))
     annotations = annotations_of(file, path, config.model.assignment.corners)
     limit = data.limit_train if split == "train" else data.limit_val
     if limit is not None and limit < len(annotations):

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy.typing import NDArray
 
-from fcos.data.coco_file import CocoFile, read_coco_file
+from fcos.data.coco_cache import read_coco_file
+from fcos.data.coco_file import CocoFile
 
 Corners = Literal["plain", "inclusive"]
 
@@ -73,15 +74,15 @@ class Annotations:
         return self.boxes[rows][keep], self.labels[rows][keep]
 
 
-def read_annotations(path: Path, corners: Corners = "plain") -> Annotations:
-    """Read and validate a COCO json or json.gz file.
+def read_annotations(path: Path, corners: Corners = "plain", cache: Path | None = None) -> Annotations:
+    """Read and validate a COCO json or json.gz file; `cache` is a folder that keeps what was parsed.
 
     Boxes of zero size or wholly outside their image are dropped, boxes partly outside are clipped for
     training; the notes count both. corners=plain takes x2 = x + w; inclusive takes x2 = x + max(w - 1, 0)
     clipped to [0, W - 1], as v1's code does, and leaves boxes so made empty out of training.
     Raises DataError naming the file and the entry for anything that cannot be understood.
     """
-    return annotations_of(read_coco_file(path), path, corners)
+    return annotations_of(read_coco_file(path, cache), path, corners)
 
 
 def annotations_of(file: CocoFile, path: Path, corners: Corners) -> Annotations:

@@ -39,12 +39,22 @@ class CocoFile:
     digest: str
 
 
-def read_coco_file(path: Path) -> CocoFile:
-    """Read COCO json or json.gz; iscrowd defaults to 0 and area to w * h.
+def read_bytes(path: Path) -> bytes:
+    """The file as it lies; raises DataError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such annotation file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def parse_coco_file(content: bytes, path: Path) -> CocoFile:
+    """The content of a COCO json or json.gz file; iscrowd defaults to 0 and area to w * h.
 
     Raises DataError naming the file and the entry for anything that cannot be understood.
     """
-    text = _read(path)
+    text = _unpacked(content, path)
     sections = _sections(text, path)
     image_ids, names, sizes = _images(sections["images"], path)
     category_ids, classes = _categories(sections["categories"], path)
@@ -67,16 +77,11 @@ def read_coco_file(path: Path) -> CocoFile:
     )
 
 
-def _read(path: Path) -> bytes:
+def _unpacked(content: bytes, path: Path) -> bytes:
     try:
-        text = path.read_bytes()
-        return gzip.decompress(text) if text[:2] == b"\x1f\x8b" else text
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such annotation file") from None
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip data are broken ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def _sections(text: bytes, path: Path) -> dict[str, Any]:

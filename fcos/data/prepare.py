@@ -53,10 +53,10 @@ def prepare(config: DataConfig, *, corners: Corners = "plain", progress: Progres
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and
     noted.
     """
-    cache = user_cache() if config.cache_dir is None else Path(config.cache_dir).expanduser()
+    cache = cache_folder(config)
     root, train_split, val_split = _locate(config, cache, progress)
-    train = _read_split(root, train_split, corners, config.limit_train, "train")
-    val = _read_split(root, val_split, corners, config.limit_val, "val")
+    train = _read_split(root, train_split, corners, config.limit_train, "train", cache)
+    val = _read_split(root, val_split, corners, config.limit_val, "val", cache)
     _same_categories(train.annotations, val.annotations)
     notes = [*train.annotations.notes, *val.annotations.notes]
     digest = hashlib.sha256()
@@ -73,6 +73,24 @@ def prepare(config: DataConfig, *, corners: Corners = "plain", progress: Progres
         if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
             raise DataError(f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all")
     return PreparedData(train, val, train.annotations.classes, corners, digest.hexdigest(), tuple(notes))
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """Where drawn and parsed data are kept."""
+    return user_cache() if config.cache_dir is None else Path(config.cache_dir).expanduser()
+
+
+def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
+    """The annotation file of a split; raises DataError naming the key where there is none."""
+    told = f"data.{name}.annotations={split.annotations}"
+    if not split.annotations.strip():
+        raise DataError(f"{told}: names no file; give data.{name}.annotations=<COCO json or json.gz>")
+    path = root / Path(split.annotations).expanduser()
+    if path.is_dir():
+        raise DataError(f"{told}: is a folder ({path.resolve()}); it must be a COCO json or json.gz file")
+    if not path.exists():
+        raise DataError(f"{told}: no such annotation file ({path.resolve()})")
+    return path
 
 
 def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int) -> CocoDataset:
@@ -108,11 +126,13 @@ def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple
     return root, config.train, config.val
 
 
-def _read_split(root: Path, split: SplitConfig, corners: Corners, limit: int | None, name: str) -> PreparedSplit:
+def _read_split(
+    root: Path, split: SplitConfig, corners: Corners, limit: int | None, name: Split, cache: Path
+) -> PreparedSplit:
     folder = root / Path(split.images).expanduser()
     if not folder.is_dir():
         raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
-    annotations = read_annotations(root / Path(split.annotations).expanduser(), corners)
+    annotations = read_annotations(annotation_file(root, split, name), corners, cache)
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
     return PreparedSplit(annotations, folder)
