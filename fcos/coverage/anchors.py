@@ -27,6 +27,9 @@ STRIDES = (8, 16, 32, 64, 128)
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 PAIR_BUDGET = 1 << 18
+# More than the cells in an axis of an image, and than all anchors of one.
+CELLS = 1 << 16
+KEYS = 9 * len(STRIDES) * CELLS**2
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,10 @@ def recalled(
             for shape, base in enumerate(bases[level])
         ]
     )
-    best = _best(boxes, bases, grid, extra)
     owners = _largest(above, image[above.box])
+    if set(rules) == {"none"}:
+        return {"none": owners.unique()}
+    best = _best(boxes, bases, grid, extra)
     found: dict[LowQuality, Int[Tensor, " boxes"]] = {}
     low_quality = _owners_of(best, boxes, image, torch.from_numpy(part.offsets), extra)
     for rule in rules:
@@ -159,9 +164,9 @@ def _window(
     iou = shared / (own + area - shared)
     bound = least[:, None, None] if isinstance(least, Tensor) else least
     which, j, i = ((iou >= bound) & inside_y[:, :, None] & inside_x[:, None, :]).nonzero(as_tuple=True)
-    cell = row[which, j] * (1 << 20) + column[which, i]
+    cell = row[which, j] * CELLS + column[which, i]
     anchor = torch.stack([x[which, i, 0], y[which, j, 0], x[which, i, 1], y[which, j, 1]], dim=1)
-    return Pairs(rows[which], ((level * 9 + shape) << 40) + cell, anchor, iou[which, j, i])
+    return Pairs(rows[which], (level * 9 + shape) * CELLS**2 + cell, anchor, iou[which, j, i])
 
 
 def _best(
@@ -243,7 +248,7 @@ def _owners_of(
 
 def _largest(pairs: Pairs, image: Int[Tensor, " K"]) -> Int[Tensor, " anchors"]:
     """The box with the largest IoU of every anchor that occurs."""
-    _, anchor = torch.stack([image, pairs.key]).unique(dim=1, return_inverse=True)
+    _, anchor = (image * KEYS + pairs.key).unique(return_inverse=True)
     top = torch.zeros(int(anchor.max()) + 1 if len(anchor) else 0).scatter_reduce(0, anchor, pairs.iou, "amax")
     is_top = pairs.iou == top[anchor]
     return torch.full_like(top, torch.iinfo(torch.int64).max, dtype=torch.int64).scatter_reduce(
