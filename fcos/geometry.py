@@ -1,13 +1,17 @@
 """Locations of a pyramid, distances to box edges and areas: pure functions, never below float32."""
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Num
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fcos.structures import Locations
+
+IntOrArray = TypeVar("IntOrArray", int, NDArray[np.int64])
 
 
 @lru_cache(maxsize=256)
@@ -26,13 +30,13 @@ def locations(
     """
     if len(shapes) != len(strides):
         raise ValueError(f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level")
-    if kind == "half_stride":
-        origins = tuple((float(stride // 2), float(stride // 2)) for stride in strides)
-        steps = tuple((float(stride), float(stride)) for stride in strides)
-    else:
-        height, width = image_size
-        origins = tuple((0.0, 0.0) for _ in strides)
-        steps = tuple((float(width // columns), float(height // rows)) for rows, columns in shapes)
+    height, width = image_size
+    axes = [
+        (origin_and_step(width, columns, stride, kind), origin_and_step(height, rows, stride, kind))
+        for (rows, columns), stride in zip(shapes, strides, strict=True)
+    ]
+    origins = tuple((float(x[0]), float(y[0])) for x, y in axes)
+    steps = tuple((float(x[1]), float(y[1])) for x, y in axes)
     # A cached tensor that was made in inference mode could not take part in a later training step.
     with torch.inference_mode(False):
         grids = [_grid(shape, origin, step, device) for shape, origin, step in zip(shapes, origins, steps, strict=True)]
@@ -48,6 +52,13 @@ def locations(
             steps=steps,
             level_strides=strides,
         )
+
+
+def origin_and_step(
+    side: IntOrArray, count: IntOrArray, stride: int, kind: Literal["half_stride", "torchvision"]
+) -> tuple[int | IntOrArray, int | IntOrArray]:
+    """Where an axis of `side` pixels has the first of its `count` locations, and how far apart they are; see above."""
+    return (stride // 2, stride) if kind == "half_stride" else (0, side // count)
 
 
 def _grid(

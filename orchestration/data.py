@@ -23,7 +23,7 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
                 if not console.is_terminal:
-                    console.print(f"{what} ({total}) ...", highlight=False)
+                    console.print(f"{what} ..." if total == 1 else f"{what} ({total}) ...", highlight=False)
             bars.update(tasks[what], completed=done, total=total)
 
         if config.task == "coverage":

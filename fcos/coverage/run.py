@@ -1,9 +1,8 @@
 """task=coverage from annotations to figures, tables and pictures; shared among workers image by image."""
 
-import csv
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,19 @@ from typing import Any
 import numpy as np
 
 from fcos.config import AssignmentConfig, Config, PostprocessConfig
-from fcos.coverage.anchors import recalled
 from fcos.coverage.boxes import InputBoxes, input_boxes
-from fcos.coverage.counts import Counts, count
 from fcos.coverage.measures import measures
 from fcos.coverage.picture import draw_maps
 from fcos.coverage.search import search_ranges
-from fcos.coverage.unrecalled import COLUMNS, Unrecalled, explain, left_out, without_anchor
-from fcos.data.annotations import annotations_of
+from fcos.coverage.tally import Tally, tally
+from fcos.coverage.unrecalled import Unrecalled, left_out
+from fcos.data.annotations import Annotations, annotations_of
 from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
-from fcos.data.prepare import Progress, cache_folder
+from fcos.data.prepare import Progress, annotation_file, cache_folder
 from fcos.data.synthetic import synthetic_folder
-from fcos.distributed import gather_objects
-from fcos.runtime import Runtime, user_cache
+from fcos.runtime import Runtime
 
-# Images counted together: bounds the memory, and is the unit that workers share.
-CHUNK = 512
-REPORTS = 20
 TABLE, UNRECALLED = "coverage.json", "unrecalled.csv"
 # Longest sides of boxes, in half octaves of pixels.
 HISTOGRAM_ENDS = 2.0 ** np.arange(0, 11.5, 0.5)
@@ -40,7 +34,7 @@ class Source:
 
     boxes: InputBoxes
     classes: tuple[str, ...]
-    unused: tuple[Unrecalled, ...]
+    unused: Unrecalled
     digest: str
     notes: tuple[str, ...]
 
@@ -52,30 +46,41 @@ def read_source(config: Config, progress: Progress | None = None) -> Source:
     """
     data, split = config.data, config.coverage.split
     path = _annotation_file(config, progress)
+    if progress is not None:
+        progress(f"reading {path.name}", 0, 1)
     file = read_coco_file(path, cache_folder(data))
     annotations = annotations_of(file, path, config.model.assignment.corners)
     limit = data.limit_train if split == "train" else data.limit_val
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
-    if not annotations.trainable.any():
-        raise DataError(f"{path}: the {len(annotations)} images in use have no box at all; coverage needs boxes")
+    _require_boxes(annotations)
     short_side = None if data.short_sides is None else max(data.short_sides)
     boxes = input_boxes(annotations, short_side, data.long_side, config.coverage.rounding)
     unused = left_out(file, boxes, annotations.image_ids)
     digest = f"{annotations.digest}-{len(annotations)}"
-    return Source(boxes, annotations.classes, tuple(unused), digest, annotations.notes)
+    return Source(boxes, annotations.classes, unused, digest, annotations.notes)
+
+
+def _require_boxes(annotations: Annotations) -> None:
+    if annotations.trainable.any():
+        return
+    number, crowds = len(annotations.boxes), int(annotations.crowd.sum())
+    have = f"the {len(annotations)} images in use have"
+    if not number:
+        raise DataError(f"{annotations.path}: {have} no box at all; coverage needs boxes")
+    kinds = [f"{crowds} crowds"] * bool(crowds) + [f"{number - crowds} without area"] * (number > crowds)
+    raise DataError(f"{annotations.path}: {have} no box to train on, only {' and '.join(kinds)}; coverage needs boxes")
 
 
 def _annotation_file(config: Config, progress: Progress | None) -> Path:
     data = config.data
     if data.name == "synthetic":
         assert data.synthetic is not None, "checked by DataConfig"
-        cache = user_cache() if data.cache_dir is None else Path(data.cache_dir).expanduser()
         show = None if progress is None else lambda done, total: progress("drawing images", done, total)
-        return synthetic_folder(data.synthetic, cache, show) / f"{config.coverage.split}.json"
+        return synthetic_folder(data.synthetic, cache_folder(data), show) / f"{config.coverage.split}.json"
     split = data.train if config.coverage.split == "train" else data.val
     assert split is not None, "checked by DataConfig"
-    return Path(data.root or ".").expanduser() / Path(split.annotations).expanduser()
+    return annotation_file(Path(data.root or ".").expanduser(), split, config.coverage.split)
 
 
 def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None) -> dict[str, Any]:
@@ -89,16 +94,18 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     assignment = config.model.assignment
     if config.coverage.search_ranges:
         assignment = _search(config, source, runtime)
-    tally = _tally(config, source, assignment, runtime, started)
-    levels = config.model.levels
-    if config.coverage.assignment == "retinanet":
-        bpr = tally.recalled / len(source.boxes.boxes)
-        figures = {"coverage/bpr": bpr, "coverage/num_boxes": float(len(source.boxes.boxes))}
-    else:
-        assert tally.counts is not None, "every worker counted"
-        figures = measures(tally.counts, levels, config.coverage)
+    levels, images = config.model.levels, len(source.boxes)
+    counted = tally(
+        source.boxes,
+        config.model.strides,
+        assignment,
+        config.coverage,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+        report=lambda done: runtime.report(_record(done, images, started, [])),
+    )
+    figures = _figures(config, counted, len(source.boxes.boxes))
     arms = [""] if postprocess is None else list(postprocess)
-    images = len(source.boxes)
     runtime.report(_record(images, images, started, [[None, key, images, value] for key, value in figures.items()]))
     summary = {
         "step": images,
@@ -111,56 +118,20 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     }
     if runtime.rank == 0:
         runtime.directory.mkdir(parents=True, exist_ok=True)
-        write_unrecalled(runtime.directory / UNRECALLED, [*tally.unrecalled, *source.unused], source.classes)
-        (runtime.directory / TABLE).write_text(json.dumps(_table(config, source, assignment, tally, figures), indent=1))
+        unrecalled = Unrecalled.together([counted.unrecalled, source.unused])
+        unrecalled.write(runtime.directory / UNRECALLED, source.classes)
+        table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
+        (runtime.directory / TABLE).write_text(json.dumps(table, indent=1))
         if config.coverage.assignment == "fcos":
-            maps = draw_maps(source.boxes, config.model.levels, assignment, runtime.directory / "maps")
+            maps = draw_maps(source.boxes, levels, assignment, runtime.directory / "maps")
             summary["pictures"] = {arm: [str(path.relative_to(runtime.directory)) for path in maps] for arm in arms}
     return summary
 
 
-@dataclass(frozen=True)
-class _Tally:
-    recalled: int
-    # None for anchors, of which only recall is known.
-    counts: Counts | None
-    unrecalled: tuple[Unrecalled, ...]
-
-
-def _tally(config: Config, source: Source, assignment: AssignmentConfig, runtime: Runtime, started: float) -> _Tally:
-    """All chunks of images, this worker's share of them counted here."""
-    boxes = source.boxes
-    strides = config.model.strides
-    chunks = range(0, len(boxes), CHUNK)
-    turns = -(-len(chunks) // runtime.world_size)
-    total: Counts | None = None
-    unrecalled: list[Unrecalled] = []
-    owned = 0
-    for turn in range(turns):
-        first = (turn * runtime.world_size + runtime.rank) * CHUNK
-        part = boxes.select(np.arange(min(first, len(boxes)), min(first + CHUNK, len(boxes))))
-        if config.coverage.assignment == "retinanet":
-            rule = config.coverage.low_quality
-            found = recalled(part, config.coverage.anchors, (rule,))[rule].numpy()
-            has_anchor = np.zeros(len(part.boxes), dtype=bool)
-            has_anchor[found] = True
-            owned += len(found)
-            unrecalled += without_anchor(part, has_anchor)
-        else:
-            counts, owners = count(part, strides, assignment)
-            total = counts if total is None else total + counts
-            owned += int(counts.recalled[0])
-            unrecalled += explain(part, owners, strides, assignment)
-        if turn % max(1, turns // REPORTS) == 0:
-            done = min((turn + 1) * runtime.world_size * CHUNK, len(boxes))
-            runtime.report(_record(done, len(boxes), started, []))
-    shares: list[_Tally] = gather_objects(_Tally(owned, total, tuple(unrecalled)))
-    sums = [share.counts for share in shares if share.counts is not None]
-    return _Tally(
-        sum(share.recalled for share in shares),
-        sum(sums[1:], sums[0]) if sums else None,
-        tuple(row for share in shares for row in share.unrecalled),
-    )
+def _figures(config: Config, counted: Tally, boxes: int) -> dict[str, float]:
+    if counted.counts is None:
+        return {"coverage/bpr": counted.recalled / boxes, "coverage/num_boxes": float(boxes)}
+    return measures(counted.counts, config.model.levels, config.coverage)
 
 
 def _search(config: Config, source: Source, runtime: Runtime) -> AssignmentConfig:
@@ -177,31 +148,25 @@ def _record(done: int, total: int, started: float, points: list[list[Any]]) -> d
     return {"step": done, "total_steps": total, "seconds": seconds, "points": points, "resumed_from": 0}
 
 
-def write_unrecalled(path: Path, rows: Iterable[Unrecalled], classes: tuple[str, ...]) -> None:
-    """The boxes that no location answers for as CSV, one a line, in order of image and annotation."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(row.row(classes) for row in sorted(rows, key=lambda row: (row.image_id, row.annotation_id)))
-
-
 def _table(
-    config: Config, source: Source, assignment: AssignmentConfig, tally: _Tally, figures: Mapping[str, float]
+    config: Config,
+    source: Source,
+    assignment: AssignmentConfig,
+    counted: Tally,
+    figures: Mapping[str, float],
+    reasons: Mapping[str, int],
 ) -> dict[str, Any]:
     """All counts as plain values, for whoever draws or checks them."""
     boxes = source.boxes.boxes
     longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    reasons: dict[str, int] = {}
-    for row in (*tally.unrecalled, *source.unused):
-        reasons[row.reason] = reasons.get(row.reason, 0) + 1
-    counts = {} if tally.counts is None else {key: value.tolist() for key, value in asdict(tally.counts).items()}
+    counts = {} if counted.counts is None else {key: value.tolist() for key, value in asdict(counted.counts).items()}
     return {
         "levels": list(config.model.levels),
         "assignment": assignment.model_dump(mode="json"),
         "coverage": config.coverage.model_dump(mode="json"),
         "counts": counts,
         "metrics": dict(figures),
-        "unrecalled": reasons,
+        "unrecalled": dict(reasons),
         "longest_side": {
             "ends": HISTOGRAM_ENDS.tolist(),
             "boxes": np.histogram(longest.clip(HISTOGRAM_ENDS[0], HISTOGRAM_ENDS[-1]), HISTOGRAM_ENDS)[0].tolist(),

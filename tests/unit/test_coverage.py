@@ -15,7 +15,6 @@ from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count, grid_of_largest
 from fcos.coverage.measures import measures
 from fcos.coverage.search import search_ranges
-from fcos.coverage.unrecalled import LOST, OUT_OF_RANGE, TOO_SMALL, explain
 from fcos.parsing import parse
 from fcos.structures import NO_OBJECT, Targets
 
@@ -82,21 +81,6 @@ def test_a_location_of_two_boxes_is_ambiguous_and_goes_to_the_smaller() -> None:
 def test_boxes_of_one_category_are_ambiguous_but_not_different() -> None:
     counts, _ = count(boxes_of([[10, 10, 14, 14], [10, 10, 15, 15]]), (8,), setting(ranges=((0.0, None),)))
     assert (counts.claims[1], counts.different[0]) == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("boxes", "row", "ranges", "reason"),
-    [
-        ([[13, 13, 19, 19]], 0, ((0.0, None),), TOO_SMALL),
-        ([[10, 10, 14, 14], [9, 9, 15, 15]], 1, ((0.0, None),), LOST),
-        ([[10, 10, 14, 14]], 0, ((32.0, None),), OUT_OF_RANGE),
-    ],
-)
-def test_a_box_without_location_has_its_reason(boxes, row, ranges, reason) -> None:
-    part, assignment = boxes_of(boxes), setting(ranges=ranges)
-    _, owners = count(part, (8,), assignment)
-    found = explain(part, owners, (8,), assignment)
-    assert [(item.annotation_id, item.reason) for item in found] == [(row + 1, reason)]
 
 
 def test_counts_of_parts_add_up_to_the_whole() -> None:
