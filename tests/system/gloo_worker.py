@@ -1,6 +1,6 @@
 """One worker of a gloo group, as a process of its own: python gloo_worker.py RANK WORLD_SIZE PORT FOLDER.
 
-The folder holds the configuration (config.json) and takes the summary and the loss curve (worker_<rank>.json).
+The folder holds the configuration (config.json) and takes summary, loss curve and reported steps (worker_<rank>.json).
 """
 
 import json
@@ -12,10 +12,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fcos import train
 from fcos.config import Config
+from fcos.coverage import run as coverage
 from fcos.parsing import parse
 from fcos.runtime import LocalRuntime, Record
-from fcos.train import run
 
 
 class GlooRuntime(LocalRuntime):
@@ -29,13 +30,16 @@ def main(rank: int, world_size: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     curve: list[tuple[int, float]] = []
+    steps: list[int] = []
 
     def listen(record: Record) -> None:
         curve.extend((step, value) for _, key, step, value in record["points"] if key == "train/loss")
+        steps.append(record["step"])
 
     config = parse(Config, json.loads((folder / "config.json").read_text()))
+    run = coverage.run if config.task == "coverage" else train.run
     summary = run(config, GlooRuntime(folder, torch.device("cpu"), listen, rank, world_size))
-    (folder / f"worker_{rank}.json").write_text(json.dumps([summary, curve]))
+    (folder / f"worker_{rank}.json").write_text(json.dumps([summary, curve, steps]))
     dist.destroy_process_group()
 
 

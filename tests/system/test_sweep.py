@@ -223,6 +223,37 @@ def test_a_single_run_on_two_workers(tmp_path: Path) -> None:
     assert [step for key, step, _ in points(tmp_path, run) if key == "val/AP"] == [6, 12]
 
 
+COVERAGE = (
+    "task=coverage",
+    "experiment={name: shared, seeds: [0], metrics: [coverage/bpr], arms: {"
+    "anchors: {coverage.assignment: retinanet, coverage.low_quality: none}, "
+    "searched: {coverage.search_ranges: true, model.assignment.locations: torchvision}}}",
+    "model.assignment.center_sampling_radius=0.5",
+    *(word for word in TINY if word.startswith("data.")),
+)
+
+
+@pytest.mark.slow
+def test_coverage_on_two_workers_is_that_of_one(tmp_path: Path) -> None:
+    if usable_cpus() < 2:
+        pytest.skip("needs two processors")
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, workers in ((one, 1), (two, 2)):
+        folder.mkdir()
+        done = in_folder(folder, *COVERAGE, f"cluster.workers={workers}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "report.html" in done.stdout
+    for arm in ("anchors seed 0", "searched seed 0"):
+        assert points(one, runs(one)[arm]) == points(two, runs(two)[arm])
+        identity = runs(one)[arm].data.tags["fcos.train_identity"]
+        assert identity == runs(two)[arm].data.tags["fcos.train_identity"]
+        for name in ("coverage.json", "unrecalled.csv"):
+            path = f"outputs/shared/trials/{identity[:16]}/{name}"
+            assert (one / path).read_bytes() == (two / path).read_bytes()
+            assert len((one / path).read_text().splitlines()) > 1
+        assert (two / path).with_name("maps").is_dir() == (arm == "searched seed 0")
+
+
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     with hold(tmp_path / "outputs" / "ablation_centerness", datetime.now().isoformat()):
         done = sweep(tmp_path)

@@ -2,9 +2,6 @@
 
 import json
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,25 +131,10 @@ def test_a_batch_that_does_not_divide_over_its_parts_is_refused(tiny_values, tmp
         train(tiny_values, tmp_path / "run", schedule__accumulate=3)
 
 
-def train_with_workers(values: dict[str, Any], folder: Path, workers: int) -> list[Any]:
-    """Summary and loss curve of each of the workers of a gloo group."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(values))
-    command = [sys.executable, str(Path(__file__).with_name("gloo_worker.py"))]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(workers), str(port), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(workers)
-    ]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * workers, errors
-    return [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
-
-
 @pytest.mark.parametrize("quality", ["centerness", "iou"])
-def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(tiny_values, tmp_path, quality) -> None:
+def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(
+    tiny_values, tmp_path, quality, run_with_workers
+) -> None:
     values = _changed(
         tiny_values,
         # Batch statistics are a worker's own, so the backbone's are frozen; SGD shows errors that Adam would hide.
@@ -160,15 +142,17 @@ def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(tiny
          "model__head__quality": quality},
     )  # fmt: skip
     alone, listener = train(values, tmp_path / "one")
-    together = train_with_workers(values, tmp_path / "two", 2)
+    together = run_with_workers(values, tmp_path / "two", 2)
     assert together[0] == together[1]
-    summary, curve = together[0]
+    summary, curve, _ = together[0]
     for (step, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
         assert loss == pytest.approx(expected, rel=1e-5), step
     assert summary["metrics"][""]["val/AP"] == pytest.approx(alone["metrics"][""]["val/AP"], abs=1e-4)
 
 
-def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(tiny_values, tmp_path: Path) -> None:
+def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(
+    tiny_values, tmp_path: Path, run_with_workers
+) -> None:
     values = _changed(
         tiny_values,
         {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd", "schedule__lr": 0.01},
@@ -182,14 +166,14 @@ def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(tiny_value
     })  # fmt: skip
     values = set_value(values, "schedule.batch_size", 2)
     _, listener = train(values, tmp_path / "one")
-    _, curve = train_with_workers(values, tmp_path / "two", 2)[0]
+    _, curve, _ = run_with_workers(values, tmp_path / "two", 2)[0]
     for (_, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
         assert loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_two_workers_evaluate_what_they_save(tiny_values, tmp_path: Path) -> None:
+def test_two_workers_evaluate_what_they_save(tiny_values, tmp_path: Path, run_with_workers) -> None:
     # With batch norm each worker gathers statistics of its own.
-    summary, _ = train_with_workers(tiny_values, tmp_path / "two", 2)[0]
+    summary, *_ = run_with_workers(tiny_values, tmp_path / "two", 2)[0]
     trained = load_trained(tmp_path / "two", CPU, {})
     assert evaluate(trained, batch_size=4) == pytest.approx(summary["metrics"][""], abs=1e-6)
 

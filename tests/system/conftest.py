@@ -1,0 +1,33 @@
+"""What the tests of whole runs share: a run over several workers without Ray."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def _run_with_workers(values: dict[str, Any], folder: Path, workers: int) -> list[Any]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(values))
+    command = [sys.executable, str(Path(__file__).with_name("gloo_worker.py"))]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(workers), str(port), str(folder)], stderr=subprocess.PIPE, text=True)
+        for rank in range(workers)
+    ]
+    errors = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * workers, errors
+    return [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
+
+
+@pytest.fixture(scope="session")
+def run_with_workers() -> Callable[[dict[str, Any], Path, int], list[Any]]:
+    """Summary, loss curve and reported steps of each of the workers of a gloo group."""
+    return _run_with_workers
