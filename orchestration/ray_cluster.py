@@ -30,6 +30,9 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Its state is never restored from: a rerun starts from our own plan and checkpoints.
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    # Trials follow each other in one process, each in a new thread: with an arena of its own for every thread,
+    # what one trial has freed is no use to the next.
+    "MALLOC_ARENA_MAX": "2",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
