@@ -1,8 +1,9 @@
 """The whole loss against torchvision's FCOS: python benchmarks/losses.py
 
 Assignment, focal, GIoU and center-ness loss, forward and backward, on head outputs of 800x1344; eager and compiled
-(schedule.compile). The peer is torchvision's compute_loss in eager mode, as it is run. Losses must be equal to 1e-5 of
-themselves and gradients to 1e-5 of the largest. The memory includes the gradients, which both must leave.
+(schedule.compile). Each side is given what its head ends in: torchvision's logits joined, ours level by level. The peer
+is torchvision's compute_loss in eager mode, as it is run. Losses must be equal to 1e-5 of themselves and gradients to
+1e-5 of the largest. The memory includes the gradients, which both must leave.
 """
 
 from collections.abc import Iterator
@@ -63,23 +64,26 @@ def case(
         return parts, [leaf.grad for leaf in leaves.values()]
 
     pixels = outputs["bbox_regression"] * places.strides[:, None]
+    of_levels = [part.contiguous() for part in outputs["cls_logits"].split(per_level, dim=1)]
 
     def run_ours() -> Outcome:
-        logits, quality = outputs["cls_logits"].detach(), outputs["bbox_ctrness"].detach().squeeze(-1)
-        leaves = [logits.requires_grad_(), pixels.detach().requires_grad_(), quality.requires_grad_()]
+        logits = tuple(part.detach().requires_grad_() for part in of_levels)
+        quality = outputs["bbox_ctrness"].detach().squeeze(-1).requires_grad_()
+        leaves = [pixels.detach().requires_grad_(), quality, *logits]
         assignment = assign(
             targets, places, ranges=RANGES, ends="open", center_sampling_radius=RADIUS, compiled=compiled
         )
-        head = HeadOutputs(*leaves, shapes=places.shapes)
+        head = HeadOutputs(logits, leaves[0], quality, places.shapes)
         losses = rule(head, assignment, places, rule.normalizer([assignment]))
         losses.total.backward()
         parts = [losses.classification.detach(), losses.regression.detach(), losses.quality.detach()]
         return parts, [leaf.grad for leaf in leaves]
 
     def compare(peer_outcome: Outcome, outcome: Outcome) -> str:
-        logits, distances, quality_gradient = outcome[1]
+        distances, quality, *logits = outcome[1]
         # torchvision's distances are in strides, ours in pixels.
-        return same(peer_outcome, (outcome[0], [logits, distances * places.strides[:, None], quality_gradient]))
+        gradients = [torch.cat(logits, dim=1), distances * places.strides[:, None], quality]
+        return same(peer_outcome, (outcome[0], gradients))
 
     return Case(name, run_peer, run_ours, compare, goal=goal, memory_goal=memory_goal)
 

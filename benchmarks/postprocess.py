@@ -5,6 +5,7 @@ permuting and joining counts too. Detections must be equal: labels and order exa
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,20 +112,22 @@ def pair(name: str, maps: Maps, size: tuple[int, int], goals: tuple[float | None
     run_peer, run_ours = sides(len(maps["cls_logits"][0]), size)
     strides = grid(size).strides[:, None]
 
-    def join() -> HeadOutputs:
-        logits, distances, quality = (
-            torch.cat([flatten(x) for x in maps[key]], dim=1)
-            for key in ("cls_logits", "bbox_regression", "bbox_ctrness")
+    def head_outputs() -> HeadOutputs:
+        """As our head ends."""
+        logits = tuple(flatten(x) for x in maps["cls_logits"])
+        distances, quality = (
+            torch.cat([flatten(x) for x in maps[key]], dim=1) for key in ("bbox_regression", "bbox_ctrness")
         )
         return HeadOutputs(logits, distances * strides, quality.squeeze(-1), shapes(size))
 
     flat = {key: peer_flatten(value) for key, value in maps.items()}
-    ours = join()
+    of_levels = flat["cls_logits"].split([rows * columns for rows, columns in shapes(size)], dim=1)
+    ours = replace(head_outputs(), logits=of_levels)
     yield Case(f"{name}, flat outputs", lambda: run_peer(flat), lambda: run_ours(ours), same, goal=goals[0])
     yield Case(
         f"{name}, convolution outputs",
         lambda: run_peer({key: peer_flatten(value) for key, value in maps.items()}),
-        lambda: run_ours(join()),
+        lambda: run_ours(head_outputs()),
         same,
         goal=goals[1],
     )

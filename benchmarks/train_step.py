@@ -96,7 +96,7 @@ def flops_per_image(size: tuple[int, int]) -> float:
     pixels = torch.zeros(1, 3, *size, dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False) as counter:
         outputs = detector.train()(pixels, torch.tensor([size], device="meta"))
-        (outputs.logits.sum() + outputs.ltrb.sum()).backward()
+        (outputs.joined_logits.sum() + outputs.ltrb.sum()).backward()
     return float(counter.get_total_flops())
 
 

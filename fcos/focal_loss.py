@@ -1,6 +1,6 @@
 """The sigmoid focal loss (Lin et al. 2017), its gradient written in the pass that computes the loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,60 +17,73 @@ GPU_CHUNK = 1 << 26
 
 
 def focal_loss_sum(
-    logits: Float[Tensor, "N C"],
-    labels: Int[Tensor, " N"],
+    logits: Sequence[Float[Tensor, "B _ C"]],
+    labels: Int[Tensor, "B P"],
     alpha: float = 0.25,
     gamma: float = 2.0,
     compiled: bool = False,
 ) -> Float[Tensor, ""]:
-    """Sum of the focal loss over N locations and C classes; NO_OBJECT is all negative.
+    """Sum of the focal loss over the P locations of all levels and C classes; NO_OBJECT is all negative.
 
     Compiled it is one pass over the logits; otherwise torch's operations by turns on parts that stay in a cache.
     """
-    if logits.numel() == 0:
-        return logits.float().sum()
-    return _FocalSum.apply(logits, labels, alpha, gamma, compiled)  # type: ignore[no-any-return]
+    return _FocalSum.apply(labels, alpha, gamma, compiled, *logits)  # type: ignore[no-any-return]
 
 
 class _FocalSum(torch.autograd.Function):
     """No one-hot target, and no second read of the logits in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float, compiled: bool) -> Tensor:
+    def forward(ctx: Any, labels: Tensor, alpha: float, gamma: float, compiled: bool, *levels: Tensor) -> Tensor:
         both = _compiled() if compiled else _by_parts
-        total, ctx.gradient = both(logits, labels, alpha, gamma)
+        total, ctx.gradients = both([_dense(logits) for logits in levels], labels, alpha, gamma)
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         # Scaled in place and let go: the gradient is the largest tensor of a training step.
-        gradient, ctx.gradient = ctx.gradient, None
-        assert gradient is not None, "the focal loss keeps its gradient for one backward pass only"
-        return gradient.mul_(outer[0].to(gradient.dtype)), None, None, None, None
+        gradients, ctx.gradients = ctx.gradients, None
+        assert gradients is not None, "the focal loss keeps its gradient for one backward pass only"
+        scaled = (gradient.mul_(outer[0].to(gradient.dtype)) for gradient in gradients)
+        return None, None, None, None, *scaled
 
 
-def _by_parts(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
+def _dense(logits: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
+    """A view of a convolution's output, in channels_last or not, as it is; anything with gaps without them."""
+    return logits if logits.mT.is_contiguous() else logits.contiguous()
+
+
+def _parts(logits: Float[Tensor, "B N C"]) -> tuple[Tensor, ...]:
+    """Views of the parts of a dense tensor, in its order in memory."""
+    in_order = logits if logits.is_contiguous() else logits.mT
+    parts: tuple[Tensor, ...] = in_order.view(-1).split(CPU_CHUNK if logits.device.type == "cpu" else GPU_CHUNK)
+    return parts
+
+
+def _by_parts(levels: list[Tensor], labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, list[Tensor]]:
     """Every logit is first taken as a negative; the one logit of each positive location is then corrected."""
-    rows, classes = logits.shape
-    gradient = torch.empty_like(logits)
-    total = logits.new_zeros((), dtype=torch.float32)
-    step = max(1, (CPU_CHUNK if logits.device.type == "cpu" else GPU_CHUNK) // classes)
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        weight, log_complement, inner = _factors(logits[part].float(), alpha, gamma)
-        total -= torch.dot(weight.flatten(), log_complement.flatten())
-        torch.mul(weight, inner, out=gradient[part])
-    index = labels.clamp(min=0)[:, None]
-    positive = labels[:, None] != NO_OBJECT
-    own = logits.gather(1, index).float()
+    gradients = [torch.empty_like(logits) for logits in levels]
+    total = torch.zeros((), device=labels.device)
+    for logits, gradient in zip(levels, gradients, strict=True):
+        for part, gradient_part in zip(_parts(logits), _parts(gradient), strict=True):
+            weight, log_complement, inner = _factors(part.float(), alpha, gamma)
+            total -= torch.dot(weight, log_complement)
+            torch.mul(weight, inner, out=gradient_part)
+    counts = [logits.shape[1] for logits in levels]
+    index = labels.clamp(min=0)[..., None]
+    own_of_levels = [logits.gather(2, at) for logits, at in zip(levels, index.split(counts, dim=1), strict=True)]
+    own = torch.cat(own_of_levels, dim=1).float()
     weight, log_complement, inner = _factors(own, alpha, gamma)
     # A positive is a negative of the mirrored logit, with the other weight.
     positive_weight, log_probability, positive_inner = _factors(-own, 1 - alpha, gamma)
+    positive = labels[..., None] != NO_OBJECT
     correction = weight * log_complement - positive_weight * log_probability
     total += correction.where(positive, 0.0).sum()
-    slope = torch.where(positive, -positive_weight * positive_inner, weight * inner)
-    return total, gradient.scatter_(1, index, slope.to(gradient.dtype))
+    slope = torch.where(positive, -positive_weight * positive_inner, weight * inner).to(gradients[0].dtype)
+    for gradient, at, own_slope in zip(gradients, index.split(counts, 1), slope.split(counts, 1), strict=True):
+        gradient.scatter_(2, at, own_slope)
+    return total, gradients
 
 
 def _factors(logits: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,9 +94,16 @@ def _factors(logits: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor
     return weight, log_complement, torch.addcmul(probability, probability - 1, log_complement, value=gamma)
 
 
-def _in_one_pass(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
+def _in_one_pass(levels: list[Tensor], labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, list[Tensor]]:
+    """All levels in one graph, a loop for each."""
+    counts = [logits.shape[1] for logits in levels]
+    pairs = [_level(*both, alpha, gamma) for both in zip(levels, labels.split(counts, dim=1), strict=True)]
+    return torch.stack([total for total, _ in pairs]).sum(), [gradient for _, gradient in pairs]
+
+
+def _level(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
     """Written so that a compiler makes one loop of it: one exponential for each logit."""
-    own = labels[:, None] == torch.arange(logits.shape[1], device=logits.device)
+    own = labels[..., None] == torch.arange(logits.shape[-1], device=logits.device)
     # A positive is a negative of the mirrored logit, with the other weight.
     x = torch.where(own, -logits.float(), logits.float())
     small = torch.exp(-x.abs())
@@ -93,7 +113,7 @@ def _in_one_pass(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> 
     weight = torch.where(own, alpha, 1 - alpha) * probability.pow(gamma)
     slope = weight * (gamma * (1 - probability) * cross_entropy + probability)
     # By rows first: their sums belong to the loop that writes the gradient.
-    return (weight * cross_entropy).sum(1).sum(), torch.where(own, -slope, slope).to(logits.dtype)
+    return (weight * cross_entropy).sum(-1).sum(), torch.where(own, -slope, slope).to(logits.dtype)
 
 
 def _log1p(x: Tensor) -> Tensor:
@@ -107,6 +127,6 @@ def _log1p(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> Callable[..., tuple[Tensor, Tensor]]:
+def _compiled() -> Callable[..., tuple[Tensor, list[Tensor]]]:
     # Each of few shapes has a loop of its own; one for any shape would not be vectorised as well.
     return torch.compile(_in_one_pass, dynamic=False)

@@ -164,13 +164,9 @@ class FCOSLoss:
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
     ) -> Losses:
         """The loss of one micro-batch, divided by the normaliser of the whole step."""
-        with torch.autocast(outputs.logits.device.type, enabled=False):
+        with torch.autocast(outputs.ltrb.device.type, enabled=False):
             classification = focal_loss_sum(
-                outputs.logits.flatten(0, 1),
-                assignment.labels.flatten(),
-                self.focal_alpha,
-                self.focal_gamma,
-                self.compiled,
+                outputs.logits, assignment.labels, self.focal_alpha, self.focal_gamma, self.compiled
             )
             sums = _compiled_sums() if self.compiled else box_and_quality_sums
             regression, quality = sums(

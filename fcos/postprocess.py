@@ -1,13 +1,13 @@
 """Head outputs to detections: score, threshold, top-k per level, decode, NMS (v1 section 3.1, v2 section 2.3)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms
 
 from fcos.geometry import boxes_from_ltrb, centerness
 from fcos.structures import Detections, HeadOutputs, Locations
@@ -15,15 +15,16 @@ from fcos.structures import Detections, HeadOutputs, Locations
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Class scores over the threshold, of all images of a batch."""
+    """Class scores over the threshold, of all images of a batch; an image's are in order of location, then class."""
 
     image: Int[Tensor, " N"]
+    level: Int[Tensor, " N"]
     location: Int[Tensor, " N"]
     label: Int[Tensor, " N"]
     score: Float[Tensor, " N"]
 
     def select(self, index: Tensor) -> "_Candidates":
-        return _Candidates(self.image[index], self.location[index], self.label[index], self.score[index])
+        return _Candidates(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,21 @@ class Postprocess:
         original_sizes: Int[Tensor, "B 2"],
     ) -> list[Detections]:
         """Detections of each image, best first, clipped to the image, in pixels of the original image."""
-        candidates = self._topk(self._candidates(outputs), locations)
-        ltrb = outputs.ltrb[candidates.image, candidates.location]
-        boxes = boxes_from_ltrb(locations.xy[candidates.location], ltrb)
-        counts = candidates.image.bincount(minlength=sizes.shape[0]).tolist()
-        ratios = (original_sizes / sizes).flip(1).repeat(1, 2).to(boxes)
+        candidates = self._topk(self._candidates(outputs), len(outputs.logits))
+        image, location = candidates.image, candidates.location
+        boxes = boxes_from_ltrb(locations.xy[location], outputs.ltrb[image, location])
         last_pixel = 1 if self.corners == "inclusive" else 0
+        ends = (sizes - last_pixel).flip(1).repeat(1, 2).to(boxes)
+        boxes = torch.minimum(boxes.clamp(min=0), ends[image])
+        given = boxes * (original_sizes / sizes).flip(1).repeat(1, 2).to(boxes)[image]
+        given[:, 2:] += last_pixel
+        counts = image.bincount(minlength=len(sizes)).tolist()
         detections = []
-        split = zip(
-            boxes.split(counts), candidates.score.split(counts), candidates.label.split(counts),
-            sizes.tolist(), ratios, strict=True,
-        )  # fmt: skip
-        for image_boxes, scores, labels, size, ratio in split:
-            clipped = clip_boxes_to_image(image_boxes, (size[0] - last_pixel, size[1] - last_pixel))
-            keep = nms_of_best(clipped, scores, labels, self.nms_threshold, self.max_detections)
-            given = clipped[keep] * ratio
-            given[:, 2:] += last_pixel
-            detections.append(Detections(given, scores[keep], labels[keep]))
+        for own, own_given, scores, labels in zip(
+            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label)), strict=True
+        ):
+            keep = nms_of_best(own, scores, labels, self.nms_threshold, self.max_detections)
+            detections.append(Detections(own_given[keep], scores[keep], labels[keep]))
         return detections
 
     def _combine(self, classification: Tensor, quality: Tensor | None) -> Tensor:
@@ -98,32 +97,39 @@ class Postprocess:
 
     def _candidates(self, outputs: HeadOutputs) -> _Candidates:
         """Every (location, class) over the threshold; only locations whose best class may pass are looked at twice."""
-        image, location = (outputs.logits.amax(-1).float() >= self._least_logit()).nonzero(as_tuple=True)
-        classification = outputs.logits[image, location].float().sigmoid()
-        quality = self._quality(outputs, image, location)
-        scores = self._combine(classification, None if quality is None else quality[:, None])
-        held = classification if self.threshold_on == "classification" else scores
-        over = held > self.score_threshold
-        if not self.multi_label and classification.shape[1]:
-            best = classification.argmax(1, keepdim=True)
-            over &= torch.zeros_like(over).scatter_(1, best, True)
-        row, label = over.nonzero(as_tuple=True)
-        return _Candidates(image[row], location[row], label, scores[row, label])
+        parts, start = [], 0
+        for level, logits in enumerate(outputs.logits):
+            parts.append(self._of_level(logits, level, start))
+            start += logits.shape[1]
+        found = _Candidates(
+            *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Candidates))
+        )
+        quality = self._quality(outputs, found.image, found.location)
+        scores = self._combine(found.score, quality)
+        held = found.score if self.threshold_on == "classification" else scores
+        return replace(found, score=scores).select((held > self.score_threshold).nonzero().squeeze(1))
 
-    def _topk(self, candidates: _Candidates, locations: Locations) -> _Candidates:
+    def _of_level(self, logits: Float[Tensor, "B N C"], level: int, start: int) -> _Candidates:
+        """What may pass in one level, whose first location is `start`; scored by its class alone."""
+        least = self._least_logit()
+        image, location = (logits.amax(-1).float() >= least).nonzero(as_tuple=True)
+        rows = logits[image, location].float()
+        if self.multi_label:
+            row, label = (rows >= least).nonzero(as_tuple=True)
+        else:
+            row, label = torch.arange(len(rows), device=rows.device), rows.argmax(1)
+        image, location = image[row], location[row] + start
+        return _Candidates(image, torch.full_like(image, level), location, label, rows[row, label].sigmoid())
+
+    def _topk(self, candidates: _Candidates, levels: int) -> _Candidates:
         """The best k of every image and level, sorted by image and then by score, ties in order of location."""
-        ends = torch.tensor([rows * columns for rows, columns in locations.shapes]).cumsum(0)
-        level = torch.bucketize(candidates.location, ends.to(candidates.location.device), right=True)
-        group = candidates.image * len(locations.shapes) + level
-        by_score = candidates.score.argsort(descending=True, stable=True)
-        order = by_score[group[by_score].argsort(stable=True)]
+        best_first = candidates.select(candidates.score.argsort(descending=True, stable=True))
+        group = best_first.image * levels + best_first.level
+        by_group = group.argsort(stable=True)
         sizes = group.bincount()
-        rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[group[order]]
-        kept = order[rank < self.topk_per_level]
-        # Selecting by a rising index keeps the order of locations among equal scores.
-        kept = kept.sort().values
-        by_score = kept[candidates.score[kept].argsort(descending=True, stable=True)]
-        return candidates.select(by_score[candidates.image[by_score].argsort(stable=True)])
+        rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[by_group]]
+        kept = by_group[rank < self.topk_per_level].sort().values
+        return best_first.select(kept[best_first.image[kept].argsort(stable=True)])
 
 
 def nms_of_best(
@@ -138,7 +144,8 @@ def nms_of_best(
     NMS is greedy, so what it keeps of the best n is the beginning of what it keeps of all: the prefix grows only
     until enough are kept.
     """
-    prefix = 4 * limit
+    # A trained head finds every object from many locations, and a call costs more than some hundred boxes.
+    prefix = 8 * limit
     while True:
         keep: Tensor = batched_nms(boxes[:prefix], scores[:prefix], labels[:prefix], iou_threshold)
         if len(keep) >= limit or prefix >= len(boxes):

@@ -50,13 +50,22 @@ class Locations:
 
 @dataclass(frozen=True)
 class HeadOutputs:
-    """What the detector says of every location: class logits, ltrb distances in pixels (float32), quality logit."""
+    """What the detector says of every location: class logits, ltrb distances in pixels (float32), quality logit.
 
-    logits: Float[Tensor, "B P C"]
+    The logits are by far the most, so they stay apart: one view of a convolution's output for each level, finest
+    first, in whichever order that output has in memory. Locations go row by row.
+    """
+
+    logits: tuple[Float[Tensor, "B _ C"], ...]
     ltrb: Float[Tensor, "B P 4"]
     quality: Float[Tensor, "B P"] | None
     # Rows and columns of each level, finest first; their products add up to P.
     shapes: tuple[tuple[int, int], ...]
+
+    @property
+    def joined_logits(self) -> Float[Tensor, "B P C"]:
+        """The logits of all levels in one tensor, which is a copy."""
+        return torch.cat(self.logits, dim=1)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Head(nn.Module):
                 branch = for_classes if self.quality_branch == "classification" else for_boxes
                 quality.append(flatten(self.quality(branch)).squeeze(-1))
         return HeadOutputs(
-            logits=torch.cat(logits, dim=1),
+            logits=tuple(logits),
             ltrb=torch.cat(ltrb, dim=1),
             quality=torch.cat(quality, dim=1) if self.quality is not None else None,
             shapes=tuple((x.shape[-2], x.shape[-1]) for x in features),
@@ -121,5 +121,5 @@ def _norm(name: Norm, channels: int, gn_groups: int) -> nn.Module:
 
 
 def flatten(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N C"]:
-    # A view in channels_last.
+    """The locations of a map row by row, as a view, also in channels_last."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)

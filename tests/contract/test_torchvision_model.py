@@ -77,7 +77,7 @@ def outputs_of(peer: detection.FCOS, ours: FCOS) -> tuple[tuple[Tensor, ...], tu
     found = ours(padded, torch.tensor(SIZES))
     grid = locations(found.shapes, ours.strides, tuple(padded.shape[-2:]), "torchvision", torch.device("cpu"))
     assert found.quality is not None
-    return (found.logits, found.ltrb, found.quality), (
+    return (found.joined_logits, found.ltrb, found.quality), (
         raw["cls_logits"],
         raw["bbox_regression"] * grid.strides[:, None],
         raw["bbox_ctrness"].squeeze(-1),

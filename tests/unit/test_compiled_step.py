@@ -50,13 +50,16 @@ LOSSES = """
 batch = batch_of(64, 96, 8)
 places = build_locate(config)(batch)
 shape = (2, places.xy.shape[0])
-drawn = torch.randn(*shape, 5) * 8, torch.rand(*shape, 4) * 30, torch.randn(*shape)
+drawn = [torch.rand(*shape, 4) * 30, torch.randn(*shape)]
+# As convolutions give them: both orders in memory.
+drawn += [(torch.randn(2, 5, h, w) * 8).flatten(2).mT if h > 4 else torch.randn(2, h * w, 5) for h, w in places.shapes]
 outcomes = []
 for compiled in (False, True):
     leaves = [value.clone().requires_grad_() for value in drawn]
     assignment = build_assign(config, compiled=compiled)(batch.targets, places)
     rule = build_loss(config, compiled=compiled)
-    losses = rule(HeadOutputs(*leaves, places.shapes), assignment, places, rule.normalizer([assignment]))
+    outputs = HeadOutputs(tuple(leaves[2:]), *leaves[:2], places.shapes)
+    losses = rule(outputs, assignment, places, rule.normalizer([assignment]))
     losses.total.backward()
     terms = losses.classification, losses.regression, losses.quality
     outcomes.append([*terms, *(leaf.grad for leaf in leaves)])

@@ -41,7 +41,7 @@ def images(batch: int = 2, height: int = 64, width: int = 96) -> tuple[Tensor, T
 
 
 def assert_same(ours: HeadOutputs, theirs: HeadOutputs) -> None:
-    torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours.joined_logits, theirs.joined_logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(ours.ltrb, theirs.ltrb, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(ours.quality, theirs.quality, rtol=1e-5, atol=1e-5)
     assert ours.shapes == theirs.shapes
@@ -61,7 +61,7 @@ def test_backward_of_the_embedded_default_in_channels_last() -> None:
     detector = build(channels_last=True).train()
     for _ in range(3):
         outputs = detector(*images(8, 128, 128))
-        (outputs.logits.sum() + outputs.ltrb.sum() + outputs.quality.sum()).backward()
+        (outputs.joined_logits.sum() + outputs.ltrb.sum() + outputs.quality.sum()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in detector.parameters())
 
 
@@ -72,7 +72,7 @@ def test_any_padded_size_has_one_location_for_each_stride_begun(name: str, heigh
         detector = build(overrides={"backbone.name": name})
         outputs = detector(torch.zeros(1, 3, height, width, dtype=torch.uint8), torch.zeros(1, 2, dtype=torch.int64))
     assert outputs.shapes == tuple((-(-height // stride), -(-width // stride)) for stride in detector.strides)
-    assert outputs.logits.shape[1] == sum(rows * columns for rows, columns in outputs.shapes)
+    assert outputs.joined_logits.shape[1] == sum(rows * columns for rows, columns in outputs.shapes)
 
 
 @pytest.mark.parametrize("levels", [[4], [3, 4], [3, 4, 5], [2, 3, 4, 5, 6], [3, 4, 5, 6], [5, 6, 7, 8]])
@@ -114,7 +114,7 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
     detector = build().eval()
     pixels, sizes = images()
     both, second = detector(pixels, sizes), detector(pixels[1:], sizes[1:])
-    torch.testing.assert_close(both.logits[1:], second.logits)
+    torch.testing.assert_close(both.joined_logits[1:], second.joined_logits)
     torch.testing.assert_close(both.ltrb[1:], second.ltrb)
 
 
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_weights_with_and_without_quality() -> None
 def test_autocast_leaves_distances_in_float32() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = build()(*images())
-    assert (outputs.logits.dtype, outputs.ltrb.dtype) == (torch.bfloat16, torch.float32)
+    assert (outputs.joined_logits.dtype, outputs.ltrb.dtype) == (torch.bfloat16, torch.float32)
 
 
 class Calls(TorchDispatchMode):

@@ -48,15 +48,15 @@ def test_locations_follow_level_by_level_and_row_by_row() -> None:
     outputs = head(features())
     assert outputs.shapes == SIZES
     maps = [head.classification(x) for x in features()]
-    torch.testing.assert_close(outputs.logits[1, 2 * 6 + 5], maps[0][1, :, 2, 5])
-    torch.testing.assert_close(outputs.logits[0, 24 + 1 * 3 + 2], maps[1][0, :, 1, 2])
+    torch.testing.assert_close(outputs.joined_logits[1, 2 * 6 + 5], maps[0][1, :, 2, 5])
+    torch.testing.assert_close(outputs.joined_logits[0, 24 + 1 * 3 + 2], maps[1][0, :, 1, 2])
     assert outputs.quality is not None
     torch.testing.assert_close(outputs.quality[0, 24 + 1 * 3 + 2], head.quality(features()[1])[0, 0, 1, 2])
 
 
 @pytest.mark.parametrize("prior", [0.01, 0.3])
 def test_every_class_starts_at_the_prior(prior: float) -> None:
-    probabilities = build(prior=prior)(features()).logits.sigmoid()
+    probabilities = build(prior=prior)(features()).joined_logits.sigmoid()
     assert abs(probabilities.mean() - prior) < 0.05 * prior
 
 
@@ -120,7 +120,7 @@ def test_every_norm_trains_from_the_same_weights(norm: str) -> None:
     for name in ("classification_tower.convs.1.weight", "regression.weight", "quality.weight"):
         torch.testing.assert_close(head.state_dict()[name], build(norm="gn").state_dict()[name], rtol=0, atol=0)
     outputs = head(features())
-    (outputs.logits.sum() + outputs.ltrb.sum() + outputs.quality.sum()).backward()
+    (outputs.joined_logits.sum() + outputs.ltrb.sum() + outputs.quality.sum()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
 
 
@@ -145,7 +145,7 @@ def test_shared_batch_norm_sees_every_level() -> None:
 def test_group_norm_of_an_image_does_not_depend_on_the_batch() -> None:
     head = build()
     both, first = head(features()), head([x[:1] for x in features()])
-    torch.testing.assert_close(both.logits[:1], first.logits)
+    torch.testing.assert_close(both.joined_logits[:1], first.joined_logits)
     torch.testing.assert_close(both.ltrb[:1], first.ltrb)
 
 
@@ -154,7 +154,7 @@ def test_distances_are_float32_under_autocast_and_logits_are_not() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = head(features())
     assert outputs.ltrb.dtype == torch.float32
-    assert outputs.logits.dtype == outputs.quality.dtype == torch.bfloat16
+    assert outputs.joined_logits.dtype == outputs.quality.dtype == torch.bfloat16
 
 
 def test_channels_last_gives_the_same() -> None:
@@ -162,7 +162,7 @@ def test_channels_last_gives_the_same() -> None:
     last = build().to(memory_format=torch.channels_last)
     ours = last([x.contiguous(memory_format=torch.channels_last) for x in features()])
     theirs = plain(features())
-    torch.testing.assert_close(ours.logits, theirs.logits)
+    torch.testing.assert_close(ours.joined_logits, theirs.joined_logits)
     torch.testing.assert_close(ours.ltrb, theirs.ltrb)
     torch.testing.assert_close(ours.quality, theirs.quality)
 

@@ -21,7 +21,7 @@ def test_focal_loss_and_its_gradient_are_torchvisions(alpha: float, gamma: float
     labels = torch.randint(-1, 7, (3000,), generator=torch.Generator().manual_seed(1))
     one_hot = torch.zeros(3000, 7)
     one_hot[labels != NO_OBJECT, labels[labels != NO_OBJECT]] = 1
-    loss = focal_loss_sum(ours, labels, alpha, gamma)
+    loss = focal_loss_sum([ours[None]], labels[None], alpha, gamma)
     expected = ops.sigmoid_focal_loss(theirs, one_hot, alpha=alpha, gamma=gamma, reduction="sum")
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
     (loss * 0.3).backward()
@@ -29,25 +29,45 @@ def test_focal_loss_and_its_gradient_are_torchvisions(alpha: float, gamma: float
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("order", ["channels_last", "contiguous", "with gaps"])
+@pytest.mark.parametrize("classes", [1, 5])
+def test_focal_loss_of_levels_is_that_of_all_locations_in_any_order_in_memory(order: str, classes: int) -> None:
+    counts = [400, 30, 1]
+    whole = random_logits(2 * sum(counts), classes).view(2, -1, classes)
+    labels = torch.randint(-1, classes, whole.shape[:2], generator=torch.Generator().manual_seed(1))
+    joined = whole.clone().requires_grad_()
+    expected = focal_loss_sum([joined], labels)
+    levels = list(whole.split(counts, dim=1))
+    if order == "channels_last":
+        levels = [level.contiguous() for level in levels]
+    elif order == "contiguous":
+        levels = [level.mT.contiguous().mT for level in levels]
+    leaves = [level.requires_grad_() for level in levels]
+    found = focal_loss_sum(leaves, labels)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    gradients = torch.autograd.grad(found, leaves)
+    torch.testing.assert_close(torch.cat(gradients, 1), torch.autograd.grad(expected, joined)[0], rtol=1e-6, atol=0)
+
+
 def test_focal_loss_stays_finite_for_huge_logits() -> None:
     logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]]).requires_grad_()
-    loss = focal_loss_sum(logits, torch.tensor([1, NO_OBJECT]))
+    loss = focal_loss_sum([logits[None]], torch.tensor([[1, NO_OBJECT]]))
     loss.backward()
     assert loss.isfinite() and logits.grad.isfinite().all()
 
 
 def test_focal_loss_of_bf16_logits_is_float32_and_its_gradient_bf16() -> None:
     logits = random_logits(50, 3).bfloat16().requires_grad_()
-    loss = focal_loss_sum(logits, torch.zeros(50, dtype=torch.long))
+    loss = focal_loss_sum([logits[None]], torch.zeros(1, 50, dtype=torch.long))
     loss.backward()
     assert loss.dtype == torch.float32 and logits.grad.dtype == torch.bfloat16
-    exact = focal_loss_sum(logits.detach().float(), torch.zeros(50, dtype=torch.long))
+    exact = focal_loss_sum([logits[None].detach().float()], torch.zeros(1, 50, dtype=torch.long))
     torch.testing.assert_close(loss.detach(), exact)
 
 
 def test_focal_loss_of_nothing_is_zero() -> None:
     logits = torch.zeros(0, 3, requires_grad=True)
-    loss = focal_loss_sum(logits, torch.zeros(0, dtype=torch.long))
+    loss = focal_loss_sum([logits[None]], torch.zeros(1, 0, dtype=torch.long))
     loss.backward()
     assert loss == 0
 
@@ -122,7 +142,7 @@ def make_case(positives: list[int], num: int = 6) -> tuple[HeadOutputs, Assignme
     ltrb = torch.where(positive[..., None], torch.rand(1, num, 4, generator=generator) * 20 + 1, 1.0)
     centerness = torch.where(positive, torch.rand(1, num, generator=generator), 0.0)
     outputs = HeadOutputs(
-        torch.randn(1, num, 3, generator=generator, requires_grad=True),
+        (torch.randn(1, num, 3, generator=generator, requires_grad=True),),
         (torch.rand(1, num, 4, generator=generator) * 20).requires_grad_(),
         torch.randn(1, num, generator=generator, requires_grad=True),
         ((1, num),),
@@ -137,7 +157,7 @@ def test_without_positives_regression_and_quality_are_zero_and_gradients_finite(
     losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
     losses.total.backward()
     assert losses.regression == 0 and losses.quality == 0 and losses.classification > 0
-    assert outputs.ltrb.grad.eq(0).all() and outputs.logits.grad.isfinite().all()
+    assert outputs.ltrb.grad.eq(0).all() and outputs.logits[0].grad.isfinite().all()
 
 
 def test_what_the_head_says_where_there_is_no_object_cannot_spoil_the_gradient() -> None:
@@ -180,7 +200,9 @@ def test_micro_batches_add_up_to_the_batch() -> None:
     loss = make_loss()
     together = loss.normalizer([first[1], second[1]])
     assert isinstance(together, Normalizer) and together.positives == 2
-    outputs = HeadOutputs(*(_joined(first[0], second[0], n) for n in ("logits", "ltrb", "quality")), first[0].shapes)
+    logits = torch.cat((*first[0].logits, *second[0].logits))
+    boxes_and_quality = (_joined(first[0], second[0], name) for name in ("ltrb", "quality"))
+    outputs = HeadOutputs((logits,), *boxes_and_quality, first[0].shapes)
     nouns = ("matched", "labels", "ltrb", "centerness")
     both = Assignment(*(_joined(first[1], second[1], name) for name in nouns))
     whole = loss(outputs, both, first[2], loss.normalizer([both]))

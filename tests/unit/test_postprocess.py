@@ -18,11 +18,15 @@ def outputs_of(seed: int, images: int = 2, classes: int = 3, bias: float = -1.0)
     generator = torch.Generator().manual_seed(seed)
     num = len(PLACES.xy)
     return HeadOutputs(
-        torch.randn(images, num, classes, generator=generator) * 2 + bias,
+        apart(torch.randn(images, num, classes, generator=generator) * 2 + bias),
         torch.rand(images, num, 4, generator=generator) * 20,
         torch.randn(images, num, generator=generator),
         SHAPES,
     )
+
+
+def apart(logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return logits.split([height * width for height, width in SHAPES], dim=1)
 
 
 def rule(**changes: object) -> Postprocess:
@@ -40,7 +44,7 @@ def sizes(images: int, height: int = 64, width: int = 64) -> torch.Tensor:
 def by_hand(setting: Postprocess, outputs: HeadOutputs, image: int) -> list[tuple[float, int, list[float]]]:
     """One image, level by level, the long way."""
     boxes = ops.clip_boxes_to_image(boxes_from_ltrb(PLACES.xy, outputs.ltrb[image]), IMAGE)
-    classification = outputs.logits[image].sigmoid()
+    classification = outputs.joined_logits[image].sigmoid()
     quality = {
         "none": torch.ones(len(boxes)),
         "branch": outputs.quality[image].sigmoid(),
@@ -104,7 +108,7 @@ def test_one_image_alone_gives_what_it_gives_in_a_batch() -> None:
     together = rule()(outputs, PLACES, sizes(2), sizes(2))
     for image in range(2):
         part = slice(image, image + 1)
-        alone = HeadOutputs(outputs.logits[part], outputs.ltrb[part], outputs.quality[part], SHAPES)
+        alone = HeadOutputs(tuple(x[part] for x in outputs.logits), outputs.ltrb[part], outputs.quality[part], SHAPES)
         torch.testing.assert_close(rule()(alone, PLACES, sizes(1), sizes(1))[0].boxes, together[image].boxes)
 
 
@@ -138,6 +142,6 @@ def test_with_inclusive_corners_a_perfect_prediction_gives_back_the_annotated_bo
     ltrb = torch.ones(1, num, 4)
     xy = PLACES.xy[location]
     ltrb[0, location] = torch.cat((xy - trained_on[:2], trained_on[2:] - xy))
-    outputs = HeadOutputs(logits, ltrb, torch.zeros(1, num), SHAPES)
+    outputs = HeadOutputs(apart(logits), ltrb, torch.zeros(1, num), SHAPES)
     found = rule(corners="inclusive")(outputs, PLACES, sizes(1), sizes(1))[0]
     torch.testing.assert_close(found.boxes, annotated[None])
