@@ -1,36 +1,32 @@
-"""Coverage beside the papers: figures without chance, so each stands on its own digits, not on seeds."""
+"""What a sweep without training says: figures without chance, so each stands on its own digits, not on seeds."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import number, signed
+from analysis.coverage_plots import box_sizes, positives_per_level
+from analysis.coverage_table import OBJECTIVE, coverage_table, coverage_values
+from analysis.findings import Figure, Findings, drawn
+from analysis.formatting import plural
 from analysis.paper import PaperRow
+from analysis.pictures import picture_uri
+from analysis.provenance import differences_in_provenance, shared_trainings
+from analysis.recipe import coverage_departure
 from analysis.store import read_artifact
 from analysis.sweep import Sweep
 
-if TYPE_CHECKING:
-    from analysis.plots import Theme
-
 PREFIX = "coverage/"
-OBJECTIVE = "coverage/objective"
-TABLE = "coverage/coverage.json"
-
-
-@dataclass(frozen=True)
-class Beside:
-    """One figure of an arm beside the one that a paper prints for the same row."""
-
-    arm: str
-    metric: str
-    source: str
-    ours: str
-    printed: str
-    deviation: str
-    verdict: str
+TABLE, MAPS = "coverage/coverage.json", "coverage/center_sampling.png"
+MOST_ARMS = 6
+MOST_MAPS = 2
+MAP_SIDE = 2200
+NO_CHANCE = (
+    "Nothing is trained and nothing drawn by chance: the same annotations give the same figures, so an arm has one "
+    "figure, without spread."
+)
+NO_AP = "Coverage bounds what a training can learn to find; how well it learns that is not measured here."
 
 
 def is_coverage(sweep: Sweep) -> bool:
@@ -38,104 +34,153 @@ def is_coverage(sweep: Sweep) -> bool:
     return all(metric.startswith(PREFIX) for metric in sweep.experiment.metrics)
 
 
-def beside_papers(values: pd.DataFrame, rows: Mapping[str, Mapping[str, PaperRow]], on_coco: bool) -> list[Beside]:
-    """Every figure of every arm that a paper prints too; reproduced where all printed digits agree.
+def coverage_findings(
+    sweep: Sweep, values: pd.DataFrame, baseline: str | None, rows: Mapping[str, Mapping[str, PaperRow]]
+) -> Findings:
+    """One table of all arms and what can be drawn of them; reads their counts and maps from the store.
 
-    values: arm, metric, value. on_coco: whether the boxes are those of COCO val2017, which the papers counted.
+    values: see comparison.final_values.
     """
-    found = []
-    for (arm, metric), value in values.groupby(["arm", "metric"], sort=False)["value"].first().items():
-        for source, row in rows.get(str(arm), {}).items():
-            if str(metric) not in row.metrics or pd.isna(value):
-                continue
-            ours, printed = number(float(value), str(metric)), number(row.metrics[str(metric)], str(metric))
-            # What is printed is compared: the difference of the digits, not of what lies behind them.
-            gap = signed((float(ours) - float(printed)) / 100, str(metric))
-            verdict = ("reproduced" if ours == printed else f"not to the digit ({gap})") if on_coco else "other data"
-            found.append(Beside(str(arm), str(metric), source, ours, printed, gap, verdict))
-    return found
-
-
-def read_tables(sweep: Sweep) -> dict[str, dict[str, Any]]:
-    """The counts that each finished arm left in the store."""
-    tables = {}
+    metrics = sweep.experiment.metrics
     finished = sweep.current[sweep.current["status"] == "FINISHED"]
-    for arm, run_id in zip(finished["arm"], finished["run_id"], strict=True):
-        content = read_artifact(sweep.uri, str(run_id), TABLE)
-        if content is not None:
-            tables[str(arm)] = json.loads(content)
-    return tables
+    counted = _counted(sweep, dict.fromkeys(values["arm"]))
+    departures = {
+        arm: coverage_departure(params) for arm, params in zip(finished["arm"], finished["params"], strict=True)
+    }
+    frame = coverage_values(values, metrics, baseline, rows, departures, counted)
+    fcos = {arm: table for arm, table in counted.items() if table["coverage"]["assignment"] == "fcos"}
+    order = ranked(fcos, baseline, metrics[0] == OBJECTIVE)
+    maps, notes = _maps(sweep, fcos, order)
+    return Findings(
+        trains=False,
+        values=frame,
+        tables=(coverage_table(frame, metrics),),
+        legend=_legend(frame, metrics, counted, departures),
+        shows=(NO_CHANCE, *shared_trainings(sweep)),
+        cannot=(NO_AP, *differences_in_provenance(finished)),
+        figures=(*_figures(fcos, order), *maps),
+        notes=tuple(notes),
+        advice=advice(counted, baseline) if metrics[0] == OBJECTIVE else None,
+    )
 
 
-def advice(sweep: Sweep, tables: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The settings with the highest objective, and how far they are above the baseline's; None for other sweeps."""
-    scores = {arm: table["metrics"].get(OBJECTIVE) for arm, table in tables.items()}
-    scores = {arm: score for arm, score in scores.items() if score is not None}
-    baseline = sweep.experiment.baseline
-    if sweep.experiment.metrics[0] != OBJECTIVE or not scores:
+def _counted(sweep: Sweep, arms: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The counts that each finished arm left in the store, in order of the arms."""
+    runs = _runs(sweep)
+    contents = {arm: read_artifact(sweep.uri, runs[arm], TABLE) for arm in arms if arm in runs}
+    return {arm: json.loads(content) for arm, content in contents.items() if content is not None}
+
+
+def _runs(sweep: Sweep) -> dict[str, str]:
+    finished = sweep.current[sweep.current["status"] == "FINISHED"].drop_duplicates("arm")
+    return dict(zip(finished["arm"], finished["run_id"], strict=True))
+
+
+def _legend(
+    frame: pd.DataFrame,
+    metrics: Sequence[str],
+    counted: Mapping[str, Mapping[str, Any]],
+    departures: Mapping[str, str | None],
+) -> str:
+    lines = []
+    if metrics[0] == OBJECTIVE and counted:
+        weights = next(iter(counted.values()))["coverage"]
+        ambiguity, evenness = (f"{weights[key]:g}" for key in ("ambiguity_weight", "evenness_weight"))
+        lines.append(
+            f"Objective: bpr − {ambiguity} × ambiguous + {evenness} × evenness, highest first. "
+            "Range ends are pixels of the network's input."
+        )
+    compared = [departures[arm] for arm in frame.loc[frame["papers"] != "", "arm"] if arm in departures]
+    if compared:
+        lines.append("Paper: what it prints for the same row.")
+    if None in compared:
+        lines.append("Reproduced: all printed digits agree; else the difference of the digits.")
+    if any(compared):
+        lines.append(
+            "The papers count COCO val2017 at 800 pixels: beside others their figures only say where COCO lies."
+        )
+    return " ".join(lines)
+
+
+def advice(counted: Mapping[str, Mapping[str, Any]], baseline: str | None) -> str | None:
+    """The settings with the highest objective, and how far they are above the baseline's; None without any."""
+    scores = {arm: table["metrics"][OBJECTIVE] for arm, table in counted.items() if OBJECTIVE in table["metrics"]}
+    if not scores:
         return None
     best = max(scores, key=lambda arm: scores[arm])
     lines = [f"# best: {best}, objective {100 * scores[best]:.2f}"]
     if baseline in scores and baseline != best:
         lines[0] += f", {100 * (scores[best] - scores[baseline]):+.2f} over {baseline} ({100 * scores[baseline]:.2f})"
     for key in ("bpr", "ambiguous", "evenness"):
-        ours = tables[best]["metrics"][PREFIX + key]
-        theirs = f", {baseline} {100 * tables[baseline]['metrics'][PREFIX + key]:.2f}" if baseline in scores else ""
+        ours = counted[best]["metrics"][PREFIX + key]
+        theirs = f", {baseline} {100 * counted[baseline]['metrics'][PREFIX + key]:.2f}" if baseline in scores else ""
         lines.append(f"# {key} {100 * ours:.2f}{theirs}")
-    return "\n".join(lines) + "\n" + str(tables[best]["config_block"])
+    return "\n".join(lines) + "\n" + str(counted[best]["config_block"])
 
 
-def shown_arms(tables: Mapping[str, Mapping[str, Any]], baseline: str | None, most: int = 6) -> list[str]:
-    """The arms that the figures show: the baseline and those of the highest objective, or simply the first."""
-    scored = [arm for arm, table in tables.items() if OBJECTIVE in table["metrics"]]
-    ranked = sorted(scored, key=lambda arm: -tables[arm]["metrics"][OBJECTIVE]) if baseline else scored
-    head = [baseline] if baseline in scored else []
-    return list(dict.fromkeys([*head, *ranked]))[:most]
+def ranked(counted: Mapping[str, Mapping[str, Any]], baseline: str | None, by_objective: bool) -> list[str]:
+    """The arms as figures show them: the baseline, then the highest objective first or in the plan's order."""
+    arms = sorted(counted, key=lambda arm: -counted[arm]["metrics"][OBJECTIVE]) if by_objective else list(counted)
+    return sorted(arms, key=lambda arm: arm != baseline)
 
 
-def box_sizes(tables: Mapping[str, Mapping[str, Any]], arms: Sequence[str], theme: "Theme") -> bytes:
-    """A histogram of the boxes' longest sides, and under it each arm's level ranges.
+def alike(counted: Mapping[str, Mapping[str, Any]], arms: Iterable[str]) -> dict[str, list[str]]:
+    """The first arm of each set of levels and ranges -> the other arms that have the same."""
+    first: dict[str, str] = {}
+    groups: dict[str, list[str]] = {}
+    for arm in arms:
+        key = json.dumps([counted[arm]["levels"], counted[arm]["assignment"]["ranges"]])
+        if first.setdefault(key, arm) == arm:
+            groups[arm] = []
+        else:
+            groups[first[key]].append(arm)
+    return groups
 
-    A level is drawn over the longest sides that its range can serve: max(l, t, r, b) is at least half of them.
-    """
-    from analysis.plots import figure_of, label_of, svg_of
 
-    figure, axes = figure_of(theme, (6.4, 2.6 + 0.35 * len(arms)))
-    sizes = tables[arms[0]]["longest_side"]
-    ends = sizes["ends"]
-    axes.stairs(sizes["boxes"], ends, fill=True, color=theme.quiet, alpha=0.5)
-    top = max(sizes["boxes"]) or 1
-    for line, arm in enumerate(arms):
-        table = tables[arm]
-        y = -(line + 1) * 0.14 * top
-        for place, (low, high) in enumerate(table["assignment"]["ranges"]):
-            left, right = max(low, ends[0]), min(high or ends[-1], ends[-1])
-            axes.plot(
-                [left, right], [y, y], color=theme.arms[place % len(theme.arms)], linewidth=7, solid_capstyle="butt"
+def _label(arm: str, others: Sequence[str]) -> str:
+    return f"{arm} (and {plural(len(others), 'other')})" if others else arm
+
+
+def _figures(counted: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -> list[Figure]:
+    groups = dict(list(alike(counted, order).items())[:MOST_ARMS])
+    ranges = {_label(arm, others): counted[arm] for arm, others in groups.items()}
+    spread = {arm: counted[arm] for arm in order if len(counted[arm]["levels"]) > 1}
+    spread = dict(list(spread.items())[:MOST_ARMS])
+    figures = []
+    if ranges:
+        caption = "A box is for the levels whose range meets the span from half its longest side to the whole of it."
+        if any(groups.values()):
+            caption += " Arms of the same levels and ranges are shown once."
+        figures.append(drawn("Box sizes over the level ranges", caption, lambda theme: box_sizes(ranges, theme)))
+    if spread:
+        figures.append(
+            drawn(
+                "Positives per level",
+                "Shares of all positives of an arm.",
+                lambda theme: positives_per_level(spread, theme),
             )
-            middle = (left * right) ** 0.5
-            axes.text(middle, y, f"P{table['levels'][place]}", ha="center", va="center", fontsize=7, color=theme.ink)
-        axes.text(ends[0], y, label_of(arm) + " ", ha="right", va="center", fontsize=8, color=theme.ink)
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(ends[0], ends[-1])
-    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 1.1 * top])
-    axes.set_xlabel("longest side, and max(l, t, r, b) of the ranges (pixels)")
-    axes.set_ylabel("boxes")
-    return svg_of(figure)
+        )
+    return figures
 
 
-def positives_per_level(tables: Mapping[str, Mapping[str, Any]], arms: Sequence[str], theme: "Theme") -> bytes:
-    """Share of the positives on each level, a bar for each arm."""
-    from analysis.plots import figure_of, label_of, legend_of, svg_of
-
-    figure, axes = figure_of(theme, (6.4, 3.3))
-    levels = sorted({level for arm in arms for level in tables[arm]["levels"]})
-    width = 0.8 / len(arms)
-    for place, arm in enumerate(arms):
-        shares = [100 * tables[arm]["metrics"].get(f"coverage/positives_P{level}", 0.0) for level in levels]
-        x = [position + (place - (len(arms) - 1) / 2) * width for position in range(len(levels))]
-        axes.bar(x, shares, width, color=theme.arms[place % len(theme.arms)], label=label_of(arm))
-    axes.set_xticks(range(len(levels)), [f"P{level}" for level in levels])
-    axes.set_ylabel("positives, percent")
-    legend_of(axes, theme)
-    return svg_of(figure)
+def _maps(
+    sweep: Sweep, counted: Mapping[str, Mapping[str, Any]], order: Sequence[str]
+) -> tuple[list[Figure], list[str]]:
+    runs, figures, notes = _runs(sweep), [], []
+    for arm, others in list(alike(counted, order).items())[:MOST_MAPS]:
+        content = read_artifact(sweep.uri, runs[arm], MAPS)
+        uri = None if content is None else picture_uri(content, MAP_SIDE)
+        if uri is None:
+            notes.append(f"The assignment map of {arm} cannot be read from the store.")
+            continue
+        figures.append(
+            Figure(
+                f"One image, and which box each location answers for: {_label(arm, others)}",
+                uri,
+                uri,
+                "The same image without and with center sampling, level by level; the larger a dot, the higher its "
+                "center-ness. Boxes that have no location on a level are thin there.",
+                wide=True,
+            )
+        )
+    return figures, notes

@@ -68,8 +68,8 @@ def _common_first(names: Mapping[str, Sequence[str]]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def picture_uri(content: bytes) -> str | None:
-    """A picture as a data URI, no side longer than LONGEST_SIDE; None where it is no readable PNG.
+def picture_uri(content: bytes, longest_side: int = LONGEST_SIDE) -> str | None:
+    """A picture as a data URI, no side longer than so many pixels; None where it is no readable PNG.
 
     It is decoded and encoded again, so that nothing but pixels reaches the report.
     """
@@ -82,7 +82,7 @@ def picture_uri(content: bytes) -> str | None:
             pixels = image.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    pixels.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    pixels.thumbnail((longest_side, longest_side))
     buffer = io.BytesIO()
     pixels.save(buffer, format="PNG", optimize=True)
     return data_uri(buffer.getvalue(), "image/png")

@@ -22,11 +22,17 @@ class Theme:
     ink: str
     quiet: str
     grid: str
+    # What is written on a colour of an arm.
+    paper: str
     arms: tuple[str, ...]
 
 
-LIGHT = Theme("#1f2328", "#59636e", "#dfe3e8", ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#4a90b8"))
-DARK = Theme("#e6e8eb", "#9aa4af", "#363c44", ("#56b4e9", "#f08a4b", "#2bc39a", "#dc9ac3", "#e6b93f", "#9ccbe6"))
+LIGHT = Theme(
+    "#1f2328", "#59636e", "#dfe3e8", "#ffffff", ("#0072b2", "#d55e00", "#009e73", "#a8518a", "#b07d00", "#4a90b8")
+)
+DARK = Theme(
+    "#e6e8eb", "#9aa4af", "#363c44", "#15181c", ("#56b4e9", "#f08a4b", "#2bc39a", "#dc9ac3", "#e6b93f", "#9ccbe6")
+)
 
 
 def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: Theme) -> bytes:
@@ -120,6 +126,14 @@ def label_of(text: str) -> str:
 
 
 def figure_of(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
+    figure, (axes,) = stacked_figure_of(theme, size, (1.0,))
+    return figure, axes
+
+
+def stacked_figure_of(
+    theme: Theme, size: tuple[float, float], heights: Sequence[float]
+) -> "tuple[Figure, Sequence[Axes]]":
+    """A figure of several parts over one x axis, the first on top; heights are relative."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -128,7 +142,13 @@ def figure_of(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
     rcParams["axes.unicode_minus"] = MINUS == "\u2212"
     figure = Figure(figsize=size, layout="constrained")
     figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
+    parts = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes in parts:
+        _style(axes, theme)
+    return figure, list(parts)
+
+
+def _style(axes: "Axes", theme: Theme) -> None:
     axes.patch.set_alpha(0)
     axes.tick_params(colors=theme.quiet, labelsize=9, length=0)
     axes.xaxis.label.set(color=theme.ink, size=10)
@@ -139,15 +159,14 @@ def figure_of(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
         axes.spines[side].set_visible(False)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_color(theme.ink)
-    return figure, axes
 
 
-def legend_of(axes: "Axes", theme: Theme) -> None:
+def legend_of(axes: "Axes", theme: Theme, columns: int = 3) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
             loc="lower left",
             bbox_to_anchor=(-0.02, 1.0),
-            ncols=3,
+            ncols=columns,
             frameon=False,
             fontsize=9,
             labelcolor=theme.ink,

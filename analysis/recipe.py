@@ -50,13 +50,18 @@ def data_departures(trials: pd.DataFrame) -> list[str]:
     return found
 
 
-def names_val2017(trials: pd.DataFrame) -> bool:
-    """Whether all trials looked at COCO val2017 (v1's minival is the same), as far as the file's name tells."""
-    return (
-        not trials.empty
-        and _all_params(trials, "data.val.annotations", lambda path: _names(path, "val2017", "minival"))
-        and _all_params(trials, "coverage.split", lambda split: split == "val")
-    )
+def coverage_departure(params: Mapping[str, Any]) -> str | None:
+    """In a few words why a trial counts other boxes than the papers do, as far as its params tell; None if it does not.
+
+    v1's minival is val2017; images are resized to 800 pixels, at most 1333.
+    """
+    if params.get("coverage.split") != "val" or not _names(params.get("data.val.annotations"), "val2017", "minival"):
+        return "other data"
+    if params.get("data.limit_val") is not None:
+        return "a part of the data"
+    if max(params.get("data.short_sides") or [0]) != 800 or params.get("data.long_side") != 1333:
+        return "other input size"
+    return None
 
 
 def departures(trials: pd.DataFrame, row: PaperRow) -> list[str]:

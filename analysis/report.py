@@ -11,13 +11,17 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
 
     from analysis.document import Document
+    from analysis.tables import Table
 
+# Where no terminal sets a limit.
+PLAIN_WIDTH = 200
 FILES = ("report.html", "report.md", "table.csv", "table.tex")
 
 
@@ -77,15 +81,10 @@ def render(document: "Document") -> dict[str, str]:
     """The text of each file."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from analysis import formatting, tables
+    from analysis import tables
 
-    columns = tables.result_columns(document.results)
-    names: dict[str, Any] = {
-        "document": document,
-        "columns": columns,
-        "tables": tables,
-        "formatting": formatting,
-    }
+    names = {"document": document, "tables": tables}
+    first = document.findings.tables[0]
 
     def environment(autoescape: bool) -> Environment:
         built = Environment(
@@ -102,58 +101,51 @@ def render(document: "Document") -> dict[str, str]:
     return {
         "report.html": environment(True).get_template("report.html.j2").render(names),
         "report.md": environment(False).get_template("report.md.j2").render(names),
-        "table.csv": tables.to_csv(document.results),
-        "table.tex": tables.to_latex(document.of(document.metrics[0]), columns),
+        "table.csv": tables.to_csv(document.findings.values),
+        "table.tex": tables.to_latex(first.frame, first.columns),
     }
 
 
 def show(document: "Document", path: Path) -> None:
-    """The table of the first metric, the verdicts and the path, on the console."""
-    from rich.box import SIMPLE_HEAD
+    """The first table, the verdicts and the path, on the console."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
-
-    from analysis import tables
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=140)
-    if document.beside:
-        _show_beside(document, console)
-        console.print(Text(f"report: {path}"), soft_wrap=True)
-        return
-    metric = document.metrics[0]
-    frame = document.of(metric)
-    columns = [column for column in tables.result_columns(frame) if not column.key.startswith("seed ")]
-    # Text, not markup: names come from the store.
-    table = Table(box=SIMPLE_HEAD, title=Text(f"{document.sweep.name}: {tables.caption(metric)}"), title_justify="left")
-    for column in columns:
-        table.add_column(Text(column.header), justify=column.align)
-    for row in tables.cells(frame, columns):
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
-    if document.advice:
-        console.print(Text(document.advice), soft_wrap=True)
-    for verdict in document.verdicts:
+        console = Console(highlight=False, width=PLAIN_WIDTH)
+    findings = document.findings
+    console.print(_table_that_fits(findings.tables[0], document.sweep.name, console))
+    if findings.advice:
+        console.print(Text(findings.advice), soft_wrap=True)
+    for verdict in findings.verdicts:
         console.print(Text(f"{verdict.arm}: {verdict.text}"), soft_wrap=not console.is_terminal)
     if len(document.unfinished):
         console.print(Text(f"without a number: {len(document.unfinished)} of the planned trials (see the report)"))
     console.print(Text(f"report: {path}"), soft_wrap=True)
 
 
-def _show_beside(document: "Document", console: "Console") -> None:
+def _table_that_fits(printed: "Table", sweep: str, console: "Console") -> "RichTable":
+    """The table without its seeds; where the console is narrow set closer, then without what can be spared."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=Text(document.sweep.name), title_justify="left")
-    for header in ("arm", "metric", "ours", "paper", "source", "deviation", ""):
-        table.add_column(header, justify="right" if header in ("ours", "paper", "deviation") else "left")
-    for item in document.beside:
-        cells = (item.arm, item.metric, item.ours, item.printed, item.source, item.deviation, item.verdict)
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
+    from analysis import tables
+
+    columns = [column for column in printed.columns if not column.key.startswith("seed ")]
+    needed = [column for column in columns if not column.spare]
+    for shown, gap in ((columns, (0, 1)), (columns, (0, 1, 0, 0)), (needed, (0, 1, 0, 0))):
+        # Text, not markup: names come from the store.
+        title = Text(f"{sweep}: {printed.caption}")
+        table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", padding=gap)
+        for column in shown:
+            table.add_column(Text(column.header), justify=column.align, overflow="fold")
+        for row in tables.cells(printed.frame, shown):
+            table.add_row(*(Text(cell) for cell in row))
+        if console.measure(table, options=console.options.update(max_width=10_000)).maximum <= console.width:
+            break
+    return table
 
 
 if __name__ == "__main__":

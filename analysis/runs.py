@@ -20,7 +20,7 @@ from analysis.store import (
     reading,
     search_runs,
 )
-from analysis.sweep import Experiment, Sweep
+from analysis.sweep import COVERAGE_METRICS, DEFAULT_METRICS, Experiment, Sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -136,7 +136,9 @@ def _read_experiment(
     arms = list(dict.fromkeys(trials["arm"]))
     if _kind(parent) == "sweep":
         notes.append("experiment.json of this sweep cannot be fetched: its baseline and planned seeds are unknown.")
-    return Experiment(name=name, baseline=None, arms={arm: {} for arm in arms}, seeds=sorted(set(trials["seed"])))
+    counts = len(trials) > 0 and all(params.get("task") == "coverage" for params in trials["params"])
+    metrics = list(COVERAGE_METRICS if counts else DEFAULT_METRICS)
+    return Experiment(name=name, arms={arm: {} for arm in arms}, seeds=sorted(set(trials["seed"])), metrics=metrics)
 
 
 def _trials(runs: "list[Run]") -> pd.DataFrame:

@@ -7,6 +7,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_METRICS = ("val/AP", "val/AP50", "val/AP75")
+# Of a run without training that names no metrics.
+COVERAGE_METRICS = ("coverage/bpr", "coverage/ambiguous")
 
 
 class Experiment(BaseModel):

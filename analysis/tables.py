@@ -12,6 +12,7 @@ from analysis.formatting import (
     MINUS,
     MISSING,
     interval,
+    is_percentage,
     mean_and_deviation,
     metric_name,
     number,
@@ -25,12 +26,23 @@ PaperRows = Mapping[str, PaperRow]
 
 @dataclass(frozen=True)
 class Column:
-    """key: the frame's column. format: from a whole row (a mapping) to the cell's text."""
+    """key: the frame's column. format: from a whole row (a mapping) to the cell's text. spare: a narrow console does
+    without it."""
 
     header: str
     key: str
     format: Callable[[Mapping[str, Any]], str]
     align: Literal["left", "right"] = "right"
+    spare: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame as it is printed. A column's header may hold line breaks, which only the console keeps."""
+
+    caption: str
+    frame: pd.DataFrame
+    columns: Sequence[Column]
 
 
 def results(
@@ -114,7 +126,8 @@ def _paper_cell(row: Mapping[str, Any], key: str) -> str:
 
 
 def caption(metric: str) -> str:
-    return f"{metric_name(metric)} ({metric})"
+    unit = ", in percent" if is_percentage(metric) else ""
+    return f"{metric_name(metric)} ({metric}){unit}"
 
 
 def cells(frame: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
@@ -124,11 +137,15 @@ def cells(frame: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
 
 def to_markdown(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
     head = [
-        [column.header for column in columns],
+        [_line(column.header) for column in columns],
         ["---:" if c.align == "right" else ":---" for c in columns],
     ]
     lines = [head[0], head[1], *([escape_markdown(cell) for cell in row] for row in cells(frame, columns))]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _line(header: str) -> str:
+    return " ".join(header.split())
 
 
 def escape_markdown(text: str) -> str:
@@ -138,13 +155,15 @@ def escape_markdown(text: str) -> str:
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Every column with unrounded numbers (fractions, not percent)."""
-    plain = frame.assign(missing=[" ".join(str(seed) for seed in seeds) for seeds in frame["missing"]])
+    plain = frame
+    if "missing" in frame:
+        plain = frame.assign(missing=[" ".join(str(seed) for seed in seeds) for seeds in frame["missing"]])
     return str(plain.to_csv(index=False, lineterminator="\n"))
 
 
 def to_latex(frame: pd.DataFrame, columns: Sequence[Column]) -> str:
     """A booktabs tabular; the text is escaped."""
-    text = pd.DataFrame(cells(frame, columns), columns=[column.header for column in columns])
+    text = pd.DataFrame(cells(frame, columns), columns=[_line(column.header) for column in columns])
     styler = text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     layout = "".join("l" if column.align == "left" else "r" for column in columns)
     tabular = str(styler.to_latex(hrules=True, column_format=layout))

@@ -92,14 +92,26 @@ def draw_assignment(
     *,
     titles: Sequence[str],
 ) -> Image.Image:
-    """One panel for each level: its locations, in the colour of the box they answer for, larger the more central.
+    """One panel for each level, see `assignment_panels`."""
+    return grid(assignment_panels(pixels, targets, assignment, locations, titles=titles))
+
+
+def assignment_panels(
+    pixels: UInt8[Tensor, "3 H W"],
+    targets: Targets,
+    assignment: Assignment,
+    locations: Locations,
+    *,
+    titles: Sequence[str],
+) -> list[Image.Image]:
+    """For each level its locations, in the colour of the box they answer for, larger the more central.
 
     Targets and assignment are those of a batch that holds this image alone; a box whose locations all went to other
     levels or smaller boxes is drawn thin. Locations that answer for nothing are small grey dots.
     """
     panels = []
     start = 0
-    for title, (rows, columns) in zip(titles, locations.shapes, strict=True):
+    for title, (rows, columns), steps in zip(titles, locations.shapes, locations.steps, strict=True):
         part = slice(start, start + rows * columns)
         start += rows * columns
         matched, weight = assignment.matched[0, part], assignment.centerness[0, part]
@@ -111,18 +123,20 @@ def draw_assignment(
                 locations.xy[part],
                 matched,
                 weight,
+                min(steps),
                 f"{title}: {count} of {rows * columns} locations",
             )
         )
-    return _grid(panels)
+    return panels
 
 
 def _panel(
-    pixels: Tensor, targets: Targets, xy: Tensor, matched: Tensor, centerness: Tensor, title: str
+    pixels: Tensor, targets: Targets, xy: Tensor, matched: Tensor, centerness: Tensor, step: float, title: str
 ) -> Image.Image:
     faded = (pixels.float() * 0.45 + 255 * 0.55).to(torch.uint8)
     picture, scale = _canvas(faded, title)
     pen = ImageDraw.Draw(picture)
+    spacing = step * scale
     answered = set(matched.tolist())
     for index, (box, valid) in enumerate(zip(targets.boxes[0], targets.valid[0], strict=True)):
         if valid:
@@ -130,12 +144,14 @@ def _panel(
             corners = (x1, y1 + MARGIN, x2, y2 + MARGIN)
             pen.rectangle(corners, outline=color_of(index), width=3 if index in answered else 1)
     for (x, y), box_index, weight in zip((xy * scale).tolist(), matched.tolist(), centerness.tolist(), strict=True):
-        if x >= picture.width or y + MARGIN >= picture.height:
+        answers = box_index != NO_OBJECT
+        if x >= picture.width or y + MARGIN >= picture.height or (spacing < 5 and not answers):
             continue
-        radius = 1.0 if box_index == NO_OBJECT else 2.0 + 4.0 * weight
+        # Neighbours on a fine grid stay apart, and their outlines away.
+        radius = min(2.0 + 4.0 * weight, 0.45 * spacing) if answers else 1.0
         circle = (x - radius, y + MARGIN - radius, x + radius, y + MARGIN + radius)
-        fill = "#9a9a9a" if box_index == NO_OBJECT else color_of(box_index)
-        pen.ellipse(circle, fill=fill, outline=None if box_index == NO_OBJECT else "black")
+        fill = color_of(box_index) if answers else "#9a9a9a"
+        pen.ellipse(circle, fill=fill, outline="black" if answers and spacing >= 10 else None)
     return picture
 
 
@@ -159,7 +175,8 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: list[float], color: str, text: str)
     pen.text((x1 + 2, y1 + 1), text, fill="white", font=font)
 
 
-def _grid(panels: Sequence[Image.Image], columns: int = 3, gap: int = 8) -> Image.Image:
+def grid(panels: Sequence[Image.Image], columns: int = 3, gap: int = 8) -> Image.Image:
+    """Pictures row by row on white."""
     rows = [side_by_side(panels[start : start + columns], gap) for start in range(0, len(panels), columns)]
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height + gap for row in rows)), "white")
     top = 0

@@ -1,4 +1,4 @@
-"""The state of a sweep as a person follows it: a row for each training (pure)."""
+"""The state of a sweep as a person follows it: a row for each training, or run without one (pure)."""
 
 import json
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ State = Literal["waiting", "running", "finished", "failed", "kept", "stopped"]
 
 @dataclass
 class Row:
-    """One training."""
+    """One training; what counts images instead of steps says so, and may learn how many there are when it begins."""
 
     label: str
+    # 0 where it is not known yet.
     total_steps: int
+    unit: Literal["step", "image"] = "step"
     state: State = "waiting"
     step: int = 0
     # Step and seconds of the running attempt; a resumed one did not begin at zero.
@@ -22,17 +24,30 @@ class Row:
     loss: float | None = None
     # Arm -> AP, newest.
     ap: dict[str, float] = field(default_factory=dict)
+    # Round and objective of a search for level ranges, which comes before the first image is counted.
+    search: tuple[int, float] | None = None
     note: str = ""
 
     def take(self, record: dict[str, Any]) -> None:
         """Take what the training reported."""
         self.step, self.total_steps = record["step"], record["total_steps"]
         self.seconds, self.began_at = record["seconds"], record["resumed_from"]
-        for arm, key, _, value in record["points"]:
+        for arm, key, step, value in record["points"]:
             if key == "train/loss":
                 self.loss = value
             elif key == "val/AP":
                 self.ap[arm or ""] = value
+            elif key == "coverage/search_objective":
+                self.search = (step, value)
+
+    @property
+    def doing(self) -> str:
+        """Where a running row is."""
+        if self.step:
+            return f"{self.unit} {self.step} of {self.total_steps}"
+        if self.search is None:
+            return "starts"
+        return f"level ranges, round {self.search[0]}: objective {100 * self.search[1]:.2f}"
 
     @property
     def seconds_left(self) -> float | None:
@@ -60,11 +75,15 @@ class Board:
 
     @property
     def steps_done(self) -> int:
-        return sum(row.total_steps if row.state in ("finished", "kept") else row.step for row in self.rows)
+        return sum(self._total(row) if row.state in ("finished", "kept") else row.step for row in self.rows)
 
     @property
     def steps(self) -> int:
-        return sum(row.total_steps for row in self.rows)
+        return sum(self._total(row) for row in self.rows)
+
+    def _total(self, row: Row) -> int:
+        """Steps of a row; those of the longest one stand in for what is not known yet."""
+        return row.total_steps or max(1, *(other.total_steps for other in self.rows))
 
     @property
     def seconds_left(self) -> float | None:
@@ -75,7 +94,7 @@ class Board:
             return None
         pace = sum(row.seconds for row in timed) / steps
         open_rows = [row for row in self.rows if row.state in ("waiting", "running")]
-        left = sum(row.total_steps - row.step for row in open_rows)
+        left = sum(self._total(row) - row.step for row in open_rows)
         return pace * left / max(1, min(self.abreast, len(open_rows)))
 
     def count(self, *states: State) -> int:

@@ -10,6 +10,7 @@ from orchestration.board import Board, Row
 from orchestration.books import Books
 from orchestration.config import ClusterConfig, LabConfig
 from orchestration.console import View, make_view
+from orchestration.experiment import is_coverage
 from orchestration.planning import Plan
 from orchestration.ray_cluster import connected, local_nodes
 from orchestration.resources import Demand, Node, demand, side_by_side
@@ -38,8 +39,11 @@ def make_board(plan: Plan) -> Board:
     rows = []
     for trial in plan.trials:
         summary = plan.summary_of(trial)
-        # What a run without training counts is known when it begins.
-        row = Row(trial.label, 1 if trial.config["task"] == "coverage" else trial.config["schedule"]["steps"])
+        if is_coverage(trial):
+            # How many images there are is known when it begins.
+            row = Row(trial.label, 0 if summary is None else summary["step"], "image")
+        else:
+            row = Row(trial.label, trial.config["schedule"]["steps"])
         if summary is not None:
             row.state, row.note = "kept", "done before"
             row.ap = {

@@ -19,8 +19,9 @@ STYLES = {
     "running": "",
     "waiting": "dim",
 }
-# Plain lines are written when a training passes each of these parts of its way.
+# Plain lines are written when a training passes each of these parts of its way, unless its last line is this young.
 QUARTERS = (0.25, 0.5, 0.75)
+QUIET_SECONDS = 5.0
 # Of a terminal's height: the overall bar, what is hidden, and a line to spare.
 LINES_KEPT_FREE = 4
 
@@ -92,12 +93,12 @@ def _cells(row: Row) -> tuple[Text, ProgressBar, str, str, Text]:
     done = row.total_steps if row.state in ("finished", "kept") else row.step
     loss = f"loss {row.loss:.3f}" if row.loss is not None else ""
     if row.state == "running":
-        end = Text(f"{clock(row.seconds_left)} left" if row.step else "starts")
+        end = Text(f"{clock(row.seconds_left)} left" if row.step else row.doing)
     else:
         end = Text(row.note or row.state, style=STYLES[row.state])
     return (
         Text(row.label, style=STYLES[row.state]),
-        ProgressBar(row.total_steps, done, 24),
+        ProgressBar(max(row.total_steps, 1), done, 24),
         loss,
         row.ap_text,
         end,
@@ -105,12 +106,13 @@ def _cells(row: Row) -> tuple[Text, ProgressBar, str, str, Text]:
 
 
 class PlainView:
-    """A line at a training's start, at each quarter and at its end."""
+    """A line at a training's start and end, and in a long one at each quarter, or round of a search for ranges."""
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
         self._console = console
-        self._told: dict[int, tuple[str, int]] = {}
+        # What a row's last line said, and after how many seconds of its attempt.
+        self._told: dict[int, tuple[tuple[object, ...], float]] = {}
 
     def __enter__(self) -> "PlainView":
         return self
@@ -119,22 +121,20 @@ class PlainView:
         return None
 
     def changed(self, row: Row) -> None:
-        """Write a line where the row's state or quarter is new."""
-        quarter = sum(row.step >= part * row.total_steps for part in QUARTERS)
-        news = (row.state, quarter if row.state == "running" else 0)
-        if row.state == "waiting" or self._told.get(id(row)) == news:
+        """Write a line where the row's state is new, or its quarter some seconds after its last line."""
+        quarter = sum(row.step >= part * row.total_steps for part in QUARTERS) if row.step else 0
+        news = (row.state, quarter, row.search) if row.state == "running" else (row.state,)
+        told, seconds = self._told.get(id(row), (("waiting",), 0.0))
+        # A new attempt counts its seconds from zero; at the last step the end is about to be told.
+        early = 0 <= row.seconds - seconds < QUIET_SECONDS or row.step == row.total_steps
+        if told == news or (told[0] == row.state and early):
             return
-        self._told[id(row)] = news
+        self._told[id(row)] = (news, row.seconds)
         self._console.print(self._line(row), highlight=False, soft_wrap=True, markup=False)
 
     def _line(self, row: Row) -> str:
         parts = [f"{row.label}:"]
-        if row.state == "running" and row.step == 0:
-            parts.append("starts")
-        elif row.state == "running":
-            parts.append(f"step {row.step} of {row.total_steps}")
-        else:
-            parts.append(row.note or row.state)
+        parts.append(row.doing if row.state == "running" else row.note or row.state)
         if row.loss is not None:
             parts.append(f"loss {row.loss:.3f}")
         if row.ap_text:

@@ -34,6 +34,8 @@ class Trial:
 
     @property
     def label(self) -> str:
+        if is_coverage(self) and any(self.arms):
+            return ", ".join(self.arms)
         return f"{', '.join(self.arms)} · seed {self.seed}" if any(self.arms) else f"seed {self.seed}"
 
     def config_of(self, arm: str) -> dict[str, Any]:
@@ -42,6 +44,11 @@ class Trial:
 
     def identity_of(self, arm: str) -> str:
         return evaluation_identity(self.identity, self.arms[arm])
+
+
+def is_coverage(trial: Trial) -> bool:
+    """Whether a trial counts what the assignment does, and trains nothing."""
+    return trial.config.get("task") == "coverage"
 
 
 def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]:

@@ -13,6 +13,7 @@ from orchestration.conduct import conduct, make_board, tell_kept
 from orchestration.config import LabConfig
 from orchestration.console import show_table
 from orchestration.entry import OK, SOME_FAILED
+from orchestration.experiment import Trial, is_coverage
 from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
@@ -24,23 +25,9 @@ CLOSE_SECONDS = 20.0
 
 
 def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None) -> None:
-    """The trainings that are planned, which of them are done, and what runs side by side."""
-    board = make_board(plan)
-    rows = [
-        [
-            str(number),
-            str(trial.seed),
-            ", ".join(trial.arms),
-            str(row.total_steps),
-            trial.short,
-            _state(plan, number),
-        ]
-        for number, (trial, row) in enumerate(zip(plan.trials, board.rows, strict=True))
-    ]
-    results = sum(len(trial.arms) for trial in plan.trials)
-    trainings = "1 training" if len(plan.trials) == 1 else f"{len(plan.trials)} trainings"
-    title = f"{plan.name}: {trainings}, {results} {'result' if results == 1 else 'results'}"
-    show_table(console, title, ("training", "seed", "arms", "steps", "identity", "state"), rows)
+    """What is planned, what of it is done, and what runs side by side."""
+    title, header, rows = plan_table(plan)
+    show_table(console, title, header, rows)
     if machine is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
     else:
@@ -52,8 +39,28 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] 
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _state(plan: Plan, number: int) -> str:
-    trial = plan.trials[number]
+def plan_table(plan: Plan) -> tuple[str, tuple[str, ...], list[list[str]]]:
+    """Title, header and rows: the planned trainings with their steps, or runs that train nothing."""
+    if all(is_coverage(trial) for trial in plan.trials):
+        runs = [
+            [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial)]
+            for number, trial in enumerate(plan.trials)
+        ]
+        return f"{plan.name}: {_count(len(runs), 'run')} without training", ("run", "arms", "identity", "state"), runs
+    rows = [
+        [str(number), str(trial.seed), ", ".join(trial.arms), str(row.total_steps), trial.short, _state(plan, trial)]
+        for number, (trial, row) in enumerate(zip(plan.trials, make_board(plan).rows, strict=True))
+    ]
+    results = sum(len(trial.arms) for trial in plan.trials)
+    title = f"{plan.name}: {_count(len(rows), 'training')}, {_count(results, 'result')}"
+    return title, ("training", "seed", "arms", "steps", "identity", "state"), rows
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _state(plan: Plan, trial: Trial) -> str:
     if plan.summary_of(trial) is not None:
         return "done"
     return "resumes" if (plan.folder_of(trial) / "checkpoints").exists() else "new"
@@ -115,7 +122,11 @@ def show_metrics(console: Console, plan: Plan) -> None:
         if summary is None:
             continue
         for metrics in summary["metrics"].values():
-            rows = [[key, f"{value:.4f}"] for key, value in metrics.items() if not key.startswith("val/class_AP/")]
+            rows = [
+                [key.removeprefix("coverage/"), f"{value:.0f}" if key.startswith("coverage/num_") else f"{value:.4f}"]
+                for key, value in metrics.items()
+                if not key.startswith("val/class_AP/")
+            ]
             show_table(console, plan.name, ("metric", "value"), rows)
         if "checkpoint" in summary:
             checkpoint = plan.folder_of(trial) / summary["checkpoint"]

@@ -15,7 +15,7 @@ from fcos.coverage.anchors import recalled
 from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.counts import Counts, count
 from fcos.coverage.measures import measures
-from fcos.coverage.picture import draw_maps
+from fcos.coverage.picture import draw_maps, image_to_draw
 from fcos.coverage.search import search_ranges
 from fcos.coverage.unrecalled import COLUMNS, Unrecalled, explain, left_out, without_anchor
 from fcos.data.annotations import annotations_of
@@ -29,9 +29,9 @@ from fcos.runtime import Runtime, user_cache
 # Images counted together: bounds the memory, and is the unit that workers share.
 CHUNK = 512
 REPORTS = 20
-TABLE, UNRECALLED = "coverage.json", "unrecalled.csv"
-# Longest sides of boxes, in half octaves of pixels.
-HISTOGRAM_ENDS = 2.0 ** np.arange(0, 11.5, 0.5)
+TABLE, UNRECALLED, MAPS = "coverage.json", "unrecalled.csv", "maps/center_sampling.png"
+# Longest sides of boxes, in quarter octaves of pixels.
+HISTOGRAM_ENDS = 2.0 ** np.arange(0, 11.25, 0.25)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Source:
     unused: tuple[Unrecalled, ...]
     digest: str
     notes: tuple[str, ...]
+    # Position of the image that pictures show.
+    sample: int
 
 
 def read_source(config: Config, progress: Progress | None = None) -> Source:
@@ -63,7 +65,7 @@ def read_source(config: Config, progress: Progress | None = None) -> Source:
     boxes = input_boxes(annotations, short_side, data.long_side, config.coverage.rounding)
     unused = left_out(file, boxes, annotations.image_ids)
     digest = f"{annotations.digest}-{len(annotations)}"
-    return Source(boxes, annotations.classes, tuple(unused), digest, annotations.notes)
+    return Source(boxes, annotations.classes, tuple(unused), digest, annotations.notes, image_to_draw(annotations))
 
 
 def _annotation_file(config: Config, progress: Progress | None) -> Path:
@@ -81,15 +83,16 @@ def _annotation_file(config: Config, progress: Progress | None) -> Path:
 def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None) -> dict[str, Any]:
     """Count what the assignment does to all boxes; the summary is like that of a training, without a checkpoint.
 
-    Writes coverage.json, unrecalled.csv and two maps of one image into the run's folder. `postprocess` only gives the
-    names of the arms that share the result. Reports images done as steps.
+    Writes coverage.json, unrecalled.csv and a map of one image into the run's folder. `postprocess` only gives the
+    names of the arms that share the result. Reports images done as steps; none is done while ranges are searched.
     """
     started = time.perf_counter()
     source = read_source(config)
     assignment = config.model.assignment
     if config.coverage.search_ranges:
-        assignment = _search(config, source, runtime)
-    tally = _tally(config, source, assignment, runtime, started)
+        assignment = _search(config, source, runtime, started)
+    # The pace of counting says when it ends; the search before it does not.
+    tally = _tally(config, source, assignment, runtime, time.perf_counter())
     levels = config.model.levels
     if config.coverage.assignment == "retinanet":
         bpr = tally.recalled / len(source.boxes.boxes)
@@ -114,8 +117,8 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         write_unrecalled(runtime.directory / UNRECALLED, [*tally.unrecalled, *source.unused], source.classes)
         (runtime.directory / TABLE).write_text(json.dumps(_table(config, source, assignment, tally, figures), indent=1))
         if config.coverage.assignment == "fcos":
-            maps = draw_maps(source.boxes, config.model.levels, assignment, runtime.directory / "maps")
-            summary["pictures"] = {arm: [str(path.relative_to(runtime.directory)) for path in maps] for arm in arms}
+            draw_maps(source.boxes, source.sample, config.model.levels, assignment, runtime.directory / MAPS)
+            summary["files"] = [TABLE, UNRECALLED, MAPS]
     return summary
 
 
@@ -163,17 +166,17 @@ def _tally(config: Config, source: Source, assignment: AssignmentConfig, runtime
     )
 
 
-def _search(config: Config, source: Source, runtime: Runtime) -> AssignmentConfig:
+def _search(config: Config, source: Source, runtime: Runtime, started: float) -> AssignmentConfig:
     """Every worker searches alike, so that all go on with the same ranges."""
 
     def report(turn: int, value: float) -> None:
-        runtime.report(_record(0, len(source.boxes), 0.0, [[None, "coverage/search_objective", turn, value]]))
+        runtime.report(_record(0, len(source.boxes), started, [[None, "coverage/search_objective", turn, value]]))
 
     return search_ranges(source.boxes, config.model.strides, config.model.assignment, config.coverage, report)
 
 
 def _record(done: int, total: int, started: float, points: list[list[Any]]) -> dict[str, Any]:
-    seconds = time.perf_counter() - started if started else 0.0
+    seconds = time.perf_counter() - started
     return {"step": done, "total_steps": total, "seconds": seconds, "points": points, "resumed_from": 0}
 
 

@@ -99,3 +99,58 @@ def test_a_low_terminal_shows_what_runs_and_what_failed() -> None:
     assert rows_that_fit(rows, 10) == rows
     assert [row.label for row in rows_that_fit(rows, 4)] == ["1", "2", "3", "4"]
     assert [row.label for row in rows_that_fit(rows, 0)] == ["2"]
+
+
+def test_a_run_without_training_counts_images_and_learns_their_number() -> None:
+    rows = [Row(label, 0, "image", state="waiting") for label in ("a", "b", "c")]
+    rows[2] = Row("c", 5000, "image", state="kept")
+    board = Board(rows, abreast=1)
+    assert (board.steps_done, board.steps, board.seconds_left) == (5000, 15000, None)
+    rows[0].state = "running"
+    assert rows[0].doing == "starts"
+    rows[0].take({**record(1000, 2.0), "total_steps": 4000})
+    assert rows[0].doing == "image 1000 of 4000"
+    # 3000 images and, for b, as many as the longest run has.
+    assert board.seconds_left == 16.0
+
+
+def test_a_search_for_ranges_tells_its_rounds() -> None:
+    row = Row("a", 0, "image", state="running")
+    row.take(record(0, 3.0, points=[[None, "coverage/search_objective", 2, 1.0432]]))
+    assert row.doing == "level ranges, round 2: objective 104.32"
+    assert row.seconds_left is None
+
+
+def told(*reports: tuple[int, float]) -> list[str]:
+    """What is printed of a row that reports so many images after so many seconds."""
+    out = io.StringIO()
+    row = Row("a", 0, "image")
+    view = PlainView(Board([row], abreast=1), Console(file=out, width=200))
+    for step, seconds in reports:
+        row.state = "running"
+        row.take(record(step, seconds))
+        view.changed(row)
+    row.state = "finished"
+    view.changed(row)
+    return [line.split("  ")[1] for line in out.getvalue().splitlines()]
+
+
+def test_a_short_run_has_no_lines_but_start_and_end() -> None:
+    assert told((0, 0.0), (30, 0.3), (60, 0.6), (90, 0.9), (100, 1.0)) == ["starts", "finished"]
+
+
+def test_a_quarter_that_came_too_soon_is_told_when_its_time_has_come() -> None:
+    assert told((0, 0.0), (30, 1.0), (40, 6.0), (60, 7.0), (80, 11.5), (100, 12.0)) == [
+        "starts",
+        "image 40 of 100",
+        "image 80 of 100",
+        "finished",
+    ]
+
+
+def test_the_last_image_is_not_told_beside_the_end() -> None:
+    assert told((0, 0.0), (50, 2.0), (100, 9.0)) == ["starts", "finished"]
+
+
+def test_a_new_attempt_is_told_however_soon() -> None:
+    assert told((0, 0.0), (50, 30.0), (80, 1.0)) == ["starts", "image 50 of 100", "image 80 of 100", "finished"]
