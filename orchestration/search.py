@@ -56,7 +56,9 @@ def begin_search(lab: LabConfig, data: DataDigests, overrides: Sequence[str]) ->
     Raises ConfigError for a space, a metric or an early stopping that cannot work.
     """
     assert lab.experiment is not None and lab.experiment.search is not None
-    found = Search(lab.experiment.search, lab.search, lab.training, data, tuple(overrides))
+    # An address may hold a password.
+    kept = [word for word in overrides if not word.lstrip("+").startswith("tracking")]
+    found = Search(lab.experiment.search, lab.search, lab.training, data, tuple(kept))
     check_space(lab.training, found.config.space)
     _check_metric(lab.training, found.config.metric)
     if found.prunes:

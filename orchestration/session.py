@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -65,12 +66,17 @@ def plan_table(plan: Plan) -> tuple[str, tuple[str, ...], list[list[str]]]:
 
 def _search_table(plan: Plan, search: Search) -> tuple[str, tuple[str, ...], list[list[str]]]:
     rows = [
-        [*trial.arms, json.dumps(search.drawn[arm].keys)[1:-1].replace('"', ""), trial.short, _state(plan, trial)]
+        [", ".join(trial.arms), _keys_text(search.drawn[arm].keys), trial.short, _state(plan, trial)]
         for trial in plan.trials
         for arm in list(trial.arms)[:1]
     ]
     title = f"{plan.name}: {_count(len(rows), 'training')} of {search.config.trials} drawn"
     return title, ("training", "drawn", "identity", "state"), rows
+
+
+def _keys_text(keys: Mapping[str, Any]) -> str:
+    shown = {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in keys.items()}
+    return json.dumps(shown)[1:-1].replace('"', "")
 
 
 def search_words(plan: Plan) -> str:
