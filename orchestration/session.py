@@ -30,7 +30,10 @@ CLOSE_SECONDS = 20.0
 def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None) -> None:
     """What is planned, what of it is done, and what runs side by side."""
     title, header, rows = plan_table(plan)
-    show_table(console, title, header, rows)
+    if rows:
+        show_table(console, title, header, rows)
+    else:
+        console.print(title, style="bold")
     if plan.search is not None:
         console.print(search_words(plan), highlight=False, soft_wrap=True)
     if machine is None:

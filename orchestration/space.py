@@ -85,11 +85,16 @@ def flat_space(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and not set(value) & {*KINDS, "when"}:
-            flat.update(flat_space(value, f"{path}.") if value else {path: value})
+        if isinstance(value, Mapping) and not _is_draw(value):
+            flat.update(flat_space(value, f"{path}."))
         else:
             flat[path] = value
     return flat if prefix else {key: value for key, value in flat.items() if value is not None}
+
+
+def _is_draw(values: Mapping[str, Any]) -> bool:
+    # A section may have a key called `ranges` too, but never a list of bounds there.
+    return any(values.get(kind) is not None and not isinstance(values[kind], Mapping) for kind in KINDS)
 
 
 def coordinates(space: Mapping[str, Draw]) -> dict[str, tuple[Coordinate, tuple[Any, ...]]]:
