@@ -1,6 +1,6 @@
 """Statistics of a sweep, paired by seed; every function takes frames and gives a frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def final_values(
     """
     planned = pd.MultiIndex.from_product([list(arms), list(seeds)], names=["arm", "seed"]).to_frame(index=False)
     runs = trials.loc[:, ["arm", "seed", "status", "run_id"]].assign(
-        failure=[tags.get("fcos.failure", "") for tags in trials["tags"]]
+        failure=[_reason(status, tags) for status, tags in zip(trials["status"], trials["tags"], strict=True)]
     )
     grid = planned.merge(runs, on=["arm", "seed"], how="outer")
     grid["status"] = grid["status"].fillna("MISSING")
@@ -41,6 +41,13 @@ def final_values(
     values["_metric"] = values["metric"].map({metric: position for position, metric in enumerate(metrics)})
     values["_arm"] = values["arm"].map(order).fillna(len(order))
     return values.sort_values(["_metric", "_arm", "arm", "seed"], ignore_index=True)[VALUE_COLUMNS]
+
+
+def _reason(status: str, tags: Mapping[str, str]) -> str:
+    """Why a trial gives no number."""
+    if status == "KILLED" and "fcos.pruned" in tags:
+        return f"pruned at step {tags['fcos.pruned']}"
+    return tags.get("fcos.failure", "")
 
 
 def summarise(values: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from analysis.findings import Findings
 from analysis.formatting import enumerate_words, plural
 from analysis.paper import PaperRow, UnknownRowError, row
 from analysis.provenance import provenance, unfinished, versions
+from analysis.search import search_findings
 from analysis.store import public_uri
 from analysis.sweep import Sweep
 from analysis.trainings import training_findings
@@ -38,17 +39,21 @@ def build(sweep: Sweep) -> Document:
     seeds = experiment.seeds or sorted(set(trials["seed"]))
     notes = list(sweep.notes)
     rows = _paper_rows(experiment.paper, notes)
-    values = comparison.final_values(trials, sweep.points, experiment.metrics, arms, seeds)
+    metrics = experiment.metrics if experiment.search is None else [experiment.search.metric]
+    values = comparison.final_values(trials, sweep.points, metrics, arms, seeds)
     baseline = experiment.baseline if experiment.baseline in arms else None
     if experiment.baseline is not None and baseline is None:
         notes.append(f"The baseline {experiment.baseline} is no arm of this sweep: nothing is compared.")
-    findings = (coverage_findings if is_coverage(sweep) else training_findings)(sweep, values, baseline, rows)
+    if experiment.search is not None:
+        findings = search_findings(sweep, experiment.search)
+    else:
+        findings = (coverage_findings if is_coverage(sweep) else training_findings)(sweep, values, baseline, rows)
     return Document(
         sweep=sweep,
         store=public_uri(sweep.uri),
         state=_state(sweep, values),
         findings=findings,
-        unfinished=unfinished(values),
+        unfinished=_unfinished(values, findings),
         provenance=provenance(sweep),
         versions=tuple(versions(sweep)),
         rows=tuple({item.id: item for of_arm in rows.values() for item in of_arm.values()}.values()),
@@ -69,6 +74,15 @@ def _paper_rows(ids: Mapping[str, list[str]], notes: list[str]) -> dict[str, dic
             if first is not found:
                 notes.append(f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {row_id} is not.")
     return rows
+
+
+def _unfinished(values: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """Trials without a number; what a search stopped early has one, at the step that it came to."""
+    frame = unfinished(values)
+    if findings.compares:
+        return frame
+    with_value = findings.values.loc[findings.values["value"].notna(), "trial"]
+    return frame[~frame["arm"].isin(list(with_value))]
 
 
 def _state(sweep: Sweep, values: pd.DataFrame) -> str:

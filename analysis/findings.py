@@ -32,7 +32,8 @@ def drawn(title: str, caption: str, draw: Callable[[Theme], bytes]) -> Figure:
 class Findings:
     """values is what table.csv holds; the first table is the one for the console and for LaTeX.
 
-    trains: whether there is training behind it, and so checkpoints and verdicts. legend: how to read the tables.
+    trains: whether there is training behind it, and so checkpoints. compares: whether arms are held against a baseline,
+    which gives verdicts. legend: how to read the tables.
     shows and cannot: what the tables allow to say, and what they do not. advice: settings to paste, as YAML.
     """
 
@@ -47,3 +48,4 @@ class Findings:
     gallery: Gallery | None = None
     notes: tuple[str, ...] = ()
     advice: str | None = None
+    compares: bool = True

@@ -148,6 +148,19 @@ def stacked_figure_of(
     return figure, list(parts)
 
 
+def grid_figure_of(theme: Theme, size: tuple[float, float], count: int, columns: int) -> "tuple[Figure, list[Axes]]":
+    """A figure of so many parts beside each other over one y axis, row by row."""
+    figure, _ = stacked_figure_of(theme, size, (1.0,))
+    figure.clear()
+    rows = -(-count // columns)
+    parts = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axes in parts[:count]:
+        _style(axes, theme)
+    for axes in parts[count:]:
+        axes.set_axis_off()
+    return figure, parts[:count]
+
+
 def _style(axes: "Axes", theme: Theme) -> None:
     axes.patch.set_alpha(0)
     axes.tick_params(colors=theme.quiet, labelsize=9, length=0)

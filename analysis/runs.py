@@ -88,6 +88,7 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: 
     trials = _trials(children)
     chosen = sweeps.loc[sweeps["run_id"] == run_id].iloc[0]
     declared = _read_experiment(client, parent, str(chosen["name"]), trials, notes)
+    searched = [declared.search.metric] if declared.search is not None else []
     if _kind(parent) == "sweep" and (same := int((sweeps["name"] == chosen["name"]).sum())) > 1 and name != run_id:
         notes.append(f"{same} sweeps in the store are named {chosen['name']}; this is the newest ({run_id}).")
     return Sweep(
@@ -99,7 +100,7 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: 
         uri=uri,
         experiment=declared,
         trials=trials,
-        points=_points(client, trials, ["train/loss", *declared.metrics]),
+        points=_points(client, trials, ["train/loss", *declared.metrics, *searched]),
         notes=tuple(notes),
     )
 

@@ -11,6 +11,21 @@ DEFAULT_METRICS = ("val/AP", "val/AP50", "val/AP75")
 COVERAGE_METRICS = ("coverage/bpr", "coverage/ambiguous")
 
 
+class Search(BaseModel):
+    """What a search could change and what it looked for; strategy says how it went about it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # Dotted key -> {choice | uniform | ...: values, when: {...}}.
+    space: dict[str, dict[str, Any]]
+    trials: int
+    metric: str
+    mode: str
+    strategy: dict[str, Any] = Field(default_factory=dict)
+    # What its command line said.
+    overrides: list[str] = Field(default_factory=list)
+
+
 class Experiment(BaseModel):
     """What a sweep set out to compare (its artifact experiment.json)."""
 
@@ -22,6 +37,8 @@ class Experiment(BaseModel):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[int] = Field(default_factory=list)
     metrics: list[str] = Field(default_factory=lambda: list(DEFAULT_METRICS), min_length=1)
+    # None for arms that a person gave names to.
+    search: Search | None = None
     # Arm -> rows of paper.py that it is the like of.
     paper: dict[str, list[str]] = Field(default_factory=dict)
 

@@ -1,8 +1,10 @@
 """One command's work on a plan, from the lock to the last word."""
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -17,6 +19,7 @@ from orchestration.experiment import Trial, is_coverage
 from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
+from orchestration.search import Search
 from orchestration.tracking import Tracker
 from orchestration.trial_files import reason_of
 
@@ -27,12 +30,18 @@ CLOSE_SECONDS = 20.0
 def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None) -> None:
     """What is planned, what of it is done, and what runs side by side."""
     title, header, rows = plan_table(plan)
-    show_table(console, title, header, rows)
+    if rows:
+        show_table(console, title, header, rows)
+    else:
+        console.print(title, style="bold")
+    if plan.search is not None:
+        console.print(search_words(plan), highlight=False, soft_wrap=True)
     if machine is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
     else:
         need = demand(lab.cluster, machine)
-        abreast = min(side_by_side(machine, need, lab.cluster.concurrent), len(plan.trials))
+        most = len(plan.trials) if plan.search is None else max(plan.search.config.trials, len(plan.trials))
+        abreast = min(side_by_side(machine, need, lab.cluster.concurrent), most)
         fits = f"{abreast} side by side, each {need} on {need.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
     for note in plan.notes:
@@ -41,6 +50,8 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] 
 
 def plan_table(plan: Plan) -> tuple[str, tuple[str, ...], list[list[str]]]:
     """Title, header and rows: the planned trainings with their steps, or runs that train nothing."""
+    if plan.search is not None:
+        return _search_table(plan, plan.search)
     if all(is_coverage(trial) for trial in plan.trials):
         runs = [
             [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial)]
@@ -56,13 +67,45 @@ def plan_table(plan: Plan) -> tuple[str, tuple[str, ...], list[list[str]]]:
     return title, ("training", "seed", "arms", "steps", "identity", "state"), rows
 
 
+def _search_table(plan: Plan, search: Search) -> tuple[str, tuple[str, ...], list[list[str]]]:
+    rows = [
+        [", ".join(trial.arms), _keys_text(search.drawn[arm].keys), trial.short, _state(plan, trial)]
+        for trial in plan.trials
+        for arm in list(trial.arms)[:1]
+    ]
+    title = f"{plan.name}: {_count(len(rows), 'training')} of {search.config.trials} drawn"
+    return title, ("training", "drawn", "identity", "state"), rows
+
+
+def _keys_text(keys: Mapping[str, Any]) -> str:
+    shown = {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in keys.items()}
+    return json.dumps(shown)[1:-1].replace('"', "")
+
+
+def search_words(plan: Plan) -> str:
+    """How a search proceeds, in a line."""
+    assert plan.search is not None
+    search, strategy = plan.search, plan.search.strategy
+    words = f"search for the {search.config.mode}imum of {search.config.metric}: {strategy.searcher}"
+    if search.draws_as_it_goes:
+        words += ", each point drawn from what earlier trainings gave"
+    if search.prunes:
+        grace = strategy.grace(search.base.schedule.steps)
+        words += (
+            f"; {strategy.early_stopping} from step {grace} on: of those that reach a rung about one in "
+            f"{strategy.reduction_factor} goes on"
+        )
+    return words
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _state(plan: Plan, trial: Trial) -> str:
-    if plan.summary_of(trial) is not None:
-        return "done"
+    summary = plan.summary_of(trial)
+    if summary is not None:
+        return "done" if summary.get("pruned") is None else f"pruned at step {summary['pruned']}"
     return "resumes" if (plan.folder_of(trial) / "checkpoints").exists() else "new"
 
 
@@ -109,7 +152,7 @@ def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) 
 
 
 def _outcome(plan: Plan, board: Board, console: Console) -> int:
-    for trial, row in zip(plan.trials, board.rows, strict=True):
+    for trial, row in zip(plan.trials, board.rows, strict=False):
         if row.state == "failed":
             console.print(f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True)
     return SOME_FAILED if board.count("failed") else OK

@@ -15,7 +15,7 @@ def _run_with_workers(values: dict[str, Any], folder: Path, workers: int) -> lis
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(values))
     command = [sys.executable, str(Path(__file__).with_name("gloo_worker.py"))]
     processes = [

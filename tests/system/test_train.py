@@ -13,7 +13,7 @@ from fcos.config import Config, ConfigError
 from fcos.engine import Diverged
 from fcos.inference import evaluate, load_trained
 from fcos.parsing import parse, set_value
-from fcos.runtime import LocalRuntime, Record
+from fcos.runtime import STOP, LocalRuntime, Record
 from fcos.train import run
 
 CPU = torch.device("cpu")
@@ -86,6 +86,34 @@ def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     for key, value in changes.items():
         values = set_value(values, key.replace("__", "."), value)
     return values
+
+
+def test_a_run_that_is_asked_to_stop_ends_evaluated_and_can_go_on(tiny_values, tmp_path: Path) -> None:
+    whole, _ = train(tiny_values, tmp_path / "whole")
+    folder = tmp_path / "asked"
+
+    def ask(record: Record) -> None:
+        if record["step"] == 2:
+            (folder / STOP).touch()
+
+    folder.mkdir()
+    pruned = run(parse(Config, tiny_values), LocalRuntime(folder, CPU, ask))
+    assert whole["pruned"] is None
+    assert (pruned["pruned"], pruned["step"]) == (2, 2)
+    assert set(pruned["metrics"][""]) == set(whole["metrics"][""])
+    assert checkpoint.load(folder / pruned["checkpoint"]).step == 2
+    (folder / STOP).unlink()
+    resumed, listener = train(tiny_values, folder)
+    assert listener.records[0]["resumed_from"] == 2
+    assert resumed["metrics"] == whole["metrics"] and resumed["pruned"] is None
+
+
+def test_two_workers_stop_at_the_same_step(tiny_values, tmp_path: Path, run_with_workers) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    (folder / STOP).touch()
+    summaries = [summary for summary, *_ in run_with_workers(tiny_values, folder, 2)]
+    assert [summary["pruned"] for summary in summaries] == [2, 2]
 
 
 def test_a_run_that_is_over_only_evaluates_again(tiny_values, tmp_path: Path) -> None:

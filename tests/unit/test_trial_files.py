@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from fcos import runtime
 from fcos.config import ConfigError
 from orchestration import trial_files
 from orchestration.worker import is_final
@@ -39,6 +40,17 @@ def test_a_summary_counts_for_its_identity_and_arms_only(tmp_path: Path) -> None
     (tmp_path / trial_files.SUMMARY).write_text('{"identity": "x"')
     assert trial_files.read_summary(tmp_path, "x", ["a"]) is None
     assert [path.name for path in tmp_path.iterdir()] == [trial_files.SUMMARY]
+
+
+def test_a_training_that_was_stopped_early_is_a_result_only_where_that_was_meant(tmp_path: Path) -> None:
+    trial_files.write_summary(tmp_path, "x", {"pruned": 40, "metrics": {"a": {"val/AP": 0.5}}})
+    assert trial_files.read_summary(tmp_path, "x", ["a"]) is None
+    found = trial_files.read_summary(tmp_path, "x", ["a"], or_pruned=True)
+    assert found is not None and found["pruned"] == 40
+
+
+def test_the_file_that_asks_is_the_one_that_the_training_looks_for() -> None:
+    assert trial_files.STOP == runtime.STOP
 
 
 def test_the_first_failure_is_the_reason(tmp_path: Path) -> None:
