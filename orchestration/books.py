@@ -1,5 +1,6 @@
 """What is written of a plan's trials into tracking: a run for each arm and seed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Books:
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""
         first = self._key(next(iter(trial.arms)), trial)
+        reused = trial_files.read_reused(self.plan.folder_of(trial))
         for arm in trial.arms:
             key = self._key(arm, trial)
             single = self.experiment is None
@@ -60,10 +62,11 @@ class Books:
                     "fcos.identity": trial.identity_of(arm),
                     "fcos.train_identity": trial.identity,
                     "fcos.data_digest": trial.data_digest,
+                    **(_origin(reused, arm) if reused else {}),
                 },
                 params=trial.config_of(arm),
                 files={"config.json": trial.config_of(arm), "versions.json": dict(self.versions)},
-                trained_by=None if key == first else first,
+                trained_by=reused["trained_by"] if reused else None if key == first else first,
             )
             self.tracker.start(key, facts)
 
@@ -77,9 +80,10 @@ class Books:
     def finish(self, trial: Trial, summary: Mapping[str, Any]) -> None:
         """Close a training's runs as FINISHED, with whatever reports did not arrive."""
         folder = self._from_disk(trial)
-        tags = {"fcos.notes": "\n".join(summary.get("notes", ()))}
+        tags = {"fcos.notes": "\n".join(summary.get("notes", ())), "fcos.folder": str(folder)}
         if "checkpoint" in summary:
-            tags["fcos.checkpoint"] = str(folder / summary["checkpoint"])
+            # One that another sweep trained lies behind a link.
+            tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())
             tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
         tables = [folder / path for path in summary.get("files", ())]
         for arm in trial.arms:
@@ -124,8 +128,16 @@ class Books:
             "fcos.git_commit": self.commit.commit,
             "fcos.git_dirty": self.commit.dirty,
             "fcos.hardware": self.hardware,
+            "fcos.code": self.plan.evidence.code,
+            "fcos.versions": json.dumps(dict(self.plan.evidence.versions), sort_keys=True),
         }
         return {**tags, "fcos.experiment": self.experiment.name} if self.experiment else tags
+
+
+def _origin(reused: Mapping[str, Any], arm: str) -> dict[str, str]:
+    """The sweep that trained, and the run whose result was taken as it is."""
+    tags = {"fcos.trained_in": str(reused["sweep"])}
+    return {**tags, "fcos.reused_from": reused["arms"][arm]} if arm in reused["arms"] else tags
 
 
 def experiment_values(experiment: ExperimentConfig) -> dict[str, Any]:

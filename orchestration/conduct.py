@@ -14,6 +14,7 @@ from orchestration.experiment import is_coverage
 from orchestration.planning import Plan
 from orchestration.ray_cluster import connected, local_nodes
 from orchestration.resources import Demand, Node, demand, side_by_side
+from orchestration.trial_files import read_reused
 from orchestration.worker import Task
 
 # Ray's own records of a sweep; nothing is ever read back from them.
@@ -45,7 +46,8 @@ def make_board(plan: Plan) -> Board:
         else:
             row = Row(trial.label, trial.config["schedule"]["steps"])
         if summary is not None:
-            row.state, row.note = "kept", "done before"
+            reused = read_reused(plan.folder_of(trial))
+            row.state, row.note = "kept", f"reused from {reused['sweep']}" if reused else "done before"
             row.ap = {
                 arm: summary["metrics"][arm]["val/AP"] for arm in trial.arms if "val/AP" in summary["metrics"][arm]
             }

@@ -81,6 +81,8 @@ class TrackingConfig(Section):
     uri: str | None = None
     # The MLflow experiment that all sweeps go to.
     experiment: str = Field(default="fcos-lab", min_length=1)
+    # Start only where the store answers; otherwise what it misses is kept and told when it is back.
+    required: bool = False
 
 
 class LabConfig(Config):
@@ -91,6 +93,10 @@ class LabConfig(Config):
     output: str = "outputs"
     # Show the plan and stop.
     dry_run: bool = False
+    # Show why each training runs or does not, and stop.
+    explain: bool = False
+    # Take finished trainings of the same identity from other sweeps of the store.
+    reuse: bool = True
     experiment: ExperimentConfig | None = None
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()

@@ -17,16 +17,17 @@ from orchestration.experiment import Trial, is_coverage
 from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
+from orchestration.reuse import Past, is_done, take_all
 from orchestration.tracking import Tracker
-from orchestration.trial_files import reason_of
+from orchestration.trial_files import read_reused, reason_of
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
 
 
-def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None) -> None:
-    """What is planned, what of it is done, and what runs side by side."""
-    title, header, rows = plan_table(plan)
+def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None, past: Past) -> None:
+    """What is planned, what of it is done and where, and what runs side by side."""
+    title, header, rows = plan_table(plan, past, reuse=lab.reuse)
     show_table(console, title, header, rows)
     if machine is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
@@ -35,20 +36,27 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] 
         abreast = min(side_by_side(machine, need, lab.cluster.concurrent), len(plan.trials))
         fits = f"{abreast} side by side, each {need} on {need.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
-    for note in plan.notes:
+    for note in (*plan.notes, *([past.note] if past.note else ())):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
 
-def plan_table(plan: Plan) -> tuple[str, tuple[str, ...], list[list[str]]]:
+def plan_table(plan: Plan, past: Past, *, reuse: bool = True) -> tuple[str, tuple[str, ...], list[list[str]]]:
     """Title, header and rows: the planned trainings with their steps, or runs that train nothing."""
     if all(is_coverage(trial) for trial in plan.trials):
         runs = [
-            [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial)]
+            [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial, past, reuse)]
             for number, trial in enumerate(plan.trials)
         ]
         return f"{plan.name}: {_count(len(runs), 'run')} without training", ("run", "arms", "identity", "state"), runs
     rows = [
-        [str(number), str(trial.seed), ", ".join(trial.arms), str(row.total_steps), trial.short, _state(plan, trial)]
+        [
+            str(number),
+            str(trial.seed),
+            ", ".join(trial.arms),
+            str(row.total_steps),
+            trial.short,
+            _state(plan, trial, past, reuse),
+        ]
         for number, (trial, row) in enumerate(zip(plan.trials, make_board(plan).rows, strict=True))
     ]
     results = sum(len(trial.arms) for trial in plan.trials)
@@ -60,23 +68,30 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _state(plan: Plan, trial: Trial) -> str:
-    if plan.summary_of(trial) is not None:
+def _state(plan: Plan, trial: Trial, past: Past, reuse: bool) -> str:
+    if is_done(plan, trial, reuse=reuse):
         return "done"
-    return "resumes" if (plan.folder_of(trial) / "checkpoints").exists() else "new"
+    source = past.sources.get(trial.identity)
+    if source is not None:
+        whole = len(source.evaluated) == len(trial.arms)
+        return f"{'reused from' if whole else 'evaluated on'} {source.trained.name}"
+    folder = plan.folder_of(trial)
+    forgotten = not reuse and read_reused(folder) is not None
+    return "resumes" if (folder / "checkpoints").exists() and not forgotten else "new"
 
 
 def run_plan(
-    lab: LabConfig, plan: Plan, console: Console, *, on_workers: bool, report: Callable[[str], bool] | None
+    lab: LabConfig, plan: Plan, past: Past, console: Console, *, on_workers: bool, report: Callable[[str], bool] | None
 ) -> int:
     """Train what is not finished, track it and let `report` write its report; returns the exit code.
 
     However the block ends, no run of this plan is left RUNNING.
     """
     key = settle_folder(plan)
+    take_all(lab, plan, past)
     # Warnings of our own appear above the live view, whatever else is kept from the terminal.
     logging.getLogger("orchestration").addHandler(RichHandler(console=console, show_time=False, show_path=False))
-    tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key)
+    tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key, required=lab.tracking.required)
     board = make_board(plan)
     try:
         device = "cpu" if lab.cluster.device == "cpu" else "cuda"

@@ -11,6 +11,7 @@ from typing import Any
 POINTS = "points.jsonl"
 SUMMARY = "summary.json"
 FAILURE = "failure.json"
+REUSED = "reused.json"
 LOG = "log.txt"
 
 # (arm or None for every arm, key, step) -> value
@@ -67,6 +68,15 @@ def read_summary(folder: Path, identity: str, arms: Iterable[str]) -> dict[str, 
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
     return summary if summary and set(arms) <= known else None
+
+
+def read_reused(folder: Path) -> dict[str, Any] | None:
+    """Where a training that was taken from another sweep comes from (see reuse.take), or None for one of its own."""
+    try:
+        record: dict[str, Any] = json.loads((folder / REUSED).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return record
 
 
 def write_failure(folder: Path, error: BaseException, *, final: bool) -> None:
