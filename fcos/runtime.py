@@ -13,11 +13,13 @@ from fcos.config import ConfigError
 
 # What the loop tells of itself: {"step": ..., "total_steps": ..., "points": ..., ...}; see fcos.train.run.
 Record = dict[str, Any]
+# A file of this name in a run's folder asks the run to end early.
+STOP = "stop"
 
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Six members: who I am, where I compute, where I keep things, how I wrap a model, whom I tell."""
+    """Seven members: who I am, where I compute, where I keep things, how I wrap a model, whom I tell, whom I heed."""
 
     @property
     def rank(self) -> int: ...
@@ -39,6 +41,10 @@ class Runtime(Protocol):
 
     def report(self, record: Record) -> None:
         """Tell how far the run is; every worker calls it at the same steps."""
+        ...
+
+    def stop_asked(self) -> bool:
+        """Whether the run is to end early; rank 0 asks, after each report."""
         ...
 
 
@@ -72,6 +78,9 @@ class LocalRuntime:
 
     def report(self, record: Record) -> None:
         self.listener(record)
+
+    def stop_asked(self) -> bool:
+        return (self.directory / STOP).exists()
 
 
 def user_cache() -> Path:

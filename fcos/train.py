@@ -30,6 +30,8 @@ Point = list[Any]
 def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None) -> dict[str, Any]:
     """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
 
+    A run that is asked to stop ends at its next report, evaluated and saved; the summary's `pruned` is that step.
+
     `postprocess` names several inference settings that are evaluated on the same weights; without it the
     configuration's own stands alone under the empty name. Reports {step, total_steps, seconds, points, resumed_from}
     as it goes, and returns the summary that every worker gets alike.
@@ -74,9 +76,10 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
     pictures = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
-    final = checkpoint.folder_of(runtime.directory / CHECKPOINTS, config.schedule.steps)
+    final = checkpoint.folder_of(runtime.directory / CHECKPOINTS, progress.step)
     summary = {
-        "step": config.schedule.steps,
+        "step": progress.step,
+        "pruned": progress.step if progress.step < config.schedule.steps else None,
         "seconds": progress.seconds(),
         "metrics": validation.metrics,
         "pictures": {
@@ -100,7 +103,7 @@ def _train(
     check: Callable[[], Validation],
     save: Callable[[int], None],
 ) -> Validation:
-    """All steps that are left; returns the validation after the last."""
+    """All steps that are left, or those until the run is asked to stop; returns the validation after the last."""
     schedule = config.schedule
     batches = train_batches(
         dataset,
@@ -136,8 +139,15 @@ def _train(
             progress.add_metrics(step, validation.metrics)
         # In this order: what a crash in between repeats is told twice, and nothing goes untold.
         progress.report(step)
-        if saves:
+        stops = not last and broadcast_object(runtime.rank == 0 and runtime.stop_asked(), runtime.device)
+        if stops and not evaluates:
+            validation = check()
+            progress.add_metrics(step, validation.metrics)
+            progress.report(step)
+        if saves or stops:
             save(step)
+        if stops:
+            break
         progress.restart_clock()
     if validation is None:
         # The last step was already behind us: its numbers are made again from its checkpoint.
@@ -155,6 +165,8 @@ class Progress:
     total_steps: int
     # Step that this attempt begins after.
     start: int
+    # Step of the last report.
+    step: int = 0
     began: float = field(default_factory=time.monotonic)
     points: list[Point] = field(default_factory=list)
     images: int = 0
@@ -180,7 +192,7 @@ class Progress:
             "resumed_from": self.start,
         }
         self.runtime.report(record)
-        self.points = []
+        self.points, self.step = [], step
 
     def restart_clock(self) -> None:
         """Count speed from here: reading data in, evaluation and checkpoints are not training."""
