@@ -8,7 +8,7 @@ from typing import Any
 
 from fcos.parsing import flatten
 from orchestration import trial_files
-from orchestration.config import ExperimentConfig
+from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment import Trial
 from orchestration.groups import ROOT
 from orchestration.mlflow_store import RunKey
@@ -28,14 +28,16 @@ class Books:
     data_name: str
     commit: Commit
     hardware: str
+    # What one training takes of it.
+    resources: str
     versions: Mapping[str, str]
 
     @classmethod
-    def of(
-        cls, plan: Plan, tracker: Tracker, experiment: ExperimentConfig | None, data_name: str, device: str
-    ) -> "Books":
+    def of(cls, plan: Plan, tracker: Tracker, lab: LabConfig) -> "Books":
         """Books that know commit, machine and versions of this process."""
-        return cls(plan, tracker, experiment, data_name, git_commit(ROOT), hardware(device), package_versions())
+        versions, taken = package_versions(), resources_text(lab.cluster)
+        machine = hardware(hardware_device(lab.cluster))
+        return cls(plan, tracker, lab.experiment, lab.data.name, git_commit(ROOT), machine, taken, versions)
 
     def open(self) -> None:
         """Start the sweep's own run; a single run has none."""
@@ -85,6 +87,10 @@ class Books:
             # One that another sweep trained lies behind a link.
             tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())
             tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
+        if trial_files.read_reused(folder) is None and "resumed_from" in summary:
+            # What estimates of later sweeps rest on.
+            tags["fcos.seconds"] = f"{summary['seconds']:.1f}"
+            tags["fcos.steps_timed"] = str(summary["step"] - summary["resumed_from"])
         tables = [folder / path for path in summary.get("files", ())]
         for arm in trial.arms:
             if tables:
@@ -128,10 +134,21 @@ class Books:
             "fcos.git_commit": self.commit.commit,
             "fcos.git_dirty": self.commit.dirty,
             "fcos.hardware": self.hardware,
+            "fcos.resources": self.resources,
             "fcos.code": self.plan.evidence.code,
             "fcos.versions": json.dumps(dict(self.plan.evidence.versions), sort_keys=True),
         }
         return {**tags, "fcos.experiment": self.experiment.name} if self.experiment else tags
+
+
+def hardware_device(cluster: ClusterConfig) -> str:
+    """The device that decides how the machine is described."""
+    return "cpu" if cluster.device == "cpu" else "cuda"
+
+
+def resources_text(cluster: ClusterConfig) -> str:
+    """What one training takes, in the words that runs of the same take are found by."""
+    return f"{cluster.workers} x {cluster.cpus_per_worker} CPU {cluster.gpus_per_worker:g} GPU {cluster.device}"
 
 
 def _origin(reused: Mapping[str, Any], arm: str) -> dict[str, str]:

@@ -93,6 +93,8 @@ class LabConfig(Config):
     output: str = "outputs"
     # Show the plan and stop.
     dry_run: bool = False
+    # With dry_run: time a few steps of what no finished run gives an estimate for.
+    probe: bool = False
     # Show why each training runs or does not, and stop.
     explain: bool = False
     # Take finished trainings of the same identity from other sweeps of the store.

@@ -103,7 +103,7 @@ class Store:
         from mlflow.entities import Param
 
         known = self.client.get_run(run_id).data.params if params else {}
-        fresh = [Param(key, _param_text(value)) for key, value in flatten(params).items() if key not in known]
+        fresh = [Param(key, param_text(value)) for key, value in flatten(params).items() if key not in known]
         for first in range(0, len(fresh), PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=fresh[first : first + PARAMS_PER_CALL])
 
@@ -131,7 +131,7 @@ class Store:
             self.client.log_artifact(run_id, str(file), folder)
 
 
-def _param_text(value: Any) -> str:
+def param_text(value: Any) -> str:
     """A config value as MLflow keeps it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -35,6 +35,8 @@ class Past:
     note: str = ""
     # Train identity -> where it is taken from.
     sources: Mapping[str, Source] = field(default_factory=dict)
+    # Train identity -> the run of a trial that is done here, looked up for a preview only.
+    here: Mapping[str, PastRun] = field(default_factory=dict)
     # Train identity -> why a finished run of it is no use.
     problems: Mapping[str, str] = field(default_factory=dict)
 
@@ -49,6 +51,8 @@ def look_back(lab: LabConfig, plan: Plan) -> Past:
         return Past(None)
     try:
         history = open_history(lab.tracking.uri, lab.folder)
+        asked = history and (lab.explain or lab.dry_run)
+        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and asked}
         found = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
     except TrackingError as error:
         if lab.tracking.required:
@@ -56,7 +60,12 @@ def look_back(lab: LabConfig, plan: Plan) -> Past:
         return Past(None, f"{error}; nothing is reused from other sweeps")
     sources = {identity: source for identity, (source, _) in found.items() if source is not None}
     problems = {identity: problem for identity, (source, problem) in found.items() if source is None and problem}
-    return Past(history, "", sources, problems)
+    return Past(history, "", sources, {key: run for key, run in here.items() if run is not None}, problems)
+
+
+def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
+    runs = history.of_training(trial.identity)
+    return next((run for run in runs if run.tags.get("fcos.folder") == str(plan.folder_of(trial))), None)
 
 
 def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:

@@ -70,7 +70,7 @@ def _count(number: int, noun: str) -> str:
 
 def _state(plan: Plan, trial: Trial, past: Past, reuse: bool) -> str:
     if is_done(plan, trial, reuse=reuse):
-        return "done"
+        return f"done in {past.here[trial.identity].name}" if trial.identity in past.here else "done"
     source = past.sources.get(trial.identity)
     if source is not None:
         whole = len(source.evaluated) == len(trial.arms)
@@ -94,8 +94,7 @@ def run_plan(
     tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key, required=lab.tracking.required)
     board = make_board(plan)
     try:
-        device = "cpu" if lab.cluster.device == "cpu" else "cuda"
-        books = Books.of(plan, tracker, lab.experiment, lab.data.name, device)
+        books = Books.of(plan, tracker, lab)
         books.open()
         conduct(lab, plan, board, books, console, on_workers=on_workers)
         tracker.wait_open()

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.lock import hold
     from orchestration.planning import make_plan
     from orchestration.preflight import fetch_weights
+    from orchestration.preview import preview
     from orchestration.reuse import look_back
     from orchestration.session import run_plan, show_plan
 
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers))
     past = look_back(lab, plan)
     show_plan(console, lab, plan, machine, past)
-    if lab.dry_run:
+    if lab.dry_run or lab.explain:
+        preview(console, lab, plan, machine, past)
         return 0
     fetch_weights(plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
