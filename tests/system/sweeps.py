@@ -1,8 +1,12 @@
 """Tiny sweeps as a person starts them, and what they leave in the tracking store."""
 
+import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -92,3 +96,43 @@ def points(one: Run, store: MlflowClient) -> list[tuple[str, int, float]]:
         for key in set(one.data.metrics) - {"train/images_per_second"}
         for point in store.get_metric_history(one.info.run_id, key)
     )
+
+
+def wait_for(happened: Callable[[], object], process: subprocess.Popen[str], seconds: float = 200) -> None:
+    """Wait for something to happen while a process runs; its end ends the wait too."""
+    until = time.monotonic() + seconds
+    while not happened() and process.poll() is None:
+        assert time.monotonic() < until, "did not happen in time"
+        time.sleep(0.01)
+
+
+def trials_of(folder: Path, name: str = "ablation_centerness") -> list[Path]:
+    return sorted((folder / "outputs" / name / "trials").glob("*"))
+
+
+def loss_steps(trial: Path) -> list[int]:
+    """Steps of the losses that a training reported, all attempts in the order of writing."""
+    try:
+        lines = (trial / "points.jsonl").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    steps = []
+    for line in lines:
+        try:
+            _, key, step, _ = json.loads(line)
+        except ValueError:
+            # Cut short by a kill.
+            continue
+        if key == "train/loss":
+            steps.append(step)
+    return steps
+
+
+def training_processes(trial: Path) -> list[int]:
+    """Processes that write a training's log."""
+    found = []
+    for handles in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):
+            if any(str(handle.readlink()) == str(trial / "log.txt") for handle in handles.iterdir()):
+                found.append(int(handles.parent.name))
+    return found
