@@ -1,7 +1,7 @@
 """The state of a sweep as a person follows it: a row for each training, or run without one (pure)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,6 +39,13 @@ class Row:
                 self.ap[arm or ""] = value
             elif key == "coverage/search_objective":
                 self.search = (step, value)
+
+    def end(self, state: State, summary: Mapping[str, Any]) -> None:
+        """Take what a training left at its end; of one that was stopped early no more steps will come."""
+        self.state, self.note = state, "done before" if state == "kept" else ""
+        if (step := summary.get("pruned")) is not None:
+            self.note = f"pruned at step {step}"
+            self.step = self.total_steps = step
 
     @property
     def doing(self) -> str:

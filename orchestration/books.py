@@ -13,6 +13,7 @@ from orchestration.experiment import Trial
 from orchestration.groups import ROOT
 from orchestration.mlflow_store import RunKey
 from orchestration.planning import Plan, plan_values
+from orchestration.search import Search, described
 from orchestration.tracking import SWEEP, RunFacts, Tracker
 from orchestration.versions import Commit, git_commit, hardware, package_versions
 
@@ -44,7 +45,10 @@ class Books:
         if self.experiment is None:
             return
         tags = {**self._common(), "fcos.kind": "sweep", "fcos.status": "running"}
-        files = {"experiment.json": experiment_values(self.experiment), "plan.json": plan_values(self.plan)}
+        files = {
+            "experiment.json": experiment_values(self.experiment, self.plan.search),
+            "plan.json": plan_values(self.plan),
+        }
         self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=files))
 
     def start(self, trial: Trial) -> None:
@@ -65,6 +69,7 @@ class Books:
                     "fcos.train_identity": trial.identity,
                     "fcos.data_digest": trial.data_digest,
                     **(_origin(reused, arm) if reused else {}),
+                    **self._drawn(arm),
                 },
                 params=trial.config_of(arm),
                 files={"config.json": trial.config_of(arm), "versions.json": dict(self.versions)},
@@ -80,9 +85,16 @@ class Books:
                 self.tracker.add(self._key(arm, trial), mine)
 
     def finish(self, trial: Trial, summary: Mapping[str, Any]) -> None:
-        """Close a training's runs as FINISHED, with whatever reports did not arrive."""
+        """Close a training's runs as FINISHED, with whatever reports did not arrive.
+
+        One that was stopped early is KILLED: whoever looks for the finished training must not find half of it.
+        """
         folder = self._from_disk(trial)
+        pruned = summary.get("pruned")
+        status = "FINISHED" if pruned is None else "KILLED"
         tags = {"fcos.notes": "\n".join(summary.get("notes", ())), "fcos.folder": str(folder)}
+        if pruned is not None:
+            tags["fcos.pruned"] = str(pruned)
         if "checkpoint" in summary:
             # One that another sweep trained lies behind a link.
             tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())
@@ -96,7 +108,7 @@ class Books:
             if tables:
                 self.tracker.add_files(self._key(arm, trial), tables, "coverage")
             pictures = [folder / path for path in summary["pictures"].get(arm, ())]
-            self.tracker.end(self._key(arm, trial), "FINISHED", tags, [path for path in pictures if path.exists()])
+            self.tracker.end(self._key(arm, trial), status, tags, [path for path in pictures if path.exists()])
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as FAILED."""
@@ -123,6 +135,12 @@ class Books:
         folder = self.plan.folder_of(trial)
         self.add(trial, [(*point, value) for point, value in trial_files.read_points(folder).items()])
         return folder
+
+    def _drawn(self, arm: str) -> dict[str, str]:
+        """The dotted keys that a search drew for a training."""
+        if self.plan.search is None:
+            return {}
+        return {"fcos.drawn": json.dumps(self.plan.search.drawn[arm].keys)}
 
     def _key(self, arm: str, trial: Trial) -> RunKey:
         return (arm, trial.seed)
@@ -157,7 +175,10 @@ def _origin(reused: Mapping[str, Any], arm: str) -> dict[str, str]:
     return {**tags, "fcos.reused_from": reused["arms"][arm]} if arm in reused["arms"] else tags
 
 
-def experiment_values(experiment: ExperimentConfig) -> dict[str, Any]:
-    """An experiment as plain values, its arms with dotted keys."""
+def experiment_values(experiment: ExperimentConfig, search: Search | None) -> dict[str, Any]:
+    """An experiment as plain values, its arms, or the points that are drawn already, with dotted keys."""
     values = experiment.model_dump(mode="json")
+    if search is not None:
+        arms = {name: dict(drawn.keys) for name, drawn in search.drawn.items()}
+        return {**values, "arms": arms, "search": described(search)}
     return {**values, "arms": {arm: flatten(changes) for arm, changes in experiment.arms.items()}}

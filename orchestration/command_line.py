@@ -85,8 +85,8 @@ def _check_option(group: str, option: str, options: Sequence[str]) -> None:
 def check_key(key: str, line: str) -> None:
     """Raises ConfigError with near matches for a dotted key that the schema does not know."""
     parts = key.split(".")
-    # Below an arm stands a dotted key of its own; an arm's name is free.
-    if parts[:2] in (["experiment", "arms"], ["experiment", "paper"]):
+    # Below an arm or a space stands a dotted key of its own; an arm's name is free.
+    if parts[:2] in (["experiment", "arms"], ["experiment", "paper"]) or parts[:3] == ["experiment", "search", "space"]:
         return
     for place, part in enumerate(parts):
         known = known_keys(LabConfig, parts[:place])

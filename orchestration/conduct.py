@@ -3,9 +3,12 @@
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import partial
+from typing import Any
 
 from rich.console import Console
 
+from fcos.config import ConfigError
 from orchestration.board import Board, Row
 from orchestration.books import Books
 from orchestration.config import ClusterConfig, LabConfig
@@ -14,8 +17,10 @@ from orchestration.experiment import is_coverage
 from orchestration.planning import Plan
 from orchestration.ray_cluster import connected, local_nodes
 from orchestration.resources import Demand, Node, demand, side_by_side
-from orchestration.trial_files import read_reused
-from orchestration.worker import Task
+from orchestration.search import name_of
+from orchestration.strategy import make_scheduler
+from orchestration.trial_files import diverged, read_reused, reason_of
+from orchestration.worker import TASK, Task
 
 # Ray's own records of a sweep; nothing is ever read back from them.
 RAY_FOLDER = "ray"
@@ -46,12 +51,19 @@ def make_board(plan: Plan) -> Board:
         else:
             row = Row(trial.label, trial.config["schedule"]["steps"])
         if summary is not None:
-            reused = read_reused(plan.folder_of(trial))
-            row.state, row.note = "kept", f"reused from {reused['sweep']}" if reused else "done before"
+            row.end("kept", summary)
+            if (reused := read_reused(plan.folder_of(trial))) is not None:
+                row.note = f"reused from {reused['sweep']}"
             row.ap = {
                 arm: summary["metrics"][arm]["val/AP"] for arm in trial.arms if "val/AP" in summary["metrics"][arm]
             }
+        elif plan.search is not None and diverged(plan.folder_of(trial)):
+            # It would again, and the searcher has learned from it.
+            row.state, row.note = "failed", reason_of(plan.folder_of(trial)).splitlines()[0]
         rows.append(row)
+    if plan.search is not None and plan.search.draws_as_it_goes:
+        steps = plan.search.base.schedule.steps
+        rows += [Row(f"{name_of(place)} · to be drawn", steps) for place in range(len(rows), plan.search.config.trials)]
     return Board(rows, abreast=1)
 
 
@@ -64,7 +76,8 @@ def conduct(lab: LabConfig, plan: Plan, board: Board, books: Books, console: Con
 
 def tell_kept(plan: Plan, board: Board, books: Books) -> None:
     """Tell tracking of trainings that an earlier command finished without being able to say so."""
-    for trial, row in zip(plan.trials, board.rows, strict=True):
+    # A search may have rows whose points were never drawn.
+    for trial, row in zip(plan.trials, board.rows, strict=False):
         if row.state == "kept" and not books.is_told(trial):
             summary = plan.summary_of(trial)
             assert summary is not None
@@ -104,21 +117,34 @@ def _tune(
 ) -> None:
     from ray import tune
 
+    from orchestration.drawing import Drawing
     from orchestration.listener import Listener
-    from orchestration.trial import NUMBER, run_trial
+    from orchestration.trial import run_trial
 
     ray_folder = plan.folder / RAY_FOLDER
     shutil.rmtree(ray_folder, ignore_errors=True)
-    tasks = _tasks(plan, places, need, on_workers)
+    task_of = partial(_task, plan, need, on_workers)
+    waiting = [place for place in places if place < len(plan.trials)]
+    drawn = None
+    if plan.search is not None and plan.search.draws_as_it_goes:
+        seed = lab.experiment.seeds[0] if lab.experiment else lab.seed
+        drawn = Drawing(plan, plan.search, seed, lab.cluster, task_of).suggestions(waiting)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(run_trial, tasks=tasks), _trial_resources(need, on_workers)),
-        param_space={NUMBER: tune.grid_search(list(range(len(tasks))))},
-        # A process that trains here keeps its imports for the next trial.
-        tune_config=tune.TuneConfig(max_concurrent_trials=board.abreast, reuse_actors=not on_workers),
+        tune.with_resources(run_trial, _trial_resources(need, on_workers)),
+        param_space={} if drawn else {TASK: tune.grid_search([task_of(place) for place in waiting])},
+        tune_config=tune.TuneConfig(
+            search_alg=drawn,
+            num_samples=len(places) if drawn else 1,
+            scheduler=_scheduler(plan, waiting),
+            max_concurrent_trials=board.abreast,
+            # A process that trains here keeps its imports for the next trial.
+            reuse_actors=not on_workers,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(ray_folder),
-            callbacks=[Listener(plan, places, board, view, books)],
+            callbacks=[Listener(plan, board, view, books)],
             failure_config=tune.FailureConfig(max_failures=lab.cluster.max_failures),
             verbose=0,
         ),
@@ -126,21 +152,42 @@ def _tune(
     # Tune prints headers and results of its own; the console was bound to the real output before.
     with (plan.folder / RAY_LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
         tuner.fit()
+    if drawn is not None and drawn.gave_up is not None:
+        _tell_gave_up(plan, board, drawn.gave_up)
 
 
-def _tasks(plan: Plan, places: Sequence[int], need: Demand, on_workers: bool) -> list[Task]:
-    return [
-        Task(
-            identity=trial.identity,
-            folder=str(plan.folder_of(trial)),
-            ray_folder=str(plan.folder / RAY_FOLDER),
-            config=trial.config,
-            arms=trial.arms,
-            demand=need,
-            on_workers=on_workers,
-        )
-        for trial in (plan.trials[place] for place in places)
-    ]
+def _scheduler(plan: Plan, waiting: Sequence[int]) -> Any:
+    """What judges trainings on their way, None where nothing is stopped early."""
+    if plan.search is None or not plan.search.prunes:
+        return None
+    from orchestration.early_stopping import AsksToStop
+
+    search = plan.search
+    inner = make_scheduler(search.strategy, search.config.mode, search.base.schedule.steps)
+    ended = [plan.folder_of(trial) for place, trial in enumerate(plan.trials) if place not in waiting]
+    return AsksToStop(inner, search.config.metric, search.config.mode, ended)
+
+
+def _tell_gave_up(plan: Plan, board: Board, reason: str) -> None:
+    """Raises ConfigError where a searcher found no point at all; else says it in the rows that stay empty."""
+    if not plan.trials:
+        raise ConfigError(f"experiment.search.space: the searcher draws no valid configuration; the last: {reason}")
+    for row in board.rows[len(plan.trials) :]:
+        row.note = f"nothing more to draw: {reason}"
+
+
+def _task(plan: Plan, need: Demand, on_workers: bool, place: int) -> Task:
+    trial = plan.trials[place]
+    return Task(
+        place=place,
+        identity=trial.identity,
+        folder=str(plan.folder_of(trial)),
+        ray_folder=str(plan.folder / RAY_FOLDER),
+        config=trial.config,
+        arms=trial.arms,
+        demand=need,
+        on_workers=on_workers,
+    )
 
 
 def _trial_resources(need: Demand, on_workers: bool) -> dict[str, float]:

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from fcos.config import Config, ConfigError, Section
 from fcos.parsing import parse
 from orchestration.groups import CONF, expand_presets
+from orchestration.space import SearchConfig, flat_space
+from orchestration.strategy import StrategyConfig
 
 # Safe as a folder and as a tag.
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
@@ -17,14 +19,16 @@ NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin w
 
 
 class ExperimentConfig(Section):
-    """A baseline, arms that each change a few keys, and the seeds that all arms share."""
+    """Either a baseline, arms that each change a few keys, and the seeds that all arms share; or a search."""
 
     name: str
     claim: str = ""
     # What the arms are compared with, seed by seed; coverage has no chance in it and needs none.
     baseline: str | None = None
     # Arm -> the dotted keys that it changes; a preset group's option stands for the keys of its file.
-    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    # Instead of arms: a space to draw them from; the config group `search` says how.
+    search: SearchConfig | None = None
     seeds: tuple[int, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("val/AP",)
     # Arm -> rows of the papers' tables that it is the like of.
@@ -37,6 +41,13 @@ class ExperimentConfig(Section):
         for arm in self.arms:
             if not NAME.fullmatch(arm):
                 raise ValueError(f"arms: the arm {arm!r} {NAME_RULE}")
+        if (self.search is None) == (not self.arms):
+            given = "neither is given" if self.search is None else "both are given"
+            raise ValueError(f"arms, search: give exactly one of them; {given}")
+        if self.search is not None and len(self.seeds) != 1:
+            raise ValueError(f"seeds={list(self.seeds)}: a search trains each point once; give one seed")
+        if self.search is not None and (self.baseline is not None or self.paper):
+            raise ValueError("baseline, paper: have no meaning for a search, whose trainings have no names yet")
         if self.baseline is not None and self.baseline not in self.arms:
             raise ValueError(f"baseline={self.baseline}: is not an arm; the arms are {', '.join(self.arms)}")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -100,6 +111,8 @@ class LabConfig(Config):
     # Take finished trainings of the same identity from other sweeps of the store.
     reuse: bool = True
     experiment: ExperimentConfig | None = None
+    # How an experiment's search proceeds.
+    search: StrategyConfig = StrategyConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -111,6 +124,16 @@ class LabConfig(Config):
             raise ValueError(
                 f"seed={self.seed}: an experiment has seeds of its own; give experiment.seeds=[{self.seed}]"
             )
+        searches = self.experiment is not None and self.experiment.search is not None
+        if not searches and self.search.early_stopping != "none":
+            raise ValueError(
+                f"search.early_stopping={self.search.early_stopping}: is for experiments with a search; arms are "
+                "trained to their last step, because stopping by the metric would bias their comparison"
+            )
+        if not searches and self.search.searcher != StrategyConfig().searcher:
+            raise ValueError(f"search.searcher={self.search.searcher}: has no effect without experiment.search")
+        if searches:
+            return self
         if self.task == "train" and self.experiment is not None and self.experiment.baseline is None:
             raise ValueError(f"experiment.baseline: a value is needed; the arms are {', '.join(self.experiment.arms)}")
         return self
@@ -151,6 +174,9 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     experiment = values.get("experiment")
     if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
         experiment["arms"] = expand_presets(experiment["arms"])
+    search = experiment.get("search") if isinstance(experiment, dict) else None
+    if isinstance(search, dict) and isinstance(search.get("space"), dict):
+        search["space"] = flat_space(search["space"])
     return parse(LabConfig, {str(key): value for key, value in values.items()})
 
 

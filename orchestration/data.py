@@ -1,9 +1,16 @@
 """Data made ready once, in the driver, before anything else starts."""
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 from rich.console import Console
 from rich.progress import Progress
 
 from fcos.config import Config
+
+# Makes a config's data ready; gives its digest and remarks.
+PrepareData = Callable[[Config], tuple[str, tuple[str, ...]]]
 
 
 def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, tuple[str, ...]]:
@@ -33,3 +40,28 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
     return ready.digest, ready.notes
+
+
+@dataclass
+class DataDigests:
+    """Makes data ready, once for all configs that share it, and remembers what was remarked."""
+
+    prepare_data: PrepareData
+    _known: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def of(self, config: Config) -> str:
+        """The digest of a config's data."""
+        # What prepare_data looks at; arms that agree in it share its work.
+        about: list[object] = [config.data.model_dump(mode="json"), config.model.assignment.corners]
+        if config.task == "coverage":
+            about.append(config.coverage.split)
+        else:
+            about += [config.schedule.batch_size, config.schedule.accumulate]
+        key = json.dumps(about)
+        if key not in self._known:
+            self._known[key] = self.prepare_data(config)
+        return self._known[key][0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(note for _, remarks in self._known.values() for note in remarks))

@@ -62,22 +62,28 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
         values = plain
         try:
             for key, value in flatten(changes).items():
-                _check_arm_key(key)
+                check_arm_key(key)
                 values = set_value(values, key, value)
             configs[arm] = parse(Config, values)
         except ConfigError as error:
             raise ConfigError(f"experiment.arms.{arm}: {error}") from None
     seen: dict[str, str] = {}
     for arm, config in configs.items():
-        # What changes no number makes no arm; another data.root may hold other data.
-        text = fingerprint(without(config.model_dump(mode="json"), tuple(k for k in RUN_ONLY if k != "data.root")))
+        text = deciding_fingerprint(config)
         if text in seen:
             raise ConfigError(f"experiment.arms: {seen[text]} and {arm} resolve to the same config; arms must differ")
         seen[text] = arm
     return configs
 
 
-def _check_arm_key(key: str) -> None:
+def deciding_fingerprint(config: Config) -> str:
+    """Equal for configs that differ in nothing that makes an arm."""
+    # What changes no number makes no arm; another data.root may hold other data.
+    return fingerprint(without(config.model_dump(mode="json"), tuple(k for k in RUN_ONLY if k != "data.root")))
+
+
+def check_arm_key(key: str) -> None:
+    """Raises ConfigError with near matches for a key that no arm can set."""
     parts = key.split(".")
     known = [name for name in dotted_keys(Config) if name.split(".")[0] in ARM_SECTIONS]
     if parts[0] in ARM_SECTIONS and all(part in known_keys(Config, parts[:place]) for place, part in enumerate(parts)):

@@ -1,6 +1,5 @@
 """Follows Tune's trials: console and tracking hear of every start, report and end."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
@@ -9,18 +8,15 @@ from orchestration.board import Board, parse_record
 from orchestration.books import Books
 from orchestration.console import View
 from orchestration.planning import Plan
-from orchestration.trial import NUMBER
 from orchestration.trial_files import reason_of
-from orchestration.worker import RECORD
+from orchestration.worker import RECORD, TASK
 
 
 class Listener(tune.Callback):
     """Hears all that Tune's trials report, in the driver."""
 
-    def __init__(self, plan: Plan, numbers: Sequence[int], board: Board, view: View, books: Books) -> None:
+    def __init__(self, plan: Plan, board: Board, view: View, books: Books) -> None:
         self._plan = plan
-        # Tune's trial number -> place in the plan.
-        self._numbers = numbers
         self._board = board
         self._view = view
         self._books = books
@@ -34,6 +30,8 @@ class Listener(tune.Callback):
         row = self._board.rows[place]
         first = row.state == "waiting"
         row.state, row.note = "running", ""
+        # A search's row had no training until now.
+        row.label = self._plan.trials[place].label
         self._view.changed(row)
         if first:
             self._books.start(self._plan.trials[place])
@@ -57,15 +55,15 @@ class Listener(tune.Callback):
         self._ended(trial)
 
     def _place(self, trial: Any) -> int:
-        number: int = trial.config[NUMBER]
-        return self._numbers[number]
+        place: int = trial.config[TASK].place
+        return place
 
     def _ended(self, trial: Any) -> None:
         place = self._place(trial)
         planned, row = self._plan.trials[place], self._board.rows[place]
         summary = self._plan.summary_of(planned)
         if summary is not None:
-            row.state, row.note = "finished", ""
+            row.end("finished", summary)
             row.ap = {arm: values["val/AP"] for arm, values in summary["metrics"].items() if "val/AP" in values}
             self._books.finish(planned, summary)
         else:

@@ -2,17 +2,19 @@
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fcos.config import Config, ConfigError
 from orchestration.config import LabConfig
+from orchestration.data import DataDigests, PrepareData
 from orchestration.experiment import Trial, arm_configs, changed_keys, plan
 from orchestration.groups import ROOT, groups
 from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, without
 from orchestration.preflight import check_arm, check_metrics
+from orchestration.search import Search, begin_search, draw_planned, drawn_before, stored_values
 from orchestration.trial_files import read_summary, write_json
 from orchestration.versions import package_versions
 
@@ -26,12 +28,14 @@ class Plan:
 
     name: str
     folder: Path
-    trials: tuple[Trial, ...]
+    trials: Sequence[Trial]
     evidence: Evidence
     # Arm -> its resolved config as plain values.
     arms: Mapping[str, Mapping[str, Any]]
     # Remarks on the data, such as dropped boxes.
     notes: tuple[str, ...] = field(default=())
+    # None for arms that a person gave names to.
+    search: Search | None = None
 
     def folder_of(self, trial: Trial) -> Path:
         """Where a training keeps its checkpoints and what it tells."""
@@ -39,7 +43,14 @@ class Plan:
 
     def summary_of(self, trial: Trial) -> dict[str, Any] | None:
         """The summary of a training that is finished, or None."""
-        return read_summary(self.folder_of(trial), trial.identity, trial.arms)
+        prunes = self.search is not None and self.search.prunes
+        return read_summary(self.folder_of(trial), trial.identity, trial.arms, or_pruned=prunes)
+
+    def grow(self, arm: str, config: dict[str, Any], trial: Trial) -> None:
+        """Take up a training that a search has drawn."""
+        assert isinstance(self.arms, dict) and isinstance(self.trials, list)
+        self.arms[arm] = config
+        self.trials.append(trial)
 
 
 def evidence_here() -> Evidence:
@@ -47,55 +58,53 @@ def evidence_here() -> Evidence:
     return Evidence(code=code_digest(ROOT / "fcos"), versions=package_versions(DECIDING_PACKAGES))
 
 
-def make_plan(lab: LabConfig, prepare_data: Callable[[Config], tuple[str, tuple[str, ...]]]) -> Plan:
+def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str] = ()) -> Plan:
     """The plan of an experiment; `prepare_data` makes a config's data ready and gives its digest and remarks.
 
+    The plan of a search whose points follow from results holds those that earlier commands drew.
     Raises ConfigError where the config names no experiment or an arm is wrong.
     """
     if lab.experiment is None:
         known = ", ".join(groups()["experiment"])
         raise ConfigError(f"no experiment is chosen; give +experiment=<name>, there are: {known}")
-    arms = arm_configs(lab.training, lab.experiment)
     check_metrics(lab.experiment.metrics)
-    return _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.seeds, prepare_data)
+    name = lab.name or lab.experiment.name
+    if lab.experiment.search is None:
+        arms = arm_configs(lab.training, lab.experiment)
+        return _plan(lab, name, arms, lab.experiment.seeds, DataDigests(prepare_data))
+    digests = DataDigests(prepare_data)
+    search = begin_search(lab, digests, overrides)
+    # What every point shares is told of before the first is drawn.
+    check_arm(lab.training, lab.cluster)
+    digests.of(lab.training)
+    if search.draws_as_it_goes:
+        remarks: list[str] = []
+        configs = drawn_before(search, _stored(lab.folder / name / PLAN))
+    else:
+        configs, remarks = draw_planned(search)
+    found = _plan(lab, name, configs, lab.experiment.seeds, digests)
+    return replace(found, trials=list(found.trials), search=search, notes=(*found.notes, *remarks))
 
 
-def make_single_plan(lab: LabConfig, prepare_data: Callable[[Config], tuple[str, tuple[str, ...]]]) -> Plan:
+def make_single_plan(lab: LabConfig, prepare_data: PrepareData) -> Plan:
     """The plan of one run, without arms; unnamed it is called after its identity."""
     if lab.experiment is not None:
         raise ConfigError("experiment: a single run has no arms; use orchestration/sweep.py")
-    found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), prepare_data)
+    found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), DataDigests(prepare_data))
     if lab.name is not None:
         return found
     name = f"run-{found.trials[0].identity[:8]}"
     return Plan(name, lab.folder / name, found.trials, found.evidence, found.arms, found.notes)
 
 
-def _plan(
-    lab: LabConfig,
-    name: str,
-    arms: Mapping[str, Config],
-    seeds: tuple[int, ...],
-    prepare_data: Callable[[Config], tuple[str, tuple[str, ...]]],
-) -> Plan:
-    prepared: dict[str, tuple[str, tuple[str, ...]]] = {}
+def _plan(lab: LabConfig, name: str, arms: Mapping[str, Config], seeds: tuple[int, ...], data: DataDigests) -> Plan:
     digests = {}
     for arm, config in arms.items():
         check_arm(config, lab.cluster)
-        # What prepare_data looks at; arms that agree in it share its work.
-        about: list[object] = [config.data.model_dump(mode="json"), config.model.assignment.corners]
-        if config.task == "coverage":
-            about.append(config.coverage.split)
-        else:
-            about += [config.schedule.batch_size, config.schedule.accumulate]
-        key = json.dumps(about)
-        if key not in prepared:
-            prepared[key] = prepare_data(config)
-        digests[arm] = prepared[key][0]
+        digests[arm] = data.of(config)
     evidence = evidence_here()
-    notes = tuple(dict.fromkeys(note for _, remarks in prepared.values() for note in remarks))
     plain = {arm: config.model_dump(mode="json") for arm, config in arms.items()}
-    return Plan(name, lab.folder / name, plan(arms, seeds, evidence, digests), evidence, plain, notes)
+    return Plan(name, lab.folder / name, plan(arms, seeds, evidence, digests), evidence, plain, data.notes)
 
 
 def settle_folder(found: Plan) -> str:
@@ -122,7 +131,7 @@ def settle_folder(found: Plan) -> str:
         # Arms that are left out this time keep their configuration for the next comparison.
         trials = {trial["identity"]: trial for trial in (*before["trials"], *values["trials"])}
         arms = {**before["arms"], **values["arms"]}
-        write_json(path, {**before, "arms": arms, "trials": list(trials.values())})
+        write_json(path, {**before, **values, "arms": arms, "trials": list(trials.values())})
     return str(json.loads(path.read_text())["key"])
 
 
@@ -142,7 +151,14 @@ def plan_values(found: Plan) -> dict[str, Any]:
             }
             for trial in found.trials
         ],
+        **({} if found.search is None else {"search": stored_values(found.search)}),
     }
+
+
+def keep_plan(found: Plan) -> None:
+    """Put a plan that has grown into its folder."""
+    path = found.folder / PLAN
+    write_json(path, {**json.loads(path.read_text()), **plan_values(found)})
 
 
 def _stored(path: Path) -> dict[str, Any] | None:
@@ -164,6 +180,9 @@ def _differences(before: Mapping[str, Any], now: Plan) -> list[str]:
                 lines.setdefault(line, []).append(arm)
     shared = len([arm for arm in now.arms if arm in before["arms"]])
     found = [line if len(arms) == shared else f"{line} (arm {', '.join(arms)})" for line, arms in lines.items()]
+    if now.search is not None and before.get("search") is not None:
+        old_space, new_space = before["search"]["space"], stored_values(now.search)["space"]
+        found += changed_keys({"experiment.search.space": old_space}, {"experiment.search.space": new_space})
     if before["code"] != now.evidence.code:
         found.append("the code of fcos/ changed")
     found += changed_keys({"versions": before["versions"]}, {"versions": dict(now.evidence.versions)})

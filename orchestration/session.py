@@ -1,5 +1,6 @@
 """One command's work on a plan, from the lock to the last word."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
 from orchestration.reuse import Past, is_done, take_all
+from orchestration.search import Search
 from orchestration.tracking import Tracker
 from orchestration.trial_files import read_reused, reason_of
 
@@ -29,11 +31,14 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] 
     """What is planned, what of it is done and where, and what runs side by side."""
     title, header, rows = plan_table(plan, past, reuse=lab.reuse)
     show_table(console, title, header, rows)
+    if plan.search is not None:
+        console.print(search_words(plan), highlight=False, soft_wrap=True)
     if machine is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
     else:
         need = demand(lab.cluster, machine)
-        abreast = min(side_by_side(machine, need, lab.cluster.concurrent), len(plan.trials))
+        most = len(plan.trials) if plan.search is None else max(plan.search.config.trials, len(plan.trials))
+        abreast = min(side_by_side(machine, need, lab.cluster.concurrent), most)
         fits = f"{abreast} side by side, each {need} on {need.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
     for note in (*plan.notes, *([past.note] if past.note else ())):
@@ -42,6 +47,8 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] 
 
 def plan_table(plan: Plan, past: Past, *, reuse: bool = True) -> tuple[str, tuple[str, ...], list[list[str]]]:
     """Title, header and rows: the planned trainings with their steps, or runs that train nothing."""
+    if plan.search is not None:
+        return _search_table(plan, plan.search, past, reuse)
     if all(is_coverage(trial) for trial in plan.trials):
         runs = [
             [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial, past, reuse)]
@@ -64,12 +71,46 @@ def plan_table(plan: Plan, past: Past, *, reuse: bool = True) -> tuple[str, tupl
     return title, ("training", "seed", "arms", "steps", "identity", "state"), rows
 
 
+def _search_table(plan: Plan, search: Search, past: Past, reuse: bool) -> tuple[str, tuple[str, ...], list[list[str]]]:
+    rows = [
+        [
+            *trial.arms,
+            json.dumps(search.drawn[arm].keys)[1:-1].replace('"', ""),
+            trial.short,
+            _state(plan, trial, past, reuse),
+        ]
+        for trial in plan.trials
+        for arm in list(trial.arms)[:1]
+    ]
+    title = f"{plan.name}: {_count(len(rows), 'training')} of {search.config.trials} drawn"
+    return title, ("training", "drawn", "identity", "state"), rows
+
+
+def search_words(plan: Plan) -> str:
+    """How a search proceeds, in a line."""
+    assert plan.search is not None
+    search, strategy = plan.search, plan.search.strategy
+    words = f"search for the {search.config.mode}imum of {search.config.metric}: {strategy.searcher}"
+    if search.draws_as_it_goes:
+        words += ", each point drawn from what earlier trainings gave"
+    if search.prunes:
+        grace = strategy.grace(search.base.schedule.steps)
+        words += (
+            f"; {strategy.early_stopping} from step {grace} on: of those that reach a rung about one in "
+            f"{strategy.reduction_factor} goes on"
+        )
+    return words
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _state(plan: Plan, trial: Trial, past: Past, reuse: bool) -> str:
     if is_done(plan, trial, reuse=reuse):
+        pruned = (plan.summary_of(trial) or {}).get("pruned")
+        if pruned is not None:
+            return f"pruned at step {pruned}"
         return f"done in {past.here[trial.identity].name}" if trial.identity in past.here else "done"
     source = past.sources.get(trial.identity)
     if source is not None:
@@ -123,7 +164,7 @@ def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) 
 
 
 def _outcome(plan: Plan, board: Board, console: Console) -> int:
-    for trial, row in zip(plan.trials, board.rows, strict=True):
+    for trial, row in zip(plan.trials, board.rows, strict=False):
         if row.state == "failed":
             console.print(f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True)
     return SOME_FAILED if board.count("failed") else OK

@@ -80,6 +80,18 @@ class SearchConfig(Section):
         return self
 
 
+def flat_space(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A space as dotted keys, where a command line left nested ones; a key whose last word is null is taken out."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and not set(value) & {*KINDS, "when"}:
+            flat.update(flat_space(value, f"{path}.") if value else {path: value})
+        else:
+            flat[path] = value
+    return flat if prefix else {key: value for key, value in flat.items() if value is not None}
+
+
 def coordinates(space: Mapping[str, Draw]) -> dict[str, tuple[Coordinate, tuple[Any, ...]]]:
     """Each number or choice that a searcher draws, with its bounds: lists have one for each of their ends.
 

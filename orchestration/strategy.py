@@ -1,6 +1,6 @@
-"""How a search proceeds: Tune's own searchers and schedulers, made from settings."""
+"""How a search proceeds: Optuna's samplers and Tune's scheduler, made from settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,6 +21,10 @@ class StrategyConfig(Section):
     reduction_factor: int = Field(default=3, ge=2)
     seed: int = Field(default=0, ge=0)
 
+    def grace(self, steps: int) -> int:
+        """The step before which nothing is stopped."""
+        return self.grace_steps or max(1, steps // self.reduction_factor**2)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.early_stopping == "none" and self.grace_steps is not None:
@@ -28,50 +32,64 @@ class StrategyConfig(Section):
         return self
 
 
-def domains(space: Mapping[str, Draw]) -> dict[str, Any]:
-    """The space in Tune's terms, a domain for each coordinate."""
-    from ray import tune
+def distributions(space: Mapping[str, Draw]) -> dict[str, Any]:
+    """The space in Optuna's terms, a distribution for each coordinate."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    makers = {
-        "choice": lambda options: tune.choice(list(options)),
-        "uniform": lambda bounds: tune.uniform(*bounds),
-        "loguniform": lambda bounds: tune.loguniform(*bounds),
-        # Tune leaves the upper end out.
-        "randint": lambda bounds: tune.randint(bounds[0], bounds[1] + 1),
-    }
-    return {name: makers[kind](bounds) for name, (kind, bounds) in coordinates(space).items()}
+    found: dict[str, Any] = {}
+    for name, (kind, bounds) in coordinates(space).items():
+        match kind:
+            case "choice":
+                found[name] = CategoricalDistribution(bounds)
+            case "randint":
+                found[name] = IntDistribution(*bounds)
+            case "uniform" | "loguniform":
+                low, high = bounds
+                found[name] = FloatDistribution(low, high, log=kind == "loguniform")
+    return found
 
 
-def planned_points(strategy: StrategyConfig, space: Mapping[str, Draw], trials: int) -> list[Point]:
-    """The points that are known before anything is trained: all of a grid, or as many random ones as asked for.
+def planned_points(strategy: StrategyConfig, space: Mapping[str, Draw]) -> Iterator[Point]:
+    """The points that are known before anything is trained: all of a grid, or random ones without end.
 
     The first n random points are the same however many follow. Raises ConfigError for a grid over anything but
     choices.
     """
     if strategy.searcher == "grid":
-        return list(grid_points(space))
-    import numpy as np
+        yield from grid_points(space)
+        return
+    # Not through Tune: the plan is made before Ray is imported, which then reads its environment.
+    import optuna
 
-    drawn = domains(space)
-    generator = np.random.RandomState(strategy.seed)
-    return [{name: _plain(domain.sample(random_state=generator)) for name, domain in drawn.items()} for _ in range(trials)]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=strategy.seed))
+    drawn = distributions(space)
+    while True:
+        yield study.ask(drawn).params
 
 
 def make_searcher(
-    strategy: StrategyConfig, space: Mapping[str, Draw], mode: str, known: Sequence[tuple[Point, float]]
+    strategy: StrategyConfig, space: Mapping[str, Draw], mode: str, known: Sequence[tuple[Point, float | None]]
 ) -> Any:
-    """Optuna's TPE through Tune, told what earlier trainings of this search gave."""
+    """Optuna's TPE through Tune, told what earlier trainings of this search gave (None: failed)."""
+    import optuna
     from ray.tune.search.optuna import OptunaSearch
 
-    return OptunaSearch(
-        OptunaSearch.convert_search_space(domains(space)),
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    values = [(point, value) for point, value in known if value is not None]
+    searcher = OptunaSearch(
+        distributions(space),
         metric=METRIC,
         mode=mode,
-        points_to_evaluate=[point for point, _ in known] or None,
-        evaluated_rewards=[value for _, value in known] or None,
-        # What was told already must not be drawn again.
+        points_to_evaluate=[point for point, _ in values] or None,
+        evaluated_rewards=[value for _, value in values] or None,
+        # What was drawn already must not be drawn again.
         seed=strategy.seed + len(known),
     )
+    for point, value in known:
+        if value is None:
+            searcher.add_evaluated_point(point, 0.0, error=True)
+    return searcher
 
 
 # Names of the searched metric and of the step in what Tune's searchers and schedulers are told.
@@ -79,22 +97,14 @@ METRIC, STEP = "metric", "step"
 
 
 def make_scheduler(strategy: StrategyConfig, mode: str, steps: int) -> Any:
-    """ASHA through Tune, over optimizer steps; None where nothing is stopped early."""
-    if strategy.early_stopping == "none":
-        return None
+    """ASHA through Tune, over optimizer steps."""
     from ray.tune.schedulers import ASHAScheduler
 
-    grace = strategy.grace_steps or max(1, steps // strategy.reduction_factor**2)
     return ASHAScheduler(
         time_attr=STEP,
         metric=METRIC,
         mode=mode,
         max_t=steps,
-        grace_period=grace,
+        grace_period=strategy.grace(steps),
         reduction_factor=strategy.reduction_factor,
     )
-
-
-def _plain(value: Any) -> Any:
-    """A drawn value without numpy's types, as JSON keeps it."""
-    return value.item() if hasattr(value, "item") else value

@@ -17,6 +17,7 @@ EXAMPLES = (
     "+experiment=ablation_centerness",
     "+experiment=ablation_centerness dry_run=true",
     "+experiment=ablation_centerness schedule.steps=600 experiment.seeds=[0,1] name=shorter",
+    "+experiment=search_fcos search=tpe_asha",
     "+experiment=ablation_centerness data=coco data.root=/data/coco schedule=paper_1x model=fcos_v1_r50 "
     "cluster=many_gpus",
 )
@@ -40,13 +41,14 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
     machine = fit(lab.cluster)
-    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers))
+    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers), arguments)
     past = look_back(lab, plan)
     show_plan(console, lab, plan, machine, past)
     if lab.dry_run or lab.explain:
         preview(console, lab, plan, machine, past)
         return 0
-    fetch_weights(plan.arms.values())
+    # The points of a search may not be drawn yet.
+    fetch_weights([lab.training.model_dump(mode="json"), *plan.arms.values()] if plan.search else plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         report = partial(write_report, plan.name, plan.folder / "report")

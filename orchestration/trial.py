@@ -1,26 +1,23 @@
 """A Tune trial: one training, in this very process or on the workers of a TorchTrainer."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestration import trial_files
-from orchestration.worker import Task, train_here, train_worker
-
-# Key of a trial's number in Tune's own config.
-NUMBER = "trial"
+from orchestration.worker import TASK, Task, train_here, train_worker
 
 
-def run_trial(config: dict[str, Any], tasks: Sequence[Task]) -> None:
+def run_trial(config: dict[str, Any]) -> None:
     """What Tune runs.
 
     A training that ends for good with a recorded reason returns, so that Tune does not try it again;
     anything else is raised and taken up from the last checkpoint.
     """
-    task = tasks[config[NUMBER]]
+    task: Task = config[TASK]
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
     trial_files.clear_failure(folder)
+    trial_files.clear_stop(folder)
     try:
         if task.on_workers:
             train_on_workers(task)

@@ -13,6 +13,8 @@ SUMMARY = "summary.json"
 FAILURE = "failure.json"
 REUSED = "reused.json"
 LOG = "log.txt"
+# As in fcos.runtime, which this file does not import: torch comes with it.
+STOP = "stop"
 
 # (arm or None for every arm, key, step) -> value
 Points = dict[tuple[str | None, str, int], float]
@@ -59,15 +61,29 @@ def write_summary(folder: Path, identity: str, summary: Mapping[str, Any]) -> No
     write_json(folder / SUMMARY, {"identity": identity, "summary": dict(summary)})
 
 
-def read_summary(folder: Path, identity: str, arms: Iterable[str]) -> dict[str, Any] | None:
-    """The summary of a finished training of this identity in which all arms were evaluated, or None."""
+def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned: bool = False) -> dict[str, Any] | None:
+    """The summary of a finished training of this identity in which all arms were evaluated, or None.
+
+    `or_pruned` takes one that was stopped early for a result too.
+    """
     try:
         stored = json.loads((folder / SUMMARY).read_text())
         summary = stored["summary"] if stored["identity"] == identity else None
         known = set(summary["metrics"]) if summary else set()
+        whole = summary is not None and summary.get("pruned") is None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    return summary if summary and set(arms) <= known else None
+    return summary if summary and set(arms) <= known and (whole or or_pruned) else None
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Ask a training to end at its next report."""
+    (folder / STOP).touch()
+
+
+def clear_stop(folder: Path) -> None:
+    """Forget that an earlier attempt was asked to stop."""
+    (folder / STOP).unlink(missing_ok=True)
 
 
 def read_reused(folder: Path) -> dict[str, Any] | None:
@@ -97,6 +113,12 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def diverged(folder: Path) -> bool:
+    """Whether the last attempt ended because its loss was no longer finite."""
+    failure = read_failure(folder)
+    return failure is not None and failure["kind"] == "Diverged"
 
 
 def reason_of(folder: Path) -> str:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 # The one metric that Ray carries; as text it is neither flattened nor copied key by key on its way.
 RECORD = "record"
+# The one key of Tune's own config of a trial.
+TASK = "task"
 
 
 @dataclass(frozen=True)
 class Task:
     """All that a training has to know, as plain values that travel to its workers."""
 
+    # Place among the plan's trainings.
+    place: int
     identity: str
     # The training's own folder, the same on every machine.
     folder: str
@@ -54,6 +58,9 @@ class RayRuntime:
         if self.rank == 0:
             trial_files.append_points(self.directory, record["points"])
         ray.train.report({RECORD: json.dumps(record)})
+
+    def stop_asked(self) -> bool:
+        return (self.directory / trial_files.STOP).exists()
 
 
 def train_worker(values: dict[str, Any]) -> None:

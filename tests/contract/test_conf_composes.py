@@ -1,5 +1,7 @@
 """Every option of every group composes into a valid configuration, every experiment into a plan."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -9,6 +11,7 @@ from orchestration.config import compose
 from orchestration.experiment import arm_configs, plan
 from orchestration.groups import CONF, groups
 from orchestration.identity import Evidence
+from orchestration.planning import make_plan
 
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options]
 
@@ -19,11 +22,27 @@ def test_every_option_composes(choice: str) -> None:
     values = OmegaConf.load(CONF / group / f"{option}.yaml")
     # Only coverage does without the folder of images, which is null there.
     missing = OmegaConf.missing_keys(values) | ({"root"} if "root" in values else set())
-    lab = compose(check_overrides([choice, *(f"{group}.{key}=http://given" for key in missing)]))
+    # How a search proceeds says nothing without one.
+    needs = ["+experiment=search_fcos"] if group == "search" else []
+    lab = compose(check_overrides([choice, *needs, *(f"{group}.{key}=http://given" for key in missing)]))
     assert parse(type(lab), lab.model_dump()) == lab
 
 
-@pytest.mark.parametrize("name", groups()["experiment"])
+SEARCHES = [name for name in groups()["experiment"] if name.startswith("search_")]
+ABLATIONS = [name for name in groups()["experiment"] if name not in SEARCHES]
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("how", ["random", "tpe_asha"])
+def test_every_search_composes_into_a_plan(name: str, how: str, tmp_path: Path) -> None:
+    lab = compose(check_overrides([f"+experiment={name}", f"search={how}", f"output={tmp_path}"]))
+    assert lab.experiment is not None and lab.experiment.search is not None
+    plan = make_plan(lab, lambda config: ("d", ()))
+    assert len(plan.trials) == (lab.experiment.search.trials if how == "random" else 0)
+    assert plan.notes == ()
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
 def test_every_experiment_composes_and_each_arm_is_live(name: str) -> None:
     lab = compose(check_overrides([f"+experiment={name}"]))
     assert lab.experiment is not None
