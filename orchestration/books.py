@@ -116,11 +116,19 @@ class Books:
         for arm in trial.arms:
             self.tracker.end(self._key(arm, trial), "FAILED", {"fcos.failure": reason})
 
-    def close(self, failed: int) -> None:
+    def interrupt(self, trial: Trial, reason: str) -> None:
+        """Close a training's runs as KILLED; a later command reopens them."""
+        self._from_disk(trial)
+        for arm in trial.arms:
+            self.tracker.end(self._key(arm, trial), "KILLED", {"fcos.stopped": reason})
+
+    def close(self, failed: int, stopped: int = 0) -> None:
         """Close the sweep's own run."""
         if self.experiment is not None:
-            status = "failed" if failed else "finished"
-            self.tracker.end(SWEEP, status.upper(), {"fcos.status": status})
+            status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
+            if failed:
+                status, word = "FAILED", "failed"
+            self.tracker.end(SWEEP, status, {"fcos.status": word})
 
     def add_report(self, files: Sequence[Path]) -> None:
         """Keep the report with the sweep's own run."""

@@ -96,6 +96,16 @@ class TrackingConfig(Section):
     required: bool = False
 
 
+class BudgetConfig(Section):
+    """What a sweep may use over all its commands; then trainings stop at a checkpoint and none begins."""
+
+    # Hours times workers times their share of processors or GPUs; null is no limit.
+    gpu_hours: float | None = Field(default=None, gt=0)
+    cpu_hours: float | None = Field(default=None, gt=0)
+    # Hours in which the sweep trained.
+    wall_hours: float | None = Field(default=None, gt=0)
+
+
 class LabConfig(Config):
     """All that a command line can say."""
 
@@ -115,6 +125,7 @@ class LabConfig(Config):
     search: StrategyConfig = StrategyConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
+    budget: BudgetConfig = BudgetConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

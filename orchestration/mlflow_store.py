@@ -28,7 +28,7 @@ METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 LONGEST_TAG = 5000
 # Tags of a run's last attempt, which the next one may not have.
-PASSING_TAGS = {"fcos.failure", "fcos.reused_from", "fcos.trained_in"}
+PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in"}
 # Answers of a store that would be the same if it were asked again.
 PERMANENT = {
     "BAD_REQUEST",

@@ -10,10 +10,11 @@ from rich.logging import RichHandler
 
 from orchestration.board import Board
 from orchestration.books import Books
+from orchestration.budget import read_spent
 from orchestration.conduct import conduct, make_board, tell_kept
 from orchestration.config import LabConfig
 from orchestration.console import show_table
-from orchestration.entry import OK, SOME_FAILED
+from orchestration.entry import OK, SOME_FAILED, STOPPED
 from orchestration.experiment import Trial, is_coverage
 from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
@@ -140,7 +141,7 @@ def run_plan(
         conduct(lab, plan, board, books, console, on_workers=on_workers)
         tracker.wait_open()
         tell_kept(plan, board, books)
-        books.close(board.count("failed"))
+        books.close(board.count("failed"), board.count("stopped"))
         settled = tracker.settle(SETTLE_SECONDS)
         reported = report is None or (settled and _report(books, plan.folder / "report", report, tracker.uri))
     finally:
@@ -153,7 +154,7 @@ def run_plan(
     if not reported:
         again = f"python analysis/report.py {plan.name} --tracking-uri {public_uri(tracker.uri)}"
         console.print(f"no report was written; when the store answers: {again}", style="red", soft_wrap=True)
-    return max(_outcome(plan, board, console), OK if reported else SOME_FAILED)
+    return max(_outcome(lab, plan, board, console), OK if reported else SOME_FAILED)
 
 
 def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) -> bool:
@@ -163,10 +164,16 @@ def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) 
     return True
 
 
-def _outcome(plan: Plan, board: Board, console: Console) -> int:
+def _outcome(lab: LabConfig, plan: Plan, board: Board, console: Console) -> int:
     for trial, row in zip(plan.trials, board.rows, strict=False):
         if row.state == "failed":
             console.print(f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True)
+    if stopped := [row for row in board.rows if row.state == "stopped"]:
+        why = read_spent(plan.folder).over(lab.budget) or stopped[0].note
+        advice = "raise the budget" if why.startswith("budget.") else "make space"
+        text = f"stopped: {why}; {_count(len(stopped), 'training')} left: {advice}, the same command goes on"
+        console.print(text, style="yellow", soft_wrap=True)
+        return STOPPED
     return SOME_FAILED if board.count("failed") else OK
 
 
