@@ -26,7 +26,7 @@ class Spent:
 
     def add(self, seconds: float, running: int, need: Demand) -> None:
         """Count some time in which so many trainings ran."""
-        hours = seconds / 3600
+        hours = seconds / 3600 if running else 0.0
         self.wall += hours
         self.cpu += hours * running * need.workers * need.cpus
         self.gpu += hours * running * need.workers * need.gpus

@@ -21,10 +21,11 @@ LONGER = (
 
 @pytest.mark.slow
 def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_path: Path) -> None:
-    words = (*SHARED, *LONGER, "experiment.seeds=[0,1]", "cluster.concurrent=1", "schedule.checkpoint_every=300")
-    done = sweep(tmp_path, *words, f"budget.wall_hours={2 / 3600}")
+    schedule = ("schedule.steps=1500", "schedule.eval_every=1500", "schedule.checkpoint_every=1500")
+    words = (*SHARED, *schedule, "experiment.seeds=[0,1]", "cluster.concurrent=1")
+    done = sweep(tmp_path, *words, "budget.wall_hours=0.003")
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "stopped: budget.wall_hours=0.000556 is used up" in done.stdout
+    assert "stopped: budget.wall_hours=0.003 is used up" in done.stdout
     assert "the same command goes on" in done.stdout
     assert (tmp_path / "outputs" / "ablation_centerness" / "report" / "report.html").exists()
     assert set(statuses(tmp_path).values()) == {"KILLED"}
@@ -36,7 +37,7 @@ def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_pat
     assert set(statuses(tmp_path).values()) == {"FINISHED"}
     assert len(runs(tmp_path)) == 5
     for trial in trials_of(tmp_path):
-        assert loss_steps(trial) == list(range(2, 301, 2)), "a step was done again"
+        assert loss_steps(trial) == list(range(2, 1501, 2)), "a step was done again"
 
 
 @pytest.fixture
