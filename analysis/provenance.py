@@ -51,13 +51,18 @@ def _row(trial: Mapping[Any, Any], owners: Mapping[str, str]) -> dict[str, Any]:
         "seed": trial["seed"],
         "status": trial["status"].lower() + (", superseded" if trial["superseded"] else ""),
         "run_id": run_id,
-        "trained_by": "itself" if trainer == run_id else owners.get(trainer, trainer),
+        "trained_by": "itself" if trainer == run_id else owners.get(trainer, _elsewhere(trainer, tags)),
         "commit": tags.get("fcos.git_commit", "") + dirty,
         "data": f"{tags.get('fcos.data', '')} {tags.get('fcos.data_digest', '')}".strip(),
         "identity": tags.get("fcos.identity", ""),
         "hardware": tags.get("fcos.hardware", ""),
         "checkpoint": tags.get("fcos.checkpoint", "") + (f" sha256 {digest}" if digest else ""),
     }
+
+
+def _elsewhere(trainer: str, tags: Mapping[str, str]) -> str:
+    sweep = tags.get("fcos.trained_in", "")
+    return f"{trainer} of {sweep}" if sweep else trainer
 
 
 def unfinished(values: pd.DataFrame) -> pd.DataFrame:

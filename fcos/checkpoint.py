@@ -88,8 +88,8 @@ def folder_of(folder: Path, step: int) -> Path:
     return folder / f"{PREFIX}{step:08d}"
 
 
-def load(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint; raises CheckpointError naming what is wrong with it."""
+def verify(path: Path) -> frozenset[str]:
+    """Names of a checkpoint's files, each held against its hash; raises CheckpointError naming what is wrong."""
     manifest = path / MANIFEST
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such checkpoint folder")
@@ -105,6 +105,12 @@ def load(path: Path) -> Checkpoint:
             raise CheckpointError(f"{file}: is missing")
         if _sha256(file) != expected:
             raise CheckpointError(f"{file}: is damaged (its sha256 is not the one in {MANIFEST})")
+    return frozenset(hashes)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint; raises CheckpointError naming what is wrong with it."""
+    files = verify(path)
     about = json.loads((path / "config.json").read_text())
     return Checkpoint(
         path=path,
@@ -112,7 +118,7 @@ def load(path: Path) -> Checkpoint:
         config=about["config"],
         classes=tuple(about["classes"]),
         model=load_file(path / "model.safetensors"),
-        ema=load_file(path / "ema.safetensors") if "ema.safetensors" in hashes else None,
+        ema=load_file(path / "ema.safetensors") if "ema.safetensors" in files else None,
         state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
     )
 
@@ -126,6 +132,17 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except CheckpointError as error:
             problems.append(str(error))
     return None, problems
+
+
+def newest_step(folder: Path) -> int:
+    """The step that a training goes on from: that of the newest whole checkpoint, 0 where there is none."""
+    for path in sorted(folder.glob(f"{PREFIX}*"), reverse=True):
+        try:
+            verify(path)
+        except CheckpointError:
+            continue
+        return int(path.name.removeprefix(PREFIX))
+    return 0
 
 
 def prune(folder: Path, keep: int) -> None:

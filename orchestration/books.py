@@ -8,7 +8,7 @@ from typing import Any
 
 from fcos.parsing import flatten
 from orchestration import trial_files
-from orchestration.config import ExperimentConfig
+from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment import Trial
 from orchestration.groups import ROOT
 from orchestration.mlflow_store import RunKey
@@ -29,14 +29,16 @@ class Books:
     data_name: str
     commit: Commit
     hardware: str
+    # What one training takes of it.
+    resources: str
     versions: Mapping[str, str]
 
     @classmethod
-    def of(
-        cls, plan: Plan, tracker: Tracker, experiment: ExperimentConfig | None, data_name: str, device: str
-    ) -> "Books":
+    def of(cls, plan: Plan, tracker: Tracker, lab: LabConfig) -> "Books":
         """Books that know commit, machine and versions of this process."""
-        return cls(plan, tracker, experiment, data_name, git_commit(ROOT), hardware(device), package_versions())
+        versions, taken = package_versions(), resources_text(lab.cluster)
+        machine = hardware(hardware_device(lab.cluster))
+        return cls(plan, tracker, lab.experiment, lab.data.name, git_commit(ROOT), machine, taken, versions)
 
     def open(self) -> None:
         """Start the sweep's own run; a single run has none."""
@@ -52,6 +54,7 @@ class Books:
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""
         first = self._key(next(iter(trial.arms)), trial)
+        reused = trial_files.read_reused(self.plan.folder_of(trial))
         for arm in trial.arms:
             key = self._key(arm, trial)
             single = self.experiment is None
@@ -65,11 +68,12 @@ class Books:
                     "fcos.identity": trial.identity_of(arm),
                     "fcos.train_identity": trial.identity,
                     "fcos.data_digest": trial.data_digest,
+                    **(_origin(reused, arm) if reused else {}),
                     **self._drawn(arm),
                 },
                 params=trial.config_of(arm),
                 files={"config.json": trial.config_of(arm), "versions.json": dict(self.versions)},
-                trained_by=None if key == first else first,
+                trained_by=reused["trained_by"] if reused else None if key == first else first,
             )
             self.tracker.start(key, facts)
 
@@ -88,12 +92,17 @@ class Books:
         folder = self._from_disk(trial)
         pruned = summary.get("pruned")
         status = "FINISHED" if pruned is None else "KILLED"
-        tags = {"fcos.notes": "\n".join(summary.get("notes", ()))}
+        tags = {"fcos.notes": "\n".join(summary.get("notes", ())), "fcos.folder": str(folder)}
         if pruned is not None:
             tags["fcos.pruned"] = str(pruned)
         if "checkpoint" in summary:
-            tags["fcos.checkpoint"] = str(folder / summary["checkpoint"])
+            # One that another sweep trained lies behind a link.
+            tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())
             tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
+        if trial_files.read_reused(folder) is None and "resumed_from" in summary:
+            # What estimates of later sweeps rest on.
+            tags["fcos.seconds"] = f"{summary['seconds']:.1f}"
+            tags["fcos.steps_timed"] = str(summary["step"] - summary["resumed_from"])
         tables = [folder / path for path in summary.get("files", ())]
         for arm in trial.arms:
             if tables:
@@ -107,11 +116,19 @@ class Books:
         for arm in trial.arms:
             self.tracker.end(self._key(arm, trial), "FAILED", {"fcos.failure": reason})
 
-    def close(self, failed: int) -> None:
+    def interrupt(self, trial: Trial, reason: str) -> None:
+        """Close a training's runs as KILLED; a later command reopens them."""
+        self._from_disk(trial)
+        for arm in trial.arms:
+            self.tracker.end(self._key(arm, trial), "KILLED", {"fcos.stopped": reason})
+
+    def close(self, failed: int, stopped: int = 0) -> None:
         """Close the sweep's own run."""
         if self.experiment is not None:
-            status = "failed" if failed else "finished"
-            self.tracker.end(SWEEP, status.upper(), {"fcos.status": status})
+            status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
+            if failed:
+                status, word = "FAILED", "failed"
+            self.tracker.end(SWEEP, status, {"fcos.status": word})
 
     def add_report(self, files: Sequence[Path]) -> None:
         """Keep the report with the sweep's own run."""
@@ -143,8 +160,27 @@ class Books:
             "fcos.git_commit": self.commit.commit,
             "fcos.git_dirty": self.commit.dirty,
             "fcos.hardware": self.hardware,
+            "fcos.resources": self.resources,
+            "fcos.code": self.plan.evidence.code,
+            "fcos.versions": json.dumps(dict(self.plan.evidence.versions), sort_keys=True),
         }
         return {**tags, "fcos.experiment": self.experiment.name} if self.experiment else tags
+
+
+def hardware_device(cluster: ClusterConfig) -> str:
+    """The device that decides how the machine is described."""
+    return "cpu" if cluster.device == "cpu" else "cuda"
+
+
+def resources_text(cluster: ClusterConfig) -> str:
+    """What one training takes, in the words that runs of the same take are found by."""
+    return f"{cluster.workers} x {cluster.cpus_per_worker} CPU {cluster.gpus_per_worker:g} GPU {cluster.device}"
+
+
+def _origin(reused: Mapping[str, Any], arm: str) -> dict[str, str]:
+    """The sweep that trained, and the run whose result was taken as it is."""
+    tags = {"fcos.trained_in": str(reused["sweep"])}
+    return {**tags, "fcos.reused_from": reused["arms"][arm]} if arm in reused["arms"] else tags
 
 
 def experiment_values(experiment: ExperimentConfig, search: Search | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from fcos.config import ConfigError
 from orchestration.board import Board, Row
 from orchestration.books import Books
+from orchestration.budget import counted
 from orchestration.config import ClusterConfig, LabConfig
 from orchestration.console import View, make_view
 from orchestration.experiment import is_coverage
@@ -19,7 +21,7 @@ from orchestration.ray_cluster import connected, local_nodes
 from orchestration.resources import Demand, Node, demand, side_by_side
 from orchestration.search import name_of
 from orchestration.strategy import make_scheduler
-from orchestration.trial_files import diverged, reason_of
+from orchestration.trial_files import diverged, has_no_space, is_no_space, read_reused, reason_of
 from orchestration.worker import TASK, Task
 
 # Ray's own records of a sweep; nothing is ever read back from them.
@@ -52,6 +54,8 @@ def make_board(plan: Plan) -> Board:
             row = Row(trial.label, trial.config["schedule"]["steps"])
         if summary is not None:
             row.end("kept", summary)
+            if (reused := read_reused(plan.folder_of(trial))) is not None:
+                row.note = f"reused from {reused['sweep']}"
             row.ap = {
                 arm: summary["metrics"][arm]["val/AP"] for arm in trial.arms if "val/AP" in summary["metrics"][arm]
             }
@@ -100,7 +104,16 @@ def _train(
         need = demand(lab.cluster, nodes)
         board.abreast = min(side_by_side(nodes, need, lab.cluster.concurrent), len(places))
         view = stack.enter_context(make_view(board, console))
+        running = partial(_running, plan, board)
+        stack.enter_context(counted(plan.folder, lab.budget, need, board, running))
         _tune(lab, plan, board, books, view, places, need, on_workers)
+
+
+def _running(plan: Plan, board: Board) -> list[Path]:
+    """Folders of the trainings that run now."""
+    # A search's rows may be more than its trainings.
+    pairs = zip(tuple(plan.trials), board.rows, strict=False)
+    return [plan.folder_of(trial) for trial, row in pairs if row.state == "running"]
 
 
 def _tune(
@@ -147,11 +160,26 @@ def _tune(
             verbose=0,
         ),
     )
-    # Tune prints headers and results of its own; the console was bound to the real output before.
-    with (plan.folder / RAY_LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
-        tuner.fit()
+    try:
+        # Tune prints headers and results of its own; the console was bound to the real output before.
+        with (plan.folder / RAY_LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
+            tuner.fit()
+    except Exception as error:
+        if not (is_no_space(error) or has_no_space(plan.folder)):
+            raise
+        _stop_all(plan, board, books)
     if drawn is not None and drawn.gave_up is not None:
         _tell_gave_up(plan, board, drawn.gave_up)
+
+
+def _stop_all(plan: Plan, board: Board, books: Books) -> None:
+    """The disk is too full for Tune's own records: what did not end goes on with the next command."""
+    for trial, row in zip(plan.trials, board.rows, strict=False):
+        reason = f"no space left on the disk of {plan.folder}"
+        if row.state == "running":
+            books.interrupt(trial, reason)
+        if row.state in ("running", "waiting"):
+            row.state, row.note = "stopped", reason
 
 
 def _scheduler(plan: Plan, waiting: Sequence[int]) -> Any:

@@ -92,6 +92,18 @@ class TrackingConfig(Section):
     uri: str | None = None
     # The MLflow experiment that all sweeps go to.
     experiment: str = Field(default="fcos-lab", min_length=1)
+    # Start only where the store answers; otherwise what it misses is kept and told when it is back.
+    required: bool = False
+
+
+class BudgetConfig(Section):
+    """What a sweep may use over all its commands; then trainings stop at a checkpoint and none begins."""
+
+    # Hours times workers times their share of processors or GPUs; null is no limit.
+    gpu_hours: float | None = Field(default=None, gt=0)
+    cpu_hours: float | None = Field(default=None, gt=0)
+    # Hours in which the sweep trained.
+    wall_hours: float | None = Field(default=None, gt=0)
 
 
 class LabConfig(Config):
@@ -102,11 +114,18 @@ class LabConfig(Config):
     output: str = "outputs"
     # Show the plan and stop.
     dry_run: bool = False
+    # With dry_run: time a few steps of what no finished run gives an estimate for.
+    probe: bool = False
+    # Show why each training runs or does not, and stop.
+    explain: bool = False
+    # Take finished trainings of the same identity from other sweeps of the store.
+    reuse: bool = True
     experiment: ExperimentConfig | None = None
     # How an experiment's search proceeds.
     search: StrategyConfig = StrategyConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
+    budget: BudgetConfig = BudgetConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-OK, SOME_FAILED, MISTAKE, HELD = 0, 1, 2, 3
+OK, SOME_FAILED, MISTAKE, HELD, STOPPED = 0, 1, 2, 3, 4
 
 
 def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]) -> int:
     """Answer --help and Hydra's own flags, else run; returns the exit code.
 
-    0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use,
+    4 stopped for want of budget or space, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     from fcos.config import ConfigError
     from orchestration.command_line import is_for_hydra, show_with_hydra

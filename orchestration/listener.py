@@ -4,11 +4,12 @@ from typing import Any
 
 from ray import tune
 
-from orchestration.board import Board, parse_record
+from orchestration.board import Board, Row, parse_record
 from orchestration.books import Books
 from orchestration.console import View
+from orchestration.experiment import Trial
 from orchestration.planning import Plan
-from orchestration.trial_files import reason_of
+from orchestration.trial_files import is_held_back, is_interrupted, reason_of
 from orchestration.worker import RECORD, TASK
 
 
@@ -28,6 +29,8 @@ class Listener(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         place = self._place(trial)
         row = self._board.rows[place]
+        if is_held_back(self._plan.folder_of(self._plan.trials[place])):
+            return
         first = row.state == "waiting"
         row.state, row.note = "running", ""
         # A search's row had no training until now.
@@ -67,7 +70,17 @@ class Listener(tune.Callback):
             row.ap = {arm: values["val/AP"] for arm, values in summary["metrics"].items() if "val/AP" in values}
             self._books.finish(planned, summary)
         else:
-            reason = reason_of(self._plan.folder_of(planned))
+            self._give_up(planned, row)
+        self._view.changed(row)
+
+    def _give_up(self, planned: Trial, row: Row) -> None:
+        folder, begun = self._plan.folder_of(planned), row.state != "waiting"
+        if is_interrupted(folder):
+            reason = reason_of(folder) if begun else "not started"
+            row.state, row.note = "stopped", reason.splitlines()[0]
+            if begun:
+                self._books.interrupt(planned, reason)
+        else:
+            reason = reason_of(folder)
             row.state, row.note = "failed", reason.splitlines()[0]
             self._books.fail(planned, reason)
-        self._view.changed(row)

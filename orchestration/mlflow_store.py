@@ -1,11 +1,12 @@
-"""The only file that speaks to MLflow: what is asked of a store, call by call."""
+"""Writing to MLflow: what is asked of a store, call by call."""
 
 import json
 import logging
 import os
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ ENVIRONMENT = {
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 LONGEST_TAG = 5000
+# Tags of a run's last attempt, which the next one may not have.
+PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in"}
 # Answers of a store that would be the same if it were asked again.
 PERMANENT = {
     "BAD_REQUEST",
@@ -44,6 +47,10 @@ TimedPoints = Mapping[tuple[str, int], tuple[float, int]]
 
 class TrackingError(ConfigError):
     """The tracking store cannot be used; the message names its address and the reason."""
+
+
+class StoreAway(TrackingError):
+    """The tracking store does not answer now, and may later."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,10 @@ class Store:
         return run_id
 
     def reopen(self, run_id: str, name: str) -> None:
-        """An earlier run, RUNNING again, its failure forgotten."""
+        """An earlier run, RUNNING again; how it ended and whose result it took is forgotten."""
         self.client.update_run(run_id, status="RUNNING", name=name)
-        if "fcos.failure" in self.client.get_run(run_id).data.tags:
-            self.client.delete_tag(run_id, "fcos.failure")
+        for tag in PASSING_TAGS & set(self.client.get_run(run_id).data.tags):
+            self.client.delete_tag(run_id, tag)
 
     def close(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
@@ -96,7 +103,7 @@ class Store:
         from mlflow.entities import Param
 
         known = self.client.get_run(run_id).data.params if params else {}
-        fresh = [Param(key, _param_text(value)) for key, value in flatten(params).items() if key not in known]
+        fresh = [Param(key, param_text(value)) for key, value in flatten(params).items() if key not in known]
         for first in range(0, len(fresh), PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=fresh[first : first + PARAMS_PER_CALL])
 
@@ -124,7 +131,7 @@ class Store:
             self.client.log_artifact(run_id, str(file), folder)
 
 
-def _param_text(value: Any) -> str:
+def param_text(value: Any) -> str:
     """A config value as MLflow keeps it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -135,8 +142,8 @@ def is_passing(error: Exception) -> bool:
 
     if isinstance(error, MlflowException):
         return error.error_code not in PERMANENT
-    # A connection that broke, a disk that is full.
-    return isinstance(error, OSError)
+    # A connection that broke, a disk that is full; SQLAlchemy's own errors come through MLflow unwrapped.
+    return isinstance(error, (OSError, StoreAway)) or type(error).__module__.startswith("sqlalchemy")
 
 
 def public_uri(uri: str) -> str:
@@ -145,28 +152,42 @@ def public_uri(uri: str) -> str:
     return uri.replace(f"{user}{at}", "", 1) if at else uri
 
 
-def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
-    """Open a store; its experiment is made where it does not exist, with `artifacts` as its folder for files.
-
-    Raises TrackingError where that is not possible.
-    """
+def connect(uri: str) -> "MlflowClient":
+    """A client with little patience and nothing to say."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if uri.startswith("sqlite:"):
         _check_sqlite(uri)
-    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def asking(uri: str) -> Iterator[None]:
+    """Turn what a store raises into StoreAway or TrackingError, with its address and no password."""
     try:
-        client = MlflowClient(tracking_uri=uri)
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        kind = StoreAway if is_passing(error) else TrackingError
+        raise kind(f"tracking.uri={public_uri(uri)}: the store cannot be reached: {_cause(error)}") from None
+
+
+def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
+    """Open a store; its experiment is made where it does not exist, with `artifacts` as its folder for files.
+
+    Raises StoreAway where it does not answer, TrackingError where it never will.
+    """
+    with asking(uri):
+        client = connect(uri)
         known = client.get_experiment_by_name(experiment)
         if known is None:
             location = None if artifacts is None else artifacts.as_uri()
             return Store(client, client.create_experiment(experiment, artifact_location=location))
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"tracking.uri={public_uri(uri)}: the store cannot be reached: {_cause(error)}") from None
     if known.lifecycle_stage != "active":
         raise TrackingError(f"tracking.experiment={experiment}: was deleted in {public_uri(uri)}; give another")
     return Store(client, known.experiment_id)
@@ -187,4 +208,5 @@ def _check_sqlite(uri: str) -> None:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA schema_version")
     except (sqlite3.Error, OSError) as error:
-        raise TrackingError(f"tracking.uri={uri}: the SQLite file cannot be used: {error}") from None
+        kind = StoreAway if "locked" in str(error) else TrackingError
+        raise kind(f"tracking.uri={uri}: the SQLite file cannot be used: {error}") from None

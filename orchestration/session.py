@@ -11,25 +11,27 @@ from rich.logging import RichHandler
 
 from orchestration.board import Board
 from orchestration.books import Books
+from orchestration.budget import read_spent
 from orchestration.conduct import conduct, make_board, tell_kept
 from orchestration.config import LabConfig
 from orchestration.console import show_table
-from orchestration.entry import OK, SOME_FAILED
+from orchestration.entry import OK, SOME_FAILED, STOPPED
 from orchestration.experiment import Trial, is_coverage
 from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
+from orchestration.reuse import Past, is_done, take_all
 from orchestration.search import Search
 from orchestration.tracking import Tracker
-from orchestration.trial_files import reason_of
+from orchestration.trial_files import read_reused, reason_of
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
 
 
-def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None) -> None:
-    """What is planned, what of it is done, and what runs side by side."""
-    title, header, rows = plan_table(plan)
+def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None, past: Past) -> None:
+    """What is planned, what of it is done and where, and what runs side by side."""
+    title, header, rows = plan_table(plan, past, reuse=lab.reuse)
     if rows:
         show_table(console, title, header, rows)
     else:
@@ -44,22 +46,29 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] 
         abreast = min(side_by_side(machine, need, lab.cluster.concurrent), most)
         fits = f"{abreast} side by side, each {need} on {need.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
-    for note in plan.notes:
+    for note in (*plan.notes, *([past.note] if past.note else ())):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
 
-def plan_table(plan: Plan) -> tuple[str, tuple[str, ...], list[list[str]]]:
+def plan_table(plan: Plan, past: Past, *, reuse: bool = True) -> tuple[str, tuple[str, ...], list[list[str]]]:
     """Title, header and rows: the planned trainings with their steps, or runs that train nothing."""
     if plan.search is not None:
-        return _search_table(plan, plan.search)
+        return _search_table(plan, plan.search, past, reuse)
     if all(is_coverage(trial) for trial in plan.trials):
         runs = [
-            [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial)]
+            [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial, past, reuse)]
             for number, trial in enumerate(plan.trials)
         ]
         return f"{plan.name}: {_count(len(runs), 'run')} without training", ("run", "arms", "identity", "state"), runs
     rows = [
-        [str(number), str(trial.seed), ", ".join(trial.arms), str(row.total_steps), trial.short, _state(plan, trial)]
+        [
+            str(number),
+            str(trial.seed),
+            ", ".join(trial.arms),
+            str(row.total_steps),
+            trial.short,
+            _state(plan, trial, past, reuse),
+        ]
         for number, (trial, row) in enumerate(zip(plan.trials, make_board(plan).rows, strict=True))
     ]
     results = sum(len(trial.arms) for trial in plan.trials)
@@ -67,9 +76,9 @@ def plan_table(plan: Plan) -> tuple[str, tuple[str, ...], list[list[str]]]:
     return title, ("training", "seed", "arms", "steps", "identity", "state"), rows
 
 
-def _search_table(plan: Plan, search: Search) -> tuple[str, tuple[str, ...], list[list[str]]]:
+def _search_table(plan: Plan, search: Search, past: Past, reuse: bool) -> tuple[str, tuple[str, ...], list[list[str]]]:
     rows = [
-        [", ".join(trial.arms), _keys_text(search.drawn[arm].keys), trial.short, _state(plan, trial)]
+        [", ".join(trial.arms), _keys_text(search.drawn[arm].keys), trial.short, _state(plan, trial, past, reuse)]
         for trial in plan.trials
         for arm in list(trial.arms)[:1]
     ]
@@ -102,33 +111,41 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _state(plan: Plan, trial: Trial) -> str:
-    summary = plan.summary_of(trial)
-    if summary is not None:
-        return "done" if summary.get("pruned") is None else f"pruned at step {summary['pruned']}"
-    return "resumes" if (plan.folder_of(trial) / "checkpoints").exists() else "new"
+def _state(plan: Plan, trial: Trial, past: Past, reuse: bool) -> str:
+    if is_done(plan, trial, reuse=reuse):
+        pruned = (plan.summary_of(trial) or {}).get("pruned")
+        if pruned is not None:
+            return f"pruned at step {pruned}"
+        return f"done in {past.here[trial.identity].name}" if trial.identity in past.here else "done"
+    source = past.sources.get(trial.identity)
+    if source is not None:
+        whole = len(source.evaluated) == len(trial.arms)
+        return f"{'reused from' if whole else 'evaluated on'} {source.trained.name}"
+    folder = plan.folder_of(trial)
+    forgotten = not reuse and read_reused(folder) is not None
+    return "resumes" if (folder / "checkpoints").exists() and not forgotten else "new"
 
 
 def run_plan(
-    lab: LabConfig, plan: Plan, console: Console, *, on_workers: bool, report: Callable[[str], bool] | None
+    lab: LabConfig, plan: Plan, past: Past, console: Console, *, on_workers: bool, report: Callable[[str], bool] | None
 ) -> int:
     """Train what is not finished, track it and let `report` write its report; returns the exit code.
 
     However the block ends, no run of this plan is left RUNNING.
     """
     key = settle_folder(plan)
+    take_all(lab, plan, past)
     # Warnings of our own appear above the live view, whatever else is kept from the terminal.
     logging.getLogger("orchestration").addHandler(RichHandler(console=console, show_time=False, show_path=False))
-    tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key)
+    tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key, required=lab.tracking.required)
     board = make_board(plan)
     try:
-        device = "cpu" if lab.cluster.device == "cpu" else "cuda"
-        books = Books.of(plan, tracker, lab.experiment, lab.data.name, device)
+        books = Books.of(plan, tracker, lab)
         books.open()
         conduct(lab, plan, board, books, console, on_workers=on_workers)
         tracker.wait_open()
         tell_kept(plan, board, books)
-        books.close(board.count("failed"))
+        books.close(board.count("failed"), board.count("stopped"))
         settled = tracker.settle(SETTLE_SECONDS)
         reported = report is None or (settled and _report(books, plan.folder / "report", report, tracker.uri))
     finally:
@@ -141,7 +158,7 @@ def run_plan(
     if not reported:
         again = f"python analysis/report.py {plan.name} --tracking-uri {public_uri(tracker.uri)}"
         console.print(f"no report was written; when the store answers: {again}", style="red", soft_wrap=True)
-    return max(_outcome(plan, board, console), OK if reported else SOME_FAILED)
+    return max(_outcome(lab, plan, board, console), OK if reported else SOME_FAILED)
 
 
 def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) -> bool:
@@ -151,10 +168,16 @@ def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) 
     return True
 
 
-def _outcome(plan: Plan, board: Board, console: Console) -> int:
+def _outcome(lab: LabConfig, plan: Plan, board: Board, console: Console) -> int:
     for trial, row in zip(plan.trials, board.rows, strict=False):
         if row.state == "failed":
             console.print(f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True)
+    if stopped := [row for row in board.rows if row.state == "stopped"]:
+        why = read_spent(plan.folder).over(lab.budget) or stopped[0].note
+        advice = "raise the budget" if why.startswith("budget.") else "make space"
+        text = f"stopped: {why}; {_count(len(stopped), 'training')} left: {advice}, the same command goes on"
+        console.print(text, style="yellow", soft_wrap=True)
+        return STOPPED
     return SOME_FAILED if board.count("failed") else OK
 
 

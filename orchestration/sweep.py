@@ -34,21 +34,25 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.lock import hold
     from orchestration.planning import make_plan
     from orchestration.preflight import fetch_weights
+    from orchestration.preview import preview
+    from orchestration.reuse import look_back
     from orchestration.session import run_plan, show_plan
 
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
     machine = fit(lab.cluster)
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers), arguments)
-    show_plan(console, lab, plan, machine)
-    if lab.dry_run:
+    past = look_back(lab, plan)
+    show_plan(console, lab, plan, machine, past)
+    if lab.dry_run or lab.explain:
+        preview(console, lab, plan, machine, past)
         return 0
     # The points of a search may not be drawn yet.
     fetch_weights([lab.training.model_dump(mode="json"), *plan.arms.values()] if plan.search else plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         report = partial(write_report, plan.name, plan.folder / "report")
-        return run_plan(lab, plan, console, on_workers=on_workers, report=report)
+        return run_plan(lab, plan, past, console, on_workers=on_workers, report=report)
 
 
 def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.metric_names import legal_name
-from orchestration.mlflow_store import RunKey, Store, is_passing, open_store, public_uri
+from orchestration.mlflow_store import RunKey, Store, StoreAway, is_passing, open_store, public_uri
 
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 5.0
@@ -27,8 +27,8 @@ class RunFacts:
     params: Mapping[str, Any] = field(default_factory=dict)
     # File name -> plain value, stored as JSON.
     files: Mapping[str, Any] = field(default_factory=dict)
-    # Whose training it shares; None is its own.
-    trained_by: RunKey | None = None
+    # Whose training it shares, a run of this sweep or the id of another's; None is its own.
+    trained_by: RunKey | str | None = None
 
 
 @dataclass
@@ -52,8 +52,11 @@ class Tracker:
     memory, as long as the sweep runs.
     """
 
-    def __init__(self, uri: str | None, experiment: str, output: Path, sweep_key: str) -> None:
+    def __init__(
+        self, uri: str | None, experiment: str, output: Path, sweep_key: str, *, required: bool = False
+    ) -> None:
         self.uri = uri or default_uri(output)
+        self._required = required
         self._sweep_key = sweep_key
         self._store: Store
         self._found: dict[RunKey, tuple[str, str]] = {}
@@ -94,9 +97,9 @@ class Tracker:
         self._push(lambda: self._store.log_files(self.run_id(key) or "", files, folder))
 
     def wait_open(self) -> None:
-        """Wait for the store, which opens while other things start.
+        """Wait for the store's first answer; it opens while other things start.
 
-        Raises TrackingError where it cannot be opened.
+        Raises TrackingError where it can never be opened; where it only does not answer yet, if it is required.
         """
         self._opened.wait()
         if self._refusal is not None:
@@ -137,19 +140,38 @@ class Tracker:
     # From here on everything runs in the thread.
 
     def _run(self, experiment: str, artifacts: Path | None) -> None:
-        try:
-            self._store = open_store(self.uri, experiment, artifacts)
-            self._found = self._store.find_runs(self._sweep_key)
-        except Exception as error:  # raised by wait_open, where somebody hears it
-            self._refusal = error
-            return
-        finally:
-            self._opened.set()
+        while not self._reach(experiment, artifacts):
+            if self._refusal is not None or self._is_late():
+                return
         flushed = time.monotonic()
         while self._turn():
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 self._attempt(self._flush)
                 flushed = time.monotonic()
+
+    def _reach(self, experiment: str, artifacts: Path | None) -> bool:
+        """Open the store, or wait a little before it is tried again."""
+        try:
+            self._store = open_store(self.uri, experiment, artifacts)
+            self._found = self._store.find_runs(self._sweep_key)
+        except Exception as error:
+            if self._required or not is_passing(error):
+                # Raised by wait_open, where somebody hears it.
+                self._refusal = error
+                return False
+            self._tell_absence(error)
+            self._opened.set()
+            self._pause()
+            return False
+        finally:
+            if self._refusal is not None:
+                self._opened.set()
+        self._warned = False
+        self._opened.set()
+        return True
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _turn(self) -> bool:
         """Do the next piece of work or wait for it; False where there is nothing more to do."""
@@ -161,33 +183,40 @@ class Tracker:
         if self._attempt(work):
             self._work.popleft()
             return True
-        return self._deadline is None or time.monotonic() < self._deadline
+        return not self._is_late()
 
     def _attempt(self, work: Callable[[], None]) -> bool:
         """Whether a piece of work is done with; a store that is away is waited for, and only once told of."""
         try:
             work()
         except Exception as error:  # whatever the store raises, no training may end because of it
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if not is_passing(error):
-                logging.getLogger(__name__).warning("tracking store %s refused: %s", public_uri(self.uri), reason)
-                return True
-            if not self._warned:
                 logging.getLogger(__name__).warning(
-                    "tracking store %s: %s; training goes on, what is not stored yet is kept",
-                    public_uri(self.uri),
-                    reason,
+                    "tracking store %s refused: %s", public_uri(self.uri), _reason(error)
                 )
-            self._warned = self._unsure = True
+                return True
+            self._tell_absence(error)
+            self._unsure = True
             # The call may have been carried out although its answer was lost.
             for run in self._runs.values():
                 run.seen = None
-            with self._changed:
-                left = RETRY_SECONDS if self._deadline is None else self._deadline - time.monotonic()
-                self._changed.wait_for(lambda: False, timeout=max(0.0, min(RETRY_SECONDS, left)))
+            self._pause()
             return False
         self._warned = False
         return True
+
+    def _tell_absence(self, error: Exception) -> None:
+        if not self._warned:
+            named = isinstance(error, StoreAway)
+            words = _reason(error) if named else f"tracking store {public_uri(self.uri)}: {_reason(error)}"
+            logging.getLogger(__name__).warning("%s; training goes on, what is not stored yet is kept", words)
+        self._warned = True
+
+    def _pause(self) -> None:
+        """Wait before a store that is away is asked again, not beyond the deadline."""
+        with self._changed:
+            left = RETRY_SECONDS if self._deadline is None else self._deadline - time.monotonic()
+            self._changed.wait_for(lambda: False, timeout=max(0.0, min(RETRY_SECONDS, left)))
 
     def _open(self, key: RunKey, facts: RunFacts) -> None:
         if self._unsure:
@@ -204,8 +233,8 @@ class Tracker:
     def _describe(self, key: RunKey, facts: RunFacts) -> None:
         tags = self._tags(key, facts)
         if facts.params:
-            own = self._runs[key].run_id
-            tags["fcos.trained_by"] = (self.run_id(facts.trained_by) if facts.trained_by else None) or own
+            own, whose = self._runs[key].run_id, facts.trained_by
+            tags["fcos.trained_by"] = (whose if isinstance(whose, str) else self.run_id(whose or key)) or own
         self._store.set_tags(self._runs[key].run_id, tags)
 
     def _tags(self, key: RunKey, facts: RunFacts) -> dict[str, str]:
@@ -249,3 +278,7 @@ class Tracker:
         for key, run in sorted(self._runs.items(), key=lambda item: item[0] == SWEEP):
             if run.open:
                 self.end(key, "KILLED", {"fcos.status": "interrupted"} if key == SWEEP else {})
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

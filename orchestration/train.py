@@ -29,18 +29,22 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.lock import hold
     from orchestration.planning import make_single_plan
     from orchestration.preflight import fetch_weights
+    from orchestration.preview import preview
+    from orchestration.reuse import look_back
     from orchestration.session import run_plan, show_metrics, show_plan
 
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
     machine = fit(lab.cluster)
     plan = make_single_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers))
-    show_plan(console, lab, plan, machine)
-    if lab.dry_run:
+    past = look_back(lab, plan)
+    show_plan(console, lab, plan, machine, past)
+    if lab.dry_run or lab.explain:
+        preview(console, lab, plan, machine, past)
         return 0
     fetch_weights(plan.arms.values())
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        code = run_plan(lab, plan, console, on_workers=True, report=None)
+        code = run_plan(lab, plan, past, console, on_workers=True, report=None)
     show_metrics(console, plan)
     return code
 

@@ -16,6 +16,8 @@ def run_trial(config: dict[str, Any]) -> None:
     task: Task = config[TASK]
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if trial_files.is_held_back(folder):
+        return
     trial_files.clear_failure(folder)
     trial_files.clear_stop(folder)
     try:
@@ -26,7 +28,9 @@ def run_trial(config: dict[str, Any]) -> None:
     except Exception as error:
         trial_files.write_failure(folder, error, final=False)
         failure = trial_files.read_failure(folder)
-        if failure is None or not failure["final"]:
+        # A full disk is full for another attempt too, and for Tune's record of this one.
+        full = failure is None and trial_files.has_no_space(folder)
+        if not full and (failure is None or not failure["final"]):
             raise
 
 

@@ -1,8 +1,10 @@
 """What a training leaves in its folder for the driver: points, summary, failure, log; all written whole."""
 
+import errno
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,14 @@ from typing import Any
 POINTS = "points.jsonl"
 SUMMARY = "summary.json"
 FAILURE = "failure.json"
+REUSED = "reused.json"
 LOG = "log.txt"
 # As in fcos.runtime, which this file does not import: torch comes with it.
 STOP = "stop"
+# Ends that are no failure: the same command goes on, once there is more of what was used up.
+INTERRUPTIONS = ("BudgetUsedUp", "DiskFull")
+# Bytes below which a disk is full: a record of why a training ended needs some.
+LEAST_SPACE = 1 << 20
 
 # (arm or None for every arm, key, step) -> value
 Points = dict[tuple[str | None, str, int], float]
@@ -80,9 +87,33 @@ def ask_to_stop(folder: Path) -> None:
     (folder / STOP).touch()
 
 
+def hold_back(sweep: Path) -> None:
+    """Let no training of a sweep begin, and have those that are stopped count as interrupted."""
+    (sweep / STOP).touch()
+
+
+def is_held_back(folder: Path) -> bool:
+    """Whether the sweep of a training's folder (<sweep>/trials/<identity>) lets none begin."""
+    return (folder.parents[1] / STOP).exists()
+
+
+def let_go(sweep: Path) -> None:
+    """Let trainings begin again."""
+    (sweep / STOP).unlink(missing_ok=True)
+
+
 def clear_stop(folder: Path) -> None:
     """Forget that an earlier attempt was asked to stop."""
     (folder / STOP).unlink(missing_ok=True)
+
+
+def read_reused(folder: Path) -> dict[str, Any] | None:
+    """Where a training that was taken from another sweep comes from (see reuse.take), or None for one of its own."""
+    try:
+        record: dict[str, Any] = json.loads((folder / REUSED).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return record
 
 
 def write_failure(folder: Path, error: BaseException, *, final: bool) -> None:
@@ -94,6 +125,9 @@ def write_failure(folder: Path, error: BaseException, *, final: bool) -> None:
             json.dump(record, file)
     except FileExistsError:
         logging.getLogger(__name__).info("a failure was recorded before this one")
+    except OSError:
+        # A full disk speaks for itself; see is_interrupted.
+        logging.getLogger(__name__).exception("the failure cannot be recorded")
 
 
 def read_failure(folder: Path) -> dict[str, Any] | None:
@@ -111,10 +145,34 @@ def diverged(folder: Path) -> bool:
     return failure is not None and failure["kind"] == "Diverged"
 
 
+def is_interrupted(folder: Path) -> bool:
+    """Whether the last attempt ended for want of hours or of space, which is no failure of the training."""
+    failure = read_failure(folder)
+    if failure is None:
+        return is_held_back(folder) or has_no_space(folder)
+    return failure["kind"] in INTERRUPTIONS
+
+
+def has_no_space(folder: Path) -> bool:
+    """Whether the disk of a folder is full."""
+    return shutil.disk_usage(folder).free < LEAST_SPACE
+
+
+def is_no_space(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, tells of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def reason_of(folder: Path) -> str:
     """Why a training failed, with its log where its own message does not say enough."""
     failure = read_failure(folder)
     log = folder / LOG
+    if failure is None and has_no_space(folder):
+        return f"no space left on the disk of {folder}; its checkpoints are whole"
     if failure is None:
         return f"its process ended without a word (killed, or out of memory); log: {log}"
     return str(failure["message"]) if failure["final"] else f"{failure['message']}\nlog: {log}"

@@ -20,6 +20,14 @@ RECORD = "record"
 TASK = "task"
 
 
+class DiskFull(RuntimeError):
+    """There was no space for what a training has to write."""
+
+
+class BudgetUsedUp(RuntimeError):
+    """The sweep has used the hours that it may."""
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a training has to know, as plain values that travel to its workers."""
@@ -105,11 +113,23 @@ def train(task: Task, runtime: Any) -> None:
             arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
             config = parse(Config, dict(task.config))
             summary = _runner(config.task)(config, runtime, arms)
+            if runtime.rank == 0:
+                _leave(task, folder, summary)
         except Exception as error:
             logging.getLogger(__name__).exception("the training failed")
-            trial_files.write_failure(folder, error, final=is_final(error))
+            full = trial_files.is_no_space(error)
+            known = DiskFull(f"no space left on the disk of {folder}; its checkpoints are whole") if full else error
+            trial_files.write_failure(folder, known, final=full or is_final(error))
             raise
-    if runtime.rank == 0:
+
+
+def _leave(task: Task, folder: Path, summary: Mapping[str, Any]) -> None:
+    """The summary of what is done; what the budget stopped is not, and goes on from the checkpoint it left."""
+    step = summary.get("pruned")
+    if step is not None and trial_files.is_held_back(folder):
+        reason = BudgetUsedUp(f"stopped at step {step}, where its checkpoint is")
+        trial_files.write_failure(folder, reason, final=True)
+    else:
         trial_files.write_summary(folder, task.identity, summary)
 
 

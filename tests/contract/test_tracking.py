@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestration import tracking
-from orchestration.mlflow_store import TrackingError, public_uri
+from orchestration.mlflow_store import StoreAway, TrackingError, open_store, public_uri
 from orchestration.tracking import SWEEP, RunFacts, Tracker, default_uri
 
 KEY = ("branch", 0)
@@ -266,9 +266,34 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    tracker = Tracker(uri, "lab", tmp_path, "sweep-1")
+    tracker = Tracker(uri, "lab", tmp_path, "sweep-1", required=True)
     with pytest.raises(TrackingError, match=f"tracking.uri={uri}: the store cannot be reached: .*refused$"):
         tracker.wait_open()
+
+
+def test_a_store_that_comes_later_misses_nothing(
+    output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    there = threading.Event()
+    monkeypatch.setattr(tracking, "open_store", lambda *place: _open_when(there, *place))
+    tracker = Tracker(None, "lab", output, "sweep-1")
+    tracker.wait_open()
+    tracker.start(KEY, facts("branch"))
+    tracker.add(KEY, {("train/loss", 1): 1.0})
+    assert not tracker.settle(0.3)
+    there.set()
+    tracker.end(KEY, "FINISHED", {})
+    assert tracker.close(20)
+    assert caplog.text.count("training goes on") == 1
+    assert statuses(output) == {"branch seed 0": "FINISHED"}
+    assert steps(output, tracker, "train/loss") == [(1, 1.0)]
+
+
+def _open_when(there: threading.Event, uri: str, experiment: str, artifacts: Path | None) -> object:
+    if not there.is_set():
+        raise StoreAway("no route to host")
+    return open_store(uri, experiment, artifacts)
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from orchestration.command_line import check_overrides
 from orchestration.conduct import make_board
 from orchestration.config import compose
 from orchestration.planning import Plan, make_plan
+from orchestration.reuse import Past
 from orchestration.session import plan_table
 from orchestration.trial_files import write_summary
 
@@ -17,7 +18,7 @@ def planned(tmp_path: Path, *arguments: str) -> Plan:
 
 def test_trainings_are_listed_with_their_steps(tmp_path: Path) -> None:
     plan = planned(tmp_path, "+experiment=ablation_centerness", "experiment.seeds=[0]", "schedule.steps=300")
-    title, header, rows = plan_table(plan)
+    title, header, rows = plan_table(plan, Past(None))
     assert title == "ablation_centerness: 2 trainings, 3 results"
     assert header == ("training", "seed", "arms", "steps", "identity", "state")
     assert [(row[2], row[3], row[5]) for row in rows] == [
@@ -31,7 +32,7 @@ def test_runs_without_training_have_neither_steps_nor_seeds(tmp_path: Path) -> N
     write = plan.trials[1]
     plan.folder_of(write).mkdir(parents=True)
     write_summary(plan.folder_of(write), write.identity, {"step": 5000, "metrics": {arm: {} for arm in write.arms}})
-    title, header, rows = plan_table(plan)
+    title, header, rows = plan_table(plan, Past(None))
     assert title == "table2_ambiguity: 9 runs without training"
     assert header == ("run", "arms", "identity", "state")
     assert [(row[1], row[3]) for row in rows[:2]] == [("v1_no_sampling_no_fpn", "new"), ("v1_no_sampling_fpn", "done")]

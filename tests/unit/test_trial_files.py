@@ -1,12 +1,15 @@
 """What a training leaves behind is read back whole, whatever killed it."""
 
+import errno
 import json
 from pathlib import Path
+
+import pytest
 
 from fcos import runtime
 from fcos.config import ConfigError
 from orchestration import trial_files
-from orchestration.worker import is_final
+from orchestration.worker import BudgetUsedUp, DiskFull, is_final
 
 
 def test_points_come_back_and_the_last_attempt_wins(tmp_path: Path) -> None:
@@ -77,3 +80,33 @@ def test_json_is_replaced_whole(tmp_path: Path) -> None:
     trial_files.write_json(tmp_path / "a.json", {"a": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 2}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_ends_for_want_of_hours_or_space_is_no_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep" / "trials" / "a"
+    folder.mkdir(parents=True)
+    assert not trial_files.is_interrupted(folder)
+    for error, interrupted in ((DiskFull("no space"), True), (BudgetUsedUp("at step 3"), True), (OSError("x"), False)):
+        trial_files.write_failure(folder, error, final=True)
+        assert trial_files.is_interrupted(folder) == interrupted
+        trial_files.clear_failure(folder)
+    trial_files.hold_back(tmp_path / "sweep")
+    assert trial_files.is_interrupted(folder)
+    trial_files.let_go(tmp_path / "sweep")
+    assert not trial_files.is_interrupted(folder)
+
+
+def test_a_full_disk_is_known_by_what_an_error_came_from() -> None:
+    full = RuntimeError("unexpected pos 64 vs 0")
+    full.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    assert trial_files.is_no_space(full)
+    assert not trial_files.is_no_space(OSError(errno.EACCES, "Permission denied"))
+
+
+def test_a_failure_that_cannot_be_recorded_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trial_files.json, "dump", refuse)
+    trial_files.write_failure(tmp_path, ValueError("why"), final=False)
+    assert trial_files.read_failure(tmp_path) is None

@@ -38,7 +38,7 @@ def counted(writer: Any, tmp_path_factory: pytest.TempPathFactory) -> Counted:
         lab = lab.model_copy(update={"experiment": lab.experiment.model_copy(update={"arms": chosen, "paper": rows})})
         plan = make_plan(lab, lambda config: (read_source(config).digest, ()))
         tracker = Tracker(writer.uri, experiment, folder, experiment)
-        books = Books.of(plan, tracker, lab.experiment, lab.data.name, "cpu")
+        books = Books.of(plan, tracker, lab)
         books.open()
         for trial in plan.trials:
             books.start(trial)

@@ -1,0 +1,180 @@
+"""Never the same training twice: results and weights that other sweeps of the store have are taken from there."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fcos.checkpoint import CheckpointError, digest, verify
+from orchestration import trial_files
+from orchestration.config import LabConfig
+from orchestration.experiment import Trial, is_coverage
+from orchestration.history import History, PastRun, open_history
+from orchestration.mlflow_store import TrackingError
+from orchestration.planning import Plan
+
+
+@dataclass(frozen=True)
+class Source:
+    """Finished runs that a trial of the same identity is taken from."""
+
+    # Its folder holds the curves, the summary and the way to the weights.
+    trained: PastRun
+    # Arm -> a run with the very same evaluation; the other arms are evaluated anew on its weights.
+    evaluated: Mapping[str, PastRun]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the store says of the trials that this sweep has not finished itself."""
+
+    history: History | None
+    # Why nothing is known, in words.
+    note: str = ""
+    # Train identity -> where it is taken from.
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    # Train identity -> the run of a trial that is done here, looked up for a preview only.
+    here: Mapping[str, PastRun] = field(default_factory=dict)
+    # Train identity -> why a finished run of it is no use.
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def look_back(lab: LabConfig, plan: Plan) -> Past:
+    """Ask the store for trials that are not finished here.
+
+    A store that does not answer is a note, or TrackingError where tracking.required says so.
+    """
+    open_trials = [trial for trial in plan.trials if not is_done(plan, trial, reuse=lab.reuse)]
+    if not (open_trials or lab.explain or lab.dry_run):
+        return Past(None)
+    try:
+        history = open_history(lab.tracking.uri, lab.folder)
+        asked = history and (lab.explain or lab.dry_run)
+        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and asked}
+        found = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
+    except TrackingError as error:
+        if lab.tracking.required:
+            raise
+        return Past(None, f"{error}; nothing is reused from other sweeps")
+    sources = {identity: source for identity, (source, _) in found.items() if source is not None}
+    problems = {identity: problem for identity, (source, problem) in found.items() if source is None and problem}
+    return Past(history, "", sources, {key: run for key, run in here.items() if run is not None}, problems)
+
+
+def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
+    runs = history.of_training(trial.identity)
+    return next((run for run in runs if run.tags.get("fcos.folder") == str(plan.folder_of(trial))), None)
+
+
+def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
+    """Whether this sweep's folder has the trial's result; what was taken from elsewhere counts with reuse alone."""
+    if not reuse and trial_files.read_reused(plan.folder_of(trial)) is not None:
+        return False
+    return plan.summary_of(trial) is not None
+
+
+def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
+    """The finished runs that a trial can be taken from, and what is wrong with others of its identity."""
+    good, problem = [], ""
+    seen: dict[str, str] = {}
+    for run in history.of_training(trial.identity):
+        place = run.tags.get("fcos.folder", "")
+        if place not in seen:
+            seen[place] = _problem(run, trial)
+        if seen[place]:
+            problem = f"{run.name}: {seen[place]}"
+        else:
+            good.append(run)
+    by_identity = {run.identity: run for run in reversed(good)}
+    evaluated = {
+        arm: by_identity[trial.identity_of(arm)] for arm in trial.arms if trial.identity_of(arm) in by_identity
+    }
+    if not good or (is_coverage(trial) and len(evaluated) < len(trial.arms)):
+        return None, problem
+    return Source(next(iter(evaluated.values()), good[0]), evaluated), problem
+
+
+def _problem(run: PastRun, trial: Trial) -> str:
+    """Why a finished run cannot be taken over, or nothing."""
+    folder = Path(run.tags.get("fcos.folder", ""))
+    if "fcos.folder" not in run.tags or trial_files.read_summary(folder, trial.identity, [run.arm]) is None:
+        return f"its folder {run.tags.get('fcos.folder', '(unknown)')} is not here or holds no summary"
+    if is_coverage(trial):
+        return ""
+    path = Path(run.tags.get("fcos.checkpoint", ""))
+    try:
+        verify(path)
+    except CheckpointError as error:
+        return str(error)
+    return "" if digest(path) == run.tags.get("fcos.checkpoint_sha256") else f"{path}: is not the checkpoint it saved"
+
+
+def take_all(lab: LabConfig, plan: Plan, past: Past) -> None:
+    """Put what other sweeps have into this sweep's folder; with reuse=false forget what was put there before."""
+    for trial in plan.trials:
+        folder = plan.folder_of(trial)
+        if not lab.reuse and trial_files.read_reused(folder) is not None:
+            shutil.rmtree(folder)
+        elif trial.identity in past.sources:
+            take(trial, past.sources[trial.identity], folder)
+
+
+def take(trial: Trial, source: Source, folder: Path) -> None:
+    """Fill a trial's folder as if it had been trained there: curves, pictures, tables, a link to the weights.
+
+    The summary, which says that all is done, is left out where an arm has yet to be evaluated.
+    """
+    # What an earlier attempt left unfinished is not needed any more.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    origin = Path(source.trained.tags["fcos.folder"])
+    summary = _summary(origin)
+    trial_files.append_points(folder, _points(source, origin))
+    if "checkpoint" in summary:
+        weights = folder / summary["checkpoint"]
+        weights.parent.mkdir(parents=True)
+        weights.symlink_to((origin / summary["checkpoint"]).resolve(), target_is_directory=True)
+    for name in summary.get("files", ()):
+        _copy(origin / name, folder / name)
+    metrics, pictures = {}, {}
+    for arm, run in source.evaluated.items():
+        place = Path(run.tags["fcos.folder"])
+        theirs = _summary(place)
+        metrics[arm] = theirs["metrics"][run.arm]
+        names = {name: str(Path("detections", arm, Path(name).name)) for name in theirs["pictures"].get(run.arm, ())}
+        for theirs_name, name in names.items():
+            _copy(place / theirs_name, folder / name)
+        pictures[arm] = list(names.values())
+    origins = {arm: run.run_id for arm, run in source.evaluated.items()}
+    tags = source.trained.tags
+    trained_by = tags.get("fcos.trained_by", source.trained.run_id)
+    sweep = tags.get("fcos.trained_in", source.trained.sweep)
+    trial_files.write_json(folder / trial_files.REUSED, {"trained_by": trained_by, "sweep": sweep, "arms": origins})
+    if set(trial.arms) <= set(metrics):
+        trial_files.write_summary(folder, trial.identity, {**summary, "metrics": metrics, "pictures": pictures})
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / trial_files.SUMMARY).read_text())["summary"]
+    return summary
+
+
+def _points(source: Source, origin: Path) -> list[list[Any]]:
+    """The curves of the training, and of each evaluated arm under the name it has here."""
+    points = [[None, key, step, value] for (arm, key, step), value in _read(origin) if arm is None]
+    for arm, run in source.evaluated.items():
+        theirs = _read(Path(run.tags["fcos.folder"]))
+        points += [[arm, key, step, value] for (whose, key, step), value in theirs if whose == run.arm]
+    return points
+
+
+def _read(folder: Path) -> list[tuple[tuple[str | None, str, int], float]]:
+    return list(trial_files.read_points(folder).items())
+
+
+def _copy(file: Path, target: Path) -> None:
+    if file.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)

@@ -1,0 +1,128 @@
+"""Killed drivers and trainings: the same command finishes, nothing is lost, nothing is done twice."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.system.sweeps import (
+    TINY,
+    client,
+    loss_steps,
+    points,
+    runs,
+    start,
+    statuses,
+    sweep,
+    training_processes,
+    trials_of,
+    wait_for,
+)
+
+STEPS, INTERVAL, LOG = 60, 6, 2
+# Two trainings.
+SWEEP = (
+    "+experiment=ablation_centerness",
+    "experiment.seeds=[0]",
+    "~experiment.arms.from_regression",
+    "~experiment.paper.from_regression",
+    *TINY,
+    f"schedule.steps={STEPS}",
+    f"schedule.eval_every={STEPS}",
+    f"schedule.checkpoint_every={INTERVAL}",
+    f"schedule.log_every={LOG}",
+)
+NAMES = ("ablation_centerness", "none seed 0", "branch seed 0")
+
+
+def progress(folder: Path) -> int:
+    return sum(max(loss_steps(trial), default=0) for trial in trials_of(folder))
+
+
+def start_twice(folder: Path, *arguments: str) -> object:
+    """The same command twice at once; the one that goes on. The other ends with 3 and names it."""
+    pair = [start(folder, *SWEEP, *arguments) for _ in range(2)]
+    wait_for(lambda: any(process.poll() is not None for process in pair), pair[0])
+    ended = next(process for process in pair if process.poll() is not None)
+    goes_on = next(process for process in pair if process is not ended)
+    _, errors = ended.communicate(timeout=60)
+    assert ended.returncode == 3, errors
+    assert f"in use by process {goes_on.pid} on" in errors
+    assert goes_on.poll() is None
+    return goes_on
+
+
+def check_whole(folder: Path) -> None:
+    """As many runs as trainings, all FINISHED, every point there and none twice."""
+    assert statuses(folder) == dict.fromkeys(NAMES, "FINISHED")
+    store = client(folder)
+    for name in NAMES[1:]:
+        found = [(key, step) for key, step, _ in points(runs(folder)[name], store)]
+        assert len(found) == len(set(found))
+        assert [step for key, step in found if key == "train/loss"] == list(range(LOG, STEPS + 1, LOG))
+
+
+def kill_again_and_again(folder: Path, seed: int, kills: int, *arguments: str) -> None:
+    moments = sorted(random.Random(seed).sample(range(2 * STEPS - 4), kills))
+    for moment in moments:
+        process = start_twice(folder, *arguments) if moment == moments[0] else start(folder, *SWEEP, *arguments)
+        wait_for(lambda moment=moment: progress(folder) >= moment and trials_of(folder), process)
+        assert process.poll() is None, process.communicate()
+        # The driver alone: what it started has to notice by itself.
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        before = {trial: (loss_steps(trial), _written(trial)) for trial in trials_of(folder)}
+    done = sweep(folder, *SWEEP, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_whole(folder)
+    for trial, (steps, written) in before.items():
+        after = loss_steps(trial)[len(steps) :]
+        if written is not None:
+            assert (after, _written(trial)) == ([], written), "a finished training was done again"
+        elif steps and after:
+            assert max(steps) - (after[0] - LOG) <= INTERVAL, f"{trial.name}: {moments}"
+
+
+def _written(trial: Path) -> int | None:
+    summary = trial / "summary.json"
+    return summary.stat().st_mtime_ns if summary.exists() else None
+
+
+def test_a_driver_killed_three_times_after_a_double_start(tmp_path: Path) -> None:
+    kill_again_and_again(tmp_path, 0, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_driver_killed_at_more_moments(tmp_path: Path, seed: int) -> None:
+    kill_again_and_again(tmp_path, seed, 5, f"cluster.concurrent={1 + seed % 2}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_of_twenty_double_starts_one_goes_on_each_time(tmp_path: Path) -> None:
+    for number in range(20):
+        process = start_twice(tmp_path, f"name=number{number}")
+        process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+        process.communicate(timeout=60)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["auto", "always"])
+def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path, way: str) -> None:
+    process = start(tmp_path, *SWEEP, f"cluster.ray_train={way}", "cluster.concurrent=1")
+    wait_for(lambda: progress(tmp_path) >= 4 * INTERVAL, process)
+    (trial,) = trials_of(tmp_path)
+    steps = loss_steps(trial)
+    (victim,) = training_processes(trial)
+    os.kill(victim, signal.SIGKILL)
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, output + errors
+    check_whole(tmp_path)
+    again = loss_steps(trial)
+    turn = next(place for place in range(1, len(again)) if again[place] <= again[place - 1])
+    assert again[turn - 1] >= max(steps)
+    assert again[turn - 1] - (again[turn] - LOG) <= INTERVAL

@@ -1,0 +1,135 @@
+"""A tracking store that is absent, locked or killed: training goes on, no point is missing and none is there twice."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.system.sweeps import SHARED, finished, loss_steps, points, runs, start, statuses, sweep, trials_of, wait_for
+
+NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")
+LONGER = ("schedule.steps=600", "schedule.eval_every=600", "schedule.checkpoint_every=100")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def serve(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+    """A tracking server on loopback that answers."""
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder / 'server.db'}"),
+            *("--artifacts-destination", str(folder / "artifacts")),
+        ],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 120
+    while True:
+        try:
+            urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+            return server
+        except (URLError, OSError):
+            assert time.monotonic() < until and server.poll() is None, "the server does not come up"
+            time.sleep(0.2)
+
+
+def kill(server: "subprocess.Popen[bytes]") -> None:
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def check_whole(folder: Path, store: MlflowClient | None = None, steps: int = 12) -> None:
+    found = runs(folder, store=store)
+    assert {name: run.info.status for name, run in found.items()} == dict.fromkeys(NAMES, "FINISHED")
+    client = store or MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
+    for name in NAMES[1:]:
+        told = [(key, step) for key, step, _ in points(found[name], client)]
+        assert len(told) == len(set(told))
+        assert [step for key, step in told if key == "train/loss"] == list(range(2, steps + 1, 2))
+        assert ("val/AP", steps) in told
+
+
+def test_a_required_store_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    done = sweep(tmp_path, *SHARED, f"tracking.uri={uri}", "tracking.required=true")
+    assert done.returncode == 2
+    (message,) = done.stderr.strip().splitlines()
+    assert message.startswith(f"error: tracking.uri={uri}: the store cannot be reached: ")
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_a_store_that_is_absent_from_start_to_end_is_told_all_later(tmp_path: Path) -> None:
+    port = free_port()
+    words = (*SHARED, f"tracking.uri=http://127.0.0.1:{port}")
+    done = sweep(tmp_path, *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "nothing is reused from other sweeps" in done.stdout
+    assert "is out of reach; the same command delivers what it misses" in done.stdout
+    server = serve(tmp_path, port)
+    try:
+        assert "starts" not in finished(tmp_path, *words)
+        check_whole(tmp_path, MlflowClient(f"http://127.0.0.1:{port}"))
+    finally:
+        kill(server)
+
+
+@pytest.mark.slow
+def test_a_server_killed_in_the_middle_and_back_misses_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    server = serve(tmp_path, port)
+    try:
+        process = start(tmp_path, *SHARED, *LONGER, f"tracking.uri=http://127.0.0.1:{port}")
+        wait_for(lambda: any(len(loss_steps(trial)) > 20 for trial in trials_of(tmp_path)), process)
+        kill(server)
+        (trial,) = trials_of(tmp_path)
+        before = max(loss_steps(trial))
+        time.sleep(3)
+        assert max(loss_steps(trial)) > before, "training waits for the store"
+        server = serve(tmp_path, port)
+        output, errors = process.communicate(timeout=250)
+        assert process.returncode == 0, output + errors
+        check_whole(tmp_path, MlflowClient(f"http://127.0.0.1:{port}"), steps=600)
+    finally:
+        kill(server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before the start", "in the middle"])
+def test_a_store_locked_for_half_a_minute_misses_nothing(tmp_path: Path, moment: str) -> None:
+    finished(tmp_path, *SHARED, "name=first", "experiment.seeds=[1]")
+    with closing(sqlite3.connect(tmp_path / "outputs" / "mlflow.db", isolation_level=None)) as other:
+        if moment == "before the start":
+            other.execute("BEGIN EXCLUSIVE")
+        process = start(tmp_path, *SHARED, *LONGER)
+        wait_for(lambda: any(len(loss_steps(trial)) > 20 for trial in trials_of(tmp_path)), process)
+        if moment == "in the middle":
+            other.execute("BEGIN EXCLUSIVE")
+        (trial,) = trials_of(tmp_path)
+        before = max(loss_steps(trial))
+        time.sleep(30)
+        assert max(loss_steps(trial)) > before, "training waits for the store"
+        other.execute("ROLLBACK")
+    output, errors = process.communicate(timeout=250)
+    assert process.returncode == 0, output + errors
+    assert "Traceback" not in output + errors
+    check_whole(tmp_path, steps=600)
+    assert set(statuses(tmp_path, "first").values()) == {"FINISHED"}
