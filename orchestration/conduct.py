@@ -1,7 +1,7 @@
 """Runs a plan: tracking opened, Ray started, Tune driven, every training's end told."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -128,7 +128,6 @@ def _tune(
 ) -> None:
     from ray import tune
 
-    from orchestration.drawing import Drawing
     from orchestration.listener import Listener
     from orchestration.trial import run_trial
 
@@ -136,10 +135,7 @@ def _tune(
     shutil.rmtree(ray_folder, ignore_errors=True)
     task_of = partial(_task, plan, need, on_workers)
     waiting = [place for place in places if place < len(plan.trials)]
-    drawn = None
-    if plan.search is not None and plan.search.draws_as_it_goes:
-        seed = lab.experiment.seeds[0] if lab.experiment else lab.seed
-        drawn = Drawing(plan, plan.search, seed, lab.cluster, task_of).suggestions(waiting)
+    drawn = _searcher(lab, plan, task_of, waiting)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, _trial_resources(need, on_workers)),
         param_space={} if drawn else {TASK: tune.grid_search([task_of(place) for place in waiting])},
@@ -180,6 +176,15 @@ def _stop_all(plan: Plan, board: Board, books: Books) -> None:
             books.interrupt(trial, reason)
         if row.state in ("running", "waiting"):
             row.state, row.note = "stopped", reason
+
+
+def _searcher(lab: LabConfig, plan: Plan, task_of: Callable[[int], Task], waiting: Sequence[int]) -> Any:
+    """What draws trainings as it goes, None where all are planned."""
+    if lab.experiment is None or plan.search is None or not plan.search.draws_as_it_goes:
+        return None
+    from orchestration.drawing import Drawing
+
+    return Drawing(plan, plan.search, lab.experiment.seeds[0], lab.cluster, task_of).suggestions(waiting)
 
 
 def _scheduler(plan: Plan, waiting: Sequence[int]) -> Any:

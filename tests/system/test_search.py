@@ -75,7 +75,7 @@ def summaries(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_a_search_and_a_longer_one_after_it(tmp_path: Path) -> None:
+def test_a_search_draws_trains_and_reports(tmp_path: Path) -> None:
     told = finish(tmp_path, command())
     assert "each point drawn from what earlier trainings gave" in told
     assert "highest first" in told and "# best: t" in told
@@ -88,6 +88,11 @@ def test_a_search_and_a_longer_one_after_it(tmp_path: Path) -> None:
         assert one.info.status == ("FINISHED" if summary["pruned"] is None else "KILLED")
         assert one.data.tags.get("fcos.pruned") == (None if summary["pruned"] is None else str(summary["pruned"]))
 
+
+@pytest.mark.slow
+def test_more_trials_go_on_from_those_before(tmp_path: Path) -> None:
+    finish(tmp_path, command())
+    before, drawn = summaries(tmp_path), plan_of(tmp_path)["search"]["drawn"]
     again = finish(tmp_path, command("experiment.search.trials=4"))
     assert "t003 · seed 0:  starts" in again
     assert not any(f"{name} · seed 0:  starts" in again for name in before)
@@ -123,7 +128,8 @@ def test_stopped_trainings_on_workers_leave_nothing_in_ray(tmp_path: Path) -> No
     more = ("search=asha", "cluster.ray_train=always", "cluster.workers=1", "experiment.search.trials=5")
     finish(tmp_path, [*script, *SEARCH, *more])
     left = json.loads((tmp_path / "left.json").read_text())
-    assert len(left["groups"]) == 5 and set(left["groups"]) == {"REMOVED"}
+    # One of Tune and one of Ray Train for each training.
+    assert len(left["groups"]) == 10 and set(left["groups"]) == {"REMOVED"}
     assert left["free"] == left["total"] > 0
     ended = summaries(tmp_path)
     assert len(ended) == 5

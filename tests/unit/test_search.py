@@ -9,6 +9,7 @@ from orchestration.command_line import check_overrides
 from orchestration.conduct import make_board
 from orchestration.config import LabConfig, compose
 from orchestration.planning import Plan, make_plan, settle_folder
+from orchestration.reuse import Past
 from orchestration.search import Drawn
 from orchestration.session import plan_table
 from orchestration.trial_files import write_failure, write_summary
@@ -138,7 +139,7 @@ def test_the_next_command_knows_what_was_drawn(tmp_path: Path) -> None:
         ("waiting", ""),
         ("waiting", ""),
     ]
-    title, _, rows = plan_table(again)
+    title, _, rows = plan_table(again, Past(None))
     assert title == "search_fcos: 3 trainings of 5 drawn"
     assert [row[-1] for row in rows] == ["pruned at step 50", "resumes", "resumes"]
     # Without early stopping half a training is no result.
