@@ -18,6 +18,8 @@ from orchestration.versions import usable_cpus
 # Read by Ray and its processes; each is here because its default hurts us.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Under `uv run` it would pack the folder of the command, outputs and all, and trip over files that come and go.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Workers stay in the folder of the command, so that relative paths in a config mean one thing.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # The patch prints every line twice.

@@ -28,7 +28,7 @@ def searched(writer: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pla
     lab = compose(check_overrides(overrides))
     plan = make_plan(lab, lambda config: ("digest", ()), overrides)
     tracker = Tracker(writer.uri, "search", folder, "search")
-    books = Books.of(plan, tracker, lab.experiment, lab.data.name, "cpu")
+    books = Books.of(plan, tracker, lab)
     books.open()
     for place, trial in enumerate(plan.trials):
         books.start(trial)
