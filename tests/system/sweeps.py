@@ -38,18 +38,18 @@ SHARED = (
 )
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "orchestration" / "sweep.py"), *arguments]
+SWEEP = ROOT / "orchestration" / "sweep.py"
+TRAIN = ROOT / "orchestration" / "train.py"
 
 
 def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "HOME": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, entry: Path = SWEEP) -> subprocess.Popen[str]:
     """A sweep in a process group of its own."""
     return subprocess.Popen(
-        command(*arguments),
+        [sys.executable, str(entry), *arguments],
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.PIPE,
@@ -59,15 +59,15 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    with start(folder, *arguments) as process:
+def sweep(folder: Path, *arguments: str, entry: Path = SWEEP) -> subprocess.CompletedProcess[str]:
+    with start(folder, *arguments, entry=entry) as process:
         output, errors = process.communicate(timeout=280)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def finished(folder: Path, *arguments: str) -> str:
+def finished(folder: Path, *arguments: str, entry: Path = SWEEP) -> str:
     """What a sweep that ends well prints."""
-    done = sweep(folder, *arguments)
+    done = sweep(folder, *arguments, entry=entry)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

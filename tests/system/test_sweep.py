@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
 
 from fcos.config import Config, PostprocessConfig
 from fcos.parsing import parse
@@ -24,71 +22,18 @@ from orchestration.config import compose
 from orchestration.lock import hold
 from orchestration.planning import make_plan
 from orchestration.versions import usable_cpus
+from tests.system.sweeps import ROOT, TINY, TRAIN, client, finished, points, runs, start, statuses, sweep
 
-ROOT = Path(__file__).parents[2]
-TINY = (
-    "model.backbone.widths=[16,16,16,16,16]",
-    "model.fpn.channels=16",
-    "model.head.num_convs=1",
-    "data.synthetic.image_size=64",
-    "data.synthetic.train_images=24",
-    "data.synthetic.val_images=6",
-    "data.synthetic.object_size=[10,40]",
-    "data.cache_dir=cache",
-    "schedule.steps=12",
-    "schedule.warmup_steps=2",
-    "schedule.log_every=2",
-    "schedule.eval_every=6",
-    "schedule.checkpoint_every=4",
-)
 ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)
 
 
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "HOME": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def ablation(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return sweep(folder, *ABLATION, *arguments)
 
 
-def command(*arguments: str, entry: str = "sweep.py") -> list[str]:
-    return [sys.executable, str(ROOT / "orchestration" / entry), *arguments]
-
-
-def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return in_folder(folder, *ABLATION, *arguments)
-
-
-def in_folder(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
-def runs(folder: Path) -> dict[str, Run]:
-    client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("fcos-lab")
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    assert len({one.info.run_name for one in found}) == len(found)
-    return {str(one.info.run_name): one for one in found}
-
-
-def points(folder: Path, one: Run) -> list[tuple[str, int, float]]:
-    client = MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
-    timed = {"train/images_per_second"}
-    return sorted(
-        (name, point.step, point.value)
-        for name in set(one.data.metrics) - timed
-        for point in client.get_metric_history(one.info.run_id, name)
-    )
-
-
-def statuses(folder: Path) -> dict[str, str]:
-    return {name: one.info.status for name, one in runs(folder).items()}
+def points_of(folder: Path, name: str, sweep_name: str = "ablation_centerness") -> list[tuple[str, int, float]]:
+    """All points of a run, sorted; speeds left out."""
+    return points(runs(folder, sweep_name)[name], client(folder))
 
 
 ARMS = ("none seed 0", "from_regression seed 0", "branch seed 0")
@@ -116,29 +61,29 @@ def test_ray_and_no_ray_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_pat
     here, workers = tmp_path / "here", tmp_path / "workers"
     for folder, way in ((here, "auto"), (workers, "always")):
         folder.mkdir()
-        done = sweep(folder, f"cluster.ray_train={way}")
+        done = ablation(folder, f"cluster.ray_train={way}")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "2 trainings, 3 results" in done.stdout
         assert "report.html" in done.stdout
         assert statuses(folder) == dict.fromkeys(("ablation_centerness", *ARMS), "FINISHED")
     found, twins = runs(here), runs(workers)
     for arm in ARMS:
-        assert points(here, found[arm]) == points(workers, twins[arm])
-        assert {name for name, _, _ in points(here, found[arm])} >= {"train/loss", "val/AP", "val/AR100"}
+        assert points_of(here, arm) == points_of(workers, arm)
+        assert {name for name, _, _ in points_of(here, arm)} >= {"train/loss", "val/AP", "val/AR100"}
     alone = without_ray(tmp_path)
-    assert {f"{arm} seed 0": values for arm, values in alone.items()} == {arm: points(here, found[arm]) for arm in ARMS}
+    assert {f"{arm} seed 0": values for arm, values in alone.items()} == {arm: points_of(here, arm) for arm in ARMS}
     assert (
         found["none seed 0"].data.tags["fcos.train_identity"] == twins["none seed 0"].data.tags["fcos.train_identity"]
     )
     assert found["from_regression seed 0"].data.tags["fcos.trained_by"] == found["none seed 0"].info.run_id
 
-    before = {arm: points(here, found[arm]) for arm in ARMS}
-    again = sweep(here)
+    before = {arm: points_of(here, arm) for arm in ARMS}
+    again = ablation(here)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "starts" not in again.stdout
-    assert {arm: points(here, one) for arm, one in runs(here).items() if arm in ARMS} == before
+    assert {arm: points_of(here, arm) for arm in ARMS} == before
 
-    other = sweep(here, "schedule.steps=13")
+    other = ablation(here, "schedule.steps=13")
     assert other.returncode == 2
     assert "schedule.steps: 12 -> 13" in other.stderr
 
@@ -149,15 +94,7 @@ def test_a_stopped_sweep_leaves_nothing_running_and_the_same_command_finishes_it
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     longer = ("schedule.steps=200", "schedule.eval_every=200", "schedule.checkpoint_every=10")
-    with subprocess.Popen(
-        command(*ABLATION, *longer),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with start(tmp_path, *ABLATION, *longer) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if "step" in line and "of 200" in line:
@@ -173,11 +110,11 @@ def test_a_stopped_sweep_leaves_nothing_running_and_the_same_command_finishes_it
     assert set(statuses(tmp_path).values()) <= {"KILLED", "FINISHED"}
     assert "KILLED" in statuses(tmp_path).values()
 
-    done = sweep(tmp_path, *longer)
+    done = ablation(tmp_path, *longer)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(statuses(tmp_path).values()) == {"FINISHED"}
     for arm in ARMS:
-        steps = [(name, step) for name, step, _ in points(tmp_path, runs(tmp_path)[arm])]
+        steps = [(name, step) for name, step, _ in points_of(tmp_path, arm)]
         assert len(steps) == len(set(steps))
         assert [step for name, step in steps if name == "train/loss"] == list(range(2, 201, 2))
     summaries = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/trials/*/summary.json")]
@@ -186,7 +123,7 @@ def test_a_stopped_sweep_leaves_nothing_running_and_the_same_command_finishes_it
 
 @pytest.mark.slow
 def test_a_training_that_diverges_is_named_and_the_others_go_on(tmp_path: Path) -> None:
-    done = sweep(tmp_path, "experiment.arms.branch.schedule.lr=1e30")
+    done = ablation(tmp_path, "experiment.arms.branch.schedule.lr=1e30")
     assert done.returncode == 1, done.stdout + done.stderr
     found = runs(tmp_path)
     assert {name: one.info.status for name, one in found.items()} == {
@@ -204,23 +141,15 @@ def test_a_training_that_diverges_is_named_and_the_others_go_on(tmp_path: Path) 
 def test_a_single_run_on_two_workers(tmp_path: Path) -> None:
     if usable_cpus() < 2:
         pytest.skip("needs two processors")
-    done = subprocess.run(
-        command(*TINY, "cluster.workers=2", entry="train.py"),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (name, run), *others = runs(tmp_path).items()
+    finished(tmp_path, *TINY, "cluster.workers=2", entry=TRAIN)
+    (folder,) = (tmp_path / "outputs").glob("run-*")
+    (name, run), *others = runs(tmp_path, folder.name).items()
     assert not others
     assert run.info.status == "FINISHED"
     assert run.data.tags["fcos.kind"] == "run"
     assert name == f"run-{run.data.tags['fcos.train_identity'][:8]}"
     assert Path(run.data.tags["fcos.checkpoint"]).is_dir()
-    assert [step for key, step, _ in points(tmp_path, run) if key == "val/AP"] == [6, 12]
+    assert [step for key, step, _ in points(run, client(tmp_path)) if key == "val/AP"] == [6, 12]
 
 
 COVERAGE = (
@@ -240,13 +169,11 @@ def test_coverage_on_two_workers_is_that_of_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder, workers in ((one, 1), (two, 2)):
         folder.mkdir()
-        done = in_folder(folder, *COVERAGE, f"cluster.workers={workers}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "report.html" in done.stdout
+        assert "report.html" in finished(folder, *COVERAGE, f"cluster.workers={workers}")
     for arm in ("anchors seed 0", "searched seed 0"):
-        assert points(one, runs(one)[arm]) == points(two, runs(two)[arm])
-        identity = runs(one)[arm].data.tags["fcos.train_identity"]
-        assert identity == runs(two)[arm].data.tags["fcos.train_identity"]
+        assert points_of(one, arm, "shared") == points_of(two, arm, "shared")
+        identity = runs(one, "shared")[arm].data.tags["fcos.train_identity"]
+        assert identity == runs(two, "shared")[arm].data.tags["fcos.train_identity"]
         for name in ("coverage.json", "unrecalled.csv"):
             path = f"outputs/shared/trials/{identity[:16]}/{name}"
             assert (one / path).read_bytes() == (two / path).read_bytes()
@@ -256,7 +183,7 @@ def test_coverage_on_two_workers_is_that_of_one(tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     with hold(tmp_path / "outputs" / "ablation_centerness", datetime.now().isoformat()):
-        done = sweep(tmp_path)
+        done = ablation(tmp_path)
     assert done.returncode == 3
     assert f"in use by process {os.getpid()}" in done.stderr
     assert not (tmp_path / "outputs" / "mlflow.db").exists()
@@ -275,7 +202,7 @@ def test_a_mistake_ends_with_one_message_before_anything_starts(
 ) -> None:
     # The drawn data set's settings have no place beside another one.
     small = [word for word in ABLATION if "data=coco" not in arguments or not word.startswith("data.synthetic")]
-    done = in_folder(tmp_path, *small, *arguments)
+    done = sweep(tmp_path, *small, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -284,7 +211,7 @@ def test_a_mistake_ends_with_one_message_before_anything_starts(
 
 
 def test_a_dry_run_shows_the_plan_and_trains_nothing(tmp_path: Path) -> None:
-    done = sweep(tmp_path, "dry_run=true")
+    done = ablation(tmp_path, "dry_run=true")
     assert done.returncode == 0, done.stderr
     assert "2 trainings, 3 results" in done.stdout
     assert "none, from_regression" in done.stdout
