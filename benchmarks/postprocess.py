@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from inputs import CLASSES, SIZE, anchors, draw_boxes, grid, shapes
+from inputs import CLASSES, SIZE, STRIDES, anchors, draw_boxes, grid, shapes
 from side_by_side import Case, main, require
 from torch import Tensor
 from torchvision.models.detection import FCOS
@@ -110,15 +110,14 @@ def sides(batch: int, size: tuple[int, int]) -> tuple[Callable[[Any], Any], Call
 def pair(name: str, maps: Maps, size: tuple[int, int], goals: tuple[float | None, float | None]) -> Iterator[Case]:
     """One input, from flat outputs and from convolution outputs."""
     run_peer, run_ours = sides(len(maps["cls_logits"][0]), size)
-    strides = grid(size).strides[:, None]
 
     def head_outputs() -> HeadOutputs:
         """As our head ends."""
         logits = tuple(flatten(x) for x in maps["cls_logits"])
-        distances, quality = (
-            torch.cat([flatten(x) for x in maps[key]], dim=1) for key in ("bbox_regression", "bbox_ctrness")
-        )
-        return HeadOutputs(logits, distances * strides, quality.squeeze(-1), shapes(size))
+        levels = zip(maps["bbox_regression"], STRIDES, strict=True)
+        distances = torch.cat([flatten(x) * stride for x, stride in levels], dim=1)
+        quality = torch.cat([flatten(x).squeeze(-1) for x in maps["bbox_ctrness"]], dim=1)
+        return HeadOutputs(logits, distances, quality, shapes(size))
 
     flat = {key: peer_flatten(value) for key, value in maps.items()}
     of_levels = flat["cls_logits"].split([rows * columns for rows, columns in shapes(size)], dim=1)

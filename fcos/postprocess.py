@@ -123,13 +123,14 @@ class Postprocess:
 
     def _topk(self, candidates: _Candidates, levels: int) -> _Candidates:
         """The best k of every image and level, sorted by image and then by score, ties in order of location."""
-        best_first = candidates.select(candidates.score.argsort(descending=True, stable=True))
-        group = best_first.image * levels + best_first.level
+        best_first = candidates.score.argsort(descending=True, stable=True)
+        image = candidates.image[best_first]
+        group = image * levels + candidates.level[best_first]
         by_group = group.argsort(stable=True)
         sizes = group.bincount()
         rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[by_group]]
         kept = by_group[rank < self.topk_per_level].sort().values
-        return best_first.select(kept[best_first.image[kept].argsort(stable=True)])
+        return candidates.select(best_first[kept[image[kept].argsort(stable=True)]])
 
 
 def nms_of_best(
