@@ -112,10 +112,10 @@ def by_workers(folder: Path) -> list[Curve]:
     speeds = []
     for workers in WORKERS:
         name = f"workers{workers}"
-        more = [f"cluster.workers={workers}", "cluster.ray_train=always", "schedule.steps=100", f"name={name}"]
+        more = [f"cluster.workers={workers}", "cluster.ray_train=always", "schedule.steps=300", f"name={name}"]
         _run("train.py", [*more, "schedule.warmup_steps=20", "schedule.log_every=20"], folder)
         points = [json.loads(line) for file in (folder / name).glob("trials/*/points.jsonl") for line in file.open()]
-        measured = sorted(value for _, key, step, value in points if key == "train/images_per_second" and step > 20)
+        measured = sorted(value for _, key, step, value in points if key == "train/images_per_second" and step > 100)
         speeds.append(measured[len(measured) // 2])
     return [Curve("workers", "one core each", WORKERS, tuple(speeds))]
 
@@ -136,7 +136,8 @@ def by_trials(folder: Path) -> list[Curve]:
 
 
 def _run(script: str, arguments: list[str], folder: Path) -> None:
-    command = [sys.executable, f"orchestration/{script}", *arguments, f"output={folder}"]
+    # Nothing may be taken from what was measured before.
+    command = [sys.executable, f"orchestration/{script}", *arguments, f"output={folder}", "reuse=false"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr or done.stdout)
