@@ -38,7 +38,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     Raises ConfigError for what a user got wrong and Diverged where the loss is no longer finite.
     """
     seed_everything(config.seed, config.schedule.deterministic)
-    data = prepare(config.data, corners=config.model.assignment.corners)
+    data = prepare(config.data, corners=config.model.assignment.corners, progress=lambda *_: runtime.beat())
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)
     start, notes = _resume(learner, runtime)
@@ -70,6 +70,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
             device=runtime.device,
             precision=learner.precision,
             rank=runtime.rank,
+            progress=lambda _: runtime.beat(),
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner)
@@ -128,6 +129,7 @@ def _train(
         terms = train_step(learner, [to_device(batch, runtime.device) for batch in host])
         log.add(step, terms, tuple(name for batch in host for name in batch.names))
         progress.images += schedule.batch_size
+        runtime.beat()
         last = step == schedule.steps
         evaluates = last or (schedule.eval_every is not None and step % schedule.eval_every == 0)
         saves = last or step % schedule.checkpoint_every == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from fcos.parsing import flatten
 from orchestration import trial_files
+from orchestration.attempts import memory_tags
 from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment import Trial
 from orchestration.groups import ROOT
@@ -93,6 +94,7 @@ class Books:
         pruned = summary.get("pruned")
         status = "FINISHED" if pruned is None else "KILLED"
         tags = {"fcos.notes": "\n".join(summary.get("notes", ())), "fcos.folder": str(folder)}
+        tags |= memory_tags(folder, trial.config)
         if pruned is not None:
             tags["fcos.pruned"] = str(pruned)
         if "checkpoint" in summary:
@@ -112,9 +114,9 @@ class Books:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as FAILED."""
-        self._from_disk(trial)
+        tags = {"fcos.failure": reason, **memory_tags(self._from_disk(trial), trial.config)}
         for arm in trial.arms:
-            self.tracker.end(self._key(arm, trial), "FAILED", {"fcos.failure": reason})
+            self.tracker.end(self._key(arm, trial), "FAILED", tags)
 
     def interrupt(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as KILLED; a later command reopens them."""

@@ -103,6 +103,8 @@ def _problem(run: PastRun, trial: Trial) -> str:
         return f"its folder {run.tags.get('fcos.folder', '(unknown)')} is not here or holds no summary"
     if is_coverage(trial):
         return ""
+    if "fcos.inexact" in run.tags:
+        return f"it trained with other {run.tags['fcos.inexact']}, for want of memory"
     path = Path(run.tags.get("fcos.checkpoint", ""))
     try:
         verify(path)
