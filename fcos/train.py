@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,8 +77,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner)
     train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
+    best = _best(config, runtime, progress.step)
     pictures = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
-    final = checkpoint.folder_of(runtime.directory / CHECKPOINTS, progress.step)
+    final = runtime.directory / _relative(progress.step)
     summary = {
         "step": progress.step,
         "pruned": progress.step if progress.step < config.schedule.steps else None,
@@ -86,8 +88,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         "pictures": {
             arm: [str(path.relative_to(runtime.directory)) for path in paths] for arm, paths in pictures.items()
         },
-        "checkpoint": str(final.relative_to(runtime.directory)),
+        "checkpoint": str(_relative(progress.step)),
         "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
+        "best": None if best is None else {**asdict(best), "checkpoint": str(_relative(best.step))},
         "classes": list(data.classes),
         "notes": [*notes, *data.notes],
         "resumed_from": start,
@@ -102,7 +105,7 @@ def _train(
     learner: Learner,
     progress: "Progress",
     check: Callable[[], Validation],
-    save: Callable[[int], None],
+    save: Callable[[int, checkpoint.Best | None], None],
 ) -> Validation:
     """All steps that are left, or those until the run is asked to stop; returns the validation after the last."""
     schedule = config.schedule
@@ -121,7 +124,7 @@ def _train(
         fixed_canvas=schedule.compile,
     )
     log = LossLog()
-    validation = None
+    validation, best = None, _best(config, runtime, progress.start)
     progress.restart_clock()
     for step in range(progress.start + 1, schedule.steps + 1):
         host = next(batches)
@@ -146,8 +149,10 @@ def _train(
             validation = check()
             progress.add_metrics(step, validation.metrics)
             progress.report(step)
+        if (evaluates or stops) and (better := _better(schedule.best_metric, step, validation, best)):
+            best, saves = better, True
         if saves or stops:
-            save(step)
+            save(step, best)
         if stops:
             break
         progress.restart_clock()
@@ -246,11 +251,46 @@ def _set_generators(states: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ...], learner: Learner) -> None:
+def _relative(step: int) -> Path:
+    """Where the checkpoint of a step lies in a run's folder."""
+    return checkpoint.folder_of(Path(CHECKPOINTS), step)
+
+
+def _best(config: Config, runtime: Runtime, step: int) -> checkpoint.Best | None:
+    """The best evaluation up to a step, the same on every worker."""
+    folder, metric = runtime.directory / CHECKPOINTS, config.schedule.best_metric
+    found = checkpoint.read_best(folder, metric, step) if runtime.rank == 0 else None
+    return broadcast_object(found, runtime.device)  # type: ignore[no-any-return]
+
+
+def _better(
+    metric: str | None, step: int, validation: Validation | None, best: checkpoint.Best | None
+) -> checkpoint.Best | None:
+    """This evaluation, if its first arm is better than the best before; a class or size without truth has no value."""
+    if metric is None or validation is None:
+        return None
+    value = next(iter(validation.metrics.values())).get(metric)
+    if value is None or (best is not None and value <= best.value):
+        return None
+    return checkpoint.Best(metric, step, value)
+
+
+def _save(
+    step: int,
+    best: checkpoint.Best | None,
+    *,
+    config: Config,
+    runtime: Runtime,
+    classes: tuple[str, ...],
+    learner: Learner,
+) -> None:
     """Write a checkpoint from rank 0; every worker leaves only when it is whole."""
     folder = runtime.directory / CHECKPOINTS
     generators = gather_objects(_generators())
     if runtime.rank == 0:
+        if best is not None:
+            # First: a run that is cut off in between finds no checkpoint there, and evaluates that step again.
+            checkpoint.write_best(folder, best)
         checkpoint.save(
             folder,
             step=step,
@@ -264,5 +304,5 @@ def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ..
                 "generators": generators,
             },
         )
-        checkpoint.prune(folder, config.schedule.keep_checkpoints)
+        checkpoint.prune(folder, config.schedule.keep_checkpoints, None if best is None else best.step)
     broadcast_object(None, runtime.device)

@@ -101,6 +101,8 @@ class Books:
             # One that another sweep trained lies behind a link.
             tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())
             tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
+        if summary.get("best") is not None:
+            tags["fcos.best_step"] = str(summary["best"]["step"])
         if trial_files.read_reused(folder) is None and "resumed_from" in summary:
             # What estimates of later sweeps rest on.
             tags["fcos.seconds"] = f"{summary['seconds']:.1f}"
@@ -123,6 +125,11 @@ class Books:
         self._from_disk(trial)
         for arm in trial.arms:
             self.tracker.end(self._key(arm, trial), "KILLED", {"fcos.stopped": reason})
+
+    def tell_removed(self, trial: Trial, why: str) -> None:
+        """Remark that the checkpoints of a finished training are gone."""
+        for arm in trial.arms:
+            self.tracker.tag(self._key(arm, trial), {"fcos.checkpoint_removed": why})
 
     def close(self, failed: int, stopped: int = 0) -> None:
         """Close the sweep's own run."""

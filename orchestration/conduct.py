@@ -225,6 +225,7 @@ def _task(cluster: ClusterConfig, plan: Plan, need: Demand, on_workers: bool, co
         command=command,
         max_failures=cluster.max_failures,
         stall_seconds=cluster.stall_seconds,
+        best_metric=plan.search.config.metric if plan.search and plan.search.config.mode == "max" else None,
     )
 
 

@@ -113,6 +113,13 @@ class BudgetConfig(Section):
     wall_hours: float | None = Field(default=None, gt=0)
 
 
+class KeepConfig(Section):
+    """What stays on disk of a sweep that has ended."""
+
+    # Trainings whose checkpoints stay, best first by the search's metric or the experiment's first; null is all.
+    trained: int | None = Field(default=None, ge=1)
+
+
 class LabConfig(Config):
     """All that a command line can say."""
 
@@ -133,6 +140,7 @@ class LabConfig(Config):
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
     budget: BudgetConfig = BudgetConfig()
+    keep: KeepConfig = KeepConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

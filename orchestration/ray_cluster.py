@@ -58,7 +58,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     Raises ConfigError where the cluster cannot be reached.
     """
     local = cluster.address == "local"
-    environment = {**ENVIRONMENT, **_patience(cluster), **_import_path()}
+    environment = {**ENVIRONMENT, **patience(cluster), **_import_path()}
     settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if local:
         # Inherited by every process of a local Ray; a runtime environment would cost start-up time.
@@ -66,7 +66,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         settings |= _local_settings(nodes[0], on_workers)
     else:
         _require_answer(cluster.address)
-        os.environ.update({**ENVIRONMENT, **_patience(cluster)})
+        os.environ.update({**ENVIRONMENT, **patience(cluster)})
         settings |= {"runtime_env": {"env_vars": environment}}
     # Ray reads its environment when it is imported.
     import ray
@@ -98,7 +98,7 @@ def _require_answer(address: str) -> None:
         raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
 
 
-def _patience(cluster: ClusterConfig) -> dict[str, str]:
+def patience(cluster: ClusterConfig) -> dict[str, str]:
     """How long Ray Train waits for a worker that does not answer: ten minutes, or less where a stall is told sooner."""
     if cluster.stall_seconds is None:
         return {}

@@ -155,7 +155,9 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     sweep = tags.get("fcos.trained_in", source.trained.sweep)
     trial_files.write_json(folder / trial_files.REUSED, {"trained_by": trained_by, "sweep": sweep, "arms": origins})
     if set(trial.arms) <= set(metrics):
-        trial_files.write_summary(folder, trial.identity, {**summary, "metrics": metrics, "pictures": pictures})
+        # Only the last checkpoint has a link.
+        taken = {**summary, "best": None, "metrics": metrics, "pictures": pictures}
+        trial_files.write_summary(folder, trial.identity, taken)
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -31,3 +31,5 @@ class Task:
     max_failures: int
     # Without a sign of life for so long it is ended; None lets it be.
     stall_seconds: float | None
+    # schedule.best_metric of a search, which looks for another; None leaves the configured one.
+    best_metric: str | None = None

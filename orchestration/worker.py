@@ -103,6 +103,8 @@ def train(task: Task, runtime: Any) -> None:
         try:
             arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
             schedule = {**task.config["schedule"], "accumulate": accumulate_of(task)}
+            if task.best_metric is not None:
+                schedule["best_metric"] = task.best_metric
             config = parse(Config, {**task.config, "schedule": schedule})
             summary = _runner(config.task)(config, runtime, arms)
             if runtime.rank == 0:

@@ -41,6 +41,27 @@ def test_the_newest_is_found_and_older_ones_are_pruned(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000020", "step_00000100"]
 
 
+def test_the_best_stays_beside_the_newest(tmp_path: Path) -> None:
+    for step in (5, 100, 20, 60):
+        write(tmp_path, step)
+    checkpoint.prune(tmp_path, keep=1, best=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000020", "step_00000100"]
+
+
+def test_which_is_the_best_is_known_as_long_as_it_is_there_and_behind_us(tmp_path: Path) -> None:
+    best = checkpoint.Best("val/AP", 20, 0.5)
+    checkpoint.write_best(tmp_path, best)
+    assert checkpoint.read_best(tmp_path, "val/AP", 20) is None
+    path = write(tmp_path, 20)
+    assert checkpoint.read_best(tmp_path, "val/AP", 20) == best
+    assert checkpoint.read_best(tmp_path, "val/AP", 19) is None
+    assert checkpoint.read_best(tmp_path, "val/AP50", 20) is None
+    found, _ = checkpoint.latest(tmp_path)
+    assert found is not None and found.path == path
+    (tmp_path / checkpoint.BEST).write_text("{")
+    assert checkpoint.read_best(tmp_path, "val/AP", 20) is None
+
+
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "no manifest", "manifest"])
 def test_a_damaged_newest_falls_back_to_the_last_good_one(tmp_path: Path, damage: str) -> None:
     write(tmp_path, 1)
