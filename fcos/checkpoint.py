@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 MANIFEST = "manifest.json"
 PREFIX = "step_"
-BEST = "best.json"
 
 
 class CheckpointError(ValueError):
@@ -153,33 +152,6 @@ def prune(folder: Path, keep: int, best: int | None = None) -> None:
             shutil.rmtree(path)
     for path in folder.glob(".partial_*"):
         shutil.rmtree(path)
-
-
-@dataclass(frozen=True)
-class Best:
-    """The evaluation of a run that was best so far, whose checkpoint is kept."""
-
-    metric: str
-    step: int
-    value: float
-
-
-def write_best(folder: Path, best: Best) -> None:
-    """Keep beside the checkpoints which is the best, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{BEST}.{os.getpid()}"
-    draft.write_text(json.dumps(asdict(best)))
-    _flush(draft)
-    draft.replace(folder / BEST)
-
-
-def read_best(folder: Path, metric: str | None, until: int) -> Best | None:
-    """The best evaluation in this metric up to a step; None where it is not known or its checkpoint is gone."""
-    try:
-        best = Best(**json.loads((folder / BEST).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return best if best.metric == metric and best.step <= until and folder_of(folder, best.step).is_dir() else None
 
 
 def digest(path: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fcos import checkpoint
+from fcos.best import Best, better, read_best, write_best
 from fcos.build import build_detector, build_learner, build_postprocess
 from fcos.config import Config, PostprocessConfig
 from fcos.data.loader import eval_batches, train_batches
@@ -105,7 +106,7 @@ def _train(
     learner: Learner,
     progress: "Progress",
     check: Callable[[], Validation],
-    save: Callable[[int, checkpoint.Best | None], None],
+    save: Callable[[int, Best | None], None],
 ) -> Validation:
     """All steps that are left, or those until the run is asked to stop; returns the validation after the last."""
     schedule = config.schedule
@@ -149,8 +150,9 @@ def _train(
             validation = check()
             progress.add_metrics(step, validation.metrics)
             progress.report(step)
-        if (evaluates or stops) and (better := _better(schedule.best_metric, step, validation, best)):
-            best, saves = better, True
+        if validation is not None and (evaluates or stops):
+            improved = better(schedule.best_metric, step, validation.metrics, best)
+            best, saves = improved or best, saves or improved is not None
         if saves or stops:
             save(step, best)
         if stops:
@@ -256,28 +258,16 @@ def _relative(step: int) -> Path:
     return checkpoint.folder_of(Path(CHECKPOINTS), step)
 
 
-def _best(config: Config, runtime: Runtime, step: int) -> checkpoint.Best | None:
+def _best(config: Config, runtime: Runtime, step: int) -> Best | None:
     """The best evaluation up to a step, the same on every worker."""
     folder, metric = runtime.directory / CHECKPOINTS, config.schedule.best_metric
-    found = checkpoint.read_best(folder, metric, step) if runtime.rank == 0 else None
+    found = read_best(folder, metric, step) if runtime.rank == 0 else None
     return broadcast_object(found, runtime.device)  # type: ignore[no-any-return]
-
-
-def _better(
-    metric: str | None, step: int, validation: Validation | None, best: checkpoint.Best | None
-) -> checkpoint.Best | None:
-    """This evaluation, if its first arm is better than the best before; a class or size without truth has no value."""
-    if metric is None or validation is None:
-        return None
-    value = next(iter(validation.metrics.values())).get(metric)
-    if value is None or (best is not None and value <= best.value):
-        return None
-    return checkpoint.Best(metric, step, value)
 
 
 def _save(
     step: int,
-    best: checkpoint.Best | None,
+    best: Best | None,
     *,
     config: Config,
     runtime: Runtime,
@@ -290,7 +280,7 @@ def _save(
     if runtime.rank == 0:
         if best is not None:
             # First: a run that is cut off in between finds no checkpoint there, and evaluates that step again.
-            checkpoint.write_best(folder, best)
+            write_best(folder, best)
         checkpoint.save(
             folder,
             step=step,

@@ -14,8 +14,6 @@ from orchestration.heartbeat import TRIAL, Process, Signs, signs_of
 TICK_SECONDS = 1.0
 # Longer than that between two looks, this process itself was stopped, and maybe all others with it.
 GAP_SECONDS = 5.0
-# Until its workers have signed in, a training has that much more time.
-START_SECONDS = 120.0
 # What is given to whoever ends a process on another machine.
 END_SECONDS = 30.0
 
@@ -26,7 +24,10 @@ class Stalled(RuntimeError):
 
 @dataclass
 class Watch:
-    """Which trainings have shown no sign of life for `limit` seconds."""
+    """Which trainings have shown no sign of life for `limit` seconds.
+
+    Before its workers sign in, a training may wait for room in a cluster that others use too; that is Ray's to watch.
+    """
 
     limit: float
     _signs: dict[Path, Signs] = field(default_factory=dict)
@@ -40,12 +41,11 @@ class Watch:
             del self._quiet[gone], self._signs[gone]
         for folder in folders:
             signs = signs_of(folder)
-            if folder not in self._quiet or signs != self._signs[folder]:
+            if folder not in self._quiet or signs != self._signs[folder] or not set(signs) - {TRIAL}:
                 self._quiet[folder], self._signs[folder] = 0.0, signs
                 continue
             self._quiet[folder] += seconds
-            room = 0.0 if set(signs) - {TRIAL} else START_SECONDS
-            if self._quiet[folder] >= self.limit + room:
+            if self._quiet[folder] >= self.limit:
                 self._quiet[folder] = 0.0
                 stalled.append(folder)
         return stalled

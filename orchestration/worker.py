@@ -78,8 +78,6 @@ def train_here(task: Task) -> None:
     import ray
     from ray import tune
 
-    from fcos.runtime import LocalRuntime, pick_device
-
     folder = Path(task.folder)
 
     def report(record: dict[str, Any]) -> None:
@@ -87,6 +85,8 @@ def train_here(task: Task) -> None:
         tune.report({RECORD: json.dumps(record)})
 
     with beating(folder, "rank_0", ray.get_runtime_context().get_node_id()) as beat:
+        from fcos.runtime import LocalRuntime, pick_device
+
         train(task, LocalRuntime(folder, pick_device(task.demand.device), listener=report, heart=beat))
 
 

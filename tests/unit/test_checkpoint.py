@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fcos import checkpoint
+from fcos.best import BEST, Best, read_best, write_best
 from fcos.checkpoint import CheckpointError
 
 
@@ -49,17 +50,17 @@ def test_the_best_stays_beside_the_newest(tmp_path: Path) -> None:
 
 
 def test_which_is_the_best_is_known_as_long_as_it_is_there_and_behind_us(tmp_path: Path) -> None:
-    best = checkpoint.Best("val/AP", 20, 0.5)
-    checkpoint.write_best(tmp_path, best)
-    assert checkpoint.read_best(tmp_path, "val/AP", 20) is None
+    best = Best("val/AP", 20, 0.5)
+    write_best(tmp_path, best)
+    assert read_best(tmp_path, "val/AP", 20) is None
     path = write(tmp_path, 20)
-    assert checkpoint.read_best(tmp_path, "val/AP", 20) == best
-    assert checkpoint.read_best(tmp_path, "val/AP", 19) is None
-    assert checkpoint.read_best(tmp_path, "val/AP50", 20) is None
+    assert read_best(tmp_path, "val/AP", 20) == best
+    assert read_best(tmp_path, "val/AP", 19) is None
+    assert read_best(tmp_path, "val/AP50", 20) is None
     found, _ = checkpoint.latest(tmp_path)
     assert found is not None and found.path == path
-    (tmp_path / checkpoint.BEST).write_text("{")
-    assert checkpoint.read_best(tmp_path, "val/AP", 20) is None
+    (tmp_path / BEST).write_text("{")
+    assert read_best(tmp_path, "val/AP", 20) is None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "no manifest", "manifest"])

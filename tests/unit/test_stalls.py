@@ -11,7 +11,7 @@ import pytest
 
 from orchestration import heartbeat, processes, stalls, trial_files
 from orchestration.heartbeat import TRIAL, Process, beating, clear_signs, signs_of
-from orchestration.stalls import START_SECONDS, Watch, end_here, watched
+from orchestration.stalls import Watch, end_here, watched
 
 
 def asleep() -> "subprocess.Popen[str]":
@@ -70,12 +70,14 @@ def test_quiet_counts_from_the_last_sign_of_any_worker(tmp_path: Path) -> None:
         assert watch.look([tmp_path], 9) == []
 
 
-def test_a_training_whose_workers_have_not_signed_in_has_more_time(tmp_path: Path) -> None:
+def test_a_training_whose_workers_have_not_signed_in_waits_for_room(tmp_path: Path) -> None:
     watch = Watch(10)
     with beating(tmp_path, TRIAL, "here"):
         assert watch.look([tmp_path], 1) == []
-        assert watch.look([tmp_path], START_SECONDS) == []
-        assert watch.look([tmp_path], 10) == [tmp_path]
+        assert watch.look([tmp_path], 100) == []
+        with beating(tmp_path, "rank_0", "here"):
+            assert watch.look([tmp_path], 9) == []
+            assert watch.look([tmp_path], 10) == [tmp_path]
 
 
 def test_time_in_which_a_training_did_not_run_does_not_count(tmp_path: Path) -> None:
