@@ -108,7 +108,8 @@ def _in_vain(task: Task, known: Attempts, accumulate: int) -> str:
     if task.config.get("task", "train") != "train":
         return "out of memory; fewer runs side by side (cluster.concurrent) leave each more"
     size, workers = micro_batch(task.config, accumulate), task.demand.workers
-    sizes = f"schedule.batch_size={task.config['schedule']['batch_size']}, accumulate={accumulate}, {workers} workers"
+    batch = task.config["schedule"]["batch_size"]
+    sizes = f"schedule.batch_size={batch}, schedule.accumulate={accumulate}, cluster.workers={workers}"
     tried = f" and of {2 * size}" if known.halved else ""
     why = "" if known.halved else ", which cannot be halved"
     return (

@@ -26,6 +26,8 @@ class Listener(tune.Callback):
         self._board = board
         self._view = view
         self._books = books
+        # Failures by Tune's own count, which leaves out machines that were taken away.
+        self._failures: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never ask for; ours hold threads and a terminal.
@@ -62,6 +64,9 @@ class Listener(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         task: Task = trial.config[TASK]
         _name_memory(trial, Path(task.folder))
+        if trial.num_failures == self._failures.get(trial.trial_id, 0):
+            attempts.close(task)
+        self._failures[trial.trial_id] = trial.num_failures
         label, reason = self._plan.trials[task.place].label, reason_of(Path(task.folder)).splitlines()[0]
         logging.getLogger(__name__).warning("%s: %s; it is taken up from its last checkpoint", label, reason)
 

@@ -114,7 +114,7 @@ def test_it_is_answered_with_half_the_micro_batch_once_and_then_named(tmp_path: 
     assert not attempt(task, OutOfMemory("x"))
     reason = trial_files.reason_of(tmp_path)
     assert reason.startswith(
-        "out of memory with micro-batches of 4 images and of 8 (schedule.batch_size=8, accumulate=2, 1 workers); "
+        "out of memory with micro-batches of 4 images and of 8 (schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1); "
     )
     assert "log:" not in reason
 
@@ -136,7 +136,7 @@ def test_a_micro_batch_of_one_image_a_worker_cannot_be_halved(tmp_path: Path) ->
     assert halved(CONFIG, 4, 2) is None
     assert halved({**CONFIG, "task": "coverage"}, 1, 1) is None
     assert not attempt(task_in(tmp_path, workers=8), OutOfMemory("x"))
-    assert ", 8 workers), which cannot be halved; " in trial_files.reason_of(tmp_path)
+    assert ", cluster.workers=8), which cannot be halved; " in trial_files.reason_of(tmp_path)
 
 
 def test_it_costs_none_of_the_failures_that_are_allowed(tmp_path: Path) -> None:
