@@ -104,7 +104,8 @@ def test_what_half_is_too_much_for_fails_by_name_and_others_go_on(tmp_path: Path
     with for_each_process(tmp_path, limit_space(ENOUGH_FOR_HALF // 3), 2):
         done = sweep(tmp_path, *SWEEP)
     assert done.returncode == 1, done.stdout + done.stderr
-    reason = "out of memory with micro-batches of 4 images and of 8 (schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1)"
+    sizes = "(schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1)"
+    reason = f"out of memory with micro-batches of 4 images and of 8 {sizes}"
     assert f"failed: none · seed 0: {reason}" in done.stdout
     assert statuses(tmp_path) == {NAMES[0]: "FAILED", NAMES[1]: "FAILED", NAMES[2]: "FINISHED"}
     assert runs(tmp_path)["none seed 0"].data.tags["fcos.failure"].startswith(reason)

@@ -114,7 +114,8 @@ def test_it_is_answered_with_half_the_micro_batch_once_and_then_named(tmp_path: 
     assert not attempt(task, OutOfMemory("x"))
     reason = trial_files.reason_of(tmp_path)
     assert reason.startswith(
-        "out of memory with micro-batches of 4 images and of 8 (schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1); "
+        "out of memory with micro-batches of 4 images and of 8 "
+        "(schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1); "
     )
     assert "log:" not in reason
 
