@@ -37,7 +37,7 @@ def build(sweep: Sweep) -> Document:
     experiment, trials = sweep.experiment, sweep.current
     arms = list(dict.fromkeys([*experiment.arms, *trials["arm"]]))
     seeds = experiment.seeds or sorted(set(trials["seed"]))
-    notes = list(sweep.notes)
+    notes = [*sweep.notes, *_remarks(trials)]
     rows = _paper_rows(experiment.paper, notes)
     metrics = experiment.metrics if experiment.search is None else [experiment.search.metric]
     values = comparison.final_values(trials, sweep.points, metrics, arms, seeds)
@@ -59,6 +59,18 @@ def build(sweep: Sweep) -> Document:
         rows=tuple({item.id: item for of_arm in rows.values() for item in of_arm.values()}.values()),
         notes=(*notes, *findings.notes),
     )
+
+
+def _remarks(trials: pd.DataFrame) -> list[str]:
+    """What trainings remark of their data and their course, each remark once with whoever makes it."""
+    names: dict[str, list[str]] = {}
+    for arm, seed, tags in zip(trials["arm"], trials["seed"], trials["tags"], strict=True):
+        for remark in dict.fromkeys(tags.get("fcos.notes", "").splitlines()):
+            names.setdefault(remark, []).append(f"{arm} seed {seed}")
+    return [
+        f"{'All trainings' if len(who) == len(trials) > 1 else enumerate_words(who)}: {remark}."
+        for remark, who in names.items()
+    ]
 
 
 def _paper_rows(ids: Mapping[str, list[str]], notes: list[str]) -> dict[str, dict[str, PaperRow]]:

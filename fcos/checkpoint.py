@@ -145,10 +145,11 @@ def newest_step(folder: Path) -> int:
     return 0
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and what an interrupted write left behind."""
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints and that of step `best`, and what an interrupted write left."""
     for path in sorted(folder.glob(f"{PREFIX}*"))[:-keep]:
-        shutil.rmtree(path)
+        if best is None or path != folder_of(folder, best):
+            shutil.rmtree(path)
     for path in folder.glob(".partial_*"):
         shutil.rmtree(path)
 

@@ -19,7 +19,7 @@ STOP = "stop"
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Seven members: who I am, where I compute, where I keep things, how I wrap a model, whom I tell, whom I heed."""
+    """Eight members: who I am, where I compute and keep things, how I wrap a model, whom I tell, whom I heed."""
 
     @property
     def rank(self) -> int: ...
@@ -47,6 +47,10 @@ class Runtime(Protocol):
         """Whether the run is to end early; rank 0 asks, after each report."""
         ...
 
+    def beat(self) -> None:
+        """Told wherever the run gets on, on every worker: a step, images evaluated, decoded or counted."""
+        ...
+
 
 def pick_device(name: str) -> torch.device:
     """The device of a name: cpu, cuda or auto (cuda where there is one).
@@ -59,7 +63,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and present) else "cpu")
 
 
-def ignore(record: Record) -> None:
+def ignore(*_: object) -> None:
     """A listener for runs that nobody watches."""
 
 
@@ -70,6 +74,7 @@ class LocalRuntime:
     directory: Path
     device: torch.device
     listener: Callable[[Record], None] = ignore
+    heart: Callable[[], None] = ignore
     rank: int = 0
     world_size: int = 1
 
@@ -81,6 +86,9 @@ class LocalRuntime:
 
     def stop_asked(self) -> bool:
         return (self.directory / STOP).exists()
+
+    def beat(self) -> None:
+        self.heart()
 
 
 def user_cache() -> Path:

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fcos import checkpoint
+from fcos.best import Best, better, read_best, write_best
 from fcos.build import build_detector, build_learner, build_postprocess
 from fcos.config import Config, PostprocessConfig
 from fcos.data.loader import eval_batches, train_batches
@@ -38,7 +40,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     Raises ConfigError for what a user got wrong and Diverged where the loss is no longer finite.
     """
     seed_everything(config.seed, config.schedule.deterministic)
-    data = prepare(config.data, corners=config.model.assignment.corners)
+    data = prepare(config.data, corners=config.model.assignment.corners, progress=lambda *_: runtime.beat())
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)
     start, notes = _resume(learner, runtime)
@@ -70,13 +72,15 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
             device=runtime.device,
             precision=learner.precision,
             rank=runtime.rank,
+            progress=lambda _: runtime.beat(),
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner)
     train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
+    best = _best(config, runtime, progress.step)
     pictures = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
-    final = checkpoint.folder_of(runtime.directory / CHECKPOINTS, progress.step)
+    final = runtime.directory / _relative(progress.step)
     summary = {
         "step": progress.step,
         "pruned": progress.step if progress.step < config.schedule.steps else None,
@@ -85,8 +89,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         "pictures": {
             arm: [str(path.relative_to(runtime.directory)) for path in paths] for arm, paths in pictures.items()
         },
-        "checkpoint": str(final.relative_to(runtime.directory)),
+        "checkpoint": str(_relative(progress.step)),
         "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
+        "best": None if best is None else {**asdict(best), "checkpoint": str(_relative(best.step))},
         "classes": list(data.classes),
         "notes": [*notes, *data.notes],
         "resumed_from": start,
@@ -101,7 +106,7 @@ def _train(
     learner: Learner,
     progress: "Progress",
     check: Callable[[], Validation],
-    save: Callable[[int], None],
+    save: Callable[[int, Best | None], None],
 ) -> Validation:
     """All steps that are left, or those until the run is asked to stop; returns the validation after the last."""
     schedule = config.schedule
@@ -120,7 +125,7 @@ def _train(
         fixed_canvas=schedule.compile,
     )
     log = LossLog()
-    validation = None
+    validation, best = None, _best(config, runtime, progress.start)
     progress.restart_clock()
     for step in range(progress.start + 1, schedule.steps + 1):
         host = next(batches)
@@ -128,6 +133,7 @@ def _train(
         terms = train_step(learner, [to_device(batch, runtime.device) for batch in host])
         log.add(step, terms, tuple(name for batch in host for name in batch.names))
         progress.images += schedule.batch_size
+        runtime.beat()
         last = step == schedule.steps
         evaluates = last or (schedule.eval_every is not None and step % schedule.eval_every == 0)
         saves = last or step % schedule.checkpoint_every == 0
@@ -144,8 +150,11 @@ def _train(
             validation = check()
             progress.add_metrics(step, validation.metrics)
             progress.report(step)
+        if validation is not None and (evaluates or stops):
+            improved = better(schedule.best_metric, step, validation.metrics, best)
+            best, saves = improved or best, saves or improved is not None
         if saves or stops:
-            save(step)
+            save(step, best)
         if stops:
             break
         progress.restart_clock()
@@ -244,11 +253,34 @@ def _set_generators(states: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ...], learner: Learner) -> None:
+def _relative(step: int) -> Path:
+    """Where the checkpoint of a step lies in a run's folder."""
+    return checkpoint.folder_of(Path(CHECKPOINTS), step)
+
+
+def _best(config: Config, runtime: Runtime, step: int) -> Best | None:
+    """The best evaluation up to a step, the same on every worker."""
+    folder, metric = runtime.directory / CHECKPOINTS, config.schedule.best_metric
+    found = read_best(folder, metric, step) if runtime.rank == 0 else None
+    return broadcast_object(found, runtime.device)  # type: ignore[no-any-return]
+
+
+def _save(
+    step: int,
+    best: Best | None,
+    *,
+    config: Config,
+    runtime: Runtime,
+    classes: tuple[str, ...],
+    learner: Learner,
+) -> None:
     """Write a checkpoint from rank 0; every worker leaves only when it is whole."""
     folder = runtime.directory / CHECKPOINTS
     generators = gather_objects(_generators())
     if runtime.rank == 0:
+        if best is not None:
+            # First: a run that is cut off in between finds no checkpoint there, and evaluates that step again.
+            write_best(folder, best)
         checkpoint.save(
             folder,
             step=step,
@@ -262,5 +294,5 @@ def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ..
                 "generators": generators,
             },
         )
-        checkpoint.prune(folder, config.schedule.keep_checkpoints)
+        checkpoint.prune(folder, config.schedule.keep_checkpoints, None if best is None else best.step)
     broadcast_object(None, runtime.device)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fcos.parsing import flatten
 from orchestration import trial_files
+from orchestration.attempts import memory_tags
 from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment import Trial
 from orchestration.groups import ROOT
@@ -93,12 +94,15 @@ class Books:
         pruned = summary.get("pruned")
         status = "FINISHED" if pruned is None else "KILLED"
         tags = {"fcos.notes": "\n".join(summary.get("notes", ())), "fcos.folder": str(folder)}
+        tags |= memory_tags(folder, trial.config)
         if pruned is not None:
             tags["fcos.pruned"] = str(pruned)
         if "checkpoint" in summary:
             # One that another sweep trained lies behind a link.
             tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())
             tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
+        if summary.get("best") is not None:
+            tags["fcos.best_step"] = str(summary["best"]["step"])
         if trial_files.read_reused(folder) is None and "resumed_from" in summary:
             # What estimates of later sweeps rest on.
             tags["fcos.seconds"] = f"{summary['seconds']:.1f}"
@@ -112,15 +116,20 @@ class Books:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as FAILED."""
-        self._from_disk(trial)
+        tags = {"fcos.failure": reason, **memory_tags(self._from_disk(trial), trial.config)}
         for arm in trial.arms:
-            self.tracker.end(self._key(arm, trial), "FAILED", {"fcos.failure": reason})
+            self.tracker.end(self._key(arm, trial), "FAILED", tags)
 
     def interrupt(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as KILLED; a later command reopens them."""
         self._from_disk(trial)
         for arm in trial.arms:
             self.tracker.end(self._key(arm, trial), "KILLED", {"fcos.stopped": reason})
+
+    def tell_removed(self, trial: Trial, why: str) -> None:
+        """Remark that the checkpoints of a finished training are gone."""
+        for arm in trial.arms:
+            self.tracker.tag(self._key(arm, trial), {"fcos.checkpoint_removed": why})
 
     def close(self, failed: int, stopped: int = 0) -> None:
         """Close the sweep's own run."""

@@ -1,5 +1,6 @@
 """Runs a plan: tracking opened, Ray started, Tune driven, every training's end told."""
 
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -20,9 +21,10 @@ from orchestration.planning import Plan
 from orchestration.ray_cluster import connected, local_nodes
 from orchestration.resources import Demand, Node, demand, side_by_side
 from orchestration.search import name_of
+from orchestration.stalls import watched
 from orchestration.strategy import make_scheduler
+from orchestration.task import TASK, Task
 from orchestration.trial_files import diverged, has_no_space, is_no_space, read_reused, reason_of
-from orchestration.worker import TASK, Task
 
 # Ray's own records of a sweep; nothing is ever read back from them.
 RAY_FOLDER = "ray"
@@ -106,6 +108,7 @@ def _train(
         view = stack.enter_context(make_view(board, console))
         running = partial(_running, plan, board)
         stack.enter_context(counted(plan.folder, lab.budget, need, board, running))
+        stack.enter_context(watched(lab.cluster.stall_seconds, running))
         _tune(lab, plan, board, books, view, places, need, on_workers)
 
 
@@ -133,7 +136,7 @@ def _tune(
 
     ray_folder = plan.folder / RAY_FOLDER
     shutil.rmtree(ray_folder, ignore_errors=True)
-    task_of = partial(_task, plan, need, on_workers)
+    task_of = partial(_task, lab.cluster, plan, need, on_workers, secrets.token_hex(8))
     waiting = [place for place in places if place < len(plan.trials)]
     drawn = _searcher(lab, plan, task_of, waiting)
     tuner = tune.Tuner(
@@ -152,7 +155,8 @@ def _tune(
             name="trials",
             storage_path=str(ray_folder),
             callbacks=[Listener(plan, board, view, books)],
-            failure_config=tune.FailureConfig(max_failures=lab.cluster.max_failures),
+            # One more for want of memory, which is no failure that is counted; see attempts.py.
+            failure_config=tune.FailureConfig(max_failures=lab.cluster.max_failures + 1),
             verbose=0,
         ),
     )
@@ -207,7 +211,7 @@ def _tell_gave_up(plan: Plan, board: Board, reason: str) -> None:
         row.note = f"nothing more to draw: {reason}"
 
 
-def _task(plan: Plan, need: Demand, on_workers: bool, place: int) -> Task:
+def _task(cluster: ClusterConfig, plan: Plan, need: Demand, on_workers: bool, command: str, place: int) -> Task:
     trial = plan.trials[place]
     return Task(
         place=place,
@@ -218,6 +222,10 @@ def _task(plan: Plan, need: Demand, on_workers: bool, place: int) -> Task:
         arms=trial.arms,
         demand=need,
         on_workers=on_workers,
+        command=command,
+        max_failures=cluster.max_failures,
+        stall_seconds=cluster.stall_seconds,
+        best_metric=plan.search.config.metric if plan.search and plan.search.config.mode == "max" else None,
     )
 
 

@@ -72,6 +72,9 @@ class ClusterConfig(Section):
     ray_train: Literal["auto", "always"] = "auto"
     # How often a training that lost its process is taken up again from its checkpoint.
     max_failures: int = Field(default=1, ge=0)
+    # A training that has got no further for so long is ended and taken up again; null waits for ever. Compiling,
+    # COCO evaluation of a large set and reading one batch must each be done in less.
+    stall_minutes: float | None = Field(default=30, ge=0.1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -85,6 +88,10 @@ class ClusterConfig(Section):
         if self.device == "cpu" and self.gpus_per_worker > 0:
             raise ValueError(f"gpus_per_worker={self.gpus_per_worker:g} would stand idle with device=cpu")
         return self
+
+    @property
+    def stall_seconds(self) -> float | None:
+        return None if self.stall_minutes is None else 60 * self.stall_minutes
 
 
 class TrackingConfig(Section):
@@ -104,6 +111,13 @@ class BudgetConfig(Section):
     cpu_hours: float | None = Field(default=None, gt=0)
     # Hours in which the sweep trained.
     wall_hours: float | None = Field(default=None, gt=0)
+
+
+class KeepConfig(Section):
+    """What stays on disk of a sweep that has ended."""
+
+    # Trainings whose checkpoints stay, best first by the search's metric or the experiment's first; null is all.
+    trained: int | None = Field(default=None, ge=1)
 
 
 class LabConfig(Config):
@@ -126,6 +140,7 @@ class LabConfig(Config):
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
     budget: BudgetConfig = BudgetConfig()
+    keep: KeepConfig = KeepConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -13,7 +13,7 @@ from orchestration.search import Drawn, Search, name_of
 from orchestration.space import Point, configured, keys_of
 from orchestration.strategy import make_searcher
 from orchestration.suggestions import Suggestions
-from orchestration.worker import TASK, Task
+from orchestration.task import TASK, Task
 
 
 @dataclass(frozen=True)

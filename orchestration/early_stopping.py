@@ -15,7 +15,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from orchestration import trial_files
 from orchestration.board import parse_record
 from orchestration.strategy import METRIC, STEP
-from orchestration.worker import RECORD, TASK, Task
+from orchestration.task import TASK, Task
+from orchestration.worker import RECORD
 
 
 class AsksToStop(FIFOScheduler):

@@ -16,6 +16,7 @@ RUN_ONLY = (
     "schedule.log_every",
     "schedule.checkpoint_every",
     "schedule.keep_checkpoints",
+    "schedule.best_metric",
 )
 INFERENCE_ONLY = ("model.postprocess",)
 # Packages whose versions can move a number.

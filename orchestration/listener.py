@@ -1,16 +1,21 @@
 """Follows Tune's trials: console and tracking hear of every start, report and end."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from orchestration import attempts
 from orchestration.board import Board, Row, parse_record
 from orchestration.books import Books
 from orchestration.console import View
 from orchestration.experiment import Trial
+from orchestration.memory import OutOfMemory
 from orchestration.planning import Plan
-from orchestration.trial_files import is_held_back, is_interrupted, reason_of
-from orchestration.worker import RECORD, TASK
+from orchestration.task import TASK, Task
+from orchestration.trial_files import is_held_back, is_interrupted, read_failure, reason_of, write_failure
+from orchestration.worker import RECORD
 
 
 class Listener(tune.Callback):
@@ -21,6 +26,8 @@ class Listener(tune.Callback):
         self._board = board
         self._view = view
         self._books = books
+        # Failures by Tune's own count, which leaves out machines that were taken away.
+        self._failures: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that we never ask for; ours hold threads and a terminal.
@@ -54,7 +61,20 @@ class Listener(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trial)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        task: Task = trial.config[TASK]
+        _name_memory(trial, Path(task.folder))
+        if trial.num_failures == self._failures.get(trial.trial_id, 0):
+            attempts.close(task)
+        self._failures[trial.trial_id] = trial.num_failures
+        label, reason = self._plan.trials[task.place].label, reason_of(Path(task.folder)).splitlines()[0]
+        logging.getLogger(__name__).warning("%s: %s; it is taken up from its last checkpoint", label, reason)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        task: Task = trial.config[TASK]
+        _name_memory(trial, Path(task.folder))
+        if attempts.read_attempts(Path(task.folder)).open:
+            attempts.judge(task)
         self._ended(trial)
 
     def _place(self, trial: Any) -> int:
@@ -84,3 +104,13 @@ class Listener(tune.Callback):
             reason = reason_of(folder)
             row.state, row.note = "failed", reason.splitlines()[0]
             self._books.fail(planned, reason)
+
+
+def _name_memory(trial: Any, folder: Path) -> None:
+    """Ray's monitor of a machine's memory ends processes without a word to them: Tune alone knows."""
+    try:
+        told = Path(trial.error_file).read_text().rpartition("Failure #")[2]
+    except (OSError, TypeError):
+        return
+    if read_failure(folder) is None and "low on memory" in told:
+        write_failure(folder, OutOfMemory("the machine had no more memory, and Ray ended its process"), final=False)

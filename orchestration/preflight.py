@@ -10,8 +10,10 @@ from orchestration.groups import near
 
 
 def check_arm(config: Config, cluster: ClusterConfig) -> None:
-    """Raises ConfigError for weights that do not exist and for norms that the workers cannot synchronise."""
+    """Raises ConfigError for weights and metrics that do not exist, and for norms that workers cannot synchronise."""
     backbone = config.model.backbone
+    if config.schedule.best_metric is not None:
+        check_metrics([config.schedule.best_metric], "schedule.best_metric")
     if backbone.weights is not None:
         from fcos.model.pretrained import choose_weights
 
@@ -25,14 +27,14 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
         )
 
 
-def check_metrics(metrics: Sequence[str]) -> None:
+def check_metrics(metrics: Sequence[str], key: str = "experiment.metrics") -> None:
     """Raises ConfigError with near matches for a metric below val/ that no evaluation gives."""
     from fcos.evaluation import METRICS
 
     known = [f"val/{name}" for name in METRICS]
     for metric in metrics:
         if metric.startswith("val/") and not metric.startswith("val/class_AP/") and metric not in known:
-            raise ConfigError(f"experiment.metrics: {metric}: no such metric; {near(metric, known)}")
+            raise ConfigError(f"{key}: {metric}: no such metric; {near(metric, known)}")
 
 
 def fetch_weights(arms: Iterable[Mapping[str, Any]]) -> None:

@@ -58,7 +58,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     Raises ConfigError where the cluster cannot be reached.
     """
     local = cluster.address == "local"
-    environment = {**ENVIRONMENT, **_import_path()}
+    environment = {**ENVIRONMENT, **patience(cluster), **_import_path()}
     settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if local:
         # Inherited by every process of a local Ray; a runtime environment would cost start-up time.
@@ -66,7 +66,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         settings |= _local_settings(nodes[0], on_workers)
     else:
         _require_answer(cluster.address)
-        os.environ.update(ENVIRONMENT)
+        os.environ.update({**ENVIRONMENT, **patience(cluster)})
         settings |= {"runtime_env": {"env_vars": environment}}
     # Ray reads its environment when it is imported.
     import ray
@@ -96,6 +96,13 @@ def _require_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
+
+
+def patience(cluster: ClusterConfig) -> dict[str, str]:
+    """How long Ray Train waits for a worker that does not answer: ten minutes, or less where a stall is told sooner."""
+    if cluster.stall_seconds is None:
+        return {}
+    return {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": f"{min(600.0, cluster.stall_seconds + 30):g}"}
 
 
 def _import_path() -> dict[str, str]:

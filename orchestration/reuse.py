@@ -103,6 +103,8 @@ def _problem(run: PastRun, trial: Trial) -> str:
         return f"its folder {run.tags.get('fcos.folder', '(unknown)')} is not here or holds no summary"
     if is_coverage(trial):
         return ""
+    if "fcos.inexact" in run.tags:
+        return f"it trained with other {run.tags['fcos.inexact']}, for want of memory"
     path = Path(run.tags.get("fcos.checkpoint", ""))
     try:
         verify(path)
@@ -153,7 +155,9 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     sweep = tags.get("fcos.trained_in", source.trained.sweep)
     trial_files.write_json(folder / trial_files.REUSED, {"trained_by": trained_by, "sweep": sweep, "arms": origins})
     if set(trial.arms) <= set(metrics):
-        trial_files.write_summary(folder, trial.identity, {**summary, "metrics": metrics, "pictures": pictures})
+        # Only the last checkpoint has a link.
+        taken = {**summary, "best": None, "metrics": metrics, "pictures": pictures}
+        trial_files.write_summary(folder, trial.identity, taken)
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from orchestration.experiment import Trial, is_coverage
 from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
+from orchestration.retention import make_room
 from orchestration.reuse import Past, is_done, take_all
 from orchestration.search import Search
 from orchestration.tracking import Tracker
@@ -145,6 +146,7 @@ def run_plan(
         conduct(lab, plan, board, books, console, on_workers=on_workers)
         tracker.wait_open()
         tell_kept(plan, board, books)
+        _make_room(lab, plan, books, console)
         books.close(board.count("failed"), board.count("stopped"))
         settled = tracker.settle(SETTLE_SECONDS)
         reported = report is None or (settled and _report(books, plan.folder / "report", report, tracker.uri))
@@ -166,6 +168,14 @@ def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) 
         return False
     books.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
     return True
+
+
+def _make_room(lab: LabConfig, plan: Plan, books: Books, console: Console) -> None:
+    found = make_room(lab, plan)
+    for each in found.removed:
+        books.tell_removed(each.trial, f"rank {each.rank} of {found.ranked} by {found.metric}")
+    for line in found.lines(lab.keep.trained or found.ranked):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _outcome(lab: LabConfig, plan: Plan, board: Board, console: Console) -> int:

@@ -92,6 +92,10 @@ class Tracker:
         self.add_files(key, pictures, "detections")
         self._push(lambda: self._close(key, status))
 
+    def tag(self, key: RunKey, tags: Mapping[str, str]) -> None:
+        """Add to the tags of a run that was started or found; a closed one takes them too."""
+        self._push(lambda: self._store.set_tags(self.run_id(key) or "", tags))
+
     def add_files(self, key: RunKey, files: Sequence[Path], folder: str) -> None:
         """Store files as artifacts of a run; a closed run takes them too."""
         self._push(lambda: self._store.log_files(self.run_id(key) or "", files, folder))

@@ -3,34 +3,45 @@
 from pathlib import Path
 from typing import Any
 
-from orchestration import trial_files
-from orchestration.worker import TASK, Task, train_here, train_worker
+from orchestration import attempts, trial_files
+from orchestration.heartbeat import TRIAL, beating, clear_signs
+from orchestration.memory import OutOfMemory, is_out_of_memory
+from orchestration.task import TASK, Task
+from orchestration.worker import train_here, train_worker
+
+# A collective ends by itself where nobody could end its processes, that much later.
+SLACK_SECONDS = 30
 
 
 def run_trial(config: dict[str, Any]) -> None:
     """What Tune runs.
 
-    A training that ends for good with a recorded reason returns, so that Tune does not try it again;
-    anything else is raised and taken up from the last checkpoint.
+    A training that ends for good returns, with a recorded reason, so that Tune does not try it again; anything else
+    is raised and taken up from the last checkpoint.
     """
+    import ray
+
     task: Task = config[TASK]
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
     if trial_files.is_held_back(folder):
         return
-    trial_files.clear_failure(folder)
-    trial_files.clear_stop(folder)
+    node = ray.get_runtime_context().get_node_id()
     try:
-        if task.on_workers:
-            train_on_workers(task)
-        else:
-            train_here(task)
+        if not attempts.begin(task, node):
+            return
+        trial_files.clear_failure(folder)
+        trial_files.clear_stop(folder)
+        clear_signs(folder)
+        with beating(folder, TRIAL, node):
+            (train_on_workers if task.on_workers else train_here)(task)
+        attempts.close(task)
     except Exception as error:
-        trial_files.write_failure(folder, error, final=False)
-        failure = trial_files.read_failure(folder)
+        known = OutOfMemory(str(error)) if is_out_of_memory(error) else error
+        trial_files.write_failure(folder, known, final=False)
         # A full disk is full for another attempt too, and for Tune's record of this one.
-        full = failure is None and trial_files.has_no_space(folder)
-        if not full and (failure is None or not failure["final"]):
+        full = trial_files.read_failure(folder) is None and trial_files.has_no_space(folder)
+        if not full and attempts.judge(task, node):
             raise
 
 
@@ -41,11 +52,13 @@ def train_on_workers(task: Task) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     demand = task.demand
+    # Nobody waits longer for a worker than the watch over all of them.
+    timeout = {} if task.stall_seconds is None else {"timeout_s": int(task.stall_seconds) + SLACK_SECONDS}
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", **timeout),
         scaling_config=ray.train.ScalingConfig(
             num_workers=demand.workers, use_gpu=bool(demand.gpus), resources_per_worker=resources
         ),

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ SUMMARY = "summary.json"
 FAILURE = "failure.json"
 REUSED = "reused.json"
 LOG = "log.txt"
+NOTES = "notes.txt"
 # As in fcos.runtime, which this file does not import: torch comes with it.
 STOP = "stop"
 # Ends that are no failure: the same command goes on, once there is more of what was used up.
@@ -137,6 +138,21 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def add_note(folder: Path, text: str) -> None:
+    """Remark on how a training went, for its summary; each remark is made once."""
+    if text not in read_notes(folder):
+        with suppress(OSError), (folder / NOTES).open("a") as file:
+            file.write(f"{text}\n")
+
+
+def read_notes(folder: Path) -> list[str]:
+    """All remarks of all attempts."""
+    try:
+        return (folder / NOTES).read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def diverged(folder: Path) -> bool:

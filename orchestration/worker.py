@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration import trial_files
-from orchestration.resources import Demand
+from orchestration.attempts import accumulate_of
+from orchestration.heartbeat import beating
+from orchestration.memory import OutOfMemory, is_out_of_memory
+from orchestration.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -16,8 +19,6 @@ if TYPE_CHECKING:
 
 # The one metric that Ray carries; as text it is neither flattened nor copied key by key on its way.
 RECORD = "record"
-# The one key of Tune's own config of a trial.
-TASK = "task"
 
 
 class DiskFull(RuntimeError):
@@ -29,24 +30,6 @@ class BudgetUsedUp(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Task:
-    """All that a training has to know, as plain values that travel to its workers."""
-
-    # Place among the plan's trainings.
-    place: int
-    identity: str
-    # The training's own folder, the same on every machine.
-    folder: str
-    # Where Ray keeps its own records.
-    ray_folder: str
-    config: Mapping[str, Any]
-    arms: Mapping[str, Mapping[str, Any]]
-    demand: Demand
-    # Whether a TorchTrainer runs the loop.
-    on_workers: bool
-
-
-@dataclass(frozen=True)
 class RayRuntime:
     """One worker of a TorchTrainer."""
 
@@ -54,6 +37,7 @@ class RayRuntime:
     device: "torch.device"
     rank: int
     world_size: int
+    heart: Callable[[], None]
 
     def wrap(self, model: "nn.Module") -> "nn.Module":
         from ray.train.torch import prepare_model
@@ -70,9 +54,13 @@ class RayRuntime:
     def stop_asked(self) -> bool:
         return (self.directory / trial_files.STOP).exists()
 
+    def beat(self) -> None:
+        self.heart()
+
 
 def train_worker(values: dict[str, Any]) -> None:
     """What each worker of a TorchTrainer runs; `values` holds the task."""
+    import ray
     import ray.train
     import ray.train.torch
     import torch
@@ -80,15 +68,15 @@ def train_worker(values: dict[str, Any]) -> None:
     task: Task = values["task"]
     context = ray.train.get_context()
     device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
-    runtime = RayRuntime(Path(task.folder), device, context.get_world_rank(), context.get_world_size())
-    train(task, runtime)
+    folder, rank = Path(task.folder), context.get_world_rank()
+    with beating(folder, f"rank_{rank}", ray.get_runtime_context().get_node_id()) as beat:
+        train(task, RayRuntime(folder, device, rank, context.get_world_size(), beat))
 
 
 def train_here(task: Task) -> None:
     """The whole training in the trial's own process."""
+    import ray
     from ray import tune
-
-    from fcos.runtime import LocalRuntime, pick_device
 
     folder = Path(task.folder)
 
@@ -96,7 +84,10 @@ def train_here(task: Task) -> None:
         trial_files.append_points(folder, record["points"])
         tune.report({RECORD: json.dumps(record)})
 
-    train(task, LocalRuntime(folder, pick_device(task.demand.device), listener=report))
+    with beating(folder, "rank_0", ray.get_runtime_context().get_node_id()) as beat:
+        from fcos.runtime import LocalRuntime, pick_device
+
+        train(task, LocalRuntime(folder, pick_device(task.demand.device), listener=report, heart=beat))
 
 
 def train(task: Task, runtime: Any) -> None:
@@ -111,14 +102,20 @@ def train(task: Task, runtime: Any) -> None:
     with trial_files.logged(folder):
         try:
             arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
-            config = parse(Config, dict(task.config))
+            schedule = {**task.config["schedule"], "accumulate": accumulate_of(task)}
+            if task.best_metric is not None:
+                schedule["best_metric"] = task.best_metric
+            config = parse(Config, {**task.config, "schedule": schedule})
             summary = _runner(config.task)(config, runtime, arms)
             if runtime.rank == 0:
                 _leave(task, folder, summary)
         except Exception as error:
             logging.getLogger(__name__).exception("the training failed")
-            full = trial_files.is_no_space(error)
-            known = DiskFull(f"no space left on the disk of {folder}; its checkpoints are whole") if full else error
+            known, full = error, trial_files.is_no_space(error)
+            if full:
+                known = DiskFull(f"no space left on the disk of {folder}; its checkpoints are whole")
+            elif is_out_of_memory(error):
+                known = OutOfMemory(str(error))
             trial_files.write_failure(folder, known, final=full or is_final(error))
             raise
 
@@ -130,7 +127,8 @@ def _leave(task: Task, folder: Path, summary: Mapping[str, Any]) -> None:
         reason = BudgetUsedUp(f"stopped at step {step}, where its checkpoint is")
         trial_files.write_failure(folder, reason, final=True)
     else:
-        trial_files.write_summary(folder, task.identity, summary)
+        notes = [*summary["notes"], *trial_files.read_notes(folder)]
+        trial_files.write_summary(folder, task.identity, {**summary, "notes": notes})
 
 
 def _runner(task: str) -> Callable[..., dict[str, Any]]:

@@ -92,7 +92,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     names of the arms that share the result. Reports images done as steps; none is done while ranges are searched.
     """
     started = time.perf_counter()
-    source = read_source(config)
+    source = read_source(config, lambda *_: runtime.beat())
     assignment = config.model.assignment
     if config.coverage.search_ranges:
         assignment = _search(config, source, runtime, started)
@@ -106,6 +106,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         config.coverage,
         rank=runtime.rank,
         world_size=runtime.world_size,
+        beat=runtime.beat,
         report=lambda done: runtime.report(_record(done, images, counting, [])),
     )
     figures = _figures(config, counted, len(source.boxes.boxes))
@@ -142,6 +143,7 @@ def _search(config: Config, source: Source, runtime: Runtime, started: float) ->
     """Every worker searches alike, so that all go on with the same ranges."""
 
     def report(turn: int, value: float) -> None:
+        runtime.beat()
         runtime.report(_record(0, len(source.boxes), started, [[None, "coverage/search_objective", turn, value]]))
 
     return search_ranges(source.boxes, config.model.strides, config.model.assignment, config.coverage, report)

@@ -49,10 +49,11 @@ def tally(
     rank: int,
     world_size: int,
     report: Callable[[int], None],
+    beat: Callable[[], None] = lambda: None,
 ) -> Tally:
     """Count all boxes, this worker its share of the chunks; every worker returns the sum.
 
-    `report` hears of the images done, on every worker equally often.
+    `report` hears of the images done, on every worker equally often; `beat` is told after every chunk.
     """
     if assignment.locations == "torchvision":
         # Images of one size share a grid; counts add up in any order, and rows are put in order at the end.
@@ -66,6 +67,7 @@ def tally(
         # A worker without a chunk in the last turn counts no image, and takes part in the rest.
         first, end = chunks[place] if place < len(chunks) else (0, 0)
         parts.append(_tally_of(boxes.select(np.arange(first, end)), strides, assignment, config))
+        beat()
         if turn % max(1, turns // REPORTS) == 0:
             report(ends[min((turn + 1) * world_size, len(chunks))])
     return Tally.together(gather_objects(Tally.together(parts)))

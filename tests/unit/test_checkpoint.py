@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fcos import checkpoint
+from fcos.best import BEST, Best, read_best, write_best
 from fcos.checkpoint import CheckpointError
 
 
@@ -39,6 +40,27 @@ def test_the_newest_is_found_and_older_ones_are_pruned(tmp_path: Path) -> None:
     assert found is not None and found.step == 100 and problems == []
     checkpoint.prune(tmp_path, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000020", "step_00000100"]
+
+
+def test_the_best_stays_beside_the_newest(tmp_path: Path) -> None:
+    for step in (5, 100, 20, 60):
+        write(tmp_path, step)
+    checkpoint.prune(tmp_path, keep=1, best=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000020", "step_00000100"]
+
+
+def test_which_is_the_best_is_known_as_long_as_it_is_there_and_behind_us(tmp_path: Path) -> None:
+    best = Best("val/AP", 20, 0.5)
+    write_best(tmp_path, best)
+    assert read_best(tmp_path, "val/AP", 20) is None
+    path = write(tmp_path, 20)
+    assert read_best(tmp_path, "val/AP", 20) == best
+    assert read_best(tmp_path, "val/AP", 19) is None
+    assert read_best(tmp_path, "val/AP50", 20) is None
+    found, _ = checkpoint.latest(tmp_path)
+    assert found is not None and found.path == path
+    (tmp_path / BEST).write_text("{")
+    assert read_best(tmp_path, "val/AP", 20) is None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "no manifest", "manifest"])

@@ -10,7 +10,8 @@ import pytest
 from orchestration import trial_files
 from orchestration.early_stopping import AsksToStop, curve
 from orchestration.strategy import StrategyConfig, make_scheduler
-from orchestration.worker import RECORD, TASK
+from orchestration.task import TASK
+from orchestration.worker import RECORD
 
 STEPS = 90
 

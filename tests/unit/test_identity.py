@@ -43,6 +43,7 @@ def test_what_determines_a_result_changes_the_identity(plain: dict[str, Any], ke
         ("data.cache_dir", "/elsewhere"),
         ("schedule.log_every", 1),
         ("schedule.keep_checkpoints", 5),
+        ("schedule.best_metric", None),
         ("model.postprocess.nms_threshold", 0.1),
     ],
 )

@@ -23,6 +23,7 @@ RESNET = "model.backbone.name=resnet18"
         ([RESNET, "model.backbone.weights=IMAGENET1K_V3"], "no such weights of resnet18; did you mean IMAGENET1K_V1"),
         (["model.head.norm=sync_bn", "cluster.workers=2"], r"model\.head\.norm=sync_bn: .* CUDA devices only"),
         (["experiment.metrics=[val/APP]"], r"val/APP: no such metric; did you mean val/AP "),
+        (["schedule.best_metric=val/APP"], r"schedule\.best_metric: val/APP: no such metric; did you mean val/AP "),
         (["experiment.arms.x.model.backbone.norm=sync_bn", "cluster.workers=2"], r"backbone\.norm=sync_bn"),
     ],
 )

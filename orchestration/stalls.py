@@ -1,0 +1,119 @@
+"""Trainings that get nowhere: found by the lack of signs of life, and ended so that Tune takes them up again."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestration import processes, trial_files
+from orchestration.heartbeat import TRIAL, Process, Signs, signs_of
+
+TICK_SECONDS = 1.0
+# Longer than that between two looks, this process itself was stopped, and maybe all others with it.
+GAP_SECONDS = 5.0
+# What is given to whoever ends a process on another machine.
+END_SECONDS = 30.0
+
+
+class Stalled(RuntimeError):
+    """A training made no progress for longer than cluster.stall_minutes."""
+
+
+@dataclass
+class Watch:
+    """Which trainings have shown no sign of life for `limit` seconds.
+
+    Before its workers sign in, a training may wait for room in a cluster that others use too; that is Ray's to watch.
+    """
+
+    limit: float
+    _signs: dict[Path, Signs] = field(default_factory=dict)
+    _quiet: dict[Path, float] = field(default_factory=dict)
+
+    def look(self, running: Iterable[Path], seconds: float) -> list[Path]:
+        """Those that are found stalled, `seconds` after the last look; each counts anew from then on."""
+        stalled = []
+        folders = list(running)
+        for gone in self._quiet.keys() - set(folders):
+            del self._quiet[gone], self._signs[gone]
+        for folder in folders:
+            signs = signs_of(folder)
+            if folder not in self._quiet or signs != self._signs[folder] or not set(signs) - {TRIAL}:
+                self._quiet[folder], self._signs[folder] = 0.0, signs
+                continue
+            self._quiet[folder] += seconds
+            if self._quiet[folder] >= self.limit:
+                self._quiet[folder] = 0.0
+                stalled.append(folder)
+        return stalled
+
+
+@contextmanager
+def watched(limit: float | None, running: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """While the block runs, end `running` trainings that make no progress for `limit` seconds; None lets them be.
+
+    A file in the training's folder says why, and Tune takes it up again from its last checkpoint.
+    """
+    if limit is None:
+        yield
+        return
+    watch, done, ended = Watch(limit), threading.Event(), set[Process]()
+
+    def follow() -> None:
+        before = time.monotonic()
+        while not done.wait(TICK_SECONDS):
+            now = time.monotonic()
+            try:
+                for folder in watch.look(running(), min(now - before, GAP_SECONDS)):
+                    _end(folder, signs_of(folder), limit, ended)
+            except Exception:  # a folder or a machine out of reach: the next look may fare better
+                logging.getLogger(__name__).debug("a stalled training could not be ended", exc_info=True)
+            before = now
+
+    thread = threading.Thread(target=follow, name="stalls", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _end(folder: Path, signs: Signs, limit: float, ended: set[Process]) -> None:
+    """End the workers; where that was done before and nothing came of it, the trial that waits for them."""
+    workers = {process for name, (process, _) in signs.items() if name != TRIAL} - ended
+    victims = workers or {process for process, _ in signs.values()}
+    ended |= victims
+    by_node: dict[str, list[Process]] = {}
+    for process in victims:
+        by_node.setdefault(process.node, []).append(process)
+    reason = f"no progress for {limit:.0f} s (cluster.stall_minutes={limit / 60:g}); its processes were ended"
+    _end_on_nodes(folder, by_node, reason)
+
+
+def _end_on_nodes(folder: Path, by_node: Mapping[str, Sequence[Process]], reason: str) -> None:
+    """A task on each machine, as nobody else can kill a process there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(num_cpus=0, max_retries=0)(end_here)
+    tasks = [
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            str(folder), list(found), reason
+        )
+        for node, found in by_node.items()
+    ]
+    ray.get(tasks, timeout=END_SECONDS)
+
+
+def end_here(folder: str, found: Sequence[Process], reason: str) -> None:
+    """End those processes of this machine that are still there, and say why before anybody sees them dead."""
+    alive = [process for process in found if processes.is_alive(process.pid, process.begin)]
+    if alive:
+        trial_files.write_failure(Path(folder), Stalled(reason), final=False)
+        trial_files.add_note(Path(folder), f"{reason}, and it went on from its last checkpoint")
+    for process in alive:
+        processes.end(process.pid)

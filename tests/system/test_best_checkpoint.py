@@ -1,0 +1,78 @@
+"""Beside the newest checkpoints of a run stands the one of its best evaluation, also after a restart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fcos import checkpoint
+from fcos import train as training
+from fcos.config import Config
+from fcos.parsing import parse
+from fcos.runtime import LocalRuntime
+from fcos.validate import Validation
+
+# By step; every third is evaluated.
+CURVE = {3: 0.2, 6: 0.5, 9: 0.5, 12: 0.1}
+
+
+def values_of(tiny_values: dict[str, Any], **schedule: Any) -> Config:
+    base = {"steps": 12, "warmup_steps": 2, "eval_every": 3, "checkpoint_every": 12, "keep_checkpoints": 1}
+    return parse(Config, {**tiny_values, "schedule": {**tiny_values["schedule"], **base, **schedule}})
+
+
+@pytest.fixture
+def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations whose values are given, as those of so small a run are all alike."""
+    real = training.validate
+    steps = iter([*CURVE.values(), 0.1])
+
+    def validate(*arguments: Any, **keywords: Any) -> Validation:
+        found = real(*arguments, **keywords)
+        value = next(steps)
+        return Validation({arm: {"val/AP": value} for arm in found.metrics}, found.detections)
+
+    monkeypatch.setattr(training, "validate", validate)
+
+
+def steps_of(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step_")) for path in (folder / "checkpoints").glob("step_*"))
+
+
+@pytest.mark.usefixtures("_told")
+def test_last_and_best_are_kept_and_the_first_of_equals_is_the_best(
+    tmp_path: Path, tiny_values: dict[str, Any]
+) -> None:
+    summary = training.run(values_of(tiny_values), LocalRuntime(tmp_path, torch.device("cpu")))
+    assert steps_of(tmp_path) == [6, 12]
+    assert summary["best"] == {"metric": "val/AP", "step": 6, "value": 0.5, "checkpoint": "checkpoints/step_00000006"}
+    assert summary["checkpoint"] == "checkpoints/step_00000012"
+    checkpoint.verify(tmp_path / summary["best"]["checkpoint"])
+
+
+@pytest.mark.usefixtures("_told")
+def test_a_restart_remembers_it(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
+    class Cut(Exception):
+        pass
+
+    def cut(record: dict[str, Any]) -> None:
+        if record["step"] == 9:
+            raise Cut
+
+    config = values_of(tiny_values, log_every=12)
+    with pytest.raises(Cut):
+        training.run(config, LocalRuntime(tmp_path, torch.device("cpu"), cut))
+    assert steps_of(tmp_path) == [6]
+    # What is evaluated from here on is worse.
+    summary = training.run(config, LocalRuntime(tmp_path, torch.device("cpu")))
+    assert summary["resumed_from"] == 6
+    assert summary["best"]["step"] == 6
+    assert steps_of(tmp_path) == [6, 12]
+
+
+@pytest.mark.usefixtures("_told")
+def test_without_a_metric_the_newest_stand_alone(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
+    config = values_of(tiny_values, best_metric=None)
+    assert training.run(config, LocalRuntime(tmp_path, torch.device("cpu")))["best"] is None
+    assert steps_of(tmp_path) == [12]

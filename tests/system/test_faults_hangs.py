@@ -1,0 +1,72 @@
+"""Trainings that stop getting on, with a process that is there and does nothing: found, ended, taken up again."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestration.processes import begin_of
+from tests.system.sweeps import loss_steps, runs, start, trials_of, wait_for
+from tests.system.test_faults_processes import INTERVAL, LOG, SWEEP, check_whole, progress
+
+# Seconds, of which starting up and the first step must take less.
+STALL = 20
+WORDS = (*SWEEP, "cluster.concurrent=1", f"cluster.stall_minutes={STALL / 60}")
+
+
+def rank(trial: Path, number: int) -> int:
+    pid: int = json.loads((trial / "alive" / f"rank_{number}.json").read_text())["pid"]
+    return pid
+
+
+def loader_of(trial: Path) -> int:
+    """The process that loads data for a training; it says so in its command line, or is the one child."""
+    parent = rank(trial, 0)
+    children = [
+        int(stat.parent.name)
+        for stat in Path("/proc").glob("[0-9]*/stat")
+        if stat.exists() and int(stat.read_text().rpartition(")")[2].split()[1]) == parent
+    ]
+    return max(children)
+
+
+CASES: dict[str, tuple[Callable[[Path], int], tuple[str, ...]]] = {
+    "a training in the trial's own process": (lambda trial: rank(trial, 0), ()),
+    "one of two workers": (lambda trial: rank(trial, 1), ("cluster.workers=2",)),
+    "a process that loads data": (loader_of, ("data.num_workers=1",)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", CASES)
+def test_what_hangs_is_ended_and_goes_on_from_its_checkpoint(tmp_path: Path, case: str) -> None:
+    victim_of, arguments = CASES[case]
+    process = start(tmp_path, *WORDS, *arguments)
+    wait_for(lambda: progress(tmp_path) >= 4 * INTERVAL, process)
+    (trial,) = trials_of(tmp_path)
+    victim = victim_of(trial)
+    os.kill(victim, signal.SIGSTOP)
+    began, before = time.monotonic(), loss_steps(trial)
+    wait_for(lambda: not begin_of(victim), process)
+    assert process.poll() is None, process.communicate()
+    # It may have got on for a moment with what was loaded before.
+    assert STALL - 2 <= time.monotonic() - began <= STALL + 60
+    output, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, output + errors
+    reason = f"no progress for {STALL} s (cluster.stall_minutes={STALL / 60:g}); its processes were ended"
+    assert " ".join(f"none · seed 0: Stalled: {reason}".split()) in " ".join(output.split())
+    check_whole(tmp_path)
+    again = loss_steps(trial)
+    turn = next(place for place in range(1, len(again)) if again[place] <= again[place - 1])
+    assert again[turn - 1] >= max(before)
+    assert again[turn - 1] - (again[turn] - LOG) <= INTERVAL
+    found = runs(tmp_path)
+    assert reason in found["none seed 0"].data.tags["fcos.notes"]
+    assert "fcos.notes" not in found["branch seed 0"].data.tags or not found["branch seed 0"].data.tags["fcos.notes"]
+    report = (tmp_path / "outputs" / "ablation_centerness" / "report" / "report.md").read_text()
+    assert reason in report

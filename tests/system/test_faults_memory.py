@@ -1,0 +1,152 @@
+"""Memory that runs out: the training goes on once with half the micro-batch, then fails by name; others go on."""
+
+import json
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.system.sweeps import TINY, runs, start, statuses, sweep, trials_of
+
+MIB = 1 << 20
+# Two trainings, of which a step takes far more memory than all else; with 8 images about twice that of 4.
+SWEEP = (
+    "+experiment=ablation_centerness",
+    "experiment.seeds=[0]",
+    "~experiment.arms.from_regression",
+    "~experiment.paper.from_regression",
+    *TINY,
+    "data.synthetic.image_size=384",
+    "schedule.steps=8",
+    "schedule.eval_every=8",
+    "model.backbone.norm=frozen_bn",
+    "cluster.concurrent=1",
+    # Want of memory needs none of them.
+    "cluster.max_failures=0",
+)
+NAMES = ("ablation_centerness", "none seed 0", "branch seed 0")
+
+
+@contextmanager
+def for_each_process(folder: Path, limit: Callable[[int], None], attempts: int) -> Iterator[list[int]]:
+    """`limit` the first processes that train in a sweep, as they sign in; yields their pids."""
+    found: list[int] = []
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.wait(0.005):
+            for path in (folder / "outputs").glob("*/trials/*/alive/rank_0.json"):
+                with suppress(OSError, ValueError):
+                    pid = json.loads(path.read_text())["pid"]
+                    if pid not in found and len(found) < attempts:
+                        found.append(pid)
+                        limit(pid)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
+def limit_space(more: int) -> Callable[[int], None]:
+    """Let a process have so many bytes more than it has now; what goes beyond is refused by the kernel."""
+
+    def limit(pid: int) -> None:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+        resource.prlimit(pid, resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + more, resource.RLIM_INFINITY))
+
+    return limit
+
+
+def check_halved(folder: Path) -> None:
+    assert statuses(folder) == dict.fromkeys(NAMES, "FINISHED")
+    found = runs(folder)
+    note = "out of memory with micro-batches of 8 images: it went on with 4 (schedule.accumulate=2)"
+    tags = found["none seed 0"].data.tags
+    assert tags["fcos.notes"] == note
+    assert tags["fcos.accumulate"] == "2"
+    assert "fcos.accumulate" not in found["branch seed 0"].data.tags
+    assert note in (folder / "outputs" / "ablation_centerness" / "report" / "report.md").read_text()
+    # The identity, and with it the folder, is what it was; a later command has nothing to do.
+    assert len(trials_of(folder)) == 2
+    again = sweep(folder, *SWEEP)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "starts" not in again.stdout
+    assert runs(folder)["none seed 0"].data.tags["fcos.accumulate"] == "2"
+
+
+ENOUGH_FOR_HALF = 900 * MIB
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", ["auto", "always"])
+def test_an_allocation_that_is_refused_is_answered_with_half_the_micro_batch(tmp_path: Path, way: str) -> None:
+    # The second attempt has no more than the first.
+    with for_each_process(tmp_path, limit_space(ENOUGH_FOR_HALF), 2) as limited:
+        done = sweep(tmp_path, *SWEEP, f"cluster.ray_train={way}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(limited) == 2
+    check_halved(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_half_is_too_much_for_fails_by_name_and_others_go_on(tmp_path: Path) -> None:
+    with for_each_process(tmp_path, limit_space(ENOUGH_FOR_HALF // 3), 2):
+        done = sweep(tmp_path, *SWEEP)
+    assert done.returncode == 1, done.stdout + done.stderr
+    sizes = "(schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1)"
+    reason = f"out of memory with micro-batches of 4 images and of 8 {sizes}"
+    assert f"failed: none · seed 0: {reason}" in done.stdout
+    assert statuses(tmp_path) == {NAMES[0]: "FAILED", NAMES[1]: "FAILED", NAMES[2]: "FINISHED"}
+    assert runs(tmp_path)["none seed 0"].data.tags["fcos.failure"].startswith(reason)
+    # With more memory the same command finishes, and goes on with what fitted last.
+    again = sweep(tmp_path, *SWEEP)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert runs(tmp_path)["none seed 0"].data.tags["fcos.accumulate"] == "2"
+
+
+@pytest.fixture
+def small_group() -> Iterator[Callable[[int], None]]:
+    """Puts a process under a limit of memory beyond which the kernel kills it."""
+    group = Path("/sys/fs/cgroup/memory") / f"fcos_lab_{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(400 * MIB))
+    except OSError:
+        pytest.skip("needs to make a control group of memory (version 1), as root")
+    yield lambda pid: (group / "cgroup.procs").write_text(str(pid)) and None
+    time.sleep(0.5)
+    with suppress(OSError):
+        group.rmdir()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_process_that_the_kernel_killed_for_memory_is_told_from_others(
+    tmp_path: Path, small_group: Callable[[int], None]
+) -> None:
+    with for_each_process(tmp_path, small_group, 1):
+        done = sweep(tmp_path, *SWEEP)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_halved(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_ray_s_own_monitor_ends_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whatever runs is too much.
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    process = start(tmp_path, *SWEEP)
+    output, errors = process.communicate(timeout=500)
+    assert process.returncode == 1, output + errors
+    assert "out of memory with micro-batches of" in output

@@ -1,0 +1,97 @@
+"""Checkpoints of the lesser trainings make room, in the order of the metric, and none that somebody rests on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fcos.config import ConfigError
+from orchestration import trial_files
+from orchestration.command_line import check_overrides
+from orchestration.config import LabConfig, compose
+from orchestration.experiment import Trial
+from orchestration.identity import Evidence
+from orchestration.planning import Plan
+from orchestration.retention import make_room, rank
+
+
+def metrics(**values: float) -> dict[str, dict[str, dict[str, float]]]:
+    return {name: {"arm": {"val/AP": value}} for name, value in values.items()}
+
+
+def test_the_best_come_first_equals_in_their_order_and_no_number_last() -> None:
+    told: dict[str, Mapping[str, Mapping[str, Any]]] = {
+        **metrics(a=0.1, b=0.3, c=float("nan"), d=0.3),
+        "e": {"one": {"val/AP": 0.0}, "two": {"val/AP": 0.5}},
+        "f": {"arm": {}},
+    }
+    assert rank(told, "val/AP", "max") == ["e", "b", "d", "a", "c", "f"]
+    assert rank(told, "val/AP", "min") == ["e", "a", "b", "d", "c", "f"]
+
+
+def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:
+    """A sweep with a training for each value; those without one are not finished."""
+    trials = [Trial(f"{name:0>16}", 0, {"task": "train"}, {"arm": {}}, data_digest="") for name in values]
+    plan = Plan("mine", output / "mine", trials, Evidence("", {}), {})
+    for trial, value in zip(trials, values.values(), strict=True):
+        checkpoint = plan.folder_of(trial) / "checkpoints" / "step_00000004"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "model.safetensors").write_bytes(bytes(1000))
+        if value is not None:
+            summary = {"step": 4, "metrics": {"arm": {"val/AP": value}}}
+            trial_files.write_summary(plan.folder_of(trial), trial.identity, summary)
+    return plan
+
+
+def lab_of(output: Path, keep: int | None) -> LabConfig:
+    return cast(LabConfig, SimpleNamespace(keep=SimpleNamespace(trained=keep), folder=output, experiment=None))
+
+
+def left(plan: Plan) -> str:
+    kept = [trial.identity.lstrip("0") for trial in plan.trials if (plan.folder_of(trial) / "checkpoints").exists()]
+    return "".join(kept)
+
+
+def test_all_stay_unless_a_number_is_given(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3})
+    assert make_room(lab_of(tmp_path, None), plan).lines(2) == []
+    assert make_room(lab_of(tmp_path, 2), plan).lines(2) == []
+    assert left(plan) == "ab"
+
+
+def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": None, "d": 0.2})
+    found = make_room(lab_of(tmp_path, 1), plan)
+    assert left(plan) == "bc"
+    assert [(each.trial.identity[-1], each.rank) for each in found.removed] == [("d", 2), ("a", 3)]
+    assert found.lines(1) == [
+        "keep.trained=1: of 3 trainings ranked by val/AP, the checkpoints of 2 were removed (0.0 MB): "
+        "arm · seed 0, arm · seed 0"
+    ]
+    # Summary and curves are not touched, and there is nothing left to do.
+    assert all(plan.summary_of(trial) for trial in plan.trials if trial.identity[-1] != "c")
+    assert make_room(lab_of(tmp_path, 1), plan).lines(1) == []
+
+
+def test_what_another_sweep_took_over_stays_there_and_here(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2})
+    theirs = tmp_path / "theirs" / "trials" / "x"
+    (theirs / "checkpoints").mkdir(parents=True)
+    (theirs / trial_files.REUSED).write_text(json.dumps({"sweep": "mine"}))
+    (theirs / "checkpoints" / "step_00000004").symlink_to(
+        plan.folder_of(plan.trials[0]) / "checkpoints" / "step_00000004"
+    )
+    # One of ours is itself from elsewhere.
+    (plan.folder_of(plan.trials[2]) / trial_files.REUSED).write_text(json.dumps({"sweep": "other"}))
+    found = make_room(lab_of(tmp_path, 1), plan)
+    assert left(plan) == "abc"
+    assert found.lines(1) == ["kept all the same, as other sweeps need them: arm · seed 0"]
+
+
+@pytest.mark.parametrize("word", ["keep.trained=0", "keep.trained=some", "keep.traine=1"])
+def test_bad_values_are_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="keep"):
+        compose(check_overrides(["+experiment=ablation_centerness", word]))
