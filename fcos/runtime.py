@@ -19,13 +19,18 @@ STOP = "stop"
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Seven members: who I am, where I compute, where I keep things, how I wrap a model, whom I tell, whom I heed."""
+    """Nine members: who I am, where I compute, where I keep things, how I wrap a model, whom I tell, whom I heed."""
 
     @property
     def rank(self) -> int: ...
 
     @property
     def world_size(self) -> int: ...
+
+    @property
+    def planned_size(self) -> int:
+        """Workers that the run was planned for; where fewer are there, each takes more of the batch."""
+        ...
 
     @property
     def device(self) -> torch.device: ...
@@ -47,6 +52,10 @@ class Runtime(Protocol):
         """Whether the run is to end early; rank 0 asks, after each report."""
         ...
 
+    def leave_asked(self) -> bool:
+        """Whether a machine of the run will be taken away; every worker asks, at the same steps."""
+        ...
+
 
 def pick_device(name: str) -> torch.device:
     """The device of a name: cpu, cuda or auto (cuda where there is one).
@@ -63,6 +72,11 @@ def ignore(record: Record) -> None:
     """A listener for runs that nobody watches."""
 
 
+def never() -> bool:
+    """The notice on a machine that stays."""
+    return False
+
+
 @dataclass(frozen=True)
 class LocalRuntime:
     """One process without an orchestrator."""
@@ -72,6 +86,8 @@ class LocalRuntime:
     listener: Callable[[Record], None] = ignore
     rank: int = 0
     world_size: int = 1
+    planned_size: int = 1
+    notice: Callable[[], bool] = never
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return model.to(self.device)
@@ -81,6 +97,9 @@ class LocalRuntime:
 
     def stop_asked(self) -> bool:
         return (self.directory / STOP).exists()
+
+    def leave_asked(self) -> bool:
+        return self.notice()
 
 
 def user_cache() -> Path:

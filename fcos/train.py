@@ -16,10 +16,12 @@ from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
+from fcos.interruption import Preempted, Watch
 from fcos.runtime import Record, Runtime
 from fcos.samples import draw_samples
 from fcos.structures import to_device
 from fcos.validate import Validation, validate
+from fcos.workers import History, go_on, remarks
 
 CHECKPOINTS = "checkpoints"
 DETECTIONS = "detections"
@@ -35,15 +37,18 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     `postprocess` names several inference settings that are evaluated on the same weights; without it the
     configuration's own stands alone under the empty name. Reports {step, total_steps, seconds, points, resumed_from}
     as it goes, and returns the summary that every worker gets alike.
-    Raises ConfigError for what a user got wrong and Diverged where the loss is no longer finite.
+    Raises ConfigError for what a user got wrong, Diverged where the loss is no longer finite, and Preempted where the
+    run saved itself and left, because a machine of it will be taken away.
     """
     seed_everything(config.seed, config.schedule.deterministic)
     data = prepare(config.data, corners=config.model.assignment.corners)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)
-    start, notes = _resume(learner, runtime)
+    start, notes, workers = _resume(learner, runtime)
+    if start < config.schedule.steps:
+        workers = go_on(workers, start, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, start)
-    corners = config.model.assignment.corners
+    corners, size = config.model.assignment.corners, max(runtime.world_size, runtime.planned_size)
     rules = {
         arm: build_postprocess(rule, corners) for arm, rule in (postprocess or {"": config.model.postprocess}).items()
     }
@@ -54,7 +59,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         broadcast_buffers(learner.evaluated)
         batches = eval_batches(
             val,
-            batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // runtime.world_size),
+            batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // size),
             rank=runtime.rank,
             world_size=runtime.world_size,
             size_divisor=config.model.size_divisor,
@@ -72,7 +77,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
             rank=runtime.rank,
         )
 
-    save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner)
+    save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)
     train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
     pictures = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
@@ -88,8 +93,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         "checkpoint": str(final.relative_to(runtime.directory)),
         "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
         "classes": list(data.classes),
-        "notes": [*notes, *data.notes],
+        "notes": [*notes, *data.notes, *remarks(workers, config)],
         "resumed_from": start,
+        "workers": workers,
     }
     return broadcast_object(summary, runtime.device)  # type: ignore[no-any-return]
 
@@ -117,9 +123,10 @@ def _train(
         num_workers=config.data.num_workers,
         group_by_aspect=config.data.group_by_aspect,
         pin_memory=runtime.device.type == "cuda",
+        planned_size=runtime.planned_size,
         fixed_canvas=schedule.compile,
     )
-    log = LossLog()
+    log, watch = LossLog(), Watch(runtime, progress.start)
     validation = None
     progress.restart_clock()
     for step in range(progress.start + 1, schedule.steps + 1):
@@ -131,24 +138,30 @@ def _train(
         last = step == schedule.steps
         evaluates = last or (schedule.eval_every is not None and step % schedule.eval_every == 0)
         saves = last or step % schedule.checkpoint_every == 0
-        if not (evaluates or saves or step % schedule.log_every == 0):
-            continue
-        progress.add_losses(step, {**log.read(), "lr": lr})
-        if evaluates:
-            validation = check()
-            progress.add_metrics(step, validation.metrics)
-        # In this order: what a crash in between repeats is told twice, and nothing goes untold.
-        progress.report(step)
-        stops = not last and broadcast_object(runtime.rank == 0 and runtime.stop_asked(), runtime.device)
-        if stops and not evaluates:
+        reports = evaluates or saves or step % schedule.log_every == 0
+        if reports:
+            progress.add_losses(step, {**log.read(), "lr": lr})
+            if evaluates:
+                validation = check()
+                progress.add_metrics(step, validation.metrics)
+            # In this order: what a crash in between repeats is told twice, and nothing goes untold.
+            progress.report(step)
+        asked = "" if last else watch.ask(step, reported=reports)
+        if asked == "stop" and not evaluates:
             validation = check()
             progress.add_metrics(step, validation.metrics)
             progress.report(step)
-        if saves or stops:
+        if asked == "leave":
+            # What is not finite must not become the newest checkpoint.
+            log.read()
+        if saves or asked:
             save(step)
-        if stops:
+        if asked == "leave":
+            raise Preempted(f"saved at step {step} and left a machine that will be taken away")
+        if asked == "stop":
             break
-        progress.restart_clock()
+        if reports:
+            progress.restart_clock()
     if validation is None:
         # The last step was already behind us: its numbers are made again from its checkpoint.
         validation = check()
@@ -208,8 +221,8 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
-    """Put the newest good checkpoint into the learner; returns its step (0: none) and notes on damaged ones.
+def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str], History]:
+    """Put the newest good checkpoint into the learner; returns its step (0: none), notes on damaged ones, its workers.
 
     Rank 0 chooses, so that workers who see the folder differently do not begin at different steps.
     """
@@ -217,7 +230,7 @@ def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
     found, problems = checkpoint.latest(folder) if runtime.rank == 0 else (None, [])
     step, problems = broadcast_object((0 if found is None else found.step, problems), runtime.device)
     if step == 0:
-        return 0, problems
+        return 0, problems, []
     found = found or checkpoint.load(checkpoint.folder_of(folder, step))
     learner.detector.load_state_dict(found.model)
     if learner.average is not None and found.ema is not None:
@@ -227,7 +240,7 @@ def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
     learner.scheduler.load_state_dict(found.state["scheduler"])
     generators = found.state["generators"]
     _set_generators(generators[runtime.rank % len(generators)])
-    return step, problems
+    return step, problems, found.state.get("workers", [])
 
 
 def _generators() -> dict[str, Tensor]:
@@ -244,7 +257,9 @@ def _set_generators(states: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ...], learner: Learner) -> None:
+def _save(
+    step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ...], learner: Learner, workers: History
+) -> None:
     """Write a checkpoint from rank 0; every worker leaves only when it is whole."""
     folder = runtime.directory / CHECKPOINTS
     generators = gather_objects(_generators())
@@ -260,6 +275,7 @@ def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ..
                 "optimizer": learner.optimizer.state_dict(),
                 "scheduler": learner.scheduler.state_dict(),
                 "generators": generators,
+                "workers": workers,
             },
         )
         checkpoint.prune(folder, config.schedule.keep_checkpoints)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration import trial_files
+from orchestration.preemption import leave
 from orchestration.worker import TASK, Task, train_here, train_worker
 
 
@@ -27,6 +28,8 @@ def run_trial(config: dict[str, Any]) -> None:
             train_here(task)
     except Exception as error:
         trial_files.write_failure(folder, error, final=False)
+        if trial_files.is_preempted(folder):
+            leave(trial_files.reason_of(folder))
         failure = trial_files.read_failure(folder)
         # A full disk is full for another attempt too, and for Tune's record of this one.
         full = failure is None and trial_files.has_no_space(folder)
@@ -41,13 +44,16 @@ def train_on_workers(task: Task) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     demand = task.demand
+    workers = demand.workers if demand.min_workers is None else (demand.min_workers, demand.workers)
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=demand.workers, use_gpu=bool(demand.gpus), resources_per_worker=resources
+            num_workers=workers,  # type: ignore[arg-type]  # the stubs know fixed numbers only
+            use_gpu=bool(demand.gpus),
+            resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{task.identity[:16]}",

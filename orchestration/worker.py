@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration import trial_files
+from orchestration.preemption import node_drains
 from orchestration.resources import Demand
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RayRuntime:
     device: "torch.device"
     rank: int
     world_size: int
+    planned_size: int
 
     def wrap(self, model: "nn.Module") -> "nn.Module":
         from ray.train.torch import prepare_model
@@ -70,6 +72,11 @@ class RayRuntime:
     def stop_asked(self) -> bool:
         return (self.directory / trial_files.STOP).exists()
 
+    def leave_asked(self) -> bool:
+        import ray.train
+
+        return ray.train.get_preemption_info() is not None
+
 
 def train_worker(values: dict[str, Any]) -> None:
     """What each worker of a TorchTrainer runs; `values` holds the task."""
@@ -80,8 +87,8 @@ def train_worker(values: dict[str, Any]) -> None:
     task: Task = values["task"]
     context = ray.train.get_context()
     device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
-    runtime = RayRuntime(Path(task.folder), device, context.get_world_rank(), context.get_world_size())
-    train(task, runtime)
+    rank, size = context.get_world_rank(), context.get_world_size()
+    train(task, RayRuntime(Path(task.folder), device, rank, size, task.demand.workers))
 
 
 def train_here(task: Task) -> None:
@@ -96,7 +103,7 @@ def train_here(task: Task) -> None:
         trial_files.append_points(folder, record["points"])
         tune.report({RECORD: json.dumps(record)})
 
-    train(task, LocalRuntime(folder, pick_device(task.demand.device), listener=report))
+    train(task, LocalRuntime(folder, pick_device(task.demand.device), listener=report, notice=node_drains))
 
 
 def train(task: Task, runtime: Any) -> None:
@@ -104,6 +111,7 @@ def train(task: Task, runtime: Any) -> None:
     import torch
 
     from fcos.config import Config, PostprocessConfig
+    from fcos.interruption import Preempted
     from fcos.parsing import parse
 
     folder = Path(task.folder)
@@ -115,6 +123,10 @@ def train(task: Task, runtime: Any) -> None:
             summary = _runner(config.task)(config, runtime, arms)
             if runtime.rank == 0:
                 _leave(task, folder, summary)
+        except Preempted as error:
+            logging.getLogger(__name__).info("%s", error)
+            trial_files.write_failure(folder, error, final=False)
+            raise
         except Exception as error:
             logging.getLogger(__name__).exception("the training failed")
             full = trial_files.is_no_space(error)
