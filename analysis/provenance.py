@@ -113,7 +113,22 @@ def differences_in_provenance(trials: pd.DataFrame) -> list[str]:
     dirty = sum(tags.get("fcos.git_dirty", "").lower() == "true" for tags in trials["tags"])
     if dirty:
         found.append(f"{plural(dirty, 'trial')} ran on code with uncommitted changes.")
-    return found
+    return [*found, *_numbers_of_workers(trials)]
+
+
+def _numbers_of_workers(trials: pd.DataFrame) -> list[str]:
+    """Which trials were trained by how many workers, where that is not the same for all from first step to last."""
+    groups: dict[str, list[str]] = {}
+    for trial in trials.to_dict("records"):
+        if (number := trial["tags"].get("fcos.workers")) is not None:
+            groups.setdefault(number, []).append(f"{trial['arm']} seed {trial['seed']}")
+    if len(groups) < 2 and all(number.isdecimal() for number in groups):
+        return []
+    told = "; ".join(f"{number} ({enumerate_words(names)})" for number, names in sorted(groups.items()))
+    return [
+        f"Numbers of workers: {told}. Batch size and learning rate are the same; batch norms that are not synchronised "
+        "gather statistics on each worker, and where there are such the number matters."
+    ]
 
 
 def versions(sweep: Sweep) -> list[tuple[str, dict[str, str]]]:

@@ -19,13 +19,18 @@ STOP = "stop"
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Eight members: who I am, where I compute and keep things, how I wrap a model, whom I tell, whom I heed."""
+    """Ten members: who I am, where I compute and keep things, how I wrap a model, whom I tell, whom I heed."""
 
     @property
     def rank(self) -> int: ...
 
     @property
     def world_size(self) -> int: ...
+
+    @property
+    def planned_size(self) -> int:
+        """Workers that the run was planned for; where fewer are there, each takes more of the batch."""
+        ...
 
     @property
     def device(self) -> torch.device: ...
@@ -45,6 +50,10 @@ class Runtime(Protocol):
 
     def stop_asked(self) -> bool:
         """Whether the run is to end early; rank 0 asks, after each report."""
+        ...
+
+    def leave_asked(self) -> bool:
+        """Whether a machine of the run will be taken away; every worker asks, at the same steps."""
         ...
 
     def beat(self) -> None:
@@ -67,6 +76,11 @@ def ignore(*_: object) -> None:
     """A listener for runs that nobody watches."""
 
 
+def never() -> bool:
+    """The notice on a machine that stays."""
+    return False
+
+
 @dataclass(frozen=True)
 class LocalRuntime:
     """One process without an orchestrator."""
@@ -77,6 +91,8 @@ class LocalRuntime:
     heart: Callable[[], None] = ignore
     rank: int = 0
     world_size: int = 1
+    planned_size: int = 1
+    notice: Callable[[], bool] = never
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return model.to(self.device)
@@ -86,6 +102,9 @@ class LocalRuntime:
 
     def stop_asked(self) -> bool:
         return (self.directory / STOP).exists()
+
+    def leave_asked(self) -> bool:
+        return self.notice()
 
     def beat(self) -> None:
         self.heart()

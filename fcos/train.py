@@ -13,15 +13,17 @@ from torch import Tensor
 from fcos import checkpoint
 from fcos.best import Best, better, read_best, write_best
 from fcos.build import build_detector, build_learner, build_postprocess
-from fcos.config import Config, PostprocessConfig
+from fcos.config import Config, PostprocessConfig, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
+from fcos.interruption import Preempted, Watch
 from fcos.runtime import Record, Runtime
 from fcos.samples import draw_samples
 from fcos.structures import to_device
 from fcos.validate import Validation, validate
+from fcos.workers import History, go_on, remarks
 
 CHECKPOINTS = "checkpoints"
 DETECTIONS = "detections"
@@ -37,15 +39,18 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     `postprocess` names several inference settings that are evaluated on the same weights; without it the
     configuration's own stands alone under the empty name. Reports {step, total_steps, seconds, points, resumed_from}
     as it goes, and returns the summary that every worker gets alike.
-    Raises ConfigError for what a user got wrong and Diverged where the loss is no longer finite.
+    Raises ConfigError for what a user got wrong, Diverged where the loss is no longer finite, and Preempted where the
+    run saved itself and left, because a machine of it will be taken away.
     """
     seed_everything(config.seed, config.schedule.deterministic)
     data = prepare(config.data, corners=config.model.assignment.corners, progress=lambda *_: runtime.beat())
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)
-    start, notes = _resume(learner, runtime)
+    start, notes, workers = _resume(learner, runtime)
+    if start < config.schedule.steps:
+        workers = go_on(workers, start, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, start)
-    corners = config.model.assignment.corners
+    corners, size = config.model.assignment.corners, max(runtime.world_size, runtime.planned_size)
     rules = {
         arm: build_postprocess(rule, corners) for arm, rule in (postprocess or {"": config.model.postprocess}).items()
     }
@@ -56,7 +61,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         broadcast_buffers(learner.evaluated)
         batches = eval_batches(
             val,
-            batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // runtime.world_size),
+            batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // size),
             rank=runtime.rank,
             world_size=runtime.world_size,
             size_divisor=config.model.size_divisor,
@@ -75,7 +80,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
             progress=lambda _: runtime.beat(),
         )
 
-    save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner)
+    save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)
     train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
     best = _best(config, runtime, progress.step)
@@ -93,8 +98,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
         "best": None if best is None else {**asdict(best), "checkpoint": str(_relative(best.step))},
         "classes": list(data.classes),
-        "notes": [*notes, *data.notes],
+        "notes": [*notes, *data.notes, *remarks(workers, config)],
         "resumed_from": start,
+        "workers": workers,
     }
     return broadcast_object(summary, runtime.device)  # type: ignore[no-any-return]
 
@@ -122,9 +128,10 @@ def _train(
         num_workers=config.data.num_workers,
         group_by_aspect=config.data.group_by_aspect,
         pin_memory=runtime.device.type == "cuda",
+        planned_size=runtime.planned_size,
         fixed_canvas=schedule.compile,
     )
-    log = LossLog()
+    log, watch = LossLog(), Watch(runtime, progress.start)
     validation, best = None, _best(config, runtime, progress.start)
     progress.restart_clock()
     for step in range(progress.start + 1, schedule.steps + 1):
@@ -134,36 +141,47 @@ def _train(
         log.add(step, terms, tuple(name for batch in host for name in batch.names))
         progress.images += schedule.batch_size
         runtime.beat()
-        last = step == schedule.steps
-        evaluates = last or (schedule.eval_every is not None and step % schedule.eval_every == 0)
-        saves = last or step % schedule.checkpoint_every == 0
-        if not (evaluates or saves or step % schedule.log_every == 0):
-            continue
-        progress.add_losses(step, {**log.read(), "lr": lr})
-        if evaluates:
-            validation = check()
-            progress.add_metrics(step, validation.metrics)
-        # In this order: what a crash in between repeats is told twice, and nothing goes untold.
-        progress.report(step)
-        stops = not last and broadcast_object(runtime.rank == 0 and runtime.stop_asked(), runtime.device)
-        if stops and not evaluates:
+        evaluates, saves, reports = _due(schedule, step)
+        if reports:
+            progress.add_losses(step, {**log.read(), "lr": lr})
+            if evaluates:
+                validation = check()
+                progress.add_metrics(step, validation.metrics)
+            # In this order: what a crash in between repeats is told twice, and nothing goes untold.
+            progress.report(step)
+        asked = "" if step == schedule.steps else watch.ask(step, reported=reports)
+        if asked == "stop" and not evaluates:
             validation = check()
             progress.add_metrics(step, validation.metrics)
             progress.report(step)
-        if validation is not None and (evaluates or stops):
+        if validation is not None and (evaluates or asked == "stop"):
             improved = better(schedule.best_metric, step, validation.metrics, best)
             best, saves = improved or best, saves or improved is not None
-        if saves or stops:
+        if asked == "leave":
+            # What is not finite must not become the newest checkpoint.
+            log.read()
             save(step, best)
-        if stops:
+            raise Preempted(f"saved at step {step} and left a machine that will be taken away")
+        if saves or asked == "stop":
+            save(step, best)
+        if asked == "stop":
             break
-        progress.restart_clock()
+        if reports:
+            progress.restart_clock()
     if validation is None:
         # The last step was already behind us: its numbers are made again from its checkpoint.
         validation = check()
         progress.add_metrics(schedule.steps, validation.metrics)
         progress.report(schedule.steps)
     return validation
+
+
+def _due(schedule: ScheduleConfig, step: int) -> tuple[bool, bool, bool]:
+    """Whether a step is followed by an evaluation, a checkpoint, a report."""
+    last = step == schedule.steps
+    evaluates = last or (schedule.eval_every is not None and step % schedule.eval_every == 0)
+    saves = last or step % schedule.checkpoint_every == 0
+    return evaluates, saves, evaluates or saves or step % schedule.log_every == 0
 
 
 @dataclass
@@ -217,8 +235,8 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
-    """Put the newest good checkpoint into the learner; returns its step (0: none) and notes on damaged ones.
+def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str], History]:
+    """Put the newest good checkpoint into the learner; returns its step (0: none), notes on damaged ones, its workers.
 
     Rank 0 chooses, so that workers who see the folder differently do not begin at different steps.
     """
@@ -226,7 +244,7 @@ def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
     found, problems = checkpoint.latest(folder) if runtime.rank == 0 else (None, [])
     step, problems = broadcast_object((0 if found is None else found.step, problems), runtime.device)
     if step == 0:
-        return 0, problems
+        return 0, problems, []
     found = found or checkpoint.load(checkpoint.folder_of(folder, step))
     learner.detector.load_state_dict(found.model)
     if learner.average is not None and found.ema is not None:
@@ -236,7 +254,7 @@ def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
     learner.scheduler.load_state_dict(found.state["scheduler"])
     generators = found.state["generators"]
     _set_generators(generators[runtime.rank % len(generators)])
-    return step, problems
+    return step, problems, found.state.get("workers", [])
 
 
 def _generators() -> dict[str, Tensor]:
@@ -273,6 +291,7 @@ def _save(
     runtime: Runtime,
     classes: tuple[str, ...],
     learner: Learner,
+    workers: History,
 ) -> None:
     """Write a checkpoint from rank 0; every worker leaves only when it is whole."""
     folder = runtime.directory / CHECKPOINTS
@@ -292,6 +311,7 @@ def _save(
                 "optimizer": learner.optimizer.state_dict(),
                 "scheduler": learner.scheduler.state_dict(),
                 "generators": generators,
+                "workers": workers,
             },
         )
         checkpoint.prune(folder, config.schedule.keep_checkpoints, None if best is None else best.step)

@@ -86,7 +86,7 @@ def _was_memory(known: Attempts, failure: dict[str, Any] | None, node: str) -> b
 
 def _halve(task: Task, folder: Path, known: Attempts) -> bool:
     before = accumulate_of(task)
-    more = None if known.halved else halved(task.config, before, task.demand.workers)
+    more = None if known.halved else halved(task.config, before, task.demand.numbers_of_workers)
     if more is None:
         _write(folder, known)
         trial_files.clear_failure(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.parsing import flatten
+from fcos.workers import in_words
 from orchestration import trial_files
 from orchestration.attempts import memory_tags
 from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
@@ -97,6 +98,8 @@ class Books:
         tags |= memory_tags(folder, trial.config)
         if pruned is not None:
             tags["fcos.pruned"] = str(pruned)
+        if summary.get("workers"):
+            tags["fcos.workers"] = in_words(summary["workers"])
         if "checkpoint" in summary:
             # One that another sweep trained lies behind a link.
             tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())

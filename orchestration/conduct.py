@@ -18,7 +18,8 @@ from orchestration.config import ClusterConfig, LabConfig
 from orchestration.console import View, make_view
 from orchestration.experiment import is_coverage
 from orchestration.planning import Plan
-from orchestration.ray_cluster import connected, local_nodes
+from orchestration.ray_cluster import connected, head_of, local_nodes
+from orchestration.ray_head import HeadLost, watched_head
 from orchestration.resources import Demand, Node, demand, side_by_side
 from orchestration.search import name_of
 from orchestration.stalls import watched
@@ -28,6 +29,8 @@ from orchestration.trial_files import diverged, has_no_space, is_no_space, read_
 
 # Ray's own records of a sweep; nothing is ever read back from them.
 RAY_FOLDER = "ray"
+# What only the first machine of a Ray cluster has, one of it.
+HEAD = "node:__internal_head__"
 # What Ray prints in this process.
 RAY_LOG = "ray.log"
 
@@ -140,7 +143,7 @@ def _tune(
     waiting = [place for place in places if place < len(plan.trials)]
     drawn = _searcher(lab, plan, task_of, waiting)
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, _trial_resources(need, on_workers)),
+        tune.with_resources(run_trial, trial_resources(need, on_workers=on_workers)),
         param_space={} if drawn else {TASK: tune.grid_search([task_of(place) for place in waiting])},
         tune_config=tune.TuneConfig(
             search_alg=drawn,
@@ -162,20 +165,27 @@ def _tune(
     )
     try:
         # Tune prints headers and results of its own; the console was bound to the real output before.
-        with (plan.folder / RAY_LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        with (
+            (plan.folder / RAY_LOG).open("a") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+            watched_head(head_of(lab.cluster)),
+        ):
             tuner.fit()
+    except HeadLost as error:
+        _stop_all(plan, board, books, str(error))
     except Exception as error:
         if not (is_no_space(error) or has_no_space(plan.folder)):
             raise
-        _stop_all(plan, board, books)
+        # Too full for Tune's own records.
+        _stop_all(plan, board, books, f"no space left on the disk of {plan.folder}")
     if drawn is not None and drawn.gave_up is not None:
         _tell_gave_up(plan, board, drawn.gave_up)
 
 
-def _stop_all(plan: Plan, board: Board, books: Books) -> None:
-    """The disk is too full for Tune's own records: what did not end goes on with the next command."""
+def _stop_all(plan: Plan, board: Board, books: Books, reason: str) -> None:
+    """What did not end goes on with the next command."""
     for trial, row in zip(plan.trials, board.rows, strict=False):
-        reason = f"no space left on the disk of {plan.folder}"
         if row.state == "running":
             books.interrupt(trial, reason)
         if row.state in ("running", "waiting"):
@@ -229,9 +239,10 @@ def _task(cluster: ClusterConfig, plan: Plan, need: Demand, on_workers: bool, co
     )
 
 
-def _trial_resources(need: Demand, on_workers: bool) -> dict[str, float]:
+def trial_resources(need: Demand, *, on_workers: bool) -> dict[str, float]:
+    """What Tune reserves for a trial's own process."""
     if on_workers:
-        # The workers hold the processors; a trial that held one too would wait for them for ever. Tune
-        # refuses an empty request, so it is one byte.
-        return {"memory": 1}
+        # The workers hold the processors; a trial that held one too would wait for them for ever. So it takes a
+        # thousandth of the head, without which no training goes on: losing another machine costs its workers alone.
+        return {HEAD: 0.001}
     return {"cpu": need.cpus, **({"gpu": need.gpus} if need.gpus else {})}

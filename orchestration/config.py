@@ -62,6 +62,8 @@ class ClusterConfig(Section):
     address: str = "local"
     # Processes that share one training.
     workers: int = Field(default=1, ge=1)
+    # Workers that a training goes on with where machines are lost, at least; null waits for all of them.
+    min_workers: int | None = Field(default=None, ge=1)
     cpus_per_worker: int = Field(default=1, ge=1)
     gpus_per_worker: float = Field(default=0, ge=0)
     # auto is the GPU where gpus_per_worker asks for one and one is there.
@@ -82,6 +84,13 @@ class ClusterConfig(Section):
             raise ValueError(
                 f"address={self.address}: a sweep cannot be driven through Ray Client; run it on a node of "
                 "the cluster with address=auto, or submit it with `ray job submit`"
+            )
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers={self.min_workers}: must not be above workers={self.workers}")
+        if self.workers > 1 and 0 < self.gpus_per_worker < 1:
+            raise ValueError(
+                f"gpus_per_worker={self.gpus_per_worker:g} with workers={self.workers}: NCCL does not let two workers "
+                "of one training share a GPU; give each a whole one, or pack trainings of one worker"
             )
         if self.device == "cuda" and self.gpus_per_worker == 0:
             raise ValueError("device=cuda needs gpus_per_worker above 0; choose cluster=one_gpu or give both")

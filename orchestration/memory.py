@@ -1,7 +1,7 @@
 """Out of memory: how it is known, and what a training can give up for it."""
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,10 @@ def micro_batch(config: Mapping[str, Any], accumulate: int) -> int:
     return int(config["schedule"]["batch_size"]) // accumulate
 
 
-def halved(config: Mapping[str, Any], accumulate: int, workers: int) -> int | None:
-    """schedule.accumulate for half the micro-batch, None where it cannot be halved."""
-    if config.get("task", "train") != "train" or config["schedule"]["batch_size"] % (2 * accumulate * workers):
+def halved(config: Mapping[str, Any], accumulate: int, numbers_of_workers: Iterable[int]) -> int | None:
+    """schedule.accumulate for half the micro-batch, None where that cannot be shared by each number of workers."""
+    batch = config["schedule"]["batch_size"] if config.get("task", "train") == "train" else 1
+    if any(batch % (2 * accumulate * workers) for workers in numbers_of_workers):
         return None
     return 2 * accumulate
 

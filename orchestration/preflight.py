@@ -10,7 +10,8 @@ from orchestration.groups import near
 
 
 def check_arm(config: Config, cluster: ClusterConfig) -> None:
-    """Raises ConfigError for weights and metrics that do not exist, and for norms that workers cannot synchronise."""
+    """Raises ConfigError for weights and metrics that do not exist, norms that cannot work together, uneven shares."""
+    _check_shares(config, cluster)
     backbone = config.model.backbone
     if config.schedule.best_metric is not None:
         check_metrics([config.schedule.best_metric], "schedule.best_metric")
@@ -24,6 +25,20 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
         raise ConfigError(
             f"{synchronised[0]}=sync_bn: torch synchronises batch norm between CUDA devices only, not between "
             f"cluster.workers={cluster.workers} with cluster.device=cpu; use bn (in the head also gn)"
+        )
+
+
+def _check_shares(config: Config, cluster: ClusterConfig) -> None:
+    """Every number of workers that a training may come down to must share its batch evenly."""
+    schedule = config.schedule
+    images = schedule.batch_size // schedule.accumulate
+    least = cluster.min_workers or cluster.workers
+    uneven = [count for count in range(least, cluster.workers) if images % count]
+    if config.task == "train" and uneven:
+        raise ConfigError(
+            f"cluster.min_workers={cluster.min_workers}: the {images} images of schedule.batch_size / accumulate do "
+            f"not divide over {uneven[-1]} workers; every number from min_workers to workers={cluster.workers} must "
+            "divide them"
         )
 
 

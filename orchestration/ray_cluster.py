@@ -26,6 +26,10 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # One report passes per poll, and the default poll is 2 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    # A notice that a machine will be taken away comes 30 s or more ahead.
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
+    # How long workers are waited for before Ray looks again how many there may be.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     # Tune's own CSV, JSON and TensorBoard files: MLflow and our folders hold the numbers.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Ctrl-C ends the sweep here, at once, and not at Tune's leisure.
@@ -83,6 +87,13 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         yield nodes if local else _nodes(ray.nodes())  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
+
+
+def head_of(cluster: ClusterConfig) -> str | None:
+    """host:port of the head of a cluster that was joined."""
+    import ray
+
+    return None if cluster.address == "local" else str(ray.get_runtime_context().gcs_address)
 
 
 def _require_answer(address: str) -> None:

@@ -24,6 +24,13 @@ class Demand:
     cpus: int
     gpus: float
     device: str
+    # Fewer go on where machines are lost; None is always all of them.
+    min_workers: int | None = None
+
+    @property
+    def numbers_of_workers(self) -> range:
+        """How many there may be."""
+        return range(self.min_workers or self.workers, self.workers + 1)
 
     def __str__(self) -> str:
         count = "1 worker" if self.workers == 1 else f"{self.workers} workers"
@@ -43,6 +50,7 @@ def demand(cluster: ClusterConfig, nodes: Sequence[Node]) -> Demand:
         cpus=cluster.cpus_per_worker,
         gpus=cluster.gpus_per_worker if wants_gpu else 0,
         device="cuda" if wants_gpu else "cpu",
+        min_workers=cluster.min_workers,
     )
 
 
@@ -69,7 +77,9 @@ def side_by_side(nodes: Sequence[Node], demand: Demand, limit: int | None) -> in
     """
     if 1 < demand.gpus != int(demand.gpus):
         raise ConfigError(f"cluster.gpus_per_worker={demand.gpus:g}: must be a fraction of one GPU or a whole number")
-    fit = places(nodes, demand) // demand.workers
+    room = places(nodes, demand)
+    # One that may go on with fewer workers may also begin with them.
+    fit = room // demand.workers or int(room >= (demand.min_workers or demand.workers))
     if fit == 0:
         raise ConfigError(f"a training needs {demand}, but {_describe(nodes, demand)}")
     return fit if limit is None else min(fit, limit)

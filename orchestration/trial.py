@@ -6,6 +6,7 @@ from typing import Any
 from orchestration import attempts, trial_files
 from orchestration.heartbeat import TRIAL, beating, clear_signs
 from orchestration.memory import OutOfMemory, is_out_of_memory
+from orchestration.preemption import leave
 from orchestration.task import TASK, Task
 from orchestration.worker import train_here, train_worker
 
@@ -39,6 +40,9 @@ def run_trial(config: dict[str, Any]) -> None:
     except Exception as error:
         known = OutOfMemory(str(error)) if is_out_of_memory(error) else error
         trial_files.write_failure(folder, known, final=False)
+        if trial_files.is_preempted(folder):
+            attempts.close(task)
+            leave(trial_files.reason_of(folder))
         # A full disk is full for another attempt too, and for Tune's record of this one.
         full = trial_files.read_failure(folder) is None and trial_files.has_no_space(folder)
         if not full and attempts.judge(task, node):
@@ -53,14 +57,17 @@ def train_on_workers(task: Task) -> None:
 
     demand = task.demand
     # Nobody waits longer for a worker than the watch over all of them.
-    timeout = {} if task.stall_seconds is None else {"timeout_s": int(task.stall_seconds) + SLACK_SECONDS}
+    limit = TorchConfig.timeout_s if task.stall_seconds is None else int(task.stall_seconds) + SLACK_SECONDS
+    workers = demand.workers if demand.min_workers is None else (demand.min_workers, demand.workers)
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", **timeout),
+        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", timeout_s=limit),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=demand.workers, use_gpu=bool(demand.gpus), resources_per_worker=resources
+            num_workers=workers,  # type: ignore[arg-type]  # the stubs know fixed numbers only
+            use_gpu=bool(demand.gpus),
+            resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{task.identity[:16]}",

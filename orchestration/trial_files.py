@@ -169,6 +169,12 @@ def is_interrupted(folder: Path) -> bool:
     return failure["kind"] in INTERRUPTIONS
 
 
+def is_preempted(folder: Path) -> bool:
+    """Whether the last attempt saved itself and left a machine that will be taken away."""
+    failure = read_failure(folder)
+    return failure is not None and failure["kind"] == "Preempted"
+
+
 def has_no_space(folder: Path) -> bool:
     """Whether the disk of a folder is full."""
     return shutil.disk_usage(folder).free < LEAST_SPACE

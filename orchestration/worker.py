@@ -11,6 +11,7 @@ from orchestration import trial_files
 from orchestration.attempts import accumulate_of
 from orchestration.heartbeat import beating
 from orchestration.memory import OutOfMemory, is_out_of_memory
+from orchestration.preemption import node_drains
 from orchestration.task import Task
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class RayRuntime:
     device: "torch.device"
     rank: int
     world_size: int
+    planned_size: int
     heart: Callable[[], None]
 
     def wrap(self, model: "nn.Module") -> "nn.Module":
@@ -54,6 +56,11 @@ class RayRuntime:
     def stop_asked(self) -> bool:
         return (self.directory / trial_files.STOP).exists()
 
+    def leave_asked(self) -> bool:
+        import ray.train
+
+        return ray.train.get_preemption_info() is not None
+
     def beat(self) -> None:
         self.heart()
 
@@ -70,7 +77,7 @@ def train_worker(values: dict[str, Any]) -> None:
     device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
     folder, rank = Path(task.folder), context.get_world_rank()
     with beating(folder, f"rank_{rank}", ray.get_runtime_context().get_node_id()) as beat:
-        train(task, RayRuntime(folder, device, rank, context.get_world_size(), beat))
+        train(task, RayRuntime(folder, device, rank, context.get_world_size(), task.demand.workers, beat))
 
 
 def train_here(task: Task) -> None:
@@ -87,7 +94,8 @@ def train_here(task: Task) -> None:
     with beating(folder, "rank_0", ray.get_runtime_context().get_node_id()) as beat:
         from fcos.runtime import LocalRuntime, pick_device
 
-        train(task, LocalRuntime(folder, pick_device(task.demand.device), listener=report, heart=beat))
+        device = pick_device(task.demand.device)
+        train(task, LocalRuntime(folder, device, listener=report, heart=beat, notice=node_drains))
 
 
 def train(task: Task, runtime: Any) -> None:
@@ -95,6 +103,7 @@ def train(task: Task, runtime: Any) -> None:
     import torch
 
     from fcos.config import Config, PostprocessConfig
+    from fcos.interruption import Preempted
     from fcos.parsing import parse
 
     folder = Path(task.folder)
@@ -109,6 +118,10 @@ def train(task: Task, runtime: Any) -> None:
             summary = _runner(config.task)(config, runtime, arms)
             if runtime.rank == 0:
                 _leave(task, folder, summary)
+        except Preempted as error:
+            logging.getLogger(__name__).info("%s", error)
+            trial_files.write_failure(folder, error, final=False)
+            raise
         except Exception as error:
             logging.getLogger(__name__).exception("the training failed")
             known, full = error, trial_files.is_no_space(error)

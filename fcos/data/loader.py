@@ -14,6 +14,7 @@ from fcos.config import ConfigError
 from fcos.data.coco import CocoDataset, Key, Sample
 from fcos.data.errors import DataError
 from fcos.structures import Batch, Targets
+from fcos.workers import pieces
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ def train_batches(
     num_workers: int,
     group_by_aspect: bool,
     pin_memory: bool,
+    planned_size: int = 1,
     fixed_canvas: bool = False,
 ) -> Iterator[list[Batch]]:
     """One optimizer step after the other, without end: `accumulate` micro-batches of this rank each.
@@ -217,16 +219,19 @@ def train_batches(
     A step's `batch_size` images are cut into micro-batches, and each of those into one slice for each rank,
     padded as the whole micro-batch needs: together the ranks see exactly what one rank alone sees. Starting
     at any step costs nothing. Order and contents depend on seed and step alone. With `fixed_canvas` all batches of
-    an orientation are padded to the same size, which a compiled detector wants.
+    an orientation are padded to the same size, which a compiled detector wants. Where fewer ranks are there than the
+    run was planned for, each cuts its slice further, so that no batch is larger than it would be with all of them.
     Raises ConfigError where the batch cannot be cut evenly or the data set is smaller than a batch.
     """
     check_batch(batch_size, accumulate, world_size, len(dataset))
+    parts = pieces(batch_size // accumulate, world_size, planned_size)
     plans = _train_plans(
         dataset,
         TrainSchedule(aspect_groups(dataset, group_by_aspect), batch_size, seed),
         batch_size // accumulate,
         rank,
         world_size,
+        parts,
         start_step,
         lambda keys: (
             largest_canvas(dataset, keys, size_divisor)
@@ -235,7 +240,7 @@ def train_batches(
         ),
     )
     batches = _load(dataset, plans, num_workers, pin_memory)
-    return _grouped(batches, accumulate)
+    return _grouped(batches, accumulate * parts)
 
 
 def _train_plans(
@@ -244,16 +249,20 @@ def _train_plans(
     micro_batch: int,
     rank: int,
     world_size: int,
+    parts: int,
     start_step: int,
     canvas: Callable[[Sequence[Key]], tuple[int, int]],
 ) -> Iterator[Plan]:
     share = micro_batch // world_size
+    piece = share // parts
     step = start_step
     while True:
         keys = schedule.keys(step)
         for start in range(0, len(keys), micro_batch):
             together = keys[start : start + micro_batch]
-            yield Plan(together[rank * share : (rank + 1) * share], canvas(together))
+            padded = canvas(together)
+            for first in range(rank * share, (rank + 1) * share, piece):
+                yield Plan(together[first : first + piece], padded)
         step += 1
 
 

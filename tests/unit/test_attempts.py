@@ -133,9 +133,9 @@ def test_later_commands_keep_it_and_may_halve_again(tmp_path: Path) -> None:
 
 
 def test_a_micro_batch_of_one_image_a_worker_cannot_be_halved(tmp_path: Path) -> None:
-    assert halved(CONFIG, 4, 1) == 8
-    assert halved(CONFIG, 4, 2) is None
-    assert halved({**CONFIG, "task": "coverage"}, 1, 1) is None
+    assert halved(CONFIG, 4, [1]) == 8
+    assert halved(CONFIG, 4, [1, 2]) is None
+    assert halved({**CONFIG, "task": "coverage"}, 1, [1]) is None
     assert not attempt(task_in(tmp_path, workers=8), OutOfMemory("x"))
     assert ", cluster.workers=8), which cannot be halved; " in trial_files.reason_of(tmp_path)
 

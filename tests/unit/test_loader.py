@@ -120,6 +120,21 @@ def test_two_workers_see_together_what_one_sees(folder: Path, accumulate: int) -
             torch.testing.assert_close(joined(halves), joined([one]))
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_one_worker_of_two_sees_all_images_in_batches_of_the_size_that_two_would_have(
+    folder: Path, accumulate: int
+) -> None:
+    dataset = make_dataset(folder)
+    whole = train(dataset, accumulate=accumulate)
+    alone = train(dataset, accumulate=accumulate, planned_size=2)
+    for _ in range(6):
+        expected, cut = next(whole), next(alone)
+        assert len(cut) == 2 * accumulate
+        assert {len(batch.image_ids) for batch in cut} == {4 // accumulate // 2}
+        for number, one in enumerate(expected):
+            torch.testing.assert_close(joined(cut[2 * number : 2 * number + 2]), joined([one]))
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_starting_at_a_step_gives_what_running_there_gives(folder: Path, num_workers: int) -> None:
     dataset = make_dataset(folder)

@@ -25,6 +25,10 @@ RESNET = "model.backbone.name=resnet18"
         (["experiment.metrics=[val/APP]"], r"val/APP: no such metric; did you mean val/AP "),
         (["schedule.best_metric=val/APP"], r"schedule\.best_metric: val/APP: no such metric; did you mean val/AP "),
         (["experiment.arms.x.model.backbone.norm=sync_bn", "cluster.workers=2"], r"backbone\.norm=sync_bn"),
+        (
+            ["schedule.batch_size=16", "cluster.workers=4", "cluster.min_workers=2"],
+            r"cluster\.min_workers=2: the 16 images of schedule\.batch_size / accumulate do not divide over 3 workers",
+        ),
     ],
 )
 def test_a_mistake_in_an_arm_is_told_with_the_plan(arguments: list[str], message: str) -> None:

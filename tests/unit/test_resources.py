@@ -31,6 +31,10 @@ def cluster(**values: Any) -> ClusterConfig:
         ([Node(64, 2)], Demand(1, 1, 0.25, "cuda"), None, 8),
         ([Node(64, 2)], Demand(1, 1, 0.4, "cuda"), None, 4),
         ([Node(64, 5)], Demand(1, 1, 2, "cuda"), None, 2),
+        # One that may go on with fewer workers takes all of them where they fit, and begins with fewer where not.
+        ([Node(2), Node(2)], Demand(2, 1, 0, "cpu", 1), None, 2),
+        ([Node(1)], Demand(2, 1, 0, "cpu", 1), None, 1),
+        ([Node(3)], Demand(4, 1, 0, "cpu", 2), None, 1),
     ],
 )
 def test_side_by_side(nodes: list[Node], need: Demand, limit: int | None, expected: int) -> None:
@@ -44,6 +48,7 @@ def test_side_by_side(nodes: list[Node], need: Demand, limit: int | None, expect
         ([Node(8)], Demand(1, 4, 1, "cuda"), r"the machine has 8 CPU and 0 GPU; without a GPU use"),
         ([Node(3), Node(3)], Demand(1, 4, 0, "cpu"), r"2 machines has 6 CPU.*room for 0 such workers"),
         ([Node(64, 4)], Demand(8, 4, 1, "cuda"), r"8 GPU, but the machine has 64 CPU and 4 GPU"),
+        ([Node(1)], Demand(4, 1, 0, "cpu", 2), r"4 workers x 1 CPU = 4 CPU, but the machine has 1 CPU"),
         ([Node(64, 4)], Demand(1, 1, 1.5, "cuda"), r"gpus_per_worker=1\.5: must be a fraction"),
     ],
 )
@@ -65,6 +70,12 @@ def test_auto_takes_the_gpu_where_there_is_one() -> None:
         ({"gpus_per_worker": 1}, "would stand idle"),
         ({"address": "ray://host:10001"}, "cannot be driven through Ray Client"),
         ({"workers": 0}, "workers=0"),
+        ({"workers": 2, "min_workers": 3}, "min_workers=3: must not be above workers=2"),
+        ({"workers": 2, "min_workers": 0}, "min_workers=0"),
+        (
+            {"workers": 2, "gpus_per_worker": 0.5, "device": "cuda"},
+            r"gpus_per_worker=0\.5 with workers=2: NCCL does not let two workers of one training share a GPU",
+        ),
     ],
 )
 def test_clusters_that_contradict_themselves_are_refused(values: dict[str, Any], message: str) -> None:

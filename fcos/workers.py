@@ -1,0 +1,37 @@
+"""How many workers trained which steps of a run, and what a change of their number means."""
+
+from fcos.config import Config
+
+# [step after which they began, how many], in order.
+History = list[list[int]]
+
+
+def pieces(micro_batch: int, workers: int, planned: int) -> int:
+    """Parts that each worker cuts its share of a micro-batch into, so that none is larger than with all workers."""
+    share, largest = micro_batch // workers, max(1, micro_batch // max(workers, planned))
+    return next(count for count in range(1, share + 1) if share % count == 0 and share // count <= largest)
+
+
+def go_on(history: History, start: int, workers: int) -> History:
+    """The history with so many workers from a step on; what they do again counts as theirs."""
+    kept = [[step, count] for step, count in history if step < start]
+    return kept if kept and kept[-1][1] == workers else [*kept, [start, workers]]
+
+
+def in_words(history: History) -> str:
+    """2, or 2, from step 9 on 1."""
+    first, *others = history
+    return ", ".join([str(first[1]), *(f"from step {step + 1} on {count}" for step, count in others)])
+
+
+def remarks(history: History, config: Config) -> list[str]:
+    """What a result has to say of a number of workers that changed; nothing where it did not."""
+    if len(history) < 2:
+        return []
+    text = f"number of workers: {in_words(history)}; batch size and learning rate stayed as they were"
+    norms = (config.model.backbone.norm, config.model.head.norm)
+    reasons = [
+        *(["batch norms gather statistics on each worker"] if "bn" in norms else []),
+        *(["losses are divided by each worker's own positives"] if config.model.loss.normalizer == "local" else []),
+    ]
+    return [f"{text}, but {' and '.join(reasons)}, so that the number matters" if reasons else text]

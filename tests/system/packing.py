@@ -1,0 +1,49 @@
+"""Trials on a fraction of a GPU that Ray only believes in: python packing.py GPUS FRACTION TRIALS FOLDER.
+
+Prints for each trial the GPU that it was given and when it ran.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestration.conduct import trial_resources
+from orchestration.config import ClusterConfig
+from orchestration.ray_cluster import ENVIRONMENT
+from orchestration.resources import Node, demand, side_by_side
+
+STEP_SECONDS = 3.0
+
+
+def trainable(config: dict[str, Any]) -> None:
+    import ray
+
+    began = time.time()
+    time.sleep(STEP_SECONDS)
+    row = {"gpus": ray.get_gpu_ids(), "began": began, "ended": time.time()}
+    (Path(config["folder"]) / f"{config['number']}.json").write_text(json.dumps(row))
+
+
+def main(gpus: int, fraction: float, trials: int, folder: str) -> None:
+    os.environ.update(ENVIRONMENT)
+    import ray
+    from ray import tune
+
+    cluster = ClusterConfig(device="cuda", gpus_per_worker=fraction)
+    nodes = [Node(8, gpus)]
+    need = demand(cluster, nodes)
+    ray.init(address="local", num_cpus=8, num_gpus=gpus, include_dashboard=False, logging_level="ERROR")
+    space = {"folder": folder, "number": tune.grid_search(list(range(trials)))}
+    tune.Tuner(
+        tune.with_resources(trainable, trial_resources(need, on_workers=False)),
+        param_space=space,
+        tune_config=tune.TuneConfig(max_concurrent_trials=side_by_side(nodes, need, None)),
+        run_config=tune.RunConfig(storage_path=folder, verbose=0),
+    ).fit()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
