@@ -53,12 +53,12 @@ def train_on_workers(task: Task) -> None:
 
     demand = task.demand
     # Nobody waits longer for a worker than the watch over all of them.
-    timeout = {} if task.stall_seconds is None else {"timeout_s": int(task.stall_seconds) + SLACK_SECONDS}
+    limit = TorchConfig.timeout_s if task.stall_seconds is None else int(task.stall_seconds) + SLACK_SECONDS
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", **timeout),
+        torch_config=TorchConfig(backend="nccl" if demand.device == "cuda" else "gloo", timeout_s=limit),
         scaling_config=ray.train.ScalingConfig(
             num_workers=demand.workers, use_gpu=bool(demand.gpus), resources_per_worker=resources
         ),
