@@ -145,14 +145,12 @@ def _train(
         if reports:
             progress.add_losses(step, {**log.read(), "lr": lr})
             if evaluates:
-                validation = check()
-                progress.add_metrics(step, validation.metrics)
+                validation = progress.evaluated(step, check())
             # In this order: what a crash in between repeats is told twice, and nothing goes untold.
             progress.report(step)
         asked = "" if step == schedule.steps else watch.ask(step, reported=reports)
         if asked == "stop" and not evaluates:
-            validation = check()
-            progress.add_metrics(step, validation.metrics)
+            validation = progress.evaluated(step, check())
             progress.report(step)
         if validation is not None and (evaluates or asked == "stop"):
             improved = better(schedule.best_metric, step, validation.metrics, best)
@@ -170,8 +168,7 @@ def _train(
             progress.restart_clock()
     if validation is None:
         # The last step was already behind us: its numbers are made again from its checkpoint.
-        validation = check()
-        progress.add_metrics(schedule.steps, validation.metrics)
+        validation = progress.evaluated(schedule.steps, check())
         progress.report(schedule.steps)
     return validation
 
@@ -207,8 +204,10 @@ class Progress:
         together = {**values, "images_per_second": speed}
         self.points += [[None, f"train/{name}", step, value] for name, value in together.items()]
 
-    def add_metrics(self, step: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    def evaluated(self, step: int, validation: Validation) -> Validation:
+        metrics = validation.metrics
         self.points += [[arm, key, step, value] for arm, values in metrics.items() for key, value in values.items()]
+        return validation
 
     def report(self, step: int) -> None:
         record: Record = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.sweeps import TINY, runs, start, statuses, sweep, trials_of
+from tests.system.sweeps import TINY, loss_steps, runs, start, statuses, sweep, trials_of
 
 MIB = 1 << 20
 # Two trainings, of which a step takes far more memory than all else; with 8 images about twice that of 4.
@@ -21,9 +21,11 @@ SWEEP = (
     "~experiment.arms.from_regression",
     "~experiment.paper.from_regression",
     *TINY,
-    "data.synthetic.image_size=384",
-    "schedule.steps=8",
-    "schedule.eval_every=8",
+    "data.synthetic.image_size=1024",
+    "schedule.steps=4",
+    "schedule.eval_every=4",
+    "schedule.checkpoint_every=1",
+    "schedule.log_every=1",
     "model.backbone.norm=frozen_bn",
     "cluster.concurrent=1",
     # Want of memory needs none of them.
@@ -33,35 +35,41 @@ NAMES = ("ablation_centerness", "none seed 0", "branch seed 0")
 
 
 @contextmanager
-def for_each_process(folder: Path, limit: Callable[[int], None], attempts: int) -> Iterator[list[int]]:
-    """`limit` the first processes that train in a sweep, as they sign in; yields their pids."""
-    found: list[int] = []
+def for_each_attempt(folder: Path, limit: Callable[[int], None], attempts: int) -> Iterator[list[int]]:
+    """`limit` the first processes that train in a sweep, each between its first step and its second; yields their pids.
+
+    What came before, such as imports, takes what it takes.
+    """
+    begun: dict[int, int] = {}
+    limited: list[int] = []
     done = threading.Event()
 
     def follow() -> None:
-        while not done.wait(0.005):
+        while not done.wait(0.002):
             for path in (folder / "outputs").glob("*/trials/*/alive/rank_0.json"):
                 with suppress(OSError, ValueError):
                     pid = json.loads(path.read_text())["pid"]
-                    if pid not in found and len(found) < attempts:
-                        found.append(pid)
+                    steps = len(loss_steps(path.parents[1]))
+                    if steps > begun.setdefault(pid, steps) and pid not in limited and len(limited) < attempts:
+                        limited.append(pid)
                         limit(pid)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
     try:
-        yield found
+        yield limited
     finally:
         done.set()
         thread.join()
 
 
-def limit_space(more: int) -> Callable[[int], None]:
+def limit_data(more: int) -> Callable[[int], None]:
     """Let a process have so many bytes more than it has now; what goes beyond is refused by the kernel."""
 
     def limit(pid: int) -> None:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-        resource.prlimit(pid, resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + more, resource.RLIM_INFINITY))
+        status = Path(f"/proc/{pid}/status").read_text()
+        now = 1024 * int(next(line for line in status.splitlines() if line.startswith("VmData:")).split()[1])
+        resource.prlimit(pid, resource.RLIMIT_DATA, (now + more, resource.RLIM_INFINITY))
 
     return limit
 
@@ -83,7 +91,8 @@ def check_halved(folder: Path) -> None:
     assert runs(folder)["none seed 0"].data.tags["fcos.accumulate"] == "2"
 
 
-ENOUGH_FOR_HALF = 900 * MIB
+# Beyond what is there between two steps.
+ENOUGH_FOR_HALF = 400 * MIB
 
 
 @pytest.mark.slow
@@ -91,7 +100,7 @@ ENOUGH_FOR_HALF = 900 * MIB
 @pytest.mark.parametrize("way", ["auto", "always"])
 def test_an_allocation_that_is_refused_is_answered_with_half_the_micro_batch(tmp_path: Path, way: str) -> None:
     # The second attempt has no more than the first.
-    with for_each_process(tmp_path, limit_space(ENOUGH_FOR_HALF), 2) as limited:
+    with for_each_attempt(tmp_path, limit_data(ENOUGH_FOR_HALF), 2) as limited:
         done = sweep(tmp_path, *SWEEP, f"cluster.ray_train={way}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(limited) == 2
@@ -101,7 +110,7 @@ def test_an_allocation_that_is_refused_is_answered_with_half_the_micro_batch(tmp
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_half_is_too_much_for_fails_by_name_and_others_go_on(tmp_path: Path) -> None:
-    with for_each_process(tmp_path, limit_space(ENOUGH_FOR_HALF // 3), 2):
+    with for_each_attempt(tmp_path, limit_data(ENOUGH_FOR_HALF // 4), 2):
         done = sweep(tmp_path, *SWEEP)
     assert done.returncode == 1, done.stdout + done.stderr
     sizes = "(schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1)"
@@ -121,7 +130,7 @@ def small_group() -> Iterator[Callable[[int], None]]:
     group = Path("/sys/fs/cgroup/memory") / f"fcos_lab_{os.getpid()}"
     try:
         group.mkdir()
-        (group / "memory.limit_in_bytes").write_text(str(400 * MIB))
+        (group / "memory.limit_in_bytes").write_text(str(ENOUGH_FOR_HALF))
     except OSError:
         pytest.skip("needs to make a control group of memory (version 1), as root")
     yield lambda pid: (group / "cgroup.procs").write_text(str(pid)) and None
@@ -135,7 +144,7 @@ def small_group() -> Iterator[Callable[[int], None]]:
 def test_a_process_that_the_kernel_killed_for_memory_is_told_from_others(
     tmp_path: Path, small_group: Callable[[int], None]
 ) -> None:
-    with for_each_process(tmp_path, small_group, 1):
+    with for_each_attempt(tmp_path, small_group, 1):
         done = sweep(tmp_path, *SWEEP)
     assert done.returncode == 0, done.stdout + done.stderr
     check_halved(tmp_path)
