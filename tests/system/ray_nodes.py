@@ -14,14 +14,13 @@ import pytest
 
 
 class Nodes:
-    """The cluster; `folder` is Ray's own, short because paths of sockets have a limit."""
+    """The cluster, in the folder of `ray_folder`."""
 
-    def __init__(self, folder: Path, cpus: list[int]) -> None:
+    def __init__(self, cpus: list[int]) -> None:
         from ray.cluster_utils import Cluster
 
-        self._folder = folder
         self._cluster = Cluster()
-        self._cluster.add_node(num_cpus=0, include_dashboard=False, temp_dir=str(folder))
+        self._cluster.add_node(num_cpus=0, include_dashboard=False, node_ip_address="127.0.0.1")
         self.nodes = [self.add(count) for count in cpus]
 
     @property
@@ -29,7 +28,7 @@ class Nodes:
         return str(self._cluster.address)
 
     def add(self, cpus: int = 1) -> Any:
-        return self._cluster.add_node(num_cpus=cpus)
+        return self._cluster.add_node(num_cpus=cpus, node_ip_address="127.0.0.1")
 
     def lose(self, node: Any) -> None:
         """Kill all processes of a node, as a power cut would."""
@@ -61,12 +60,14 @@ class Nodes:
 
 
 @pytest.fixture
-def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for Ray, and an environment in which its processes know of no other Ray on the machine."""
+def ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder for Ray, short because paths of sockets have a limit, and no other Ray of the machine in sight."""
     folder = Path(tempfile.mkdtemp(prefix="nodes"))
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Otherwise Ray takes 127.0.0.1 for the address that other machines know this one by.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield folder
+    yield
     shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.ray_nodes import Nodes, short_folder
+from tests.system.ray_nodes import Nodes, ray_folder
 from tests.system.sweeps import (
     TINY,
     client,
@@ -23,7 +23,7 @@ from tests.system.sweeps import (
     wait_for,
 )
 
-__all__ = ["short_folder"]
+__all__ = ["ray_folder"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -45,12 +45,12 @@ WATCHED = Path(__file__).with_name("search_on_workers.py")
 
 
 @pytest.fixture
-def nodes(short_folder: Path) -> Iterator[Callable[..., Nodes]]:
+def nodes(ray_folder: None) -> Iterator[Callable[..., Nodes]]:
     """Starts a cluster with nodes of so many processors each."""
     made: list[Nodes] = []
 
     def make(*cpus: int) -> Nodes:
-        made.append(Nodes(short_folder, list(cpus)))
+        made.append(Nodes(list(cpus)))
         return made[0]
 
     yield make
@@ -172,7 +172,7 @@ def test_a_notice_of_preemption_saves_and_moves_without_a_failure(
 
 
 def test_a_lost_head_ends_the_sweep_and_the_same_command_goes_on(
-    tmp_path: Path, nodes: Callable[..., Nodes], short_folder: Path
+    tmp_path: Path, nodes: Callable[..., Nodes]
 ) -> None:
     cluster = nodes(1, 1)
     seeds = ("experiment.seeds=[0,1]", "cluster.concurrent=2")
@@ -192,7 +192,7 @@ def test_a_lost_head_ends_the_sweep_and_the_same_command_goes_on(
     assert f"the head of the Ray cluster at {cluster.address} does not answer" in output
     assert "RUNNING" not in statuses(tmp_path).values()
     cluster.close()
-    again = Nodes(short_folder, [1, 1])
+    again = Nodes([1, 1])
     try:
         done = sweep(tmp_path, *PAIR, *seeds, f"cluster.address={again.address}")
     finally:
