@@ -26,7 +26,7 @@ def check_cluster(address: str, *, allow_unauthenticated: bool) -> str:
     if asks_for_token(gcs):
         _use_token(address, gcs)
     elif reached := reached_at(gcs):
-        told = f"cluster.address={address}: this cluster asks for no token and is reached at {', '.join(reached)}"
+        told = f"cluster.address={address}: this cluster asks for no token and is reached at {', '.join(reached[:3])}"
         if not allow_unauthenticated:
             raise ConfigError(
                 f"{told}, where anybody can run code as its owner; start it with RAY_AUTH_MODE=token, {ADVICE}"
@@ -63,10 +63,12 @@ def reached_at(gcs: str) -> list[str]:
 
     with _channel(gcs) as channel:
         every = services.NodeInfoGcsServiceStub(channel).GetAllNodeInfo(
-            messages.GetAllNodeInfoRequest(), timeout=TRIES_SECONDS
+            messages.GetAllNodeInfoRequest(),  # type: ignore[attr-defined]
+            timeout=TRIES_SECONDS,
         )
         kept = services.InternalKVGcsServiceStub(channel).InternalKVGet(
-            messages.InternalKVGetRequest(namespace=b"dashboard", key=b"dashboard"), timeout=TRIES_SECONDS
+            messages.InternalKVGetRequest(namespace=b"dashboard", key=b"dashboard"),  # type: ignore[attr-defined]
+            timeout=TRIES_SECONDS,
         )
     hosts = [gcs.rpartition(":")[0], *(node.node_manager_address for node in every.node_info_list)]
     hosts += [kept.value.decode().removeprefix("http://").rpartition(":")[0]] if kept.value else []
@@ -88,7 +90,7 @@ def is_loopback(host: str) -> bool:
 def own_addresses() -> list[str]:
     """The addresses at which other machines see this one."""
     import ray  # noqa: F401  # brings psutil along
-    import psutil  # type: ignore[import-untyped,import-not-found,unused-ignore]  # isort: skip
+    import psutil  # isort: skip
 
     families = (socket.AF_INET, socket.AF_INET6)
     all_of_them = [each for addresses in psutil.net_if_addrs().values() for each in addresses]
@@ -119,7 +121,7 @@ def tighten(path: Path) -> str | None:
 def _use_token(address: str, gcs: str) -> None:
     """Have Ray give our token from now on; raises ConfigError where there is none or it is not the cluster's."""
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-    from ray._raylet import AuthenticationTokenLoader
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
     if (path := token_file()) is not None and (note := tighten(path)) is not None:
         logging.getLogger(__name__).warning("%s", note)

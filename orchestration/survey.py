@@ -48,7 +48,7 @@ def survey(lab: LabConfig) -> Survey:
     )
     probes = {name: probe for name, probe in probes.items() if name in answers}
     nodes = [_facts(name, alive[name]["Resources"], told) for name, told in answers.items()]
-    nodes = [replace(each, **_clock(probes[each.name])) for each in nodes]
+    nodes = [_with_clock(each, probes[each.name]) for each in nodes]
     refused, seen = _marks(lab.folder, probes)
     return Survey(nodes, silent, here(lab), refused, seen)
 
@@ -131,8 +131,8 @@ def _facts(name: str, resources: Mapping[str, float], told: dict[str, Any]) -> N
     return NodeFacts(name, node, **{key: value for key, value in told.items() if key != "host"})
 
 
-def _clock(probe: Any) -> dict[str, float]:
-    """How far a node's clock is ahead, by the reading whose answer came fastest."""
+def _with_clock(facts: NodeFacts, probe: Any) -> NodeFacts:
+    """How far the node's clock is ahead, by the reading whose answer came fastest."""
     import ray
 
     best = (float("inf"), 0.0)
@@ -141,7 +141,7 @@ def _clock(probe: Any) -> dict[str, float]:
         there = ray.get(probe.ask.remote(node_facts.clock), timeout=ANSWER_SECONDS)
         after = time.time()
         best = min(best, ((after - before) / 2, there - (before + after) / 2))
-    return {"unsure": best[0], "ahead": best[1]}
+    return replace(facts, unsure=best[0], ahead=best[1])
 
 
 def _marks(output: Path, probes: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, list[str]]]:
