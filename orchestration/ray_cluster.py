@@ -70,6 +70,8 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         os.environ.update(ENVIRONMENT)
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         address = check_cluster(address, allow_unauthenticated=cluster.allow_unauthenticated)
+        # In a submitted job Ray would refuse variables that the job has too, even with the same values.
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         settings |= {"runtime_env": {"env_vars": environment}}
     # Ray reads its environment when it is imported.
     import ray

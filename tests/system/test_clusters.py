@@ -105,7 +105,7 @@ def test_a_node_with_other_code_no_data_and_no_shared_folder_is_named(
 @pytest.mark.slow
 def test_a_cluster_without_a_token_is_refused_where_others_reach_it(tmp_path: Path) -> None:
     with cluster(token=False) as nodes:
-        words = [*TINY, f"cluster.address={nodes.address}", "schedule.steps=2"]
+        words = [*TINY, f"cluster.address={nodes.address}"]
         done = run(TRAIN, *words, at=tmp_path, env=nodes.environment)
         if not own_addresses():
             pytest.skip("this machine has no address but loopback")
@@ -142,7 +142,7 @@ def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tm
 @pytest.mark.slow
 def test_the_token_must_be_here_be_right_and_be_private(tmp_path: Path) -> None:
     with cluster(token=True) as nodes:
-        words = [*TINY, f"cluster.address={nodes.address}", "schedule.steps=2"]
+        words = [*TINY, f"cluster.address={nodes.address}"]
         path = nodes.home / ".ray" / "auth_token"
         elsewhere = {**nodes.environment, "HOME": str(tmp_path)}
         none = run(TRAIN, *words, at=tmp_path, env=elsewhere)
