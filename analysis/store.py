@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -61,9 +62,14 @@ def reading(uri: str) -> Iterator[None]:
 
 
 def public_uri(uri: str) -> str:
-    """The address of a store without user name and password."""
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else uri
+    """The address of a store without user name, password and settings."""
+    scheme, mark, rest = uri.partition("://")
+    rest = rest.partition("?")[0]
+    host, slash, path = rest.partition("/")
+    if "@" in path and "@" not in host and not re.fullmatch(r"[^:]*(:\d*)?|\[.*\](:\d*)?", host):
+        # What looks like the host is a user and half a password, which holds a slash.
+        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
 
 
 def _require_sqlite(uri: str) -> None:

@@ -8,16 +8,19 @@ written last. The folder gets its name only when all of it is on disk.
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 MANIFEST = "manifest.json"
+NEEDED = {"model.safetensors", "state.pt", "config.json"}
 PREFIX = "step_"
 
 
@@ -99,6 +102,8 @@ def verify(path: Path) -> frozenset[str]:
         hashes = json.loads(manifest.read_text())
     except ValueError:
         raise CheckpointError(f"{manifest}: is damaged (not JSON)") from None
+    if not isinstance(hashes, dict) or not set(hashes) >= NEEDED:
+        raise CheckpointError(f"{manifest}: is damaged (it must name {', '.join(sorted(NEEDED))})")
     for name, expected in hashes.items():
         file = path / name
         if Path(name).name != name or not file.is_file():
@@ -111,16 +116,21 @@ def verify(path: Path) -> frozenset[str]:
 def load(path: Path) -> Checkpoint:
     """Read and verify one checkpoint; raises CheckpointError naming what is wrong with it."""
     files = verify(path)
-    about = json.loads((path / "config.json").read_text())
-    return Checkpoint(
-        path=path,
-        step=about["step"],
-        config=about["config"],
-        classes=tuple(about["classes"]),
-        model=load_file(path / "model.safetensors"),
-        ema=load_file(path / "ema.safetensors") if "ema.safetensors" in files else None,
-        state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
-    )
+    try:
+        about = json.loads((path / "config.json").read_text())
+        return Checkpoint(
+            path=path,
+            step=int(about["step"]),
+            config=dict(about["config"]),
+            classes=tuple(map(str, about["classes"])),
+            model=load_file(path / "model.safetensors"),
+            ema=load_file(path / "ema.safetensors") if "ema.safetensors" in files else None,
+            state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        # Hashes that agree say who wrote the manifest, not what the files hold.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path}: is no checkpoint of this project ({reason})") from None
 
 
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -1,5 +1,6 @@
 """Pictures: detections beside the truth, and which location answers for which box."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from fcos.structures import NO_OBJECT, Assignment, Detections, Locations, Target
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 SHORT_SIDE = 320
 MARGIN = 24
+# Bytes; file systems take 255, ".png" included.
+LONGEST_NAME = 240
 
 
 def color_of(index: int) -> str:
@@ -77,11 +80,18 @@ def save_detections(
                 title=f"found, score over {score_threshold:g}",
             ),
         )
-        # Names may hold folders, of which two may hold the same file name.
-        path = folder / (re.sub(r"[/\\]", "__", name) + ".png")
+        path = folder / f"{_flat(name)}.png"
         side_by_side(pair).save(path)
         paths.append(path)
     return paths
+
+
+def _flat(name: str) -> str:
+    """A file name that stands for a path: folders may hold files of one name, and be deeper than a name is long."""
+    flat = re.sub(r"[/\\]", "__", name)
+    if len(flat.encode()) <= LONGEST_NAME:
+        return flat
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}_{flat[-80:]}"
 
 
 def draw_assignment(

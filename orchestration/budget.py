@@ -44,7 +44,7 @@ def read_spent(folder: Path) -> Spent:
     """What earlier commands of a sweep used; nothing where the record cannot be read."""
     try:
         values: Mapping[str, float] = json.loads((folder / SPENT).read_text())
-        return Spent(values["wall"], values["cpu"], values["gpu"])
+        return Spent(float(values["wall"]), float(values["cpu"]), float(values["gpu"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return Spent()
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from fcos.config import ConfigError
 from fcos.parsing import known_keys
-from orchestration.config import LabConfig
+from orchestration.config import LabConfig, shut_out_environment
 from orchestration.groups import CONF, groups, near
 
 # Flags that Hydra answers itself (show the config, where values come from, shell completion).
@@ -26,6 +26,7 @@ def show_with_hydra(arguments: Sequence[str]) -> None:
 
     import hydra
 
+    shut_out_environment()
     overrides = [word for word in arguments if "=" in word and not word.startswith("-")]
     flags = [word for word in arguments if word not in overrides]
     completing = "-sc" in flags or "--shell-completion" in flags

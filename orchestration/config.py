@@ -60,6 +60,8 @@ class ExperimentConfig(Section):
 class ClusterConfig(Section):
     # local starts Ray on this machine; auto and host:port join a cluster that is already up.
     address: str = "local"
+    # Join a cluster that asks for no token although more than this machine reaches it.
+    allow_unauthenticated: bool = False
     # Processes that share one training.
     workers: int = Field(default=1, ge=1)
     # Workers that a training goes on with where machines are lost, at least; null waits for all of them.
@@ -195,6 +197,7 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    shut_out_environment()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base=None):
@@ -215,7 +218,19 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     return parse(LabConfig, {str(key): value for key, value in values.items()})
 
 
+def shut_out_environment() -> None:
+    """Let no config read the environment: what it resolves to is recorded, and may be a secret."""
+    from omegaconf import OmegaConf
+
+    def refuse(*words: str) -> None:
+        name = words[0] if words else ""
+        raise ConfigError(f"${{oc.env:{name}}}: a config does not read the environment; write the value itself")
+
+    OmegaConf.register_new_resolver("oc.env", refuse, replace=True)
+
+
 def _words_of(error: Exception) -> str:
     """What Hydra or OmegaConf say, without their own type names."""
     lines = [line.strip() for cause in (error, error.__cause__) if cause for line in str(cause).splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith("object_type"))
+    words = "; ".join(line for line in lines if line and not line.startswith("object_type"))
+    return words.removeprefix("ConfigError raised while resolving interpolation: ")

@@ -144,11 +144,11 @@ class PlainView:
         return "  ".join(parts)
 
 
-def show_table(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show_table(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """A small table under a title."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console.print(table)

@@ -147,9 +147,14 @@ def is_passing(error: Exception) -> bool:
 
 
 def public_uri(uri: str) -> str:
-    """The address of a store without user name and password: what may be shown."""
-    user, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
-    return uri.replace(f"{user}{at}", "", 1) if at else uri
+    """The address of a store without user name, password and settings: what may be shown."""
+    scheme, mark, rest = uri.partition("://")
+    rest = rest.partition("?")[0]
+    host, slash, path = rest.partition("/")
+    if "@" in path and "@" not in host and not re.fullmatch(r"[^:]*(:\d*)?|\[.*\](:\d*)?", host):
+        # What looks like the host is a user and half a password, which holds a slash.
+        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -174,7 +179,8 @@ def asking(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         kind = StoreAway if is_passing(error) else TrackingError
-        raise kind(f"tracking.uri={public_uri(uri)}: the store cannot be reached: {_cause(error)}") from None
+        reason = _cause(error).replace(uri, public_uri(uri))
+        raise kind(f"tracking.uri={public_uri(uri)}: the store cannot be reached: {reason}") from None
 
 
 def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:

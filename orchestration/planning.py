@@ -164,9 +164,11 @@ def keep_plan(found: Plan) -> None:
 def _stored(path: Path) -> dict[str, Any] | None:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
+        if missing := {"key", "code", "versions", "arms", "trials"} - set(values):
+            raise ValueError(f"lacks {', '.join(sorted(missing))}")
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, TypeError):
         raise ConfigError(f"{path}: not readable as a plan; remove that folder or give another name=...") from None
     return values
 

@@ -1,12 +1,25 @@
 """What would end a training at its first step, said before Ray starts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fcos.config import BackboneConfig, Config, ConfigError
 from fcos.parsing import parse
-from orchestration.config import ClusterConfig
-from orchestration.groups import near
+from orchestration.config import ClusterConfig, LabConfig
+from orchestration.groups import ROOT, near
+
+# Ray unpacks the checkout of a submitted job below a folder of this name, and removes it with the job.
+JOB_COPIES = "working_dir_files"
+
+
+def check_output(lab: LabConfig, root: Path = ROOT) -> None:
+    """Raises ConfigError for an output folder in the copy of the checkout that a submitted job works in."""
+    if JOB_COPIES in root.parts and lab.folder.is_relative_to(root):
+        raise ConfigError(
+            f"output={lab.output}: lies in the job's own copy of the checkout, which is removed with the job; "
+            "give output=<folder on storage that all nodes share>"
+        )
 
 
 def check_arm(config: Config, cluster: ClusterConfig) -> None:

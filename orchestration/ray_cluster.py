@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fcos.config import ConfigError
+from orchestration.authentication import check_cluster
 from orchestration.config import ClusterConfig
 from orchestration.groups import ROOT
 from orchestration.resources import Node
@@ -59,18 +60,20 @@ def local_nodes(cluster: ClusterConfig) -> list[Node]:
 def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) -> Iterator[list[Node]]:
     """Ray, started on this machine or joined; yields the machines it has.
 
-    Raises ConfigError where the cluster cannot be reached.
+    Raises ConfigError where the cluster cannot be reached, or should not be joined (see `check_cluster`).
     """
-    local = cluster.address == "local"
+    local, address = cluster.address == "local", cluster.address
     environment = {**ENVIRONMENT, **patience(cluster), **_import_path()}
     settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if local:
         # Inherited by every process of a local Ray; a runtime environment would cost start-up time.
         os.environ.update(environment)
-        settings |= _local_settings(nodes[0], on_workers)
+        settings |= _local_settings(nodes[0], cluster, on_workers)
     else:
         _require_answer(cluster.address)
         os.environ.update({**ENVIRONMENT, **patience(cluster)})
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        address = check_cluster(address, allow_unauthenticated=cluster.allow_unauthenticated)
         settings |= {"runtime_env": {"env_vars": environment}}
     # Ray reads its environment when it is imported.
     import ray
@@ -78,7 +81,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=cluster.address, **settings)
+        ray.init(address=address, **settings)
         # Ray takes the signal for itself and would end this process without a word.
         signal.signal(signal.SIGTERM, on_sigterm)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -121,9 +124,11 @@ def _import_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
-def _local_settings(node: Node, on_workers: bool) -> dict[str, Any]:
-    # A token of this process alone: nothing is written to the home folder, nobody else can submit.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dict[str, Any]:
+    # A token of this process alone: nothing is written to the home folder, nobody else can submit. Without one
+    # everybody could, as Ray listens at all addresses of the machine.
+    if not cluster.allow_unauthenticated:
+        os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     settings: dict[str, Any] = {
         "num_cpus": int(node.cpus),

@@ -28,13 +28,14 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.data import prepare_data
     from orchestration.lock import hold
     from orchestration.planning import make_single_plan
-    from orchestration.preflight import fetch_weights
+    from orchestration.preflight import check_output, fetch_weights
     from orchestration.preview import preview
     from orchestration.reuse import look_back
     from orchestration.session import run_plan, show_metrics, show_plan
 
     console = Console(file=sys.stdout)
     lab = compose(check_overrides(arguments))
+    check_output(lab)
     machine = fit(lab.cluster)
     plan = make_single_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers))
     past = look_back(lab, plan)

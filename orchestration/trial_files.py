@@ -56,10 +56,10 @@ def read_points(folder: Path) -> Points:
     for line in path.read_text().splitlines():
         try:
             arm, key, step, value = json.loads(line)
-        except ValueError:
+            points[arm, key, step] = value
+        except (ValueError, TypeError):
             # Cut short by a kill: the attempt that followed made these points again.
             continue
-        points[arm, key, step] = value
     return points
 
 
@@ -78,9 +78,19 @@ def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned:
         summary = stored["summary"] if stored["identity"] == identity else None
         known = set(summary["metrics"]) if summary else set()
         whole = summary is not None and summary.get("pruned") is None
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        own = summary is not None and _stays_inside(folder, summary)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None
-    return summary if summary and set(arms) <= known and (whole or or_pruned) else None
+    return summary if summary and own and set(arms) <= known and (whole or or_pruned) else None
+
+
+def _stays_inside(folder: Path, summary: Mapping[str, Any]) -> bool:
+    """Whether all that a summary names lies in its folder: files are copied and sent to the tracking store."""
+    files = [*summary.get("files", ()), *(name for names in summary.get("pictures", {}).values() for name in names)]
+    inside = all((folder / name).resolve().is_relative_to(folder.resolve()) for name in files)
+    # A checkpoint may be a link to another sweep's; its name may not lead elsewhere.
+    checkpoint = Path(summary.get("checkpoint", ""))
+    return inside and not checkpoint.is_absolute() and ".." not in checkpoint.parts
 
 
 def ask_to_stop(folder: Path) -> None:
@@ -112,9 +122,10 @@ def read_reused(folder: Path) -> dict[str, Any] | None:
     """Where a training that was taken from another sweep comes from (see reuse.take), or None for one of its own."""
     try:
         record: dict[str, Any] = json.loads((folder / REUSED).read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        known = isinstance(record["arms"], dict) and isinstance(record["trained_by"], str) and "sweep" in record
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    return record
+    return record if known else None
 
 
 def write_failure(folder: Path, error: BaseException, *, final: bool) -> None:
@@ -137,7 +148,7 @@ def read_failure(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / FAILURE).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and {"kind", "message", "final"} <= set(record) else None
 
 
 def add_note(folder: Path, text: str) -> None:

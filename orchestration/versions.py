@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,8 @@ PACKAGES = (
     "pandas",
 )
 UNKNOWN = "unknown"
+# Names the commit where code travels without its repository: <sha1> or <sha1>-dirty.
+COMMIT = "FCOS_LAB_COMMIT"
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ class Commit:
 
 
 def git_commit(folder: Path) -> Commit:
-    """The commit of a folder; both fields are "unknown" without git or outside a repository."""
+    """The commit of a folder; outside a repository what FCOS_LAB_COMMIT says, else "unknown"."""
     commit = _git(folder, "rev-parse", "HEAD")
+    stated = re.fullmatch(r"([0-9a-f]{7,64})(-dirty)?", os.environ.get(COMMIT, ""))
+    if commit is None and stated is not None:
+        return Commit(stated[1], str(stated[2] is not None).lower())
     changes = _git(folder, "status", "--porcelain")
     dirty = UNKNOWN if changes is None else str(bool(changes)).lower()
     return Commit(commit or UNKNOWN, dirty)

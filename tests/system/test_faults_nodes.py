@@ -171,9 +171,7 @@ def test_a_notice_of_preemption_saves_and_moves_without_a_failure(
     assert 0 < summary_of(trial)["resumed_from"] < steps
 
 
-def test_a_lost_head_ends_the_sweep_and_the_same_command_goes_on(
-    tmp_path: Path, nodes: Callable[..., Nodes]
-) -> None:
+def test_a_lost_head_ends_the_sweep_and_the_same_command_goes_on(tmp_path: Path, nodes: Callable[..., Nodes]) -> None:
     cluster = nodes(1, 1)
     seeds = ("experiment.seeds=[0,1]", "cluster.concurrent=2")
     process = start(tmp_path, *PAIR, *seeds, f"cluster.address={cluster.address}")

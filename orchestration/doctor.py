@@ -1,0 +1,126 @@
+"""What would keep a sweep from running well, asked of every node: python orchestration/doctor.py"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # Python puts this script's own folder first, where our file names could hide a library's.
+    sys.path[0] = str(ROOT)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestration.checks import Check
+    from orchestration.config import LabConfig
+
+EXAMPLES = (
+    "",
+    "cluster=many_nodes output=/shared/outputs data=coco data.root=/shared/coco "
+    "tracking=server tracking.uri=http://host:5000",
+)
+STYLES = {"ok": "green", "warning": "yellow", "failed": "red"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Look at everything and say what is wrong; 1 where something is."""
+    from rich.console import Console
+
+    from orchestration.command_line import check_overrides
+    from orchestration.config import compose
+
+    console = Console(file=sys.stdout)
+    lab = compose(check_overrides(arguments))
+    with console.status("Ray starts, and every node is asked ..."):
+        checks = examine(lab)
+    _show(console, checks)
+    return int(any(check.state == "failed" for check in checks))
+
+
+def examine(lab: "LabConfig") -> "list[Check]":
+    """All checks; where Ray cannot be joined, those that do without."""
+    from fcos.config import ConfigError
+    from orchestration.checks import Check
+    from orchestration.ray_cluster import connected, local_nodes
+
+    local = lab.cluster.address == "local"
+    try:
+        with connected(lab.cluster, local_nodes(lab.cluster) if local else [], on_workers=False):
+            checks = _of_the_cluster(lab)
+            num_nodes = _num_nodes()
+    except ConfigError as error:
+        checks, num_nodes = [Check("Ray", "failed", str(error), "see docs/clusters.md")], 1
+    return [*checks, _tracking(lab, num_nodes)]
+
+
+def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
+    import ray
+    from ray.exceptions import RayError
+
+    from orchestration import checks
+    from orchestration.authentication import asks_for_token
+    from orchestration.survey import cache_folder, survey
+
+    gcs = ray.get_runtime_context().gcs_address
+    try:
+        found = survey(lab)
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        return [checks.Check("nodes", "failed", f"a node was lost: {reason}", "look at Ray's logs on the nodes")]
+    cache_bytes = int(1e9 * lab.data.cache_gb) if lab.data.name == "coco" else 0
+    return [
+        checks.check_answers(found.nodes, found.silent),
+        checks.check_token(asks_for_token(gcs), gcs, found.nodes),
+        checks.check_room(lab.cluster, found.nodes),
+        checks.check_versions(found.nodes, found.here.versions),
+        checks.check_code(found.nodes, found.here.code),
+        checks.check_gpus(lab.cluster, found.nodes),
+        checks.check_output(str(lab.folder), found.refused, found.seen),
+        checks.check_data(found.nodes, found.here),
+        checks.check_space(found.nodes, cache_folder(lab.data), cache_bytes),
+        checks.check_clocks(found.nodes),
+    ]
+
+
+def _num_nodes() -> int:
+    import ray
+
+    return sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+
+
+def _tracking(lab: "LabConfig", num_nodes: int) -> "Check":
+    from orchestration.checks import check_tracking
+    from orchestration.mlflow_store import TrackingError, asking, connect, public_uri
+    from orchestration.tracking import default_uri
+
+    uri = lab.tracking.uri or default_uri(lab.folder)
+    sqlite = uri.startswith("sqlite:")
+    told, problem = f"{public_uri(uri)} answers", None
+    if sqlite and not Path(uri.removeprefix("sqlite:///")).exists():
+        told = f"{uri} is made by the first command"
+    else:
+        try:
+            with asking(uri):
+                connect(uri).search_experiments(max_results=1)
+        except TrackingError as error:
+            problem = str(error)
+    return check_tracking(told, problem, sqlite=sqlite, num_nodes=num_nodes)
+
+
+def _show(console: "Console", checks: "Sequence[Check]") -> None:
+    from rich.text import Text
+
+    from orchestration.console import show_table
+
+    rows = [(check.name, Text(check.state, style=STYLES[check.state]), check.found, check.advice) for check in checks]
+    show_table(console, "Is everything ready?", ("check", "state", "found", "what to do"), rows)
+
+
+if __name__ == "__main__":
+    from orchestration.command_line import help_text
+    from orchestration.entry import run_entry
+
+    PURPOSE = "Look at Ray, GPUs, storage, tracking, data, versions and code on every node, and say what is wrong."
+    sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("doctor.py", PURPOSE, EXAMPLES)))
