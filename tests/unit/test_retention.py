@@ -80,12 +80,14 @@ def test_what_another_sweep_took_over_stays_there_and_here(tmp_path: Path) -> No
     plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2})
     theirs = tmp_path / "theirs" / "trials" / "x"
     (theirs / "checkpoints").mkdir(parents=True)
-    (theirs / trial_files.REUSED).write_text(json.dumps({"sweep": "mine"}))
+    (theirs / trial_files.REUSED).write_text(json.dumps({"sweep": "mine", "arms": {}, "trained_by": "x"}))
     (theirs / "checkpoints" / "step_00000004").symlink_to(
         plan.folder_of(plan.trials[0]) / "checkpoints" / "step_00000004"
     )
     # One of ours is itself from elsewhere.
-    (plan.folder_of(plan.trials[2]) / trial_files.REUSED).write_text(json.dumps({"sweep": "other"}))
+    (plan.folder_of(plan.trials[2]) / trial_files.REUSED).write_text(
+        json.dumps({"sweep": "other", "arms": {}, "trained_by": "x"})
+    )
     found = make_room(lab_of(tmp_path, 1), plan)
     assert left(plan) == "abc"
     assert found.lines(1) == ["kept all the same, as other sweeps need them: arm · seed 0"]
