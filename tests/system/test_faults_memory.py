@@ -32,11 +32,12 @@ NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")
 
 @contextmanager
 def for_each_attempt(folder: Path, limit: Callable[[int], None], attempts: int) -> Iterator[list[int]]:
-    """`limit` the first processes that train in a sweep, each between its first step and its second; yields their pids.
+    """`limit` so many attempts at a sweep's first training, each between its first two steps; yields their pids.
 
     What came before, such as imports, takes what it takes.
     """
     begun: dict[int, int] = {}
+    trainings: list[Path] = []
     limited: list[int] = []
     done = threading.Event()
 
@@ -46,6 +47,9 @@ def for_each_attempt(folder: Path, limit: Callable[[int], None], attempts: int) 
                 with suppress(OSError, ValueError):
                     pid = json.loads(path.read_text())["pid"]
                     steps = len(loss_steps(path.parents[1]))
+                    trainings += [path] if not trainings else []
+                    if path != trainings[0]:
+                        continue
                     if steps > begun.setdefault(pid, steps) and pid not in limited and len(limited) < attempts:
                         limited.append(pid)
                         limit(pid)
