@@ -10,12 +10,20 @@ from pathlib import Path
 import pytest
 
 from orchestration.processes import begin_of
-from tests.system.sweeps import loss_steps, runs, start, trials_of, wait_for
-from tests.system.test_faults_processes import INTERVAL, LOG, SWEEP, check_whole, progress
+from tests.system.sweeps import SHARED, client, loss_steps, points, runs, start, statuses, trials_of, wait_for
 
 # Seconds, of which starting up and the first step must take less.
 STALL = 20
-WORDS = (*SWEEP, "cluster.concurrent=1", f"cluster.stall_minutes={STALL / 60}")
+STEPS, INTERVAL, LOG = 60, 6, 2
+WORDS = (
+    *SHARED,
+    f"schedule.steps={STEPS}",
+    f"schedule.eval_every={STEPS}",
+    f"schedule.checkpoint_every={INTERVAL}",
+    f"schedule.log_every={LOG}",
+    f"cluster.stall_minutes={STALL / 60}",
+)
+NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")
 
 
 def rank(trial: Path, number: int) -> int:
@@ -47,7 +55,7 @@ CASES: dict[str, tuple[Callable[[Path], int], tuple[str, ...]]] = {
 def test_what_hangs_is_ended_and_goes_on_from_its_checkpoint(tmp_path: Path, case: str) -> None:
     victim_of, arguments = CASES[case]
     process = start(tmp_path, *WORDS, *arguments)
-    wait_for(lambda: progress(tmp_path) >= 4 * INTERVAL, process)
+    wait_for(lambda: any(max(loss_steps(each), default=0) >= 4 * INTERVAL for each in trials_of(tmp_path)), process)
     (trial,) = trials_of(tmp_path)
     victim = victim_of(trial)
     os.kill(victim, signal.SIGSTOP)
@@ -59,14 +67,15 @@ def test_what_hangs_is_ended_and_goes_on_from_its_checkpoint(tmp_path: Path, cas
     output, errors = process.communicate(timeout=400)
     assert process.returncode == 0, output + errors
     reason = f"no progress for {STALL} s (cluster.stall_minutes={STALL / 60:g}); its processes were ended"
-    assert " ".join(f"none · seed 0: Stalled: {reason}".split()) in " ".join(output.split())
-    check_whole(tmp_path)
+    assert " ".join(f"none, from_regression · seed 0: Stalled: {reason}".split()) in " ".join(output.split())
+    assert statuses(tmp_path) == dict.fromkeys(NAMES, "FINISHED")
+    told = [(key, step) for key, step, _ in points(runs(tmp_path)["none seed 0"], client(tmp_path))]
+    assert len(told) == len(set(told))
+    assert [step for key, step in told if key == "train/loss"] == list(range(LOG, STEPS + 1, LOG))
     again = loss_steps(trial)
     turn = next(place for place in range(1, len(again)) if again[place] <= again[place - 1])
     assert again[turn - 1] >= max(before)
     assert again[turn - 1] - (again[turn] - LOG) <= INTERVAL
-    found = runs(tmp_path)
-    assert reason in found["none seed 0"].data.tags["fcos.notes"]
-    assert "fcos.notes" not in found["branch seed 0"].data.tags or not found["branch seed 0"].data.tags["fcos.notes"]
+    assert reason in runs(tmp_path)["none seed 0"].data.tags["fcos.notes"]
     report = (tmp_path / "outputs" / "ablation_centerness" / "report" / "report.md").read_text()
     assert reason in report
