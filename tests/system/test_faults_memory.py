@@ -47,7 +47,7 @@ def for_each_attempt(folder: Path, limit: Callable[[int], None], attempts: int) 
                 with suppress(OSError, ValueError):
                     pid = json.loads(path.read_text())["pid"]
                     steps = len(loss_steps(path.parents[1]))
-                    trainings += [path] if not trainings else []
+                    trainings[:] = trainings or [path]
                     if path != trainings[0]:
                         continue
                     if steps > begun.setdefault(pid, steps) and pid not in limited and len(limited) < attempts:
