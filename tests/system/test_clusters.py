@@ -70,12 +70,23 @@ def test_the_doctor_finds_two_nodes_in_order(tmp_path: Path, coco: Path) -> None
     assert found.pop("tracking") == "warning" and set(found.values()) == {"ok"}
 
 
-@pytest.fixture
-def apart(tmp_path: Path) -> Iterator[list[str]]:
-    """Starts a command where the data and the output folder are empty, and the code is another copy."""
+def needs_mounts() -> None:
     probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
     if os.geteuid() != 0 or probe.returncode != 0:
         pytest.skip("needs to make a mount namespace (root)")
+
+
+def on_a_disk_of_its_own(nodes: Cluster) -> list[str]:
+    """Starts a node whose copies of a job's checkout are not the first node's: each would replace the other's."""
+    copies = nodes.folder / "ray" / "session_latest" / "runtime_resources"
+    script = f'mkdir -p {copies} && mount -t tmpfs none {copies} && exec "$@"'
+    return ["unshare", "--mount", "bash", "-c", script, "--"]
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[list[str]]:
+    """Starts a command where the data and the output folder are empty, and the code is another copy."""
+    needs_mounts()
     copy = tmp_path / "other"
     for folder in ("fcos", "orchestration", "conf"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -188,7 +199,9 @@ def test_a_submitted_job_runs_this_very_code_on_both_nodes_and_reports(tmp_path:
         f"output={tmp_path / 'outputs'}",
         f"data.cache_dir={tmp_path / 'cache'}",
     ]
-    with cluster(token=True, nodes=2) as nodes:
+    needs_mounts()
+    with cluster(token=True) as nodes:
+        nodes.start(wrapper=on_a_disk_of_its_own(nodes))
         done = submit(nodes, copy, ["env", f"FCOS_LAB_COMMIT={commit}", "python", "orchestration/sweep.py", *words])
     assert done.returncode == 0, done.stdout + done.stderr
     sweep = tmp_path / "outputs" / "ablation_centerness"
