@@ -1,5 +1,6 @@
 """Runs a plan: tracking opened, Ray started, Tune driven, every training's end told."""
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,10 +17,11 @@ from orchestration.books import Books
 from orchestration.budget import counted
 from orchestration.config import ClusterConfig, LabConfig
 from orchestration.console import View, make_view
+from orchestration.entry import STOPPED
 from orchestration.experiment import is_coverage
 from orchestration.planning import Plan
 from orchestration.ray_cluster import connected, head_of, local_nodes
-from orchestration.ray_head import HeadLost, watched_head
+from orchestration.ray_head import watched_head
 from orchestration.resources import Demand, Node, demand, side_by_side
 from orchestration.search import name_of
 from orchestration.stalls import watched
@@ -31,6 +33,8 @@ from orchestration.trial_files import diverged, has_no_space, is_no_space, read_
 RAY_FOLDER = "ray"
 # What only the first machine of a Ray cluster has, one of it.
 HEAD = "node:__internal_head__"
+# Of Ray's minute without a head, what the tracking store may take.
+CLOSE_SECONDS = 15.0
 # What Ray prints in this process.
 RAY_LOG = "ray.log"
 
@@ -169,11 +173,9 @@ def _tune(
             (plan.folder / RAY_LOG).open("a") as log,
             redirect_stdout(log),
             redirect_stderr(log),
-            watched_head(head_of(lab.cluster)),
+            watched_head(head_of(lab.cluster), partial(_end_without_head, plan, board, books, view)),
         ):
             tuner.fit()
-    except HeadLost as error:
-        _stop_all(plan, board, books, str(error))
     except Exception as error:
         if not (is_no_space(error) or has_no_space(plan.folder)):
             raise
@@ -190,6 +192,15 @@ def _stop_all(plan: Plan, board: Board, books: Books, reason: str) -> None:
             books.interrupt(trial, reason)
         if row.state in ("running", "waiting"):
             row.state, row.note = "stopped", reason
+
+
+def _end_without_head(plan: Plan, board: Board, books: Books, view: View, reason: str) -> None:
+    """Close the runs and end the process here and now: nothing that waits in Ray comes back."""
+    _stop_all(plan, board, books, reason)
+    books.close(board.count("failed"), board.count("stopped"))
+    books.tracker.close(CLOSE_SECONDS)
+    view.end(f"stopped: {reason}; start it again, the same command goes on")
+    os._exit(STOPPED)
 
 
 def _searcher(lab: LabConfig, plan: Plan, task_of: Callable[[int], Task], waiting: Sequence[int]) -> Any:

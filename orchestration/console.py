@@ -37,6 +37,10 @@ class View(Protocol):
         """Something of a row is new."""
         ...
 
+    def end(self, text: str) -> None:
+        """Show no more than this."""
+        ...
+
 
 def make_view(board: Board, console: Console) -> View:
     """Live where the console is a terminal, plain lines elsewhere."""
@@ -60,6 +64,11 @@ class LiveView:
 
     def changed(self, row: Row) -> None:
         """The next drawing shows it."""
+
+    def end(self, text: str) -> None:
+        """Leave the table as it is, and the terminal as it was."""
+        self._live.stop()
+        show_end(self._console, text)
 
     def _render(self) -> Group:
         board = self._board
@@ -120,6 +129,10 @@ class PlainView:
     def __exit__(self, *reason: object) -> None:
         return None
 
+    def end(self, text: str) -> None:
+        """Write a last line."""
+        show_end(self._console, text)
+
     def changed(self, row: Row) -> None:
         """Write a line where the row's state is new, or its quarter some seconds after its last line."""
         quarter = sum(row.step >= part * row.total_steps for part in QUARTERS) if row.step else 0
@@ -142,6 +155,12 @@ class PlainView:
         ended = self._board.count("finished", "failed", "kept", "stopped")
         parts.append(f"[{ended} of {len(self._board.rows)} done, {clock(self._board.seconds_left)} left]")
         return "  ".join(parts)
+
+
+def show_end(console: Console, text: str) -> None:
+    """A sweep's last words."""
+    console.print(text, style="yellow", highlight=False, soft_wrap=True)
+    console.file.flush()
 
 
 def show_table(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:

@@ -1,31 +1,26 @@
 """The head of a cluster that was joined: when it is gone, the sweep ends with a word instead of waiting for it."""
 
-import _thread
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-HEAD_SILENT = "does not answer any more"
 TICK_SECONDS = 2.0
 # One that is busy for a moment is not gone.
 MISSES = 3
 
 
-class HeadLost(RuntimeError):
-    """Ray's head does not answer any more; the message names its address."""
-
-
 @contextmanager
-def watched_head(address: str | None) -> Iterator[None]:
-    """Leave the block, which may wait in Ray, soon after the head (host:port) is gone; None is a Ray of our own.
+def watched_head(address: str | None, lost: Callable[[str], None]) -> Iterator[None]:
+    """Call `lost` with the reason, from a thread, when the head (host:port) is gone; None is a Ray of our own.
 
-    Raises HeadLost.
+    `lost` has to end the process: without a head Ray waits in its own code, deaf to signals, for a minute and then
+    ends the process without another word. What Ray raises because of it in the meantime is held back.
     """
     if address is None:
         yield
         return
-    done, lost = threading.Event(), threading.Event()
+    done = threading.Event()
 
     def watch() -> None:
         missed = 0
@@ -33,22 +28,19 @@ def watched_head(address: str | None) -> Iterator[None]:
             if done.wait(TICK_SECONDS):
                 return
             missed = 0 if answers(address) else missed + 1
-        lost.set()
-        # Ray's own waiting lets signals through, and goes on without a head for a minute.
-        _thread.interrupt_main()
+        lost(f"the head of the Ray cluster at {address} does not answer any more")
 
     thread = threading.Thread(target=watch, name="head", daemon=True)
     thread.start()
     try:
         yield
-    except (Exception, KeyboardInterrupt) as error:
-        gone = lost.is_set() or (isinstance(error, Exception) and not answers(address))
-        if not gone:
-            raise
-        raise HeadLost(f"the head of the Ray cluster at {address} {HEAD_SILENT}") from None
+    except Exception:
+        if not answers(address):
+            # Each look may take as long as the pause before it.
+            thread.join(2 * TICK_SECONDS * (MISSES + 1))
+        raise
     finally:
         done.set()
-        thread.join()
 
 
 def answers(address: str) -> bool:

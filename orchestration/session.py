@@ -19,7 +19,6 @@ from orchestration.entry import OK, SOME_FAILED, STOPPED
 from orchestration.experiment import Trial, is_coverage
 from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
-from orchestration.ray_head import HEAD_SILENT
 from orchestration.resources import Node, demand, side_by_side
 from orchestration.retention import make_room
 from orchestration.reuse import Past, is_done, take_all
@@ -186,8 +185,6 @@ def _outcome(lab: LabConfig, plan: Plan, board: Board, console: Console) -> int:
     if stopped := [row for row in board.rows if row.state == "stopped"]:
         why = read_spent(plan.folder).over(lab.budget) or stopped[0].note
         advice = "raise the budget" if why.startswith("budget.") else "make space"
-        if HEAD_SILENT in why:
-            advice = "start it again"
         text = f"stopped: {why}; {_count(len(stopped), 'training')} left: {advice}, the same command goes on"
         console.print(text, style="yellow", soft_wrap=True)
         return STOPPED

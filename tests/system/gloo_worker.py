@@ -38,7 +38,7 @@ def main(rank: int, world_size: int, port: int, folder: Path) -> None:
 
     config = parse(Config, json.loads((folder / "config.json").read_text()))
     run = coverage.run if config.task == "coverage" else train.run
-    summary = run(config, GlooRuntime(folder, torch.device("cpu"), listen, rank, world_size))
+    summary = run(config, GlooRuntime(folder, torch.device("cpu"), listen, rank=rank, world_size=world_size))
     (folder / f"worker_{rank}.json").write_text(json.dumps([summary, curve, steps]))
     dist.destroy_process_group()
 

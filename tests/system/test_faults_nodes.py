@@ -149,7 +149,7 @@ def test_a_notice_of_preemption_saves_and_moves_without_a_failure(
 ) -> None:
     cluster = nodes(*[1] * (workers + 1))
     more = (f"cluster.address={cluster.address}", f"cluster.workers={workers}", "cluster.max_failures=0")
-    steps = 1200 // workers
+    steps = 800 // workers
     # No checkpoint but the one that is asked for.
     process = start(tmp_path, *SINGLE, *more, *(f"schedule.{key}={steps}" for key in EVERY))
     wait_for(all_beyond(tmp_path, LOG, 1), process)

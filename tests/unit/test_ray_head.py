@@ -1,51 +1,60 @@
-"""A head that is gone ends the block that waits for it; other ends stay what they are."""
+"""A head that is gone is told of once, from a thread; other ends of the block stay what they are."""
 
-import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from orchestration import ray_head
-from orchestration.ray_head import HeadLost, watched_head
+from orchestration.ray_head import watched_head
 
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     monkeypatch.setattr(ray_head, "TICK_SECONDS", 0.02)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
-    signal.signal(signal.SIGINT, before)
 
 
 def address_of(server: socket.socket) -> str:
     return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_block_that_waits_is_left_when_the_head_is_gone(listener: socket.socket) -> None:
-    address, began = address_of(listener), time.monotonic()
-    with pytest.raises(HeadLost, match=rf"at {address} does not answer any more"), watched_head(address):
+def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
+    address, told, heard = address_of(listener), [], threading.Event()
+
+    def lost(reason: str) -> None:
+        told.append(reason)
+        heard.set()
+
+    with watched_head(address, lost):
         listener.close()
-        while time.monotonic() - began < 5:
-            time.sleep(0.01)
-        pytest.fail("went on")
+        assert heard.wait(5)
+        time.sleep(0.1)
+    assert told == [f"the head of the Ray cluster at {address} does not answer any more"]
 
 
-def test_an_error_because_the_head_is_gone_says_so(listener: socket.socket) -> None:
-    with pytest.raises(HeadLost), watched_head(address_of(listener)):
+def test_an_error_because_the_head_is_gone_comes_after_that_is_told(listener: socket.socket) -> None:
+    told: list[str] = []
+    with pytest.raises(ConnectionError), watched_head(address_of(listener), told.append):
         listener.close()
         raise ConnectionError("rpc")
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_other_ends_of_a_block_stay_what_they_are(listener: socket.socket, kind: type[BaseException]) -> None:
-    with pytest.raises(kind), watched_head(address_of(listener)):
+    told: list[str] = []
+    with pytest.raises(kind), watched_head(address_of(listener), told.append):
         raise kind
+    assert told == []
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_head_that_answers_disturbs_nothing(listener: socket.socket, own: bool) -> None:
-    with watched_head(None if own else address_of(listener)):
+    told: list[str] = []
+    with watched_head(None if own else address_of(listener), told.append):
         time.sleep(0.2)
+    assert told == []
