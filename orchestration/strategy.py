@@ -14,11 +14,14 @@ class StrategyConfig(Section):
 
     # tpe learns from finished trainings (Optuna); grid takes every combination of choices.
     searcher: Literal["grid", "random", "tpe"] = "random"
-    # asha ends a training whose metric is not among the best of those that came as far.
-    early_stopping: Literal["none", "asha"] = "none"
-    # asha: nothing is stopped before this step; of those that reach a rung one in reduction_factor goes on.
+    # asha ends a training whose metric is not among the best of those that came as far; hyperband does so in several
+    # brackets, each of which begins to judge reduction_factor times later than the one before.
+    early_stopping: Literal["none", "asha", "hyperband"] = "none"
+    # Nothing is stopped before this step; of those that reach a rung one in reduction_factor goes on.
     grace_steps: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
+    # hyperband alone; trainings are spread over them at random.
+    brackets: int = Field(default=3, ge=2)
     seed: int = Field(default=0, ge=0)
 
     def grace(self, steps: int) -> int:
@@ -29,6 +32,8 @@ class StrategyConfig(Section):
     def _check(self) -> Self:
         if self.early_stopping == "none" and self.grace_steps is not None:
             raise ValueError(f"grace_steps={self.grace_steps} has no effect with early_stopping=none")
+        if self.early_stopping != "hyperband" and self.brackets != StrategyConfig.model_fields["brackets"].default:
+            raise ValueError(f"brackets={self.brackets} has no effect with early_stopping={self.early_stopping}")
         return self
 
 
@@ -97,14 +102,18 @@ METRIC, STEP = "metric", "step"
 
 
 def make_scheduler(strategy: StrategyConfig, mode: str, steps: int) -> Any:
-    """ASHA through Tune, over optimizer steps."""
-    from ray.tune.schedulers import ASHAScheduler
+    """ASHA or, in several brackets, asynchronous Hyperband (arXiv 1810.05934, section 3.3) through Tune, over steps."""
+    import numpy as np
+    from ray.tune.schedulers import AsyncHyperBandScheduler
 
-    return ASHAScheduler(
+    # Tune draws each training's bracket from numpy's own generator.
+    np.random.seed(strategy.seed)
+    return AsyncHyperBandScheduler(
         time_attr=STEP,
         metric=METRIC,
         mode=mode,
         max_t=steps,
         grace_period=strategy.grace(steps),
         reduction_factor=strategy.reduction_factor,
+        brackets=strategy.brackets if strategy.early_stopping == "hyperband" else 1,
     )

@@ -19,9 +19,9 @@ STEPS = 90
 class Trainings:
     """Trainings of one sweep that report to a scheduler."""
 
-    def __init__(self, folder: Path, mode: str = "max", ended: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, mode: str = "max", ended: tuple[str, ...] = (), **strategy: Any) -> None:
         self.folder = folder
-        inner = make_scheduler(StrategyConfig(searcher="random", early_stopping="asha"), mode, STEPS)
+        inner = make_scheduler(StrategyConfig(**{"early_stopping": "asha", **strategy}), mode, STEPS)
         self.scheduler = AsksToStop(inner, "val/AP", mode, [folder / name for name in ended])
 
     def start(self, name: str) -> Any:
@@ -47,6 +47,19 @@ def test_the_worse_of_two_is_asked_once_it_stands_on_a_rung(tmp_path: Path) -> N
     assert not trainings.report(poor, 9, 0.1)
     assert trainings.report(poor, 12, 0.1)
     assert not trainings.report(good, 30, 0.6)
+
+
+def test_brackets_give_some_trainings_more_time_the_same_in_every_command(tmp_path: Path) -> None:
+    def stopped(command: str, early_stopping: str) -> list[bool]:
+        (tmp_path / command).mkdir()
+        trainings = Trainings(tmp_path / command, early_stopping=early_stopping)
+        trials = [trainings.start(f"t{place}") for place in range(12)]
+        # Each is worse than the one before, at the first bracket's first rung.
+        return [trainings.report(trial, 12, 0.9 - 0.05 * place) for place, trial in enumerate(trials)]
+
+    one_bracket, first, again = stopped("asha", "asha"), stopped("first", "hyperband"), stopped("again", "hyperband")
+    assert first == again
+    assert 0 < sum(first) < sum(one_bracket)
 
 
 def test_a_report_without_the_metric_is_no_judgement(tmp_path: Path) -> None:
