@@ -28,7 +28,9 @@ export RAY_USAGE_STATS_ENABLED=0
 # Nodes of a large machine need longer than the default half minute.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
-head_node="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+# The first line; a pipe to head would now and then end the script by SIGPIPE.
+nodes="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
+head_node="${nodes%%$'\n'*}"
 # Below 10002, where Ray's range of worker ports begins.
 port=$((6379 + SLURM_JOB_ID % 1000))
 

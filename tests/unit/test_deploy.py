@@ -175,6 +175,7 @@ def test_the_ray_job_holds_the_trainings_it_asks_for() -> None:
     assert any(lab.folder.is_relative_to(mount) for mount in mounts)
 
 
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray Serve's own
 def test_the_cluster_of_machines_holds_against_rays_own_schema() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -217,11 +218,11 @@ def test_the_slurm_script_starts_ray_on_every_node_and_the_sweep_once(tmp_path: 
     subprocess.run(["bash", "-n", str(script)], check=True)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").touch()
-    stand_in(tmp_path / "bin" / "scontrol", 'printf "node-a\\nnode-b\\n"')
+    stand_in(tmp_path / "bin" / "scontrol", "seq -f node-%.0f 5000")
     stand_in(tmp_path / "bin" / "srun", 'printf "%s\\n" "$RAY_AUTH_MODE" "${#RAY_AUTH_TOKEN}" "$@"')
     stand_in(tmp_path / "bin" / "python", f'exec {sys.executable} "$@"')
     words = ["+experiment=ablation_centerness", "data=coco", "data.root=/shared/coco"]
-    slurm = {"SUBMIT_DIR": str(tmp_path), "JOB_NODELIST": "node-[a-b]", "JOB_NUM_NODES": "2", "JOB_ID": "4123"}
+    slurm = {"SUBMIT_DIR": str(tmp_path), "JOB_NODELIST": "node-[1-5000]", "JOB_NUM_NODES": "2", "JOB_ID": "4123"}
     slurm |= {"CPUS_PER_TASK": "8", "GPUS_ON_NODE": "4"}
     done = subprocess.run(
         ["bash", str(script), *words],
@@ -234,7 +235,7 @@ def test_the_slurm_script_starts_ray_on_every_node_and_the_sweep_once(tmp_path: 
     assert (mode, token_length) == ("token", "64")
     start = command.index("symmetric-run")
     ray, sweep = command[start + 1 : command.index("--", start)], command[command.index("--", start) + 1 :]
-    assert ray == ["--address", "node-a:6502", "--min-nodes", "2", "--num-cpus", "8", "--num-gpus", "4"]
+    assert ray == ["--address", "node-1:6502", "--min-nodes", "2", "--num-cpus", "8", "--num-gpus", "4"]
     assert sweep == ["python", "-u", "orchestration/sweep.py", "cluster=many_nodes", *words]
     compose(check_overrides(sweep[3:]))
     # Ray itself reads its part, and keeps what is for `ray start`.
