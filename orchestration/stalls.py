@@ -66,8 +66,9 @@ class Watch:
         self._quiet[folder], self._signs[folder] = 0.0, signs
 
 
-def _processes(signs: Signs) -> set[Process]:
-    return {process for process, _ in signs.values()}
+def _processes(signs: Signs) -> dict[str, Process]:
+    # By name, as one process may be the trial's and its only worker's.
+    return {name: process for name, (process, _) in signs.items()}
 
 
 @contextmanager
