@@ -113,4 +113,6 @@ def _name_memory(trial: Any, folder: Path) -> None:
     except (OSError, TypeError):
         return
     if read_failure(folder) is None and "low on memory" in told:
+        # It may have been ended before it began.
+        folder.mkdir(parents=True, exist_ok=True)
         write_failure(folder, OutOfMemory("the machine had no more memory, and Ray ended its process"), final=False)

@@ -14,6 +14,8 @@ from orchestration.heartbeat import TRIAL, Process, Signs, signs_of
 TICK_SECONDS = 1.0
 # Longer than that between two looks, this process itself was stopped, and maybe all others with it.
 GAP_SECONDS = 5.0
+# Between signing in and the first sign of life a process imports what it needs: that much more time.
+START_SECONDS = 120.0
 # What is given to whoever ends a process on another machine.
 END_SECONDS = 30.0
 
@@ -32,6 +34,8 @@ class Watch:
     limit: float
     _signs: dict[Path, Signs] = field(default_factory=dict)
     _quiet: dict[Path, float] = field(default_factory=dict)
+    # Those of whose processes one has given a sign of life.
+    _begun: set[Path] = field(default_factory=set)
 
     def look(self, running: Iterable[Path], seconds: float) -> list[Path]:
         """Those that are found stalled, `seconds` after the last look; each counts anew from then on."""
@@ -39,16 +43,32 @@ class Watch:
         folders = list(running)
         for gone in self._quiet.keys() - set(folders):
             del self._quiet[gone], self._signs[gone]
+            self._begun.discard(gone)
         for folder in folders:
             signs = signs_of(folder)
-            if folder not in self._quiet or signs != self._signs[folder] or not set(signs) - {TRIAL}:
-                self._quiet[folder], self._signs[folder] = 0.0, signs
-                continue
-            self._quiet[folder] += seconds
-            if self._quiet[folder] >= self.limit:
+            if signs == self._signs.get(folder) and set(signs) - {TRIAL}:
+                self._quiet[folder] += seconds
+            else:
+                self._take(folder, signs)
+            room = 0.0 if folder in self._begun else START_SECONDS
+            if self._quiet[folder] >= self.limit + room:
                 self._quiet[folder] = 0.0
                 stalled.append(folder)
         return stalled
+
+    def _take(self, folder: Path, signs: Signs) -> None:
+        """Begin to count anew."""
+        before = self._signs.get(folder, {})
+        if _processes(signs) != _processes(before):
+            self._begun.discard(folder)
+        elif signs != before:
+            self._begun.add(folder)
+        self._quiet[folder], self._signs[folder] = 0.0, signs
+
+
+def _processes(signs: Signs) -> dict[str, Process]:
+    # By name, as one process may be the trial's and its only worker's.
+    return {name: process for name, (process, _) in signs.items()}
 
 
 @contextmanager

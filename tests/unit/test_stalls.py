@@ -11,7 +11,7 @@ import pytest
 
 from orchestration import heartbeat, processes, stalls, trial_files
 from orchestration.heartbeat import TRIAL, Process, beating, clear_signs, signs_of
-from orchestration.stalls import Watch, end_here, watched
+from orchestration.stalls import START_SECONDS, Watch, end_here, watched
 
 
 def asleep() -> "subprocess.Popen[str]":
@@ -76,15 +76,30 @@ def test_a_training_whose_workers_have_not_signed_in_waits_for_room(tmp_path: Pa
         assert watch.look([tmp_path], 1) == []
         assert watch.look([tmp_path], 100) == []
         with beating(tmp_path, "rank_0", "here"):
-            assert watch.look([tmp_path], 9) == []
+            assert watch.look([tmp_path], 100) == []
+            assert watch.look([tmp_path], START_SECONDS) == []
             assert watch.look([tmp_path], 10) == [tmp_path]
+
+
+def test_importing_is_given_time_until_the_first_sign_of_life(tmp_path: Path) -> None:
+    watch = Watch(10)
+    with beating(tmp_path, "rank_0", "here"):
+        watch.look([tmp_path], 1)
+        assert watch.look([tmp_path], 100) == []
+        os.utime(tmp_path / heartbeat.ALIVE / "rank_0.json", (1, 1))
+        watch.look([tmp_path], 1)
+        assert watch.look([tmp_path], 10) == [tmp_path]
+    # The next attempt imports anew.
+    with beating(tmp_path, "rank_0", "there"):
+        watch.look([tmp_path], 1)
+        assert watch.look([tmp_path], 100) == []
 
 
 def test_time_in_which_a_training_did_not_run_does_not_count(tmp_path: Path) -> None:
     watch = Watch(10)
     with beating(tmp_path, "rank_0", "here"):
         watch.look([tmp_path], 1)
-        watch.look([tmp_path], 9)
+        watch.look([tmp_path], START_SECONDS + 9)
         watch.look([], 1)
         assert watch.look([tmp_path], 9) == []
 
@@ -116,6 +131,7 @@ def test_workers_are_ended_before_the_trial_that_waits_for_them(
 ) -> None:
     told: list[set[str]] = []
     monkeypatch.setattr(stalls, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(stalls, "START_SECONDS", 0.0)
     monkeypatch.setattr(stalls, "_end_on_nodes", lambda folder, by_node, reason: told.append(set(by_node)))
     with (
         beating(tmp_path, TRIAL, "driver"),
