@@ -17,7 +17,7 @@ from fcos.losses import FCOSLoss
 from fcos.postprocess import Postprocess
 from fcos.structures import Assignment, Batch, Detections, HeadOutputs, Locations, Targets, to_device
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 TERMS = ("loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image")
 
 
@@ -40,6 +40,8 @@ class Learner:
     scheduler: LRScheduler
     average: AveragedModel | None
     precision: Precision
+    # Does nothing but under fp16.
+    scaler: torch.amp.GradScaler
     clip_norm: float | None
 
     @property
@@ -49,8 +51,9 @@ class Learner:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """bf16 where the precision asks for it, nothing otherwise."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """bf16 or fp16 where the precision asks for it, nothing otherwise."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"]:
@@ -69,13 +72,15 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"
             with autocast(batch.pixels.device, learner.precision):
                 outputs = learner.forward(batch.pixels, batch.sizes)
             losses = learner.loss(outputs, assignment, places, normalizer)
-            losses.total.backward()
+            learner.scaler.scale(losses.total).backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))
         parts = (losses.total, losses.classification, losses.regression, losses.quality, per_image)
         terms += torch.stack([part.detach().float() for part in parts])
     if learner.clip_norm is not None:
+        learner.scaler.unscale_(learner.optimizer)
         nn.utils.clip_grad_norm_(learner.model.parameters(), learner.clip_norm)
-    learner.optimizer.step()
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
     learner.scheduler.step()
     if learner.average is not None:
         learner.average.update_parameters(learner.detector)

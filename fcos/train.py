@@ -133,7 +133,7 @@ def _train(
         saves = last or step % schedule.checkpoint_every == 0
         if not (evaluates or saves or step % schedule.log_every == 0):
             continue
-        progress.add_losses(step, {**log.read(), "lr": lr})
+        progress.add_losses(step, {**log.read(), "lr": lr, **_memory(runtime.device)})
         if evaluates:
             validation = check()
             progress.add_metrics(step, validation.metrics)
@@ -199,6 +199,11 @@ class Progress:
         self.images, self._since = 0, time.monotonic()
 
 
+def _memory(device: torch.device) -> dict[str, float]:
+    """The most that tensors have taken on a GPU so far, in GiB."""
+    return {"memory_gb": torch.cuda.max_memory_allocated(device) / 2**30} if device.type == "cuda" else {}
+
+
 def seed_everything(seed: int, deterministic: bool) -> None:
     """Initial weights follow from the seed; the data's own draws do not use these generators."""
     torch.manual_seed(seed)
@@ -225,6 +230,9 @@ def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str]]:
         learner.average.n_averaged.fill_(step)
     learner.optimizer.load_state_dict(found.state["optimizer"])
     learner.scheduler.load_state_dict(found.state["scheduler"])
+    learner.scaler.load_state_dict(found.state["scaler"])
+    if learner.loss.history is not None:
+        learner.loss.history.copy_(found.state["normalizer"])
     generators = found.state["generators"]
     _set_generators(generators[runtime.rank % len(generators)])
     return step, problems
@@ -259,6 +267,8 @@ def _save(step: int, *, config: Config, runtime: Runtime, classes: tuple[str, ..
             state={
                 "optimizer": learner.optimizer.state_dict(),
                 "scheduler": learner.scheduler.state_dict(),
+                "scaler": learner.scaler.state_dict(),
+                "normalizer": learner.loss.history,
                 "generators": generators,
             },
         )

@@ -9,6 +9,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from fcos.model.backbone import Backbone
 from fcos.model.head import Head
+from fcos.model.separate_heads import SeparateHeads
 from fcos.structures import HeadOutputs
 
 # ImageNet's, for RGB in 0..1: what torchvision's backbones were trained with.
@@ -26,7 +27,7 @@ class FCOS(nn.Module):
         self,
         backbone: Backbone,
         fpn: FeaturePyramidNetwork,
-        head: Head,
+        head: Head | SeparateHeads,
         *,
         levels: Sequence[int],
         channels_last: bool,
