@@ -12,6 +12,7 @@ from fcos.engine import Learner
 from fcos.geometry import locations
 from fcos.losses import FCOSLoss
 from fcos.model.backbone import build_backbone
+from fcos.model.bifpn import BiFPN
 from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
 from fcos.model.head import Head
@@ -36,12 +37,15 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         widths=config.backbone.widths,
         first_level=config.levels[0],
         last_level=last_backbone_level,
+        deformable_stages=config.backbone.deformable_stages,
     )
-    fpn = build_fpn(
+    make_pyramid = build_fpn if config.fpn.kind == "fpn" else partial(BiFPN, cells=config.fpn.cells)
+    fpn = make_pyramid(
         backbone.channels,
         config.fpn.channels,
         extra_levels=config.levels[-1] - last_backbone_level,
         extra_levels_from=config.fpn.extra_levels_from,
+        norm=config.fpn.norm,
     )
     if config.head.across_levels == "shared":
         head: Head | SeparateHeads = _build_head(config, num_classes, config.strides)

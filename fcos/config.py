@@ -2,7 +2,7 @@
 
 import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -46,6 +46,8 @@ class BackboneConfig(Section):
     weights: str | None = None
     # How many stages, counted from the stem, receive no gradient (the papers freeze 2: stem and res2).
     frozen_stages: int = Field(0, ge=0, le=5)
+    # How many stages, counted from the deepest, have deformable 3x3 convolutions (DCNv2; the papers': 3). ResNets only.
+    deformable_stages: int = Field(0, ge=0, le=4)
     # small_resnet only: channels of the stem and of C2 to C5.
     widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
 
@@ -54,12 +56,22 @@ class BackboneConfig(Section):
         # torch 2.15 corrupts the heap in the backward of a narrow 1x1 stride-2 convolution in channels_last.
         if self.name == "small_resnet" and min(self.widths) < 16:
             raise ValueError(f"widths={list(self.widths)}: every width must be at least 16")
+        if self.deformable_stages and self.name.startswith("mobilenet"):
+            raise ValueError(
+                f"deformable_stages={self.deformable_stages}: {self.name} has no 3x3 convolutions over all channels"
+            )
         if self.name == "small_resnet" and self.weights is not None:
             raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
         return self
 
 
 class FPNConfig(Section):
+    # bifpn: EfficientDet's cells with plain convolutions (v2: 6 cells of 160 channels).
+    kind: Literal["fpn", "bifpn"] = "fpn"
+    # bifpn only: how often levels are fused downwards and upwards.
+    cells: int = Field(6, ge=1)
+    # After each convolution; the papers' FPN has none.
+    norm: Literal["none", "bn", "sync_bn"] = "none"
     channels: int = Field(256, ge=8)
     # What P6 is computed from: P5 (FCOS) or C5 (RetinaNet).
     extra_levels_from: Literal["p5", "c5"] = "p5"
@@ -155,6 +167,15 @@ class PostprocessConfig(Section):
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
     multi_label: bool = True
+    # Test-time augmentation: sizes of an image relative to its own in evaluation, each also mirrored if so told.
+    tta_scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
+    tta_flip: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "PostprocessConfig":
+        if len(set(self.tta_scales)) != len(self.tta_scales):
+            raise ValueError(f"tta_scales={list(self.tta_scales)}: must be different")
+        return self
 
 
 class ModelConfig(Section):
@@ -185,6 +206,8 @@ class ModelConfig(Section):
                 f"assignment.ranges has {len(self.assignment.ranges)} ranges for {len(levels)} levels {levels}; "
                 "give one [low, high] for each level"
             )
+        if self.fpn.kind == "bifpn" and len(levels) < 2:
+            raise ValueError(f"fpn.kind=bifpn: has nothing to fuse with levels={levels}; it needs two or more")
         if self.head.quality == "none" and self.postprocess.quality == "branch":
             raise ValueError(
                 "postprocess.quality=branch needs a branch, and head.quality=none builds none; "

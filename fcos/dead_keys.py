@@ -31,6 +31,8 @@ def _of_model(model: ModelConfig) -> Iterator[tuple[str, str]]:
     head, assignment = model.head, model.assignment
     if model.backbone.name != "small_resnet":
         yield "model.backbone.widths", f"model.backbone.name={model.backbone.name}"
+    if model.fpn.kind != "bifpn":
+        yield "model.fpn.cells", f"model.fpn.kind={model.fpn.kind}"
     if model.levels[-1] <= 5:
         yield "model.fpn.extra_levels_from", f"model.levels={list(model.levels)}"
     if head.num_convs == 0:

@@ -59,7 +59,7 @@ def depends_on_workers(config: Mapping[str, Any]) -> bool:
     if config.get("task") == "coverage":
         return False
     model = config["model"]
-    norms = {model["backbone"]["norm"], model["head"]["norm"]}
+    norms = {model[part]["norm"] for part in ("backbone", "fpn", "head")}
     own = model["loss"]["normalizer"] == "local" or model["assignment"]["tie_break"] == "random"
     return own or bool(norms & {"bn", "bn_per_level"})
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from fcos.model.backbone import Backbone
+from fcos.model.bifpn import BiFPN
 from fcos.model.head import Head
 from fcos.model.separate_heads import SeparateHeads
 from fcos.structures import HeadOutputs
@@ -26,7 +27,7 @@ class FCOS(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        fpn: FeaturePyramidNetwork,
+        fpn: FeaturePyramidNetwork | BiFPN,
         head: Head | SeparateHeads,
         *,
         levels: Sequence[int],
