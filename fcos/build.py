@@ -1,6 +1,6 @@
 """Settings to objects: the only place where a part of the detector or its training is made from a config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -12,9 +12,11 @@ from fcos.engine import Learner
 from fcos.geometry import locations
 from fcos.losses import FCOSLoss
 from fcos.model.backbone import build_backbone
+from fcos.model.bifpn import BiFPN
 from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
 from fcos.model.head import Head
+from fcos.model.separate_heads import SeparateHeads
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
 from fcos.postprocess import Postprocess
 from fcos.runtime import Runtime
@@ -35,18 +37,30 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         widths=config.backbone.widths,
         first_level=config.levels[0],
         last_level=last_backbone_level,
+        deformable_stages=config.backbone.deformable_stages,
     )
-    fpn = build_fpn(
+    make_pyramid = build_fpn if config.fpn.kind == "fpn" else partial(BiFPN, cells=config.fpn.cells)
+    fpn = make_pyramid(
         backbone.channels,
         config.fpn.channels,
         extra_levels=config.levels[-1] - last_backbone_level,
         extra_levels_from=config.fpn.extra_levels_from,
+        norm=config.fpn.norm,
     )
-    head = Head(
+    if config.head.across_levels == "shared":
+        head: Head | SeparateHeads = _build_head(config, num_classes, config.strides)
+    else:
+        head = SeparateHeads([_build_head(config, num_classes, (stride,)) for stride in config.strides])
+    return FCOS(backbone, fpn, head, levels=config.levels, channels_last=channels_last)
+
+
+def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -> Head:
+    return Head(
         config.fpn.channels,
         num_classes,
-        strides=config.strides,
+        strides=strides,
         num_convs=config.head.num_convs,
+        towers=config.head.towers,
         norm=config.head.norm,
         gn_groups=config.head.gn_groups,
         scale_per_level=config.head.scale_per_level,
@@ -56,7 +70,6 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         quality_branch=config.head.quality_branch,
         prior=config.head.prior,
     )
-    return FCOS(backbone, fpn, head, levels=config.levels, channels_last=channels_last)
 
 
 def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
@@ -78,22 +91,26 @@ def build_assign(config: ModelConfig, *, compiled: bool = False) -> Callable[[Ta
         ends=config.assignment.ends,
         center_sampling_radius=config.assignment.center_sampling_radius,
         corners=config.assignment.corners,
+        level_rule=config.assignment.level_rule,
+        tie_break=config.assignment.tie_break,
         compiled=compiled,
     )
 
 
-def build_loss(config: ModelConfig, *, compiled: bool = False) -> FCOSLoss:
-    """The configured terms, weights and normaliser."""
+def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.device | None = None) -> FCOSLoss:
+    """The configured terms, weights and normaliser; what that remembers lies on the device."""
     return FCOSLoss(
         regression=config.loss.regression,
         weight_by_centerness=config.loss.weight_by_centerness,
         quality=config.head.quality,
         normalizer_scope=config.loss.normalizer,
+        history=torch.zeros(3, device=device) if config.loss.normalizer == "ema" else None,
         focal_alpha=config.loss.focal_alpha,
         focal_gamma=config.loss.focal_gamma,
         classification_weight=config.loss.classification_weight,
         regression_weight=config.loss.regression_weight,
         quality_weight=config.loss.quality_weight,
+        quality_loss=config.loss.quality_loss,
         compiled=compiled,
     )
 
@@ -143,10 +160,11 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         forward=torch.compile(model, dynamic=False) if schedule.compile else model,
         locate=build_locate(config.model),
         assign=build_assign(config.model, compiled=schedule.compile),
-        loss=build_loss(config.model, compiled=schedule.compile),
+        loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
         scheduler=make_scheduler(optimizer, factor),
         average=average,
         precision=schedule.precision,
+        scaler=torch.amp.GradScaler(runtime.device.type, enabled=schedule.precision == "fp16"),
         clip_norm=schedule.clip_norm,
     )

@@ -2,7 +2,7 @@
 
 import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -32,7 +32,11 @@ BackboneName = Literal[
 BackboneNorm = Literal["frozen_bn", "bn", "sync_bn"]
 HeadNorm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
 Quality = Literal["none", "centerness", "iou"]
-RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
+RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]
+LevelRule = Literal["longest_offset", "longer_side", "sqrt_area", "fpn"]
+TieBreak = Literal["smallest_area", "closest_center", "random"]
+Normalizer = Literal["local", "global", "ema"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class BackboneConfig(Section):
@@ -42,6 +46,8 @@ class BackboneConfig(Section):
     weights: str | None = None
     # How many stages, counted from the stem, receive no gradient (the papers freeze 2: stem and res2).
     frozen_stages: int = Field(0, ge=0, le=5)
+    # How many stages, counted from the deepest, have deformable 3x3 convolutions (DCNv2; the papers': 3). ResNets only.
+    deformable_stages: int = Field(0, ge=0, le=4)
     # small_resnet only: channels of the stem and of C2 to C5.
     widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
 
@@ -50,12 +56,22 @@ class BackboneConfig(Section):
         # torch 2.15 corrupts the heap in the backward of a narrow 1x1 stride-2 convolution in channels_last.
         if self.name == "small_resnet" and min(self.widths) < 16:
             raise ValueError(f"widths={list(self.widths)}: every width must be at least 16")
+        if self.deformable_stages and self.name.startswith("mobilenet"):
+            raise ValueError(
+                f"deformable_stages={self.deformable_stages}: {self.name} has no 3x3 convolutions over all channels"
+            )
         if self.name == "small_resnet" and self.weights is not None:
             raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
         return self
 
 
 class FPNConfig(Section):
+    # bifpn: EfficientDet's cells with plain convolutions (v2: 6 cells of 160 channels).
+    kind: Literal["fpn", "bifpn"] = "fpn"
+    # bifpn only: how often levels are fused downwards and upwards.
+    cells: int = Field(6, ge=1)
+    # After each convolution; the papers' FPN has none.
+    norm: Literal["none", "bn", "sync_bn"] = "none"
     channels: int = Field(256, ge=8)
     # What P6 is computed from: P5 (FCOS) or C5 (RetinaNet).
     extra_levels_from: Literal["p5", "c5"] = "p5"
@@ -63,6 +79,10 @@ class FPNConfig(Section):
 
 class HeadConfig(Section):
     num_convs: int = Field(4, ge=0)
+    # Classification and regression have a tower each, or one together (v2's real-time models).
+    towers: Literal["separate", "shared"] = "separate"
+    # One head for all levels (both papers), or one for each.
+    across_levels: Literal["shared", "separate"] = "shared"
     norm: HeadNorm = "gn"
     gn_groups: int = Field(32, ge=1)
     # A learned factor per level on the regression (v1: exp(s_i x), v2: relu(s_i x)).
@@ -71,15 +91,21 @@ class HeadConfig(Section):
     # The regression is in units of the level's stride instead of pixels (v2).
     divide_by_stride: bool = False
     quality: Quality = "centerness"
-    quality_branch: Literal["classification", "regression"] = "classification"
+    # Whose tower the quality is predicted from; own is a third one.
+    quality_branch: Literal["classification", "regression", "own"] = "classification"
     prior: float = Field(0.01, gt=0, lt=1)
 
 
 class AssignmentConfig(Section):
-    # Per level the range of max(l, t, r, b) in pixels that the level answers for; null is no upper end.
+    # Per level the range in pixels of what level_rule looks at; null is no upper end.
     ranges: tuple[tuple[float, float | None], ...]
-    # Whether a location whose max(l, t, r, b) equals an end of the range belongs to the level.
+    # Whether what equals an end of the range belongs to the level.
     ends: Literal["closed", "open"] = "closed"
+    # What decides the level (v2 Table 7): max(l, t, r, b) of a location, or of the whole box max(h, w) / 2,
+    # sqrt(h w) / 2, or FPN's floor(5 + log2(sqrt(h w) / 224)).
+    level_rule: LevelRule = "longest_offset"
+    # Which box a location takes that may answer for several: v2's section 3.5 takes the closest center for crowds.
+    tie_break: TieBreak = "smallest_area"
     # In strides around the box center; null takes every location inside the box.
     center_sampling_radius: float | None = Field(1.5, gt=0)
     # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
@@ -118,7 +144,10 @@ class LossConfig(Section):
     regression: RegressionLoss = "iou"
     # Each location's regression loss is weighted by its center-ness target.
     weight_by_centerness: bool = True
-    normalizer: Literal["local", "global"] = "global"
+    # Positives of this worker, mean over the workers, or the moving average of that over the steps (0.9).
+    normalizer: Normalizer = "global"
+    # How the quality is learned: binary cross-entropy, or L1 on the probability (v2 Table 4).
+    quality_loss: Literal["bce", "l1"] = "bce"
     focal_alpha: float = Field(0.25, ge=0, le=1)
     focal_gamma: float = Field(2.0, ge=0)
     classification_weight: float = Field(1.0, ge=0)
@@ -138,6 +167,15 @@ class PostprocessConfig(Section):
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
     multi_label: bool = True
+    # Test-time augmentation: sizes of an image relative to its own in evaluation, each also mirrored if so told.
+    tta_scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
+    tta_flip: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "PostprocessConfig":
+        if len(set(self.tta_scales)) != len(self.tta_scales):
+            raise ValueError(f"tta_scales={list(self.tta_scales)}: must be different")
+        return self
 
 
 class ModelConfig(Section):
@@ -168,10 +206,16 @@ class ModelConfig(Section):
                 f"assignment.ranges has {len(self.assignment.ranges)} ranges for {len(levels)} levels {levels}; "
                 "give one [low, high] for each level"
             )
+        if self.fpn.kind == "bifpn" and len(levels) < 2:
+            raise ValueError(f"fpn.kind=bifpn: has nothing to fuse with levels={levels}; it needs two or more")
         if self.head.quality == "none" and self.postprocess.quality == "branch":
             raise ValueError(
                 "postprocess.quality=branch needs a branch, and head.quality=none builds none; "
                 "set postprocess.quality to none or from_regression"
+            )
+        if self.head.norm == "bn_per_level" and self.head.across_levels == "separate":
+            raise ValueError(
+                "head.norm=bn_per_level: where head.across_levels=separate every norm belongs to one level; give bn"
             )
         if self.head.norm == "gn" and self.fpn.channels % self.head.gn_groups:
             raise ValueError(f"head.gn_groups={self.head.gn_groups} does not divide fpn.channels={self.fpn.channels}")
@@ -272,7 +316,8 @@ class ScheduleConfig(Section):
     clip_norm: float | None = Field(None, gt=0)
     # Decay of the moving average of the weights that is evaluated; null evaluates the weights themselves.
     ema: float | None = Field(None, gt=0, lt=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    # fp16 scales the loss, and leaves out steps whose gradients overflow.
+    precision: Precision = "fp32"
     channels_last: bool = False
     # torch.compile for detector and losses. Training batches of an orientation are then all padded to one size,
     # so that there are two shapes at most.
@@ -340,6 +385,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_root(self) -> "Config":
+        rules = (self.model.assignment.level_rule, self.model.assignment.tie_break)
+        if self.task == "coverage" and rules != ("longest_offset", "smallest_area"):
+            raise ValueError(
+                f"model.assignment: level_rule={rules[0]}, tie_break={rules[1]}: task=coverage counts by "
+                "longest_offset and smallest_area alone"
+            )
         if self.task == "train" and self.data.name == "coco" and self.data.root is None:
             raise ValueError("data.root is missing: data=coco needs data.root=<folder with annotations and images>")
         return self

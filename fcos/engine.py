@@ -16,8 +16,9 @@ from fcos.distributed import gather_objects, mean_over_workers
 from fcos.losses import FCOSLoss
 from fcos.postprocess import Postprocess
 from fcos.structures import Assignment, Batch, Detections, HeadOutputs, Locations, Targets, to_device
+from fcos.views import back_from, shown, together, views
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 TERMS = ("loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image")
 
 
@@ -40,6 +41,8 @@ class Learner:
     scheduler: LRScheduler
     average: AveragedModel | None
     precision: Precision
+    # Does nothing but under fp16.
+    scaler: torch.amp.GradScaler
     clip_norm: float | None
 
     @property
@@ -49,8 +52,9 @@ class Learner:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """bf16 where the precision asks for it, nothing otherwise."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """bf16 or fp16 where the precision asks for it, nothing otherwise."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"]:
@@ -69,13 +73,15 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"
             with autocast(batch.pixels.device, learner.precision):
                 outputs = learner.forward(batch.pixels, batch.sizes)
             losses = learner.loss(outputs, assignment, places, normalizer)
-            losses.total.backward()
+            learner.scaler.scale(losses.total).backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))
         parts = (losses.total, losses.classification, losses.regression, losses.quality, per_image)
         terms += torch.stack([part.detach().float() for part in parts])
     if learner.clip_norm is not None:
+        learner.scaler.unscale_(learner.optimizer)
         nn.utils.clip_grad_norm_(learner.model.parameters(), learner.clip_norm)
-    learner.optimizer.step()
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
     learner.scheduler.step()
     if learner.average is not None:
         learner.average.update_parameters(learner.detector)
@@ -135,19 +141,27 @@ def detect(
 ) -> dict[str, dict[int, Detections]]:
     """Detections of this worker's images under each post-processing, by image id, on the CPU.
 
-    One forward pass serves every post-processing; `progress` is told how many images are done.
+    One forward pass of a view serves every post-processing; `progress` is told how many images are done.
     """
+    wanted = {name: views(rule.tta_scales, rule.tta_flip) for name, rule in postprocess.items()}
     was_training = model.training
     model.eval()
     found: dict[str, dict[int, Detections]] = {name: {} for name in postprocess}
     done = 0
     for host_batch in batches:
         batch = to_device(host_batch, device)
-        with autocast(device, precision):
-            outputs = model(batch.pixels, batch.sizes)
+        parts: dict[str, list[list[Detections]]] = {name: [] for name in postprocess}
+        for view in dict.fromkeys(view for each in wanted.values() for view in each):
+            seen = shown(batch, view)
+            with autocast(device, precision):
+                outputs = model(seen.pixels, seen.sizes)
+            for name, rule in postprocess.items():
+                if view in wanted[name]:
+                    detections = rule(outputs, locate(seen), seen.sizes, seen.original_sizes)
+                    parts[name].append(back_from(view, detections, seen.original_sizes))
         for name, rule in postprocess.items():
-            detections = rule(outputs, locate(batch), batch.sizes, batch.original_sizes)
-            on_host = (to_device(item, torch.device("cpu")) for item in detections)
+            merged = together(parts[name], rule.nms_threshold, rule.max_detections)
+            on_host = (to_device(item, torch.device("cpu")) for item in merged)
             found[name].update(zip(batch.image_ids, on_host, strict=True))
         done += len(batch.image_ids)
         if progress is not None:

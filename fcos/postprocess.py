@@ -44,6 +44,9 @@ class Postprocess:
     nms_threshold: float
     max_detections: int
     multi_label: bool
+    # Which views of an image are put together; see fcos.views.
+    tta_scales: tuple[float, ...] = (1.0,)
+    tta_flip: bool = False
     corners: Literal["plain", "inclusive"] = "plain"
 
     @torch.no_grad()

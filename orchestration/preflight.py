@@ -32,7 +32,8 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
         from fcos.model.pretrained import choose_weights
 
         choose_weights(backbone.name, backbone.weights)
-    norms = {"model.backbone.norm": backbone.norm, "model.head.norm": config.model.head.norm}
+    model = config.model
+    norms = {"model.backbone.norm": backbone.norm, "model.fpn.norm": model.fpn.norm, "model.head.norm": model.head.norm}
     synchronised = [key for key, norm in norms.items() if norm == "sync_bn"]
     if synchronised and cluster.workers > 1 and cluster.device == "cpu":
         raise ConfigError(

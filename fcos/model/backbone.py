@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from fcos.model.deformable import deform_stages
 from fcos.model.norm import batch_norm, fold_frozen_norms
 from fcos.model.pretrained import pretrained_state_dict
 
@@ -68,10 +69,12 @@ def build_backbone(
     widths: Sequence[int],
     first_level: int,
     last_level: int,
+    deformable_stages: int = 0,
 ) -> Backbone:
     """A backbone by name that returns the feature maps of the levels first..last (2..5).
 
-    `widths` are the channels of small_resnet's stem and C2 to C5. Raises ConfigError for weights that cannot
+    `widths` are the channels of small_resnet's stem and C2 to C5; the last `deformable_stages` of the stages get
+    deformable convolutions. Raises ConfigError for weights that cannot
     be had, and for sync_bn on CPU workers.
     """
     match name:
@@ -82,6 +85,9 @@ def build_backbone(
         case _:
             stem, stages = _resnet(name, norm, weights)
     backbone = Backbone(stem, stages[: last_level - 1], first_level=first_level, frozen_stages=frozen_stages)
+    # First, so that what is folded is a convolution still; after the channels are counted and the weights loaded.
+    used = stages[: last_level - 1]
+    deform_stages(used[max(0, len(used) - deformable_stages) :])
     fold_frozen_norms(backbone)
     return backbone
 

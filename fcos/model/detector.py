@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from fcos.model.backbone import Backbone
+from fcos.model.bifpn import BiFPN
 from fcos.model.head import Head
+from fcos.model.separate_heads import SeparateHeads
 from fcos.structures import HeadOutputs
 
 # ImageNet's, for RGB in 0..1: what torchvision's backbones were trained with.
@@ -25,8 +27,8 @@ class FCOS(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        fpn: FeaturePyramidNetwork,
-        head: Head,
+        fpn: FeaturePyramidNetwork | BiFPN,
+        head: Head | SeparateHeads,
         *,
         levels: Sequence[int],
         channels_last: bool,

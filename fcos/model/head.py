@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -34,14 +35,14 @@ class Tower(nn.Module):
 
 
 class Head(nn.Module):
-    """Two towers and their predictions.
+    """Two towers and their predictions; or one tower for both, and one more for the quality, as told.
 
     regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i for each level or none. With
     `divide_by_stride` that is in units of the stride (v2); either way ltrb comes out in pixels. `prior` is
     the probability of every class before training (focal loss paper, section 4.1).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a key of its own
         self,
         channels: int,
         num_classes: int,
@@ -54,34 +55,36 @@ class Head(nn.Module):
         regression: Literal["exp", "relu"],
         divide_by_stride: bool,
         quality: Literal["none", "centerness", "iou"],
-        quality_branch: Literal["classification", "regression"],
+        quality_branch: Literal["classification", "regression", "own"],
         prior: float,
+        towers: Literal["separate", "shared"] = "separate",
     ) -> None:
         super().__init__()
+        make_tower = partial(
+            Tower, channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
+        )
         self.exponential = regression == "exp"
         self.units = [float(stride) if divide_by_stride else 1.0 for stride in strides]
         self.quality_branch = quality_branch
-        self.classification_tower = Tower(
-            channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
-        )
-        self.regression_tower = Tower(
-            channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
-        )
+        # The only one where they are shared.
+        self.classification_tower = make_tower()
+        self.regression_tower = make_tower() if towers == "separate" else None
         self.classification = _conv(channels, num_classes, bias=-math.log((1 - prior) / prior))
         self.regression = _conv(channels, 4)
         self.scales = nn.Parameter(torch.ones(len(strides))) if scale_per_level else None
         # Last, so that everything else draws the same initial weights with and without it.
+        self.quality_tower = make_tower() if quality != "none" and quality_branch == "own" else None
         self.quality = _conv(channels, 1) if quality != "none" else None
 
     def forward(self, features: Sequence[Float[Tensor, "B C _ _"]]) -> HeadOutputs:
         logits, ltrb, quality = [], [], []
         for level, x in enumerate(features):
             for_classes = self.classification_tower(x, level)
-            for_boxes = self.regression_tower(x, level)
+            for_boxes = for_classes if self.regression_tower is None else self.regression_tower(x, level)
             logits.append(flatten(self.classification(for_classes)))
             ltrb.append(self._distances(flatten(self.regression(for_boxes)), level))
             if self.quality is not None:
-                branch = for_classes if self.quality_branch == "classification" else for_boxes
+                branch = self._branch(x, for_classes, for_boxes, level)
                 quality.append(flatten(self.quality(branch)).squeeze(-1))
         return HeadOutputs(
             logits=tuple(logits),
@@ -89,6 +92,13 @@ class Head(nn.Module):
             quality=torch.cat(quality, dim=1) if self.quality is not None else None,
             shapes=tuple((x.shape[-2], x.shape[-1]) for x in features),
         )
+
+    def _branch(self, x: Tensor, for_classes: Tensor, for_boxes: Tensor, level: int) -> Tensor:
+        """The features that the quality is predicted from."""
+        if self.quality_tower is not None:
+            own: Tensor = self.quality_tower(x, level)
+            return own
+        return for_classes if self.quality_branch == "classification" else for_boxes
 
     def _distances(self, raw: Float[Tensor, "B N 4"], level: int) -> Float[Tensor, "B N 4"]:
         # bfloat16 has 8 bits: under autocast coordinates would be off by pixels.

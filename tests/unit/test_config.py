@@ -26,6 +26,7 @@ from fcos.parsing import parse, set_value
         ("model.backbone.widths", [8, 16, 16, 16, 16], "every width must be at least 16"),
         ("model.head.quality", "none", "postprocess.quality=branch needs a branch"),
         ("model.head.gn_groups", 7, "does not divide fpn.channels"),
+        ("model.head", {"norm": "bn_per_level", "across_levels": "separate"}, "every norm belongs to one level"),
         ("schedule.warmup_steps", 1000, "must be less than steps"),
         ("schedule.decay", "step", "needs milestones"),
         ("schedule.milestones", [1], "have no effect with decay=cosine"),

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from fcos.model.head import Head
+from fcos.model.separate_heads import SeparateHeads
 from fcos.structures import HeadOutputs
 
 STRIDES = (8, 16)
@@ -99,6 +100,49 @@ def test_quality_reads_its_branch_alone(branch: str) -> None:
     for name in ("classification", "regression"):
         tower = head.get_submodule(f"{name}_tower")
         assert all((parameter.grad is not None) == (name == branch) for parameter in tower.parameters())
+
+
+def test_a_tower_of_its_own_serves_the_quality_alone() -> None:
+    head = build(quality_branch="own")
+    head(features()).quality.sum().backward()
+    for name, serves in (("classification", False), ("regression", False), ("quality", True)):
+        tower = head.get_submodule(f"{name}_tower")
+        assert all((parameter.grad is not None) == serves for parameter in tower.parameters())
+
+
+def test_one_tower_serves_both() -> None:
+    head = build(towers="shared")
+    assert not any(name.startswith("regression_tower") for name in head.state_dict())
+    outputs = head(features())
+    outputs.ltrb.sum().backward()
+    assert all(parameter.grad is not None for parameter in head.classification_tower.parameters())
+    x = head.regression(head.classification_tower(features()[0], 0))
+    torch.testing.assert_close(split(outputs)[0][0, 0], x[0, :, 0, 0].exp())
+
+
+@pytest.mark.parametrize("quality", ["none", "centerness"])
+def test_separate_heads_are_heads_of_one_level_each(quality: str) -> None:
+    heads = [
+        build(seed, strides=(stride,), quality=quality, divide_by_stride=True) for seed, stride in enumerate(STRIDES)
+    ]
+    outputs = SeparateHeads(heads)(features())
+    alone = [head([x]) for head, x in zip(heads, features(), strict=True)]
+    assert outputs.shapes == SIZES
+    torch.testing.assert_close(outputs.joined_logits, torch.cat([each.joined_logits for each in alone], dim=1))
+    torch.testing.assert_close(outputs.ltrb, torch.cat([each.ltrb for each in alone], dim=1))
+    if quality == "none":
+        assert outputs.quality is None
+    else:
+        torch.testing.assert_close(outputs.quality, torch.cat([each.quality for each in alone], dim=1))
+
+
+def test_separate_heads_learn_from_their_level_alone() -> None:
+    heads = SeparateHeads([build(strides=(stride,)) for stride in STRIDES])
+    outputs = heads(features())
+    (outputs.logits[1].sum() + split(outputs)[1].sum()).backward()
+    others = [parameter.grad for parameter in heads.heads[0].parameters()]
+    assert all(gradient is None or not gradient.any() for gradient in others)
+    assert heads.heads[1].classification.weight.grad.abs().sum() > 0
 
 
 def test_without_quality_there_is_none() -> None:

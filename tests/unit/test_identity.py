@@ -52,6 +52,25 @@ def test_what_only_runs_or_infers_does_not(plain: dict[str, Any], key: str, valu
     assert train_identity(changed, EVIDENCE, "d") == train_identity(plain, EVIDENCE, "d")
 
 
+@pytest.mark.parametrize(
+    ("changes", "depends"),
+    [
+        ({}, True),
+        ({"model.backbone.norm": "frozen_bn"}, False),
+        ({"model.backbone.norm": "frozen_bn", "model.head.norm": "bn"}, True),
+        ({"model.backbone.norm": "sync_bn", "model.loss.normalizer": "local"}, True),
+        ({"model.backbone.norm": "sync_bn", "model.loss.normalizer": "ema"}, False),
+    ],
+)
+def test_workers_count_where_each_looks_at_its_own_part_of_a_batch(
+    plain, changes: dict[str, str], depends: bool
+) -> None:
+    for key, value in changes.items():
+        plain = set_value(plain, key, value)
+    one, two = (train_identity(plain, Evidence("c", {}, workers), "d") for workers in (1, 2))
+    assert (one != two) is depends
+
+
 def test_code_versions_and_data_change_the_identity(plain: dict[str, Any]) -> None:
     others = [
         train_identity(plain, Evidence(code="other", versions={"torch": "1"}), "d"),
