@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -25,10 +25,11 @@ class Diverged(RuntimeError):
     """The loss is no longer finite; the message names the step, the terms and the images of the batch."""
 
 
+@runtime_checkable
 class Assign(Protocol):
     """Which location answers for which box; some assignments look at what the detector says of the images."""
 
-    def __call__(self, targets: Targets, locations: Locations, outputs: HeadOutputs | None = None) -> Assignment: ...
+    def __call__(self, targets: Targets, locations: Locations, outputs: HeadOutputs | None = None, /) -> Assignment: ...
 
 
 @dataclass(frozen=True)

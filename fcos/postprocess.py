@@ -145,7 +145,8 @@ def peaks(logits: Float[Tensor, "B N C"], shape: tuple[int, int]) -> Float[Tenso
     """
     maps = logits.mT.unflatten(-1, shape)
     highest = F.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
-    return maps.masked_fill(maps < highest, -math.inf).flatten(2).mT
+    kept: Tensor = maps.masked_fill(maps < highest, -math.inf).flatten(2).mT
+    return kept
 
 
 def nms_of_best(
