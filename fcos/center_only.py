@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from jaxtyping import Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fcos import contest
@@ -28,11 +29,29 @@ def match(
     of it, has none, because distances to its sides are not negative. The smallest of several boxes wins, ties to the
     first.
     """
-    batch = targets.valid.shape[0]
-    best = contest.nobody(batch, locations.xy.shape[0], targets.boxes.device)
-    near, far = targets.boxes[..., :2], targets.boxes[..., 2:]
+    best = contest.nobody(len(targets.boxes), len(locations.xy), targets.boxes.device)
+    places, admitted = _own_places(targets.boxes, locations, ranges, ends)
+    cost = areas(targets.boxes, corners)[..., None].expand(places.shape)
+    contest.stake(best, places, cost, admitted & targets.valid[..., None])
+    return contest.winners(best)
+
+
+def claims(
+    boxes: Float[Tensor, "M 4"], locations: Locations, ranges: Sequence[Range], ends: Literal["closed", "open"]
+) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
+    """Every pair (box, location) that `match` chooses from, as `fcos.assign.claims`; their number is read back."""
+    places, admitted = _own_places(boxes[None], locations, ranges, ends)
+    box, level = admitted[0].nonzero(as_tuple=True)
+    return box, places[0, box, level]
+
+
+def _own_places(
+    boxes: Float[Tensor, "B M 4"], locations: Locations, ranges: Sequence[Range], ends: Literal["closed", "open"]
+) -> tuple[Int[Tensor, "B M L"], Bool[Tensor, "B M L"]]:
+    """The location nearest to each box's center on every level, and whether it answers for the box."""
+    near, far = boxes[..., :2], boxes[..., 2:]
     half = (far - near).amax(-1) / 2
-    cost = areas(targets.boxes, corners)
+    places, admitted = [], []
     start = 0
     grids = zip(locations.shapes, locations.origins, locations.steps, ranges, strict=True)
     for (rows, columns), origin, step, (low, high) in grids:
@@ -43,9 +62,10 @@ def match(
         held = (half >= low) & (half <= end) if ends == "closed" else (half > low) & (half < end)
         xy = locations.xy[place]
         inside = ((xy > near) & (xy < far)).all(-1)
-        contest.stake(best, place[..., None], cost[..., None], (held & inside & targets.valid)[..., None])
+        places.append(place)
+        admitted.append(held & inside)
         start += rows * columns
-    return contest.winners(best)
+    return torch.stack(places, dim=-1), torch.stack(admitted, dim=-1)
 
 
 def _nearest(center: Tensor, origin: float, step: float, size: int) -> Tensor:

@@ -380,9 +380,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_assignment(self) -> "Config":
         kind = self.model.assignment.kind
-        if self.task == "coverage" and self.coverage.assignment == "fcos" and kind != "fcos":
+        if self.task == "coverage" and self.coverage.assignment == "fcos" and kind not in ("fcos", "center"):
             raise ValueError(
-                f"model.assignment.kind={kind}: task=coverage counts the assignment of kind=fcos; "
+                f"model.assignment.kind={kind}: task=coverage counts the assignments of kind=fcos and kind=center; "
                 "for RetinaNet's anchors give coverage.assignment=retinanet"
             )
         if self.task == "train" and self.model.assignment.by_outputs and self.schedule.accumulate > 1:

@@ -82,7 +82,7 @@ def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]
         ),
         (
             {"model.assignment.kind": "atss", "task": "coverage"},
-            "model.assignment.kind=atss: task=coverage counts the assignment of kind=fcos",
+            "model.assignment.kind=atss: task=coverage counts the assignments of kind=fcos and",
         ),
     ],
 )
