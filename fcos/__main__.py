@@ -1,4 +1,4 @@
-"""python -m fcos evaluate | predict | draw: what a trained detector finds, and what a detector is trained towards."""
+"""python -m fcos evaluate | predict | draw | compare-presets: what a detector finds, and what it is trained towards."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ EPILOG = """examples:
   python -m fcos predict outputs/NAME/trials/ID photos/ --output found/
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
   python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
+  python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
 """
 
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _predict(options)
             case "draw":
                 _draw(options)
+            case "compare-presets":
+                _compare_presets(options)
     except (ConfigError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,6 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--split", choices=("train", "val"), default="val")
     draw.add_argument("--image", help="file name or id of the image; the first with boxes otherwise")
     draw.add_argument("--output", type=Path, default=Path("assignment.png"))
+
+    compare = commands.add_parser(
+        "compare-presets", help="where FCOS's implementations differ in targets and losses on an image"
+    )
+    compare.add_argument("image", type=Path)
+    compare.add_argument("--annotations", type=Path, required=True, help="a COCO file that knows the image")
+    compare.add_argument("--short-side", type=_positive, default=800)
+    compare.add_argument("--long-side", type=_positive, default=1333)
+    compare.add_argument("--seed", type=int, default=0, help="of the random head outputs, the same for all")
+    compare.add_argument("--output", type=Path, default=Path("presets.png"))
     return parser
 
 
@@ -167,10 +180,31 @@ def _draw(options: argparse.Namespace) -> None:
     from fcos.inference import assignment_picture, change, find_checkpoint
 
     config = change(find_checkpoint(options.checkpoint).config, _changes(options.changes))
-    picture, lines = assignment_picture(config, options.split, options.image)
+    trained = _load(options) if config.model.assignment.by_outputs else None
+    picture, lines = assignment_picture(config, options.split, options.image, trained)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     picture.save(options.output)
     print("\n".join(lines))
+    print(f"written: {options.output}")
+
+
+def _compare_presets(options: argparse.Namespace) -> None:
+    from fcos.implementations import compare, groups_of_same, picture, table
+
+    seen = compare(
+        options.image,
+        options.annotations,
+        short_side=options.short_side,
+        long_side=options.long_side,
+        seed=options.seed,
+    )
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    picture(seen).save(options.output)
+    print("\n".join(table(seen)))
+    print(f"differ: locations that answer for another box than with {seen[0].name}; unowned: boxes without a location")
+    print("losses and detections (before the limit of an image): of the same random outputs")
+    for names in groups_of_same(seen):
+        print(f"same targets: {names}")
     print(f"written: {options.output}")
 
 

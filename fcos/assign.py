@@ -51,12 +51,17 @@ def assign(
     Compiled, what follows from the match is one pass; the match itself stays as it is.
     """
     matched = match(targets, locations, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)
-    fill = _compiled_fill() if compiled else _fill
-    return fill(matched, targets, locations.xy)
+    return fill(matched, targets, locations.xy, compiled=compiled)
+
+
+def fill(
+    matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"], *, compiled: bool = False
+) -> Assignment:
+    """What there is to learn at each location, from the box that it answers for, however that was found."""
+    return (_compiled_fill() if compiled else _fill)(matched, targets, xy)
 
 
 def _fill(matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"]) -> Assignment:
-    """What there is to learn at each location, from the box that it answers for."""
     positive = matched != NO_OBJECT
     if targets.boxes.shape[1] == 0:
         ltrb = targets.boxes.new_ones((*matched.shape, 4))

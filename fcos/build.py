@@ -1,14 +1,17 @@
 """Settings to objects: the only place where a part of the detector or its training is made from a config."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import torch
 
-from fcos.assign import assign
+from fcos import atss, center_only, max_iou, simota
+from fcos.anchors import nine_at_each, sizes_in_strides
+from fcos.assign import assign, fill
 from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
-from fcos.engine import Learner
+from fcos.engine import Assign, Learner
 from fcos.geometry import locations
 from fcos.losses import FCOSLoss
 from fcos.model.backbone import build_backbone
@@ -20,7 +23,7 @@ from fcos.model.separate_heads import SeparateHeads
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
 from fcos.postprocess import Postprocess
 from fcos.runtime import Runtime
-from fcos.structures import Assignment, Batch, Locations, Targets
+from fcos.structures import Assignment, Batch, HeadOutputs, Locations, Targets
 
 
 def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool) -> FCOS:
@@ -64,7 +67,9 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
         norm=config.head.norm,
         gn_groups=config.head.gn_groups,
         scale_per_level=config.head.scale_per_level,
-        regression=config.head.regression,
+        regression=sizes_in_strides(config.anchors_per_location)
+        if config.head.regression == "deltas"
+        else config.head.regression,
         divide_by_stride=config.head.divide_by_stride,
         quality=config.head.quality,
         quality_branch=config.head.quality_branch,
@@ -74,27 +79,47 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
 
 def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     """Where the locations of a batch lie; its pyramid has ceil(side / stride) rows and columns on each level."""
+    place = locations if config.anchors_per_location == 1 else nine_at_each
 
     def locate(batch: Batch) -> Locations:
         height, width = batch.pixels.shape[-2:]
         shapes = tuple((-(-height // stride), -(-width // stride)) for stride in config.strides)
-        return locations(shapes, config.strides, (height, width), config.assignment.locations, batch.pixels.device)
+        return place(shapes, config.strides, (height, width), config.assignment.locations, batch.pixels.device)
 
     return locate
 
 
-def build_assign(config: ModelConfig, *, compiled: bool = False) -> Callable[[Targets, Locations], Assignment]:
+def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
     """The configured assignment of locations to boxes."""
-    return partial(
+    setting = config.assignment
+    fcos = partial(
         assign,
-        ranges=config.assignment.ranges,
-        ends=config.assignment.ends,
-        center_sampling_radius=config.assignment.center_sampling_radius,
-        corners=config.assignment.corners,
-        level_rule=config.assignment.level_rule,
-        tie_break=config.assignment.tie_break,
+        ranges=setting.ranges,
+        ends=setting.ends,
+        center_sampling_radius=setting.center_sampling_radius,
+        corners=setting.corners,
+        level_rule=setting.level_rule,
+        tie_break=setting.tie_break,
         compiled=compiled,
     )
+
+    def answer(targets: Targets, places: Locations, outputs: HeadOutputs | None = None) -> Assignment:
+        ignored = None
+        match setting.kind:
+            case "fcos":
+                return fcos(targets, places)
+            case "atss":
+                matched = atss.match(targets, places, setting.candidates_per_level)
+            case "center":
+                matched = center_only.match(targets, places, setting.ranges, setting.ends, setting.corners)
+            case "retinanet":
+                matched, ignored = max_iou.match(targets, places, setting.low_quality)
+            case "simota":
+                assert outputs is not None, "it is assigned after the forward pass"
+                matched = simota.match(targets, places, outputs, setting.center_sampling_radius)
+        return replace(fill(matched, targets, places.xy, compiled=compiled), ignored=ignored)
+
+    return answer
 
 
 def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.device | None = None) -> FCOSLoss:
@@ -160,6 +185,7 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         forward=torch.compile(model, dynamic=False) if schedule.compile else model,
         locate=build_locate(config.model),
         assign=build_assign(config.model, compiled=schedule.compile),
+        assigns_by_outputs=config.model.assignment.by_outputs,
         loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
         scheduler=make_scheduler(optimizer, factor),

@@ -87,8 +87,9 @@ class HeadConfig(Section):
     gn_groups: int = Field(32, ge=1)
     # A learned factor per level on the regression (v1: exp(s_i x), v2: relu(s_i x)).
     scale_per_level: bool = True
-    regression: Literal["exp", "relu"] = "exp"
-    # The regression is in units of the level's stride instead of pixels (v2).
+    # deltas: from an anchor, by its shift and log-scale (RetinaNet).
+    regression: Literal["exp", "relu", "deltas"] = "exp"
+    # The regression is in units of the level's stride instead of pixels (v2); deltas are in units of the anchor.
     divide_by_stride: bool = False
     quality: Quality = "centerness"
     # Whose tower the quality is predicted from; own is a third one.
@@ -97,21 +98,34 @@ class HeadConfig(Section):
 
 
 class AssignmentConfig(Section):
-    # Per level the range in pixels of what level_rule looks at; null is no upper end.
+    # Which locations answer for a box: those inside of it whose level fits (fcos), those whose anchors overlap it
+    # more than most of its own candidates (atss), the one nearest to its center (center), anchors of an IoU of 0.5
+    # (retinanet), those that predict it best (simota).
+    kind: Literal["fcos", "atss", "center", "retinanet", "simota"] = "fcos"
+    # atss: how many of a level's locations, nearest to the box's center first, are candidates (k).
+    candidates_per_level: int = Field(9, ge=1)
+    # retinanet: which anchors below an IoU of 0.5 answer, as a box's best ones.
+    low_quality: Literal["none", "iou0_4", "all"] = "all"
+    # fcos, center: per level the range in pixels of what level_rule looks at; null is no upper end.
     ranges: tuple[tuple[float, float | None], ...]
     # Whether what equals an end of the range belongs to the level.
     ends: Literal["closed", "open"] = "closed"
-    # What decides the level (v2 Table 7): max(l, t, r, b) of a location, or of the whole box max(h, w) / 2,
+    # fcos: what decides the level (v2 Table 7): max(l, t, r, b) of a location, or of the whole box max(h, w) / 2,
     # sqrt(h w) / 2, or FPN's floor(5 + log2(sqrt(h w) / 224)).
     level_rule: LevelRule = "longest_offset"
-    # Which box a location takes that may answer for several: v2's section 3.5 takes the closest center for crowds.
+    # fcos: which box a location takes that may answer for several: v2's section 3.5 takes the closest center for crowds.
     tie_break: TieBreak = "smallest_area"
-    # In strides around the box center; null takes every location inside the box.
+    # fcos, simota: in strides around the box center; null takes every location inside the box.
     center_sampling_radius: float | None = Field(1.5, gt=0)
     # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
     locations: Literal["half_stride", "torchvision"] = "half_stride"
     # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
     corners: Literal["plain", "inclusive"] = "plain"
+
+    @property
+    def by_outputs(self) -> bool:
+        """Whether it needs what the detector says of the images."""
+        return self.kind == "simota"
 
     @field_validator("ranges", mode="before")
     @classmethod
@@ -163,6 +177,9 @@ class PostprocessConfig(Section):
     # Whether the threshold is held against the classification alone or against the whole score.
     threshold_on: Literal["classification", "score"] = "classification"
     topk_per_level: int = Field(1000, ge=1)
+    # What keeps one object from being found twice: NMS, or only scores that are the largest of 3x3 neighbours on their
+    # level and in their class (CenterNet).
+    suppression: Literal["nms", "peaks"] = "nms"
     nms_threshold: float = Field(0.6, gt=0, le=1)
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
@@ -183,6 +200,8 @@ class ModelConfig(Section):
     levels: tuple[int, ...]
     # Batches are padded to multiples of this.
     size_divisor: int = Field(32, ge=1)
+    # One square of 8 strides, or RetinaNet's nine, each with predictions of its own.
+    anchors_per_location: Literal[1, 9] = 1
     backbone: BackboneConfig
     fpn: FPNConfig
     head: HeadConfig
@@ -217,9 +236,25 @@ class ModelConfig(Section):
             raise ValueError(
                 "head.norm=bn_per_level: where head.across_levels=separate every norm belongs to one level; give bn"
             )
+        if self.anchors_per_location > 1:
+            self._check_anchors()
         if self.head.norm == "gn" and self.fpn.channels % self.head.gn_groups:
             raise ValueError(f"head.gn_groups={self.head.gn_groups} does not divide fpn.channels={self.fpn.channels}")
         return self
+
+    def _check_anchors(self) -> None:
+        given = f"anchors_per_location={self.anchors_per_location}"
+        if self.assignment.kind != "retinanet":
+            raise ValueError(
+                f"{given} needs assignment.kind=retinanet, which tells the anchors of a location apart; "
+                f"with assignment.kind={self.assignment.kind} all would learn the same"
+            )
+        if self.head.regression != "deltas":
+            raise ValueError(
+                f"{given} needs head.regression=deltas; with {self.head.regression} no box starts from its anchor"
+            )
+        if self.postprocess.suppression == "peaks":
+            raise ValueError(f"{given}: postprocess.suppression=peaks looks for one peak at a location; set it to nms")
 
 
 class SyntheticConfig(Section):
@@ -393,4 +428,19 @@ class Config(Section):
             )
         if self.task == "train" and self.data.name == "coco" and self.data.root is None:
             raise ValueError("data.root is missing: data=coco needs data.root=<folder with annotations and images>")
+        return self
+
+    @model_validator(mode="after")
+    def _check_assignment(self) -> "Config":
+        kind = self.model.assignment.kind
+        if self.task == "coverage" and self.coverage.assignment == "fcos" and kind not in ("fcos", "center"):
+            raise ValueError(
+                f"model.assignment.kind={kind}: task=coverage counts the assignments of kind=fcos and kind=center; "
+                "for RetinaNet's anchors give coverage.assignment=retinanet"
+            )
+        if self.task == "train" and self.model.assignment.by_outputs and self.schedule.accumulate > 1:
+            raise ValueError(
+                f"schedule.accumulate={self.schedule.accumulate}: model.assignment.kind={kind} assigns by the outputs "
+                "of all images of a step, which micro-batches never hold at once; set it to 1"
+            )
         return self

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,13 @@ class Diverged(RuntimeError):
     """The loss is no longer finite; the message names the step, the terms and the images of the batch."""
 
 
+@runtime_checkable
+class Assign(Protocol):
+    """Which location answers for which box; some assignments look at what the detector says of the images."""
+
+    def __call__(self, targets: Targets, locations: Locations, outputs: HeadOutputs | None = None, /) -> Assignment: ...
+
+
 @dataclass(frozen=True)
 class Learner:
     """Everything that one training step touches."""
@@ -35,7 +42,9 @@ class Learner:
     model: nn.Module
     forward: Callable[[Tensor, Tensor], HeadOutputs]
     locate: Callable[[Batch], Locations]
-    assign: Callable[[Targets, Locations], Assignment]
+    assign: Assign
+    # Whether it needs the head outputs, and so comes after the forward pass.
+    assigns_by_outputs: bool
     loss: FCOSLoss
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
@@ -61,17 +70,18 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"
     """One optimizer step over the micro-batches of this worker; returns the sums named by TERMS, on the device.
 
     The normaliser covers all micro-batches of all workers, so that accumulation and more workers leave the step as
-    it is. Nothing here waits for the device.
+    it is. So an assignment by predictions allows one micro-batch only. Nothing here waits for the device.
     """
     located = [learner.locate(batch) for batch in batches]
-    assignments = [learner.assign(batch.targets, places) for batch, places in zip(batches, located, strict=True)]
+    assert len(batches) == 1 or not learner.assigns_by_outputs, "the configuration refuses accumulation"
+    ahead = _forward(learner, batches[0]) if learner.assigns_by_outputs else None
+    assignments = [learner.assign(batch.targets, places, ahead) for batch, places in zip(batches, located, strict=True)]
     normalizer = learner.loss.normalizer(assignments)
     learner.optimizer.zero_grad(set_to_none=True)
     terms = torch.zeros(len(TERMS), device=batches[0].pixels.device)
     for number, (batch, places, assignment) in enumerate(zip(batches, located, assignments, strict=True), start=1):
         with _without_sync(learner.model) if number < len(batches) else nullcontext():
-            with autocast(batch.pixels.device, learner.precision):
-                outputs = learner.forward(batch.pixels, batch.sizes)
+            outputs = _forward(learner, batch) if ahead is None else ahead
             losses = learner.loss(outputs, assignment, places, normalizer)
             learner.scaler.scale(losses.total).backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))
@@ -86,6 +96,11 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"
     if learner.average is not None:
         learner.average.update_parameters(learner.detector)
     return terms
+
+
+def _forward(learner: Learner, batch: Batch) -> HeadOutputs:
+    with autocast(batch.pixels.device, learner.precision):
+        return learner.forward(batch.pixels, batch.sizes)
 
 
 def _without_sync(model: nn.Module) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from fcos import checkpoint
 from fcos.build import build_assign, build_detector, build_locate, build_postprocess
 from fcos.checkpoint import Checkpoint, CheckpointError
-from fcos.config import Config, ConfigError
+from fcos.config import AssignmentConfig, Config, ConfigError
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
@@ -159,22 +159,27 @@ def evaluate(
     return validation.metrics[""]
 
 
-def assignment_picture(config: Config, split: Literal["train", "val"], image: str | None) -> tuple[Image, list[str]]:
+def assignment_picture(
+    config: Config, split: Literal["train", "val"], image: str | None, trained: Trained | None = None
+) -> tuple[Image, list[str]]:
     """Which location answers for which box of one image, drawn level by level, and the same in words.
 
-    `image` is a file name or an id; None takes the first image with boxes. Raises ConfigError for an unknown one.
+    `image` is a file name or an id; None takes the first image with boxes. `trained` is asked where the assignment
+    depends on what the detector says. Raises ConfigError for an unknown image.
     """
     data = prepare(config.data, corners=config.model.assignment.corners)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
     batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
     locations = build_locate(config.model)(batch)
-    assignment = build_assign(config.model)(batch.targets, locations)
+    outputs = None
+    if trained is not None:
+        with torch.no_grad():
+            outputs = trained.detector.cpu()(batch.pixels, batch.sizes)
+    assignment = build_assign(config.model)(batch.targets, locations, outputs)
     titles = [
-        f"P{level} stride {stride}, {low:g} to {'inf' if high is None else format(high, 'g')} px"
-        for level, stride, (low, high) in zip(
-            config.model.levels, config.model.strides, config.model.assignment.ranges, strict=True
-        )
+        f"P{level} stride {stride}, {_of_range(config.model.assignment, number)}"
+        for number, (level, stride) in enumerate(zip(config.model.levels, config.model.strides, strict=True))
     ]
     picture = draw_assignment(sample.image, batch.targets, assignment, locations, titles=titles)
     lines = [f"{sample.name}: {len(sample.labels)} boxes, {int(assignment.positive.sum())} positive locations"]
@@ -188,6 +193,13 @@ def assignment_picture(config: Config, split: Literal["train", "val"], image: st
         corners = ", ".join(f"{side:.1f}" for side in box)
         lines.append(f"  box {index} {data.classes[label]} [{corners}]: {per_level or 'no location answers for it'}")
     return picture, lines
+
+
+def _of_range(assignment: AssignmentConfig, level: int) -> str:
+    if assignment.kind not in ("fcos", "center"):
+        return assignment.kind
+    low, high = assignment.ranges[level]
+    return f"{low:g} to {'inf' if high is None else format(high, 'g')} px"
 
 
 def _position(dataset: CocoDataset, image: str | None) -> int:

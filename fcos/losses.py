@@ -29,7 +29,9 @@ def iou_of_ltrb(
     """IoU, union and area of the enclosing box of pairs of boxes given as ltrb from the same location."""
     overlap = torch.minimum(predicted, target)
     hull = torch.maximum(predicted, target)
-    intersection = _area(overlap)
+    # A side is negative where a location lies outside of its box; boxes that do not meet then overlap by less than 0.
+    left, top, right, bottom = overlap.unbind(-1)
+    intersection = (left + right).clamp(min=0) * (top + bottom).clamp(min=0)
     union = _area(predicted) + _area(target) - intersection
     return intersection / (union + EPSILON), union, _area(hull)
 
@@ -131,6 +133,16 @@ def _compiled_sums() -> Callable[..., tuple[Tensor, Tensor]]:
     return torch.compile(box_and_quality_sums)
 
 
+def _without_ignored(
+    logits: Sequence[Float[Tensor, "B _ C"]], assignment: Assignment
+) -> Sequence[Float[Tensor, "B _ C"]]:
+    """The logits, and where nothing is to be learned certain negatives, whose loss and gradient are zero."""
+    if assignment.ignored is None:
+        return logits
+    parts = assignment.ignored.split([level.shape[1] for level in logits], dim=1)
+    return [level.masked_fill(part[..., None], -1e4) for level, part in zip(logits, parts, strict=True)]
+
+
 @dataclass(frozen=True)
 class Normalizer:
     """What the sums of one optimizer step are divided by, on this worker."""
@@ -193,7 +205,11 @@ class FCOSLoss:
         """The loss of one micro-batch, divided by the normaliser of the whole step."""
         with torch.autocast(outputs.ltrb.device.type, enabled=False):
             classification = focal_loss_sum(
-                outputs.logits, assignment.labels, self.focal_alpha, self.focal_gamma, self.compiled
+                _without_ignored(outputs.logits, assignment),
+                assignment.labels,
+                self.focal_alpha,
+                self.focal_gamma,
+                self.compiled,
             )
             sums = _compiled_sums() if self.compiled else box_and_quality_sums
             regression, quality = sums(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.ops import batched_nms
@@ -44,6 +45,7 @@ class Postprocess:
     nms_threshold: float
     max_detections: int
     multi_label: bool
+    suppression: Literal["nms", "peaks"] = "nms"
     # Which views of an image are put together; see fcos.views.
     tta_scales: tuple[float, ...] = (1.0,)
     tta_flip: bool = False
@@ -71,7 +73,10 @@ class Postprocess:
         for own, own_given, scores, labels in zip(
             *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label)), strict=True
         ):
-            keep = nms_of_best(own, scores, labels, self.nms_threshold, self.max_detections)
+            if self.suppression == "peaks":
+                keep = torch.arange(min(len(own), self.max_detections), device=own.device)
+            else:
+                keep = nms_of_best(own, scores, labels, self.nms_threshold, self.max_detections)
             detections.append(Detections(own_given[keep], scores[keep], labels[keep]))
         return detections
 
@@ -102,7 +107,8 @@ class Postprocess:
         """Every (location, class) over the threshold; only locations whose best class may pass are looked at twice."""
         parts, start = [], 0
         for level, logits in enumerate(outputs.logits):
-            parts.append(self._of_level(logits, level, start))
+            known = logits if self.suppression == "nms" else peaks(logits, outputs.shapes[level])
+            parts.append(self._of_level(known, level, start))
             start += logits.shape[1]
         found = _Candidates(
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Candidates))
@@ -134,6 +140,17 @@ class Postprocess:
         rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[by_group]]
         kept = by_group[rank < self.topk_per_level].sort().values
         return candidates.select(best_first[kept[image[kept].argsort(stable=True)]])
+
+
+def peaks(logits: Float[Tensor, "B N C"], shape: tuple[int, int]) -> Float[Tensor, "B N C"]:
+    """The logits that none of their eight neighbours exceeds; the others are minus infinity (CenterNet, 1904.07850).
+
+    Equal neighbours are peaks both. `shape` are the level's rows and columns.
+    """
+    maps = logits.mT.unflatten(-1, shape)
+    highest = F.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
+    kept: Tensor = maps.masked_fill(maps < highest, -math.inf).flatten(2).mT
+    return kept
 
 
 def nms_of_best(

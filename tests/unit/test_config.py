@@ -58,3 +58,41 @@ def test_a_config_survives_the_way_through_plain_values(tiny_values: dict[str, A
 def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]) -> None:
     changed = set_value(tiny_values, "model.head.num_convs", 3)
     assert (tiny_values["model"]["head"]["num_convs"], changed["model"]["head"]["num_convs"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.anchors_per_location": 9}, "anchors_per_location=9 needs assignment.kind=retinanet"),
+        (
+            {"model.anchors_per_location": 9, "model.assignment.kind": "retinanet"},
+            "anchors_per_location=9 needs head.regression=deltas",
+        ),
+        (
+            {
+                "model.anchors_per_location": 9,
+                "model.assignment.kind": "retinanet",
+                "model.head.regression": "deltas",
+                "model.postprocess.suppression": "peaks",
+            },
+            "looks for one peak at a location",
+        ),
+        (
+            {"model.assignment.kind": "simota", "schedule.accumulate": 2},
+            "schedule.accumulate=2: model.assignment.kind=simota assigns by the outputs",
+        ),
+        (
+            {"model.assignment.kind": "atss", "task": "coverage"},
+            "model.assignment.kind=atss: task=coverage counts the assignments of kind=fcos and",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_with_the_reason(
+    tiny_values: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    values = tiny_values
+    for key, value in changes.items():
+        values = set_value(values, key, value)
+    with pytest.raises(ConfigError) as told:
+        parse(Config, values)
+    assert message in str(told.value)

@@ -220,3 +220,26 @@ def test_an_overflowing_exp_leaves_the_gradient_of_everything_else_finite() -> N
     ltrb = head._distances(raw[None], 0)
     ltrb.where(torch.tensor([[[False, True, True, True]]]), 1.0).sum().backward()
     assert ltrb.isfinite().all() and raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("anchors", [((8.0, 8.0),), ((4.0, 2.0), (2.0, 4.0), (3.0, 3.0))])
+def test_deltas_shift_and_scale_the_anchors_of_a_location(anchors: tuple[tuple[float, float], ...]) -> None:
+    head = build(regression=anchors, scale_per_level=False)
+    outputs = head(features())
+    assert outputs.quality is not None
+    for level, (rows, columns) in enumerate(SIZES):
+        assert outputs.shapes[level] == (rows, columns * len(anchors))
+        raw = raw_regression(head, level)
+        expected = []
+        for location in raw.unbind(1):
+            for (width, height), (x, y, w, h) in zip(
+                anchors, (four.unbind(1) for four in location.unflatten(1, (-1, 4)).unbind(1)), strict=True
+            ):
+                size = torch.tensor([width, height]) * STRIDES[level]
+                center = torch.stack((x, y), dim=-1) * size
+                half = torch.stack((w, h), dim=-1).exp() * size / 2
+                expected.append(torch.cat((half - center, center + half), dim=-1))
+        torch.testing.assert_close(split(outputs)[level], torch.stack(expected, dim=1))
+        logits = head.classification(head.classification_tower(features()[level], level))
+        second = outputs.logits[level][0, len(anchors) - 1]
+        torch.testing.assert_close(second, logits[0, -3:, 0, 0])

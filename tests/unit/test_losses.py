@@ -1,5 +1,6 @@
 """Losses against torchvision's and against their definitions."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos.config import RegressionLoss
-from fcos.losses import FCOSLoss, Normalizer, focal_loss_sum, regression_loss
+from fcos.losses import FCOSLoss, Normalizer, focal_loss_sum, iou_of_ltrb, regression_loss
 from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
 
 
@@ -246,6 +247,38 @@ def test_a_moving_average_of_nothing_is_no_division_by_zero() -> None:
     outputs, assignment, places = make_case([])
     losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
     assert losses.total.isfinite()
+
+
+def test_what_is_ignored_teaches_no_class() -> None:
+    outputs, assignment, places = make_case([1])
+    ignored = torch.zeros(1, 6, dtype=torch.bool)
+    ignored[0, [0, 5]] = True
+    loss = make_loss()
+    normalizer = loss.normalizer([assignment])
+    losses = loss(outputs, replace(assignment, ignored=ignored), places, normalizer)
+    losses.total.backward()
+    assert outputs.logits[0].grad[0, [0, 5]].eq(0).all() and outputs.logits[0].grad[0, 1:5].ne(0).all()
+    rest = torch.tensor([1, 2, 3, 4])
+    expected = focal_loss_sum([outputs.logits[0].detach()[:, rest]], assignment.labels[:, rest])
+    torch.testing.assert_close(losses.classification.detach(), expected / normalizer.positives)
+
+
+@pytest.mark.parametrize("kind", ["iou", "linear_iou", "giou", "diou", "ciou", "l1"])
+def test_boxes_that_do_not_meet_overlap_by_nothing(kind: RegressionLoss) -> None:
+    # From (0, 0): a box to the upper left of it, and one to the lower right.
+    predicted = torch.tensor([[8.0, 6, -2, -2]], requires_grad=True)
+    target = torch.tensor([[-3.0, -4, 9, 10]])
+    iou, union, _ = iou_of_ltrb(predicted, target)
+    assert iou == 0 and union == 6 * 4 + 6 * 6
+    loss = regression_loss(kind, predicted, target, torch.tensor([8.0]))
+    loss.sum().backward()
+    assert loss.isfinite().all() and predicted.grad.isfinite().all()
+    if kind in ("giou", "diou", "ciou"):
+        corners = [torch.tensor([[-8.0, -6, -2, -2]]), torch.tensor([[3.0, 4, 9, 10]])]
+        theirs = {
+            "giou": ops.generalized_box_iou_loss, "diou": ops.distance_box_iou_loss, "ciou": ops.complete_box_iou_loss,
+        }[kind]  # fmt: skip
+        torch.testing.assert_close(loss.detach(), theirs(*corners))
 
 
 def test_micro_batches_add_up_to_the_batch() -> None:

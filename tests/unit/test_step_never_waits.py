@@ -78,7 +78,21 @@ def test_nor_with_other_choices(tiny_values, changes: dict[str, Any]) -> None:
     step(tiny_values, {**changes, "model.assignment.center_sampling_radius": None})
 
 
-def step(values: dict[str, Any], changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("atss", {}),
+        ("center", {}),
+        ("simota", {}),
+        ("retinanet", {"model.head.regression": "deltas"}),
+        ("retinanet", {"model.head.regression": "deltas", "model.anchors_per_location": 9}),
+    ],
+)
+def test_nor_with_another_assignment(tiny_values, kind: str, changes: dict[str, Any]) -> None:
+    step(tiny_values, {"model.assignment.kind": kind, **changes}, batches=1 if kind == "simota" else 2)
+
+
+def step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) -> None:
     for key, value in changes.items():
         values = set_value(values, key, value)
     config = parse(Config, values)
@@ -89,7 +103,7 @@ def step(values: dict[str, Any], changes: dict[str, Any]) -> None:
     with Refuse():
         # Torch's optimizers (and its moving average) read their step counters, which live on the host.
         learner.optimizer.step = lambda: None  # type: ignore[method-assign]
-        train_step(learner, [batch_of([3, 0]), batch_of([8, 1])])
+        train_step(learner, [batch_of([8, 1]), batch_of([3, 0])][:batches])
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])
