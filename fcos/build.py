@@ -1,12 +1,13 @@
 """Settings to objects: the only place where a part of the detector or its training is made from a config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from fcos.assign import assign
+from fcos.assign import assign, claims
 from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
 from fcos.engine import Learner
 from fcos.geometry import locations
@@ -16,6 +17,7 @@ from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
 from fcos.model.head import Head
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
+from fcos.oracle import Truth, ambiguity_of
 from fcos.postprocess import Postprocess
 from fcos.runtime import Runtime
 from fcos.structures import Assignment, Batch, Locations, Targets
@@ -33,6 +35,7 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         weights=config.backbone.weights,
         frozen_stages=config.backbone.frozen_stages,
         widths=config.backbone.widths,
+        stride_in_1x1=config.backbone.stride_in_1x1,
         first_level=config.levels[0],
         last_level=last_backbone_level,
     )
@@ -56,7 +59,15 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         quality_branch=config.head.quality_branch,
         prior=config.head.prior,
     )
-    return FCOS(backbone, fpn, head, levels=config.levels, channels_last=channels_last)
+    return FCOS(
+        backbone,
+        fpn,
+        head,
+        levels=config.levels,
+        channels_last=channels_last,
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+    )
 
 
 def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
@@ -80,6 +91,29 @@ def build_assign(config: ModelConfig, *, compiled: bool = False) -> Callable[[Ta
         corners=config.assignment.corners,
         compiled=compiled,
     )
+
+
+def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> Callable[[Batch, Locations], Truth]:
+    """What the boxes of a batch say of its locations; ambiguity only where one of the rules asks for it."""
+    assigned = build_assign(config)
+    counts_claims = any("ambiguous" in rule.analyses for rule in rules)
+
+    def truth(batch: Batch, places: Locations) -> Truth:
+        targets, ambiguity = batch.targets, None
+        if counts_claims:
+            rows = [
+                ambiguity_of(*_claims(config, boxes[valid], places), labels[valid], len(places.xy))
+                for boxes, labels, valid in zip(targets.boxes, targets.labels, targets.valid, strict=True)
+            ]
+            ambiguity = torch.stack(rows)
+        return Truth(assigned(targets, places), ambiguity)
+
+    return truth
+
+
+def _claims(config: ModelConfig, boxes: Tensor, places: Locations) -> tuple[Tensor, Tensor]:
+    rule = config.assignment
+    return claims(boxes, places, rule.ranges, rule.ends, rule.center_sampling_radius)
 
 
 def build_loss(config: ModelConfig, *, compiled: bool = False) -> FCOSLoss:

@@ -29,10 +29,13 @@ BackboneName = Literal[
     "mobilenet_v2",
     "mobilenet_v3_large",
 ]
+BOTTLENECKS = ("resnet50", "resnet101", "resnext")
 BackboneNorm = Literal["frozen_bn", "bn", "sync_bn"]
 HeadNorm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
 Quality = Literal["none", "centerness", "iou"]
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
+Oracle = Literal["none", "centerness", "iou", "class", "class_iou", "box"]
+Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors"]
 
 
 class BackboneConfig(Section):
@@ -44,12 +47,16 @@ class BackboneConfig(Section):
     frozen_stages: int = Field(0, ge=0, le=5)
     # small_resnet only: channels of the stem and of C2 to C5.
     widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
+    # ResNets of Caffe and of detectron2 take a block's stride in its first convolution, torchvision's in its second.
+    stride_in_1x1: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "BackboneConfig":
         # torch 2.15 corrupts the heap in the backward of a narrow 1x1 stride-2 convolution in channels_last.
         if self.name == "small_resnet" and min(self.widths) < 16:
             raise ValueError(f"widths={list(self.widths)}: every width must be at least 16")
+        if self.stride_in_1x1 and not self.name.startswith(BOTTLENECKS):
+            raise ValueError(f"stride_in_1x1=true: {self.name} has no blocks that begin with a 1x1 convolution")
         if self.name == "small_resnet" and self.weights is not None:
             raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
         return self
@@ -138,6 +145,27 @@ class PostprocessConfig(Section):
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
     multi_label: bool = True
+    # Whether NMS compares boxes of one class, or all boxes of an image (proposals, whose class is no matter).
+    nms_over: Literal["class", "all"] = "class"
+    # What the truth replaces at locations that answer for a box: an upper bound of what better learning could give.
+    oracle: Oracle = "none"
+    # With an oracle, what comes from all other locations: what was predicted there, or nothing.
+    oracle_background: Literal["predicted", "nothing"] = "predicted"
+    # What evaluation measures beside COCO's numbers.
+    analyses: tuple[Analysis, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "PostprocessConfig":
+        if self.oracle in ("centerness", "iou") and self.quality != "branch":
+            raise ValueError(
+                f"oracle={self.oracle}: stands in for the quality of the branch, which quality={self.quality} "
+                "does not read; set quality=branch"
+            )
+        if self.oracle == "none" and self.oracle_background != "predicted":
+            raise ValueError(f"oracle_background={self.oracle_background}: has no effect without an oracle")
+        if len(set(self.analyses)) < len(self.analyses):
+            raise ValueError(f"analyses={list(self.analyses)}: each may be named once")
+        return self
 
 
 class ModelConfig(Section):
@@ -145,6 +173,10 @@ class ModelConfig(Section):
     levels: tuple[int, ...]
     # Batches are padded to multiples of this.
     size_divisor: int = Field(32, ge=1)
+    # What is subtracted from red, green and blue of 0..1, and what then divides them: ImageNet's, as torchvision's
+    # backbones want it.
+    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     backbone: BackboneConfig
     fpn: FPNConfig
     head: HeadConfig
@@ -158,6 +190,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
+        if min(self.pixel_std) <= 0:
+            raise ValueError(f"pixel_std={list(self.pixel_std)}: every deviation must be above 0")
         levels = list(self.levels)
         if not levels or levels != list(range(levels[0], levels[0] + len(levels))):
             raise ValueError(f"levels={levels}: must be consecutive and not empty, such as [3, 4, 5, 6, 7]")

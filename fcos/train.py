@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fcos import checkpoint
-from fcos.build import build_detector, build_learner, build_postprocess
+from fcos.build import build_detector, build_learner, build_postprocess, build_truth
 from fcos.config import Config, PostprocessConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
@@ -44,9 +44,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     start, notes = _resume(learner, runtime)
     progress = Progress(runtime, config.schedule.steps, start)
     corners = config.model.assignment.corners
-    rules = {
-        arm: build_postprocess(rule, corners) for arm, rule in (postprocess or {"": config.model.postprocess}).items()
-    }
+    settings = postprocess or {"": config.model.postprocess}
+    rules = {arm: build_postprocess(rule, corners) for arm, rule in settings.items()}
+    truth = build_truth(config.model, settings.values())
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
 
     def check() -> Validation:
@@ -70,6 +70,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
             device=runtime.device,
             precision=learner.precision,
             rank=runtime.rank,
+            truth=truth,
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner)
