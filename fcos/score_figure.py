@@ -87,13 +87,14 @@ def draw_panels(found: Mapping[str, Panel], path: Path) -> None:
         plot.plot(at, list(means.values()), "o-", color="#d55e00", label="mean IoU")
         plot.plot([0, 1], [0, 1], ":", color="#59636e", label="score = IoU")
         plot.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="IoU")
-        plot.set_title(f"{title}\n{summary(numbers)}", fontsize=9)
+        plot.set_title(f"{title}\n{summary(numbers, per_line=2)}", fontsize=9)
     axes[0, 0].legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=120)
 
 
-def summary(numbers: Mapping[str, float]) -> str:
-    """The numbers that a panel is judged by, in one line."""
+def summary(numbers: Mapping[str, float], per_line: int = 4) -> str:
+    """The numbers that a panel is judged by."""
     names = {"pearson": "Pearson", "spearman": "Spearman", "calibration_error": "calibration error",
              "overconfident": "overconfident"}  # fmt: skip
-    return ", ".join(f"{words} {numbers[key]:.3f}" for key, words in names.items() if key in numbers)
+    said = [f"{words} {numbers[key]:.3f}" for key, words in names.items() if key in numbers]
+    return "\n".join(", ".join(said[start : start + per_line]) for start in range(0, len(said), per_line))
