@@ -1,15 +1,16 @@
 """Settings to objects: the only place where a part of the detector or its training is made from a config."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from fcos import atss, center_only, max_iou, simota
 from fcos.anchors import nine_at_each, sizes_in_strides
-from fcos.assign import assign, fill
+from fcos.assign import assign, claims, fill
 from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
 from fcos.engine import Assign, Learner
 from fcos.geometry import locations
@@ -21,6 +22,7 @@ from fcos.model.fpn import build_fpn
 from fcos.model.head import Head
 from fcos.model.separate_heads import SeparateHeads
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
+from fcos.oracle import TellTruth, Truth, ambiguity_of
 from fcos.postprocess import Postprocess
 from fcos.runtime import Runtime
 from fcos.structures import Assignment, Batch, HeadOutputs, Locations, Targets
@@ -38,6 +40,7 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         weights=config.backbone.weights,
         frozen_stages=config.backbone.frozen_stages,
         widths=config.backbone.widths,
+        stride_in_1x1=config.backbone.stride_in_1x1,
         first_level=config.levels[0],
         last_level=last_backbone_level,
         deformable_stages=config.backbone.deformable_stages,
@@ -54,7 +57,15 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         head: Head | SeparateHeads = _build_head(config, num_classes, config.strides)
     else:
         head = SeparateHeads([_build_head(config, num_classes, (stride,)) for stride in config.strides])
-    return FCOS(backbone, fpn, head, levels=config.levels, channels_last=channels_last)
+    return FCOS(
+        backbone,
+        fpn,
+        head,
+        levels=config.levels,
+        channels_last=channels_last,
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+    )
 
 
 def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -> Head:
@@ -120,6 +131,29 @@ def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
         return replace(fill(matched, targets, places.xy, compiled=compiled), ignored=ignored)
 
     return answer
+
+
+def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> TellTruth:
+    """What the boxes of a batch say of its locations; ambiguity only where one of the rules asks for it."""
+    assigned = build_assign(config)
+    counts_claims = any("ambiguous" in rule.analyses for rule in rules)
+
+    def truth(batch: Batch, places: Locations, outputs: HeadOutputs) -> Truth:
+        targets, ambiguity = batch.targets, None
+        if counts_claims:
+            rows = [
+                ambiguity_of(*_claims(config, boxes[valid], places), labels[valid], len(places.xy))
+                for boxes, labels, valid in zip(targets.boxes, targets.labels, targets.valid, strict=True)
+            ]
+            ambiguity = torch.stack(rows)
+        return Truth(assigned(targets, places, outputs), ambiguity)
+
+    return truth
+
+
+def _claims(config: ModelConfig, boxes: Tensor, places: Locations) -> tuple[Tensor, Tensor]:
+    rule = config.assignment
+    return claims(boxes, places, rule.ranges, rule.ends, rule.center_sampling_radius)
 
 
 def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.device | None = None) -> FCOSLoss:

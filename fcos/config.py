@@ -29,6 +29,7 @@ BackboneName = Literal[
     "mobilenet_v2",
     "mobilenet_v3_large",
 ]
+BOTTLENECKS = ("resnet50", "resnet101", "resnext")
 BackboneNorm = Literal["frozen_bn", "bn", "sync_bn"]
 HeadNorm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
 Quality = Literal["none", "centerness", "iou"]
@@ -37,6 +38,8 @@ LevelRule = Literal["longest_offset", "longer_side", "sqrt_area", "fpn"]
 TieBreak = Literal["smallest_area", "closest_center", "random"]
 Normalizer = Literal["local", "global", "ema"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Oracle = Literal["none", "centerness", "iou", "class", "class_iou", "box"]
+Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors"]
 
 
 class BackboneConfig(Section):
@@ -50,6 +53,8 @@ class BackboneConfig(Section):
     deformable_stages: int = Field(0, ge=0, le=4)
     # small_resnet only: channels of the stem and of C2 to C5.
     widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
+    # ResNets of Caffe and of detectron2 take a block's stride in its first convolution, torchvision's in its second.
+    stride_in_1x1: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "BackboneConfig":
@@ -60,6 +65,8 @@ class BackboneConfig(Section):
             raise ValueError(
                 f"deformable_stages={self.deformable_stages}: {self.name} has no 3x3 convolutions over all channels"
             )
+        if self.stride_in_1x1 and not self.name.startswith(BOTTLENECKS):
+            raise ValueError(f"stride_in_1x1=true: {self.name} has no blocks that begin with a 1x1 convolution")
         if self.name == "small_resnet" and self.weights is not None:
             raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
         return self
@@ -113,7 +120,8 @@ class AssignmentConfig(Section):
     # fcos: what decides the level (v2 Table 7): max(l, t, r, b) of a location, or of the whole box max(h, w) / 2,
     # sqrt(h w) / 2, or FPN's floor(5 + log2(sqrt(h w) / 224)).
     level_rule: LevelRule = "longest_offset"
-    # fcos: which box a location takes that may answer for several: v2's section 3.5 takes the closest center for crowds.
+    # fcos: which box a location takes that may answer for several; v2's section 3.5 takes the closest center for
+    # crowds.
     tie_break: TieBreak = "smallest_area"
     # fcos, simota: in strides around the box center; null takes every location inside the box.
     center_sampling_radius: float | None = Field(1.5, gt=0)
@@ -187,11 +195,28 @@ class PostprocessConfig(Section):
     # Test-time augmentation: sizes of an image relative to its own in evaluation, each also mirrored if so told.
     tta_scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
     tta_flip: bool = False
+    # Whether NMS compares boxes of one class, or all boxes of an image (proposals, whose class is no matter).
+    nms_over: Literal["class", "all"] = "class"
+    # What the truth replaces at locations that answer for a box: an upper bound of what better learning could give.
+    oracle: Oracle = "none"
+    # With an oracle, what comes from all other locations: what was predicted there, or nothing.
+    oracle_background: Literal["predicted", "nothing"] = "predicted"
+    # What evaluation measures beside COCO's numbers.
+    analyses: tuple[Analysis, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> "PostprocessConfig":
         if len(set(self.tta_scales)) != len(self.tta_scales):
             raise ValueError(f"tta_scales={list(self.tta_scales)}: must be different")
+        if self.oracle in ("centerness", "iou") and self.quality != "branch":
+            raise ValueError(
+                f"oracle={self.oracle}: stands in for the quality of the branch, which quality={self.quality} "
+                "does not read; set quality=branch"
+            )
+        if self.oracle == "none" and self.oracle_background != "predicted":
+            raise ValueError(f"oracle_background={self.oracle_background}: has no effect without an oracle")
+        if len(set(self.analyses)) < len(self.analyses):
+            raise ValueError(f"analyses={list(self.analyses)}: each may be named once")
         return self
 
 
@@ -202,6 +227,10 @@ class ModelConfig(Section):
     size_divisor: int = Field(32, ge=1)
     # One square of 8 strides, or RetinaNet's nine, each with predictions of its own.
     anchors_per_location: Literal[1, 9] = 1
+    # What is subtracted from red, green and blue of 0..1, and what then divides them: ImageNet's, as torchvision's
+    # backbones want it.
+    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     backbone: BackboneConfig
     fpn: FPNConfig
     head: HeadConfig
@@ -215,6 +244,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
+        if min(self.pixel_std) <= 0:
+            raise ValueError(f"pixel_std={list(self.pixel_std)}: every deviation must be above 0")
         levels = list(self.levels)
         if not levels or levels != list(range(levels[0], levels[0] + len(levels))):
             raise ValueError(f"levels={levels}: must be consecutive and not empty, such as [3, 4, 5, 6, 7]")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -14,12 +14,18 @@ from torch.optim.swa_utils import AveragedModel
 
 from fcos.distributed import gather_objects, mean_over_workers
 from fcos.losses import FCOSLoss
+from fcos.oracle import TellTruth, Truth, with_truth
 from fcos.postprocess import Postprocess
+from fcos.quality_floor import quality_floor_sum
 from fcos.structures import Assignment, Batch, Detections, HeadOutputs, Locations, Targets, to_device
 from fcos.views import back_from, shown, together, views
 
 Precision = Literal["fp32", "bf16", "fp16"]
-TERMS = ("loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image")
+TERMS = (
+    "loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image",
+    # What no prediction can get the quality loss below, and how far above that it is.
+    "loss_quality_floor", "loss_quality_excess",
+)  # fmt: skip
 
 
 class Diverged(RuntimeError):
@@ -66,7 +72,7 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
-def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"]:
+def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 7"]:
     """One optimizer step over the micro-batches of this worker; returns the sums named by TERMS, on the device.
 
     The normaliser covers all micro-batches of all workers, so that accumulation and more workers leave the step as
@@ -85,7 +91,13 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"
             losses = learner.loss(outputs, assignment, places, normalizer)
             learner.scaler.scale(losses.total).backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))
-        parts = (losses.total, losses.classification, losses.regression, losses.quality, per_image)
+        floor = (
+            quality_floor_sum(outputs, assignment, learner.loss.quality, learner.loss.quality_loss)
+            / normalizer.positives
+        )
+        floor = floor * learner.loss.quality_weight
+        excess = losses.quality - floor
+        parts = (losses.total, losses.classification, losses.regression, losses.quality, per_image, floor, excess)
         terms += torch.stack([part.detach().float() for part in parts])
     if learner.clip_norm is not None:
         learner.scaler.unscale_(learner.optimizer)
@@ -116,7 +128,7 @@ class LossLog:
 
     pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
 
-    def add(self, step: int, terms: Float[Tensor, " 5"], names: tuple[str, ...]) -> None:
+    def add(self, step: int, terms: Float[Tensor, " 7"], names: tuple[str, ...]) -> None:
         self.pending.append((step, terms, names))
 
     def read(self) -> dict[str, float]:
@@ -152,11 +164,13 @@ def detect(
     locate: Callable[[Batch], Locations],
     device: torch.device,
     precision: Precision,
+    truth: TellTruth | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, dict[int, Detections]]:
     """Detections of this worker's images under each post-processing, by image id, on the CPU.
 
-    One forward pass of a view serves every post-processing; `progress` is told how many images are done.
+    One forward pass of a view serves every post-processing; `progress` is told how many images are done. `truth` is
+    asked only where a post-processing has an oracle or asks for ambiguous locations, which no other view has.
     """
     wanted = {name: views(rule.tta_scales, rule.tta_flip) for name, rule in postprocess.items()}
     was_training = model.training
@@ -170,12 +184,15 @@ def detect(
             seen = shown(batch, view)
             with autocast(device, precision):
                 outputs = model(seen.pixels, seen.sizes)
-            for name, rule in postprocess.items():
-                if view in wanted[name]:
-                    detections = rule(outputs, locate(seen), seen.sizes, seen.original_sizes)
-                    parts[name].append(back_from(view, detections, seen.original_sizes))
+            rules = {name: rule for name, rule in postprocess.items() if view in wanted[name]}
+            places = locate(seen)
+            asks = any(map(needs_truth, rules.values()))
+            known = truth(seen, places, outputs) if truth is not None and asks else None
+            for name, rule in rules.items():
+                detections = _detect(rule, outputs, places, seen, known)
+                parts[name].append(back_from(view, detections, seen.original_sizes))
         for name, rule in postprocess.items():
-            merged = together(parts[name], rule.nms_threshold, rule.max_detections)
+            merged = together(parts[name], rule.nms_threshold, rule.max_detections, rule.nms_over)
             on_host = (to_device(item, torch.device("cpu")) for item in merged)
             found[name].update(zip(batch.image_ids, on_host, strict=True))
         done += len(batch.image_ids)
@@ -183,3 +200,24 @@ def detect(
             progress(done)
     model.train(was_training)
     return found
+
+
+def needs_truth(rule: Postprocess) -> bool:
+    """Whether detections under this post-processing depend on the boxes of the images."""
+    return rule.oracle != "none" or "ambiguous" in rule.analyses
+
+
+def _detect(
+    rule: Postprocess, outputs: HeadOutputs, places: Locations, batch: Batch, known: Truth | None
+) -> list[Detections]:
+    if not needs_truth(rule):
+        return rule(outputs, places, batch.sizes, batch.original_sizes)
+    assert known is not None, "an oracle needs the truth"
+    told = with_truth(outputs, known.assignment, rule.oracle, rule.oracle_background)
+    detections = rule(told, places, batch.sizes, batch.original_sizes)
+    if known.ambiguity is None:
+        return detections
+    return [
+        item if item.locations is None else replace(item, ambiguity=row[item.locations])
+        for item, row in zip(detections, known.ambiguity, strict=True)
+    ]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from fcos.config import Analysis, Oracle
 from fcos.geometry import boxes_from_ltrb, centerness
 from fcos.structures import Detections, HeadOutputs, Locations
 
@@ -34,7 +35,8 @@ class Postprocess:
 
     `quality` is what the classification score is combined with, as a product or the root of it. The threshold is
     held against the classification alone or against the combined score, strictly. With inclusive `corners` boxes end
-    in their last pixel until they are given out, as in training.
+    in their last pixel until they are given out, as in training. What an oracle knows is put into the outputs before
+    (see fcos.oracle), and the analyses are made of the detections after.
     """
 
     quality: Literal["none", "branch", "from_regression"]
@@ -50,6 +52,10 @@ class Postprocess:
     tta_scales: tuple[float, ...] = (1.0,)
     tta_flip: bool = False
     corners: Literal["plain", "inclusive"] = "plain"
+    nms_over: Literal["class", "all"] = "class"
+    oracle: Oracle = "none"
+    oracle_background: Literal["predicted", "nothing"] = "predicted"
+    analyses: tuple[Analysis, ...] = ()
 
     @torch.no_grad()
     def __call__(
@@ -70,14 +76,17 @@ class Postprocess:
         given[:, 2:] += last_pixel
         counts = image.bincount(minlength=len(sizes)).tolist()
         detections = []
-        for own, own_given, scores, labels in zip(
-            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label)), strict=True
+        groups = candidates.label if self.nms_over == "class" else torch.zeros_like(candidates.label)
+        for own, own_given, scores, labels, group, places in zip(
+            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label, groups, location)),
+            strict=True,
         ):
             if self.suppression == "peaks":
                 keep = torch.arange(min(len(own), self.max_detections), device=own.device)
             else:
-                keep = nms_of_best(own, scores, labels, self.nms_threshold, self.max_detections)
-            detections.append(Detections(own_given[keep], scores[keep], labels[keep]))
+                keep = nms_of_best(own, scores, group, self.nms_threshold, self.max_detections)
+            origin = places[keep] if "ambiguous" in self.analyses else None
+            detections.append(Detections(own_given[keep], scores[keep], labels[keep], origin))
         return detections
 
     def _combine(self, classification: Tensor, quality: Tensor | None) -> Tensor:

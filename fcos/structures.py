@@ -98,6 +98,9 @@ class Detections:
     boxes: Float[Tensor, "N 4"]
     scores: Float[Tensor, " N"]
     labels: Int[Tensor, " N"]
+    # Where they come from, and how ambiguous that is (see fcos.oracle); only where an analysis asks for it.
+    locations: Int[Tensor, " N"] | None = None
+    ambiguity: Int[Tensor, " N"] | None = None
 
 
 NounT = TypeVar("NounT")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fcos import checkpoint
 from fcos.best import Best, better, read_best, write_best
-from fcos.build import build_detector, build_learner, build_postprocess
+from fcos.build import build_detector, build_learner, build_postprocess, build_truth
 from fcos.config import Config, PostprocessConfig, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
@@ -51,9 +51,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         workers = go_on(workers, start, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, start)
     corners, size = config.model.assignment.corners, max(runtime.world_size, runtime.planned_size)
-    rules = {
-        arm: build_postprocess(rule, corners) for arm, rule in (postprocess or {"": config.model.postprocess}).items()
-    }
+    settings = postprocess or {"": config.model.postprocess}
+    rules = {arm: build_postprocess(rule, corners) for arm, rule in settings.items()}
+    truth = build_truth(config.model, settings.values())
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
 
     def check() -> Validation:
@@ -78,6 +78,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
             precision=learner.precision,
             rank=runtime.rank,
             progress=lambda _: runtime.beat(),
+            truth=truth,
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,17 +60,22 @@ def _mirrored_boxes(found: Detections, width: Int[Tensor, ""]) -> Detections:
     return replace(found, boxes=torch.stack([width - x2, y1, width - x1, y2], dim=1))
 
 
-def together(parts: Sequence[Sequence[Detections]], nms_threshold: float, limit: int) -> list[Detections]:
-    """Detections of each image over all views, a list for each: those that class-wise NMS keeps, at most `limit`."""
+def together(
+    parts: Sequence[Sequence[Detections]], nms_threshold: float, limit: int, nms_over: Literal["class", "all"] = "class"
+) -> list[Detections]:
+    """Detections of each image over all views, a list for each: those that NMS keeps, at most `limit`."""
     if len(parts) == 1:
         return list(parts[0])
-    return [_merged(of_image, nms_threshold, limit) for of_image in zip(*parts, strict=True)]
+    return [_merged(of_image, nms_threshold, limit, nms_over) for of_image in zip(*parts, strict=True)]
 
 
-def _merged(found: Sequence[Detections], nms_threshold: float, limit: int) -> Detections:
+def _merged(
+    found: Sequence[Detections], nms_threshold: float, limit: int, nms_over: Literal["class", "all"]
+) -> Detections:
     columns = (torch.cat([getattr(each, name) for each in found]) for name in ("boxes", "scores", "labels"))
     boxes, scores, labels = columns
     order = scores.argsort(descending=True, stable=True)
     boxes, scores, labels = boxes[order], scores[order], labels[order]
-    keep = nms_of_best(boxes, scores, labels, nms_threshold, limit)
+    groups = labels if nms_over == "class" else torch.zeros_like(labels)
+    keep = nms_of_best(boxes, scores, groups, nms_threshold, limit)
     return Detections(boxes[keep], scores[keep], labels[keep])

@@ -46,7 +46,7 @@ class Head(nn.Module):
     of every class before training (focal loss paper, section 4.1).
     """
 
-    def __init__(  # noqa: PLR0913  # each is a key of its own
+    def __init__(  # each is a key of its own
         self,
         channels: int,
         num_classes: int,
