@@ -153,6 +153,8 @@ def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> Tell
 
 def _claims(config: ModelConfig, boxes: Tensor, places: Locations) -> tuple[Tensor, Tensor]:
     rule = config.assignment
+    if rule.kind == "center":
+        return center_only.claims(boxes, places, rule.ranges, rule.ends)
     return claims(boxes, places, rule.ranges, rule.ends, rule.center_sampling_radius)
 
 

@@ -204,10 +204,20 @@ class PostprocessConfig(Section):
     # What evaluation measures beside COCO's numbers.
     analyses: tuple[Analysis, ...] = ()
 
+    @property
+    def needs_truth(self) -> bool:
+        """Whether detections depend on the boxes of the images."""
+        return self.oracle != "none" or "ambiguous" in self.analyses
+
     @model_validator(mode="after")
     def _check(self) -> "PostprocessConfig":
         if len(set(self.tta_scales)) != len(self.tta_scales):
             raise ValueError(f"tta_scales={list(self.tta_scales)}: must be different")
+        asks = f"oracle={self.oracle}" if self.oracle != "none" else "analyses=[ambiguous]"
+        if self.needs_truth and (self.tta_flip or self.tta_scales != (1.0,)):
+            raise ValueError(
+                f"{asks}: is about the locations of the image as it is; leave tta_scales and tta_flip out with it"
+            )
         if self.oracle in ("centerness", "iou") and self.quality != "branch":
             raise ValueError(
                 f"oracle={self.oracle}: stands in for the quality of the branch, which quality={self.quality} "
@@ -271,6 +281,33 @@ class ModelConfig(Section):
             self._check_anchors()
         if self.head.norm == "gn" and self.fpn.channels % self.head.gn_groups:
             raise ValueError(f"head.gn_groups={self.head.gn_groups} does not divide fpn.channels={self.fpn.channels}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_assignment(self) -> "ModelConfig":
+        """What goes together with how locations are assigned to boxes."""
+        assignment, loss, rule = self.assignment, self.loss, self.postprocess
+        if loss.regression == "log_l1" and assignment.kind == "retinanet":
+            raise ValueError(
+                "loss.regression=log_l1: takes the logarithm of distances, and assignment.kind=retinanet also has "
+                "locations outside of their boxes, where they are negative; give l1"
+            )
+        if loss.regression == "log_l1" and self.head.regression == "deltas":
+            raise ValueError(
+                "loss.regression=log_l1: takes the logarithm of distances, which head.regression=deltas may predict "
+                "below 0; give l1"
+            )
+        if rule.oracle != "none" and assignment.tie_break == "random":
+            raise ValueError(
+                f"postprocess.oracle={rule.oracle}: which box a location answers for would be drawn anew at every "
+                "evaluation; give another assignment.tie_break than random"
+            )
+        claims = assignment.kind == "center" or (assignment.kind, assignment.level_rule) == ("fcos", "longest_offset")
+        if "ambiguous" in rule.analyses and not claims:
+            raise ValueError(
+                "postprocess.analyses=[ambiguous]: counts the claims of assignment.kind=fcos with "
+                "level_rule=longest_offset, and of kind=center; leave it out"
+            )
         return self
 
     def _check_anchors(self) -> None:

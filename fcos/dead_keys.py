@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fcos.config import Config, ModelConfig, ScheduleConfig
+from fcos.config import AssignmentConfig, Config, ModelConfig, PostprocessConfig, ScheduleConfig
 
 UNTRAINED = ("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "schedule")
 
@@ -28,7 +28,9 @@ def _rules(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _of_model(model: ModelConfig) -> Iterator[tuple[str, str]]:
-    head, assignment = model.head, model.assignment
+    head = model.head
+    yield from _of_assignment(model.assignment)
+    yield from _of_postprocess(model.postprocess)
     if model.backbone.name != "small_resnet":
         yield "model.backbone.widths", f"model.backbone.name={model.backbone.name}"
     if model.fpn.kind != "bifpn":
@@ -45,10 +47,35 @@ def _of_model(model: ModelConfig) -> Iterator[tuple[str, str]]:
         yield from ((key, "model.head.quality=none") for key in keys)
     elif head.towers == "shared" and head.quality_branch != "own":
         yield "model.head.quality_branch", "model.head.towers=shared"
+    if head.regression == "deltas":
+        yield "model.head.divide_by_stride", "model.head.regression=deltas"
+
+
+def _of_assignment(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
+    # Which kinds look at a key; the others have rules of their own.
+    users = {
+        "ranges": ("fcos", "center"),
+        "ends": ("fcos", "center"),
+        "level_rule": ("fcos",),
+        "tie_break": ("fcos",),
+        "center_sampling_radius": ("fcos", "simota"),
+        "candidates_per_level": ("atss",),
+        "low_quality": ("retinanet",),
+    }
+    for key, kinds in users.items():
+        if assignment.kind not in kinds:
+            yield f"model.assignment.{key}", f"model.assignment.kind={assignment.kind}"
     if assignment.level_rule == "fpn":
         yield from ((f"model.assignment.{key}", "model.assignment.level_rule=fpn") for key in ("ranges", "ends"))
-    if model.postprocess.quality == "none":
+
+
+def _of_postprocess(rule: PostprocessConfig) -> Iterator[tuple[str, str]]:
+    if rule.quality == "none":
         yield from ((f"model.postprocess.{key}", "model.postprocess.quality=none") for key in ("score", "threshold_on"))
+    if rule.suppression == "peaks" and len(rule.tta_scales) == 1 and not rule.tta_flip:
+        # Several views are put together by NMS.
+        keys = ("nms_threshold", "nms_over")
+        yield from ((f"model.postprocess.{key}", "model.postprocess.suppression=peaks") for key in keys)
 
 
 def _of_schedule(schedule: ScheduleConfig) -> Iterator[tuple[str, str]]:

@@ -73,12 +73,13 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     if lab.experiment is None:
         known = ", ".join(groups()["experiment"])
         raise ConfigError(f"no experiment is chosen; give +experiment=<name>, there are: {known}")
-    check_metrics(lab.experiment.metrics)
     name = lab.name or lab.experiment.name
     if lab.experiment.search is None:
         arms = arm_configs(lab.training, lab.experiment)
         check_effect(set_keys(overrides), list(arms.values()))
+        check_metrics(lab.experiment.metrics, arms.values())
         return _plan(lab, name, arms, lab.experiment.seeds, DataDigests(prepare_data))
+    check_metrics(lab.experiment.metrics, [lab.training])
     digests = DataDigests(prepare_data)
     search = begin_search(lab, digests, overrides)
     # What every point shares is told of before the first is drawn.

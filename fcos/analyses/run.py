@@ -1,14 +1,32 @@
 """The analyses that a configuration names, one after the other."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from fcos.analyses.ambiguous import ambiguous
-from fcos.analyses.class_agnostic import class_agnostic, proposals
-from fcos.analyses.errors import errors
-from fcos.analyses.score_iou import score_iou
+from fcos.analyses.class_agnostic import LIMITS, THRESHOLDS, class_agnostic, proposals
+from fcos.analyses.errors import KINDS, errors
+from fcos.analyses.score_iou import BINS, score_iou
 from fcos.config import Analysis
 from fcos.data.annotations import Annotations
 from fcos.structures import Detections
+
+# The numbers that each can give, without val/<analysis>/.
+NUMBERS: Final[Mapping[Analysis, tuple[str, ...]]] = {
+    "class_agnostic": ("AP", *(f"AP{round(100 * threshold)}" for threshold in THRESHOLDS)),
+    "proposals": tuple(LIMITS.values()),
+    "score_iou": (
+        *("pearson", "spearman", "calibration_error", "overconfident"),
+        *(f"iou_of_{bin_ / BINS:.1f}" for bin_ in range(BINS)),
+    ),
+    "ambiguous": ("detections", "detections_of_different_classes"),
+    "errors": ("AP50", *KINDS, "missed"),
+}
+
+
+def metric_names() -> dict[str, Analysis]:
+    """Every metric that an analysis can give, as val/<analysis>/<number>, and the analysis."""
+    return {f"val/{analysis}/{number}": analysis for analysis, numbers in NUMBERS.items() for number in numbers}
 
 
 def analyse(

@@ -17,6 +17,7 @@ from orchestration.experiment import arm_configs, check_effect, plan
 from orchestration.groups import CONF, expand_presets, groups
 from orchestration.identity import RUN_ONLY, Evidence
 from orchestration.planning import make_plan, set_keys
+from orchestration.preflight import check_metrics
 from orchestration.space import flat_space
 
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options]
@@ -82,6 +83,7 @@ def test_every_experiment_composes_and_each_arm_is_live(name: str) -> None:
         assert lab.experiment.name == name
         configs = arm_configs(lab.training, lab.experiment)
         check_effect(set_keys(overrides), list(configs.values()))
+        check_metrics(lab.experiment.metrics, configs.values())
         trials = plan(configs, lab.experiment.seeds, Evidence("c", {}), dict.fromkeys(configs, "d"))
         assert sum(len(trial.arms) for trial in trials) == len(configs) * len(lab.experiment.seeds)
         cost = cost_of(name)
@@ -106,10 +108,11 @@ def test_every_line_of_an_experiment_changes_something() -> None:
         assert [key for key, value in said.items() if key in base and base[key] == value] == [], name
 
 
-# Which data there is, how it is read, and what makes no difference to a result.
+# Which data there is, how it is read, what published weights were trained with, and what makes no difference.
 NO_QUESTION = (
     *("task", "seed", "data.name", "data.root", "data.train", "data.val", "data.synthetic", "data.on_bad_image"),
     *("data.limit_val", "coverage.split", "coverage.rounding", *RUN_ONLY),
+    *("model.pixel_mean", "model.pixel_std", "model.backbone.stride_in_1x1"),
 )
 
 

@@ -96,3 +96,37 @@ def test_settings_that_do_not_go_together_are_refused_with_the_reason(
     with pytest.raises(ConfigError) as told:
         parse(Config, values)
     assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss.regression": "log_l1", "assignment.kind": "retinanet"}, r"log_l1: .*kind=retinanet also has locations"),
+        ({"loss.regression": "log_l1", "head.regression": "deltas"}, r"log_l1: .*head\.regression=deltas may predict"),
+        ({"postprocess.oracle": "box", "postprocess.tta_flip": True}, r"oracle=box: is about the locations"),
+        ({"postprocess.analyses": ["ambiguous"], "postprocess.tta_scales": [0.5]}, r"analyses=\[ambiguous\]: is about"),
+        (
+            {"postprocess.analyses": ["ambiguous"], "assignment.kind": "atss"},
+            r"analyses=\[ambiguous\]: counts the claims",
+        ),
+        ({"postprocess.analyses": ["ambiguous"], "assignment.level_rule": "fpn"}, r"analyses=\[ambiguous\]: counts"),
+        ({"postprocess.oracle": "class", "assignment.tie_break": "random"}, r"oracle=class: which box .* drawn anew"),
+    ],
+)
+def test_what_an_assignment_cannot_go_with_is_refused(tiny_values, changes: dict[str, Any], message: str) -> None:
+    for key, value in changes.items():
+        tiny_values = set_value(tiny_values, f"model.{key}", value)
+    with pytest.raises(ConfigError, match=message):
+        parse(Config, tiny_values)
+
+
+def test_what_goes_with_an_oracle_and_with_views_is_not(tiny_values: dict[str, Any]) -> None:
+    for changes in (
+        {"postprocess.oracle": "box", "assignment.kind": "simota"},
+        {"postprocess.analyses": ["ambiguous"], "assignment.kind": "center"},
+        {"postprocess.analyses": ["errors"], "postprocess.tta_flip": True},
+    ):
+        values = tiny_values
+        for key, value in changes.items():
+            values = set_value(values, f"model.{key}", value)
+        parse(Config, values)

@@ -29,7 +29,21 @@ def plain(tiny_values: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("seed", 1), ("schedule.steps", 7), ("model.loss.regression", "iou"), ("data.flip", 0.0)],
+    [
+        ("seed", 1),
+        ("schedule.steps", 7),
+        ("model.loss.regression", "iou"),
+        ("data.flip", 0.0),
+        ("model.assignment.kind", "atss"),
+        ("model.assignment.low_quality", "none"),
+        ("model.anchors_per_location", 9),
+        ("model.assignment.tie_break", "random"),
+        ("model.pixel_mean", [0.0, 0.0, 0.0]),
+        ("model.head.towers", "shared"),
+        ("model.backbone.stride_in_1x1", True),
+        ("model.fpn.norm", "bn"),
+        ("model.loss.quality_loss", "l1"),
+    ],
 )
 def test_what_determines_a_result_changes_the_identity(plain: dict[str, Any], key: str, value: Any) -> None:
     changed = set_value(plain, key, value)
@@ -45,6 +59,10 @@ def test_what_determines_a_result_changes_the_identity(plain: dict[str, Any], ke
         ("schedule.keep_checkpoints", 5),
         ("schedule.best_metric", None),
         ("model.postprocess.nms_threshold", 0.1),
+        ("model.postprocess.suppression", "peaks"),
+        ("model.postprocess.oracle", "box"),
+        ("model.postprocess.analyses", ["errors"]),
+        ("model.postprocess.tta_flip", True),
     ],
 )
 def test_what_only_runs_or_infers_does_not(plain: dict[str, Any], key: str, value: Any) -> None:

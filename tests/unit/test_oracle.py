@@ -5,14 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from fcos.assign import assign, claims
-from fcos.config import ConfigError, PostprocessConfig
+from fcos.build import build_assign, build_detector, build_locate, build_truth
+from fcos.config import Config, ConfigError, PostprocessConfig
 from fcos.geometry import boxes_from_ltrb, locations
 from fcos.losses import iou_of_ltrb
 from fcos.oracle import DIFFERENT_CLASSES, ONE_BOX, SAME_CLASS, ambiguity_of, with_truth
-from fcos.parsing import parse
+from fcos.parsing import parse, set_value
 from fcos.postprocess import Postprocess
 from fcos.quality_floor import quality_floor_sum
-from fcos.structures import Assignment, HeadOutputs, Targets
+from fcos.structures import Assignment, Batch, HeadOutputs, Targets
 
 SHAPES, STRIDES, IMAGE = ((8, 8), (4, 4)), (8, 16), (64, 64)
 RANGES = ((0.0, 32.0), (32.0, None))
@@ -89,7 +90,9 @@ def test_a_batch_is_its_images_and_no_box_changes_nothing(kind) -> None:
             tuple(level[row : row + 1] for level in outputs.logits),
             outputs.ltrb[row : row + 1], outputs.quality[row : row + 1], SHAPES,
         )  # fmt: skip
-        part = Assignment(*(getattr(assignment, name)[row : row + 1] for name in Assignment.__dataclass_fields__))
+        part = Assignment(
+            *(getattr(assignment, name)[row : row + 1] for name in ("matched", "labels", "ltrb", "centerness"))
+        )
         alone = with_truth(own, part, kind, "nothing")
         assert torch.equal(alone.joined_logits[0], told.joined_logits[row])
         assert torch.equal(alone.ltrb[0], told.ltrb[row]) and torch.equal(alone.quality[0], told.quality[row])
@@ -151,7 +154,22 @@ def test_the_floor_is_the_loss_of_a_perfect_prediction_and_nothing_is_below() ->
     expected = F.binary_cross_entropy(target, target, reduction="sum")
     torch.testing.assert_close(quality_floor_sum(outputs, assignment, "iou").double(), expected, rtol=1e-4, atol=0)
     assert quality_floor_sum(outputs, assignment, "none") == 0
+    # Nothing but a wrong prediction costs anything there.
+    assert quality_floor_sum(outputs, assignment, "centerness", "l1") == 0
     assert quality_floor_sum(*case(boxes=0), "centerness") == 0
+
+
+@pytest.mark.parametrize("kind", ["fcos", "atss", "center", "retinanet", "simota"])
+def test_the_truth_is_that_of_the_assignment_in_training(tiny_values, kind: str) -> None:
+    model = parse(Config, set_value(tiny_values, "model.assignment.kind", kind)).model
+    sizes = torch.tensor([[64, 64]])
+    targets = Targets(BOXES[None], torch.tensor([[1, 2]]), torch.ones(1, 2, dtype=torch.bool))
+    batch = Batch(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), sizes, sizes, targets, (0,), ("a",))
+    places = build_locate(model)(batch)
+    outputs = build_detector(model, 5, channels_last=False).eval()(batch.pixels, sizes)
+    known = build_truth(model, [model.postprocess])(batch, places, outputs)
+    assert known.assignment.positive.any() and known.ambiguity is None
+    assert torch.equal(known.assignment.matched, build_assign(model)(targets, places, outputs).matched)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_what_two_views_found_alike_counts_once_and_the_best_comes_first() -> No
     assert first.scores.tolist() == pytest.approx([0.8, 0.5, 0.3]) and first.labels.tolist() == [1, 0, 0]
     assert len(second.scores) == 0
     assert len(together([one, other], 0.6, 2)[0].scores) == 2
+    assert together([one, other], 0.6, 100, "all")[0].scores.tolist() == pytest.approx([0.8, 0.3])
 
 
 def test_one_view_stays_as_it_is() -> None:
