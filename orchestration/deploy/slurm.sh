@@ -28,7 +28,9 @@ export RAY_USAGE_STATS_ENABLED=0
 # Nodes of a large machine need longer than the default half minute.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
-head_node="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+# All of it is read: a pipe that closes after the first line would end scontrol, and with pipefail the job.
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head_node="${nodes[0]}"
 # Below 10002, where Ray's range of worker ports begins.
 port=$((6379 + SLURM_JOB_ID % 1000))
 
