@@ -17,8 +17,9 @@ from orchestration.experiment import Trial
 from orchestration.groups import groups
 from orchestration.planning import Plan, make_plan
 from orchestration.resources import Demand
+from orchestration.task import Task
 from orchestration.trial_files import read_summary
-from orchestration.worker import Task, train
+from orchestration.worker import train
 
 # Small drawn images stand for the data, whichever an experiment asks for.
 TINY = (
@@ -55,7 +56,8 @@ def train_here(plan: Plan, trial: Trial) -> dict[str, Any]:
     folder.mkdir(parents=True)
     task = Task(
         place=0, identity=trial.identity, folder=str(folder), ray_folder="", config=shortened(dict(trial.config)),
-        arms=trial.arms, demand=Demand(workers=1, cpus=1, gpus=0, device="cpu"), on_workers=False,
+        arms=trial.arms, demand=Demand(workers=1, cpus=1, gpus=0, device="cpu"), on_workers=False, command="test",
+        max_failures=0, stall_seconds=None,
     )  # fmt: skip
     train(task, LocalRuntime(folder, torch.device("cpu")))
     summary = read_summary(folder, trial.identity, trial.arms)
