@@ -167,7 +167,9 @@ def _maps(
     sweep: Sweep, counted: Mapping[str, Mapping[str, Any]], order: Sequence[str]
 ) -> tuple[list[Figure], list[str]]:
     runs, figures, notes = _runs(sweep), [], []
-    for arm, others in list(alike(counted, order).items())[:MOST_MAPS]:
+    # Other assignments than FCOS's own have no map with and without center sampling.
+    mapped = {arm: table for arm, table in counted.items() if table["assignment"].get("kind", "fcos") == "fcos"}
+    for arm, others in list(alike(mapped, [arm for arm in order if arm in mapped]).items())[:MOST_MAPS]:
         content = read_artifact(sweep.uri, runs[arm], MAPS)
         uri = None if content is None else picture_uri(content, MAP_SIDE)
         if uri is None:

@@ -100,13 +100,13 @@ def _verdict(state: str, figures: Mapping[str, float], rows: PaperRows, departur
         return NO_ROW
     if departure is not None:
         return departure
-    verdicts = {source: _beside(figures, row) for source, row in rows.items()}
+    verdicts = {source: beside(figures, row) for source, row in rows.items()}
     if len(verdicts) == 1:
         return next(iter(verdicts.values()))
     return "; ".join(f"{source}: {verdict}" for source, verdict in verdicts.items())
 
 
-def _beside(figures: Mapping[str, float], row: PaperRow) -> str:
+def beside(figures: Mapping[str, float], row: PaperRow) -> str:
     """`reproduced` where all printed digits agree, else the differences of the digits: `bpr +0.01`."""
     both = [metric for metric in figures if metric in row.metrics and not pd.isna(figures[metric])]
     if not both:

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from analysis.paper_atss import TABLES as ATSS_TABLES
 from analysis.paper_v1 import TABLES as V1_TABLES
 from analysis.paper_v2 import TABLES as V2_TABLES
 from analysis.printed import PrintedTable, read_printed
 
-Version = Literal["v1", "v2"]
-ARXIV: Mapping[Version, str] = {"v1": "1904.01355", "v2": "2006.09214"}
+# FCOS v1 and v2, and ATSS, which compares its own with both.
+Version = Literal["v1", "v2", "atss"]
+ARXIV: Mapping[Version, str] = {"v1": "1904.01355", "v2": "2006.09214", "atss": "1912.02424"}
 
 
 class UnknownRowError(ValueError):
@@ -38,7 +40,7 @@ class PaperRow:
 
     @property
     def source(self) -> str:
-        return f"{self.version} {self.table}"
+        return f"{'ATSS' if self.version == 'atss' else self.version} {self.table}"
 
 
 def _rows(version: Version, tables: Iterable[PrintedTable]) -> Iterable[PaperRow]:
@@ -47,7 +49,7 @@ def _rows(version: Version, tables: Iterable[PrintedTable]) -> Iterable[PaperRow
             yield PaperRow(f"{version}.{table.key}.{slug}", version, table.title, label, metrics, table.setting)
 
 
-_ALL = (*_rows("v1", V1_TABLES), *_rows("v2", V2_TABLES))
+_ALL = (*_rows("v1", V1_TABLES), *_rows("v2", V2_TABLES), *_rows("atss", ATSS_TABLES))
 ROWS: Mapping[str, PaperRow] = {row.id: row for row in _ALL}
 assert len(ROWS) == len(_ALL), "two rows of the papers share an id"
 

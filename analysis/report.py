@@ -2,6 +2,7 @@
 
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
+python analysis/report.py --paper v1               all tables of a paper, with what has been run for each row
 """
 
 # Heavy imports wait inside the functions, so that --help answers at once.
@@ -31,11 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from analysis.store import StoreError
 
     try:
+        if options.paper is not None:
+            return _paper(options)
         document, folder = report(options.sweep, options.tracking_uri, options.output, options.experiment)
     except (StoreError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
     show(document, folder / FILES[0])
+    return 0
+
+
+def _paper(options: argparse.Namespace) -> int:
+    from analysis import paper_report
+
+    laid, folder = paper_report.paper_report(options.paper, options.tracking_uri, options.output, options.experiment)
+    paper_report.show(laid, folder / paper_report.FILES[0])
     return 0
 
 
@@ -49,9 +60,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'outputs' / 'mlflow.db'}",
         help="MLflow store (default: $MLFLOW_TRACKING_URI, or outputs/mlflow.db here)",
     )
-    parser.add_argument("--output", type=Path, help="folder of the report (default: outputs/<sweep>/report)")
+    parser.add_argument("--paper", choices=("v1", "v2"), help="instead of a sweep: all tables of this paper")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the report (default: outputs/<sweep>/report, outputs/paper_<version>)"
+    )
     parser.add_argument("--experiment", help="look only in the MLflow experiment of this name")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.paper is not None and options.sweep is not None:
+        parser.error(f"--paper {options.paper} {options.sweep}: give a sweep or a paper, not both")
+    return options
 
 
 def report(
@@ -79,25 +96,11 @@ def folder_name(sweep: str) -> str:
 
 def render(document: "Document") -> dict[str, str]:
     """The text of each file."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from analysis import tables
+    from analysis.rendering import environment
 
     names = {"document": document, "tables": tables}
     first = document.findings.tables[0]
-
-    def environment(autoescape: bool) -> Environment:
-        built = Environment(
-            loader=PackageLoader("analysis"),
-            autoescape=autoescape,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        built.filters["md"] = tables.escape_markdown
-        return built
-
     return {
         "report.html": environment(True).get_template("report.html.j2").render(names),
         "report.md": environment(False).get_template("report.md.j2").render(names),

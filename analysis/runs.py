@@ -78,13 +78,7 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: 
     run_id = _choose(sweeps, name, uri)
     parent = client.get_run(run_id)
     notes: list[str] = []
-    if _kind(parent) == "run":
-        children = [parent]
-    else:
-        parent_filter = f"tags.`mlflow.parentRunId` = '{run_id}'"
-        children = [
-            run for run in search_runs(client, [parent.info.experiment_id], parent_filter) if _kind(run) == "trial"
-        ]
+    children = [parent] if _kind(parent) == "run" else _children(client, parent)
     trials = _trials(children)
     chosen = sweeps.loc[sweeps["run_id"] == run_id].iloc[0]
     declared = _read_experiment(client, parent, str(chosen["name"]), trials, notes)
@@ -103,6 +97,28 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: 
         points=_points(client, trials, ["train/loss", *declared.metrics, *searched]),
         notes=tuple(notes),
     )
+
+
+def read_sweeps_beside_papers(uri: str, experiment: str | None = None) -> list[Sweep]:
+    """Every sweep that names rows of the papers, newest first, without the points of its curves."""
+    client = connect(uri)
+    found = []
+    with reading(uri):
+        sweeps = list_sweeps(client, experiment)
+        for run_id, name in sweeps.loc[sweeps["kind"] == "sweep", ["run_id", "name"]].itertuples(index=False):
+            parent = client.get_run(run_id)
+            declared = _read_experiment(client, parent, str(name), _trials([]), [])
+            if declared.paper:
+                trials, started = _trials(_children(client, parent)), _time(parent.info.start_time)
+                nothing = pd.DataFrame(columns=POINT_COLUMNS)
+                status = parent.info.status
+                found.append(Sweep(str(name), run_id, "sweep", status, started, uri, declared, trials, nothing))
+    return found
+
+
+def _children(client: "MlflowClient", parent: "Run") -> "list[Run]":
+    parent_filter = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return [run for run in search_runs(client, [parent.info.experiment_id], parent_filter) if _kind(run) == "trial"]
 
 
 def _kind(run: "Run") -> str:

@@ -1,4 +1,7 @@
-"""python -m fcos evaluate | predict | draw: what a trained detector finds, and what a detector is trained towards."""
+"""python -m fcos evaluate | predict | draw | compare-presets | score-iou | two-stage | import-weights | export-weights.
+
+What a trained detector finds, what a detector is trained towards, and published weights in and out.
+"""
 
 import argparse
 import json
@@ -17,6 +20,9 @@ EPILOG = """examples:
   python -m fcos predict outputs/NAME/trials/ID photos/ --output found/
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
   python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
+  python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
+  python -m fcos evaluate FCOS_R_50_1x.pth --set data.root=/data/coco
+  python -m fcos evaluate FCOS_imprv_R_50_FPN_1x.pth --model official_improved --set data.root=/data/coco
 """
 
 
@@ -33,6 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _predict(options)
             case "draw":
                 _draw(options)
+            case "compare-presets":
+                _compare_presets(options)
+            case "score-iou":
+                _score_iou(options)
+            case "two-stage":
+                _two_stage(options)
+            case "import-weights":
+                _import(options)
+            case "export-weights":
+                _export(options)
     except (ConfigError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,7 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("checkpoint", type=Path, help="a checkpoint folder, or a run's folder (its newest checkpoint)")
+    shared.add_argument(
+        "checkpoint", type=Path,
+        help="a checkpoint folder, a run's folder (its newest checkpoint), or a .pth file of published weights",
+    )  # fmt: skip
+    shared.add_argument(
+        "--model", metavar="NAME",
+        help="which published model a .pth file holds: torchvision, official, official_improved, adelaidet, detectron2",
+    )  # fmt: skip
     shared.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
         help="change a setting of the checkpoint's config, e.g. data.root=/data/coco (may be repeated)",
@@ -71,6 +94,33 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--split", choices=("train", "val"), default="val")
     draw.add_argument("--image", help="file name or id of the image; the first with boxes otherwise")
     draw.add_argument("--output", type=Path, default=Path("assignment.png"))
+
+    compare = commands.add_parser(
+        "compare-presets", help="where FCOS's implementations differ in targets and losses on an image"
+    )
+    compare.add_argument("image", type=Path)
+    compare.add_argument("--annotations", type=Path, required=True, help="a COCO file that knows the image")
+    compare.add_argument("--short-side", type=_positive, default=800)
+    compare.add_argument("--long-side", type=_positive, default=1333)
+    compare.add_argument("--seed", type=int, default=0, help="of the random head outputs, the same for all")
+    compare.add_argument("--output", type=Path, default=Path("presets.png"))
+
+    score = commands.add_parser("score-iou", parents=[shared], help="score against IoU, drawn (v1's Figure 7)")
+    score.add_argument("--batch-size", type=_positive, default=8)
+    score.add_argument("--output", type=Path, default=Path("score_iou.png"))
+
+    two = commands.add_parser("two-stage", parents=[shared], help="Fast R-CNN's heads on this detector's proposals")
+    two.add_argument("--steps", type=_positive, default=500, help="batches that the heads are trained for")
+    two.add_argument("--batch-size", type=_positive, default=8)
+    two.add_argument("--lr", type=_rate, default=0.001, help="highest rate of AdamW; falls as a cosine")
+    two.add_argument("--hidden", type=_positive, default=1024, help="channels of the two fully connected layers")
+    two.add_argument("--output", type=Path, help="also write the numbers into this json file")
+
+    import_ = commands.add_parser("import-weights", parents=[shared], help="published weights as a checkpoint folder")
+    import_.add_argument("--output", type=Path, required=True, help="folder to write the checkpoint's folder into")
+
+    export = commands.add_parser("export-weights", parents=[shared], help="weights as torchvision's FCOS takes them")
+    export.add_argument("--output", type=Path, required=True, help="the .pth file to write")
     return parser
 
 
@@ -79,6 +129,14 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: must be at least 1")
+    return number
+
+
+def _rate(text: str) -> float:
+    """A number above 0, as argparse wants it read."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: must lie between 0 and 1")
     return number
 
 
@@ -99,7 +157,8 @@ def _load(options: argparse.Namespace) -> Any:
     from fcos.inference import load_trained
     from fcos.runtime import pick_device
 
-    return load_trained(options.checkpoint, pick_device(options.device), _changes(options.changes))
+    device = pick_device(options.device)
+    return load_trained(options.checkpoint, device, _changes(options.changes), options.model)
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -112,12 +171,42 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     trained = _load(options)
     metrics = evaluate(trained, batch_size=options.batch_size, progress=_show_progress)
-    print(f"{options.checkpoint}, step {trained.step}")
+    _tell(options, trained.step, metrics)
+
+
+def _tell(options: argparse.Namespace, step: int, metrics: dict[str, float]) -> None:
+    print(f"{options.checkpoint}, step {step}")
     for key, value in metrics.items():
         print(f"  {key:<28} {value:.4f}")
     if options.output is not None:
-        options.output.write_text(json.dumps({"step": trained.step, "metrics": metrics}, indent=1))
+        options.output.write_text(json.dumps({"step": step, "metrics": metrics}, indent=1))
         print(f"written: {options.output}")
+
+
+def _score_iou(options: argparse.Namespace) -> None:
+    from fcos.score_figure import draw_panels, panels, summary
+
+    found = panels(_load(options), batch_size=options.batch_size, progress=_show_progress)
+    for title, panel in found.items():
+        print(f"{title}: {len(panel.score)} detections, {summary(panel.numbers)}")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    draw_panels(found, options.output)
+    print(f"written: {options.output}")
+
+
+def _two_stage(options: argparse.Namespace) -> None:
+    from fcos.two_stage import run_two_stage
+
+    def show_step(step: int, steps: int, loss: float) -> None:
+        if sys.stderr.isatty():
+            print(f"\rstep {step} of {steps}, loss {loss:.3f}", end="\n" if step == steps else "", file=sys.stderr)
+
+    trained = _load(options)
+    metrics = run_two_stage(
+        trained, steps=options.steps, batch_size=options.batch_size, lr=options.lr, hidden=options.hidden,
+        training=show_step, evaluating=_show_progress,
+    )  # fmt: skip
+    _tell(options, trained.step, metrics)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -166,11 +255,62 @@ def _plain(name: str, detections: Any, classes: Sequence[str]) -> dict[str, Any]
 def _draw(options: argparse.Namespace) -> None:
     from fcos.inference import assignment_picture, change, find_checkpoint
 
-    config = change(find_checkpoint(options.checkpoint).config, _changes(options.changes))
-    picture, lines = assignment_picture(config, options.split, options.image)
+    config = change(find_checkpoint(options.checkpoint, options.model).config, _changes(options.changes))
+    trained = _load(options) if config.model.assignment.by_outputs else None
+    picture, lines = assignment_picture(config, options.split, options.image, trained)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     picture.save(options.output)
     print("\n".join(lines))
+    print(f"written: {options.output}")
+
+
+def _compare_presets(options: argparse.Namespace) -> None:
+    from fcos.implementations import compare, groups_of_same, picture, table
+
+    seen = compare(
+        options.image,
+        options.annotations,
+        short_side=options.short_side,
+        long_side=options.long_side,
+        seed=options.seed,
+    )
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    picture(seen).save(options.output)
+    print("\n".join(table(seen)))
+    print(f"differ: locations that answer for another box than with {seen[0].name}; unowned: boxes without a location")
+    print("losses and detections (before the limit of an image): of the same random outputs")
+    for names in groups_of_same(seen):
+        print(f"same targets: {names}")
+    print(f"written: {options.output}")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from fcos.checkpoint import save
+
+    trained = _load(options)
+    config = trained.config.model_dump(mode="json")
+    folder = save(
+        options.output, step=trained.step, config=config, classes=trained.classes, model=trained.detector, ema=None,
+        state={},
+    )  # fmt: skip
+    print(f"{options.checkpoint}: {len(trained.classes)} classes, {config['model']['backbone']['name']}")
+    print(f"written: {folder}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    import torch
+
+    from fcos.torchvision_weights import WeightsError, to_torchvision
+
+    trained = _load(options)
+    weights = {name: value.cpu() for name, value in trained.detector.state_dict().items()}
+    try:
+        theirs = to_torchvision(weights)
+    except WeightsError as error:
+        raise ConfigError(f"{options.checkpoint}: {error}; only model=torchvision has a place there") from None
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(theirs, options.output)
+    print(f"for fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes={len(trained.classes)})")
     print(f"written: {options.output}")
 
 

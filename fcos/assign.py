@@ -17,20 +17,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fcos.geometry import areas, centerness, ltrb_from_boxes
+from fcos.geometry import centerness, ltrb_from_boxes
+from fcos.level_rules import LevelRule, Range, box_in_range, fpn_ranges
 from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
+from fcos.tie_break import HALF, NOBODY, TieBreak, by_distance, priority
 
 # Window positions tested at a time: what stays in a core's cache, and what bounds the memory of a GPU.
 CPU_BUDGET = 1 << 17
 GPU_BUDGET = 1 << 23
 # Boxes of like size that are taken together where windows are fitted to them.
 CLAIM_BOXES = 1 << 11
-# A claim holds a box's rank by area in its upper half and the index in its lower. Nobody's comes after all of them
-# and ends in a lower half of ones, which is NO_OBJECT as a number with a sign.
-HALF = 32
-NOBODY = (1 << 62) + (1 << HALF) + NO_OBJECT
-
-Range = tuple[float, float | None]
 
 
 def assign(
@@ -41,22 +37,31 @@ def assign(
     ends: Literal["closed", "open"],
     center_sampling_radius: float | None,
     corners: Literal["plain", "inclusive"] = "plain",
+    level_rule: LevelRule = "longest_offset",
+    tie_break: TieBreak = "smallest_area",
     compiled: bool = False,
 ) -> Assignment:
-    """Assign every location of a batch to the smallest box that it may answer for.
+    """Assign every location of a batch to one of the boxes that it may answer for.
 
     A location may answer for a box that it lies strictly inside of, within `center_sampling_radius` strides of the
-    box's center (Chebyshev; None: anywhere inside), if max(l, t, r, b) in pixels lies in its level's range.
-    Of boxes with the smallest area the first wins. `corners` only decides how areas are counted. Compiled, what
-    follows from the match is one pass; the match itself stays as it is.
+    box's center (Chebyshev; None: anywhere inside), if max(l, t, r, b) in pixels lies in its level's range. Other
+    level rules (v2 Table 7) hold the whole box's max(h, w) / 2 or sqrt(h w) / 2 against the range; fpn needs none.
+    It takes the smallest box, whose area `corners` decides; or the one with the closest center; or the first in an
+    order that is drawn from torch's generator of the device. What is equal then goes to the lower index.
+    Compiled, what follows from the match is one pass; the match itself stays as it is.
     """
-    matched = match(targets, locations, ranges, ends, center_sampling_radius, corners)
-    fill = _compiled_fill() if compiled else _fill
-    return fill(matched, targets, locations.xy)
+    matched = match(targets, locations, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)
+    return fill(matched, targets, locations.xy, compiled=compiled)
+
+
+def fill(
+    matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"], *, compiled: bool = False
+) -> Assignment:
+    """What there is to learn at each location, from the box that it answers for, however that was found."""
+    return (_compiled_fill() if compiled else _fill)(matched, targets, xy)
 
 
 def _fill(matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"]) -> Assignment:
-    """What there is to learn at each location, from the box that it answers for."""
     positive = matched != NO_OBJECT
     if targets.boxes.shape[1] == 0:
         ltrb = targets.boxes.new_ones((*matched.shape, 4))
@@ -80,22 +85,27 @@ def match(
     ends: Literal["closed", "open"],
     center_sampling_radius: float | None,
     corners: Literal["plain", "inclusive"],
+    level_rule: LevelRule = "longest_offset",
+    tie_break: TieBreak = "smallest_area",
 ) -> Int[Tensor, "B P"]:
     """Index of the box that each location answers for, or NO_OBJECT; see `assign`."""
     batch, boxes = targets.valid.shape
     # Ranks by area; a stable sort leaves ties to the lower index. Exact, whatever the size of the areas.
-    order = areas(targets.boxes, corners).argsort(dim=1, stable=True)
+    order = priority(targets, corners, tie_break).argsort(dim=1, stable=True)
     sorted_boxes = targets.boxes.gather(1, order[..., None].expand(-1, -1, 4))
     ranks = torch.arange(boxes, device=order.device) << HALF
     claims = (ranks + order).where(targets.valid.gather(1, order), NOBODY)
     best = order.new_full((batch, locations.xy.shape[0]), NOBODY)
     budget = CPU_BUDGET if order.device.type == "cpu" else GPU_BUDGET
-    for window in _windows(_grids(locations, ranges), ends, center_sampling_radius, order.device):
+    for window in _windows(_grids(locations, ranges, level_rule), ends, center_sampling_radius, order.device):
         step = max(1, budget // max(1, batch * window.positions))
         for first in range(0, boxes, step):
             part = slice(first, first + step)
             index, admitted = window.admit(sorted_boxes[:, part])
-            staked = claims[:, part, None, None, None].where(admitted, NOBODY)
+            claim = claims[:, part, None, None, None]
+            if tie_break == "closest_center":
+                claim = by_distance(claim, sorted_boxes[:, part], locations.xy, index)
+            staked = claim.where(admitted, NOBODY)
             best.scatter_reduce_(1, index.flatten(1), staked.flatten(1), "amin")
     return best.bitwise_left_shift_(HALF).bitwise_right_shift_(HALF)
 
@@ -122,7 +132,8 @@ def claims(
             # Boxes of like size share a window that fits them.
             end = min(first + CLAIM_BOXES, last)
             bound = float(longest[end - 1]) + 1.0
-            window = _Window(_grids(locations, ranges)[level : level + 1], ends, center_sampling_radius, bound)
+            grids = _grids(locations, ranges, "longest_offset")
+            window = _Window(grids[level : level + 1], ends, center_sampling_radius, bound)
             end = min(end, first + max(1, CPU_BUDGET // window.positions))
             index, admitted = window.admit(boxes[order[first:end]][None])
             hits = admitted.flatten().nonzero().squeeze(1)
@@ -143,20 +154,29 @@ class _Grid:
     stride: int
     low: float
     high: float
+    level_rule: LevelRule
 
     def reach(self, center_sampling_radius: float | None) -> float:
         """The widest interval in one axis whose locations may answer for the same box."""
         diameter = math.inf if center_sampling_radius is None else 2 * center_sampling_radius * self.stride
-        return min(diameter, self.high)
+        match self.level_rule:
+            case "longest_offset":
+                return min(diameter, self.high)
+            case "longer_side":
+                return min(diameter, 2 * self.high)
+            case "sqrt_area" | "fpn":
+                return diameter
 
 
-def _grids(locations: Locations, ranges: Sequence[Range]) -> tuple[_Grid, ...]:
+def _grids(locations: Locations, ranges: Sequence[Range], level_rule: LevelRule) -> tuple[_Grid, ...]:
+    if level_rule == "fpn":
+        ranges = fpn_ranges(locations.level_strides)
     grids = []
     start = 0
     for level, ((rows, columns), (low, high)) in enumerate(zip(locations.shapes, ranges, strict=True)):
         end = math.inf if high is None else float(high)
         origins, steps, stride = locations.origins[level], locations.steps[level], locations.level_strides[level]
-        grids.append(_Grid((columns, rows), origins, steps, start, stride, float(low), end))
+        grids.append(_Grid((columns, rows), origins, steps, start, stride, float(low), end, level_rule))
         start += rows * columns
     return tuple(grids)
 
@@ -208,8 +228,13 @@ class _Window:
 
         radius = math.inf if center_sampling_radius is None else center_sampling_radius
         self.radius = per_level(radius * grid.stride for grid in grids)
-        self.low = per_level(grid.low for grid in grids)
-        self.high = per_level(grid.high for grid in grids)
+        # Of one location's distances, or of the whole box.
+        self.level_rule = grids[0].level_rule
+        by_offset = self.level_rule == "longest_offset"
+        self.low = per_level(grid.low if by_offset else 0.0 for grid in grids)
+        self.high = per_level(grid.high if by_offset else math.inf for grid in grids)
+        self.box_low = per_level(grid.low for grid in grids)[:, 0]
+        self.box_high = per_level(grid.high for grid in grids)[:, 0]
         self.origins = [per_level(grid.origins[axis] for grid in grids) for axis in (0, 1)]
         self.steps = [per_level(grid.steps[axis] for grid in grids) for axis in (0, 1)]
         self.last_first = [
@@ -230,6 +255,9 @@ class _Window:
         # Below the upper end in both axes, and above the lower end in one.
         admitted = high_y[..., :, None] & held_x[..., None, :]
         admitted |= held_y[..., :, None] & high_x[..., None, :]
+        if self.level_rule != "longest_offset":
+            own = box_in_range(self.level_rule, x2 - x1, y2 - y1, self.box_low, self.box_high, self.ends)
+            admitted &= own[..., None, None]
         return index, admitted
 
     def _axis(

@@ -1,24 +1,31 @@
 """Settings to objects: the only place where a part of the detector or its training is made from a config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from fcos.assign import assign
+from fcos import atss, center_only, max_iou, simota
+from fcos.anchors import nine_at_each, sizes_in_strides
+from fcos.assign import assign, claims, fill
 from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
-from fcos.engine import Learner
+from fcos.engine import Assign, Learner
 from fcos.geometry import locations
 from fcos.losses import FCOSLoss
 from fcos.model.backbone import build_backbone
+from fcos.model.bifpn import BiFPN
 from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
 from fcos.model.head import Head
+from fcos.model.separate_heads import SeparateHeads
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
+from fcos.oracle import TellTruth, Truth, ambiguity_of
 from fcos.postprocess import Postprocess
 from fcos.runtime import Runtime
-from fcos.structures import Assignment, Batch, Locations, Targets
+from fcos.structures import Assignment, Batch, HeadOutputs, Locations, Targets
 
 
 def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool) -> FCOS:
@@ -33,67 +40,138 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
         weights=config.backbone.weights,
         frozen_stages=config.backbone.frozen_stages,
         widths=config.backbone.widths,
+        stride_in_1x1=config.backbone.stride_in_1x1,
         first_level=config.levels[0],
         last_level=last_backbone_level,
+        deformable_stages=config.backbone.deformable_stages,
     )
-    fpn = build_fpn(
+    make_pyramid = build_fpn if config.fpn.kind == "fpn" else partial(BiFPN, cells=config.fpn.cells)
+    fpn = make_pyramid(
         backbone.channels,
         config.fpn.channels,
         extra_levels=config.levels[-1] - last_backbone_level,
         extra_levels_from=config.fpn.extra_levels_from,
+        norm=config.fpn.norm,
     )
-    head = Head(
+    if config.head.across_levels == "shared":
+        head: Head | SeparateHeads = _build_head(config, num_classes, config.strides)
+    else:
+        head = SeparateHeads([_build_head(config, num_classes, (stride,)) for stride in config.strides])
+    return FCOS(
+        backbone,
+        fpn,
+        head,
+        levels=config.levels,
+        channels_last=channels_last,
+        pixel_mean=config.pixel_mean,
+        pixel_std=config.pixel_std,
+    )
+
+
+def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -> Head:
+    return Head(
         config.fpn.channels,
         num_classes,
-        strides=config.strides,
+        strides=strides,
         num_convs=config.head.num_convs,
+        towers=config.head.towers,
         norm=config.head.norm,
         gn_groups=config.head.gn_groups,
         scale_per_level=config.head.scale_per_level,
-        regression=config.head.regression,
+        regression=sizes_in_strides(config.anchors_per_location)
+        if config.head.regression == "deltas"
+        else config.head.regression,
         divide_by_stride=config.head.divide_by_stride,
         quality=config.head.quality,
         quality_branch=config.head.quality_branch,
         prior=config.head.prior,
     )
-    return FCOS(backbone, fpn, head, levels=config.levels, channels_last=channels_last)
 
 
 def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     """Where the locations of a batch lie; its pyramid has ceil(side / stride) rows and columns on each level."""
+    place = locations if config.anchors_per_location == 1 else nine_at_each
 
     def locate(batch: Batch) -> Locations:
         height, width = batch.pixels.shape[-2:]
         shapes = tuple((-(-height // stride), -(-width // stride)) for stride in config.strides)
-        return locations(shapes, config.strides, (height, width), config.assignment.locations, batch.pixels.device)
+        return place(shapes, config.strides, (height, width), config.assignment.locations, batch.pixels.device)
 
     return locate
 
 
-def build_assign(config: ModelConfig, *, compiled: bool = False) -> Callable[[Targets, Locations], Assignment]:
+def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
     """The configured assignment of locations to boxes."""
-    return partial(
+    setting = config.assignment
+    fcos = partial(
         assign,
-        ranges=config.assignment.ranges,
-        ends=config.assignment.ends,
-        center_sampling_radius=config.assignment.center_sampling_radius,
-        corners=config.assignment.corners,
+        ranges=setting.ranges,
+        ends=setting.ends,
+        center_sampling_radius=setting.center_sampling_radius,
+        corners=setting.corners,
+        level_rule=setting.level_rule,
+        tie_break=setting.tie_break,
         compiled=compiled,
     )
 
+    def answer(targets: Targets, places: Locations, outputs: HeadOutputs | None = None) -> Assignment:
+        ignored = None
+        match setting.kind:
+            case "fcos":
+                return fcos(targets, places)
+            case "atss":
+                matched = atss.match(targets, places, setting.candidates_per_level)
+            case "center":
+                matched = center_only.match(targets, places, setting.ranges, setting.ends, setting.corners)
+            case "retinanet":
+                matched, ignored = max_iou.match(targets, places, setting.low_quality)
+            case "simota":
+                assert outputs is not None, "it is assigned after the forward pass"
+                matched = simota.match(targets, places, outputs, setting.center_sampling_radius)
+        return replace(fill(matched, targets, places.xy, compiled=compiled), ignored=ignored)
 
-def build_loss(config: ModelConfig, *, compiled: bool = False) -> FCOSLoss:
-    """The configured terms, weights and normaliser."""
+    return answer
+
+
+def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> TellTruth:
+    """What the boxes of a batch say of its locations; ambiguity only where one of the rules asks for it."""
+    assigned = build_assign(config)
+    counts_claims = any("ambiguous" in rule.analyses for rule in rules)
+
+    def truth(batch: Batch, places: Locations, outputs: HeadOutputs) -> Truth:
+        targets, ambiguity = batch.targets, None
+        if counts_claims:
+            rows = [
+                ambiguity_of(*_claims(config, boxes[valid], places), labels[valid], len(places.xy))
+                for boxes, labels, valid in zip(targets.boxes, targets.labels, targets.valid, strict=True)
+            ]
+            ambiguity = torch.stack(rows)
+        return Truth(assigned(targets, places, outputs), ambiguity)
+
+    return truth
+
+
+def _claims(config: ModelConfig, boxes: Tensor, places: Locations) -> tuple[Tensor, Tensor]:
+    rule = config.assignment
+    if rule.kind == "center":
+        return center_only.claims(boxes, places, rule.ranges, rule.ends)
+    return claims(boxes, places, rule.ranges, rule.ends, rule.center_sampling_radius)
+
+
+def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.device | None = None) -> FCOSLoss:
+    """The configured terms, weights and normaliser; what that remembers lies on the device."""
     return FCOSLoss(
         regression=config.loss.regression,
         weight_by_centerness=config.loss.weight_by_centerness,
         quality=config.head.quality,
         normalizer_scope=config.loss.normalizer,
+        history=torch.zeros(3, device=device) if config.loss.normalizer == "ema" else None,
         focal_alpha=config.loss.focal_alpha,
         focal_gamma=config.loss.focal_gamma,
         classification_weight=config.loss.classification_weight,
         regression_weight=config.loss.regression_weight,
         quality_weight=config.loss.quality_weight,
+        quality_loss=config.loss.quality_loss,
         compiled=compiled,
     )
 
@@ -143,10 +221,12 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         forward=torch.compile(model, dynamic=False) if schedule.compile else model,
         locate=build_locate(config.model),
         assign=build_assign(config.model, compiled=schedule.compile),
-        loss=build_loss(config.model, compiled=schedule.compile),
+        assigns_by_outputs=config.model.assignment.by_outputs,
+        loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
         scheduler=make_scheduler(optimizer, factor),
         average=average,
         precision=schedule.precision,
+        scaler=torch.amp.GradScaler(runtime.device.type, enabled=schedule.precision == "fp16"),
         clip_norm=schedule.clip_norm,
     )

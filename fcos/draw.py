@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
@@ -162,6 +162,39 @@ def _panel(
         circle = (x - radius, y + MARGIN - radius, x + radius, y + MARGIN + radius)
         fill = color_of(box_index) if answers else "#9a9a9a"
         pen.ellipse(circle, fill=fill, outline="black" if answers and spacing >= 10 else None)
+    return picture
+
+
+def difference_panel(
+    pixels: UInt8[Tensor, "3 H W"],
+    boxes: Float[Tensor, "M 4"],
+    xy: Float[Tensor, "P 2"],
+    strides: Float[Tensor, " P"],
+    owners: Sequence[int | None],
+    differs: Bool[Tensor, " P"],
+    *,
+    title: str,
+) -> Image.Image:
+    """All levels at once: locations with an owner in its colour, larger the coarser, ringed in black if they differ.
+
+    A location that differs because it has no owner is a ring alone. `boxes`, `xy` and `strides` are in pixels of
+    the image.
+    """
+    faded = (pixels.float() * 0.4 + 255 * 0.6).to(torch.uint8)
+    picture, scale = _canvas(faded, title)
+    pen = ImageDraw.Draw(picture)
+    for box in (boxes * scale).tolist():
+        pen.rectangle((box[0], box[1] + MARGIN, box[2], box[3] + MARGIN), outline="#404040")
+    shown = differs | torch.tensor([owner is not None for owner in owners])
+    for place in shown.nonzero().flatten().tolist():
+        x, y = (xy[place] * scale).tolist()
+        radius = 1.2 + 0.06 * float(strides[place]) * scale
+        owner = owners[place]
+        pen.ellipse(
+            (x - radius, y + MARGIN - radius, x + radius, y + MARGIN + radius),
+            fill=None if owner is None else color_of(owner),
+            outline="black" if bool(differs[place]) else None,
+        )
     return picture
 
 

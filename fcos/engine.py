@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,15 +14,29 @@ from torch.optim.swa_utils import AveragedModel
 
 from fcos.distributed import gather_objects, mean_over_workers
 from fcos.losses import FCOSLoss
+from fcos.oracle import TellTruth, Truth, with_truth
 from fcos.postprocess import Postprocess
+from fcos.quality_floor import quality_floor_sum
 from fcos.structures import Assignment, Batch, Detections, HeadOutputs, Locations, Targets, to_device
+from fcos.views import back_from, shown, together, views
 
-Precision = Literal["fp32", "bf16"]
-TERMS = ("loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image")
+Precision = Literal["fp32", "bf16", "fp16"]
+TERMS = (
+    "loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image",
+    # What no prediction can get the quality loss below, and how far above that it is.
+    "loss_quality_floor", "loss_quality_excess",
+)  # fmt: skip
 
 
 class Diverged(RuntimeError):
     """The loss is no longer finite; the message names the step, the terms and the images of the batch."""
+
+
+@runtime_checkable
+class Assign(Protocol):
+    """Which location answers for which box; some assignments look at what the detector says of the images."""
+
+    def __call__(self, targets: Targets, locations: Locations, outputs: HeadOutputs | None = None, /) -> Assignment: ...
 
 
 @dataclass(frozen=True)
@@ -34,12 +48,16 @@ class Learner:
     model: nn.Module
     forward: Callable[[Tensor, Tensor], HeadOutputs]
     locate: Callable[[Batch], Locations]
-    assign: Callable[[Targets, Locations], Assignment]
+    assign: Assign
+    # Whether it needs the head outputs, and so comes after the forward pass.
+    assigns_by_outputs: bool
     loss: FCOSLoss
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
     average: AveragedModel | None
     precision: Precision
+    # Does nothing but under fp16.
+    scaler: torch.amp.GradScaler
     clip_norm: float | None
 
     @property
@@ -49,37 +67,52 @@ class Learner:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """bf16 where the precision asks for it, nothing otherwise."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """bf16 or fp16 where the precision asks for it, nothing otherwise."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
-def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 5"]:
+def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 7"]:
     """One optimizer step over the micro-batches of this worker; returns the sums named by TERMS, on the device.
 
     The normaliser covers all micro-batches of all workers, so that accumulation and more workers leave the step as
-    it is. Nothing here waits for the device.
+    it is. So an assignment by predictions allows one micro-batch only. Nothing here waits for the device.
     """
     located = [learner.locate(batch) for batch in batches]
-    assignments = [learner.assign(batch.targets, places) for batch, places in zip(batches, located, strict=True)]
+    assert len(batches) == 1 or not learner.assigns_by_outputs, "the configuration refuses accumulation"
+    ahead = _forward(learner, batches[0]) if learner.assigns_by_outputs else None
+    assignments = [learner.assign(batch.targets, places, ahead) for batch, places in zip(batches, located, strict=True)]
     normalizer = learner.loss.normalizer(assignments)
     learner.optimizer.zero_grad(set_to_none=True)
     terms = torch.zeros(len(TERMS), device=batches[0].pixels.device)
     for number, (batch, places, assignment) in enumerate(zip(batches, located, assignments, strict=True), start=1):
         with _without_sync(learner.model) if number < len(batches) else nullcontext():
-            with autocast(batch.pixels.device, learner.precision):
-                outputs = learner.forward(batch.pixels, batch.sizes)
+            outputs = _forward(learner, batch) if ahead is None else ahead
             losses = learner.loss(outputs, assignment, places, normalizer)
-            losses.total.backward()
+            learner.scaler.scale(losses.total).backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))
-        parts = (losses.total, losses.classification, losses.regression, losses.quality, per_image)
+        floor = (
+            quality_floor_sum(outputs, assignment, learner.loss.quality, learner.loss.quality_loss)
+            / normalizer.positives
+        )
+        floor = floor * learner.loss.quality_weight
+        excess = losses.quality - floor
+        parts = (losses.total, losses.classification, losses.regression, losses.quality, per_image, floor, excess)
         terms += torch.stack([part.detach().float() for part in parts])
     if learner.clip_norm is not None:
+        learner.scaler.unscale_(learner.optimizer)
         nn.utils.clip_grad_norm_(learner.model.parameters(), learner.clip_norm)
-    learner.optimizer.step()
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
     learner.scheduler.step()
     if learner.average is not None:
         learner.average.update_parameters(learner.detector)
     return terms
+
+
+def _forward(learner: Learner, batch: Batch) -> HeadOutputs:
+    with autocast(batch.pixels.device, learner.precision):
+        return learner.forward(batch.pixels, batch.sizes)
 
 
 def _without_sync(model: nn.Module) -> AbstractContextManager[None]:
@@ -95,7 +128,7 @@ class LossLog:
 
     pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
 
-    def add(self, step: int, terms: Float[Tensor, " 5"], names: tuple[str, ...]) -> None:
+    def add(self, step: int, terms: Float[Tensor, " 7"], names: tuple[str, ...]) -> None:
         self.pending.append((step, terms, names))
 
     def read(self) -> dict[str, float]:
@@ -131,26 +164,60 @@ def detect(
     locate: Callable[[Batch], Locations],
     device: torch.device,
     precision: Precision,
+    truth: TellTruth | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, dict[int, Detections]]:
     """Detections of this worker's images under each post-processing, by image id, on the CPU.
 
-    One forward pass serves every post-processing; `progress` is told how many images are done.
+    One forward pass of a view serves every post-processing; `progress` is told how many images are done. `truth` is
+    asked only where a post-processing has an oracle or asks for ambiguous locations, which no other view has.
     """
+    wanted = {name: views(rule.tta_scales, rule.tta_flip) for name, rule in postprocess.items()}
     was_training = model.training
     model.eval()
     found: dict[str, dict[int, Detections]] = {name: {} for name in postprocess}
     done = 0
     for host_batch in batches:
         batch = to_device(host_batch, device)
-        with autocast(device, precision):
-            outputs = model(batch.pixels, batch.sizes)
+        parts: dict[str, list[list[Detections]]] = {name: [] for name in postprocess}
+        for view in dict.fromkeys(view for each in wanted.values() for view in each):
+            seen = shown(batch, view)
+            with autocast(device, precision):
+                outputs = model(seen.pixels, seen.sizes)
+            rules = {name: rule for name, rule in postprocess.items() if view in wanted[name]}
+            places = locate(seen)
+            asks = any(map(needs_truth, rules.values()))
+            known = truth(seen, places, outputs) if truth is not None and asks else None
+            for name, rule in rules.items():
+                detections = _detect(rule, outputs, places, seen, known)
+                parts[name].append(back_from(view, detections, seen.original_sizes))
         for name, rule in postprocess.items():
-            detections = rule(outputs, locate(batch), batch.sizes, batch.original_sizes)
-            on_host = (to_device(item, torch.device("cpu")) for item in detections)
+            merged = together(parts[name], rule.nms_threshold, rule.max_detections, rule.nms_over)
+            on_host = (to_device(item, torch.device("cpu")) for item in merged)
             found[name].update(zip(batch.image_ids, on_host, strict=True))
         done += len(batch.image_ids)
         if progress is not None:
             progress(done)
     model.train(was_training)
     return found
+
+
+def needs_truth(rule: Postprocess) -> bool:
+    """Whether detections under this post-processing depend on the boxes of the images."""
+    return rule.oracle != "none" or "ambiguous" in rule.analyses
+
+
+def _detect(
+    rule: Postprocess, outputs: HeadOutputs, places: Locations, batch: Batch, known: Truth | None
+) -> list[Detections]:
+    if not needs_truth(rule):
+        return rule(outputs, places, batch.sizes, batch.original_sizes)
+    assert known is not None, "an oracle needs the truth"
+    told = with_truth(outputs, known.assignment, rule.oracle, rule.oracle_background)
+    detections = rule(told, places, batch.sizes, batch.original_sizes)
+    if known.ambiguity is None:
+        return detections
+    return [
+        item if item.locations is None else replace(item, ambiguity=row[item.locations])
+        for item, row in zip(detections, known.ambiguity, strict=True)
+    ]

@@ -22,6 +22,22 @@ def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> 
     to measure it on (-1 in pycocotools: a class or a size range that does not occur) is left out.
     Raises ValueError unless there is exactly one entry, which may be empty, for each image.
     """
+    truth, found = coco_pair(annotations, detections)
+    evaluator = COCOeval_faster(truth, found, iouType="bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    numbers = {f"val/{name}": float(value) for name, value in zip(METRICS, evaluator.stats, strict=True)}
+    # Axes: IoU threshold, recall, class, area range (the first is all), detections allowed (the last is 100).
+    by_class = evaluator.eval["precision"][:, :, :, 0, -1]
+    for label, key in enumerate(class_keys(annotations)):
+        precision = by_class[:, :, label]
+        numbers[key] = float(precision[precision > -1].mean()) if (precision > -1).any() else -1.0
+    return {key: value for key, value in numbers.items() if value > -1}
+
+
+def coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -> tuple[COCO, COCO]:
+    """Ground truth and detections as COCO's evaluation takes them; ValueError unless each image has one entry."""
     wanted = set(annotations.image_ids.tolist())
     if wanted != set(detections):
         lost, unknown = sorted(wanted - set(detections)), sorted(set(detections) - wanted)
@@ -37,17 +53,7 @@ def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> 
     shared = {"images": images, "categories": categories}
     truth = COCO({**shared, "annotations": _ground_truth(annotations)})
     found = COCO({**shared, "annotations": _results(annotations, detections)})
-    evaluator = COCOeval_faster(truth, found, iouType="bbox")
-    evaluator.evaluate()
-    evaluator.accumulate()
-    evaluator.summarize()
-    numbers = {f"val/{name}": float(value) for name, value in zip(METRICS, evaluator.stats, strict=True)}
-    # Axes: IoU threshold, recall, class, area range (the first is all), detections allowed (the last is 100).
-    by_class = evaluator.eval["precision"][:, :, :, 0, -1]
-    for label, key in enumerate(class_keys(annotations)):
-        precision = by_class[:, :, label]
-        numbers[key] = float(precision[precision > -1].mean()) if (precision > -1).any() else -1.0
-    return {key: value for key, value in numbers.items() if value > -1}
+    return truth, found
 
 
 def class_keys(annotations: Annotations) -> tuple[str, ...]:

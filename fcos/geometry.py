@@ -95,6 +95,16 @@ def _short_over_long(one: Tensor, other: Tensor) -> Tensor:
     return torch.minimum(one, other) / longer.clamp(min=torch.finfo(longer.dtype).tiny)
 
 
+def ious(one: Float[Tensor, "*#batch 4"], other: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*#batch"]:
+    """IoU of pairs of xyxy boxes, any of them empty."""
+    near = torch.maximum(one[..., :2], other[..., :2])
+    far = torch.minimum(one[..., 2:], other[..., 2:])
+    width, height = (far - near).clamp(min=0).unbind(-1)
+    shared = width * height
+    union = areas(one, "plain") + areas(other, "plain") - shared
+    return shared / union.clamp(min=torch.finfo(union.dtype).tiny)
+
+
 def areas(boxes: Num[Tensor, "*batch 4"], corners: Literal["plain", "inclusive"]) -> Float[Tensor, "*batch"]:
     """Areas of xyxy boxes; with inclusive corners both end pixels count (v1's code)."""
     boxes = _full_precision(boxes)

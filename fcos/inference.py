@@ -10,9 +10,9 @@ import torch
 from PIL.Image import Image
 
 from fcos import checkpoint
-from fcos.build import build_assign, build_detector, build_locate, build_postprocess
+from fcos.build import build_assign, build_detector, build_locate, build_postprocess, build_truth
 from fcos.checkpoint import Checkpoint, CheckpointError
-from fcos.config import Config, ConfigError
+from fcos.config import AssignmentConfig, Config, ConfigError, PostprocessConfig
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
@@ -22,6 +22,7 @@ from fcos.draw import draw_assignment
 from fcos.engine import detect
 from fcos.model.detector import FCOS
 from fcos.parsing import parse, set_value
+from fcos.published import load_published
 from fcos.structures import Detections
 from fcos.validate import validate
 
@@ -39,11 +40,17 @@ class Trained:
     device: torch.device
 
 
-def find_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint at a path: its own folder, or the newest good one below a run's folder.
+def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
+    """The checkpoint at a path: its own folder, the newest good one below a run's folder, or a published weights file.
 
-    Raises CheckpointError where there is none.
+    Raises CheckpointError where there is none, and ConfigError for a `published` model that does not fit.
     """
+    if path.is_file():
+        return load_published(path, published)
+    if published is not None:
+        raise ConfigError(
+            f"--model {published}: is for a weights file, and {path} is none; a checkpoint has its own config"
+        )
     if (path / checkpoint.MANIFEST).is_file():
         return checkpoint.load(path)
     for folder in (path, path / "checkpoints"):
@@ -55,12 +62,12 @@ def find_checkpoint(path: Path) -> Checkpoint:
     raise CheckpointError(f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints")
 
 
-def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any]) -> Trained:
+def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], published: str | None = None) -> Trained:
     """The evaluated weights of a checkpoint, some settings changed (dotted key -> value).
 
     Raises CheckpointError, and ConfigError for changes that the schema or the weights refuse.
     """
-    found = find_checkpoint(path)
+    found = find_checkpoint(path, published)
     config = change(found.config, changes)
     # All weights come from the checkpoint; nothing is to be downloaded.
     bare = config.model.model_copy(update={"backbone": config.model.backbone.model_copy(update={"weights": None})})
@@ -92,20 +99,33 @@ def list_images(path: Path) -> list[Path]:
 
 
 def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
-    """Pixels and detections of one image; boxes in pixels of the image. Raises DataError where it cannot be read."""
+    """Pixels and detections of one image; boxes in pixels of the image.
+
+    Raises DataError where it cannot be read, and ConfigError for an oracle, which needs boxes to know.
+    """
     config = trained.config
+    if config.model.postprocess.oracle != "none":
+        raise ConfigError(
+            f"model.postprocess.oracle={config.model.postprocess.oracle}: needs annotated boxes; use evaluate, "
+            "or predict with --set model.postprocess.oracle=none"
+        )
     pixels = open_image(path)
     sample = _sample(path, pixels, config)
     batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
     found = detect(
         trained.detector,
         [batch],
-        {"": build_postprocess(config.model.postprocess, config.model.assignment.corners)},
+        {"": build_postprocess(_without_analyses(config), config.model.assignment.corners)},
         locate=build_locate(config.model),
         device=trained.device,
         precision=config.schedule.precision,
     )
     return pixels, found[""][0]
+
+
+def _without_analyses(config: Config) -> PostprocessConfig:
+    """Analyses hold detections against boxes, of which an image alone has none."""
+    return config.model.postprocess.model_copy(update={"analyses": ()})
 
 
 def _sample(path: Path, pixels: torch.Tensor, config: Config) -> Sample:
@@ -131,10 +151,7 @@ def evaluate(
     """
     config = trained.config
     data = prepare(config.data, corners=config.model.assignment.corners)
-    if data.classes != trained.classes:
-        raise CheckpointError(
-            f"the data set's classes are {list(data.classes)}, the checkpoint's {list(trained.classes)}"
-        )
+    check_classes(data.classes, trained.classes)
     dataset = make_dataset(data, "val", config.data, training=False, seed=config.seed)
     batches = eval_batches(
         dataset,
@@ -154,27 +171,39 @@ def evaluate(
         device=trained.device,
         precision=config.schedule.precision,
         rank=0,
+        truth=build_truth(config.model, [config.model.postprocess]),
         progress=None if progress is None else lambda done: progress(done, len(dataset)),
     )
     return validation.metrics[""]
 
 
-def assignment_picture(config: Config, split: Literal["train", "val"], image: str | None) -> tuple[Image, list[str]]:
+def check_classes(found: tuple[str, ...], trained: tuple[str, ...]) -> None:
+    """Raises CheckpointError where a data set has other classes than a checkpoint."""
+    if found != trained:
+        raise CheckpointError(f"the data set's classes are {list(found)}, the checkpoint's {list(trained)}")
+
+
+def assignment_picture(
+    config: Config, split: Literal["train", "val"], image: str | None, trained: Trained | None = None
+) -> tuple[Image, list[str]]:
     """Which location answers for which box of one image, drawn level by level, and the same in words.
 
-    `image` is a file name or an id; None takes the first image with boxes. Raises ConfigError for an unknown one.
+    `image` is a file name or an id; None takes the first image with boxes. `trained` is asked where the assignment
+    depends on what the detector says. Raises ConfigError for an unknown image.
     """
     data = prepare(config.data, corners=config.model.assignment.corners)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
     batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
     locations = build_locate(config.model)(batch)
-    assignment = build_assign(config.model)(batch.targets, locations)
+    outputs = None
+    if trained is not None:
+        with torch.no_grad():
+            outputs = trained.detector.cpu()(batch.pixels, batch.sizes)
+    assignment = build_assign(config.model)(batch.targets, locations, outputs)
     titles = [
-        f"P{level} stride {stride}, {low:g} to {'inf' if high is None else format(high, 'g')} px"
-        for level, stride, (low, high) in zip(
-            config.model.levels, config.model.strides, config.model.assignment.ranges, strict=True
-        )
+        f"P{level} stride {stride}, {_of_range(config.model.assignment, number)}"
+        for number, (level, stride) in enumerate(zip(config.model.levels, config.model.strides, strict=True))
     ]
     picture = draw_assignment(sample.image, batch.targets, assignment, locations, titles=titles)
     lines = [f"{sample.name}: {len(sample.labels)} boxes, {int(assignment.positive.sum())} positive locations"]
@@ -188,6 +217,13 @@ def assignment_picture(config: Config, split: Literal["train", "val"], image: st
         corners = ", ".join(f"{side:.1f}" for side in box)
         lines.append(f"  box {index} {data.classes[label]} [{corners}]: {per_level or 'no location answers for it'}")
     return picture, lines
+
+
+def _of_range(assignment: AssignmentConfig, level: int) -> str:
+    if assignment.kind not in ("fcos", "center"):
+        return assignment.kind
+    low, high = assignment.ranges[level]
+    return f"{low:g} to {'inf' if high is None else format(high, 'g')} px"
 
 
 def _position(dataset: CocoDataset, image: str | None) -> int:

@@ -15,9 +15,12 @@ from fcos.distributed import mean_over_workers, world_size
 from fcos.focal_loss import focal_loss_sum
 from fcos.structures import Assignment, HeadOutputs, Locations
 
-RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1"]
+RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]
+QualityLoss = Literal["bce", "l1"]
 Quality = Literal["none", "centerness", "iou"]
 EPSILON = 1e-7
+# As in detectron2 and AdelaiDet.
+EMA_DECAY = 0.9
 
 
 def iou_of_ltrb(
@@ -26,7 +29,9 @@ def iou_of_ltrb(
     """IoU, union and area of the enclosing box of pairs of boxes given as ltrb from the same location."""
     overlap = torch.minimum(predicted, target)
     hull = torch.maximum(predicted, target)
-    intersection = _area(overlap)
+    # A side is negative where a location lies outside of its box; boxes that do not meet then overlap by less than 0.
+    left, top, right, bottom = overlap.unbind(-1)
+    intersection = (left + right).clamp(min=0) * (top + bottom).clamp(min=0)
     union = _area(predicted) + _area(target) - intersection
     return intersection / (union + EPSILON), union, _area(hull)
 
@@ -42,13 +47,15 @@ def regression_loss(
     target: Float[Tensor, "*N 4"],
     strides: Float[Tensor, "*S"],
 ) -> Float[Tensor, "*N"]:
-    """Loss of each predicted ltrb against its target, both in pixels; l1 is in strides, the mean of the four sides.
+    """Loss of each predicted ltrb against its target, both in pixels.
 
-    iou is -ln(IoU) (v1, UnitBox), linear_iou 1 - IoU; giou, diou and ciou are as in torchvision.ops, whose own
-    functions index by masks and so wait for the device.
+    l1, l2 and log_l1 are the mean over the four sides of the difference in strides, of its square, and of the
+    difference of ln(1 + distance in strides), which has a slope at 0. iou is -ln(IoU) (v1, UnitBox), linear_iou
+    1 - IoU; giou, diou and ciou are as in torchvision.ops, whose own functions index by masks and so wait for the
+    device.
     """
-    if kind == "l1":
-        return (predicted - target).abs().mean(-1) / strides
+    if kind == "l1" or kind == "l2" or kind == "log_l1":
+        return _side_by_side(kind, predicted / strides[..., None], target / strides[..., None])
     iou, union, hull = iou_of_ltrb(predicted, target)
     match kind:
         case "iou":
@@ -64,6 +71,16 @@ def regression_loss(
             with torch.no_grad():
                 weight = shape / (1 - iou + shape + EPSILON)
             return 1 - iou + _center_distance(predicted, target) + weight * shape
+
+
+def _side_by_side(kind: RegressionLoss, predicted: Tensor, target: Tensor) -> Float[Tensor, "*N"]:
+    match kind:
+        case "l2":
+            return (predicted - target).square().mean(-1)
+        case "log_l1":
+            return (predicted.log1p() - target.log1p()).abs().mean(-1)
+        case _:
+            return (predicted - target).abs().mean(-1)
 
 
 def _center_distance(predicted: Tensor, target: Tensor) -> Tensor:
@@ -91,6 +108,7 @@ def box_and_quality_sums(
     strides: Float[Tensor, " P"],
     kind: RegressionLoss,
     quality_kind: Quality,
+    quality_loss: QualityLoss,
     weight_by_centerness: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Regression loss summed over the positives, by their center-ness if asked for, and the quality loss likewise."""
@@ -103,13 +121,26 @@ def box_and_quality_sums(
         return weighted.sum(), ltrb.new_zeros(())
     iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
     target = iou if quality_kind == "iou" else assignment.centerness
-    loss = F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")
+    if quality_loss == "l1":
+        loss = (quality.float().sigmoid() - target).abs()
+    else:
+        loss = F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")
     return weighted.sum(), loss.where(positive, 0.0).sum()
 
 
 @lru_cache(maxsize=1)
 def _compiled_sums() -> Callable[..., tuple[Tensor, Tensor]]:
     return torch.compile(box_and_quality_sums)
+
+
+def _without_ignored(
+    logits: Sequence[Float[Tensor, "B _ C"]], assignment: Assignment
+) -> Sequence[Float[Tensor, "B _ C"]]:
+    """The logits, and where nothing is to be learned certain negatives, whose loss and gradient are zero."""
+    if assignment.ignored is None:
+        return logits
+    parts = assignment.ignored.split([level.shape[1] for level in logits], dim=1)
+    return [level.masked_fill(part[..., None], -1e4) for level, part in zip(logits, parts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -137,12 +168,15 @@ class FCOSLoss:
     regression: RegressionLoss
     weight_by_centerness: bool
     quality: Quality
-    normalizer_scope: Literal["local", "global"]
+    normalizer_scope: Literal["local", "global", "ema"]
     focal_alpha: float
     focal_gamma: float
     classification_weight: float
     regression_weight: float
     quality_weight: float
+    quality_loss: QualityLoss = "bce"
+    # ema only: sums over past steps of weight, positives and center-ness, kept with the training's state.
+    history: Float[Tensor, "3"] | None = None
     # One compiled pass over the logits, and over all else, instead of torch's operations one by one.
     compiled: bool = False
 
@@ -150,13 +184,18 @@ class FCOSLoss:
         """Positives and their summed center-ness over all micro-batches of a step.
 
         With the global scope it is the mean over the workers, by one collective that every worker reaches, so that
-        averaging gradients over workers gives the gradient of the whole batch.
+        averaging gradients over workers gives the gradient of the whole batch. ema is the moving average of that over
+        the steps so far, this one included.
         """
         positives = torch.stack([assignment.positive.sum() for assignment in assignments]).sum()
         centerness = torch.stack([assignment.centerness.sum() for assignment in assignments]).sum()
         sums, workers = torch.stack([positives.float(), centerness]), 1
-        if self.normalizer_scope == "global":
+        if self.normalizer_scope != "local":
             sums, workers = mean_over_workers(sums), world_size()
+        if self.history is not None:
+            # Divided by the sum of the weights, so that it needs no first guess.
+            self.history.mul_(EMA_DECAY).add_(torch.cat([sums.new_ones(1), sums]), alpha=1 - EMA_DECAY)
+            sums = self.history[1:] / self.history[0]
         # The floors hold for the sum over the workers, as they would if one worker had the whole batch.
         return Normalizer(sums[0].clamp(min=1 / workers), sums[1].clamp(min=1e-6 / workers))
 
@@ -166,12 +205,16 @@ class FCOSLoss:
         """The loss of one micro-batch, divided by the normaliser of the whole step."""
         with torch.autocast(outputs.ltrb.device.type, enabled=False):
             classification = focal_loss_sum(
-                outputs.logits, assignment.labels, self.focal_alpha, self.focal_gamma, self.compiled
+                _without_ignored(outputs.logits, assignment),
+                assignment.labels,
+                self.focal_alpha,
+                self.focal_gamma,
+                self.compiled,
             )
             sums = _compiled_sums() if self.compiled else box_and_quality_sums
             regression, quality = sums(
                 outputs.ltrb, outputs.quality, assignment, locations.strides,
-                self.regression, self.quality, self.weight_by_centerness,
+                self.regression, self.quality, self.quality_loss, self.weight_by_centerness,
             )  # fmt: skip
             norm = normalizer.centerness if self.weight_by_centerness else normalizer.positives
             terms = (

@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from fcos.config import Analysis, Oracle
 from fcos.geometry import boxes_from_ltrb, centerness
 from fcos.structures import Detections, HeadOutputs, Locations
 
@@ -33,7 +35,8 @@ class Postprocess:
 
     `quality` is what the classification score is combined with, as a product or the root of it. The threshold is
     held against the classification alone or against the combined score, strictly. With inclusive `corners` boxes end
-    in their last pixel until they are given out, as in training.
+    in their last pixel until they are given out, as in training. What an oracle knows is put into the outputs before
+    (see fcos.oracle), and the analyses are made of the detections after.
     """
 
     quality: Literal["none", "branch", "from_regression"]
@@ -44,7 +47,15 @@ class Postprocess:
     nms_threshold: float
     max_detections: int
     multi_label: bool
+    suppression: Literal["nms", "peaks"] = "nms"
+    # Which views of an image are put together; see fcos.views.
+    tta_scales: tuple[float, ...] = (1.0,)
+    tta_flip: bool = False
     corners: Literal["plain", "inclusive"] = "plain"
+    nms_over: Literal["class", "all"] = "class"
+    oracle: Oracle = "none"
+    oracle_background: Literal["predicted", "nothing"] = "predicted"
+    analyses: tuple[Analysis, ...] = ()
 
     @torch.no_grad()
     def __call__(
@@ -65,11 +76,17 @@ class Postprocess:
         given[:, 2:] += last_pixel
         counts = image.bincount(minlength=len(sizes)).tolist()
         detections = []
-        for own, own_given, scores, labels in zip(
-            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label)), strict=True
+        groups = candidates.label if self.nms_over == "class" else torch.zeros_like(candidates.label)
+        for own, own_given, scores, labels, group, places in zip(
+            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label, groups, location)),
+            strict=True,
         ):
-            keep = nms_of_best(own, scores, labels, self.nms_threshold, self.max_detections)
-            detections.append(Detections(own_given[keep], scores[keep], labels[keep]))
+            if self.suppression == "peaks":
+                keep = torch.arange(min(len(own), self.max_detections), device=own.device)
+            else:
+                keep = nms_of_best(own, scores, group, self.nms_threshold, self.max_detections)
+            origin = places[keep] if "ambiguous" in self.analyses else None
+            detections.append(Detections(own_given[keep], scores[keep], labels[keep], origin))
         return detections
 
     def _combine(self, classification: Tensor, quality: Tensor | None) -> Tensor:
@@ -99,7 +116,8 @@ class Postprocess:
         """Every (location, class) over the threshold; only locations whose best class may pass are looked at twice."""
         parts, start = [], 0
         for level, logits in enumerate(outputs.logits):
-            parts.append(self._of_level(logits, level, start))
+            known = logits if self.suppression == "nms" else peaks(logits, outputs.shapes[level])
+            parts.append(self._of_level(known, level, start))
             start += logits.shape[1]
         found = _Candidates(
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Candidates))
@@ -131,6 +149,17 @@ class Postprocess:
         rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[by_group]]
         kept = by_group[rank < self.topk_per_level].sort().values
         return candidates.select(best_first[kept[image[kept].argsort(stable=True)]])
+
+
+def peaks(logits: Float[Tensor, "B N C"], shape: tuple[int, int]) -> Float[Tensor, "B N C"]:
+    """The logits that none of their eight neighbours exceeds; the others are minus infinity (CenterNet, 1904.07850).
+
+    Equal neighbours are peaks both. `shape` are the level's rows and columns.
+    """
+    maps = logits.mT.unflatten(-1, shape)
+    highest = F.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
+    kept: Tensor = maps.masked_fill(maps < highest, -math.inf).flatten(2).mT
+    return kept
 
 
 def nms_of_best(

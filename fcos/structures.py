@@ -46,6 +46,9 @@ class Locations:
     origins: tuple[tuple[float, float], ...]
     steps: tuple[tuple[float, float], ...]
     level_strides: tuple[int, ...]
+    # Width and height of each location's anchor in pixels; None is a square of 8 strides. A location of several
+    # anchors is there once for each, one after the other, and `shapes` counts as many columns.
+    anchors: Float[Tensor, "P 2"] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,16 @@ class HeadOutputs:
 class Assignment:
     """Which box each location answers for; NO_OBJECT where none.
 
-    `ltrb` and `centerness` hold ones and zeros where there is no object.
+    `ltrb` and `centerness` hold ones and zeros where there is no object. A side of `ltrb` is negative where a
+    location lies outside of its box, which only anchors may.
     """
 
     matched: Int[Tensor, "B P"]
     labels: Int[Tensor, "B P"]
     ltrb: Float[Tensor, "B P 4"]
     centerness: Float[Tensor, "B P"]
+    # Neither positive nor negative: no class is learned there. None is nowhere.
+    ignored: Bool[Tensor, "B P"] | None = None
 
     @property
     def positive(self) -> Bool[Tensor, "B P"]:
@@ -92,6 +98,9 @@ class Detections:
     boxes: Float[Tensor, "N 4"]
     scores: Float[Tensor, " N"]
     labels: Int[Tensor, " N"]
+    # Where they come from, and how ambiguous that is (see fcos.oracle); only where an analysis asks for it.
+    locations: Int[Tensor, " N"] | None = None
+    ambiguity: Int[Tensor, " N"] | None = None
 
 
 NounT = TypeVar("NounT")

@@ -1,10 +1,14 @@
 """State dicts of torchvision's fcos_resnet50_fpn to ours (model=torchvision) and back."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from fcos.weight_names import WeightsError, compare, tower
+
+__all__ = ["WeightsError", "from_torchvision", "to_torchvision"]
 
 # torchvision's key -> ours, and the way back. A tower there is one Sequential of conv, norm, ReLU, conv, ...
 _STAGES = {
@@ -22,10 +26,6 @@ _PREDICTIONS = {
 }
 
 
-class WeightsError(ValueError):
-    """A state dict is not the one of the model that it is taken for; the message names its keys."""
-
-
 def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's weights under our names. Class c stays class c; torchvision never uses class 0.
 
@@ -33,7 +33,7 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     expected = _torchvision_keys()
     given = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
-    _compare(given, expected, "torchvision's fcos_resnet50_fpn")
+    compare(given, expected, "torchvision's fcos_resnet50_fpn")
     return {_to_ours(key): value for key, value in given.items()}
 
 
@@ -44,7 +44,7 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     names = {_to_ours(key): key for key in _torchvision_keys()}
     given = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
-    _compare(given, names, "model=torchvision")
+    compare(given, names, "model=torchvision")
     return {names[key]: value for key, value in given.items()}
 
 
@@ -54,8 +54,7 @@ def _to_ours(key: str) -> str:
     if match := re.fullmatch(r"backbone\.fpn\.extra_blocks\.p(\d)\.(.+)", key):
         return f"fpn.extra_blocks.convs.{int(match[1]) - 6}.{match[2]}"
     if match := re.fullmatch(r"head\.(classification|regression)_head\.conv\.(\d+)\.(.+)", key):
-        layer, part = divmod(int(match[2]), 3)
-        return f"head.{match[1]}_tower.{'norms.0' if part else 'convs'}.{layer}.{match[3]}"
+        return tower(match[1], int(match[2]), match[3])
     if match := re.fullmatch(r"head\.(.+)\.(weight|bias)", key):
         return f"head.{_PREDICTIONS[match[1]]}.{match[2]}"
     return key.removeprefix("backbone.")
@@ -67,16 +66,3 @@ def _torchvision_keys() -> set[str]:
     with torch.device("meta"):
         model = fcos_resnet50_fpn(weights=None, weights_backbone=None)
     return {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
-
-
-def _compare(given: Iterable[str], expected: Iterable[str], model: str) -> None:
-    missing, unexpected = sorted({*expected} - {*given}), sorted({*given} - {*expected})
-    if missing or unexpected:
-        raise WeightsError(
-            f"these weights are not those of {model}: "
-            f"{len(missing)} missing {_some(missing)}, {len(unexpected)} unexpected {_some(unexpected)}"
-        )
-
-
-def _some(keys: list[str]) -> str:
-    return f"({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})" if keys else ""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fcos import checkpoint
 from fcos.best import Best, better, read_best, write_best
-from fcos.build import build_detector, build_learner, build_postprocess
+from fcos.build import build_detector, build_learner, build_postprocess, build_truth
 from fcos.config import Config, PostprocessConfig, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
@@ -51,9 +51,9 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         workers = go_on(workers, start, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, start)
     corners, size = config.model.assignment.corners, max(runtime.world_size, runtime.planned_size)
-    rules = {
-        arm: build_postprocess(rule, corners) for arm, rule in (postprocess or {"": config.model.postprocess}).items()
-    }
+    settings = postprocess or {"": config.model.postprocess}
+    rules = {arm: build_postprocess(rule, corners) for arm, rule in settings.items()}
+    truth = build_truth(config.model, settings.values())
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
 
     def check() -> Validation:
@@ -78,6 +78,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
             precision=learner.precision,
             rank=runtime.rank,
             progress=lambda _: runtime.beat(),
+            truth=truth,
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)
@@ -143,7 +144,7 @@ def _train(
         runtime.beat()
         evaluates, saves, reports = _due(schedule, step)
         if reports:
-            progress.add_losses(step, {**log.read(), "lr": lr})
+            progress.add_losses(step, {**log.read(), "lr": lr, **_memory(runtime.device)})
             if evaluates:
                 validation = progress.evaluated(step, check())
             # In this order: what a crash in between repeats is told twice, and nothing goes untold.
@@ -225,6 +226,11 @@ class Progress:
         self.images, self._since = 0, time.monotonic()
 
 
+def _memory(device: torch.device) -> dict[str, float]:
+    """The most that tensors have taken on a GPU so far, in GiB."""
+    return {"memory_gb": torch.cuda.max_memory_allocated(device) / 2**30} if device.type == "cuda" else {}
+
+
 def seed_everything(seed: int, deterministic: bool) -> None:
     """Initial weights follow from the seed; the data's own draws do not use these generators."""
     torch.manual_seed(seed)
@@ -251,6 +257,9 @@ def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str], History
         learner.average.n_averaged.fill_(step)
     learner.optimizer.load_state_dict(found.state["optimizer"])
     learner.scheduler.load_state_dict(found.state["scheduler"])
+    learner.scaler.load_state_dict(found.state["scaler"])
+    if learner.loss.history is not None:
+        learner.loss.history.copy_(found.state["normalizer"])
     generators = found.state["generators"]
     _set_generators(generators[runtime.rank % len(generators)])
     return step, problems, found.state.get("workers", [])
@@ -309,6 +318,8 @@ def _save(
             state={
                 "optimizer": learner.optimizer.state_dict(),
                 "scheduler": learner.scheduler.state_dict(),
+                "scaler": learner.scaler.state_dict(),
+                "normalizer": learner.loss.history,
                 "generators": generators,
                 "workers": workers,
             },

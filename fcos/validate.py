@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from fcos.analyses.run import analyse
 from fcos.data.annotations import Annotations
 from fcos.distributed import broadcast_object
 from fcos.engine import Precision, detect
 from fcos.evaluation import evaluate, gather_detections
+from fcos.oracle import TellTruth
 from fcos.postprocess import Postprocess
 from fcos.structures import Batch, Detections, Locations
 
@@ -32,15 +34,18 @@ def validate(
     device: torch.device,
     precision: Precision,
     rank: int,
+    truth: TellTruth | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Validation:
     """Evaluate one set of weights under each post-processing; `batches` are this worker's share of the images."""
-    found = detect(model, batches, postprocess, locate=locate, device=device, precision=precision, progress=progress)
+    found = detect(
+        model, batches, postprocess, locate=locate, device=device, precision=precision, truth=truth, progress=progress
+    )
     metrics: dict[str, dict[str, float]] = {}
     detections: dict[str, dict[int, Detections]] = {}
-    for name in postprocess:
+    for name, rule in postprocess.items():
         together = gather_detections(found[name])
         if rank == 0:
-            metrics[name] = evaluate(annotations, together)
+            metrics[name] = evaluate(annotations, together) | analyse(annotations, together, rule.analyses)
             detections[name] = together
     return Validation(broadcast_object(metrics, device), detections)

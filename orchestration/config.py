@@ -1,14 +1,14 @@
 """Command line and YAML in, a validated LabConfig out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fcos.config import Config, ConfigError, Section
-from fcos.parsing import parse
+from fcos.parsing import flatten, parse
 from orchestration.groups import CONF, expand_presets
 from orchestration.space import SearchConfig, flat_space
 from orchestration.strategy import StrategyConfig
@@ -27,6 +27,8 @@ class ExperimentConfig(Section):
     baseline: str | None = None
     # Arm -> the dotted keys that it changes; a preset group's option stands for the keys of its file.
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    # Every arm also makes the changes of those above it.
+    cumulative: bool = False
     # Instead of arms: a space to draw them from; the config group `search` says how.
     search: SearchConfig | None = None
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -211,7 +213,8 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     assert isinstance(values, dict)
     experiment = values.get("experiment")
     if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
-        experiment["arms"] = expand_presets(experiment["arms"])
+        arms = expand_presets(experiment["arms"])
+        experiment["arms"] = add_up(arms) if experiment.get("cumulative") else arms
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])
@@ -227,6 +230,16 @@ def shut_out_environment() -> None:
         raise ConfigError(f"${{oc.env:{name}}}: a config does not read the environment; write the value itself")
 
     OmegaConf.register_new_resolver("oc.env", refuse, replace=True)
+
+
+def add_up(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Arms as dotted keys, each with the changes of those before it; of a key given twice the last word wins."""
+    keys: dict[str, Any] = {}
+    found = {}
+    for arm, changes in arms.items():
+        keys = keys | flatten(changes)
+        found[arm] = keys
+    return found
 
 
 def _words_of(error: Exception) -> str:

@@ -1,10 +1,11 @@
 """Baseline, arms and seeds -> the list of trainings (pure)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fcos.config import Config, ConfigError
+from fcos.dead_keys import why_dead
 from fcos.parsing import flatten, known_keys, parse, set_value
 from orchestration.command_line import dotted_keys
 from orchestration.config import ExperimentConfig
@@ -65,6 +66,7 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
                 check_arm_key(key)
                 values = set_value(values, key, value)
             configs[arm] = parse(Config, values)
+            check_effect(flatten(changes), [configs[arm]])
         except ConfigError as error:
             raise ConfigError(f"experiment.arms.{arm}: {error}") from None
     seen: dict[str, str] = {}
@@ -80,6 +82,14 @@ def deciding_fingerprint(config: Config) -> str:
     """Equal for configs that differ in nothing that makes an arm."""
     # What changes no number makes no arm; another data.root may hold other data.
     return fingerprint(without(config.model_dump(mode="json"), tuple(k for k in RUN_ONLY if k != "data.root")))
+
+
+def check_effect(keys: Iterable[str], configs: Sequence[Config]) -> None:
+    """Raises ConfigError for a key that was set although it changes nothing in any of the configs."""
+    for key in keys:
+        reasons = [why_dead(config, key) for config in configs]
+        if reasons and all(reasons):
+            raise ConfigError(f"{key}: has no effect with {reasons[0]}; leave it out")
 
 
 def check_arm_key(key: str) -> None:

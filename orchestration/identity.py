@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Evidence:
 
     code: str
     versions: Mapping[str, str]
+    # Processes that share a training; counts only where it decides what comes out.
+    workers: int = 1
 
 
 def fingerprint(value: Any) -> str:
@@ -49,7 +51,18 @@ def code_digest(package: Path) -> str:
 def train_identity(config: Mapping[str, Any], evidence: Evidence, data_digest: str) -> str:
     """Fingerprint of a training: arms that differ in inference settings alone have the same."""
     deciding = without(config, (*RUN_ONLY, *INFERENCE_ONLY))
-    return fingerprint({"config": deciding, "evidence": _plain(evidence), "data": data_digest})
+    apart = {"workers": evidence.workers} if evidence.workers > 1 and depends_on_workers(config) else {}
+    return fingerprint({"config": deciding, "evidence": _plain(evidence), "data": data_digest, **apart})
+
+
+def depends_on_workers(config: Mapping[str, Any]) -> bool:
+    """Whether a training looks at what each worker has of a batch: batch norms, its own positives, its own draws."""
+    if config.get("task") == "coverage":
+        return False
+    model = config["model"]
+    norms = {model[part]["norm"] for part in ("backbone", "fpn", "head")}
+    own = model["loss"]["normalizer"] == "local" or model["assignment"]["tie_break"] == "random"
+    return own or bool(norms & {"bn", "bn_per_level"})
 
 
 def evaluation_identity(train: str, postprocess: Mapping[str, Any]) -> str:
@@ -75,4 +88,4 @@ def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _plain(evidence: Evidence) -> dict[str, Any]:
-    return {**asdict(evidence), "versions": dict(evidence.versions)}
+    return {"code": evidence.code, "versions": dict(evidence.versions)}

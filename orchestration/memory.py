@@ -67,7 +67,12 @@ def micro_batch(config: Mapping[str, Any], accumulate: int) -> int:
 
 
 def halved(config: Mapping[str, Any], accumulate: int, numbers_of_workers: Iterable[int]) -> int | None:
-    """schedule.accumulate for half the micro-batch, None where that cannot be shared by each number of workers."""
+    """schedule.accumulate for half the micro-batch, None where that cannot be shared by each number of workers.
+
+    Nor where a step's images must be seen together, as for an assignment by the outputs.
+    """
+    if config.get("task", "train") == "train" and config["model"]["assignment"]["kind"] == "simota":
+        return None
     batch = config["schedule"]["batch_size"] if config.get("task", "train") == "train" else 1
     if any(batch % (2 * accumulate * workers) for workers in numbers_of_workers):
         return None
@@ -76,5 +81,4 @@ def halved(config: Mapping[str, Any], accumulate: int, numbers_of_workers: Itera
 
 def gathers(config: Mapping[str, Any]) -> bool:
     """Whether batch norm gathers statistics over the images of a micro-batch, so that its size decides the result."""
-    model = config["model"]
-    return model["backbone"]["norm"] in GATHERING_NORMS or model["head"]["norm"] in GATHERING_NORMS
+    return any(config["model"][part]["norm"] in GATHERING_NORMS for part in ("backbone", "fpn", "head"))

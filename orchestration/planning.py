@@ -10,9 +10,9 @@ from typing import Any
 from fcos.config import Config, ConfigError
 from orchestration.config import LabConfig
 from orchestration.data import DataDigests, PrepareData
-from orchestration.experiment import Trial, arm_configs, changed_keys, plan
+from orchestration.experiment import ARM_SECTIONS, Trial, arm_configs, changed_keys, check_effect, plan
 from orchestration.groups import ROOT, groups
-from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, without
+from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, depends_on_workers, without
 from orchestration.preflight import check_arm, check_metrics
 from orchestration.search import Search, begin_search, draw_planned, drawn_before, stored_values
 from orchestration.trial_files import read_summary, write_json
@@ -53,9 +53,15 @@ class Plan:
         self.trials.append(trial)
 
 
-def evidence_here() -> Evidence:
-    """The code and the deciding packages of this installation."""
-    return Evidence(code=code_digest(ROOT / "fcos"), versions=package_versions(DECIDING_PACKAGES))
+def set_keys(overrides: Sequence[str]) -> list[str]:
+    """The dotted keys of a training that a command line sets."""
+    keys = [override.lstrip("+").partition("=")[0] for override in overrides if not override.startswith("~")]
+    return [key for key in keys if "." in key and key.split(".")[0] in ARM_SECTIONS]
+
+
+def evidence_here(workers: int = 1) -> Evidence:
+    """The code and the deciding packages of this installation, and the workers of a training."""
+    return Evidence(code_digest(ROOT / "fcos"), package_versions(DECIDING_PACKAGES), workers)
 
 
 def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str] = ()) -> Plan:
@@ -67,11 +73,13 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     if lab.experiment is None:
         known = ", ".join(groups()["experiment"])
         raise ConfigError(f"no experiment is chosen; give +experiment=<name>, there are: {known}")
-    check_metrics(lab.experiment.metrics)
     name = lab.name or lab.experiment.name
     if lab.experiment.search is None:
         arms = arm_configs(lab.training, lab.experiment)
+        check_effect(set_keys(overrides), list(arms.values()))
+        check_metrics(lab.experiment.metrics, arms.values())
         return _plan(lab, name, arms, lab.experiment.seeds, DataDigests(prepare_data))
+    check_metrics(lab.experiment.metrics, [lab.training])
     digests = DataDigests(prepare_data)
     search = begin_search(lab, digests, overrides)
     # What every point shares is told of before the first is drawn.
@@ -86,10 +94,11 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     return replace(found, trials=list(found.trials), search=search, notes=(*found.notes, *remarks))
 
 
-def make_single_plan(lab: LabConfig, prepare_data: PrepareData) -> Plan:
+def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str] = ()) -> Plan:
     """The plan of one run, without arms; unnamed it is called after its identity."""
     if lab.experiment is not None:
         raise ConfigError("experiment: a single run has no arms; use orchestration/sweep.py")
+    check_effect(set_keys(overrides), [lab.training])
     found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), DataDigests(prepare_data))
     if lab.name is not None:
         return found
@@ -102,7 +111,7 @@ def _plan(lab: LabConfig, name: str, arms: Mapping[str, Config], seeds: tuple[in
     for arm, config in arms.items():
         check_arm(config, lab.cluster)
         digests[arm] = data.of(config)
-    evidence = evidence_here()
+    evidence = evidence_here(lab.cluster.workers)
     plain = {arm: config.model_dump(mode="json") for arm, config in arms.items()}
     return Plan(name, lab.folder / name, plan(arms, seeds, evidence, digests), evidence, plain, data.notes)
 
@@ -141,6 +150,7 @@ def plan_values(found: Plan) -> dict[str, Any]:
         "name": found.name,
         "code": found.evidence.code,
         "versions": dict(found.evidence.versions),
+        "workers": found.evidence.workers,
         "arms": {arm: dict(config) for arm, config in found.arms.items()},
         "trials": [
             {
@@ -187,6 +197,9 @@ def _differences(before: Mapping[str, Any], now: Plan) -> list[str]:
         found += changed_keys({"experiment.search.space": old_space}, {"experiment.search.space": new_space})
     if before["code"] != now.evidence.code:
         found.append("the code of fcos/ changed")
+    workers = {"cluster.workers": before.get("workers", 1)}, {"cluster.workers": now.evidence.workers}
+    if any(depends_on_workers(trial.config) for trial in now.trials):
+        found += changed_keys(*workers)
     found += changed_keys({"versions": before["versions"]}, {"versions": dict(now.evidence.versions)})
     data_before = {trial["data"] for trial in before["trials"]}
     if not found and not {trial.data_digest for trial in now.trials} <= data_before and before["trials"]:

@@ -27,12 +27,13 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
     _check_shares(config, cluster)
     backbone = config.model.backbone
     if config.schedule.best_metric is not None:
-        check_metrics([config.schedule.best_metric], "schedule.best_metric")
+        check_metrics([config.schedule.best_metric], [config], "schedule.best_metric")
     if backbone.weights is not None:
         from fcos.model.pretrained import choose_weights
 
         choose_weights(backbone.name, backbone.weights)
-    norms = {"model.backbone.norm": backbone.norm, "model.head.norm": config.model.head.norm}
+    model = config.model
+    norms = {"model.backbone.norm": backbone.norm, "model.fpn.norm": model.fpn.norm, "model.head.norm": model.head.norm}
     synchronised = [key for key, norm in norms.items() if norm == "sync_bn"]
     if synchronised and cluster.workers > 1 and cluster.device == "cpu":
         raise ConfigError(
@@ -53,16 +54,29 @@ def _check_shares(config: Config, cluster: ClusterConfig) -> None:
             f"not divide over {uneven[-1]} workers; every number from min_workers to workers={cluster.workers} must "
             "divide them"
         )
+    if config.task == "train" and config.model.assignment.by_outputs and least < cluster.workers:
+        raise ConfigError(
+            f"cluster.min_workers={cluster.min_workers}: model.assignment.kind={config.model.assignment.kind} assigns "
+            "by the outputs of all images of a step, which fewer workers would hold in parts; leave min_workers out"
+        )
 
 
-def check_metrics(metrics: Sequence[str], key: str = "experiment.metrics") -> None:
-    """Raises ConfigError with near matches for a metric below val/ that no evaluation gives."""
+def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = "experiment.metrics") -> None:
+    """Raises ConfigError for a metric below val/ that no evaluation gives, or none of the configs asks for."""
+    from fcos.analyses.run import metric_names
     from fcos.evaluation import METRICS
 
-    known = [f"val/{name}" for name in METRICS]
+    by_analysis = metric_names()
+    known = [*(f"val/{name}" for name in METRICS), *by_analysis]
+    asked = {analysis for config in configs for analysis in config.model.postprocess.analyses}
     for metric in metrics:
-        if metric.startswith("val/") and not metric.startswith("val/class_AP/") and metric not in known:
+        if not metric.startswith("val/") or metric.startswith("val/class_AP/"):
+            continue
+        if metric not in known:
             raise ConfigError(f"{key}: {metric}: no such metric; {near(metric, known)}")
+        if metric in by_analysis and by_analysis[metric] not in asked:
+            analysis = by_analysis[metric]
+            raise ConfigError(f"{key}: {metric}: is not measured; add {analysis} to model.postprocess.analyses")
 
 
 def fetch_weights(arms: Iterable[Mapping[str, Any]]) -> None:

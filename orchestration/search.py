@@ -8,7 +8,7 @@ from fcos.config import Config, ConfigError
 from orchestration.config import LabConfig
 from orchestration.data import DataDigests
 from orchestration.experiment import deciding_fingerprint
-from orchestration.groups import near
+from orchestration.preflight import check_metrics
 from orchestration.space import Point, SearchConfig, configured, keys_of
 from orchestration.space_check import check_space
 from orchestration.strategy import StrategyConfig, planned_points
@@ -76,12 +76,8 @@ def _check_metric(base: Config, metric: str) -> None:
     prefix = "val/" if base.task == "train" else "coverage/"
     if not metric.startswith(prefix):
         raise ConfigError(f"experiment.search.metric={metric}: must begin with {prefix}, as task={base.task} ends with")
-    if base.task == "train" and not metric.startswith("val/class_AP/"):
-        from fcos.evaluation import METRICS
-
-        known = [f"val/{name}" for name in METRICS]
-        if metric not in known:
-            raise ConfigError(f"experiment.search.metric={metric}: no such metric; {near(metric, known)}")
+    if base.task == "train":
+        check_metrics([metric], [base], "experiment.search.metric")
 
 
 def _check_early_stopping(base: Config, search: Search) -> None:

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     lab = compose(check_overrides(arguments))
     check_output(lab)
     machine = fit(lab.cluster)
-    plan = make_single_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers))
+    plan = make_single_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers), arguments)
     past = look_back(lab, plan)
     show_plan(console, lab, plan, machine, past)
     if lab.dry_run or lab.explain:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
+from fcos import center_only
 from fcos.assign import claims
 from fcos.config import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
@@ -105,17 +106,15 @@ def _claims(
     for size in np.unique(padded, axis=0):
         rows = np.flatnonzero((padded[image] == size).all(axis=1))
         places = _grid((int(size[0]), int(size[1])), strides, assignment.locations)
-        box, place = claims(
-            torch.from_numpy(part.boxes[rows]),
-            places,
-            assignment.ranges,
-            assignment.ends,
-            assignment.center_sampling_radius,
-        )
+        boxes, ranges, ends_of_ranges = torch.from_numpy(part.boxes[rows]), assignment.ranges, assignment.ends
+        if assignment.kind == "center":
+            box, place = center_only.claims(boxes, places, ranges, ends_of_ranges)
+        else:
+            box, place = claims(boxes, places, ranges, ends_of_ranges, assignment.center_sampling_radius)
         ends = np.cumsum([rows * columns for rows, columns in places.shapes])
         found.append((rows[box.numpy()], place.numpy(), np.searchsorted(ends, place.numpy(), side="right")))
-    boxes, places_found, levels = (np.concatenate(column) for column in zip(*found, strict=True))
-    return boxes, places_found, levels
+    claiming, claimed, levels = (np.concatenate(column) for column in zip(*found, strict=True))
+    return claiming, claimed, levels
 
 
 def grid_of_largest(

@@ -127,7 +127,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         unrecalled.write(runtime.directory / UNRECALLED, source.classes)
         table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
         (runtime.directory / TABLE).write_text(json.dumps(table, indent=1))
-        if config.coverage.assignment == "fcos":
+        if config.coverage.assignment == "fcos" and assignment.kind == "fcos":
             draw_maps(source.boxes, source.sample, levels, assignment, runtime.directory / MAPS)
             summary["files"] = [TABLE, UNRECALLED, MAPS]
     return summary

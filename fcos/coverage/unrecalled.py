@@ -99,9 +99,11 @@ def _could_meet(
     """Whether max(l, t, r, b) of some point in each box, and within the sampling radius, lies in a level's range."""
     low, high = assignment.ranges[level]
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) / 2
+    under = True if high is None else (half <= high if assignment.ends == "closed" else half < high)
+    if assignment.kind == "center":
+        return np.asarray(under & (half >= low if assignment.ends == "closed" else half > low))
     # The center has the least; it grows towards the edge, or as far as the radius reaches, without getting there.
     radius = np.inf if assignment.center_sampling_radius is None else assignment.center_sampling_radius * stride
-    under = True if high is None else (half <= high if assignment.ends == "closed" else half < high)
     found: Bool[np.ndarray, " m"] = (half + np.minimum(half, radius) > low) & under
     return found
 
@@ -116,7 +118,9 @@ def _holds_location(
     padded = (-(-sizes // PADDING) * PADDING)[:, ::-1]
     count = -(-padded // stride)
     origin, step = origin_and_step(padded, count, stride, assignment.locations)
-    radius = np.inf if assignment.center_sampling_radius is None else assignment.center_sampling_radius * stride
+    radius = np.inf
+    if assignment.center_sampling_radius is not None and assignment.kind == "fcos":
+        radius = assignment.center_sampling_radius * stride
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     # One of the locations next to the center is in the box in each axis, or none is.
     index = np.floor((center - origin) / step) + np.arange(-1, 3)[:, None, None]

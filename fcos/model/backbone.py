@@ -8,8 +8,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import get_model
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from fcos.model.deformable import deform_stages
 from fcos.model.norm import batch_norm, fold_frozen_norms
 from fcos.model.pretrained import pretrained_state_dict
 
@@ -68,11 +69,14 @@ def build_backbone(
     widths: Sequence[int],
     first_level: int,
     last_level: int,
+    deformable_stages: int = 0,
+    stride_in_1x1: bool = False,
 ) -> Backbone:
     """A backbone by name that returns the feature maps of the levels first..last (2..5).
 
-    `widths` are the channels of small_resnet's stem and C2 to C5. Raises ConfigError for weights that cannot
-    be had, and for sync_bn on CPU workers.
+    `widths` are the channels of small_resnet's stem and C2 to C5; the last `deformable_stages` of the stages get
+    deformable convolutions. `stride_in_1x1` is for weights that were trained so.
+    Raises ConfigError for weights that cannot be had, and for sync_bn on CPU workers.
     """
     match name:
         case "small_resnet":
@@ -81,7 +85,12 @@ def build_backbone(
             stem, stages = _mobilenet(name, norm, weights)
         case _:
             stem, stages = _resnet(name, norm, weights)
+            if stride_in_1x1:
+                _stride_first(stages)
     backbone = Backbone(stem, stages[: last_level - 1], first_level=first_level, frozen_stages=frozen_stages)
+    # First, so that what is folded is a convolution still; after the channels are counted and the weights loaded.
+    used = stages[: last_level - 1]
+    deform_stages(used[max(0, len(used) - deformable_stages) :])
     fold_frozen_norms(backbone)
     return backbone
 
@@ -93,6 +102,12 @@ def _resnet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list
         model.load_state_dict(pretrained_state_dict(name, weights))
     stem = nn.Sequential(OrderedDict(conv1=model.conv1, bn1=model.bn1, relu=model.relu, maxpool=model.maxpool))
     return stem, [model.layer1, model.layer2, model.layer3, model.layer4]
+
+
+def _stride_first(stages: Sequence[nn.Module]) -> None:
+    """Let the first convolution of each bottleneck take the stride of its second."""
+    for block in (module for stage in stages for module in stage.modules() if isinstance(module, Bottleneck)):
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _mobilenet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:

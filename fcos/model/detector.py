@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from fcos.model.backbone import Backbone
+from fcos.model.bifpn import BiFPN
 from fcos.model.head import Head
+from fcos.model.separate_heads import SeparateHeads
 from fcos.structures import HeadOutputs
 
 # ImageNet's, for RGB in 0..1: what torchvision's backbones were trained with.
@@ -25,11 +27,13 @@ class FCOS(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        fpn: FeaturePyramidNetwork,
-        head: Head,
+        fpn: FeaturePyramidNetwork | BiFPN,
+        head: Head | SeparateHeads,
         *,
         levels: Sequence[int],
         channels_last: bool,
+        pixel_mean: Sequence[float] = PIXEL_MEAN,
+        pixel_std: Sequence[float] = PIXEL_STD,
     ) -> None:
         super().__init__()
         self.levels = tuple(levels)
@@ -38,8 +42,8 @@ class FCOS(nn.Module):
         self.backbone = backbone
         self.fpn = fpn
         self.head = head
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=self.memory_format)
 
     pixel_mean: Tensor
@@ -52,7 +56,7 @@ class FCOS(nn.Module):
         return outputs
 
     def normalize(self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B 3 H W"]:
-        """Pixels in units of ImageNet's deviation around its mean; the padding is zero, whatever it held."""
+        """Pixels in units of the deviation around the mean; the padding is zero, whatever it held."""
         height, width = pixels.shape[-2:]
         rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) < sizes[:, 0].view(-1, 1, 1, 1)
         columns = torch.arange(width, device=pixels.device).view(1, 1, 1, -1) < sizes[:, 1].view(-1, 1, 1, 1)

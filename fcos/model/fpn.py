@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from fcos.model.norm import batch_norm
+
 
 class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries no types
     """P6, P7, ... by 3x3 convolutions of stride 2 from P5 (FCOS) or C5 (RetinaNet), with ReLU between them.
@@ -36,11 +38,17 @@ def _downsampling(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def build_fpn(
-    in_channels: Sequence[int], channels: int, *, extra_levels: int, extra_levels_from: Literal["p5", "c5"]
+    in_channels: Sequence[int],
+    channels: int,
+    *,
+    extra_levels: int,
+    extra_levels_from: Literal["p5", "c5"],
+    norm: Literal["none", "bn", "sync_bn"] = "none",
 ) -> FeaturePyramidNetwork:
     """torchvision's pyramid over the given feature maps, finest first, and `extra_levels` coarser ones."""
     extra = None
     if extra_levels:
         source_channels = channels if extra_levels_from == "p5" else in_channels[-1]
         extra = ExtraLevels(source_channels, channels, count=extra_levels, source=extra_levels_from)
-    return FeaturePyramidNetwork(list(in_channels), channels, extra_blocks=extra)
+    layer = None if norm == "none" else batch_norm(norm)
+    return FeaturePyramidNetwork(list(in_channels), channels, extra_blocks=extra, norm_layer=layer)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from fcos.model.norm import batch_norm
 from fcos.structures import HeadOutputs
 
 Norm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
+# Width and height of each anchor of a location, in strides.
+Anchors = tuple[tuple[float, float], ...]
 
 
 class Tower(nn.Module):
@@ -34,14 +37,16 @@ class Tower(nn.Module):
 
 
 class Head(nn.Module):
-    """Two towers and their predictions.
+    """Two towers and their predictions; or one tower for both, and one more for the quality, as told.
 
     regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i for each level or none. With
-    `divide_by_stride` that is in units of the stride (v2); either way ltrb comes out in pixels. `prior` is
-    the probability of every class before training (focal loss paper, section 4.1).
+    `divide_by_stride` that is in units of the stride (v2); either way ltrb comes out in pixels. Instead, regression
+    may name anchors, by widths and heights in strides: then it is the shift and log-scale of an anchor (RetinaNet),
+    and all there is to say of a location is said for each of them, one after the other. `prior` is the probability
+    of every class before training (focal loss paper, section 4.1).
     """
 
-    def __init__(
+    def __init__(  # each is a key of its own
         self,
         channels: int,
         num_classes: int,
@@ -51,44 +56,61 @@ class Head(nn.Module):
         norm: Norm,
         gn_groups: int,
         scale_per_level: bool,
-        regression: Literal["exp", "relu"],
+        regression: Literal["exp", "relu"] | Anchors,
         divide_by_stride: bool,
         quality: Literal["none", "centerness", "iou"],
-        quality_branch: Literal["classification", "regression"],
+        quality_branch: Literal["classification", "regression", "own"],
         prior: float,
+        towers: Literal["separate", "shared"] = "separate",
     ) -> None:
         super().__init__()
-        self.exponential = regression == "exp"
+        make_tower = partial(
+            Tower, channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
+        )
+        self.regression_kind = regression if isinstance(regression, str) else "deltas"
+        self.strides = tuple(strides)
+        anchors = () if isinstance(regression, str) else regression
+        self.anchors_per_location = max(1, len(anchors))
+        self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2), persistent=False)
         self.units = [float(stride) if divide_by_stride else 1.0 for stride in strides]
         self.quality_branch = quality_branch
-        self.classification_tower = Tower(
-            channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
-        )
-        self.regression_tower = Tower(
-            channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
-        )
-        self.classification = _conv(channels, num_classes, bias=-math.log((1 - prior) / prior))
-        self.regression = _conv(channels, 4)
+        # The only one where they are shared.
+        self.classification_tower = make_tower()
+        self.regression_tower = make_tower() if towers == "separate" else None
+        no_object = -math.log((1 - prior) / prior)
+        self.classification = _conv(channels, num_classes * self.anchors_per_location, bias=no_object)
+        self.regression = _conv(channels, 4 * self.anchors_per_location)
         self.scales = nn.Parameter(torch.ones(len(strides))) if scale_per_level else None
         # Last, so that everything else draws the same initial weights with and without it.
-        self.quality = _conv(channels, 1) if quality != "none" else None
+        self.quality_tower = make_tower() if quality != "none" and quality_branch == "own" else None
+        self.quality = _conv(channels, self.anchors_per_location) if quality != "none" else None
+
+    anchors: Float[Tensor, "A 2"]
 
     def forward(self, features: Sequence[Float[Tensor, "B C _ _"]]) -> HeadOutputs:
+        count = self.anchors_per_location
         logits, ltrb, quality = [], [], []
         for level, x in enumerate(features):
             for_classes = self.classification_tower(x, level)
-            for_boxes = self.regression_tower(x, level)
-            logits.append(flatten(self.classification(for_classes)))
-            ltrb.append(self._distances(flatten(self.regression(for_boxes)), level))
+            for_boxes = for_classes if self.regression_tower is None else self.regression_tower(x, level)
+            logits.append(flatten(self.classification(for_classes), count))
+            ltrb.append(self._distances(flatten(self.regression(for_boxes), count), level))
             if self.quality is not None:
-                branch = for_classes if self.quality_branch == "classification" else for_boxes
-                quality.append(flatten(self.quality(branch)).squeeze(-1))
+                branch = self._branch(x, for_classes, for_boxes, level)
+                quality.append(flatten(self.quality(branch), count).squeeze(-1))
         return HeadOutputs(
             logits=tuple(logits),
             ltrb=torch.cat(ltrb, dim=1),
             quality=torch.cat(quality, dim=1) if self.quality is not None else None,
-            shapes=tuple((x.shape[-2], x.shape[-1]) for x in features),
+            shapes=tuple((x.shape[-2], x.shape[-1] * count) for x in features),
         )
+
+    def _branch(self, x: Tensor, for_classes: Tensor, for_boxes: Tensor, level: int) -> Tensor:
+        """The features that the quality is predicted from."""
+        if self.quality_tower is not None:
+            own: Tensor = self.quality_tower(x, level)
+            return own
+        return for_classes if self.quality_branch == "classification" else for_boxes
 
     def _distances(self, raw: Float[Tensor, "B N 4"], level: int) -> Float[Tensor, "B N 4"]:
         # bfloat16 has 8 bits: under autocast coordinates would be off by pixels.
@@ -96,8 +118,15 @@ class Head(nn.Module):
         if self.scales is not None:
             raw = raw * self.scales[level]
         # The bound is beyond any image; an infinity would reach the gradient even where nothing is learned.
-        positive = raw.clamp(max=80).exp() if self.exponential else raw.relu()
-        return positive * self.units[level]
+        match self.regression_kind:
+            case "exp":
+                return raw.clamp(max=80).exp() * self.units[level]
+            case "relu":
+                return raw.relu() * self.units[level]
+            case _:
+                sizes = (self.anchors * self.strides[level]).repeat(raw.shape[1] // len(self.anchors), 1)
+                shift, half = raw[..., :2] * sizes, raw[..., 2:].clamp(max=10).exp() * (sizes / 2)
+                return torch.cat((half - shift, half + shift), dim=-1)
 
 
 def _conv(in_channels: int, out_channels: int, bias: float = 0.0) -> nn.Conv2d:
@@ -120,6 +149,7 @@ def _norm(name: Norm, channels: int, gn_groups: int) -> nn.Module:
             return nn.Identity()
 
 
-def flatten(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N C"]:
-    """The locations of a map row by row, as a view, also in channels_last."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
+def flatten(x: Float[Tensor, "B AC H W"], anchors: int = 1) -> Float[Tensor, "B N C"]:
+    """The locations of a map row by row, as a view, also in channels_last; each as often as it has anchors."""
+    flat = x.permute(0, 2, 3, 1).flatten(1, 2)
+    return flat if anchors == 1 else flat.unflatten(-1, (anchors, -1)).flatten(1, 2)

@@ -1,17 +1,24 @@
 """Every option of every group composes into a valid configuration, every experiment into a plan."""
 
+import re
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from analysis.paper import row
+from fcos.config import Config
 from fcos.parsing import flatten, parse
-from orchestration.command_line import check_overrides
+from orchestration.command_line import check_overrides, dotted_keys
 from orchestration.config import compose
-from orchestration.experiment import arm_configs, plan
-from orchestration.groups import CONF, groups
-from orchestration.identity import Evidence
-from orchestration.planning import make_plan
+from orchestration.experiment import arm_configs, check_effect, plan
+from orchestration.groups import CONF, expand_presets, groups
+from orchestration.identity import RUN_ONLY, Evidence
+from orchestration.planning import make_plan, set_keys
+from orchestration.preflight import check_metrics
+from orchestration.space import flat_space
 
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options]
 
@@ -30,6 +37,32 @@ def test_every_option_composes(choice: str) -> None:
 
 SEARCHES = [name for name in groups()["experiment"] if name.startswith("search_")]
 ABLATIONS = [name for name in groups()["experiment"] if name not in SEARCHES]
+MOST_KEYS = 100
+
+
+def header(name: str) -> list[str]:
+    """The comment lines that an experiment begins with, without their marks."""
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()[1:]
+    return [line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines)]
+
+
+def commands(name: str) -> list[list[str]]:
+    """The overrides of the commands in an experiment's header, whatever stands for a path."""
+    first = header(name)[0].split()[2:]
+    papers = [line.split()[3:] for line in header(name) if line.startswith("As the paper:")]
+    given = [first, *([*first, *more] for more in papers)]
+    return [[re.sub("<.*>", "given", word) for word in words] for words in given]
+
+
+def cost_of(name: str) -> str:
+    return next(line for line in header(name) if line.startswith("Cost")).removeprefix("Cost").strip()
+
+
+def raw(name: str) -> dict[str, Any]:
+    """An experiment's file as it is."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{name}.yaml"))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -44,23 +77,58 @@ def test_every_search_composes_into_a_plan(name: str, how: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_experiment_composes_and_each_arm_is_live(name: str) -> None:
-    lab = compose(check_overrides([f"+experiment={name}"]))
-    assert lab.experiment is not None
-    assert lab.experiment.name == name
-    configs = arm_configs(lab.training, lab.experiment)
-    assert len({config.model_dump_json() for config in configs.values()}) == len(lab.experiment.arms)
-    trials = plan(configs, lab.experiment.seeds, Evidence("c", {}), dict.fromkeys(configs, "d"))
-    assert sum(len(trial.arms) for trial in trials) == len(configs) * len(lab.experiment.seeds)
+    for overrides in commands(name):
+        lab = compose(check_overrides(overrides))
+        assert lab.experiment is not None
+        assert lab.experiment.name == name
+        configs = arm_configs(lab.training, lab.experiment)
+        check_effect(set_keys(overrides), list(configs.values()))
+        check_metrics(lab.experiment.metrics, configs.values())
+        trials = plan(configs, lab.experiment.seeds, Evidence("c", {}), dict.fromkeys(configs, "d"))
+        assert sum(len(trial.arms) for trial in trials) == len(configs) * len(lab.experiment.seeds)
+        cost = cost_of(name)
+        if cost[0].isdigit():
+            assert int(cost.split()[0]) == len(trials)
+        for rows in lab.experiment.paper.values():
+            assert all(row(row_id).id == row_id for row_id in rows)
 
 
-@pytest.mark.parametrize("name", groups()["experiment"])
-def test_every_line_of_an_experiment_changes_something(name: str) -> None:
+def test_every_line_of_an_experiment_changes_something() -> None:
     """A line of an experiment that says what the base says already would mislead its reader."""
-    base = flatten(compose(check_overrides([])).model_dump(mode="json"))
-    values = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{name}.yaml"))
-    assert isinstance(values, dict)
-    said = flatten({str(key): value for key, value in values.items() if key not in ("experiment", "defaults")})
-    assert [key for key, value in said.items() if key in base and base[key] == value] == []
+    bases: dict[tuple[str, ...], dict[str, Any]] = {}
+    for name in groups()["experiment"]:
+        values = raw(name)
+        chosen = tuple(
+            f"{key.split('/')[1]}={option}" for each in values.get("defaults", ()) for key, option in each.items()
+        )
+        if chosen not in bases:
+            bases[chosen] = flatten(compose(check_overrides(chosen)).model_dump(mode="json"))
+        base = bases[chosen]
+        said = flatten({key: value for key, value in values.items() if key not in ("experiment", "defaults")})
+        assert [key for key, value in said.items() if key in base and base[key] == value] == [], name
+
+
+# Which data there is, how it is read, what published weights were trained with, and what makes no difference.
+NO_QUESTION = (
+    *("task", "seed", "data.name", "data.root", "data.train", "data.val", "data.synthetic", "data.on_bad_image"),
+    *("data.limit_val", "coverage.split", "coverage.rounding", *RUN_ONLY),
+    *("model.pixel_mean", "model.pixel_std", "model.backbone.stride_in_1x1"),
+)
+
+
+def test_every_key_of_the_schema_is_the_question_of_an_experiment() -> None:
+    """A setting that no experiment varies is one that nobody would miss; so is one more than is needed."""
+    asked: set[str] = set()
+    for name in groups()["experiment"]:
+        values = raw(name)
+        experiment = values.pop("experiment")
+        asked |= set(flatten(values))
+        asked |= {key for changes in expand_presets(experiment.get("arms", {})).values() for key in changes}
+        asked |= set(flat_space(experiment.get("search", {}).get("space", {})))
+    keys = [key for key in dotted_keys(Config) if not f"{key}.".startswith(tuple(f"{each}." for each in NO_QUESTION))]
+    assert [key for key in keys if key not in asked] == []
+    # Counted, so that one more is a decision.
+    assert len(keys) <= MOST_KEYS
 
 
 @pytest.mark.parametrize("name", groups()["experiment"])
@@ -69,6 +137,11 @@ def test_every_experiment_says_its_command_claim_and_cost(name: str) -> None:
     assert text.startswith("# @package _global_\n")
     for words in (f"# python orchestration/sweep.py +experiment={name}", "# Claim", "# Papers", "# Cost"):
         assert words in text
+
+
+def test_the_document_of_experiments_has_them_all() -> None:
+    text = (CONF.parent / "docs" / "experiments.md").read_text()
+    assert [name for name in groups()["experiment"] if f"`{name}`" not in text] == []
 
 
 def test_ablation_centerness_trains_six_times_for_nine_results() -> None:

@@ -19,7 +19,10 @@ from orchestration.task import Task
 CONFIG: dict[str, Any] = {
     "task": "train",
     "schedule": {"batch_size": 8, "accumulate": 1},
-    "model": {"backbone": {"norm": "frozen_bn"}, "head": {"norm": "gn"}},
+    "model": {
+        **{part: {"norm": "none"} for part in ("backbone", "fpn", "head")},
+        "assignment": {"kind": "fcos"},
+    },
 }
 
 
@@ -126,7 +129,7 @@ def test_later_commands_keep_it_and_may_halve_again(tmp_path: Path) -> None:
     assert attempt(later, OutOfMemory("x"))
     assert accumulate_of(later) == 4
     assert memory_tags(tmp_path, CONFIG) == {"fcos.accumulate": "4"}
-    norms = {**CONFIG, "model": {"backbone": {"norm": "bn"}, "head": {"norm": "gn"}}}
+    norms = {**CONFIG, "model": {**CONFIG["model"], "fpn": {"norm": "bn"}}}
     assert memory_tags(tmp_path, norms)["fcos.inexact"] == "micro-batches of batch norm"
     # Three workers cannot share what one can.
     assert accumulate_of(replace(later, demand=Demand(3, 1, 0, "cpu"))) == 1
@@ -136,6 +139,8 @@ def test_a_micro_batch_of_one_image_a_worker_cannot_be_halved(tmp_path: Path) ->
     assert halved(CONFIG, 4, [1]) == 8
     assert halved(CONFIG, 4, [1, 2]) is None
     assert halved({**CONFIG, "task": "coverage"}, 1, [1]) is None
+    # Which assigns by the outputs of all images of a step.
+    assert halved({**CONFIG, "model": {**CONFIG["model"], "assignment": {"kind": "simota"}}}, 1, [1]) is None
     assert not attempt(task_in(tmp_path, workers=8), OutOfMemory("x"))
     assert ", cluster.workers=8), which cannot be halved; " in trial_files.reason_of(tmp_path)
 

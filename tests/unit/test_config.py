@@ -26,6 +26,7 @@ from fcos.parsing import parse, set_value
         ("model.backbone.widths", [8, 16, 16, 16, 16], "every width must be at least 16"),
         ("model.head.quality", "none", "postprocess.quality=branch needs a branch"),
         ("model.head.gn_groups", 7, "does not divide fpn.channels"),
+        ("model.head", {"norm": "bn_per_level", "across_levels": "separate"}, "every norm belongs to one level"),
         ("schedule.warmup_steps", 1000, "must be less than steps"),
         ("schedule.decay", "step", "needs milestones"),
         ("schedule.milestones", [1], "have no effect with decay=cosine"),
@@ -57,3 +58,75 @@ def test_a_config_survives_the_way_through_plain_values(tiny_values: dict[str, A
 def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]) -> None:
     changed = set_value(tiny_values, "model.head.num_convs", 3)
     assert (tiny_values["model"]["head"]["num_convs"], changed["model"]["head"]["num_convs"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.anchors_per_location": 9}, "anchors_per_location=9 needs assignment.kind=retinanet"),
+        (
+            {"model.anchors_per_location": 9, "model.assignment.kind": "retinanet"},
+            "anchors_per_location=9 needs head.regression=deltas",
+        ),
+        (
+            {
+                "model.anchors_per_location": 9,
+                "model.assignment.kind": "retinanet",
+                "model.head.regression": "deltas",
+                "model.postprocess.suppression": "peaks",
+            },
+            "looks for one peak at a location",
+        ),
+        (
+            {"model.assignment.kind": "simota", "schedule.accumulate": 2},
+            "schedule.accumulate=2: model.assignment.kind=simota assigns by the outputs",
+        ),
+        (
+            {"model.assignment.kind": "atss", "task": "coverage"},
+            "model.assignment.kind=atss: task=coverage counts the assignments of kind=fcos and",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_with_the_reason(
+    tiny_values: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    values = tiny_values
+    for key, value in changes.items():
+        values = set_value(values, key, value)
+    with pytest.raises(ConfigError) as told:
+        parse(Config, values)
+    assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss.regression": "log_l1", "assignment.kind": "retinanet"}, r"log_l1: .*kind=retinanet also has locations"),
+        ({"loss.regression": "log_l1", "head.regression": "deltas"}, r"log_l1: .*head\.regression=deltas may predict"),
+        ({"postprocess.oracle": "box", "postprocess.tta_flip": True}, r"oracle=box: is about the locations"),
+        ({"postprocess.analyses": ["ambiguous"], "postprocess.tta_scales": [0.5]}, r"analyses=\[ambiguous\]: is about"),
+        (
+            {"postprocess.analyses": ["ambiguous"], "assignment.kind": "atss"},
+            r"analyses=\[ambiguous\]: counts the claims",
+        ),
+        ({"postprocess.analyses": ["ambiguous"], "assignment.level_rule": "fpn"}, r"analyses=\[ambiguous\]: counts"),
+        ({"postprocess.oracle": "class", "assignment.tie_break": "random"}, r"oracle=class: which box .* drawn anew"),
+    ],
+)
+def test_what_an_assignment_cannot_go_with_is_refused(tiny_values, changes: dict[str, Any], message: str) -> None:
+    for key, value in changes.items():
+        tiny_values = set_value(tiny_values, f"model.{key}", value)
+    with pytest.raises(ConfigError, match=message):
+        parse(Config, tiny_values)
+
+
+def test_what_goes_with_an_oracle_and_with_views_is_not(tiny_values: dict[str, Any]) -> None:
+    for changes in (
+        {"postprocess.oracle": "box", "assignment.kind": "simota"},
+        {"postprocess.analyses": ["ambiguous"], "assignment.kind": "center"},
+        {"postprocess.analyses": ["errors"], "postprocess.tta_flip": True},
+    ):
+        values = tiny_values
+        for key, value in changes.items():
+            values = set_value(values, f"model.{key}", value)
+        parse(Config, values)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcos import center_only
 from fcos.assign import claims, match
 from fcos.config import AssignmentConfig, ConfigError, CoverageConfig, ModelConfig
 from fcos.coverage.anchors import recalled
@@ -51,10 +52,11 @@ box = st.tuples(coordinate, coordinate, st.integers(1, 256), st.integers(1, 256)
     ends=st.sampled_from(["closed", "open"]),
     radius=st.sampled_from([None, 0.5, 1.5]),
     kind=st.sampled_from(["half_stride", "torchvision"]),
+    rule=st.sampled_from(["fcos", "center"]),
 )
-def test_owners_are_those_of_the_training_assignment(images, ends, radius, kind) -> None:
+def test_owners_are_those_of_the_training_assignment(images, ends, radius, kind, rule) -> None:
     part = boxes_of(*images)
-    assignment = setting(ends=ends, center_sampling_radius=radius, locations=kind)
+    assignment = setting(kind=rule, ends=ends, center_sampling_radius=radius, locations=kind)
     counts, owners = count(part, STRIDES, assignment)
     places = grid_of_largest(part, STRIDES, kind)
     most = max(1, *(len(image) for image in images))
@@ -63,7 +65,10 @@ def test_owners_are_those_of_the_training_assignment(images, ends, radius, kind)
         if image:
             padded[row, : len(image)], valid[row, : len(image)] = torch.tensor(image), True
     targets = Targets(padded, torch.zeros(len(images), most, dtype=torch.long), valid)
-    matched = match(targets, places, RANGES, ends, radius, "plain")
+    if rule == "center":
+        matched = center_only.match(targets, places, RANGES, ends, "plain")
+    else:
+        matched = match(targets, places, RANGES, ends, radius, "plain")
     expected = [number in matched[row] for row, image in enumerate(images) for number in range(len(image))]
     assert owners.recalled.tolist() == expected
     assert counts.claims.sum() == int((matched != NO_OBJECT).sum())

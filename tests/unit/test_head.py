@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from fcos.model.head import Head
+from fcos.model.separate_heads import SeparateHeads
 from fcos.structures import HeadOutputs
 
 STRIDES = (8, 16)
@@ -101,6 +102,49 @@ def test_quality_reads_its_branch_alone(branch: str) -> None:
         assert all((parameter.grad is not None) == (name == branch) for parameter in tower.parameters())
 
 
+def test_a_tower_of_its_own_serves_the_quality_alone() -> None:
+    head = build(quality_branch="own")
+    head(features()).quality.sum().backward()
+    for name, serves in (("classification", False), ("regression", False), ("quality", True)):
+        tower = head.get_submodule(f"{name}_tower")
+        assert all((parameter.grad is not None) == serves for parameter in tower.parameters())
+
+
+def test_one_tower_serves_both() -> None:
+    head = build(towers="shared")
+    assert not any(name.startswith("regression_tower") for name in head.state_dict())
+    outputs = head(features())
+    outputs.ltrb.sum().backward()
+    assert all(parameter.grad is not None for parameter in head.classification_tower.parameters())
+    x = head.regression(head.classification_tower(features()[0], 0))
+    torch.testing.assert_close(split(outputs)[0][0, 0], x[0, :, 0, 0].exp())
+
+
+@pytest.mark.parametrize("quality", ["none", "centerness"])
+def test_separate_heads_are_heads_of_one_level_each(quality: str) -> None:
+    heads = [
+        build(seed, strides=(stride,), quality=quality, divide_by_stride=True) for seed, stride in enumerate(STRIDES)
+    ]
+    outputs = SeparateHeads(heads)(features())
+    alone = [head([x]) for head, x in zip(heads, features(), strict=True)]
+    assert outputs.shapes == SIZES
+    torch.testing.assert_close(outputs.joined_logits, torch.cat([each.joined_logits for each in alone], dim=1))
+    torch.testing.assert_close(outputs.ltrb, torch.cat([each.ltrb for each in alone], dim=1))
+    if quality == "none":
+        assert outputs.quality is None
+    else:
+        torch.testing.assert_close(outputs.quality, torch.cat([each.quality for each in alone], dim=1))
+
+
+def test_separate_heads_learn_from_their_level_alone() -> None:
+    heads = SeparateHeads([build(strides=(stride,)) for stride in STRIDES])
+    outputs = heads(features())
+    (outputs.logits[1].sum() + split(outputs)[1].sum()).backward()
+    others = [parameter.grad for parameter in heads.heads[0].parameters()]
+    assert all(gradient is None or not gradient.any() for gradient in others)
+    assert heads.heads[1].classification.weight.grad.abs().sum() > 0
+
+
 def test_without_quality_there_is_none() -> None:
     assert build(quality="none")(features()).quality is None
 
@@ -176,3 +220,26 @@ def test_an_overflowing_exp_leaves_the_gradient_of_everything_else_finite() -> N
     ltrb = head._distances(raw[None], 0)
     ltrb.where(torch.tensor([[[False, True, True, True]]]), 1.0).sum().backward()
     assert ltrb.isfinite().all() and raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("anchors", [((8.0, 8.0),), ((4.0, 2.0), (2.0, 4.0), (3.0, 3.0))])
+def test_deltas_shift_and_scale_the_anchors_of_a_location(anchors: tuple[tuple[float, float], ...]) -> None:
+    head = build(regression=anchors, scale_per_level=False)
+    outputs = head(features())
+    assert outputs.quality is not None
+    for level, (rows, columns) in enumerate(SIZES):
+        assert outputs.shapes[level] == (rows, columns * len(anchors))
+        raw = raw_regression(head, level)
+        expected = []
+        for location in raw.unbind(1):
+            for (width, height), (x, y, w, h) in zip(
+                anchors, (four.unbind(1) for four in location.unflatten(1, (-1, 4)).unbind(1)), strict=True
+            ):
+                size = torch.tensor([width, height]) * STRIDES[level]
+                center = torch.stack((x, y), dim=-1) * size
+                half = torch.stack((w, h), dim=-1).exp() * size / 2
+                expected.append(torch.cat((half - center, center + half), dim=-1))
+        torch.testing.assert_close(split(outputs)[level], torch.stack(expected, dim=1))
+        logits = head.classification(head.classification_tower(features()[level], level))
+        second = outputs.logits[level][0, len(anchors) - 1]
+        torch.testing.assert_close(second, logits[0, -3:, 0, 0])

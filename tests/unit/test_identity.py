@@ -29,7 +29,21 @@ def plain(tiny_values: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("seed", 1), ("schedule.steps", 7), ("model.loss.regression", "iou"), ("data.flip", 0.0)],
+    [
+        ("seed", 1),
+        ("schedule.steps", 7),
+        ("model.loss.regression", "iou"),
+        ("data.flip", 0.0),
+        ("model.assignment.kind", "atss"),
+        ("model.assignment.low_quality", "none"),
+        ("model.anchors_per_location", 9),
+        ("model.assignment.tie_break", "random"),
+        ("model.pixel_mean", [0.0, 0.0, 0.0]),
+        ("model.head.towers", "shared"),
+        ("model.backbone.stride_in_1x1", True),
+        ("model.fpn.norm", "bn"),
+        ("model.loss.quality_loss", "l1"),
+    ],
 )
 def test_what_determines_a_result_changes_the_identity(plain: dict[str, Any], key: str, value: Any) -> None:
     changed = set_value(plain, key, value)
@@ -45,11 +59,34 @@ def test_what_determines_a_result_changes_the_identity(plain: dict[str, Any], ke
         ("schedule.keep_checkpoints", 5),
         ("schedule.best_metric", None),
         ("model.postprocess.nms_threshold", 0.1),
+        ("model.postprocess.suppression", "peaks"),
+        ("model.postprocess.oracle", "box"),
+        ("model.postprocess.analyses", ["errors"]),
+        ("model.postprocess.tta_flip", True),
     ],
 )
 def test_what_only_runs_or_infers_does_not(plain: dict[str, Any], key: str, value: Any) -> None:
     changed = set_value(plain, key, value)
     assert train_identity(changed, EVIDENCE, "d") == train_identity(plain, EVIDENCE, "d")
+
+
+@pytest.mark.parametrize(
+    ("changes", "depends"),
+    [
+        ({}, True),
+        ({"model.backbone.norm": "frozen_bn"}, False),
+        ({"model.backbone.norm": "frozen_bn", "model.head.norm": "bn"}, True),
+        ({"model.backbone.norm": "sync_bn", "model.loss.normalizer": "local"}, True),
+        ({"model.backbone.norm": "sync_bn", "model.loss.normalizer": "ema"}, False),
+    ],
+)
+def test_workers_count_where_each_looks_at_its_own_part_of_a_batch(
+    plain, changes: dict[str, str], depends: bool
+) -> None:
+    for key, value in changes.items():
+        plain = set_value(plain, key, value)
+    one, two = (train_identity(plain, Evidence("c", {}, workers), "d") for workers in (1, 2))
+    assert (one != two) is depends
 
 
 def test_code_versions_and_data_change_the_identity(plain: dict[str, Any]) -> None:

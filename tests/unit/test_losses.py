@@ -1,12 +1,16 @@
 """Losses against torchvision's and against their definitions."""
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 import torch
 import torchvision.ops as ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcos.losses import FCOSLoss, Normalizer, focal_loss_sum, regression_loss
+from fcos.config import RegressionLoss
+from fcos.losses import FCOSLoss, Normalizer, focal_loss_sum, iou_of_ltrb, regression_loss
 from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
 
 
@@ -110,7 +114,7 @@ def test_iou_losses_follow_the_iou(pairs: list) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["iou", "linear_iou", "giou", "diou", "ciou", "l1"])
+@pytest.mark.parametrize("kind", get_args(RegressionLoss))
 def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(kind: str) -> None:
     target = torch.tensor([[3.0, 5, 7, 9], [30.0, 5, 7, 9]])
     strides = torch.tensor([8.0, 16.0])
@@ -118,11 +122,32 @@ def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(kind: str)
     assert (regression_loss(kind, target * 2, target, strides) > 0.1).all()
 
 
-def test_l1_is_in_strides() -> None:
+@pytest.mark.parametrize("kind", get_args(RegressionLoss))
+def test_a_distance_of_zero_has_a_finite_gradient(kind: str) -> None:
+    predicted = torch.zeros(1, 4, requires_grad=True)
+    loss = regression_loss(kind, predicted, torch.full((1, 4), 9.0), torch.tensor([8.0]))
+    loss.sum().backward()
+    assert loss.isfinite().all() and predicted.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", get_args(RegressionLoss))
+def test_the_loss_of_a_batch_is_that_of_its_locations(kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    predicted, target = torch.rand(2, 2, 3, 4, generator=generator) * 30
+    strides = torch.tensor([8.0, 16.0, 32.0])
+    together = regression_loss(kind, predicted, target, strides)
+    alone = [[regression_loss(kind, p, t, s) for p, t, s in zip(*image, strides, strict=True)]
+             for image in zip(predicted, target, strict=True)]  # fmt: skip
+    torch.testing.assert_close(together, torch.stack([torch.stack(row) for row in alone]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("l1", [2.0, 1.0]), ("l2", [4.0, 1.0]), ("log_l1", [1.0986123, 0.6931472])]
+)
+def test_losses_of_single_sides_are_in_strides(kind: str, expected: list[float]) -> None:
     target = torch.zeros(2, 4)
-    torch.testing.assert_close(
-        regression_loss("l1", target + 16, target, torch.tensor([8.0, 16.0])), torch.tensor([2.0, 1.0])
-    )
+    found = regression_loss(kind, target + 16, target, torch.tensor([8.0, 16.0]))
+    torch.testing.assert_close(found, torch.tensor(expected))
 
 
 def make_loss(**changes: object) -> FCOSLoss:
@@ -193,6 +218,67 @@ def test_the_iou_branch_learns_the_iou_of_the_prediction() -> None:
     iou = 1 - regression_loss("linear_iou", outputs.ltrb[0, index], assignment.ltrb[0, index], places.strides[index])
     bce = torch.nn.functional.binary_cross_entropy_with_logits(outputs.quality[0, index], iou.detach())
     torch.testing.assert_close(losses.quality, bce)
+
+
+def test_an_l1_loss_of_the_quality_compares_probabilities() -> None:
+    outputs, assignment, places = make_case([1, 4])
+    loss = make_loss(quality_loss="l1")
+    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    index = torch.tensor([1, 4])
+    apart = (outputs.quality[0, index].sigmoid() - assignment.centerness[0, index]).abs()
+    torch.testing.assert_close(losses.quality, apart.mean())
+    losses.quality.backward()
+    learns = outputs.quality.grad[0] != 0
+    assert learns.nonzero().flatten().tolist() == [1, 4]
+
+
+def test_a_moving_average_of_the_positives_begins_with_the_first_step() -> None:
+    loss = make_loss(normalizer_scope="ema", history=torch.zeros(3))
+    two, none = make_case([0, 3])[1], make_case([])[1]
+    assert loss.normalizer([two, two]).positives == pytest.approx(4)
+    assert loss.normalizer([two]).positives == pytest.approx((0.9 * 4 + 2) / 1.9)
+    third = loss.normalizer([none])
+    assert third.positives == pytest.approx((0.81 * 4 + 0.9 * 2) / 2.71)
+    assert 0 < third.centerness < third.positives
+
+
+def test_a_moving_average_of_nothing_is_no_division_by_zero() -> None:
+    loss = make_loss(normalizer_scope="ema", history=torch.zeros(3))
+    outputs, assignment, places = make_case([])
+    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    assert losses.total.isfinite()
+
+
+def test_what_is_ignored_teaches_no_class() -> None:
+    outputs, assignment, places = make_case([1])
+    ignored = torch.zeros(1, 6, dtype=torch.bool)
+    ignored[0, [0, 5]] = True
+    loss = make_loss()
+    normalizer = loss.normalizer([assignment])
+    losses = loss(outputs, replace(assignment, ignored=ignored), places, normalizer)
+    losses.total.backward()
+    assert outputs.logits[0].grad[0, [0, 5]].eq(0).all() and outputs.logits[0].grad[0, 1:5].ne(0).all()
+    rest = torch.tensor([1, 2, 3, 4])
+    expected = focal_loss_sum([outputs.logits[0].detach()[:, rest]], assignment.labels[:, rest])
+    torch.testing.assert_close(losses.classification.detach(), expected / normalizer.positives)
+
+
+@pytest.mark.parametrize("kind", ["iou", "linear_iou", "giou", "diou", "ciou", "l1"])
+def test_boxes_that_do_not_meet_overlap_by_nothing(kind: RegressionLoss) -> None:
+    # From (0, 0): a box to the upper left of it, and one to the lower right.
+    predicted = torch.tensor([[8.0, 6, -2, -2]], requires_grad=True)
+    target = torch.tensor([[-3.0, -4, 9, 10]])
+    iou, union, _ = iou_of_ltrb(predicted, target)
+    assert iou == 0 and union == 6 * 4 + 6 * 6
+    loss = regression_loss(kind, predicted, target, torch.tensor([8.0]))
+    loss.sum().backward()
+    assert loss.isfinite().all() and predicted.grad.isfinite().all()
+    if kind in ("giou", "diou", "ciou"):
+        corners = [torch.tensor([[-8.0, -6, -2, -2]]), torch.tensor([[3.0, 4, 9, 10]])]
+        theirs = {
+            "giou": ops.generalized_box_iou_loss, "diou": ops.distance_box_iou_loss, "ciou": ops.complete_box_iou_loss,
+        }[kind]  # fmt: skip
+        torch.testing.assert_close(loss.detach(), theirs(*corners))
 
 
 def test_micro_batches_add_up_to_the_batch() -> None:

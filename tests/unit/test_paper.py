@@ -16,9 +16,10 @@ from analysis.paper import ROWS, UnknownRowError, row
         ("v1.table4.none", "val/AP", "33.5"),
         ("v1.table4.from_regression", "val/APm", "37.8"),
         ("v1.table4.branch", "val/AP75", "39.8"),
+        ("v1.oracle.gt_centerness", "val/AP", "42.1"),
         ("v1.table5.fcos_x101_64x4d_improved", "test_dev/APl", "55.6"),
-        ("v1.table6.fcos", "proposals/AR1k", "60.3"),
-        ("v1.table7.fcos", "class_agnostic/AP90", "13.1"),
+        ("v1.table6.fcos", "val/proposals/AR1k", "60.3"),
+        ("v1.table7.fcos", "val/class_agnostic/AP90", "13.1"),
         ("v1.table8.iou_loss", "val/AP", "36.6"),
         ("v2.table1.retinanet_none", "coverage/bpr", "88.16"),
         ("v2.table3.fcos", "val/ARl", "72.9"),
@@ -32,6 +33,9 @@ from analysis.paper import ROWS, UnknownRowError, row
         ("v2.table8.tta_x101_32x8d_bifpn_dcn", "test_dev/AP", "50.4"),
         ("v2.table9.yolov3_darknet53", "test_dev/AP", "33.0"),
         ("v2.table10.set_nms", "crowdhuman/MR-2", "51.2"),
+        ("atss.table2.iou_point", "val/AP", "36.9"),
+        ("atss.table3.fcos_atss", "val/AP", "39.2"),
+        ("atss.table4.k_19", "val/AP", "38.9"),
     ],
 )
 def test_a_row_prints_the_papers_digits(row_id: str, metric: str, printed: str) -> None:
@@ -53,10 +57,10 @@ def test_an_empty_cell_is_left_out() -> None:
 
 
 def test_every_row_says_where_it_stands() -> None:
-    assert len(ROWS) == 109
+    assert len(ROWS) == 132
     for row_id, entry in ROWS.items():
         assert row_id.startswith(f"{entry.version}.{entry.table.lower().replace(' ', '').replace('.', '_')}.")
-        assert entry.paper == {"v1": "1904.01355", "v2": "2006.09214"}[entry.version]
+        assert entry.paper == {"v1": "1904.01355", "v2": "2006.09214", "atss": "1912.02424"}[entry.version]
         assert entry.label
         assert entry.setting
         assert entry.metrics

@@ -1,5 +1,7 @@
 """Post-processing against a plain reading of the papers, and its edges."""
 
+import math
+
 import pytest
 import torch
 import torchvision.ops as ops
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos.geometry import boxes_from_ltrb, centerness, locations
-from fcos.postprocess import Postprocess, nms_of_best
+from fcos.postprocess import Postprocess, nms_of_best, peaks
 from fcos.structures import HeadOutputs
 
 SHAPES, STRIDES, IMAGE = ((8, 8), (4, 4)), (8, 16), (64, 64)
@@ -95,6 +97,41 @@ def test_detections_are_those_of_the_long_way(
         torch.testing.assert_close(detections.scores, torch.tensor([e[0] for e in expected]))
         assert detections.labels.tolist() == [e[1] for e in expected]
         torch.testing.assert_close(detections.boxes, torch.tensor([e[2] for e in expected]).view(-1, 4))
+
+
+def peaks_by_hand(logits: torch.Tensor) -> list[tuple[int, int, int]]:
+    """(row, column, class) of one map [rows, columns, classes] that no neighbour exceeds."""
+    rows, columns, classes = logits.shape
+    return [
+        (row, column, label)
+        for row in range(rows)
+        for column in range(columns)
+        for label in range(classes)
+        if logits[row, column, label] >= logits[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2, label].max()
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_peaks_are_those_that_no_neighbour_exceeds(dtype: torch.dtype) -> None:
+    logits = torch.randn(2, 7 * 5, 3, generator=torch.Generator().manual_seed(0)).mul(3).round().to(dtype)
+    kept = peaks(logits, (7, 5))
+    for image in range(2):
+        found = (kept[image].unflatten(0, (7, 5)) > -math.inf).nonzero().tolist()
+        assert [tuple(place) for place in found] == peaks_by_hand(logits[image].unflatten(0, (7, 5)))
+    assert (kept[kept > -math.inf] == logits[kept > -math.inf]).all()
+
+
+def test_peaks_replace_nms() -> None:
+    outputs = outputs_of(2, images=1, classes=1)
+    found = rule(suppression="peaks", quality="none", score_threshold=0.0)(outputs, PLACES, sizes(1), sizes(1))[0]
+    expected = [
+        float(level[0, row * width + column, 0].sigmoid())
+        for level, (height, width) in zip(outputs.logits, SHAPES, strict=True)
+        for row, column, _ in peaks_by_hand(level[0].unflatten(0, (height, width)))
+    ]
+    torch.testing.assert_close(found.scores, torch.tensor(sorted(expected, reverse=True)))
+    few = rule(suppression="peaks", quality="none", max_detections=3)(outputs, PLACES, sizes(1), sizes(1))[0]
+    torch.testing.assert_close(few.scores, found.scores[:3])
 
 
 def test_nothing_over_the_threshold_is_no_detection() -> None:

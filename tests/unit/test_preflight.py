@@ -24,6 +24,15 @@ RESNET = "model.backbone.name=resnet18"
         (["model.head.norm=sync_bn", "cluster.workers=2"], r"model\.head\.norm=sync_bn: .* CUDA devices only"),
         (["experiment.metrics=[val/APP]"], r"val/APP: no such metric; did you mean val/AP "),
         (["schedule.best_metric=val/APP"], r"schedule\.best_metric: val/APP: no such metric; did you mean val/AP "),
+        (
+            ["experiment.metrics=[val/errors/class]"],
+            r"val/errors/class: is not measured; add errors to model\.postproc",
+        ),
+        (["experiment.metrics=[val/errors/clas]"], r"val/errors/clas: no such metric; did you mean val/errors/class"),
+        (
+            ["model.assignment.kind=simota", "cluster.workers=4", "cluster.min_workers=2", "schedule.batch_size=12"],
+            r"cluster\.min_workers=2: model\.assignment\.kind=simota assigns by the outputs of all images",
+        ),
         (["experiment.arms.x.model.backbone.norm=sync_bn", "cluster.workers=2"], r"backbone\.norm=sync_bn"),
         (
             ["schedule.batch_size=16", "cluster.workers=4", "cluster.min_workers=2"],

@@ -66,7 +66,7 @@ def test_a_mistake_in_the_experiment_is_told(overrides: list[str], words: str) -
         (["search=asha", "schedule.eval_every=400"], r"nothing would ever be stopped.*step 400"),
         (["search=asha", "search.grace_steps=400"], "nothing would ever be stopped"),
         (["search=asha", "search.brackets=4"], "brackets=4 has no effect with early_stopping=asha"),
-        (["experiment.search.metric=val/AQ"], r"metric=val/AQ: no such metric; did you mean val/AP"),
+        (["experiment.search.metric=val/AQ"], r"metric: val/AQ: no such metric; did you mean val/AP"),
         (["experiment.search.metric=train/loss"], "must begin with val/"),
         (
             ["search=tpe", "experiment.search.space.model.postprocess.nms_threshold.uniform=[0.4,0.7]"],

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcos.build import build_detector, build_learner
-from fcos.config import Config
+from fcos.config import Config, LevelRule, Normalizer, Precision, RegressionLoss, TieBreak
 from fcos.engine import train_step
 from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
@@ -49,7 +49,7 @@ def batch_of(counts: list[int]) -> Batch:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("regression", ["iou", "linear_iou", "giou", "diou", "ciou", "l1"])
+@pytest.mark.parametrize("regression", get_args(RegressionLoss))
 @pytest.mark.parametrize("quality", ["none", "centerness", "iou"])
 def test_a_training_step_never_waits(tiny_values, optimizer: str, regression: str, quality: str) -> None:
     step(tiny_values, {"model.loss.regression": regression, "model.head.quality": quality,
@@ -57,13 +57,42 @@ def test_a_training_step_never_waits(tiny_values, optimizer: str, regression: st
 
 
 @pytest.mark.parametrize("radius", [None, 1.5])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", get_args(Precision))
 def test_nor_in_other_settings(tiny_values, radius: float | None, precision: str) -> None:
     step(tiny_values, {"model.assignment.center_sampling_radius": radius, "schedule.precision": precision,
                        "model.backbone.norm": "frozen_bn"})  # fmt: skip
 
 
-def step(values: dict[str, Any], changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"model.assignment.level_rule": rule} for rule in get_args(LevelRule)),
+        *({"model.assignment.tie_break": rule} for rule in get_args(TieBreak)),
+        *({"model.loss.normalizer": scope} for scope in get_args(Normalizer)),
+        {"model.loss.quality_loss": "l1", "model.head.quality_branch": "own"},
+        {"model.head.across_levels": "separate"},
+        {"model.head.towers": "shared", "schedule.precision": "fp16", "schedule.clip_norm": None},
+    ],
+)
+def test_nor_with_other_choices(tiny_values, changes: dict[str, Any]) -> None:
+    step(tiny_values, {**changes, "model.assignment.center_sampling_radius": None})
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("atss", {}),
+        ("center", {}),
+        ("simota", {}),
+        ("retinanet", {"model.head.regression": "deltas"}),
+        ("retinanet", {"model.head.regression": "deltas", "model.anchors_per_location": 9}),
+    ],
+)
+def test_nor_with_another_assignment(tiny_values, kind: str, changes: dict[str, Any]) -> None:
+    step(tiny_values, {"model.assignment.kind": kind, **changes}, batches=1 if kind == "simota" else 2)
+
+
+def step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) -> None:
     for key, value in changes.items():
         values = set_value(values, key, value)
     config = parse(Config, values)
@@ -74,7 +103,7 @@ def step(values: dict[str, Any], changes: dict[str, Any]) -> None:
     with Refuse():
         # Torch's optimizers (and its moving average) read their step counters, which live on the host.
         learner.optimizer.step = lambda: None  # type: ignore[method-assign]
-        train_step(learner, [batch_of([3, 0]), batch_of([8, 1])])
+        train_step(learner, [batch_of([8, 1]), batch_of([3, 0])][:batches])
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])

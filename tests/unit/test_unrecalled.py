@@ -160,3 +160,22 @@ def test_rows_are_written_in_order_of_image_and_annotation(tmp_path: Path) -> No
     assert lines[3] == '7,2,"a ""b"", c",too small for the grid,1.00,1.00,1.00,1.00'
     none.write(tmp_path / "none.csv", ())
     assert len((tmp_path / "none.csv").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("box", "ranges", "reason"),
+    [
+        ([10, 10, 14, 14], (0.0, None), None),
+        # The cell's own location, (12, 12), lies beside it.
+        ([13, 13, 15, 15], (0.0, None), TOO_SMALL),
+        ([4, 4, 84, 84], (0.0, 32.0), OUT_OF_RANGE),
+        # Half its longest side decides, not how far its corners are.
+        ([4, 4, 44, 44], (32.0, None), OUT_OF_RANGE),
+    ],
+)
+def test_a_box_without_location_at_its_center_has_its_reason(box, ranges, reason) -> None:
+    setting = AssignmentConfig(kind="center", ranges=(ranges,), center_sampling_radius=0.25)
+    part = part_of([((96, 96), [box])])
+    _, owners = count(part, (8,), setting)
+    found = explain(part, owners, (8,), setting)
+    assert [REASONS[number] for number in found.reasons] == ([] if reason is None else [reason])

@@ -1,0 +1,68 @@
+"""Report of a whole paper: every table as printed, beside it what the tracking store has run for each row."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.paper import Version
+
+if TYPE_CHECKING:
+    from analysis.paper_tables import PaperDocument
+
+FILES = ("report.html", "report.md", "table.csv")
+
+
+def paper_report(
+    version: Version, tracking_uri: str, output: Path | None = None, experiment: str | None = None
+) -> "tuple[PaperDocument, Path]":
+    """Write the three files and give what they say and their folder; raises StoreError without a store."""
+    document = build(version, tracking_uri, experiment)
+    folder = output or Path("outputs") / f"paper_{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in render(document).items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    return document, folder
+
+
+def build(version: Version, tracking_uri: str, experiment: str | None = None) -> "PaperDocument":
+    """Read all sweeps of the store that name rows of papers, and lay them beside the paper's tables."""
+    from analysis.paper_fillings import fillings
+    from analysis.paper_tables import PaperDocument, paper_tables
+    from analysis.runs import read_sweeps_beside_papers
+    from analysis.store import public_uri
+
+    found, notes = fillings(read_sweeps_beside_papers(tracking_uri, experiment), version)
+    return PaperDocument(version, public_uri(tracking_uri), paper_tables(version, found), notes)
+
+
+def render(document: "PaperDocument") -> dict[str, str]:
+    """The text of each file."""
+    from analysis import paper_tables, tables
+    from analysis.rendering import environment
+
+    names = {"document": document, "tables": tables, "laid": paper_tables}
+    return {
+        "report.html": environment(True).get_template("paper.html.j2").render(names),
+        "report.md": environment(False).get_template("paper.md.j2").render(names),
+        "table.csv": tables.to_csv(paper_tables.numbers(document.version, document.tables)),
+    }
+
+
+def show(document: "PaperDocument", path: Path) -> None:
+    """How much of each table has been run, and the path, on the console."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from analysis import tables
+    from analysis.paper_tables import SUMMARY_COLUMNS, summary
+
+    console = Console(highlight=False)
+    title = Text(f"FCOS {document.version} (arXiv {document.arxiv}): rows that have been run")
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
+    for column in SUMMARY_COLUMNS:
+        table.add_column(column.header, justify=column.align)
+    for row in tables.cells(summary(document.tables), SUMMARY_COLUMNS):
+        table.add_row(*(Text(text) for text in row))
+    console.print(table)
+    console.print(Text(f"report: {path}"), soft_wrap=True)

@@ -1,0 +1,54 @@
+"""The anchors of a location, for assignments by overlap and for regression that starts from a box."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fcos.geometry import locations
+from fcos.structures import Locations
+
+# ATSS's one square (section 3.1), and RetinaNet's nine: three sizes times three ratios of height to width.
+ONE = ((8.0, 8.0),)
+NINE = tuple(
+    (4 * 2 ** (octave / 3) / ratio**0.5, 4 * 2 ** (octave / 3) * ratio**0.5)
+    for ratio in (0.5, 1.0, 2.0)
+    for octave in range(3)
+)
+
+
+def sizes_in_strides(per_location: int) -> tuple[tuple[float, float], ...]:
+    """Width and height of the anchors of every location, in strides of its level."""
+    return ONE if per_location == 1 else NINE
+
+
+@lru_cache(maxsize=256)
+def nine_at_each(
+    shapes: tuple[tuple[int, int], ...],
+    strides: tuple[int, ...],
+    image_size: tuple[int, int],
+    kind: Literal["half_stride", "torchvision"],
+    device: torch.device,
+) -> Locations:
+    """`geometry.locations` with every location there nine times, once for each anchor. Do not write to them."""
+    places = locations(shapes, strides, image_size, kind, device)
+    # What was made in inference mode could not take part in a later training step.
+    with torch.inference_mode(False):
+        per_stride = torch.tensor(NINE, device=device).repeat(len(places.xy), 1)
+        level_strides = places.strides.repeat_interleave(len(NINE))
+        return replace(
+            places,
+            xy=places.xy.repeat_interleave(len(NINE), dim=0),
+            strides=level_strides,
+            shapes=tuple((rows, columns * len(NINE)) for rows, columns in places.shapes),
+            anchors=per_stride * level_strides[:, None],
+        )
+
+
+def anchors_of(places: Locations) -> Float[Tensor, "P 4"]:
+    """The anchor of each location, xyxy pixels."""
+    half = (places.strides * (ONE[0][0] / 2))[:, None] if places.anchors is None else places.anchors / 2
+    return torch.cat((places.xy - half, places.xy + half), dim=-1)

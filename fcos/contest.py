@@ -1,0 +1,40 @@
+"""Several boxes claim one location: the lowest cost wins it. What assignments by overlap and by prediction share."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+# A claim holds its cost, as a number that sorts like it, in the upper half and the box in the lower. Nobody's comes
+# after all of them and ends in a lower half of ones, which is NO_OBJECT as a number with a sign.
+HALF = 32
+NOBODY = (1 << 63) - 1
+
+
+def nobody(batch: int, locations: int, device: torch.device) -> Int[Tensor, "B P"]:
+    """The best claim on every location before the first is staked."""
+    return torch.full((batch, locations), NOBODY, dtype=torch.int64, device=device)
+
+
+def stake(
+    best: Int[Tensor, "B P"],
+    places: Int[Tensor, "B M K"],
+    costs: Float[Tensor, "B M K"],
+    admitted: Bool[Tensor, "B M K"],
+    first: int = 0,
+) -> None:
+    """Enter the claims of M boxes, of which the first is box `first`, each on K locations; `best` is changed."""
+    boxes = torch.arange(first, first + places.shape[1], device=places.device)[:, None]
+    claims = ((in_order(costs) << HALF) | boxes).where(admitted, NOBODY)
+    best.scatter_reduce_(1, places.flatten(1), claims.flatten(1), "amin")
+
+
+def winners(best: Int[Tensor, "B P"]) -> Int[Tensor, "B P"]:
+    """The box that staked the lowest cost on each location, of equal ones the first; NO_OBJECT where none did."""
+    return (best << HALF) >> HALF
+
+
+def in_order(values: Float[Tensor, "*N"]) -> Int[Tensor, "*N"]:
+    """Whole numbers of 32 bits with a sign that sort exactly as float32 numbers do, -0.0 just below 0.0."""
+    bits = values.float().contiguous().view(torch.int32)
+    # Negative floats grow with their bits, so all of these but the sign are turned round.
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()

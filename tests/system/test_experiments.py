@@ -1,0 +1,81 @@
+"""Every experiment, planned as its command plans it, trains two steps of each of its arms and is evaluated."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from fcos.parsing import set_value
+from fcos.runtime import LocalRuntime
+from orchestration.command_line import check_overrides
+from orchestration.config import compose
+from orchestration.data import prepare_data
+from orchestration.experiment import Trial
+from orchestration.groups import groups
+from orchestration.planning import Plan, make_plan
+from orchestration.resources import Demand
+from orchestration.task import Task
+from orchestration.trial_files import read_summary
+from orchestration.worker import train
+
+# Small drawn images stand for the data, whichever an experiment asks for.
+TINY = (
+    "data.synthetic.image_size=128",
+    "data.synthetic.train_images=24",
+    "data.synthetic.val_images=4",
+    "data.cache_dir=cache",
+    "search=random",
+)
+# Of squares, which orientation cannot group.
+SQUARE = {"ablation_batching": ("~experiment.arms.orientations_mixed",)}
+
+
+def shortened(config: dict[str, Any]) -> dict[str, Any]:
+    """Two steps of as few images as there can be, from random weights; all else as the experiment says."""
+    schedule = config["schedule"]
+    for key, value in {
+        "schedule.steps": 2,
+        "schedule.batch_size": max(2, schedule["accumulate"]),
+        "schedule.warmup_steps": min(1, schedule["warmup_steps"]),
+        "schedule.milestones": [1] if schedule["milestones"] else [],
+        "schedule.eval_every": None,
+        "schedule.log_every": 1,
+        "data.limit_train": 24,
+        "model.backbone.weights": None,
+    }.items():
+        config = set_value(config, key, value)
+    return config
+
+
+def train_here(plan: Plan, trial: Trial) -> dict[str, Any]:
+    """A training as a Tune trial runs it, without Ray; returns its summary."""
+    folder = plan.folder_of(trial)
+    folder.mkdir(parents=True)
+    task = Task(
+        place=0, identity=trial.identity, folder=str(folder), ray_folder="", config=shortened(dict(trial.config)),
+        arms=trial.arms, demand=Demand(workers=1, cpus=1, gpus=0, device="cpu"), on_workers=False, command="test",
+        max_failures=0, stall_seconds=None,
+    )  # fmt: skip
+    train(task, LocalRuntime(folder, torch.device("cpu")))
+    summary = read_summary(folder, trial.identity, trial.arms)
+    assert summary is not None
+    return summary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", groups()["experiment"])
+def test_every_arm_trains_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = [f"+experiment={name}", "experiment.seeds=[0]", *TINY, *SQUARE.get(name, ())]
+    lab = compose(check_overrides(overrides))
+    assert lab.experiment is not None
+    plan = make_plan(lab, partial(prepare_data, console=Console(quiet=True), workers=1))
+    assert {arm for trial in plan.trials for arm in trial.arms} >= set(lab.experiment.arms)
+    for trial in plan.trials:
+        summary = train_here(plan, trial)
+        assert set(summary["metrics"]) == set(trial.arms)
+        wanted = {metric for metric in lab.experiment.metrics if metric.startswith(("val/", "coverage/"))}
+        assert all(wanted <= set(metrics) for metrics in summary["metrics"].values())

@@ -1,0 +1,58 @@
+"""BiFPN: every level sees every other, in the shapes of FPN."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fcos.model.bifpn import BiFPN, Cell
+from fcos.model.fpn import build_fpn
+
+IN_CHANNELS = (16, 24, 32)
+
+
+def features(batch: int = 2) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((13, 20), (7, 10), (4, 5))
+    return {
+        f"c{level}": torch.randn(batch, channels, *size, generator=generator)
+        for level, channels, size in zip((3, 4, 5), IN_CHANNELS, sizes, strict=True)
+    }
+
+
+def build(extra_levels: int = 2, source: str = "p5", cells: int = 2, norm: str = "bn") -> BiFPN:
+    torch.manual_seed(0)
+    return BiFPN(IN_CHANNELS, 8, extra_levels=extra_levels, extra_levels_from=source, cells=cells, norm=norm)
+
+
+@pytest.mark.parametrize("source", ["p5", "c5"])
+@pytest.mark.parametrize("extra_levels", [0, 1, 2])
+def test_it_has_the_shapes_of_fpn(extra_levels: int, source: str) -> None:
+    ours = build(extra_levels, source)(features())
+    theirs = build_fpn(IN_CHANNELS, 8, extra_levels=extra_levels, extra_levels_from=source)(features())
+    assert [x.shape for x in ours.values()] == [x.shape for x in theirs.values()]
+
+
+def test_every_level_is_made_of_every_input_and_every_parameter_learns() -> None:
+    pyramid = build(source="c5", norm="none")
+    for index in range(5):
+        given = {name: x.requires_grad_() for name, x in features().items()}
+        list(pyramid(given).values())[index].square().sum().backward()
+        assert all(x.grad.abs().sum() > 0 for x in given.values())
+    assert all(parameter.grad is not None for parameter in pyramid.parameters())
+
+
+def test_a_cell_weighs_what_it_fuses_and_a_negative_weight_counts_nothing() -> None:
+    cell = Cell(8, 2, "none")
+    fine, coarse = torch.rand(1, 8, 4, 4), torch.rand(1, 8, 2, 2)
+    with torch.no_grad():
+        cell.down_weights.copy_(torch.tensor([[1.0, -1.0]]))
+    down = cell([fine, coarse])[0]
+    torch.testing.assert_close(down, cell.down[0](fine / 1.0001), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(down, cell([fine, coarse + 5])[0])
+
+
+def test_without_batch_norm_a_batch_is_its_images() -> None:
+    pyramid = build(norm="none")
+    both, first = pyramid(features()), pyramid({name: x[:1] for name, x in features().items()})
+    for name, x in first.items():
+        torch.testing.assert_close(both[name][:1], x)
