@@ -98,6 +98,9 @@ def test_a_lost_node_costs_its_own_training_an_interval(
 ) -> None:
     cluster = nodes(*[workers] * 3)
     more = (f"cluster.address={cluster.address}", f"cluster.workers={workers}", "cluster.concurrent=2")
+    # Four workers share what cores there are.
+    steps = STEPS // workers
+    more += (f"schedule.steps={steps}", f"schedule.eval_every={steps}")
     process = start(tmp_path, str(tmp_path / "left.json"), *PAIR, *more, entry=WATCHED)
     wait_for(all_beyond(tmp_path, INTERVAL, 2), process)
     hit, other = trials_of(tmp_path)
@@ -106,7 +109,7 @@ def test_a_lost_node_costs_its_own_training_an_interval(
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
     print(f"{time.monotonic() - began:.0f} s from the loss to the end; {before=} {redone(hit)=}")
-    check_whole(tmp_path)
+    check_whole(tmp_path, steps)
     assert len(runs(tmp_path)) == 3
     assert redone(hit) <= INTERVAL + LOG
     assert redone(other) == 0
