@@ -10,15 +10,10 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parent
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Whole runs take every core: one after the other, beside the tests of everything else."""
-    for item in items:
-        if item.path.is_relative_to(FOLDER):
-            item.add_marker(pytest.mark.xdist_group("system"))
+    item.add_marker(pytest.mark.xdist_group("system"))
 
 
 def _run_with_workers(values: dict[str, Any], folder: Path, workers: int) -> list[Any]:
