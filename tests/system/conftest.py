@@ -1,19 +1,24 @@
 """What the tests of whole runs share: a run over several workers without Ray."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Whole runs take every core: one after the other, beside the tests of everything else."""
-    item.add_marker(pytest.mark.xdist_group("system"))
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Whole runs take every core: one at a time, also where several processes run tests. Waiting counts for no test."""
+    with FileLock(Path(tempfile.gettempdir()) / f"fcos_lab_whole_runs_{os.getuid()}.lock"):
+        return (yield)
 
 
 def _run_with_workers(values: dict[str, Any], folder: Path, workers: int) -> list[Any]:
