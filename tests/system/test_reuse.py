@@ -7,6 +7,8 @@ import pytest
 
 from tests.system.sweeps import SHARED, client, finished, points, runs
 
+pytestmark = pytest.mark.slow
+
 STRICT = "+experiment.arms.strict={model.head.quality: none, model.postprocess.quality: none, " + (
     "model.postprocess.nms_threshold: 0.4}"
 )

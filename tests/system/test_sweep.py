@@ -192,7 +192,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+experiment=ablation_centernes"], "no such experiment; did you mean ablation_centerness?"),
+        (["+experiment=ablation_centernes"], "no such experiment; did you mean ablation_centerness "),
         (["cluster.workers=1000"], "needs 1000 workers x 1 CPU = 1000 CPU, but the machine has"),
         (["data=coco", "data.root=nowhere"], "data.root=nowhere"),
     ],
