@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 
 # torch and torchvision are imported where they are needed, so that --help answers at once.
 

@@ -18,9 +18,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fcos.geometry import centerness, ltrb_from_boxes
-from fcos.level_rules import LevelRule, Range, box_in_range, fpn_ranges
+from fcos.level_rules import Range, box_in_range, fpn_ranges
+from fcos.model_config import LevelRule, TieBreak
 from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
-from fcos.tie_break import HALF, NOBODY, TieBreak, by_distance, priority
+from fcos.tie_break import HALF, NOBODY, by_distance, priority
 
 # Window positions tested at a time: what stays in a core's cache, and what bounds the memory of a GPU.
 CPU_BUDGET = 1 << 17

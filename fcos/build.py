@@ -11,7 +11,7 @@ from torch import Tensor
 from fcos import atss, center_only, max_iou, simota
 from fcos.anchors import nine_at_each, sizes_in_strides
 from fcos.assign import assign, claims, fill
-from fcos.config import Config, ConfigError, ModelConfig, PostprocessConfig
+from fcos.config import Config
 from fcos.engine import Assign, Learner
 from fcos.geometry import locations
 from fcos.losses import FCOSLoss
@@ -21,10 +21,12 @@ from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
 from fcos.model.head import Head
 from fcos.model.separate_heads import SeparateHeads
+from fcos.model_config import ModelConfig, PostprocessConfig
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
 from fcos.oracle import TellTruth, Truth, ambiguity_of
 from fcos.postprocess import Postprocess
 from fcos.runtime import Runtime
+from fcos.section import ConfigError
 from fcos.structures import Assignment, Batch, HeadOutputs, Locations, Targets
 
 

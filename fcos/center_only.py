@@ -10,9 +10,8 @@ from torch import Tensor
 
 from fcos import contest
 from fcos.geometry import areas
+from fcos.level_rules import Range
 from fcos.structures import Locations, Targets
-
-Range = tuple[float, float | None]
 
 
 def match(

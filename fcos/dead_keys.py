@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from fcos.config import AssignmentConfig, Config, ModelConfig, PostprocessConfig, ScheduleConfig
+from fcos.config import Config, ScheduleConfig
+from fcos.model_config import AssignmentConfig, ModelConfig, PostprocessConfig
 
 UNTRAINED = ("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "schedule")
 

@@ -14,14 +14,15 @@ from PIL.Image import Image
 from torch import Tensor
 
 from fcos.build import build_assign, build_locate, build_loss, build_postprocess
-from fcos.config import ConfigError, ModelConfig
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import canvas_of, collate
 from fcos.data.transforms import resize_image
 from fcos.draw import difference_panel, grid
 from fcos.losses import Losses
+from fcos.model_config import ModelConfig
 from fcos.parsing import flatten, parse, set_value
+from fcos.section import ConfigError
 from fcos.structures import NO_OBJECT, Assignment, Batch, HeadOutputs, Locations
 
 CONF = Path(__file__).resolve().parent.parent / "conf"

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from fcos import checkpoint
 from fcos.build import build_assign, build_detector, build_locate, build_postprocess, build_truth
 from fcos.checkpoint import Checkpoint, CheckpointError
-from fcos.config import AssignmentConfig, Config, ConfigError, PostprocessConfig
+from fcos.config import Config
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
@@ -21,8 +21,10 @@ from fcos.data.transforms import resize_image, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
 from fcos.model.detector import FCOS
+from fcos.model_config import AssignmentConfig, PostprocessConfig
 from fcos.parsing import parse, set_value
 from fcos.published import load_published
+from fcos.section import ConfigError
 from fcos.structures import Detections
 from fcos.validate import validate
 

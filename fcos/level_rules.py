@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fcos.model_config import LevelRule
+
 # FPN's rule: a box of this sqrt(area) belongs to the level of stride 32 (k0 = 5).
 FPN_SIZE = 224.0
 FPN_STRIDE = 32
 
 Range = tuple[float, float | None]
-# longest_offset is FCOS's own: it looks at each location's max(l, t, r, b).
-LevelRule = Literal["longest_offset", "longer_side", "sqrt_area", "fpn"]
 
 
 def fpn_ranges(strides: Sequence[int]) -> tuple[Range, ...]:

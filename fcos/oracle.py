@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fcos.config import Oracle
 from fcos.losses import iou_of_ltrb
+from fcos.model_config import Oracle
 from fcos.structures import Assignment, Batch, HeadOutputs, Locations
 
 # Logits whose probability is 1 and 0 in float32.

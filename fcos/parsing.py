@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fcos.config import ConfigError, Section
+from fcos.section import ConfigError, Section
 
 SectionT = TypeVar("SectionT", bound=Section)
 

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from fcos.config import Analysis, Oracle
 from fcos.geometry import boxes_from_ltrb, centerness
+from fcos.model_config import Analysis, Oracle
 from fcos.structures import Detections, HeadOutputs, Locations
 
 

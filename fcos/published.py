@@ -12,9 +12,9 @@ from torch import Tensor
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
 from fcos.checkpoint import Checkpoint, CheckpointError
-from fcos.config import ConfigError
 from fcos.detectron2_weights import from_detectron2
 from fcos.official_weights import from_official
+from fcos.section import ConfigError
 from fcos.torchvision_weights import from_torchvision
 from fcos.weight_names import WeightsError
 

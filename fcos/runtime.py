@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 
 # What the loop tells of itself: {"step": ..., "total_steps": ..., "points": ..., ...}; see fcos.train.run.
 Record = dict[str, Any]

@@ -9,11 +9,11 @@ from jaxtyping import Float64
 
 from fcos.analyses.score_iou import measure, pairs
 from fcos.build import build_locate, build_postprocess
-from fcos.config import PostprocessConfig
 from fcos.data.loader import eval_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.engine import detect
 from fcos.inference import Trained, check_classes
+from fcos.model_config import PostprocessConfig
 
 # Candidates an image before NMS; all of a small head, the best of a large one.
 BEFORE = 1000

@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fcos.geometry import areas
+from fcos.model_config import TieBreak
 from fcos.structures import Targets
 
-TieBreak = Literal["smallest_area", "closest_center", "random"]
 # A claim holds a box's rank in its upper half and the index in its lower. Nobody's comes after all of them and ends
 # in a lower half of ones, which is NO_OBJECT as a number with a sign.
 HALF = 32

@@ -13,12 +13,13 @@ from torch import Tensor
 from fcos import checkpoint
 from fcos.best import Best, better, read_best, write_best
 from fcos.build import build_detector, build_learner, build_postprocess, build_truth
-from fcos.config import Config, PostprocessConfig, ScheduleConfig
+from fcos.config import Config, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
 from fcos.interruption import Preempted, Watch
+from fcos.model_config import PostprocessConfig
 from fcos.runtime import Record, Runtime
 from fcos.samples import draw_samples
 from fcos.structures import to_device

@@ -16,12 +16,12 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from fcos.analyses.run import analyse
 from fcos.build import build_locate, build_postprocess
-from fcos.config import ModelConfig, PostprocessConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.evaluation import evaluate
 from fcos.inference import Trained, check_classes
 from fcos.model.detector import FCOS
+from fcos.model_config import ModelConfig, PostprocessConfig
 from fcos.structures import Batch, Detections, to_device
 
 # Levels that boxes are pooled from: P6 and P7 have too few cells for 7 x 7, as in Faster R-CNN with FPN.

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 
 TRIES_SECONDS = 10.0
 KNOCK_SECONDS = 1.0

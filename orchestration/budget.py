@@ -1,7 +1,6 @@
 """Hours that a sweep may use, over all its commands: counted as it runs, and what ends it when they are used up."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from orchestration.board import Board
 from orchestration.config import BudgetConfig
 from orchestration.resources import Demand
+from orchestration.ticking import ticking
 from orchestration.trial_files import ask_to_stop, hold_back, let_go, write_json
 
 SPENT = "spent.json"
@@ -57,30 +57,21 @@ def counted(
 
     A kill loses a tick of the count at most.
     """
-    spent, done = read_spent(folder), threading.Event()
+    spent = read_spent(folder)
 
-    def tick() -> None:
-        told = False
-        while not done.wait(TICK_SECONDS):
-            spent.add(TICK_SECONDS, board.count("running"), need)
-            with suppress(OSError):
-                # A full disk ends trainings by itself; the count goes on in memory.
-                write_json(folder / SPENT, vars(spent))
-            if spent.over(limits):
-                if not told:
-                    hold_back(folder)
-                    told = True
-                # Again at every tick: a training that was about to begin clears what an earlier attempt was asked.
-                for each in running():
-                    ask_to_stop(each)
+    def count() -> None:
+        spent.add(TICK_SECONDS, board.count("running"), need)
+        with suppress(OSError):
+            # A full disk ends trainings by itself; the count goes on in memory.
+            write_json(folder / SPENT, vars(spent))
+        if spent.over(limits):
+            hold_back(folder)
+            # Again at every tick: a training that was about to begin clears what an earlier attempt was asked.
+            for each in running():
+                ask_to_stop(each)
 
     let_go(folder)
     if spent.over(limits):
         hold_back(folder)
-    thread = threading.Thread(target=tick, name="budget", daemon=True)
-    thread.start()
-    try:
+    with ticking("budget", TICK_SECONDS, count):
         yield
-    finally:
-        done.set()
-        thread.join()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.config import ClusterConfig
 from orchestration.resources import Node, demand, side_by_side
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from fcos.config import ConfigError
 from fcos.parsing import known_keys
+from fcos.section import ConfigError
 from orchestration.config import LabConfig, shut_out_environment
 from orchestration.groups import CONF, groups, near
 

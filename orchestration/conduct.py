@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.board import Board, Row
 from orchestration.books import Books
 from orchestration.budget import counted

@@ -7,8 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fcos.config import Config, ConfigError, Section
+from fcos.config import Config
 from fcos.parsing import flatten, parse
+from fcos.section import ConfigError, Section
 from orchestration.groups import CONF, expand_presets
 from orchestration.space import SearchConfig, flat_space
 from orchestration.strategy import StrategyConfig

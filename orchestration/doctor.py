@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def examine(lab: "LabConfig") -> "list[Check]":
     """All checks; where Ray cannot be joined, those that do without."""
-    from fcos.config import ConfigError
+    from fcos.section import ConfigError
     from orchestration.checks import Check
     from orchestration.ray_cluster import connected, local_nodes
 

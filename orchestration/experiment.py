@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
 from fcos.dead_keys import why_dead
 from fcos.parsing import flatten, known_keys, parse, set_value
+from fcos.section import ConfigError
 from orchestration.command_line import dotted_keys
 from orchestration.config import ExperimentConfig
 from orchestration.groups import near

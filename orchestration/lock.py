@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 
 
 class FolderHeld(RuntimeError):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcos.config import ConfigError
 from fcos.parsing import flatten
+from fcos.section import ConfigError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

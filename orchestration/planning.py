@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
+from fcos.section import ConfigError
 from orchestration.config import LabConfig
 from orchestration.data import DataDigests, PrepareData
 from orchestration.experiment import ARM_SECTIONS, Trial, arm_configs, changed_keys, check_effect, plan

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcos.config import BackboneConfig, Config, ConfigError
+from fcos.config import Config
+from fcos.model_config import BackboneConfig
 from fcos.parsing import parse
+from fcos.section import ConfigError
 from orchestration.config import ClusterConfig, LabConfig
 from orchestration.groups import ROOT, near
 

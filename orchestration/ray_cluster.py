@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.authentication import check_cluster
 from orchestration.config import ClusterConfig
 from orchestration.groups import ROOT

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.config import ClusterConfig
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
+from fcos.section import ConfigError
 from orchestration.config import LabConfig
 from orchestration.data import DataDigests
 from orchestration.experiment import deciding_fingerprint

@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fcos.config import Config, ConfigError, Section
+from fcos.config import Config
 from fcos.parsing import parse, set_value
+from fcos.section import ConfigError, Section
 
 # A drawn point: one plain value for each coordinate.
 Point = dict[str, Any]

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
 from fcos.parsing import parse, set_value
+from fcos.section import ConfigError
 from orchestration.experiment import check_arm_key, deciding_fingerprint
 from orchestration.space import Draw, coordinates, keys_of
 

@@ -1,7 +1,6 @@
 """Trainings that get nowhere: found by the lack of signs of life, and ended so that Tune takes them up again."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from orchestration import processes, trial_files
 from orchestration.heartbeat import TRIAL, Process, Signs, signs_of
+from orchestration.ticking import ticking
 
 TICK_SECONDS = 1.0
 # Longer than that between two looks, this process itself was stopped, and maybe all others with it.
@@ -80,26 +80,20 @@ def watched(limit: float | None, running: Callable[[], Iterable[Path]]) -> Itera
     if limit is None:
         yield
         return
-    watch, done, ended = Watch(limit), threading.Event(), set[Process]()
+    watch, ended, before = Watch(limit), set[Process](), time.monotonic()
 
-    def follow() -> None:
-        before = time.monotonic()
-        while not done.wait(TICK_SECONDS):
-            now = time.monotonic()
-            try:
-                for folder in watch.look(running(), min(now - before, GAP_SECONDS)):
-                    _end(folder, signs_of(folder), limit, ended)
-            except Exception:  # a folder or a machine out of reach: the next look may fare better
-                logging.getLogger(__name__).debug("a stalled training could not be ended", exc_info=True)
-            before = now
+    def look() -> None:
+        nonlocal before
+        now = time.monotonic()
+        try:
+            for folder in watch.look(running(), min(now - before, GAP_SECONDS)):
+                _end(folder, signs_of(folder), limit, ended)
+        except Exception:  # a folder or a machine out of reach: the next look may fare better
+            logging.getLogger(__name__).debug("a stalled training could not be ended", exc_info=True)
+        before = now
 
-    thread = threading.Thread(target=follow, name="stalls", daemon=True)
-    thread.start()
-    try:
+    with ticking("stalls", TICK_SECONDS, look):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _end(folder: Path, signs: Signs, limit: float, ended: set[Process]) -> None:

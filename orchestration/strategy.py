@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fcos.config import Section
+from fcos.section import Section
 from orchestration.space import Draw, Point, coordinates, grid_points
 
 

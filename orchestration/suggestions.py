@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.space import Point
 from orchestration.strategy import METRIC
 

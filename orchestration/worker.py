@@ -102,8 +102,9 @@ def train(task: Task, runtime: Any) -> None:
     """Run the loop; leave a summary, or the reason of the failure and the error itself."""
     import torch
 
-    from fcos.config import Config, PostprocessConfig
+    from fcos.config import Config
     from fcos.interruption import Preempted
+    from fcos.model_config import PostprocessConfig
     from fcos.parsing import parse
 
     folder = Path(task.folder)

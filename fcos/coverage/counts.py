@@ -9,9 +9,9 @@ from jaxtyping import Bool, Int64
 
 from fcos import center_only
 from fcos.assign import claims
-from fcos.config import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.geometry import areas, locations
+from fcos.model_config import AssignmentConfig
 from fcos.structures import Locations
 
 # Images are padded to a multiple of this, as detectors pad them.

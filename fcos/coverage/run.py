@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcos.config import AssignmentConfig, Config, PostprocessConfig
+from fcos.config import Config
 from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.measures import measures
 from fcos.coverage.picture import draw_maps, image_to_draw
@@ -21,6 +21,7 @@ from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
 from fcos.data.prepare import Progress, annotation_file, cache_folder
 from fcos.data.synthetic import synthetic_folder
+from fcos.model_config import AssignmentConfig, PostprocessConfig
 from fcos.runtime import Runtime
 
 TABLE, UNRECALLED, MAPS = "coverage.json", "unrecalled.csv", "maps/center_sampling.png"

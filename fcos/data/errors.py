@@ -1,6 +1,6 @@
 """The error of data that cannot be used."""
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 
 
 class DataError(ConfigError):

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
-from fcos.config import ConfigError
 from fcos.data.coco import CocoDataset, Key, Sample
 from fcos.data.errors import DataError
+from fcos.section import ConfigError
 from fcos.structures import Batch, Targets
 from fcos.workers import pieces
 

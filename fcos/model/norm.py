@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 
 
 class FrozenBatchNorm2d(nn.Module):

@@ -12,10 +12,11 @@ from torchvision.models.detection import FCOS, fcos_resnet50_fpn
 
 from fcos.__main__ import main
 from fcos.checkpoint import CheckpointError
-from fcos.config import ConfigError, ModelConfig
 from fcos.inference import find_checkpoint, load_trained, predict
+from fcos.model_config import ModelConfig
 from fcos.parsing import parse
 from fcos.published import COCO, DETECTRON2_MEAN, MODELS, OFFICIAL_MEAN, layout_of, load_published, model_values
+from fcos.section import ConfigError
 
 CPU = torch.device("cpu")
 BLOCKS, CLASSES, CHANNELS = (3, 4, 6, 3), 80, 256

@@ -11,9 +11,9 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fcos.build import build_detector
-from fcos.config import ModelConfig
 from fcos.geometry import locations
 from fcos.model.detector import FCOS
+from fcos.model_config import ModelConfig
 from fcos.parsing import parse
 from fcos.torchvision_weights import WeightsError, from_torchvision, to_torchvision
 

@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fcos.build import build_assign, build_detector, build_locate, build_loss, build_postprocess
-from fcos.config import ModelConfig
+from fcos.model_config import ModelConfig
 from fcos.structures import Batch, Targets
 from fcos.torchvision_weights import from_torchvision
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.config import Config, PostprocessConfig
+from fcos.config import Config
+from fcos.model_config import PostprocessConfig
 from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
 from fcos.train import run

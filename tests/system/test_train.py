@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from fcos import checkpoint
-from fcos.config import Config, ConfigError
+from fcos.config import Config
 from fcos.engine import Diverged
 from fcos.inference import evaluate, load_trained
 from fcos.parsing import parse, set_value
 from fcos.runtime import STOP, LocalRuntime, Record
+from fcos.section import ConfigError
 from fcos.train import run
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcos.config import ConfigError
 from fcos.data.annotations import read_annotations
 from fcos.data.errors import DataError
+from fcos.section import ConfigError
 
 
 def content() -> dict[str, Any]:

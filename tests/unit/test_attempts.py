@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration import attempts, memory, trial_files
 from orchestration.attempts import accumulate_of, begin, close, judge, memory_tags
 from orchestration.memory import OutOfMemory, halved, is_out_of_memory

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.authentication import asks_for_token, is_loopback, tighten, token_file
 
 

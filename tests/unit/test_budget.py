@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration import budget, trial_files
 from orchestration.board import Board, Row
 from orchestration.budget import Spent, counted, read_spent

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.command_line import check_overrides, help_text
 from orchestration.config import compose
 

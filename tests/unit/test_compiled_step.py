@@ -19,7 +19,7 @@ START = """
 import torch, yaml
 from torch._dynamo.testing import CompileCounter
 from fcos.build import build_assign, build_detector, build_locate, build_loss
-from fcos.config import ModelConfig
+from fcos.model_config import ModelConfig
 from fcos.parsing import parse
 from fcos.structures import Batch, HeadOutputs, Targets
 

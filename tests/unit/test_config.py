@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
 from fcos.parsing import parse, set_value
+from fcos.section import ConfigError
 
 
 @pytest.mark.parametrize(

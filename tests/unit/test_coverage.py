@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from fcos import center_only
 from fcos.assign import claims, match
-from fcos.config import AssignmentConfig, ConfigError, CoverageConfig, ModelConfig
+from fcos.config import CoverageConfig
 from fcos.coverage.anchors import recalled
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count, grid_of_largest
 from fcos.coverage.measures import measures
 from fcos.coverage.search import search_ranges
+from fcos.model_config import AssignmentConfig, ModelConfig
 from fcos.parsing import parse
+from fcos.section import ConfigError
 from fcos.structures import NO_OBJECT, Targets
 
 STRIDES = (8, 16)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
 from fcos.dead_keys import why_dead
 from fcos.parsing import parse, set_value
+from fcos.section import ConfigError
 from orchestration.command_line import check_overrides, dotted_keys
 from orchestration.config import ExperimentConfig, compose
 from orchestration.experiment import arm_configs

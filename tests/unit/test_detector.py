@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcos.build import build_detector
-from fcos.config import ModelConfig
 from fcos.model.detector import FCOS
+from fcos.model_config import ModelConfig
 from fcos.parsing import parse
 from fcos.structures import HeadOutputs
 
@@ -160,7 +160,7 @@ def test_forward_never_waits_for_the_device(norm: str) -> None:
 COMPILED = """
 import torch, yaml
 from fcos.build import build_detector
-from fcos.config import ModelConfig
+from fcos.model_config import ModelConfig
 from fcos.parsing import parse
 
 values = yaml.safe_load(open("conf/model/fcos_small.yaml"))

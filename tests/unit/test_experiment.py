@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
 from fcos.parsing import flatten, parse
+from fcos.section import ConfigError
 from orchestration.config import ExperimentConfig
 from orchestration.experiment import arm_configs, changed_keys, plan
 from orchestration.identity import Evidence

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
 from orchestration.groups import expand_presets, presets

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from fcos.__main__ import main
-from fcos.config import ConfigError, ModelConfig
 from fcos.implementations import compare, differs, groups_of_same, picture, presets, table
+from fcos.model_config import ModelConfig
 from fcos.parsing import flatten, parse
+from fcos.section import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fcos.config import ConfigError
 from fcos.data.annotations import read_annotations
 from fcos.data.coco import CocoDataset
 from fcos.data.loader import (
@@ -22,6 +21,7 @@ from fcos.data.loader import (
     eval_batches,
     train_batches,
 )
+from fcos.section import ConfigError
 from fcos.structures import Batch
 
 NUM_IMAGES = 11

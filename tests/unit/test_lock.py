@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.lock import FolderHeld, hold
 
 TRY = """

@@ -6,13 +6,15 @@ import torch.nn.functional as F
 
 from fcos.assign import assign, claims
 from fcos.build import build_assign, build_detector, build_locate, build_truth
-from fcos.config import Config, ConfigError, PostprocessConfig
+from fcos.config import Config
 from fcos.geometry import boxes_from_ltrb, locations
 from fcos.losses import iou_of_ltrb
+from fcos.model_config import PostprocessConfig
 from fcos.oracle import DIFFERENT_CLASSES, ONE_BOX, SAME_CLASS, ambiguity_of, with_truth
 from fcos.parsing import parse, set_value
 from fcos.postprocess import Postprocess
 from fcos.quality_floor import quality_floor_sum
+from fcos.section import ConfigError
 from fcos.structures import Assignment, Batch, HeadOutputs, Targets
 
 SHAPES, STRIDES, IMAGE = ((8, 8), (4, 4)), (8, 16), (64, 64)

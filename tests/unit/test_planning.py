@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fcos.config import Config, ConfigError
+from fcos.config import Config
+from fcos.section import ConfigError
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
 from orchestration.planning import Plan, make_plan, make_single_plan, settle_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
 from orchestration.data import prepare_data

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.command_line import check_overrides
 from orchestration.config import ClusterConfig, compose
 from orchestration.ray_cluster import connected, patience

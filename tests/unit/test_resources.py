@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fcos.config import ConfigError
 from fcos.parsing import parse
+from fcos.section import ConfigError
 from orchestration.config import ClusterConfig
 from orchestration.resources import Demand, Node, demand, side_by_side
 

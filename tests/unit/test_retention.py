@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration import trial_files
 from orchestration.command_line import check_overrides
 from orchestration.config import LabConfig, compose

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration.command_line import check_overrides
 from orchestration.conduct import make_board
 from orchestration.config import LabConfig, compose

@@ -13,9 +13,9 @@ from torch import nn
 
 from fcos import checkpoint
 from fcos.checkpoint import CheckpointError
-from fcos.config import ConfigError
 from fcos.data.annotations import read_annotations
 from fcos.data.errors import DataError
+from fcos.section import ConfigError
 from orchestration import trial_files
 from orchestration.budget import read_spent
 from orchestration.command_line import check_overrides

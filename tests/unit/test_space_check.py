@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fcos.config import ConfigError
 from fcos.parsing import parse
+from fcos.section import ConfigError
 from orchestration.config import compose
 from orchestration.space import Draw
 from orchestration.space_check import check_space

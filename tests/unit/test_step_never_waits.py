@@ -9,8 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcos.build import build_detector, build_learner
-from fcos.config import Config, LevelRule, Normalizer, Precision, RegressionLoss, TieBreak
+from fcos.config import Config, Precision
 from fcos.engine import train_step
+from fcos.model_config import LevelRule, Normalizer, RegressionLoss, TieBreak
 from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fcos.config import ConfigError
 from fcos.parsing import parse
+from fcos.section import ConfigError
 from orchestration.space import Draw, Point
 from orchestration.strategy import StrategyConfig, make_searcher
 from orchestration.suggestions import Suggestions

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fcos import runtime
-from fcos.config import ConfigError
+from fcos.section import ConfigError
 from orchestration import trial_files
 from orchestration.worker import BudgetUsedUp, DiskFull, is_final
 
