@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from analysis import store
 from orchestration import tracking
 from orchestration.mlflow_store import StoreAway, TrackingError, open_store, public_uri
 from orchestration.tracking import SWEEP, RunFacts, Tracker, default_uri
@@ -308,9 +309,11 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     [
         ("http://user:secret@host:5000/path", "http://host:5000/path"),
         ("postgresql://user:se@cret@host/db", "postgresql://host/db"),
+        ("http://user:se/cret@host/path", "http://host/path"),
+        ("postgresql://host/db?password=secret", "postgresql://host/db"),
         ("http://host:5000", "http://host:5000"),
         ("sqlite:////folder/a@b/mlflow.db", "sqlite:////folder/a@b/mlflow.db"),
     ],
 )
-def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
-    assert public_uri(uri) == shown
+def test_an_address_is_shown_without_its_password_by_who_writes_and_who_reads(uri: str, shown: str) -> None:
+    assert public_uri(uri) == store.public_uri(uri) == shown
