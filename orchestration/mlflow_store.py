@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from fcos.parsing import flatten
 from fcos.section import ConfigError
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 
 ENVIRONMENT = {
@@ -27,6 +30,8 @@ ENVIRONMENT = {
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 LONGEST_TAG = 5000
+# As long as one waits for another process that fills the SQLite file.
+FILLING_SECONDS = 120
 # Tags of a run's last attempt, which the next one may not have.
 PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in"}
 # Answers of a store that would be the same if it were asked again.
@@ -161,12 +166,15 @@ def connect(uri: str) -> "MlflowClient":
     """A client with little patience and nothing to say."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if uri.startswith("sqlite:"):
-        _check_sqlite(uri)
+    path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:") else None
+    if path:
+        _check_sqlite(uri, path)
     from mlflow.tracking import MlflowClient
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    if path:
+        _make_sqlite(path)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -190,13 +198,24 @@ def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
     """
     with asking(uri):
         client = connect(uri)
-        known = client.get_experiment_by_name(experiment)
-        if known is None:
-            location = None if artifacts is None else artifacts.as_uri()
-            return Store(client, client.create_experiment(experiment, artifact_location=location))
+        known = client.get_experiment_by_name(experiment) or _make_experiment(client, experiment, artifacts)
     if known.lifecycle_stage != "active":
         raise TrackingError(f"tracking.experiment={experiment}: was deleted in {public_uri(uri)}; give another")
     return Store(client, known.experiment_id)
+
+
+def _make_experiment(client: "MlflowClient", name: str, artifacts: Path | None) -> "Experiment":
+    from mlflow.exceptions import MlflowException
+
+    location = None if artifacts is None else artifacts.as_uri()
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        # Another sweep may have been first, since it was looked for.
+        made = client.get_experiment_by_name(name)
+        if made is None:
+            raise
+        return made
 
 
 def _cause(error: Exception) -> str:
@@ -206,9 +225,8 @@ def _cause(error: Exception) -> str:
     return found.group(1).rsplit(": ", 1)[-1].strip("\"')") if found else first
 
 
-def _check_sqlite(uri: str) -> None:
+def _check_sqlite(uri: str, path: Path) -> None:
     """MLflow would try a file that cannot be opened for minutes."""
-    path = Path(uri.removeprefix("sqlite:///"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with sqlite3.connect(path) as connection:
@@ -216,3 +234,23 @@ def _check_sqlite(uri: str) -> None:
     except (sqlite3.Error, OSError) as error:
         kind = StoreAway if "locked" in str(error) else TrackingError
         raise kind(f"tracking.uri={uri}: the SQLite file cannot be used: {error}") from None
+
+
+def _make_sqlite(path: Path) -> None:
+    """Fill a file that holds nothing yet, once and in one piece.
+
+    MLflow takes some seconds and a hundred steps for its tables. Two that do so at once, or one that is killed
+    meanwhile, would leave a file that nobody can open.
+    """
+    if path.stat().st_size:
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with FileLock(f"{path}.lock", timeout=FILLING_SECONDS):
+        if path.stat().st_size:
+            return
+        new = path.with_name(f"{path.name}.new")
+        # Of one that was killed.
+        new.unlink(missing_ok=True)
+        SqlAlchemyStore(f"sqlite:///{new}", (path.parent / "mlruns").as_uri()).engine.dispose()
+        new.replace(path)

@@ -1,6 +1,8 @@
 """What MLflow holds after a sweep: each point once, legal names, nothing left RUNNING, whatever happened."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -317,3 +319,27 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
 )
 def test_an_address_is_shown_without_its_password_by_who_writes_and_who_reads(uri: str, shown: str) -> None:
     assert public_uri(uri) == store.public_uri(uri) == shown
+
+
+OPENING = """
+import sys
+from orchestration.mlflow_store import open_store
+print("ready", flush=True)
+sys.stdin.readline()
+print(open_store(sys.argv[1], sys.argv[2], None).experiment_id)
+"""
+
+
+def test_a_fresh_file_is_filled_once_where_several_begin_together(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db.new").write_bytes(b"what one that was killed left")
+    command = [sys.executable, "-c", OPENING, default_uri(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen([*command, name], text=True, **pipes) for name in ("one", "two", "two")]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    ended = [process.communicate("\n", timeout=100) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ended
+    names = {experiment.name for experiment in MlflowClient(default_uri(tmp_path)).search_experiments()}
+    assert names == {"Default", "one", "two"}
+    assert not (tmp_path / "mlflow.db.new").exists()
