@@ -27,7 +27,7 @@ class Process:
     node: str
     pid: int
     # See processes.begin_of.
-    begin: str
+    begin: float
 
 
 # Name of a process -> the process and its last sign of life, which only tells whether there was another.

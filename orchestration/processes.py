@@ -1,51 +1,32 @@
 """Processes of this machine: told apart by pid and begin, ended with all that they started."""
 
-import os
-import signal
 from contextlib import suppress
-from pathlib import Path
 
-PROC = Path("/proc")
+import psutil
 
-
-def begin_of(pid: int) -> str:
-    """When a process began, in the system's own count: a pid is given again; empty where it is gone or nobody says."""
-    fields = _fields(pid)
-    return fields[19] if fields and fields[0] != "Z" else ""
+# A begin is counted from the clock, which may have been set meanwhile; no pid is given again that soon.
+CLOCK_SECONDS = 5.0
 
 
-def is_alive(pid: int, begin: str) -> bool:
+def begin_of(pid: int) -> float:
+    """When a process began, in seconds since 1970: a pid is given again; 0 where it is gone."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return float(process.create_time())
+    return 0.0
+
+
+def is_alive(pid: int, begin: float) -> bool:
     """Whether the process that had this pid and begin is still there; a stopped one is."""
-    if begin:
-        return begin_of(pid) == begin
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+    now = begin_of(pid)
+    return now > 0 and abs(now - begin) < CLOCK_SECONDS
 
 
 def end(pid: int) -> None:
     """Kill a process and all below it, stopped ones too; they can do nothing about it."""
-    for each in [pid, *_below(pid)]:
-        with suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
-
-
-def _below(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for folder in PROC.glob("[0-9]*"):
-        if fields := _fields(int(folder.name)):
-            children.setdefault(int(fields[1]), []).append(int(folder.name))
-    found = [pid]
-    for each in found:
-        found += children.get(each, ())
-    return found[1:]
-
-
-def _fields(pid: int) -> list[str]:
-    """What the system says of a process after its name, which stands in brackets and may hold anything."""
-    try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in [process, *process.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()

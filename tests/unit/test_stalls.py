@@ -119,7 +119,7 @@ def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_pa
 
 def test_a_pid_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
     process = asleep()
-    end_here(str(tmp_path), [Process("here", process.pid, "1")], "no progress")
+    end_here(str(tmp_path), [Process("here", process.pid, 1.0)], "no progress")
     assert process.poll() is None
     assert trial_files.read_failure(tmp_path) is None
     processes.end(process.pid)
