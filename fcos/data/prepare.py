@@ -68,7 +68,10 @@ def prepare(
     val = _read_split(root, val_split, corners, config.limit_val, "val", cache)
     _same_categories(train.annotations, val.annotations)
     if masks:
-        train, val = (_with_masks(split, config, corners, cache, progress) for split in (train, val))
+        train, val = (
+            replace(split, annotations=read_masks(split.annotations, config, corners, progress))
+            for split in (train, val)
+        )
     notes = [*train.annotations.notes, *val.annotations.notes]
     digest = hashlib.sha256()
     checked = []
@@ -149,14 +152,15 @@ def _read_split(
     return PreparedSplit(annotations, folder)
 
 
-def _with_masks(
-    split: PreparedSplit, config: DataConfig, corners: Corners, cache: Path, progress: Progress | None
-) -> PreparedSplit:
+def read_masks(
+    annotations: Annotations, config: DataConfig, corners: Corners, progress: Progress | None
+) -> Annotations:
+    """The same annotations with the masks of their objects; raises DataError where there are none."""
     if config.name == "synthetic":
-        return replace(split, annotations=with_drawn_masks(split.annotations, corners))
-    what = f"reading masks of {split.annotations.path.name}"
+        return with_drawn_masks(annotations, corners)
+    what = f"reading masks of {annotations.path.name}"
     count = None if progress is None else lambda done, total: progress(what, done, total)
-    return replace(split, annotations=with_masks(split.annotations, corners, cache, count))
+    return with_masks(annotations, corners, cache_folder(config), count)
 
 
 def _same_categories(train: Annotations, val: Annotations) -> None:
