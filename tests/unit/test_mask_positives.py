@@ -1,5 +1,6 @@
 """Only locations on an object's own mask answer for it: held against each box on its own, location by location."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from fcos.build import build_assign, build_truth
 from fcos.config import Config
 from fcos.dead_keys import why_dead
 from fcos.geometry import areas, locations
+from fcos.inference import assignment_picture
 from fcos.mask_positives import pairs_on_mask
 from fcos.parsing import parse, set_value
 from fcos.section import ConfigError
@@ -182,6 +184,16 @@ def test_only_fcos_own_assignment_asks_for_masks(tiny_values: dict[str, Any]) ->
     assert why_dead(other, "model.assignment.positives") == "model.assignment.kind=atss"
     with pytest.raises(ConfigError, match=r"model\.assignment\.positives='masks'.*'mask'"):
         with_masks(tiny_values, positives="masks")
+
+
+def test_a_drawn_picture_shows_locations_on_masks(tiny_values: dict[str, Any]) -> None:
+    values = set_value(tiny_values, "model.assignment.center_sampling_radius", None)
+    (plain, inside), (picture, on_mask) = (
+        assignment_picture(config, "val", None) for config in (parse(Config, values), with_masks(values))
+    )
+    counted = [int(re.search(r"(\d+) positive", lines[0])[1]) for lines in (inside, on_mask)]
+    assert 0 < counted[1] < counted[0]
+    assert picture.size == plain.size and picture.tobytes() != plain.tobytes()
 
 
 def test_forgotten_masks_are_noticed(tiny_values: dict[str, Any]) -> None:
