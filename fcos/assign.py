@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fcos.geometry import centerness, ltrb_from_boxes
 from fcos.level_rules import Range, box_in_range, fpn_ranges
+from fcos.mask_positives import on_mask
 from fcos.model_config import LevelRule, TieBreak
 from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
 from fcos.tie_break import HALF, NOBODY, by_distance, priority
@@ -47,8 +48,9 @@ def assign(
     A location may answer for a box that it lies strictly inside of, within `center_sampling_radius` strides of the
     box's center (Chebyshev; None: anywhere inside), if max(l, t, r, b) in pixels lies in its level's range. Other
     level rules (v2 Table 7) hold the whole box's max(h, w) / 2 or sqrt(h w) / 2 against the range; fpn needs none.
-    It takes the smallest box, whose area `corners` decides; or the one with the closest center; or the first in an
-    order that is drawn from torch's generator of the device. What is equal then goes to the lower index.
+    Where the targets have masks, it must also lie on the box's own. It takes the smallest box, whose area `corners`
+    decides; or the one with the closest center; or the first in an order that is drawn from torch's generator of the
+    device. What is equal then goes to the lower index.
     Compiled, what follows from the match is one pass; the match itself stays as it is.
     """
     matched = match(targets, locations, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)
@@ -103,6 +105,8 @@ def match(
         for first in range(0, boxes, step):
             part = slice(first, first + step)
             index, admitted = window.admit(sorted_boxes[:, part])
+            if targets.masks is not None:
+                admitted &= on_mask(targets.masks, order[:, part], sorted_boxes[:, part], locations.xy, index)
             claim = claims[:, part, None, None, None]
             if tie_break == "closest_center":
                 claim = by_distance(claim, sorted_boxes[:, part], locations.xy, index)

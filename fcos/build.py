@@ -15,6 +15,7 @@ from fcos.config import Config
 from fcos.engine import Assign, Learner
 from fcos.geometry import locations
 from fcos.losses import FCOSLoss
+from fcos.mask_positives import pairs_on_mask
 from fcos.model.backbone import build_backbone
 from fcos.model.bifpn import BiFPN
 from fcos.model.detector import FCOS
@@ -120,6 +121,7 @@ def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
         ignored = None
         match setting.kind:
             case "fcos":
+                assert targets.masks is not None or not setting.by_masks, "masks are read where they are asked for"
                 return fcos(targets, places)
             case "atss":
                 matched = atss.match(targets, places, setting.candidates_per_level)
@@ -144,8 +146,8 @@ def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> Tell
         targets, ambiguity = batch.targets, None
         if counts_claims:
             rows = [
-                ambiguity_of(*_claims(config, boxes[valid], places), labels[valid], len(places.xy))
-                for boxes, labels, valid in zip(targets.boxes, targets.labels, targets.valid, strict=True)
+                ambiguity_of(*_claims(config, targets, row, places), targets.labels[row][valid], len(places.xy))
+                for row, valid in enumerate(targets.valid)
             ]
             ambiguity = torch.stack(rows)
         return Truth(assigned(targets, places, outputs), ambiguity)
@@ -153,11 +155,17 @@ def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> Tell
     return truth
 
 
-def _claims(config: ModelConfig, boxes: Tensor, places: Locations) -> tuple[Tensor, Tensor]:
-    rule = config.assignment
+def _claims(config: ModelConfig, targets: Targets, row: int, places: Locations) -> tuple[Tensor, Tensor]:
+    """Every pair (box, location) of one image that its assignment chooses from."""
+    rule, valid = config.assignment, targets.valid[row]
+    boxes = targets.boxes[row][valid]
     if rule.kind == "center":
         return center_only.claims(boxes, places, rule.ranges, rule.ends)
-    return claims(boxes, places, rule.ranges, rule.ends, rule.center_sampling_radius)
+    box, place = claims(boxes, places, rule.ranges, rule.ends, rule.center_sampling_radius)
+    if targets.masks is None:
+        return box, place
+    keep = pairs_on_mask(targets.masks[row][valid], boxes, places.xy, box, place)
+    return box[keep], place[keep]
 
 
 def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.device | None = None) -> FCOSLoss:

@@ -59,6 +59,7 @@ def _of_assignment(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
         "ends": ("fcos", "center"),
         "level_rule": ("fcos",),
         "tie_break": ("fcos",),
+        "positives": ("fcos",),
         "center_sampling_radius": ("fcos", "simota"),
         "candidates_per_level": ("atss",),
         "low_quality": ("retinanet",),

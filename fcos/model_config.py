@@ -27,6 +27,7 @@ Quality = Literal["none", "centerness", "iou"]
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]
 LevelRule = Literal["longest_offset", "longer_side", "sqrt_area", "fpn"]
 TieBreak = Literal["smallest_area", "closest_center", "random"]
+Positives = Literal["box", "mask"]
 Normalizer = Literal["local", "global", "ema"]
 Oracle = Literal["none", "centerness", "iou", "class", "class_iou", "box"]
 Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors"]
@@ -115,6 +116,9 @@ class AssignmentConfig(Section):
     tie_break: TieBreak = "smallest_area"
     # fcos, simota: in strides around the box center; null takes every location inside the box.
     center_sampling_radius: float | None = Field(1.5, gt=0)
+    # fcos: a location inside of a box (and near its center) answers for it wherever it lies, or only on a pixel of the
+    # object's own mask, which the data must have.
+    positives: Positives = "box"
     # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
     locations: Literal["half_stride", "torchvision"] = "half_stride"
     # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
@@ -124,6 +128,11 @@ class AssignmentConfig(Section):
     def by_outputs(self) -> bool:
         """Whether it needs what the detector says of the images."""
         return self.kind == "simota"
+
+    @property
+    def by_masks(self) -> bool:
+        """Whether it needs the masks of the objects."""
+        return self.kind == "fcos" and self.positives == "mask"
 
     @field_validator("ranges", mode="before")
     @classmethod

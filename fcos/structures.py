@@ -18,6 +18,8 @@ class Targets:
     boxes: Float[Tensor, "B M 4"]
     labels: Int[Tensor, "B M"]
     valid: Bool[Tensor, "B M"]
+    # What each object covers of its box, in cells of the box's frame; only where locations must lie on it.
+    masks: Bool[Tensor, "B M S S"] | None = None
 
 
 @dataclass(frozen=True)

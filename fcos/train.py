@@ -44,7 +44,10 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     run saved itself and left, because a machine of it will be taken away.
     """
     seed_everything(config.seed, config.schedule.deterministic)
-    data = prepare(config.data, corners=config.model.assignment.corners, progress=lambda *_: runtime.beat())
+    assignment = config.model.assignment
+    data = prepare(
+        config.data, corners=assignment.corners, masks=assignment.by_masks, progress=lambda *_: runtime.beat()
+    )
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)
     start, notes, workers = _resume(learner, runtime)

@@ -36,7 +36,8 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
         if config.task == "coverage":
             source = read_source(config, show)
             return source.digest, source.notes
-        ready = prepare(config.data, corners=config.model.assignment.corners, progress=show)
+        assignment = config.model.assignment
+        ready = prepare(config.data, corners=assignment.corners, masks=assignment.by_masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
     return ready.digest, ready.notes
@@ -52,7 +53,8 @@ class DataDigests:
     def of(self, config: Config) -> str:
         """The digest of a config's data."""
         # What prepare_data looks at; arms that agree in it share its work.
-        about: list[object] = [config.data.model_dump(mode="json"), config.model.assignment.corners]
+        assignment = config.model.assignment
+        about: list[object] = [config.data.model_dump(mode="json"), assignment.corners, assignment.by_masks]
         if config.task == "coverage":
             about.append(config.coverage.split)
         else:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 
 from fcos.data.annotations import Annotations
 from fcos.data.transforms import resized_size
@@ -27,6 +27,8 @@ class InputBoxes:
     offsets: Int64[np.ndarray, " N_plus_1"]
     image_ids: Int64[np.ndarray, " N"]
     sizes: Int64[np.ndarray, "N 2"]
+    # As `Annotations` has them; only where locations must lie on them.
+    masks: UInt8[np.ndarray, "M bytes"] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -49,6 +51,7 @@ class InputBoxes:
             offsets=np.concatenate([[0], ends]).astype(np.int64),
             image_ids=self.image_ids[images],
             sizes=self.sizes[images],
+            masks=None if self.masks is None else self.masks[rows],
         )
 
 
@@ -82,4 +85,5 @@ def input_boxes(
         offsets=np.searchsorted(image, np.arange(len(annotations) + 1)).astype(np.int64),
         image_ids=annotations.image_ids,
         sizes=resized[kind.reshape(-1)],
+        masks=None if annotations.masks is None else annotations.masks[keep],
     )

@@ -10,7 +10,9 @@ from jaxtyping import Bool, Int64
 from fcos import center_only
 from fcos.assign import claims
 from fcos.coverage.boxes import InputBoxes
+from fcos.data.masks import bitmaps
 from fcos.geometry import areas, locations
+from fcos.mask_positives import pairs_on_mask
 from fcos.model_config import AssignmentConfig
 from fcos.structures import Locations
 
@@ -45,7 +47,9 @@ class Counts:
 class Owners:
     """After the smallest box won: which boxes of a part own a location, and on which level."""
 
-    # Whether box m claims a location at all, and whether it owns one on level l.
+    # Whether box m would claim a location were its whole box its mask, whether it claims one, and whether it owns one
+    # on level l.
+    reaches: Bool[np.ndarray, " M"]
     claims: Bool[np.ndarray, " M"]
     owns: Bool[np.ndarray, "M levels"]
 
@@ -64,7 +68,11 @@ def count(part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConf
     Which locations an image has beyond its own edge plays no part, since boxes end there: with locations that do
     not depend on the image, all images share the grid of the largest one.
     """
-    box, place, level = _claims(part, strides, assignment)
+    box, place, level, lies_on_mask = _claims(part, strides, assignment)
+    reaching = np.zeros(len(part.boxes), dtype=bool)
+    reaching[box] = True
+    if part.masks is not None:
+        box, place, level = box[lies_on_mask], place[lies_on_mask], level[lies_on_mask]
     image = part.image
     rank, most = _ranks(part, assignment)
     # One number for each claim, ordered by image, location and area: the first of a location is its owner.
@@ -90,19 +98,19 @@ def count(part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConf
         boxes_per_level=owns.sum(axis=0),
         levels_per_box=np.bincount(owns.sum(axis=1), minlength=len(strides) + 1),
     )
-    return counts, Owners(claiming, owns)
+    return counts, Owners(reaching, claiming, owns)
 
 
 def _claims(
     part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig
-) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " K"], Int64[np.ndarray, " K"]]:
-    """Box, location and level of every claim."""
+) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " K"], Int64[np.ndarray, " K"], Bool[np.ndarray, " K"]]:
+    """Box, location and level of every claim, and whether it also lies on the box's mask, where there are masks."""
     padded = _padded(part)
     if assignment.locations == "half_stride":
         padded[:] = padded.max(axis=0, initial=PADDING)
     image = part.image
     nothing = np.zeros(0, dtype=np.int64)
-    found = [(nothing, nothing, nothing)]
+    found = [(nothing, nothing, nothing, nothing.astype(bool))]
     for size in np.unique(padded, axis=0):
         rows = np.flatnonzero((padded[image] == size).all(axis=1))
         places = _grid((int(size[0]), int(size[1])), strides, assignment.locations)
@@ -112,9 +120,12 @@ def _claims(
         else:
             box, place = claims(boxes, places, ranges, ends_of_ranges, assignment.center_sampling_radius)
         ends = np.cumsum([rows * columns for rows, columns in places.shapes])
-        found.append((rows[box.numpy()], place.numpy(), np.searchsorted(ends, place.numpy(), side="right")))
-    claiming, claimed, levels = (np.concatenate(column) for column in zip(*found, strict=True))
-    return claiming, claimed, levels
+        lies = np.ones(len(box), dtype=bool)
+        if part.masks is not None:
+            lies = pairs_on_mask(torch.from_numpy(bitmaps(part.masks[rows])), boxes, places.xy, box, place).numpy()
+        found.append((rows[box.numpy()], place.numpy(), np.searchsorted(ends, place.numpy(), side="right"), lies))
+    claiming, claimed, levels, on_mask = (np.concatenate(column) for column in zip(*found, strict=True))
+    return claiming, claimed, levels, on_mask
 
 
 def grid_of_largest(

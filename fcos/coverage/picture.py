@@ -12,6 +12,7 @@ from fcos.assign import assign
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import grid_of_largest
 from fcos.data.annotations import Annotations
+from fcos.data.masks import bitmaps
 from fcos.draw import assignment_panels, grid
 from fcos.model_config import AssignmentConfig
 from fcos.structures import Assignment, Locations, Targets
@@ -50,7 +51,8 @@ def image_to_draw(annotations: Annotations) -> int:
 def draw_maps(boxes: InputBoxes, image: int, levels: tuple[int, ...], assignment: AssignmentConfig, path: Path) -> Path:
     """One picture: left every location inside a box, right those within the sampling radius alone, level by level.
 
-    Without a radius of its own the assignment is held against one of 1.5. Levels without a positive are left out.
+    Where boxes have masks, those on them alone. Without a radius of its own the assignment is held against one of 1.5.
+    Levels without a positive are left out.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = boxes.select(np.array([image]))
@@ -58,6 +60,7 @@ def draw_maps(boxes: InputBoxes, image: int, levels: tuple[int, ...], assignment
         torch.from_numpy(shown.boxes)[None],
         torch.from_numpy(shown.labels)[None],
         torch.ones(1, len(shown.boxes), dtype=torch.bool),
+        None if shown.masks is None else torch.from_numpy(bitmaps(shown.masks))[None],
     )
     places = grid_of_largest(shown, tuple(2**level for level in levels), assignment.locations)
     radius = assignment.center_sampling_radius or DEFAULT_RADIUS

@@ -19,7 +19,7 @@ from fcos.coverage.unrecalled import Unrecalled, left_out
 from fcos.data.annotations import Annotations, annotations_of
 from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
-from fcos.data.prepare import Progress, annotation_file, cache_folder
+from fcos.data.prepare import Progress, annotation_file, cache_folder, read_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.model_config import AssignmentConfig, PostprocessConfig
 from fcos.runtime import Runtime
@@ -57,6 +57,9 @@ def read_source(config: Config, progress: Progress | None = None) -> Source:
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
     _require_boxes(annotations)
+    assignment = config.model.assignment
+    if assignment.by_masks and config.coverage.assignment == "fcos":
+        annotations = read_masks(annotations, data, assignment.corners, progress)
     short_side = None if data.short_sides is None else max(data.short_sides)
     boxes = input_boxes(annotations, short_side, data.long_side, config.coverage.rounding)
     unused = left_out(file, boxes, annotations.image_ids)
@@ -186,7 +189,8 @@ def config_block(levels: tuple[int, ...], assignment: AssignmentConfig) -> str:
     """The settings as lines to paste into a model file of conf/model."""
     ranges = ", ".join(f"[{low:g}, {'null' if high is None else f'{high:g}'}]" for low, high in assignment.ranges)
     radius = assignment.center_sampling_radius
+    on_mask = "  positives: mask\n" if assignment.by_masks else ""
     return (
         f"levels: {list(levels)}\nassignment:\n  ranges: [{ranges}]\n"
-        f"  center_sampling_radius: {'null' if radius is None else f'{radius:g}'}\n"
+        f"  center_sampling_radius: {'null' if radius is None else f'{radius:g}'}\n{on_mask}"
     )

@@ -21,7 +21,8 @@ TOO_SMALL = "too small for the grid"
 OUT_OF_RANGE = "out of every range"
 LOST = "lost to smaller boxes"
 NO_ANCHOR = "no anchor"
-REASONS = (OUTSIDE, EMPTY, TOO_SMALL, OUT_OF_RANGE, LOST, NO_ANCHOR)
+OFF_MASK = "no location on its mask"
+REASONS = (OUTSIDE, EMPTY, TOO_SMALL, OUT_OF_RANGE, LOST, NO_ANCHOR, OFF_MASK)
 COLUMNS = ("annotation_id", "image_id", "category", "reason", "x1", "y1", "x2", "y2")
 
 
@@ -61,9 +62,10 @@ class Unrecalled:
 def explain(part: InputBoxes, owners: Owners, strides: tuple[int, ...], assignment: AssignmentConfig) -> Unrecalled:
     """The boxes of a part that own no location.
 
-    Lost: the box claims locations, all of them smaller boxes'. Of those that claim none, on the levels whose range
-    some location in the box (and near enough to its center) could meet if locations lay everywhere: too small where
-    no such level has one, out of every range where one has, or where there is no such level.
+    Lost: the box claims locations, all of them smaller boxes'. No location on its mask: it would claim some, were its
+    whole box its mask. Of the others, on the levels whose range some location in the box (and near enough to its
+    center) could meet if locations lay everywhere: too small where no such level has one, out of every range where one
+    has, or where there is no such level.
     """
     missing = np.flatnonzero(~owners.recalled)
     boxes = part.boxes[missing]
@@ -74,6 +76,7 @@ def explain(part: InputBoxes, owners: Owners, strides: tuple[int, ...], assignme
         meets |= eligible
         holds |= eligible & _holds_location(boxes, sizes, stride, assignment)
     reasons = np.where(holds | ~meets, REASONS.index(OUT_OF_RANGE), REASONS.index(TOO_SMALL))
+    reasons = np.where(owners.reaches[missing], REASONS.index(OFF_MASK), reasons)
     return _rows(part, missing, np.where(owners.claims[missing], REASONS.index(LOST), reasons))
 
 

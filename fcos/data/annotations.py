@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
 from fcos.data.coco_cache import read_coco_file
@@ -44,6 +44,8 @@ class Annotations:
     notes: tuple[str, ...]
     # sha256 of the JSON text, packed or not.
     digest: str
+    # Bitmaps in the frames of `boxes`, see fcos.data.masks; only where they are asked for.
+    masks: UInt8[np.ndarray, "M bytes"] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,6 +67,7 @@ class Annotations:
             xywh=self.xywh[rows],
             areas=self.areas[rows],
             ids=self.ids[rows],
+            masks=None if self.masks is None else self.masks[rows],
         )
 
     def training_boxes(self, index: int) -> tuple[Float32[np.ndarray, "K 4"], Int64[np.ndarray, " K"]]:
@@ -72,6 +75,14 @@ class Annotations:
         rows = slice(self.offsets[index], self.offsets[index + 1])
         keep = self.trainable[rows]
         return self.boxes[rows][keep], self.labels[rows][keep]
+
+    def training_masks(self, index: int) -> UInt8[np.ndarray, "K bytes"] | None:
+        """The masks that belong to `training_boxes`, where there are any."""
+        if self.masks is None:
+            return None
+        rows = slice(self.offsets[index], self.offsets[index + 1])
+        masks: UInt8[np.ndarray, "K bytes"] = self.masks[rows][self.trainable[rows]]
+        return masks
 
 
 def read_annotations(path: Path, corners: Corners = "plain", cache: Path | None = None) -> Annotations:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -12,6 +12,7 @@ from fcos.data import transforms
 from fcos.data.annotations import Annotations, Corners
 from fcos.data.decoded import DecodedImages
 from fcos.data.images import open_image
+from fcos.data.masks import bitmaps
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Sample:
     name: str
     size: tuple[int, int]
     original_size: tuple[int, int]
+    # In the frames of the boxes, where they are asked for.
+    masks: Bool[Tensor, "M S S"] | None = None
 
 
 # Which image, and in which epoch: decides every random draw of a sample.
@@ -68,11 +71,14 @@ class CocoDataset(Dataset[Sample]):
         epoch, index = key
         original_size = self.original_size(index)
         rows, labels = self.annotations.training_boxes(index)
+        packed = self.annotations.training_masks(index)
+        masks = None if packed is None else torch.from_numpy(bitmaps(packed))
         size = self.input_size(key)
         image = transforms.resize_image(self._image(index), size)
         boxes = transforms.resize_boxes(torch.from_numpy(rows), original_size, size)
         if self.training and transforms.draw(self.seed, epoch, index).flip < self.flip:
             image, boxes = transforms.flip(image, boxes, self.corners)
+            masks = None if masks is None else masks.flip(-1)
         return Sample(
             image=image,
             boxes=boxes,
@@ -81,6 +87,7 @@ class CocoDataset(Dataset[Sample]):
             name=self.annotations.names[index],
             size=size,
             original_size=original_size,
+            masks=masks,
         )
 
     def original_size(self, index: int) -> tuple[int, int]:

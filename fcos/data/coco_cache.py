@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +53,16 @@ def _key(content: bytes) -> str:
 
 
 def _load(kept: Path) -> CocoFile | None:
-    """None for what is not there, or is not what was written."""
+    columns = load_arrays(kept)
+    if columns is None:
+        return None
+    words = json.loads(columns.pop("words").tobytes())
+    names, classes = tuple(words["names"]), tuple(words["classes"])
+    return CocoFile(**columns, names=names, classes=classes, digest=words["digest"])
+
+
+def load_arrays(kept: Path) -> dict[str, Any] | None:
+    """Arrays by name as `keep_arrays` kept them; None for what is not there, or is not what was written."""
     try:
         stored = memoryview(kept.read_bytes())
         if hashlib.sha256(stored[DIGEST_BYTES:]).digest() != stored[:DIGEST_BYTES]:
@@ -62,17 +73,19 @@ def _load(kept: Path) -> CocoFile | None:
         # Used just now, as far as making room goes.
         os.utime(kept)
     with np.load(io.BytesIO(stored[DIGEST_BYTES:]), allow_pickle=False) as arrays:
-        columns = {name: arrays[name] for name in arrays.files}
-    words = json.loads(columns.pop("words").tobytes())
-    names, classes = tuple(words["names"]), tuple(words["classes"])
-    return CocoFile(**columns, names=names, classes=classes, digest=words["digest"])
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _keep(file: CocoFile, kept: Path) -> None:
     words = {name: getattr(file, name) for name in WORDS}
     columns = {item.name: getattr(file, item.name) for item in fields(file) if item.name not in WORDS}
+    keep_arrays({"words": np.frombuffer(json.dumps(words).encode(), dtype=np.uint8), **columns}, kept)
+
+
+def keep_arrays(columns: Mapping[str, Any], kept: Path) -> None:
+    """Keep arrays in a file of the cache folder, as far as it can be written."""
     arrays = io.BytesIO()
-    np.savez(arrays, words=np.frombuffer(json.dumps(words).encode(), dtype=np.uint8), **columns)
+    np.savez(arrays, **columns)
     # Processes that parse the same file each write a draft of their own; the last one stays.
     draft = kept.with_name(f".{uuid.uuid4().hex}.kept")
     try:

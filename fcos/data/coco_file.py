@@ -54,7 +54,7 @@ def parse_coco_file(content: bytes, path: Path) -> CocoFile:
 
     Raises DataError naming the file and the entry for anything that cannot be understood.
     """
-    text = _unpacked(content, path)
+    text = unpacked(content, path)
     sections = _sections(text, path)
     image_ids, names, sizes = _images(sections["images"], path)
     category_ids, classes = _categories(sections["categories"], path)
@@ -77,7 +77,8 @@ def parse_coco_file(content: bytes, path: Path) -> CocoFile:
     )
 
 
-def _unpacked(content: bytes, path: Path) -> bytes:
+def unpacked(content: bytes, path: Path) -> bytes:
+    """The JSON text of a file, packed or not; raises DataError for broken gzip data."""
     try:
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

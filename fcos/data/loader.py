@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+import torch.nn.functional as F
+from jaxtyping import Bool, Int64
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fcos.data.coco import CocoDataset, Key, Sample
@@ -136,10 +138,17 @@ def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
         pixels=pixels,
         sizes=torch.tensor([sample.size for sample in samples]),
         original_sizes=torch.tensor([sample.original_size for sample in samples]),
-        targets=Targets(boxes, labels, valid),
+        targets=Targets(boxes, labels, valid, _padded_masks(samples, bucket)),
         image_ids=tuple(sample.image_id for sample in samples),
         names=tuple(sample.name for sample in samples),
     )
+
+
+def _padded_masks(samples: Sequence[Sample], bucket: int) -> Bool[Tensor, "B M S S"] | None:
+    masks = [sample.masks for sample in samples if sample.masks is not None]
+    if len(masks) < len(samples):
+        return None
+    return torch.stack([F.pad(each, (0, 0, 0, 0, 0, bucket - len(each))) for each in masks])
 
 
 class _Loaded(Dataset[list[Any] | DataError]):
@@ -161,7 +170,7 @@ class _Loaded(Dataset[list[Any] | DataError]):
             batch.pixels,
             batch.sizes,
             batch.original_sizes,
-            [targets.boxes, targets.labels, targets.valid],
+            [targets.boxes, targets.labels, targets.valid, targets.masks],
             list(batch.image_ids),
             list(batch.names),
         ]

@@ -17,6 +17,7 @@ from fcos.data.decoded import DecodedImages, decoded_images
 from fcos.data.errors import DataError
 from fcos.data.image_files import ImageFiles, check_files, files_on_disk
 from fcos.data.images import Counter
+from fcos.data.masks import with_drawn_masks, with_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
 from fcos.runtime import user_cache
@@ -51,11 +52,13 @@ class PreparedData:
     notes: tuple[str, ...]
 
 
-def prepare(config: DataConfig, *, corners: Corners = "plain", progress: Progress | None = None) -> PreparedData:
+def prepare(
+    config: DataConfig, *, corners: Corners = "plain", masks: bool = False, progress: Progress | None = None
+) -> PreparedData:
     """Read, draw if need be, and check the data: annotations first, then that every image in use opens.
 
     Images are decoded into the cache folder, which holds until a file's size or time changes; of those that do not
-    fit there the check alone is kept.
+    fit there the check alone is kept. With `masks` the objects' masks are read too.
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and
     noted.
     """
@@ -64,6 +67,11 @@ def prepare(config: DataConfig, *, corners: Corners = "plain", progress: Progres
     train = _read_split(root, train_split, corners, config.limit_train, "train", cache)
     val = _read_split(root, val_split, corners, config.limit_val, "val", cache)
     _same_categories(train.annotations, val.annotations)
+    if masks:
+        train, val = (
+            replace(split, annotations=read_masks(split.annotations, config, corners, progress))
+            for split in (train, val)
+        )
     notes = [*train.annotations.notes, *val.annotations.notes]
     digest = hashlib.sha256()
     checked = []
@@ -142,6 +150,17 @@ def _read_split(
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
     return PreparedSplit(annotations, folder)
+
+
+def read_masks(
+    annotations: Annotations, config: DataConfig, corners: Corners, progress: Progress | None
+) -> Annotations:
+    """The same annotations with the masks of their objects; raises DataError where there are none."""
+    if config.name == "synthetic":
+        return with_drawn_masks(annotations, corners)
+    what = f"reading masks of {annotations.path.name}"
+    count = None if progress is None else lambda done, total: progress(what, done, total)
+    return with_masks(annotations, corners, cache_folder(config), count)
 
 
 def _same_categories(train: Annotations, val: Annotations) -> None:

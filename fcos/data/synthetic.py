@@ -3,12 +3,12 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from PIL import Image
 
 from fcos.config import SyntheticConfig
@@ -101,6 +101,16 @@ def draw_image(
         window[mask] = paint[mask]
     canvas += np.float32(10.0) * generator.standard_normal(canvas.shape, dtype=np.float32)
     return np.clip(canvas, 0, 255).astype(np.uint8), labels, boxes
+
+
+def visible_shapes(
+    names: Sequence[str], boxes: Int64[np.ndarray, "N 4"], size: tuple[int, int]
+) -> Int64[np.ndarray, "H W"]:
+    """Which of an image's shapes is seen at each pixel, -1 for the ground; boxes are xywh, in the order of drawing."""
+    seen = np.full(size, -1, dtype=np.int64)
+    for number, (name, (x, y, w, h)) in enumerate(zip(names, boxes.tolist(), strict=True)):
+        seen[y : y + h, x : x + w][shape_mask(name, w, h)] = number
+    return seen
 
 
 def _place(generator: np.random.Generator, config: SyntheticConfig) -> list[tuple[int, int, int, int]]:

@@ -22,6 +22,7 @@ CASES = [
     ("model.assignment.ranges", "model.assignment.level_rule", "fpn"),
     ("model.assignment.level_rule", "model.assignment.kind", "atss"),
     ("model.assignment.tie_break", "model.assignment.kind", "center"),
+    ("model.assignment.positives", "model.assignment.kind", "simota"),
     ("model.assignment.center_sampling_radius", "model.assignment.kind", "retinanet"),
     ("model.assignment.ranges", "model.assignment.kind", "simota"),
     ("model.assignment.candidates_per_level", "model.assignment.kind", "fcos"),

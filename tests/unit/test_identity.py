@@ -38,6 +38,7 @@ def plain(tiny_values: dict[str, Any]) -> dict[str, Any]:
         ("model.assignment.low_quality", "none"),
         ("model.anchors_per_location", 9),
         ("model.assignment.tie_break", "random"),
+        ("model.assignment.positives", "mask"),
         ("model.pixel_mean", [0.0, 0.0, 0.0]),
         ("model.head.towers", "shared"),
         ("model.backbone.stride_in_1x1", True),

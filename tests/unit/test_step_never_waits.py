@@ -39,14 +39,15 @@ class Refuse(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-def batch_of(counts: list[int]) -> Batch:
+def batch_of(counts: list[int], with_masks: bool) -> Batch:
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(len(counts), 8, 2, generator=generator) * 40
     boxes = torch.cat((corner, corner + 8 + torch.rand(len(counts), 8, 2, generator=generator) * 16), dim=-1)
     valid = torch.arange(8) < torch.tensor(counts)[:, None]
     pixels = torch.randint(0, 256, (len(counts), 3, 64, 64), generator=generator, dtype=torch.uint8)
     sizes = torch.tensor([[64, 64]] * len(counts))
-    return Batch(pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid), (1,), ("a",))
+    masks = torch.rand(len(counts), 8, 32, 32, generator=generator) > 0.5 if with_masks else None
+    return Batch(pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid, masks), (1,), ("a",))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -69,6 +70,7 @@ def test_nor_in_other_settings(tiny_values, radius: float | None, precision: str
     [
         *({"model.assignment.level_rule": rule} for rule in get_args(LevelRule)),
         *({"model.assignment.tie_break": rule} for rule in get_args(TieBreak)),
+        {"model.assignment.positives": "mask"},
         *({"model.loss.normalizer": scope} for scope in get_args(Normalizer)),
         {"model.loss.quality_loss": "l1", "model.head.quality_branch": "own"},
         {"model.head.across_levels": "separate"},
@@ -104,7 +106,8 @@ def step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) -> N
     with Refuse():
         # Torch's optimizers (and its moving average) read their step counters, which live on the host.
         learner.optimizer.step = lambda: None  # type: ignore[method-assign]
-        train_step(learner, [batch_of([8, 1]), batch_of([3, 0])][:batches])
+        by_masks = config.model.assignment.by_masks
+        train_step(learner, [batch_of([8, 1], by_masks), batch_of([3, 0], by_masks)][:batches])
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])
