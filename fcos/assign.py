@@ -90,25 +90,45 @@ def match(
     tie_break: TieBreak = "smallest_area",
 ) -> Int[Tensor, "B P"]:
     """Index of the box that each location answers for, or NO_OBJECT; see `assign`."""
+    return match_several(targets, locations, 1, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)[0]
+
+
+def match_several(
+    targets: Targets,
+    locations: Locations,
+    count: int,
+    ranges: Sequence[Range],
+    ends: Literal["closed", "open"],
+    center_sampling_radius: float | None,
+    corners: Literal["plain", "inclusive"],
+    level_rule: LevelRule = "longest_offset",
+    tie_break: TieBreak = "smallest_area",
+) -> list[Int[Tensor, "B P"]]:
+    """The first `count` boxes that each location may answer for, by the tie-break; NO_OBJECT where there are fewer."""
     batch, boxes = targets.valid.shape
     # Ranks by area; a stable sort leaves ties to the lower index. Exact, whatever the size of the areas.
     order = priority(targets, corners, tie_break).argsort(dim=1, stable=True)
     sorted_boxes = targets.boxes.gather(1, order[..., None].expand(-1, -1, 4))
     ranks = torch.arange(boxes, device=order.device) << HALF
     claims = (ranks + order).where(targets.valid.gather(1, order), NOBODY)
-    best = order.new_full((batch, locations.xy.shape[0]), NOBODY)
     budget = CPU_BUDGET if order.device.type == "cpu" else GPU_BUDGET
-    for window in _windows(_grids(locations, ranges, level_rule), ends, center_sampling_radius, order.device):
-        step = max(1, budget // max(1, batch * window.positions))
-        for first in range(0, boxes, step):
-            part = slice(first, first + step)
-            index, admitted = window.admit(sorted_boxes[:, part])
-            claim = claims[:, part, None, None, None]
-            if tie_break == "closest_center":
-                claim = by_distance(claim, sorted_boxes[:, part], locations.xy, index)
-            staked = claim.where(admitted, NOBODY)
-            best.scatter_reduce_(1, index.flatten(1), staked.flatten(1), "amin")
-    return best.bitwise_left_shift_(HALF).bitwise_right_shift_(HALF)
+    found: list[Tensor] = []
+    for _ in range(count):
+        best = order.new_full((batch, locations.xy.shape[0]), NOBODY)
+        for window in _windows(_grids(locations, ranges, level_rule), ends, center_sampling_radius, order.device):
+            step = max(1, budget // max(1, batch * window.positions))
+            for first in range(0, boxes, step):
+                part = slice(first, first + step)
+                index, admitted = window.admit(sorted_boxes[:, part])
+                claim = claims[:, part, None, None, None]
+                if tie_break == "closest_center":
+                    claim = by_distance(claim, sorted_boxes[:, part], locations.xy, index)
+                if found:
+                    # No two claims on a location are equal, so the next is the least of those above the last winner.
+                    admitted &= claim > found[-1].gather(1, index.flatten(1)).view_as(index)
+                best.scatter_reduce_(1, index.flatten(1), claim.where(admitted, NOBODY).flatten(1), "amin")
+        found.append(best)
+    return [best.bitwise_left_shift_(HALF).bitwise_right_shift_(HALF) for best in found]
 
 
 def claims(
