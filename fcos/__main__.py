@@ -303,6 +303,13 @@ def _export(options: argparse.Namespace) -> None:
     from fcos.torchvision_weights import WeightsError, to_torchvision
 
     trained = _load(options)
+    model = trained.config.model
+    for key in ("anchors_per_location", "targets_per_location"):
+        if getattr(model, key) > 1:
+            raise ConfigError(
+                f"{options.checkpoint}: model.{key}={getattr(model, key)}: torchvision's FCOS has one prediction at "
+                "each location"
+            )
     weights = {name: value.cpu() for name, value in trained.detector.state_dict().items()}
     try:
         theirs = to_torchvision(weights)

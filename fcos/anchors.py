@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fcos.geometry import locations
+from fcos.geometry import locations, repeated
 from fcos.structures import Locations
 
 # ATSS's one square (section 3.1), and RetinaNet's nine: three sizes times three ratios of height to width.
@@ -38,14 +38,8 @@ def nine_at_each(
     # What was made in inference mode could not take part in a later training step.
     with torch.inference_mode(False):
         per_stride = torch.tensor(NINE, device=device).repeat(len(places.xy), 1)
-        level_strides = places.strides.repeat_interleave(len(NINE))
-        return replace(
-            places,
-            xy=places.xy.repeat_interleave(len(NINE), dim=0),
-            strides=level_strides,
-            shapes=tuple((rows, columns * len(NINE)) for rows, columns in places.shapes),
-            anchors=per_stride * level_strides[:, None],
-        )
+        nine = repeated(places, len(NINE))
+        return replace(nine, anchors=per_stride * nine.strides[:, None])
 
 
 def anchors_of(places: Locations) -> Float[Tensor, "P 4"]:

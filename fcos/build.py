@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from fcos import atss, center_only, max_iou, simota
+from fcos import atss, center_only, max_iou, several_targets, simota
 from fcos.anchors import nine_at_each, sizes_in_strides
 from fcos.assign import assign, claims, fill
 from fcos.config import Config
@@ -88,12 +88,15 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
         quality=config.head.quality,
         quality_branch=config.head.quality_branch,
         prior=config.head.prior,
+        targets_per_location=config.targets_per_location,
     )
 
 
 def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     """Where the locations of a batch lie; its pyramid has ceil(side / stride) rows and columns on each level."""
-    place = locations if config.anchors_per_location == 1 else nine_at_each
+    place: Callable[..., Locations] = locations if config.anchors_per_location == 1 else nine_at_each
+    if config.targets_per_location > 1:
+        place = partial(several_targets.several_at_each, config.targets_per_location)
 
     def locate(batch: Batch) -> Locations:
         height, width = batch.pixels.shape[-2:]
@@ -106,23 +109,23 @@ def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
 def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
     """The configured assignment of locations to boxes."""
     setting = config.assignment
-    fcos = partial(
-        assign,
-        ranges=setting.ranges,
-        ends=setting.ends,
-        center_sampling_radius=setting.center_sampling_radius,
-        corners=setting.corners,
-        level_rule=setting.level_rule,
-        tie_break=setting.tie_break,
-        compiled=compiled,
-    )
+    rules: dict[str, Any] = {
+        "ranges": setting.ranges,
+        "ends": setting.ends,
+        "center_sampling_radius": setting.center_sampling_radius,
+        "corners": setting.corners,
+        "level_rule": setting.level_rule,
+        "tie_break": setting.tie_break,
+    }
 
     def answer(targets: Targets, places: Locations, outputs: HeadOutputs | None = None) -> Assignment:
         ignored = None
+        assert targets.masks is not None or not setting.by_masks, "masks are read where they are asked for"
         match setting.kind:
+            case "fcos" if places.targets == 1:
+                return assign(targets, places, **rules, compiled=compiled)
             case "fcos":
-                assert targets.masks is not None or not setting.by_masks, "masks are read where they are asked for"
-                return fcos(targets, places)
+                matched = several_targets.match(targets, places, **rules)
             case "atss":
                 matched = atss.match(targets, places, setting.candidates_per_level)
             case "center":

@@ -191,6 +191,11 @@ class Config(Section):
                 f"model.assignment.kind={kind}: task=coverage counts the assignments of kind=fcos and kind=center; "
                 "for RetinaNet's anchors give coverage.assignment=retinanet"
             )
+        if self.task == "coverage" and self.model.targets_per_location > 1:
+            raise ValueError(
+                f"model.targets_per_location={self.model.targets_per_location}: task=coverage counts one box for each "
+                "location; leave it out"
+            )
         if self.task == "train" and self.model.assignment.by_outputs and self.schedule.accumulate > 1:
             raise ValueError(
                 f"schedule.accumulate={self.schedule.accumulate}: model.assignment.kind={kind} assigns by the outputs "

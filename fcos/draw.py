@@ -103,7 +103,8 @@ def draw_assignment(
     titles: Sequence[str],
 ) -> Image.Image:
     """One panel for each level, see `assignment_panels`."""
-    return grid(assignment_panels(pixels, targets, assignment, locations, titles=titles))
+    panels = assignment_panels(pixels, targets, assignment, locations, titles=titles)
+    return grid(panels, columns=3 if locations.targets == 1 else locations.targets)
 
 
 def assignment_panels(
@@ -116,27 +117,23 @@ def assignment_panels(
 ) -> list[Image.Image]:
     """For each level its locations, in the colour of the box they answer for, larger the more central.
 
+    Locations of several boxes have a panel for each.
+
     Targets and assignment are those of a batch that holds this image alone; a box whose locations all went to other
     levels or smaller boxes is drawn thin. Locations that answer for nothing are small grey dots.
     """
     panels = []
     start = 0
     for title, (rows, columns), steps in zip(titles, locations.shapes, locations.steps, strict=True):
-        part = slice(start, start + rows * columns)
-        start += rows * columns
-        matched, weight = assignment.matched[0, part], assignment.centerness[0, part]
-        count = int((matched != NO_OBJECT).sum())
-        panels.append(
-            _panel(
-                pixels,
-                targets,
-                locations.xy[part],
-                matched,
-                weight,
-                min(steps),
-                f"{title}: {count} of {rows * columns} locations",
-            )
-        )
+        end = start + rows * columns
+        for target in range(locations.targets):
+            part = slice(start + target, end, locations.targets)
+            matched, weight = assignment.matched[0, part], assignment.centerness[0, part]
+            count = f"{int((matched != NO_OBJECT).sum())} of {len(matched)} locations"
+            which = f", box {target + 1} of a location" if locations.targets > 1 else ""
+            panel = _panel(pixels, targets, locations.xy[part], matched, weight, min(steps), f"{title}: {count}{which}")
+            panels.append(panel)
+        start = end
     return panels
 
 

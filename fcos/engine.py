@@ -88,6 +88,7 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 7"
     for number, (batch, places, assignment) in enumerate(zip(batches, located, assignments, strict=True), start=1):
         with _without_sync(learner.model) if number < len(batches) else nullcontext():
             outputs = _forward(learner, batch) if ahead is None else ahead
+            assignment = learner.loss.paired(outputs, assignment, places, normalizer)
             losses = learner.loss(outputs, assignment, places, normalizer)
             learner.scaler.scale(losses.total).backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))

@@ -70,8 +70,21 @@ def _by_parts(levels: list[Tensor], labels: Tensor, alpha: float, gamma: float) 
             weight, log_complement, inner = _factors(part.float(), alpha, gamma)
             total -= torch.dot(weight, log_complement)
             torch.mul(weight, inner, out=gradient_part)
-    counts = [logits.shape[1] for logits in levels]
     index = labels.clamp(min=0)[..., None]
+    correction, slope = _correction(levels, index, labels, alpha, gamma)
+    total += correction.sum()
+    slope = slope.to(gradients[0].dtype)
+    counts = [logits.shape[1] for logits in levels]
+    for gradient, at, own_slope in zip(gradients, index.split(counts, 1), slope.split(counts, 1), strict=True):
+        gradient.scatter_(2, at, own_slope)
+    return total, gradients
+
+
+def _correction(
+    levels: Sequence[Tensor], index: Tensor, labels: Tensor, alpha: float, gamma: float
+) -> tuple[Tensor, Tensor]:
+    """How much more the one logit of each positive location costs than as a negative, and its slope as it is."""
+    counts = [logits.shape[1] for logits in levels]
     own_of_levels = [logits.gather(2, at) for logits, at in zip(levels, index.split(counts, dim=1), strict=True)]
     own = torch.cat(own_of_levels, dim=1).float()
     weight, log_complement, inner = _factors(own, alpha, gamma)
@@ -79,11 +92,16 @@ def _by_parts(levels: list[Tensor], labels: Tensor, alpha: float, gamma: float) 
     positive_weight, log_probability, positive_inner = _factors(-own, 1 - alpha, gamma)
     positive = labels[..., None] != NO_OBJECT
     correction = weight * log_complement - positive_weight * log_probability
-    total += correction.where(positive, 0.0).sum()
-    slope = torch.where(positive, -positive_weight * positive_inner, weight * inner).to(gradients[0].dtype)
-    for gradient, at, own_slope in zip(gradients, index.split(counts, 1), slope.split(counts, 1), strict=True):
-        gradient.scatter_(2, at, own_slope)
-    return total, gradients
+    slope = torch.where(positive, -positive_weight * positive_inner, weight * inner)
+    return correction.where(positive, 0.0), slope
+
+
+@torch.no_grad()
+def cost_of_label(
+    logits: Sequence[Float[Tensor, "B _ C"]], labels: Int[Tensor, "B P"], alpha: float, gamma: float
+) -> Float[Tensor, "B P"]:
+    """How much more each location's focal loss is with its label than with no object, for which it is 0."""
+    return _correction(logits, labels.clamp(min=0)[..., None], labels, alpha, gamma)[0].squeeze(-1)
 
 
 def _factors(logits: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Locations of a pyramid, distances to box edges and areas: pure functions, never below float32."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, TypeVar
 
@@ -52,6 +53,16 @@ def locations(
             steps=steps,
             level_strides=strides,
         )
+
+
+def repeated(places: Locations, times: int) -> Locations:
+    """Every location there `times` times, one after the other; `shapes` counts as many columns."""
+    return replace(
+        places,
+        xy=places.xy.repeat_interleave(times, dim=0),
+        strides=places.strides.repeat_interleave(times),
+        shapes=tuple((rows, columns * times) for rows, columns in places.shapes),
+    )
 
 
 def origin_and_step(

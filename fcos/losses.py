@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fcos.distributed import mean_over_workers, world_size
-from fcos.focal_loss import focal_loss_sum
+from fcos.focal_loss import cost_of_label, focal_loss_sum
+from fcos.pairing import cheaper, swapped
 from fcos.structures import Assignment, HeadOutputs, Locations
 
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]
@@ -101,7 +102,7 @@ def _shape_difference(predicted: Tensor, target: Tensor) -> Tensor:
     return (4 / math.pi**2) * (angle(target) - angle(predicted)).square()
 
 
-def box_and_quality_sums(
+def box_and_quality(
     ltrb: Float[Tensor, "B P 4"],
     quality: Float[Tensor, "B P"] | None,
     assignment: Assignment,
@@ -110,27 +111,32 @@ def box_and_quality_sums(
     quality_kind: Quality,
     quality_loss: QualityLoss,
     weight_by_centerness: bool,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Regression loss summed over the positives, by their center-ness if asked for, and the quality loss likewise."""
+) -> tuple[Float[Tensor, "B P"], Float[Tensor, "B P"]]:
+    """Regression loss of the positives, by their center-ness if asked for, and quality loss; elsewhere 0."""
     positive = assignment.positive
     # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
     predicted = ltrb.float().where(positive[..., None], 1.0)
     per_location = regression_loss(kind, predicted, assignment.ltrb, strides)
     weighted = per_location * assignment.centerness if weight_by_centerness else per_location.where(positive, 0.0)
     if quality is None:
-        return weighted.sum(), ltrb.new_zeros(())
+        return weighted, torch.zeros_like(weighted)
     iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
     target = iou if quality_kind == "iou" else assignment.centerness
     if quality_loss == "l1":
         loss = (quality.float().sigmoid() - target).abs()
     else:
         loss = F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")
-    return weighted.sum(), loss.where(positive, 0.0).sum()
+    return weighted, loss.where(positive, 0.0)
+
+
+def _sums(*given: Any) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    regression, quality = box_and_quality(*given)
+    return regression.sum(), quality.sum()
 
 
 @lru_cache(maxsize=1)
 def _compiled_sums() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(box_and_quality_sums)
+    return torch.compile(_sums)
 
 
 def _without_ignored(
@@ -199,6 +205,46 @@ class FCOSLoss:
         # The floors hold for the sum over the workers, as they would if one worker had the whole batch.
         return Normalizer(sums[0].clamp(min=1 / workers), sums[1].clamp(min=1e-6 / workers))
 
+    @torch.no_grad()
+    def paired(
+        self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
+    ) -> Assignment:
+        """The assignment with each location's two boxes given to its two predictions as the total loss is least.
+
+        A location of one box, or of none, pairs it with the background likewise. The normaliser is that of either way.
+        Where locations answer for one box each there is nothing to choose.
+        """
+        if locations.targets == 1:
+            return assignment
+        other = swapped(assignment)
+        given_costs, other_costs = (self._costs(outputs, each, locations, normalizer) for each in (assignment, other))
+        return cheaper(assignment, other, given_costs, other_costs)
+
+    def _costs(
+        self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
+    ) -> Float[Tensor, "B P"]:
+        """How much more each prediction adds to the total loss than if it had no box."""
+        with torch.autocast(outputs.ltrb.device.type, enabled=False):
+            classification = cost_of_label(outputs.logits, assignment.labels, self.focal_alpha, self.focal_gamma)
+            regression, quality = box_and_quality(*self._of_boxes(outputs, assignment, locations))
+            terms = self._weighted(classification, regression, quality, normalizer)
+        return terms[0] + terms[1] + terms[2]
+
+    def _of_boxes(self, outputs: HeadOutputs, assignment: Assignment, locations: Locations) -> tuple[Any, ...]:
+        """What the losses of boxes and quality are computed from."""
+        settings = (self.regression, self.quality, self.quality_loss, self.weight_by_centerness)
+        return (outputs.ltrb, outputs.quality, assignment, locations.strides, *settings)
+
+    def _weighted(
+        self, classification: Tensor, regression: Tensor, quality: Tensor, normalizer: Normalizer
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        norm = normalizer.centerness if self.weight_by_centerness else normalizer.positives
+        return (
+            classification / normalizer.positives * self.classification_weight,
+            regression / norm * self.regression_weight,
+            quality / normalizer.positives * self.quality_weight,
+        )
+
     def __call__(
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
     ) -> Losses:
@@ -211,15 +257,7 @@ class FCOSLoss:
                 self.focal_gamma,
                 self.compiled,
             )
-            sums = _compiled_sums() if self.compiled else box_and_quality_sums
-            regression, quality = sums(
-                outputs.ltrb, outputs.quality, assignment, locations.strides,
-                self.regression, self.quality, self.quality_loss, self.weight_by_centerness,
-            )  # fmt: skip
-            norm = normalizer.centerness if self.weight_by_centerness else normalizer.positives
-            terms = (
-                classification / normalizer.positives * self.classification_weight,
-                regression / norm * self.regression_weight,
-                quality / normalizer.positives * self.quality_weight,
-            )
+            sums = _compiled_sums() if self.compiled else _sums
+            regression, quality = sums(*self._of_boxes(outputs, assignment, locations))
+            terms = self._weighted(classification, regression, quality, normalizer)
         return Losses(terms[0] + terms[1] + terms[2], *terms)

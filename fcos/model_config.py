@@ -184,9 +184,9 @@ class PostprocessConfig(Section):
     # Whether the threshold is held against the classification alone or against the whole score.
     threshold_on: Literal["classification", "score"] = "classification"
     topk_per_level: int = Field(1000, ge=1)
-    # What keeps one object from being found twice: NMS, or only scores that are the largest of 3x3 neighbours on their
-    # level and in their class (CenterNet).
-    suppression: Literal["nms", "peaks"] = "nms"
+    # What keeps one object from being found twice: NMS; NMS in which predictions of one location spare each other; or
+    # only scores that are the largest of 3x3 neighbours on their level and in their class (CenterNet).
+    suppression: Literal["nms", "set_nms", "peaks"] = "nms"
     nms_threshold: float = Field(0.6, gt=0, le=1)
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
@@ -224,6 +224,11 @@ class PostprocessConfig(Section):
             )
         if self.oracle == "none" and self.oracle_background != "predicted":
             raise ValueError(f"oracle_background={self.oracle_background}: has no effect without an oracle")
+        if self.suppression == "set_nms" and self.nms_over == "all" and self.multi_label:
+            raise ValueError(
+                "suppression=set_nms, nms_over=all: would keep every class of a prediction, as all come from one "
+                "location; set multi_label=false"
+            )
         if len(set(self.analyses)) < len(self.analyses):
             raise ValueError(f"analyses={list(self.analyses)}: each may be named once")
         return self
@@ -236,6 +241,8 @@ class ModelConfig(Section):
     size_divisor: int = Field(32, ge=1)
     # One square of 8 strides, or RetinaNet's nine, each with predictions of its own.
     anchors_per_location: Literal[1, 9] = 1
+    # How many boxes a location may answer for, each with predictions of its own (K of v2's section 4.4, MIP).
+    targets_per_location: Literal[1, 2] = 1
     # What is subtracted from red, green and blue of 0..1, and what then divides them: ImageNet's, as torchvision's
     # backbones want it.
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -278,6 +285,13 @@ class ModelConfig(Section):
             )
         if self.anchors_per_location > 1:
             self._check_anchors()
+        if self.targets_per_location > 1:
+            self._check_targets()
+        elif self.postprocess.suppression == "set_nms":
+            raise ValueError(
+                "postprocess.suppression=set_nms: spares the other predictions of a location, and "
+                "targets_per_location=1 gives it only one; set it to nms"
+            )
         if self.head.norm == "gn" and self.fpn.channels % self.head.gn_groups:
             raise ValueError(f"head.gn_groups={self.head.gn_groups} does not divide fpn.channels={self.fpn.channels}")
         return self
@@ -322,3 +336,21 @@ class ModelConfig(Section):
             )
         if self.postprocess.suppression == "peaks":
             raise ValueError(f"{given}: postprocess.suppression=peaks looks for one peak at a location; set it to nms")
+
+    def _check_targets(self) -> None:
+        anchors, kind, rule = self.anchors_per_location, self.assignment.kind, self.postprocess
+        refused = {
+            f"anchors_per_location={anchors}": anchors > 1 and "has a prediction for each anchor already",
+            f"assignment.kind={kind}": kind != "fcos" and "finds one box for a location; set it to fcos",
+            "head.regression=deltas": self.head.regression == "deltas"
+            and "would start all predictions of a location from one anchor; set it to exp or relu",
+            "postprocess.suppression=peaks": rule.suppression == "peaks"
+            and "looks for one peak at a location; set it to nms or set_nms",
+            f"postprocess.oracle={rule.oracle}": rule.oracle != "none"
+            and "knows one box of a location, and not which prediction's it is",
+            "postprocess.analyses=[ambiguous]": "ambiguous" in rule.analyses
+            and "counts detections of locations that leave boxes out",
+        }
+        for setting, reason in refused.items():
+            if reason:
+                raise ValueError(f"targets_per_location={self.targets_per_location}: {setting} {reason}")

@@ -12,6 +12,7 @@ from torchvision.ops import batched_nms
 
 from fcos.geometry import boxes_from_ltrb, centerness
 from fcos.model_config import Analysis, Oracle
+from fcos.set_nms import set_nms_of_best
 from fcos.structures import Detections, HeadOutputs, Locations
 
 
@@ -47,7 +48,7 @@ class Postprocess:
     nms_threshold: float
     max_detections: int
     multi_label: bool
-    suppression: Literal["nms", "peaks"] = "nms"
+    suppression: Literal["nms", "set_nms", "peaks"] = "nms"
     # Which views of an image are put together; see fcos.views.
     tta_scales: tuple[float, ...] = (1.0,)
     tta_flip: bool = False
@@ -77,15 +78,19 @@ class Postprocess:
         counts = image.bincount(minlength=len(sizes)).tolist()
         detections = []
         groups = candidates.label if self.nms_over == "class" else torch.zeros_like(candidates.label)
-        for own, own_given, scores, labels, group, places in zip(
-            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label, groups, location)),
+        places = location // locations.targets
+        for own, own_given, scores, labels, group, place in zip(
+            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label, groups, places)),
             strict=True,
         ):
-            if self.suppression == "peaks":
-                keep = torch.arange(min(len(own), self.max_detections), device=own.device)
-            else:
-                keep = nms_of_best(own, scores, group, self.nms_threshold, self.max_detections)
-            origin = places[keep] if "ambiguous" in self.analyses else None
+            match self.suppression:
+                case "peaks":
+                    keep = torch.arange(min(len(own), self.max_detections), device=own.device)
+                case "nms":
+                    keep = nms_of_best(own, scores, group, self.nms_threshold, self.max_detections)
+                case "set_nms":
+                    keep = set_nms_of_best(own, group, place, self.nms_threshold, self.max_detections)
+            origin = place[keep] if self.suppression == "set_nms" or "ambiguous" in self.analyses else None
             detections.append(Detections(own_given[keep], scores[keep], labels[keep], origin))
         return detections
 
@@ -116,7 +121,7 @@ class Postprocess:
         """Every (location, class) over the threshold; only locations whose best class may pass are looked at twice."""
         parts, start = [], 0
         for level, logits in enumerate(outputs.logits):
-            known = logits if self.suppression == "nms" else peaks(logits, outputs.shapes[level])
+            known = peaks(logits, outputs.shapes[level]) if self.suppression == "peaks" else logits
             parts.append(self._of_level(known, level, start))
             start += logits.shape[1]
         found = _Candidates(

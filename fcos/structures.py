@@ -51,6 +51,8 @@ class Locations:
     # Width and height of each location's anchor in pixels; None is a square of 8 strides. A location of several
     # anchors is there once for each, one after the other, and `shapes` counts as many columns.
     anchors: Float[Tensor, "P 2"] | None = None
+    # How many boxes a location may answer for, each with a prediction of its own; it is there as often, like anchors.
+    targets: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Detections:
     boxes: Float[Tensor, "N 4"]
     scores: Float[Tensor, " N"]
     labels: Int[Tensor, " N"]
-    # Where they come from, and how ambiguous that is (see fcos.oracle); only where an analysis asks for it.
+    # Where they come from, and how ambiguous that is (see fcos.oracle); only for set NMS and where an analysis asks.
     locations: Int[Tensor, " N"] | None = None
     ambiguity: Int[Tensor, " N"] | None = None
 

@@ -10,6 +10,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from fcos.postprocess import nms_of_best
+from fcos.set_nms import set_nms_of_best
 from fcos.structures import Batch, Detections
 
 
@@ -63,7 +64,10 @@ def _mirrored_boxes(found: Detections, width: Int[Tensor, ""]) -> Detections:
 def together(
     parts: Sequence[Sequence[Detections]], nms_threshold: float, limit: int, nms_over: Literal["class", "all"] = "class"
 ) -> list[Detections]:
-    """Detections of each image over all views, a list for each: those that NMS keeps, at most `limit`."""
+    """Detections of each image over all views, a list for each: those that NMS keeps, at most `limit`.
+
+    It is set NMS where the detections know their locations; those of different views are different.
+    """
     if len(parts) == 1:
         return list(parts[0])
     return [_merged(of_image, nms_threshold, limit, nms_over) for of_image in zip(*parts, strict=True)]
@@ -77,5 +81,16 @@ def _merged(
     order = scores.argsort(descending=True, stable=True)
     boxes, scores, labels = boxes[order], scores[order], labels[order]
     groups = labels if nms_over == "class" else torch.zeros_like(labels)
-    keep = nms_of_best(boxes, scores, groups, nms_threshold, limit)
+    places = _places(found)
+    if places is None:
+        keep = nms_of_best(boxes, scores, groups, nms_threshold, limit)
+    else:
+        keep = set_nms_of_best(boxes, groups, places[order], nms_threshold, limit)
     return Detections(boxes[keep], scores[keep], labels[keep])
+
+
+def _places(found: Sequence[Detections]) -> Int[Tensor, " N"] | None:
+    """A number for every location of every view, or None where detections do not know theirs."""
+    places = [each.locations for each in found if each.locations is not None]
+    # Far more than there are locations in a view.
+    return torch.cat([own + (view << 32) for view, own in enumerate(places)]) if places else None

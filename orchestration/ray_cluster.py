@@ -84,8 +84,9 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         ray.init(address=address, **settings)
         # Ray takes the signal for itself and would end this process without a word.
         signal.signal(signal.SIGTERM, on_sigterm)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"cluster.address={cluster.address}: Ray cannot be reached: {error}") from None
+    except Exception as error:  # a start that takes too long, for one, is a bare Exception
+        what = "Ray does not start on this machine" if local else "Ray cannot be reached"
+        raise ConfigError(f"cluster.address={cluster.address}: {what}: {error}") from None
     try:
         yield nodes if local else _nodes(ray.nodes())  # type: ignore[no-untyped-call]
     finally:

@@ -42,11 +42,11 @@ class Head(nn.Module):
     regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i for each level or none. With
     `divide_by_stride` that is in units of the stride (v2); either way ltrb comes out in pixels. Instead, regression
     may name anchors, by widths and heights in strides: then it is the shift and log-scale of an anchor (RetinaNet),
-    and all there is to say of a location is said for each of them, one after the other. `prior` is the probability
-    of every class before training (focal loss paper, section 4.1).
+    and all there is to say of a location is said for each of them, one after the other; as it is for each of
+    `targets_per_location` boxes. `prior` is the probability of every class before training (focal loss paper, 4.1).
     """
 
-    def __init__(  # each is a key of its own
+    def __init__(  # noqa: PLR0913  # each is a key of its own
         self,
         channels: int,
         num_classes: int,
@@ -62,6 +62,7 @@ class Head(nn.Module):
         quality_branch: Literal["classification", "regression", "own"],
         prior: float,
         towers: Literal["separate", "shared"] = "separate",
+        targets_per_location: int = 1,
     ) -> None:
         super().__init__()
         make_tower = partial(
@@ -70,7 +71,7 @@ class Head(nn.Module):
         self.regression_kind = regression if isinstance(regression, str) else "deltas"
         self.strides = tuple(strides)
         anchors = () if isinstance(regression, str) else regression
-        self.anchors_per_location = max(1, len(anchors))
+        self.predictions_per_location = max(targets_per_location, len(anchors))
         self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2), persistent=False)
         self.units = [float(stride) if divide_by_stride else 1.0 for stride in strides]
         self.quality_branch = quality_branch
@@ -78,17 +79,17 @@ class Head(nn.Module):
         self.classification_tower = make_tower()
         self.regression_tower = make_tower() if towers == "separate" else None
         no_object = -math.log((1 - prior) / prior)
-        self.classification = _conv(channels, num_classes * self.anchors_per_location, bias=no_object)
-        self.regression = _conv(channels, 4 * self.anchors_per_location)
+        self.classification = _conv(channels, num_classes * self.predictions_per_location, bias=no_object)
+        self.regression = _conv(channels, 4 * self.predictions_per_location)
         self.scales = nn.Parameter(torch.ones(len(strides))) if scale_per_level else None
         # Last, so that everything else draws the same initial weights with and without it.
         self.quality_tower = make_tower() if quality != "none" and quality_branch == "own" else None
-        self.quality = _conv(channels, self.anchors_per_location) if quality != "none" else None
+        self.quality = _conv(channels, self.predictions_per_location) if quality != "none" else None
 
     anchors: Float[Tensor, "A 2"]
 
     def forward(self, features: Sequence[Float[Tensor, "B C _ _"]]) -> HeadOutputs:
-        count = self.anchors_per_location
+        count = self.predictions_per_location
         logits, ltrb, quality = [], [], []
         for level, x in enumerate(features):
             for_classes = self.classification_tower(x, level)
@@ -149,7 +150,7 @@ def _norm(name: Norm, channels: int, gn_groups: int) -> nn.Module:
             return nn.Identity()
 
 
-def flatten(x: Float[Tensor, "B AC H W"], anchors: int = 1) -> Float[Tensor, "B N C"]:
-    """The locations of a map row by row, as a view, also in channels_last; each as often as it has anchors."""
+def flatten(x: Float[Tensor, "B KC H W"], count: int = 1) -> Float[Tensor, "B N C"]:
+    """The locations of a map row by row, as a view, also in channels_last; each as often as it has predictions."""
     flat = x.permute(0, 2, 3, 1).flatten(1, 2)
-    return flat if anchors == 1 else flat.unflatten(-1, (anchors, -1)).flatten(1, 2)
+    return flat if count == 1 else flat.unflatten(-1, (count, -1)).flatten(1, 2)

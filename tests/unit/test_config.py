@@ -78,6 +78,34 @@ def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]
             },
             "looks for one peak at a location",
         ),
+        *(
+            ({"model.targets_per_location": 2, **changes}, f"targets_per_location=2: {message}")
+            for changes, message in (
+                ({"model.assignment.kind": "atss"}, "assignment.kind=atss finds one box for a location"),
+                ({"model.head.regression": "deltas"}, "head.regression=deltas would start all predictions"),
+                ({"model.postprocess.suppression": "peaks"}, "postprocess.suppression=peaks looks for one peak"),
+                ({"model.postprocess.oracle": "box"}, "postprocess.oracle=box knows one box of a location"),
+                ({"model.postprocess.analyses": ["ambiguous"]}, "postprocess.analyses=[ambiguous] counts detections"),
+                ({"task": "coverage"}, "task=coverage counts one box for each location"),
+                (
+                    {
+                        "model.anchors_per_location": 9,
+                        "model.assignment.kind": "retinanet",
+                        "model.head.regression": "deltas",
+                    },
+                    "anchors_per_location=9 has a prediction for each anchor already",
+                ),
+            )
+        ),
+        ({"model.postprocess.suppression": "set_nms"}, "targets_per_location=1 gives it only one; set it to nms"),
+        (
+            {
+                "model.targets_per_location": 2,
+                "model.postprocess.suppression": "set_nms",
+                "model.postprocess.nms_over": "all",
+            },
+            "would keep every class of a prediction",
+        ),
         (
             {"model.assignment.kind": "simota", "schedule.accumulate": 2},
             "schedule.accumulate=2: model.assignment.kind=simota assigns by the outputs",

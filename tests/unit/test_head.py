@@ -243,3 +243,17 @@ def test_deltas_shift_and_scale_the_anchors_of_a_location(anchors: tuple[tuple[f
         logits = head.classification(head.classification_tower(features()[level], level))
         second = outputs.logits[level][0, len(anchors) - 1]
         torch.testing.assert_close(second, logits[0, -3:, 0, 0])
+
+
+def test_two_predictions_of_a_location_stand_one_after_the_other() -> None:
+    head = build(num_convs=0, targets_per_location=2)
+    outputs = head(features())
+    assert outputs.shapes == tuple((rows, 2 * columns) for rows, columns in SIZES)
+    logits, quality = head.classification(features()[1])[1, :, 1, 2], head.quality(features()[1])[1, :, 1, 2]
+    ltrb = head.regression(features()[1])[1, :, 1, 2].exp()
+    assert outputs.quality is not None
+    for slot in range(2):
+        row = 2 * (24 + 1 * 3 + 2) + slot
+        torch.testing.assert_close(outputs.joined_logits[1, row], logits[3 * slot : 3 * slot + 3])
+        torch.testing.assert_close(outputs.ltrb[1, row], ltrb[4 * slot : 4 * slot + 4])
+        torch.testing.assert_close(outputs.quality[1, row], quality[slot])

@@ -74,6 +74,8 @@ def test_nor_in_other_settings(tiny_values, radius: float | None, precision: str
         *({"model.loss.normalizer": scope} for scope in get_args(Normalizer)),
         {"model.loss.quality_loss": "l1", "model.head.quality_branch": "own"},
         {"model.head.across_levels": "separate"},
+        *({"model.targets_per_location": 2, "model.assignment.tie_break": rule} for rule in get_args(TieBreak)),
+        {"model.targets_per_location": 2, "model.head.quality": "iou", "schedule.precision": "bf16"},
         {"model.head.towers": "shared", "schedule.precision": "fp16", "schedule.clip_norm": None},
     ],
 )
