@@ -160,16 +160,26 @@ def test_a_batch_that_does_not_divide_over_its_parts_is_refused(tiny_values, tmp
         train(tiny_values, tmp_path / "run", schedule__accumulate=3)
 
 
-@pytest.mark.parametrize("quality", ["centerness", "iou"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model__head__quality": "iou"},
+        # What is positive depends on the outputs, on masks, or on the cheaper of two choices.
+        pytest.param({"model__assignment__kind": "simota"}, marks=pytest.mark.slow),
+        pytest.param({"model__assignment__positives": "mask"}, marks=pytest.mark.slow),
+        pytest.param({"model__targets_per_location": 2}, marks=pytest.mark.slow),
+    ],
+    ids=["centerness", "iou", "simota", "mask", "two_targets"],
+)
 def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(
-    tiny_values, tmp_path, quality, run_with_workers
+    tiny_values, tmp_path, changes, run_with_workers
 ) -> None:
     values = _changed(
         tiny_values,
         # Batch statistics are a worker's own, so the backbone's are frozen; SGD shows errors that Adam would hide.
-        {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd", "schedule__lr": 0.01,
-         "model__head__quality": quality},
-    )  # fmt: skip
+        {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd", "schedule__lr": 0.01, **changes},
+    )
     alone, listener = train(values, tmp_path / "one")
     together = run_with_workers(values, tmp_path / "two", 2)
     assert together[0] == together[1]
