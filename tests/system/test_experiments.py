@@ -24,7 +24,7 @@ from orchestration.worker import train
 # Small drawn images stand for the data, whichever an experiment asks for.
 TINY = (
     "data.synthetic.image_size=128",
-    "data.synthetic.train_images=24",
+    "data.synthetic.train_images=32",
     "data.synthetic.val_images=4",
     "data.cache_dir=cache",
     "search=random",
