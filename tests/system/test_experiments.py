@@ -28,6 +28,8 @@ TINY = (
     "data.synthetic.val_images=4",
     "data.cache_dir=cache",
     "search=random",
+    # What has hardly been trained finds nothing otherwise, and some analyses are of what is found.
+    "model.postprocess.score_threshold=0.001",
 )
 # Of squares, which orientation cannot group.
 SQUARE = {"ablation_batching": ("~experiment.arms.orientations_mixed",)}
@@ -66,6 +68,7 @@ def train_here(plan: Plan, trial: Trial) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # one compiles
 @pytest.mark.parametrize("name", groups()["experiment"])
 def test_every_arm_trains_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
