@@ -31,6 +31,8 @@ TINY = (
     # What has hardly been trained finds nothing otherwise, and some analyses are of what is found.
     "model.postprocess.score_threshold=0.001",
 )
+# Of scores above 0.5, which two steps do not lead to.
+UNHEARD = {"val/score_iou/overconfident"}
 # Of squares, which orientation cannot group.
 SQUARE = {"ablation_batching": ("~experiment.arms.orientations_mixed",)}
 
@@ -80,5 +82,5 @@ def test_every_arm_trains_two_steps(name: str, tmp_path: Path, monkeypatch: pyte
     for trial in plan.trials:
         summary = train_here(plan, trial)
         assert set(summary["metrics"]) == set(trial.arms)
-        wanted = {metric for metric in lab.experiment.metrics if metric.startswith(("val/", "coverage/"))}
+        wanted = {metric for metric in lab.experiment.metrics if metric.startswith(("val/", "coverage/"))} - UNHEARD
         assert all(wanted <= set(metrics) for metrics in summary["metrics"].values())
