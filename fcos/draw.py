@@ -129,9 +129,9 @@ def assignment_panels(
         for target in range(locations.targets):
             part = slice(start + target, end, locations.targets)
             matched, weight = assignment.matched[0, part], assignment.centerness[0, part]
-            count = f"{int((matched != NO_OBJECT).sum())} of {len(matched)} locations"
-            which = f", box {target + 1} of a location" if locations.targets > 1 else ""
-            panel = _panel(pixels, targets, locations.xy[part], matched, weight, min(steps), f"{title}: {count}{which}")
+            which = " locations" if locations.targets == 1 else f", box {target + 1}"
+            count = f"{int((matched != NO_OBJECT).sum())} of {len(matched)}{which}"
+            panel = _panel(pixels, targets, locations.xy[part], matched, weight, min(steps), f"{title}: {count}")
             panels.append(panel)
         start = end
     return panels
