@@ -14,6 +14,8 @@ from analysis.recipe import departures
 # Of val/ metrics: a 95 % interval that includes zero shows that there is no difference of note where it lies
 # within +-1.0 AP; a wider one shows nothing.
 MARGIN = 0.010
+# What is printed as 0.0 in percent; however sure, it is no difference that anybody reads.
+UNSEEN = 0.0005
 # Papers give one run for each row, and re-runs of one FCOS recipe differ by 0.2 to 0.7 AP (mmdetection PR
 # 4370): a smaller printed difference is no clear one.
 NOISE = 0.007
@@ -53,6 +55,8 @@ def weigh(comparison: Mapping[str, Any], metric: str) -> Evidence:
     if low == high:
         # Equal in every pair: the arms do the same thing. Any other constant has no spread to judge by.
         return "identical" if abs(low) < 1e-12 else "too few"
+    if _is_ap(metric) and max(-low, high) < UNSEEN:
+        return "equal"
     if low > 0 or high < 0:
         return "higher" if low > 0 else "lower"
     if _is_ap(metric) and max(-low, high) <= MARGIN:

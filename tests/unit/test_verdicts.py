@@ -43,6 +43,8 @@ def coco_trials(**changed: Any) -> pd.DataFrame:
         (-0.020, 0.030, 3, "too few"),
         (-0.020, 0.030, 6, "not shown"),
         (math.nan, math.nan, 1, "too few"),
+        (0.0001, 0.0004, 3, "equal"),
+        (-0.0004, -0.0001, 3, "equal"),
         (0.0, 0.0, 3, "identical"),
         (0.02, 0.02, 2, "too few"),
     ],
