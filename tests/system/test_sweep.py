@@ -58,6 +58,7 @@ def without_ray(folder: Path) -> dict[str, list[tuple[str, int, float]]]:
     return found
 
 
+@pytest.mark.timeout(600)  # five commands, one after the other
 def test_ray_and_no_ray_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_path: Path) -> None:
     here, workers = tmp_path / "here", tmp_path / "workers"
     for folder, way in ((here, "auto"), (workers, "always")):
