@@ -88,13 +88,12 @@ def apart(tmp_path: Path) -> Iterator[list[str]]:
     """Starts a command where the data and the output folder are empty, and the code is another copy."""
     needs_mounts()
     copy = tmp_path / "other"
-    for folder in ("fcos", "orchestration", "conf"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "fcos" / "losses.py").open("a") as file:
+    shutil.copytree(ROOT / "fcos", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / "losses.py").open("a") as file:
         file.write("# another version\n")
     (tmp_path / "outputs").mkdir()
     hide = [f"mount -t tmpfs none {tmp_path / name}" for name in ("data", "outputs")]
-    script = " && ".join([*hide, f"mount --bind {copy} {ROOT}", 'exec "$@"'])
+    script = " && ".join([*hide, f"mount --bind {copy} {ROOT / 'fcos'}", 'exec "$@"'])
     yield ["unshare", "--mount", "bash", "-c", script, "--"]
 
 
