@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fcos.choices import Grid
 from fcos.geometry import locations, repeated
 from fcos.structures import Locations
 
@@ -30,7 +30,7 @@ def nine_at_each(
     shapes: tuple[tuple[int, int], ...],
     strides: tuple[int, ...],
     image_size: tuple[int, int],
-    kind: Literal["half_stride", "torchvision"],
+    kind: Grid,
     device: torch.device,
 ) -> Locations:
     """`geometry.locations` with every location there nine times, once for each anchor. Do not write to them."""

@@ -8,16 +8,15 @@ tested there, and the smallest box wins by a scatter of its rank by area. Shapes
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fcos.choices import Corners, Ends, LevelRule, TieBreak
 from fcos.geometry import centerness, ltrb_from_boxes
 from fcos.level_rules import Range
 from fcos.mask_positives import on_mask
-from fcos.model_config import LevelRule, TieBreak
 from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
 from fcos.tie_break import HALF, NOBODY, by_distance, priority
 from fcos.windows import Window, grids_of, windows_of
@@ -34,9 +33,9 @@ def assign(
     locations: Locations,
     *,
     ranges: Sequence[Range],
-    ends: Literal["closed", "open"],
+    ends: Ends,
     center_sampling_radius: float | None,
-    corners: Literal["plain", "inclusive"] = "plain",
+    corners: Corners = "plain",
     level_rule: LevelRule = "longest_offset",
     tie_break: TieBreak = "smallest_area",
     compiled: bool = False,
@@ -83,9 +82,9 @@ def match(
     targets: Targets,
     locations: Locations,
     ranges: Sequence[Range],
-    ends: Literal["closed", "open"],
+    ends: Ends,
     center_sampling_radius: float | None,
-    corners: Literal["plain", "inclusive"],
+    corners: Corners,
     level_rule: LevelRule = "longest_offset",
     tie_break: TieBreak = "smallest_area",
 ) -> Int[Tensor, "B P"]:
@@ -98,9 +97,9 @@ def match_several(
     locations: Locations,
     count: int,
     ranges: Sequence[Range],
-    ends: Literal["closed", "open"],
+    ends: Ends,
     center_sampling_radius: float | None,
-    corners: Literal["plain", "inclusive"],
+    corners: Corners,
     level_rule: LevelRule = "longest_offset",
     tie_break: TieBreak = "smallest_area",
 ) -> list[Int[Tensor, "B P"]]:
@@ -138,7 +137,7 @@ def claims(
     boxes: Float[Tensor, "M 4"],
     locations: Locations,
     ranges: Sequence[Range],
-    ends: Literal["closed", "open"],
+    ends: Ends,
     center_sampling_radius: float | None,
 ) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
     """Every pair (box, location) that `match` chooses from, as indices: who may answer, before the smallest wins.

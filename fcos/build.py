@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from fcos import atss, center_only, max_iou, several_targets, simota
 from fcos.anchors import nine_at_each, sizes_in_strides
 from fcos.assign import assign, claims, fill
+from fcos.choices import Corners
 from fcos.config import Config
 from fcos.engine import Assign, Learner
 from fcos.geometry import locations
@@ -22,7 +23,8 @@ from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
 from fcos.model.head import Head
 from fcos.model.separate_heads import SeparateHeads
-from fcos.model_config import ModelConfig, PostprocessConfig
+from fcos.model_config import ModelConfig
+from fcos.model_parts import PostprocessConfig
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
 from fcos.oracle import TellTruth, Truth, ambiguity_of
 from fcos.postprocess import Postprocess
@@ -189,7 +191,7 @@ def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.dev
     )
 
 
-def build_postprocess(config: PostprocessConfig, corners: Literal["plain", "inclusive"]) -> Postprocess:
+def build_postprocess(config: PostprocessConfig, corners: Corners) -> Postprocess:
     """The configured way from head outputs to detections; corners are those of the assignment."""
     return Postprocess(**config.model_dump(), corners=corners)
 

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fcos import contest
+from fcos.choices import Corners, Ends
 from fcos.geometry import areas
 from fcos.level_rules import Range
 from fcos.structures import Locations, Targets
@@ -18,8 +18,8 @@ def match(
     targets: Targets,
     locations: Locations,
     ranges: Sequence[Range],
-    ends: Literal["closed", "open"],
-    corners: Literal["plain", "inclusive"],
+    ends: Ends,
+    corners: Corners,
 ) -> Int[Tensor, "B P"]:
     """Index of the box that each location answers for, or NO_OBJECT.
 
@@ -36,7 +36,7 @@ def match(
 
 
 def claims(
-    boxes: Float[Tensor, "M 4"], locations: Locations, ranges: Sequence[Range], ends: Literal["closed", "open"]
+    boxes: Float[Tensor, "M 4"], locations: Locations, ranges: Sequence[Range], ends: Ends
 ) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
     """Every pair (box, location) that `match` chooses from, as `fcos.assign.claims`; their number is read back."""
     places, admitted = _own_places(boxes[None], locations, ranges, ends)
@@ -45,7 +45,7 @@ def claims(
 
 
 def _own_places(
-    boxes: Float[Tensor, "B M 4"], locations: Locations, ranges: Sequence[Range], ends: Literal["closed", "open"]
+    boxes: Float[Tensor, "B M 4"], locations: Locations, ranges: Sequence[Range], ends: Ends
 ) -> tuple[Int[Tensor, "B M L"], Bool[Tensor, "B M L"]]:
     """The location nearest to each box's center on every level, and whether it answers for the box."""
     near, far = boxes[..., :2], boxes[..., 2:]

@@ -4,10 +4,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from fcos.choices import AnchorRounding, Decay, LowQuality, OnBadImage, Optimizer, Precision, Rounding, Split, Warmup
 from fcos.model_config import ModelConfig
 from fcos.section import Section
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class SyntheticConfig(Section):
@@ -55,7 +54,7 @@ class DataConfig(Section):
     group_by_aspect: bool = True
     # Processes that load data for each worker; 0 loads in the training process.
     num_workers: int = Field(0, ge=0)
-    on_bad_image: Literal["error", "skip"] = "error"
+    on_bad_image: OnBadImage = "error"
     # Images of the data set to use at most, for trials; null uses all.
     limit_train: int | None = Field(None, ge=1)
     limit_val: int | None = Field(None, ge=1)
@@ -86,7 +85,7 @@ class ScheduleConfig(Section):
     accumulate: int = Field(1, ge=1)
     # Optimizer steps in all.
     steps: int = Field(ge=1)
-    optimizer: Literal["sgd", "adamw"]
+    optimizer: Optimizer
     # null: lr_per_16_images * batch_size / 16, the linear rule.
     lr: float | None = Field(None, gt=0)
     lr_per_16_images: float = Field(0.01, gt=0)
@@ -94,10 +93,10 @@ class ScheduleConfig(Section):
     weight_decay: float = Field(1e-4, ge=0)
     # Whether norms and biases (parameters of one axis) decay too.
     decay_one_axis: bool = True
-    warmup: Literal["linear", "constant"] = "linear"
+    warmup: Warmup = "linear"
     warmup_steps: int = Field(0, ge=0)
     warmup_factor: float = Field(1 / 3, gt=0, le=1)
-    decay: Literal["step", "cosine", "none"] = "step"
+    decay: Decay = "step"
     # decay=step: after these steps the rate is multiplied by decay_factor.
     milestones: tuple[int, ...] = ()
     decay_factor: float = Field(0.1, gt=0, le=1)
@@ -146,14 +145,14 @@ class ScheduleConfig(Section):
 class CoverageConfig(Section):
     """What task=coverage measures: which boxes an assignment reaches, without training."""
 
-    split: Literal["train", "val"] = "val"
+    split: Split = "val"
     # fcos takes model.levels and model.assignment; retinanet its own anchors on P3 to P7.
     assignment: Literal["fcos", "retinanet"] = "fcos"
     # How the sides of a resized image are rounded: int(side + 0.5) as detectron2, int(side) as maskrcnn-benchmark.
-    rounding: Literal["half_up", "truncate"] = "half_up"
+    rounding: Rounding = "half_up"
     # retinanet only: whose anchors, and which matches below an IoU of 0.5 count.
-    anchors: Literal["maskrcnn_benchmark", "detectron2", "torchvision"] = "detectron2"
-    low_quality: Literal["none", "iou0_4", "all"] = "all"
+    anchors: AnchorRounding = "detectron2"
+    low_quality: LowQuality = "all"
     # Move the ends of model.assignment.ranges to where the objective is highest, and report that.
     search_ranges: bool = False
     # objective = recall - ambiguity_weight * ambiguous + evenness_weight * evenness, all of them fractions.

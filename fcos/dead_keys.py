@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from fcos.config import Config, ScheduleConfig
-from fcos.model_config import AssignmentConfig, ModelConfig, PostprocessConfig
+from fcos.model_config import ModelConfig
+from fcos.model_parts import AssignmentConfig, PostprocessConfig
 
 UNTRAINED = ("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "schedule")
 

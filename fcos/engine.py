@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from fcos.choices import Precision
 from fcos.distributed import gather_objects, mean_over_workers
 from fcos.losses import FCOSLoss
 from fcos.oracle import TellTruth, Truth, with_truth
@@ -20,7 +21,6 @@ from fcos.quality_floor import quality_floor_sum
 from fcos.structures import Assignment, Batch, Detections, HeadOutputs, Locations, Targets, to_device
 from fcos.views import back_from, shown, together, views
 
-Precision = Literal["fp32", "bf16", "fp16"]
 TERMS = (
     "loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image",
     # What no prediction can get the quality loss below, and how far above that it is.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fcos.choices import Corners, Grid
 from fcos.structures import Locations
 
 IntOrArray = TypeVar("IntOrArray", int, NDArray[np.int64])
@@ -20,7 +21,7 @@ def locations(
     shapes: tuple[tuple[int, int], ...],
     strides: tuple[int, ...],
     image_size: tuple[int, int],
-    kind: Literal["half_stride", "torchvision"],
+    kind: Grid,
     device: torch.device,
 ) -> Locations:
     """All locations of a pyramid in pixels of the padded input, whose (height, width) is `image_size`.
@@ -66,7 +67,7 @@ def repeated(places: Locations, times: int) -> Locations:
 
 
 def origin_and_step(
-    side: IntOrArray, count: IntOrArray, stride: int, kind: Literal["half_stride", "torchvision"]
+    side: IntOrArray, count: IntOrArray, stride: int, kind: Grid
 ) -> tuple[int | IntOrArray, int | IntOrArray]:
     """Where an axis of `side` pixels has the first of its `count` locations, and how far apart they are; see above."""
     return (stride // 2, stride) if kind == "half_stride" else (0, side // count)
@@ -116,7 +117,7 @@ def ious(one: Float[Tensor, "*#batch 4"], other: Float[Tensor, "*#batch 4"]) -> 
     return shared / union.clamp(min=torch.finfo(union.dtype).tiny)
 
 
-def areas(boxes: Num[Tensor, "*batch 4"], corners: Literal["plain", "inclusive"]) -> Float[Tensor, "*batch"]:
+def areas(boxes: Num[Tensor, "*batch 4"], corners: Corners) -> Float[Tensor, "*batch"]:
     """Areas of xyxy boxes; with inclusive corners both end pixels count (v1's code)."""
     boxes = _full_precision(boxes)
     extra = 1.0 if corners == "inclusive" else 0.0

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -12,6 +12,7 @@ from PIL.Image import Image
 from fcos import checkpoint
 from fcos.build import build_assign, build_detector, build_locate, build_postprocess, build_truth
 from fcos.checkpoint import Checkpoint, CheckpointError
+from fcos.choices import Split
 from fcos.config import Config
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
@@ -21,7 +22,7 @@ from fcos.data.transforms import resize_image, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
 from fcos.model.detector import FCOS
-from fcos.model_config import AssignmentConfig, PostprocessConfig
+from fcos.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.parsing import parse, set_value
 from fcos.published import load_published
 from fcos.section import ConfigError
@@ -191,7 +192,7 @@ def _prepare(config: Config) -> PreparedData:
 
 
 def assignment_picture(
-    config: Config, split: Literal["train", "val"], image: str | None, trained: Trained | None = None
+    config: Config, split: Split, image: str | None, trained: Trained | None = None
 ) -> tuple[Image, list[str]]:
     """Which location answers for which box of one image, drawn level by level, and the same in words.
 

@@ -1,13 +1,12 @@
 """Rules that give a box to pyramid levels by the size of the whole box (v2 Table 7)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fcos.model_config import LevelRule
+from fcos.choices import Ends, LevelRule
 
 # FPN's rule: a box of this sqrt(area) belongs to the level of stride 32 (k0 = 5).
 FPN_SIZE = 224.0
@@ -28,7 +27,7 @@ def box_in_range(
     height: Float[Tensor, "B M"],
     low: Float[Tensor, " L"],
     high: Float[Tensor, " L"],
-    ends: Literal["closed", "open"],
+    ends: Ends,
 ) -> Bool[Tensor, "B M L"]:
     """Whether max(h, w) / 2, sqrt(h w) / 2 or, for fpn, sqrt(h w) lies in the range of each level, in pixels.
 

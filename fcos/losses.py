@@ -4,21 +4,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from fcos.choices import NormalizerScope, Quality, QualityLoss, RegressionLoss
 from fcos.distributed import mean_over_workers, world_size
 from fcos.focal_loss import cost_of_label, focal_loss_sum
 from fcos.pairing import cheaper, swapped
 from fcos.structures import Assignment, HeadOutputs, Locations
 
-RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]
-QualityLoss = Literal["bce", "l1"]
-Quality = Literal["none", "centerness", "iou"]
 EPSILON = 1e-7
 # As in detectron2 and AdelaiDet.
 EMA_DECAY = 0.9
@@ -174,7 +172,7 @@ class FCOSLoss:
     regression: RegressionLoss
     weight_by_centerness: bool
     quality: Quality
-    normalizer_scope: Literal["local", "global", "ema"]
+    normalizer_scope: NormalizerScope
     focal_alpha: float
     focal_gamma: float
     classification_weight: float

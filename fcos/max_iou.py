@@ -1,7 +1,6 @@
 """RetinaNet's matching: an anchor answers for the box that it overlaps most, if by enough (arXiv 1708.02002, 4.1)."""
 
 import math
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,11 +8,11 @@ from torch import Tensor
 
 from fcos import contest
 from fcos.anchors import anchors_of
+from fcos.choices import LowQuality
 from fcos.geometry import ious
 from fcos.structures import NO_OBJECT, Locations, Targets
 
 FOREGROUND, BACKGROUND = 0.5, 0.4
-LowQuality = Literal["none", "iou0_4", "all"]
 LEAST_IOU = {"none": math.inf, "iou0_4": 0.4, "all": 0.0}
 # Pairs of a box and an anchor tested at a time, which bounds the memory; an image's anchors stay together.
 CPU_BUDGET = 1 << 20

@@ -3,12 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from math import cos, pi
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fcos.choices import Decay, Optimizer, Warmup
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_one_axis: bool) -> list[dict[str, object]]:
@@ -26,7 +27,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_one_axis: bool
 def make_optimizer(
     model: nn.Module,
     *,
-    kind: Literal["sgd", "adamw"],
+    kind: Optimizer,
     lr: float,
     momentum: float,
     weight_decay: float,
@@ -43,10 +44,10 @@ def make_optimizer(
 def lr_factor(
     *,
     steps: int,
-    warmup: Literal["linear", "constant"],
+    warmup: Warmup,
     warmup_steps: int,
     warmup_factor: float,
-    decay: Literal["step", "cosine", "none"],
+    decay: Decay,
     milestones: Sequence[int],
     decay_factor: float,
 ) -> Callable[[int], float]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fcos.choices import Oracle, OracleBackground
 from fcos.losses import iou_of_ltrb
-from fcos.model_config import Oracle
 from fcos.structures import Assignment, Batch, HeadOutputs, Locations
 
 # Logits whose probability is 1 and 0 in float32.
@@ -34,9 +33,7 @@ class Truth:
 TellTruth = Callable[[Batch, Locations, HeadOutputs], Truth]
 
 
-def with_truth(
-    outputs: HeadOutputs, assignment: Assignment, kind: Oracle, background: Literal["predicted", "nothing"]
-) -> HeadOutputs:
+def with_truth(outputs: HeadOutputs, assignment: Assignment, kind: Oracle, background: OracleBackground) -> HeadOutputs:
     """Outputs whose positive locations know the truth (VarifocalNet, section 2, for FCOS).
 
     centerness and iou replace the quality branch by the center-ness target and by the IoU of the predicted box with

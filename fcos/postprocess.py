@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from fcos.choices import Analysis, Corners, NmsOver, Oracle, OracleBackground
 from fcos.geometry import boxes_from_ltrb, centerness
-from fcos.model_config import Analysis, Oracle
 from fcos.set_nms import set_nms_of_best
 from fcos.structures import Detections, HeadOutputs, Locations
 
@@ -52,10 +52,10 @@ class Postprocess:
     # Which views of an image are put together; see fcos.views.
     tta_scales: tuple[float, ...] = (1.0,)
     tta_flip: bool = False
-    corners: Literal["plain", "inclusive"] = "plain"
-    nms_over: Literal["class", "all"] = "class"
+    corners: Corners = "plain"
+    nms_over: NmsOver = "class"
     oracle: Oracle = "none"
-    oracle_background: Literal["predicted", "nothing"] = "predicted"
+    oracle_background: OracleBackground = "predicted"
     analyses: tuple[Analysis, ...] = ()
 
     @torch.no_grad()

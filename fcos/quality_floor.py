@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fcos.losses import Quality, QualityLoss, iou_of_ltrb
+from fcos.choices import Quality, QualityLoss
+from fcos.losses import iou_of_ltrb
 from fcos.structures import Assignment, HeadOutputs
 
 

@@ -13,7 +13,7 @@ from fcos.data.loader import eval_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.engine import detect
 from fcos.inference import Trained, check_classes
-from fcos.model_config import PostprocessConfig
+from fcos.model_parts import PostprocessConfig
 
 # Candidates an image before NMS; all of a small head, the best of a large one.
 BEFORE = 1000

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from fcos.assign import match_several
+from fcos.choices import Grid
 from fcos.geometry import locations, repeated
 from fcos.structures import Locations, Targets
 
@@ -19,7 +20,7 @@ def several_at_each(
     shapes: tuple[tuple[int, int], ...],
     strides: tuple[int, ...],
     image_size: tuple[int, int],
-    kind: Literal["half_stride", "torchvision"],
+    kind: Grid,
     device: torch.device,
 ) -> Locations:
     """`geometry.locations` with every location there once for each box it may answer for. Do not write to them."""

@@ -1,13 +1,11 @@
 """Which of several boxes a location takes: claims as numbers, of which the least wins."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fcos.choices import Corners, TieBreak
 from fcos.geometry import areas
-from fcos.model_config import TieBreak
 from fcos.structures import Targets
 
 # A claim holds a box's rank in its upper half and the index in its lower. Nobody's comes after all of them and ends
@@ -17,7 +15,7 @@ LOWER = (1 << HALF) - 1
 NOBODY = (1 << 63) - 1
 
 
-def priority(targets: Targets, corners: Literal["plain", "inclusive"], tie_break: TieBreak) -> Float[Tensor, "B M"]:
+def priority(targets: Targets, corners: Corners, tie_break: TieBreak) -> Float[Tensor, "B M"]:
     """What boxes are ranked by, the first to win."""
     match tie_break:
         case "smallest_area":

@@ -19,7 +19,7 @@ from fcos.data.prepare import make_dataset, prepare
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
 from fcos.interruption import Preempted, Watch
-from fcos.model_config import PostprocessConfig
+from fcos.model_parts import PostprocessConfig
 from fcos.runtime import Record, Runtime
 from fcos.samples import draw_samples
 from fcos.structures import to_device

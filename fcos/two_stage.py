@@ -21,7 +21,8 @@ from fcos.data.prepare import make_dataset, prepare
 from fcos.evaluation import evaluate
 from fcos.inference import Trained, check_classes
 from fcos.model.detector import FCOS
-from fcos.model_config import ModelConfig, PostprocessConfig
+from fcos.model_config import ModelConfig
+from fcos.model_parts import PostprocessConfig
 from fcos.structures import Batch, Detections, to_device
 
 # Levels that boxes are pooled from: P6 and P7 have too few cells for 7 x 7, as in Faster R-CNN with FPN.

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from fcos.analyses.run import analyse
+from fcos.choices import Precision
 from fcos.data.annotations import Annotations
 from fcos.distributed import broadcast_object
-from fcos.engine import Precision, detect
+from fcos.engine import detect
 from fcos.evaluation import evaluate, gather_detections
 from fcos.oracle import TellTruth
 from fcos.postprocess import Postprocess

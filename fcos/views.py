@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from fcos.choices import NmsOver
 from fcos.postprocess import nms_of_best
 from fcos.set_nms import set_nms_of_best
 from fcos.structures import Batch, Detections
@@ -62,7 +62,7 @@ def _mirrored_boxes(found: Detections, width: Int[Tensor, ""]) -> Detections:
 
 
 def together(
-    parts: Sequence[Sequence[Detections]], nms_threshold: float, limit: int, nms_over: Literal["class", "all"] = "class"
+    parts: Sequence[Sequence[Detections]], nms_threshold: float, limit: int, nms_over: NmsOver = "class"
 ) -> list[Detections]:
     """Detections of each image over all views, a list for each: those that NMS keeps, at most `limit`.
 
@@ -73,9 +73,7 @@ def together(
     return [_merged(of_image, nms_threshold, limit, nms_over) for of_image in zip(*parts, strict=True)]
 
 
-def _merged(
-    found: Sequence[Detections], nms_threshold: float, limit: int, nms_over: Literal["class", "all"]
-) -> Detections:
+def _merged(found: Sequence[Detections], nms_threshold: float, limit: int, nms_over: NmsOver) -> Detections:
     columns = (torch.cat([getattr(each, name) for each in found]) for name in ("boxes", "scores", "labels"))
     boxes, scores, labels = columns
     order = scores.argsort(descending=True, stable=True)

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fcos.choices import Ends, LevelRule
 from fcos.level_rules import Range, box_in_range, fpn_ranges
-from fcos.model_config import LevelRule
 from fcos.structures import Locations
 
 
@@ -60,7 +59,7 @@ def grids_of(locations: Locations, ranges: Sequence[Range], level_rule: LevelRul
 @lru_cache(maxsize=256)
 def windows_of(
     grids: tuple[Grid, ...],
-    ends: Literal["closed", "open"],
+    ends: Ends,
     center_sampling_radius: float | None,
     device: torch.device,
 ) -> tuple["Window", ...]:
@@ -83,7 +82,7 @@ class Window:
     def __init__(
         self,
         grids: Sequence[Grid],
-        ends: Literal["closed", "open"],
+        ends: Ends,
         center_sampling_radius: float | None,
         longest: float = math.inf,
         device: torch.device | None = None,

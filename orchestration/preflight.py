@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config import Config
-from fcos.model_config import BackboneConfig
+from fcos.model_parts import BackboneConfig
 from fcos.parsing import parse
 from fcos.section import ConfigError
 from orchestration.config import ClusterConfig, LabConfig

@@ -104,7 +104,7 @@ def train(task: Task, runtime: Any) -> None:
 
     from fcos.config import Config
     from fcos.interruption import Preempted
-    from fcos.model_config import PostprocessConfig
+    from fcos.model_parts import PostprocessConfig
     from fcos.parsing import parse
 
     folder = Path(task.folder)

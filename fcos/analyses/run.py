@@ -7,8 +7,8 @@ from fcos.analyses.ambiguous import ambiguous
 from fcos.analyses.class_agnostic import LIMITS, THRESHOLDS, class_agnostic, proposals
 from fcos.analyses.errors import KINDS, errors
 from fcos.analyses.score_iou import BINS, score_iou
+from fcos.choices import Analysis
 from fcos.data.annotations import Annotations
-from fcos.model_config import Analysis
 from fcos.structures import Detections
 
 # The numbers that each can give, without val/<analysis>/.

@@ -8,18 +8,16 @@ box. No matrix of all anchors and boxes is ever made.
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fcos.choices import AnchorRounding, LowQuality
 from fcos.coverage.boxes import InputBoxes
 
 # How base anchors are made: maskrcnn-benchmark's whole pixels around the cell's middle, detectron2's exact sizes
 # around the cell's corner, torchvision's rounded ones around the corner.
-AnchorKind = Literal["maskrcnn_benchmark", "detectron2", "torchvision"]
-LowQuality = Literal["none", "iou0_4", "all"]
 LEAST_IOU = {"none": math.inf, "iou0_4": 0.4, "all": 0.0}
 FOREGROUND = 0.5
 SIZES = (32, 64, 128, 256, 512)
@@ -43,7 +41,7 @@ class Pairs:
     iou: Float[Tensor, " K"]
 
 
-def base_anchors(size: int, stride: int, kind: AnchorKind) -> Float[Tensor, "9 4"]:
+def base_anchors(size: int, stride: int, kind: AnchorRounding) -> Float[Tensor, "9 4"]:
     """The nine anchors of a level's first cell, xyxy."""
     if kind == "torchvision":
         from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -69,7 +67,7 @@ def base_anchors(size: int, stride: int, kind: AnchorKind) -> Float[Tensor, "9 4
 
 
 def recalled(
-    part: InputBoxes, kind: AnchorKind, rules: tuple[LowQuality, ...]
+    part: InputBoxes, kind: AnchorRounding, rules: tuple[LowQuality, ...]
 ) -> dict[LowQuality, Int[Tensor, " boxes"]]:
     """For each rule the boxes, as rows of `part`, that own an anchor.
 

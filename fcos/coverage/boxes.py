@@ -1,16 +1,15 @@
 """The boxes of a data set at the network's input size; only annotations are read, no image."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from fcos.choices import Corners, Rounding
 from fcos.data.annotations import Annotations
 from fcos.data.transforms import resized_size
 
 # How the sides of a resized image are rounded: detectron2's int(side + 0.5), or maskrcnn-benchmark's int(side).
-Rounding = Literal["half_up", "truncate"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def input_boxes(
     Without `short_side` and `long_side` every image keeps its size.
     """
     kinds, kind = np.unique(annotations.sizes, axis=0, return_inverse=True)
-    corners: Literal["plain", "inclusive"] = "plain" if rounding == "half_up" else "inclusive"
+    corners: Corners = "plain" if rounding == "half_up" else "inclusive"
     if short_side is None or long_side is None:
         resized = kinds
     else:

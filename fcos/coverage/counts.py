@@ -1,7 +1,6 @@
 """Who answers for whom, counted: the measures of both papers' tables 1 and 2."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,11 +8,12 @@ from jaxtyping import Bool, Int64
 
 from fcos import center_only
 from fcos.assign import claims
+from fcos.choices import Grid
 from fcos.coverage.boxes import InputBoxes
 from fcos.data.masks import bitmaps
 from fcos.geometry import areas, locations
 from fcos.mask_positives import pairs_on_mask
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 from fcos.structures import Locations
 
 # Images are padded to a multiple of this, as detectors pad them.
@@ -128,9 +128,7 @@ def _claims(
     return claiming, claimed, levels, on_mask
 
 
-def grid_of_largest(
-    part: InputBoxes, strides: tuple[int, ...], kind: Literal["half_stride", "torchvision"]
-) -> Locations:
+def grid_of_largest(part: InputBoxes, strides: tuple[int, ...], kind: Grid) -> Locations:
     """The locations of the smallest padded image that holds all images of a part."""
     height, width = _padded(part).max(axis=0, initial=PADDING).tolist()
     return _grid((height, width), strides, kind)
@@ -141,7 +139,7 @@ def _padded(part: InputBoxes) -> Int64[np.ndarray, "N 2"]:
     return padded
 
 
-def _grid(size: tuple[int, int], strides: tuple[int, ...], kind: Literal["half_stride", "torchvision"]) -> Locations:
+def _grid(size: tuple[int, int], strides: tuple[int, ...], kind: Grid) -> Locations:
     shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
     return locations(shapes, strides, size, kind, torch.device("cpu"))
 

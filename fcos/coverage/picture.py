@@ -14,7 +14,7 @@ from fcos.coverage.counts import grid_of_largest
 from fcos.data.annotations import Annotations
 from fcos.data.masks import bitmaps
 from fcos.draw import assignment_panels, grid
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 from fcos.structures import Assignment, Locations, Targets
 
 # Legible: few boxes, each with both sides at least this share of the image's longest side.

@@ -21,7 +21,7 @@ from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
 from fcos.data.prepare import Progress, annotation_file, cache_folder, read_masks
 from fcos.data.synthetic import synthetic_folder
-from fcos.model_config import AssignmentConfig, PostprocessConfig
+from fcos.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.runtime import Runtime
 
 TABLE, UNRECALLED, MAPS = "coverage.json", "unrecalled.csv", "maps/center_sampling.png"

@@ -9,7 +9,7 @@ from fcos.config import CoverageConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count
 from fcos.coverage.measures import objective
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 
 # Images that the search looks at, spread evenly over the data set.
 MOST_IMAGES = 1000

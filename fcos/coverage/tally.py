@@ -12,7 +12,7 @@ from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import Counts, count
 from fcos.coverage.unrecalled import Unrecalled, explain, without_anchor
 from fcos.distributed import gather_objects
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 
 # Images and boxes counted together at most, one image's boxes aside: bounds the memory.
 CHUNK_IMAGES = 512

@@ -13,7 +13,7 @@ from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import PADDING, Owners
 from fcos.data.coco_file import CocoFile
 from fcos.geometry import origin_and_step
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 
 OUTSIDE = "outside the image"
 EMPTY = "without area"

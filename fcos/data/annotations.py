@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
+from fcos.choices import Corners
 from fcos.data.coco_cache import read_coco_file
 from fcos.data.coco_file import CocoFile
-
-Corners = Literal["plain", "inclusive"]
 
 
 @dataclass(frozen=True)

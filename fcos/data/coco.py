@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcos.choices import Corners
 from fcos.data import transforms
-from fcos.data.annotations import Annotations, Corners
+from fcos.data.annotations import Annotations
 from fcos.data.decoded import DecodedImages
 from fcos.data.images import open_image
 from fcos.data.masks import bitmaps

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pydantic_core import from_json
 
-from fcos.data.annotations import Annotations, Corners
+from fcos.choices import Corners
+from fcos.data.annotations import Annotations
 from fcos.data.coco_cache import FOLDER, keep_arrays, load_arrays
 from fcos.data.coco_file import read_bytes, unpacked
 from fcos.data.errors import DataError

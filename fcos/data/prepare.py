@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
+from fcos.choices import Corners, OnBadImage, Split
 from fcos.config import DataConfig, SplitConfig
-from fcos.data.annotations import Annotations, Corners, read_annotations
+from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset
 from fcos.data.decoded import DecodedImages, decoded_images
 from fcos.data.errors import DataError
@@ -24,7 +24,6 @@ from fcos.runtime import user_cache
 
 # Told what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
-Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ def _usable(
 
 
 def _without(
-    split: PreparedSplit, bad: Mapping[int, str], on_bad_image: Literal["error", "skip"], name: str
+    split: PreparedSplit, bad: Mapping[int, str], on_bad_image: OnBadImage, name: str
 ) -> tuple[PreparedSplit, Int64[np.ndarray, " kept"], list[str]]:
     """The split without its bad images, the positions of the others, and what to say."""
     keep = np.array([index for index in range(len(split.annotations)) if index not in bad], dtype=np.int64)

@@ -3,18 +3,17 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from fcos.choices import BackboneNorm
 from fcos.model.deformable import deform_stages
 from fcos.model.norm import batch_norm, fold_frozen_norms
 from fcos.model.pretrained import pretrained_state_dict
 
-Norm = Literal["frozen_bn", "bn", "sync_bn"]
 NormLayer = Callable[[int], nn.Module]
 
 # Where the stem and C2 to C5 end in torchvision's `features`. What follows C5 serves classification alone.
@@ -63,7 +62,7 @@ class Backbone(nn.Module):
 def build_backbone(
     name: str,
     *,
-    norm: Norm,
+    norm: BackboneNorm,
     weights: str | None,
     frozen_stages: int,
     widths: Sequence[int],
@@ -95,7 +94,7 @@ def build_backbone(
     return backbone
 
 
-def _resnet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
+def _resnet(name: str, norm: BackboneNorm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
     model = get_model(name, weights=None, norm_layer=batch_norm(norm))
     assert isinstance(model, ResNet)
     if weights is not None:
@@ -110,7 +109,7 @@ def _stride_first(stages: Sequence[nn.Module]) -> None:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
-def _mobilenet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
+def _mobilenet(name: str, norm: BackboneNorm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
     # torchvision trained v3 with these; a smaller eps would change what the pretrained weights compute.
     layer = batch_norm(norm, eps=0.001, momentum=0.01) if name == "mobilenet_v3_large" else batch_norm(norm)
     model = get_model(name, weights=None, norm_layer=layer)
@@ -122,7 +121,7 @@ def _mobilenet(name: str, norm: Norm, weights: str | None) -> tuple[nn.Module, l
     return features[:stem_end], [features[start:end] for start, end in pairwise(ends)]
 
 
-def _small_resnet(widths: Sequence[int], norm: Norm) -> tuple[nn.Module, list[nn.Module]]:
+def _small_resnet(widths: Sequence[int], norm: BackboneNorm) -> tuple[nn.Module, list[nn.Module]]:
     layer = batch_norm(norm)
     stem = nn.Sequential(
         OrderedDict(

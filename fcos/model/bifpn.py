@@ -1,16 +1,15 @@
 """BiFPN (EfficientDet, section 3): cells that fuse the levels downwards and upwards with learned weights."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fcos.choices import ExtraLevelsFrom, PyramidNorm
 from fcos.model.norm import batch_norm
 
-Norm = Literal["none", "bn", "sync_bn"]
 # As in EfficientDet's code: the fused weights are divided by their sum.
 EPSILON = 1e-4
 
@@ -27,9 +26,9 @@ class BiFPN(nn.Module):
         channels: int,
         *,
         extra_levels: int,
-        extra_levels_from: Literal["p5", "c5"],
+        extra_levels_from: ExtraLevelsFrom,
         cells: int,
-        norm: Norm,
+        norm: PyramidNorm,
     ) -> None:
         super().__init__()
         self.projections = nn.ModuleList(_projection(each, channels, norm) for each in in_channels)
@@ -52,7 +51,7 @@ class BiFPN(nn.Module):
 class Cell(nn.Module):
     """One pass from the coarsest level to the finest and back, each level also fed by what it was before."""
 
-    def __init__(self, channels: int, levels: int, norm: Norm) -> None:
+    def __init__(self, channels: int, levels: int, norm: PyramidNorm) -> None:
         super().__init__()
         self.down_weights = nn.Parameter(torch.ones(levels - 1, 2))
         # Input, what came down, and the finer level; the coarsest has nothing that came down.
@@ -88,11 +87,11 @@ def halved(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
     return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
-def _projection(in_channels: int, channels: int, norm: Norm) -> nn.Module:
+def _projection(in_channels: int, channels: int, norm: PyramidNorm) -> nn.Module:
     return nn.Sequential(_conv(in_channels, channels, 1), _norm(norm, channels))
 
 
-def _fusion(channels: int, norm: Norm) -> nn.Module:
+def _fusion(channels: int, norm: PyramidNorm) -> nn.Module:
     return nn.Sequential(nn.SiLU(), _conv(channels, channels, 3), _norm(norm, channels))
 
 
@@ -104,5 +103,5 @@ def _conv(in_channels: int, channels: int, size: int) -> nn.Conv2d:
     return conv
 
 
-def _norm(norm: Norm, channels: int) -> nn.Module:
+def _norm(norm: PyramidNorm, channels: int) -> nn.Module:
     return nn.Identity() if norm == "none" else batch_norm(norm)(channels)

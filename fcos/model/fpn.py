@@ -1,12 +1,12 @@
 """Feature pyramid: C2 to C5 in, P2 to P5 and further levels out."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from fcos.choices import ExtraLevelsFrom, PyramidNorm
 from fcos.model.norm import batch_norm
 
 
@@ -16,7 +16,7 @@ class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries n
     torchvision's LastLevelP6P7 has exactly two, and takes C5 for P5 where both have the same channels.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, count: int, source: Literal["p5", "c5"]) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, count: int, source: ExtraLevelsFrom) -> None:
         super().__init__()
         self.source = source
         inputs = [in_channels] + [out_channels] * (count - 1)
@@ -42,8 +42,8 @@ def build_fpn(
     channels: int,
     *,
     extra_levels: int,
-    extra_levels_from: Literal["p5", "c5"],
-    norm: Literal["none", "bn", "sync_bn"] = "none",
+    extra_levels_from: ExtraLevelsFrom,
+    norm: PyramidNorm = "none",
 ) -> FeaturePyramidNetwork:
     """torchvision's pyramid over the given feature maps, finest first, and `extra_levels` coarser ones."""
     extra = None

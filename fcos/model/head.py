@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fcos.choices import HeadNorm, Quality, QualityBranch, Towers
 from fcos.model.norm import batch_norm
 from fcos.structures import HeadOutputs
 
-Norm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
 # Width and height of each anchor of a location, in strides.
 Anchors = tuple[tuple[float, float], ...]
 
@@ -20,7 +20,7 @@ Anchors = tuple[tuple[float, float], ...]
 class Tower(nn.Module):
     """3x3 convolutions that all levels share, each followed by a norm (shared or one per level) and ReLU."""
 
-    def __init__(self, channels: int, *, num_convs: int, norm: Norm, gn_groups: int, num_levels: int) -> None:
+    def __init__(self, channels: int, *, num_convs: int, norm: HeadNorm, gn_groups: int, num_levels: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList(_conv(channels, channels) for _ in range(num_convs))
         copies = num_levels if norm == "bn_per_level" else 1
@@ -53,15 +53,15 @@ class Head(nn.Module):
         *,
         strides: Sequence[int],
         num_convs: int,
-        norm: Norm,
+        norm: HeadNorm,
         gn_groups: int,
         scale_per_level: bool,
         regression: Literal["exp", "relu"] | Anchors,
         divide_by_stride: bool,
-        quality: Literal["none", "centerness", "iou"],
-        quality_branch: Literal["classification", "regression", "own"],
+        quality: Quality,
+        quality_branch: QualityBranch,
         prior: float,
-        towers: Literal["separate", "shared"] = "separate",
+        towers: Towers = "separate",
         targets_per_location: int = 1,
     ) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ def _conv(in_channels: int, out_channels: int, bias: float = 0.0) -> nn.Conv2d:
     return conv
 
 
-def _norm(name: Norm, channels: int, gn_groups: int) -> nn.Module:
+def _norm(name: HeadNorm, channels: int, gn_groups: int) -> nn.Module:
     match name:
         case "gn":
             return nn.GroupNorm(gn_groups, channels)

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fcos.choices import BackboneNorm
 from fcos.section import ConfigError
 
 
@@ -93,9 +94,7 @@ def fold_frozen_norms(model: nn.Module) -> None:
             setattr(parent, name, folded)
 
 
-def batch_norm(
-    name: Literal["frozen_bn", "bn", "sync_bn"], *, eps: float = 1e-5, momentum: float = 0.1
-) -> Callable[[int], nn.Module]:
+def batch_norm(name: BackboneNorm, *, eps: float = 1e-5, momentum: float = 0.1) -> Callable[[int], nn.Module]:
     """A constructor of batch norms from the number of channels.
 
     Alone in a process sync_bn computes what bn does. Raises ConfigError for it in a group of CPU workers.

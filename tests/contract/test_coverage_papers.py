@@ -12,7 +12,7 @@ from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.counts import count
 from fcos.coverage.measures import measures
 from fcos.data.annotations import read_annotations
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 
 FPN = ((0, 64), (64, 128), (128, 256), (256, 512), (512, None))
 GRIDS = {"no_fpn": ((4,), ((0, None),)), "fpn": ((3, 4, 5, 6, 7), FPN)}

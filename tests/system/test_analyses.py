@@ -9,7 +9,7 @@ from PIL import Image
 
 from fcos.__main__ import main
 from fcos.config import Config
-from fcos.model_config import PostprocessConfig
+from fcos.model_parts import PostprocessConfig
 from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
 from fcos.train import run

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fcos.config import Config
-from fcos.model_config import PostprocessConfig
+from fcos.model_parts import PostprocessConfig
 from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
 from fcos.train import run

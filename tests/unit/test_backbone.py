@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision import ops
 from torchvision.models import get_model, get_model_weights
 
+from fcos.choices import BackboneName
 from fcos.model.backbone import Backbone, build_backbone
 from fcos.model.norm import FrozenBatchNorm2d
 from fcos.model.pretrained import pretrained_state_dict
-from fcos.model_config import BackboneName
 from fcos.section import ConfigError
 
 CHANNELS = {

@@ -16,7 +16,8 @@ from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count, grid_of_largest
 from fcos.coverage.measures import measures
 from fcos.coverage.search import search_ranges
-from fcos.model_config import AssignmentConfig, ModelConfig
+from fcos.model_config import ModelConfig
+from fcos.model_parts import AssignmentConfig
 from fcos.parsing import parse
 from fcos.section import ConfigError
 from fcos.structures import NO_OBJECT, Targets

@@ -9,7 +9,7 @@ from fcos.coverage.boxes import input_boxes
 from fcos.coverage.picture import PANEL, draw_maps, image_to_draw
 from fcos.data.annotations import Annotations
 from fcos.draw import MARGIN
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
 

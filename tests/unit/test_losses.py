@@ -9,8 +9,8 @@ import torchvision.ops as ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcos.choices import RegressionLoss
 from fcos.losses import FCOSLoss, Normalizer, focal_loss_sum, iou_of_ltrb, regression_loss
-from fcos.model_config import RegressionLoss
 from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
 
 

@@ -17,7 +17,7 @@ from fcos.coverage.run import read_source, run
 from fcos.coverage.unrecalled import OFF_MASK, explain
 from fcos.data.errors import DataError
 from fcos.data.masks import SIDE, bitmaps
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
 from fcos.structures import NO_OBJECT, Targets

@@ -9,7 +9,7 @@ from fcos.build import build_assign, build_detector, build_locate, build_truth
 from fcos.config import Config
 from fcos.geometry import boxes_from_ltrb, locations
 from fcos.losses import iou_of_ltrb
-from fcos.model_config import PostprocessConfig
+from fcos.model_parts import PostprocessConfig
 from fcos.oracle import DIFFERENT_CLASSES, ONE_BOX, SAME_CLASS, ambiguity_of, with_truth
 from fcos.parsing import parse, set_value
 from fcos.postprocess import Postprocess

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 from fcos.parsing import parse
 from fcos.section import ConfigError
 from orchestration.space import Draw, SearchConfig, coordinates, grid_points, keys_of

@@ -9,9 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcos.build import build_detector, build_learner
+from fcos.choices import LevelRule, NormalizerScope, RegressionLoss, TieBreak
 from fcos.config import Config, Precision
 from fcos.engine import train_step
-from fcos.model_config import LevelRule, Normalizer, RegressionLoss, TieBreak
 from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets
@@ -71,7 +71,7 @@ def test_nor_in_other_settings(tiny_values, radius: float | None, precision: str
         *({"model.assignment.level_rule": rule} for rule in get_args(LevelRule)),
         *({"model.assignment.tie_break": rule} for rule in get_args(TieBreak)),
         {"model.assignment.positives": "mask"},
-        *({"model.loss.normalizer": scope} for scope in get_args(Normalizer)),
+        *({"model.loss.normalizer": scope} for scope in get_args(NormalizerScope)),
         {"model.loss.quality_loss": "l1", "model.head.quality_branch": "own"},
         {"model.head.across_levels": "separate"},
         *({"model.targets_per_location": 2, "model.assignment.tie_break": rule} for rule in get_args(TieBreak)),

@@ -9,7 +9,7 @@ from fcos.config import CoverageConfig
 from fcos.coverage import tally as tally_module
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.tally import Tally, chunk_ends, tally
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 
 STRIDES = (8, 16, 64)
 RANGES = ((0.0, 24.0), (24.0, 40.0), (40.0, None))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count
 from fcos.coverage.unrecalled import LOST, OUT_OF_RANGE, REASONS, TOO_SMALL, Unrecalled, explain
-from fcos.model_config import AssignmentConfig
+from fcos.model_parts import AssignmentConfig
 
 STRIDES = (8, 16, 64)
 RANGES = (((0.0, 12.0), (12.0, 20.0), (20.0, None)), ((3.0, 6.0), (6.0, 20.0), (20.0, 24.0)))

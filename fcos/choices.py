@@ -1,0 +1,58 @@
+"""The words that settings choose from, said once for the settings and for the code that follows them."""
+
+from typing import Literal
+
+# Data and training.
+Split = Literal["train", "val"]
+OnBadImage = Literal["error", "skip"]
+Optimizer = Literal["sgd", "adamw"]
+Warmup = Literal["linear", "constant"]
+Decay = Literal["step", "cosine", "none"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+# Network.
+BackboneName = Literal[
+    "small_resnet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+]
+BackboneNorm = Literal["frozen_bn", "bn", "sync_bn"]
+PyramidNorm = Literal["none", "bn", "sync_bn"]
+HeadNorm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
+ExtraLevelsFrom = Literal["p5", "c5"]
+Towers = Literal["separate", "shared"]
+Quality = Literal["none", "centerness", "iou"]
+QualityBranch = Literal["classification", "regression", "own"]
+
+# Which location answers for which box.
+LevelRule = Literal["longest_offset", "longer_side", "sqrt_area", "fpn"]
+TieBreak = Literal["smallest_area", "closest_center", "random"]
+LowQuality = Literal["none", "iou0_4", "all"]
+# Whether what equals an end of a range belongs to the level.
+Ends = Literal["closed", "open"]
+# Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
+Grid = Literal["half_stride", "torchvision"]
+# plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
+Corners = Literal["plain", "inclusive"]
+
+# Losses.
+RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]
+QualityLoss = Literal["bce", "l1"]
+NormalizerScope = Literal["local", "global", "ema"]
+
+# Detections and what is measured of them.
+NmsOver = Literal["class", "all"]
+Oracle = Literal["none", "centerness", "iou", "class", "class_iou", "box"]
+OracleBackground = Literal["predicted", "nothing"]
+Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors"]
+
+# Coverage of boxes by locations and anchors.
+Rounding = Literal["half_up", "truncate"]
+AnchorRounding = Literal["maskrcnn_benchmark", "detectron2", "torchvision"]
