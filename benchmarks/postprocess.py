@@ -18,6 +18,7 @@ from torchvision.models.detection._utils import BoxLinearCoder
 
 from fcos.geometry import centerness, ltrb_from_boxes
 from fcos.model.head import flatten
+from fcos.model_parts import PostprocessConfig
 from fcos.postprocess import Postprocess
 from fcos.structures import Detections, HeadOutputs
 
@@ -94,17 +95,18 @@ def sides(batch: int, size: tuple[int, int]) -> tuple[Callable[[Any], Any], Call
         score_thresh=THRESHOLD, nms_thresh=NMS_THRESHOLD, topk_candidates=TOPK, detections_per_img=KEPT,
         box_coder=BoxLinearCoder(normalize_by_size=True),
     )  # fmt: skip
-    rule = Postprocess(
-        quality="branch", score="sqrt", score_threshold=THRESHOLD, threshold_on="score", topk_per_level=TOPK,
-        nms_threshold=NMS_THRESHOLD, max_detections=KEPT, multi_label=True,
+    rule = PostprocessConfig(
+        score_threshold=THRESHOLD, threshold_on="score", topk_per_level=TOPK, nms_threshold=NMS_THRESHOLD,
+        max_detections=KEPT,
     )  # fmt: skip
+    postprocess = Postprocess(rule)
     places, sizes = grid(size), torch.tensor([size] * batch)
 
     def run_peer(flat: dict[str, Tensor]) -> Any:
         per_level_outputs = {name: list(value.split(per_level, dim=1)) for name, value in flat.items()}
         return FCOS.postprocess_detections(peer, per_level_outputs, split, [size] * batch)
 
-    return run_peer, lambda outputs: rule(outputs, places, sizes, sizes)
+    return run_peer, lambda outputs: postprocess(outputs, places, sizes, sizes)
 
 
 def pair(name: str, maps: Maps, size: tuple[int, int], goals: tuple[float | None, float | None]) -> Iterator[Case]:

@@ -1,14 +1,9 @@
 """The anchors of a location, for assignments by overlap and for regression that starts from a box."""
 
-from dataclasses import replace
-from functools import lru_cache
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fcos.choices import Grid
-from fcos.geometry import locations, repeated
 from fcos.structures import Locations
 
 # ATSS's one square (section 3.1), and RetinaNet's nine: three sizes times three ratios of height to width.
@@ -23,23 +18,6 @@ NINE = tuple(
 def sizes_in_strides(per_location: int) -> tuple[tuple[float, float], ...]:
     """Width and height of the anchors of every location, in strides of its level."""
     return ONE if per_location == 1 else NINE
-
-
-@lru_cache(maxsize=256)
-def nine_at_each(
-    shapes: tuple[tuple[int, int], ...],
-    strides: tuple[int, ...],
-    image_size: tuple[int, int],
-    kind: Grid,
-    device: torch.device,
-) -> Locations:
-    """`geometry.locations` with every location there nine times, once for each anchor. Do not write to them."""
-    places = locations(shapes, strides, image_size, kind, device)
-    # What was made in inference mode could not take part in a later training step.
-    with torch.inference_mode(False):
-        per_stride = torch.tensor(NINE, device=device).repeat(len(places.xy), 1)
-        nine = repeated(places, len(NINE))
-        return replace(nine, anchors=per_stride * nine.strides[:, None])
 
 
 def anchors_of(places: Locations) -> Float[Tensor, "P 4"]:

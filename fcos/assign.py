@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fcos import contest
 from fcos.choices import Corners, Ends, LevelRule, TieBreak
-from fcos.geometry import centerness, ltrb_from_boxes
+from fcos.geometry import centerness, each_once, ltrb_from_boxes
 from fcos.level_rules import Range
 from fcos.mask_positives import on_mask
 from fcos.structures import NO_OBJECT, Assignment, Locations, Targets
-from fcos.tie_break import HALF, NOBODY, by_distance, priority
+from fcos.tie_break import by_distance, priority
 from fcos.windows import Window, grids_of, windows_of
 
 # Window positions tested at a time: what stays in a core's cache, and what bounds the memory of a GPU.
@@ -47,7 +48,9 @@ def assign(
     level rules (v2 Table 7) hold the whole box's max(h, w) / 2 or sqrt(h w) / 2 against the range; fpn needs none.
     Where the targets have masks, it must also lie on the box's own. It takes the smallest box, whose area `corners`
     decides; or the one with the closest center; or the first in an order that is drawn from torch's generator of the
-    device. What is equal then goes to the lower index.
+    device. What is equal then goes to the lower index. Where locations may answer for several boxes (MIP, arXiv
+    2003.09163; v2 section 4.4), their predictions take the first ones by that order, NO_OBJECT where there are fewer;
+    which prediction learns which of them is left open (see fcos.pairing).
     Compiled, what follows from the match is one pass; the match itself stays as it is.
     """
     matched = match(targets, locations, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)
@@ -89,48 +92,34 @@ def match(
     tie_break: TieBreak = "smallest_area",
 ) -> Int[Tensor, "B P"]:
     """Index of the box that each location answers for, or NO_OBJECT; see `assign`."""
-    return match_several(targets, locations, 1, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)[0]
-
-
-def match_several(
-    targets: Targets,
-    locations: Locations,
-    count: int,
-    ranges: Sequence[Range],
-    ends: Ends,
-    center_sampling_radius: float | None,
-    corners: Corners,
-    level_rule: LevelRule = "longest_offset",
-    tie_break: TieBreak = "smallest_area",
-) -> list[Int[Tensor, "B P"]]:
-    """The first `count` boxes that each location may answer for, by the tie-break; NO_OBJECT where there are fewer."""
     batch, boxes = targets.valid.shape
+    places = each_once(locations)
     # Ranks by area; a stable sort leaves ties to the lower index. Exact, whatever the size of the areas.
     order = priority(targets, corners, tie_break).argsort(dim=1, stable=True)
     sorted_boxes = targets.boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    ranks = torch.arange(boxes, device=order.device) << HALF
-    claims = (ranks + order).where(targets.valid.gather(1, order), NOBODY)
+    ranks = torch.arange(boxes, device=order.device)
+    claims = contest.claim(ranks, order).where(targets.valid.gather(1, order), contest.NOBODY)
     budget = CPU_BUDGET if order.device.type == "cpu" else GPU_BUDGET
-    windows = windows_of(grids_of(locations, ranges, level_rule), ends, center_sampling_radius, order.device)
+    windows = windows_of(grids_of(places, ranges, level_rule), ends, center_sampling_radius, order.device)
     found: list[Tensor] = []
-    for _ in range(count):
-        best = order.new_full((batch, locations.xy.shape[0]), NOBODY)
+    for _ in range(locations.targets):
+        best = contest.nobody(batch, len(places.xy), order.device)
         for window in windows:
             step = max(1, budget // max(1, batch * window.positions))
             for first in range(0, boxes, step):
                 part = slice(first, first + step)
                 index, admitted = window.admit(sorted_boxes[:, part])
                 if targets.masks is not None:
-                    admitted &= on_mask(targets.masks, order[:, part], sorted_boxes[:, part], locations.xy, index)
+                    admitted &= on_mask(targets.masks, order[:, part], sorted_boxes[:, part], places.xy, index)
                 claim = claims[:, part, None, None, None]
                 if tie_break == "closest_center":
-                    claim = by_distance(claim, sorted_boxes[:, part], locations.xy, index)
+                    claim = by_distance(claim, sorted_boxes[:, part], places.xy, index)
                 if found:
                     # No two claims on a location are equal, so the next is the least of those above the last winner.
                     admitted &= claim > found[-1].gather(1, index.flatten(1)).view_as(index)
-                best.scatter_reduce_(1, index.flatten(1), claim.where(admitted, NOBODY).flatten(1), "amin")
+                best.scatter_reduce_(1, index.flatten(1), claim.where(admitted, contest.NOBODY).flatten(1), "amin")
         found.append(best)
-    return [best.bitwise_left_shift_(HALF).bitwise_right_shift_(HALF) for best in found]
+    return contest.winners(found[0] if len(found) == 1 else torch.stack(found, dim=-1).flatten(1))
 
 
 def claims(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fcos import contest
 from fcos.anchors import anchors_of
-from fcos.geometry import ious
+from fcos.geometry import ious, strictly_inside
 from fcos.structures import Locations, Targets
 
 # Window positions tested at a time, which bounds the memory.
@@ -39,8 +39,7 @@ def match(targets: Targets, locations: Locations, candidates_per_level: int) -> 
         iou = ious(own[..., None, :], anchors[places])
         deviation = iou.std(-1, correction=1 if iou.shape[-1] > 1 else 0)
         enough = iou >= (iou.mean(-1) + deviation - ROUNDING)[..., None]
-        xy = locations.xy[places]
-        inside = ((xy > own[..., None, :2]) & (xy < own[..., None, 2:])).all(-1)
+        inside = strictly_inside(locations.xy[places], own[..., None, :])
         contest.stake(best, places, -iou, enough & inside & targets.valid[:, part, None], first)
     return contest.winners(best)
 

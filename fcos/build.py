@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos import atss, center_only, max_iou, several_targets, simota
-from fcos.anchors import nine_at_each, sizes_in_strides
-from fcos.assign import assign, claims, fill
+from fcos import atss, center_only, max_iou, simota
+from fcos.anchors import sizes_in_strides
+from fcos.assign import assign, fill
 from fcos.choices import Corners
+from fcos.claims import claims_of
 from fcos.config import Config
 from fcos.engine import Assign, Learner
 from fcos.geometry import locations
@@ -96,14 +97,21 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
 
 def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     """Where the locations of a batch lie; its pyramid has ceil(side / stride) rows and columns on each level."""
-    place: Callable[..., Locations] = locations if config.anchors_per_location == 1 else nine_at_each
-    if config.targets_per_location > 1:
-        place = partial(several_targets.several_at_each, config.targets_per_location)
+    # None is the one square of 8 strides.
+    anchors = None if config.anchors_per_location == 1 else sizes_in_strides(config.anchors_per_location)
 
     def locate(batch: Batch) -> Locations:
         height, width = batch.pixels.shape[-2:]
         shapes = tuple((-(-height // stride), -(-width // stride)) for stride in config.strides)
-        return place(shapes, config.strides, (height, width), config.assignment.locations, batch.pixels.device)
+        return locations(
+            shapes,
+            config.strides,
+            (height, width),
+            config.assignment.locations,
+            batch.pixels.device,
+            anchors=anchors,
+            targets=config.targets_per_location,
+        )
 
     return locate
 
@@ -124,10 +132,8 @@ def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
         ignored = None
         assert targets.masks is not None or not setting.by_masks, "masks are read where they are asked for"
         match setting.kind:
-            case "fcos" if places.targets == 1:
-                return assign(targets, places, **rules, compiled=compiled)
             case "fcos":
-                matched = several_targets.match(targets, places, **rules)
+                return assign(targets, places, **rules, compiled=compiled)
             case "atss":
                 matched = atss.match(targets, places, setting.candidates_per_level)
             case "center":
@@ -164,9 +170,7 @@ def _claims(config: ModelConfig, targets: Targets, row: int, places: Locations) 
     """Every pair (box, location) of one image that its assignment chooses from."""
     rule, valid = config.assignment, targets.valid[row]
     boxes = targets.boxes[row][valid]
-    if rule.kind == "center":
-        return center_only.claims(boxes, places, rule.ranges, rule.ends)
-    box, place = claims(boxes, places, rule.ranges, rule.ends, rule.center_sampling_radius)
+    box, place = claims_of(rule, boxes, places)
     if targets.masks is None:
         return box, place
     keep = pairs_on_mask(targets.masks[row][valid], boxes, places.xy, box, place)
@@ -193,7 +197,7 @@ def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.dev
 
 def build_postprocess(config: PostprocessConfig, corners: Corners) -> Postprocess:
     """The configured way from head outputs to detections; corners are those of the assignment."""
-    return Postprocess(**config.model_dump(), corners=corners)
+    return Postprocess(config, corners)
 
 
 def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:

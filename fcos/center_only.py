@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fcos import contest
 from fcos.choices import Corners, Ends
-from fcos.geometry import areas
+from fcos.geometry import areas, strictly_inside
 from fcos.level_rules import Range
 from fcos.structures import Locations, Targets
 
@@ -59,10 +59,8 @@ def _own_places(
         place = start + row * columns + column
         end = math.inf if high is None else high
         held = (half >= low) & (half <= end) if ends == "closed" else (half > low) & (half < end)
-        xy = locations.xy[place]
-        inside = ((xy > near) & (xy < far)).all(-1)
         places.append(place)
-        admitted.append(held & inside)
+        admitted.append(held & strictly_inside(locations.xy[place], boxes))
         start += rows * columns
     return torch.stack(places, dim=-1), torch.stack(admitted, dim=-1)
 

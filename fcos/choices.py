@@ -38,7 +38,7 @@ LowQuality = Literal["none", "iou0_4", "all"]
 # Whether what equals an end of a range belongs to the level.
 Ends = Literal["closed", "open"]
 # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
-Grid = Literal["half_stride", "torchvision"]
+Placement = Literal["half_stride", "torchvision"]
 # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
 Corners = Literal["plain", "inclusive"]
 

@@ -1,4 +1,4 @@
-"""Several boxes claim one location: the lowest cost wins it. What assignments by overlap and by prediction share."""
+"""Several boxes claim one location: the lowest cost wins it. What all assignments share."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -7,12 +7,18 @@ from torch import Tensor
 # A claim holds its cost, as a number that sorts like it, in the upper half and the box in the lower. Nobody's comes
 # after all of them and ends in a lower half of ones, which is NO_OBJECT as a number with a sign.
 HALF = 32
+LOWER = (1 << HALF) - 1
 NOBODY = (1 << 63) - 1
 
 
 def nobody(batch: int, locations: int, device: torch.device) -> Int[Tensor, "B P"]:
     """The best claim on every location before the first is staked."""
     return torch.full((batch, locations), NOBODY, dtype=torch.int64, device=device)
+
+
+def claim(costs: Int[Tensor, "*#N"], numbers: Int[Tensor, "*#N"]) -> Int[Tensor, "*#N"]:
+    """Claims of the boxes, or whatever else is numbered; costs are whole numbers of 32 bits (see in_order)."""
+    return (costs << HALF) | numbers
 
 
 def stake(
@@ -24,13 +30,16 @@ def stake(
 ) -> None:
     """Enter the claims of M boxes, of which the first is box `first`, each on K locations; `best` is changed."""
     boxes = torch.arange(first, first + places.shape[1], device=places.device)[:, None]
-    claims = ((in_order(costs) << HALF) | boxes).where(admitted, NOBODY)
+    claims = claim(in_order(costs), boxes).where(admitted, NOBODY)
     best.scatter_reduce_(1, places.flatten(1), claims.flatten(1), "amin")
 
 
 def winners(best: Int[Tensor, "B P"]) -> Int[Tensor, "B P"]:
-    """The box that staked the lowest cost on each location, of equal ones the first; NO_OBJECT where none did."""
-    return (best << HALF) >> HALF
+    """The box that staked the lowest cost on each location, of equal ones the first; NO_OBJECT where none did.
+
+    Written over `best`.
+    """
+    return best.bitwise_left_shift_(HALF).bitwise_right_shift_(HALF)
 
 
 def in_order(values: Float[Tensor, "*N"]) -> Int[Tensor, "*N"]:

@@ -173,7 +173,7 @@ def detect(
     One forward pass of a view serves every post-processing; `progress` is told how many images are done. `truth` is
     asked only where a post-processing has an oracle or asks for ambiguous locations, which no other view has.
     """
-    wanted = {name: views(rule.tta_scales, rule.tta_flip) for name, rule in postprocess.items()}
+    wanted = {name: views(each.rule.tta_scales, each.rule.tta_flip) for name, each in postprocess.items()}
     was_training = model.training
     model.eval()
     found: dict[str, dict[int, Detections]] = {name: {} for name in postprocess}
@@ -181,19 +181,19 @@ def detect(
     for host_batch in batches:
         batch = to_device(host_batch, device)
         parts: dict[str, list[list[Detections]]] = {name: [] for name in postprocess}
-        for view in dict.fromkeys(view for each in wanted.values() for view in each):
+        for view in dict.fromkeys(view for own in wanted.values() for view in own):
             seen = shown(batch, view)
             with autocast(device, precision):
                 outputs = model(seen.pixels, seen.sizes)
-            rules = {name: rule for name, rule in postprocess.items() if view in wanted[name]}
+            of_view = {name: each for name, each in postprocess.items() if view in wanted[name]}
             places = locate(seen)
-            asks = any(map(needs_truth, rules.values()))
+            asks = any(each.rule.needs_truth for each in of_view.values())
             known = truth(seen, places, outputs) if truth is not None and asks else None
-            for name, rule in rules.items():
-                detections = _detect(rule, outputs, places, seen, known)
+            for name, each in of_view.items():
+                detections = _detect(each, outputs, places, seen, known)
                 parts[name].append(back_from(view, detections, seen.original_sizes))
-        for name, rule in postprocess.items():
-            merged = together(parts[name], rule.nms_threshold, rule.max_detections, rule.nms_over)
+        for name, each in postprocess.items():
+            merged = together(parts[name], each.rule)
             on_host = (to_device(item, torch.device("cpu")) for item in merged)
             found[name].update(zip(batch.image_ids, on_host, strict=True))
         done += len(batch.image_ids)
@@ -203,19 +203,15 @@ def detect(
     return found
 
 
-def needs_truth(rule: Postprocess) -> bool:
-    """Whether detections under this post-processing depend on the boxes of the images."""
-    return rule.oracle != "none" or "ambiguous" in rule.analyses
-
-
 def _detect(
-    rule: Postprocess, outputs: HeadOutputs, places: Locations, batch: Batch, known: Truth | None
+    postprocess: Postprocess, outputs: HeadOutputs, places: Locations, batch: Batch, known: Truth | None
 ) -> list[Detections]:
-    if not needs_truth(rule):
-        return rule(outputs, places, batch.sizes, batch.original_sizes)
+    rule = postprocess.rule
+    if not rule.needs_truth:
+        return postprocess(outputs, places, batch.sizes, batch.original_sizes)
     assert known is not None, "an oracle needs the truth"
     told = with_truth(outputs, known.assignment, rule.oracle, rule.oracle_background)
-    detections = rule(told, places, batch.sizes, batch.original_sizes)
+    detections = postprocess(told, places, batch.sizes, batch.original_sizes)
     if known.ambiguity is None:
         return detections
     return [

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Bool, Float, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fcos.choices import Corners, Grid
+from fcos.choices import Corners, Placement
 from fcos.structures import Locations
 
 IntOrArray = TypeVar("IntOrArray", int, NDArray[np.int64])
@@ -21,15 +21,20 @@ def locations(
     shapes: tuple[tuple[int, int], ...],
     strides: tuple[int, ...],
     image_size: tuple[int, int],
-    kind: Grid,
+    kind: Placement,
     device: torch.device,
+    *,
+    anchors: tuple[tuple[float, float], ...] | None = None,
+    targets: int = 1,
 ) -> Locations:
     """All locations of a pyramid in pixels of the padded input, whose (height, width) is `image_size`.
 
     half_stride: s // 2 + k * s, both papers. torchvision: the first location lies at 0 and the step is
     image_size // grid, which differs from the stride where that does not divide the image; `strides` stay
-    nominal. Results are shared between calls: do not write to them.
+    nominal. A location is there once for each of the `anchors`, (width, height) in strides, or once for each of the
+    `targets` it may answer for, one after the other. Results are shared between calls: do not write to them.
     """
+    times = targets if anchors is None else len(anchors)
     if len(shapes) != len(strides):
         raise ValueError(f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level")
     height, width = image_size
@@ -46,28 +51,30 @@ def locations(
             torch.full((rows * columns,), float(stride), device=device)
             for (rows, columns), stride in zip(shapes, strides, strict=True)
         ]
+        each = torch.cat(nominal)
+        # One row of sizes for each location, its anchors in order.
+        sizes = None if anchors is None else torch.tensor(anchors, device=device) * each[:, None, None]
         return Locations(
-            xy=torch.cat(grids),
-            strides=torch.cat(nominal),
-            shapes=shapes,
+            xy=torch.cat(grids).repeat_interleave(times, dim=0),
+            strides=each.repeat_interleave(times),
+            shapes=tuple((rows, columns * times) for rows, columns in shapes),
             origins=origins,
             steps=steps,
             level_strides=strides,
+            anchors=None if sizes is None else sizes.flatten(0, 1),
+            targets=targets,
         )
 
 
-def repeated(places: Locations, times: int) -> Locations:
-    """Every location there `times` times, one after the other; `shapes` counts as many columns."""
-    return replace(
-        places,
-        xy=places.xy.repeat_interleave(times, dim=0),
-        strides=places.strides.repeat_interleave(times),
-        shapes=tuple((rows, columns * times) for rows, columns in places.shapes),
-    )
+def each_once(places: Locations) -> Locations:
+    """Locations that answer for several boxes as if each answered for one."""
+    once = slice(None, None, places.targets)
+    shapes = tuple((rows, columns // places.targets) for rows, columns in places.shapes)
+    return replace(places, xy=places.xy[once], strides=places.strides[once], shapes=shapes, targets=1)
 
 
 def origin_and_step(
-    side: IntOrArray, count: IntOrArray, stride: int, kind: Grid
+    side: IntOrArray, count: IntOrArray, stride: int, kind: Placement
 ) -> tuple[int | IntOrArray, int | IntOrArray]:
     """Where an axis of `side` pixels has the first of its `count` locations, and how far apart they are; see above."""
     return (stride // 2, stride) if kind == "half_stride" else (0, side // count)
@@ -92,6 +99,11 @@ def boxes_from_ltrb(xy: Num[Tensor, "P 2"], ltrb: Num[Tensor, "*batch P 4"]) -> 
     """The xyxy box that lies at the given distances, in pixels, around each location."""
     xy, ltrb = _full_precision(xy), _full_precision(ltrb)
     return torch.cat((xy - ltrb[..., :2], xy + ltrb[..., 2:]), dim=-1)
+
+
+def strictly_inside(xy: Num[Tensor, "*#batch 2"], boxes: Num[Tensor, "*#batch 4"]) -> Bool[Tensor, "*#batch"]:
+    """Whether each location lies inside of the xyxy box that it is paired with, and not on its edges."""
+    return ((xy > boxes[..., :2]) & (xy < boxes[..., 2:])).all(-1)
 
 
 def centerness(ltrb: Num[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from PIL.Image import Image
 from torch import Tensor
 
-from fcos.build import build_assign, build_locate, build_loss, build_postprocess
+from fcos.build import build_assign, build_locate, build_loss
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import canvas_of, collate
@@ -22,6 +22,7 @@ from fcos.draw import difference_panel, grid
 from fcos.losses import Losses
 from fcos.model_config import ModelConfig
 from fcos.parsing import flatten, parse, set_value
+from fcos.postprocess import Postprocess
 from fcos.section import ConfigError
 from fcos.structures import NO_OBJECT, Assignment, Batch, HeadOutputs, Locations
 
@@ -113,7 +114,8 @@ def _see(
     rule = build_loss(model)
     with torch.no_grad():
         losses = rule(outputs, assignment, places, rule.normalizer([assignment]))
-    every = replace(build_postprocess(model.postprocess, model.assignment.corners), max_detections=len(places.xy))
+    unbounded = model.postprocess.model_copy(update={"max_detections": len(places.xy)})
+    every = Postprocess(unbounded, model.assignment.corners)
     found = every(outputs, places, batch.sizes, batch.original_sizes)
     matched = assignment.matched[0]
     known = torch.cat((ids, ids.new_tensor([NO_OBJECT])))

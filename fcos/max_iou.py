@@ -40,7 +40,8 @@ def match(
         iou = ious(targets.boxes[:, part, None], anchors).where(targets.valid[:, part, None], 0.0)
         torch.maximum(overlap, iou.amax(1), out=overlap)
         kept |= _best_of_boxes(iou, LEAST_IOU[low_quality])
-        claims = (contest.in_order(-iou) << contest.HALF) | torch.arange(first, first + iou.shape[1]).to(best)[:, None]
+        own = torch.arange(first, first + iou.shape[1], device=iou.device)[:, None]
+        claims = contest.claim(contest.in_order(-iou), own)
         torch.minimum(best, claims.where(iou > 0, contest.NOBODY).amin(1), out=best)
     positive = (overlap >= FOREGROUND) | kept
     return contest.winners(best).where(positive, NO_OBJECT), ~positive & (overlap >= BACKGROUND)

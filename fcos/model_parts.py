@@ -13,7 +13,6 @@ from fcos.choices import (
     Corners,
     Ends,
     ExtraLevelsFrom,
-    Grid,
     HeadNorm,
     LevelRule,
     LowQuality,
@@ -21,6 +20,7 @@ from fcos.choices import (
     NormalizerScope,
     Oracle,
     OracleBackground,
+    Placement,
     PyramidNorm,
     Quality,
     QualityBranch,
@@ -121,7 +121,7 @@ class AssignmentConfig(Section):
     # object's own mask, which the data must have.
     positives: Literal["box", "mask"] = "box"
     # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
-    locations: Grid = "half_stride"
+    locations: Placement = "half_stride"
     # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
     corners: Corners = "plain"
 

@@ -2,18 +2,17 @@
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import batched_nms
 
-from fcos.choices import Analysis, Corners, NmsOver, Oracle, OracleBackground
+from fcos.choices import Corners
 from fcos.geometry import boxes_from_ltrb, centerness
-from fcos.set_nms import set_nms_of_best
+from fcos.model_parts import PostprocessConfig
 from fcos.structures import Detections, HeadOutputs, Locations
+from fcos.suppression import survivors
 
 
 @dataclass(frozen=True)
@@ -32,31 +31,15 @@ class _Candidates:
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Detections of a batch from what the head says.
+    """Detections of a batch from what the head says, by the rule's settings (their meaning is said there).
 
-    `quality` is what the classification score is combined with, as a product or the root of it. The threshold is
-    held against the classification alone or against the combined score, strictly. With inclusive `corners` boxes end
-    in their last pixel until they are given out, as in training. What an oracle knows is put into the outputs before
-    (see fcos.oracle), and the analyses are made of the detections after.
+    The threshold is held strictly. With inclusive `corners` boxes end in their last pixel until they are given out, as
+    in training. What an oracle knows is put into the outputs before (see fcos.oracle), the analyses are made of the
+    detections after, and views of an image are put together by fcos.views.
     """
 
-    quality: Literal["none", "branch", "from_regression"]
-    score: Literal["product", "sqrt"]
-    score_threshold: float
-    threshold_on: Literal["classification", "score"]
-    topk_per_level: int
-    nms_threshold: float
-    max_detections: int
-    multi_label: bool
-    suppression: Literal["nms", "set_nms", "peaks"] = "nms"
-    # Which views of an image are put together; see fcos.views.
-    tta_scales: tuple[float, ...] = (1.0,)
-    tta_flip: bool = False
+    rule: PostprocessConfig
     corners: Corners = "plain"
-    nms_over: NmsOver = "class"
-    oracle: Oracle = "none"
-    oracle_background: OracleBackground = "predicted"
-    analyses: tuple[Analysis, ...] = ()
 
     @torch.no_grad()
     def __call__(
@@ -77,20 +60,13 @@ class Postprocess:
         given[:, 2:] += last_pixel
         counts = image.bincount(minlength=len(sizes)).tolist()
         detections = []
-        groups = candidates.label if self.nms_over == "class" else torch.zeros_like(candidates.label)
         places = location // locations.targets
-        for own, own_given, scores, labels, group, place in zip(
-            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label, groups, places)),
-            strict=True,
+        tells_locations = self.rule.suppression == "set_nms" or "ambiguous" in self.rule.analyses
+        for own, own_given, scores, labels, place in zip(
+            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label, places)), strict=True
         ):
-            match self.suppression:
-                case "peaks":
-                    keep = torch.arange(min(len(own), self.max_detections), device=own.device)
-                case "nms":
-                    keep = nms_of_best(own, scores, group, self.nms_threshold, self.max_detections)
-                case "set_nms":
-                    keep = set_nms_of_best(own, group, place, self.nms_threshold, self.max_detections)
-            origin = place[keep] if self.suppression == "set_nms" or "ambiguous" in self.analyses else None
+            keep = survivors(self.rule, own, scores, labels, place)
+            origin = place[keep] if tells_locations else None
             detections.append(Detections(own_given[keep], scores[keep], labels[keep], origin))
         return detections
 
@@ -98,10 +74,10 @@ class Postprocess:
         if quality is None:
             return classification
         product = classification * quality
-        return product.sqrt() if self.score == "sqrt" else product
+        return product.sqrt() if self.rule.score == "sqrt" else product
 
     def _quality(self, outputs: HeadOutputs, image: Tensor, location: Tensor) -> Float[Tensor, " N"] | None:
-        match self.quality:
+        match self.rule.quality:
             case "none":
                 return None
             case "branch":
@@ -112,8 +88,8 @@ class Postprocess:
 
     def _least_logit(self) -> float:
         """No score from a logit below passes the threshold, whatever the quality, which is 1 at most."""
-        rooted = self.threshold_on == "score" and self.score == "sqrt" and self.quality != "none"
-        least = self.score_threshold**2 if rooted else self.score_threshold
+        rooted = self.rule.threshold_on == "score" and self.rule.score == "sqrt" and self.rule.quality != "none"
+        least = self.rule.score_threshold**2 if rooted else self.rule.score_threshold
         # The margin is far beyond what rounding can do to a probability.
         return math.log(least / (1 - least)) - 0.01 if least > 0 else -math.inf
 
@@ -121,7 +97,7 @@ class Postprocess:
         """Every (location, class) over the threshold; only locations whose best class may pass are looked at twice."""
         parts, start = [], 0
         for level, logits in enumerate(outputs.logits):
-            known = peaks(logits, outputs.shapes[level]) if self.suppression == "peaks" else logits
+            known = peaks(logits, outputs.shapes[level]) if self.rule.suppression == "peaks" else logits
             parts.append(self._of_level(known, level, start))
             start += logits.shape[1]
         found = _Candidates(
@@ -129,15 +105,15 @@ class Postprocess:
         )
         quality = self._quality(outputs, found.image, found.location)
         scores = self._combine(found.score, quality)
-        held = found.score if self.threshold_on == "classification" else scores
-        return replace(found, score=scores).select((held > self.score_threshold).nonzero().squeeze(1))
+        held = found.score if self.rule.threshold_on == "classification" else scores
+        return replace(found, score=scores).select((held > self.rule.score_threshold).nonzero().squeeze(1))
 
     def _of_level(self, logits: Float[Tensor, "B N C"], level: int, start: int) -> _Candidates:
         """What may pass in one level, whose first location is `start`; scored by its class alone."""
         least = self._least_logit()
         image, location = (logits.amax(-1).float() >= least).nonzero(as_tuple=True)
         rows = logits[image, location].float()
-        if self.multi_label:
+        if self.rule.multi_label:
             row, label = (rows >= least).nonzero(as_tuple=True)
         else:
             row, label = torch.arange(len(rows), device=rows.device), rows.argmax(1)
@@ -152,7 +128,7 @@ class Postprocess:
         by_group = group.argsort(stable=True)
         sizes = group.bincount()
         rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[by_group]]
-        kept = by_group[rank < self.topk_per_level].sort().values
+        kept = by_group[rank < self.rule.topk_per_level].sort().values
         return candidates.select(best_first[kept[image[kept].argsort(stable=True)]])
 
 
@@ -165,24 +141,3 @@ def peaks(logits: Float[Tensor, "B N C"], shape: tuple[int, int]) -> Float[Tenso
     highest = F.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
     kept: Tensor = maps.masked_fill(maps < highest, -math.inf).flatten(2).mT
     return kept
-
-
-def nms_of_best(
-    boxes: Float[Tensor, "N 4"],
-    scores: Float[Tensor, " N"],
-    labels: Int[Tensor, " N"],
-    iou_threshold: float,
-    limit: int,
-) -> Int[Tensor, " K"]:
-    """Indices of the first `limit` boxes that class-wise NMS keeps; boxes must come best first.
-
-    NMS is greedy, so what it keeps of the best n is the beginning of what it keeps of all: the prefix grows only
-    until enough are kept.
-    """
-    # A trained head finds every object from many locations, and a call costs more than some hundred boxes.
-    prefix = 8 * limit
-    while True:
-        keep: Tensor = batched_nms(boxes[:prefix], scores[:prefix], labels[:prefix], iou_threshold)
-        if len(keep) >= limit or prefix >= len(boxes):
-            return keep[:limit]
-        prefix *= 4

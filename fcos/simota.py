@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fcos import contest
-from fcos.geometry import boxes_from_ltrb, ious
+from fcos.geometry import boxes_from_ltrb, ious, strictly_inside
 from fcos.structures import HeadOutputs, Locations, Targets
 
 # A box takes the sum of this many largest IoUs, and so at most as many locations (YOLOX's code).
@@ -53,7 +53,7 @@ def match(
         most = min(MOST, places)
         taken = iou.topk(most, dim=-1).values.sum(-1).long().clamp(min=1)
         # Keys that are all different, so that which of equal costs is taken is the same everywhere.
-        keys = (contest.in_order(cost) << contest.HALF) | torch.arange(places, device=cost.device)
+        keys = contest.claim(contest.in_order(cost), torch.arange(places, device=cost.device))
         least = keys.where(inside, contest.NOBODY).topk(most, dim=-1, largest=False).indices
         chosen = torch.arange(most, device=cost.device) < taken[..., None]
         contest.stake(best, least, cost.gather(-1, least), chosen & inside.gather(-1, least), first)
@@ -76,7 +76,7 @@ def _candidates(
 ) -> tuple[Bool[Tensor, "B M P"], Bool[Tensor, "B M P"]]:
     """Which locations lie inside of each box, and which of these near its center."""
     xy = locations.xy
-    inside = ((xy > boxes[:, :, None, :2]) & (xy < boxes[:, :, None, 2:])).all(-1)
+    inside = strictly_inside(xy, boxes[:, :, None])
     if center_sampling_radius is None:
         return inside, inside
     centers = ((boxes[..., :2] + boxes[..., 2:]) / 2)[:, :, None]

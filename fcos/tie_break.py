@@ -5,14 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fcos.choices import Corners, TieBreak
+from fcos.contest import LOWER, NOBODY, claim, in_order
 from fcos.geometry import areas
 from fcos.structures import Targets
-
-# A claim holds a box's rank in its upper half and the index in its lower. Nobody's comes after all of them and ends
-# in a lower half of ones, which is NO_OBJECT as a number with a sign.
-HALF = 32
-LOWER = (1 << HALF) - 1
-NOBODY = (1 << 63) - 1
 
 
 def priority(targets: Targets, corners: Corners, tie_break: TieBreak) -> Float[Tensor, "B M"]:
@@ -27,13 +22,12 @@ def priority(targets: Targets, corners: Corners, tie_break: TieBreak) -> Float[T
 
 
 def by_distance(
-    claim: Int[Tensor, "B M 1 1 1"],
+    claims: Int[Tensor, "B M 1 1 1"],
     boxes: Float[Tensor, "B M 4"],
     xy: Float[Tensor, "P 2"],
     index: Int[Tensor, "B M L rows columns"],
 ) -> Int[Tensor, "B M L rows columns"]:
-    """Claims with the location's squared distance to the box's center in the upper half instead of the rank."""
+    """The same boxes' claims at the cost of the location's squared distance to the box's center."""
     centers = ((boxes[..., :2] + boxes[..., 2:]) / 2)[:, :, None, None, None]
-    # Of numbers that are not negative the bits are in the same order.
-    distance = (xy[index] - centers).square().sum(-1).view(torch.int32).long() << HALF
-    return torch.where(claim == NOBODY, NOBODY, distance + (claim & LOWER))
+    distance = (xy[index] - centers).square().sum(-1)
+    return claim(in_order(distance), claims & LOWER).where(claims != NOBODY, NOBODY)

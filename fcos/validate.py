@@ -44,9 +44,9 @@ def validate(
     )
     metrics: dict[str, dict[str, float]] = {}
     detections: dict[str, dict[int, Detections]] = {}
-    for name, rule in postprocess.items():
+    for name, each in postprocess.items():
         together = gather_detections(found[name])
         if rank == 0:
-            metrics[name] = evaluate(annotations, together) | analyse(annotations, together, rule.analyses)
+            metrics[name] = evaluate(annotations, together) | analyse(annotations, together, each.rule.analyses)
             detections[name] = together
     return Validation(broadcast_object(metrics, device), detections)

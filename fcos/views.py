@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from fcos.choices import NmsOver
-from fcos.postprocess import nms_of_best
-from fcos.set_nms import set_nms_of_best
+from fcos.model_parts import PostprocessConfig
 from fcos.structures import Batch, Detections
+from fcos.suppression import survivors
 
 
 @dataclass(frozen=True)
@@ -61,29 +60,25 @@ def _mirrored_boxes(found: Detections, width: Int[Tensor, ""]) -> Detections:
     return replace(found, boxes=torch.stack([width - x2, y1, width - x1, y2], dim=1))
 
 
-def together(
-    parts: Sequence[Sequence[Detections]], nms_threshold: float, limit: int, nms_over: NmsOver = "class"
-) -> list[Detections]:
-    """Detections of each image over all views, a list for each: those that NMS keeps, at most `limit`.
+def together(parts: Sequence[Sequence[Detections]], rule: PostprocessConfig) -> list[Detections]:
+    """Detections of each image over all views, a list for each: those that the rule keeps of them.
 
-    It is set NMS where the detections know their locations; those of different views are different.
+    Peaks are of one view each, so that NMS puts those of several together; locations of different views are different.
     """
     if len(parts) == 1:
         return list(parts[0])
-    return [_merged(of_image, nms_threshold, limit, nms_over) for of_image in zip(*parts, strict=True)]
+    if rule.suppression == "peaks":
+        rule = rule.model_copy(update={"suppression": "nms"})
+    return [_merged(of_image, rule) for of_image in zip(*parts, strict=True)]
 
 
-def _merged(found: Sequence[Detections], nms_threshold: float, limit: int, nms_over: NmsOver) -> Detections:
+def _merged(found: Sequence[Detections], rule: PostprocessConfig) -> Detections:
     columns = (torch.cat([getattr(each, name) for each in found]) for name in ("boxes", "scores", "labels"))
     boxes, scores, labels = columns
     order = scores.argsort(descending=True, stable=True)
     boxes, scores, labels = boxes[order], scores[order], labels[order]
-    groups = labels if nms_over == "class" else torch.zeros_like(labels)
     places = _places(found)
-    if places is None:
-        keep = nms_of_best(boxes, scores, groups, nms_threshold, limit)
-    else:
-        keep = set_nms_of_best(boxes, groups, places[order], nms_threshold, limit)
+    keep = survivors(rule, boxes, scores, labels, None if places is None else places[order])
     return Detections(boxes[keep], scores[keep], labels[keep])
 
 

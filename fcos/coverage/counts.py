@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
-from fcos import center_only
-from fcos.assign import claims
-from fcos.choices import Grid
+from fcos.choices import Placement
+from fcos.claims import claims_of
 from fcos.coverage.boxes import InputBoxes
 from fcos.data.masks import bitmaps
 from fcos.geometry import areas, locations
@@ -114,11 +113,8 @@ def _claims(
     for size in np.unique(padded, axis=0):
         rows = np.flatnonzero((padded[image] == size).all(axis=1))
         places = _grid((int(size[0]), int(size[1])), strides, assignment.locations)
-        boxes, ranges, ends_of_ranges = torch.from_numpy(part.boxes[rows]), assignment.ranges, assignment.ends
-        if assignment.kind == "center":
-            box, place = center_only.claims(boxes, places, ranges, ends_of_ranges)
-        else:
-            box, place = claims(boxes, places, ranges, ends_of_ranges, assignment.center_sampling_radius)
+        boxes = torch.from_numpy(part.boxes[rows])
+        box, place = claims_of(assignment, boxes, places)
         ends = np.cumsum([rows * columns for rows, columns in places.shapes])
         lies = np.ones(len(box), dtype=bool)
         if part.masks is not None:
@@ -128,7 +124,7 @@ def _claims(
     return claiming, claimed, levels, on_mask
 
 
-def grid_of_largest(part: InputBoxes, strides: tuple[int, ...], kind: Grid) -> Locations:
+def grid_of_largest(part: InputBoxes, strides: tuple[int, ...], kind: Placement) -> Locations:
     """The locations of the smallest padded image that holds all images of a part."""
     height, width = _padded(part).max(axis=0, initial=PADDING).tolist()
     return _grid((height, width), strides, kind)
@@ -139,7 +135,7 @@ def _padded(part: InputBoxes) -> Int64[np.ndarray, "N 2"]:
     return padded
 
 
-def _grid(size: tuple[int, int], strides: tuple[int, ...], kind: Grid) -> Locations:
+def _grid(size: tuple[int, int], strides: tuple[int, ...], kind: Placement) -> Locations:
     shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
     return locations(shapes, strides, size, kind, torch.device("cpu"))
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fcos.choices import ExtraLevelsFrom, PyramidNorm
+from fcos.model.fpn import plain_conv
 from fcos.model.norm import batch_norm
 
 # As in EfficientDet's code: the fused weights are divided by their sum.
@@ -88,19 +89,11 @@ def halved(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
 
 
 def _projection(in_channels: int, channels: int, norm: PyramidNorm) -> nn.Module:
-    return nn.Sequential(_conv(in_channels, channels, 1), _norm(norm, channels))
+    return nn.Sequential(plain_conv(in_channels, channels, 1), _norm(norm, channels))
 
 
 def _fusion(channels: int, norm: PyramidNorm) -> nn.Module:
-    return nn.Sequential(nn.SiLU(), _conv(channels, channels, 3), _norm(norm, channels))
-
-
-def _conv(in_channels: int, channels: int, size: int) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, channels, kernel_size=size, padding=size // 2)
-    nn.init.kaiming_uniform_(conv.weight, a=1)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
-    return conv
+    return nn.Sequential(nn.SiLU(), plain_conv(channels, channels, 3), _norm(norm, channels))
 
 
 def _norm(norm: PyramidNorm, channels: int) -> nn.Module:

@@ -20,7 +20,7 @@ class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries n
         super().__init__()
         self.source = source
         inputs = [in_channels] + [out_channels] * (count - 1)
-        self.convs = nn.ModuleList(_downsampling(channels, out_channels) for channels in inputs)
+        self.convs = nn.ModuleList(plain_conv(channels, out_channels, 3, stride=2) for channels in inputs)
 
     def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         extra = [self.convs[0](results[-1] if self.source == "p5" else x[-1])]
@@ -29,8 +29,9 @@ class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries n
         return [*results, *extra], [*names, *(f"extra{index}" for index in range(len(extra)))]
 
 
-def _downsampling(in_channels: int, out_channels: int) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1)
+def plain_conv(in_channels: int, out_channels: int, size: int, *, stride: int = 1) -> nn.Conv2d:
+    """A convolution with a bias, begun as torchvision begins those of its pyramids."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size=size, stride=stride, padding=size // 2)
     nn.init.kaiming_uniform_(conv.weight, a=1)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)

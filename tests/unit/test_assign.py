@@ -81,7 +81,7 @@ box = st.tuples(coordinate, coordinate, st.integers(0, 600), st.integers(0, 600)
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     images=st.lists(st.lists(box, max_size=12), min_size=1, max_size=3),
     ends=st.sampled_from(["closed", "open"]),
@@ -96,7 +96,7 @@ def test_windows_find_what_the_whole_matrix_finds(images, ends, radius, kind, si
     torch.testing.assert_close(found.matched, by_matrix(targets, places, RANGES, ends, radius, corners))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     images=st.lists(st.lists(box, max_size=8), min_size=1, max_size=2),
     ends=st.sampled_from(["closed", "open"]),
@@ -110,7 +110,7 @@ def test_other_rules_find_what_the_whole_matrix_finds(images, ends, radius, rule
     torch.testing.assert_close(found, by_matrix(targets, places, RANGES, ends, radius, "plain", rule, tie_break))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(images=st.lists(st.lists(box, max_size=8), min_size=1, max_size=2), radius=st.sampled_from([None, 1.5]))
 def test_fpns_rule_gives_each_box_one_level(images, radius) -> None:
     """floor(k0 + log2(sqrt(area) / 224)), held to the levels there are; radius and inside as ever."""

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos import atss, center_only, max_iou, simota
-from fcos.anchors import NINE, anchors_of, nine_at_each
-from fcos.geometry import boxes_from_ltrb
+from fcos.anchors import NINE, anchors_of
+from fcos.geometry import boxes_from_ltrb, locations
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
 from tests.unit.test_assign import CPU, RANGES, STRIDES, pyramid, targets_of
 
@@ -67,14 +67,14 @@ def atss_by_hand(targets: Targets, places: Locations, k: int) -> np.ndarray:
     return matched
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(images=images, size=sizes, kind=kinds, k=st.sampled_from([1, 2, 9, 40]))
 def test_atss_is_that_of_loops(images, size, kind, k) -> None:
     places, targets = pyramid(*size, kind), targets_of(*images)
     np.testing.assert_array_equal(atss.match(targets, places, k).numpy(), atss_by_hand(targets, places, k))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(one=box, size=sizes, kind=kinds, k=st.sampled_from([1, 3, 9, 19]))
 def test_the_window_holds_the_nearest_locations(one, size, kind, k) -> None:
     places = pyramid(*size, kind)
@@ -107,7 +107,7 @@ def center_by_hand(targets: Targets, places: Locations, ends: str) -> np.ndarray
     return matched
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(images=images, size=sizes, ends=st.sampled_from(["closed", "open"]))
 def test_center_is_that_of_loops(images, size, ends) -> None:
     places, targets = pyramid(*size), targets_of(*images)
@@ -133,12 +133,12 @@ def anchors_by_hand(targets: Targets, places: Locations, least: float) -> tuple[
     return matched, ignored
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(images=images, size=sizes, rule=st.sampled_from(["none", "iou0_4", "all"]), nine=st.booleans())
 def test_anchors_are_matched_as_by_loops(images, size, rule, nine) -> None:
     places, targets = pyramid(*size), targets_of(*images)
     if nine:
-        places = nine_at_each(places.shapes, STRIDES, size, "half_stride", CPU)
+        places = locations(places.shapes, STRIDES, size, "half_stride", CPU, anchors=NINE)
     matched, ignored = max_iou.match(targets, places, rule)
     expected = anchors_by_hand(targets, places, max_iou.LEAST_IOU[rule])
     np.testing.assert_array_equal(matched.numpy(), expected[0])
@@ -182,7 +182,7 @@ def simota_by_hand(targets: Targets, places: Locations, outputs: HeadOutputs, ra
     return matched
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     images=images,
     size=sizes,

@@ -113,7 +113,7 @@ def test_the_sign_flip_test_is_exact() -> None:
     assert sign_flip_p_value(np.zeros(4)) == pytest.approx(1.0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=6))
 def test_the_interval_holds_the_mean_and_p_is_at_least_its_floor(differences: list[float]) -> None:
     array = np.array(differences)

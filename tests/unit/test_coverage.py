@@ -49,7 +49,7 @@ box = st.tuples(coordinate, coordinate, st.integers(1, 256), st.integers(1, 256)
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     images=st.lists(st.lists(box, max_size=8), min_size=1, max_size=3),
     ends=st.sampled_from(["closed", "open"]),

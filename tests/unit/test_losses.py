@@ -80,7 +80,7 @@ side = st.floats(0.5, 300, width=32)
 ltrb = st.tuples(side, side, side, side)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pairs=st.lists(st.tuples(ltrb, ltrb), min_size=1, max_size=5))
 @pytest.mark.parametrize(
     ("kind", "reference"),
@@ -100,7 +100,7 @@ def test_iou_family_is_torchvisions(kind: str, reference: object, pairs: list) -
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pairs=st.lists(st.tuples(ltrb, ltrb), min_size=1, max_size=5))
 def test_iou_losses_follow_the_iou(pairs: list) -> None:
     predicted = torch.tensor([one for one, _ in pairs])

@@ -51,7 +51,7 @@ box = st.tuples(side, side, st.integers(1, 64), st.integers(1, 64)).map(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     images=st.lists(st.lists(box, max_size=8), min_size=1, max_size=3),
     radius=st.sampled_from([None, 0.5, 1.5]),

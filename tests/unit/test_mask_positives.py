@@ -69,7 +69,7 @@ images_of_boxes = st.lists(st.lists(box, max_size=6), min_size=1, max_size=3)
 radii = st.sampled_from([None, 0.5, 1.5])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(images=images_of_boxes, ends=st.sampled_from(["closed", "open"]), radius=radii)
 def test_a_location_must_lie_on_the_mask_beside_all_else(images, ends, radius) -> None:
     targets = targets_of(*images)
@@ -77,7 +77,7 @@ def test_a_location_must_lie_on_the_mask_beside_all_else(images, ends, radius) -
     torch.testing.assert_close(found, one_by_one(targets, ends, radius))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     images=images_of_boxes,
     radius=radii,
@@ -93,7 +93,7 @@ def test_masks_of_whole_boxes_change_nothing(images, radius, rule, tie_break) ->
     assert torch.equal(found, plain)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(image=st.lists(box, min_size=1, max_size=6), radius=radii)
 def test_pairs_are_those_of_the_assignment(image, radius) -> None:
     targets = targets_of(image)

@@ -47,7 +47,7 @@ def rule(**changes: object) -> Postprocess:
         "quality": "branch", "score": "sqrt", "score_threshold": 0.0, "threshold_on": "classification",
         "topk_per_level": 1000, "nms_threshold": 0.6, "max_detections": 100, "multi_label": True,
     }  # fmt: skip
-    return Postprocess(**{**values, **changes})
+    return Postprocess(PostprocessConfig(**{**values, **changes}))
 
 
 def test_center_ness_and_iou_replace_the_quality_of_positives_alone() -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fcos import set_nms
-from fcos.geometry import boxes_from_ltrb, repeated
+from fcos.geometry import boxes_from_ltrb, locations
 from fcos.set_nms import set_nms_of_best
 from fcos.structures import Detections, HeadOutputs
 from fcos.views import together
-from tests.unit.test_postprocess import PLACES, rule, sizes
+from tests.unit.test_postprocess import IMAGE, SHAPES, STRIDES, rule, sizes
 
 
 def greedy(boxes: Tensor, groups: Tensor, locations: Tensor, threshold: float) -> list[int]:
@@ -41,7 +41,7 @@ def tensors(rows: list[tuple[int, ...]]) -> tuple[Tensor, Tensor, Tensor]:
     return torch.stack((x, y, x + width, y + height), dim=1).float(), group, location
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=st.lists(row, max_size=40), threshold=thresholds, limit=st.sampled_from([1, 3, 100]), block=st.integers(1, 50)
 )
@@ -53,7 +53,7 @@ def test_it_is_a_greedy_loop_in_blocks_of_any_size(rows, threshold, limit, block
     assert kept.tolist() == greedy(boxes, groups, locations, threshold)[:limit]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.lists(row, max_size=40), threshold=thresholds)
 def test_boxes_of_different_locations_are_kept_as_by_torchvision(rows, threshold) -> None:
     boxes, groups, _ = tensors(rows)
@@ -70,10 +70,13 @@ def test_boxes_of_one_location_spare_each_other_but_not_others() -> None:
     assert kept.tolist() == [0, 1, 3]
 
 
+PAIRS = locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"), targets=2)
+
+
 def outputs_of(seed: int, images: int) -> HeadOutputs:
     """Two predictions at each location."""
     generator = torch.Generator().manual_seed(seed)
-    places = repeated(PLACES, 2)
+    places = PAIRS
     counts = [rows * columns for rows, columns in places.shapes]
     logits = torch.randn(images, len(places.xy), 2, generator=generator) * 2 - 1
     ltrb = torch.rand(images, len(places.xy), 4, generator=generator) * 20
@@ -82,7 +85,7 @@ def outputs_of(seed: int, images: int) -> HeadOutputs:
 
 
 def test_two_predictions_of_a_location_are_of_one_location() -> None:
-    places, outputs = replace(repeated(PLACES, 2), targets=2), outputs_of(0, 1)
+    places, outputs = PAIRS, outputs_of(0, 1)
     setting = rule(suppression="set_nms", quality="none", score_threshold=0.3, nms_threshold=0.3)
     found = setting(outputs, places, sizes(1), sizes(1))[0]
     classification = outputs.joined_logits[0].sigmoid()
@@ -97,7 +100,7 @@ def test_two_predictions_of_a_location_are_of_one_location() -> None:
 
 
 def test_one_image_alone_gives_what_it_gives_in_a_batch() -> None:
-    places, outputs = replace(repeated(PLACES, 2), targets=2), outputs_of(3, 2)
+    places, outputs = PAIRS, outputs_of(3, 2)
     both = rule(suppression="set_nms")(outputs, places, sizes(2), sizes(2))
     for image in range(2):
         part = slice(image, image + 1)
@@ -109,7 +112,7 @@ def test_one_image_alone_gives_what_it_gives_in_a_batch() -> None:
 
 
 def test_nothing_over_the_threshold_is_no_detection() -> None:
-    places, outputs = replace(repeated(PLACES, 2), targets=2), outputs_of(0, 1)
+    places, outputs = PAIRS, outputs_of(0, 1)
     found = rule(suppression="set_nms", score_threshold=0.999999)(outputs, places, sizes(1), sizes(1))[0]
     assert found.boxes.shape == (0, 4) and found.locations is not None and found.locations.shape == (0,)
 
@@ -119,6 +122,7 @@ def test_views_are_put_together_with_their_locations_apart() -> None:
     one = Detections(boxes, torch.tensor([0.9, 0.8]), labels, torch.tensor([4, 4]))
     # Also at number 4, of another grid.
     other = Detections(boxes, torch.tensor([0.7, 0.6]), labels, torch.tensor([4, 4]))
-    assert together([[one], [other]], 0.5, 100)[0].scores.tolist() == pytest.approx([0.9, 0.8])
+    sparing = rule(suppression="set_nms", nms_threshold=0.5).rule
+    assert together([[one], [other]], sparing)[0].scores.tolist() == pytest.approx([0.9, 0.8])
     plain = [replace(each, locations=None) for each in (one, other)]
-    assert together([[plain[0]], [plain[1]]], 0.5, 100)[0].scores.tolist() == pytest.approx([0.9])
+    assert together([[plain[0]], [plain[1]]], rule(nms_threshold=0.5).rule)[0].scores.tolist() == pytest.approx([0.9])

@@ -13,25 +13,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fcos.__main__ import main
-from fcos.assign import fill, match, match_several
+from fcos.assign import fill, match
 from fcos.build import build_assign, build_detector, build_learner, build_locate, build_loss
 from fcos.checkpoint import CheckpointError, save
 from fcos.config import Config
 from fcos.draw import assignment_panels
 from fcos.engine import train_step
-from fcos.geometry import areas, ious, locations, ltrb_from_boxes, repeated
+from fcos.geometry import areas, ious, locations, ltrb_from_boxes
 from fcos.inference import load_trained
 from fcos.losses import FCOSLoss
 from fcos.model_config import ModelConfig
 from fcos.parsing import parse, set_value
 from fcos.postprocess import Postprocess
 from fcos.runtime import LocalRuntime
-from fcos.several_targets import match as match_predictions
-from fcos.several_targets import several_at_each
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Locations, Targets
 from tests.unit.test_assign import CPU, RANGES, box, in_range, pyramid, targets_of
 
-TWICE = several_at_each(2, ((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU)
+TWICE = locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
 
 
 def first_two_by_matrix(targets: Targets, places: Locations, ends: str, radius: float | None, rule: str,
@@ -56,7 +54,7 @@ def first_two_by_matrix(targets: Targets, places: Locations, ends: str, radius: 
     return torch.stack(found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     images=st.lists(st.lists(box, max_size=12), min_size=1, max_size=3),
     ends=st.sampled_from(["closed", "open"]),
@@ -66,10 +64,10 @@ def first_two_by_matrix(targets: Targets, places: Locations, ends: str, radius: 
 )
 def test_the_first_two_are_those_of_the_whole_matrix(images, ends, radius, rule, tie_break) -> None:
     places, targets = pyramid(), targets_of(*images)
-    found = match_several(targets, places, 2, RANGES, ends, radius, "plain", rule, tie_break)
+    found = match(targets, TWICE, RANGES, ends, radius, "plain", rule, tie_break).unflatten(1, (-1, 2))
     expected = first_two_by_matrix(targets, places, ends, radius, rule, tie_break)
-    torch.testing.assert_close(torch.stack(found, dim=-1), expected)
-    torch.testing.assert_close(found[0], match(targets, places, RANGES, ends, radius, "plain", rule, tie_break))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found[..., 0], match(targets, places, RANGES, ends, radius, "plain", rule, tie_break))
 
 
 RULES = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "corners": "plain"}
@@ -77,7 +75,7 @@ RULES = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "co
 
 def boxes_at(targets: Targets, x: float, y: float, **rules: Any) -> list[int]:
     """The boxes of the finest location at a point, of the first image."""
-    matched = match_predictions(targets, TWICE, **{**RULES, **rules})[0]
+    matched = match(targets, TWICE, **{**RULES, **rules})[0]
     here = (TWICE.xy == torch.tensor([x, y])).all(1) & (TWICE.strides == 8)
     return matched[here].tolist()
 
@@ -102,11 +100,11 @@ def test_in_random_order_the_two_are_never_one_box() -> None:
 
 def test_a_batch_gives_what_each_image_gives_alone_and_no_boxes_give_none() -> None:
     images = [[[0.0, 0, 60, 60], [10.0, 10, 50, 50]], [], [[20.0, 20, 90, 90]] * 3]
-    together = match_predictions(targets_of(*images), TWICE, **RULES)
+    together = match(targets_of(*images), TWICE, **RULES)
     for boxes, row in zip(images, together, strict=True):
-        assert torch.equal(match_predictions(targets_of(boxes), TWICE, **RULES)[0], row)
+        assert torch.equal(match(targets_of(boxes), TWICE, **RULES)[0], row)
     none = Targets(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool))
-    matched = match_predictions(none, TWICE, **RULES)
+    matched = match(none, TWICE, **RULES)
     assert not fill(matched, none, TWICE.xy).positive.any() and matched.shape == (2, len(TWICE.xy))
 
 
@@ -131,14 +129,15 @@ def test_one_box_for_each_location_is_as_ever(tiny_values: dict[str, Any]) -> No
     model = parse(Config, tiny_values).model
     batch = batch_of([[10.0, 10, 40, 40]])
     places = build_locate(model)(batch)
-    assert places is locations(places.shapes, (8, 16, 32, 64), (64, 64), "half_stride", CPU) and places.targets == 1
+    once = locations(places.shapes, (8, 16, 32, 64), (64, 64), "half_stride", CPU)
+    assert torch.equal(places.xy, once.xy) and places.shapes == once.shapes and places.targets == 1
     assignment, outputs = build_assign(model)(batch.targets, places), HeadOutputs((), torch.zeros(1, 0, 4), None, ())
     loss = build_loss(model)
     assert loss.paired(outputs, assignment, places, loss.normalizer([assignment])) is assignment
 
 
 # Three locations: in two boxes, in one, in none.
-FEW = replace(repeated(locations(((1, 3),), (8,), (8, 24), "half_stride", CPU), 2), targets=2)
+FEW = locations(((1, 3),), (8,), (8, 24), "half_stride", CPU, targets=2)
 FEW_BOXES = Targets(
     torch.tensor([[[0.0, 0, 8, 7], [0.0, 0, 14, 8]]]), torch.tensor([[2, 0]]), torch.ones(1, 2, dtype=torch.bool)
 )
@@ -262,8 +261,8 @@ CROSSED = [[16.0, 22, 48, 42], [22.0, 16, 42, 48]]
 
 def found_of(model: ModelConfig, outputs: HeadOutputs, batch: Batch, suppression: str) -> list[float]:
     """The IoU of each crossed box with the confident detection nearest to it."""
-    values = model.postprocess.model_dump() | {"suppression": suppression, "nms_threshold": 0.4}
-    found = Postprocess(**values)(outputs, build_locate(model)(batch), batch.sizes, batch.original_sizes)[0]
+    rule = model.postprocess.model_copy(update={"suppression": suppression, "nms_threshold": 0.4})
+    found = Postprocess(rule)(outputs, build_locate(model)(batch), batch.sizes, batch.original_sizes)[0]
     confident = found.boxes[found.scores > 0.3]
     return [float(ious(one, confident).max()) if len(confident) else 0.0 for one in torch.tensor(CROSSED)]
 

@@ -101,7 +101,7 @@ def reasons_one_by_one(size: tuple[int, int], boxes: list[list[float]], setting:
 @pytest.mark.parametrize("kind", ["half_stride", "torchvision"])
 @pytest.mark.parametrize("ends", ["closed", "open"])
 @pytest.mark.parametrize("corners", ["plain", "inclusive"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seeds=st.lists(st.integers(0, 2**32), min_size=1, max_size=3),
     radius=st.sampled_from([None, 0.25, 1.5]),

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from fcos.model_parts import PostprocessConfig
 from fcos.structures import Batch, Detections, Targets
 from fcos.views import View, back_from, shown, together, views
+
+RULE = PostprocessConfig()
 
 
 def batch_of(sizes: list[list[int]]) -> Batch:
@@ -60,13 +63,13 @@ def test_mirrored_boxes_come_back_to_where_they_are() -> None:
 def test_what_two_views_found_alike_counts_once_and_the_best_comes_first() -> None:
     one = [detections(([0.0, 0, 10, 10], 0.6, 1), ([50.0, 50, 60, 60], 0.3, 0)), detections()]
     other = [detections(([0.5, 0, 10.5, 10], 0.8, 1), ([0.0, 0, 10, 10], 0.5, 0)), detections()]
-    first, second = together([one, other], 0.6, 100)
+    first, second = together([one, other], RULE)
     assert first.scores.tolist() == pytest.approx([0.8, 0.5, 0.3]) and first.labels.tolist() == [1, 0, 0]
     assert len(second.scores) == 0
-    assert len(together([one, other], 0.6, 2)[0].scores) == 2
-    assert together([one, other], 0.6, 100, "all")[0].scores.tolist() == pytest.approx([0.8, 0.3])
+    assert len(together([one, other], PostprocessConfig(max_detections=2))[0].scores) == 2
+    assert together([one, other], PostprocessConfig(nms_over="all"))[0].scores.tolist() == pytest.approx([0.8, 0.3])
 
 
 def test_one_view_stays_as_it_is() -> None:
     one = [detections(([0.0, 0, 10, 10], 0.6, 1))]
-    assert together([one], 0.6, 100) == one
+    assert together([one], RULE) == one
