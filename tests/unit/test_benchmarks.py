@@ -63,7 +63,9 @@ def test_data_pipeline(load, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_training_step_and_inference(load) -> None:
-    check(load("train_step").case(1, (64, 96), torch.device("cpu"), "fp32", False, None))
+    step = load("train_step")
+    check(step.case(1, (64, 96), torch.device("cpu"), "fp32", False, None))
+    check(step.case(1, (64, 96), torch.device("cpu"), "bf16", False, None))
     check(load("inference").case(1, (64, 96)))
 
 
