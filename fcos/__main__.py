@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     shared.add_argument(
         "--model", metavar="NAME",
-        help="which published model a .pth file holds: torchvision, official, official_improved, adelaidet, detectron2",
+        help="which published model a .pth file holds: torchvision, official_v1, official_improved, adelaidet or "
+        "detectron2",
     )  # fmt: skip
     shared.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
