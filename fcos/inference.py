@@ -16,7 +16,7 @@ from fcos.config import Config
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
-from fcos.data.prepare import PreparedData, make_dataset, prepare
+from fcos.data.prepare import make_dataset, prepare, splits_with_masks
 from fcos.data.transforms import resize_image, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
@@ -152,7 +152,9 @@ def evaluate(
     the checkpoint's.
     """
     config = trained.config
-    data = _prepare(config)
+    assignment = config.model.assignment
+    masks = splits_with_masks(assignment, [config.model.postprocess], training=False)
+    data = prepare(config.data, corners=assignment.corners, masks=masks)
     check_classes(data.classes, trained.classes)
     dataset = make_dataset(data, "val", config.data, training=False, seed=config.seed)
     batches = eval_batches(
@@ -185,11 +187,6 @@ def check_classes(found: tuple[str, ...], trained: tuple[str, ...]) -> None:
         raise CheckpointError(f"the data set's classes are {list(found)}, the checkpoint's {list(trained)}")
 
 
-def _prepare(config: Config) -> PreparedData:
-    assignment = config.model.assignment
-    return prepare(config.data, corners=assignment.corners, masks=assignment.by_masks)
-
-
 def assignment_picture(
     config: Config, split: Literal["train", "val"], image: str | None, trained: Trained | None = None
 ) -> tuple[Image, list[str]]:
@@ -198,7 +195,8 @@ def assignment_picture(
     `image` is a file name or an id; None takes the first image with boxes. `trained` is asked where the assignment
     depends on what the detector says. Raises ConfigError for an unknown image.
     """
-    data = _prepare(config)
+    setting = config.model.assignment
+    data = prepare(config.data, corners=setting.corners, masks=[split] if setting.by_masks else [])
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
     batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
