@@ -1,7 +1,7 @@
 """A trained detector without its training: load, predict on images, evaluate on a data set."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from fcos.config import Config
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
-from fcos.data.prepare import make_dataset, prepare, splits_with_masks
+from fcos.data.prepare import PreparedData, Split, make_dataset, prepare, splits_with_masks
 from fcos.data.transforms import resize_image, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
@@ -25,7 +25,7 @@ from fcos.model_config import AssignmentConfig, PostprocessConfig
 from fcos.parsing import parse, set_value
 from fcos.published import load_published
 from fcos.section import ConfigError
-from fcos.structures import Detections
+from fcos.structures import Batch, Detections
 from fcos.validate import validate
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -152,20 +152,9 @@ def evaluate(
     the checkpoint's.
     """
     config = trained.config
-    assignment = config.model.assignment
-    masks = splits_with_masks(assignment, [config.model.postprocess], training=False)
-    data = prepare(config.data, corners=assignment.corners, masks=masks)
-    check_classes(data.classes, trained.classes)
-    dataset = make_dataset(data, "val", config.data, training=False, seed=config.seed)
-    batches = eval_batches(
-        dataset,
-        batch_size=batch_size,
-        rank=0,
-        world_size=1,
-        size_divisor=config.model.size_divisor,
-        num_workers=config.data.num_workers,
-        pin_memory=trained.device.type == "cuda",
-    )
+    masks = splits_with_masks(config.model.assignment, [config.model.postprocess], training=False)
+    data, batches = read_validation(trained, batch_size=batch_size, masks=masks)
+    total = len(data.val.annotations)
     validation = validate(
         trained.detector,
         batches,
@@ -176,15 +165,34 @@ def evaluate(
         precision=config.schedule.precision,
         rank=0,
         truth=build_truth(config.model, [config.model.postprocess]),
-        progress=None if progress is None else lambda done: progress(done, len(dataset)),
+        progress=None if progress is None else lambda done: progress(done, total),
     )
     return validation.metrics[""]
 
 
-def check_classes(found: tuple[str, ...], trained: tuple[str, ...]) -> None:
-    """Raises CheckpointError where a data set has other classes than a checkpoint."""
-    if found != trained:
-        raise CheckpointError(f"the data set's classes are {list(found)}, the checkpoint's {list(trained)}")
+def read_validation(
+    trained: Trained, *, batch_size: int, masks: Collection[Split] = ()
+) -> tuple[PreparedData, Iterator[Batch]]:
+    """The data that the configuration names, and batches of its validation images.
+
+    Raises CheckpointError where the classes of the data are not the checkpoint's.
+    """
+    config = trained.config
+    data = prepare(config.data, corners=config.model.assignment.corners, masks=masks)
+    if data.classes != trained.classes:
+        raise CheckpointError(
+            f"the data set's classes are {list(data.classes)}, the checkpoint's {list(trained.classes)}"
+        )
+    batches = eval_batches(
+        make_dataset(data, "val", config.data, training=False, seed=config.seed),
+        batch_size=batch_size,
+        rank=0,
+        world_size=1,
+        size_divisor=config.model.size_divisor,
+        num_workers=config.data.num_workers,
+        pin_memory=trained.device.type == "cuda",
+    )
+    return data, batches
 
 
 def assignment_picture(
