@@ -134,7 +134,7 @@ def _positive(text: str) -> int:
 
 
 def _rate(text: str) -> float:
-    """A number above 0, as argparse wants it read."""
+    """A number between 0 and 1, as argparse wants it read."""
     number = float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{number}: must lie between 0 and 1")
