@@ -1,6 +1,5 @@
 """Everything that a report says, gathered from a sweep; how it looks is the templates' affair."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,7 +8,7 @@ from analysis import comparison
 from analysis.coverage import coverage_findings, is_coverage
 from analysis.findings import Findings
 from analysis.formatting import enumerate_words, plural
-from analysis.paper import PaperRow, UnknownRowError, row
+from analysis.paper import PaperRow, rows_by_source
 from analysis.provenance import provenance, unfinished, versions
 from analysis.search import search_findings
 from analysis.store import public_uri
@@ -37,8 +36,8 @@ def build(sweep: Sweep) -> Document:
     experiment, trials = sweep.experiment, sweep.current
     arms = list(dict.fromkeys([*experiment.arms, *trials["arm"]]))
     seeds = experiment.seeds or sorted(set(trials["seed"]))
-    notes = [*sweep.notes, *_remarks(trials)]
-    rows = _paper_rows(experiment.paper, notes)
+    rows, row_notes = rows_by_source(experiment.paper)
+    notes = [*sweep.notes, *_remarks(trials), *row_notes]
     metrics = experiment.metrics if experiment.search is None else [experiment.search.metric]
     values = comparison.final_values(trials, sweep.points, metrics, arms, seeds)
     baseline = experiment.baseline if experiment.baseline in arms else None
@@ -71,21 +70,6 @@ def _remarks(trials: pd.DataFrame) -> list[str]:
         f"{'All trainings' if len(who) == len(trials) > 1 else enumerate_words(who)}: {remark}."
         for remark, who in names.items()
     ]
-
-
-def _paper_rows(ids: Mapping[str, list[str]], notes: list[str]) -> dict[str, dict[str, PaperRow]]:
-    rows: dict[str, dict[str, PaperRow]] = {}
-    for arm, row_ids in ids.items():
-        for row_id in row_ids:
-            try:
-                found = row(row_id)
-            except UnknownRowError as error:
-                notes.append(f"Arm {arm}: {error}.")
-                continue
-            first = rows.setdefault(arm, {}).setdefault(found.source, found)
-            if first is not found:
-                notes.append(f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {row_id} is not.")
-    return rows
 
 
 def _unfinished(values: pd.DataFrame, findings: Findings) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The papers' numbers as data, each with its version, table and row."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,3 +61,23 @@ def row(row_id: str) -> PaperRow:
         hint = f"did you mean {' or '.join(near)}?" if near else "ids look like v1.table4.branch"
         raise UnknownRowError(f"the papers' tables have no row {row_id!r}; {hint}")
     return ROWS[row_id]
+
+
+def rows_by_source(ids: Mapping[str, Sequence[str]]) -> tuple[dict[str, dict[str, PaperRow]], list[str]]:
+    """Arm -> source -> row, from the row ids of each arm, and notes on ids that no table has.
+
+    Of several rows of one source the first is taken, which is noted too.
+    """
+    rows: dict[str, dict[str, PaperRow]] = {}
+    notes = []
+    for arm, row_ids in ids.items():
+        for row_id in row_ids:
+            try:
+                found = row(row_id)
+            except UnknownRowError as error:
+                notes.append(f"Arm {arm}: {error}.")
+                continue
+            first = rows.setdefault(arm, {}).setdefault(found.source, found)
+            if first is not found:
+                notes.append(f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {row_id} is not.")
+    return rows, notes

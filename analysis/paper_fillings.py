@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import comparison
 from analysis.coverage_table import beside
 from analysis.formatting import metric_name, number, plural, signed
-from analysis.paper import PaperRow, UnknownRowError, Version, row
+from analysis.paper import PaperRow, UnknownRowError, Version, row, rows_by_source
 from analysis.recipe import coverage_departure, data_departures, departures
 from analysis.sweep import Sweep
 from analysis.verdicts import NOISE, judge
@@ -155,13 +155,6 @@ def _direction(sweep: Sweep, arm: str, printed: PaperRow, metric: str) -> str:
     experiment, baseline = sweep.experiment, sweep.experiment.baseline
     if baseline is None:
         return ""
-    rows: dict[str, dict[str, PaperRow]] = {}
-    for name in (baseline, arm):
-        for row_id in experiment.paper.get(name, ()):
-            try:
-                rows.setdefault(name, {}).setdefault(row(row_id).source, row(row_id))
-            except UnknownRowError:
-                continue
     if arm == baseline:
         return "the baseline of its comparison" if len(experiment.arms) > 1 else ""
     values = _values(sweep, metric)
@@ -170,7 +163,9 @@ def _direction(sweep: Sweep, arm: str, printed: PaperRow, metric: str) -> str:
         return ""
     statistics: dict[str, Any] = compared.loc[arm].to_dict()
     finished = sweep.current[sweep.current["status"] == "FINISHED"]
-    rows.setdefault(arm, {})[printed.source] = printed
+    rows, _ = rows_by_source(experiment.paper)
+    # Of several rows of one table the arm stands for each in turn.
+    rows[arm][printed.source] = printed
     verdict = judge(statistics, metric, baseline, rows, finished)
     for item in verdict.paper:
         if item.source == printed.source:

@@ -12,8 +12,9 @@ from inputs import CPU, draw_targets
 from side_by_side import Case, main, require
 from torch import Tensor
 
-from fcos.build import build_locate, build_postprocess
+from fcos.build import build_locate
 from fcos.engine import detect
+from fcos.postprocess import Postprocess
 from fcos.structures import Detections
 
 
@@ -31,7 +32,7 @@ def case(batch: int, size: tuple[int, int]) -> Case:
             logits.weight.mul_(10), distances.weight.mul_(10)
     images, _, whole = draw_batch(batch, size, draw_targets(7, batch, size), CPU)
     config = model_config()
-    rule = {"": build_postprocess(config.postprocess, config.assignment.corners)}
+    rule = {"": Postprocess(config.postprocess, config.assignment.corners)}
     locate = build_locate(config)
 
     def run_peer() -> list[dict[str, Tensor]]:

@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     shared.add_argument(
         "--model", metavar="NAME",
-        help="which published model a .pth file holds: torchvision, official, official_improved, adelaidet, detectron2",
+        help="which published model a .pth file holds: torchvision, official_v1, official_improved, adelaidet or "
+        "detectron2",
     )  # fmt: skip
     shared.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
@@ -133,7 +134,7 @@ def _positive(text: str) -> int:
 
 
 def _rate(text: str) -> float:
-    """A number above 0, as argparse wants it read."""
+    """A number between 0 and 1, as argparse wants it read."""
     number = float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{number}: must lie between 0 and 1")

@@ -11,7 +11,6 @@ from torch import Tensor
 from fcos import atss, center_only, max_iou, simota
 from fcos.anchors import sizes_in_strides
 from fcos.assign import assign, fill
-from fcos.choices import Corners
 from fcos.claims import claims_of
 from fcos.config import Config
 from fcos.engine import Assign, Learner
@@ -28,7 +27,6 @@ from fcos.model_config import ModelConfig
 from fcos.model_parts import PostprocessConfig
 from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
 from fcos.oracle import TellTruth, Truth, ambiguity_of
-from fcos.postprocess import Postprocess
 from fcos.runtime import Runtime
 from fcos.section import ConfigError
 from fcos.structures import Assignment, Batch, HeadOutputs, Locations, Targets
@@ -193,11 +191,6 @@ def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.dev
         quality_loss=config.loss.quality_loss,
         compiled=compiled,
     )
-
-
-def build_postprocess(config: PostprocessConfig, corners: Corners) -> Postprocess:
-    """The configured way from head outputs to detections; corners are those of the assignment."""
-    return Postprocess(config, corners)
 
 
 def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:

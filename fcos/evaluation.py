@@ -1,7 +1,7 @@
 """The 12 COCO numbers and AP by class."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> 
     to measure it on (-1 in pycocotools: a class or a size range that does not occur) is left out.
     Raises ValueError unless there is exactly one entry, which may be empty, for each image.
     """
-    truth, found = coco_pair(annotations, detections)
+    truth, found = _coco_pair(annotations, detections)
     evaluator = COCOeval_faster(truth, found, iouType="bbox")
     evaluator.evaluate()
     evaluator.accumulate()
@@ -36,7 +36,31 @@ def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> 
     return {key: value for key, value in numbers.items() if value > -1}
 
 
-def coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -> tuple[COCO, COCO]:
+def accumulated(
+    annotations: Annotations,
+    detections: Mapping[int, Detections],
+    *,
+    limits: Sequence[int],
+    thresholds: Sequence[float] | None = None,
+    by_class: bool = True,
+) -> COCOeval_faster:
+    """COCO's evaluation, accumulated, without its ranges of sizes: that axis of its tables has one place.
+
+    `limits` are the detections allowed in an image, `thresholds` those of the IoU (None: COCO's 0.5 to 0.95).
+    """
+    evaluator = COCOeval_faster(*_coco_pair(annotations, detections), iouType="bbox")
+    evaluator.params.useCats = int(by_class)
+    evaluator.params.maxDets = list(limits)
+    evaluator.params.areaRng = evaluator.params.areaRng[:1]
+    evaluator.params.areaRngLbl = evaluator.params.areaRngLbl[:1]
+    if thresholds is not None:
+        evaluator.params.iouThrs = np.array(thresholds)
+    evaluator.evaluate()
+    evaluator.accumulate()
+    return evaluator
+
+
+def _coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -> tuple[COCO, COCO]:
     """Ground truth and detections as COCO's evaluation takes them; ValueError unless each image has one entry."""
     wanted = set(annotations.image_ids.tolist())
     if wanted != set(detections):

@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Bool, Int
 from PIL.Image import Image
 from torch import Tensor
@@ -21,14 +19,11 @@ from fcos.data.transforms import resize_image
 from fcos.draw import difference_panel, grid
 from fcos.losses import Losses
 from fcos.model_config import ModelConfig
-from fcos.parsing import flatten, parse, set_value
 from fcos.postprocess import Postprocess
+from fcos.presets import presets
 from fcos.section import ConfigError
 from fcos.structures import NO_OBJECT, Assignment, Batch, HeadOutputs, Locations
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
-# What all start from; a preset says all that it changes.
-BASE = "fcos_v2_r50"
 # Longest side of a panel in pixels.
 PANEL = 720
 
@@ -46,22 +41,6 @@ class Seen:
     losses: Losses
     # What is left after threshold, top-k and NMS.
     detections: int
-
-
-def presets() -> dict[str, ModelConfig]:
-    """The models of conf/implementation by name, official_v1 first, to which the others are compared."""
-    folder = CONF / "implementation"
-    names = sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name != "official_v1", name))
-    if not names:
-        raise ConfigError(f"{folder}: no presets there; run this from a checkout, whose conf/ lies beside fcos/")
-    base = yaml.safe_load((CONF / "model" / f"{BASE}.yaml").read_text())
-    found = {}
-    for name in names:
-        values: dict[str, Any] = base
-        for key, value in flatten(yaml.safe_load((folder / f"{name}.yaml").read_text())["model"]).items():
-            values = set_value(values, key, value)
-        found[name] = parse(ModelConfig, values)
-    return found
 
 
 def compare(image: Path, annotations: Path, *, short_side: int, long_side: int, seed: int) -> list[Seen]:

@@ -1,7 +1,7 @@
 """A trained detector without its training: load, predict on images, evaluate on a data set."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,24 @@ import torch
 from PIL.Image import Image
 
 from fcos import checkpoint
-from fcos.build import build_assign, build_detector, build_locate, build_postprocess, build_truth
+from fcos.build import build_assign, build_detector, build_locate, build_truth
 from fcos.checkpoint import Checkpoint, CheckpointError
 from fcos.choices import Split
 from fcos.config import Config
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
-from fcos.data.prepare import PreparedData, make_dataset, prepare
+from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
 from fcos.data.transforms import resize_image, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
 from fcos.model.detector import FCOS
 from fcos.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.parsing import parse, set_value
+from fcos.postprocess import Postprocess
 from fcos.published import load_published
 from fcos.section import ConfigError
-from fcos.structures import Detections
+from fcos.structures import Batch, Detections
 from fcos.validate import validate
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -118,7 +119,7 @@ def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
     found = detect(
         trained.detector,
         [batch],
-        {"": build_postprocess(_without_analyses(config), config.model.assignment.corners)},
+        {"": Postprocess(_without_analyses(config), config.model.assignment.corners)},
         locate=build_locate(config.model),
         device=trained.device,
         precision=config.schedule.precision,
@@ -153,11 +154,39 @@ def evaluate(
     the checkpoint's.
     """
     config = trained.config
-    data = _prepare(config)
-    check_classes(data.classes, trained.classes)
-    dataset = make_dataset(data, "val", config.data, training=False, seed=config.seed)
+    masks = splits_with_masks(config.model.assignment, [config.model.postprocess], training=False)
+    data, batches = read_validation(trained, batch_size=batch_size, masks=masks)
+    total = len(data.val.annotations)
+    validation = validate(
+        trained.detector,
+        batches,
+        data.val.annotations,
+        {"": Postprocess(config.model.postprocess, config.model.assignment.corners)},
+        locate=build_locate(config.model),
+        device=trained.device,
+        precision=config.schedule.precision,
+        rank=0,
+        truth=build_truth(config.model, [config.model.postprocess]),
+        progress=None if progress is None else lambda done: progress(done, total),
+    )
+    return validation.metrics[""]
+
+
+def read_validation(
+    trained: Trained, *, batch_size: int, masks: Collection[Split] = ()
+) -> tuple[PreparedData, Iterator[Batch]]:
+    """The data that the configuration names, and batches of its validation images.
+
+    Raises CheckpointError where the classes of the data are not the checkpoint's.
+    """
+    config = trained.config
+    data = prepare(config.data, corners=config.model.assignment.corners, masks=masks)
+    if data.classes != trained.classes:
+        raise CheckpointError(
+            f"the data set's classes are {list(data.classes)}, the checkpoint's {list(trained.classes)}"
+        )
     batches = eval_batches(
-        dataset,
+        make_dataset(data, "val", config.data, training=False, seed=config.seed),
         batch_size=batch_size,
         rank=0,
         world_size=1,
@@ -165,30 +194,7 @@ def evaluate(
         num_workers=config.data.num_workers,
         pin_memory=trained.device.type == "cuda",
     )
-    validation = validate(
-        trained.detector,
-        batches,
-        data.val.annotations,
-        {"": build_postprocess(config.model.postprocess, config.model.assignment.corners)},
-        locate=build_locate(config.model),
-        device=trained.device,
-        precision=config.schedule.precision,
-        rank=0,
-        truth=build_truth(config.model, [config.model.postprocess]),
-        progress=None if progress is None else lambda done: progress(done, len(dataset)),
-    )
-    return validation.metrics[""]
-
-
-def check_classes(found: tuple[str, ...], trained: tuple[str, ...]) -> None:
-    """Raises CheckpointError where a data set has other classes than a checkpoint."""
-    if found != trained:
-        raise CheckpointError(f"the data set's classes are {list(found)}, the checkpoint's {list(trained)}")
-
-
-def _prepare(config: Config) -> PreparedData:
-    assignment = config.model.assignment
-    return prepare(config.data, corners=assignment.corners, masks=assignment.by_masks)
+    return data, batches
 
 
 def assignment_picture(
@@ -199,7 +205,8 @@ def assignment_picture(
     `image` is a file name or an id; None takes the first image with boxes. `trained` is asked where the assignment
     depends on what the detector says. Raises ConfigError for an unknown image.
     """
-    data = _prepare(config)
+    setting = config.model.assignment
+    data = prepare(config.data, corners=setting.corners, masks=[split] if setting.by_masks else [])
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
     batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))

@@ -1,8 +1,8 @@
-"""Published detectors: which settings belong to a weights file of torchvision, the official code or detectron2."""
+"""Published detectors: what their presets and a weights file of torchvision, the official code or detectron2 say."""
 
 import difflib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 from fcos.checkpoint import Checkpoint, CheckpointError
 from fcos.detectron2_weights import from_detectron2
 from fcos.official_weights import from_official
+from fcos.presets import presets
 from fcos.section import ConfigError
 from fcos.torchvision_weights import from_torchvision
 from fcos.weight_names import WeightsError
@@ -24,53 +25,25 @@ DETECTRON2_MEAN = (123.675, 116.28, 103.53)
 # Blocks of the fourth stage.
 DEPTHS = {6: "resnet50", 23: "resnet101"}
 
-_BASE: Mapping[str, Any] = {
-    "levels": [3, 4, 5, 6, 7],
-    "backbone": {"name": "resnet50", "norm": "frozen_bn", "weights": None, "frozen_stages": 2},
-    "fpn": {"channels": 256, "extra_levels_from": "p5"},
-    "head": {"num_convs": 4, "norm": "gn", "regression": "relu", "divide_by_stride": True,
-             "quality_branch": "regression"},
-    "assignment": {"ranges": [[0, 64], [64, 128], [128, 256], [256, 512], [512, None]], "ends": "open",
-                   "center_sampling_radius": 1.5},
-    "loss": {"regression": "giou"},
-    "postprocess": {"nms_threshold": 0.6},
-}  # fmt: skip
-_CAFFE: Mapping[str, Any] = {"backbone": {"stride_in_1x1": True}}
-# As torchvision and detectron2 do it.
-_THRESHOLD_ON_SCORE: Mapping[str, Any] = {
-    "head": {"scale_per_level": False},
-    "loss": {"weight_by_centerness": False, "normalizer": "local"},
-    "postprocess": {"score_threshold": 0.2, "threshold_on": "score"},
+
+@dataclass(frozen=True)
+class _Published:
+    """What a model's weights add to the preset of its name."""
+
+    # See layout_of.
+    layout: str
+    # Taken from images in gray levels where the backbone is a ResNet of Caffe; None where it is torchvision's.
+    caffe_mean: tuple[float, float, float] | None
+
+
+_PUBLISHED: Mapping[str, _Published] = {
+    "torchvision": _Published("torchvision", None),
+    "official_v1": _Published("official", OFFICIAL_MEAN),
+    "official_improved": _Published("official", OFFICIAL_MEAN),
+    "adelaidet": _Published("adelaidet", DETECTRON2_MEAN),
+    "detectron2": _Published("detectron2", DETECTRON2_MEAN),
 }
-
-
-def _pixels(mean: tuple[float, float, float]) -> dict[str, Any]:
-    """Differences to a mean in gray levels, as what is subtracted from and divides 0..1."""
-    return {"pixel_mean": [value / 255 for value in mean], "pixel_std": [1 / 255] * 3}
-
-
-# Name -> what it changes of the base, one after the other.
-_CHANGES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "torchvision": (_THRESHOLD_ON_SCORE, {"assignment": {"locations": "torchvision"}}),
-    "official": (
-        _CAFFE,
-        _pixels(OFFICIAL_MEAN),
-        {
-            "head": {"regression": "exp", "divide_by_stride": False, "quality_branch": "classification"},
-            "assignment": {"ends": "closed", "center_sampling_radius": None, "corners": "inclusive"},
-            "loss": {"regression": "iou"},
-            "postprocess": {"score": "product"},
-        },
-    ),
-    "official_improved": (
-        _CAFFE,
-        _pixels(OFFICIAL_MEAN),
-        {"assignment": {"ends": "closed", "corners": "inclusive"}},
-    ),
-    "adelaidet": (_CAFFE, _pixels(DETECTRON2_MEAN), {"assignment": {"ends": "closed"}}),
-    "detectron2": (_CAFFE, _pixels(DETECTRON2_MEAN), _THRESHOLD_ON_SCORE),
-}
-MODELS = tuple(_CHANGES)
+MODELS = tuple(_PUBLISHED)
 COCO: Mapping[str, Any] = {
     "name": "coco",
     "train": {"annotations": "annotations/instances_train2017.json", "images": "train2017"},
@@ -91,16 +64,23 @@ class _Read:
 
 
 def model_values(name: str) -> dict[str, Any]:
-    """The model section of a published detector as plain values; ConfigError with near matches for other names."""
+    """The model section of a published detector as plain values, from the preset of its name.
+
+    Raises ConfigError with near matches for other names, and where there are no presets.
+    """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
         raise ConfigError(f"--model {name}: no such published model; {hint}")
-    values = dict(_BASE)
-    for changes in _CHANGES[name]:
-        for key, value in changes.items():
-            values[key] = {**values.get(key, {}), **value} if isinstance(value, Mapping) else value
-    return values
+    values = presets()[name].model_dump(mode="json")
+    mean = _PUBLISHED[name].caffe_mean
+    backbone = {**values["backbone"], "weights": None, "stride_in_1x1": mean is not None}
+    return {**values, "backbone": backbone, **({} if mean is None else _pixels(mean, (1.0, 1.0, 1.0)))}
+
+
+def _pixels(mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Mean and deviation in gray levels, as what is subtracted from and divides 0..1."""
+    return {"pixel_mean": [value / 255 for value in mean], "pixel_std": [value / 255 for value in std]}
 
 
 def load_published(path: Path, model: str | None) -> Checkpoint:
@@ -111,7 +91,7 @@ def load_published(path: Path, model: str | None) -> Checkpoint:
     """
     state_dict = read_state_dict(path)
     layout = layout_of(state_dict, path)
-    fitting = [name for name in MODELS if name.split("_")[0] == layout]
+    fitting = [name for name, each in _PUBLISHED.items() if each.layout == layout]
     if model is None and len(fitting) > 1:
         raise ConfigError(
             f"{path}: the names tell the {layout} code, not which model; give --model {' or '.join(fitting)}"
@@ -167,10 +147,7 @@ def _convert(state_dict: Mapping[str, Tensor], layout: str) -> _Read:
             return _Read(from_official(state_dict), {})
         case _:
             weights, mean, std = from_detectron2(state_dict)
-            pixels: dict[str, Any] = {}
-            if mean is not None and std is not None:
-                pixels = {"pixel_mean": [m / 255 for m in mean], "pixel_std": [s / 255 for s in std]}
-            return _Read(weights, pixels)
+            return _Read(weights, {} if mean is None or std is None else _pixels(mean, std))
 
 
 def _coco_classes(weights: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -8,12 +8,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from fcos.analyses.score_iou import measure, pairs
-from fcos.build import build_locate, build_postprocess
-from fcos.data.loader import eval_batches
-from fcos.data.prepare import make_dataset, prepare
+from fcos.build import build_locate
 from fcos.engine import detect
-from fcos.inference import Trained, check_classes
+from fcos.inference import Trained, read_validation
 from fcos.model_parts import PostprocessConfig
+from fcos.postprocess import Postprocess
 
 # Candidates an image before NMS; all of a small head, the best of a large one.
 BEFORE = 1000
@@ -39,20 +38,15 @@ def panels(trained: Trained, *, batch_size: int, progress: Callable[[int, int], 
     Raises CheckpointError where the classes of the data are not the checkpoint's.
     """
     config = trained.config
-    data = prepare(config.data, corners=config.model.assignment.corners)
-    check_classes(data.classes, trained.classes)
-    dataset = make_dataset(data, "val", config.data, training=False, seed=config.seed)
-    batches = eval_batches(
-        dataset, batch_size=batch_size, rank=0, world_size=1, size_divisor=config.model.size_divisor,
-        num_workers=config.data.num_workers, pin_memory=trained.device.type == "cuda",
-    )  # fmt: skip
+    data, batches = read_validation(trained, batch_size=batch_size)
+    total = len(data.val.annotations)
     rules = {
-        title: build_postprocess(rule, config.model.assignment.corners)
+        title: Postprocess(rule, config.model.assignment.corners)
         for title, rule in settings(config.model.postprocess).items()
     }
     found = detect(
         trained.detector, batches, rules, locate=build_locate(config.model), device=trained.device,
-        precision=config.schedule.precision, progress=lambda done: progress(done, len(dataset)),
+        precision=config.schedule.precision, progress=lambda done: progress(done, total),
     )  # fmt: skip
     return {title: Panel(*pairs(data.val.annotations, found[title])) for title in rules}
 

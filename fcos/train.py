@@ -12,14 +12,15 @@ from torch import Tensor
 
 from fcos import checkpoint
 from fcos.best import Best, better, read_best, write_best
-from fcos.build import build_detector, build_learner, build_postprocess, build_truth
+from fcos.build import build_detector, build_learner, build_truth
 from fcos.config import Config, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.prepare import make_dataset, prepare, splits_with_masks
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
 from fcos.interruption import Preempted, Watch
 from fcos.model_parts import PostprocessConfig
+from fcos.postprocess import Postprocess
 from fcos.runtime import Record, Runtime
 from fcos.samples import draw_samples
 from fcos.structures import to_device
@@ -45,18 +46,17 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     """
     seed_everything(config.seed, config.schedule.deterministic)
     assignment = config.model.assignment
-    data = prepare(
-        config.data, corners=assignment.corners, masks=assignment.by_masks, progress=lambda *_: runtime.beat()
-    )
+    settings = postprocess or {"": config.model.postprocess}
+    masks = splits_with_masks(assignment, settings.values(), training=True)
+    data = prepare(config.data, corners=assignment.corners, masks=masks, progress=lambda *_: runtime.beat())
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)
     start, notes, workers = _resume(learner, runtime)
     if start < config.schedule.steps:
         workers = go_on(workers, start, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, start)
-    corners, size = config.model.assignment.corners, max(runtime.world_size, runtime.planned_size)
-    settings = postprocess or {"": config.model.postprocess}
-    rules = {arm: build_postprocess(rule, corners) for arm, rule in settings.items()}
+    size = max(runtime.world_size, runtime.planned_size)
+    rules = {arm: Postprocess(rule, assignment.corners) for arm, rule in settings.items()}
     truth = build_truth(config.model, settings.values())
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
 

@@ -6,7 +6,6 @@ v1's Table 6 stops at the recall of proposals; this says what a detector makes o
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +14,15 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import MultiScaleRoIAlign
 
 from fcos.analyses.run import analyse
-from fcos.build import build_locate, build_postprocess
-from fcos.data.loader import eval_batches, train_batches
-from fcos.data.prepare import make_dataset, prepare
+from fcos.build import build_locate
+from fcos.data.loader import train_batches
+from fcos.data.prepare import make_dataset
 from fcos.evaluation import evaluate
-from fcos.inference import Trained, check_classes
+from fcos.inference import Trained, read_validation
 from fcos.model.detector import FCOS
 from fcos.model_config import ModelConfig
 from fcos.model_parts import PostprocessConfig
+from fcos.postprocess import Postprocess
 from fcos.structures import Batch, Detections, to_device
 
 # Levels that boxes are pooled from: P6 and P7 have too few cells for 7 x 7, as in Faster R-CNN with FPN.
@@ -44,7 +44,7 @@ class TwoStage:
         features = self.first.fpn(self.first.backbone(self.first.normalize(batch.pixels, batch.sizes)))
         outputs = self.first.head(list(features.values()))
         # As if images had not been resized: proposals stay in the frame of the features.
-        found = build_postprocess(proposing(self.config.postprocess), self.config.assignment.corners)(
+        found = Postprocess(proposing(self.config.postprocess), self.config.assignment.corners)(
             outputs, build_locate(self.config)(batch), batch.sizes, batch.sizes
         )
         names = [f"p{level}" for level in self.config.levels]
@@ -164,24 +164,20 @@ def run_two_stage(
     Raises CheckpointError where the classes of the data are not the checkpoint's.
     """
     config, device = trained.config, trained.device
-    data = prepare(config.data, corners=config.model.assignment.corners)
-    check_classes(data.classes, trained.classes)
+    data, val_batches = read_validation(trained, batch_size=batch_size)
     torch.manual_seed(config.seed)
     trained.detector.requires_grad_(False)
     heads = second_stage(config.model, len(trained.classes), hidden=hidden).to(device)
     detector = TwoStage(trained.detector, heads, config.model)
-    shared: dict[str, Any] = {
-        "batch_size": batch_size, "rank": 0, "world_size": 1, "size_divisor": config.model.size_divisor,
-        "num_workers": config.data.num_workers, "pin_memory": device.type == "cuda",
-    }  # fmt: skip
     batches = train_batches(
         make_dataset(data, "train", config.data, training=True, seed=config.seed),
-        accumulate=1, seed=config.seed, start_step=0, group_by_aspect=config.data.group_by_aspect, **shared,
+        batch_size=batch_size, accumulate=1, rank=0, world_size=1, seed=config.seed, start_step=0,
+        size_divisor=config.model.size_divisor, num_workers=config.data.num_workers,
+        group_by_aspect=config.data.group_by_aspect, pin_memory=device.type == "cuda",
     )  # fmt: skip
     train_second_stage(detector, batches, steps=steps, lr=lr, device=device, progress=training)
-    val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
-    found, proposed = detect_in_two_stages(
-        detector, eval_batches(val, **shared), device=device, progress=lambda done: evaluating(done, len(val))
-    )
     annotations = data.val.annotations
+    found, proposed = detect_in_two_stages(
+        detector, val_batches, device=device, progress=lambda done: evaluating(done, len(annotations))
+    )
     return evaluate(annotations, found) | analyse(annotations, proposed, ["proposals"])

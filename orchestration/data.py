@@ -21,7 +21,7 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
     """
     from fcos.coverage.run import read_source
     from fcos.data.loader import check_batch
-    from fcos.data.prepare import prepare
+    from fcos.data.prepare import prepare, splits_with_masks
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
@@ -37,7 +37,8 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
             source = read_source(config, show)
             return source.digest, source.notes
         assignment = config.model.assignment
-        ready = prepare(config.data, corners=assignment.corners, masks=assignment.by_masks, progress=show)
+        masks = splits_with_masks(assignment, [config.model.postprocess], training=True)
+        ready = prepare(config.data, corners=assignment.corners, masks=masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
     return ready.digest, ready.notes
@@ -58,7 +59,8 @@ class DataDigests:
         if config.task == "coverage":
             about.append(config.coverage.split)
         else:
-            about += [config.schedule.batch_size, config.schedule.accumulate]
+            needs_truth = config.model.postprocess.needs_truth
+            about += [config.schedule.batch_size, config.schedule.accumulate, assignment.by_masks and needs_truth]
         key = json.dumps(about)
         if key not in self._known:
             self._known[key] = self.prepare_data(config)

@@ -27,33 +27,24 @@ def main(arguments: Sequence[str]) -> int:
     """Plan, train, track and report; returns the exit code."""
     from rich.console import Console
 
-    from orchestration.command_line import check_overrides
-    from orchestration.conduct import fit
-    from orchestration.config import compose
-    from orchestration.data import prepare_data
+    from orchestration.entry import OK
     from orchestration.lock import hold
     from orchestration.planning import make_plan
-    from orchestration.preflight import check_output, fetch_weights
-    from orchestration.preview import preview
-    from orchestration.reuse import look_back
-    from orchestration.session import run_plan, show_plan
+    from orchestration.preflight import fetch_weights
+    from orchestration.ready import make_ready
+    from orchestration.session import run_plan
 
     console = Console(file=sys.stdout)
-    lab = compose(check_overrides(arguments))
-    check_output(lab)
-    machine = fit(lab.cluster)
-    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers), arguments)
-    past = look_back(lab, plan)
-    show_plan(console, lab, plan, machine, past)
-    if lab.dry_run or lab.explain:
-        preview(console, lab, plan, machine, past)
-        return 0
+    ready = make_ready(arguments, make_plan, console)
+    if ready is None:
+        return OK
+    lab, plan = ready.lab, ready.plan
     # The points of a search may not be drawn yet.
     fetch_weights([lab.training.model_dump(mode="json"), *plan.arms.values()] if plan.search else plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         report = partial(write_report, plan.name, plan.folder / "report")
-        return run_plan(lab, plan, past, console, on_workers=on_workers, report=report)
+        return run_plan(lab, plan, ready.past, console, on_workers=on_workers, report=report)
 
 
 def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:

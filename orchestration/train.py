@@ -22,30 +22,21 @@ def main(arguments: Sequence[str]) -> int:
     """Train one configuration with one seed; returns the exit code."""
     from rich.console import Console
 
-    from orchestration.command_line import check_overrides
-    from orchestration.conduct import fit
-    from orchestration.config import compose
-    from orchestration.data import prepare_data
+    from orchestration.entry import OK
     from orchestration.lock import hold
     from orchestration.planning import make_single_plan
-    from orchestration.preflight import check_output, fetch_weights
-    from orchestration.preview import preview
-    from orchestration.reuse import look_back
-    from orchestration.session import run_plan, show_metrics, show_plan
+    from orchestration.preflight import fetch_weights
+    from orchestration.ready import make_ready
+    from orchestration.session import run_plan, show_metrics
 
     console = Console(file=sys.stdout)
-    lab = compose(check_overrides(arguments))
-    check_output(lab)
-    machine = fit(lab.cluster)
-    plan = make_single_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers), arguments)
-    past = look_back(lab, plan)
-    show_plan(console, lab, plan, machine, past)
-    if lab.dry_run or lab.explain:
-        preview(console, lab, plan, machine, past)
-        return 0
+    ready = make_ready(arguments, make_single_plan, console)
+    if ready is None:
+        return OK
+    plan = ready.plan
     fetch_weights(plan.arms.values())
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        code = run_plan(lab, plan, past, console, on_workers=True, report=None)
+        code = run_plan(ready.lab, plan, ready.past, console, on_workers=True, report=None)
     show_metrics(console, plan)
     return code
 

@@ -1,12 +1,11 @@
 """Detections and proposals whatever their class (v1 Tables 6 and 7)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from faster_coco_eval import COCOeval_faster
 
 from fcos.data.annotations import Annotations
-from fcos.evaluation import coco_pair
+from fcos.evaluation import accumulated
 from fcos.structures import Detections
 
 # AP at these IoU thresholds; v1's Table 7 has 50, 75 and 90.
@@ -17,7 +16,7 @@ LIMITS = {100: "AR100", 1000: "AR1k"}
 
 def class_agnostic(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
     """val/class_agnostic/AP, AP50 to AP90: all classes taken for one, 100 detections an image."""
-    evaluator = _evaluated(annotations, detections, (100,))
+    evaluator = accumulated(annotations, detections, limits=(100,), by_class=False)
     precision = evaluator.eval["precision"][:, :, 0, 0, -1]
     rows = {"AP": precision}
     for threshold in THRESHOLDS:
@@ -31,20 +30,7 @@ def proposals(annotations: Annotations, detections: Mapping[int, Detections]) ->
 
     AR1k is of as many detections as there are, 1000 at most: see postprocess.max_detections.
     """
-    evaluator = _evaluated(annotations, detections, tuple(LIMITS))
+    evaluator = accumulated(annotations, detections, limits=tuple(LIMITS), by_class=False)
     recall = evaluator.eval["recall"][:, 0, 0]
     found = {f"val/proposals/{name}": recall[:, place] for place, name in enumerate(LIMITS.values())}
     return {key: float(row.mean()) for key, row in found.items() if (row > -1).all()}
-
-
-def _evaluated(
-    annotations: Annotations, detections: Mapping[int, Detections], limits: Sequence[int]
-) -> COCOeval_faster:
-    evaluator = COCOeval_faster(*coco_pair(annotations, detections), iouType="bbox")
-    evaluator.params.useCats = 0
-    evaluator.params.maxDets = list(limits)
-    evaluator.params.areaRng = evaluator.params.areaRng[:1]
-    evaluator.params.areaRngLbl = evaluator.params.areaRngLbl[:1]
-    evaluator.evaluate()
-    evaluator.accumulate()
-    return evaluator

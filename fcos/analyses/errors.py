@@ -6,13 +6,12 @@ from typing import Final
 
 import numpy as np
 import torch
-from faster_coco_eval import COCOeval_faster
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from fcos.analyses.overlaps import Overlaps, overlaps
 from fcos.data.annotations import Annotations
-from fcos.evaluation import coco_pair
+from fcos.evaluation import accumulated
 from fcos.structures import Detections
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
@@ -129,12 +128,5 @@ def _only(annotations: Annotations, keep: Bool[np.ndarray, " M"]) -> Annotations
 
 
 def _ap50(annotations: Annotations, detections: Mapping[int, Detections]) -> float:
-    evaluator = COCOeval_faster(*coco_pair(annotations, detections), iouType="bbox")
-    evaluator.params.iouThrs = np.array([FOREGROUND])
-    evaluator.params.maxDets = [100]
-    evaluator.params.areaRng = evaluator.params.areaRng[:1]
-    evaluator.params.areaRngLbl = evaluator.params.areaRngLbl[:1]
-    evaluator.evaluate()
-    evaluator.accumulate()
-    precision = evaluator.eval["precision"]
+    precision = accumulated(annotations, detections, limits=(100,), thresholds=(FOREGROUND,)).eval["precision"]
     return float(precision[precision > -1].mean()) if (precision > -1).any() else -1.0

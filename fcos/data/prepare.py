@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fcos.data.images import Counter
 from fcos.data.masks import with_drawn_masks, with_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
+from fcos.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.runtime import user_cache
 
 # Told what is being done, how much of it is done, and how much there is.
@@ -51,13 +52,21 @@ class PreparedData:
     notes: tuple[str, ...]
 
 
+def splits_with_masks(
+    assignment: AssignmentConfig, rules: Iterable[PostprocessConfig], *, training: bool
+) -> tuple[Split, ...]:
+    """The splits whose masks are used: train's to learn from, val's where a rule asks for the truth of locations."""
+    used: dict[Split, bool] = {"train": training, "val": any(rule.needs_truth for rule in rules)}
+    return tuple(split for split, asked in used.items() if asked and assignment.by_masks)
+
+
 def prepare(
-    config: DataConfig, *, corners: Corners = "plain", masks: bool = False, progress: Progress | None = None
+    config: DataConfig, *, corners: Corners = "plain", masks: Collection[Split] = (), progress: Progress | None = None
 ) -> PreparedData:
     """Read, draw if need be, and check the data: annotations first, then that every image in use opens.
 
     Images are decoded into the cache folder, which holds until a file's size or time changes; of those that do not
-    fit there the check alone is kept. With `masks` the objects' masks are read too.
+    fit there the check alone is kept. Of the splits in `masks` the objects' masks are read too.
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and
     noted.
     """
@@ -66,11 +75,10 @@ def prepare(
     train = _read_split(root, train_split, corners, config.limit_train, "train", cache)
     val = _read_split(root, val_split, corners, config.limit_val, "val", cache)
     _same_categories(train.annotations, val.annotations)
-    if masks:
-        train, val = (
-            replace(split, annotations=read_masks(split.annotations, config, corners, progress))
-            for split in (train, val)
-        )
+    if "train" in masks:
+        train = replace(train, annotations=read_masks(train.annotations, config, corners, progress))
+    if "val" in masks:
+        val = replace(val, annotations=read_masks(val.annotations, config, corners, progress))
     notes = [*train.annotations.notes, *val.annotations.notes]
     digest = hashlib.sha256()
     checked = []

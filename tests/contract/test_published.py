@@ -14,7 +14,8 @@ from fcos.__main__ import main
 from fcos.checkpoint import CheckpointError
 from fcos.inference import find_checkpoint, load_trained, predict
 from fcos.model_config import ModelConfig
-from fcos.parsing import parse
+from fcos.parsing import flatten, parse
+from fcos.presets import presets
 from fcos.published import COCO, DETECTRON2_MEAN, MODELS, OFFICIAL_MEAN, layout_of, load_published, model_values
 from fcos.section import ConfigError
 
@@ -116,7 +117,7 @@ def detectron2(adelaidet: bool) -> dict[str, Tensor]:
 
 def of_layout(name: str) -> dict[str, Tensor]:
     match name:
-        case "official" | "official_improved":
+        case "official_v1" | "official_improved":
             return official()
         case _:
             return detectron2(name == "adelaidet")
@@ -127,7 +128,7 @@ def saved(folder: Path, content: Any, name: str = "weights.pth") -> Path:
     return folder / name
 
 
-@pytest.mark.parametrize("name", ["official", "official_improved", "adelaidet", "detectron2"])
+@pytest.mark.parametrize("name", ["official_v1", "official_improved", "adelaidet", "detectron2"])
 def test_every_documented_weight_has_its_place(name: str, tmp_path: Path) -> None:
     theirs = of_layout(name)
     path = saved(tmp_path, {"model": {f"module.{key}": value for key, value in theirs.items()}, "iteration": 90000})
@@ -147,7 +148,7 @@ def test_every_documented_weight_has_its_place(name: str, tmp_path: Path) -> Non
     assert trained.config.model.backbone.stride_in_1x1
 
 
-@pytest.mark.parametrize(("name", "mean"), [("official", OFFICIAL_MEAN), ("adelaidet", DETECTRON2_MEAN)])
+@pytest.mark.parametrize(("name", "mean"), [("official_v1", OFFICIAL_MEAN), ("adelaidet", DETECTRON2_MEAN)])
 def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean: Any, tmp_path: Path) -> None:
     theirs = of_layout(name)
     detector = load_trained(saved(tmp_path, theirs), CPU, {}, name).detector.eval()
@@ -155,17 +156,17 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
     # Gray levels, blue first, padded with zeros after the mean is gone; the image ends before the canvas.
     x = pixels.flip(1).float() - torch.tensor(mean[::-1]).view(1, 3, 1, 1)
     x[:, :, 50:] = 0
-    place = "backbone.body.layer1.0" if name == "official" else "backbone.bottom_up.res2.0"
+    place = "backbone.body.layer1.0" if name == "official_v1" else "backbone.bottom_up.res2.0"
     stem = place.rsplit(".", 2)[0] + ".stem.conv1"
     # Official batch norms add nothing to the variance.
-    epsilon = 0.0 if name == "official" else 1e-5
+    epsilon = 0.0 if name == "official_v1" else 1e-5
 
     def conv(x: Tensor, at: str, norm_at: str, stride: int, padding: int) -> Tensor:
         weight, bias, moved, variance = (theirs[f"{norm_at}.{part}"].view(1, -1, 1, 1) for part in NORM)
         y = F.conv2d(x, theirs[f"{at}.weight"], stride=stride, padding=padding)
         return (y - moved) / (variance + epsilon).sqrt() * weight + bias
 
-    bn = (lambda at: at.replace("conv", "bn")) if name == "official" else (lambda at: f"{at}.norm")
+    bn = (lambda at: at.replace("conv", "bn")) if name == "official_v1" else (lambda at: f"{at}.norm")
     x = F.max_pool2d(conv(x, stem, bn(stem), 2, 3).relu(), 3, 2, 1)
     place = place.replace("layer1", "layer2").replace("res2", "res3")
     with torch.no_grad():
@@ -176,7 +177,7 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
         y = conv(x, f"{place}.conv1", bn(f"{place}.conv1"), 2, 0).relu()
         y = conv(y, f"{place}.conv2", bn(f"{place}.conv2"), 1, 1).relu()
         y = conv(y, f"{place}.conv3", bn(f"{place}.conv3"), 1, 0)
-        shortcut = ("downsample.0", "downsample.1") if name == "official" else ("shortcut", "shortcut.norm")
+        shortcut = ("downsample.0", "downsample.1") if name == "official_v1" else ("shortcut", "shortcut.norm")
         y = (y + conv(x, *(f"{place}.{part}" for part in shortcut), 2, 0)).relu()
         torch.testing.assert_close(detector.backbone.c3[0](x), y, rtol=1e-4, atol=1e-5)
 
@@ -246,23 +247,18 @@ def test_weights_come_in_and_go_out_again(peer, tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_published_models_are_those_of_the_config_groups(name: str, read_group) -> None:
-    ours = parse(ModelConfig, model_values(name))
-    option = {"torchvision": "torchvision", "official": "fcos_v1_r50", "adelaidet": "fcos_v2_r50"}.get(name)
-    if option is None:
-        return
-    group = parse(ModelConfig, read_group("model", option)).model_dump()
-    differing = {
-        key
-        for section, values in ours.model_dump().items()
-        for key in (values if isinstance(values, dict) else {section: values})
-        if (values[key] if isinstance(values, dict) else values)
-        != (group[section][key] if isinstance(values, dict) else group[section])
-    }
-    # AdelaiDet's code has closed range ends where v2's text has open ones; its mean is ImageNet's.
-    caffe = {"weights", "stride_in_1x1", "pixel_std"}
-    expected = {"torchvision": {"weights"}, "official": caffe | {"pixel_mean"}, "adelaidet": caffe | {"ends"}}
-    assert differing == expected[name]
+def test_published_models_are_the_presets_but_for_what_belongs_to_the_weights(name: str) -> None:
+    ours = flatten(parse(ModelConfig, model_values(name)).model_dump())
+    preset = flatten(presets()[name].model_dump())
+    caffe = {"backbone.stride_in_1x1", "pixel_std"}
+    # AdelaiDet's and detectron2's mean is ImageNet's.
+    of_weights = {
+        "torchvision": set(), "official_v1": caffe | {"pixel_mean"}, "official_improved": caffe | {"pixel_mean"},
+        "adelaidet": caffe, "detectron2": caffe,
+    }[name]  # fmt: skip
+    assert {key for key in ours if ours[key] != preset[key]} == {"backbone.weights", *of_weights}
+    parts = ("name", "norm", "weights", "frozen_stages")
+    assert [ours[f"backbone.{part}"] for part in parts] == ["resnet50", "frozen_bn", None, 2]
 
 
 def test_data_of_published_models_are_cocos(read_group) -> None:
@@ -273,14 +269,15 @@ def test_data_of_published_models_are_cocos(read_group) -> None:
 @pytest.mark.parametrize(
     ("content", "model", "error", "words"),
     [
-        (official, None, ConfigError, "give --model official or official_improved"),
+        (official, None, ConfigError, "give --model official_v1 or official_improved"),
         (official, "adelaidet", ConfigError, "has the names of official"),
+        (official, "official", ConfigError, "did you mean official_v1"),
         (lambda: detectron2(adelaidet=True), "adelaide", ConfigError, "did you mean adelaidet"),
         (lambda: {"a": torch.zeros(1)}, None, CheckpointError, "names are those of no known FCOS"),
         (lambda: {"a": "b"}, None, CheckpointError, "holds no state dict"),
         (
             lambda: {**official(), "extra": torch.zeros(1)},
-            "official",
+            "official_v1",
             CheckpointError,
             r"1 of these weights have no place.*extra",
         ),
@@ -295,11 +292,11 @@ def test_a_missing_weight_and_a_file_that_is_none_are_told(tmp_path: Path, capsy
     theirs = official()
     del theirs["rpn.head.bbox_pred.bias"]
     with pytest.raises(CheckpointError, match=r"head\.regression\.bias"):
-        load_trained(saved(tmp_path, theirs), CPU, {}, "official")
+        load_trained(saved(tmp_path, theirs), CPU, {}, "official_v1")
     (tmp_path / "text.pth").write_text("no weights")
     assert main(["evaluate", str(tmp_path / "text.pth")]) == 2
     assert "cannot be read as a state dict" in capsys.readouterr().err
-    assert main(["evaluate", str(tmp_path), "--model", "official"]) == 2
+    assert main(["evaluate", str(tmp_path), "--model", "official_v1"]) == 2
     assert "is for a weights file" in capsys.readouterr().err
 
 

@@ -12,8 +12,9 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from fcos.build import build_assign, build_detector, build_locate, build_loss, build_postprocess
+from fcos.build import build_assign, build_detector, build_locate, build_loss
 from fcos.model_config import ModelConfig
+from fcos.postprocess import Postprocess
 from fcos.structures import Batch, Targets
 from fcos.torchvision_weights import from_torchvision
 
@@ -117,7 +118,7 @@ def test_detections(case) -> None:
     with torch.no_grad():
         expected = theirs(list(batch.pixels.float() / 255))
         outputs = ours(batch.pixels, batch.sizes)
-    rule = build_postprocess(config.postprocess, config.assignment.corners)
+    rule = Postprocess(config.postprocess, config.assignment.corners)
     found = rule(outputs, build_locate(config)(batch), batch.sizes, batch.original_sizes)
     for mine, other in zip(found, expected, strict=True):
         assert len(mine.boxes) > 10

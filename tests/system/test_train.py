@@ -10,6 +10,7 @@ import torch
 
 from fcos import checkpoint
 from fcos.config import Config
+from fcos.data.errors import DataError
 from fcos.engine import Diverged
 from fcos.inference import evaluate, load_trained
 from fcos.parsing import parse, set_value
@@ -225,6 +226,38 @@ def _half_empty(values: dict[str, Any], tmp_path: Path) -> Path:
     kept = {image["id"] for image in content["images"][::2]}
     content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in kept]
     (root / "half.json").write_text(json.dumps(content))
+    return root
+
+
+def test_images_without_masks_evaluate_what_learned_on_masks(tiny_values, tmp_path: Path) -> None:
+    values = _changed(tiny_values, {"model__assignment__positives": "mask"})
+    root = _with_masks_to_train(values)
+    values = set_value(values, "data", {
+        "name": "coco", "root": str(root), "cache_dir": str(tmp_path / "cache"),
+        "train": {"annotations": "masks.json", "images": "train"}, "val": {"annotations": "val.json", "images": "val"},
+    })  # fmt: skip
+    summary, _ = train(values, tmp_path / "run")
+    # Nor are the training masks needed any more.
+    trained = load_trained(tmp_path / "run", CPU, {"data.train.annotations": "train.json"})
+    assert evaluate(trained, batch_size=4) == pytest.approx(summary["metrics"][""], abs=1e-6)
+    oracle = {"model.postprocess.oracle": "box"}
+    told = r"val\.json: none of the \d+ boxes .* model\.assignment\.positives=mask needs"
+    with pytest.raises(DataError, match=told):
+        evaluate(load_trained(tmp_path / "run", CPU, oracle), batch_size=4)
+    with pytest.raises(DataError, match=told):
+        train(values, tmp_path / "oracle", model__postprocess__oracle="box")
+
+
+def _with_masks_to_train(values: dict[str, Any]) -> Path:
+    """Drawn shapes as COCO files, of which masks.json says that each shape fills the left of its box."""
+    from fcos.data.prepare import prepare
+
+    root = prepare(parse(Config, values).data).train.folder.parent
+    content = json.loads((root / "train.json").read_text())
+    for entry in content["annotations"]:
+        x, y, width, height = entry["bbox"]
+        entry["segmentation"] = [[x, y, x + width / 2, y, x + width / 2, y + height, x, y + height]]
+    (root / "masks.json").write_text(json.dumps(content))
     return root
 
 

@@ -1,4 +1,4 @@
-"""Presets of other implementations, and what they make of one image."""
+"""What the presets of other implementations make of one image."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,7 @@ import torch
 from PIL import Image
 
 from fcos.__main__ import main
-from fcos.implementations import compare, differs, groups_of_same, picture, presets, table
-from fcos.model_config import ModelConfig
-from fcos.parsing import flatten, parse
+from fcos.implementations import compare, differs, groups_of_same, picture, table
 from fcos.section import ConfigError
 
 
@@ -31,16 +29,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     path = folder / "boxes.json"
     path.write_text(json.dumps(annotations))
     return folder / "one.png", path
-
-
-def test_every_implementation_is_a_valid_model() -> None:
-    found = presets()
-    assert next(iter(found)) == "official_v1"
-    assert set(found) == {
-        "official_v1", "official_improved", "adelaidet", "torchvision", "mmdetection", "detectron2", "fcos_plus",
-        "rosinality",
-    }  # fmt: skip
-    assert len({model.model_dump_json() for model in found.values()}) == len(found)
 
 
 def test_an_image_is_compared_location_by_location(drawn: tuple[Path, Path]) -> None:
@@ -82,18 +70,3 @@ def test_the_command_prints_and_draws(drawn: tuple[Path, Path], tmp_path: Path, 
 def test_an_image_that_the_annotations_do_not_know_is_refused(drawn: tuple[Path, Path]) -> None:
     with pytest.raises(ConfigError, match="knows no image of that name"):
         compare(drawn[0].with_name("three.png"), drawn[1], short_side=240, long_side=400, seed=0)
-
-
-@pytest.mark.parametrize(
-    ("preset", "model", "different"),
-    [
-        ("torchvision", "torchvision", {}),
-        # The papers themselves say a product (v1) and open ends (v2).
-        ("official_v1", "fcos_v1_r50", {"postprocess.score": ("sqrt", "product")}),
-        ("adelaidet", "fcos_v2_r50", {"assignment.ends": ("closed", "open")}),
-    ],
-)
-def test_presets_agree_with_the_models_of_the_same_origin(read_group, preset: str, model: str, different) -> None:
-    one = flatten(presets()[preset].model_dump())
-    other = flatten(parse(ModelConfig, read_group("model", model)).model_dump())
-    assert {key: (one[key], other[key]) for key in one if one[key] != other[key]} == different

@@ -13,10 +13,12 @@ from torch import Tensor
 from fcos.assign import assign, claims, match
 from fcos.build import build_assign, build_truth
 from fcos.config import Config
+from fcos.data.prepare import splits_with_masks
 from fcos.dead_keys import why_dead
 from fcos.geometry import areas, locations
 from fcos.inference import assignment_picture
 from fcos.mask_positives import pairs_on_mask
+from fcos.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.parsing import parse, set_value
 from fcos.section import ConfigError
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Targets, to_device
@@ -184,6 +186,24 @@ def test_only_fcos_own_assignment_asks_for_masks(tiny_values: dict[str, Any]) ->
     assert why_dead(other, "model.assignment.positives") == "model.assignment.kind=atss"
     with pytest.raises(ConfigError, match=r"model\.assignment\.positives='masks'.*'mask'"):
         with_masks(tiny_values, positives="masks")
+
+
+@pytest.mark.parametrize(
+    ("rule", "training", "evaluation"),
+    [
+        ({}, ("train",), ()),
+        ({"analyses": ["errors"]}, ("train",), ()),
+        ({"analyses": ["ambiguous"]}, ("train", "val"), ("val",)),
+        ({"oracle": "box"}, ("train", "val"), ("val",)),
+    ],
+)
+def test_masks_are_asked_for_where_they_are_used(rule: dict[str, Any], training: Any, evaluation: Any) -> None:
+    rules = [PostprocessConfig(), PostprocessConfig(**rule)]
+    assignment = AssignmentConfig(ranges=((0, None),), positives="mask")
+    assert splits_with_masks(assignment, rules, training=True) == training
+    assert splits_with_masks(assignment, rules, training=False) == evaluation
+    plain = AssignmentConfig(ranges=((0, None),))
+    assert splits_with_masks(plain, rules, training=True) == ()
 
 
 def test_a_drawn_picture_shows_locations_on_masks(tiny_values: dict[str, Any]) -> None:

@@ -246,7 +246,7 @@ def test_batches_pad_masks_as_boxes_and_have_none_where_nobody_asked(tmp_path: P
 def test_drawn_shapes_are_seen_where_no_later_one_covers_them(tmp_path: Path) -> None:
     drawn = SyntheticConfig(image_size=64, train_images=8, val_images=2, object_size=(8.0, 40.0))
     config = DataConfig(name="synthetic", synthetic=drawn, cache_dir=str(tmp_path))
-    asked, plain = prepare(config, masks=True), prepare(config)
+    asked, plain = prepare(config, masks=("train", "val")), prepare(config)
     assert plain.train.annotations.masks is None
     assert asked.digest == plain.digest
     found = asked.train.annotations
@@ -265,15 +265,16 @@ def test_drawn_shapes_are_seen_where_no_later_one_covers_them(tmp_path: Path) ->
     assert sample.masks.shape == (len(sample.boxes), SIDE, SIDE)
 
 
-def test_both_splits_must_have_masks(tmp_path: Path) -> None:
+def test_the_splits_that_are_asked_for_must_have_masks(tmp_path: Path) -> None:
     for split, segmentation in (("train", DIAMOND), ("val", None)):
         dataset(tmp_path / split, pixels_of(DIAMOND))
         write(tmp_path / split, segmentation)
     (train, val) = (SplitConfig(annotations=f"{name}/instances.json", images=name) for name in ("train", "val"))
     config = DataConfig(name="coco", root=str(tmp_path), train=train, val=val, cache_dir=str(tmp_path / "cache"))
-    prepare(config)
+    found = prepare(config, masks=("train",))
+    assert found.train.annotations.masks is not None and found.val.annotations.masks is None
     with pytest.raises(DataError, match=r"val/instances\.json: none of the 1 boxes"):
-        prepare(config, masks=True)
+        prepare(config, masks=("train", "val"))
 
 
 def test_real_masks_are_those_of_pycocotools_at_the_locations(shared_data: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from analysis.formatting import number
-from analysis.paper import ROWS, UnknownRowError, row
+from analysis.paper import ROWS, UnknownRowError, row, rows_by_source
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,14 @@ def test_rows_printed_in_two_tables_agree(tables: tuple[str, str]) -> None:
 def test_a_misspelt_row_gets_near_matches() -> None:
     with pytest.raises(UnknownRowError, match=r"'v1.table4.brnch'; did you mean v1.table4.branch"):
         row("v1.table4.brnch")
+
+
+def test_an_arm_has_the_first_row_of_each_source() -> None:
+    branch = ["v1.table4.branch", "v2.table4.branch", "v1.table4.none", "v1.table4.brnch"]
+    rows, notes = rows_by_source({"branch": branch, "none": ["v1.table4.none"], "own": []})
+    assert rows == {
+        "branch": {"v1 Table 4": row("v1.table4.branch"), "v2 Table 4": row("v2.table4.branch")},
+        "none": {"v1 Table 4": row("v1.table4.none")},
+    }
+    assert notes[0] == "Arm branch names two rows of v1 Table 4; v1.table4.branch is shown, v1.table4.none is not."
+    assert notes[1].startswith("Arm branch: the papers' tables have no row 'v1.table4.brnch'")
