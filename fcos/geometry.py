@@ -68,6 +68,8 @@ def locations(
 
 def each_once(places: Locations) -> Locations:
     """Locations that answer for several boxes as if each answered for one."""
+    if places.targets == 1:
+        return places
     once = slice(None, None, places.targets)
     shapes = tuple((rows, columns // places.targets) for rows, columns in places.shapes)
     return replace(places, xy=places.xy[once], strides=places.strides[once], shapes=shapes, targets=1)
