@@ -169,7 +169,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure everything, or only some panels, and draw it."""
+    """Measure everything and draw it."""
     parser = argparse.ArgumentParser(description="How time and memory grow.")
     parser.add_argument("--output", type=Path, default=FIGURE)
     options = parser.parse_args()
