@@ -91,6 +91,7 @@ def _written(trial: Path) -> int | None:
     return summary.stat().st_mtime_ns if summary.exists() else None
 
 
+@pytest.mark.slow
 def test_a_driver_killed_after_a_double_start(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, 0, 1)
 
