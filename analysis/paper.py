@@ -63,21 +63,27 @@ def row(row_id: str) -> PaperRow:
     return ROWS[row_id]
 
 
+def known_rows(ids: Mapping[str, Sequence[str]]) -> tuple[list[tuple[str, PaperRow]], list[str]]:
+    """Arm and row of each row id that a table has, and notes on those that none has."""
+    known, notes = [], []
+    for arm, row_ids in ids.items():
+        for row_id in row_ids:
+            try:
+                known.append((arm, row(row_id)))
+            except UnknownRowError as error:
+                notes.append(f"Arm {arm}: {error}.")
+    return known, notes
+
+
 def rows_by_source(ids: Mapping[str, Sequence[str]]) -> tuple[dict[str, dict[str, PaperRow]], list[str]]:
     """Arm -> source -> row, from the row ids of each arm, and notes on ids that no table has.
 
     Of several rows of one source the first is taken, which is noted too.
     """
     rows: dict[str, dict[str, PaperRow]] = {}
-    notes = []
-    for arm, row_ids in ids.items():
-        for row_id in row_ids:
-            try:
-                found = row(row_id)
-            except UnknownRowError as error:
-                notes.append(f"Arm {arm}: {error}.")
-                continue
-            first = rows.setdefault(arm, {}).setdefault(found.source, found)
-            if first is not found:
-                notes.append(f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {row_id} is not.")
+    known, notes = known_rows(ids)
+    for arm, found in known:
+        first = rows.setdefault(arm, {}).setdefault(found.source, found)
+        if first is not found:
+            notes.append(f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {found.id} is not.")
     return rows, notes

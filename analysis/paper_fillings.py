@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import comparison
 from analysis.coverage_table import beside
 from analysis.formatting import metric_name, number, plural, signed
-from analysis.paper import PaperRow, UnknownRowError, Version, row, rows_by_source
+from analysis.paper import PaperRow, Version, known_rows, rows_by_source
 from analysis.recipe import coverage_departure, data_departures, departures
 from analysis.sweep import Sweep
 from analysis.verdicts import NOISE, judge
@@ -71,18 +71,14 @@ def fillings(sweeps: Iterable[Sweep], version: Version) -> tuple[dict[str, list[
     First comes COCO before other data, then the paper's recipe before others, then more seeds, then the newer.
     """
     found: dict[str, list[Filling]] = {}
-    notes = []
+    notes: list[str] = []
     for sweep in sweeps:
-        for arm, ids in sweep.experiment.paper.items():
-            for row_id in ids:
-                try:
-                    printed = row(row_id)
-                except UnknownRowError as error:
-                    notes.append(f"Sweep {sweep.name}, arm {arm}: {error}.")
-                    continue
-                filling = _filling(sweep, arm, printed) if printed.version == version else None
-                if filling is not None:
-                    found.setdefault(row_id, []).append(filling)
+        known, unknown = known_rows(sweep.experiment.paper)
+        notes += [f"Sweep {sweep.name}: {note}" for note in unknown]
+        for arm, printed in known:
+            filling = _filling(sweep, arm, printed) if printed.version == version else None
+            if filling is not None:
+                found.setdefault(printed.id, []).append(filling)
     for of_row in found.values():
         # Stable: of equals the newer sweep, which comes first, stays first.
         of_row.sort(key=lambda item: (not item.on_coco, len(item.departures) > 0, -len(item.runs)))

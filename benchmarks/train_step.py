@@ -109,13 +109,15 @@ def main() -> None:
     """Measure on the device that is asked for."""
     parser = side_by_side.parser(__doc__ or "")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="ours on a CPU; a GPU has bf16")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="ours on a CPU; fp32 if not given")
     parser.add_argument("--compile", action="store_true", help="ours with schedule.compile=true")
     options = parser.parse_args()
     if options.device == "cpu":
         side_by_side.use_one_core()
         side_by_side.run(options, on_cpu(options))
         return
+    if options.precision is not None:
+        sys.exit(f"--precision {options.precision}: is for a CPU; --device cuda measures both in bf16")
     if not torch.cuda.is_available():
         sys.exit("--device cuda: no CUDA device is present here; leave it out to measure on one CPU core")
     on_gpu(options)
@@ -123,7 +125,7 @@ def main() -> None:
 
 def on_cpu(options: argparse.Namespace) -> Iterator[Case]:
     """One step that fits a core."""
-    yield case(2, (512, 512), torch.device("cpu"), options.precision, options.compile, goal=2.2)
+    yield case(2, (512, 512), torch.device("cpu"), options.precision or "fp32", options.compile, goal=2.2)
 
 
 def on_gpu(options: argparse.Namespace) -> None:

@@ -33,7 +33,10 @@ def locations(
     image_size // grid, which differs from the stride where that does not divide the image; `strides` stay
     nominal. A location is there once for each of the `anchors`, (width, height) in strides, or once for each of the
     `targets` it may answer for, one after the other. Results are shared between calls: do not write to them.
+    Raises ValueError where shapes and strides differ in number, and for anchors together with several targets.
     """
+    if anchors is not None and targets > 1:
+        raise ValueError(f"locations: {len(anchors)} anchors and {targets} targets; a location has one or the other")
     times = targets if anchors is None else len(anchors)
     if len(shapes) != len(strides):
         raise ValueError(f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level")

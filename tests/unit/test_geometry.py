@@ -63,6 +63,11 @@ def test_a_stride_is_needed_for_each_level() -> None:
         locations(((4, 4), (2, 2)), (8,), (32, 32), "half_stride", CPU)
 
 
+def test_a_location_has_several_anchors_or_several_targets() -> None:
+    with pytest.raises(ValueError, match="1 anchors and 2 targets"):
+        locations(((1, 1),), (8,), (8, 8), "half_stride", torch.device("cpu"), anchors=((8.0, 8.0),), targets=2)
+
+
 @given(st.lists(st.tuples(pixels, pixels, distances, distances, distances, distances), min_size=1, max_size=8))
 def test_encoding_undoes_decoding(rows: list[tuple[float, ...]]) -> None:
     values = torch.tensor(rows)

@@ -93,5 +93,5 @@ def test_an_arm_has_the_first_row_of_each_source() -> None:
         "branch": {"v1 Table 4": row("v1.table4.branch"), "v2 Table 4": row("v2.table4.branch")},
         "none": {"v1 Table 4": row("v1.table4.none")},
     }
-    assert notes[0] == "Arm branch names two rows of v1 Table 4; v1.table4.branch is shown, v1.table4.none is not."
-    assert notes[1].startswith("Arm branch: the papers' tables have no row 'v1.table4.brnch'")
+    assert notes[1] == "Arm branch names two rows of v1 Table 4; v1.table4.branch is shown, v1.table4.none is not."
+    assert notes[0].startswith("Arm branch: the papers' tables have no row 'v1.table4.brnch'")
