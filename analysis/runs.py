@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+# Tag of a run that another took over from; its numbers are of a training that is no longer there.
+SUPERSEDED = "fcos.superseded_by"
 TRIAL_COLUMNS = [
     "arm",
     "seed",
@@ -42,13 +44,14 @@ POINT_COLUMNS = ["run_id", "key", "step", "value"]
 
 
 def list_sweeps(client: "MlflowClient", experiment: str | None = None) -> pd.DataFrame:
-    """Every sweep and single run of the store, newest first: name, run_id, kind, status, started.
+    """Every sweep and single run of the store that none superseded, newest first: name, run_id, kind, status, started.
 
     Raises StoreError where an MLflow experiment of the given name does not exist.
     """
     ids = experiment_ids(client, experiment)
     # Two questions, because the children of large sweeps are many.
     runs = [run for kind in ("sweep", "run") for run in search_runs(client, ids, f"tags.`fcos.kind` = '{kind}'")]
+    runs = [run for run in runs if SUPERSEDED not in run.data.tags]
     rows = [
         {
             "name": run.data.tags.get("fcos.sweep") or run.info.run_name or run.info.run_id,
@@ -176,7 +179,10 @@ def _trials(runs: "list[Run]") -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS[:-1], "finished"])
     frame = frame.sort_values(["finished", "started", "run_id"], ascending=False)
-    frame["superseded"] = frame.duplicated(["arm", "seed"], keep="first")
+    # A run whose training was replaced or done anew counts for nothing, however it ended.
+    replaced = frame["tags"].map(lambda tags: SUPERSEDED in tags).astype(bool)
+    frame = pd.concat([frame[~replaced], frame[replaced]])
+    frame["superseded"] = frame.duplicated(["arm", "seed"], keep="first") | replaced
     return frame.sort_values(["arm", "seed", "superseded", "started"], ignore_index=True)[TRIAL_COLUMNS]
 
 

@@ -1,12 +1,21 @@
 """Strict schema of a whole run: detector, data, schedule; unknown keys are errors that name their neighbours."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fcos.choices import AnchorRounding, Decay, LowQuality, OnBadImage, Optimizer, Precision, Rounding, Split, Warmup
 from fcos.model_config import ModelConfig
 from fcos.section import Section
+
+
+def _absolute(path: str) -> str:
+    """Resolve a path against the current folder, so that it names the same place for every process and machine."""
+    return str(Path(path).expanduser().absolute()) if path else path
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
 class SyntheticConfig(Section):
@@ -38,11 +47,12 @@ class SplitConfig(Section):
 class DataConfig(Section):
     name: Literal["synthetic", "coco"]
     synthetic: SyntheticConfig | None = None
-    root: str | None = None
+    # Made absolute when the configuration is read, as is cache_dir.
+    root: AbsolutePath | None = None
     train: SplitConfig | None = None
     val: SplitConfig | None = None
     # Where drawn data sets and decoded images are kept; null is the user's cache folder.
-    cache_dir: str | None = None
+    cache_dir: AbsolutePath | None = None
     # Disk for decoded images, which all runs on a machine share; splits that do not fit are decoded as they are read.
     cache_gb: float = Field(10.0, ge=0)
     # Short sides to choose from in training (one is drawn per image), the largest also serves evaluation;

@@ -15,7 +15,7 @@ from fcos.best import Best, better, read_best, write_best
 from fcos.build import build_detector, build_learner, build_truth
 from fcos.config import Config, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
-from fcos.data.prepare import make_dataset, prepare, splits_with_masks
+from fcos.data.prepare import check_digest, make_dataset, prepare, splits_with_masks
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
 from fcos.interruption import Preempted, Watch
@@ -33,22 +33,30 @@ DETECTIONS = "detections"
 Point = list[Any]
 
 
-def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None) -> dict[str, Any]:
+def run(
+    config: Config,
+    runtime: Runtime,
+    postprocess: Mapping[str, PostprocessConfig] | None = None,
+    *,
+    data_digest: str | None = None,
+) -> dict[str, Any]:
     """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
 
     A run that is asked to stop ends at its next report, evaluated and saved; the summary's `pruned` is that step.
 
     `postprocess` names several inference settings that are evaluated on the same weights; without it the
-    configuration's own stands alone under the empty name. Reports {step, total_steps, seconds, points, resumed_from}
+    configuration's own stands alone under the empty name. `data_digest` is that of the data it was planned with (see
+    `prepare`). Reports {step, total_steps, seconds, points, resumed_from}
     as it goes, and returns the summary that every worker gets alike.
-    Raises ConfigError for what a user got wrong, Diverged where the loss is no longer finite, and Preempted where the
-    run saved itself and left, because a machine of it will be taken away.
+    Raises ConfigError for what a user got wrong, DataChanged for other data than planned, Diverged where the loss is
+    no longer finite, and Preempted where the run saved itself and left, because a machine of it will be taken away.
     """
     seed_everything(config.seed, config.schedule.deterministic)
     assignment = config.model.assignment
     settings = postprocess or {"": config.model.postprocess}
     masks = splits_with_masks(assignment, settings.values(), training=True)
     data = prepare(config.data, corners=assignment.corners, masks=masks, progress=lambda *_: runtime.beat())
+    check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)
     start, notes, workers = _resume(learner, runtime)

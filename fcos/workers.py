@@ -1,6 +1,7 @@
 """How many workers trained which steps of a run, and what a change of their number means."""
 
 from fcos.config import Config
+from fcos.model_config import ModelConfig
 
 # [step after which they began, how many], in order.
 History = list[list[int]]
@@ -24,14 +25,21 @@ def in_words(history: History) -> str:
     return ", ".join([str(first[1]), *(f"from step {step + 1} on {count}" for step, count in others)])
 
 
+def number_decides(model: ModelConfig) -> list[str]:
+    """Name what each worker computes from its own part of a batch; empty where any number gives the same result."""
+    norms = {model.backbone.norm, model.fpn.norm, model.head.norm}
+    reasons = {
+        "batch norms gather statistics on each worker": bool(norms & {"bn", "bn_per_level"}),
+        "losses are divided by each worker's own positives": model.loss.normalizer == "local",
+        "ties between boxes are drawn on each worker": model.assignment.tie_break == "random",
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
 def remarks(history: History, config: Config) -> list[str]:
     """What a result has to say of a number of workers that changed; nothing where it did not."""
     if len(history) < 2:
         return []
     text = f"number of workers: {in_words(history)}; batch size and learning rate stayed as they were"
-    norms = (config.model.backbone.norm, config.model.head.norm)
-    reasons = [
-        *(["batch norms gather statistics on each worker"] if "bn" in norms else []),
-        *(["losses are divided by each worker's own positives"] if config.model.loss.normalizer == "local" else []),
-    ]
+    reasons = number_decides(config.model)
     return [f"{text}, but {' and '.join(reasons)}, so that the number matters" if reasons else text]

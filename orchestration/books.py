@@ -59,16 +59,11 @@ class Books:
         reused = trial_files.read_reused(self.plan.folder_of(trial))
         for arm in trial.arms:
             key = self._key(arm, trial)
-            single = self.experiment is None
             facts = RunFacts(
-                name=self.plan.name if single else f"{arm} seed {trial.seed}",
+                name=self.plan.name if self.experiment is None else f"{arm} seed {trial.seed}",
                 tags={
                     **self._common(),
-                    "fcos.kind": "run" if single else "trial",
-                    "fcos.arm": arm,
-                    "fcos.seed": str(trial.seed),
-                    "fcos.identity": trial.identity_of(arm),
-                    "fcos.train_identity": trial.identity,
+                    **self._identifying(trial, arm),
                     "fcos.data_digest": trial.data_digest,
                     **(_origin(reused, arm) if reused else {}),
                     **self._drawn(arm),
@@ -78,6 +73,18 @@ class Books:
                 trained_by=reused["trained_by"] if reused else None if key == first else first,
             )
             self.tracker.start(key, facts)
+
+    def _identifying(self, trial: Trial, arm: str) -> dict[str, str]:
+        """Return the tags that say of which training and evaluation a run is."""
+        tags = {
+            "fcos.kind": "run" if self.experiment is None else "trial",
+            "fcos.arm": arm,
+            "fcos.seed": str(trial.seed),
+            "fcos.identity": trial.identity_of(arm),
+            "fcos.train_identity": trial.identity,
+        }
+        training = trial_files.training_id(self.plan.folder_of(trial))
+        return {**tags, "fcos.training_id": training} if training else tags
 
     def add(self, trial: Trial, points: Sequence[Sequence[Any]]) -> None:
         """Take points as they are reported: [arm or None, key, step, value]."""
@@ -94,15 +101,13 @@ class Books:
         folder = self._from_disk(trial)
         pruned = summary.get("pruned")
         status = "FINISHED" if pruned is None else "KILLED"
-        tags = {"fcos.notes": "\n".join(summary.get("notes", ())), "fcos.folder": str(folder)}
+        tags = {"fcos.notes": "\n".join(summary.get("notes", ())), **self._places(trial, summary)}
         tags |= memory_tags(folder, trial.config)
         if pruned is not None:
             tags["fcos.pruned"] = str(pruned)
         if summary.get("workers"):
             tags["fcos.workers"] = in_words(summary["workers"])
         if "checkpoint" in summary:
-            # One that another sweep trained lies behind a link.
-            tags["fcos.checkpoint"] = str((folder / summary["checkpoint"]).resolve())
             tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
         if summary.get("best") is not None:
             tags["fcos.best_step"] = str(summary["best"]["step"])
@@ -147,9 +152,21 @@ class Books:
         if self.experiment is not None:
             self.tracker.add_files(SWEEP, files, "report")
 
-    def is_told(self, trial: Trial) -> bool:
-        """Whether the runs of all arms of a training are FINISHED already."""
-        return all(self.tracker.is_finished(self._key(arm, trial)) for arm in trial.arms)
+    def is_recorded(self, trial: Trial) -> bool:
+        """Return whether the runs of all arms of a training are FINISHED already."""
+        return all(self.tracker.is_finished(self._key(arm, trial), self._identifying(trial, arm)) for arm in trial.arms)
+
+    def correct_places(self, trial: Trial, summary: Mapping[str, Any]) -> None:
+        """Correct the folders that the runs of a finished training name, where outputs were moved."""
+        for arm in trial.arms:
+            self.tracker.correct(self._key(arm, trial), self._places(trial, summary))
+
+    def _places(self, trial: Trial, summary: Mapping[str, Any]) -> dict[str, str]:
+        folder = self.plan.folder_of(trial)
+        if "checkpoint" not in summary:
+            return {"fcos.folder": str(folder)}
+        # One that another sweep trained lies behind a link.
+        return {"fcos.folder": str(folder), "fcos.checkpoint": str((folder / summary["checkpoint"]).resolve())}
 
     def _from_disk(self, trial: Trial) -> Path:
         folder = self.plan.folder_of(trial)

@@ -27,7 +27,7 @@ from orchestration.search import name_of
 from orchestration.stalls import watched
 from orchestration.strategy import make_scheduler
 from orchestration.task import TASK, Task
-from orchestration.trial_files import diverged, has_no_space, is_no_space, read_reused, reason_of
+from orchestration.trial_files import begin_training, diverged, has_no_space, is_no_space, read_reused, reason_of
 
 # Ray's own records of a sweep; nothing is ever read back from them.
 RAY_FOLDER = "ray"
@@ -85,13 +85,16 @@ def conduct(lab: LabConfig, plan: Plan, board: Board, books: Books, console: Con
         _train(lab, plan, board, books, console, open_places, on_workers)
 
 
-def tell_kept(plan: Plan, board: Board, books: Books) -> None:
-    """Tell tracking of trainings that an earlier command finished without being able to say so."""
+def record_kept(plan: Plan, board: Board, books: Books) -> None:
+    """Record trainings that an earlier command finished without being able to record them, or whose runs are gone."""
     # A search may have rows whose points were never drawn.
     for trial, row in zip(plan.trials, board.rows, strict=False):
-        if row.state == "kept" and not books.is_told(trial):
-            summary = plan.summary_of(trial)
-            assert summary is not None
+        summary = plan.summary_of(trial) if row.state == "kept" else None
+        if summary is None:
+            continue
+        if books.is_recorded(trial):
+            books.correct_places(trial, summary)
+        else:
             books.start(trial)
             books.finish(trial, summary)
 
@@ -145,6 +148,8 @@ def _tune(
     shutil.rmtree(ray_folder, ignore_errors=True)
     task_of = partial(_task, lab.cluster, plan, need, on_workers, secrets.token_hex(8))
     waiting = [place for place in places if place < len(plan.trials)]
+    for place in waiting:
+        begin_training(plan.folder_of(plan.trials[place]))
     drawn = _searcher(lab, plan, task_of, waiting)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, trial_resources(need, on_workers=on_workers)),
@@ -241,6 +246,8 @@ def _task(cluster: ClusterConfig, plan: Plan, need: Demand, on_workers: bool, co
         ray_folder=str(plan.folder / RAY_FOLDER),
         config=trial.config,
         arms=trial.arms,
+        evidence=plan.evidence,
+        data_digest=trial.data_digest,
         demand=need,
         on_workers=on_workers,
         command=command,

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fcos.config import Config
+from fcos.config import Config, CoverageConfig
 from fcos.parsing import flatten, parse
 from fcos.section import ConfigError, Section
 from orchestration.groups import CONF, expand_presets
@@ -219,7 +219,21 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])
-    return parse(LabConfig, {str(key): value for key, value in values.items()})
+    return parse(LabConfig, _anchored({str(key): value for key, value in values.items()}))
+
+
+def _anchored(values: dict[str, Any]) -> dict[str, Any]:
+    """Give annotations without a data.root, which coverage may have, the current folder for one where they need it."""
+    data, experiment = values.get("data"), values.get("experiment")
+    if values.get("task") != "coverage" or not isinstance(data, dict) or data.get("root") is not None:
+        return values
+    arms = experiment.get("arms") if isinstance(experiment, dict) else None
+    keys = [flatten(data, "data."), *(arms.values() if isinstance(arms, dict) else ())]
+    split = (values.get("coverage") or {}).get("split") or CoverageConfig.model_fields["split"].default
+    files = [each[key] for each in keys if isinstance(each, dict) for key in each if key == f"data.{split}.annotations"]
+    if all(Path(str(file)).expanduser().is_absolute() for file in files):
+        return values
+    return {**values, "data": {**data, "root": "."}}
 
 
 def shut_out_environment() -> None:

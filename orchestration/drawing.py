@@ -14,6 +14,7 @@ from orchestration.space import Point, configured, keys_of
 from orchestration.strategy import make_searcher
 from orchestration.suggestions import Suggestions
 from orchestration.task import TASK, Task
+from orchestration.trial_files import begin_training
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Drawing:
         self.found.grow(name, config.model_dump(mode="json"), trial)
         # Before it is trained: whatever ends this process, the next command knows the point.
         keep_plan(self.found)
+        begin_training(self.found.folder_of(trial))
         return {TASK: self.task_of(place)}
 
     def result_of(self, config: Mapping[str, Any]) -> float | None:

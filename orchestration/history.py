@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.mlflow_store import asking, connect
+from orchestration.mlflow_store import SUPERSEDED, asking, connect
 from orchestration.tracking import default_uri
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PastRun:
 
 @dataclass(frozen=True)
 class History:
-    """The finished runs of a store; raises TrackingError where it stops answering."""
+    """The finished runs of a store that none superseded; raises TrackingError where it stops answering."""
 
     client: "MlflowClient"
     uri: str
@@ -70,7 +70,8 @@ class History:
         with asking(self.uri):
             places = [experiment.experiment_id for experiment in self.client.search_experiments()]
             found = self.client.search_runs(places, condition, max_results=NEWEST) if places else []
-        return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in found]
+        current = [run for run in found if SUPERSEDED not in run.data.tags]
+        return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in current]
 
 
 def open_history(uri: str | None, output: Path) -> History | None:

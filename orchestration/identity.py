@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fcos.model_config import ModelConfig
+from fcos.parsing import parse
+from fcos.workers import number_decides
+
 # Keys that change how a training is run or watched, never what comes out.
 RUN_ONLY = (
     "data.root",  # the data digest stands for what lies there
@@ -56,13 +60,8 @@ def train_identity(config: Mapping[str, Any], evidence: Evidence, data_digest: s
 
 
 def depends_on_workers(config: Mapping[str, Any]) -> bool:
-    """Whether a training looks at what each worker has of a batch: batch norms, its own positives, its own draws."""
-    if config.get("task") == "coverage":
-        return False
-    model = config["model"]
-    norms = {model[part]["norm"] for part in ("backbone", "fpn", "head")}
-    own = model["loss"]["normalizer"] == "local" or model["assignment"]["tie_break"] == "random"
-    return own or bool(norms & {"bn", "bn_per_level"})
+    """Return whether the number of workers decides what a training comes to."""
+    return config.get("task") != "coverage" and bool(number_decides(parse(ModelConfig, dict(config["model"]))))
 
 
 def evaluation_identity(train: str, postprocess: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from orchestration import attempts
 from orchestration.board import Board, Row, parse_record
 from orchestration.books import Books
 from orchestration.console import View
+from orchestration.evidence import code_differences
 from orchestration.experiment import Trial
 from orchestration.memory import OutOfMemory
 from orchestration.planning import Plan
@@ -101,7 +102,10 @@ class Listener(tune.Callback):
             if begun:
                 self._books.interrupt(planned, reason)
         else:
-            reason = reason_of(folder)
+            failure, reason = read_failure(folder), reason_of(folder)
+            if failure is None or not failure["final"]:
+                # An edit may keep a process from starting at all, so that nobody else could say so.
+                reason = "; ".join([*code_differences(self._plan.evidence), reason])
             row.state, row.note = "failed", reason.splitlines()[0]
             self._books.fail(planned, reason)
 

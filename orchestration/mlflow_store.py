@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +36,10 @@ LONGEST_TAG = 5000
 FILLING_SECONDS = 120
 # Tags of a run's last attempt, which the next one may not have.
 PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in"}
+# Tags by which a run belongs to one training and evaluation; absent from runs of sweeps and of older versions.
+IDENTIFYING_TAGS = ("fcos.train_identity", "fcos.identity", "fcos.training_id")
+# The run that took over from this one, as its training is another now, or was done anew.
+SUPERSEDED = "fcos.superseded_by"
 # Answers of a store that would be the same if it were asked again.
 PERMANENT = {
     "BAD_REQUEST",
@@ -59,15 +65,28 @@ class StoreAway(TrackingError):
 
 
 @dataclass(frozen=True)
+class StoredRun:
+    """A run that the store has already."""
+
+    run_id: str
+    status: str
+    tags: Mapping[str, str]
+
+    def belongs_to(self, tags: Mapping[str, str]) -> bool:
+        """Whether this run is of the training, and of its evaluation, that these tags identify."""
+        return all(self.tags.get(name, "") == tags.get(name, "") for name in IDENTIFYING_TAGS)
+
+
+@dataclass(frozen=True)
 class Store:
     """One MLflow experiment."""
 
     client: "MlflowClient"
     experiment_id: str
 
-    def find_runs(self, sweep_key: str) -> dict[RunKey, tuple[str, str]]:
-        """Runs of a sweep that earlier commands left: key -> (run id, status)."""
-        found: dict[RunKey, tuple[str, str]] = {}
+    def find_runs(self, sweep_key: str) -> dict[RunKey, list[StoredRun]]:
+        """Return the runs of a sweep that earlier commands left and none superseded, of each key the newest first."""
+        found: dict[RunKey, list[StoredRun]] = {}
         token = None
         while True:
             page = self.client.search_runs(
@@ -77,10 +96,17 @@ class Store:
                 tags = run.data.tags
                 seed = tags.get("fcos.seed")
                 key = (tags.get("fcos.arm"), None if seed is None else int(seed))
-                found[key] = (run.info.run_id, run.info.status)
+                if SUPERSEDED not in tags:
+                    found.setdefault(key, []).append(StoredRun(run.info.run_id, run.info.status, tags))
             token = page.token
             if not token:
                 return found
+
+    def supersede(self, run: StoredRun, run_id: str) -> None:
+        """Mark a run as replaced by another; nothing reads its numbers any more."""
+        self.set_tags(run.run_id, {SUPERSEDED: run_id})
+        if run.status == "RUNNING":
+            self.close(run.run_id, "KILLED")
 
     def create(self, name: str, tags: Mapping[str, str]) -> str:
         """A new run, RUNNING; returns its id."""
@@ -120,10 +146,14 @@ class Store:
         for first in range(0, len(metrics), METRICS_PER_CALL):
             self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_CALL])
 
-    def stored_points(self, run_id: str) -> set[tuple[str, int]]:
-        """The (metric, step) pairs that a run has."""
-        names = self.client.get_run(run_id).data.metrics
-        return {(name, point.step) for name in names for point in self.client.get_metric_history(run_id, name)}
+    def stored_points(self, run_id: str) -> dict[tuple[str, int], float]:
+        """Return the newest value of each (metric, step) that a run has."""
+        found: dict[tuple[str, int], tuple[int, float]] = {}
+        for name in self.client.get_run(run_id).data.metrics:
+            for point in self.client.get_metric_history(run_id, name):
+                key, value = (name, point.step), (point.timestamp, point.value)
+                found[key] = max(found.get(key, value), value)
+        return {key: value for key, (_, value) in found.items()}
 
     def log_json(self, run_id: str, values: Mapping[str, Any]) -> None:
         """File name -> plain value, stored as JSON artifacts."""
@@ -139,6 +169,13 @@ class Store:
 def param_text(value: Any) -> str:
     """A config value as MLflow keeps it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def is_same_value(stored: float, value: float) -> bool:
+    """Whether a store gives back `value` as `stored`; MLflow keeps infinities as the largest float."""
+    if math.isnan(value) or math.isnan(stored):
+        return math.isnan(value) and math.isnan(stored)
+    return stored == value or (math.isinf(value) and stored == math.copysign(sys.float_info.max, value))
 
 
 def is_passing(error: Exception) -> bool:

@@ -11,13 +11,13 @@ from fcos.config import Config
 from fcos.section import ConfigError
 from orchestration.config import LabConfig
 from orchestration.data import DataDigests, PrepareData
+from orchestration.evidence import evidence_here
 from orchestration.experiment import ARM_SECTIONS, Trial, arm_configs, changed_keys, check_effect, plan
-from orchestration.groups import ROOT, groups
-from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, depends_on_workers, without
+from orchestration.groups import groups
+from orchestration.identity import RUN_ONLY, Evidence, depends_on_workers, without
 from orchestration.preflight import check_arm, check_metrics
 from orchestration.search import Search, begin_search, draw_planned, drawn_before, stored_values
 from orchestration.trial_files import read_summary, write_json
-from orchestration.versions import package_versions
 
 PLAN = "plan.json"
 TRIALS = "trials"
@@ -58,11 +58,6 @@ def set_keys(overrides: Sequence[str]) -> list[str]:
     """The dotted keys of a training that a command line sets."""
     keys = [override.lstrip("+").partition("=")[0] for override in overrides if not override.startswith("~")]
     return [key for key in keys if "." in key and key.split(".")[0] in ARM_SECTIONS]
-
-
-def evidence_here(workers: int = 1) -> Evidence:
-    """The code and the deciding packages of this installation, and the workers of a training."""
-    return Evidence(code_digest(ROOT / "fcos"), package_versions(DECIDING_PACKAGES), workers)
 
 
 def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str] = ()) -> Plan:
@@ -138,11 +133,18 @@ def settle_folder(found: Plan) -> str:
         # Nothing is trained yet: what an earlier command may have told tracking is of another plan.
         write_json(path, {"key": uuid.uuid4().hex, **values})
     else:
-        # Arms that are left out this time keep their configuration for the next comparison.
-        trials = {trial["identity"]: trial for trial in (*before["trials"], *values["trials"])}
-        arms = {**before["arms"], **values["arms"]}
-        write_json(path, {**before, **values, "arms": arms, "trials": list(trials.values())})
+        write_json(path, _merged(before, values))
     return str(json.loads(path.read_text())["key"])
+
+
+def _merged(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a plan to what is stored: arms, points and trials that are left out this time stay, as their results do."""
+    trials = {trial["identity"]: trial for trial in (*before["trials"], *values["trials"])}
+    merged = {**before, **values, "arms": {**before["arms"], **values["arms"]}, "trials": list(trials.values())}
+    if "search" in values:
+        drawn = {**before.get("search", {}).get("drawn", {}), **values["search"]["drawn"]}
+        merged["search"] = {**values["search"], "drawn": drawn}
+    return merged
 
 
 def plan_values(found: Plan) -> dict[str, Any]:
@@ -169,7 +171,7 @@ def plan_values(found: Plan) -> dict[str, Any]:
 def keep_plan(found: Plan) -> None:
     """Put a plan that has grown into its folder."""
     path = found.folder / PLAN
-    write_json(path, {**json.loads(path.read_text()), **plan_values(found)})
+    write_json(path, _merged(json.loads(path.read_text()), plan_values(found)))
 
 
 def _stored(path: Path) -> dict[str, Any] | None:

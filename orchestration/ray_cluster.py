@@ -1,11 +1,12 @@
 """Start or join Ray, quietly, and leave it."""
 
+import json
 import logging
 import os
 import secrets
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,18 +64,22 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     Raises ConfigError where the cluster cannot be reached, or should not be joined (see `check_cluster`).
     """
     local, address = cluster.address == "local", cluster.address
-    environment = {**ENVIRONMENT, **patience(cluster), **_import_path()}
+    environment = {**ENVIRONMENT, **patience(cluster)}
     settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if local:
         # Inherited by every process of a local Ray; a runtime environment would cost start-up time.
-        os.environ.update(environment)
+        os.environ.update({**environment, **_import_path()})
         settings |= _local_settings(nodes[0], cluster, on_workers)
     else:
         _require_answer(cluster.address)
-        os.environ.update({**ENVIRONMENT, **patience(cluster)})
+        environment |= _set_by_job(environment)
+        os.environ.update(environment)
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         address = check_cluster(address, allow_unauthenticated=cluster.allow_unauthenticated)
-        settings |= {"runtime_env": {"env_vars": environment}}
+        # A submitted job has a runtime environment already, and Ray takes no second one with a variable of the first,
+        # unless it is allowed to.
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
+        settings |= {"runtime_env": {"env_vars": {**environment, **_import_path()}}}
     # Ray reads its environment when it is imported.
     import ray
 
@@ -118,6 +123,13 @@ def patience(cluster: ClusterConfig) -> dict[str, str]:
     if cluster.stall_seconds is None:
         return {}
     return {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": f"{min(600.0, cluster.stall_seconds + 30):g}"}
+
+
+def _set_by_job(names: Iterable[str]) -> dict[str, str]:
+    """Return those of some variables that the runtime environment of a submitted job sets; its values stand."""
+    described = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    variables = (described.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: variables[name] for name in names if name in variables}
 
 
 def _import_path() -> dict[str, str]:

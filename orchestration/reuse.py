@@ -1,6 +1,7 @@
 """Never the same training twice: results and weights that other sweeps of the store have are taken from there."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from orchestration.experiment import Trial, is_coverage
 from orchestration.history import History, PastRun, open_history
 from orchestration.mlflow_store import TrackingError
 from orchestration.planning import Plan
+
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Past:
     """What the store says of the trials that this sweep has not finished itself."""
 
     history: History | None
-    # Why nothing is known, in words.
+    # Why nothing is known, or is not used, in words.
     note: str = ""
     # Train identity -> where it is taken from.
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -42,11 +45,15 @@ class Past:
 
 
 def look_back(lab: LabConfig, plan: Plan) -> Past:
-    """Ask the store for trials that are not finished here.
+    """Ask the store for trials that are not finished here, or whose checkpoint is a link that leads nowhere.
 
     A store that does not answer is a note, or TrackingError where tracking.required says so.
     """
-    open_trials = [trial for trial in plan.trials if not is_done(plan, trial, reuse=lab.reuse)]
+    open_trials = [
+        trial
+        for trial in plan.trials
+        if not is_done(plan, trial, reuse=lab.reuse) or dangling_links(plan.folder_of(trial))
+    ]
     if not (open_trials or lab.explain or lab.dry_run):
         return Past(None)
     try:
@@ -60,7 +67,11 @@ def look_back(lab: LabConfig, plan: Plan) -> Past:
         return Past(None, f"{error}; nothing is reused from other sweeps")
     sources = {identity: source for identity, (source, _) in found.items() if source is not None}
     problems = {identity: problem for identity, (source, problem) in found.items() if source is None and problem}
-    return Past(history, "", sources, {key: run for key, run in here.items() if run is not None}, problems)
+    note = ""
+    if problems:
+        count = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
+        note = f"{count} finished elsewhere and not to be reused: {next(iter(problems.values()))}"
+    return Past(history, note, sources, {key: run for key, run in here.items() if run is not None}, problems)
 
 
 def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
@@ -98,18 +109,33 @@ def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
 
 def _problem(run: PastRun, trial: Trial) -> str:
     """Why a finished run cannot be taken over, or nothing."""
-    folder = Path(run.tags.get("fcos.folder", ""))
-    if "fcos.folder" not in run.tags or trial_files.read_summary(folder, trial.identity, [run.arm]) is None:
-        return f"its folder {run.tags.get('fcos.folder', '(unknown)')} is not here or holds no summary"
+    place = run.tags.get("fcos.folder", "(unknown)")
+    try:
+        return _unusable(run, trial, Path(place))
+    except CheckpointError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or place} cannot be read ({error.strerror or error})"
+
+
+def _unusable(run: PastRun, trial: Trial, folder: Path) -> str:
+    summary = trial_files.read_summary(folder, trial.identity, [run.arm])
+    if "fcos.folder" not in run.tags or summary is None:
+        return f"its folder {folder} is not here or holds no summary"
+    if trial_files.training_id(folder) != run.tags.get("fcos.training_id", ""):
+        return f"its folder {folder} holds another training of the same identity"
+    # All that would be copied must be readable, before anything of it is.
+    trial_files.read_points(folder)
+    names = [*summary.get("files", ()), *(name for names in summary["pictures"].values() for name in names)]
+    for file in (folder / name for name in names):
+        if file.exists():
+            file.open("rb").close()
     if is_coverage(trial):
         return ""
     if "fcos.inexact" in run.tags:
         return f"it trained with other {run.tags['fcos.inexact']}, for want of memory"
     path = Path(run.tags.get("fcos.checkpoint", ""))
-    try:
-        verify(path)
-    except CheckpointError as error:
-        return str(error)
+    verify(path)
     return "" if digest(path) == run.tags.get("fcos.checkpoint_sha256") else f"{path}: is not the checkpoint it saved"
 
 
@@ -117,10 +143,38 @@ def take_all(lab: LabConfig, plan: Plan, past: Past) -> None:
     """Put what other sweeps have into this sweep's folder; with reuse=false forget what was put there before."""
     for trial in plan.trials:
         folder = plan.folder_of(trial)
+        source = past.sources.get(trial.identity)
         if not lab.reuse and trial_files.read_reused(folder) is not None:
             shutil.rmtree(folder)
-        elif trial.identity in past.sources:
-            take(trial, past.sources[trial.identity], folder)
+        elif is_done(plan, trial, reuse=lab.reuse):
+            _mend_links(folder, source)
+        elif source is not None:
+            take(trial, source, folder)
+        elif dangling_links(folder):
+            # What it rested on is gone: it is trained from the start, as another training than the one it was.
+            shutil.rmtree(folder)
+
+
+def dangling_links(folder: Path) -> list[Path]:
+    """Return the checkpoints of a training that are links to what is not there any more."""
+    return [link for link in (folder / CHECKPOINTS).glob("*") if link.is_symlink() and not link.exists()]
+
+
+def _mend_links(folder: Path, source: Source | None) -> None:
+    """Let the dangling checkpoint of a finished training lead to the same weights elsewhere, or remove the link."""
+    for link in dangling_links(folder):
+        link.unlink()
+        if source is None:
+            continue
+        summary = _summary(Path(source.trained.tags["fcos.folder"]))
+        if summary.get("checkpoint_sha256") == _summary(folder).get("checkpoint_sha256"):
+            _link(folder / summary["checkpoint"], Path(source.trained.tags["fcos.checkpoint"]))
+
+
+def _link(link: Path, target: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    # Relative, so that outputs can be moved as a whole.
+    link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()), target_is_directory=True)
 
 
 def take(trial: Trial, source: Source, folder: Path) -> None:
@@ -130,14 +184,12 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     """
     # What an earlier attempt left unfinished is not needed any more.
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    trial_files.begin_training(folder)
     origin = Path(source.trained.tags["fcos.folder"])
     summary = _summary(origin)
     trial_files.append_points(folder, _points(source, origin))
     if "checkpoint" in summary:
-        weights = folder / summary["checkpoint"]
-        weights.parent.mkdir(parents=True)
-        weights.symlink_to((origin / summary["checkpoint"]).resolve(), target_is_directory=True)
+        _link(folder / summary["checkpoint"], origin / summary["checkpoint"])
     for name in summary.get("files", ()):
         _copy(origin / name, folder / name)
     metrics, pictures = {}, {}

@@ -12,7 +12,7 @@ from rich.logging import RichHandler
 from orchestration.board import Board
 from orchestration.books import Books
 from orchestration.budget import read_spent
-from orchestration.conduct import conduct, make_board, tell_kept
+from orchestration.conduct import conduct, make_board, record_kept
 from orchestration.config import LabConfig
 from orchestration.console import show_table
 from orchestration.entry import OK, SOME_FAILED, STOPPED
@@ -21,7 +21,7 @@ from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
 from orchestration.retention import make_room
-from orchestration.reuse import Past, is_done, take_all
+from orchestration.reuse import Past, dangling_links, is_done, take_all
 from orchestration.search import Search
 from orchestration.tracking import Tracker
 from orchestration.trial_files import read_reused, reason_of
@@ -124,7 +124,8 @@ def _state(plan: Plan, trial: Trial, past: Past, reuse: bool) -> str:
         return f"{'reused from' if whole else 'evaluated on'} {source.trained.name}"
     folder = plan.folder_of(trial)
     forgotten = not reuse and read_reused(folder) is not None
-    return "resumes" if (folder / "checkpoints").exists() and not forgotten else "new"
+    resumes = (folder / "checkpoints").exists() and not (forgotten or dangling_links(folder))
+    return "resumes" if resumes else "new"
 
 
 def run_plan(
@@ -145,7 +146,7 @@ def run_plan(
         books.open()
         conduct(lab, plan, board, books, console, on_workers=on_workers)
         tracker.wait_open()
-        tell_kept(plan, board, books)
+        record_kept(plan, board, books)
         _make_room(lab, plan, books, console)
         books.close(board.count("failed"), board.count("stopped"))
         settled = tracker.settle(SETTLE_SECONDS)

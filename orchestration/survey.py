@@ -86,7 +86,9 @@ def cache_folder(data: DataConfig) -> str:
 
 def _question(lab: LabConfig) -> tuple[list[str], dict[str, str], list[str]]:
     folders = [str(lab.folder), cache_folder(lab.data)]
-    return list(dict.fromkeys(folders)), data_files(lab.data), image_folders(lab.data)
+    # Coverage reads annotations alone.
+    images = image_folders(lab.data) if lab.task == "train" else []
+    return list(dict.fromkeys(folders)), data_files(lab.data), images
 
 
 def _named(nodes: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

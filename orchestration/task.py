@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestration.identity import Evidence
 from orchestration.resources import Demand
 
 # The one key of Tune's own config of a trial.
@@ -23,6 +24,9 @@ class Task:
     ray_folder: str
     config: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]
+    # The code, versions and data that the identity stands for; held against those where it trains.
+    evidence: Evidence
+    data_digest: str
     demand: Demand
     # Whether a TorchTrainer runs the loop.
     on_workers: bool

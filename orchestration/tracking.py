@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.metric_names import legal_name
-from orchestration.mlflow_store import RunKey, Store, StoreAway, is_passing, open_store, public_uri
+from orchestration.mlflow_store import (
+    RunKey,
+    Store,
+    StoreAway,
+    StoredRun,
+    is_passing,
+    is_same_value,
+    open_store,
+    public_uri,
+)
 
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 5.0
@@ -35,7 +44,7 @@ class RunFacts:
 class _Run:
     run_id: str
     # What the store is known to hold, None where that has to be asked.
-    seen: set[tuple[str, int]] | None
+    seen: dict[tuple[str, int], float] | None
     waiting: dict[tuple[str, int], tuple[float, int]] = field(default_factory=dict)
     open: bool = True
 
@@ -46,7 +55,10 @@ def default_uri(output: Path) -> str:
 
 
 class Tracker:
-    """Runs of one sweep, found or created by tags; points are idempotent by (run, key, step).
+    """Runs of one sweep, found or created by tags; points are idempotent by (run, key, step, value).
+
+    A run belongs to one training (see StoredRun.belongs_to): where an earlier command left one of the same arm and seed
+    for another training, a new run takes over and the old one is marked as superseded.
 
     `start`, `add`, `end` and `add_files` return at once. A store that does not answer is asked again, from
     memory, as long as the sweep runs.
@@ -59,7 +71,8 @@ class Tracker:
         self._required = required
         self._sweep_key = sweep_key
         self._store: Store
-        self._found: dict[RunKey, tuple[str, str]] = {}
+        # What earlier commands left, of each key the newest first.
+        self._found: dict[RunKey, list[StoredRun]] = {}
         self._runs: dict[RunKey, _Run] = {}
         self._work: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
@@ -96,6 +109,12 @@ class Tracker:
         """Add to the tags of a run that was started or found; a closed one takes them too."""
         self._push(lambda: self._store.set_tags(self.run_id(key) or "", tags))
 
+    def correct(self, key: RunKey, tags: Mapping[str, str]) -> None:
+        """Replace tags of a run that an earlier command left, where they differ."""
+        for run in self._found.get(key, ())[:1]:
+            if any(run.tags.get(name) != value for name, value in tags.items()):
+                self.tag(key, tags)
+
     def add_files(self, key: RunKey, files: Sequence[Path], folder: str) -> None:
         """Store files as artifacts of a run; a closed run takes them too."""
         self._push(lambda: self._store.log_files(self.run_id(key) or "", files, folder))
@@ -109,15 +128,15 @@ class Tracker:
         if self._refusal is not None:
             raise self._refusal
 
-    def is_finished(self, key: RunKey) -> bool:
-        """Whether an earlier command left this run FINISHED."""
-        return key in self._found and self._found[key][1] == "FINISHED"
+    def is_finished(self, key: RunKey, tags: Mapping[str, str]) -> bool:
+        """Return whether an earlier command left the run of this training FINISHED."""
+        return any(run.status == "FINISHED" and run.belongs_to(tags) for run in self._found.get(key, ()))
 
     def run_id(self, key: RunKey) -> str | None:
         """The id of a run that was started or found."""
         if key in self._runs:
             return self._runs[key].run_id
-        return self._found[key][0] if key in self._found else None
+        return self._found[key][0].run_id if self._found.get(key) else None
 
     def settle(self, timeout: float) -> bool:
         """Wait until everything said so far is stored; False where the store did not take it in time."""
@@ -225,14 +244,32 @@ class Tracker:
     def _open(self, key: RunKey, facts: RunFacts) -> None:
         if self._unsure:
             # A run may have been made by a call whose answer was lost.
-            self._found |= self._store.find_runs(self._sweep_key)
+            self._found = self._store.find_runs(self._sweep_key)
             self._unsure = False
-        known = self.run_id(key)
-        if known is None:
-            self._runs[key] = _Run(self._store.create(facts.name, self._tags(key, facts)), seen=set())
+        tags = self._tags(key, facts)
+        known = self._found.get(key, [])
+        mine = next((run for run in known if run.belongs_to(tags)), None)
+        if mine is None:
+            run_id = self._store.create(facts.name, tags)
+            self._runs[key] = _Run(run_id, seen={})
         else:
-            self._store.reopen(known, facts.name)
-            self._runs[key] = _Run(known, seen=None)
+            run_id = mine.run_id
+            self._store.reopen(run_id, facts.name)
+            self._runs[key] = _Run(run_id, seen=None)
+        for other in known:
+            if other.run_id != run_id:
+                self._store.supersede(other, run_id)
+        self._found[key] = [StoredRun(run_id, "RUNNING", tags)]
+        if key == SWEEP:
+            self._adopt(run_id)
+
+    def _adopt(self, parent: str) -> None:
+        """Make runs that lost the sweep's own run, or their kind, children of the one that is there now."""
+        wanted = {"mlflow.parentRunId": parent, "fcos.kind": "trial"}
+        for runs in (runs for key, runs in self._found.items() if key != SWEEP):
+            for run in runs:
+                if any(run.tags.get(name) != value for name, value in wanted.items()):
+                    self._store.set_tags(run.run_id, wanted)
 
     def _describe(self, key: RunKey, facts: RunFacts) -> None:
         tags = self._tags(key, facts)
@@ -250,7 +287,7 @@ class Tracker:
     def _take(self, key: RunKey, points: Mapping[tuple[str, int], float], now: int) -> None:
         waiting = self._runs[key].waiting
         for (name, step), value in points.items():
-            waiting.setdefault((legal_name(name), step), (float(value), now))
+            waiting[legal_name(name), step] = (float(value), now)
 
     def _flush(self) -> None:
         for run in self._runs.values():
@@ -261,7 +298,12 @@ class Tracker:
             return
         if run.seen is None:
             run.seen = self._store.stored_points(run.run_id)
-        fresh = {point: value for point, value in run.waiting.items() if point not in run.seen}
+        # A step that another attempt repeated may have come out otherwise: what is written last counts.
+        fresh = {
+            point: (value, now)
+            for point, (value, now) in run.waiting.items()
+            if point not in run.seen or not is_same_value(run.seen[point], value)
+        }
         run.waiting = fresh
         try:
             self._store.log_points(run.run_id, fresh)
@@ -270,7 +312,7 @@ class Tracker:
                 # Refused for good; the training's own folder still has them.
                 run.waiting = {}
             raise
-        run.seen.update(fresh)
+        run.seen.update({point: value for point, (value, _) in fresh.items()})
         run.waiting = {}
 
     def _close(self, key: RunKey, status: str) -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ FAILURE = "failure.json"
 REUSED = "reused.json"
 LOG = "log.txt"
 NOTES = "notes.txt"
+TRAINING_ID = "training_id.txt"
 # As in fcos.runtime, which this file does not import: torch comes with it.
 STOP = "stop"
 # Ends that are no failure: the same command goes on, once there is more of what was used up.
@@ -35,6 +37,24 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def training_id(folder: Path) -> str:
+    """Return the id of the training whose results a folder holds; empty for one begun before there were ids."""
+    try:
+        return (folder / TRAINING_ID).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def begin_training(folder: Path) -> None:
+    """Give a new training its id: what is recorded of it elsewhere belongs to this id and to no later training.
+
+    A folder that holds results already keeps its id, or stays without one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any((folder / name).exists() for name in (TRAINING_ID, POINTS, SUMMARY, "checkpoints")):
+        (folder / TRAINING_ID).write_text(f"{uuid.uuid4().hex}\n")
 
 
 def append_points(folder: Path, points: Iterable[list[Any]]) -> None:

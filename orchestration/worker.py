@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration import trial_files
 from orchestration.attempts import accumulate_of
+from orchestration.evidence import EvidenceDiffers, check_evidence
 from orchestration.heartbeat import beating
 from orchestration.memory import OutOfMemory, is_out_of_memory
 from orchestration.preemption import node_drains
@@ -74,10 +75,14 @@ def train_worker(values: dict[str, Any]) -> None:
 
     task: Task = values["task"]
     context = ray.train.get_context()
-    device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
     folder, rank = Path(task.folder), context.get_world_rank()
     with beating(folder, f"rank_{rank}", ray.get_runtime_context().get_node_id()) as beat:
-        train(task, RayRuntime(folder, device, rank, context.get_world_size(), task.demand.workers, beat))
+
+        def make_runtime() -> RayRuntime:
+            device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
+            return RayRuntime(folder, device, rank, context.get_world_size(), task.demand.workers, beat)
+
+        train(task, make_runtime)
 
 
 def train_here(task: Task) -> None:
@@ -92,46 +97,67 @@ def train_here(task: Task) -> None:
         tune.report({RECORD: json.dumps(record)})
 
     with beating(folder, "rank_0", ray.get_runtime_context().get_node_id()) as beat:
-        from fcos.runtime import LocalRuntime, pick_device
 
-        device = pick_device(task.demand.device)
-        train(task, LocalRuntime(folder, device, listener=report, heart=beat, notice=node_drains))
+        def make_runtime() -> Any:
+            from fcos.runtime import LocalRuntime, pick_device
+
+            device = pick_device(task.demand.device)
+            return LocalRuntime(folder, device, listener=report, heart=beat, notice=node_drains)
+
+        train(task, make_runtime)
 
 
-def train(task: Task, runtime: Any) -> None:
+def train(task: Task, make_runtime: Callable[[], Any]) -> None:
     """Run the loop; leave a summary, or the reason of the failure and the error itself."""
+    folder = Path(task.folder)
+    with trial_files.logged(folder):
+        try:
+            # Before anything else is imported: a file that is being edited may not even compile.
+            check_evidence(task.evidence)
+        except EvidenceDiffers as error:
+            logging.getLogger(__name__).exception("the training is not begun")
+            trial_files.write_failure(folder, error, final=True)
+            raise
+        try:
+            runtime = make_runtime()
+            summary = _run(task, runtime)
+            if runtime.rank == 0:
+                _leave(task, folder, summary)
+        except Exception as error:
+            _record_failure(folder, error)
+            raise
+
+
+def _run(task: Task, runtime: Any) -> dict[str, Any]:
     import torch
 
     from fcos.config import Config
-    from fcos.interruption import Preempted
     from fcos.model_parts import PostprocessConfig
     from fcos.parsing import parse
 
-    folder = Path(task.folder)
     torch.set_num_threads(task.demand.cpus)
-    with trial_files.logged(folder):
-        try:
-            arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
-            schedule = {**task.config["schedule"], "accumulate": accumulate_of(task)}
-            if task.best_metric is not None:
-                schedule["best_metric"] = task.best_metric
-            config = parse(Config, {**task.config, "schedule": schedule})
-            summary = _runner(config.task)(config, runtime, arms)
-            if runtime.rank == 0:
-                _leave(task, folder, summary)
-        except Preempted as error:
-            logging.getLogger(__name__).info("%s", error)
-            trial_files.write_failure(folder, error, final=False)
-            raise
-        except Exception as error:
-            logging.getLogger(__name__).exception("the training failed")
-            known, full = error, trial_files.is_no_space(error)
-            if full:
-                known = DiskFull(f"no space left on the disk of {folder}; its checkpoints are whole")
-            elif is_out_of_memory(error):
-                known = OutOfMemory(str(error))
-            trial_files.write_failure(folder, known, final=full or is_final(error))
-            raise
+    arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
+    schedule = {**task.config["schedule"], "accumulate": accumulate_of(task)}
+    if task.best_metric is not None:
+        schedule["best_metric"] = task.best_metric
+    config = parse(Config, {**task.config, "schedule": schedule})
+    return _runner(config.task)(config, runtime, arms, data_digest=task.data_digest)
+
+
+def _record_failure(folder: Path, error: Exception) -> None:
+    from fcos.interruption import Preempted
+
+    if isinstance(error, Preempted):
+        logging.getLogger(__name__).info("%s", error)
+        trial_files.write_failure(folder, error, final=False)
+        return
+    logging.getLogger(__name__).exception("the training failed")
+    known, full = error, trial_files.is_no_space(error)
+    if full:
+        known = DiskFull(f"no space left on the disk of {folder}; its checkpoints are whole")
+    elif is_out_of_memory(error):
+        known = OutOfMemory(str(error))
+    trial_files.write_failure(folder, known, final=full or is_final(error))
 
 
 def _leave(task: Task, folder: Path, summary: Mapping[str, Any]) -> None:

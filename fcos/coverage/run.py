@@ -19,7 +19,7 @@ from fcos.coverage.unrecalled import Unrecalled, left_out
 from fcos.data.annotations import Annotations, annotations_of
 from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
-from fcos.data.prepare import Progress, annotation_file, cache_folder, read_masks
+from fcos.data.prepare import Progress, annotation_file, cache_folder, check_digest, read_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.runtime import Runtime
@@ -89,14 +89,22 @@ def _annotation_file(config: Config, progress: Progress | None) -> Path:
     return annotation_file(Path(data.root or ".").expanduser(), split, config.coverage.split)
 
 
-def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None) -> dict[str, Any]:
+def run(
+    config: Config,
+    runtime: Runtime,
+    postprocess: Mapping[str, PostprocessConfig] | None = None,
+    *,
+    data_digest: str | None = None,
+) -> dict[str, Any]:
     """Count what the assignment does to all boxes; the summary is like that of a training, without a checkpoint.
 
     Writes coverage.json, unrecalled.csv and a map of one image into the run's folder. `postprocess` only gives the
-    names of the arms that share the result. Reports images done as steps; none is done while ranges are searched.
+    names of the arms that share the result; `data_digest` is that of the planned data. Reports images done as steps;
+    none is done while ranges are searched. Raises DataChanged for other data than planned.
     """
     started = time.perf_counter()
     source = read_source(config, lambda *_: runtime.beat())
+    check_digest(config.data, source.digest, data_digest)
     assignment = config.model.assignment
     if config.coverage.search_ranges:
         assignment = _search(config, source, runtime, started)

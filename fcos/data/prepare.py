@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from fcos.config import DataConfig, SplitConfig
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset
 from fcos.data.decoded import DecodedImages, decoded_images
-from fcos.data.errors import DataError
+from fcos.data.errors import DataChanged, DataError
 from fcos.data.image_files import ImageFiles, check_files, files_on_disk
 from fcos.data.images import Counter
 from fcos.data.masks import with_drawn_masks, with_masks
@@ -94,6 +95,18 @@ def prepare(
         if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
             raise DataError(f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all")
     return PreparedData(train, val, train.annotations.classes, corners, digest.hexdigest(), tuple(notes))
+
+
+def check_digest(config: DataConfig, digest: str, planned: str | None) -> None:
+    """Raise DataChanged where the data read here are not those of the plan; no `planned` digest accepts any."""
+    if planned is None or digest == planned:
+        return
+    key = f"data.name={config.name}" if config.root is None else f"data.root={config.root}"
+    raise DataChanged(
+        f"{key}: the data on {platform.node()} are not the data of the plan (digest {digest[:12]}, planned "
+        f"{planned[:12]}): annotations, image names or sizes differ; a number of theirs would stand under other data. "
+        "Give every machine the same data, or start the command again for those that are there now"
+    )
 
 
 def cache_folder(config: DataConfig) -> Path:

@@ -1,14 +1,17 @@
 """What MLflow holds after a sweep: each point once, legal names, nothing left RUNNING, whatever happened."""
 
+import math
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from analysis import store
@@ -154,12 +157,12 @@ def test_a_rerun_takes_up_the_runs_it_finds(opened: Opened, output: Path) -> Non
     first.end(KEY, "FAILED", {"fcos.failure": "why"})
     assert first.close(20)
     second = opened()
-    assert not second.is_finished(KEY)
+    assert not second.is_finished(KEY, {})
     start_sweep(second)
     second.start(KEY, facts("branch", params={"a": 1}))
     second.end(KEY, "FINISHED", {})
     assert second.close(20)
-    assert opened().is_finished(KEY)
+    assert opened().is_finished(KEY, {})
     assert second.run_id(KEY) == first.run_id(KEY)
     run = MlflowClient(default_uri(output)).get_run(second.run_id(KEY) or "")
     assert "fcos.failure" not in run.data.tags
@@ -228,6 +231,100 @@ def test_what_the_store_refuses_for_good_holds_up_nothing_else(
     assert "refused" in caplog.text
     assert statuses(output) == {"sweep": "KILLED", "branch seed 0": "FINISHED"}
     assert steps(output, tracker, "train/loss") == [(1, 1.0)]
+
+
+def of_training(identity: str = "i", training: str = "t", arm: str = "branch") -> RunFacts:
+    """Facts of a run that belongs to a training."""
+    plain = facts(arm, params={"identity": identity})
+    tags = {"fcos.train_identity": identity, "fcos.identity": f"{identity}/{arm}", "fcos.training_id": training}
+    return replace(plain, tags={**plain.tags, **tags})
+
+
+def all_runs(output: Path) -> dict[str, Run]:
+    client = MlflowClient(default_uri(output))
+    experiment = client.get_experiment_by_name("lab")
+    assert experiment is not None
+    return {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
+
+
+@pytest.mark.parametrize("changed", [of_training(identity="other"), of_training(training="anew")])
+@pytest.mark.parametrize("status", ["FINISHED", "RUNNING"])
+def test_a_run_of_another_training_is_superseded_and_lends_it_nothing(
+    opened: Opened, output: Path, changed: RunFacts, status: str
+) -> None:
+    first = opened()
+    start_sweep(first)
+    first.start(KEY, of_training())
+    first.add(KEY, {("val/AP", 6): 0.5, ("val/AP", 3): 0.25})
+    assert first.settle(20)
+    before = first.run_id(KEY)
+    assert before is not None
+    if status == "FINISHED":
+        first.end(KEY, "FINISHED", {"fcos.checkpoint": "old"})
+        assert first.settle(20)
+    second = opened()
+    start_sweep(second)
+    assert not second.is_finished(KEY, changed.tags)
+    second.start(KEY, changed)
+    second.add(KEY, {("val/AP", 6): 0.125})
+    second.end(KEY, "FINISHED", {})
+    assert second.settle(20)
+    after = second.run_id(KEY)
+    found = all_runs(output)
+    old, new = found[before], found[after or ""]
+    assert after != before and old.data.tags["fcos.superseded_by"] == after
+    assert old.info.status == ("FINISHED" if status == "FINISHED" else "KILLED")
+    assert new.data.params == {"identity": changed.tags["fcos.train_identity"]}
+    assert "fcos.checkpoint" not in new.data.tags and "fcos.superseded_by" not in new.data.tags
+    assert steps(output, second, "val/AP") == [(6, 0.125)]
+    third = opened()
+    assert third.is_finished(KEY, changed.tags) and not third.is_finished(KEY, of_training().tags)
+    assert third.run_id(KEY) == after
+
+
+def test_a_run_of_the_same_training_is_taken_up(opened: Opened, output: Path) -> None:
+    ids = set()
+    for _ in range(2):
+        tracker = opened()
+        start_sweep(tracker)
+        tracker.start(KEY, of_training())
+        tracker.end(KEY, "KILLED", {})
+        assert tracker.settle(20)
+        ids.add(tracker.run_id(KEY))
+    assert len(ids) == 1 and len(all_runs(output)) == 2
+
+
+def test_of_a_step_that_came_out_otherwise_again_the_last_value_counts(opened: Opened, output: Path) -> None:
+    values = [{("val/AP", 6): 0.5, ("nan", 6): math.nan, ("inf", 6): math.inf}, {("val/AP", 6): 0.25}]
+    for later in (values, [{**values[0], **values[1]}]):
+        tracker = opened()
+        tracker.start(KEY, of_training())
+        for points in later:
+            tracker.add(KEY, points)
+            assert tracker.settle(20)
+    assert steps(output, tracker, "val/AP") == [(6, 0.25), (6, 0.5)]
+    assert len(steps(output, tracker, "nan")) == len(steps(output, tracker, "inf")) == 1
+    (run,) = all_runs(output).values()
+    assert run.data.metrics["val/AP"] == 0.25
+
+
+def test_children_of_a_deleted_sweep_get_the_new_one_for_a_parent(opened: Opened, output: Path) -> None:
+    first = opened()
+    start_sweep(first)
+    for key, arm in ((KEY, "branch"), (TWIN, "none")):
+        first.start(key, of_training(arm=arm))
+        first.end(key, "FINISHED", {})
+    assert first.settle(20)
+    client = MlflowClient(default_uri(output))
+    client.delete_run(first.run_id(SWEEP) or "")
+    client.delete_tag(first.run_id(TWIN) or "", "fcos.kind")
+    second = opened()
+    start_sweep(second)
+    assert second.settle(20) and second.run_id(SWEEP) != first.run_id(SWEEP)
+    for key in (KEY, TWIN):
+        run = client.get_run(first.run_id(key) or "")
+        assert run.data.tags["mlflow.parentRunId"] == second.run_id(SWEEP)
+        assert (run.info.status, run.data.tags["fcos.kind"]) == ("FINISHED", "trial")
 
 
 def test_a_param_that_a_rerun_may_change_stays_as_it_was(opened: Opened, output: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from fcos.parsing import set_value
+from fcos.config import Config
+from fcos.parsing import parse, set_value
 from fcos.runtime import LocalRuntime
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
@@ -58,12 +59,15 @@ def train_here(plan: Plan, trial: Trial) -> dict[str, Any]:
     """A training as a Tune trial runs it, without Ray; returns its summary."""
     folder = plan.folder_of(trial)
     folder.mkdir(parents=True)
+    config = shortened(dict(trial.config))
+    digest, _ = prepare_data(parse(Config, config), Console(quiet=True), 1)
     task = Task(
-        place=0, identity=trial.identity, folder=str(folder), ray_folder="", config=shortened(dict(trial.config)),
-        arms=trial.arms, demand=Demand(workers=1, cpus=1, gpus=0, device="cpu"), on_workers=False, command="test",
+        place=0, identity=trial.identity, folder=str(folder), ray_folder="", config=config,
+        arms=trial.arms, evidence=plan.evidence, data_digest=digest,
+        demand=Demand(workers=1, cpus=1, gpus=0, device="cpu"), on_workers=False, command="test",
         max_failures=0, stall_seconds=None,
     )  # fmt: skip
-    train(task, LocalRuntime(folder, torch.device("cpu")))
+    train(task, lambda: LocalRuntime(folder, torch.device("cpu")))
     summary = read_summary(folder, trial.identity, trial.arms)
     assert summary is not None
     return summary

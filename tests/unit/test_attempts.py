@@ -11,6 +11,7 @@ import torch
 from fcos.section import ConfigError
 from orchestration import attempts, memory, trial_files
 from orchestration.attempts import accumulate_of, begin, close, judge, memory_tags
+from orchestration.identity import Evidence
 from orchestration.memory import OutOfMemory, halved, is_out_of_memory
 from orchestration.resources import Demand
 from orchestration.stalls import Stalled
@@ -34,6 +35,8 @@ def task_in(folder: Path, *, command: str = "one", max_failures: int = 1, worker
         ray_folder=str(folder),
         config=CONFIG,
         arms={},
+        evidence=Evidence("", {}),
+        data_digest="",
         demand=Demand(workers, 1, 0, "cpu"),
         on_workers=workers > 1,
         command=command,
