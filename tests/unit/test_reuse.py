@@ -1,6 +1,11 @@
 """Which finished runs a trial may be taken from, and what is wrong with the others."""
 
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +15,11 @@ from torch import nn
 from fcos import checkpoint
 from orchestration import trial_files
 from orchestration.command_line import check_overrides
-from orchestration.config import compose
+from orchestration.config import LabConfig, compose
 from orchestration.experiment import Trial
 from orchestration.history import PastRun
 from orchestration.planning import Plan, make_plan
-from orchestration.reuse import find_source, look_back, take
+from orchestration.reuse import Past, Source, dangling_links, find_source, look_back, take, take_all
 
 EXPERIMENT = "+experiment=ablation_centerness"
 
@@ -27,6 +32,11 @@ class Store:
 
     def of_training(self, identity: str) -> list[PastRun]:
         return [run for run in self._runs if run.tags["fcos.train_identity"] == identity]
+
+
+@pytest.fixture(scope="module")
+def lab() -> LabConfig:
+    return compose(check_overrides([EXPERIMENT]))
 
 
 @pytest.fixture
@@ -112,6 +122,91 @@ def test_what_does_not_verify_is_not_taken(plan: Plan, tmp_path: Path, damage: s
     source, problem = found(plan, run)
     assert source is None
     assert problem.startswith("run 12345678 of before: ")
+
+
+@contextmanager
+def as_somebody_else(path: Path) -> Iterator[None]:
+    """Let a path be closed to this process, which may be root's."""
+    mode = path.stat().st_mode
+    path.chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(12345)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        path.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".", "summary.json", "points.jsonl", "detections/none/0.png", "checkpoints/step_00000004/model.safetensors"],
+)
+def test_what_another_user_may_not_read_is_not_taken_and_says_why(plan: Plan, name: str) -> None:
+    # Below a folder that everybody may pass through.
+    with tempfile.TemporaryDirectory() as open_to_all:
+        Path(open_to_all).chmod(0o755)
+        folder = Path(open_to_all) / "there"
+        run = finish(plan.trials[0], folder, "none", "none")
+        for file in folder.rglob("*"):
+            file.chmod(0o755)
+        with as_somebody_else(folder / name):
+            source, problem = found(plan, run)
+    assert source is None and "cannot be read (Permission denied)" in problem
+
+
+def test_a_folder_that_holds_another_training_by_now_is_not_taken(plan: Plan, tmp_path: Path) -> None:
+    run = finish(plan.trials[0], tmp_path / "there", "none", "none")
+    (tmp_path / "there" / trial_files.TRAINING_ID).write_text("anew\n")
+    source, problem = found(plan, run)
+    assert source is None and "holds another training of the same identity" in problem
+
+
+def finished_copy(plan: Plan, origin: Path) -> Path:
+    """The folder of a trial that took everything from `origin`."""
+    trial = plan.trials[1]
+    source, _ = find_source(Store(finish(trial, origin, "branch", "branch")), trial)  # type: ignore[arg-type]
+    assert source is not None
+    folder = plan.folder_of(trial)
+    take(trial, source, folder)
+    return folder
+
+
+def test_links_to_weights_lead_on_where_outputs_are_moved_as_a_whole(plan: Plan, tmp_path: Path) -> None:
+    finished_copy(plan, tmp_path / "here" / "first")
+    (tmp_path / "here").rename(tmp_path / "moved")
+    moved = tmp_path / "moved" / plan.folder_of(plan.trials[1]).relative_to(tmp_path / "here")
+    assert checkpoint.newest_step(moved / "checkpoints") == 4
+
+
+def test_dangling_links_lead_to_the_same_weights_elsewhere_or_go(lab: LabConfig, plan: Plan, tmp_path: Path) -> None:
+    folder = finished_copy(plan, tmp_path / "first")
+    trial, before = plan.trials[1], plan.summary_of(plan.trials[1])
+    (tmp_path / "first").rename(tmp_path / "second")
+    link = folder / "checkpoints" / "step_00000004"
+    assert dangling_links(folder) == [link]
+    tags = {
+        "fcos.folder": str(tmp_path / "second"),
+        "fcos.checkpoint": str(tmp_path / "second" / "checkpoints" / link.name),
+    }
+    source = Source(PastRun("2", tags, {}, {}), {})
+    take_all(lab, plan, Past(None, sources={trial.identity: source}))
+    assert link.is_symlink() and checkpoint.newest_step(folder / "checkpoints") == 4
+    (tmp_path / "second").rename(tmp_path / "third")
+    take_all(lab, plan, Past(None))
+    assert dangling_links(folder) == [] and plan.summary_of(trial) == before is not None
+
+
+def test_a_training_that_rested_on_a_link_to_nowhere_begins_anew(lab: LabConfig, plan: Plan, tmp_path: Path) -> None:
+    folder = finished_copy(plan, tmp_path / "first")
+    # As with an arm more, which has yet to be evaluated.
+    (folder / "summary.json").unlink()
+    before = trial_files.training_id(folder)
+    shutil.rmtree(tmp_path / "first")
+    take_all(lab, plan, Past(None))
+    assert before and not folder.exists()
 
 
 def test_a_copy_is_taken_where_the_original_is_gone(plan: Plan, tmp_path: Path) -> None:

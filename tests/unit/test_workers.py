@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from fcos.config import Config
-from fcos.parsing import parse
+from fcos.parsing import parse, set_value
 from fcos.workers import go_on, in_words, pieces, remarks
+from orchestration.identity import depends_on_workers
 
 
 @pytest.mark.parametrize(
@@ -41,20 +42,34 @@ def test_what_is_done_again_counts_for_the_workers_that_do_it() -> None:
     assert in_words([[0, 8]]) == "8"
 
 
+GATHERS = "but batch norms gather statistics on each worker, so that the number matters"
+
+
 @pytest.mark.parametrize(
-    ("norm", "normalizer", "expected"),
+    ("changes", "expected"),
     [
-        ("bn", "global", "but batch norms gather statistics on each worker, so that the number matters"),
-        ("frozen_bn", "local", "but losses are divided by each worker's own positives, so that the number matters"),
-        ("frozen_bn", "global", "2, from step 9 on 1; batch size and learning rate stayed as they were"),
+        ({"model.backbone.norm": "bn"}, GATHERS),
+        ({"model.fpn.norm": "bn"}, GATHERS),
+        ({"model.head.norm": "bn_per_level"}, GATHERS),
+        (
+            {"model.loss.normalizer": "local"},
+            "but losses are divided by each worker's own positives, so that the number matters",
+        ),
+        (
+            {"model.assignment.tie_break": "random"},
+            "but ties between boxes are drawn on each worker, so that the number matters",
+        ),
+        ({}, "2, from step 9 on 1; batch size and learning rate stayed as they were"),
     ],
 )
-def test_a_change_is_told_with_what_it_means(
-    tiny_values: dict[str, Any], norm: str, normalizer: str, expected: str
+def test_a_changed_number_of_workers_is_noted_with_what_it_means(
+    tiny_values: dict[str, Any], changes: dict[str, str], expected: str
 ) -> None:
-    tiny_values["model"]["backbone"]["norm"] = norm
-    tiny_values["model"]["loss"] = {**tiny_values["model"].get("loss", {}), "normalizer": normalizer}
+    for key, value in {"model.backbone.norm": "frozen_bn", "model.head.norm": "gn", **changes}.items():
+        tiny_values = set_value(tiny_values, key, value)
     config = parse(Config, tiny_values)
     assert remarks([[0, 2]], config) == []
-    (told,) = remarks([[0, 2], [8, 1]], config)
-    assert told.endswith(expected)
+    (note,) = remarks([[0, 2], [8, 1]], config)
+    assert note.endswith(expected)
+    # The identity of a training goes by the same rule.
+    assert depends_on_workers(config.model_dump(mode="json")) is bool(changes)
