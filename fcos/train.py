@@ -89,7 +89,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
     best = _best(config, runtime, progress.step)
-    pictures = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
+    pictures, not_drawn = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
     final = runtime.directory / _relative(progress.step)
     summary = {
         "step": progress.step,
@@ -103,7 +103,7 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
         "best": None if best is None else {**asdict(best), "checkpoint": str(_relative(best.step))},
         "classes": list(data.classes),
-        "notes": [*notes, *data.notes, *remarks(workers, config)],
+        "notes": [*notes, *data.notes, *remarks(workers, config), *not_drawn],
         "resumed_from": start,
         "workers": workers,
     }

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
 from fcos.data.prepare import Progress, annotation_file, cache_folder, read_masks
 from fcos.data.synthetic import synthetic_folder
+from fcos.draw import drawn_or_note
 from fcos.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.runtime import Runtime
 
@@ -132,8 +134,12 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
         (runtime.directory / TABLE).write_text(json.dumps(table, indent=1))
         if config.coverage.assignment == "fcos" and assignment.kind == "fcos":
-            draw_maps(source.boxes, source.sample, levels, assignment, runtime.directory / MAPS)
-            summary["files"] = [TABLE, UNRECALLED, MAPS]
+            draw = partial(draw_maps, source.boxes, source.sample, levels, assignment, runtime.directory / MAPS)
+            path, note = drawn_or_note(draw, "the map of center sampling")
+            if path is None:
+                summary["notes"] = [*source.notes, note]
+            else:
+                summary["files"] = [TABLE, UNRECALLED, MAPS]
     return summary
 
 
