@@ -49,6 +49,8 @@ def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
 
     Raises CheckpointError where there is none, and ConfigError for a `published` model that does not fit.
     """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such folder or file")
     if path.is_file():
         return load_published(path, published)
     if published is not None:

@@ -24,7 +24,7 @@ from fcos.data.prepare import Progress, annotation_file, cache_folder, read_mask
 from fcos.data.synthetic import synthetic_folder
 from fcos.draw import drawn_or_note
 from fcos.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.runtime import Runtime
+from fcos.runtime import Runtime, expanded
 
 TABLE, UNRECALLED, MAPS = "coverage.json", "unrecalled.csv", "maps/center_sampling.png"
 # Longest sides of boxes, in quarter octaves of pixels.
@@ -88,7 +88,7 @@ def _annotation_file(config: Config, progress: Progress | None) -> Path:
         return synthetic_folder(data.synthetic, cache_folder(data), show) / f"{config.coverage.split}.json"
     split = data.train if config.coverage.split == "train" else data.val
     assert split is not None, "checked by DataConfig"
-    return annotation_file(Path(data.root or ".").expanduser(), split, config.coverage.split)
+    return annotation_file(expanded(data.root or ".", f"data.root={data.root}"), split, config.coverage.split)
 
 
 def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessConfig] | None = None) -> dict[str, Any]:

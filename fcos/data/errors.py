@@ -1,7 +1,15 @@
-"""The error of data that cannot be used."""
+"""The errors of data: those that cannot be used, and those that cannot be had just now."""
 
-from fcos.section import ConfigError
+from fcos.section import ConfigError, Transient
 
 
 class DataError(ConfigError):
     """A data set cannot be used as it is; the message names the file, the entry in it and the rule."""
+
+
+class ReadError(Transient, OSError):
+    """A file cannot be read just now, which says nothing about the file; the message names it and the reason."""
+
+
+class SharedMemoryError(Transient, RuntimeError):
+    """A loader process has no shared memory left to hand over a batch; the message names what gives it more."""

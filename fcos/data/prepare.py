@@ -18,10 +18,11 @@ from fcos.data.errors import DataError
 from fcos.data.image_files import ImageFiles, check_files, files_on_disk
 from fcos.data.images import Counter
 from fcos.data.masks import with_drawn_masks, with_masks
+from fcos.data.reading import file_facts, is_folder, raise_unkept
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
 from fcos.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.runtime import user_cache
+from fcos.runtime import expanded, user_cache
 
 # Told what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -68,7 +69,7 @@ def prepare(
     Images are decoded into the cache folder, which holds until a file's size or time changes; of those that do not
     fit there the check alone is kept. Of the splits in `masks` the objects' masks are read too.
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and
-    noted.
+    noted. Raises ReadError for what cannot be read just now, which is never left out.
     """
     cache = cache_folder(config)
     root, train_split, val_split = _locate(config, cache, progress)
@@ -98,7 +99,9 @@ def prepare(
 
 def cache_folder(config: DataConfig) -> Path:
     """Where drawn and parsed data are kept."""
-    return user_cache() if config.cache_dir is None else Path(config.cache_dir).expanduser()
+    if config.cache_dir is None:
+        return user_cache()
+    return expanded(config.cache_dir, f"data.cache_dir={config.cache_dir}")
 
 
 def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
@@ -106,10 +109,10 @@ def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
     told = f"data.{name}.annotations={split.annotations}"
     if not split.annotations.strip():
         raise DataError(f"{told}: names no file; give data.{name}.annotations=<COCO json or json.gz>")
-    path = root / Path(split.annotations).expanduser()
-    if path.is_dir():
+    path = root / expanded(split.annotations, told)
+    if is_folder(path):
         raise DataError(f"{told}: is a folder ({path.resolve()}); it must be a COCO json or json.gz file")
-    if not path.exists():
+    if file_facts(path) is None:
         raise DataError(f"{told}: no such annotation file ({path.resolve()})")
     return path
 
@@ -141,8 +144,8 @@ def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple
             SplitConfig(annotations="val.json", images="val"),
         )
     assert config.root is not None and config.train is not None and config.val is not None, "checked by DataConfig"
-    root = Path(config.root).expanduser()
-    if not root.is_dir():
+    root = expanded(config.root, f"data.root={config.root}")
+    if not is_folder(root):
         raise DataError(f"data.root={config.root}: no such folder")
     return root, config.train, config.val
 
@@ -150,8 +153,8 @@ def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple
 def _read_split(
     root: Path, split: SplitConfig, corners: Corners, limit: int | None, name: Split, cache: Path
 ) -> PreparedSplit:
-    folder = root / Path(split.images).expanduser()
-    if not folder.is_dir():
+    folder = root / expanded(split.images, f"data.{name}.images={split.images}")
+    if not is_folder(folder):
         raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
     annotations = read_annotations(annotation_file(root, split, name), corners, cache)
     if limit is not None and limit < len(annotations):
@@ -207,7 +210,7 @@ def _usable(
             left = decoded_images(files.select(keep), cache, limit, told("decoding"))
             split = replace(split, decoded=left if isinstance(left, DecodedImages) else None)
     except OSError as error:
-        raise DataError(f"data.cache_dir={cache}: cannot be written ({error.strerror or error})") from None
+        raise_unkept(cache, error)
     return split, remarks
 
 
