@@ -16,6 +16,7 @@ from fcos.build import build_detector, build_learner, build_truth
 from fcos.config import Config, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import make_dataset, prepare, splits_with_masks
+from fcos.data.shared_memory import check_shared_memory
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
 from fcos.interruption import Preempted, Watch
@@ -59,13 +60,16 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
     rules = {arm: Postprocess(rule, assignment.corners) for arm, rule in settings.items()}
     truth = build_truth(config.model, settings.values())
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
+    train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
+    images = max(1, config.schedule.batch_size // config.schedule.accumulate // size)
+    check_shared_memory([train, val], config.data, images=images, divisor=config.model.size_divisor)
 
     def check() -> Validation:
         # Workers gather batch statistics of their own; what is evaluated is what rank 0 saves.
         broadcast_buffers(learner.evaluated)
         batches = eval_batches(
             val,
-            batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // size),
+            batch_size=images,
             rank=runtime.rank,
             world_size=runtime.world_size,
             size_divisor=config.model.size_divisor,
@@ -86,7 +90,6 @@ def run(config: Config, runtime: Runtime, postprocess: Mapping[str, PostprocessC
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)
-    train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
     best = _best(config, runtime, progress.step)
     pictures, not_drawn = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
