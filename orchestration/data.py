@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import Progress
 
-from fcos.choices import Split
 from fcos.config import Config
 
 # Makes a config's data ready; gives its digest and remarks.
@@ -44,8 +43,7 @@ def prepare_data(config: Config, console: Console, workers: int, *, here: bool =
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
     if here:
-        splits: tuple[Split, ...] = ("train", "val")
-        datasets = [make_dataset(ready, name, config.data, training=name == "train", seed=0) for name in splits]
+        datasets = [make_dataset(ready, name, config.data, training=name == "train", seed=0) for name in ready.splits]
         images = schedule.batch_size // schedule.accumulate // workers
         check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
     return ready.digest, ready.notes
