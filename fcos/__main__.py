@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcos.section import ConfigError
+from fcos.section import ConfigError, Transient
 
 # torch and torchvision are imported where they are needed, so that --help answers at once.
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _import(options)
             case "export-weights":
                 _export(options)
-    except (ConfigError, CheckpointError, OSError) as error:
+    except (ConfigError, CheckpointError, Transient, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -211,7 +211,7 @@ def _two_stage(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from fcos.data.errors import DataError
+    from fcos.data.errors import DataError, ReadError
     from fcos.draw import draw_boxes
     from fcos.inference import list_images, predict
 
@@ -226,7 +226,7 @@ def _predict(options: argparse.Namespace) -> None:
         name = path.relative_to(root)
         try:
             pixels, detections = predict(trained, path)
-        except DataError as error:
+        except (DataError, ReadError) as error:
             unread += 1
             print(f"left out: {error}", file=sys.stderr)
             continue

@@ -10,6 +10,8 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fcos.retry import may_pass, retried, words_of
+from fcos.section import Transient
+
 MANIFEST = "manifest.json"
 NEEDED = {"model.safetensors", "state.pt", "config.json"}
 PREFIX = "step_"
@@ -26,6 +31,10 @@ PREFIX = "step_"
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, incomplete or not what its manifest says."""
+
+
+class CheckpointReadError(Transient, CheckpointError):
+    """A checkpoint cannot be read just now, which says nothing about what it holds."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +67,12 @@ def save(
 ) -> Path:
     """Write a checkpoint into folder/step_<step> and return that path.
 
-    `state` may hold tensors and plain values only. A checkpoint of the same step is replaced.
+    `state` may hold tensors and plain values only. A checkpoint of the same step is replaced; where that is a link to
+    another run's, the link alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".partial_{step:08d}_{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
+    _remove(partial)
     partial.mkdir()
     try:
         save_file(_contiguous(model), partial / "model.safetensors")
@@ -71,13 +81,14 @@ def save(
         torch.save(state, partial / "state.pt")
         about = {"step": step, "config": config, "classes": list(classes)}
         (partial / "config.json").write_text(json.dumps(about, indent=1))
+        _share_mode(partial / "config.json", partial.glob("*.safetensors"))
         hashes = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
         for name in hashes:
             _flush(partial / name)
         (partial / MANIFEST).write_text(json.dumps(hashes, indent=1))
         _flush(partial / MANIFEST)
         final = folder_of(folder, step)
-        shutil.rmtree(final, ignore_errors=True)
+        _remove(final)
         os.replace(partial, final)
         _flush(folder)
     except BaseException:
@@ -93,13 +104,18 @@ def folder_of(folder: Path, step: int) -> Path:
 
 def verify(path: Path) -> frozenset[str]:
     """Names of a checkpoint's files, each held against its hash; raises CheckpointError naming what is wrong."""
+    with _readable(path):
+        return _verify(path)
+
+
+def _verify(path: Path) -> frozenset[str]:
     manifest = path / MANIFEST
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such checkpoint folder")
     if not manifest.is_file():
         raise CheckpointError(f"{path}: holds no {MANIFEST}, so it is no whole checkpoint")
     try:
-        hashes = json.loads(manifest.read_text())
+        hashes = json.loads(retried(manifest.read_text, manifest))
     except ValueError:
         raise CheckpointError(f"{manifest}: is damaged (not JSON)") from None
     if not isinstance(hashes, dict) or not set(hashes) >= NEEDED:
@@ -117,16 +133,19 @@ def load(path: Path) -> Checkpoint:
     """Read and verify one checkpoint; raises CheckpointError naming what is wrong with it."""
     files = verify(path)
     try:
-        about = json.loads((path / "config.json").read_text())
-        return Checkpoint(
-            path=path,
-            step=int(about["step"]),
-            config=dict(about["config"]),
-            classes=tuple(map(str, about["classes"])),
-            model=load_file(path / "model.safetensors"),
-            ema=load_file(path / "ema.safetensors") if "ema.safetensors" in files else None,
-            state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
-        )
+        with _readable(path):
+            about = json.loads((path / "config.json").read_text())
+            return Checkpoint(
+                path=path,
+                step=int(about["step"]),
+                config=dict(about["config"]),
+                classes=tuple(map(str, about["classes"])),
+                model=load_file(path / "model.safetensors"),
+                ema=load_file(path / "ema.safetensors") if "ema.safetensors" in files else None,
+                state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
+            )
+    except CheckpointError:
+        raise
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         # Hashes that agree say who wrote the manifest, not what the files hold.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -134,9 +153,9 @@ def load(path: Path) -> Checkpoint:
 
 
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and what was wrong with newer ones."""
+    """The newest checkpoint that is whole, and what was wrong with newer ones; CheckpointError for a closed folder."""
     problems: list[str] = []
-    for path in sorted(folder.glob(f"{PREFIX}*"), reverse=True):
+    for path in reversed(_all_in(folder)):
         try:
             return load(path), problems
         except CheckpointError as error:
@@ -145,28 +164,68 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def newest_step(folder: Path) -> int:
-    """The step that a training goes on from: that of the newest whole checkpoint, 0 where there is none."""
-    for path in sorted(folder.glob(f"{PREFIX}*"), reverse=True):
-        try:
-            verify(path)
-        except CheckpointError:
-            continue
-        return int(path.name.removeprefix(PREFIX))
+    """The step that a training goes on from: that of the newest whole checkpoint, 0 where none can be read."""
+    with suppress(CheckpointError):
+        for path in reversed(_all_in(folder)):
+            with suppress(CheckpointError):
+                verify(path)
+                return int(path.name.removeprefix(PREFIX))
     return 0
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:
     """Remove all but the newest `keep` checkpoints and that of step `best`, and what an interrupted write left."""
-    for path in sorted(folder.glob(f"{PREFIX}*"))[:-keep]:
+    for path in _all_in(folder)[:-keep]:
         if best is None or path != folder_of(folder, best):
-            shutil.rmtree(path)
+            _remove(path)
     for path in folder.glob(".partial_*"):
-        shutil.rmtree(path)
+        _remove(path)
 
 
 def digest(path: Path) -> str:
-    """sha256 of a checkpoint's manifest, which holds the sha256 of everything else."""
-    return _sha256(path / MANIFEST)
+    """sha256 of a checkpoint's manifest, which holds that of everything else; CheckpointError where there is none."""
+    with _readable(path):
+        return _sha256(path / MANIFEST)
+
+
+def _all_in(folder: Path) -> list[Path]:
+    """The checkpoints' folders and links to such, oldest first; none where the folder is not there."""
+    with _readable(folder):
+        try:
+            # Not glob, which takes a folder that may not be looked into for an empty one.
+            found = retried(lambda: list(folder.iterdir()), folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    steps = {path: path.name.removeprefix(PREFIX) for path in found if path.name.startswith(PREFIX)}
+    return sorted((path for path, step in steps.items() if step.isdecimal()), key=lambda path: int(steps[path]))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise CheckpointError naming file and reason for an OSError of reading below a path."""
+    try:
+        yield
+    except OSError as error:
+        kind = CheckpointReadError if may_pass(error) else CheckpointError
+        raise kind(f"{error.filename or path}: cannot be read ({words_of(error)})") from error
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a link without what it leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+
+
+def _share_mode(pattern: Path, files: Iterator[Path]) -> None:
+    """Give files the mode of one that was written as the umask has it; safetensors writes for the owner alone."""
+    mode = pattern.stat().st_mode & 0o777
+    for file in files:
+        # Where modes cannot be set, all files have the same.
+        if file.stat().st_mode & 0o777 != mode:
+            file.chmod(mode)
 
 
 def _contiguous(model: nn.Module) -> dict[str, Tensor]:
@@ -175,8 +234,11 @@ def _contiguous(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    def read() -> str:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    return retried(read, file)
 
 
 def _flush(path: Path) -> None:

@@ -1,9 +1,11 @@
 """Pictures: detections beside the truth, and which location answers for which box."""
 
 import hashlib
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,9 +18,23 @@ from fcos.structures import NO_OBJECT, Assignment, Detections, Locations, Target
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 SHORT_SIDE = 320
+# Of an image in a picture: what is longer is made smaller, whatever that leaves of its short side.
+LONG_SIDE = 4096
 MARGIN = 24
 # Bytes; file systems take 255, ".png" included.
 LONGEST_NAME = 240
+
+ResultT = TypeVar("ResultT")
+
+
+def drawn_or_note(draw: Callable[[], ResultT], what: str) -> tuple[ResultT | None, str]:
+    """What `draw` returns, or None and a note on why it failed, which is logged too: no result hangs on a picture."""
+    try:
+        return draw(), ""
+    except Exception as error:  # whatever it is, the numbers are there and must stay
+        logging.getLogger(__name__).warning("%s could not be drawn", what, exc_info=True)
+        reason = str(error).strip().splitlines()
+        return None, f"{what} could not be drawn ({reason[0] if reason else type(error).__name__})"
 
 
 def color_of(index: int) -> str:
@@ -142,6 +158,7 @@ def _panel(
 ) -> Image.Image:
     faded = (pixels.float() * 0.45 + 255 * 0.55).to(torch.uint8)
     picture, scale = _canvas(faded, title)
+    height, width = (side * scale for side in pixels.shape[1:])
     pen = ImageDraw.Draw(picture)
     spacing = step * scale
     answered = set(matched.tolist())
@@ -152,7 +169,7 @@ def _panel(
             pen.rectangle(corners, outline=color_of(index), width=3 if index in answered else 1)
     for (x, y), box_index, weight in zip((xy * scale).tolist(), matched.tolist(), centerness.tolist(), strict=True):
         answers = box_index != NO_OBJECT
-        if x >= picture.width or y + MARGIN >= picture.height or (spacing < 5 and not answers):
+        if x >= width or y >= height or (spacing < 5 and not answers):
             continue
         # Neighbours on a fine grid stay apart, and their outlines away.
         radius = min(2.0 + 4.0 * weight, 0.45 * spacing) if answers else 1.0
@@ -196,11 +213,12 @@ def difference_panel(
 
 
 def _canvas(pixels: Tensor, title: str) -> tuple[Image.Image, float]:
-    """The image below a line of text, enlarged so that its short side is legible; and by how much."""
+    """The image below a line of text, its short side legible as far as LONG_SIDE allows; and by how much enlarged."""
     image = to_pil_image(pixels)
-    scale = max(1.0, SHORT_SIDE / min(image.size))
-    size = (round(image.width * scale), round(image.height * scale))
-    canvas = Image.new("RGB", (size[0], size[1] + MARGIN), "white")
+    scale = min(max(1.0, SHORT_SIDE / min(image.size)), LONG_SIDE / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    # Titles and names of a thin image stand beside it.
+    canvas = Image.new("RGB", (max(size[0], SHORT_SIDE), max(size[1], SHORT_SIDE) + MARGIN), "white")
     canvas.paste(image.resize(size, Image.Resampling.BICUBIC), (0, MARGIN))
     ImageDraw.Draw(canvas).text((4, 4), title, fill="black", font=ImageFont.load_default(size=14))
     return canvas, scale

@@ -66,14 +66,12 @@ def _coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -
     if wanted != set(detections):
         lost, unknown = sorted(wanted - set(detections)), sorted(set(detections) - wanted)
         raise ValueError(f"detections must cover every image once: missing {lost[:5]}, unknown {unknown[:5]}")
+    # Numbered from 1, not as in the file: the evaluator keeps ids as floating point numbers, and 0 means none to it.
     images = [
-        {"id": image_id, "height": height, "width": width}
-        for image_id, (height, width) in zip(annotations.image_ids.tolist(), annotations.sizes.tolist(), strict=True)
+        {"id": number, "height": height, "width": width}
+        for number, (height, width) in enumerate(annotations.sizes.tolist(), start=1)
     ]
-    categories = [
-        {"id": category_id, "name": name}
-        for category_id, name in zip(annotations.category_ids, annotations.classes, strict=True)
-    ]
+    categories = [{"id": number, "name": name} for number, name in enumerate(annotations.classes, start=1)]
     shared = {"images": images, "categories": categories}
     truth = COCO({**shared, "annotations": _ground_truth(annotations)})
     found = COCO({**shared, "annotations": _results(annotations, detections)})
@@ -100,9 +98,8 @@ def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
 
 
 def _ground_truth(annotations: Annotations) -> list[dict[str, Any]]:
-    image_ids = np.repeat(annotations.image_ids, np.diff(annotations.offsets)).tolist()
-    category_ids = np.array(annotations.category_ids)[annotations.labels].tolist()
-    # Numbered from 1: an id of 0 would read as "not matched".
+    image_ids = np.repeat(np.arange(1, len(annotations) + 1), np.diff(annotations.offsets)).tolist()
+    category_ids = (annotations.labels + 1).tolist()
     return [
         {
             "id": number,
@@ -128,6 +125,7 @@ def _ground_truth(annotations: Annotations) -> list[dict[str, Any]]:
 
 def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
+    number_of = {image_id: number for number, image_id in enumerate(annotations.image_ids.tolist(), start=1)}
     for image_id, found in detections.items():
         # In double precision, so that x + w gives back the corner that was predicted.
         boxes = found.boxes.to("cpu", torch.float64)
@@ -136,8 +134,8 @@ def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> 
             results.append(
                 {
                     "id": len(results) + 1,
-                    "image_id": image_id,
-                    "category_id": annotations.category_ids[label],
+                    "image_id": number_of[image_id],
+                    "category_id": label + 1,
                     "bbox": bbox,
                     "area": bbox[2] * bbox[3],
                     "iscrowd": 0,

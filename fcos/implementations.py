@@ -36,7 +36,7 @@ class Seen:
     sample: Sample
     places: Locations
     assignment: Assignment
-    # Annotation ids instead of positions, which differ where an implementation drops a box.
+    # Rows of the annotation file instead of positions, which differ where an implementation drops a box.
     owners: Int[Tensor, " P"]
     losses: Losses
     # What is left after threshold, top-k and NMS.
@@ -51,12 +51,12 @@ def compare(image: Path, annotations: Path, *, short_side: int, long_side: int, 
     models = presets()
     files = {corners: read_annotations(annotations, corners) for corners in ("plain", "inclusive")}
     position = _position(files["plain"], image)
-    samples, ids = {}, {}
+    samples, rows = {}, {}
     for name, model in models.items():
         file = files[model.assignment.corners]
         samples[name] = _sample(file, position, image, model, short_side, long_side)
-        rows = slice(file.offsets[position], file.offsets[position + 1])
-        ids[name] = torch.from_numpy(file.ids[rows][file.trainable[rows]])
+        own = np.arange(file.offsets[position], file.offsets[position + 1])
+        rows[name] = torch.from_numpy(own[file.trainable[own]])
     # Sides may differ by a pixel of rounding; on one canvas all have the same number of locations.
     divisor = max(model.size_divisor for model in models.values())
     canvas = canvas_of([sample.size for sample in samples.values()], divisor)
@@ -66,7 +66,7 @@ def compare(image: Path, annotations: Path, *, short_side: int, long_side: int, 
         batch = collate([samples[name]], canvas)
         places = build_locate(model)(batch)
         outputs = outputs or random_outputs(places, len(files["plain"].classes), seed)
-        seen.append(_see(name, model, samples[name], batch, places, ids[name], outputs))
+        seen.append(_see(name, model, samples[name], batch, places, rows[name], outputs))
     return seen
 
 
@@ -86,7 +86,7 @@ def _see(
     sample: Sample,
     batch: Batch,
     places: Locations,
-    ids: Int[Tensor, " M"],
+    rows: Int[Tensor, " M"],
     outputs: HeadOutputs,
 ) -> Seen:
     assignment = build_assign(model)(batch.targets, places)
@@ -97,7 +97,7 @@ def _see(
     every = Postprocess(unbounded, model.assignment.corners)
     found = every(outputs, places, batch.sizes, batch.original_sizes)
     matched = assignment.matched[0]
-    known = torch.cat((ids, ids.new_tensor([NO_OBJECT])))
+    known = torch.cat((rows, rows.new_tensor([NO_OBJECT])))
     return Seen(name, sample, places, assignment, known[matched], losses, len(found[0].boxes))
 
 
@@ -165,12 +165,12 @@ def groups_of_same(seen: Sequence[Seen]) -> list[str]:
 
 def picture(seen: Sequence[Seen]) -> Image:
     """A panel for each implementation: locations in the colour of their box, ringed where the first differs."""
-    numbers = {box: number for number, box in enumerate(sorted(Counter(_ids(seen))))}
+    numbers = {box: number for number, box in enumerate(sorted(Counter(_owners(seen))))}
     panels = []
     for one in seen:
         height, width = one.sample.size
         scale = min(1.0, PANEL / max(height, width))
-        pixels = resize_image(one.sample.image, (round(height * scale), round(width * scale)))
+        pixels = resize_image(one.sample.image, (max(1, round(height * scale)), max(1, round(width * scale))))
         other = differs(one, seen[0])
         panels.append(
             difference_panel(
@@ -186,5 +186,5 @@ def picture(seen: Sequence[Seen]) -> Image:
     return grid(panels, columns=2)
 
 
-def _ids(seen: Sequence[Seen]) -> list[int]:
+def _owners(seen: Sequence[Seen]) -> list[int]:
     return [owner for one in seen for owner in one.owners.unique().tolist() if owner != NO_OBJECT]

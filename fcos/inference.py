@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from PIL.Image import Image
@@ -18,6 +18,7 @@ from fcos.data.coco import CocoDataset, Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
 from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
+from fcos.data.shared_memory import check_shared_memory
 from fcos.data.transforms import resize_image, resized_size
 from fcos.draw import draw_assignment
 from fcos.engine import detect
@@ -30,6 +31,7 @@ from fcos.section import ConfigError
 from fcos.structures import Batch, Detections
 from fcos.validate import validate
 
+VALIDATION: Final[tuple[Split, ...]] = ("val",)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -49,6 +51,8 @@ def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
 
     Raises CheckpointError where there is none, and ConfigError for a `published` model that does not fit.
     """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such folder or file")
     if path.is_file():
         return load_published(path, published)
     if published is not None:
@@ -173,18 +177,20 @@ def evaluate(
 
 
 def read_validation(
-    trained: Trained, *, batch_size: int, masks: Collection[Split] = ()
+    trained: Trained, *, batch_size: int, masks: Collection[Split] = (), splits: Collection[Split] = VALIDATION
 ) -> tuple[PreparedData, Iterator[Batch]]:
-    """The data that the configuration names, and batches of its validation images.
+    """The splits of the data that the configuration names, and batches of its validation images.
 
-    Raises CheckpointError where the classes of the data are not the checkpoint's.
+    Raises CheckpointError where the classes of the data are not the checkpoint's, and ConfigError where shared memory
+    cannot hold what loader processes need.
     """
     config = trained.config
-    data = prepare(config.data, corners=config.model.assignment.corners, masks=masks)
-    if data.classes != trained.classes:
-        raise CheckpointError(
-            f"the data set's classes are {list(data.classes)}, the checkpoint's {list(trained.classes)}"
-        )
+    data = prepare(config.data, corners=config.model.assignment.corners, masks=masks, splits=splits)
+    _check_classes(data, trained.classes)
+    datasets = [
+        make_dataset(data, split, config.data, training=split == "train", seed=config.seed) for split in data.splits
+    ]
+    check_shared_memory(datasets, config.data, images=batch_size, divisor=config.model.size_divisor)
     batches = eval_batches(
         make_dataset(data, "val", config.data, training=False, seed=config.seed),
         batch_size=batch_size,
@@ -197,16 +203,24 @@ def read_validation(
     return data, batches
 
 
+def _check_classes(data: PreparedData, classes: tuple[str, ...]) -> None:
+    if data.classes != classes:
+        raise CheckpointError(f"the data set's classes are {list(data.classes)}, the checkpoint's {list(classes)}")
+
+
 def assignment_picture(
     config: Config, split: Split, image: str | None, trained: Trained | None = None
 ) -> tuple[Image, list[str]]:
     """Which location answers for which box of one image, drawn level by level, and the same in words.
 
     `image` is a file name or an id; None takes the first image with boxes. `trained` is asked where the assignment
-    depends on what the detector says. Raises ConfigError for an unknown image.
+    depends on what the detector says, for which the data must have its classes. Raises ConfigError for an unknown
+    image, and CheckpointError for other classes.
     """
     setting = config.model.assignment
-    data = prepare(config.data, corners=setting.corners, masks=[split] if setting.by_masks else [])
+    data = prepare(config.data, corners=setting.corners, masks=[split] if setting.by_masks else [], splits=[split])
+    if trained is not None:
+        _check_classes(data, trained.classes)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
     batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))

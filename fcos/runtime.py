@@ -111,5 +111,17 @@ class LocalRuntime:
 
 
 def user_cache() -> Path:
-    """The user's cache folder for this project."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fcos-lab"
+    """The user's cache folder for this project; raises ConfigError where the user has no home to keep it in."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else expanded("~/.cache", "data.cache_dir=null")) / "fcos-lab"
+
+
+def expanded(text: str, key: str) -> Path:
+    """A path with `~` put in; raises ConfigError naming the setting where the user has no home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{key}: this user (uid {os.getuid()}) has no home folder; give data.cache_dir=<folder that may be "
+            "written> and paths without ~, or set HOME"
+        ) from None

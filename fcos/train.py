@@ -16,6 +16,7 @@ from fcos.build import build_detector, build_learner, build_truth
 from fcos.config import Config, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import check_digest, make_dataset, prepare, splits_with_masks
+from fcos.data.shared_memory import check_shared_memory
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.engine import Learner, LossLog, train_step
 from fcos.interruption import Preempted, Watch
@@ -67,13 +68,16 @@ def run(
     rules = {arm: Postprocess(rule, assignment.corners) for arm, rule in settings.items()}
     truth = build_truth(config.model, settings.values())
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
+    train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
+    images = max(1, config.schedule.batch_size // config.schedule.accumulate // size)
+    check_shared_memory([train, val], config.data, images=images, divisor=config.model.size_divisor)
 
     def check() -> Validation:
         # Workers gather batch statistics of their own; what is evaluated is what rank 0 saves.
         broadcast_buffers(learner.evaluated)
         batches = eval_batches(
             val,
-            batch_size=max(1, config.schedule.batch_size // config.schedule.accumulate // size),
+            batch_size=images,
             rank=runtime.rank,
             world_size=runtime.world_size,
             size_divisor=config.model.size_divisor,
@@ -94,10 +98,9 @@ def run(
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)
-    train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     validation = _train(config, runtime, train, learner, progress, check, save)
     best = _best(config, runtime, progress.step)
-    pictures = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
+    pictures, not_drawn = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
     final = runtime.directory / _relative(progress.step)
     summary = {
         "step": progress.step,
@@ -111,7 +114,7 @@ def run(
         "checkpoint_sha256": checkpoint.digest(final) if runtime.rank == 0 else "",
         "best": None if best is None else {**asdict(best), "checkpoint": str(_relative(best.step))},
         "classes": list(data.classes),
-        "notes": [*notes, *data.notes, *remarks(workers, config)],
+        "notes": [*notes, *data.notes, *remarks(workers, config), *not_drawn],
         "resumed_from": start,
         "workers": workers,
     }

@@ -16,7 +16,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from fcos.analyses.run import analyse
 from fcos.build import build_locate
 from fcos.data.loader import train_batches
-from fcos.data.prepare import make_dataset
+from fcos.data.prepare import SPLITS, make_dataset
 from fcos.evaluation import evaluate
 from fcos.inference import Trained, read_validation
 from fcos.model.detector import FCOS
@@ -164,7 +164,7 @@ def run_two_stage(
     Raises CheckpointError where the classes of the data are not the checkpoint's.
     """
     config, device = trained.config, trained.device
-    data, val_batches = read_validation(trained, batch_size=batch_size)
+    data, val_batches = read_validation(trained, batch_size=batch_size, splits=SPLITS)
     torch.manual_seed(config.seed)
     trained.detector.requires_grad_(False)
     heads = second_stage(config.model, len(trained.classes), hidden=hidden).to(device)

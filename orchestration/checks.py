@@ -14,6 +14,8 @@ State = Literal["ok", "warning", "failed"]
 DECIDING = ("python", "ray", "torch", "torchvision", "numpy", "pillow", "faster-coco-eval", "pydantic", "safetensors")
 LEAST_BYTES = 1 << 30
 CLOCK_SECONDS = 2.0
+# Shared memory of a container that was given none of its own.
+DOCKER_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class NodeFacts:
     token_mode: str = ""
     # Folder -> free bytes on its disk.
     free: Mapping[str, int] = field(default_factory=dict)
+    # Free bytes of shared memory; None where there is none or nobody asked.
+    shared_memory: int | None = None
     # Key -> sha256 of the file that the key names, None where it cannot be read.
     digests: Mapping[str, str | None] = field(default_factory=dict)
     # Folder of images -> whether it holds anything.
@@ -182,6 +186,21 @@ def check_space(nodes: Sequence[NodeFacts], cache: str, cache_bytes: int) -> Che
         return Check("space", "warning", f"less than data.cache_gb free at {cache} on {'; '.join(tight)}", advice)
     least = min((free for each in nodes for free in each.free.values()), default=0)
     return Check("space", "ok", f"at least {least / 2**30:.0f} GiB free wherever something is written")
+
+
+def check_shared_memory(nodes: Sequence[NodeFacts], num_workers: int, need: int | None) -> Check:
+    """Batches of `num_workers` loader processes fit into shared memory: `need` bytes a worker, None if not known."""
+    if not num_workers:
+        return Check("shared memory", "ok", "not used (data.num_workers=0)")
+    free = {each.name: each.shared_memory for each in nodes if each.shared_memory is not None}
+    least = DOCKER_BYTES + 1 if need is None else need
+    needed = "" if need is None else f", data.num_workers={num_workers} needs up to {need / 2**20:.0f} MiB a worker"
+    short = [f"{name}: {number / 2**20:.0f} MiB free" for name, number in free.items() if number < least]
+    if short:
+        advice = "docker run --shm-size=..., or fewer data.num_workers (0 needs none)"
+        return Check("shared memory", "warning" if need is None else "failed", "; ".join(short) + needed, advice)
+    smallest = min(free.values(), default=0)
+    return Check("shared memory", "ok", f"at least {smallest / 2**20:.0f} MiB free{needed}")
 
 
 def check_clocks(nodes: Sequence[NodeFacts]) -> Check:

@@ -13,15 +13,16 @@ from fcos.config import Config
 PrepareData = Callable[[Config], tuple[str, tuple[str, ...]]]
 
 
-def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, tuple[str, ...]]:
+def prepare_data(config: Config, console: Console, workers: int, *, here: bool = True) -> tuple[str, tuple[str, ...]]:
     """Draw or check the data of a config; returns its digest and remarks such as dropped boxes.
 
-    Raises ConfigError naming the file and the rule for data that cannot be used, and for a batch that cannot be
-    made of them.
+    Raises ConfigError naming the file and the rule for data that cannot be used, for a batch that cannot be made of
+    them, and where trainings are `here`, on this machine, for shared memory that cannot hold what loaders need.
     """
     from fcos.coverage.run import read_source
     from fcos.data.loader import check_batch
-    from fcos.data.prepare import prepare, splits_with_masks
+    from fcos.data.prepare import make_dataset, prepare, splits_with_masks
+    from fcos.data.shared_memory import check_shared_memory
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
@@ -41,6 +42,10 @@ def prepare_data(config: Config, console: Console, workers: int) -> tuple[str, t
         ready = prepare(config.data, corners=assignment.corners, masks=masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
+    if here:
+        datasets = [make_dataset(ready, name, config.data, training=name == "train", seed=0) for name in ready.splits]
+        images = schedule.batch_size // schedule.accumulate // workers
+        check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
     return ready.digest, ready.notes
 
 

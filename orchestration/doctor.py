@@ -59,6 +59,7 @@ def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
     import ray
     from ray.exceptions import RayError
 
+    from fcos.data.shared_memory import bound
     from orchestration import checks
     from orchestration.authentication import asks_for_token
     from orchestration.survey import cache_folder, survey
@@ -80,6 +81,7 @@ def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
         checks.check_output(str(lab.folder), found.refused, found.seen),
         checks.check_data(found.nodes, found.here),
         checks.check_space(found.nodes, cache_folder(lab.data), cache_bytes),
+        checks.check_shared_memory(found.nodes, lab.data.num_workers, bound(lab.training, lab.cluster.workers)),
         checks.check_clocks(found.nodes),
     ]
 

@@ -15,7 +15,7 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
     0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use,
     4 stopped for want of budget, space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
-    from fcos.section import ConfigError
+    from fcos.section import ConfigError, Transient
     from orchestration.command_line import is_for_hydra, show_with_hydra
     from orchestration.lock import FolderHeld
 
@@ -29,7 +29,7 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
             return OK
         with signals_raise() as caught:
             return main(arguments)
-    except ConfigError as error:
+    except (ConfigError, Transient) as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
     except FolderHeld as error:

@@ -21,6 +21,8 @@ from orchestration import identity, versions
 
 # Packages of the experiment's own code, looked up on the node as its trainings will find them.
 CODE = ("fcos", "orchestration")
+# As in fcos.data.shared_memory, which brings torch along.
+SHARED_MEMORY = Path("/dev/shm")
 COUNT_DEVICES = "import torch; print(torch.cuda.device_count())"
 
 
@@ -43,7 +45,10 @@ def by_value() -> None:
 def describe(
     folders: Sequence[str], files: Mapping[str, str], images: Sequence[str], count_gpus: bool
 ) -> dict[str, Any]:
-    """Versions, code, GPUs, token file, space below `folders`, digests of `files` by key, `images` folders in use."""
+    """Versions, code, GPUs, token file, space below `folders`, digests of `files` by key, `images` folders in use.
+
+    And how much shared memory is free.
+    """
     return {
         "host": socket.gethostname(),
         "versions": {"python": platform.python_version(), **versions.package_versions()},
@@ -51,6 +56,7 @@ def describe(
         "gpus": _gpus() if count_gpus else None,
         "token_mode": _token_mode(),
         "free": {folder: _free(Path(folder)) for folder in folders},
+        "shared_memory": _shared_memory(),
         "digests": {key: _digest(Path(file)) for key, file in files.items()},
         "images": {folder: _holds_files(Path(folder)) for folder in images},
     }
@@ -114,6 +120,11 @@ def _free(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def _shared_memory() -> int | None:
+    """Bytes of it that are free, None where there is no folder of it."""
+    return _free(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
 
 
 def _digest(file: Path) -> str | None:

@@ -35,7 +35,8 @@ def make_ready(
     lab = compose(check_overrides(arguments))
     check_output(lab)
     machine = fit(lab.cluster)
-    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers), arguments)
+    here = lab.cluster.address == "local"
+    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, here=here), arguments)
     past = look_back(lab, plan)
     show_plan(console, lab, plan, machine, past)
     if lab.dry_run or lab.explain:

@@ -79,9 +79,9 @@ def image_folders(data: DataConfig) -> list[str]:
 
 def cache_folder(data: DataConfig) -> str:
     """Where drawn shapes and decoded images are kept on each node."""
-    from fcos.runtime import user_cache
+    from fcos.data import prepare
 
-    return str(user_cache() if data.cache_dir is None else Path(data.cache_dir).expanduser().resolve())
+    return str(prepare.cache_folder(data).resolve())
 
 
 def _question(lab: LabConfig) -> tuple[list[str], dict[str, str], list[str]]:

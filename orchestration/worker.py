@@ -182,5 +182,10 @@ def _runner(task: str) -> Callable[..., dict[str, Any]]:
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether another attempt would end the same: fcos's own errors (wrong config, bad data, divergence)."""
-    return type(error).__module__.split(".")[0] == "fcos"
+    """Whether another attempt would end the same: fcos's own errors (wrong config, bad data, divergence).
+
+    Not those that may have passed by then, such as a file that could not be read just now.
+    """
+    from fcos.section import Transient
+
+    return type(error).__module__.split(".")[0] == "fcos" and not isinstance(error, Transient)

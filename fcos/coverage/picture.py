@@ -93,7 +93,7 @@ def _panels(
     """The panels at the size they are looked at, where a dot is not scaled away."""
     height, width = shown.sizes[0].tolist()
     scale = min(1.0, PANEL / max(height, width))
-    pixels = torch.full((3, round(height * scale), round(width * scale)), 200, dtype=torch.uint8)
+    pixels = torch.full((3, max(1, round(height * scale)), max(1, round(width * scale))), 200, dtype=torch.uint8)
     steps = tuple((x * scale, y * scale) for x, y in places.steps)
     return assignment_panels(
         pixels,

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from fcos.data.coco_cache import read_coco_file
 from fcos.data.errors import DataError
 from fcos.data.prepare import Progress, annotation_file, cache_folder, check_digest, read_masks
 from fcos.data.synthetic import synthetic_folder
+from fcos.draw import drawn_or_note
 from fcos.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.runtime import Runtime
+from fcos.runtime import Runtime, expanded
 
 TABLE, UNRECALLED, MAPS = "coverage.json", "unrecalled.csv", "maps/center_sampling.png"
 # Longest sides of boxes, in quarter octaves of pixels.
@@ -86,7 +88,7 @@ def _annotation_file(config: Config, progress: Progress | None) -> Path:
         return synthetic_folder(data.synthetic, cache_folder(data), show) / f"{config.coverage.split}.json"
     split = data.train if config.coverage.split == "train" else data.val
     assert split is not None, "checked by DataConfig"
-    return annotation_file(Path(data.root or ".").expanduser(), split, config.coverage.split)
+    return annotation_file(expanded(data.root or ".", f"data.root={data.root}"), split, config.coverage.split)
 
 
 def run(
@@ -140,8 +142,12 @@ def run(
         table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
         (runtime.directory / TABLE).write_text(json.dumps(table, indent=1))
         if config.coverage.assignment == "fcos" and assignment.kind == "fcos":
-            draw_maps(source.boxes, source.sample, levels, assignment, runtime.directory / MAPS)
-            summary["files"] = [TABLE, UNRECALLED, MAPS]
+            draw = partial(draw_maps, source.boxes, source.sample, levels, assignment, runtime.directory / MAPS)
+            path, note = drawn_or_note(draw, "the map of center sampling")
+            if path is None:
+                summary["notes"] = [*source.notes, note]
+            else:
+                summary["files"] = [TABLE, UNRECALLED, MAPS]
     return summary
 
 

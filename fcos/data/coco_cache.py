@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from fcos.data import coco_file
-from fcos.data.coco_file import CocoFile, parse_coco_file, read_bytes
+from fcos.data.coco_file import CocoFile, parse_coco_file
+from fcos.data.reading import read_bytes
 
 FOLDER = "annotations"
+# What messages call the file.
+KIND = "annotation file"
 # Files below this many bytes are parsed as fast as found.
 LEAST_BYTES = 1 << 20
 # Of all that is kept; what was not used for longest goes first.
@@ -34,7 +37,7 @@ def read_coco_file(path: Path, cache: Path | None) -> CocoFile:
     Kept by the content of the file and by the code that parses it. What does not read back whole is parsed anew, and
     so is everything where the folder cannot be written. Raises DataError naming the file and the entry.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, KIND)
     if cache is None or len(content) < LEAST_BYTES:
         return parse_coco_file(content, path)
     kept = cache / FOLDER / f"{_key(content)}.kept"

@@ -39,16 +39,6 @@ class CocoFile:
     digest: str
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file as it lies; raises DataError where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such annotation file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
 def parse_coco_file(content: bytes, path: Path) -> CocoFile:
     """The content of a COCO json or json.gz file; iscrowd defaults to 0 and area to w * h.
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from filelock import FileLock
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from fcos.data.errors import DataError
+from fcos.data.errors import DataError, ReadError
 from fcos.data.image_files import ImageFiles, Size
 from fcos.data.images import Counter, open_image
+from fcos.data.reading import file_facts
 from fcos.data.transforms import resize_image
+from fcos.retry import retried
 
 FOLDER, PIXELS = "decoded_images", "pixels.bin"
 
@@ -49,8 +52,13 @@ class DecodedImages:
         return torch.from_numpy(pixels).view(height, width, 3).permute(2, 0, 1)
 
     def _open(self) -> "np.memmap[Any, Any]":
-        # Copy on write: torch takes no arrays that are read-only, and nothing here ever writes.
-        return np.memmap(self.path, dtype=np.uint8, mode="c", shape=(int(self._starts[-1]),))
+        shape = (int(self._starts[-1]),)
+        try:
+            # Copy on write: torch takes no arrays that are read-only, and nothing here ever writes.
+            return retried(lambda: np.memmap(self.path, dtype=np.uint8, mode="c", shape=shape), self.path)
+        except (OSError, ValueError) as error:
+            # Another process may have made room since; the next attempt decodes the images anew.
+            raise ReadError(f"{self.path}: the decoded images are no longer there or whole ({error})") from error
 
 
 def decoded_images(
@@ -60,7 +68,8 @@ def decoded_images(
 
     Images that do not open give a mapping of their positions to reasons, and nothing is kept. None where `limit`
     bytes for all splits together are too few, or the disk has no room; what was used longest ago goes first. One
-    process decodes while others wait for it, and a file that is there is whole.
+    process decodes while others wait for it, and a file that is there is whole. Nothing is written where all is there.
+    Raises ReadError for an image that cannot be read just now, and OSError where the folder cannot be written.
     """
     num_bytes = _num_bytes(files.wanted_sizes)
     folder = cache / FOLDER
@@ -75,8 +84,9 @@ def decoded_images(
                 bad = _decode(files, path, num_bytes, count, num_threads)
                 if bad is None or bad:
                     return bad
-    # The time of its last use.
-    os.utime(path)
+    with suppress(OSError):
+        # The time of its last use, as far as making room goes; another user's file keeps its own.
+        os.utime(path)
     return DecodedImages(path, files.wanted_sizes)
 
 
@@ -91,7 +101,8 @@ def _key(files: ImageFiles) -> str:
 
 
 def _is_whole(path: Path, num_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == num_bytes
+    facts = file_facts(path)
+    return facts is not None and facts.st_size == num_bytes
 
 
 def _make_room(folder: Path, limit: int) -> None:

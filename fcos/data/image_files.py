@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from fcos.data.errors import DataError
 from fcos.data.images import Counter, check_images
+from fcos.data.reading import file_facts
 
 Size = tuple[int, int]
 # Name, bytes and modification time (ns) of a file; -1 where there is none.
@@ -46,21 +48,22 @@ class ImageFiles:
 
 
 def files_on_disk(folder: Path, names: Sequence[str]) -> tuple[FileFacts, ...]:
-    """Size and time of each file, -1 for both where there is none."""
+    """Size and time of each file, -1 for both where there is none that may be read; raises ReadError."""
     facts = []
     for name in names:
         try:
-            found = (folder / name).stat()
-            facts.append((name, found.st_size, found.st_mtime_ns))
-        except OSError:
-            facts.append((name, -1, -1))
+            found = file_facts(folder / name)
+        except DataError:
+            # Opening it says why.
+            found = None
+        facts.append((name, -1, -1) if found is None else (name, found.st_size, found.st_mtime_ns))
     return tuple(facts)
 
 
 def check_files(files: ImageFiles, cache: Path, count: Counter | None) -> dict[int, str]:
     """Positions of the images that do not open, with reasons; in an instant if nothing changed since all did."""
     kept = cache / "image_checks" / files.fingerprint[:32]
-    if kept.is_file():
+    if file_facts(kept) is not None:
         return {}
     bad = check_images(files.paths, files.sizes, count=count)
     # Failures are not kept: what kept an image from opening may pass without a trace on the file.

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from fcos.data.errors import DataError
+from fcos.data.reading import read_bytes
 
 # Told how many of how many are done.
 Counter = Callable[[int, int], None]
@@ -28,14 +29,9 @@ def open_image(path: Path, size: tuple[int, int] | None = None) -> UInt8[Tensor,
     Gray is repeated, transparency dropped, CMYK converted, 16 bits scaled so that 65535 becomes 255. `size`
     is the (height, width) that the annotations say. As COCO's own tools do, EXIF orientation is not applied.
     Raises DataError naming the file where it is missing, broken, of another size, or of pixels that have no
-    RGB.
+    RGB, and ReadError where it cannot be read just now.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    content = read_bytes(path, "image file")
     try:
         with Image.open(io.BytesIO(content)) as image:
             _check_size(path, image, size)
@@ -79,7 +75,10 @@ def check_images(
     num_threads: int = 8,
     count: Counter | None = None,
 ) -> dict[int, str]:
-    """Open and decode every image: the positions of those that fail, with reasons that name the files."""
+    """Open and decode every image: the positions of those that fail, with reasons that name the files.
+
+    Raises ReadError where an image cannot be read just now, which is no reason to leave it out.
+    """
 
     def reason(path: Path, size: tuple[int, int]) -> str | None:
         try:

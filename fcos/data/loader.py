@@ -1,6 +1,10 @@
 """Batches: which images form them, in which order, padded to which size."""
 
 import bisect
+import errno
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int64
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from fcos.data.coco import CocoDataset, Key, Sample
-from fcos.data.errors import DataError
+from fcos.data.errors import DataError, SharedMemoryError
+from fcos.data.shared_memory import READY, no_room, share
 from fcos.section import ConfigError
 from fcos.structures import Batch, Targets
 from fcos.workers import pieces
@@ -151,49 +156,74 @@ def _padded_masks(samples: Sequence[Sample], bucket: int) -> Bool[Tensor, "B M S
     return torch.stack([F.pad(each, (0, 0, 0, 0, 0, bucket - len(each))) for each in masks])
 
 
-class _Loaded(Dataset[list[Any] | DataError]):
+# Errors of what a loader process reads and needs; one of the code keeps the process's own traceback.
+_Failure = DataError | OSError | MemoryError | SharedMemoryError
+
+
+class _Loaded(Dataset[list[Any] | _Failure]):
     """Loads planned batches: a batch's fields as a list, which DataLoader can pin, or what went wrong.
 
-    An error raised in a loader process would arrive wrapped in that process's traceback.
+    An error raised in a loader process would arrive wrapped in that process's traceback, without its number.
     """
 
     def __init__(self, dataset: CocoDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, plan: Plan) -> list[Any] | DataError:
+    def __getitem__(self, plan: Plan) -> list[Any] | _Failure:
         try:
             batch = collate([self._dataset[key] for key in plan.keys], plan.canvas)
-        except DataError as error:
+            targets = batch.targets
+            tensors = [batch.pixels, batch.sizes, batch.original_sizes]
+            of_targets = [targets.boxes, targets.labels, targets.valid, targets.masks]
+            if get_worker_info() is not None:
+                for tensor in (*tensors, *of_targets):
+                    if tensor is not None:
+                        share(tensor)
+        except (DataError, OSError, MemoryError, SharedMemoryError) as error:
             return error
-        targets = batch.targets
-        return [
-            batch.pixels,
-            batch.sizes,
-            batch.original_sizes,
-            [targets.boxes, targets.labels, targets.valid, targets.masks],
-            list(batch.image_ids),
-            list(batch.names),
-        ]
+        return [*tensors, of_targets, list(batch.image_ids), list(batch.names)]
 
 
 def _load(dataset: CocoDataset, plans: Iterable[Plan], num_workers: int, pin_memory: bool) -> Iterator[Batch]:
-    loader: DataLoader[list[Any] | DataError] = DataLoader(
+    loader: DataLoader[list[Any] | _Failure] = DataLoader(
         _Loaded(dataset),
         batch_size=None,
         sampler=plans,
         num_workers=num_workers,
+        prefetch_factor=READY if num_workers else None,
         pin_memory=pin_memory,
         collate_fn=_as_is,
+        worker_init_fn=_print_into_log,
     )
-    for loaded in loader:
-        if isinstance(loaded, DataError):
+    for loaded in _begun(loader):
+        if isinstance(loaded, _Failure):
             raise loaded
         pixels, sizes, original_sizes, targets, image_ids, names = loaded
         yield Batch(pixels, sizes, original_sizes, Targets(*targets), tuple(image_ids), tuple(names))
 
 
-def _as_is(loaded: list[Any] | DataError) -> list[Any] | DataError:
+def _begun(loader: "DataLoader[list[Any] | _Failure]") -> Iterator[list[Any] | _Failure]:
+    """The loader's iterator, its processes started; raises SharedMemoryError where there is no room for their locks."""
+    try:
+        return iter(loader)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    # Not as a consequence of that error, which would read as a full disk.
+    raise SharedMemoryError(no_room("the locks of loader processes", os.strerror(errno.ENOSPC)))
+
+
+def _as_is(loaded: list[Any] | _Failure) -> list[Any] | _Failure:
     return loaded
+
+
+def _print_into_log(_: int) -> None:
+    """Let what a loader process prints, its libraries too, go where the training's log goes, if to a file."""
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
+    for log in [each.stream for each in handlers if each.stream is not None][:1]:
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
+        sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
 
 
 def check_batch(batch_size: int, accumulate: int, world_size: int, num_images: int) -> None:

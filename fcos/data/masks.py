@@ -15,9 +15,10 @@ from pydantic_core import from_json
 
 from fcos.choices import Corners
 from fcos.data.annotations import Annotations
-from fcos.data.coco_cache import FOLDER, keep_arrays, load_arrays
-from fcos.data.coco_file import read_bytes, unpacked
+from fcos.data.coco_cache import FOLDER, KIND, keep_arrays, load_arrays
+from fcos.data.coco_file import unpacked
 from fcos.data.errors import DataError
+from fcos.data.reading import read_bytes
 from fcos.data.synthetic import visible_shapes
 
 # Cells of a bitmap in either axis; each has the pixel at its center.
@@ -112,7 +113,7 @@ def _read(annotations: Annotations, corners: Corners, count: Count | None) -> di
 def _entries(annotations: Annotations) -> dict[int, tuple[int, dict[str, Any]]]:
     """Number and content of each annotation by its id."""
     path = annotations.path
-    text = unpacked(read_bytes(path), path)
+    text = unpacked(read_bytes(path, KIND), path)
     if hashlib.sha256(text).hexdigest() != annotations.digest:
         raise DataError(f"{path}: was changed while it was read")
     return {entry["id"]: (number, entry) for number, entry in enumerate(from_json(text)["annotations"])}

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
@@ -19,11 +20,13 @@ from fcos.data.errors import DataChanged, DataError
 from fcos.data.image_files import ImageFiles, check_files, files_on_disk
 from fcos.data.images import Counter
 from fcos.data.masks import with_drawn_masks, with_masks
+from fcos.data.reading import file_facts, is_folder, raise_unkept
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
 from fcos.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.runtime import user_cache
+from fcos.runtime import expanded, user_cache
 
+SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 # Told what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
 
@@ -39,18 +42,25 @@ class PreparedSplit:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Both splits, checked.
+    """The splits that were asked for, checked.
 
-    `digest` stands for annotations, image names and image sizes on disk; the order of `classes` gives the
+    `digest` stands for their annotations, image names and image sizes on disk; the order of `classes` gives the
     labels. `notes` say what was dropped, clipped or left out.
     """
 
-    train: PreparedSplit
-    val: PreparedSplit
+    splits: Mapping[Split, PreparedSplit]
     classes: tuple[str, ...]
     corners: Corners
     digest: str
     notes: tuple[str, ...]
+
+    @property
+    def train(self) -> PreparedSplit:
+        return self.splits["train"]
+
+    @property
+    def val(self) -> PreparedSplit:
+        return self.splits["val"]
 
 
 def splits_with_masks(
@@ -62,39 +72,43 @@ def splits_with_masks(
 
 
 def prepare(
-    config: DataConfig, *, corners: Corners = "plain", masks: Collection[Split] = (), progress: Progress | None = None
+    config: DataConfig,
+    *,
+    corners: Corners = "plain",
+    masks: Collection[Split] = (),
+    splits: Collection[Split] = SPLITS,
+    progress: Progress | None = None,
 ) -> PreparedData:
     """Read, draw if need be, and check the data: annotations first, then that every image in use opens.
 
-    Images are decoded into the cache folder, which holds until a file's size or time changes; of those that do not
-    fit there the check alone is kept. Of the splits in `masks` the objects' masks are read too.
+    Of a data set on disk nothing but `splits` is looked at. Images are decoded into the cache folder, which holds until
+    a file's size or time changes; of those that do not fit there the check alone is kept. Of the splits in `masks` the
+    objects' masks are read too.
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and
-    noted.
+    noted. Raises ReadError for what cannot be read just now, which is never left out.
     """
     cache = cache_folder(config)
-    root, train_split, val_split = _locate(config, cache, progress)
-    train = _read_split(root, train_split, corners, config.limit_train, "train", cache)
-    val = _read_split(root, val_split, corners, config.limit_val, "val", cache)
-    _same_categories(train.annotations, val.annotations)
-    if "train" in masks:
-        train = replace(train, annotations=read_masks(train.annotations, config, corners, progress))
-    if "val" in masks:
-        val = replace(val, annotations=read_masks(val.annotations, config, corners, progress))
-    notes = [*train.annotations.notes, *val.annotations.notes]
+    root, locations = _locate(config, cache, progress)
+    read = {name: _read_split(root, locations[name], corners, config, name, cache) for name in SPLITS if name in splits}
+    first = next(iter(read.values())).annotations
+    for other in read.values():
+        _same_categories(first, other.annotations)
+    for name in masks:
+        annotations = read_masks(read[name].annotations, config, corners, progress)
+        read[name] = replace(read[name], annotations=annotations)
+    notes = [note for split in read.values() for note in split.annotations.notes]
     digest = hashlib.sha256()
-    checked = []
-    for name, split in (("train", train), ("val", val)):
+    checked: dict[Split, PreparedSplit] = {}
+    for name, split in read.items():
         files = _files(split, config, corners, always_one_size=name == "val")
         sizes_on_disk = [fact[:2] for fact in files.facts]
         digest.update(json.dumps([split.annotations.digest, sizes_on_disk]).encode())
-        split, remarks = _usable(split, files, config, name, cache, progress)
-        checked.append(split)
+        checked[name], remarks = _usable(split, files, config, name, cache, progress)
         notes += remarks
-    train, val = checked
-    for name, split in (("train", train), ("val", val)):
+    for name, split in checked.items():
         if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
             raise DataError(f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all")
-    return PreparedData(train, val, train.annotations.classes, corners, digest.hexdigest(), tuple(notes))
+    return PreparedData(checked, first.classes, corners, digest.hexdigest(), tuple(notes))
 
 
 def check_digest(config: DataConfig, digest: str, planned: str | None) -> None:
@@ -111,7 +125,9 @@ def check_digest(config: DataConfig, digest: str, planned: str | None) -> None:
 
 def cache_folder(config: DataConfig) -> Path:
     """Where drawn and parsed data are kept."""
-    return user_cache() if config.cache_dir is None else Path(config.cache_dir).expanduser()
+    if config.cache_dir is None:
+        return user_cache()
+    return expanded(config.cache_dir, f"data.cache_dir={config.cache_dir}")
 
 
 def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
@@ -119,17 +135,17 @@ def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
     told = f"data.{name}.annotations={split.annotations}"
     if not split.annotations.strip():
         raise DataError(f"{told}: names no file; give data.{name}.annotations=<COCO json or json.gz>")
-    path = root / Path(split.annotations).expanduser()
-    if path.is_dir():
+    path = root / expanded(split.annotations, told)
+    if is_folder(path):
         raise DataError(f"{told}: is a folder ({path.resolve()}); it must be a COCO json or json.gz file")
-    if not path.exists():
+    if file_facts(path) is None:
         raise DataError(f"{told}: no such annotation file ({path.resolve()})")
     return path
 
 
 def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int) -> CocoDataset:
     """The samples of a split, with the transforms of training or of evaluation."""
-    source = prepared.train if split == "train" else prepared.val
+    source = prepared.splits[split]
     return CocoDataset(
         source.annotations,
         source.folder,
@@ -143,28 +159,25 @@ def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, train
     )
 
 
-def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple[Path, SplitConfig, SplitConfig]:
+def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple[Path, dict[Split, SplitConfig]]:
     if config.name == "synthetic":
         assert config.synthetic is not None, "checked by DataConfig"
         count = None if progress is None else lambda done, total: progress("drawing images", done, total)
         folder = synthetic_folder(config.synthetic, cache, count)
-        return (
-            folder,
-            SplitConfig(annotations="train.json", images="train"),
-            SplitConfig(annotations="val.json", images="val"),
-        )
+        return folder, {name: SplitConfig(annotations=f"{name}.json", images=name) for name in SPLITS}
     assert config.root is not None and config.train is not None and config.val is not None, "checked by DataConfig"
-    root = Path(config.root).expanduser()
-    if not root.is_dir():
+    root = expanded(config.root, f"data.root={config.root}")
+    if not is_folder(root):
         raise DataError(f"data.root={config.root}: no such folder")
-    return root, config.train, config.val
+    return root, {"train": config.train, "val": config.val}
 
 
 def _read_split(
-    root: Path, split: SplitConfig, corners: Corners, limit: int | None, name: Split, cache: Path
+    root: Path, split: SplitConfig, corners: Corners, config: DataConfig, name: Split, cache: Path
 ) -> PreparedSplit:
-    folder = root / Path(split.images).expanduser()
-    if not folder.is_dir():
+    limit = config.limit_train if name == "train" else config.limit_val
+    folder = root / expanded(split.images, f"data.{name}.images={split.images}")
+    if not is_folder(folder):
         raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
     annotations = read_annotations(annotation_file(root, split, name), corners, cache)
     if limit is not None and limit < len(annotations):
@@ -220,7 +233,7 @@ def _usable(
             left = decoded_images(files.select(keep), cache, limit, told("decoding"))
             split = replace(split, decoded=left if isinstance(left, DecodedImages) else None)
     except OSError as error:
-        raise DataError(f"data.cache_dir={cache}: cannot be written ({error.strerror or error})") from None
+        raise_unkept(cache, error)
     return split, remarks
 
 

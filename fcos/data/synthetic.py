@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from PIL import Image
 
 from fcos.config import SyntheticConfig
-from fcos.data.errors import DataError
+from fcos.data.reading import is_folder, raise_unkept
 
 CLASSES: Final = ("disc", "square", "triangle", "ring", "cross")
 # Part of the folder's name: counts up with every change to what is drawn.
@@ -27,11 +27,11 @@ def synthetic_folder(config: SyntheticConfig, cache: Path, count: Callable[[int,
     """The folder of the drawn data set (train/, val/, train.json, val.json), drawn now if the cache lacks it.
 
     Two processes may draw at once: the first to finish wins and the other's folder is thrown away.
-    Raises DataError where the cache cannot be written.
+    Raises DataError where the cache cannot be written, and ReadError where that may pass.
     """
     settings = json.dumps({"version": DRAWING_VERSION, **config.model_dump(mode="json")}, sort_keys=True)
     folder = cache / f"synthetic-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def synthetic_folder(config: SyntheticConfig, cache: Path, count: Callable[[int,
                 if not folder.is_dir():
                     raise
     except OSError as error:
-        raise DataError(f"data.cache_dir={cache}: the drawn data set cannot be written there ({error})") from None
+        raise_unkept(cache, error)
     return folder
 
 

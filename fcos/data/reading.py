@@ -1,0 +1,57 @@
+"""Files and folders of a data set: read, or the DataError or ReadError that says why not."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import NoReturn
+
+from fcos.data.errors import DataError, ReadError
+from fcos.retry import LASTING_IN_WRITING, may_pass, retried, words_of
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The file as it lies; `what` names its kind.
+
+    Raises DataError where it is not there or may not be read, and ReadError where another attempt may read it.
+    """
+    try:
+        return retried(path.read_bytes, path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such {what}") from None
+    except OSError as error:
+        raise_unread(path, error)
+
+
+def file_facts(path: Path) -> os.stat_result | None:
+    """Size, time and kind of what lies at a path, None where nothing does; raises as `read_bytes`."""
+    try:
+        return retried(path.stat, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise_unread(path, error)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies at a path, or a link to one; raises as `read_bytes`."""
+    facts = file_facts(path)
+    return facts is not None and stat.S_ISDIR(facts.st_mode)
+
+
+def raise_unread(path: Path, error: OSError) -> NoReturn:
+    """Raise what an OSError of reading means: itself for want of memory, else a ReadError or a DataError."""
+    if error.errno == errno.ENOMEM:
+        raise error
+    told = words_of(error)
+    if may_pass(error):
+        raise ReadError(f"{path}: cannot be read now ({told})") from error
+    raise DataError(f"{path}: cannot be read ({told})") from error
+
+
+def raise_unkept(cache: Path, error: OSError) -> NoReturn:
+    """Raise what an OSError of reading or writing the cache folder means, as `raise_unread` does."""
+    if isinstance(error, ReadError) or error.errno == errno.ENOMEM:
+        raise error
+    kind = DataError if error.errno in LASTING_IN_WRITING else ReadError
+    raise kind(f"data.cache_dir={cache}: cannot be written ({words_of(error)})") from error

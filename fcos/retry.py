@@ -1,0 +1,46 @@
+"""Files on disks that fail for a moment: read again, and what may pass is kept apart from what is wrong with a file."""
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+# Seconds before each further try.
+PAUSES: Final = (0.1, 0.4, 1.5)
+# Another try gives the same: nothing is there, or this user may not have it.
+LASTING: Final = frozenset(
+    (
+        errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG,
+        errno.EINVAL, errno.EILSEQ,
+    )
+)  # fmt: skip
+# The same for writing.
+LASTING_IN_WRITING: Final = LASTING | {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EEXIST}
+
+ResultT = TypeVar("ResultT")
+
+
+def may_pass(error: OSError) -> bool:
+    """Whether another try may read what could not be read now: EIO, ESTALE, ETIMEDOUT and whatever else is no rule."""
+    # Want of memory is not the disk's, and is dealt with elsewhere.
+    return error.errno not in LASTING and error.errno != errno.ENOMEM
+
+
+def retried(read: Callable[[], ResultT], path: Path) -> ResultT:
+    """What `read` returns; an OSError that may pass is tried again before it is raised, others are raised at once."""
+    for pause in PAUSES:
+        try:
+            return read()
+        except OSError as error:
+            if not may_pass(error):
+                raise
+            logging.getLogger(__name__).warning("%s: %s; tried again in %g s", path, words_of(error), pause)
+        time.sleep(pause)
+    return read()
+
+
+def words_of(error: OSError) -> str:
+    """The reason without number and path."""
+    return error.strerror or str(error) or type(error).__name__
