@@ -86,14 +86,18 @@ def conduct(lab: LabConfig, plan: Plan, board: Board, books: Books, console: Con
 
 
 def tell_kept(plan: Plan, board: Board, books: Books) -> None:
-    """Tell tracking of trainings that an earlier command finished without being able to say so."""
+    """Deliver what an earlier command finished and the store did not take: runs, or artifacts of runs."""
     # A search may have rows whose points were never drawn.
     for trial, row in zip(plan.trials, board.rows, strict=False):
-        if row.state == "kept" and not books.is_told(trial):
-            summary = plan.summary_of(trial)
-            assert summary is not None
+        if row.state != "kept":
+            continue
+        summary = plan.summary_of(trial)
+        assert summary is not None
+        if not books.is_told(trial):
             books.start(trial)
             books.finish(trial, summary)
+        elif books.is_incomplete(trial):
+            books.add_artifacts(trial, summary)
 
 
 def _train(

@@ -13,8 +13,10 @@ from mlflow.tracking import MlflowClient
 
 from analysis import store
 from orchestration import tracking
-from orchestration.mlflow_store import StoreAway, TrackingError, open_store, public_uri
-from orchestration.tracking import SWEEP, RunFacts, Tracker, default_uri
+from orchestration.addresses import default_uri, public_uri
+from orchestration.mlflow_store import open_store
+from orchestration.store_problems import StoreAway, TrackingError
+from orchestration.tracking import SWEEP, RunFacts, Tracker
 
 KEY = ("branch", 0)
 TWIN = ("none", 0)
