@@ -165,10 +165,13 @@ def _not_stored(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
     lines = []
     if not closed:
         absence = tracker.absence
-        why = "did not take everything in time" if absence is None else f"did not take everything ({absence})"
-        helps = "" if absence is None else f"{absence.advice}; then "
-        store = f"tracking store {public_uri(tracker.uri)}"
-        lines.append(f"{store} {why}; {helps}the same command delivers what it misses from {folder}")
+        why = (
+            f"tracking.uri={public_uri(tracker.uri)}: not within {CLOSE_SECONDS:.0f} s"
+            if absence is None
+            else str(absence)
+        )
+        helps = "" if absence is None or absence.advice in why else f"; {absence.advice}"
+        lines.append(f"not everything is stored: {why}{helps}; then the same command delivers the rest from {folder}")
     if tracker.artifact_problem is not None:
         artifacts, runs, why = tracker.artifact_problem
         lines.append(

@@ -23,6 +23,8 @@ def check_sqlite(uri: str, file: Path) -> None:
 
     MLflow would try a file that cannot be opened for minutes.
     """
+    if file.is_dir():
+        raise TrackingError(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be used: it is a folder")
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=LOCKED_SECONDS)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master")
@@ -60,22 +62,23 @@ def make_sqlite(uri: str, file: Path) -> None:
     """
     if _is_filled(file):
         return
-    was_there, lock = file.exists(), Path(f"{file}.lock")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         check_folder(file.parent)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _fill_once(file, Path(f"{file}.lock"))
+    except OSError as error:
+        words = f"the SQLite file cannot be made: {error.strerror or error}"
+        raise TrackingError(f"tracking.uri={public_uri(uri)}: {words}") from None
+
+
+def _fill_once(file: Path, lock: Path) -> None:
+    try:
         with FileLock(lock, timeout=FILLING_SECONDS):
             if not _is_filled(file):
                 _fill(file)
-    except OSError as error:
-        raise TrackingError(
-            f"tracking.uri={public_uri(uri)}: the SQLite file cannot be made: {error.strerror or error}"
-        ) from None
     finally:
         # Whoever waits for it finds the file filled, or fills it.
         lock.unlink(missing_ok=True)
-        if not was_there and file.exists() and not _is_filled(file):
-            file.unlink()
 
 
 def _is_filled(file: Path) -> bool:

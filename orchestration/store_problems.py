@@ -18,12 +18,13 @@ PERMANENT = {
     "RESOURCE_DOES_NOT_EXIST",
 }
 LONGEST_REASON = 300
-DELIVERED = "then the same command delivers what it misses"
 # What a reason is known by -> what helps.
 HELP = {
     r"read-?only|[Pp]ermission|unable to open": "make file and folder writable from here",
     r"full|[Nn]o space": "make space on its disk",
     r"locked|busy": "end what holds it",
+    r"error responses": "look at the server's own log",
+    r"refused|resolve|timed out|unreachable|[Cc]onnection": "start the server, or give another tracking.uri",
 }
 
 
@@ -33,7 +34,7 @@ class TrackingError(ConfigError):
     def __init__(self, message: str, advice: str | None = None) -> None:
         super().__init__(message)
         found = (text for sign, text in HELP.items() if re.search(sign, message.rpartition(": ")[2]))
-        self.advice = advice or next(found, "bring it back")
+        self.advice = advice or next(found, "give another tracking.uri")
 
 
 class StoreAway(TrackingError):
@@ -78,10 +79,10 @@ def problem_of(error: Exception, uri: str) -> TrackingError:
 
 
 def _is_connection(error: Exception) -> bool:
-    return (
-        isinstance(error, OSError)
-        or re.search(r"Caused by|[Cc]onnect|timed out|[Mm]ax retries", str(error)) is not None
-    )
+    """Whether nothing answered; a server that answers with errors is there."""
+    if "error responses" in str(error):
+        return False
+    return isinstance(error, OSError) or re.search(r"Caused by|[Cc]onnect|timed out", str(error)) is not None
 
 
 def reason(error: BaseException) -> str:
@@ -95,7 +96,8 @@ def reason(error: BaseException) -> str:
         return type(error).__name__
     # MLflow's tale of retries ends with what happened.
     if caused := re.search(r"Caused by \w+\((.*)\)", lines[0]):
-        return _cut(caused.group(1).rsplit(": ", 1)[-1].strip("\"')"))
+        text = caused.group(1).rsplit(": ", 1)[-1].strip("\"')")
+        return _cut(text + ")" * (text.count("(") - text.count(")")))
     answered, body, page = lines[0].partition("Response body:")
     if body and "<" in page:
         return _cut(f"{answered.rstrip(' .')} (the answer is a web page, not MLflow's)")

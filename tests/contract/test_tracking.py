@@ -22,16 +22,6 @@ KEY = ("branch", 0)
 TWIN = ("none", 0)
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A store with its tables, which take seconds to make."""
-    folder = tmp_path_factory.mktemp("store")
-    tracker = Tracker(None, "lab", folder, "nobody")
-    tracker.wait_open()
-    assert tracker.close(20)
-    return (folder / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
 def output(tmp_path: Path, empty_store: bytes) -> Path:
     # The store's experiment keeps the artifact folder of where it was made.
