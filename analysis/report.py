@@ -29,7 +29,9 @@ FILES = ("report.html", "report.md", "table.csv", "table.tex")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report and say where; 2 where there is nothing to report on."""
     options = parse_arguments(arguments)
-    from analysis.store import StoreError
+    from analysis.store import StoreError, default_uri
+
+    options.tracking_uri = options.tracking_uri or default_uri()
 
     try:
         if options.paper is not None:
@@ -57,7 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("sweep", nargs="?", help="name or run id of the sweep; the newest if not given")
     parser.add_argument(
         "--tracking-uri",
-        default=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'outputs' / 'mlflow.db'}",
+        default=os.environ.get("MLFLOW_TRACKING_URI"),
         help="MLflow store (default: $MLFLOW_TRACKING_URI, or outputs/mlflow.db here)",
     )
     parser.add_argument("--paper", choices=("v1", "v2"), help="instead of a sweep: all tables of this paper")
@@ -125,6 +127,8 @@ def show(document: "Document", path: Path) -> None:
         console.print(Text(f"{verdict.arm}: {verdict.text}"), soft_wrap=not console.is_terminal)
     if len(document.unfinished):
         console.print(Text(f"without a number: {len(document.unfinished)} of the planned trials (see the report)"))
+    for note in document.sweep.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
     console.print(Text(f"report: {path}"), soft_wrap=True)
 
 

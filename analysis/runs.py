@@ -3,21 +3,25 @@
 import json
 import math
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import ValidationError
 
+from analysis.formatting import plural
 from analysis.histories import histories
 from analysis.store import (
     StoreError,
-    artifact,
     connect,
     experiment_ids,
     first_line,
+    moved_artifacts,
     near,
     public_uri,
+    read_artifact,
     reading,
+    recorded_folder,
     search_runs,
 )
 from analysis.sweep import COVERAGE_METRICS, DEFAULT_METRICS, Experiment, Sweep
@@ -84,7 +88,8 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: 
     children = [parent] if _kind(parent) == "run" else _children(client, parent)
     trials = _trials(children)
     chosen = sweeps.loc[sweeps["run_id"] == run_id].iloc[0]
-    declared = _read_experiment(client, parent, str(chosen["name"]), trials, notes)
+    declared = _read_experiment(uri, parent, str(chosen["name"]), trials, notes)
+    notes += _absent_artifacts(uri, [parent, *children])
     searched = [declared.search.metric] if declared.search is not None else []
     if _kind(parent) == "sweep" and (same := int((sweeps["name"] == chosen["name"]).sum())) > 1 and name != run_id:
         notes.append(f"{same} sweeps in the store are named {chosen['name']}; this is the newest ({run_id}).")
@@ -110,7 +115,7 @@ def read_sweeps_beside_papers(uri: str, experiment: str | None = None) -> list[S
         sweeps = list_sweeps(client, experiment)
         for run_id, name in sweeps.loc[sweeps["kind"] == "sweep", ["run_id", "name"]].itertuples(index=False):
             parent = client.get_run(run_id)
-            declared = _read_experiment(client, parent, str(name), _trials([]), [])
+            declared = _read_experiment(uri, parent, str(name), _trials([]), [])
             if declared.paper:
                 trials, started = _trials(_children(client, parent)), _time(parent.info.start_time)
                 nothing = pd.DataFrame(columns=POINT_COLUMNS)
@@ -144,10 +149,11 @@ def _choose(sweeps: pd.DataFrame, name: str | None, uri: str) -> str:
     return str(hits["run_id"].iloc[0])
 
 
-def _read_experiment(
-    client: "MlflowClient", parent: "Run", name: str, trials: pd.DataFrame, notes: list[str]
-) -> Experiment:
-    content = artifact(client, parent.info.run_id, "experiment.json")
+def _read_experiment(uri: str, parent: "Run", name: str, trials: pd.DataFrame, notes: list[str]) -> Experiment:
+    content = _from_tags(parent.data.tags)
+    if content is None:
+        # Of a sweep that was run before there were such tags.
+        content = read_artifact(uri, parent.info.run_id, "experiment.json")
     if content is not None:
         try:
             return Experiment.model_validate_json(content)
@@ -159,6 +165,38 @@ def _read_experiment(
     counts = len(trials) > 0 and all(params.get("task") == "coverage" for params in trials["params"])
     metrics = list(COVERAGE_METRICS if counts else DEFAULT_METRICS)
     return Experiment(name=name, arms={arm: {} for arm in arms}, seeds=sorted(set(trials["seed"])), metrics=metrics)
+
+
+def _from_tags(tags: Mapping[str, str]) -> bytes | None:
+    """What a sweep set out to compare, from the tags that hold it in parts; None where one is missing."""
+    count = tags.get("fcos.experiment_json", "")
+    parts = [tags.get(f"fcos.experiment_json.{number}") for number in range(int(count) if count.isdecimal() else 0)]
+    whole = [part for part in parts if part is not None]
+    return "".join(whole).encode() if parts and len(whole) == len(parts) else None
+
+
+def _absent_artifacts(uri: str, runs: "list[Run]") -> list[str]:
+    """A note on runs whose artifacts were not stored, or lie in a folder that is not there."""
+    notes = []
+    missing = [run for run in runs if "fcos.artifacts_missing" in run.data.tags]
+    if missing:
+        notes.append(
+            f"The store could not take all artifacts of {plural(len(missing), 'run')} (pictures, configs, versions); "
+            "the sweep's command delivers them when it can."
+        )
+    gone = {
+        folder.parent.parent
+        for run in runs
+        if (folder := recorded_folder(run)) is not None
+        and not folder.parent.parent.exists()
+        and moved_artifacts(uri, run) is None
+    }
+    notes += [
+        f"The artifacts of this sweep (pictures, configs, versions) are recorded in {folder}, which is not there, and "
+        "they are not beside the store in mlartifacts."
+        for folder in sorted(gone)
+    ]
+    return notes
 
 
 def _trials(runs: "list[Run]") -> pd.DataFrame:

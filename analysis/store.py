@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -35,12 +36,56 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     # After the import, which sets levels of its own; what goes wrong is told once, by StoreError.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _quiet_libraries()
     with reading(uri):
-        client = MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=_client_uri(uri))
         client.search_experiments(max_results=1)
     return client
+
+
+def default_uri() -> str:
+    """The SQLite store in outputs/ of the current folder."""
+    from sqlalchemy.engine import URL
+
+    return URL.create("sqlite", database=str(Path.cwd() / "outputs" / "mlflow.db")).render_as_string()
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an SQLite address, None for another store; raises StoreError for an address that names none."""
+    if not _is_sqlite(uri):
+        return None
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        database = make_url(uri).database
+    except ArgumentError:
+        database = None
+    if not database or database == ":memory:":
+        advice = "give sqlite:///relative.db or sqlite:////absolute/path.db"
+        raise StoreError(f"the tracking store {uri} names no SQLite file; {advice}")
+    return Path(database).absolute()
+
+
+def _is_sqlite(uri: str) -> bool:
+    return urlsplit(uri).scheme.partition("+")[0] == "sqlite"
+
+
+def _client_uri(uri: str) -> str:
+    """An address as MLflow is given it: for a plain `sqlite:///` it makes a folder of the address as it is written."""
+    return f"sqlite+pysqlite:{uri.partition(':')[2]}" if _is_sqlite(uri) else uri
+
+
+def _quiet_libraries() -> None:
+    """Keep what MLflow and its libraries log or print off the console."""
+    from mlflow.utils.logging_utils import disable_logging
+
+    disable_logging()
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
+        logger = logging.getLogger(name)
+        logger.handlers = [logging.NullHandler()]
+        logger.propagate = False
+        warnings.filterwarnings("ignore", module=rf"{name}\b")
 
 
 @contextmanager
@@ -57,6 +102,11 @@ def reading(uri: str) -> Iterator[None]:
         known = isinstance(error, (MlflowException, OSError, ValueError))
         if not known and not type(error).__module__.startswith("sqlalchemy"):
             raise
+        if "out-of-date database schema" in str(error):
+            advice = f"copy it and run `mlflow db upgrade {public_uri(uri)}`, or use the MLflow that made it"
+            raise StoreError(
+                f"the tracking store {public_uri(uri)} was made by another MLflow version; {advice}"
+            ) from error
         reason = first_line(error).replace(uri, public_uri(uri))
         raise StoreError(f"the tracking store {public_uri(uri)} cannot be read: {reason}") from error
 
@@ -74,14 +124,14 @@ def public_uri(uri: str) -> str:
 
 def _require_sqlite(uri: str) -> None:
     """Refuse a file that is no store: MLflow would create it, or write its tables into it."""
-    if urlsplit(uri).scheme != "sqlite":
+    path = sqlite_file(uri)
+    if path is None:
         return
-    path = Path(uri.removeprefix("sqlite:///").split("?")[0])
     advice = "run a sweep first, or name its store with --tracking-uri"
     if not path.is_file():
         raise StoreError(f"no tracking store at {uri} (no such file); {advice}")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as error:
         raise StoreError(f"the tracking store {uri} cannot be read: {error}") from error
@@ -90,9 +140,10 @@ def _require_sqlite(uri: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
+    """The line of an error that says why: the driver's where SQLAlchemy quotes it, else the first."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    driver = next((match[1] for line in lines if (match := re.search(r"\(\w+(?:\.\w+)+\) (.+)", line))), None)
+    return driver or (lines[0] if lines else type(error).__name__)
 
 
 def experiment_ids(client: "MlflowClient", name: str | None) -> list[str]:
@@ -121,28 +172,50 @@ def search_runs(client: "MlflowClient", ids: list[str], filter_string: str) -> "
             return runs
 
 
-def artifact(client: "MlflowClient", run_id: str, path: str) -> bytes | None:
+def read_artifact(uri: str, run_id: str, path: str) -> bytes | None:
     """The content of one artifact file of a run, or None where it cannot be fetched."""
     from mlflow.exceptions import MlflowException
 
+    client = connect(uri)
     with tempfile.TemporaryDirectory() as folder:
         try:
+            moved = moved_artifacts(uri, client.get_run(run_id))
+            if moved is not None:
+                return (moved / path).read_bytes()
             return Path(client.download_artifacts(run_id, path, folder)).read_bytes()
         except (MlflowException, OSError):
             return None
 
 
-def read_artifact(uri: str, run_id: str, path: str) -> bytes | None:
-    """The content of one artifact file of a run, or None where it cannot be fetched."""
-    return artifact(connect(uri), run_id, path)
+def moved_artifacts(uri: str, run: "Run") -> Path | None:
+    """A run's folder of artifacts beside its SQLite store, where the recorded one is not there; None where it is."""
+    file, old = sqlite_file(uri), recorded_folder(run)
+    if file is None or old is None or old.exists():
+        return None
+    place = file.parent / "mlartifacts"
+    beside = place / str(run.info.run_id) / "artifacts"
+    # An id from the store may not lead elsewhere.
+    return beside if beside.is_dir() and beside.resolve().is_relative_to(place.resolve()) else None
+
+
+def recorded_folder(run: "Run") -> Path | None:
+    """The folder on this machine that a run's artifacts are recorded in, None for a place elsewhere."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    recorded = str(run.info.artifact_uri)
+    return Path(local_file_uri_to_path(recorded)) if urlsplit(recorded).scheme in ("", "file") else None
 
 
 def list_pictures(uri: str, run_id: str) -> list[str]:
     """Artifact paths of a run's sample detections, in order of name; empty where they cannot be listed."""
     from mlflow.exceptions import MlflowException
 
+    client = connect(uri)
     try:
-        entries = connect(uri).list_artifacts(run_id, "detections")
+        moved = moved_artifacts(uri, client.get_run(run_id))
+        if moved is not None:
+            return sorted(file.relative_to(moved).as_posix() for file in (moved / "detections").glob("*.png"))
+        entries = client.list_artifacts(run_id, "detections")
     except (MlflowException, OSError):
         return []
     return sorted(entry.path for entry in entries if not entry.is_dir and entry.path.lower().endswith(".png"))

@@ -13,7 +13,7 @@ from orchestration.attempts import memory_tags
 from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment import Trial
 from orchestration.groups import ROOT
-from orchestration.mlflow_store import RunKey
+from orchestration.mlflow_store import LONGEST_TAG, RunKey
 from orchestration.planning import Plan, plan_values
 from orchestration.search import Search, described
 from orchestration.tracking import SWEEP, RunFacts, Tracker
@@ -46,11 +46,9 @@ class Books:
         """Start the sweep's own run; a single run has none."""
         if self.experiment is None:
             return
-        tags = {**self._common(), "fcos.kind": "sweep", "fcos.status": "running"}
-        files = {
-            "experiment.json": experiment_values(self.experiment, self.plan.search),
-            "plan.json": plan_values(self.plan),
-        }
+        declared = experiment_values(self.experiment, self.plan.search)
+        tags = {**self._common(), "fcos.kind": "sweep", "fcos.status": "running", **_in_tags(declared)}
+        files = {"experiment.json": declared, "plan.json": plan_values(self.plan)}
         self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=files))
 
     def start(self, trial: Trial) -> None:
@@ -69,7 +67,7 @@ class Books:
                     **self._drawn(arm),
                 },
                 params=trial.config_of(arm),
-                files={"config.json": trial.config_of(arm), "versions.json": dict(self.versions)},
+                files=self._files(trial, arm),
                 trained_by=reused["trained_by"] if reused else None if key == first else first,
             )
             self.tracker.start(key, facts)
@@ -115,12 +113,9 @@ class Books:
             # What estimates of later sweeps rest on.
             tags["fcos.seconds"] = f"{summary['seconds']:.1f}"
             tags["fcos.steps_timed"] = str(summary["step"] - summary["resumed_from"])
-        tables = [folder / path for path in summary.get("files", ())]
         for arm in trial.arms:
-            if tables:
-                self.tracker.add_files(self._key(arm, trial), tables, "coverage")
-            pictures = [folder / path for path in summary["pictures"].get(arm, ())]
-            self.tracker.end(self._key(arm, trial), status, tags, [path for path in pictures if path.exists()])
+            self.tracker.add_files(self._key(arm, trial), _tables(folder, summary), "coverage")
+            self.tracker.end(self._key(arm, trial), status, tags, _pictures(folder, summary, arm))
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as FAILED."""
@@ -168,6 +163,23 @@ class Books:
         # One that another sweep trained lies behind a link.
         return {"fcos.folder": str(folder), "fcos.checkpoint": str((folder / summary["checkpoint"]).resolve())}
 
+    def is_incomplete(self, trial: Trial) -> bool:
+        """Whether the store could not take all artifacts of a training's runs from an earlier command."""
+        return any(self.tracker.is_incomplete(self._key(arm, trial)) for arm in trial.arms)
+
+    def add_artifacts(self, trial: Trial, summary: Mapping[str, Any]) -> None:
+        """Give the artifacts of a finished training to its closed runs once more."""
+        folder = self.plan.folder_of(trial)
+        for arm in trial.arms:
+            key = self._key(arm, trial)
+            self.tracker.add_json(key, self._files(trial, arm))
+            self.tracker.add_files(key, _tables(folder, summary), "coverage")
+            self.tracker.add_files(key, _pictures(folder, summary, arm), "detections")
+            self.tracker.complete(key)
+
+    def _files(self, trial: Trial, arm: str) -> dict[str, Any]:
+        return {"config.json": trial.config_of(arm), "versions.json": dict(self.versions)}
+
     def _from_disk(self, trial: Trial) -> Path:
         folder = self.plan.folder_of(trial)
         self.add(trial, [(*point, value) for point, value in trial_files.read_points(folder).items()])
@@ -210,6 +222,24 @@ def _origin(reused: Mapping[str, Any], arm: str) -> dict[str, str]:
     """The sweep that trained, and the run whose result was taken as it is."""
     tags = {"fcos.trained_in": str(reused["sweep"])}
     return {**tags, "fcos.reused_from": reused["arms"][arm]} if arm in reused["arms"] else tags
+
+
+def _tables(folder: Path, summary: Mapping[str, Any]) -> list[Path]:
+    """The files that a run without training leaves."""
+    return [folder / path for path in summary.get("files", ())]
+
+
+def _pictures(folder: Path, summary: Mapping[str, Any], arm: str) -> list[Path]:
+    """The sample detections of an arm that are there."""
+    return [path for name in summary["pictures"].get(arm, ()) if (path := folder / name).exists()]
+
+
+def _in_tags(declared: Mapping[str, Any]) -> dict[str, str]:
+    """An experiment as tags, in as many parts as they need: a report shall not hang on an artifact alone."""
+    text = json.dumps(declared)
+    parts = [text[first : first + LONGEST_TAG] for first in range(0, len(text), LONGEST_TAG)]
+    named = {f"fcos.experiment_json.{number}": part for number, part in enumerate(parts)}
+    return {"fcos.experiment_json": str(len(parts)), **named}
 
 
 def experiment_values(experiment: ExperimentConfig, search: Search | None) -> dict[str, Any]:

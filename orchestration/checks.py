@@ -227,11 +227,19 @@ def check_token(asked: bool, address: str, nodes: Sequence[NodeFacts]) -> Check:
     return Check("token", "ok", f"asked for; it lies {kept}")
 
 
-def check_tracking(store: str, problem: str | None, *, sqlite: bool, num_nodes: int) -> Check:
-    """The store answers the driver, which alone writes to it."""
+def check_tracking(store: str, problem: str | None, *, sqlite: bool, num_nodes: int, advice: str = "") -> Check:
+    """The store takes what the driver, which alone writes to it, gives it."""
     if problem is not None:
-        return Check("tracking", "failed", problem, "start the server, or give tracking.uri=...")
+        return Check("tracking", "failed", problem, advice or "start the server, or give tracking.uri=...")
     if sqlite and num_nodes > 1:
         advice = "tracking=server tracking.uri=http://host:port"
         return Check("tracking", "warning", f"{store}: SQLite on shared storage may be damaged", advice)
     return Check("tracking", "ok", store)
+
+
+def check_artifacts(place: str, problem: str | None, *, required: bool) -> Check:
+    """Files of runs can be written to their place; without them params, points and reports are stored all the same."""
+    if problem is None:
+        return Check("artifacts", "ok", f"{place} can be written")
+    advice = "make that place writable from here; pictures, configs and reports of runs are missing else"
+    return Check("artifacts", "failed" if required else "warning", problem, advice)

@@ -86,17 +86,19 @@ def conduct(lab: LabConfig, plan: Plan, board: Board, books: Books, console: Con
 
 
 def record_kept(plan: Plan, board: Board, books: Books) -> None:
-    """Record trainings that an earlier command finished without being able to record them, or whose runs are gone."""
+    """Record what an earlier command finished and the store did not take, or has lost: runs, or artifacts of runs."""
     # A search may have rows whose points were never drawn.
     for trial, row in zip(plan.trials, board.rows, strict=False):
         summary = plan.summary_of(trial) if row.state == "kept" else None
         if summary is None:
             continue
-        if books.is_recorded(trial):
-            books.correct_places(trial, summary)
-        else:
+        if not books.is_recorded(trial):
             books.start(trial)
             books.finish(trial, summary)
+            continue
+        books.correct_places(trial, summary)
+        if books.is_incomplete(trial):
+            books.add_artifacts(trial, summary)
 
 
 def _train(

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from fcos.config import Config, CoverageConfig
 from fcos.parsing import flatten, parse
 from fcos.section import ConfigError, Section
+from orchestration.addresses import absolute_uri
 from orchestration.groups import CONF, expand_presets
 from orchestration.space import SearchConfig, flat_space
 from orchestration.strategy import StrategyConfig
@@ -113,8 +114,19 @@ class TrackingConfig(Section):
     uri: str | None = None
     # The MLflow experiment that all sweeps go to.
     experiment: str = Field(default="fcos-lab", min_length=1)
-    # Start only where the store answers; otherwise what it misses is kept and told when it is back.
+    # Start only where the store takes runs and their artifacts; otherwise what it misses is kept and delivered later.
     required: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_absolute(cls, values: Any) -> Any:
+        """Let an SQLite address mean the same file from every folder."""
+        if not (isinstance(values, dict) and isinstance(values.get("uri"), str)):
+            return values
+        try:
+            return {**values, "uri": absolute_uri(values["uri"])}
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("tracking.")) from None
 
 
 class BudgetConfig(Section):

@@ -52,7 +52,7 @@ def examine(lab: "LabConfig") -> "list[Check]":
             num_nodes = _num_nodes()
     except ConfigError as error:
         checks, num_nodes = [Check("Ray", "failed", str(error), "see docs/clusters.md")], 1
-    return [*checks, _tracking(lab, num_nodes)]
+    return [*checks, *_tracking(lab, num_nodes)]
 
 
 def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
@@ -92,23 +92,60 @@ def _num_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
-def _tracking(lab: "LabConfig", num_nodes: int) -> "Check":
-    from orchestration.checks import check_tracking
-    from orchestration.mlflow_store import TrackingError, asking, connect, public_uri
-    from orchestration.tracking import default_uri
+def _tracking(lab: "LabConfig", num_nodes: int) -> "list[Check]":
+    """Whether the store takes runs, and their artifacts; nothing is left in it."""
+    from orchestration.addresses import default_uri, is_sqlite, public_uri, sqlite_file
+    from orchestration.checks import check_artifacts, check_tracking
+    from orchestration.sqlite_store import check_folder
+    from orchestration.store_problems import TrackingError
 
     uri = lab.tracking.uri or default_uri(lab.folder)
-    sqlite = uri.startswith("sqlite:")
-    told, problem = f"{public_uri(uri)} answers", None
-    if sqlite and not Path(uri.removeprefix("sqlite:///")).exists():
-        told = f"{uri} is made by the first command"
-    else:
-        try:
-            with asking(uri):
-                connect(uri).search_experiments(max_results=1)
-        except TrackingError as error:
-            problem = str(error)
-    return check_tracking(told, problem, sqlite=sqlite, num_nodes=num_nodes)
+    told, place, problem, advice = f"{public_uri(uri)} takes runs", None, None, ""
+    file = sqlite_file(uri)
+    try:
+        if file is not None and not file.exists():
+            told = f"{public_uri(uri)} is made by the first command"
+            check_folder(file.parent)
+        else:
+            place = _artifacts_of_store(lab, uri)
+    except TrackingError as error:
+        problem, advice = str(error), error.advice
+    except OSError as error:
+        problem = f"tracking.uri={public_uri(uri)}: the SQLite file cannot be made: {error.strerror or error}"
+        advice = "give an output, or a tracking.uri, that can be written"
+    tracking = check_tracking(told, problem, sqlite=is_sqlite(uri), num_nodes=num_nodes, advice=advice)
+    if place is None:
+        return [tracking]
+    return [tracking, check_artifacts(place[0], place[1], required=lab.tracking.required)]
+
+
+def _artifacts_of_store(lab: "LabConfig", uri: str) -> "tuple[str, str | None] | None":
+    """Where a store keeps the artifacts of this configuration's runs, and why they cannot be written there.
+
+    None where its experiment is not made yet. Raises TrackingError where the store takes no runs.
+    """
+    from orchestration.artifacts import artifact_problem
+    from orchestration.mlflow_store import Store, connect, moved_from
+    from orchestration.store_problems import asking
+    from orchestration.tracking import artifacts_of
+
+    client = connect(uri)
+    with asking(uri):
+        known = client.get_experiment_by_name(lab.tracking.experiment)
+    if known is None:
+        # Any experiment serves to see whether the store takes a write.
+        with asking(uri):
+            known = client.search_experiments(max_results=1)[0]
+        Store(client, known.experiment_id, uri, "").check()
+        return None
+    Store(client, known.experiment_id, uri, known.artifact_location).check()
+    place, location = artifacts_of(lab.tracking.uri, lab.folder), str(known.artifact_location)
+    old = moved_from(location, place) if place is not None else None
+    if place is not None and old is not None:
+        return f"{place} (the store was moved from {old}, the next command corrects it)", artifact_problem(
+            str(place), uri
+        )
+    return location, artifact_problem(location, uri)
 
 
 def _show(console: "Console", checks: "Sequence[Check]") -> None:

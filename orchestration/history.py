@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.mlflow_store import SUPERSEDED, asking, connect
-from orchestration.tracking import default_uri
+from orchestration.addresses import default_uri, sqlite_file
+from orchestration.mlflow_store import SUPERSEDED, connect
+from orchestration.store_problems import asking
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -80,7 +81,7 @@ def open_history(uri: str | None, output: Path) -> History | None:
     Raises TrackingError where the store does not answer.
     """
     address = uri or default_uri(output)
-    if address.startswith("sqlite:") and not Path(address.removeprefix("sqlite:///")).is_file():
+    file = sqlite_file(address)
+    if file is not None and not (file.exists() and (file.is_dir() or file.stat().st_size)):
         return None
-    with asking(address):
-        return History(connect(address), address)
+    return History(connect(address), address)

@@ -4,27 +4,29 @@ import json
 import logging
 import math
 import os
-import re
-import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from fcos.parsing import flatten
-from fcos.section import ConfigError
+from orchestration.addresses import client_uri, public_uri, sqlite_file, sqlite_uri
+from orchestration.artifacts import artifact_problem, local_folder
+from orchestration.quiet import quiet_libraries
+from orchestration.sqlite_store import check_sqlite, check_writable, make_sqlite, move_artifacts
+from orchestration.store_problems import TrackingError, asking
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 
+_log = logging.getLogger(__name__)
+
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The tracker tries again itself, from its buffer; MLflow's own patience would be minutes a call.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -32,36 +34,20 @@ ENVIRONMENT = {
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 LONGEST_TAG = 5000
-# As long as one waits for another process that fills the SQLite file.
-FILLING_SECONDS = 120
+# Tag of a run whose artifacts the store did not take: how many.
+ARTIFACTS_MISSING = "fcos.artifacts_missing"
+# Tag of an MLflow experiment that is written to see whether the store takes anything.
+WRITE_CHECK = "fcos.write_check"
 # Tags of a run's last attempt, which the next one may not have.
-PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in"}
+PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in", ARTIFACTS_MISSING}
 # Tags by which a run belongs to one training and evaluation; absent from runs of sweeps and of older versions.
 IDENTIFYING_TAGS = ("fcos.train_identity", "fcos.identity", "fcos.training_id")
 # The run that took over from this one, as its training is another now, or was done anew.
 SUPERSEDED = "fcos.superseded_by"
-# Answers of a store that would be the same if it were asked again.
-PERMANENT = {
-    "BAD_REQUEST",
-    "INVALID_PARAMETER_VALUE",
-    "INVALID_STATE",
-    "PERMISSION_DENIED",
-    "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
-}
-
 # (arm, seed); the sweep's own run has neither.
 RunKey = tuple[str | None, int | None]
 # (metric, step) -> (value, time in ms)
 TimedPoints = Mapping[tuple[str, int], tuple[float, int]]
-
-
-class TrackingError(ConfigError):
-    """The tracking store cannot be used; the message names its address and the reason."""
-
-
-class StoreAway(TrackingError):
-    """The tracking store does not answer now, and may later."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +69,23 @@ class Store:
 
     client: "MlflowClient"
     experiment_id: str
+    uri: str
+    # Where its runs keep their artifacts.
+    artifacts: str
+
+    def check(self) -> None:
+        """Raise StoreAway or TrackingError where the store as a whole takes no write."""
+        file = sqlite_file(self.uri)
+        if file is not None:
+            check_sqlite(self.uri, file)
+            check_writable(self.uri, file)
+            return
+        with asking(self.uri):
+            self.client.set_experiment_tag(self.experiment_id, WRITE_CHECK, "taken")
+
+    def artifact_problem(self) -> str | None:
+        """Why no artifact can be written, None where one can."""
+        return artifact_problem(self.artifacts, self.uri)
 
     def find_runs(self, sweep_key: str) -> dict[RunKey, list[StoredRun]]:
         """Return the runs of a sweep that earlier commands left and none superseded, of each key the newest first."""
@@ -107,6 +110,10 @@ class Store:
         self.set_tags(run.run_id, {SUPERSEDED: run_id})
         if run.status == "RUNNING":
             self.close(run.run_id, "KILLED")
+
+    def delete_tag(self, run_id: str, tag: str) -> None:
+        """Remove a tag that a run has."""
+        self.client.delete_tag(run_id, tag)
 
     def create(self, name: str, tags: Mapping[str, str]) -> str:
         """A new run, RUNNING; returns its id."""
@@ -178,67 +185,68 @@ def is_same_value(stored: float, value: float) -> bool:
     return stored == value or (math.isinf(value) and stored == math.copysign(sys.float_info.max, value))
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether a store that raised this may answer otherwise when it is asked again."""
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(error, MlflowException):
-        return error.error_code not in PERMANENT
-    # A connection that broke, a disk that is full; SQLAlchemy's own errors come through MLflow unwrapped.
-    return isinstance(error, (OSError, StoreAway)) or type(error).__module__.startswith("sqlalchemy")
-
-
-def public_uri(uri: str) -> str:
-    """The address of a store without user name, password and settings: what may be shown."""
-    scheme, mark, rest = uri.partition("://")
-    rest = rest.partition("?")[0]
-    host, slash, path = rest.partition("/")
-    if "@" in path and "@" not in host and not re.fullmatch(r"[^:]*(:\d*)?|\[.*\](:\d*)?", host):
-        # What looks like the host is a user and half a password, which holds a slash.
-        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
-
-
 def connect(uri: str) -> "MlflowClient":
-    """A client with little patience and nothing to say."""
+    """A client with little patience and nothing to say.
+
+    Raises StoreAway for a store that does not answer now, TrackingError for one that cannot be used.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:") else None
-    if path:
-        _check_sqlite(uri, path)
+    file = sqlite_file(uri)
+    if file is not None and file.exists():
+        check_sqlite(uri, file)
     from mlflow.tracking import MlflowClient
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    if path:
-        _make_sqlite(path)
-    return MlflowClient(tracking_uri=uri)
-
-
-@contextmanager
-def asking(uri: str) -> Iterator[None]:
-    """Turn what a store raises into StoreAway or TrackingError, with its address and no password."""
-    try:
-        yield
-    except TrackingError:
-        raise
-    except Exception as error:
-        kind = StoreAway if is_passing(error) else TrackingError
-        reason = _cause(error).replace(uri, public_uri(uri))
-        raise kind(f"tracking.uri={public_uri(uri)}: the store cannot be reached: {reason}") from None
+    quiet_libraries()
+    with asking(uri):
+        if file is not None:
+            make_sqlite(uri, file)
+        return MlflowClient(tracking_uri=client_uri(uri))
 
 
 def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
-    """Open a store; its experiment is made where it does not exist, with `artifacts` as its folder for files.
+    """Open a store for writing; its experiment is made where it does not exist, with its files in `artifacts`.
 
-    Raises StoreAway where it does not answer, TrackingError where it never will.
+    Where that is another folder than the files of the experiment were in, it was moved or copied with the store, and
+    the store is corrected. Raises StoreAway where it takes nothing now, TrackingError where it never will.
     """
+    file = sqlite_file(uri)
+    client = connect(uri)
+    if file is not None:
+        check_writable(uri, file)
     with asking(uri):
-        client = connect(uri)
         known = client.get_experiment_by_name(experiment) or _make_experiment(client, experiment, artifacts)
     if known.lifecycle_stage != "active":
         raise TrackingError(f"tracking.experiment={experiment}: was deleted in {public_uri(uri)}; give another")
-    return Store(client, known.experiment_id)
+    location = str(known.artifact_location)
+    if file is not None and artifacts is not None:
+        location = _settle_artifacts(file, location, artifacts)
+    store = Store(client, known.experiment_id, uri, location)
+    if file is None:
+        store.check()
+    return store
+
+
+def moved_from(location: str, artifacts: Path) -> Path | None:
+    """The folder that the store in the output folder has its files in, None where it lies in that folder too."""
+    folder = local_folder(location)
+    return None if folder is None or folder.is_relative_to(artifacts.parent) else folder
+
+
+def _settle_artifacts(file: Path, location: str, artifacts: Path) -> str:
+    """Where an experiment's files lie from now on; raises TrackingError where that would leave files behind."""
+    old = moved_from(location, artifacts)
+    if old is None:
+        return location
+    if old.is_dir() and not artifacts.is_dir():
+        raise TrackingError(
+            f"output={file.parent}: the artifacts of its store lie in {old}; copy that folder to {artifacts}, or give "
+            f"tracking.uri={public_uri(sqlite_uri(file))} to go on writing there"
+        )
+    with asking(sqlite_uri(file)):
+        move_artifacts(file, location.rstrip("/"), artifacts.as_uri())
+    _log.warning("the store was moved or copied: its artifacts are read and written in %s, not in %s", artifacts, old)
+    return artifacts.as_uri()
 
 
 def _make_experiment(client: "MlflowClient", name: str, artifacts: Path | None) -> "Experiment":
@@ -253,41 +261,3 @@ def _make_experiment(client: "MlflowClient", name: str, artifacts: Path | None) 
         if made is None:
             raise
         return made
-
-
-def _cause(error: Exception) -> str:
-    """The reason at the end of MLflow's tale of retries, such as `[Errno 111] Connection refused`."""
-    first = str(error).splitlines()[0]
-    found = re.search(r"Caused by \w+\((.*)\)", first)
-    return found.group(1).rsplit(": ", 1)[-1].strip("\"')") if found else first
-
-
-def _check_sqlite(uri: str, path: Path) -> None:
-    """MLflow would try a file that cannot be opened for minutes."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with sqlite3.connect(path) as connection:
-            connection.execute("PRAGMA schema_version")
-    except (sqlite3.Error, OSError) as error:
-        kind = StoreAway if "locked" in str(error) else TrackingError
-        raise kind(f"tracking.uri={uri}: the SQLite file cannot be used: {error}") from None
-
-
-def _make_sqlite(path: Path) -> None:
-    """Fill a file that holds nothing yet, once and in one piece.
-
-    MLflow takes some seconds and a hundred steps for its tables. Two that do so at once, or one that is killed
-    meanwhile, would leave a file that nobody can open.
-    """
-    if path.stat().st_size:
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    with FileLock(f"{path}.lock", timeout=FILLING_SECONDS):
-        if path.stat().st_size:
-            return
-        new = path.with_name(f"{path.name}.new")
-        # Of one that was killed.
-        new.unlink(missing_ok=True)
-        SqlAlchemyStore(f"sqlite:///{new}", (path.parent / "mlruns").as_uri()).engine.dispose()
-        new.replace(path)

@@ -14,6 +14,7 @@ from orchestration.preflight import check_output
 from orchestration.preview import preview
 from orchestration.reuse import Past, look_back
 from orchestration.session import show_plan
+from orchestration.tracking import require_store
 
 
 @dataclass(frozen=True)
@@ -42,4 +43,6 @@ def make_ready(
     if lab.dry_run or lab.explain:
         preview(console, lab, plan, machine, past)
         return None
+    if lab.tracking.required:
+        require_store(lab.tracking.uri, lab.tracking.experiment, lab.folder)
     return Ready(lab, plan, past)

@@ -13,8 +13,8 @@ from orchestration import trial_files
 from orchestration.config import LabConfig
 from orchestration.experiment import Trial, is_coverage
 from orchestration.history import History, PastRun, open_history
-from orchestration.mlflow_store import TrackingError
 from orchestration.planning import Plan
+from orchestration.store_problems import TrackingError
 
 CHECKPOINTS = "checkpoints"
 

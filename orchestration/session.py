@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 
+from orchestration.addresses import public_uri
 from orchestration.board import Board
 from orchestration.books import Books
 from orchestration.budget import read_spent
@@ -17,7 +19,6 @@ from orchestration.config import LabConfig
 from orchestration.console import show_table
 from orchestration.entry import OK, SOME_FAILED, STOPPED
 from orchestration.experiment import Trial, is_coverage
-from orchestration.mlflow_store import public_uri
 from orchestration.planning import Plan, settle_folder
 from orchestration.resources import Node, demand, side_by_side
 from orchestration.retention import make_room
@@ -152,16 +153,33 @@ def run_plan(
         settled = tracker.settle(SETTLE_SECONDS)
         reported = report is None or (settled and _report(books, plan.folder / "report", report, tracker.uri))
     finally:
-        if not tracker.close(CLOSE_SECONDS):
-            console.print(
-                f"tracking store {public_uri(tracker.uri)} is out of reach; the same command delivers what it misses "
-                f"from {plan.folder}",
-                soft_wrap=True,
-            )
+        for line in _not_stored(tracker, plan.folder, closed=tracker.close(CLOSE_SECONDS)):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
     if not reported:
-        again = f"python analysis/report.py {plan.name} --tracking-uri {public_uri(tracker.uri)}"
-        console.print(f"no report was written; when the store answers: {again}", style="red", soft_wrap=True)
+        again = f"python analysis/report.py {plan.name} --tracking-uri {shlex.quote(public_uri(tracker.uri))}"
+        console.print(f"no report was written; when the store has its runs: {again}", style="red", soft_wrap=True)
     return max(_outcome(lab, plan, board, console), OK if reported else SOME_FAILED)
+
+
+def _not_stored(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
+    """What the store did not take, why, and what helps; no line where it has everything."""
+    lines = []
+    if not closed:
+        absence = tracker.absence
+        why = (
+            f"tracking.uri={public_uri(tracker.uri)}: not within {CLOSE_SECONDS:.0f} s"
+            if absence is None
+            else str(absence)
+        )
+        helps = "" if absence is None or absence.advice in why else f"; {absence.advice}"
+        lines.append(f"not everything is stored: {why}{helps}; then the same command delivers the rest from {folder}")
+    if tracker.artifact_problem is not None:
+        artifacts, runs, why = tracker.artifact_problem
+        lines.append(
+            f"{_count(artifacts, 'artifact')} of {_count(runs, 'run')} could not be stored: {why}; when that place can "
+            f"be written to, the same command delivers them from {folder}"
+        )
+    return lines
 
 
 def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) -> bool:

@@ -6,23 +6,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestration.addresses import default_uri, public_uri, without_secrets
+from orchestration.artifact_buffer import ArtifactBuffer
 from orchestration.metric_names import legal_name
-from orchestration.mlflow_store import (
-    RunKey,
-    Store,
-    StoreAway,
-    StoredRun,
-    is_passing,
-    is_same_value,
-    open_store,
-    public_uri,
-)
+from orchestration.mlflow_store import ARTIFACTS_MISSING, RunKey, Store, StoredRun, is_same_value, open_store
+from orchestration.store_problems import TrackingError, is_passing, problem_of, reason
 
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 5.0
+# As long as the first piece of work may fail while the store takes others.
+STUCK_SECONDS = 15.0
 SWEEP: RunKey = (None, None)
 
 
@@ -49,9 +46,25 @@ class _Run:
     open: bool = True
 
 
-def default_uri(output: Path) -> str:
-    """The SQLite store in the output folder."""
-    return f"sqlite:///{output / 'mlflow.db'}"
+def artifacts_of(uri: str | None, output: Path) -> Path | None:
+    """The folder for artifacts beside the store in the output folder; a store elsewhere chooses its own."""
+    return None if uri else output / "mlartifacts"
+
+
+def require_store(uri: str | None, experiment: str, output: Path) -> None:
+    """Raise TrackingError for a store that does not take runs and their artifacts now."""
+    address = uri or default_uri(output)
+    check_artifacts(open_store(address, experiment, artifacts_of(uri, output)))
+
+
+def check_artifacts(store: Store) -> None:
+    """Raise TrackingError for a store whose artifacts cannot be written."""
+    problem = store.artifact_problem()
+    if problem is not None:
+        raise TrackingError(
+            f"tracking.required=true: artifacts of {public_uri(store.uri)} cannot be stored: {problem}; make that "
+            "place writable from here, or give another store"
+        )
 
 
 class Tracker:
@@ -81,29 +94,36 @@ class Tracker:
         self._deadline: float | None = None
         self._warned = False
         self._unsure = False
-        artifacts = None if uri else output / "mlartifacts"
-        self._thread = threading.Thread(target=self._run, args=(experiment, artifacts), name="tracking", daemon=True)
+        # Of a store that took nothing when it was last asked.
+        self._absence: TrackingError | None = None
+        self._artifacts = ArtifactBuffer()
+        # Ids of runs that an earlier command left without their artifacts.
+        self._incomplete: set[str] = set()
+        self._failing_since: float | None = None
+        self._patience = STUCK_SECONDS
+        place = artifacts_of(uri, output)
+        self._thread = threading.Thread(target=self._run, args=(experiment, place), name="tracking", daemon=True)
         self._thread.start()
 
     def start(self, key: RunKey, facts: RunFacts) -> None:
         """Find or create a run and mark it RUNNING."""
         # One piece of work each, so that one that is refused takes no other with it.
         self._push(lambda: self._open(key, facts))
-        self._push(lambda: self._describe(key, facts))
-        self._push(lambda: self._store.log_params(self._runs[key].run_id, facts.params))
-        self._push(lambda: self._store.log_json(self._runs[key].run_id, facts.files))
+        self._push_of(key, lambda: self._describe(key, facts))
+        self._push_of(key, lambda: self._store.log_params(self._runs[key].run_id, facts.params))
+        self.add_json(key, facts.files)
 
     def add(self, key: RunKey, points: Mapping[tuple[str, int], float]) -> None:
         """Take points of a run that was started."""
         now = int(time.time() * 1000)
-        self._push(lambda: self._take(key, points, now))
+        self._push_of(key, lambda: self._take(key, points, now))
 
     def end(self, key: RunKey, status: str, tags: Mapping[str, str], pictures: Sequence[Path] = ()) -> None:
         """Deliver what waits and close a run as FINISHED, FAILED or KILLED."""
-        self._push(lambda: self._deliver(self._runs[key]))
-        self._push(lambda: self._store.set_tags(self._runs[key].run_id, tags))
+        self._push_of(key, lambda: self._deliver(self._runs[key]))
+        self._push_of(key, lambda: self._store.set_tags(self._runs[key].run_id, tags))
         self.add_files(key, pictures, "detections")
-        self._push(lambda: self._close(key, status))
+        self._push_of(key, lambda: self._close(key, status))
 
     def tag(self, key: RunKey, tags: Mapping[str, str]) -> None:
         """Add to the tags of a run that was started or found; a closed one takes them too."""
@@ -115,9 +135,23 @@ class Tracker:
             if any(run.tags.get(name) != value for name, value in tags.items()):
                 self.tag(key, tags)
 
+    def add_json(self, key: RunKey, values: Mapping[str, Any]) -> None:
+        """Store plain values as JSON artifacts of a run, each under its file name; a closed run takes them too."""
+        for name, value in values.items():
+            self._push_artifact(key, partial(self._log_json, key, {name: value}))
+
     def add_files(self, key: RunKey, files: Sequence[Path], folder: str) -> None:
         """Store files as artifacts of a run; a closed run takes them too."""
-        self._push(lambda: self._store.log_files(self.run_id(key) or "", files, folder))
+        for file in files:
+            self._push_artifact(key, partial(self._log_file, key, file, folder))
+
+    def is_incomplete(self, key: RunKey) -> bool:
+        """Whether an earlier command could not store all artifacts of this run."""
+        return self.run_id(key) in self._incomplete
+
+    def complete(self, key: RunKey) -> None:
+        """Forget that an earlier command could not store all artifacts of a run; they were given anew."""
+        self._push(lambda: self._forget_missing(key))
 
     def wait_open(self) -> None:
         """Wait for the store's first answer; it opens while other things start.
@@ -138,16 +172,31 @@ class Tracker:
             return self._runs[key].run_id
         return self._found[key][0].run_id if self._found.get(key) else None
 
+    @property
+    def absence(self) -> TrackingError | None:
+        """Why the store takes nothing now, None where it does."""
+        return self._absence
+
+    @property
+    def artifact_problem(self) -> tuple[int, int, str] | None:
+        """How many artifacts of how many runs are not in the store, and why; None where all are."""
+        missing = self._artifacts.missing
+        return (missing.total(), len(missing), self._artifacts.problem) if missing else None
+
     def settle(self, timeout: float) -> bool:
         """Wait until everything said so far is stored; False where the store did not take it in time."""
         done = threading.Event()
         self._push(self._flush)
+        self._push(lambda: self._artifacts.retry(self._store))
         self._push(done.set)
         return done.wait(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Close runs that are still open as KILLED, the sweep's last; False if the store is out of reach."""
+        """Close runs that are still open as KILLED, the sweep's last; False if the store did not take everything."""
+        self._push(lambda: self._artifacts.retry(self._store))
         self._push(self._kill_open)
+        # Behind the ends of runs, which are pushed meanwhile.
+        self._push(lambda: self._push(self._mark_missing))
         with self._changed:
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
@@ -160,7 +209,31 @@ class Tracker:
             self._work.append(work)
             self._changed.notify()
 
+    def _push_of(self, key: RunKey, work: Callable[[], None]) -> None:
+        """Work on a run, which is left out where the store refused the run itself."""
+        self._push(lambda: work() if key in self._runs else None)
+
+    def _push_artifact(self, key: RunKey, call: Callable[[], None]) -> None:
+        self._push(lambda: self._artifacts.deliver(self._store, key, call) if self.run_id(key) else None)
+
     # From here on everything runs in the thread.
+
+    def _log_json(self, key: RunKey, values: Mapping[str, Any]) -> None:
+        self._store.log_json(self.run_id(key) or "", values)
+
+    def _log_file(self, key: RunKey, file: Path, folder: str) -> None:
+        self._store.log_files(self.run_id(key) or "", [file], folder)
+
+    def _forget_missing(self, key: RunKey) -> None:
+        run_id = self.run_id(key)
+        if run_id is not None and run_id in self._incomplete and key not in self._artifacts.missing:
+            self._store.delete_tag(run_id, ARTIFACTS_MISSING)
+            self._incomplete.discard(run_id)
+
+    def _mark_missing(self) -> None:
+        """Leave a tag by which a later command finds the runs whose artifacts are missing."""
+        for key, count in self._artifacts.missing.items():
+            self._store.set_tags(self.run_id(key) or "", {ARTIFACTS_MISSING: str(count)})
 
     def _run(self, experiment: str, artifacts: Path | None) -> None:
         while not self._reach(experiment, artifacts):
@@ -177,10 +250,14 @@ class Tracker:
         try:
             self._store = open_store(self.uri, experiment, artifacts)
             self._found = self._store.find_runs(self._sweep_key)
+            known = [run for runs in self._found.values() for run in runs]
+            self._incomplete = {run.run_id for run in known if ARTIFACTS_MISSING in run.tags}
+            if self._required:
+                check_artifacts(self._store)
         except Exception as error:
             if self._required or not is_passing(error):
-                # Raised by wait_open, where somebody hears it.
-                self._refusal = error
+                # Raised by wait_open, in the thread that asked for the store.
+                self._refusal = problem_of(error, self.uri)
                 return False
             self._tell_absence(error)
             self._opened.set()
@@ -189,7 +266,10 @@ class Tracker:
         finally:
             if self._refusal is not None:
                 self._opened.set()
-        self._warned = False
+        self._warned, self._absence = False, None
+        problem = self._store.artifact_problem()
+        if problem is not None:
+            self._artifacts.tell(problem)
         self._opened.set()
         return True
 
@@ -213,10 +293,9 @@ class Tracker:
         try:
             work()
         except Exception as error:  # whatever the store raises, no training may end because of it
-            if not is_passing(error):
-                logging.getLogger(__name__).warning(
-                    "tracking store %s refused: %s", public_uri(self.uri), _reason(error)
-                )
+            if not is_passing(error) or self._is_stuck():
+                words = without_secrets(reason(error), self.uri)
+                logging.getLogger(__name__).warning("tracking store %s refused: %s", public_uri(self.uri), words)
                 return True
             self._tell_absence(error)
             self._unsure = True
@@ -225,14 +304,27 @@ class Tracker:
                 run.seen = None
             self._pause()
             return False
-        self._warned = False
+        self._warned, self._absence, self._failing_since = False, None, None
+        return True
+
+    def _is_stuck(self) -> bool:
+        """Whether one piece of work fails and fails, while the store as a whole takes what it is given."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since < self._patience:
+            return False
+        try:
+            self._store.check()
+        except TrackingError:
+            return False
+        # What else fails is not waited for as long again.
+        self._failing_since, self._patience = None, 0.0
         return True
 
     def _tell_absence(self, error: Exception) -> None:
+        self._absence = problem_of(error, self.uri)
         if not self._warned:
-            named = isinstance(error, StoreAway)
-            words = _reason(error) if named else f"tracking store {public_uri(self.uri)}: {_reason(error)}"
-            logging.getLogger(__name__).warning("%s; training goes on, what is not stored yet is kept", words)
+            logging.getLogger(__name__).warning("%s; training goes on, what is not stored yet is kept", self._absence)
         self._warned = True
 
     def _pause(self) -> None:
@@ -324,7 +416,3 @@ class Tracker:
         for key, run in sorted(self._runs.items(), key=lambda item: item[0] == SWEEP):
             if run.open:
                 self.end(key, "KILLED", {"fcos.status": "interrupted"} if key == SWEEP else {})
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

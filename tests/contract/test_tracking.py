@@ -16,21 +16,13 @@ from mlflow.tracking import MlflowClient
 
 from analysis import store
 from orchestration import tracking
-from orchestration.mlflow_store import StoreAway, TrackingError, open_store, public_uri
-from orchestration.tracking import SWEEP, RunFacts, Tracker, default_uri
+from orchestration.addresses import default_uri, public_uri
+from orchestration.mlflow_store import open_store
+from orchestration.store_problems import StoreAway, TrackingError
+from orchestration.tracking import SWEEP, RunFacts, Tracker
 
 KEY = ("branch", 0)
 TWIN = ("none", 0)
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A store with its tables, which take seconds to make."""
-    folder = tmp_path_factory.mktemp("store")
-    tracker = Tracker(None, "lab", folder, "nobody")
-    tracker.wait_open()
-    assert tracker.close(20)
-    return (folder / "mlflow.db").read_bytes()
 
 
 @pytest.fixture

@@ -17,14 +17,15 @@ from fcos.data.annotations import read_annotations
 from fcos.data.errors import DataError
 from fcos.section import ConfigError
 from orchestration import trial_files
+from orchestration.addresses import public_uri
 from orchestration.budget import read_spent
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
-from orchestration.mlflow_store import TrackingError, asking, public_uri
 from orchestration.planning import make_plan, settle_folder
 from orchestration.preflight import check_output
 from orchestration.reuse import look_back
 from orchestration.session import plan_table
+from orchestration.store_problems import TrackingError, asking
 from orchestration.versions import git_commit
 
 EXPERIMENT = "+experiment=ablation_centerness"

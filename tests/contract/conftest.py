@@ -1,0 +1,15 @@
+"""A tracking store with its tables, which take seconds to make."""
+
+import pytest
+
+from orchestration.tracking import Tracker
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The SQLite file of a store that holds the MLflow experiment `lab` and no run."""
+    folder = tmp_path_factory.mktemp("store")
+    tracker = Tracker(None, "lab", folder, "nobody")
+    tracker.wait_open()
+    assert tracker.close(20)
+    return (folder / "mlflow.db").read_bytes()
