@@ -14,8 +14,8 @@ from orchestration.data import DataDigests, PrepareData
 from orchestration.experiment import ARM_SECTIONS, Trial, arm_configs, changed_keys, check_effect, plan
 from orchestration.groups import ROOT, groups
 from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, depends_on_workers, without
-from orchestration.preflight import check_arm, check_metrics
-from orchestration.search import Search, begin_search, draw_planned, drawn_before, stored_values
+from orchestration.preflight import asked_metrics, check_arm, check_metrics, check_ranking, check_values
+from orchestration.search import Search, begin_search, draw_planned, drawn_before, search_remarks, stored_values
 from orchestration.trial_files import read_summary, write_json
 from orchestration.versions import package_versions
 
@@ -79,18 +79,22 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
         arms = arm_configs(lab.training, lab.experiment)
         check_effect(set_keys(overrides), list(arms.values()))
         check_metrics(lab.experiment.metrics, arms.values())
-        return _plan(lab, name, arms, lab.experiment.seeds, DataDigests(prepare_data))
-    check_metrics(lab.experiment.metrics, [lab.training])
+        check_ranking(lab)
+        digests = DataDigests(prepare_data)
+        found = _plan(lab, name, arms, lab.experiment.seeds, digests)
+        return replace(found, notes=(*found.notes, *check_values(lab, tuple(arms.values()), digests)))
+    check_metrics(asked_metrics(lab.experiment), [lab.training])
+    check_ranking(lab)
     digests = DataDigests(prepare_data)
     search = begin_search(lab, digests, overrides)
     # What every point shares is told of before the first is drawn.
     check_arm(lab.training, lab.cluster)
-    digests.of(lab.training)
+    remarks = [*check_values(lab, [lab.training], digests), *search_remarks(search)]
     if search.draws_as_it_goes:
-        remarks: list[str] = []
         configs = drawn_before(search, _stored(lab.folder / name / PLAN))
     else:
-        configs, remarks = draw_planned(search)
+        configs, left_out = draw_planned(search)
+        remarks += left_out
     found = _plan(lab, name, configs, lab.experiment.seeds, digests)
     return replace(found, trials=list(found.trials), search=search, notes=(*found.notes, *remarks))
 
@@ -100,7 +104,9 @@ def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Seque
     if lab.experiment is not None:
         raise ConfigError("experiment: a single run has no arms; use orchestration/sweep.py")
     check_effect(set_keys(overrides), [lab.training])
-    found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), DataDigests(prepare_data))
+    digests = DataDigests(prepare_data)
+    found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), digests)
+    check_values(lab, [lab.training], digests)
     if lab.name is not None:
         return found
     name = f"run-{found.trials[0].identity[:8]}"
@@ -108,10 +114,9 @@ def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Seque
 
 
 def _plan(lab: LabConfig, name: str, arms: Mapping[str, Config], seeds: tuple[int, ...], data: DataDigests) -> Plan:
-    digests = {}
-    for arm, config in arms.items():
+    for config in arms.values():
         check_arm(config, lab.cluster)
-        digests[arm] = data.of(config)
+    digests = {arm: data.of(config) for arm, config in arms.items()}
     evidence = evidence_here(lab.cluster.workers)
     plain = {arm: config.model_dump(mode="json") for arm, config in arms.items()}
     return Plan(name, lab.folder / name, plan(arms, seeds, evidence, digests), evidence, plain, data.notes)

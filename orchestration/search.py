@@ -77,8 +77,30 @@ def _check_metric(base: Config, metric: str) -> None:
     prefix = "val/" if base.task == "train" else "coverage/"
     if not metric.startswith(prefix):
         raise ConfigError(f"experiment.search.metric={metric}: must begin with {prefix}, as task={base.task} ends with")
-    if base.task == "train":
-        check_metrics([metric], [base], "experiment.search.metric")
+    check_metrics([metric], [base], "experiment.search.metric")
+
+
+def best_metric(config: SearchConfig) -> str | None:
+    """The metric that the best checkpoint of a searched training is chosen by; None where the configured one stays.
+
+    That choice goes by a metric's own better end, so a search for the other end has no use for it.
+    """
+    from fcos.metrics import better_end
+
+    return config.metric if (better_end(config.metric) or "max") == config.mode else None
+
+
+def search_remarks(search: Search) -> list[str]:
+    """A remark where a search looks for the worse end of its metric, which may be meant."""
+    from fcos.metrics import better_end
+
+    metric, mode = search.config.metric, search.config.mode
+    if better_end(metric) in (None, mode):
+        return []
+    other = "less" if mode == "max" else "more"
+    return [
+        f"experiment.search.mode={mode}: the search looks for the {mode}imum of {metric}, of which {other} is better"
+    ]
 
 
 def _check_early_stopping(base: Config, search: Search) -> None:
@@ -171,7 +193,11 @@ def drawn_before(search: Search, stored: Mapping[str, Any] | None) -> dict[str, 
 def stored_values(search: Search) -> dict[str, Any]:
     """What plan.json holds of a search."""
     drawn = {name: {"point": each.point, "keys": dict(each.keys)} for name, each in search.drawn.items()}
-    return {"space": search.config.model_dump(mode="json")["space"], "drawn": drawn}
+    return {
+        "space": search.config.model_dump(mode="json")["space"],
+        "strategy": search.strategy.model_dump(mode="json"),
+        "drawn": drawn,
+    }
 
 
 def described(search: Search) -> dict[str, Any]:
