@@ -15,7 +15,15 @@ from orchestration.experiment import ARM_SECTIONS, Trial, arm_configs, changed_k
 from orchestration.groups import ROOT, groups
 from orchestration.identity import DECIDING_PACKAGES, RUN_ONLY, Evidence, code_digest, depends_on_workers, without
 from orchestration.preflight import asked_metrics, check_arm, check_metrics, check_ranking, check_values
-from orchestration.search import Search, begin_search, draw_planned, drawn_before, search_remarks, stored_values
+from orchestration.search import (
+    Search,
+    begin_search,
+    draw_planned,
+    drawn_before,
+    search_differences,
+    search_remarks,
+    stored_values,
+)
 from orchestration.trial_files import read_summary, write_json
 from orchestration.versions import package_versions
 
@@ -199,8 +207,7 @@ def _differences(before: Mapping[str, Any], now: Plan) -> list[str]:
     shared = len([arm for arm in now.arms if arm in before["arms"]])
     found = [line if len(arms) == shared else f"{line} (arm {', '.join(arms)})" for line, arms in lines.items()]
     if now.search is not None and before.get("search") is not None:
-        old_space, new_space = before["search"]["space"], stored_values(now.search)["space"]
-        found += changed_keys({"experiment.search.space": old_space}, {"experiment.search.space": new_space})
+        found = search_differences(before["search"], now.search, found)
     if before["code"] != now.evidence.code:
         found.append("the code of fcos/ changed")
     workers = {"cluster.workers": before.get("workers", 1)}, {"cluster.workers": now.evidence.workers}

@@ -8,7 +8,7 @@ from fcos.config import Config
 from fcos.section import ConfigError
 from orchestration.config import LabConfig
 from orchestration.data import DataDigests
-from orchestration.experiment import deciding_fingerprint
+from orchestration.experiment import changed_keys, deciding_fingerprint
 from orchestration.preflight import check_metrics
 from orchestration.space import Point, SearchConfig, configured, keys_of
 from orchestration.space_check import check_space
@@ -198,6 +198,24 @@ def stored_values(search: Search) -> dict[str, Any]:
         "strategy": search.strategy.model_dump(mode="json"),
         "drawn": drawn,
     }
+
+
+def search_differences(before: Mapping[str, Any], now: Search, found: Sequence[str]) -> list[str]:
+    """The differences of a search from what plan.json holds of it; `found` are those of its points.
+
+    Where another space, searcher or seed draws other points, that is the difference, and not what it drew.
+    """
+    values = stored_values(now)
+    causes = changed_keys({"experiment.search.space": before["space"]}, {"experiment.search.space": values["space"]})
+    drawing = ("searcher", "seed")
+    old, new = (
+        {f"search.{key}": plan["strategy"][key] for key in drawing if key in plan.get("strategy", {})}
+        for plan in (before, values)
+    )
+    drawn = [line for line in found if line.split(":")[0] in now.config.space]
+    if drawn and old:
+        causes += [f"{line}, which draws other points" for line in changed_keys(old, new)]
+    return [*causes, *(line for line in found if not causes or line not in drawn)]
 
 
 def described(search: Search) -> dict[str, Any]:
