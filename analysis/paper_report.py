@@ -50,14 +50,14 @@ def render(document: "PaperDocument") -> dict[str, str]:
 def show(document: "PaperDocument", path: Path) -> None:
     """How much of each table has been run, and the path, on the console."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from analysis import tables
     from analysis.paper_tables import SUMMARY_COLUMNS, summary
+    from analysis.printing import ReportConsole
 
-    console = Console(highlight=False)
+    console = ReportConsole()
     title = Text(f"FCOS {document.version} (arXiv {document.arxiv}): rows that have been run")
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
     for column in SUMMARY_COLUMNS:

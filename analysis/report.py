@@ -10,7 +10,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,29 +27,33 @@ FILES = ("report.html", "report.md", "table.csv", "table.tex")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and say where; 2 where there is nothing to report on."""
+    """Write the report and say where; 2 where there is nothing to report on, 141 where nobody reads it."""
     options = parse_arguments(arguments)
+    from analysis.printing import printing
     from analysis.store import StoreError, default_uri
 
     options.tracking_uri = options.tracking_uri or default_uri()
 
     try:
-        if options.paper is not None:
-            return _paper(options)
-        document, folder = report(options.sweep, options.tracking_uri, options.output, options.experiment)
+        shown = _paper(options) if options.paper is not None else _sweep(options)
     except (StoreError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
-    show(document, folder / FILES[0])
-    return 0
+    return printing(shown)
 
 
-def _paper(options: argparse.Namespace) -> int:
+def _sweep(options: argparse.Namespace) -> Callable[[], None]:
+    """Write a sweep's report; returns what shows it."""
+    document, folder = report(options.sweep, options.tracking_uri, options.output, options.experiment)
+    return lambda: show(document, folder / FILES[0])
+
+
+def _paper(options: argparse.Namespace) -> Callable[[], None]:
+    """Write a paper's report; returns what shows it."""
     from analysis import paper_report
 
     laid, folder = paper_report.paper_report(options.paper, options.tracking_uri, options.output, options.experiment)
-    paper_report.show(laid, folder / paper_report.FILES[0])
-    return 0
+    return lambda: paper_report.show(laid, folder / paper_report.FILES[0])
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -113,12 +117,13 @@ def render(document: "Document") -> dict[str, str]:
 
 def show(document: "Document", path: Path) -> None:
     """The first table, the verdicts and the path, on the console."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from analysis.printing import ReportConsole
+
+    console = ReportConsole()
     if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+        console = ReportConsole(width=PLAIN_WIDTH)
     findings = document.findings
     console.print(_table_that_fits(findings.tables[0], document.sweep.name, console))
     if findings.advice:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.section import ConfigError, Transient
+from fcos.streams import BROKEN_PIPE, drop_output, flush_output, print_any_character
 
 # torch and torchvision are imported where they are needed, so that --help answers at once.
 
@@ -27,7 +28,8 @@ EPILOG = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is success, 2 a user's mistake (said in one message), 130 an interrupt."""
+    """Run one command; 0 is success, 2 a user's mistake (one message), 130 an interrupt, 141 a closed output."""
+    print_any_character()
     options = _parser().parse_args(arguments)
     from fcos.checkpoint import CheckpointError
 
@@ -49,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _import(options)
             case "export-weights":
                 _export(options)
+        flush_output()
+    except BrokenPipeError:
+        drop_output(sys.stdout)
+        print("stopped: standard output was closed", file=sys.stderr)
+        return BROKEN_PIPE
     except (ConfigError, CheckpointError, Transient, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

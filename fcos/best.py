@@ -1,12 +1,14 @@
 """Which checkpoint of a run is its best, kept beside all of them."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fcos.checkpoint import folder_of
+from fcos.metrics import better_end
 
 BEST = "best.json"
 
@@ -25,10 +27,14 @@ def better(
 ) -> Best | None:
     """An evaluation whose first arm is better than the best before, else None.
 
-    A metric that a data set has no ground truth for has no value.
+    Better is the metric's own better end, the lower one of errors. A metric that a data set has no ground truth for
+    has no value; what is not finite is never the best.
     """
     value = None if metric is None else next(iter(metrics.values())).get(metric)
-    if metric is None or value is None or (before is not None and value <= before.value):
+    if metric is None or value is None or not math.isfinite(value):
+        return None
+    sign = -1 if better_end(metric) == "min" else 1
+    if before is not None and sign * value <= sign * before.value:
         return None
     return Best(metric, step, value)
 

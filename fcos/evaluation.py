@@ -13,6 +13,8 @@ from fcos.distributed import gather_objects
 from fcos.structures import Detections
 
 METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+# The areas in pixels, ends included, that COCO's evaluation counts as small, medium and large.
+SIZES: Final = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
 
 
 def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
@@ -87,6 +89,19 @@ def class_keys(annotations: Annotations) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         names = [f"{name}_{id_}" for name, id_ in zip(names, annotations.category_ids, strict=True)]
     return tuple(f"val/class_AP/{name}" for name in names)
+
+
+def keys_without_truth(annotations: Annotations) -> frozenset[str]:
+    """The metric keys that have no value on these annotations: sizes and classes without a box that counts."""
+    counts = ~annotations.crowd
+    keys = {
+        f"val/{name}{letter}"
+        for letter, (low, high) in SIZES.items()
+        if not (counts & (annotations.areas >= low) & (annotations.areas <= high)).any()
+        for name in ("AP", "AR")
+    }
+    there = set(annotations.labels[counts].tolist())
+    return frozenset(keys | {key for label, key in enumerate(class_keys(annotations)) if label not in there})
 
 
 def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:

@@ -1,18 +1,31 @@
 """What a person types: overrides held against groups and schema before Hydra sees them, and the help."""
 
+import shlex
+import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from fcos.parsing import known_keys
 from fcos.section import ConfigError
+from orchestration.conf_files import claim_of
 from orchestration.config import LabConfig, shut_out_environment
-from orchestration.groups import CONF, groups, near
+from orchestration.groups import CONF, check_files, default_options, groups, near
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 # Flags that Hydra answers itself (show the config, where values come from, shell completion).
 HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package", "-p")
+# Hydra's ways to read config files from elsewhere.
+OTHER_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "hydra.searchpath")
+OWN_FILES = (
+    "config files are read from conf/ of the checkout alone, so that a command means the same to everyone; put an "
+    "experiment of your own into conf/experiment/<name>.yaml and give +experiment=<name>"
+)
 
 
 def is_for_hydra(arguments: Sequence[str]) -> bool:
@@ -28,6 +41,9 @@ def show_with_hydra(arguments: Sequence[str]) -> None:
 
     shut_out_environment()
     overrides = [word for word in arguments if "=" in word and not word.startswith("-")]
+    for word in arguments:
+        if word.partition("=")[0] in OTHER_FOLDERS:
+            _check_form(word)
     flags = [word for word in arguments if word not in overrides]
     completing = "-sc" in flags or "--shell-completion" in flags
     sys.argv = [sys.argv[0], *flags, *(overrides if completing else check_overrides(overrides))]
@@ -40,47 +56,98 @@ def check_overrides(arguments: Sequence[str]) -> list[str]:
     The schema has defaults that the YAML files do not spell out; Hydra would refuse those keys, so values
     are handed on as `++key=value` once the schema knows the key. Raises ConfigError with near matches.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
-
     for argument in arguments:
         _check_form(argument)
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(arguments))
-    except OverrideParseException as error:
-        raise ConfigError(f"{error.override}: not readable; lists and mappings need quotes in a shell") from None
     options = groups()
-    checked = []
-    for override in parsed:
+    checked, chosen = [], {}
+    for override in map(_parsed, arguments):
         line = str(override.input_line)
         key, _, value = line.partition("=")
         key = key.lstrip("+")
         if override.is_sweep_override():
-            raise ConfigError(f"{line}: several values; arms and seeds belong into an experiment")
+            raise ConfigError(_several(line, key, value))
         if override.is_delete():
             checked.append(line)
         elif key in options and not value.strip().startswith("{"):
-            _check_option(key, value, options[key])
+            chosen[key] = _checked_option(key, value, options[key])
             checked.append(f"{'+' if key == 'experiment' else ''}{key}={value}")
         else:
             check_key(key, line)
             checked.append(f"++{key}={value}")
+    check_files(chosen)
     return checked
 
 
 def _check_form(argument: str) -> None:
     if argument in ("-m", "--multirun"):
         raise ConfigError("--multirun: a sweep is what an experiment file says; use +experiment=<name>")
+    word = argument.lstrip("+").partition("=")[0]
+    if word in OTHER_FOLDERS:
+        raise ConfigError(f"{word}: {OWN_FILES}")
     if argument.startswith("-"):
         raise ConfigError(f"{argument}: no such option; values are given as key=value, see --help")
     if "=" not in argument and not argument.startswith("~"):
         raise ConfigError(f"{argument}: give a value as {argument}=...")
 
 
-def _check_option(group: str, option: str, options: Sequence[str]) -> None:
+def _parsed(argument: str) -> "Override":
+    """An override as Hydra reads it; the value of a key that holds text is taken as it is typed.
+
+    Hydra's grammar has a use for = ( ) # , ~ and blanks, knows no letters but ASCII, and reads 123 and true as a number
+    and a truth value; a path may be any of that. Quotes, null, lists and what is escaped stay Hydra's.
+    Raises ConfigError for what is not readable, with the way it is quoted.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    key, _, value = argument.partition("=")
+    holds_text = not argument.startswith("~") and is_text(key.lstrip("+"))
+    try:
+        parsed = parser.parse_override(argument)
+        as_typed = holds_text and (parsed.is_sweep_override() or isinstance(parsed.value(), int | float))
+        if not as_typed:
+            return parsed
+    except HydraException:
+        if not holds_text:
+            raise ConfigError(_unreadable(argument)) from None
+    return parser.parse_override(f"{key}={QuotedString(value, Quote.single).with_quotes()}")
+
+
+def _unreadable(argument: str) -> str:
+    """What is wrong with an override that Hydra cannot read, unknown keys first."""
+    key, _, value = argument.partition("=")
+    if not key.startswith("~") and key.lstrip("+") not in groups():
+        check_key(key.lstrip("+"), argument)
+    if value.lstrip().startswith(("[", "{")):
+        rules = (
+            "its brackets must close, and text with other characters than letters, digits and / - . _ : needs quotes"
+        )
+        return f"{argument}: not readable; a list or mapping needs quotes in a shell, '{key}=...'; {rules} of its own"
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    quoted = shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
+    return f"{argument}: not readable; write {quoted} (outer quotes for the shell, inner ones for the config)"
+
+
+def _several(line: str, key: str, value: str) -> str:
+    words = f"{line}: several values; arms and seeds belong into an experiment"
+    return words if "(" in value else f"{words}, and a list has brackets: {shlex.quote(f'{key}=[{value}]')}"
+
+
+def _checked_option(group: str, option: str, options: Sequence[str]) -> str | None:
+    """The chosen option; None leaves out a group that conf/config.yaml leaves out too."""
     name = option.strip().strip("'\"")
-    if name not in options:
+    if name in options:
+        return name
+    default = default_options().get(group)
+    if name.lower() != "null":
         raise ConfigError(f"{group}={name}: no such {group}; {near(name, options)}")
+    if default is not None or group == "experiment":
+        instead = f" for {default}" if default is not None else ""
+        raise ConfigError(f"{group}=null: leave {group} out{instead}, or choose one: {', '.join(options)}")
+    return None
 
 
 def check_key(key: str, line: str) -> None:
@@ -100,17 +167,31 @@ def check_key(key: str, line: str) -> None:
         raise ConfigError(f"{line}: no such key {key}; {near(key, ends or dotted_keys(LabConfig))}")
 
 
-def dotted_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
+def dotted_keys(schema: type[BaseModel]) -> list[str]:
     """Every leaf that a schema knows, as a dotted key."""
-    keys = []
+    return list(_leaves(schema))
+
+
+def is_text(key: str) -> bool:
+    """Whether a dotted key of the schema, or such a key of an arm, holds free text: a path, a name, an address."""
+    parts = key.split(".")
+    below_arm = parts[:2] == ["experiment", "arms"] and len(parts) > 3
+    kind = _leaves(LabConfig).get(".".join(parts[3:]) if below_arm else key)
+    of = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return set(of) - {types.NoneType} == {str}
+
+
+def _leaves(schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Every leaf that a schema knows, as a dotted key, with its type."""
+    leaves: dict[str, Any] = {}
     for name, field in schema.model_fields.items():
         kinds = [field.annotation, *typing.get_args(field.annotation)]
         sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if sections:
-            keys += dotted_keys(sections[0], f"{prefix}{name}.")
+            leaves |= _leaves(sections[0], f"{prefix}{name}.")
         else:
-            keys.append(f"{prefix}{name}")
-    return keys
+            leaves[f"{prefix}{name}"] = field.annotation
+    return leaves
 
 
 def help_text(script: str, purpose: str, examples: Sequence[str]) -> str:
@@ -133,7 +214,8 @@ def help_text(script: str, purpose: str, examples: Sequence[str]) -> str:
 
 
 def _claim(file: Path) -> str:
-    for line in file.read_text().splitlines():
-        if line.strip().startswith("claim:"):
-            return line.split(":", 1)[1].strip().strip("'\"")
-    return ""
+    """What an experiment holds to be true, or what is wrong with its file."""
+    try:
+        return claim_of(file)
+    except ConfigError as error:
+        return f"(cannot be used: {error})"

@@ -23,7 +23,7 @@ from orchestration.planning import Plan
 from orchestration.ray_cluster import connected, head_of, local_nodes
 from orchestration.ray_head import watched_head
 from orchestration.resources import Demand, Node, demand, side_by_side
-from orchestration.search import name_of
+from orchestration.search import best_metric, name_of
 from orchestration.stalls import watched
 from orchestration.strategy import make_scheduler
 from orchestration.task import TASK, Task
@@ -255,7 +255,7 @@ def _task(cluster: ClusterConfig, plan: Plan, need: Demand, on_workers: bool, co
         command=command,
         max_failures=cluster.max_failures,
         stall_seconds=cluster.stall_seconds,
-        best_metric=plan.search.config.metric if plan.search and plan.search.config.mode == "max" else None,
+        best_metric=None if plan.search is None else best_metric(plan.search.config),
     )
 
 

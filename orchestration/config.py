@@ -15,9 +15,9 @@ from orchestration.groups import CONF, expand_presets
 from orchestration.space import SearchConfig, flat_space
 from orchestration.strategy import StrategyConfig
 
-# Safe as a folder and as a tag.
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
-NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot"
+# Safe as a folder, as a tag and as a word of a command line.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot or a dash"
 
 
 class ExperimentConfig(Section):
@@ -34,7 +34,7 @@ class ExperimentConfig(Section):
     # Instead of arms: a space to draw them from; the config group `search` says how.
     search: SearchConfig | None = None
     seeds: tuple[int, ...] = Field(min_length=1)
-    metrics: tuple[str, ...] = ("val/AP",)
+    metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
     # Arm -> rows of the papers' tables that it is the like of.
     paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
@@ -56,6 +56,8 @@ class ExperimentConfig(Section):
             raise ValueError(f"baseline={self.baseline}: is not an arm; the arms are {', '.join(self.arms)}")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"metrics={list(self.metrics)}: each may be named once")
         if strangers := sorted(set(self.paper) - set(self.arms)):
             raise ValueError(f"paper: {', '.join(strangers)}: no such arm; the arms are {', '.join(self.arms)}")
         return self

@@ -1,5 +1,7 @@
 """What a person sees: one live line for each training on a terminal, plain lines elsewhere."""
 
+import sys
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -9,7 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fcos.streams import drop_output
 from orchestration.board import Board, Row, clock
+from orchestration.entry import OutputClosed
 
 STYLES = {
     "finished": "green",
@@ -24,6 +28,22 @@ QUARTERS = (0.25, 0.5, 0.75)
 QUIET_SECONDS = 5.0
 # Of a terminal's height: the overall bar, what is hidden, and a line to spare.
 LINES_KEPT_FREE = 4
+
+
+class OutputConsole(Console):
+    """Standard output; where it is closed the command ends in order, whatever is still printed on the way."""
+
+    def __init__(self) -> None:
+        super().__init__(file=sys.stdout)
+
+    def on_broken_pipe(self) -> None:
+        """Raise OutputClosed in the main thread; what other threads print is lost until that notices."""
+        if threading.current_thread() is not threading.main_thread():
+            del self._buffer[:]
+            return
+        self.quiet = True
+        drop_output(self.file)
+        raise OutputClosed
 
 
 class View(Protocol):

@@ -26,12 +26,11 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 def main(arguments: Sequence[str]) -> int:
     """Look at everything and say what is wrong; 1 where something is."""
-    from rich.console import Console
-
     from orchestration.command_line import check_overrides
     from orchestration.config import compose
+    from orchestration.console import OutputConsole
 
-    console = Console(file=sys.stdout)
+    console = OutputConsole()
     lab = compose(check_overrides(arguments))
     with console.status("Ray starts, and every node is asked ..."):
         checks = examine(lab)

@@ -9,23 +9,45 @@ from types import FrameType
 OK, SOME_FAILED, MISTAKE, HELD, STOPPED = 0, 1, 2, 3, 4
 
 
+class OutputClosed(KeyboardInterrupt):
+    """Whoever read standard output is gone; an interrupt, so that all ends in order and Ray lets it through."""
+
+
 def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]) -> int:
     """Answer --help and Hydra's own flags, else run; returns the exit code.
 
     0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use,
-    4 stopped for want of budget, space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    4 stopped for want of budget, space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
+    141 standard output was closed.
     """
+    from fcos.streams import BROKEN_PIPE, drop_output, flush_output, print_any_character
+
+    print_any_character()
+    try:
+        code = _run(arguments, main, help_text)
+        with _closing():
+            flush_output()
+    except OutputClosed:
+        drop_output(sys.stdout)
+        print("stopped: standard output was closed; the same command goes on", file=sys.stderr)
+        return BROKEN_PIPE
+    return code
+
+
+def _run(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]) -> int:
     from fcos.section import ConfigError, Transient
     from orchestration.command_line import is_for_hydra, show_with_hydra
     from orchestration.lock import FolderHeld
 
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(help_text())
-        return OK
     caught: list[int] = []
     try:
+        if any(argument in ("-h", "--help") for argument in arguments):
+            with _closing():
+                print(help_text(), flush=True)
+            return OK
         if is_for_hydra(arguments):
-            show_with_hydra(arguments)
+            with _closing():
+                show_with_hydra(arguments)
             return OK
         with signals_raise() as caught:
             return main(arguments)
@@ -35,9 +57,20 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
     except FolderHeld as error:
         print(f"error: {error}", file=sys.stderr)
         return HELD
+    except OutputClosed:
+        raise
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
         return 128 + (caught[0] if caught else signal.SIGINT)
+
+
+@contextmanager
+def _closing() -> Iterator[None]:
+    """Raise OutputClosed where printing finds standard output closed."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise OutputClosed from None
 
 
 @contextmanager

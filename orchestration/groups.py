@@ -7,15 +7,22 @@ from typing import Any
 
 from fcos.parsing import flatten
 from fcos.section import ConfigError
+from orchestration.conf_files import check_files_in_use, defaults_of, is_global, read_conf
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-# Hydra's own word for a file whose keys are counted from the top; only such a file says all that it changes.
-GLOBAL = "# @package _global_"
 
 
 def groups() -> dict[str, list[str]]:
-    """The config groups with their options."""
+    """The config groups with their options.
+
+    Raises ConfigError where the config files are missing.
+    """
+    if not CONF.is_dir():
+        raise ConfigError(
+            f"{CONF}: no such folder; an installed package holds no config files; work in a checkout of the "
+            "repository, installed with `pip install -e .`"
+        )
     return {
         folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
         for folder in sorted(CONF.iterdir())
@@ -28,7 +35,7 @@ def presets() -> dict[str, list[str]]:
     return {
         group: options
         for group, options in groups().items()
-        if group != "experiment" and all(_is_global(CONF / group / f"{option}.yaml") for option in options)
+        if group != "experiment" and all(is_global(CONF / group / f"{option}.yaml") for option in options)
     }
 
 
@@ -42,8 +49,6 @@ def expand_presets(arms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]]) -> Any:
-    from omegaconf import OmegaConf
-
     if not isinstance(changes, Mapping):
         return changes
     keys: dict[str, Any] = {}
@@ -51,9 +56,7 @@ def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]]) -> Any
         option = str(changes[group])
         if option not in known[group]:
             raise ConfigError(f"experiment.arms.{arm}.{group}={option}: no such {group}; {near(option, known[group])}")
-        values = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{option}.yaml"))
-        assert isinstance(values, dict)
-        keys.update(flatten({str(key): value for key, value in values.items()}))
+        keys.update(flatten(read_conf(CONF / group / f"{option}.yaml")))
     return keys | flatten({key: value for key, value in changes.items() if key not in known})
 
 
@@ -65,6 +68,14 @@ def near(word: str, known: Sequence[str]) -> str:
     return f"there are: {', '.join(known)}"
 
 
-def _is_global(file: Path) -> bool:
-    with file.open() as lines:
-        return lines.readline().strip() == GLOBAL
+def default_options() -> dict[str, str | None]:
+    """What each group stands at in conf/config.yaml; None where it may be left out."""
+    return defaults_of(read_conf(CONF / "config.yaml"))
+
+
+def check_files(chosen: Mapping[str, str | None]) -> None:
+    """Raises ConfigError naming file, line and rule for a slip in a file that a command reads.
+
+    `chosen` are the options that the command line names.
+    """
+    check_files_in_use(CONF, chosen)

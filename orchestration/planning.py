@@ -15,8 +15,16 @@ from orchestration.evidence import evidence_here
 from orchestration.experiment import ARM_SECTIONS, Trial, arm_configs, changed_keys, check_effect, plan
 from orchestration.groups import groups
 from orchestration.identity import RUN_ONLY, Evidence, depends_on_workers, without
-from orchestration.preflight import check_arm, check_metrics
-from orchestration.search import Search, begin_search, draw_planned, drawn_before, stored_values
+from orchestration.preflight import asked_metrics, check_arm, check_metrics, check_ranking, check_values
+from orchestration.search import (
+    Search,
+    begin_search,
+    draw_planned,
+    drawn_before,
+    search_differences,
+    search_remarks,
+    stored_values,
+)
 from orchestration.trial_files import read_summary, write_json
 
 PLAN = "plan.json"
@@ -74,18 +82,22 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
         arms = arm_configs(lab.training, lab.experiment)
         check_effect(set_keys(overrides), list(arms.values()))
         check_metrics(lab.experiment.metrics, arms.values())
-        return _plan(lab, name, arms, lab.experiment.seeds, DataDigests(prepare_data))
-    check_metrics(lab.experiment.metrics, [lab.training])
+        check_ranking(lab)
+        digests = DataDigests(prepare_data)
+        found = _plan(lab, name, arms, lab.experiment.seeds, digests)
+        return replace(found, notes=(*found.notes, *check_values(lab, tuple(arms.values()), digests)))
+    check_metrics(asked_metrics(lab.experiment), [lab.training])
+    check_ranking(lab)
     digests = DataDigests(prepare_data)
     search = begin_search(lab, digests, overrides)
     # What every point shares is told of before the first is drawn.
     check_arm(lab.training, lab.cluster)
-    digests.of(lab.training)
+    remarks = [*check_values(lab, [lab.training], digests), *search_remarks(search)]
     if search.draws_as_it_goes:
-        remarks: list[str] = []
         configs = drawn_before(search, _stored(lab.folder / name / PLAN))
     else:
-        configs, remarks = draw_planned(search)
+        configs, left_out = draw_planned(search)
+        remarks += left_out
     found = _plan(lab, name, configs, lab.experiment.seeds, digests)
     return replace(found, trials=list(found.trials), search=search, notes=(*found.notes, *remarks))
 
@@ -95,7 +107,9 @@ def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Seque
     if lab.experiment is not None:
         raise ConfigError("experiment: a single run has no arms; use orchestration/sweep.py")
     check_effect(set_keys(overrides), [lab.training])
-    found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), DataDigests(prepare_data))
+    digests = DataDigests(prepare_data)
+    found = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), digests)
+    check_values(lab, [lab.training], digests)
     if lab.name is not None:
         return found
     name = f"run-{found.trials[0].identity[:8]}"
@@ -103,10 +117,9 @@ def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Seque
 
 
 def _plan(lab: LabConfig, name: str, arms: Mapping[str, Config], seeds: tuple[int, ...], data: DataDigests) -> Plan:
-    digests = {}
-    for arm, config in arms.items():
+    for config in arms.values():
         check_arm(config, lab.cluster)
-        digests[arm] = data.of(config)
+    digests = {arm: data.of(config) for arm, config in arms.items()}
     evidence = evidence_here(lab.cluster.workers)
     plain = {arm: config.model_dump(mode="json") for arm, config in arms.items()}
     return Plan(name, lab.folder / name, plan(arms, seeds, evidence, digests), evidence, plain, data.notes)
@@ -196,8 +209,7 @@ def _differences(before: Mapping[str, Any], now: Plan) -> list[str]:
     shared = len([arm for arm in now.arms if arm in before["arms"]])
     found = [line if len(arms) == shared else f"{line} (arm {', '.join(arms)})" for line, arms in lines.items()]
     if now.search is not None and before.get("search") is not None:
-        old_space, new_space = before["search"]["space"], stored_values(now.search)["space"]
-        found += changed_keys({"experiment.search.space": old_space}, {"experiment.search.space": new_space})
+        found = search_differences(before["search"], now.search, found)
     if before["code"] != now.evidence.code:
         found.append("the code of fcos/ changed")
     workers = {"cluster.workers": before.get("workers", 1)}, {"cluster.workers": now.evidence.workers}

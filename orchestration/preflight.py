@@ -8,7 +8,8 @@ from fcos.config import Config
 from fcos.model_parts import BackboneConfig
 from fcos.parsing import parse
 from fcos.section import ConfigError
-from orchestration.config import ClusterConfig, LabConfig
+from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
+from orchestration.data import DataDigests
 from orchestration.groups import ROOT, near
 
 # Ray unpacks the checkout of a submitted job below a folder of this name, and removes it with the job.
@@ -28,8 +29,7 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
     """Raises ConfigError for weights and metrics that do not exist, norms that cannot work together, uneven shares."""
     _check_shares(config, cluster)
     backbone = config.model.backbone
-    if config.schedule.best_metric is not None:
-        check_metrics([config.schedule.best_metric], [config], "schedule.best_metric")
+    _check_best_metric(config)
     if backbone.weights is not None:
         from fcos.model.pretrained import choose_weights
 
@@ -42,6 +42,22 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
             f"{synchronised[0]}=sync_bn: torch synchronises batch norm between CUDA devices only, not between "
             f"cluster.workers={cluster.workers} with cluster.device=cpu; use bn (in the head also gn)"
         )
+
+
+def _check_best_metric(config: Config) -> None:
+    """The best checkpoint is chosen among evaluations, so by what they give."""
+    from fcos.metrics import better_end
+
+    metric = config.schedule.best_metric
+    if metric is None or config.task != "train":
+        return
+    if metric.startswith("train/"):
+        raise ConfigError(
+            f"schedule.best_metric: {metric}: must begin with val/, as the best is one of the evaluations"
+        )
+    check_metrics([metric], [config], "schedule.best_metric")
+    if better_end(metric) is None:
+        raise ConfigError(f"schedule.best_metric: {metric}: neither more nor less of it is better; name another metric")
 
 
 def _check_shares(config: Config, cluster: ClusterConfig) -> None:
@@ -64,21 +80,92 @@ def _check_shares(config: Config, cluster: ClusterConfig) -> None:
 
 
 def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = "experiment.metrics") -> None:
-    """Raises ConfigError for a metric below val/ that no evaluation gives, or none of the configs asks for."""
-    from fcos.analyses.run import metric_names
-    from fcos.evaluation import METRICS
+    """Raises ConfigError for a metric that none of the configs reports; names of classes are the data's to know."""
+    from fcos.metrics import CLASS_PREFIX, analysis_metrics, reported_metrics
 
-    by_analysis = metric_names()
-    known = [*(f"val/{name}" for name in METRICS), *by_analysis]
-    asked = {analysis for config in configs for analysis in config.model.postprocess.analyses}
+    configs = tuple(configs)
+    known = tuple(dict.fromkeys(name for config in configs for name in reported_metrics(config)))
+    by_analysis = analysis_metrics(configs)
+    trains = any(config.task == "train" for config in configs)
     for metric in metrics:
-        if not metric.startswith("val/") or metric.startswith("val/class_AP/"):
+        if metric in known or (trains and metric.startswith(CLASS_PREFIX)):
             continue
-        if metric not in known:
-            raise ConfigError(f"{key}: {metric}: no such metric; {near(metric, known)}")
-        if metric in by_analysis and by_analysis[metric] not in asked:
+        if metric in by_analysis:
             analysis = by_analysis[metric]
             raise ConfigError(f"{key}: {metric}: is not measured; add {analysis} to model.postprocess.analyses")
+        words = tuple(dict.fromkeys((*known, *by_analysis)))
+        raise ConfigError(f"{key}: {metric}: no such metric; {near(metric, words)}")
+
+
+def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -> list[str]:
+    """Remarks on metrics of a report that have no value on these data, which are ready.
+
+    Raises ConfigError for names of classes that the data do not have, and for a metric without a value where it
+    decides something: what a search looks for, which checkpoints stay.
+    """
+    for config in configs:
+        if config.schedule.best_metric is not None and config.task == "train":
+            _check_value("schedule.best_metric", config.schedule.best_metric, [config], lab, data)
+    experiment = lab.experiment
+    if experiment is None:
+        return []
+    if experiment.search is not None:
+        _check_value("experiment.search.metric", experiment.search.metric, configs, lab, data)
+    elif lab.keep.trained is not None:
+        _check_value("experiment.metrics, by which keep.trained ranks", experiment.metrics[0], configs, lab, data)
+    reasons = {
+        metric: _without_value("experiment.metrics", metric, configs, lab, data) for metric in asked_metrics(experiment)
+    }
+    return [f"{metric} will have no value: {reason}" for metric, reason in reasons.items() if reason is not None]
+
+
+def asked_metrics(experiment: ExperimentConfig) -> tuple[str, ...]:
+    """The metrics of an experiment; a search that names none has its own alone."""
+    named = experiment.search is None or "metrics" in experiment.model_fields_set
+    return experiment.metrics if named else ()
+
+
+def _check_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: DataDigests) -> None:
+    reason = _without_value(key, metric, configs, lab, data)
+    if reason is not None:
+        raise ConfigError(f"{key}: {metric} will have no value: {reason}; name another metric")
+
+
+def _without_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: DataDigests) -> str | None:
+    """Why none of the trainings will have a value in a metric; None where one will.
+
+    Raises ConfigError for a class that the data of none of them has.
+    """
+    from fcos.metrics import CLASS_PREFIX, MEMORY
+
+    if metric == MEMORY and lab.cluster.device == "cpu":
+        return "the memory of a GPU is measured, and cluster.device=cpu"
+    facts = [data.facts(config) for config in configs]
+    classes = tuple(dict.fromkeys(name for each in facts for name in each.class_keys or ()))
+    if metric.startswith(CLASS_PREFIX) and classes and metric not in classes:
+        raise ConfigError(f"{key}: {metric}: the data have no such class; {near(metric, classes)}")
+    if facts and all(metric in each.without_truth for each in facts):
+        what = "class" if metric.startswith(CLASS_PREFIX) else "size"
+        return f"the validation images have no box of that {what}"
+    return None
+
+
+def check_ranking(lab: LabConfig) -> None:
+    """Raises ConfigError where keep.trained cannot rank trainings: by a metric of which neither end is better."""
+    from fcos.metrics import better_end
+
+    if lab.keep.trained is None or lab.experiment is None:
+        return
+    if lab.task == "coverage":
+        raise ConfigError(
+            f"keep.trained={lab.keep.trained}: has no effect with task=coverage, which keeps no checkpoint"
+        )
+    metric = lab.experiment.metrics[0]
+    if lab.experiment.search is None and better_end(metric) is None:
+        raise ConfigError(
+            f"keep.trained={lab.keep.trained}: ranks by the first of experiment.metrics, and neither more nor less of "
+            f"{metric} is better; put another metric first"
+        )
 
 
 def fetch_weights(arms: Iterable[Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fcos.metrics import Mode, better_end
 from orchestration import trial_files
 from orchestration.config import LabConfig
 from orchestration.experiment import Trial, is_coverage
@@ -26,65 +27,106 @@ class Removed:
 
 
 @dataclass(frozen=True)
-class Retention:
-    """What was removed, and what would have been if nobody needed it."""
+class Ranking:
+    """What trainings are ranked by."""
 
     metric: str
+    mode: Mode
+
+    @property
+    def words(self) -> str:
+        return f"{self.metric}, {'highest' if self.mode == 'max' else 'lowest'} first"
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What was removed, and what would have been if nobody needed it or its rank were known."""
+
+    ranking: Ranking
     ranked: int
     removed: Sequence[Removed] = ()
     needed: Sequence[Trial] = ()
+    # Finished trainings without a finite value.
+    unranked: Sequence[Trial] = ()
 
     def lines(self, keep: int) -> list[str]:
         """What a person is told."""
-        if not self.removed and not self.needed:
-            return []
-        freed = sum(each.bytes for each in self.removed) / 1e6
-        head = f"keep.trained={keep}: of {self.ranked} trainings ranked by {self.metric}"
-        names = ", ".join(each.trial.label for each in self.removed)
-        lines = [f"{head}, the checkpoints of {len(self.removed)} were removed ({freed:.1f} MB): {names}"]
+        lines = []
+        if self.removed:
+            freed = sum(each.bytes for each in self.removed) / 1e6
+            lines.append(
+                f"keep.trained={keep}: of {self.ranked} trainings ranked by {self.ranking.words}, the checkpoints of "
+                f"{len(self.removed)} were removed ({freed:.1f} MB): {_labels([each.trial for each in self.removed])}"
+            )
         if self.needed:
-            lines.append(f"kept all the same, as other sweeps need them: {', '.join(t.label for t in self.needed)}")
-        return lines if self.removed else lines[1:]
+            lines.append(f"kept all the same, as other sweeps need them: {_labels(self.needed)}")
+        if self.unranked:
+            lines.append(
+                f"kept all the same, as they have no finite {self.ranking.metric} to be ranked by: "
+                f"{_labels(self.unranked)}"
+            )
+        return lines
+
+
+def _labels(trials: Sequence[Trial]) -> str:
+    return ", ".join(trial.label for trial in trials)
 
 
 def make_room(lab: LabConfig, plan: Plan) -> Retention:
     """Remove the checkpoints of finished trainings that rank below keep.trained; all else of them stays.
 
-    Trainings that are not finished go on from theirs, and those of other sweeps are not this one's to remove.
+    Trainings that are not finished go on from theirs, those without a value have no rank, and those of other sweeps
+    are not this one's to remove.
     """
-    metric, mode = _measure(lab)
-    finished = {
-        trial.identity: (trial, summary["metrics"])
+    ranking = _ranking(lab)
+    values = {
+        trial.identity: value_of(plan.folder_of(trial), summary["metrics"], ranking)
         for trial in plan.trials
         if not is_coverage(trial) and (summary := plan.summary_of(trial)) is not None
     }
-    order = rank({identity: metrics for identity, (_, metrics) in finished.items()}, metric, mode)
-    if lab.keep.trained is None or lab.keep.trained >= len(order):
-        return Retention(metric, len(order))
+    order = rank(values, ranking.mode)
+    if lab.keep.trained is None:
+        return Retention(ranking, len(order))
+    by_identity = {trial.identity: trial for trial in plan.trials}
     elsewhere = needed_elsewhere(lab.folder, plan.folder)
     removed, needed = [], []
     for place, identity in enumerate(order[lab.keep.trained :], start=lab.keep.trained + 1):
-        trial = finished[identity][0]
-        folder = plan.folder_of(trial) / CHECKPOINTS
-        if trial_files.read_reused(folder.parent) is not None or not folder.is_dir():
+        trial = by_identity[identity]
+        if not _has_own_checkpoints(plan, trial):
             continue
+        folder = plan.folder_of(trial) / CHECKPOINTS
         if folder.resolve() in elsewhere:
             needed.append(trial)
         else:
             removed.append(Removed(trial, place, _size(folder)))
             shutil.rmtree(folder)
-    return Retention(metric, len(order), removed, needed)
+    unranked = [by_identity[identity] for identity, value in values.items() if value is None]
+    # Worth a line only where one of them could have been removed.
+    unranked = [each for each in unranked if len(values) > lab.keep.trained and _has_own_checkpoints(plan, each)]
+    return Retention(ranking, len(order), removed, needed, unranked)
 
 
-def rank(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str, mode: str) -> list[str]:
-    """Trainings best first, each by its best arm; of equals the earlier one, those without a number last."""
+def _has_own_checkpoints(plan: Plan, trial: Trial) -> bool:
+    folder = plan.folder_of(trial)
+    return trial_files.read_reused(folder) is None and (folder / CHECKPOINTS).is_dir()
 
-    def key(name: str) -> float:
-        values = [float(arm[metric]) for arm in metrics[name].values() if metric in arm]
-        finite = [value if mode == "max" else -value for value in values if math.isfinite(value)]
-        return -max(finite, default=-math.inf)
 
-    return sorted(metrics, key=key)
+def value_of(folder: Path, metrics: Mapping[str, Mapping[str, Any]], ranking: Ranking) -> float | None:
+    """A training's value, the best of its arms, or the last that it reported on its way; None without a finite one."""
+    name = ranking.metric
+    values = [float(arm[name]) for arm in metrics.values() if name in arm]
+    if not values:
+        points = trial_files.read_points(folder)
+        reported = {step: float(value) for (_, key, step), value in points.items() if key == name}
+        values = [reported[max(reported)]] if reported else []
+    finite = [value for value in values if math.isfinite(value)]
+    return (max if ranking.mode == "max" else min)(finite) if finite else None
+
+
+def rank(values: Mapping[str, float | None], mode: Mode) -> list[str]:
+    """Trainings that have a value, best first, of equals the earlier one."""
+    known = {name: value for name, value in values.items() if value is not None}
+    return sorted(known, key=lambda name: -known[name] if mode == "max" else known[name])
 
 
 def needed_elsewhere(output: Path, own: Path) -> set[Path]:
@@ -94,12 +136,14 @@ def needed_elsewhere(output: Path, own: Path) -> set[Path]:
     return {link.resolve().parent for link in links}
 
 
-def _measure(lab: LabConfig) -> tuple[str, str]:
+def _ranking(lab: LabConfig) -> Ranking:
+    """A search's own metric and mode, else the better end of the experiment's first metric."""
     if lab.experiment is None:
-        return "val/AP", "max"
+        return Ranking("val/AP", "max")
     if lab.experiment.search is not None:
-        return lab.experiment.search.metric, lab.experiment.search.mode
-    return lab.experiment.metrics[0], "max"
+        return Ranking(lab.experiment.search.metric, lab.experiment.search.mode)
+    metric = lab.experiment.metrics[0]
+    return Ranking(metric, better_end(metric) or "max")
 
 
 def _size(folder: Path) -> int:

@@ -8,7 +8,7 @@ from fcos.config import Config
 from fcos.section import ConfigError
 from orchestration.config import LabConfig
 from orchestration.data import DataDigests
-from orchestration.experiment import deciding_fingerprint
+from orchestration.experiment import changed_keys, deciding_fingerprint
 from orchestration.preflight import check_metrics
 from orchestration.space import Point, SearchConfig, configured, keys_of
 from orchestration.space_check import check_space
@@ -77,8 +77,30 @@ def _check_metric(base: Config, metric: str) -> None:
     prefix = "val/" if base.task == "train" else "coverage/"
     if not metric.startswith(prefix):
         raise ConfigError(f"experiment.search.metric={metric}: must begin with {prefix}, as task={base.task} ends with")
-    if base.task == "train":
-        check_metrics([metric], [base], "experiment.search.metric")
+    check_metrics([metric], [base], "experiment.search.metric")
+
+
+def best_metric(config: SearchConfig) -> str | None:
+    """The metric that the best checkpoint of a searched training is chosen by; None where the configured one stays.
+
+    That choice goes by a metric's own better end, so a search for the other end has no use for it.
+    """
+    from fcos.metrics import better_end
+
+    return config.metric if (better_end(config.metric) or "max") == config.mode else None
+
+
+def search_remarks(search: Search) -> list[str]:
+    """A remark where a search looks for the worse end of its metric, which may be meant."""
+    from fcos.metrics import better_end
+
+    metric, mode = search.config.metric, search.config.mode
+    if better_end(metric) in (None, mode):
+        return []
+    other = "less" if mode == "max" else "more"
+    return [
+        f"experiment.search.mode={mode}: the search looks for the {mode}imum of {metric}, of which {other} is better"
+    ]
 
 
 def _check_early_stopping(base: Config, search: Search) -> None:
@@ -171,7 +193,29 @@ def drawn_before(search: Search, stored: Mapping[str, Any] | None) -> dict[str, 
 def stored_values(search: Search) -> dict[str, Any]:
     """What plan.json holds of a search."""
     drawn = {name: {"point": each.point, "keys": dict(each.keys)} for name, each in search.drawn.items()}
-    return {"space": search.config.model_dump(mode="json")["space"], "drawn": drawn}
+    return {
+        "space": search.config.model_dump(mode="json")["space"],
+        "strategy": search.strategy.model_dump(mode="json"),
+        "drawn": drawn,
+    }
+
+
+def search_differences(before: Mapping[str, Any], now: Search, found: Sequence[str]) -> list[str]:
+    """The differences of a search from what plan.json holds of it; `found` are those of its points.
+
+    Where another space, searcher or seed draws other points, that is the difference, and not what it drew.
+    """
+    values = stored_values(now)
+    causes = changed_keys({"experiment.search.space": before["space"]}, {"experiment.search.space": values["space"]})
+    drawing = ("searcher", "seed")
+    old, new = (
+        {f"search.{key}": plan["strategy"][key] for key in drawing if key in plan.get("strategy", {})}
+        for plan in (before, values)
+    )
+    drawn = [line for line in found if line.split(":")[0] in now.config.space]
+    if drawn and old:
+        causes += [f"{line}, which draws other points" for line in changed_keys(old, new)]
+    return [*causes, *(line for line in found if not causes or line not in drawn)]
 
 
 def described(search: Search) -> dict[str, Any]:

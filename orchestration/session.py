@@ -192,7 +192,7 @@ def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) 
 def _make_room(lab: LabConfig, plan: Plan, books: Books, console: Console) -> None:
     found = make_room(lab, plan)
     for each in found.removed:
-        books.tell_removed(each.trial, f"rank {each.rank} of {found.ranked} by {found.metric}")
+        books.tell_removed(each.trial, f"rank {each.rank} of {found.ranked} by {found.ranking.metric}")
     for line in found.lines(lab.keep.trained or found.ranked):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fcos.config import Config
-from fcos.parsing import parse, set_value
+from fcos.parsing import flatten, parse, set_value
 from fcos.section import ConfigError, Section
 
 # A drawn point: one plain value for each coordinate.
@@ -81,21 +81,57 @@ class SearchConfig(Section):
         return self
 
 
-def flat_space(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A space as dotted keys, where a command line left nested ones; a key whose last word is null is taken out."""
+def flat_space(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A space as dotted keys, where a command line left nested ones; a key whose last word is null is taken out.
+
+    A draw that comes after another of its key replaces how it is drawn. It keeps the other's `when` for what is still
+    in the space, unless it has one too.
+    """
     flat: dict[str, Any] = {}
+    kept: set[str] = set()
+    for key, draw in _draws(values):
+        before = flat.get(key)
+        if isinstance(before, Mapping) and isinstance(draw, Mapping):
+            kept |= {key} if "when" not in draw else set()
+            draw = _replaced(before, draw)
+        flat[key] = draw
+    drawn = {key: _with_flat_when(draw) for key, draw in flat.items() if draw is not None}
+    for key in kept & set(drawn):
+        when = drawn[key].get("when", {})
+        drawn[key] = {**drawn[key], "when": {other: value for other, value in when.items() if other in drawn}}
+    return drawn
+
+
+def _draws(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each dotted key with its draw, in order, keys that are given twice too."""
     for key, value in values.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and not _is_draw(value):
-            flat.update(flat_space(value, f"{path}."))
+            yield from _draws(value, f"{path}.")
         else:
-            flat[path] = value
-    return flat if prefix else {key: value for key, value in flat.items() if value is not None}
+            yield path, value
 
 
 def _is_draw(values: Mapping[str, Any]) -> bool:
-    # A section may have a key called `ranges` too, but never a list of bounds there.
-    return any(values.get(kind) is not None and not isinstance(values[kind], Mapping) for kind in KINDS)
+    # A section may have a key called `ranges` too, but never a list of bounds there; none has a key called `when`.
+    return "when" in values or any(
+        values.get(kind) is not None and not isinstance(values[kind], Mapping) for kind in KINDS
+    )
+
+
+def _replaced(before: Mapping[str, Any], draw: Mapping[str, Any]) -> dict[str, Any]:
+    """A draw in place of another; what it leaves open, its way or its condition, stays."""
+    ways = {kind: value for kind, value in draw.items() if kind != "when"}
+    kept = before if not ways else {"when": before["when"]} if "when" in before else {}
+    return {**kept, **draw}
+
+
+def _with_flat_when(draw: Any) -> Any:
+    """A draw whose condition has dotted keys, as its schema wants them; one of null is none."""
+    if not isinstance(draw, Mapping) or "when" not in draw:
+        return draw
+    when = draw["when"]
+    return {**draw, "when": flatten(when) if isinstance(when, Mapping) else {} if when is None else when}
 
 
 def coordinates(space: Mapping[str, Draw]) -> dict[str, tuple[Coordinate, tuple[Any, ...]]]:

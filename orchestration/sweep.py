@@ -25,8 +25,7 @@ EXAMPLES = (
 
 def main(arguments: Sequence[str]) -> int:
     """Plan, train, track and report; returns the exit code."""
-    from rich.console import Console
-
+    from orchestration.console import OutputConsole
     from orchestration.entry import OK
     from orchestration.lock import hold
     from orchestration.planning import make_plan
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.ready import make_ready
     from orchestration.session import run_plan
 
-    console = Console(file=sys.stdout)
+    console = OutputConsole()
     ready = make_ready(arguments, make_plan, console)
     if ready is None:
         return OK
@@ -49,11 +48,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:
     """Let analysis write its report in a process of its own; it prints the table and the path."""
+    from fcos.streams import BROKEN_PIPE
+
     command = [sys.executable, str(ROOT / "analysis" / "report.py"), sweep, "--output", str(output)]
     # Not as an argument: an address may hold a password, and everybody can list arguments.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
     # Ctrl-C is this process's to hear; it ends the report without a word from there.
-    return subprocess.run(command, env=environment, check=False, process_group=0).returncode == 0
+    code = subprocess.run(command, env=environment, check=False, process_group=0).returncode
+    # Whoever read standard output may be gone; the report is written before it is shown.
+    return code in (0, BROKEN_PIPE)
 
 
 if __name__ == "__main__":

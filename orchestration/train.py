@@ -20,8 +20,7 @@ EXAMPLES = (
 
 def main(arguments: Sequence[str]) -> int:
     """Train one configuration with one seed; returns the exit code."""
-    from rich.console import Console
-
+    from orchestration.console import OutputConsole
     from orchestration.entry import OK
     from orchestration.lock import hold
     from orchestration.planning import make_single_plan
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.ready import make_ready
     from orchestration.session import run_plan, show_metrics
 
-    console = Console(file=sys.stdout)
+    console = OutputConsole()
     ready = make_ready(arguments, make_single_plan, console)
     if ready is None:
         return OK

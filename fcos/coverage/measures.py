@@ -7,6 +7,22 @@ import numpy as np
 from fcos.config import CoverageConfig
 from fcos.coverage.counts import Counts
 
+# Shares of boxes and positives, and how many there are; beside them two shares for each level.
+FIGURES = (
+    *("bpr", "ambiguous", "ambiguous_different", "claims_1", "claims_2", "claims_3plus"),
+    *("evenness", "objective", "num_boxes", "num_positives"),
+)
+# All that is known of anchors.
+ANCHOR_FIGURES = ("bpr", "num_boxes")
+
+
+def figure_names(levels: tuple[int, ...], config: CoverageConfig) -> tuple[str, ...]:
+    """The metric keys of all figures that counting gives."""
+    if config.assignment == "retinanet":
+        return tuple(f"coverage/{name}" for name in ANCHOR_FIGURES)
+    per_level = [f"{what}_P{level}" for level in levels for what in ("positives", "boxes")]
+    return tuple(f"coverage/{name}" for name in (*FIGURES, *per_level))
+
 
 def measures(counts: Counts, levels: tuple[int, ...], config: CoverageConfig) -> dict[str, float]:
     """Fractions by metric key, and the number of boxes and positives.

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -15,21 +15,36 @@ from orchestration.config import LabConfig, compose
 from orchestration.experiment import Trial
 from orchestration.identity import Evidence
 from orchestration.planning import Plan
-from orchestration.retention import make_room, rank
+from orchestration.retention import Ranking, make_room, rank, value_of
 
 
-def metrics(**values: float) -> dict[str, dict[str, dict[str, float]]]:
-    return {name: {"arm": {"val/AP": value}} for name, value in values.items()}
+def test_the_best_come_first_equals_in_their_order_and_what_has_no_value_has_no_rank() -> None:
+    values = {"a": 0.1, "b": 0.3, "c": None, "d": 0.3, "e": 0.5}
+    assert rank(values, "max") == ["e", "b", "d", "a"]
+    assert rank(values, "min") == ["a", "b", "d", "e"]
 
 
-def test_the_best_come_first_equals_in_their_order_and_no_number_last() -> None:
-    told: dict[str, Mapping[str, Mapping[str, Any]]] = {
-        **metrics(a=0.1, b=0.3, c=float("nan"), d=0.3),
-        "e": {"one": {"val/AP": 0.0}, "two": {"val/AP": 0.5}},
-        "f": {"arm": {}},
-    }
-    assert rank(told, "val/AP", "max") == ["e", "b", "d", "a", "c", "f"]
-    assert rank(told, "val/AP", "min") == ["e", "a", "b", "d", "c", "f"]
+@pytest.mark.parametrize(
+    ("metrics", "highest", "lowest"),
+    [
+        ({"one": {"val/AP": 0.1}, "two": {"val/AP": 0.5}}, 0.5, 0.1),
+        ({"one": {"val/AP": float("nan")}, "two": {"val/AP": 0.2}}, 0.2, 0.2),
+        ({"one": {"val/AP": float("inf")}}, None, None),
+        ({"arm": {}}, None, None),
+    ],
+)
+def test_a_training_counts_by_its_best_arm_and_by_finite_values_alone(
+    tmp_path: Path, metrics: dict[str, dict[str, float]], highest: float | None, lowest: float | None
+) -> None:
+    assert value_of(tmp_path, metrics, Ranking("val/AP", "max")) == highest
+    assert value_of(tmp_path, metrics, Ranking("val/AP", "min")) == lowest
+
+
+def test_a_loss_counts_by_its_last_point(tmp_path: Path) -> None:
+    points = [[None, "train/loss", step, loss] for step, loss in ((2, 0.5), (12, 0.9), (10, 0.1))]
+    trial_files.append_points(tmp_path, points)
+    assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss", "min")) == 0.9
+    assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss_quality", "min")) is None
 
 
 def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:
@@ -46,8 +61,10 @@ def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:
     return plan
 
 
-def lab_of(output: Path, keep: int | None) -> LabConfig:
-    return cast(LabConfig, SimpleNamespace(keep=SimpleNamespace(trained=keep), folder=output, experiment=None))
+def lab_of(output: Path, keep: int | None, metric: str | None = None) -> LabConfig:
+    experiment = None if metric is None else SimpleNamespace(search=None, metrics=(metric,))
+    keeping = SimpleNamespace(trained=keep)
+    return cast(LabConfig, SimpleNamespace(keep=keeping, folder=output, experiment=experiment))
 
 
 def left(plan: Plan) -> str:
@@ -68,12 +85,33 @@ def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
     assert left(plan) == "bc"
     assert [(each.trial.identity[-1], each.rank) for each in found.removed] == [("d", 2), ("a", 3)]
     assert found.lines(1) == [
-        "keep.trained=1: of 3 trainings ranked by val/AP, the checkpoints of 2 were removed (0.0 MB): "
+        "keep.trained=1: of 3 trainings ranked by val/AP, highest first, the checkpoints of 2 were removed (0.0 MB): "
         "arm · seed 0, arm · seed 0"
     ]
     # Summary and curves are not touched, and there is nothing left to do.
     assert all(plan.summary_of(trial) for trial in plan.trials if trial.identity[-1] != "c")
     assert make_room(lab_of(tmp_path, 1), plan).lines(1) == []
+
+
+def test_the_highest_loss_goes_first(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2})
+    for trial, loss in zip(plan.trials, (0.7, 0.9, 0.8), strict=True):
+        trial_files.append_points(plan.folder_of(trial), [[None, "train/loss", 4, loss]])
+    (line,) = make_room(lab_of(tmp_path, 2, "train/loss"), plan).lines(2)
+    assert "of 3 trainings ranked by train/loss, lowest first, the checkpoints of 1 were removed" in line
+    assert left(plan) == "ac"
+
+
+def test_without_a_value_nothing_is_removed(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": float("nan"), "b": 0.3, "c": 0.1})
+    assert make_room(lab_of(tmp_path, 1), plan).lines(1)[1:] == [
+        "kept all the same, as they have no finite val/AP to be ranked by: arm · seed 0"
+    ]
+    assert left(plan) == "ab"
+    nothing = plan_in(tmp_path / "other", {"a": 0.1, "b": 0.3})
+    lines = make_room(lab_of(tmp_path / "other", 1, "val/APl"), nothing).lines(1)
+    assert lines == ["kept all the same, as they have no finite val/APl to be ranked by: arm · seed 0, arm · seed 0"]
+    assert left(nothing) == "ab"
 
 
 def test_what_another_sweep_took_over_stays_there_and_here(tmp_path: Path) -> None:
