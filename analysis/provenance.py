@@ -119,16 +119,17 @@ def differences_in_provenance(trials: pd.DataFrame) -> list[str]:
 def _numbers_of_workers(trials: pd.DataFrame) -> list[str]:
     """Which trials were trained by how many workers, where that is not the same for all from first step to last."""
     groups: dict[str, list[str]] = {}
+    reasons: dict[str, None] = {}
     for trial in trials.to_dict("records"):
         if (number := trial["tags"].get("fcos.workers")) is not None:
             groups.setdefault(number, []).append(f"{trial['arm']} seed {trial['seed']}")
+            # Runs of older versions do not have it.
+            reasons |= dict.fromkeys(filter(None, [trial["tags"].get("fcos.workers_decide", "")]))
     if len(groups) < 2 and all(number.isdecimal() for number in groups):
         return []
-    told = "; ".join(f"{number} ({enumerate_words(names)})" for number, names in sorted(groups.items()))
-    return [
-        f"Numbers of workers: {told}. Batch size and learning rate are the same; batch norms that are not synchronised "
-        "gather statistics on each worker, and where there are such the number matters."
-    ]
+    counts = "; ".join(f"{number} ({enumerate_words(names)})" for number, names in sorted(groups.items()))
+    because = f", but {' and '.join(reasons)}, so that the number matters" if reasons else ""
+    return [f"Numbers of workers: {counts}. Batch size and learning rate are the same{because}."]
 
 
 def versions(sweep: Sweep) -> list[tuple[str, dict[str, str]]]:

@@ -13,6 +13,7 @@ from orchestration.attempts import memory_tags
 from orchestration.config import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment import Trial
 from orchestration.groups import ROOT
+from orchestration.identity import worker_dependences
 from orchestration.mlflow_store import LONGEST_TAG, RunKey
 from orchestration.planning import Plan, plan_values
 from orchestration.search import Search, described
@@ -105,6 +106,7 @@ class Books:
             tags["fcos.pruned"] = str(pruned)
         if summary.get("workers"):
             tags["fcos.workers"] = in_words(summary["workers"])
+            tags["fcos.workers_decide"] = " and ".join(worker_dependences(trial.config))
         if "checkpoint" in summary:
             tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
         if summary.get("best") is not None:

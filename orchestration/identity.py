@@ -61,7 +61,12 @@ def train_identity(config: Mapping[str, Any], evidence: Evidence, data_digest: s
 
 def depends_on_workers(config: Mapping[str, Any]) -> bool:
     """Return whether the number of workers decides what a training comes to."""
-    return config.get("task") != "coverage" and bool(number_decides(parse(ModelConfig, dict(config["model"]))))
+    return bool(worker_dependences(config))
+
+
+def worker_dependences(config: Mapping[str, Any]) -> list[str]:
+    """Name what a run computes from each worker's own part of a batch; empty where their number decides nothing."""
+    return [] if config.get("task") == "coverage" else number_decides(parse(ModelConfig, dict(config["model"])))
 
 
 def evaluation_identity(train: str, postprocess: Mapping[str, Any]) -> str:

@@ -26,3 +26,10 @@ def test_numbers_that_differ_or_changed_are_told_with_their_trials() -> None:
     assert line.startswith("Numbers of workers: 1 (b seed 0); 2 (a seed 0 and c seed 0). Batch size and learning rate")
     (line,) = told({"a": "2, from step 9 on 1", "b": "2, from step 9 on 1"})
     assert "2, from step 9 on 1 (a seed 0 and b seed 0)" in line
+
+
+def test_what_makes_the_number_matter_is_named() -> None:
+    tags = {"fcos.workers": "2", "fcos.workers_decide": "batch norms gather statistics on each worker"}
+    rows = [{"arm": "a", "seed": 0, "tags": tags}, {"arm": "b", "seed": 0, "tags": {"fcos.workers": "1"}}]
+    (line,) = [line for line in differences_in_provenance(pd.DataFrame(rows)) if "workers" in line]
+    assert line.endswith("but batch norms gather statistics on each worker, so that the number matters.")
