@@ -226,7 +226,7 @@ def _print_into_log(_: int) -> None:
         # Others print what is logged, which would be there twice.
         root.handlers = list(files)
         for descriptor in (1, 2):
-            os.dup2(logs[0].fileno(), descriptor)
+            os.dup2(logs[-1].fileno(), descriptor)
         sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
 
 
