@@ -123,5 +123,5 @@ def expanded(text: str, key: str) -> Path:
     except RuntimeError:
         raise ConfigError(
             f"{key}: this user (uid {os.getuid()}) has no home folder; give data.cache_dir=<folder that may be "
-            "written> and paths without ~, or set HOME"
+            "written> and paths without ~, or set HOME or XDG_CACHE_HOME"
         ) from None

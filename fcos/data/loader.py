@@ -219,10 +219,14 @@ def _as_is(loaded: list[Any] | _Failure) -> list[Any] | _Failure:
 
 def _print_into_log(_: int) -> None:
     """Let what a loader process prints, its libraries too, go where the training's log goes, if to a file."""
-    handlers = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
-    for log in [each.stream for each in handlers if each.stream is not None][:1]:
+    root = logging.getLogger()
+    files = [each for each in root.handlers if isinstance(each, logging.FileHandler)]
+    logs = [each.stream for each in files if each.stream is not None]
+    if logs:
+        # Others print what is logged, which would be there twice.
+        root.handlers = list(files)
         for descriptor in (1, 2):
-            os.dup2(log.fileno(), descriptor)
+            os.dup2(logs[-1].fileno(), descriptor)
         sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
 
 

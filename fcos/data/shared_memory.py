@@ -20,6 +20,8 @@ FOLDER: Final = Path("/dev/shm")
 # Batches that each process keeps ready: DataLoader's prefetch_factor.
 READY: Final = 2
 MIB: Final = 2**20
+# The least that is recommended to whoever makes it larger.
+LEAST_MIB: Final = 1024
 
 
 def share(tensor: Tensor) -> None:
@@ -37,7 +39,7 @@ def share(tensor: Tensor) -> None:
 
 def no_room(what: str, reason: str) -> str:
     """Why something does not fit into shared memory, and what helps."""
-    return f"data.num_workers: {what} does not fit into {FOLDER} ({reason}); {_advice()}"
+    return f"data.num_workers: {FOLDER} has no room for {what} ({reason}); {_advice(0)}"
 
 
 def free_bytes() -> int | None:
@@ -124,9 +126,10 @@ def in_mib(number: int) -> str:
     return f"{number / MIB:.1f} MiB"
 
 
-def _advice(need: int | None = None) -> str:
-    size = "1g" if need is None else f"{math.ceil(1.25 * need / MIB)}m"
+def _advice(need: int) -> str:
+    # Ray keeps its own things there too.
+    size = max(LEAST_MIB, math.ceil(1.25 * need / MIB))
     return (
         "give fewer data.num_workers (0 loads in the training process itself), or make it larger: in Docker with "
-        f"--shm-size={size}"
+        f"--shm-size={size}m"
     )

@@ -140,3 +140,16 @@ def test_tracking_that_does_not_answer_fails_and_sqlite_for_many_nodes_warns() -
     assert checks.check_tracking("x", "tracking.uri=x: refused", sqlite=False, num_nodes=1).state == "failed"
     assert checks.check_tracking("x", None, sqlite=True, num_nodes=2).state == "warning"
     assert checks.check_tracking("x", None, sqlite=True, num_nodes=1).state == "ok"
+
+
+def test_shared_memory_that_loaders_would_fill_fails_by_node() -> None:
+    roomy, small = replace(GOOD, shared_memory=1 << 30), replace(OTHER, shared_memory=64 << 20)
+    check = checks.check_shared_memory([roomy, small], 4, 400 << 20)
+    assert check.state == "failed" and check.found.startswith("second: 64 MiB free, data.num_workers=4 needs")
+    assert "--shm-size" in check.advice and "data.num_workers" in check.advice
+    # What no setting bounds is guessed from Docker's default.
+    assert checks.check_shared_memory([roomy, small], 4, None).state == "warning"
+    assert checks.check_shared_memory([roomy], 4, 400 << 20).state == "ok"
+    assert checks.check_shared_memory([small], 0, 0).state == "ok"
+    # A system without a folder of it.
+    assert checks.check_shared_memory([GOOD], 4, 400 << 20).state == "ok"

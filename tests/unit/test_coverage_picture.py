@@ -1,5 +1,6 @@
 """The map of one image: which image is chosen, and that both ways of sampling stand side by side."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 from fcos.coverage.boxes import input_boxes
 from fcos.coverage.picture import PANEL, draw_maps, image_to_draw
 from fcos.data.annotations import Annotations
-from fcos.draw import MARGIN
+from fcos.draw import LONG_SIDE, MARGIN
 from fcos.model_parts import AssignmentConfig
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
@@ -44,6 +45,14 @@ ALIKE = [[0, 0, 40, 40], [50, 50, 41, 41]]
 VARIED = [[0, 0, 20, 20], [30, 0, 50, 50], [0, 0, 190, 90]]
 TINY = [[0, 0, 2, 2], [30, 0, 190, 90]]
 CROWDED = [[place, 0, 10 + 15 * place, 20] for place in range(12)]
+
+
+def test_the_map_of_a_thin_image_is_of_a_bounded_size(tmp_path: Path) -> None:
+    thin = replace(annotations_of([[0, 0, 1, 90]]), sizes=np.array([[12_000, 1]]))
+    boxes = input_boxes(thin, None, None, "half_up")
+    path = draw_maps(boxes, 0, (3, 4, 5), AssignmentConfig(ranges=RANGES), tmp_path / "map.png")
+    with Image.open(path) as picture:
+        assert picture.width < 3 * LONG_SIDE and picture.height < 4 * LONG_SIDE
 
 
 def test_the_image_with_most_sizes_is_chosen_of_those_that_can_be_read() -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch.multiprocessing
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fcos.analyses.run import analyse
+from fcos.choices import Analysis
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation import METRICS, class_keys, evaluate, gather_detections
 from fcos.structures import Detections
@@ -108,6 +111,26 @@ def test_numbers_equal_pycocotools_on_random_detections_with_crowds(tmp_path: Pa
     for name, number in zip(METRICS, theirs, strict=True):
         # pycocotools says -1 where there is nothing to measure on.
         assert ours.get(f"val/{name}", -1.0) == pytest.approx(number, abs=1e-12), name
+
+
+def renumbered(
+    annotations: Annotations, detections: dict[int, Detections], ids: list[int], categories: tuple[int, ...]
+) -> tuple[Annotations, dict[int, Detections]]:
+    """The same images and classes under other ids, which must rise."""
+    new = dict(zip(annotations.image_ids.tolist(), ids, strict=True))
+    changed = replace(annotations, image_ids=np.array(ids, dtype=np.int64), category_ids=categories)
+    return changed, {new[image_id]: found for image_id, found in detections.items()}
+
+
+@pytest.mark.parametrize("first", [-(2**63) + 1, -5, 0, 2**53, 2**62])
+def test_numbers_do_not_depend_on_the_ids_of_the_file(tmp_path: Path, first: int) -> None:
+    _, detections, annotations = random_set(tmp_path, 1)
+    analyses: list[Analysis] = ["class_agnostic", "proposals", "score_iou", "errors"]
+    expected = evaluate(annotations, detections) | analyse(annotations, detections, analyses)
+    assert 0 < expected["val/AP"] < 1
+    ids = [first + number for number in range(len(annotations))]
+    other = renumbered(annotations, detections, ids, (first, first + 1, first + 2))
+    assert evaluate(*other) | analyse(*other, analyses) == expected
 
 
 def test_numbers_equal_the_published_ones(shared_data: Path) -> None:

@@ -47,6 +47,20 @@ def test_an_image_is_compared_location_by_location(drawn: tuple[Path, Path]) -> 
     assert (seen["mmdetection"].detections, first.detections) != (0, 0)
 
 
+def test_owners_do_not_depend_on_the_ids_of_the_file(drawn: tuple[Path, Path], tmp_path: Path) -> None:
+    image, annotations = drawn
+    content = json.loads(annotations.read_text())
+    for number, entry in enumerate(content["annotations"]):
+        entry["id"] = number - 3
+    other = tmp_path / "boxes.json"
+    other.write_text(json.dumps(content))
+    expected = compare(image, annotations, short_side=240, long_side=400, seed=0)
+    found = compare(image, other, short_side=240, long_side=400, seed=0)
+    assert table(found) == table(expected)
+    # An id of -1 stands for no box elsewhere.
+    assert all((one.owners >= 0).equal(one.assignment.matched[0] >= 0) for one in found)
+
+
 def test_the_table_has_a_line_for_each_and_the_picture_a_panel(drawn: tuple[Path, Path]) -> None:
     seen = compare(*drawn, short_side=240, long_side=400, seed=0)
     lines = table(seen)

@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,9 @@ from PIL import Image
 
 from fcos.config import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data.errors import DataError
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.prepare import cache_folder, make_dataset, prepare
+from fcos.runtime import user_cache
+from fcos.section import ConfigError
 
 
 def write_split(root: Path, name: str, num_images: int, categories: dict[int, str]) -> None:
@@ -233,3 +238,58 @@ def test_images_that_do_not_open_are_left_out_of_the_decoded_ones(root: Path) ->
     assert len(prepared.train.decoded.sizes) == len(prepared.train.annotations) == 4
     sample = make_dataset(prepared, "train", coco(root, flip=0.0), training=True, seed=0)[0, 1]
     assert (sample.name, int(sample.image[0, 0, 0])) == ("2.png", 20)
+
+
+def test_a_split_that_is_not_asked_for_is_not_looked_at(root: Path) -> None:
+    both = prepare(coco(root))
+    (root / "train.json").unlink()
+    shutil.rmtree(root / "train")
+    seen: list[str] = []
+    config = coco(root, cache_gb=0.0, cache_dir=str(root.parent / "other"))
+    alone = prepare(config, splits=["val"], progress=lambda what, done, total: seen.append(what))
+    assert list(alone.splits) == ["val"] and alone.classes == both.classes
+    assert set(seen) == {"checking val images"}
+    assert make_dataset(alone, "val", config, training=False, seed=0)[0, 2].image_id == 3
+    with pytest.raises(DataError, match=r"data\.train\.images=train: no such folder"):
+        prepare(config, splits=["train"])
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+def test_a_cache_of_another_user_is_enough_where_all_is_there(root: Path, monkeypatch, cache_gb: float) -> None:
+    config = coco(root, cache_gb=cache_gb)
+    expected = prepare(config)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for owner, name in ((os, "utime"), (os, "open"), (Path, "touch"), (Path, "mkdir"), (os, "mkdir"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, refuse)
+    found = prepare(config)
+    assert found.digest == expected.digest and (found.train.decoded is None) is (cache_gb == 0)
+    with pytest.raises(DataError, match=r"data\.cache_dir=.*: cannot be written \(Permission denied\)"):
+        prepare(coco(root, cache_gb=cache_gb, limit_train=2))
+
+
+def test_a_user_without_a_home_needs_a_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    config = DataConfig(name="synthetic", synthetic=SyntheticConfig())
+    with pytest.raises(ConfigError, match=r"data\.cache_dir=null: .* no home folder; give data\.cache_dir="):
+        cache_folder(config)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    with pytest.raises(ConfigError, match="no home folder"):
+        cache_folder(config)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder(config) == tmp_path / "fcos-lab"
+
+
+def test_a_home_is_asked_for_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "fcos-lab"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from fcos import runtime
+from fcos.checkpoint import CheckpointError, CheckpointReadError
+from fcos.data.errors import ReadError, SharedMemoryError
 from fcos.section import ConfigError
 from orchestration import trial_files
 from orchestration.worker import BudgetUsedUp, DiskFull, is_final
@@ -73,6 +75,12 @@ def test_fcos_own_errors_end_a_training_for_good() -> None:
     assert is_final(ConfigError("x"))
     assert not is_final(ValueError("x"))
     assert not is_final(OSError("disk"))
+
+
+def test_errors_of_fcos_that_may_pass_do_not() -> None:
+    for error in (ReadError("a disk"), SharedMemoryError("/dev/shm"), CheckpointReadError("a disk")):
+        assert not is_final(error)
+    assert is_final(CheckpointError("damaged"))
 
 
 def test_json_is_replaced_whole(tmp_path: Path) -> None:
