@@ -1,4 +1,4 @@
-"""Reports on a store that was moved, lost its artifacts, or belongs to another MLflow: what is there, and what is not."""
+"""Reports on a store that was moved, lost its artifacts, or belongs to another MLflow: what is there, and what not."""
 
 import json
 import shutil
