@@ -64,6 +64,16 @@ def test_what_is_lost_with_the_artifacts_is_said_on_the_console(
     )
 
 
+def test_rows_of_papers_are_read_from_a_moved_store_and_missed_by_name(
+    moved: Path, run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_report("--paper", "v1", "--tracking-uri", address(moved)) == 0
+    assert "note:" not in capsys.readouterr().out
+    shutil.rmtree(moved / "mlartifacts")
+    assert run_report("--paper", "v1", "--tracking-uri", address(moved)) == 0
+    assert "note: experiment.json of centerness cannot be fetched" in capsys.readouterr().out
+
+
 def test_baseline_and_verdict_do_not_hang_on_an_artifact(
     moved: Path, centerness: str, run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
