@@ -30,8 +30,9 @@ def build(version: Version, tracking_uri: str, experiment: str | None = None) ->
     from analysis.runs import read_sweeps_beside_papers
     from analysis.store import public_uri
 
-    found, notes = fillings(read_sweeps_beside_papers(tracking_uri, experiment), version)
-    return PaperDocument(version, public_uri(tracking_uri), paper_tables(version, found), notes)
+    sweeps, unknown = read_sweeps_beside_papers(tracking_uri, experiment)
+    found, notes = fillings(sweeps, version)
+    return PaperDocument(version, public_uri(tracking_uri), paper_tables(version, found), (*unknown, *notes))
 
 
 def render(document: "PaperDocument") -> dict[str, str]:
@@ -65,4 +66,6 @@ def show(document: "PaperDocument", path: Path) -> None:
     for row in tables.cells(summary(document.tables), SUMMARY_COLUMNS):
         table.add_row(*(Text(text) for text in row))
     console.print(table)
+    for note in document.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
     console.print(Text(f"report: {path}"), soft_wrap=True)

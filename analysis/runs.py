@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import ValidationError
 
-from analysis.formatting import plural
+from analysis.formatting import enumerate_words, plural
 from analysis.histories import histories
 from analysis.store import (
     StoreError,
@@ -107,21 +107,25 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: 
     )
 
 
-def read_sweeps_beside_papers(uri: str, experiment: str | None = None) -> list[Sweep]:
-    """Every sweep that names rows of the papers, newest first, without the points of its curves."""
+def read_sweeps_beside_papers(uri: str, experiment: str | None = None) -> tuple[list[Sweep], list[str]]:
+    """Every sweep that names rows of the papers, newest first, without the points of its curves; and notes."""
     client = connect(uri)
-    found = []
+    found, unknown = [], []
     with reading(uri):
         sweeps = list_sweeps(client, experiment)
         for run_id, name in sweeps.loc[sweeps["kind"] == "sweep", ["run_id", "name"]].itertuples(index=False):
             parent = client.get_run(run_id)
-            declared = _read_experiment(uri, parent, str(name), _trials([]), [])
+            missing: list[str] = []
+            declared = _read_experiment(uri, parent, str(name), _trials([]), missing)
+            unknown += [str(name)] if missing else []
             if declared.paper:
                 trials, started = _trials(_children(client, parent)), _time(parent.info.start_time)
                 nothing = pd.DataFrame(columns=POINT_COLUMNS)
                 status = parent.info.status
                 found.append(Sweep(str(name), run_id, "sweep", status, started, uri, declared, trials, nothing))
-    return found
+    if not unknown:
+        return found, []
+    return found, [f"experiment.json of {enumerate_words(unknown)} cannot be fetched: rows that it names are missing."]
 
 
 def _children(client: "MlflowClient", parent: "Run") -> "list[Run]":

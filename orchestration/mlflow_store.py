@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ LONGEST_TAG = 5000
 ARTIFACTS_MISSING = "fcos.artifacts_missing"
 # Tag of an MLflow experiment that is written to see whether the store takes anything.
 WRITE_CHECK = "fcos.write_check"
+TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
 # Tags of a run's last attempt, which the next one may not have.
 PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in", ARTIFACTS_MISSING}
 # Tags by which a run belongs to one training and evaluation; absent from runs of sweeps and of older versions.
@@ -81,7 +83,8 @@ class Store:
             check_writable(self.uri, file)
             return
         with asking(self.uri):
-            self.client.set_experiment_tag(self.experiment_id, WRITE_CHECK, "taken")
+            # A value that is there already would not be written again.
+            _set_experiment_tag(self.client, self.experiment_id, WRITE_CHECK, str(time.time_ns()))
 
     def artifact_problem(self) -> str | None:
         """Why no artifact can be written, None where one can."""
@@ -225,6 +228,20 @@ def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
     if file is None:
         store.check()
     return store
+
+
+def _set_experiment_tag(client: "MlflowClient", experiment_id: str, key: str, value: str) -> None:
+    """As MLflow's client does, which of a server's error keeps the number alone and not the reason."""
+    store: Any = client._tracking_client.store
+    if not hasattr(store, "get_host_creds"):
+        client.set_experiment_tag(experiment_id, key, value)
+        return
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+    values = {"experiment_id": experiment_id, "key": key, "value": value}
+    creds = store.get_host_creds()
+    answer = http_request(creds, TAG_ROUTE, "POST", max_retries=0, raise_on_status=False, json=values)
+    verify_rest_response(answer, TAG_ROUTE)
 
 
 def moved_from(location: str, artifacts: Path) -> Path | None:

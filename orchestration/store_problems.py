@@ -20,7 +20,7 @@ PERMANENT = {
 LONGEST_REASON = 300
 # What a reason is known by -> what helps.
 HELP = {
-    r"read-?only|[Pp]ermission|unable to open": "make file and folder writable from here",
+    r"read-?only|[Pp]ermission|unable to open": "make its file and folder writable",
     r"full|[Nn]o space": "make space on its disk",
     r"locked|busy": "end what holds it",
     r"error responses": "look at the server's own log",

@@ -1,11 +1,14 @@
 """Stores that can be read but not written, keep runs but no artifacts, were moved, or belong to another MLflow."""
 
+import json
 import logging
 import shutil
 import sqlite3
+import threading
 import warnings
 from collections import OrderedDict
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -169,12 +172,47 @@ def test_a_store_that_cannot_be_written_says_so_at_the_start(
     assert not tracker.close(0.2)
     assert caplog.text.count(READ_ONLY) == 1
     assert tracker.absence is not None
-    assert tracker.absence.advice == "make file and folder writable from here"
+    assert tracker.absence.advice == "make its file and folder writable"
     with pytest.raises(StoreAway, match=READ_ONLY):
         require_store(None, "lab", output)
     assert open_history(None, output) is not None
     assert [file.name for file in output.iterdir()] == ["mlflow.db"]
     assert (output / "mlflow.db").read_bytes() == before
+
+
+class ReadOnlyServer(BaseHTTPRequestHandler):
+    """Answers every question, and refuses what would be written as MLflow's server does."""
+
+    def do_GET(self) -> None:
+        known = {"experiment_id": "1", "name": "lab", "artifact_location": "mlflow-artifacts:/1"}
+        self._answer(200, {"experiment": {**known, "lifecycle_stage": "active"}})
+
+    def do_POST(self) -> None:
+        why = "(sqlite3.OperationalError) attempt to write a readonly database"
+        self._answer(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": f"(raised as a result of ...)\n{why}"})
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+    def _answer(self, code: int, values: object) -> None:
+        body = json.dumps(values).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_server_whose_database_cannot_be_written_is_named_with_the_reason() -> None:
+    with HTTPServer(("127.0.0.1", 0), ReadOnlyServer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        uri = f"http://bob:hunter2@127.0.0.1:{server.server_port}"
+        with pytest.raises(StoreAway) as caught:
+            open_store(uri, "lab", None)
+        server.shutdown()
+        thread.join()
+    told = "the store refuses: attempt to write a readonly database"
+    assert str(caught.value) == f"tracking.uri=http://127.0.0.1:{server.server_port}: {told}"
 
 
 def test_a_folder_that_takes_no_journal_beside_the_database_is_found_out(output: Path) -> None:

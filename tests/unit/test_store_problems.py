@@ -52,7 +52,7 @@ def test_a_store_of_another_mlflow_is_named_with_the_command_that_helps() -> Non
 @pytest.mark.parametrize(
     ("text", "words", "advice"),
     [
-        (AUTOFLUSH, "the store refuses: attempt to write", "make file and folder writable from here"),
+        (AUTOFLUSH, "the store refuses: attempt to write", "make its file and folder writable"),
         (REFUSED, "the store cannot be reached: [Errno 111]", "start the server, or give another tracking.uri"),
         ("too many 503 error responses", "the store refuses: too many", "look at the server's own log"),
         ("(sqlite3.OperationalError) database or disk is full", "the store refuses", "make space on its disk"),
