@@ -160,8 +160,12 @@ def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dic
 
 
 def _free_port() -> int:
-    """A free loopback port below 10002, where Ray's range of worker ports begins."""
-    for port in range(8265, 10002):
+    """A free loopback port below 10002, where Ray's range of worker ports begins.
+
+    Not the first one: that is also the first one of another sweep that starts at this moment.
+    """
+    ports = range(8265, 10002)
+    for port in secrets.SystemRandom().sample(ports, len(ports)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

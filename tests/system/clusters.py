@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,16 +17,10 @@ import grpc
 from ray.core.generated import gcs_service_pb2 as messages
 from ray.core.generated import gcs_service_pb2_grpc as services
 
+from tests.ports import free_port
+from tests.waiting import PATIENCE
+
 RAY = Path(sys.executable).with_name("ray")
-
-
-def free_port() -> int:
-    """A free loopback port below 10002, where Ray's range of worker ports begins."""
-    while True:
-        port = 7000 + secrets.randbelow(3000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass
@@ -95,7 +88,7 @@ class Cluster:
         self._wait()
 
     def _wait(self) -> None:
-        until = time.monotonic() + 90
+        until = time.monotonic() + PATIENCE
         while self._alive() < len(self.nodes):
             log = self.folder / f"node-{len(self.nodes) - 1}.log"
             assert time.monotonic() < until and self.nodes[-1].poll() is None, log.read_text()

@@ -2,41 +2,64 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+from orchestration.versions import usable_cpus
+from tests.system.holding import Hold
+from tests.waiting import PATIENCE
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
-    """Whole runs take every core: one at a time, also where several processes run tests. Waiting counts for no test."""
+    """As many tests of whole runs at once as there are processors, also where more processes run tests.
+
+    One that is marked `alone` takes all places. Waiting counts for no test.
+    """
     # Pytest asks here for the tests of other folders too.
-    whole_run = item.path.is_relative_to(Path(__file__).parent)
-    name = f"fcos_lab_whole_runs_{os.getuid()}.lock"
-    with FileLock(Path(tempfile.gettempdir()) / name) if whole_run else nullcontext():
+    if not item.path.is_relative_to(Path(__file__).parent):
+        return (yield)
+    with ExitStack() as stack:
+        if item.get_closest_marker("alone"):
+            for place in _places():
+                stack.enter_context(place)
+        else:
+            stack.enter_context(_any_of(_places()))
         return (yield)
 
 
+def _places() -> list[FileLock]:
+    folder = Path(tempfile.gettempdir())
+    return [FileLock(folder / f"fcos_lab_whole_runs_{os.getuid()}_{number}.lock") for number in range(usable_cpus())]
+
+
+def _any_of(places: list[FileLock]) -> AbstractContextManager[object]:
+    """The first place that is free, taken until the block ends."""
+    while True:
+        for place in places:
+            with suppress(Timeout):
+                return place.acquire(blocking=False)
+        time.sleep(0.05)
+
+
 def _run_with_workers(values: dict[str, Any], folder: Path, workers: int) -> list[Any]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(values))
     command = [sys.executable, str(Path(__file__).with_name("gloo_worker.py"))]
     processes = [
-        subprocess.Popen([*command, str(rank), str(workers), str(port), str(folder)], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, str(rank), str(workers), str(folder)], stderr=subprocess.PIPE, text=True)
         for rank in range(workers)
     ]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * workers, errors
     return [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
 
@@ -45,3 +68,12 @@ def _run_with_workers(values: dict[str, Any], folder: Path, workers: int) -> lis
 def run_with_workers() -> Callable[[dict[str, Any], Path, int], list[Any]]:
     """Summary, loss curve and reported steps of each of the workers of a gloo group."""
     return _run_with_workers
+
+
+@pytest.fixture
+def hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hold:
+    """Holds the trainings of sweeps, and of Ray nodes, that the test starts from here on."""
+    made = Hold(tmp_path / "holds")
+    for key, value in made.environment.items():
+        monkeypatch.setenv(key, value)
+    return made

@@ -1,4 +1,4 @@
-"""One worker of a gloo group, as a process of its own: python gloo_worker.py RANK WORLD_SIZE PORT FOLDER.
+"""One worker of a gloo group, as a process of its own: python gloo_worker.py RANK WORLD_SIZE FOLDER.
 
 The folder holds the configuration (config.json) and takes summary, loss curve and reported steps (worker_<rank>.json).
 """
@@ -26,9 +26,11 @@ class GlooRuntime(LocalRuntime):
         return DistributedDataParallel(model.to(self.device))
 
 
-def main(rank: int, world_size: int, port: int, folder: Path) -> None:
+def main(rank: int, world_size: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    # A file, as a free port may be taken before it is used.
+    meeting = f"file://{(folder / 'meeting').resolve()}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
     curve: list[tuple[int, float]] = []
     steps: list[int] = []
 
@@ -44,4 +46,4 @@ def main(rank: int, world_size: int, port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -15,16 +15,21 @@ from orchestration.config import ClusterConfig
 from orchestration.ray_cluster import ENVIRONMENT
 from orchestration.resources import Node, demand, side_by_side
 
-STEP_SECONDS = 3.0
+# Seconds that a trial too many would have to begin beside the others.
+LINGER = 2.0
 
 
 def trainable(config: dict[str, Any]) -> None:
+    """A trial that ends when so many have begun as fit side by side."""
     import ray
 
-    began = time.time()
-    time.sleep(STEP_SECONDS)
+    folder, began = Path(config["folder"]), time.time()
+    (folder / f"{config['number']}.begun").touch()
+    while len(list(folder.glob("*.begun"))) < config["fit"]:
+        time.sleep(0.1)
+    time.sleep(LINGER)
     row = {"gpus": ray.get_gpu_ids(), "began": began, "ended": time.time()}
-    (Path(config["folder"]) / f"{config['number']}.json").write_text(json.dumps(row))
+    (folder / f"{config['number']}.json").write_text(json.dumps(row))
 
 
 def main(gpus: int, fraction: float, trials: int, folder: str) -> None:
@@ -36,11 +41,12 @@ def main(gpus: int, fraction: float, trials: int, folder: str) -> None:
     nodes = [Node(8, gpus)]
     need = demand(cluster, nodes)
     ray.init(address="local", num_cpus=8, num_gpus=gpus, include_dashboard=False, logging_level="ERROR")
-    space = {"folder": folder, "number": tune.grid_search(list(range(trials)))}
+    abreast = side_by_side(nodes, need, None)
+    space = {"folder": folder, "fit": abreast, "number": tune.grid_search(list(range(trials)))}
     tune.Tuner(
         tune.with_resources(trainable, trial_resources(need, on_workers=False)),
         param_space=space,
-        tune_config=tune.TuneConfig(max_concurrent_trials=side_by_side(nodes, need, None)),
+        tune_config=tune.TuneConfig(max_concurrent_trials=abreast),
         run_config=tune.RunConfig(storage_path=folder, verbose=0),
     ).fit()
 

@@ -22,7 +22,7 @@ def watched(*arguments: Any, **keywords: Any) -> Iterator[Any]:
         from ray.util import placement_group_table
 
         # Ray frees what a training held a moment after it ended.
-        for _ in range(60):
+        for _ in range(600):
             groups = [group["state"] for group in placement_group_table().values()]
             free, total = (each.get("CPU", 0) for each in (ray.available_resources(), ray.cluster_resources()))
             if free == total and set(groups) <= {"REMOVED"}:

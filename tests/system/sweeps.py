@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -61,7 +62,7 @@ def start(folder: Path, *arguments: str, entry: Path = SWEEP) -> subprocess.Pope
 
 def sweep(folder: Path, *arguments: str, entry: Path = SWEEP) -> subprocess.CompletedProcess[str]:
     with start(folder, *arguments, entry=entry) as process:
-        output, errors = process.communicate(timeout=280)
+        output, errors = process.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
@@ -99,12 +100,9 @@ def points(one: Run, store: MlflowClient) -> list[tuple[str, int, float]]:
     )
 
 
-def wait_for(happened: Callable[[], object], process: subprocess.Popen[str], seconds: float = 200) -> None:
+def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
     """Wait for something to happen while a process runs; its end ends the wait too."""
-    until = time.monotonic() + seconds
-    while not happened() and process.poll() is None:
-        assert time.monotonic() < until, "did not happen in time"
-        time.sleep(0.01)
+    wait_until(lambda: happened() or process.poll() is not None)
 
 
 def trials_of(folder: Path, name: str = "ablation_centerness") -> list[Path]:

@@ -15,13 +15,14 @@ from orchestration.authentication import own_addresses
 from orchestration.identity import code_digest
 from tests.system.clusters import RAY, Cluster, cluster
 from tests.system.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
+from tests.waiting import PATIENCE
 
 DOCTOR = ROOT / "orchestration" / "doctor.py"
 
 
 def run(entry: Path, *words: str, at: Path, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
-        [sys.executable, str(entry), *words], cwd=at, env=env, capture_output=True, text=True, timeout=280
+        [sys.executable, str(entry), *words], cwd=at, env=env, capture_output=True, text=True, timeout=PATIENCE
     )
     assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done
@@ -58,7 +59,7 @@ def test_the_doctor_finds_a_laptop_in_order(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_the_doctor_finds_two_nodes_in_order(tmp_path: Path, coco: Path) -> None:
     with cluster(token=True, nodes=2) as nodes:
         words = [f"cluster.address={nodes.address}", "cluster.workers=2", *data_words(coco)]
@@ -97,7 +98,7 @@ def apart(tmp_path: Path) -> Iterator[list[str]]:
     yield ["unshare", "--mount", "bash", "-c", script, "--"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_node_with_other_code_no_data_and_no_shared_folder_is_named(
     tmp_path: Path, coco: Path, apart: list[str]
 ) -> None:
@@ -112,7 +113,7 @@ def test_a_node_with_other_code_no_data_and_no_shared_folder_is_named(
     assert "does not see what" in done.stdout and "storage that all nodes share" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_cluster_without_a_token_is_refused_where_others_reach_it(tmp_path: Path) -> None:
     with cluster(token=False) as nodes:
         words = [*TINY, f"cluster.address={nodes.address}"]
@@ -130,7 +131,7 @@ def test_a_cluster_without_a_token_is_refused_where_others_reach_it(tmp_path: Pa
         assert "lets it pass" in allowed.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tmp_path: Path) -> None:
     """A network namespace with nothing but loopback."""
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
@@ -144,12 +145,14 @@ def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tm
         "    print(reached_at(nodes.address), check_cluster(nodes.address, allow_unauthenticated=False))\n"
     )
     command = ["unshare", "--net", "bash", "-c", 'ip link set lo up && exec "$@"', "--", sys.executable, "-c", inner]
-    done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("[] 127.0.0.1:")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_the_token_must_be_here_be_right_and_be_private(tmp_path: Path) -> None:
     with cluster(token=True) as nodes:
         words = [*TINY, f"cluster.address={nodes.address}"]
@@ -187,7 +190,7 @@ def checkout(folder: Path, seen: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_submitted_job_runs_this_very_code_on_both_nodes_and_reports(tmp_path: Path) -> None:
     copy = checkout(tmp_path / "copy", tmp_path / "seen")
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -218,7 +221,7 @@ def test_a_submitted_job_runs_this_very_code_on_both_nodes_and_reports(tmp_path:
     assert str(nodes.token) not in "".join(str(one.data.to_dictionary()) for one in found.values())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_a_job_that_would_write_into_its_own_copy_is_refused(tmp_path: Path) -> None:
     copy = checkout(tmp_path / "copy", tmp_path / "seen")
     with cluster(token=True) as nodes:
@@ -233,10 +236,10 @@ def submit(nodes: Cluster, at: Path, entrypoint: list[str]) -> "subprocess.Compl
         *("--runtime-env", "orchestration/deploy/runtime_env.yaml", "--", *entrypoint),
     ]
     env = {**nodes.environment, "RAY_AUTH_MODE": "token"}
-    return subprocess.run(command, cwd=at, env=env, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, cwd=at, env=env, capture_output=True, text=True, timeout=PATIENCE)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_nothing_pickled_in_a_sweeps_folder_is_opened(tmp_path: Path) -> None:
     """A rerun over a folder full of crafted files that Tune, Train and we might read."""
     import pickle
@@ -270,7 +273,7 @@ class Payload:
         return (os.system, (f"touch {self.marker}",))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_no_secret_of_the_environment_is_left_anywhere(tmp_path: Path) -> None:
     """Neither in the store, nor in artifacts, logs, the plan or the report."""
     secret = "hunter2-of-the-environment"

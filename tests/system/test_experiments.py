@@ -73,8 +73,7 @@ def train_here(plan: Plan, trial: Trial) -> dict[str, Any]:
     return summary
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)  # one compiles
+@pytest.mark.slow(minutes=0.1)
 @pytest.mark.parametrize("name", groups()["experiment"])
 def test_every_arm_trains_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -2,31 +2,37 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fcos import checkpoint
-from tests.system.sweeps import SHARED, finished, loss_steps, runs, start, statuses, sweep, trials_of, wait_for
+from tests.system.holding import Hold
+from tests.system.sweeps import SHARED, finished, loss_steps, runs, start, statuses, trials_of, wait_for
+from tests.waiting import PATIENCE
 
 LONGER = (
-    "schedule.steps=300",
-    "schedule.eval_every=300",
+    "schedule.steps=100",
+    "schedule.eval_every=100",
     "schedule.checkpoint_every=10",
     "schedule.keep_checkpoints=3",
 )
 
 
 @pytest.mark.slow
-def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_path: Path) -> None:
-    schedule = ("schedule.steps=1500", "schedule.eval_every=1500", "schedule.checkpoint_every=1500")
+def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_path: Path, hold: Hold) -> None:
+    schedule = ("schedule.steps=100", "schedule.eval_every=100", "schedule.checkpoint_every=100")
     words = (*SHARED, *schedule, "experiment.seeds=[0,1]", "cluster.concurrent=1")
-    done = sweep(tmp_path, *words, "budget.wall_hours=0.003")
-    assert done.returncode == 4, done.stdout + done.stderr
-    assert "stopped: budget.wall_hours=0.003 is used up" in done.stdout
-    assert "the same command goes on" in done.stdout
+    # The first training is not over before the budget is.
+    hold.at(40)
+    process = start(tmp_path, *words, "budget.wall_hours=0.003")
+    wait_for(lambda: hold.held() and any((trial / "stop").exists() for trial in trials_of(tmp_path)), process)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 4, output + errors
+    assert "stopped: budget.wall_hours=0.003 is used up" in output
+    assert "the same command goes on" in output
     assert (tmp_path / "outputs" / "ablation_centerness" / "report" / "report.html").exists()
     assert set(statuses(tmp_path).values()) == {"KILLED"}
     stopped = [trial for trial in trials_of(tmp_path) if (trial / "checkpoints").exists()]
@@ -37,7 +43,7 @@ def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_pat
     assert set(statuses(tmp_path).values()) == {"FINISHED"}
     assert len(runs(tmp_path)) == 5
     for trial in trials_of(tmp_path):
-        assert loss_steps(trial) == list(range(2, 1501, 2)), "a step was done again"
+        assert loss_steps(trial) == list(range(2, 101, 2)), "a step was done again"
 
 
 @pytest.fixture
@@ -52,16 +58,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_costs_no_checkpoint_and_no_failure(tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_costs_no_checkpoint_and_no_failure(tmp_path: Path, small_disk: Path, hold: Hold) -> None:
     words = (*SHARED, *LONGER, f"tracking.uri=sqlite:///{tmp_path / 'store.db'}")
     (tmp_path / "outputs").symlink_to(small_disk)
+    hold.at(40)
     process = start(tmp_path, *words)
-    wait_for(lambda: any(max(loss_steps(trial), default=0) > 40 for trial in trials_of(tmp_path)), process)
+    wait_for(hold.held, process)
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(1 << 16))
-    output, errors = process.communicate(timeout=200)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, output + errors
     assert "no space left on the disk of" in output
     assert "make space, the same command goes on" in output
@@ -71,6 +79,5 @@ def test_a_full_disk_costs_no_checkpoint_and_no_failure(tmp_path: Path, small_di
     step = checkpoint.newest_step(trial / "checkpoints")
     assert step >= 40
     ballast.unlink()
-    time.sleep(0.1)
     finished(tmp_path, *words)
-    assert loss_steps(trial)[-1] == 300
+    assert loss_steps(trial)[-1] == 100

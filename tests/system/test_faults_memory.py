@@ -1,17 +1,18 @@
 """Memory that runs out: the training goes on once with half the micro-batch, then fails by name; others go on."""
 
-import json
 import os
 import resource
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.system.sweeps import SHARED, loss_steps, runs, start, statuses, sweep, trials_of
+from orchestration.ticking import ticking
+from tests.system.holding import Hold
+from tests.system.sweeps import SHARED, runs, start, statuses, sweep, trials_of
+from tests.waiting import PATIENCE
 
 MIB = 1 << 20
 # A step takes about 500 MB beside what is there between two steps, with half the images 270.
@@ -31,36 +32,26 @@ NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")
 
 
 @contextmanager
-def for_each_attempt(folder: Path, limit: Callable[[int], None], attempts: int) -> Iterator[list[int]]:
-    """`limit` so many attempts at a sweep's first training, each between its first two steps; yields their pids.
+def limited(hold: Hold, limit: Callable[[int], None], attempts: int) -> Iterator[list[int]]:
+    """`limit` so many attempts at a sweep's first training, each between two steps; yields their pids.
 
     What came before, such as imports, takes what it takes.
     """
-    begun: dict[int, int] = {}
-    trainings: list[Path] = []
-    limited: list[int] = []
-    done = threading.Event()
+    trainings: list[str] = []
+    pids: list[int] = []
 
-    def follow() -> None:
-        while not done.wait(0.002):
-            for path in (folder / "outputs").glob("*/trials/*/alive/rank_0.json"):
-                with suppress(OSError, ValueError):
-                    pid = json.loads(path.read_text())["pid"]
-                    steps = len(loss_steps(path.parents[1]))
-                    trainings[:] = trainings or [path]
-                    if path != trainings[0]:
-                        continue
-                    if steps > begun.setdefault(pid, steps) and pid not in limited and len(limited) < attempts:
-                        limited.append(pid)
-                        limit(pid)
+    def look() -> None:
+        for training, pid in hold.held().items():
+            trainings[:] = trainings or [training]
+            if training == trainings[0] and pid not in pids and len(pids) < attempts:
+                limit(pid)
+                pids.append(pid)
+            hold.release(pid)
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield limited
-    finally:
-        done.set()
-        thread.join()
+    hold.at(1)
+    with ticking("limits", 0.05, look):
+        yield pids
+    hold.release()
 
 
 def limit_data(more: int) -> Callable[[int], None]:
@@ -94,23 +85,23 @@ def check_halved(folder: Path) -> None:
 ENOUGH_FOR_HALF = 400 * MIB
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.slow(minutes=1)
 @pytest.mark.parametrize("way", ["auto", "always"])
-def test_an_allocation_that_is_refused_is_answered_with_half_the_micro_batch(tmp_path: Path, way: str) -> None:
+def test_an_allocation_that_is_refused_is_answered_with_half_the_micro_batch(
+    tmp_path: Path, hold: Hold, way: str
+) -> None:
     # The second attempt has no more than the first.
-    with for_each_attempt(tmp_path, limit_data(ENOUGH_FOR_HALF), 2) as limited:
+    with limited(hold, limit_data(ENOUGH_FOR_HALF), 2) as pids:
         done = sweep(tmp_path, *SWEEP, f"cluster.ray_train={way}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(limited) == 2
+    assert len(pids) == 2
     check_halved(tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_what_half_is_too_much_for_fails_by_name_and_others_go_on(tmp_path: Path) -> None:
+@pytest.mark.slow(minutes=1)
+def test_what_half_is_too_much_for_fails_by_name_and_others_go_on(tmp_path: Path, hold: Hold) -> None:
     words = (*SWEEP, "experiment.seeds=[0,1]", "data.synthetic.image_size=768")
-    with for_each_attempt(tmp_path, limit_data(ENOUGH_FOR_HALF // 8), 2):
+    with limited(hold, limit_data(ENOUGH_FOR_HALF // 8), 2):
         done = sweep(tmp_path, *words)
     assert done.returncode == 1, done.stdout + done.stderr
     sizes = "(schedule.batch_size=8, schedule.accumulate=2, cluster.workers=1)"
@@ -137,28 +128,28 @@ def small_group() -> Iterator[Callable[[int], None]]:
     except OSError:
         pytest.skip("needs to make a control group of memory (version 1), as root")
     yield lambda pid: (group / "cgroup.procs").write_text(str(pid)) and None
-    time.sleep(0.5)
-    with suppress(OSError):
-        group.rmdir()
+    until = time.monotonic() + PATIENCE
+    while (group / "cgroup.procs").read_text() and time.monotonic() < until:
+        time.sleep(0.1)
+    group.rmdir()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.slow(minutes=1)
+@pytest.mark.alone  # the kernel's count of such kills is of the whole machine
 def test_a_process_that_the_kernel_killed_for_memory_is_told_from_others(
-    tmp_path: Path, small_group: Callable[[int], None]
+    tmp_path: Path, small_group: Callable[[int], None], hold: Hold
 ) -> None:
-    with for_each_attempt(tmp_path, small_group, 1):
+    with limited(hold, small_group, 1):
         done = sweep(tmp_path, *SWEEP)
     assert done.returncode == 0, done.stdout + done.stderr
     check_halved(tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.slow(minutes=1)
 def test_what_ray_s_own_monitor_ends_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whatever runs is too much.
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
     process = start(tmp_path, *SWEEP)
-    output, errors = process.communicate(timeout=500)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output + errors
     assert "OutOfMemory: the machine had no more memory, and Ray ended its process" in " ".join(output.split())

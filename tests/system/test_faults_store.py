@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,17 +14,27 @@ from urllib.request import urlopen
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.system.sweeps import SHARED, finished, loss_steps, points, runs, start, statuses, sweep, trials_of, wait_for
+from tests.ports import free_port
+from tests.system.holding import Hold
+from tests.system.sweeps import (
+    SHARED,
+    finished,
+    loss_steps,
+    points,
+    runs,
+    start,
+    statuses,
+    sweep,
+    trials_of,
+    wait_for,
+)
+from tests.waiting import PATIENCE
 
 NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")
-LONGER = ("schedule.steps=600", "schedule.eval_every=600", "schedule.checkpoint_every=100")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+STEPS = 100
+LONGER = (f"schedule.steps={STEPS}", f"schedule.eval_every={STEPS}", "schedule.checkpoint_every=50")
+# Steps at which the store goes away, and to which the training gets without it.
+FIRST, WITHOUT = 20, 70
 
 
 def serve(folder: Path, port: int, *artifacts: str) -> "subprocess.Popen[bytes]":
@@ -41,7 +50,7 @@ def serve(folder: Path, port: int, *artifacts: str) -> "subprocess.Popen[bytes]"
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while True:
         try:
             urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
@@ -54,6 +63,14 @@ def serve(folder: Path, port: int, *artifacts: str) -> "subprocess.Popen[bytes]"
 def kill(server: "subprocess.Popen[bytes]") -> None:
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
+
+
+def check_goes_on(folder: Path, hold: Hold, process: "subprocess.Popen[str]") -> None:
+    """A training that is held at FIRST gets on while the store is away."""
+    (trial,) = trials_of(folder)
+    hold.at(WITHOUT)
+    wait_for(lambda: loss_steps(trial)[-1] == WITHOUT, process)
+    assert process.poll() is None, process.communicate()
 
 
 def check_whole(folder: Path, store: MlflowClient | None = None, steps: int = 12) -> None:
@@ -93,45 +110,45 @@ def test_a_store_that_is_absent_from_start_to_end_is_told_all_later(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_server_killed_in_the_middle_and_back_misses_nothing(tmp_path: Path) -> None:
+def test_a_server_killed_in_the_middle_and_back_misses_nothing(tmp_path: Path, hold: Hold) -> None:
     port = free_port()
     server = serve(tmp_path, port)
     try:
+        hold.at(FIRST)
         process = start(tmp_path, *SHARED, *LONGER, f"tracking.uri=http://127.0.0.1:{port}")
-        wait_for(lambda: any(len(loss_steps(trial)) > 20 for trial in trials_of(tmp_path)), process)
+        wait_for(hold.held, process)
         kill(server)
-        (trial,) = trials_of(tmp_path)
-        before = max(loss_steps(trial))
-        time.sleep(3)
-        assert max(loss_steps(trial)) > before, "training waits for the store"
+        check_goes_on(tmp_path, hold, process)
         server = serve(tmp_path, port)
-        output, errors = process.communicate(timeout=250)
+        hold.release()
+        output, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output + errors
-        check_whole(tmp_path, MlflowClient(f"http://127.0.0.1:{port}"), steps=600)
+        check_whole(tmp_path, MlflowClient(f"http://127.0.0.1:{port}"), steps=STEPS)
     finally:
         kill(server)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the start", "in the middle"])
-def test_a_store_locked_for_half_a_minute_misses_nothing(tmp_path: Path, moment: str) -> None:
+def test_a_store_locked_for_half_a_minute_misses_nothing(tmp_path: Path, hold: Hold, moment: str) -> None:
     finished(tmp_path, *SHARED, "name=first", "experiment.seeds=[1]")
     with closing(sqlite3.connect(tmp_path / "outputs" / "mlflow.db", isolation_level=None)) as other:
         if moment == "before the start":
             other.execute("BEGIN EXCLUSIVE")
+        hold.at(FIRST)
         process = start(tmp_path, *SHARED, *LONGER)
-        wait_for(lambda: any(len(loss_steps(trial)) > 20 for trial in trials_of(tmp_path)), process)
+        wait_for(hold.held, process)
         if moment == "in the middle":
             other.execute("BEGIN EXCLUSIVE")
-        (trial,) = trials_of(tmp_path)
-        before = max(loss_steps(trial))
-        time.sleep(30)
-        assert max(loss_steps(trial)) > before, "training waits for the store"
+        began = time.monotonic()
+        check_goes_on(tmp_path, hold, process)
+        time.sleep(max(0.0, 30 - (time.monotonic() - began)))
         other.execute("ROLLBACK")
-    output, errors = process.communicate(timeout=250)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output + errors
     assert errors == ""
-    check_whole(tmp_path, steps=600)
+    check_whole(tmp_path, steps=STEPS)
     assert set(statuses(tmp_path, "first").values()) == {"FINISHED"}
 
 

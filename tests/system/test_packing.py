@@ -14,7 +14,6 @@ SCRIPT = Path(__file__).with_name("packing.py")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("gpus", "fraction", "per_gpu"), [(1, 0.25, 4), (2, 0.4, 2)])
 def test_trials_share_gpus_by_fractions(tmp_path: Path, gpus: int, fraction: float, per_gpu: int) -> None:
     trials = gpus * per_gpu + 1

@@ -15,7 +15,7 @@ SWEEP = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_the_lesser_trainings_make_room_and_are_trained_again_where_they_are_needed(tmp_path: Path) -> None:
     output = finished(tmp_path, *SWEEP, "keep.trained=1")
     assert (

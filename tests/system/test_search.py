@@ -1,13 +1,13 @@
 """A search through the command line: points drawn, poor ones stopped, the rerun that goes on, nothing left in Ray."""
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.system.sweeps import TINY, finished, runs, start, statuses
+from tests.system.holding import Hold
+from tests.system.sweeps import TINY, finished, runs, start, statuses, wait_for
 
 SEARCH = (
     "+experiment=search_fcos",
@@ -60,14 +60,14 @@ def test_more_trials_go_on_from_those_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    longer = ("schedule.steps=120", "schedule.eval_every=30", "schedule.checkpoint_every=10", "search=tpe")
+def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path, hold: Hold) -> None:
+    longer = ("schedule.steps=40", "schedule.eval_every=20", "schedule.checkpoint_every=10", "search=tpe")
+    hold.at(20)
     with start(tmp_path, *SEARCH, *longer) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "step" in line and "of 120" in line:
-                process.send_signal(signal.SIGKILL)
-                break
+        wait_for(hold.held, process)
+        process.kill()
+        process.communicate()
+    hold.release()
     drawn = plan_of(tmp_path)["search"]["drawn"]
     assert drawn
     finished(tmp_path, *SEARCH, *longer)
@@ -75,7 +75,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {name: after[name] for name in drawn} == drawn
     ended = summaries(tmp_path)
     assert ended.keys() == {"t000", "t001", "t002"}
-    assert max(summary["resumed_from"] for summary in ended.values()) > 0
+    assert max(summary["resumed_from"] for summary in ended.values()) == 20
     assert set(statuses(tmp_path, NAME).values()) == {"FINISHED"}
 
 

@@ -1,6 +1,5 @@
 """Hours are counted over all commands, and at the limit trainings are asked to stop."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from orchestration.budget import Spent, counted, read_spent
 from orchestration.command_line import check_overrides
 from orchestration.config import BudgetConfig, compose
 from orchestration.resources import Demand
+from tests.waiting import wait_until
 
 NEED = Demand(workers=2, cpus=3, gpus=0.5, device="cuda")
 
@@ -33,16 +33,14 @@ def test_a_limit_stops_what_runs_and_lets_nothing_begin(tmp_path: Path, monkeypa
     trial.mkdir(parents=True)
     board = Board([Row("a", 10, state="running"), Row("b", 10)], abreast=1)
     with counted(tmp_path, BudgetConfig(wall_hours=0.05 / 3600), NEED, board, lambda: [trial]):
-        time.sleep(0.5)
-    assert (trial / "stop").exists()
+        wait_until((trial / "stop").exists)
     assert trial_files.is_held_back(trial)
     spent = read_spent(tmp_path)
     assert spent.wall >= 0.05 / 3600
     # The next command counts on; with more to use, trainings begin again.
     with counted(tmp_path, BudgetConfig(wall_hours=1), NEED, board, lambda: [trial]):
         assert not trial_files.is_held_back(trial)
-        time.sleep(0.1)
-    assert read_spent(tmp_path).wall > spent.wall
+        wait_until(lambda: read_spent(tmp_path).wall > spent.wall)
 
 
 def test_what_is_used_up_before_lets_nothing_begin_at_all(tmp_path: Path) -> None:

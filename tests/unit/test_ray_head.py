@@ -9,6 +9,7 @@ import pytest
 
 from orchestration import ray_head
 from orchestration.ray_head import watched_head
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
 
     with watched_head(address, lost):
         listener.close()
-        assert heard.wait(5)
+        assert heard.wait(PATIENCE)
         time.sleep(0.1)
     assert told == [f"the head of the Ray cluster at {address} does not answer any more"]
 

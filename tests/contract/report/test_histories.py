@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from mlflow.entities import Metric
 
 import analysis.histories
 from analysis.histories import histories
+from tests.ports import free_port
+from tests.waiting import PATIENCE, wait_until
 
 LONGEST = 7
 
@@ -67,9 +68,7 @@ def test_nothing_is_missing_whatever_an_answer_holds(
 @pytest.fixture
 def server(store: str, tmp_path: Path) -> Iterator[str]:
     """A server in front of the same store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
@@ -78,19 +77,18 @@ def server(store: str, tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def answers() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError(f"no server on port {port}")
+            return False
+        return True
+
+    wait_until(answers)
 
 
 @pytest.mark.slow
