@@ -3,6 +3,7 @@
 import pytest
 
 from orchestration.tracking import Tracker
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="session")
@@ -11,5 +12,5 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("store")
     tracker = Tracker(None, "lab", folder, "nobody")
     tracker.wait_open()
-    assert tracker.close(20)
+    assert tracker.close(PATIENCE)
     return (folder / "mlflow.db").read_bytes()

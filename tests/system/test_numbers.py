@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.system.sweeps import ROOT, SHARED, TINY, client, environment, finished, runs, trials_of, wait_for
+from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow(minutes=2)
 
 SEARCH = (
     "+experiment=search_fcos",
@@ -145,7 +146,7 @@ def test_code_edited_while_a_sweep_runs_gives_no_number_under_the_old_code(tmp_p
     ) as process:
         wait_for(lambda: any((trial / "points.jsonl").exists() for trial in trials_of(tmp_path)), process)
         (copy / "fcos" / "build.py").open("a").write("\nRATE = 10\n")
-        output, _ = process.communicate(timeout=280)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert output.count("the code of fcos/ is not that of the plan") >= 2 and "planned" in output
     found = {key: one.info.status for key, one in runs(tmp_path).items()}

@@ -30,8 +30,7 @@ def other(root: Path, at: Path) -> Path:
     return at
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.slow(minutes=1.5)
 def test_a_number_belongs_to_the_data_of_the_command_wherever_it_is_trained(tmp_path: Path) -> None:
     needs_mounts()
     shutil.copytree(synthetic_folder(SHAPES, tmp_path / "drawn"), tmp_path / "data" / "shapes")
