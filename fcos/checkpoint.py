@@ -189,14 +189,14 @@ def digest(path: Path) -> str:
 
 
 def _all_in(folder: Path) -> list[Path]:
-    """The checkpoints' folders and links to such, oldest first; none where the folder is not there."""
+    """List the checkpoints' folders and links to such, oldest first; none where there is no folder."""
     with _readable(folder):
         try:
             # Not glob, which takes a folder that may not be looked into for an empty one.
-            found = retried(lambda: list(folder.iterdir()), folder)
+            entries = retried(lambda: list(folder.iterdir()), folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-    steps = {path: path.name.removeprefix(PREFIX) for path in found if path.name.startswith(PREFIX)}
+    steps = {path: path.name.removeprefix(PREFIX) for path in entries if path.name.startswith(PREFIX)}
     return sorted((path for path, step in steps.items() if step.isdecimal()), key=lambda path: int(steps[path]))
 
 

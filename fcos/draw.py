@@ -28,7 +28,10 @@ ResultT = TypeVar("ResultT")
 
 
 def drawn_or_note(draw: Callable[[], ResultT], what: str) -> tuple[ResultT | None, str]:
-    """What `draw` returns, or None and a note on why it failed, which is logged too: no result hangs on a picture."""
+    """Call `draw`; where it fails, return None and a note with the reason.
+
+    The error is logged, and not raised, since no result may depend on a picture.
+    """
     try:
         return draw(), ""
     except Exception as error:  # whatever it is, the numbers are there and must stay

@@ -23,13 +23,16 @@ ResultT = TypeVar("ResultT")
 
 
 def may_pass(error: OSError) -> bool:
-    """Whether another try may read what could not be read now: EIO, ESTALE, ETIMEDOUT and whatever else is no rule."""
+    """Whether another try may succeed: after EIO, ESTALE, ETIMEDOUT and all that is not LASTING."""
     # Want of memory is not the disk's, and is dealt with elsewhere.
     return error.errno not in LASTING and error.errno != errno.ENOMEM
 
 
 def retried(read: Callable[[], ResultT], path: Path) -> ResultT:
-    """What `read` returns; an OSError that may pass is tried again before it is raised, others are raised at once."""
+    """Call `read`, and again after an OSError that may pass.
+
+    Raises the last such error, and any other OSError at once.
+    """
     for pause in PAUSES:
         try:
             return read()
@@ -42,5 +45,5 @@ def retried(read: Callable[[], ResultT], path: Path) -> ResultT:
 
 
 def words_of(error: OSError) -> str:
-    """The reason without number and path."""
+    """Give the reason of an error without number and path."""
     return error.strerror or str(error) or type(error).__name__

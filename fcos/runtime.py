@@ -117,7 +117,7 @@ def user_cache() -> Path:
 
 
 def expanded(text: str, key: str) -> Path:
-    """A path with `~` put in; raises ConfigError naming the setting where the user has no home."""
+    """Expand `~` in a path; raises ConfigError naming the setting where the user has no home."""
     try:
         return Path(text).expanduser()
     except RuntimeError:

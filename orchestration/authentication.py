@@ -102,7 +102,8 @@ def token_file() -> Path | None:
     """The file that Ray takes the token from, None where it is in the environment or there is none."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return None
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    # Not Path.home(), which raises for a user without one.
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111
     return path if path.is_file() else None
 
 

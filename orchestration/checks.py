@@ -189,7 +189,7 @@ def check_space(nodes: Sequence[NodeFacts], cache: str, cache_bytes: int) -> Che
 
 
 def check_shared_memory(nodes: Sequence[NodeFacts], num_workers: int, need: int | None) -> Check:
-    """Batches of `num_workers` loader processes fit into shared memory: `need` bytes a worker, None if not known."""
+    """Check that the batches of loader processes fit into shared memory: `need` bytes a worker, None if not known."""
     if not num_workers:
         return Check("shared memory", "ok", "not used (data.num_workers=0)")
     free = {each.name: each.shared_memory for each in nodes if each.shared_memory is not None}

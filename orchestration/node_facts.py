@@ -111,7 +111,8 @@ def _token_mode() -> str:
     """Mode of the token file in use; empty where the token lies in no file."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return ""
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    # Not Path.home(), which raises for a user without one.
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111
     return f"{path.stat().st_mode & 0o777:03o}" if path.is_file() else ""
 
 

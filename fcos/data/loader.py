@@ -203,7 +203,7 @@ def _load(dataset: CocoDataset, plans: Iterable[Plan], num_workers: int, pin_mem
 
 
 def _begun(loader: "DataLoader[list[Any] | _Failure]") -> Iterator[list[Any] | _Failure]:
-    """The loader's iterator, its processes started; raises SharedMemoryError where there is no room for their locks."""
+    """Start the loader's processes; raises SharedMemoryError where there is no room for their locks."""
     try:
         return iter(loader)
     except OSError as error:
@@ -218,7 +218,7 @@ def _as_is(loaded: list[Any] | _Failure) -> list[Any] | _Failure:
 
 
 def _print_into_log(_: int) -> None:
-    """Let what a loader process prints, its libraries too, go where the training's log goes, if to a file."""
+    """Redirect what a loader process prints, and its libraries, to the training's log file, if there is one."""
     root = logging.getLogger()
     files = [each for each in root.handlers if isinstance(each, logging.FileHandler)]
     logs = [each.stream for each in files if each.stream is not None]

@@ -11,7 +11,7 @@ from fcos.retry import LASTING_IN_WRITING, may_pass, retried, words_of
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """The file as it lies; `what` names its kind.
+    """Read a whole file; `what` names its kind.
 
     Raises DataError where it is not there or may not be read, and ReadError where another attempt may read it.
     """
@@ -24,7 +24,10 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 
 def file_facts(path: Path) -> os.stat_result | None:
-    """Size, time and kind of what lies at a path, None where nothing does; raises as `read_bytes`."""
+    """Ask for size, time and kind of a file or folder, None where there is none.
+
+    Raises as `read_bytes`.
+    """
     try:
         return retried(path.stat, path)
     except (FileNotFoundError, NotADirectoryError):
@@ -34,23 +37,29 @@ def file_facts(path: Path) -> os.stat_result | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder lies at a path, or a link to one; raises as `read_bytes`."""
+    """Whether a path is a folder, or a link to one; raises as `read_bytes`."""
     facts = file_facts(path)
     return facts is not None and stat.S_ISDIR(facts.st_mode)
 
 
 def raise_unread(path: Path, error: OSError) -> NoReturn:
-    """Raise what an OSError of reading means: itself for want of memory, else a ReadError or a DataError."""
+    """Raise DataError or ReadError for an OSError of reading.
+
+    Want of memory is raised as it is.
+    """
     if error.errno == errno.ENOMEM:
         raise error
-    told = words_of(error)
+    reason = words_of(error)
     if may_pass(error):
-        raise ReadError(f"{path}: cannot be read now ({told})") from error
-    raise DataError(f"{path}: cannot be read ({told})") from error
+        raise ReadError(f"{path}: cannot be read now ({reason})") from error
+    raise DataError(f"{path}: cannot be read ({reason})") from error
 
 
 def raise_unkept(cache: Path, error: OSError) -> NoReturn:
-    """Raise what an OSError of reading or writing the cache folder means, as `raise_unread` does."""
+    """Raise DataError or ReadError for an OSError of the cache folder.
+
+    Want of memory, and what a ReadError has named already, are raised as they are.
+    """
     if isinstance(error, ReadError) or error.errno == errno.ENOMEM:
         raise error
     kind = DataError if error.errno in LASTING_IN_WRITING else ReadError

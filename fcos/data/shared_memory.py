@@ -25,10 +25,10 @@ LEAST_MIB: Final = 1024
 
 
 def share(tensor: Tensor) -> None:
-    """Move a tensor into shared memory, where it would go on its way to another process.
+    """Move a tensor into shared memory, in which it is sent to another process.
 
-    Raises SharedMemoryError where there is no room. Later, in the thread that sends it, torch only prints that, and
-    whoever waits for the batch waits for ever.
+    Raises SharedMemoryError where there is no room. In the thread that sends it, torch would only print that, and the
+    process that waits for the batch would wait for ever.
     """
     try:
         tensor.share_memory_()
@@ -38,12 +38,12 @@ def share(tensor: Tensor) -> None:
 
 
 def no_room(what: str, reason: str) -> str:
-    """Why something does not fit into shared memory, and what helps."""
+    """Say why something does not fit into shared memory, and what helps."""
     return f"data.num_workers: {FOLDER} has no room for {what} ({reason}); {_advice(0)}"
 
 
 def free_bytes() -> int | None:
-    """Bytes of shared memory that are free on this machine, None where it has no folder of it."""
+    """Measure the free shared memory of this machine; None where it has no folder of it."""
     try:
         facts = os.statvfs(FOLDER)
     except OSError:
@@ -54,9 +54,9 @@ def free_bytes() -> int | None:
 def check_shared_memory(
     datasets: Sequence[CocoDataset], config: DataConfig, *, images: int, divisor: int, workers: int = 1
 ) -> None:
-    """Raises ConfigError where batches of so many images of these data sets, all in use at once, do not fit.
+    """Raise ConfigError where the batches of these data sets' loaders do not fit together.
 
-    `workers` of this machine each have loader processes of their own.
+    A batch has so many `images`. `workers` of this machine each have loader processes of their own.
     """
     free = free_bytes()
     if not config.num_workers or free is None:
@@ -72,7 +72,7 @@ def check_shared_memory(
 
 
 def loader_bytes(dataset: CocoDataset, config: DataConfig, *, images: int, divisor: int) -> int:
-    """The most that the pixels of all batches take that a loader has ready."""
+    """Compute the most bytes of pixels that a loader has ready."""
     images = min(images, len(dataset))
     batches = READY * config.num_workers
     if not dataset.training:
@@ -83,12 +83,15 @@ def loader_bytes(dataset: CocoDataset, config: DataConfig, *, images: int, divis
 
 
 def batch_bytes(images: int, canvas: tuple[int, int]) -> int:
-    """Bytes of the pixels of a batch."""
+    """Compute the bytes of the pixels of a batch."""
     return images * 3 * canvas[0] * canvas[1]
 
 
 def bound(config: Config, workers: int) -> int | None:
-    """The most that a worker's loaders need whatever the images are; None where the images' own sizes decide it."""
+    """Compute the most bytes that a worker's loaders can need.
+
+    None where nothing but the images' own sizes decides it.
+    """
     data, schedule = config.data, config.schedule
     if data.short_sides is not None and data.long_side is not None:
         sides = (max(data.short_sides), data.long_side)
@@ -103,7 +106,10 @@ def bound(config: Config, workers: int) -> int | None:
 
 
 def largest_padded(dataset: CocoDataset, divisor: int, *, by_aspect: bool) -> tuple[int, int]:
-    """The largest (height, width) that a batch is padded to, images of either orientation apart or together."""
+    """Find the largest (height, width) that a batch is padded to.
+
+    With `by_aspect`, no batch holds images of both orientations.
+    """
     sizes = _input_sizes(dataset)
     upright = sizes[:, 0] > sizes[:, 1]
     groups = [sizes[upright], sizes[~upright]] if by_aspect else [sizes]
@@ -122,7 +128,7 @@ def _input_sizes(dataset: CocoDataset) -> Int64[np.ndarray, "K 2"]:
 
 
 def in_mib(number: int) -> str:
-    """Bytes in words."""
+    """Write a number of bytes in MiB."""
     return f"{number / MIB:.1f} MiB"
 
 

@@ -1,6 +1,7 @@
 """python -m fcos on a trained run: what a person does with a checkpoint, and what they are told when they slip."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from fcos.__main__ import main
 from fcos.config import Config
+from fcos.data.prepare import prepare
 from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
 from fcos.train import run
@@ -73,10 +75,59 @@ def test_draw_tells_and_draws_who_answers_for_whom(trained, tmp_path: Path, caps
         assert picture.width > 900
 
 
+@pytest.fixture
+def only_val(tiny_values, tmp_path: Path) -> list[str]:
+    """Changes that lead to the validation images alone, as files in COCO format."""
+    drawn = prepare(parse(Config, tiny_values).data).val.folder.parent
+    root = tmp_path / "only_val"
+    shutil.copytree(drawn / "val", root / "val")
+    shutil.copyfile(drawn / "val.json", root / "val.json")
+    splits = {name: {"annotations": f"{name}.json", "images": name} for name in ("train", "val")}
+    data = {"name": "coco", "root": str(root), "cache_dir": str(tmp_path / "cache"), **splits}
+    return ["--set", f"data={json.dumps(data)}"]
+
+
+def test_one_split_is_enough_for_what_needs_no_other(trained, only_val: list[str], tmp_path: Path, capsys) -> None:
+    folder, summary = str(trained[0]), trained[1]
+    output = tmp_path / "numbers.json"
+    assert main(["evaluate", folder, *only_val, "--output", str(output)]) == 0
+    assert json.loads(output.read_text())["metrics"] == pytest.approx(summary["metrics"][""], abs=1e-6)
+    assert main(["draw", folder, "--split", "val", *only_val, "--output", str(tmp_path / "a.png")]) == 0
+    assert main(["score-iou", folder, *only_val, "--output", str(tmp_path / "b.png")]) == 0
+    capsys.readouterr()
+    for arguments in (["draw", folder, "--split", "train"], ["two-stage", folder, "--steps", "1"]):
+        assert main([*arguments, *only_val]) == 2
+        assert "data.train.images=train: no such folder" in capsys.readouterr().err
+
+
+def test_data_of_other_classes_are_refused(trained, only_val: list[str], tmp_path: Path, capsys) -> None:
+    path = tmp_path / "only_val" / "val.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "saucer"
+    path.write_text(json.dumps(content))
+    assert main(["evaluate", str(trained[0]), *only_val]) == 2
+    assert "'saucer'" in capsys.readouterr().err
+    # Which location answers for a box does not depend on its name, unless the detector's scores decide it.
+    drawn = ["draw", str(trained[0]), *only_val, "--output", str(tmp_path / "a.png")]
+    assert main(drawn) == 0
+    assert main([*drawn, "--set", "model.assignment.kind=simota"]) == 2
+    assert "'saucer'" in capsys.readouterr().err
+
+
+def test_an_image_of_one_pixel_width_is_predicted_and_drawn(trained, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (1, 12_000), "red").save(photos / "thin.png")
+    assert main(["predict", str(trained[0]), str(photos), "--output", str(tmp_path / "found")]) == 0
+    with Image.open(tmp_path / "found" / "thin.png.png") as picture:
+        assert max(picture.size) < 5_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "{missing}"], "holds no checkpoint"),
+        (["evaluate", "{missing}"], "missing: no such folder"),
+        (["evaluate", "{empty}"], "holds no checkpoint"),
         (["evaluate", "{run}", "--set", "model.postprocess.nms_treshold=0.5"], "did you mean nms_threshold"),
         (["evaluate", "{run}", "--set", "nonsense"], "must be KEY=VALUE"),
         (["evaluate", "{run}", "--set", "model.head.num_convs=3"], "do not fit the changed model"),
@@ -89,7 +140,8 @@ def test_draw_tells_and_draws_who_answers_for_whom(trained, tmp_path: Path, caps
 def test_a_slip_is_one_message_and_exit_code_2(trained, tmp_path: Path, capsys, arguments, message) -> None:
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("a CUDA device is present")
-    names = {"missing": tmp_path / "missing", "run": trained[0], "out": tmp_path / "out"}
+    names = {"missing": tmp_path / "missing", "run": trained[0], "out": tmp_path / "out", "empty": tmp_path / "empty"}
+    names["empty"].mkdir()
     assert main([argument.format(**names) for argument in arguments]) == 2
     told = capsys.readouterr()
     assert message in told.err and told.err.startswith("error: ") and "Traceback" not in told.err
