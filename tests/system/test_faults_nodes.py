@@ -1,6 +1,7 @@
 """Machines of a cluster are lost, announced to be taken away, or the head dies: what a sweep makes of it."""
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orchestration.processes import begin_of
 from tests.system.holding import Hold
 from tests.system.ray_nodes import Nodes, ray_folder
 from tests.system.sweeps import (
@@ -23,7 +25,7 @@ from tests.system.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 __all__ = ["ray_folder"]
 
@@ -89,6 +91,12 @@ def redone(trial: Path) -> int:
     return steps[turns[0] - 1] - (steps[turns[0]] - LOG) if turns else 0
 
 
+def lose_node_of(pid: int, cluster: Nodes, process: "subprocess.Popen[str]") -> None:
+    """Lose the node of a process, and wait until the process is gone too."""
+    cluster.lose(cluster.node_of(pid))
+    wait_for(lambda: not begin_of(pid), process)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_lost_node_costs_its_own_training_an_interval(
     tmp_path: Path, nodes: Callable[..., Nodes], hold: Hold, workers: int
@@ -99,7 +107,7 @@ def test_a_lost_node_costs_its_own_training_an_interval(
     process = start(tmp_path, str(tmp_path / "left.json"), *PAIR, *more, entry=WATCHED)
     wait_for(lambda: len(hold.held()) == 2, process)
     hit, other = trials_of(tmp_path)
-    cluster.lose(cluster.node_of(training_processes(hit)[0]))
+    lose_node_of(hold.held()[hit.name], cluster, process)
     hold.release()
     began = time.monotonic()
     output, errors = process.communicate(timeout=PATIENCE)
@@ -120,14 +128,14 @@ def test_without_a_spare_fewer_workers_go_on(tmp_path: Path, nodes: Callable[...
     process = start(tmp_path, str(tmp_path / "left.json"), *SINGLE, *more, entry=WATCHED)
     wait_for(hold.held, process)
     (trial,) = trials_of(tmp_path)
-    cluster.lose(cluster.nodes[0])
+    lose_node_of(hold.held()[trial.name], cluster, process)
     hold.release()
     began = time.monotonic()
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output + errors
     print(f"{time.monotonic() - began:.0f} s from the loss to the end")
     check_whole(tmp_path)
-    assert redone(trial) <= AGAIN + LOG
+    assert redone(trial) == AGAIN
     summary = summary_of(trial)
     assert summary["workers"] == [[0, 2], [INTERVAL, 1]]
     words = f"2, from step {INTERVAL + 1} on 1"
@@ -192,6 +200,7 @@ def test_a_lost_head_ends_the_sweep_and_the_same_command_goes_on(
     assert f"the head of the Ray cluster at {cluster.address} does not answer" in output
     assert "RUNNING" not in statuses(tmp_path).values()
     cluster.close()
+    wait_until(lambda: not hold.held())
     hold.release()
     again = Nodes([1, 1])
     try:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.system.holding import Hold
 from tests.system.sweeps import TINY, finished, runs, start, statuses, wait_for
+from tests.waiting import wait_until
 
 SEARCH = (
     "+experiment=search_fcos",
@@ -67,6 +68,8 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path, hold: Hol
         wait_for(hold.held, process)
         process.kill()
         process.communicate()
+    # What it started has to notice by itself.
+    wait_until(lambda: not hold.held())
     hold.release()
     drawn = plan_of(tmp_path)["search"]["drawn"]
     assert drawn

@@ -36,7 +36,7 @@ from tests.system.sweeps import (
     sweep,
     wait_for,
 )
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)
 
@@ -120,6 +120,7 @@ def test_a_stopped_sweep_leaves_nothing_running_and_the_same_command_finishes_it
     assert "Traceback" not in errors
     assert set(statuses(tmp_path).values()) == {"KILLED"}
 
+    wait_until(lambda: not hold.held())
     hold.release()
     done = ablation(tmp_path, *longer)
     assert done.returncode == 0, done.stdout + done.stderr
