@@ -12,7 +12,10 @@ from fcos.section import Section
 
 def _absolute(path: str) -> str:
     """Resolve a path against the current folder, so that it names the same place for every process and machine."""
-    return str(Path(path).expanduser().absolute()) if path else path
+    try:
+        return str(Path(path).expanduser().absolute()) if path else path
+    except RuntimeError:
+        raise ValueError("this user has no home folder for ~; write the whole path") from None
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -195,6 +196,7 @@ def connect(uri: str) -> "MlflowClient":
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    _need_no_home()
     file = sqlite_file(uri)
     if file is not None and file.exists():
         check_sqlite(uri, file)
@@ -205,6 +207,14 @@ def connect(uri: str) -> "MlflowClient":
         if file is not None:
             make_sqlite(uri, file)
         return MlflowClient(tracking_uri=client_uri(uri))
+
+
+def _need_no_home() -> None:
+    """Give a user without a home folder one for this process: MLflow looks for it where it is imported."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()
 
 
 def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
