@@ -70,7 +70,9 @@ def check_overrides(arguments: Sequence[str]) -> list[str]:
             checked.append(line)
         elif key in options and not value.strip().startswith("{"):
             chosen[key] = _checked_option(key, value, options[key])
-            checked.append(f"{'+' if key == 'experiment' else ''}{key}={value}")
+            # Hydra has no null for a group.
+            choice = f"{'+' if key == 'experiment' else ''}{key}={value}"
+            checked.append(f"~{key}" if chosen[key] is None else choice)
         else:
             check_key(key, line)
             checked.append(f"++{key}={value}")
@@ -144,9 +146,10 @@ def _checked_option(group: str, option: str, options: Sequence[str]) -> str | No
     default = default_options().get(group)
     if name.lower() != "null":
         raise ConfigError(f"{group}={name}: no such {group}; {near(name, options)}")
-    if default is not None or group == "experiment":
-        instead = f" for {default}" if default is not None else ""
-        raise ConfigError(f"{group}=null: leave {group} out{instead}, or choose one: {', '.join(options)}")
+    if group == "experiment":
+        raise ConfigError("experiment=null: leave experiment out")
+    if default is not None:
+        raise ConfigError(f"{group}=null: leave {group} out for {default}, or choose one: {', '.join(options)}")
     return None
 
 
