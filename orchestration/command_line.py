@@ -1,9 +1,11 @@
 """What a person types: overrides held against groups and schema before Hydra sees them, and the help."""
 
+import io
 import shlex
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +49,10 @@ def show_with_hydra(arguments: Sequence[str]) -> None:
     flags = [word for word in arguments if word not in overrides]
     completing = "-sc" in flags or "--shell-completion" in flags
     sys.argv = [sys.argv[0], *flags, *(overrides if completing else check_overrides(overrides))]
-    hydra.main(config_path=str(CONF), config_name="config", version_base=None)(lambda config: None)()
+    # Printed here: Hydra shows a traceback where standard output is closed.
+    with redirect_stdout(io.StringIO()) as shown:
+        hydra.main(config_path=str(CONF), config_name="config", version_base=None)(lambda config: None)()
+    print(shown.getvalue(), end="", flush=True)
 
 
 def check_overrides(arguments: Sequence[str]) -> list[str]:
