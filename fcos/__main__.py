@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.section import ConfigError, Transient
-from fcos.streams import BROKEN_PIPE, drop_output, flush_output, print_any_character
+from fcos.streams import flush_output, leave_closed_output, print_any_character
 
 # torch and torchvision are imported where they are needed, so that --help answers at once.
 
@@ -53,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _export(options)
         flush_output()
     except BrokenPipeError:
-        drop_output(sys.stdout)
-        print("stopped: standard output was closed", file=sys.stderr)
-        return BROKEN_PIPE
+        return leave_closed_output("stopped: standard output was closed")
     except (ConfigError, CheckpointError, Transient, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -127,8 +127,8 @@ class ScheduleConfig(Section):
     log_every: int = Field(20, ge=1)
     eval_every: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(500, ge=1)
-    # Whole checkpoints kept of a run, newest first, and beside them the one that is best in this metric at an
-    # evaluation, by the first arm; null keeps the newest alone.
+    # Whole checkpoints kept of a run, newest first, and beside them the one that is best in this metric (of errors
+    # the lowest) at an evaluation, by the first arm; null keeps the newest alone.
     keep_checkpoints: int = Field(2, ge=1)
     best_metric: str | None = "val/AP"
 

@@ -26,6 +26,16 @@ def drop_output(stream: IO[str]) -> None:
         os.close(nowhere)
 
 
+def leave_closed_output(words: str) -> int:
+    """The exit code where standard output is closed, whose writer says so on standard error if that is still read."""
+    drop_output(sys.stdout)
+    try:
+        print(words, file=sys.stderr, flush=True)
+    except OSError:
+        drop_output(sys.stderr)
+    return BROKEN_PIPE
+
+
 def flush_output() -> None:
     """Write out what is buffered, while a reader who left can still be noticed; raises BrokenPipeError."""
     if sys.stdout is not None:

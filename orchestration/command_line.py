@@ -1,9 +1,11 @@
 """What a person types: overrides held against groups and schema before Hydra sees them, and the help."""
 
+import io
 import shlex
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +49,10 @@ def show_with_hydra(arguments: Sequence[str]) -> None:
     flags = [word for word in arguments if word not in overrides]
     completing = "-sc" in flags or "--shell-completion" in flags
     sys.argv = [sys.argv[0], *flags, *(overrides if completing else check_overrides(overrides))]
-    hydra.main(config_path=str(CONF), config_name="config", version_base=None)(lambda config: None)()
+    # Printed here: Hydra shows a traceback where standard output is closed.
+    with redirect_stdout(io.StringIO()) as shown:
+        hydra.main(config_path=str(CONF), config_name="config", version_base=None)(lambda config: None)()
+    print(shown.getvalue(), end="", flush=True)
 
 
 def check_overrides(arguments: Sequence[str]) -> list[str]:
@@ -70,7 +75,9 @@ def check_overrides(arguments: Sequence[str]) -> list[str]:
             checked.append(line)
         elif key in options and not value.strip().startswith("{"):
             chosen[key] = _checked_option(key, value, options[key])
-            checked.append(f"{'+' if key == 'experiment' else ''}{key}={value}")
+            # Hydra has no null for a group.
+            choice = f"{'+' if key == 'experiment' else ''}{key}={value}"
+            checked.append(f"~{key}" if chosen[key] is None else choice)
         else:
             check_key(key, line)
             checked.append(f"++{key}={value}")
@@ -144,9 +151,10 @@ def _checked_option(group: str, option: str, options: Sequence[str]) -> str | No
     default = default_options().get(group)
     if name.lower() != "null":
         raise ConfigError(f"{group}={name}: no such {group}; {near(name, options)}")
-    if default is not None or group == "experiment":
-        instead = f" for {default}" if default is not None else ""
-        raise ConfigError(f"{group}=null: leave {group} out{instead}, or choose one: {', '.join(options)}")
+    if group == "experiment":
+        raise ConfigError("experiment=null: leave experiment out")
+    if default is not None:
+        raise ConfigError(f"{group}=null: leave {group} out for {default}, or choose one: {', '.join(options)}")
     return None
 
 

@@ -20,7 +20,7 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
     4 stopped for want of budget, space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
     141 standard output was closed.
     """
-    from fcos.streams import BROKEN_PIPE, drop_output, flush_output, print_any_character
+    from fcos.streams import flush_output, leave_closed_output, print_any_character
 
     print_any_character()
     try:
@@ -28,9 +28,7 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
         with _closing():
             flush_output()
     except OutputClosed:
-        drop_output(sys.stdout)
-        print("stopped: standard output was closed; the same command goes on", file=sys.stderr)
-        return BROKEN_PIPE
+        return leave_closed_output("stopped: standard output was closed; the same command goes on")
     return code
 
 

@@ -94,7 +94,8 @@ def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = 
             analysis = by_analysis[metric]
             raise ConfigError(f"{key}: {metric}: is not measured; add {analysis} to model.postprocess.analyses")
         words = tuple(dict.fromkeys((*known, *by_analysis)))
-        raise ConfigError(f"{key}: {metric}: no such metric; {near(metric, words)}")
+        what = "no such metric" if trains else "no such metric of task=coverage"
+        raise ConfigError(f"{key}: {metric}: {what}; {near(metric, words)}")
 
 
 def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -> list[str]:

@@ -18,6 +18,14 @@ EXPERIMENT = "+experiment=ablation_centerness"
         (["model.hed.norm=gn"], r"no such key model\.hed\.norm; did you mean model\.head\.norm"),
         (["schedule.lrr=1"], r"no such key schedule\.lrr; did you mean schedule\.lr"),
         (["schedule.steps=1,2"], "several values"),
+        (["schedule.milestones=1,2"], r"several values.*a list has brackets: 'schedule\.milestones=\[1,2\]'"),
+        (["model.head.norm=g=n"], r"not readable; write 'model\.head\.norm=\"g=n\"' \(outer quotes for the shell"),
+        (["dta.root=/a=b"], r"no such key dta\.root; did you mean data\.root"),
+        (["experiment.arms.x={data.root: /a=b}"], "a list or mapping needs quotes in a shell"),
+        (["--config-dir", "/x"], r"--config-dir: .* put an experiment of your own into conf/experiment/<name>\.yaml"),
+        (["hydra.searchpath=[/x]"], r"hydra\.searchpath: .* conf/experiment/<name>\.yaml"),
+        (["model=null"], "model=null: leave model out for fcos_small, or choose one: "),
+        (["experiment=null"], "experiment=null: leave experiment out"),
         (["-m"], "--multirun"),
         (["--dry-run"], "--dry-run: no such option"),
         (["dry_run"], "dry_run: give a value as dry_run="),
@@ -43,6 +51,10 @@ def test_overrides_are_checked_before_hydra_sees_them(arguments: list[str], mess
         (["tracking=server"], r"tracking\.uri: a value is needed"),
         (["name=${nothing}"], "Interpolation key 'nothing' not found"),
         (["name=../x"], r"name='\.\./x': must be 1 to 64"),
+        (["name=-x"], r"name='-x': .* not begin with a dot or a dash"),
+        (["name=--help"], r"name='--help': .* not begin with a dot or a dash"),
+        ([EXPERIMENT, "experiment.metrics=[]"], r"experiment\.metrics=\[\]: .* at least 1"),
+        ([EXPERIMENT, "experiment.metrics=[val/AP,val/AP]"], "metrics=.*: each may be named once"),
         (["~schedule.stps"], "schedule.stps"),
         (["model.head.prior=3", "seed=-1"], r"model\.head\.prior=3(.|\n)*seed=-1"),
     ],
@@ -59,6 +71,43 @@ def test_keys_with_defaults_need_no_plus_sign() -> None:
     assert lab.schedule.ema == 0.99
     assert lab.model.head.scale_per_level is False
     assert lab.cluster.concurrent == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/data/a=b", "/data/jürgen", "/data/cells(1)", "/data/a#b", "/data/o'neil", "~/coco", "/data/a,b"),
+        *('/say "it"', "/data/my cells", "/a&b;c|d$e", "/x/{a}", "[a]/b", "123", "1e3", "true", "/a\\'b=", "/ends=\\"),
+    ],
+)
+def test_a_path_is_taken_as_it_is_typed(path: str) -> None:
+    lab = compose(check_overrides([f"output={path}", f"++data.cache_dir={path}", f"tracking.uri=sqlite:///{path}"]))
+    assert (lab.output, lab.data.cache_dir, lab.tracking.uri) == (path, path, f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("null", None),
+        ('"/a=b"', "/a=b"),
+        ("'/a,b'", "/a,b"),
+        (r"/data/a\=b", "/data/a=b"),
+        ("${output}/cache", "outputs/cache"),
+        ("", ""),
+    ],
+)
+def test_quotes_null_and_what_hydra_can_read_stay_hydras(typed: str, value: str | None) -> None:
+    assert compose(check_overrides([f"data.cache_dir={typed}"])).data.cache_dir == value
+
+
+def test_a_path_in_an_arm_is_taken_as_it_is_typed() -> None:
+    lab = compose(check_overrides([EXPERIMENT, "experiment.arms.branch.data.root=/data/a=b"]))
+    assert lab.experiment is not None
+    assert lab.experiment.arms["branch"]["data.root"] == "/data/a=b"
+
+
+def test_a_group_that_may_be_left_out_takes_null() -> None:
+    assert compose(check_overrides(["conventions=null", "implementation=null"])) == compose([])
 
 
 def test_keys_of_a_section_that_is_null_can_be_set() -> None:

@@ -14,7 +14,7 @@ from fcos.config import CoverageConfig
 from fcos.coverage.anchors import recalled
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count, grid_of_largest
-from fcos.coverage.measures import measures
+from fcos.coverage.measures import figure_names, measures
 from fcos.coverage.search import search_ranges
 from fcos.model_config import ModelConfig
 from fcos.model_parts import AssignmentConfig
@@ -110,6 +110,11 @@ def test_no_boxes_no_claims() -> None:
     places = grid_of_largest(boxes_of([[0, 0, 9, 9]]), STRIDES, "half_stride")
     box, place = claims(torch.zeros(0, 4), places, RANGES, "closed", None)
     assert len(box) == len(place) == 0
+
+
+def test_all_figures_and_no_other_are_named() -> None:
+    counts, _ = count(boxes_of([[4, 4, 40, 40]]), STRIDES, setting())
+    assert tuple(measures(counts, (3, 4), CoverageConfig())) == figure_names((3, 4), CoverageConfig())
 
 
 def test_shares_of_the_positives_add_up_to_one() -> None:

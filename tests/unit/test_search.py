@@ -154,3 +154,28 @@ def test_another_space_does_not_go_on_under_the_same_name(tmp_path: Path) -> Non
         settle_folder(planned(tmp_path, "search=tpe_asha", wider))
     with pytest.raises(ConfigError, match=r"model\.fpn\.channels: 32 -> 64"):
         settle_folder(planned(tmp_path, "search=tpe_asha", "model.fpn.channels=64"))
+
+
+def refusal(tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    """What is said where a search that has trained is given again with other words."""
+    first = planned(tmp_path, "experiment.search.trials=2", *before)
+    settle_folder(first)
+    (first.folder_of(first.trials[0]) / "checkpoints" / "step_00000004").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="holds runs of another configuration") as caught:
+        settle_folder(planned(tmp_path, "experiment.search.trials=2", *now))
+    return "\n".join(str(caught.value).splitlines()[1:-1])
+
+
+def test_another_seed_or_searcher_is_the_difference_and_not_the_points_that_it_draws(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "a", (), ("search.seed=5",)) == "  search.seed: 0 -> 5, which draws other points"
+    choices = (*NONE, *ONLY)
+    told = refusal(tmp_path / "b", choices, (*choices, "search=grid"))
+    assert told == "  search.searcher: 'random' -> 'grid', which draws other points"
+    both = refusal(tmp_path / "c", (), ("search.seed=5", "schedule.batch_size=4"))
+    assert both == "  search.seed: 0 -> 5, which draws other points\n  schedule.batch_size: 8 -> 4"
+
+
+def test_another_configuration_of_the_same_points_is_named_by_its_key(tmp_path: Path) -> None:
+    assert refusal(tmp_path, (), ("schedule.batch_size=4",)) == "  schedule.batch_size: 8 -> 4"
+    lower = "experiment.search.space.schedule.lr_per_16_images.loguniform=[0.01,0.1]"
+    assert refusal(tmp_path / "b", (), (lower,)).startswith("  experiment.search.space.schedule.lr_per_16_images.log")

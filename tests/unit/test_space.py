@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fcos.model_parts import AssignmentConfig
 from fcos.parsing import parse
 from fcos.section import ConfigError
-from orchestration.space import Draw, SearchConfig, coordinates, grid_points, keys_of
+from orchestration.space import Draw, SearchConfig, coordinates, flat_space, grid_points, keys_of
 
 
 def space_of(**draws: dict[str, Any]) -> dict[str, Draw]:
@@ -92,3 +92,29 @@ def test_a_condition_names_a_choice_of_the_space(when: dict[str, Any], words: st
     space = {"a": {"choice": [1, 2]}, "b": {"choice": [1, 2], "when": when}, "c": {"uniform": [0.0, 1.0]}}
     with pytest.raises(ConfigError, match=words):
         parse(SearchConfig, {"space": space, "trials": 3})
+
+
+GROUPS = {"choice": [8, 16], "when": {"a.norm": "gn"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"groups": {"choice": [2, 4]}}, {"choice": [2, 4], "when": {"a.norm": "gn"}}),
+        ({"groups": {"randint": [2, 4]}}, {"randint": [2, 4], "when": {"a.norm": "gn"}}),
+        ({"groups": {"choice": [2, 4], "when": None}}, {"choice": [2, 4], "when": {}}),
+        ({"groups": {"when": {"a": {"norm": "bn"}}}}, {"choice": [8, 16], "when": {"a.norm": "bn"}}),
+        ({"groups": {"choice": [2, 4]}, "norm": None}, {"choice": [2, 4], "when": {}}),
+    ],
+)
+def test_a_draw_of_the_command_line_replaces_the_way_and_keeps_the_condition(
+    changes: dict[str, Any], found: dict[str, Any]
+) -> None:
+    space = {"a.norm": {"choice": ["gn", "bn"]}, "a.groups": GROUPS, "a": changes}
+    assert flat_space(space)["a.groups"] == found
+
+
+def test_a_key_is_taken_out_by_null() -> None:
+    assert flat_space({"a.norm": {"choice": [1, 2]}, "b": {"uniform": [0, 1]}, "a": {"norm": None}}) == {
+        "b": {"uniform": [0, 1]}
+    }
