@@ -185,8 +185,10 @@ def is_text(key: str) -> bool:
     parts = key.split(".")
     below_arm = parts[:2] == ["experiment", "arms"] and len(parts) > 3
     kind = _leaves(LabConfig).get(".".join(parts[3:]) if below_arm else key)
-    of = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return set(of) - {types.NoneType} == {str}
+    of = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
+    # Without what checks or completes the text.
+    bare = {typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each for each in of}
+    return bare - {types.NoneType} == {str}
 
 
 def _leaves(schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:

@@ -206,7 +206,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     [
         (["+experiment=ablation_centernes"], "no such experiment; did you mean ablation_centerness "),
         (["cluster.workers=1000"], "needs 1000 workers x 1 CPU = 1000 CPU, but the machine has"),
-        (["data=coco", "data.root=nowhere"], "data.root=nowhere"),
+        (["data=coco", "data.root=nowhere"], "nowhere: no such folder"),
     ],
 )
 def test_a_mistake_ends_with_one_message_before_anything_starts(

@@ -1,8 +1,11 @@
 """A mistake on the command line gives one message with near matches; a valid key always works."""
 
+from pathlib import Path
+
 import pytest
 
 from fcos.section import ConfigError
+from orchestration.addresses import sqlite_file
 from orchestration.command_line import check_overrides, help_text
 from orchestration.config import compose
 
@@ -82,7 +85,9 @@ def test_keys_with_defaults_need_no_plus_sign() -> None:
 )
 def test_a_path_is_taken_as_it_is_typed(path: str) -> None:
     lab = compose(check_overrides([f"output={path}", f"++data.cache_dir={path}", f"tracking.uri=sqlite:///{path}"]))
-    assert (lab.output, lab.data.cache_dir, lab.tracking.uri) == (path, path, f"sqlite:///{path}")
+    whole = str(Path(path).expanduser().absolute())
+    assert (lab.output, lab.data.cache_dir) == (path, whole)
+    assert lab.tracking.uri is not None and sqlite_file(lab.tracking.uri) == Path(whole)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,8 @@ def test_a_path_is_taken_as_it_is_typed(path: str) -> None:
     ],
 )
 def test_quotes_null_and_what_hydra_can_read_stay_hydras(typed: str, value: str | None) -> None:
-    assert compose(check_overrides([f"data.cache_dir={typed}"])).data.cache_dir == value
+    whole = str(Path(value).absolute()) if value else value
+    assert compose(check_overrides([f"data.cache_dir={typed}"])).data.cache_dir == whole
 
 
 def test_a_path_in_an_arm_is_taken_as_it_is_typed() -> None:
