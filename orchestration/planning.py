@@ -146,7 +146,11 @@ def settle_folder(found: Plan) -> str:
         # Nothing is trained yet: what an earlier command may have told tracking is of another plan.
         write_json(path, {"key": uuid.uuid4().hex, **values})
     else:
-        write_json(path, _merged(before, values))
+        merged = _merged(before, values)
+        if before.get("name", found.name) != found.name:
+            # A folder that was copied or renamed: the runs in tracking are those of the sweep that it was.
+            merged["key"] = uuid.uuid4().hex
+        write_json(path, merged)
     return str(json.loads(path.read_text())["key"])
 
 

@@ -1,5 +1,7 @@
 """A folder belongs to one plan: what was trained under its name is never mixed with anything else."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,40 @@ def test_a_single_run_is_named_after_its_identity(tmp_path: Path) -> None:
 def test_the_same_plan_keeps_its_key(tmp_path: Path) -> None:
     first = settle_folder(planned(tmp_path))
     assert settle_folder(planned(tmp_path, "data.num_workers=2")) == first
+
+
+def test_a_copied_or_renamed_folder_is_another_sweep_with_the_same_results(tmp_path: Path) -> None:
+    key = settle_folder(planned(tmp_path))
+    pretend_trained(planned(tmp_path))
+    copied = planned(tmp_path, "name=copied")
+    shutil.copytree(planned(tmp_path).folder, copied.folder)
+    assert settle_folder(copied) != key
+    assert settle_folder(copied) == settle_folder(planned(tmp_path, "name=copied")) != settle_folder(planned(tmp_path))
+    assert settle_folder(planned(tmp_path)) == key
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "names"),
+    [(3, 2, {"t000", "t001", "t002"}), (2, 4, {"t000", "t001", "t002", "t003"})],
+)
+def test_points_of_a_search_that_are_left_out_this_time_stay(
+    tmp_path: Path, before: int, now: int, names: set[str]
+) -> None:
+    def of(trials: int) -> Plan:
+        words = ["+experiment=search_fcos", f"output={tmp_path}", f"experiment.search.trials={trials}"]
+        return make_plan(compose(check_overrides(words)), lambda config: ("d", ()))
+
+    first = of(before)
+    key = settle_folder(first)
+    pretend_trained(first)
+    assert settle_folder(of(now)) == key
+    stored = json.loads((first.folder / "plan.json").read_text())
+    assert set(stored["search"]["drawn"]) == set(stored["arms"]) == names
+    assert first.search is not None
+    drawn = {name: each["keys"] for name, each in stored["search"]["drawn"].items()}
+    assert {name: drawn[name] for name in first.search.drawn} == {
+        n: dict(d.keys) for n, d in first.search.drawn.items()
+    }
 
 
 def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
