@@ -28,18 +28,24 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
     # Pytest asks here for the tests of other folders too.
     if not item.path.is_relative_to(Path(__file__).parent):
         return (yield)
+    # Whoever waits for places keeps the gate, so that those who come later do not take them first.
+    gate = _lock("gate")
     with ExitStack() as stack:
         if item.get_closest_marker("alone"):
-            for place in _places():
-                stack.enter_context(place)
+            for each in (gate, *_places()):
+                stack.enter_context(each)
         else:
-            stack.enter_context(_any_of(_places()))
+            with gate:
+                stack.enter_context(_any_of(_places()))
         return (yield)
 
 
+def _lock(name: str) -> FileLock:
+    return FileLock(Path(tempfile.gettempdir()) / f"fcos_lab_whole_runs_{os.getuid()}_{name}.lock")
+
+
 def _places() -> list[FileLock]:
-    folder = Path(tempfile.gettempdir())
-    return [FileLock(folder / f"fcos_lab_whole_runs_{os.getuid()}_{number}.lock") for number in range(usable_cpus())]
+    return [_lock(str(number)) for number in range(usable_cpus())]
 
 
 def _any_of(places: list[FileLock]) -> AbstractContextManager[object]:
