@@ -60,7 +60,7 @@ def train_here(plan: Plan, trial: Trial) -> dict[str, Any]:
     folder = plan.folder_of(trial)
     folder.mkdir(parents=True)
     config = shortened(dict(trial.config))
-    digest, _ = prepare_data(parse(Config, config), Console(quiet=True), 1)
+    digest = prepare_data(parse(Config, config), Console(quiet=True), 1).digest
     task = Task(
         place=0, identity=trial.identity, folder=str(folder), ray_folder="", config=config,
         arms=trial.arms, evidence=plan.evidence, data_digest=digest,
