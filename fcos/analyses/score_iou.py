@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
 
 from fcos.analyses.overlaps import overlaps
 from fcos.data.annotations import Annotations
@@ -27,6 +26,9 @@ def score_iou(annotations: Annotations, detections: Mapping[int, Detections]) ->
 
 def measure(score: Float64[np.ndarray, " N"], iou: Float64[np.ndarray, " N"]) -> dict[str, float]:
     """The numbers of score_iou by their short names."""
+    # The names of the numbers are needed where nothing is measured, and these imports take seconds.
+    from scipy import stats
+
     numbers: dict[str, float] = {}
     if len(score) > 1 and np.ptp(score) > 0 and np.ptp(iou) > 0:
         numbers["pearson"] = float(stats.pearsonr(score, iou).statistic)
