@@ -4,12 +4,16 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from fcos.section import ConfigError
+from orchestration.processes import begin_of
+
+OWNER_SECONDS = 1.0
 
 
 class FolderHeld(RuntimeError):
@@ -31,7 +35,10 @@ def hold(folder: Path, since: str) -> Iterator[None]:
         file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _opened(path: Path) -> TextIO:
@@ -43,8 +50,15 @@ def _opened(path: Path) -> TextIO:
 
 
 def _owner(path: Path) -> str:
-    try:
-        owner = json.loads(path.read_text())
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+    """Describe the process that holds the folder; it writes its name a moment after it took the lock."""
+    until = time.monotonic() + OWNER_SECONDS
+    while time.monotonic() < until:
+        try:
+            owner = json.loads(path.read_text())
+            # One of this machine that is gone is the holder before.
+            if owner["host"] != socket.gethostname() or begin_of(owner["pid"]):
+                return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+        except (OSError, ValueError, KeyError):
+            pass
+        time.sleep(0.01)
+    return "another process"
