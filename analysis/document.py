@@ -11,9 +11,9 @@ from analysis.formatting import enumerate_words, plural
 from analysis.paper import PaperRow, rows_by_source
 from analysis.provenance import provenance, unfinished, versions
 from analysis.search import search_findings
-from analysis.store import public_uri
 from analysis.sweep import Sweep
 from analysis.trainings import training_findings
+from orchestration.store_conventions import public_uri
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def build(version: Version, tracking_uri: str, experiment: str | None = None) ->
     from analysis.paper_fillings import fillings
     from analysis.paper_tables import PaperDocument, paper_tables
     from analysis.runs import read_sweeps_beside_papers
-    from analysis.store import public_uri
+    from orchestration.store_conventions import public_uri
 
     sweeps, unknown = read_sweeps_beside_papers(tracking_uri, experiment)
     found, notes = fillings(sweeps, version)

@@ -2,21 +2,16 @@
 
 import codecs
 import io
-import os
-import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from typing import IO
 
 from rich.console import Console
 
 from analysis.formatting import MINUS, MISSING
+from fcos.streams import flush_output, leave_closed_output
 
 # What is printed for a character that the output's encoding lacks; a minus that is lost would be another number.
 LIKENESSES = {MINUS: "-", MISSING: "-", "±": "+-", "∞": "inf"}
-# What a shell reports of a program that wrote into a closed pipe.
-BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class ReportConsole(Console):
@@ -37,15 +32,9 @@ def printing(show: Callable[[], None]) -> int:
         sys.stdout.reconfigure(errors="likeness")
     try:
         show()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        flush_output()
     except BrokenPipeError:
-        _drop(sys.stdout)
-        try:
-            print("report: standard output was closed; the files are written", file=sys.stderr, flush=True)
-        except OSError:
-            _drop(sys.stderr)
-        return BROKEN_PIPE
+        return leave_closed_output("report: standard output was closed; the files are written")
     return 0
 
 
@@ -53,11 +42,3 @@ def _likeness(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return "".join(LIKENESSES.get(character, "?") for character in lacking), error.end
-
-
-def _drop(stream: IO[str]) -> None:
-    """Let what is buffered go nowhere; it would fail again at the end."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

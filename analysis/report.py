@@ -27,12 +27,13 @@ FILES = ("report.html", "report.md", "table.csv", "table.tex")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and say where; 2 where there is nothing to report on, 141 where nobody reads it."""
+    """Write the report and print its path; returns 0, 2 without a sweep to report on, 141 for a closed output."""
     options = parse_arguments(arguments)
     from analysis.printing import printing
-    from analysis.store import StoreError, default_uri
+    from analysis.store import StoreError
+    from orchestration.store_conventions import default_uri
 
-    options.tracking_uri = options.tracking_uri or default_uri()
+    options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
 
     try:
         shown = _paper(options) if options.paper is not None else _sweep(options)

@@ -18,20 +18,18 @@ from analysis.store import (
     first_line,
     moved_artifacts,
     near,
-    public_uri,
     read_artifact,
     reading,
     recorded_folder,
     search_runs,
 )
 from analysis.sweep import COVERAGE_METRICS, DEFAULT_METRICS, Experiment, Sweep
+from orchestration.store_conventions import ARTIFACTS_MISSING, EXPERIMENT_JSON, SUPERSEDED, public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Tag of a run that another took over from; its numbers are of a training that is no longer there.
-SUPERSEDED = "fcos.superseded_by"
 TRIAL_COLUMNS = [
     "arm",
     "seed",
@@ -173,8 +171,8 @@ def _read_experiment(uri: str, parent: "Run", name: str, trials: pd.DataFrame, n
 
 def _from_tags(tags: Mapping[str, str]) -> bytes | None:
     """What a sweep set out to compare, from the tags that hold it in parts; None where one is missing."""
-    count = tags.get("fcos.experiment_json", "")
-    parts = [tags.get(f"fcos.experiment_json.{number}") for number in range(int(count) if count.isdecimal() else 0)]
+    count = tags.get(EXPERIMENT_JSON, "")
+    parts = [tags.get(f"{EXPERIMENT_JSON}.{number}") for number in range(int(count) if count.isdecimal() else 0)]
     whole = [part for part in parts if part is not None]
     return "".join(whole).encode() if parts and len(whole) == len(parts) else None
 
@@ -182,7 +180,7 @@ def _from_tags(tags: Mapping[str, str]) -> bytes | None:
 def _absent_artifacts(uri: str, runs: "list[Run]") -> list[str]:
     """A note on runs whose artifacts were not stored, or lie in a folder that is not there."""
     notes = []
-    missing = [run for run in runs if "fcos.artifacts_missing" in run.data.tags]
+    missing = [run for run in runs if ARTIFACTS_MISSING in run.data.tags]
     if missing:
         notes.append(
             f"The store could not take all artifacts of {plural(len(missing), 'run')} (pictures, configs, versions); "

@@ -1,17 +1,17 @@
 """The MLflow client behind runs.py: opening a store, searching it, fetching files."""
 
 import difflib
-import logging
 import os
 import re
 import sqlite3
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from orchestration.store_conventions import client_uri, is_sqlite, public_uri, quiet_libraries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,23 +36,16 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     # After the import, which sets levels of its own; what goes wrong is told once, by StoreError.
-    _quiet_libraries()
+    quiet_libraries()
     with reading(uri):
-        client = MlflowClient(tracking_uri=_client_uri(uri))
+        client = MlflowClient(tracking_uri=client_uri(uri))
         client.search_experiments(max_results=1)
     return client
 
 
-def default_uri() -> str:
-    """The SQLite store in outputs/ of the current folder."""
-    from sqlalchemy.engine import URL
-
-    return URL.create("sqlite", database=str(Path.cwd() / "outputs" / "mlflow.db")).render_as_string()
-
-
 def sqlite_file(uri: str) -> Path | None:
     """The file of an SQLite address, None for another store; raises StoreError for an address that names none."""
-    if not _is_sqlite(uri):
+    if not is_sqlite(uri):
         return None
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -65,27 +58,6 @@ def sqlite_file(uri: str) -> Path | None:
         advice = "give sqlite:///relative.db or sqlite:////absolute/path.db"
         raise StoreError(f"the tracking store {uri} names no SQLite file; {advice}")
     return Path(database).absolute()
-
-
-def _is_sqlite(uri: str) -> bool:
-    return urlsplit(uri).scheme.partition("+")[0] == "sqlite"
-
-
-def _client_uri(uri: str) -> str:
-    """An address as MLflow is given it: for a plain `sqlite:///` it makes a folder of the address as it is written."""
-    return f"sqlite+pysqlite:{uri.partition(':')[2]}" if _is_sqlite(uri) else uri
-
-
-def _quiet_libraries() -> None:
-    """Keep what MLflow and its libraries log or print off the console."""
-    from mlflow.utils.logging_utils import disable_logging
-
-    disable_logging()
-    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
-        logger = logging.getLogger(name)
-        logger.handlers = [logging.NullHandler()]
-        logger.propagate = False
-        warnings.filterwarnings("ignore", module=rf"{name}\b")
 
 
 @contextmanager
@@ -109,17 +81,6 @@ def reading(uri: str) -> Iterator[None]:
             ) from error
         reason = first_line(error).replace(uri, public_uri(uri))
         raise StoreError(f"the tracking store {public_uri(uri)} cannot be read: {reason}") from error
-
-
-def public_uri(uri: str) -> str:
-    """The address of a store without user name, password and settings."""
-    scheme, mark, rest = uri.partition("://")
-    rest = rest.partition("?")[0]
-    host, slash, path = rest.partition("/")
-    if "@" in path and "@" not in host and not re.fullmatch(r"[^:]*(:\d*)?|\[.*\](:\d*)?", host):
-        # What looks like the host is a user and half a password, which holds a slash.
-        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
 
 
 def _require_sqlite(uri: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from fcos.section import ConfigError
+from orchestration.store_conventions import is_sqlite, public_uri
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -14,23 +15,6 @@ if TYPE_CHECKING:
 FORMS = "give sqlite:///relative.db or sqlite:////absolute/path.db"
 # Settings of an address that hold a secret in full.
 SECRET_SETTING = re.compile(r"[?&](?:password|passwd|token|secret)=([^&]+)", re.IGNORECASE)
-
-
-def default_uri(output: Path) -> str:
-    """The SQLite store in the output folder."""
-    return sqlite_uri(output / "mlflow.db")
-
-
-def sqlite_uri(file: Path) -> str:
-    """The address of an SQLite file, whatever its path holds."""
-    from sqlalchemy.engine import URL
-
-    return URL.create("sqlite", database=str(file)).render_as_string()
-
-
-def is_sqlite(uri: str) -> bool:
-    """Whether an address names SQLite, in whatever form."""
-    return re.match(r"sqlite[+:]", uri, re.IGNORECASE) is not None
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -47,15 +31,6 @@ def absolute_uri(uri: str) -> str:
     if file is None:
         return uri
     return _parse_sqlite(uri).set(drivername="sqlite", database=str(file)).render_as_string()
-
-
-def client_uri(uri: str) -> str:
-    """An address as MLflow is given it.
-
-    With the driver's name, as for a plain `sqlite:///` MLflow makes the folder of the file from the address as it is
-    written, `%25` and all.
-    """
-    return f"sqlite+pysqlite:{uri.partition(':')[2]}" if is_sqlite(uri) else uri
 
 
 def _parse_sqlite(uri: str) -> "URL":
@@ -85,17 +60,6 @@ def _parse_sqlite(uri: str) -> "URL":
 
 def _first_sentence(error: Exception) -> str:
     return str(error).partition(";")[0].partition(" (Background")[0]
-
-
-def public_uri(uri: str) -> str:
-    """The address of a store without user name, password and settings: what may be shown."""
-    scheme, mark, rest = uri.partition("://")
-    rest = rest.partition("?")[0]
-    host, slash, path = rest.partition("/")
-    if "@" in path and "@" not in host and not re.fullmatch(r"[^:]*(:\d*)?|\[.*\](:\d*)?", host):
-        # What looks like the host is a user and half a password, which holds a slash.
-        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else uri
 
 
 def without_secrets(text: str, uri: str) -> str:

@@ -1,4 +1,4 @@
-"""Artifacts that a store did not take: kept to be tried again, told of once, in the way of nothing else."""
+"""Buffer for artifacts that the store did not accept: retried later, reported once, blocking nothing else."""
 
 import logging
 import time

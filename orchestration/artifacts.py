@@ -5,8 +5,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from orchestration.addresses import client_uri, without_secrets
+from orchestration.addresses import without_secrets
 from orchestration.sqlite_store import check_folder
+from orchestration.store_conventions import client_uri
 from orchestration.store_problems import reason
 
 WRITE_CHECK = "fcos_write_check.txt"

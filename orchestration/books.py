@@ -17,6 +17,7 @@ from orchestration.identity import worker_dependences
 from orchestration.mlflow_store import LONGEST_TAG, RunKey
 from orchestration.planning import Plan, plan_values
 from orchestration.search import Search, described
+from orchestration.store_conventions import EXPERIMENT_JSON
 from orchestration.tracking import SWEEP, RunFacts, Tracker
 from orchestration.versions import Commit, git_commit, hardware, package_versions
 
@@ -240,8 +241,8 @@ def _in_tags(declared: Mapping[str, Any]) -> dict[str, str]:
     """An experiment as tags, in as many parts as they need: a report shall not hang on an artifact alone."""
     text = json.dumps(declared)
     parts = [text[first : first + LONGEST_TAG] for first in range(0, len(text), LONGEST_TAG)]
-    named = {f"fcos.experiment_json.{number}": part for number, part in enumerate(parts)}
-    return {"fcos.experiment_json": str(len(parts)), **named}
+    named = {f"{EXPERIMENT_JSON}.{number}": part for number, part in enumerate(parts)}
+    return {EXPERIMENT_JSON: str(len(parts)), **named}
 
 
 def experiment_values(experiment: ExperimentConfig, search: Search | None) -> dict[str, Any]:

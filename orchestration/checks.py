@@ -42,7 +42,7 @@ class NodeFacts:
     token_mode: str = ""
     # Folder -> free bytes on its disk.
     free: Mapping[str, int] = field(default_factory=dict)
-    # Free bytes of shared memory; None where there is none or nobody asked.
+    # Free bytes of /dev/shm; None on a node without it.
     shared_memory: int | None = None
     # Key -> sha256 of the file that the key names, None where it cannot be read.
     digests: Mapping[str, str | None] = field(default_factory=dict)

@@ -93,9 +93,10 @@ def _num_nodes() -> int:
 
 def _tracking(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     """Whether the store takes runs, and their artifacts; nothing is left in it."""
-    from orchestration.addresses import default_uri, is_sqlite, public_uri, sqlite_file
+    from orchestration.addresses import sqlite_file
     from orchestration.checks import check_artifacts, check_tracking
     from orchestration.sqlite_store import check_folder
+    from orchestration.store_conventions import default_uri, is_sqlite, public_uri
     from orchestration.store_problems import TrackingError
 
     uri = lab.tracking.uri or default_uri(lab.folder)

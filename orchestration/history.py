@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.addresses import default_uri, sqlite_file
-from orchestration.mlflow_store import SUPERSEDED, connect
+from orchestration.addresses import sqlite_file
+from orchestration.mlflow_store import connect
+from orchestration.store_conventions import SUPERSEDED, default_uri
 from orchestration.store_problems import asking
 
 if TYPE_CHECKING:

@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcos.parsing import flatten
-from orchestration.addresses import client_uri, public_uri, sqlite_file, sqlite_uri
+from orchestration.addresses import sqlite_file
 from orchestration.artifacts import artifact_problem, local_folder
-from orchestration.quiet import quiet_libraries
 from orchestration.sqlite_store import check_sqlite, check_writable, make_sqlite, move_artifacts
+from orchestration.store_conventions import (
+    ARTIFACTS_MISSING,
+    SUPERSEDED,
+    client_uri,
+    public_uri,
+    quiet_libraries,
+    sqlite_uri,
+)
 from orchestration.store_problems import TrackingError, asking
 
 if TYPE_CHECKING:
@@ -36,8 +43,6 @@ ENVIRONMENT = {
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 LONGEST_TAG = 5000
-# Tag of a run whose artifacts the store did not take: how many.
-ARTIFACTS_MISSING = "fcos.artifacts_missing"
 # Tag of an MLflow experiment that is written to see whether the store takes anything.
 WRITE_CHECK = "fcos.write_check"
 TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
@@ -45,8 +50,6 @@ TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
 PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in", ARTIFACTS_MISSING}
 # Tags by which a run belongs to one training and evaluation; absent from runs of sweeps and of older versions.
 IDENTIFYING_TAGS = ("fcos.train_identity", "fcos.identity", "fcos.training_id")
-# The run that took over from this one, as its training is another now, or was done anew.
-SUPERSEDED = "fcos.superseded_by"
 # (arm, seed); the sweep's own run has neither.
 RunKey = tuple[str | None, int | None]
 # (metric, step) -> (value, time in ms)

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 
-from orchestration.addresses import public_uri
 from orchestration.board import Board
 from orchestration.books import Books
 from orchestration.budget import read_spent
@@ -24,6 +23,7 @@ from orchestration.resources import Node, demand, side_by_side
 from orchestration.retention import make_room
 from orchestration.reuse import Past, dangling_links, is_done, take_all
 from orchestration.search import Search
+from orchestration.store_conventions import public_uri
 from orchestration.tracking import Tracker
 from orchestration.trial_files import read_reused, reason_of
 

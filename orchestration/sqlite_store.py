@@ -8,8 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from orchestration.addresses import client_uri, public_uri, sqlite_uri
-from orchestration.quiet import quiet_libraries
+from orchestration.store_conventions import client_uri, public_uri, quiet_libraries, sqlite_uri
 from orchestration.store_problems import StoreAway, TrackingError
 
 # As long as one waits for another process that fills the SQLite file.

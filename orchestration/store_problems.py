@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fcos.section import ConfigError
-from orchestration.addresses import public_uri, without_secrets
+from orchestration.addresses import without_secrets
+from orchestration.store_conventions import public_uri
 
 # Answers of a store that would be the same if it were asked again.
 PERMANENT = {

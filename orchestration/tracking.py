@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestration.addresses import default_uri, public_uri, without_secrets
+from orchestration.addresses import without_secrets
 from orchestration.artifact_buffer import ArtifactBuffer
 from orchestration.metric_names import legal_name
-from orchestration.mlflow_store import ARTIFACTS_MISSING, RunKey, Store, StoredRun, is_same_value, open_store
+from orchestration.mlflow_store import RunKey, Store, StoredRun, is_same_value, open_store
+from orchestration.store_conventions import ARTIFACTS_MISSING, default_uri, public_uri
 from orchestration.store_problems import TrackingError, is_passing, problem_of, reason
 
 FLUSH_SECONDS = 2.0

@@ -132,14 +132,14 @@ def cache_folder(config: DataConfig) -> Path:
 
 def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
     """The annotation file of a split; raises DataError naming the key where there is none."""
-    told = f"data.{name}.annotations={split.annotations}"
+    setting = f"data.{name}.annotations={split.annotations}"
     if not split.annotations.strip():
-        raise DataError(f"{told}: names no file; give data.{name}.annotations=<COCO json or json.gz>")
-    path = root / expanded(split.annotations, told)
+        raise DataError(f"{setting}: names no file; give data.{name}.annotations=<COCO json or json.gz>")
+    path = root / expanded(split.annotations, setting)
     if is_folder(path):
-        raise DataError(f"{told}: is a folder ({path.resolve()}); it must be a COCO json or json.gz file")
+        raise DataError(f"{setting}: is a folder ({path.resolve()}); it must be a COCO json or json.gz file")
     if file_facts(path) is None:
-        raise DataError(f"{told}: no such annotation file ({path.resolve()})")
+        raise DataError(f"{setting}: no such annotation file ({path.resolve()})")
     return path
 
 

@@ -16,12 +16,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestration import tracking
-from orchestration.addresses import default_uri
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
 from orchestration.doctor import _tracking
 from orchestration.history import open_history
 from orchestration.mlflow_store import ARTIFACTS_MISSING, connect, open_store
+from orchestration.store_conventions import default_uri
 from orchestration.store_problems import StoreAway, TrackingError
 from orchestration.tracking import SWEEP, RunFacts, Tracker, require_store
 

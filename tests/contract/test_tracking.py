@@ -13,10 +13,9 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from analysis import store
 from orchestration import tracking
-from orchestration.addresses import default_uri, public_uri
 from orchestration.mlflow_store import open_store
+from orchestration.store_conventions import default_uri, public_uri
 from orchestration.store_problems import StoreAway, TrackingError
 from orchestration.tracking import SWEEP, RunFacts, Tracker
 from tests.waiting import PATIENCE, wait_until
@@ -409,7 +408,7 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_is_shown_without_its_password_by_who_writes_and_who_reads(uri: str, shown: str) -> None:
-    assert public_uri(uri) == store.public_uri(uri) == shown
+    assert public_uri(uri) == shown
 
 
 OPENING = """

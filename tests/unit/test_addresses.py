@@ -7,9 +7,10 @@ from sqlalchemy.engine import make_url
 
 from analysis import store
 from fcos.section import ConfigError
-from orchestration.addresses import absolute_uri, default_uri, sqlite_file, without_secrets
+from orchestration.addresses import absolute_uri, sqlite_file, without_secrets
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
+from orchestration.store_conventions import default_uri
 
 
 def test_a_relative_address_means_one_file_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from fcos.data.annotations import read_annotations
 from fcos.data.errors import DataError
 from fcos.section import ConfigError
 from orchestration import trial_files
-from orchestration.addresses import public_uri
 from orchestration.budget import read_spent
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
@@ -25,6 +24,7 @@ from orchestration.planning import make_plan, settle_folder
 from orchestration.preflight import check_output
 from orchestration.reuse import look_back
 from orchestration.session import plan_table
+from orchestration.store_conventions import public_uri
 from orchestration.store_problems import TrackingError, asking
 from orchestration.versions import git_commit
 
