@@ -1,26 +1,20 @@
-"""Tells the tracking store, in a thread of the driver: a slow or absent store holds up no training."""
+"""Runs of a sweep in the tracking store, written by a thread of the driver: no training waits for a slow store."""
 
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestration.addresses import without_secrets
 from orchestration.artifact_buffer import ArtifactBuffer
+from orchestration.delivery import Delivery, StoreCalls
 from orchestration.metric_names import legal_name
 from orchestration.mlflow_store import RunKey, Store, StoredRun, is_same_value, open_store
 from orchestration.store_conventions import ARTIFACTS_MISSING, default_uri, public_uri
-from orchestration.store_problems import TrackingError, is_passing, problem_of, reason
+from orchestration.store_problems import TrackingError, is_passing
 
-FLUSH_SECONDS = 2.0
-RETRY_SECONDS = 5.0
-# As long as the first piece of work may fail while the store takes others.
-STUCK_SECONDS = 15.0
 SWEEP: RunKey = (None, None)
 
 
@@ -88,23 +82,21 @@ class Tracker:
         # What earlier commands left, of each key the newest first.
         self._found: dict[RunKey, list[StoredRun]] = {}
         self._runs: dict[RunKey, _Run] = {}
-        self._work: deque[Callable[[], None]] = deque()
-        self._changed = threading.Condition()
-        self._opened = threading.Event()
-        self._refusal: Exception | None = None
-        self._deadline: float | None = None
-        self._warned = False
+        # A run may have been made by a call whose answer was lost.
         self._unsure = False
-        # Of a store that took nothing when it was last asked.
-        self._absence: TrackingError | None = None
         self._artifacts = ArtifactBuffer()
         # Ids of runs that an earlier command left without their artifacts.
         self._incomplete: set[str] = set()
-        self._failing_since: float | None = None
-        self._patience = STUCK_SECONDS
         place = artifacts_of(uri, output)
-        self._thread = threading.Thread(target=self._run, args=(experiment, place), name="tracking", daemon=True)
-        self._thread.start()
+        calls = StoreCalls(
+            open=lambda: self._open_store(experiment, place),
+            check=lambda: self._store.check(),
+            flush=self._flush,
+            on_failure=self._doubt,
+        )
+        self._delivery = Delivery(self.uri, calls, required=required)
+        self._push = self._delivery.push
+        self._delivery.begin()
 
     def start(self, key: RunKey, facts: RunFacts) -> None:
         """Find or create a run and mark it RUNNING."""
@@ -159,9 +151,7 @@ class Tracker:
 
         Raises TrackingError where it can never be opened; where it only does not answer yet, if it is required.
         """
-        self._opened.wait()
-        if self._refusal is not None:
-            raise self._refusal
+        self._delivery.wait_open()
 
     def is_finished(self, key: RunKey, tags: Mapping[str, str]) -> bool:
         """Return whether an earlier command left the run of this training FINISHED."""
@@ -176,7 +166,7 @@ class Tracker:
     @property
     def absence(self) -> TrackingError | None:
         """Why the store takes nothing now, None where it does."""
-        return self._absence
+        return self._delivery.absence
 
     @property
     def artifact_problem(self) -> tuple[int, int, str] | None:
@@ -198,17 +188,7 @@ class Tracker:
         self._push(self._kill_open)
         # Behind the ends of runs, which are pushed meanwhile.
         self._push(lambda: self._push(self._mark_missing))
-        with self._changed:
-            self._deadline = time.monotonic() + timeout
-            self._changed.notify()
-        # One call may hang beyond the deadline until it times out by itself.
-        self._thread.join(timeout + 15)
-        return not self._work or self._refusal is not None
-
-    def _push(self, work: Callable[[], None]) -> None:
-        with self._changed:
-            self._work.append(work)
-            self._changed.notify()
+        return self._delivery.close(timeout)
 
     def _push_of(self, key: RunKey, work: Callable[[], None]) -> None:
         """Work on a run, which is left out where the store refused the run itself."""
@@ -236,107 +216,25 @@ class Tracker:
         for key, count in self._artifacts.missing.items():
             self._store.set_tags(self.run_id(key) or "", {ARTIFACTS_MISSING: str(count)})
 
-    def _run(self, experiment: str, artifacts: Path | None) -> None:
-        while not self._reach(experiment, artifacts):
-            if self._refusal is not None or self._is_late():
-                return
-        flushed = time.monotonic()
-        while self._turn():
-            if time.monotonic() - flushed > FLUSH_SECONDS:
-                self._attempt(self._flush)
-                flushed = time.monotonic()
-
-    def _reach(self, experiment: str, artifacts: Path | None) -> bool:
-        """Open the store, or wait a little before it is tried again."""
-        try:
-            self._store = open_store(self.uri, experiment, artifacts)
-            self._found = self._store.find_runs(self._sweep_key)
-            known = [run for runs in self._found.values() for run in runs]
-            self._incomplete = {run.run_id for run in known if ARTIFACTS_MISSING in run.tags}
-            if self._required:
-                check_artifacts(self._store)
-        except Exception as error:
-            if self._required or not is_passing(error):
-                # Raised by wait_open, in the thread that asked for the store.
-                self._refusal = problem_of(error, self.uri)
-                return False
-            self._tell_absence(error)
-            self._opened.set()
-            self._pause()
-            return False
-        finally:
-            if self._refusal is not None:
-                self._opened.set()
-        self._warned, self._absence = False, None
+    def _open_store(self, experiment: str, artifacts: Path | None) -> None:
+        self._store = open_store(self.uri, experiment, artifacts)
+        self._found = self._store.find_runs(self._sweep_key)
+        known = [run for runs in self._found.values() for run in runs]
+        self._incomplete = {run.run_id for run in known if ARTIFACTS_MISSING in run.tags}
+        if self._required:
+            check_artifacts(self._store)
         problem = self._store.artifact_problem()
         if problem is not None:
             self._artifacts.tell(problem)
-        self._opened.set()
-        return True
 
-    def _is_late(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
-
-    def _turn(self) -> bool:
-        """Do the next piece of work or wait for it; False where there is nothing more to do."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._work or self._deadline, timeout=FLUSH_SECONDS)
-            work = self._work[0] if self._work else None
-        if work is None:
-            return self._deadline is None
-        if self._attempt(work):
-            self._work.popleft()
-            return True
-        return not self._is_late()
-
-    def _attempt(self, work: Callable[[], None]) -> bool:
-        """Whether a piece of work is done with; a store that is away is waited for, and only once told of."""
-        try:
-            work()
-        except Exception as error:  # whatever the store raises, no training may end because of it
-            if not is_passing(error) or self._is_stuck():
-                words = without_secrets(reason(error), self.uri)
-                logging.getLogger(__name__).warning("tracking store %s refused: %s", public_uri(self.uri), words)
-                return True
-            self._tell_absence(error)
-            self._unsure = True
-            # The call may have been carried out although its answer was lost.
-            for run in self._runs.values():
-                run.seen = None
-            self._pause()
-            return False
-        self._warned, self._absence, self._failing_since = False, None, None
-        return True
-
-    def _is_stuck(self) -> bool:
-        """Whether one piece of work fails and fails, while the store as a whole takes what it is given."""
-        now = time.monotonic()
-        self._failing_since = self._failing_since or now
-        if now - self._failing_since < self._patience:
-            return False
-        try:
-            self._store.check()
-        except TrackingError:
-            return False
-        # What else fails is not waited for as long again.
-        self._failing_since, self._patience = None, 0.0
-        return True
-
-    def _tell_absence(self, error: Exception) -> None:
-        self._absence = problem_of(error, self.uri)
-        if not self._warned:
-            logging.getLogger(__name__).warning("%s; training goes on, what is not stored yet is kept", self._absence)
-        self._warned = True
-
-    def _pause(self) -> None:
-        """Wait before a store that is away is asked again, not beyond the deadline."""
-        with self._changed:
-            left = RETRY_SECONDS if self._deadline is None else self._deadline - time.monotonic()
-            self._changed.wait_for(lambda: False, timeout=max(0.0, min(RETRY_SECONDS, left)))
+    def _doubt(self) -> None:
+        """Ask the store again for what it holds: a call may have been carried out although its answer was lost."""
+        self._unsure = True
+        for run in self._runs.values():
+            run.seen = None
 
     def _open(self, key: RunKey, facts: RunFacts) -> None:
         if self._unsure:
-            # A run may have been made by a call whose answer was lost.
             self._found = self._store.find_runs(self._sweep_key)
             self._unsure = False
         tags = self._tags(key, facts)

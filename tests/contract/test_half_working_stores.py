@@ -15,7 +15,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestration import tracking
+from orchestration import delivery
 from orchestration.command_line import check_overrides
 from orchestration.config import compose
 from orchestration.doctor import _tracking
@@ -140,8 +140,8 @@ def test_a_required_store_takes_artifacts(output: Path) -> None:
 def test_what_one_run_cannot_store_is_given_up_while_the_store_takes_everything_else(
     output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(tracking, "STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(delivery, "STUCK_SECONDS", 0.1)
     tracker = Tracker(None, "lab", output, "sweep-1")
     tracker.wait_open()
     create_run = tracker._store.client.create_run
@@ -163,7 +163,7 @@ def test_what_one_run_cannot_store_is_given_up_while_the_store_takes_everything_
 def test_a_store_that_cannot_be_written_says_so_at_the_start(
     output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.02)
     make_read_only(output / "mlflow.db")
     before = (output / "mlflow.db").read_bytes()
     tracker = Tracker(None, "lab", output, "sweep-1")
@@ -286,7 +286,7 @@ def test_a_database_without_its_files_is_refused_with_the_way_out(output: Path) 
 def test_a_store_of_another_mlflow_is_waited_for_with_the_command_that_helps(
     output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     with closing(sqlite3.connect(output / "mlflow.db")) as database:
         (version,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
     set_schema(output / "mlflow.db", "867495a8f9d4")

@@ -13,7 +13,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from orchestration import tracking
+from orchestration import delivery, tracking
 from orchestration.mlflow_store import open_store
 from orchestration.store_conventions import default_uri, public_uri
 from orchestration.store_problems import StoreAway, TrackingError
@@ -162,7 +162,7 @@ def test_a_rerun_takes_up_the_runs_it_finds(opened: Opened, output: Path) -> Non
 def test_a_store_that_fails_in_the_middle_loses_and_doubles_nothing(
     opened: Opened, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     tracker = opened()
     start_sweep(tracker)
     tracker.start(KEY, facts("branch"))
@@ -196,7 +196,7 @@ def test_a_store_that_fails_in_the_middle_loses_and_doubles_nothing(
 def test_a_store_that_stays_away_is_given_up_in_time(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     tracker = opened()
 
     asked: list[None] = []
@@ -334,7 +334,7 @@ def test_a_param_that_a_rerun_may_change_stays_as_it_was(opened: Opened, output:
 def test_a_run_made_by_a_call_whose_answer_was_lost_is_found_again(
     opened: Opened, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     tracker = opened()
     create_run = tracker._store.client.create_run
     lost: list[object] = []
@@ -367,7 +367,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_store_that_comes_later_misses_nothing(
     output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     there = threading.Event()
     monkeypatch.setattr(tracking, "open_store", lambda *place: _open_when(there, *place))
     tracker = Tracker(None, "lab", output, "sweep-1")
