@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    from analysis.document import Document
-    from analysis.tables import Table
+    from analysis.render.tables import Table
+    from analysis.sections.document import Document
 
 # Where no terminal sets a limit.
 PLAIN_WIDTH = 200
@@ -29,8 +29,8 @@ FILES = ("report.html", "report.md", "table.csv", "table.tex")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report and print its path; returns 0, 2 without a sweep to report on, 141 for a closed output."""
     options = parse_arguments(arguments)
-    from analysis.printing import printing
-    from analysis.store import StoreError
+    from analysis.reader.client import StoreError
+    from analysis.render.console import printing
     from orchestration.store_conventions import default_uri
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
@@ -51,10 +51,10 @@ def _sweep(options: argparse.Namespace) -> Callable[[], None]:
 
 def _paper(options: argparse.Namespace) -> Callable[[], None]:
     """Write a paper's report; returns what shows it."""
-    from analysis import paper_report
+    from analysis.paper_report import report
 
-    laid, folder = paper_report.paper_report(options.paper, options.tracking_uri, options.output, options.experiment)
-    return lambda: paper_report.show(laid, folder / paper_report.FILES[0])
+    laid, folder = report.paper_report(options.paper, options.tracking_uri, options.output, options.experiment)
+    return lambda: report.show(laid, folder / report.FILES[0])
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -85,8 +85,8 @@ def report(
 
     Raises StoreError where the store or the sweep is missing.
     """
-    from analysis.document import build
-    from analysis.runs import read_sweep
+    from analysis.reader.runs import read_sweep
+    from analysis.sections.document import build
 
     document = build(read_sweep(tracking_uri, sweep, experiment))
     folder = output or Path("outputs") / folder_name(document.sweep.name) / "report"
@@ -103,8 +103,8 @@ def folder_name(sweep: str) -> str:
 
 def render(document: "Document") -> dict[str, str]:
     """The text of each file."""
-    from analysis import tables
-    from analysis.rendering import environment
+    from analysis.render import tables
+    from analysis.render.templates import environment
 
     names = {"document": document, "tables": tables}
     first = document.findings.tables[0]
@@ -120,7 +120,7 @@ def show(document: "Document", path: Path) -> None:
     """The first table, the verdicts and the path, on the console."""
     from rich.text import Text
 
-    from analysis.printing import ReportConsole
+    from analysis.render.console import ReportConsole
 
     console = ReportConsole()
     if not console.is_terminal:
@@ -144,7 +144,7 @@ def _table_that_fits(printed: "Table", sweep: str, console: "Console") -> "RichT
     from rich.table import Table
     from rich.text import Text
 
-    from analysis import tables
+    from analysis.render import tables
 
     columns = [column for column in printed.columns if not column.key.startswith("seed ")]
     needed = [column for column in columns if not column.spare]

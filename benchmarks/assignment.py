@@ -10,7 +10,7 @@ from inputs import RADIUS, RANGES, SIZE, anchors, compute_loss, draw_targets, gr
 from side_by_side import Case, main, require
 from torch import Tensor
 
-from fcos.assign import match
+from fcos.assignment.fcos import match
 
 
 def case(count: int, batch: int, size: tuple[int, int], goal: float | None = None) -> Case:

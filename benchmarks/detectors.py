@@ -12,11 +12,11 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fcos.build import build_detector
+from fcos.config.model import ModelConfig
+from fcos.config.parse import parse
 from fcos.model.detector import FCOS
-from fcos.model_config import ModelConfig
-from fcos.parsing import parse
 from fcos.structures import Batch, Targets
-from fcos.torchvision_weights import from_torchvision
+from fcos.weights.torchvision import from_torchvision
 
 MODEL = Path(__file__).parents[1] / "conf" / "model" / "torchvision.yaml"
 CLASSES = 80

@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from side_by_side import Case, main, require
 
 from fcos.data.annotations import read_annotations
-from fcos.evaluation import METRICS, evaluate
+from fcos.evaluation.coco import METRICS, evaluate
 from fcos.structures import Detections
 
 WIDTH, HEIGHT, CLASSES, PER_IMAGE = 640, 480, 80, 100

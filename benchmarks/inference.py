@@ -12,9 +12,9 @@ from inputs import CPU, draw_targets
 from side_by_side import Case, main, require
 from torch import Tensor
 
-from fcos.build import build_locate
-from fcos.engine import detect
-from fcos.postprocess import Postprocess
+from fcos.assignment.build import build_locate
+from fcos.evaluation.detect import detect
+from fcos.postprocess.decode import Postprocess
 from fcos.structures import Detections
 
 

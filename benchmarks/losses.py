@@ -14,8 +14,8 @@ from inputs import CLASSES, RADIUS, RANGES, SIZE, anchors, compute_loss, draw_ta
 from side_by_side import Case, main, require
 from torch import Tensor
 
-from fcos.assign import assign
-from fcos.losses import FCOSLoss
+from fcos.assignment.fcos import assign
+from fcos.losses.criterion import FCOSLoss
 from fcos.structures import HeadOutputs
 
 Outcome = tuple[list[Tensor], list[Tensor]]

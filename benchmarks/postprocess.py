@@ -16,10 +16,10 @@ from torch import Tensor
 from torchvision.models.detection import FCOS
 from torchvision.models.detection._utils import BoxLinearCoder
 
+from fcos.config.model_parts import PostprocessConfig
 from fcos.geometry import centerness, ltrb_from_boxes
 from fcos.model.head import flatten
-from fcos.model_parts import PostprocessConfig
-from fcos.postprocess import Postprocess
+from fcos.postprocess.decode import Postprocess
 from fcos.structures import Detections, HeadOutputs
 
 THRESHOLD, NMS_THRESHOLD, TOPK, KEPT = 0.2, 0.6, 1000, 100

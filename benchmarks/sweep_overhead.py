@@ -48,9 +48,9 @@ def run_bare(arguments: list[str]) -> None:
 
     from fcos.runtime import LocalRuntime
     from fcos.train import run
-    from orchestration.command_line import check_overrides
-    from orchestration.config import compose
-    from orchestration.experiment import arm_configs
+    from orchestration.config.compose import compose
+    from orchestration.config.overrides import check_overrides
+    from orchestration.experiment.trials import arm_configs
 
     torch.set_num_threads(1)
     lab = compose(check_overrides(arguments))

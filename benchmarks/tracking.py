@@ -15,7 +15,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
-from analysis.runs import read_sweep
+from analysis.reader.runs import read_sweep
 
 METRICS = {"train/loss": 15, "val/AP": 5}
 Points = set[tuple[str, str, int, float]]
@@ -86,7 +86,8 @@ def main() -> None:
             times.append((theirs, mine))
         slow, fast = (statistics.median(column) for column in zip(*times, strict=True))
         print(
-            f"one request a run and metric {slow:.2f} s, analysis.runs.read_sweep {fast:.2f} s: {slow / fast:.1f} times"
+            f"one request a run and metric {slow:.2f} s, analysis.reader.runs.read_sweep {fast:.2f} s: "
+            f"{slow / fast:.1f} times"
         )
 
 

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fcos.build import build_learner
-from fcos.choices import Precision
-from fcos.config import Config, DataConfig, ScheduleConfig
-from fcos.engine import autocast, train_step
+from fcos.config.choices import Precision
+from fcos.config.run import Config, DataConfig, ScheduleConfig
+from fcos.device import autocast, to_device
 from fcos.runtime import LocalRuntime
-from fcos.structures import to_device
-from fcos.torchvision_weights import from_torchvision
+from fcos.training.step import train_step
+from fcos.weights.torchvision import from_torchvision
 
 LR, MOMENTUM, DECAY = 1e-5, 0.9, 1e-4
 Outcome = tuple[Tensor, dict[str, Tensor]]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcos.section import ConfigError, Transient
+from fcos.errors import ConfigError, Transient
 from fcos.streams import flush_output, leave_closed_output, print_any_character
 
 # torch and torchvision are imported where they are needed, so that --help answers at once.
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 is success, 2 a user's mistake (one message), 130 an interrupt, 141 a closed output."""
     print_any_character()
     options = _parser().parse_args(arguments)
-    from fcos.checkpoint import CheckpointError
+    from fcos.training.checkpoint import CheckpointError
 
     try:
         match options.command:
@@ -160,8 +160,8 @@ def _changes(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _load(options: argparse.Namespace) -> Any:
+    from fcos.device import pick_device
     from fcos.inference import load_trained
-    from fcos.runtime import pick_device
 
     device = pick_device(options.device)
     return load_trained(options.checkpoint, device, _changes(options.changes), options.model)
@@ -190,7 +190,7 @@ def _tell(options: argparse.Namespace, step: int, metrics: dict[str, float]) -> 
 
 
 def _score_iou(options: argparse.Namespace) -> None:
-    from fcos.score_figure import draw_panels, panels, summary
+    from fcos.studies.score_figure import draw_panels, panels, summary
 
     found = panels(_load(options), batch_size=options.batch_size, progress=_show_progress)
     for title, panel in found.items():
@@ -201,7 +201,7 @@ def _score_iou(options: argparse.Namespace) -> None:
 
 
 def _two_stage(options: argparse.Namespace) -> None:
-    from fcos.two_stage import run_two_stage
+    from fcos.studies.two_stage import run_two_stage
 
     def show_step(step: int, steps: int, loss: float) -> None:
         if sys.stderr.isatty():
@@ -216,8 +216,8 @@ def _two_stage(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from fcos.data.errors import DataError, ReadError
     from fcos.draw import draw_boxes
+    from fcos.errors import DataError, ReadError
     from fcos.inference import list_images, predict
 
     images = list_images(options.images)
@@ -259,7 +259,8 @@ def _plain(name: str, detections: Any, classes: Sequence[str]) -> dict[str, Any]
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from fcos.inference import assignment_picture, change, find_checkpoint
+    from fcos.inference import change, find_checkpoint
+    from fcos.studies.draw_assignment import assignment_picture
 
     config = change(find_checkpoint(options.checkpoint, options.model).config, _changes(options.changes))
     trained = _load(options) if config.model.assignment.by_outputs else None
@@ -271,7 +272,7 @@ def _draw(options: argparse.Namespace) -> None:
 
 
 def _compare_presets(options: argparse.Namespace) -> None:
-    from fcos.implementations import compare, groups_of_same, picture, table
+    from fcos.studies.compare_presets import compare, groups_of_same, picture, table
 
     seen = compare(
         options.image,
@@ -291,7 +292,7 @@ def _compare_presets(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from fcos.checkpoint import save
+    from fcos.training.checkpoint import save
 
     trained = _load(options)
     config = trained.config.model_dump(mode="json")
@@ -306,7 +307,7 @@ def _import(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     import torch
 
-    from fcos.torchvision_weights import WeightsError, to_torchvision
+    from fcos.weights.torchvision import WeightsError, to_torchvision
 
     trained = _load(options)
     model = trained.config.model

@@ -1,35 +1,29 @@
 """Settings to objects: the only place where a part of the detector or its training is made from a config."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fcos import atss, center_only, max_iou, simota
-from fcos.anchors import sizes_in_strides
-from fcos.assign import assign, fill
-from fcos.claims import claims_of
-from fcos.config import Config
-from fcos.engine import Assign, Learner
-from fcos.geometry import locations
-from fcos.losses import FCOSLoss
-from fcos.mask_positives import pairs_on_mask
+from fcos.assignment.anchors import sizes_in_strides
+from fcos.assignment.build import build_assign, build_locate, claims_of
+from fcos.assignment.masks import pairs_on_mask
+from fcos.config.model import ModelConfig
+from fcos.config.model_parts import PostprocessConfig
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+from fcos.losses.criterion import FCOSLoss
 from fcos.model.backbone import build_backbone
 from fcos.model.bifpn import BiFPN
 from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
-from fcos.model.head import Head
-from fcos.model.separate_heads import SeparateHeads
-from fcos.model_config import ModelConfig
-from fcos.model_parts import PostprocessConfig
-from fcos.optim import lr_factor, make_optimizer, make_scheduler, moving_average
-from fcos.oracle import TellTruth, Truth, ambiguity_of
+from fcos.model.head import Head, SeparateHeads
+from fcos.postprocess.oracle import TellTruth, Truth, ambiguity_of
 from fcos.runtime import Runtime
-from fcos.section import ConfigError
-from fcos.structures import Assignment, Batch, HeadOutputs, Locations, Targets
+from fcos.structures import Batch, HeadOutputs, Locations, Targets
+from fcos.training.optim import lr_factor, make_optimizer, make_scheduler, moving_average
+from fcos.training.step import Learner
 
 
 def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool) -> FCOS:
@@ -91,59 +85,6 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
         prior=config.head.prior,
         targets_per_location=config.targets_per_location,
     )
-
-
-def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
-    """Where the locations of a batch lie; its pyramid has ceil(side / stride) rows and columns on each level."""
-    # None is the one square of 8 strides.
-    anchors = None if config.anchors_per_location == 1 else sizes_in_strides(config.anchors_per_location)
-
-    def locate(batch: Batch) -> Locations:
-        height, width = batch.pixels.shape[-2:]
-        shapes = tuple((-(-height // stride), -(-width // stride)) for stride in config.strides)
-        return locations(
-            shapes,
-            config.strides,
-            (height, width),
-            config.assignment.locations,
-            batch.pixels.device,
-            anchors=anchors,
-            targets=config.targets_per_location,
-        )
-
-    return locate
-
-
-def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
-    """The configured assignment of locations to boxes."""
-    setting = config.assignment
-    rules: dict[str, Any] = {
-        "ranges": setting.ranges,
-        "ends": setting.ends,
-        "center_sampling_radius": setting.center_sampling_radius,
-        "corners": setting.corners,
-        "level_rule": setting.level_rule,
-        "tie_break": setting.tie_break,
-    }
-
-    def answer(targets: Targets, places: Locations, outputs: HeadOutputs | None = None) -> Assignment:
-        ignored = None
-        assert targets.masks is not None or not setting.by_masks, "masks are read where they are asked for"
-        match setting.kind:
-            case "fcos":
-                return assign(targets, places, **rules, compiled=compiled)
-            case "atss":
-                matched = atss.match(targets, places, setting.candidates_per_level)
-            case "center":
-                matched = center_only.match(targets, places, setting.ranges, setting.ends, setting.corners)
-            case "retinanet":
-                matched, ignored = max_iou.match(targets, places, setting.low_quality)
-            case "simota":
-                assert outputs is not None, "it is assigned after the forward pass"
-                matched = simota.match(targets, places, outputs, setting.center_sampling_radius)
-        return replace(fill(matched, targets, places.xy, compiled=compiled), ignored=ignored)
-
-    return answer
 
 
 def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> TellTruth:

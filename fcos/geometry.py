@@ -10,8 +10,29 @@ from jaxtyping import Bool, Float, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fcos.choices import Corners, Placement
+from fcos.config.choices import Corners, Placement
 from fcos.structures import Locations
+
+EPSILON = 1e-7
+
+
+def iou_of_ltrb(
+    predicted: Float[Tensor, "*N 4"], target: Float[Tensor, "*N 4"]
+) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"], Float[Tensor, "*N"]]:
+    """IoU, union and area of the enclosing box of pairs of boxes given as ltrb from the same location."""
+    overlap = torch.minimum(predicted, target)
+    hull = torch.maximum(predicted, target)
+    # A side is negative where a location lies outside of its box; boxes that do not meet then overlap by less than 0.
+    left, top, right, bottom = overlap.unbind(-1)
+    intersection = (left + right).clamp(min=0) * (top + bottom).clamp(min=0)
+    union = _area(predicted) + _area(target) - intersection
+    return intersection / (union + EPSILON), union, _area(hull)
+
+
+def _area(ltrb: Tensor) -> Tensor:
+    left, top, right, bottom = ltrb.unbind(-1)
+    return (left + right) * (top + bottom)
+
 
 IntOrArray = TypeVar("IntOrArray", int, NDArray[np.int64])
 

@@ -1,35 +1,32 @@
 """A trained detector without its training: load, predict on images, evaluate on a data set."""
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from PIL.Image import Image
 
-from fcos import checkpoint
-from fcos.build import build_assign, build_detector, build_locate, build_truth
-from fcos.checkpoint import Checkpoint, CheckpointError
-from fcos.choices import Split
-from fcos.config import Config
-from fcos.data.coco import CocoDataset, Sample
+from fcos.assignment.build import build_locate
+from fcos.build import build_detector, build_truth
+from fcos.config.choices import Split
+from fcos.config.model_parts import PostprocessConfig
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config
+from fcos.data.coco import Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_of, collate, eval_batches
 from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.data.transforms import resize_image, resized_size
-from fcos.draw import draw_assignment
-from fcos.engine import detect
+from fcos.errors import ConfigError
+from fcos.evaluation.detect import detect, validate
 from fcos.model.detector import FCOS
-from fcos.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.parsing import parse, set_value
-from fcos.postprocess import Postprocess
-from fcos.published import load_published
-from fcos.section import ConfigError
+from fcos.postprocess.decode import Postprocess
 from fcos.structures import Batch, Detections
-from fcos.validate import validate
+from fcos.training import checkpoint
+from fcos.training.checkpoint import Checkpoint, CheckpointError
+from fcos.weights.published import load_published
 
 VALIDATION: Final[tuple[Split, ...]] = ("val",)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -186,7 +183,7 @@ def read_validation(
     """
     config = trained.config
     data = prepare(config.data, corners=config.model.assignment.corners, masks=masks, splits=splits)
-    _check_classes(data, trained.classes)
+    check_classes(data, trained.classes)
     datasets = [
         make_dataset(data, split, config.data, training=split == "train", seed=config.seed) for split in data.splits
     ]
@@ -203,68 +200,6 @@ def read_validation(
     return data, batches
 
 
-def _check_classes(data: PreparedData, classes: tuple[str, ...]) -> None:
+def check_classes(data: PreparedData, classes: tuple[str, ...]) -> None:
     if data.classes != classes:
         raise CheckpointError(f"the data set's classes are {list(data.classes)}, the checkpoint's {list(classes)}")
-
-
-def assignment_picture(
-    config: Config, split: Split, image: str | None, trained: Trained | None = None
-) -> tuple[Image, list[str]]:
-    """Which location answers for which box of one image, drawn level by level, and the same in words.
-
-    `image` is a file name or an id; None takes the first image with boxes. `trained` is asked where the assignment
-    depends on what the detector says, for which the data must have its classes. Raises ConfigError for an unknown
-    image, and CheckpointError for other classes.
-    """
-    setting = config.model.assignment
-    data = prepare(config.data, corners=setting.corners, masks=[split] if setting.by_masks else [], splits=[split])
-    if trained is not None:
-        _check_classes(data, trained.classes)
-    dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
-    sample = dataset[0, _position(dataset, image)]
-    batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
-    locations = build_locate(config.model)(batch)
-    outputs = None
-    if trained is not None:
-        with torch.no_grad():
-            outputs = trained.detector.cpu()(batch.pixels, batch.sizes)
-    assignment = build_assign(config.model)(batch.targets, locations, outputs)
-    titles = [
-        f"P{level} stride {stride}, {_of_range(config.model.assignment, number)}"
-        for number, (level, stride) in enumerate(zip(config.model.levels, config.model.strides, strict=True))
-    ]
-    picture = draw_assignment(sample.image, batch.targets, assignment, locations, titles=titles)
-    lines = [f"{sample.name}: {len(sample.labels)} boxes, {int(assignment.positive.sum())} positive locations"]
-    for index, (box, label) in enumerate(zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True)):
-        own = assignment.matched[0] == index
-        per_level = ", ".join(
-            f"P{level}: {count}"
-            for level, stride in zip(config.model.levels, config.model.strides, strict=True)
-            if (count := int((own & (locations.strides == stride)).sum()))
-        )
-        corners = ", ".join(f"{side:.1f}" for side in box)
-        lines.append(f"  box {index} {data.classes[label]} [{corners}]: {per_level or 'no location answers for it'}")
-    return picture, lines
-
-
-def _of_range(assignment: AssignmentConfig, level: int) -> str:
-    if assignment.kind not in ("fcos", "center"):
-        return assignment.kind
-    low, high = assignment.ranges[level]
-    return f"{low:g} to {'inf' if high is None else format(high, 'g')} px"
-
-
-def _position(dataset: CocoDataset, image: str | None) -> int:
-    annotations = dataset.annotations
-    if image is None:
-        with_boxes = (index for index in range(len(annotations)) if len(annotations.training_boxes(index)[1]))
-        return next(with_boxes, 0)
-    if image in annotations.names:
-        return annotations.names.index(image)
-    ids = [str(number) for number in annotations.image_ids]
-    if image in ids:
-        return ids.index(image)
-    near = difflib.get_close_matches(image, annotations.names, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(f"--image {image}: {annotations.path} has no image of that file name or id{hint}")

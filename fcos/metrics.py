@@ -3,11 +3,17 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from fcos.config import Config
+from fcos.config.run import Config
 
 Mode = Literal["max", "min"]
 CLASS_PREFIX = "val/class_AP/"
 MEMORY = "train/memory_gb"
+# Of a training step, without their prefix.
+TERMS = (
+    "loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image",
+    # What no prediction can get the quality loss below, and how far above that it is.
+    "loss_quality_floor", "loss_quality_excess",
+)  # fmt: skip
 # The beginning of a name -> its better end; the longest that fits counts, and what none fits has no better end.
 _BETTER: dict[str, Mode | None] = {
     "val/AP": "max",
@@ -49,9 +55,8 @@ def reported_metrics(config: Config) -> tuple[str, ...]:
         from fcos.coverage.measures import figure_names
 
         return figure_names(config.model.levels, config.coverage)
-    from fcos.analyses.run import metric_names
-    from fcos.engine import TERMS
-    from fcos.evaluation import METRICS
+    from fcos.evaluation.analyses import metric_names
+    from fcos.evaluation.coco import METRICS
 
     by_analysis = metric_names()
     asked = config.model.postprocess.analyses
@@ -66,7 +71,7 @@ def reported_metrics(config: Config) -> tuple[str, ...]:
 def analysis_metrics(configs: Iterable[Config]) -> dict[str, str]:
     """Metric -> the analysis that gives it, of all that the configurations could ask for."""
     if any(config.task == "train" for config in configs):
-        from fcos.analyses.run import metric_names
+        from fcos.evaluation.analyses import metric_names
 
         return {metric: str(analysis) for metric, analysis in metric_names().items()}
     return {}

@@ -1,6 +1,5 @@
 """The seam between the training loop and whoever runs it."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
-
-from fcos.section import ConfigError
 
 # What the loop tells of itself: {"step": ..., "total_steps": ..., "points": ..., ...}; see fcos.train.run.
 Record = dict[str, Any]
@@ -61,17 +58,6 @@ class Runtime(Protocol):
         ...
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of a name: cpu, cuda or auto (cuda where there is one).
-
-    Raises ConfigError where cuda is asked for and none is present.
-    """
-    present = torch.cuda.is_available()
-    if name == "cuda" and not present:
-        raise ConfigError("device=cuda: no CUDA device is present here; use device=cpu, or a machine with a GPU")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and present) else "cpu")
-
-
 def ignore(*_: object) -> None:
     """A listener for runs that nobody watches."""
 
@@ -108,20 +94,3 @@ class LocalRuntime:
 
     def beat(self) -> None:
         self.heart()
-
-
-def user_cache() -> Path:
-    """The user's cache folder for this project; raises ConfigError where the user has no home to keep it in."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else expanded("~/.cache", "data.cache_dir=null")) / "fcos-lab"
-
-
-def expanded(text: str, key: str) -> Path:
-    """Expand `~` in a path; raises ConfigError naming the setting where the user has no home."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ConfigError(
-            f"{key}: this user (uid {os.getuid()}) has no home folder; give data.cache_dir=<folder that may be "
-            "written> and paths without ~, or set HOME or XDG_CACHE_HOME"
-        ) from None

@@ -1,7 +1,7 @@
 """The nouns that cross file boundaries. Boxes are float32 xyxy pixels of the network's input; classes are 0..C-1."""
 
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -102,23 +102,6 @@ class Detections:
     boxes: Float[Tensor, "N 4"]
     scores: Float[Tensor, " N"]
     labels: Int[Tensor, " N"]
-    # Where they come from, and how ambiguous that is (see fcos.oracle); only for set NMS and where an analysis asks.
+    # Where they come from, and how ambiguous that is (see fcos.postprocess.oracle); only for set NMS and analyses.
     locations: Int[Tensor, " N"] | None = None
     ambiguity: Int[Tensor, " N"] | None = None
-
-
-NounT = TypeVar("NounT")
-
-
-def to_device(noun: NounT, device: torch.device) -> NounT:
-    """The same noun with every tensor in it, nested ones too, on the device; copies to a GPU do not block."""
-    # A copy to the host that did not block could be read before it has arrived.
-    non_blocking = device.type == "cuda"
-    moved: dict[str, Any] = {}
-    for field in fields(noun):  # type: ignore[arg-type]
-        value = getattr(noun, field.name)
-        if isinstance(value, Tensor):
-            moved[field.name] = value.to(device, non_blocking=non_blocking)
-        elif is_dataclass(value) and not isinstance(value, type):
-            moved[field.name] = to_device(value, device)
-    return replace(noun, **moved)  # type: ignore[type-var]

@@ -10,23 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos import checkpoint
-from fcos.best import Best, better, read_best, write_best
 from fcos.build import build_detector, build_learner, build_truth
-from fcos.config import Config, ScheduleConfig
+from fcos.config.model_parts import PostprocessConfig
+from fcos.config.run import Config, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
 from fcos.data.prepare import check_digest, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
+from fcos.device import to_device
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
-from fcos.engine import Learner, LossLog, train_step
-from fcos.interruption import Preempted, Watch
-from fcos.model_parts import PostprocessConfig
-from fcos.postprocess import Postprocess
+from fcos.evaluation.detect import Validation, validate
+from fcos.evaluation.samples import draw_samples
+from fcos.postprocess.decode import Postprocess
 from fcos.runtime import Record, Runtime
-from fcos.samples import draw_samples
-from fcos.structures import to_device
-from fcos.validate import Validation, validate
-from fcos.workers import History, go_on, remarks
+from fcos.training import checkpoint
+from fcos.training.best import Best, better, read_best, write_best
+from fcos.training.elastic import History, go_on, remarks
+from fcos.training.interruption import Preempted, Watch
+from fcos.training.step import Learner, LossLog, train_step
 
 CHECKPOINTS = "checkpoints"
 DETECTIONS = "detections"

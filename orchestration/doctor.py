@@ -13,8 +13,8 @@ if __name__ == "__main__":
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestration.checks import Check
-    from orchestration.config import LabConfig
+    from orchestration.cluster.health.checks import Check
+    from orchestration.config.schema import LabConfig
 
 EXAMPLES = (
     "",
@@ -26,9 +26,9 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 def main(arguments: Sequence[str]) -> int:
     """Look at everything and say what is wrong; 1 where something is."""
-    from orchestration.command_line import check_overrides
-    from orchestration.config import compose
-    from orchestration.console import OutputConsole
+    from orchestration.cli.console import OutputConsole
+    from orchestration.config.compose import compose
+    from orchestration.config.overrides import check_overrides
 
     console = OutputConsole()
     lab = compose(check_overrides(arguments))
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def examine(lab: "LabConfig") -> "list[Check]":
     """All checks; where Ray cannot be joined, those that do without."""
-    from fcos.section import ConfigError
-    from orchestration.checks import Check
-    from orchestration.ray_cluster import connected, local_nodes
+    from fcos.errors import ConfigError
+    from orchestration.cluster.connect import connected, local_nodes
+    from orchestration.cluster.health.checks import Check
 
     local = lab.cluster.address == "local"
     try:
@@ -59,9 +59,9 @@ def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
     from ray.exceptions import RayError
 
     from fcos.data.shared_memory import bound
-    from orchestration import checks
-    from orchestration.authentication import asks_for_token
-    from orchestration.survey import cache_folder, survey
+    from orchestration.cluster.authentication import asks_for_token
+    from orchestration.cluster.health import checks
+    from orchestration.cluster.health.survey import cache_folder, survey
 
     gcs = ray.get_runtime_context().gcs_address
     try:
@@ -93,11 +93,11 @@ def _num_nodes() -> int:
 
 def _tracking(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     """Whether the store takes runs, and their artifacts; nothing is left in it."""
-    from orchestration.addresses import sqlite_file
-    from orchestration.checks import check_artifacts, check_tracking
-    from orchestration.sqlite_store import check_folder
+    from orchestration.cluster.health.checks import check_artifacts, check_tracking
     from orchestration.store_conventions import default_uri, is_sqlite, public_uri
-    from orchestration.store_problems import TrackingError
+    from orchestration.tracking.addresses import sqlite_file
+    from orchestration.tracking.problems import TrackingError
+    from orchestration.tracking.sqlite_store import check_folder
 
     uri = lab.tracking.uri or default_uri(lab.folder)
     told, place, problem, advice = f"{public_uri(uri)} takes runs", None, None, ""
@@ -124,10 +124,10 @@ def _artifacts_of_store(lab: "LabConfig", uri: str) -> "tuple[str, str | None] |
 
     None where its experiment is not made yet. Raises TrackingError where the store takes no runs.
     """
-    from orchestration.artifacts import artifact_problem
-    from orchestration.mlflow_store import Store, connect, moved_from
-    from orchestration.store_problems import asking
-    from orchestration.tracking import artifacts_of
+    from orchestration.tracking.artifacts import artifact_problem
+    from orchestration.tracking.problems import asking
+    from orchestration.tracking.store import Store, connect, moved_from
+    from orchestration.tracking.tracker import artifacts_of
 
     client = connect(uri)
     with asking(uri):
@@ -151,15 +151,15 @@ def _artifacts_of_store(lab: "LabConfig", uri: str) -> "tuple[str, str | None] |
 def _show(console: "Console", checks: "Sequence[Check]") -> None:
     from rich.text import Text
 
-    from orchestration.console import show_table
+    from orchestration.cli.console import show_table
 
     rows = [(check.name, Text(check.state, style=STYLES[check.state]), check.found, check.advice) for check in checks]
     show_table(console, "Is everything ready?", ("check", "state", "found", "what to do"), rows)
 
 
 if __name__ == "__main__":
-    from orchestration.command_line import help_text
-    from orchestration.entry import run_entry
+    from orchestration.cli.entry import run_entry
+    from orchestration.config.overrides import help_text
 
     PURPOSE = "Look at Ray, GPUs, storage, tracking, data, versions and code on every node, and say what is wrong."
     sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("doctor.py", PURPOSE, EXAMPLES)))

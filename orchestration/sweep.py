@@ -25,13 +25,13 @@ EXAMPLES = (
 
 def main(arguments: Sequence[str]) -> int:
     """Plan, train, track and report; returns the exit code."""
-    from orchestration.console import OutputConsole
-    from orchestration.entry import OK
-    from orchestration.lock import hold
-    from orchestration.planning import make_plan
-    from orchestration.preflight import fetch_weights
-    from orchestration.ready import make_ready
-    from orchestration.session import run_plan
+    from orchestration.cli.console import OutputConsole
+    from orchestration.cli.entry import OK
+    from orchestration.cli.lock import hold
+    from orchestration.driver.sweep_run import run_plan
+    from orchestration.experiment.checks import fetch_weights
+    from orchestration.planning.make_plan import make_plan
+    from orchestration.planning.prepare import make_ready
 
     console = OutputConsole()
     ready = make_ready(arguments, make_plan, console)
@@ -60,8 +60,8 @@ def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:
 
 
 if __name__ == "__main__":
-    from orchestration.command_line import help_text
-    from orchestration.entry import run_entry
+    from orchestration.cli.entry import run_entry
+    from orchestration.config.overrides import help_text
 
     PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
     sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("sweep.py", PURPOSE, EXAMPLES)))

@@ -20,13 +20,13 @@ EXAMPLES = (
 
 def main(arguments: Sequence[str]) -> int:
     """Train one configuration with one seed; returns the exit code."""
-    from orchestration.console import OutputConsole
-    from orchestration.entry import OK
-    from orchestration.lock import hold
-    from orchestration.planning import make_single_plan
-    from orchestration.preflight import fetch_weights
-    from orchestration.ready import make_ready
-    from orchestration.session import run_plan, show_metrics
+    from orchestration.cli.console import OutputConsole
+    from orchestration.cli.entry import OK
+    from orchestration.cli.lock import hold
+    from orchestration.driver.sweep_run import run_plan, show_metrics
+    from orchestration.experiment.checks import fetch_weights
+    from orchestration.planning.make_plan import make_single_plan
+    from orchestration.planning.prepare import make_ready
 
     console = OutputConsole()
     ready = make_ready(arguments, make_single_plan, console)
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from orchestration.command_line import help_text
-    from orchestration.entry import run_entry
+    from orchestration.cli.entry import run_entry
+    from orchestration.config.overrides import help_text
 
     PURPOSE = "Train one configuration once."
     sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("train.py", PURPOSE, EXAMPLES)))

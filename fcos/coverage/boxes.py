@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from fcos.choices import Corners, Rounding
+from fcos.config.choices import Corners, Rounding
 from fcos.data.annotations import Annotations
 from fcos.data.transforms import resized_size
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
-from fcos.choices import Placement
-from fcos.claims import claims_of
+from fcos.assignment.build import claims_of
+from fcos.assignment.masks import pairs_on_mask
+from fcos.config.choices import Placement
+from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.data.masks import bitmaps
 from fcos.geometry import areas, locations
-from fcos.mask_positives import pairs_on_mask
-from fcos.model_parts import AssignmentConfig
 from fcos.structures import Locations
 
 # Images are padded to a multiple of this, as detectors pad them.
@@ -62,7 +62,7 @@ MOST_CLAIMS = 8
 
 
 def count(part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig) -> tuple[Counts, Owners]:
-    """Assign all locations of some images, as `fcos.assign.match` would, and count.
+    """Assign all locations of some images, as `fcos.assignment.fcos.match` would, and count.
 
     Which locations an image has beyond its own edge plays no part, since boxes end there: with locations that do
     not depend on the image, all images share the grid of the largest one.

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fcos.config import CoverageConfig
+from fcos.config.run import CoverageConfig
 from fcos.coverage.counts import Counts
 
 # Shares of boxes and positives, and how many there are; beside them two shares for each level.

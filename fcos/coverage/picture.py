@@ -8,13 +8,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from fcos.assign import assign
+from fcos.assignment.fcos import assign
+from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import grid_of_largest
 from fcos.data.annotations import Annotations
 from fcos.data.masks import bitmaps
 from fcos.draw import assignment_panels, grid
-from fcos.model_parts import AssignmentConfig
 from fcos.structures import Assignment, Locations, Targets
 
 # Legible: few boxes, each with both sides at least this share of the image's longest side.

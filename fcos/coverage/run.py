@@ -10,21 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from fcos.config import Config
+from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
+from fcos.config.run import Config
 from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.measures import measures
 from fcos.coverage.picture import draw_maps, image_to_draw
-from fcos.coverage.search import search_ranges
+from fcos.coverage.search_ranges import search_ranges
 from fcos.coverage.tally import Tally, tally
 from fcos.coverage.unrecalled import Unrecalled, left_out
 from fcos.data.annotations import Annotations, annotations_of
-from fcos.data.coco_cache import read_coco_file
-from fcos.data.errors import DataError
+from fcos.data.coco_file import read_coco_file
 from fcos.data.prepare import Progress, annotation_file, cache_folder, check_digest, read_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.draw import drawn_or_note
-from fcos.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.runtime import Runtime, expanded
+from fcos.errors import DataError
+from fcos.files import expanded
+from fcos.runtime import Runtime
 
 TABLE, UNRECALLED, MAPS = "coverage.json", "unrecalled.csv", "maps/center_sampling.png"
 # Longest sides of boxes, in quarter octaves of pixels.

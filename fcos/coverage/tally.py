@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from fcos.config import CoverageConfig
-from fcos.coverage.anchors import recalled
+from fcos.config.model_parts import AssignmentConfig
+from fcos.config.run import CoverageConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import Counts, count
+from fcos.coverage.retinanet import recalled
 from fcos.coverage.unrecalled import Unrecalled, explain, without_anchor
 from fcos.distributed import gather_objects
-from fcos.model_parts import AssignmentConfig
 
 # Images and boxes counted together at most, one image's boxes aside: bounds the memory.
 CHUNK_IMAGES = 512

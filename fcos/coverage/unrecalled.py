@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
+from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import PADDING, Owners
 from fcos.data.coco_file import CocoFile
 from fcos.geometry import origin_and_step
-from fcos.model_parts import AssignmentConfig
 
 OUTSIDE = "outside the image"
 EMPTY = "without area"

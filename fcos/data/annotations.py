@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
-from fcos.choices import Corners
-from fcos.data.coco_cache import read_coco_file
-from fcos.data.coco_file import CocoFile
+from fcos.config.choices import Corners
+from fcos.data.coco_file import CocoFile, read_coco_file
 
 
 @dataclass(frozen=True)

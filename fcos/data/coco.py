@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fcos.choices import Corners
+from fcos.config.choices import Corners
 from fcos.data import transforms
 from fcos.data.annotations import Annotations
 from fcos.data.decoded import DecodedImages

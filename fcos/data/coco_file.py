@@ -2,9 +2,10 @@
 
 import gzip
 import hashlib
+import json
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from fcos.data.errors import DataError
+from fcos.data.array_cache import FOLDER, keep_arrays, load_arrays
+from fcos.data.reading import read_bytes
+from fcos.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -229,3 +232,49 @@ def _positions(
         name = _name(entries, number, "annotations")
         raise DataError(f"{path}: {name}: {key}={ids[number]} is not among the {section}{more}")
     return found
+
+
+# What messages call the file.
+KIND = "annotation file"
+# Files below this many bytes are parsed as fast as found.
+LEAST_BYTES = 1 << 20
+# Fields that are no arrays, as JSON in one array of bytes.
+WORDS = ("names", "classes", "digest")
+
+
+def read_coco_file(path: Path, cache: Path | None) -> CocoFile:
+    """As `parse_coco_file`, from the cache folder where this very content was parsed before; None keeps nothing.
+
+    Kept by the content of the file and by the code that parses it. What does not read back whole is parsed anew, and
+    so is everything where the folder cannot be written. Raises DataError naming the file and the entry.
+    """
+    content = read_bytes(path, KIND)
+    if cache is None or len(content) < LEAST_BYTES:
+        return parse_coco_file(content, path)
+    kept = cache / FOLDER / f"{_key(content)}.kept"
+    found = _load(kept)
+    if found is None:
+        found = parse_coco_file(content, path)
+        _keep(found, kept)
+    return found
+
+
+def _key(content: bytes) -> str:
+    key = hashlib.sha256(content)
+    key.update(hashlib.sha256(Path(__file__).read_bytes()).digest())
+    return key.hexdigest()[:32]
+
+
+def _load(kept: Path) -> CocoFile | None:
+    columns = load_arrays(kept)
+    if columns is None:
+        return None
+    words = json.loads(columns.pop("words").tobytes())
+    names, classes = tuple(words["names"]), tuple(words["classes"])
+    return CocoFile(**columns, names=names, classes=classes, digest=words["digest"])
+
+
+def _keep(file: CocoFile, kept: Path) -> None:
+    words = {name: getattr(file, name) for name in WORDS}
+    columns = {item.name: getattr(file, item.name) for item in fields(file) if item.name not in WORDS}
+    keep_arrays({"words": np.frombuffer(json.dumps(words).encode(), dtype=np.uint8), **columns}, kept)

@@ -18,12 +18,11 @@ from filelock import FileLock
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from fcos.data.errors import DataError, ReadError
-from fcos.data.image_files import ImageFiles, Size
-from fcos.data.images import Counter, open_image
+from fcos.data.images import Counter, ImageFiles, Size, open_image
 from fcos.data.reading import file_facts
 from fcos.data.transforms import resize_image
-from fcos.retry import retried
+from fcos.errors import DataError, ReadError
+from fcos.files import retried
 
 FOLDER, PIXELS = "decoded_images", "pixels.bin"
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pydantic_core import from_json
 
-from fcos.choices import Corners
+from fcos.config.choices import Corners
 from fcos.data.annotations import Annotations
-from fcos.data.coco_cache import FOLDER, KIND, keep_arrays, load_arrays
-from fcos.data.coco_file import unpacked
-from fcos.data.errors import DataError
+from fcos.data.array_cache import FOLDER, keep_arrays, load_arrays
+from fcos.data.coco_file import KIND, unpacked
 from fcos.data.reading import read_bytes
 from fcos.data.synthetic import visible_shapes
+from fcos.errors import DataError
 
 # Cells of a bitmap in either axis; each has the pixel at its center.
 SIDE: Final = 32

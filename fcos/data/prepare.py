@@ -11,20 +11,19 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int64
 
-from fcos.choices import Corners, OnBadImage, Split
-from fcos.config import DataConfig, SplitConfig
+from fcos.config.choices import Corners, OnBadImage, Split
+from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
+from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset
 from fcos.data.decoded import DecodedImages, decoded_images
-from fcos.data.errors import DataChanged, DataError
-from fcos.data.image_files import ImageFiles, check_files, files_on_disk
-from fcos.data.images import Counter
+from fcos.data.images import Counter, ImageFiles, check_files, files_on_disk
 from fcos.data.masks import with_drawn_masks, with_masks
 from fcos.data.reading import file_facts, is_folder, raise_unkept
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
-from fcos.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.runtime import expanded, user_cache
+from fcos.errors import DataChanged, DataError
+from fcos.files import expanded, user_cache
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 # Told what is being done, how much of it is done, and how much there is.

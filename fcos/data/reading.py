@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 from typing import NoReturn
 
-from fcos.data.errors import DataError, ReadError
-from fcos.retry import LASTING_IN_WRITING, may_pass, retried, words_of
+from fcos.errors import DataError, ReadError
+from fcos.files import LASTING_IN_WRITING, may_pass, retried, words_of
 
 
 def read_bytes(path: Path, what: str) -> bytes:

@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from fcos.config import Config, DataConfig
+from fcos.config.run import Config, DataConfig
 from fcos.data.coco import CocoDataset
-from fcos.data.errors import SharedMemoryError
 from fcos.data.transforms import resized_size
-from fcos.section import ConfigError
+from fcos.errors import ConfigError, SharedMemoryError
 
 FOLDER: Final = Path("/dev/shm")
 # Batches that each process keeps ready: DataLoader's prefetch_factor.

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from PIL import Image
 
-from fcos.config import SyntheticConfig
+from fcos.config.run import SyntheticConfig
 from fcos.data.reading import is_folder, raise_unkept
 
 CLASSES: Final = ("disc", "square", "triangle", "ring", "cross")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
-from fcos.choices import Corners
+from fcos.config.choices import Corners
 
 
 @dataclass(frozen=True)

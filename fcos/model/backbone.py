@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from fcos.choices import BackboneNorm
+from fcos.config.choices import BackboneNorm
 from fcos.model.deformable import deform_stages
 from fcos.model.norm import batch_norm, fold_frozen_norms
 from fcos.model.pretrained import pretrained_state_dict

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fcos.choices import ExtraLevelsFrom, PyramidNorm
+from fcos.config.choices import ExtraLevelsFrom, PyramidNorm
 from fcos.model.fpn import plain_conv
 from fcos.model.norm import batch_norm
 

@@ -9,8 +9,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from fcos.model.backbone import Backbone
 from fcos.model.bifpn import BiFPN
-from fcos.model.head import Head
-from fcos.model.separate_heads import SeparateHeads
+from fcos.model.head import Head, SeparateHeads
 from fcos.structures import HeadOutputs
 
 # ImageNet's, for RGB in 0..1: what torchvision's backbones were trained with.

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-from fcos.choices import ExtraLevelsFrom, PyramidNorm
+from fcos.config.choices import ExtraLevelsFrom, PyramidNorm
 from fcos.model.norm import batch_norm
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fcos.choices import HeadNorm, Quality, QualityBranch, Towers
+from fcos.config.choices import HeadNorm, Quality, QualityBranch, Towers
 from fcos.model.norm import batch_norm
 from fcos.structures import HeadOutputs
 
@@ -154,3 +154,21 @@ def flatten(x: Float[Tensor, "B KC H W"], count: int = 1) -> Float[Tensor, "B N 
     """The locations of a map row by row, as a view, also in channels_last; each as often as it has predictions."""
     flat = x.permute(0, 2, 3, 1).flatten(1, 2)
     return flat if count == 1 else flat.unflatten(-1, (count, -1)).flatten(1, 2)
+
+
+class SeparateHeads(nn.Module):
+    """What `Head` gives, from one head of a single level for each level, finest first."""
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, features: Sequence[Float[Tensor, "B C _ _"]]) -> HeadOutputs:
+        outputs = [head([x]) for head, x in zip(self.heads, features, strict=True)]
+        quality = [output.quality for output in outputs if output.quality is not None]
+        return HeadOutputs(
+            logits=tuple(output.logits[0] for output in outputs),
+            ltrb=torch.cat([output.ltrb for output in outputs], dim=1),
+            quality=torch.cat(quality, dim=1) if quality else None,
+            shapes=tuple(output.shapes[0] for output in outputs),
+        )

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fcos.choices import BackboneNorm
-from fcos.section import ConfigError
+from fcos.config.choices import BackboneNorm
+from fcos.errors import ConfigError
 
 
 class FrozenBatchNorm2d(nn.Module):

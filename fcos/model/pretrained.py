@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_model_weights
 
-from fcos.section import ConfigError
+from fcos.errors import ConfigError
 
 
 def pretrained_state_dict(backbone: str, weights: str) -> dict[str, Tensor]:

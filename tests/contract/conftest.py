@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestration.tracking import Tracker
-from tests.waiting import PATIENCE
+from orchestration.tracking.tracker import Tracker
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from analysis.paper import row
-from fcos.config import Config
-from fcos.parsing import flatten, parse
-from orchestration.command_line import check_overrides, dotted_keys
-from orchestration.config import compose
-from orchestration.experiment import arm_configs, check_effect, plan
-from orchestration.groups import CONF, expand_presets, groups
-from orchestration.identity import RUN_ONLY, Evidence
-from orchestration.planning import make_plan, set_keys
-from orchestration.preflight import check_metrics
-from orchestration.space import flat_space
+from analysis.papers.rows import row
+from fcos.config.parse import flatten, parse
+from fcos.config.run import Config
+from orchestration.config.compose import compose
+from orchestration.config.groups import CONF, expand_presets, groups
+from orchestration.config.overrides import check_overrides, dotted_keys
+from orchestration.config.search import flat_space
+from orchestration.experiment.checks import check_metrics
+from orchestration.experiment.identity import RUN_ONLY
+from orchestration.experiment.provenance import Evidence
+from orchestration.experiment.trials import arm_configs, check_effect, plan
+from orchestration.planning.make_plan import make_plan, set_keys
 
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options]
 

@@ -15,15 +15,15 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestration import delivery
-from orchestration.command_line import check_overrides
-from orchestration.config import compose
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
 from orchestration.doctor import _tracking
-from orchestration.history import open_history
-from orchestration.mlflow_store import ARTIFACTS_MISSING, connect, open_store
 from orchestration.store_conventions import default_uri
-from orchestration.store_problems import StoreAway, TrackingError
-from orchestration.tracking import SWEEP, RunFacts, Tracker, require_store
+from orchestration.tracking import delivery
+from orchestration.tracking.history import open_history
+from orchestration.tracking.problems import StoreAway, TrackingError
+from orchestration.tracking.store import ARTIFACTS_MISSING, connect, open_store
+from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker, require_store
 
 KEY = ("branch", 0)
 READ_ONLY = "the SQLite file cannot be written: attempt to write a readonly database"

@@ -11,13 +11,13 @@ from torch import Tensor
 from torchvision.models.detection import FCOS, fcos_resnet50_fpn
 
 from fcos.__main__ import main
-from fcos.checkpoint import CheckpointError
+from fcos.config.model import ModelConfig
+from fcos.config.parse import flatten, parse
+from fcos.config.presets import presets
+from fcos.errors import ConfigError
 from fcos.inference import find_checkpoint, load_trained, predict
-from fcos.model_config import ModelConfig
-from fcos.parsing import flatten, parse
-from fcos.presets import presets
-from fcos.published import COCO, DETECTRON2_MEAN, MODELS, OFFICIAL_MEAN, layout_of, load_published, model_values
-from fcos.section import ConfigError
+from fcos.training.checkpoint import CheckpointError
+from fcos.weights.published import COCO, DETECTRON2_MEAN, MODELS, OFFICIAL_MEAN, layout_of, load_published, model_values
 
 CPU = torch.device("cpu")
 BLOCKS, CLASSES, CHANNELS = (3, 4, 6, 3), 80, 256

@@ -11,11 +11,11 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fcos.build import build_detector
+from fcos.config.model import ModelConfig
+from fcos.config.parse import parse
 from fcos.geometry import locations
 from fcos.model.detector import FCOS
-from fcos.model_config import ModelConfig
-from fcos.parsing import parse
-from fcos.torchvision_weights import WeightsError, from_torchvision, to_torchvision
+from fcos.weights.torchvision import WeightsError, from_torchvision, to_torchvision
 
 ROOT = Path(__file__).parents[2]
 NUM_CLASSES = 7

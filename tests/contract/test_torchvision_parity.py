@@ -12,11 +12,12 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from fcos.build import build_assign, build_detector, build_locate, build_loss
-from fcos.model_config import ModelConfig
-from fcos.postprocess import Postprocess
+from fcos.assignment.build import build_assign, build_locate
+from fcos.build import build_detector, build_loss
+from fcos.config.model import ModelConfig
+from fcos.postprocess.decode import Postprocess
 from fcos.structures import Batch, Targets
-from fcos.torchvision_weights import from_torchvision
+from fcos.weights.torchvision import from_torchvision
 
 CLASSES = 7
 HEIGHT, WIDTH = 128, 192

@@ -13,12 +13,13 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from orchestration import delivery, tracking
-from orchestration.mlflow_store import open_store
 from orchestration.store_conventions import default_uri, public_uri
-from orchestration.store_problems import StoreAway, TrackingError
-from orchestration.tracking import SWEEP, RunFacts, Tracker
-from tests.waiting import PATIENCE, wait_until
+from orchestration.tracking import delivery
+from orchestration.tracking import tracker as tracker_module
+from orchestration.tracking.problems import StoreAway, TrackingError
+from orchestration.tracking.store import open_store
+from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
+from tests.helpers.waiting import PATIENCE, wait_until
 
 KEY = ("branch", 0)
 TWIN = ("none", 0)
@@ -369,7 +370,7 @@ def test_a_store_that_comes_later_misses_nothing(
 ) -> None:
     monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     there = threading.Event()
-    monkeypatch.setattr(tracking, "open_store", lambda *place: _open_when(there, *place))
+    monkeypatch.setattr(tracker_module, "open_store", lambda *place: _open_when(there, *place))
     tracker = Tracker(None, "lab", output, "sweep-1")
     tracker.wait_open()
     tracker.start(KEY, facts("branch"))
@@ -413,7 +414,7 @@ def test_an_address_is_shown_without_its_password_by_who_writes_and_who_reads(ur
 
 OPENING = """
 import sys
-from orchestration.mlflow_store import open_store
+from orchestration.tracking.store import open_store
 print("ready", flush=True)
 sys.stdin.readline()
 print(open_store(sys.argv[1], sys.argv[2], None).experiment_id)

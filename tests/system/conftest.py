@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from orchestration.versions import usable_cpus
-from tests.system.holding import Hold
-from tests.waiting import PATIENCE
+from orchestration.experiment.provenance import usable_cpus
+from tests.helpers.holding import Hold
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fcos import train
-from fcos.config import Config
+from fcos.config.parse import parse
+from fcos.config.run import Config
 from fcos.coverage import run as coverage
-from fcos.parsing import parse
 from fcos.runtime import LocalRuntime, Record
 
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestration.conduct import trial_resources
-from orchestration.config import ClusterConfig
-from orchestration.ray_cluster import ENVIRONMENT
-from orchestration.resources import Node, demand, side_by_side
+from orchestration.cluster.connect import ENVIRONMENT
+from orchestration.cluster.resources import Node, demand, side_by_side
+from orchestration.config.schema import ClusterConfig
+from orchestration.driver.tune_run import trial_resources
 
 # Seconds that a trial too many would have to begin beside the others.
 LINGER = 2.0

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestration import conduct, sweep
-from orchestration.entry import run_entry
+from orchestration import sweep
+from orchestration.cli.entry import run_entry
+from orchestration.driver import tune_run
 
-connected = conduct.connected
+connected = tune_run.connected
 
 
 @contextmanager
@@ -32,5 +33,5 @@ def watched(*arguments: Any, **keywords: Any) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    conduct.connected = watched
+    tune_run.connected = watched
     sys.exit(run_entry(sys.argv[2:], sweep.main, str))

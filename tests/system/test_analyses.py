@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from fcos.__main__ import main
-from fcos.config import Config
-from fcos.model_parts import PostprocessConfig
-from fcos.parsing import parse
+from fcos.config.model_parts import PostprocessConfig
+from fcos.config.parse import parse
+from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 

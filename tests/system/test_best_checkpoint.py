@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from fcos import checkpoint
 from fcos import train as training
-from fcos.config import Config
-from fcos.parsing import parse
+from fcos.config.parse import parse
+from fcos.config.run import Config
+from fcos.evaluation.detect import Validation
 from fcos.runtime import LocalRuntime
-from fcos.validate import Validation
+from fcos.training import checkpoint
 
 # By step; every third is evaluated.
 CURVE = {3: 0.2, 6: 0.5, 9: 0.5, 12: 0.1}

@@ -11,21 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.authentication import own_addresses
-from orchestration.identity import code_digest
-from tests.system.clusters import RAY, Cluster, cluster
-from tests.system.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
-from tests.waiting import PATIENCE
+from orchestration.cluster.authentication import own_addresses
+from orchestration.experiment.provenance import code_digest
+from tests.helpers.clusters import RAY, Cluster, cluster, data_words, needs_mounts, run
+from tests.helpers.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
+from tests.helpers.waiting import PATIENCE
 
 DOCTOR = ROOT / "orchestration" / "doctor.py"
-
-
-def run(entry: Path, *words: str, at: Path, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, str(entry), *words], cwd=at, env=env, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
-    return done
 
 
 def states(output: str) -> dict[str, str]:
@@ -41,12 +33,6 @@ def coco(tmp_path: Path) -> Path:
         (root / "images" / split / "0.png").touch()
         (root / f"{split}.json").write_text(json.dumps({"split": split}))
     return root
-
-
-def data_words(root: Path) -> list[str]:
-    splits = [f"data.{split}.{key}" for split in ("train", "val") for key in ("annotations", "images")]
-    values = ["train.json", "images/train", "val.json", "images/val"]
-    return ["data=coco", f"data.root={root}", *map("=".join, zip(splits, values, strict=True))]
 
 
 def test_the_doctor_finds_a_laptop_in_order(tmp_path: Path) -> None:
@@ -71,12 +57,6 @@ def test_the_doctor_finds_two_nodes_in_order(tmp_path: Path, coco: Path) -> None
     assert found.pop("tracking") == "warning" and set(found.values()) == {"ok"}
 
 
-def needs_mounts() -> None:
-    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    if os.geteuid() != 0 or probe.returncode != 0:
-        pytest.skip("needs to make a mount namespace (root)")
-
-
 def on_a_disk_of_its_own(nodes: Cluster) -> list[str]:
     """Starts a node whose copies of a job's checkout are not the first node's: each would replace the other's."""
     copies = nodes.folder / "ray" / "session_latest" / "runtime_resources"
@@ -90,7 +70,7 @@ def apart(tmp_path: Path) -> Iterator[list[str]]:
     needs_mounts()
     copy = tmp_path / "other"
     shutil.copytree(ROOT / "fcos", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "losses.py").open("a") as file:
+    with (copy / "losses" / "criterion.py").open("a") as file:
         file.write("# another version\n")
     (tmp_path / "outputs").mkdir()
     hide = [f"mount -t tmpfs none {tmp_path / name}" for name in ("data", "outputs")]
@@ -139,8 +119,8 @@ def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tm
     inner = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
-        "from orchestration.authentication import check_cluster, reached_at\n"
-        "from tests.system.clusters import cluster\n"
+        "from orchestration.cluster.authentication import check_cluster, reached_at\n"
+        "from tests.helpers.clusters import cluster\n"
         "with cluster(token=False) as nodes:\n"
         "    print(reached_at(nodes.address), check_cluster(nodes.address, allow_unauthenticated=False))\n"
     )

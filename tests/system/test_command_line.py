@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from fcos.__main__ import main
-from fcos.config import Config
+from fcos.config.parse import parse
+from fcos.config.run import Config
 from fcos.data.prepare import prepare
-from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 

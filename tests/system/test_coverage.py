@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.config import Config
+from fcos.config.parse import parse
+from fcos.config.run import Config
 from fcos.coverage.run import run
-from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
 
 FILES = ("coverage.json", "unrecalled.csv")

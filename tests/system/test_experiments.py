@@ -8,19 +8,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from fcos.config import Config
-from fcos.parsing import parse, set_value
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
-from orchestration.command_line import check_overrides
-from orchestration.config import compose
-from orchestration.data import prepare_data
-from orchestration.experiment import Trial
-from orchestration.groups import groups
-from orchestration.planning import Plan, make_plan
-from orchestration.resources import Demand
-from orchestration.task import Task
-from orchestration.trial_files import read_summary
-from orchestration.worker import train
+from orchestration.cluster.resources import Demand
+from orchestration.config.compose import compose
+from orchestration.config.groups import groups
+from orchestration.config.overrides import check_overrides
+from orchestration.experiment.data import prepare_data
+from orchestration.experiment.trials import Trial
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.plan import Plan
+from orchestration.trial.files import read_summary
+from orchestration.trial.task import Task
+from orchestration.trial.worker import train
 
 # Small drawn images stand for the data, whichever an experiment asks for.
 TINY = (

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.processes import begin_of
-from tests.system.holding import Hold
-from tests.system.sweeps import SHARED, client, loss_steps, points, runs, start, statuses, trials_of, wait_for
-from tests.waiting import PATIENCE
+from orchestration.trial.processes import begin_of
+from tests.helpers.holding import Hold
+from tests.helpers.sweeps import SHARED, client, loss_steps, points, runs, start, statuses, trials_of, wait_for
+from tests.helpers.waiting import PATIENCE
 
 # Seconds, of which starting up and the first step must take less.
 STALL = 20

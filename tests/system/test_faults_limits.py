@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fcos import checkpoint
-from tests.system.holding import Hold
-from tests.system.sweeps import SHARED, finished, loss_steps, runs, start, statuses, trials_of, wait_for
-from tests.waiting import PATIENCE
+from fcos.training import checkpoint
+from tests.helpers.holding import Hold
+from tests.helpers.sweeps import SHARED, finished, loss_steps, runs, start, statuses, trials_of, wait_for
+from tests.helpers.waiting import PATIENCE
 
 LONGER = (
     "schedule.steps=100",

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.ticking import ticking
-from tests.system.holding import Hold
-from tests.system.sweeps import SHARED, runs, start, statuses, sweep, trials_of
-from tests.waiting import PATIENCE
+from orchestration.driver.watchdogs import ticking
+from tests.helpers.holding import Hold
+from tests.helpers.sweeps import SHARED, runs, start, statuses, sweep, trials_of
+from tests.helpers.waiting import PATIENCE
 
 MIB = 1 << 20
 # A step takes about 500 MB beside what is there between two steps, with half the images 270.

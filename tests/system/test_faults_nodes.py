@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestration.processes import begin_of
-from tests.system.holding import Hold
-from tests.system.ray_nodes import Nodes, ray_folder
-from tests.system.sweeps import (
+from orchestration.trial.processes import begin_of
+from tests.helpers.holding import Hold
+from tests.helpers.ray_nodes import Nodes, ray_folder
+from tests.helpers.sweeps import (
     TINY,
     client,
     loss_steps,
@@ -25,7 +25,7 @@ from tests.system.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.waiting import PATIENCE, wait_until
+from tests.helpers.waiting import PATIENCE, wait_until
 
 __all__ = ["ray_folder"]
 

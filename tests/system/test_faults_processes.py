@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.holding import Hold
-from tests.system.sweeps import (
+from tests.helpers.holding import Hold
+from tests.helpers.sweeps import (
     TINY,
     client,
     loss_steps,
@@ -23,7 +23,7 @@ from tests.system.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.waiting import PATIENCE
+from tests.helpers.waiting import PATIENCE
 
 STEPS, INTERVAL, LOG = 60, 6, 2
 # Two trainings.
@@ -108,7 +108,7 @@ def test_a_driver_killed_at_more_moments(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.slow(minutes=2)
 def test_of_double_starts_one_goes_on_each_time(tmp_path: Path) -> None:
-    # The race itself is run a hundred times in tests/unit/test_lock.py.
+    # The race itself is run a hundred times in tests/unit/orchestration/cli/test_lock.py.
     for number in range(5):
         process = start_twice(tmp_path, f"name=number{number}")
         process.terminate()

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from fcos.build import build_detector, build_learner
-from fcos.config import Config
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config
 from fcos.data.loader import train_batches
 from fcos.data.prepare import make_dataset, prepare
-from fcos.engine import train_step
-from fcos.parsing import parse, set_value
+from fcos.device import to_device
 from fcos.runtime import LocalRuntime
-from fcos.structures import to_device
 from fcos.train import run
+from fcos.training.step import train_step
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from fcos import checkpoint
-from fcos.config import Config
-from fcos.interruption import Preempted
-from fcos.parsing import parse
+from fcos.config.parse import parse
+from fcos.config.run import Config
 from fcos.runtime import LocalRuntime, Record
 from fcos.train import run
+from fcos.training import checkpoint
+from fcos.training.interruption import Preempted
 
 CPU = torch.device("cpu")
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fcos.config import SyntheticConfig
+from fcos.config.run import SyntheticConfig
 from fcos.data.synthetic import synthetic_folder
-from tests.system.clusters import cluster
-from tests.system.sweeps import SHARED, SWEEP, runs, trials_of
-from tests.system.test_clusters import data_words, needs_mounts, run
+from tests.helpers.clusters import cluster, data_words, needs_mounts, run
+from tests.helpers.sweeps import SHARED, SWEEP, runs, trials_of
 
 SHAPES = SyntheticConfig(image_size=64, train_images=24, val_images=6, object_size=(10, 40))
 WORDS = [

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fcos.config import Config
-from fcos.parsing import parse, set_value
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 

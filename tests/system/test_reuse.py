@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.sweeps import SHARED, client, finished, points, runs
+from tests.helpers.sweeps import SHARED, client, finished, points, runs
 
 pytestmark = pytest.mark.slow
 

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.config import Config
-from fcos.model_parts import PostprocessConfig
-from fcos.parsing import parse
+from fcos.config.model_parts import PostprocessConfig
+from fcos.config.parse import parse
+from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.train import run
-from orchestration.command_line import check_overrides
-from orchestration.config import compose
-from orchestration.lock import hold
-from orchestration.planning import make_plan
-from orchestration.versions import usable_cpus
-from tests.system.holding import Hold
-from tests.system.sweeps import (
+from orchestration.cli.lock import hold
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.experiment.provenance import usable_cpus
+from orchestration.planning.make_plan import make_plan
+from tests.helpers.holding import Hold
+from tests.helpers.sweeps import (
     ROOT,
     TINY,
     TRAIN,
@@ -36,7 +36,7 @@ from tests.system.sweeps import (
     sweep,
     wait_for,
 )
-from tests.waiting import PATIENCE, wait_until
+from tests.helpers.waiting import PATIENCE, wait_until
 
 ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)
 

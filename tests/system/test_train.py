@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from fcos import checkpoint
-from fcos.config import Config
-from fcos.data.errors import DataError
-from fcos.engine import Diverged
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config
+from fcos.errors import ConfigError, DataError
 from fcos.inference import evaluate, load_trained
-from fcos.parsing import parse, set_value
 from fcos.runtime import STOP, LocalRuntime, Record
-from fcos.section import ConfigError
 from fcos.train import run
+from fcos.training import checkpoint
+from fcos.training.step import Diverged
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parents[1] / "golden" / "loss_curve.txt"

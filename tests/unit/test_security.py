@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch import nn
 
-from fcos import checkpoint
-from fcos.checkpoint import CheckpointError
 from fcos.data.annotations import read_annotations
-from fcos.data.errors import DataError
-from fcos.section import ConfigError
-from orchestration import trial_files
-from orchestration.budget import read_spent
-from orchestration.command_line import check_overrides
-from orchestration.config import compose
-from orchestration.planning import make_plan, settle_folder
-from orchestration.preflight import check_output
-from orchestration.reuse import look_back
-from orchestration.session import plan_table
+from fcos.errors import ConfigError, DataError
+from fcos.training import checkpoint
+from fcos.training.checkpoint import CheckpointError
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.driver.budget import read_spent
+from orchestration.experiment.checks import check_output
+from orchestration.experiment.provenance import git_commit
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.plan import settle_folder
+from orchestration.planning.reuse import look_back
+from orchestration.planning.table import plan_table
 from orchestration.store_conventions import public_uri
-from orchestration.store_problems import TrackingError, asking
-from orchestration.versions import git_commit
+from orchestration.tracking.problems import TrackingError, asking
+from orchestration.trial import files
 
 EXPERIMENT = "+experiment=ablation_centerness"
 SECRET = "hunter2-of-the-environment"
@@ -139,8 +139,8 @@ def test_a_summary_that_names_files_elsewhere_is_no_result(tmp_path: Path, named
     folder.mkdir(parents=True)
     (folder / "link").symlink_to(private)
     named = json.loads(json.dumps(named).replace("{private}", str(private)))
-    trial_files.write_summary(folder, "x", {"metrics": {"a": {}}, "pictures": {}, **named})
-    assert trial_files.read_summary(folder, "x", ["a"]) is None
+    files.write_summary(folder, "x", {"metrics": {"a": {}}, "pictures": {}, **named})
+    assert files.read_summary(folder, "x", ["a"]) is None
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_a_summary_that_names_files_elsewhere_is_no_result(tmp_path: Path, named
     ["{}", "[]", "7", '"x"', '{"trained_by": 1, "sweep": "s", "arms": {}}', '{"trained_by": "r", "arms": {}}', "\x00"],
 )
 def test_a_crafted_record_in_a_folder_is_as_good_as_none(tmp_path: Path, text: str) -> None:
-    for name in (trial_files.REUSED, trial_files.SUMMARY, trial_files.FAILURE, trial_files.POINTS, "spent.json"):
+    for name in (files.REUSED, files.SUMMARY, files.FAILURE, files.POINTS, "spent.json"):
         (tmp_path / name).write_text(text)
-    assert trial_files.read_reused(tmp_path) is None
-    assert trial_files.read_summary(tmp_path, "x", ["a"]) is None
-    assert trial_files.read_failure(tmp_path) is None
-    assert trial_files.read_points(tmp_path) == {}
+    assert files.read_reused(tmp_path) is None
+    assert files.read_summary(tmp_path, "x", ["a"]) is None
+    assert files.read_failure(tmp_path) is None
+    assert files.read_points(tmp_path) == {}
     assert vars(read_spent(tmp_path)) == {"wall": 0.0, "cpu": 0.0, "gpu": 0.0}
 
 
@@ -172,7 +172,7 @@ def test_nothing_pickled_in_a_sweeps_folder_is_opened_by_planning(tmp_path: Path
     for trial in plan.trials:
         folder = plan.folder_of(trial)
         folder.mkdir(parents=True)
-        for name in (trial_files.SUMMARY, trial_files.REUSED, trial_files.POINTS):
+        for name in (files.SUMMARY, files.REUSED, files.POINTS):
             (folder / name).write_bytes(pickle.dumps(Payload(marker)))
     plan_table(plan, look_back(lab, plan))
     assert not marker.exists()
@@ -192,8 +192,8 @@ def test_a_name_that_could_lead_elsewhere_is_refused(name: str, key: str) -> Non
             values["experiment"]["name"] = name
         case _:
             values["experiment"]["arms"][name] = {"schedule.lr": 1}
-    from fcos.parsing import parse
-    from orchestration.config import LabConfig
+    from fcos.config.parse import parse
+    from orchestration.config.schema import LabConfig
 
     with pytest.raises(ConfigError, match="must be 1 to 64 of the characters"):
         parse(LabConfig, values)
@@ -217,7 +217,7 @@ def test_a_name_that_could_lead_elsewhere_is_refused(name: str, key: str) -> Non
     ],
 )
 def test_config_names_nothing_to_import_or_to_run(words: list[str]) -> None:
-    from orchestration.experiment import arm_configs
+    from orchestration.experiment.trials import arm_configs
 
     with pytest.raises(ConfigError):
         lab = compose(check_overrides(words))
@@ -277,7 +277,7 @@ def test_pictures_of_odd_names_stay_in_their_folder(tmp_path: Path, name: str) -
 
 
 def test_a_class_may_have_any_name_and_its_metric_a_legal_one(tmp_path: Path) -> None:
-    from orchestration.metric_names import legal_name
+    from orchestration.tracking.store import legal_name
 
     name = "<script>alert('../../x')</script>\n"
     assert read_annotations(coco(tmp_path, "a.png", name)).classes == (name,)

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from analysis.report import report
-from fcos.config import Config
+from fcos.config.parse import parse
+from fcos.config.run import Config
 from fcos.coverage.run import read_source, run
-from fcos.parsing import parse
 from fcos.runtime import LocalRuntime
-from orchestration.books import Books
-from orchestration.command_line import check_overrides
-from orchestration.config import compose
-from orchestration.planning import make_plan
-from orchestration.tracking import Tracker
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.driver.recorder import Books
+from orchestration.planning.make_plan import make_plan
+from orchestration.tracking.tracker import Tracker
 
 SMALL = ("data.synthetic.train_images=12", "data.synthetic.val_images=6")
 Counted = Callable[..., Path]

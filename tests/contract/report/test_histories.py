@@ -12,10 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-import analysis.histories
-from analysis.histories import histories
-from tests.ports import free_port
-from tests.waiting import PATIENCE, wait_until
+import analysis.reader.metric_history
+from analysis.reader.metric_history import histories
+from tests.helpers.ports import free_port
+from tests.helpers.waiting import PATIENCE, wait_until
 
 LONGEST = 7
 
@@ -56,8 +56,8 @@ def together(client: MlflowClient, run_ids: list[str], key: str) -> list[tuple[s
 def test_nothing_is_missing_whatever_an_answer_holds(
     store: str, run_ids: list[str], monkeypatch: pytest.MonkeyPatch, runs: int, points: int
 ) -> None:
-    monkeypatch.setattr(analysis.histories, "MOST_RUNS", runs)
-    monkeypatch.setattr(analysis.histories, "MOST_POINTS", points)
+    monkeypatch.setattr(analysis.reader.metric_history, "MOST_RUNS", runs)
+    monkeypatch.setattr(analysis.reader.metric_history, "MOST_POINTS", points)
     client = MlflowClient(store)
     for key in ("a", "b", "none"):
         found = together(client, run_ids, key)

@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from sqlalchemy.engine import URL
 
-from analysis.runs import read_sweep
-from analysis.store import StoreError, list_pictures, read_artifact
-from tests.contract.report.conftest import EXPERIMENT
+from analysis.reader.client import StoreError, list_pictures, read_artifact
+from analysis.reader.runs import read_sweep
+from tests.helpers.experiments import EXPERIMENT
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 import pytest
 
-from analysis.provenance import differences_in_provenance
+from analysis.sections.provenance import differences_in_provenance
 
 
 def told(numbers: Mapping[str, str | None]) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from analysis.paper import ROWS
-from analysis.paper_report import FILES, paper_report
+from analysis.paper_report.report import FILES, paper_report
+from analysis.papers.rows import ROWS
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_the_verdict_says_direction_evidence_and_papers(written: Path) -> None:
 
 
 def test_every_number_has_its_run(written: Path, writer: Any, centerness: str) -> None:
-    from analysis.runs import read_sweep
+    from analysis.reader.runs import read_sweep
 
     text = (written / "report.md").read_text()
     assert all(run_id in text for run_id in read_sweep(writer.uri, "centerness").trials["run_id"])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from mlflow.entities import Metric
 
-from analysis.runs import read_sweep
-from analysis.store import StoreError, read_artifact
+from analysis.reader.client import StoreError, read_artifact
+from analysis.reader.runs import read_sweep
 
 
 def test_trials_carry_arm_seed_status_params_and_tags(writer: Any, centerness: str) -> None:

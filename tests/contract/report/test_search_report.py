@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from analysis.report import report
-from orchestration import trial_files
-from orchestration.books import Books
-from orchestration.command_line import check_overrides
-from orchestration.config import compose
-from orchestration.experiment import arm_configs
-from orchestration.planning import Plan, make_plan
-from orchestration.tracking import Tracker
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.driver.recorder import Books
+from orchestration.experiment.trials import arm_configs
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.plan import Plan
+from orchestration.tracking.tracker import Tracker
+from orchestration.trial import files
 
 OVERRIDES = ("+experiment=search_fcos", "search=asha", "experiment.search.trials=12", "tracking.uri=http://me:secret@x")
 
@@ -37,7 +38,7 @@ def searched(writer: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pla
         trial_folder.mkdir(parents=True)
         step = 50 if place == 1 else 400
         value = 0.5 if place == 1 else place / 100
-        trial_files.append_points(trial_folder, [[arm, "val/AP", 50, value / 2], [arm, "val/AP", step, value]])
+        files.append_points(trial_folder, [[arm, "val/AP", 50, value / 2], [arm, "val/AP", step, value]])
         if place == 0:
             books.fail(trial, "loss is not finite at step 61")
         else:

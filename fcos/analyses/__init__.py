@@ -1,1 +1,0 @@
-"""What detections say beside COCO's numbers: each file measures one thing, switched on by postprocess.analyses."""

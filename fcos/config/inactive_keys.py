@@ -1,0 +1,94 @@
+"""Settings that change nothing, given the others: what someone sets on purpose should not be one of them."""
+
+from collections.abc import Iterator
+
+from fcos.config.model import ModelConfig
+from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
+from fcos.config.run import Config, ScheduleConfig
+
+UNTRAINED = ("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "schedule")
+
+
+def why_dead(config: Config, key: str) -> str | None:
+    """The setting under which a dotted key has no effect, as key=value; None for a key that has one."""
+    for dead, reason in _rules(config):
+        if key == dead or key.startswith(f"{dead}."):
+            return reason
+    return None
+
+
+def _rules(config: Config) -> Iterator[tuple[str, str]]:
+    """Every key, or section, without an effect, and why."""
+    if config.task == "coverage":
+        yield from ((section, "task=coverage") for section in UNTRAINED)
+    else:
+        yield "coverage", "task=train"
+    yield from _of_model(config.model)
+    yield from _of_schedule(config.schedule)
+    if config.data.name == "synthetic":
+        yield "data.group_by_aspect", "data=synthetic, whose images are all square"
+
+
+def _of_model(model: ModelConfig) -> Iterator[tuple[str, str]]:
+    head = model.head
+    yield from _of_assignment(model.assignment)
+    yield from _of_postprocess(model.postprocess)
+    if model.backbone.name != "small_resnet":
+        yield "model.backbone.widths", f"model.backbone.name={model.backbone.name}"
+    if model.fpn.kind != "bifpn":
+        yield "model.fpn.cells", f"model.fpn.kind={model.fpn.kind}"
+    if model.levels[-1] <= 5:
+        yield "model.fpn.extra_levels_from", f"model.levels={list(model.levels)}"
+    if head.num_convs == 0:
+        yield from ((f"model.head.{key}", "model.head.num_convs=0") for key in ("norm", "towers", "quality_branch"))
+    if head.norm != "gn" or head.num_convs == 0:
+        reason = f"model.head.norm={head.norm}" if head.norm != "gn" else "model.head.num_convs=0"
+        yield "model.head.gn_groups", reason
+    if head.quality == "none":
+        keys = ("model.head.quality_branch", "model.loss.quality_weight", "model.loss.quality_loss")
+        yield from ((key, "model.head.quality=none") for key in keys)
+    elif head.towers == "shared" and head.quality_branch != "own":
+        yield "model.head.quality_branch", "model.head.towers=shared"
+    if head.regression == "deltas":
+        yield "model.head.divide_by_stride", "model.head.regression=deltas"
+
+
+def _of_assignment(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
+    # Which kinds look at a key; the others have rules of their own.
+    users = {
+        "ranges": ("fcos", "center"),
+        "ends": ("fcos", "center"),
+        "level_rule": ("fcos",),
+        "tie_break": ("fcos",),
+        "positives": ("fcos",),
+        "center_sampling_radius": ("fcos", "simota"),
+        "candidates_per_level": ("atss",),
+        "low_quality": ("retinanet",),
+    }
+    for key, kinds in users.items():
+        if assignment.kind not in kinds:
+            yield f"model.assignment.{key}", f"model.assignment.kind={assignment.kind}"
+    if assignment.level_rule == "fpn":
+        yield from ((f"model.assignment.{key}", "model.assignment.level_rule=fpn") for key in ("ranges", "ends"))
+
+
+def _of_postprocess(rule: PostprocessConfig) -> Iterator[tuple[str, str]]:
+    if rule.quality == "none":
+        yield from ((f"model.postprocess.{key}", "model.postprocess.quality=none") for key in ("score", "threshold_on"))
+    if rule.suppression == "peaks" and len(rule.tta_scales) == 1 and not rule.tta_flip:
+        # Several views are put together by NMS.
+        keys = ("nms_threshold", "nms_over")
+        yield from ((f"model.postprocess.{key}", "model.postprocess.suppression=peaks") for key in keys)
+
+
+def _of_schedule(schedule: ScheduleConfig) -> Iterator[tuple[str, str]]:
+    if schedule.optimizer != "sgd":
+        yield "schedule.momentum", f"schedule.optimizer={schedule.optimizer}"
+    if schedule.weight_decay == 0:
+        yield "schedule.decay_one_axis", "schedule.weight_decay=0"
+    if schedule.lr is not None:
+        yield "schedule.lr_per_16_images", f"schedule.lr={schedule.lr:g}"
+    if schedule.decay != "step":
+        yield "schedule.decay_factor", f"schedule.decay={schedule.decay}"
+    if schedule.warmup_steps == 0:
+        yield from ((f"schedule.{key}", "schedule.warmup_steps=0") for key in ("warmup", "warmup_factor"))

@@ -1,0 +1,157 @@
+"""Strict schema of a detector: its parts, and which of their settings go together."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fcos.config.base import Section
+from fcos.config.model_parts import (
+    AssignmentConfig,
+    BackboneConfig,
+    FPNConfig,
+    HeadConfig,
+    LossConfig,
+    PostprocessConfig,
+)
+
+
+class ModelConfig(Section):
+    # Pyramid levels in use; level l has stride 2**l.
+    levels: tuple[int, ...]
+    # Batches are padded to multiples of this.
+    size_divisor: int = Field(32, ge=1)
+    # One square of 8 strides, or RetinaNet's nine, each with predictions of its own.
+    anchors_per_location: Literal[1, 9] = 1
+    # How many boxes a location may answer for, each with predictions of its own (K of v2's section 4.4, MIP).
+    targets_per_location: Literal[1, 2] = 1
+    # What is subtracted from red, green and blue of 0..1, and what then divides them: ImageNet's, as torchvision's
+    # backbones want it.
+    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    backbone: BackboneConfig
+    fpn: FPNConfig
+    head: HeadConfig
+    assignment: AssignmentConfig
+    loss: LossConfig
+    postprocess: PostprocessConfig
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(2**level for level in self.levels)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        rules = (
+            self._input_and_levels,
+            self._network,
+            self._several_anchors,
+            self._several_targets,
+            self._losses,
+            self._truth,
+        )
+        for rule in rules:
+            for refusal in rule():
+                raise ValueError(refusal)
+        return self
+
+    # Each of these yields what it refuses.
+
+    def _input_and_levels(self) -> Iterator[str]:
+        if min(self.pixel_std) <= 0:
+            yield f"pixel_std={list(self.pixel_std)}: every deviation must be above 0"
+        levels = list(self.levels)
+        if not levels or levels != list(range(levels[0], levels[0] + len(levels))):
+            yield f"levels={levels}: must be consecutive and not empty, such as [3, 4, 5, 6, 7]"
+        if not 2 <= levels[0] <= 5 or levels[-1] > 8:
+            yield f"levels={levels}: the first must lie in 2..5 and the last must be at most 8"
+        if len(self.assignment.ranges) != len(levels):
+            yield (
+                f"assignment.ranges has {len(self.assignment.ranges)} ranges for {len(levels)} levels {levels}; "
+                "give one [low, high] for each level"
+            )
+
+    def _network(self) -> Iterator[str]:
+        fpn, head = self.fpn, self.head
+        if fpn.kind == "bifpn" and len(self.levels) < 2:
+            yield f"fpn.kind=bifpn: has nothing to fuse with levels={list(self.levels)}; it needs two or more"
+        if head.quality == "none" and self.postprocess.quality == "branch":
+            yield (
+                "postprocess.quality=branch needs a branch, and head.quality=none builds none; "
+                "set postprocess.quality to none or from_regression"
+            )
+        if head.norm == "bn_per_level" and head.across_levels == "separate":
+            yield "head.norm=bn_per_level: where head.across_levels=separate every norm belongs to one level; give bn"
+        if head.norm == "gn" and fpn.channels % head.gn_groups:
+            yield f"head.gn_groups={head.gn_groups} does not divide fpn.channels={fpn.channels}"
+
+    def _several_anchors(self) -> Iterator[str]:
+        if self.anchors_per_location == 1:
+            return
+        given = f"anchors_per_location={self.anchors_per_location}"
+        if self.assignment.kind != "retinanet":
+            yield (
+                f"{given} needs assignment.kind=retinanet, which tells the anchors of a location apart; "
+                f"with assignment.kind={self.assignment.kind} all would learn the same"
+            )
+        if self.head.regression != "deltas":
+            yield f"{given} needs head.regression=deltas; with {self.head.regression} no box starts from its anchor"
+        if self.postprocess.suppression == "peaks":
+            yield f"{given}: postprocess.suppression=peaks looks for one peak at a location; set it to nms"
+
+    def _several_targets(self) -> Iterator[str]:
+        kind, rule = self.assignment.kind, self.postprocess
+        if self.targets_per_location == 1:
+            if rule.suppression == "set_nms":
+                yield (
+                    "postprocess.suppression=set_nms: spares the other predictions of a location, and "
+                    "targets_per_location=1 gives it only one; set it to nms"
+                )
+            return
+        given = f"targets_per_location={self.targets_per_location}"
+        if self.anchors_per_location > 1:
+            yield f"{given}: anchors_per_location={self.anchors_per_location} has a prediction for each anchor already"
+        if kind != "fcos":
+            yield f"{given}: assignment.kind={kind} finds one box for a location; set it to fcos"
+        if self.head.regression == "deltas":
+            yield (
+                f"{given}: head.regression=deltas would start all predictions of a location from one anchor; "
+                "set it to exp or relu"
+            )
+        if rule.suppression == "peaks":
+            yield (f"{given}: postprocess.suppression=peaks looks for one peak at a location; set it to nms or set_nms")
+        if rule.oracle != "none":
+            yield (
+                f"{given}: postprocess.oracle={rule.oracle} knows one box of a location, and not which prediction's "
+                "it is"
+            )
+        if "ambiguous" in rule.analyses:
+            yield f"{given}: postprocess.analyses=[ambiguous] counts detections of locations that leave boxes out"
+
+    def _losses(self) -> Iterator[str]:
+        if self.loss.regression != "log_l1":
+            return
+        if self.assignment.kind == "retinanet":
+            yield (
+                "loss.regression=log_l1: takes the logarithm of distances, and assignment.kind=retinanet also has "
+                "locations outside of their boxes, where they are negative; give l1"
+            )
+        if self.head.regression == "deltas":
+            yield (
+                "loss.regression=log_l1: takes the logarithm of distances, which head.regression=deltas may predict "
+                "below 0; give l1"
+            )
+
+    def _truth(self) -> Iterator[str]:
+        assignment, rule = self.assignment, self.postprocess
+        if rule.oracle != "none" and assignment.tie_break == "random":
+            yield (
+                f"postprocess.oracle={rule.oracle}: which box a location answers for would be drawn anew at every "
+                "evaluation; give another assignment.tie_break than random"
+            )
+        claims = assignment.kind == "center" or (assignment.kind, assignment.level_rule) == ("fcos", "longest_offset")
+        if "ambiguous" in rule.analyses and not claims:
+            yield (
+                "postprocess.analyses=[ambiguous]: counts the claims of assignment.kind=fcos with "
+                "level_rule=longest_offset, and of kind=center; leave it out"
+            )

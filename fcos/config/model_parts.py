@@ -1,0 +1,235 @@
+"""Strict schemas of a detector's parts: network, assignment, losses, and how detections come out of it."""
+
+import math
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fcos.config.base import Section
+from fcos.config.choices import (
+    Analysis,
+    BackboneName,
+    BackboneNorm,
+    Corners,
+    Ends,
+    ExtraLevelsFrom,
+    HeadNorm,
+    LevelRule,
+    LowQuality,
+    NmsOver,
+    NormalizerScope,
+    Oracle,
+    OracleBackground,
+    Placement,
+    PyramidNorm,
+    Quality,
+    QualityBranch,
+    QualityLoss,
+    RegressionLoss,
+    TieBreak,
+    Towers,
+)
+
+BOTTLENECKS = ("resnet50", "resnet101", "resnext")
+
+
+class BackboneConfig(Section):
+    name: BackboneName
+    norm: BackboneNorm
+    # Name of a torchvision weight set of this backbone, e.g. IMAGENET1K_V1; null starts from random weights.
+    weights: str | None = None
+    # How many stages, counted from the stem, receive no gradient (the papers freeze 2: stem and res2).
+    frozen_stages: int = Field(0, ge=0, le=5)
+    # How many stages, counted from the deepest, have deformable 3x3 convolutions (DCNv2; the papers': 3). ResNets only.
+    deformable_stages: int = Field(0, ge=0, le=4)
+    # small_resnet only: channels of the stem and of C2 to C5.
+    widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
+    # ResNets of Caffe and of detectron2 take a block's stride in its first convolution, torchvision's in its second.
+    stride_in_1x1: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "BackboneConfig":
+        # torch 2.15 corrupts the heap in the backward of a narrow 1x1 stride-2 convolution in channels_last.
+        if self.name == "small_resnet" and min(self.widths) < 16:
+            raise ValueError(f"widths={list(self.widths)}: every width must be at least 16")
+        if self.deformable_stages and self.name.startswith("mobilenet"):
+            raise ValueError(
+                f"deformable_stages={self.deformable_stages}: {self.name} has no 3x3 convolutions over all channels"
+            )
+        if self.stride_in_1x1 and not self.name.startswith(BOTTLENECKS):
+            raise ValueError(f"stride_in_1x1=true: {self.name} has no blocks that begin with a 1x1 convolution")
+        if self.name == "small_resnet" and self.weights is not None:
+            raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
+        return self
+
+
+class FPNConfig(Section):
+    # bifpn: EfficientDet's cells with plain convolutions (v2: 6 cells of 160 channels).
+    kind: Literal["fpn", "bifpn"] = "fpn"
+    # bifpn only: how often levels are fused downwards and upwards.
+    cells: int = Field(6, ge=1)
+    # After each convolution; the papers' FPN has none.
+    norm: PyramidNorm = "none"
+    channels: int = Field(256, ge=8)
+    # What P6 is computed from: P5 (FCOS) or C5 (RetinaNet).
+    extra_levels_from: ExtraLevelsFrom = "p5"
+
+
+class HeadConfig(Section):
+    num_convs: int = Field(4, ge=0)
+    # Classification and regression have a tower each, or one together (v2's real-time models).
+    towers: Towers = "separate"
+    # One head for all levels (both papers), or one for each.
+    across_levels: Literal["shared", "separate"] = "shared"
+    norm: HeadNorm = "gn"
+    gn_groups: int = Field(32, ge=1)
+    # A learned factor per level on the regression (v1: exp(s_i x), v2: relu(s_i x)).
+    scale_per_level: bool = True
+    # deltas: from an anchor, by its shift and log-scale (RetinaNet).
+    regression: Literal["exp", "relu", "deltas"] = "exp"
+    # The regression is in units of the level's stride instead of pixels (v2); deltas are in units of the anchor.
+    divide_by_stride: bool = False
+    quality: Quality = "centerness"
+    # Whose tower the quality is predicted from; own is a third one.
+    quality_branch: QualityBranch = "classification"
+    prior: float = Field(0.01, gt=0, lt=1)
+
+
+class AssignmentConfig(Section):
+    # Which locations answer for a box: those inside of it whose level fits (fcos), those whose anchors overlap it
+    # more than most of its own candidates (atss), the one nearest to its center (center), anchors of an IoU of 0.5
+    # (retinanet), those that predict it best (simota).
+    kind: Literal["fcos", "atss", "center", "retinanet", "simota"] = "fcos"
+    # atss: how many of a level's locations, nearest to the box's center first, are candidates (k).
+    candidates_per_level: int = Field(9, ge=1)
+    # retinanet: which anchors below an IoU of 0.5 answer, as a box's best ones.
+    low_quality: LowQuality = "all"
+    # fcos, center: per level the range in pixels of what level_rule looks at; null is no upper end.
+    ranges: tuple[tuple[float, float | None], ...]
+    # Whether what equals an end of the range belongs to the level.
+    ends: Ends = "closed"
+    # fcos: what decides the level (v2 Table 7): max(l, t, r, b) of a location, or of the whole box max(h, w) / 2,
+    # sqrt(h w) / 2, or FPN's floor(5 + log2(sqrt(h w) / 224)).
+    level_rule: LevelRule = "longest_offset"
+    # fcos: which box a location takes that may answer for several; v2's section 3.5 takes the closest center for
+    # crowds.
+    tie_break: TieBreak = "smallest_area"
+    # fcos, simota: in strides around the box center; null takes every location inside the box.
+    center_sampling_radius: float | None = Field(1.5, gt=0)
+    # fcos: a location inside of a box (and near its center) answers for it wherever it lies, or only on a pixel of the
+    # object's own mask, which the data must have.
+    positives: Literal["box", "mask"] = "box"
+    # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
+    locations: Placement = "half_stride"
+    # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
+    corners: Corners = "plain"
+
+    @property
+    def by_outputs(self) -> bool:
+        """Whether it needs what the detector says of the images."""
+        return self.kind == "simota"
+
+    @property
+    def by_masks(self) -> bool:
+        """Whether it needs the masks of the objects."""
+        return self.kind == "fcos" and self.positives == "mask"
+
+    @field_validator("ranges", mode="before")
+    @classmethod
+    def _infinity_is_no_end(cls, ranges: Any) -> Any:
+        """[128, inf] is what anyone would write for [128, null]."""
+        if not isinstance(ranges, list):
+            return ranges
+        pairs = (tuple(pair) if isinstance(pair, list) else pair for pair in ranges)
+        return tuple(
+            (pair[0], None) if isinstance(pair, tuple) and len(pair) == 2 and pair[1] == math.inf else pair
+            for pair in pairs
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> "AssignmentConfig":
+        bounds = [(low, math.inf if high is None else high) for low, high in self.ranges]
+        for low, high in bounds:
+            if low < 0:
+                raise ValueError(f"ranges: [{low:g}, {high:g}] begins below 0; distances are not negative")
+            if not low < high:
+                raise ValueError(f"ranges: [{low:g}, {high:g}] is empty; the lower end must be below the upper end")
+        for level, ((_, high), (low, _)) in enumerate(pairwise(bounds)):
+            if high != low:
+                kind = "leave a gap" if high < low else "overlap"
+                raise ValueError(f"ranges {level} and {level + 1} {kind} between {high:g} and {low:g}; they must touch")
+        return self
+
+
+class LossConfig(Section):
+    regression: RegressionLoss = "iou"
+    # Each location's regression loss is weighted by its center-ness target.
+    weight_by_centerness: bool = True
+    # Positives of this worker, mean over the workers, or the moving average of that over the steps (0.9).
+    normalizer: NormalizerScope = "global"
+    # How the quality is learned: binary cross-entropy, or L1 on the probability (v2 Table 4).
+    quality_loss: QualityLoss = "bce"
+    focal_alpha: float = Field(0.25, ge=0, le=1)
+    focal_gamma: float = Field(2.0, ge=0)
+    classification_weight: float = Field(1.0, ge=0)
+    regression_weight: float = Field(1.0, ge=0)
+    quality_weight: float = Field(1.0, ge=0)
+
+
+class PostprocessConfig(Section):
+    # Where the localisation quality in the score comes from: nowhere, the branch, or the predicted ltrb (dagger).
+    quality: Literal["none", "branch", "from_regression"] = "branch"
+    score: Literal["product", "sqrt"] = "sqrt"
+    score_threshold: float = Field(0.05, ge=0, lt=1)
+    # Whether the threshold is held against the classification alone or against the whole score.
+    threshold_on: Literal["classification", "score"] = "classification"
+    topk_per_level: int = Field(1000, ge=1)
+    # What keeps one object from being found twice: NMS; NMS in which predictions of one location spare each other; or
+    # only scores that are the largest of 3x3 neighbours on their level and in their class (CenterNet).
+    suppression: Literal["nms", "set_nms", "peaks"] = "nms"
+    nms_threshold: float = Field(0.6, gt=0, le=1)
+    max_detections: int = Field(100, ge=1)
+    # Every class over the threshold is a candidate, or only the best class of a location.
+    multi_label: bool = True
+    # Test-time augmentation: sizes of an image relative to its own in evaluation, each also mirrored if so told.
+    tta_scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
+    tta_flip: bool = False
+    # Whether NMS compares boxes of one class, or all boxes of an image (proposals, whose class is no matter).
+    nms_over: NmsOver = "class"
+    # What the truth replaces at locations that answer for a box: an upper bound of what better learning could give.
+    oracle: Oracle = "none"
+    # With an oracle, what comes from all other locations: what was predicted there, or nothing.
+    oracle_background: OracleBackground = "predicted"
+    # What evaluation measures beside COCO's numbers.
+    analyses: tuple[Analysis, ...] = ()
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether detections depend on the boxes of the images."""
+        return self.oracle != "none" or "ambiguous" in self.analyses
+
+    @model_validator(mode="after")
+    def _check(self) -> "PostprocessConfig":
+        if len(set(self.tta_scales)) != len(self.tta_scales):
+            raise ValueError(f"tta_scales={list(self.tta_scales)}: must be different")
+        asks = f"oracle={self.oracle}" if self.oracle != "none" else "analyses=[ambiguous]"
+        if self.needs_truth and (self.tta_flip or self.tta_scales != (1.0,)):
+            raise ValueError(
+                f"{asks}: is about the locations of the image as it is; leave tta_scales and tta_flip out with it"
+            )
+        if self.oracle in ("centerness", "iou") and self.quality != "branch":
+            raise ValueError(
+                f"oracle={self.oracle}: stands in for the quality of the branch, which quality={self.quality} "
+                "does not read; set quality=branch"
+            )
+        if self.oracle == "none" and self.oracle_background != "predicted":
+            raise ValueError(f"oracle_background={self.oracle_background}: has no effect without an oracle")
+        if self.suppression == "set_nms" and self.nms_over == "all" and self.multi_label:
+            raise ValueError(
+                "suppression=set_nms, nms_over=all: would keep every class of a prediction, as all come from one "
+                "location; set multi_label=false"
+            )
+        if len(set(self.analyses)) < len(self.analyses):
+            raise ValueError(f"analyses={list(self.analyses)}: each may be named once")
+        return self

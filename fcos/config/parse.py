@@ -1,0 +1,85 @@
+"""Plain values to a validated configuration, and what a user is told of those that are not valid."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fcos.config.base import Section
+from fcos.errors import ConfigError
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def parse(schema: type[SectionT], values: dict[str, Any]) -> SectionT:
+    """Validate plain values against a schema.
+
+    Raises ConfigError naming every wrong key with its value, the rule, and near matches for unknown keys.
+    """
+    try:
+        # As JSON, strict: a list is a tuple there, but neither true nor "10" is a number.
+        return schema.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(schema, item) for item in error.errors())) from None
+
+
+def _explain(schema: type[Section], item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    match item["type"]:
+        case "extra_forbidden":
+            *parents, last = item["loc"]
+            known = known_keys(schema, [str(part) for part in parents])
+            near = difflib.get_close_matches(str(last), known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(known)}"
+            return f"{key}={item['input']!r}: no such key; {hint}"
+        case "missing":
+            return f"{key}: a value is needed"
+        case "value_error":
+            message = str(item["ctx"]["error"])
+            return f"{key}.{message}" if key else message
+        case _:
+            return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys that a schema knows below a path of section names; empty where the path leads nowhere."""
+    for part in path:
+        field = schema.model_fields.get(part)
+        if field is None:
+            return []
+        nested = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        sections = [kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
+            return []
+        schema = sections[0]
+    return list(schema.model_fields)
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Plain values with one dotted key set; sections on the way are copied, the original stays as it is.
+
+    Raises ConfigError where the way leads through something that is no section.
+    """
+    first, _, rest = key.partition(".")
+    if not rest:
+        return {**values, first: value}
+    below = values.get(first)
+    if below is None:
+        below = {}
+    if not isinstance(below, dict):
+        raise ConfigError(f"{key}: {first} is a value, not a section")
+    return {**values, first: set_value(below, rest, value)}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; of a key given twice the last word wins."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{path}."))
+        else:
+            flat[path] = value
+    return flat

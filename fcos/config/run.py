@@ -1,0 +1,226 @@
+"""Strict schema of a whole run: detector, data, schedule; unknown keys are errors that name their neighbours."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from fcos.config.base import Section
+from fcos.config.choices import (
+    AnchorRounding,
+    Decay,
+    LowQuality,
+    OnBadImage,
+    Optimizer,
+    Precision,
+    Rounding,
+    Split,
+    Warmup,
+)
+from fcos.config.model import ModelConfig
+
+
+def _absolute(path: str) -> str:
+    """Resolve a path against the current folder, so that it names the same place for every process and machine."""
+    try:
+        return str(Path(path).expanduser().absolute()) if path else path
+    except RuntimeError:
+        raise ValueError("this user has no home folder for ~; write the whole path") from None
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+
+
+class SyntheticConfig(Section):
+    """Drawn shapes: five classes on textured ground, sizes log-uniform, overlap bounded."""
+
+    image_size: int = Field(128, ge=32)
+    train_images: int = Field(1500, ge=1)
+    val_images: int = Field(300, ge=1)
+    max_objects: int = Field(5, ge=1)
+    # Range of sqrt(area) in pixels.
+    object_size: tuple[float, float] = (12.0, 80.0)
+    max_overlap: float = Field(0.35, ge=0, le=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "SyntheticConfig":
+        low, high = self.object_size
+        if not 4 <= low <= high <= self.image_size:
+            raise ValueError(f"object_size={[low, high]}: must rise and lie within 4 and image_size={self.image_size}")
+        return self
+
+
+class SplitConfig(Section):
+    # Relative paths are taken from data.root.
+    annotations: str
+    images: str
+
+
+class DataConfig(Section):
+    name: Literal["synthetic", "coco"]
+    synthetic: SyntheticConfig | None = None
+    # Made absolute when the configuration is read, as is cache_dir.
+    root: AbsolutePath | None = None
+    train: SplitConfig | None = None
+    val: SplitConfig | None = None
+    # Where drawn data sets and decoded images are kept; null is the user's cache folder.
+    cache_dir: AbsolutePath | None = None
+    # Disk for decoded images, which all runs on a machine share; splits that do not fit are decoded as they are read.
+    cache_gb: float = Field(10.0, ge=0)
+    # Short sides to choose from in training (one is drawn per image), the largest also serves evaluation;
+    # null leaves every image at its own size.
+    short_sides: tuple[int, ...] | None = None
+    long_side: int | None = Field(None, ge=32)
+    flip: float = Field(0.5, ge=0, le=1)
+    # Portrait and landscape images never share a batch.
+    group_by_aspect: bool = True
+    # Processes that load data for each worker; 0 loads in the training process.
+    num_workers: int = Field(0, ge=0)
+    on_bad_image: OnBadImage = "error"
+    # Images of the data set to use at most, for trials; null uses all.
+    limit_train: int | None = Field(None, ge=1)
+    limit_val: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if self.name == "coco":
+            if self.train is None or self.val is None:
+                raise ValueError("train and val must each name annotations and images")
+        elif self.synthetic is None:
+            raise ValueError("synthetic is missing: data=synthetic needs the settings of the drawn shapes")
+        if (self.short_sides is None) != (self.long_side is None):
+            raise ValueError("short_sides and long_side go together: give both or neither")
+        if self.name == "synthetic" and (self.root, self.train, self.val) != (None, None, None):
+            raise ValueError("root, train and val have no effect on drawn shapes; did you mean data=coco?")
+        if self.name == "coco" and self.synthetic is not None:
+            raise ValueError("synthetic has no effect on data=coco")
+        if self.short_sides is not None and self.long_side is not None and self.long_side < max(self.short_sides):
+            raise ValueError(f"long_side={self.long_side}: must not be below short_sides={list(self.short_sides)}")
+        if self.short_sides is not None and (not self.short_sides or min(self.short_sides) < 32):
+            raise ValueError(f"short_sides={list(self.short_sides)}: needs at least one side, none below 32")
+        return self
+
+
+class ScheduleConfig(Section):
+    # Images per optimizer step, over all workers and accumulated micro-batches.
+    batch_size: int = Field(ge=1)
+    accumulate: int = Field(1, ge=1)
+    # Optimizer steps in all.
+    steps: int = Field(ge=1)
+    optimizer: Optimizer
+    # null: lr_per_16_images * batch_size / 16, the linear rule.
+    lr: float | None = Field(None, gt=0)
+    lr_per_16_images: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    # Whether norms and biases (parameters of one axis) decay too.
+    decay_one_axis: bool = True
+    warmup: Warmup = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    warmup_factor: float = Field(1 / 3, gt=0, le=1)
+    decay: Decay = "step"
+    # decay=step: after these steps the rate is multiplied by decay_factor.
+    milestones: tuple[int, ...] = ()
+    decay_factor: float = Field(0.1, gt=0, le=1)
+    clip_norm: float | None = Field(None, gt=0)
+    # Decay of the moving average of the weights that is evaluated; null evaluates the weights themselves.
+    ema: float | None = Field(None, gt=0, lt=1)
+    # fp16 scales the loss, and leaves out steps whose gradients overflow.
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    # torch.compile for detector and losses. Training batches of an orientation are then all padded to one size,
+    # so that there are two shapes at most.
+    compile: bool = False
+    # Only kernels that give the same numbers every time; false lets a GPU pick faster ones.
+    deterministic: bool = True
+    log_every: int = Field(20, ge=1)
+    eval_every: int | None = Field(None, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    # Whole checkpoints kept of a run, newest first, and beside them the one that is best in this metric (of errors
+    # the lowest) at an evaluation, by the first arm; null keeps the newest alone.
+    keep_checkpoints: int = Field(2, ge=1)
+    best_metric: str | None = "val/AP"
+
+    @property
+    def resolved_lr(self) -> float:
+        return self.lr if self.lr is not None else self.lr_per_16_images * self.batch_size / 16
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScheduleConfig":
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones={list(self.milestones)}: must rise")
+        if self.milestones and self.milestones[0] < 1:
+            raise ValueError(f"milestones={list(self.milestones)}: must be steps, 1 or more")
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps={self.warmup_steps}: must be less than steps={self.steps}")
+        if self.decay == "step" and not self.milestones:
+            raise ValueError("decay=step needs milestones; for a constant rate give decay=none")
+        if self.decay != "step" and self.milestones:
+            raise ValueError(f"milestones={list(self.milestones)} have no effect with decay={self.decay}")
+        if self.milestones and self.milestones[-1] >= self.steps:
+            raise ValueError(f"milestones={list(self.milestones)}: must be less than steps={self.steps}")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
+        return self
+
+
+class CoverageConfig(Section):
+    """What task=coverage measures: which boxes an assignment reaches, without training."""
+
+    split: Split = "val"
+    # fcos takes model.levels and model.assignment; retinanet its own anchors on P3 to P7.
+    assignment: Literal["fcos", "retinanet"] = "fcos"
+    # How the sides of a resized image are rounded: int(side + 0.5) as detectron2, int(side) as maskrcnn-benchmark.
+    rounding: Rounding = "half_up"
+    # retinanet only: whose anchors, and which matches below an IoU of 0.5 count.
+    anchors: AnchorRounding = "detectron2"
+    low_quality: LowQuality = "all"
+    # Move the ends of model.assignment.ranges to where the objective is highest, and report that.
+    search_ranges: bool = False
+    # objective = recall - ambiguity_weight * ambiguous + evenness_weight * evenness, all of them fractions.
+    ambiguity_weight: float = Field(default=1.0, ge=0)
+    evenness_weight: float = Field(default=0.1, ge=0)
+
+
+class Config(Section):
+    """One run on one data set: the training of a detector, or what its assignment does to the boxes."""
+
+    task: Literal["train", "coverage"] = "train"
+    model: ModelConfig
+    data: DataConfig
+    schedule: ScheduleConfig
+    coverage: CoverageConfig = CoverageConfig()
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_root(self) -> "Config":
+        rules = (self.model.assignment.level_rule, self.model.assignment.tie_break)
+        if self.task == "coverage" and rules != ("longest_offset", "smallest_area"):
+            raise ValueError(
+                f"model.assignment: level_rule={rules[0]}, tie_break={rules[1]}: task=coverage counts by "
+                "longest_offset and smallest_area alone"
+            )
+        if self.task == "train" and self.data.name == "coco" and self.data.root is None:
+            raise ValueError("data.root is missing: data=coco needs data.root=<folder with annotations and images>")
+        return self
+
+    @model_validator(mode="after")
+    def _check_assignment(self) -> "Config":
+        kind = self.model.assignment.kind
+        if self.task == "coverage" and self.coverage.assignment == "fcos" and kind not in ("fcos", "center"):
+            raise ValueError(
+                f"model.assignment.kind={kind}: task=coverage counts the assignments of kind=fcos and kind=center; "
+                "for RetinaNet's anchors give coverage.assignment=retinanet"
+            )
+        if self.task == "coverage" and self.model.targets_per_location > 1:
+            raise ValueError(
+                f"model.targets_per_location={self.model.targets_per_location}: task=coverage counts one box for each "
+                "location; leave it out"
+            )
+        if self.task == "train" and self.model.assignment.by_outputs and self.schedule.accumulate > 1:
+            raise ValueError(
+                f"schedule.accumulate={self.schedule.accumulate}: model.assignment.kind={kind} assigns by the outputs "
+                "of all images of a step, which micro-batches never hold at once; set it to 1"
+            )
+        return self

@@ -1,0 +1,67 @@
+"""Where the level ranges of a data set should end: each end moved in turn while the objective rises."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from fcos.config.model_parts import AssignmentConfig
+from fcos.config.run import CoverageConfig
+from fcos.coverage.boxes import InputBoxes
+from fcos.coverage.counts import count
+from fcos.coverage.measures import objective
+
+# Images that the search looks at, spread evenly over the data set.
+MOST_IMAGES = 1000
+# Factors that an end is moved by, coarse ones first.
+FACTORS = tuple(2.0 ** (sign * power) for power in (1.0, 0.5, 0.25, 0.125) for sign in (1, -1))
+Ranges = tuple[tuple[float, float | None], ...]
+
+
+def search_ranges(
+    boxes: InputBoxes,
+    strides: tuple[int, ...],
+    assignment: AssignmentConfig,
+    config: CoverageConfig,
+    report: Callable[[int, float], None],
+) -> AssignmentConfig:
+    """The assignment with the ends between its levels where the objective is highest, in whole pixels.
+
+    A local search from the given ends, the same every time. `report` hears of each round and its objective.
+    """
+    sample = _sample(boxes)
+
+    def value(ends: list[float]) -> float:
+        counts, _ = count(sample, strides, assignment.model_copy(update={"ranges": _ranges(assignment.ranges, ends)}))
+        return objective(counts, config)
+
+    ends = [float(high) for _, high in assignment.ranges[:-1] if high is not None]
+    best = value(ends)
+    for turn in range(8):
+        before = best
+        for place in range(len(ends)):
+            for factor in FACTORS:
+                moved = [*ends]
+                moved[place] = float(round(ends[place] * factor))
+                bounds = [max(assignment.ranges[0][0], 0.0), *moved]
+                if any(low >= high for low, high in pairwise(bounds)):
+                    continue
+                found = value(moved)
+                if found > best:
+                    best, ends = found, moved
+        report(turn + 1, best)
+        if best <= before:
+            break
+    return assignment.model_copy(update={"ranges": _ranges(assignment.ranges, ends)})
+
+
+def _ranges(ranges: Ranges, ends: list[float]) -> Ranges:
+    lows = [ranges[0][0], *ends]
+    highs: list[float | None] = [*ends, ranges[-1][1]]
+    return tuple(zip(lows, highs, strict=True))
+
+
+def _sample(boxes: InputBoxes) -> InputBoxes:
+    if len(boxes) <= MOST_IMAGES:
+        return boxes
+    return boxes.select(np.linspace(0, len(boxes) - 1, MOST_IMAGES).astype(np.int64))

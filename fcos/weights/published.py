@@ -1,0 +1,165 @@
+"""Published detectors: what their presets and a weights file of torchvision, the official code or detectron2 say."""
+
+import difflib
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
+
+from fcos.config.presets import presets
+from fcos.errors import ConfigError
+from fcos.training.checkpoint import Checkpoint, CheckpointError
+from fcos.weights.detectron2 import from_detectron2
+from fcos.weights.names import WeightsError
+from fcos.weights.official import from_official
+from fcos.weights.torchvision import from_torchvision
+
+# Red, green, blue of 0..255. Caffe's ResNets were trained on differences to these, in gray levels.
+OFFICIAL_MEAN = (122.7717, 115.9465, 102.9801)
+DETECTRON2_MEAN = (123.675, 116.28, 103.53)
+# Blocks of the fourth stage.
+DEPTHS = {6: "resnet50", 23: "resnet101"}
+
+
+@dataclass(frozen=True)
+class _Published:
+    """What a model's weights add to the preset of its name."""
+
+    # See layout_of.
+    layout: str
+    # Taken from images in gray levels where the backbone is a ResNet of Caffe; None where it is torchvision's.
+    caffe_mean: tuple[float, float, float] | None
+
+
+_PUBLISHED: Mapping[str, _Published] = {
+    "torchvision": _Published("torchvision", None),
+    "official_v1": _Published("official", OFFICIAL_MEAN),
+    "official_improved": _Published("official", OFFICIAL_MEAN),
+    "adelaidet": _Published("adelaidet", DETECTRON2_MEAN),
+    "detectron2": _Published("detectron2", DETECTRON2_MEAN),
+}
+MODELS = tuple(_PUBLISHED)
+COCO: Mapping[str, Any] = {
+    "name": "coco",
+    "train": {"annotations": "annotations/instances_train2017.json", "images": "train2017"},
+    "val": {"annotations": "annotations/instances_val2017.json", "images": "val2017"},
+    "short_sides": [800],
+    "long_side": 1333,
+}
+# Needed to be whole; nothing of it is used without training.
+_SCHEDULE: Mapping[str, Any] = {"batch_size": 16, "steps": 1, "optimizer": "sgd", "decay": "none"}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Weights under our names, and what the file itself says of pixels."""
+
+    weights: dict[str, Tensor]
+    pixels: dict[str, Any]
+
+
+def model_values(name: str) -> dict[str, Any]:
+    """The model section of a published detector as plain values, from the preset of its name.
+
+    Raises ConfigError with near matches for other names, and where there are no presets.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
+        raise ConfigError(f"--model {name}: no such published model; {hint}")
+    values = presets()[name].model_dump(mode="json")
+    mean = _PUBLISHED[name].caffe_mean
+    backbone = {**values["backbone"], "weights": None, "stride_in_1x1": mean is not None}
+    return {**values, "backbone": backbone, **({} if mean is None else _pixels(mean, (1.0, 1.0, 1.0)))}
+
+
+def _pixels(mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Mean and deviation in gray levels, as what is subtracted from and divides 0..1."""
+    return {"pixel_mean": [value / 255 for value in mean], "pixel_std": [value / 255 for value in std]}
+
+
+def load_published(path: Path, model: str | None) -> Checkpoint:
+    """A weights file as a checkpoint of step 0 on COCO 2017, whose data.root is still to be given.
+
+    `model` is one of MODELS; None takes the only one of the file's layout. Classes are COCO's 80. Raises
+    CheckpointError for a file that is no such state dict, and ConfigError for a model of another layout.
+    """
+    state_dict = read_state_dict(path)
+    layout = layout_of(state_dict, path)
+    fitting = [name for name, each in _PUBLISHED.items() if each.layout == layout]
+    if model is None and len(fitting) > 1:
+        raise ConfigError(
+            f"{path}: the names tell the {layout} code, not which model; give --model {' or '.join(fitting)}"
+        )
+    values = model_values(fitting[0] if model is None else model)
+    if model is not None and model not in fitting:
+        raise ConfigError(f"--model {model}: {path} has the names of {layout}; it is {' or '.join(fitting)}")
+    try:
+        read = _convert(state_dict, layout)
+    except WeightsError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    blocks = sum(key.startswith("backbone.c4.") and key.endswith(".conv1.weight") for key in read.weights)
+    if blocks not in DEPTHS:
+        raise CheckpointError(f"{path}: its fourth stage has {blocks} blocks; ResNet-50 has 6, ResNet-101 has 23")
+    values = {**values, **read.pixels, "backbone": {**values["backbone"], "name": DEPTHS[blocks]}}
+    weights, classes = _coco_classes(read.weights, path)
+    config = {"model": values, "data": {**COCO, "root": "."}, "schedule": dict(_SCHEDULE)}
+    return Checkpoint(path=path, step=0, config=config, classes=classes, model=weights, ema=None, state={})
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pth file by name, without the `module.` of distributed training; nothing else is unpickled."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path}: cannot be read as a state dict of tensors: {reason}") from None
+    found = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(f"{path}: holds no state dict (names to tensors, or that under `model`)")
+    return {str(key).removeprefix("module."): value for key, value in found.items()}
+
+
+def layout_of(state_dict: Mapping[str, Tensor], path: Path) -> str:
+    """torchvision, official, adelaidet or detectron2, by the names; CheckpointError for others."""
+    marks = {
+        "torchvision": "head.classification_head.cls_logits.weight",
+        "official": "rpn.head.cls_logits.weight",
+        "adelaidet": "proposal_generator.fcos_head.cls_logits.weight",
+        "detectron2": "head.cls_score.weight",
+    }
+    for layout, key in marks.items():
+        if key in state_dict:
+            return layout
+    raise CheckpointError(f"{path}: the names are those of no known FCOS; one of {', '.join(marks.values())} is needed")
+
+
+def _convert(state_dict: Mapping[str, Tensor], layout: str) -> _Read:
+    match layout:
+        case "torchvision":
+            return _Read(from_torchvision(state_dict), {})
+        case "official":
+            return _Read(from_official(state_dict), {})
+        case _:
+            weights, mean, std = from_detectron2(state_dict)
+            return _Read(weights, {} if mean is None or std is None else _pixels(mean, std))
+
+
+def _coco_classes(weights: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Weights of COCO's 80 classes in order of their ids, and the names; others were trained by ids up to 90."""
+    names: list[str] = FCOS_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    ids = [number for number, name in enumerate(names) if name not in ("__background__", "N/A")]
+    count = len(weights["head.classification.bias"])
+    if count == len(names):
+        keys = ("head.classification.weight", "head.classification.bias")
+        weights = {**weights, **{key: weights[key][ids] for key in keys}}
+    elif count != len(ids):
+        raise CheckpointError(
+            f"{path}: has {count} classes; only COCO's {len(ids)} (or {len(names)} ids) have known names"
+        )
+    return weights, tuple(names[number] for number in ids)

@@ -1,0 +1,88 @@
+"""Compose a validated LabConfig from command line and YAML."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fcos.config.parse import flatten, parse
+from fcos.config.run import CoverageConfig
+from fcos.errors import ConfigError
+from orchestration.config.groups import CONF, expand_presets
+from orchestration.config.schema import LabConfig
+from orchestration.config.search import flat_space
+
+
+def compose(overrides: Sequence[str]) -> LabConfig:
+    """The validated config of checked overrides (`command_line.check_overrides`).
+
+    Raises ConfigError with one message that names key, value and rule.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    shut_out_environment()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base=None):
+            composed = hydra_compose("config", overrides=list(overrides))
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise ConfigError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_words_of(error)) from None
+    assert isinstance(values, dict)
+    experiment = values.get("experiment")
+    if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
+        arms = expand_presets(experiment["arms"])
+        experiment["arms"] = add_up(arms) if experiment.get("cumulative") else arms
+    search = experiment.get("search") if isinstance(experiment, dict) else None
+    if isinstance(search, dict) and isinstance(search.get("space"), dict):
+        search["space"] = flat_space(search["space"])
+    return parse(LabConfig, _anchored({str(key): value for key, value in values.items()}))
+
+
+def _anchored(values: dict[str, Any]) -> dict[str, Any]:
+    """Give annotations without a data.root, which coverage may have, the current folder for one where they need it."""
+    data, experiment = values.get("data"), values.get("experiment")
+    if values.get("task") != "coverage" or not isinstance(data, dict) or data.get("root") is not None:
+        return values
+    arms = experiment.get("arms") if isinstance(experiment, dict) else None
+    keys = [flatten(data, "data."), *(arms.values() if isinstance(arms, dict) else ())]
+    split = (values.get("coverage") or {}).get("split") or CoverageConfig.model_fields["split"].default
+    files = [each[key] for each in keys if isinstance(each, dict) for key in each if key == f"data.{split}.annotations"]
+    if all(Path(str(file)).expanduser().is_absolute() for file in files):
+        return values
+    return {**values, "data": {**data, "root": "."}}
+
+
+def shut_out_environment() -> None:
+    """Let no config read the environment: what it resolves to is recorded, and may be a secret."""
+    from omegaconf import OmegaConf
+
+    def refuse(*words: str) -> None:
+        name = words[0] if words else ""
+        raise ConfigError(f"${{oc.env:{name}}}: a config does not read the environment; write the value itself")
+
+    OmegaConf.register_new_resolver("oc.env", refuse, replace=True)
+
+
+def add_up(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Arms as dotted keys, each with the changes of those before it; of a key given twice the last word wins."""
+    keys: dict[str, Any] = {}
+    found = {}
+    for arm, changes in arms.items():
+        keys = keys | flatten(changes)
+        found[arm] = keys
+    return found
+
+
+def _words_of(error: Exception) -> str:
+    """What Hydra or OmegaConf say, without their own type names."""
+    lines = [line.strip() for cause in (error, error.__cause__) if cause for line in str(cause).splitlines()]
+    words = "; ".join(line for line in lines if line and not line.startswith("object_type"))
+    return words.removeprefix("ConfigError raised while resolving interpolation: ")

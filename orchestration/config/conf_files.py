@@ -1,0 +1,188 @@
+"""The YAML files of conf/: one message for a slip in one of them, before Hydra reads it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fcos.errors import ConfigError
+
+# Hydra's own word for a file whose keys are counted from the top; only such a file says all that it changes.
+GLOBAL = "# @package _global_"
+_IS_GLOBAL = re.compile(rb"\s*#\s*@package\s+_global_\s*")
+_HEADER = re.compile(r"\s*#\s*@")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# What PyYAML finds -> what to do about it.
+_HINTS = {
+    "found character '\\t'": "indent with blanks, not with a tab",
+    "mapping values are not allowed here": "a value that holds ': ' needs quotes",
+    "found duplicate key": "each key may be given once",
+}
+
+
+def conf_text(path: Path) -> str:
+    """The text of a config file.
+
+    Raises ConfigError for a file that cannot be read or is not plain UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{_shown(path)}: cannot be read ({error.strerror})") from None
+    if content.startswith(_BYTE_ORDER_MARK):
+        raise ConfigError(
+            f"{_shown(path)}, line 1: begins with a byte order mark, which hides that line from Hydra; save the "
+            "file as UTF-8 without one"
+        )
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{_shown(path)}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from None
+
+
+def read_conf(path: Path) -> dict[str, Any]:
+    """The keys of a config file as plain values, interpolations as they are written.
+
+    Raises ConfigError naming file, line and rule for what is no YAML, or no mapping.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    text = conf_text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if _HEADER.match(first) and len(first.strip().lstrip("#").split()) != 2:
+        raise ConfigError(f"{_shown(path)}: {first.strip()}: is no header; Hydra knows `{GLOBAL}`")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            kind = "a list" if isinstance(node, yaml.SequenceNode) else "text"
+            raise ConfigError(
+                f"{_shown(path)}, line {node.start_mark.line + 1}: holds {kind}; a config file is a mapping, key: value"
+            )
+        values = OmegaConf.to_container(OmegaConf.create(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{_shown(path)}, {_what(error, text)}") from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{_shown(path)}: {str(error).splitlines()[0]}") from None
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def read_experiment(path: Path) -> dict[str, Any]:
+    """The keys of an experiment's file.
+
+    Raises ConfigError as `read_conf` does, and for a file that holds no experiment or counts its keys from elsewhere.
+    """
+    values = read_conf(path)
+    if not values:
+        raise ConfigError(f"{_shown(path)}: is empty; an experiment's file holds the key experiment")
+    if not is_global(path):
+        raise ConfigError(
+            f"{_shown(path)}, line 1: must be `{GLOBAL}`, as the keys of an experiment's file are counted from the top"
+        )
+    if not isinstance(values.get("experiment"), Mapping):
+        raise ConfigError(f"{_shown(path)}: has no section experiment; it holds name, arms, baseline and seeds")
+    return values
+
+
+def claim_of(path: Path) -> str:
+    """What an experiment holds to be true; "" where its file names no claim.
+
+    Raises ConfigError as `read_experiment` does, whose full reading of all files would take seconds.
+    """
+    import yaml
+
+    text = conf_text(path)
+    try:
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        plain = _is_plain(node) and is_global(path)
+        claim = _below(_below(node, "experiment"), "claim") if plain else None
+    except (yaml.YAMLError, LookupError):
+        claim = None
+    if isinstance(claim, yaml.ScalarNode):
+        return str(claim.value)
+    return str(read_experiment(path)["experiment"].get("claim", ""))
+
+
+def _is_plain(node: Any) -> bool:
+    """Whether no key below a node is given twice, and none is anything but a word."""
+    import yaml
+
+    waiting, seen = [node], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, yaml.MappingNode):
+            words = [key.value for key, _ in each.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(words)) < len(each.value):
+                return False
+            waiting += [value for _, value in each.value]
+        elif isinstance(each, yaml.SequenceNode):
+            waiting += each.value
+    return True
+
+
+def _below(node: Any, key: str) -> Any:
+    """The node of a key; raises LookupError where there is none."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        raise LookupError(key)
+    return {name.value: value for name, value in node.value}[key]
+
+
+def is_global(path: Path) -> bool:
+    """Whether the first line of a file says that its keys are counted from the top; so does one that is unreadable."""
+    try:
+        with path.open("rb") as lines:
+            first = next((line for line in lines if line.strip()), b"")
+    except OSError:
+        # Whoever chooses it gets the message.
+        return True
+    return _IS_GLOBAL.fullmatch(first) is not None
+
+
+def check_files_in_use(conf: Path, chosen: Mapping[str, str | None]) -> None:
+    """Raises ConfigError for the first file with a slip, of those that a command reads.
+
+    `chosen` are the options that the command line names.
+    """
+    options = defaults_of(read_conf(conf / "config.yaml"))
+    experiment = chosen.get("experiment")
+    if experiment is not None:
+        options |= defaults_of(read_experiment(conf / "experiment" / f"{experiment}.yaml"))
+    for group, option in {**options, **chosen}.items():
+        path = conf / group / f"{option}.yaml"
+        # An option that does not exist is Hydra's to name.
+        if option is not None and (path.is_symlink() or path.exists()):
+            read_conf(path)
+
+
+def defaults_of(values: Mapping[str, Any]) -> dict[str, str | None]:
+    """Group -> option in a file's defaults list, whose entries may read `override /model: fcos_small`."""
+    listed = values.get("defaults") or ()
+    pairs = [pair for entry in listed if isinstance(entry, Mapping) for pair in entry.items()]
+    return {str(key).split()[-1].strip("/"): None if option is None else str(option) for key, option in pairs}
+
+
+def _what(error: Exception, text: str) -> str:
+    """Line and rule of what PyYAML found."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        position = getattr(error, "position", 0)
+        return f"line {text[:position].count(chr(10)) + 1}: {str(error).splitlines()[0]}"
+    hint = next((f"; {hint}" for words, hint in _HINTS.items() if str(problem).startswith(words)), "")
+    return f"line {mark.line + 1}: {problem}{hint}"
+
+
+def _shown(path: Path) -> str:
+    """A file of conf/ from its group on."""
+    return "/".join(path.parts[path.parts.index("conf") :]) if "conf" in path.parts else str(path)

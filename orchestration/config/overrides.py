@@ -1,0 +1,232 @@
+"""What a person types: overrides held against groups and schema before Hydra sees them, and the help."""
+
+import io
+import shlex
+import types
+import typing
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from fcos.config.parse import known_keys
+from fcos.errors import ConfigError
+from orchestration.config.compose import shut_out_environment
+from orchestration.config.conf_files import claim_of
+from orchestration.config.groups import CONF, check_files, default_options, groups, near
+from orchestration.config.schema import LabConfig
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+# Flags that Hydra answers itself (show the config, where values come from, shell completion).
+HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package", "-p")
+# Hydra's ways to read config files from elsewhere.
+OTHER_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "hydra.searchpath")
+OWN_FILES = (
+    "config files are read from conf/ of the checkout alone, so that a command means the same to everyone; put an "
+    "experiment of your own into conf/experiment/<name>.yaml and give +experiment=<name>"
+)
+
+
+def is_for_hydra(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks Hydra to show something instead of running."""
+    return any(argument.split("=")[0] in HYDRA_FLAGS for argument in arguments)
+
+
+def show_with_hydra(arguments: Sequence[str]) -> None:
+    """Let Hydra answer --cfg, --info and shell completion."""
+    import sys
+
+    import hydra
+
+    shut_out_environment()
+    overrides = [word for word in arguments if "=" in word and not word.startswith("-")]
+    for word in arguments:
+        if word.partition("=")[0] in OTHER_FOLDERS:
+            _check_form(word)
+    flags = [word for word in arguments if word not in overrides]
+    completing = "-sc" in flags or "--shell-completion" in flags
+    sys.argv = [sys.argv[0], *flags, *(overrides if completing else check_overrides(overrides))]
+    # Printed here: Hydra shows a traceback where standard output is closed.
+    with redirect_stdout(io.StringIO()) as shown:
+        hydra.main(config_path=str(CONF), config_name="config", version_base=None)(lambda config: None)()
+    print(shown.getvalue(), end="", flush=True)
+
+
+def check_overrides(arguments: Sequence[str]) -> list[str]:
+    """Overrides in Hydra's own words, where every valid key may be set without a plus sign.
+
+    The schema has defaults that the YAML files do not spell out; Hydra would refuse those keys, so values
+    are handed on as `++key=value` once the schema knows the key. Raises ConfigError with near matches.
+    """
+    for argument in arguments:
+        _check_form(argument)
+    options = groups()
+    checked, chosen = [], {}
+    for override in map(_parsed, arguments):
+        line = str(override.input_line)
+        key, _, value = line.partition("=")
+        key = key.lstrip("+")
+        if override.is_sweep_override():
+            raise ConfigError(_several(line, key, value))
+        if override.is_delete():
+            checked.append(line)
+        elif key in options and not value.strip().startswith("{"):
+            chosen[key] = _checked_option(key, value, options[key])
+            # Hydra has no null for a group.
+            choice = f"{'+' if key == 'experiment' else ''}{key}={value}"
+            checked.append(f"~{key}" if chosen[key] is None else choice)
+        else:
+            check_key(key, line)
+            checked.append(f"++{key}={value}")
+    check_files(chosen)
+    return checked
+
+
+def _check_form(argument: str) -> None:
+    if argument in ("-m", "--multirun"):
+        raise ConfigError("--multirun: a sweep is what an experiment file says; use +experiment=<name>")
+    word = argument.lstrip("+").partition("=")[0]
+    if word in OTHER_FOLDERS:
+        raise ConfigError(f"{word}: {OWN_FILES}")
+    if argument.startswith("-"):
+        raise ConfigError(f"{argument}: no such option; values are given as key=value, see --help")
+    if "=" not in argument and not argument.startswith("~"):
+        raise ConfigError(f"{argument}: give a value as {argument}=...")
+
+
+def _parsed(argument: str) -> "Override":
+    """An override as Hydra reads it; the value of a key that holds text is taken as it is typed.
+
+    Hydra's grammar has a use for = ( ) # , ~ and blanks, knows no letters but ASCII, and reads 123 and true as a number
+    and a truth value; a path may be any of that. Quotes, null, lists and what is escaped stay Hydra's.
+    Raises ConfigError for what is not readable, with the way it is quoted.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    key, _, value = argument.partition("=")
+    holds_text = not argument.startswith("~") and is_text(key.lstrip("+"))
+    try:
+        parsed = parser.parse_override(argument)
+        as_typed = holds_text and (parsed.is_sweep_override() or isinstance(parsed.value(), int | float))
+        if not as_typed:
+            return parsed
+    except HydraException:
+        if not holds_text:
+            raise ConfigError(_unreadable(argument)) from None
+    return parser.parse_override(f"{key}={QuotedString(value, Quote.single).with_quotes()}")
+
+
+def _unreadable(argument: str) -> str:
+    """What is wrong with an override that Hydra cannot read, unknown keys first."""
+    key, _, value = argument.partition("=")
+    if not key.startswith("~") and key.lstrip("+") not in groups():
+        check_key(key.lstrip("+"), argument)
+    if value.lstrip().startswith(("[", "{")):
+        rules = (
+            "its brackets must close, and text with other characters than letters, digits and / - . _ : needs quotes"
+        )
+        return f"{argument}: not readable; a list or mapping needs quotes in a shell, '{key}=...'; {rules} of its own"
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    quoted = shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
+    return f"{argument}: not readable; write {quoted} (outer quotes for the shell, inner ones for the config)"
+
+
+def _several(line: str, key: str, value: str) -> str:
+    words = f"{line}: several values; arms and seeds belong into an experiment"
+    return words if "(" in value else f"{words}, and a list has brackets: {shlex.quote(f'{key}=[{value}]')}"
+
+
+def _checked_option(group: str, option: str, options: Sequence[str]) -> str | None:
+    """The chosen option; None leaves out a group that conf/config.yaml leaves out too."""
+    name = option.strip().strip("'\"")
+    if name in options:
+        return name
+    default = default_options().get(group)
+    if name.lower() != "null":
+        raise ConfigError(f"{group}={name}: no such {group}; {near(name, options)}")
+    if group == "experiment":
+        raise ConfigError("experiment=null: leave experiment out")
+    if default is not None:
+        raise ConfigError(f"{group}=null: leave {group} out for {default}, or choose one: {', '.join(options)}")
+    return None
+
+
+def check_key(key: str, line: str) -> None:
+    """Raises ConfigError with near matches for a dotted key that the schema does not know."""
+    parts = key.split(".")
+    # Below an arm or a space stands a dotted key of its own; an arm's name is free.
+    if parts[:2] in (["experiment", "arms"], ["experiment", "paper"]) or parts[:3] == ["experiment", "search", "space"]:
+        return
+    for place, part in enumerate(parts):
+        known = known_keys(LabConfig, parts[:place])
+        if part in known:
+            continue
+        ends = [full for full in dotted_keys(LabConfig) if full.split(".")[-1] == parts[-1]]
+        if known and not ends:
+            parent = ".".join(parts[:place])
+            ends = [f"{parent}.{name}" if parent else name for name in known]
+        raise ConfigError(f"{line}: no such key {key}; {near(key, ends or dotted_keys(LabConfig))}")
+
+
+def dotted_keys(schema: type[BaseModel]) -> list[str]:
+    """Every leaf that a schema knows, as a dotted key."""
+    return list(_leaves(schema))
+
+
+def is_text(key: str) -> bool:
+    """Whether a dotted key of the schema, or such a key of an arm, holds free text: a path, a name, an address."""
+    parts = key.split(".")
+    below_arm = parts[:2] == ["experiment", "arms"] and len(parts) > 3
+    kind = _leaves(LabConfig).get(".".join(parts[3:]) if below_arm else key)
+    of = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
+    # Without what checks or completes the text.
+    bare = {typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each for each in of}
+    return bare - {types.NoneType} == {str}
+
+
+def _leaves(schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Every leaf that a schema knows, as a dotted key, with its type."""
+    leaves: dict[str, Any] = {}
+    for name, field in schema.model_fields.items():
+        kinds = [field.annotation, *typing.get_args(field.annotation)]
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if sections:
+            leaves |= _leaves(sections[0], f"{prefix}{name}.")
+        else:
+            leaves[f"{prefix}{name}"] = field.annotation
+    return leaves
+
+
+def help_text(script: str, purpose: str, examples: Sequence[str]) -> str:
+    """Groups with their options, the experiments with their claims, and a few lines to start from."""
+    lines = [purpose, "", f"usage: python orchestration/{script} [group=option] [key=value] ...", ""]
+    lines.append("Groups")
+    for group, options in groups().items():
+        if group != "experiment":
+            lines.append(f"  {group:<12} {', '.join(options)}")
+    lines += ["", "Experiments (+experiment=<name>)"]
+    lines += [f"  {name:<22} {_claim(CONF / 'experiment' / f'{name}.yaml')}" for name in groups()["experiment"]]
+    lines += ["", "Examples"]
+    lines += [f"  python orchestration/{script} {example}".rstrip() for example in examples]
+    lines += [
+        "",
+        "What a command line comes to: --cfg job. All keys: fcos/config/run.py, orchestration/config/schema.py.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _claim(file: Path) -> str:
+    """What an experiment holds to be true, or what is wrong with its file."""
+    try:
+        return claim_of(file)
+    except ConfigError as error:
+        return f"(cannot be used: {error})"

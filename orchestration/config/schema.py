@@ -1,0 +1,199 @@
+"""Command line and YAML in, a validated LabConfig out."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fcos.config.base import Section
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+from orchestration.config.search import SearchConfig, StrategyConfig
+from orchestration.tracking.addresses import absolute_uri
+
+# Safe as a folder, as a tag and as a word of a command line.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot or a dash"
+
+
+class ExperimentConfig(Section):
+    """Either a baseline, arms that each change a few keys, and the seeds that all arms share; or a search."""
+
+    name: str
+    claim: str = ""
+    # What the arms are compared with, seed by seed; coverage has no chance in it and needs none.
+    baseline: str | None = None
+    # Arm -> the dotted keys that it changes; a preset group's option stands for the keys of its file.
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    # Every arm also makes the changes of those above it.
+    cumulative: bool = False
+    # Instead of arms: a space to draw them from; the config group `search` says how.
+    search: SearchConfig | None = None
+    seeds: tuple[int, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
+    # Arm -> rows of the papers' tables that it is the like of.
+    paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name={self.name!r}: {NAME_RULE}")
+        for arm in self.arms:
+            if not NAME.fullmatch(arm):
+                raise ValueError(f"arms: the arm {arm!r} {NAME_RULE}")
+        if (self.search is None) == (not self.arms):
+            given = "neither is given" if self.search is None else "both are given"
+            raise ValueError(f"arms, search: give exactly one of them; {given}")
+        if self.search is not None and len(self.seeds) != 1:
+            raise ValueError(f"seeds={list(self.seeds)}: a search trains each point once; give one seed")
+        if self.search is not None and (self.baseline is not None or self.paper):
+            raise ValueError("baseline, paper: have no meaning for a search, whose trainings have no names yet")
+        if self.baseline is not None and self.baseline not in self.arms:
+            raise ValueError(f"baseline={self.baseline}: is not an arm; the arms are {', '.join(self.arms)}")
+        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"metrics={list(self.metrics)}: each may be named once")
+        if strangers := sorted(set(self.paper) - set(self.arms)):
+            raise ValueError(f"paper: {', '.join(strangers)}: no such arm; the arms are {', '.join(self.arms)}")
+        return self
+
+
+class ClusterConfig(Section):
+    # local starts Ray on this machine; auto and host:port join a cluster that is already up.
+    address: str = "local"
+    # Join a cluster that asks for no token although more than this machine reaches it.
+    allow_unauthenticated: bool = False
+    # Processes that share one training.
+    workers: int = Field(default=1, ge=1)
+    # Workers that a training goes on with where machines are lost, at least; null waits for all of them.
+    min_workers: int | None = Field(default=None, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
+    gpus_per_worker: float = Field(default=0, ge=0)
+    # auto is the GPU where gpus_per_worker asks for one and one is there.
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    # Trainings side by side at most; null is as many as fit.
+    concurrent: int | None = Field(default=None, ge=1)
+    # A training of one worker runs in the trial's own process, or (always) through Ray Train as well.
+    ray_train: Literal["auto", "always"] = "auto"
+    # How often a training that lost its process is taken up again from its checkpoint.
+    max_failures: int = Field(default=1, ge=0)
+    # A training that has got no further for so long is ended and taken up again; null waits for ever. Compiling,
+    # COCO evaluation of a large set and reading one batch must each be done in less.
+    stall_minutes: float | None = Field(default=30, ge=0.1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.address.startswith("ray://"):
+            raise ValueError(
+                f"address={self.address}: a sweep cannot be driven through Ray Client; run it on a node of "
+                "the cluster with address=auto, or submit it with `ray job submit`"
+            )
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers={self.min_workers}: must not be above workers={self.workers}")
+        if self.workers > 1 and 0 < self.gpus_per_worker < 1:
+            raise ValueError(
+                f"gpus_per_worker={self.gpus_per_worker:g} with workers={self.workers}: NCCL does not let two workers "
+                "of one training share a GPU; give each a whole one, or pack trainings of one worker"
+            )
+        if self.device == "cuda" and self.gpus_per_worker == 0:
+            raise ValueError("device=cuda needs gpus_per_worker above 0; choose cluster=one_gpu or give both")
+        if self.device == "cpu" and self.gpus_per_worker > 0:
+            raise ValueError(f"gpus_per_worker={self.gpus_per_worker:g} would stand idle with device=cpu")
+        return self
+
+    @property
+    def stall_seconds(self) -> float | None:
+        return None if self.stall_minutes is None else 60 * self.stall_minutes
+
+
+class TrackingConfig(Section):
+    # Where MLflow keeps its runs; null is an SQLite file in `output`.
+    uri: str | None = None
+    # The MLflow experiment that all sweeps go to.
+    experiment: str = Field(default="fcos-lab", min_length=1)
+    # Start only where the store takes runs and their artifacts; otherwise what it misses is kept and delivered later.
+    required: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_absolute(cls, values: Any) -> Any:
+        """Let an SQLite address mean the same file from every folder."""
+        if not (isinstance(values, dict) and isinstance(values.get("uri"), str)):
+            return values
+        try:
+            return {**values, "uri": absolute_uri(values["uri"])}
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("tracking.")) from None
+
+
+class BudgetConfig(Section):
+    """What a sweep may use over all its commands; then trainings stop at a checkpoint and none begins."""
+
+    # Hours times workers times their share of processors or GPUs; null is no limit.
+    gpu_hours: float | None = Field(default=None, gt=0)
+    cpu_hours: float | None = Field(default=None, gt=0)
+    # Hours in which the sweep trained.
+    wall_hours: float | None = Field(default=None, gt=0)
+
+
+class KeepConfig(Section):
+    """What stays on disk of a sweep that has ended."""
+
+    # Trainings whose checkpoints stay, best first by the search's metric or the experiment's first; null is all.
+    trained: int | None = Field(default=None, ge=1)
+
+
+class LabConfig(Config):
+    """All that a command line can say."""
+
+    # Folder of the sweep or run below `output`, and the name of its run in MLflow.
+    name: str | None = None
+    output: str = "outputs"
+    # Show the plan and stop.
+    dry_run: bool = False
+    # With dry_run: time a few steps of what no finished run gives an estimate for.
+    probe: bool = False
+    # Show why each training runs or does not, and stop.
+    explain: bool = False
+    # Take finished trainings of the same identity from other sweeps of the store.
+    reuse: bool = True
+    experiment: ExperimentConfig | None = None
+    # How an experiment's search proceeds.
+    search: StrategyConfig = StrategyConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    budget: BudgetConfig = BudgetConfig()
+    keep: KeepConfig = KeepConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name is not None and not NAME.fullmatch(self.name):
+            raise ValueError(f"name={self.name!r}: {NAME_RULE}")
+        if self.experiment is not None and self.seed != LabConfig.model_fields["seed"].default:
+            raise ValueError(
+                f"seed={self.seed}: an experiment has seeds of its own; give experiment.seeds=[{self.seed}]"
+            )
+        searches = self.experiment is not None and self.experiment.search is not None
+        if not searches and self.search.early_stopping != "none":
+            raise ValueError(
+                f"search.early_stopping={self.search.early_stopping}: is for experiments with a search; arms are "
+                "trained to their last step, because stopping by the metric would bias their comparison"
+            )
+        if not searches and self.search.searcher != StrategyConfig().searcher:
+            raise ValueError(f"search.searcher={self.search.searcher}: has no effect without experiment.search")
+        if searches:
+            return self
+        if self.task == "train" and self.experiment is not None and self.experiment.baseline is None:
+            raise ValueError(f"experiment.baseline: a value is needed; the arms are {', '.join(self.experiment.arms)}")
+        return self
+
+    @property
+    def training(self) -> Config:
+        """The part that decides a run's result."""
+        return Config(**{key: getattr(self, key) for key in Config.model_fields})
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output).expanduser().resolve()

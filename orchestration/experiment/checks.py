@@ -1,0 +1,187 @@
+"""What would end a training at its first step, said before Ray starts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fcos.config.model_parts import BackboneConfig
+from fcos.config.parse import parse
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+from orchestration.config.groups import ROOT, near
+from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
+from orchestration.experiment.data import DataDigests
+
+# Ray unpacks the checkout of a submitted job below a folder of this name, and removes it with the job.
+JOB_COPIES = "working_dir_files"
+
+
+def check_output(lab: LabConfig, root: Path = ROOT) -> None:
+    """Raises ConfigError for an output folder in the copy of the checkout that a submitted job works in."""
+    if JOB_COPIES in root.parts and lab.folder.is_relative_to(root):
+        raise ConfigError(
+            f"output={lab.output}: lies in the job's own copy of the checkout, which is removed with the job; "
+            "give output=<folder on storage that all nodes share>"
+        )
+
+
+def check_arm(config: Config, cluster: ClusterConfig) -> None:
+    """Raises ConfigError for weights and metrics that do not exist, norms that cannot work together, uneven shares."""
+    _check_shares(config, cluster)
+    backbone = config.model.backbone
+    _check_best_metric(config)
+    if backbone.weights is not None:
+        from fcos.model.pretrained import choose_weights
+
+        choose_weights(backbone.name, backbone.weights)
+    model = config.model
+    norms = {"model.backbone.norm": backbone.norm, "model.fpn.norm": model.fpn.norm, "model.head.norm": model.head.norm}
+    synchronised = [key for key, norm in norms.items() if norm == "sync_bn"]
+    if synchronised and cluster.workers > 1 and cluster.device == "cpu":
+        raise ConfigError(
+            f"{synchronised[0]}=sync_bn: torch synchronises batch norm between CUDA devices only, not between "
+            f"cluster.workers={cluster.workers} with cluster.device=cpu; use bn (in the head also gn)"
+        )
+
+
+def _check_best_metric(config: Config) -> None:
+    """The best checkpoint is chosen among evaluations, so by what they give."""
+    from fcos.metrics import better_end
+
+    metric = config.schedule.best_metric
+    if metric is None or config.task != "train":
+        return
+    if metric.startswith("train/"):
+        raise ConfigError(
+            f"schedule.best_metric: {metric}: must begin with val/, as the best is one of the evaluations"
+        )
+    check_metrics([metric], [config], "schedule.best_metric")
+    if better_end(metric) is None:
+        raise ConfigError(f"schedule.best_metric: {metric}: neither more nor less of it is better; name another metric")
+
+
+def _check_shares(config: Config, cluster: ClusterConfig) -> None:
+    """Every number of workers that a training may come down to must share its batch evenly."""
+    schedule = config.schedule
+    images = schedule.batch_size // schedule.accumulate
+    least = cluster.min_workers or cluster.workers
+    uneven = [count for count in range(least, cluster.workers) if images % count]
+    if config.task == "train" and uneven:
+        raise ConfigError(
+            f"cluster.min_workers={cluster.min_workers}: the {images} images of schedule.batch_size / accumulate do "
+            f"not divide over {uneven[-1]} workers; every number from min_workers to workers={cluster.workers} must "
+            "divide them"
+        )
+    if config.task == "train" and config.model.assignment.by_outputs and least < cluster.workers:
+        raise ConfigError(
+            f"cluster.min_workers={cluster.min_workers}: model.assignment.kind={config.model.assignment.kind} assigns "
+            "by the outputs of all images of a step, which fewer workers would hold in parts; leave min_workers out"
+        )
+
+
+def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = "experiment.metrics") -> None:
+    """Raises ConfigError for a metric that none of the configs reports; names of classes are the data's to know."""
+    from fcos.metrics import CLASS_PREFIX, analysis_metrics, reported_metrics
+
+    configs = tuple(configs)
+    known = tuple(dict.fromkeys(name for config in configs for name in reported_metrics(config)))
+    by_analysis = analysis_metrics(configs)
+    trains = any(config.task == "train" for config in configs)
+    for metric in metrics:
+        if metric in known or (trains and metric.startswith(CLASS_PREFIX)):
+            continue
+        if metric in by_analysis:
+            analysis = by_analysis[metric]
+            raise ConfigError(f"{key}: {metric}: is not measured; add {analysis} to model.postprocess.analyses")
+        words = tuple(dict.fromkeys((*known, *by_analysis)))
+        what = "no such metric" if trains else "no such metric of task=coverage"
+        raise ConfigError(f"{key}: {metric}: {what}; {near(metric, words)}")
+
+
+def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -> list[str]:
+    """Remarks on metrics of a report that have no value on these data, which are ready.
+
+    Raises ConfigError for names of classes that the data do not have, and for a metric without a value where it
+    decides something: what a search looks for, which checkpoints stay.
+    """
+    for config in configs:
+        if config.schedule.best_metric is not None and config.task == "train":
+            _check_value("schedule.best_metric", config.schedule.best_metric, [config], lab, data)
+    experiment = lab.experiment
+    if experiment is None:
+        return []
+    if experiment.search is not None:
+        _check_value("experiment.search.metric", experiment.search.metric, configs, lab, data)
+    elif lab.keep.trained is not None:
+        _check_value("experiment.metrics, by which keep.trained ranks", experiment.metrics[0], configs, lab, data)
+    reasons = {
+        metric: _without_value("experiment.metrics", metric, configs, lab, data) for metric in asked_metrics(experiment)
+    }
+    return [f"{metric} will have no value: {reason}" for metric, reason in reasons.items() if reason is not None]
+
+
+def asked_metrics(experiment: ExperimentConfig) -> tuple[str, ...]:
+    """The metrics of an experiment; a search that names none has its own alone."""
+    named = experiment.search is None or "metrics" in experiment.model_fields_set
+    return experiment.metrics if named else ()
+
+
+def _check_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: DataDigests) -> None:
+    reason = _without_value(key, metric, configs, lab, data)
+    if reason is not None:
+        raise ConfigError(f"{key}: {metric} will have no value: {reason}; name another metric")
+
+
+def _without_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: DataDigests) -> str | None:
+    """Why none of the trainings will have a value in a metric; None where one will.
+
+    Raises ConfigError for a class that the data of none of them has.
+    """
+    from fcos.metrics import CLASS_PREFIX, MEMORY
+
+    if metric == MEMORY and lab.cluster.device == "cpu":
+        return "the memory of a GPU is measured, and cluster.device=cpu"
+    facts = [data.facts(config) for config in configs]
+    classes = tuple(dict.fromkeys(name for each in facts for name in each.class_keys or ()))
+    if metric.startswith(CLASS_PREFIX) and classes and metric not in classes:
+        raise ConfigError(f"{key}: {metric}: the data have no such class; {near(metric, classes)}")
+    if facts and all(metric in each.without_truth for each in facts):
+        what = "class" if metric.startswith(CLASS_PREFIX) else "size"
+        return f"the validation images have no box of that {what}"
+    return None
+
+
+def check_ranking(lab: LabConfig) -> None:
+    """Raises ConfigError where keep.trained cannot rank trainings: by a metric of which neither end is better."""
+    from fcos.metrics import better_end
+
+    if lab.keep.trained is None or lab.experiment is None:
+        return
+    if lab.task == "coverage":
+        raise ConfigError(
+            f"keep.trained={lab.keep.trained}: has no effect with task=coverage, which keeps no checkpoint"
+        )
+    metric = lab.experiment.metrics[0]
+    if lab.experiment.search is None and better_end(metric) is None:
+        raise ConfigError(
+            f"keep.trained={lab.keep.trained}: ranks by the first of experiment.metrics, and neither more nor less of "
+            f"{metric} is better; put another metric first"
+        )
+
+
+def fetch_weights(arms: Iterable[Mapping[str, Any]]) -> None:
+    """Get every pretrained backbone of the arms that train once, for all trainings to find in the cache.
+
+    Raises ConfigError for weights that cannot be had.
+    """
+    wanted = {
+        (backbone.name, backbone.weights)
+        for backbone in (
+            parse(BackboneConfig, dict(arm["model"]["backbone"])) for arm in arms if arm.get("task", "train") == "train"
+        )
+        if backbone.weights is not None
+    }
+    for name, weights in sorted(wanted):
+        from fcos.model.pretrained import pretrained_state_dict
+
+        pretrained_state_dict(name, weights)

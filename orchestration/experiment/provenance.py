@@ -1,0 +1,194 @@
+"""Where a number comes from: commit, packages, machine."""
+
+import hashlib
+import importlib
+import os
+import pkgutil
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from orchestration.config.groups import ROOT
+
+# Packages whose versions can move a number.
+DECIDING_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "faster-coco-eval")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What beside config, data and seed a result rests on."""
+
+    code: str
+    versions: Mapping[str, str]
+    # Processes that share a training; counts only where it decides what comes out.
+    workers: int = 1
+
+
+def code_digest(package: Path) -> str:
+    """SHA-256 over names and contents of all Python files below a folder."""
+    total = hashlib.sha256()
+    for file in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"{file.relative_to(package).as_posix()} {content}\n".encode())
+    return total.hexdigest()
+
+
+PACKAGES = (
+    "fcos-lab",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "faster-coco-eval",
+    "pycocotools",
+    "ray",
+    "mlflow",
+    "hydra-core",
+    "omegaconf",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "pandas",
+)
+UNKNOWN = "unknown"
+# Names the commit where code travels without its repository: <sha1> or <sha1>-dirty.
+COMMIT = "FCOS_LAB_COMMIT"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The checked-out commit and whether files differ from it."""
+
+    commit: str
+    dirty: str
+
+
+def git_commit(folder: Path) -> Commit:
+    """The commit of a folder; outside a repository what FCOS_LAB_COMMIT says, else "unknown"."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    stated = re.fullmatch(r"([0-9a-f]{7,64})(-dirty)?", os.environ.get(COMMIT, ""))
+    if commit is None and stated is not None:
+        return Commit(stated[1], str(stated[2] is not None).lower())
+    changes = _git(folder, "status", "--porcelain")
+    dirty = UNKNOWN if changes is None else str(bool(changes)).lower()
+    return Commit(commit or UNKNOWN, dirty)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Installed versions; "absent" for what is not installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def usable_cpus() -> int:
+    """Processors that this process may use, by affinity and by the container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
+def hardware(device: str) -> str:
+    """The machine in words, such as `2 x Intel Xeon, Linux x86_64`."""
+    text = f"{usable_cpus()} x {_processor()}, {platform.system()} {platform.machine()}"
+    if device == "cuda":
+        import torch
+
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        text = f"{len(names)} x {names[0]}, {text}" if names else text
+    return text
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or "CPU"
+
+
+PACKAGE = "fcos"
+# What this process has loaded whole: later edits and installations on disk do not reach it.
+_loaded: list[Evidence] = []
+
+
+class EvidenceDiffers(RuntimeError):
+    """The code or the deciding packages where a training runs are not those of its plan."""
+
+
+def evidence_here(workers: int = 1) -> Evidence:
+    """Return the code digest and the deciding package versions of this installation."""
+    return Evidence(code_digest(ROOT / PACKAGE), package_versions(DECIDING_PACKAGES), workers)
+
+
+def check_evidence(planned: Evidence) -> None:
+    """Load the whole package and raise EvidenceDiffers unless it is the code, with the versions, of the plan.
+
+    Modules are imported where they are first used, so that a file edited in between would be picked up: all of them
+    are loaded now, and the files on disk compared before and after. A process that passed keeps what it has loaded.
+    """
+    if planned in _loaded:
+        return
+    differences = [*_version_differences(planned), *code_differences(planned)]
+    if differences:
+        raise EvidenceDiffers(_message(differences))
+    try:
+        _load_all()
+    finally:
+        # A file that changed just now may also be what could not be loaded.
+        if differences := code_differences(planned):
+            raise EvidenceDiffers(_message(differences))
+    _loaded.append(planned)
+
+
+def _message(differences: list[str]) -> str:
+    return (
+        f"on {platform.node()} {'; '.join(differences)}: its numbers would stand under the code and versions of the "
+        "plan; undo that, or start the command again for what is there now"
+    )
+
+
+def code_differences(planned: Evidence) -> list[str]:
+    """Describe how the code on disk differs from the plan's; empty where it does not."""
+    code = code_digest(ROOT / PACKAGE)
+    if code == planned.code:
+        return []
+    return [f"the code of {PACKAGE}/ is not that of the plan (digest {code[:12]}, planned {planned.code[:12]})"]
+
+
+def _version_differences(planned: Evidence) -> list[str]:
+    here = package_versions(tuple(planned.versions))
+    pairs = [(name, here[name], version) for name, version in planned.versions.items()]
+    return [f"{name} is {found}, planned {version}" for name, found, version in pairs if found != version]
+
+
+def _load_all() -> None:
+    package = importlib.import_module(PACKAGE)
+    for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
+        # Running a module named so would start a command line.
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)

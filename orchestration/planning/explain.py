@@ -1,0 +1,100 @@
+"""Why each training of a plan runs or does not, and what sets it apart from the nearest that is finished."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from fcos.config.parse import flatten
+from fcos.training.checkpoint import newest_step
+from orchestration.experiment.identity import INFERENCE_ONLY, RUN_ONLY, without
+from orchestration.experiment.provenance import Evidence
+from orchestration.experiment.trials import Trial
+from orchestration.planning.plan import Plan
+from orchestration.planning.reuse import Past, Source, is_done
+from orchestration.tracking.history import PastRun
+from orchestration.tracking.store import param_text
+from orchestration.trial.files import read_reused
+
+LINES = 8
+
+
+def explain(plan: Plan, past: Past, *, reuse: bool) -> list[str]:
+    """A paragraph for each training; raises TrackingError where the store stops answering."""
+    others = [] if past.history is None else past.history.newest()
+    lines = []
+    for trial in plan.trials:
+        first, *rest = _why(plan, trial, past, others, reuse)
+        lines += [f"{trial.label} ({trial.short}): {first}", *(f"    {line}" for line in rest)]
+    return lines
+
+
+def _why(plan: Plan, trial: Trial, past: Past, others: Sequence[PastRun], reuse: bool) -> list[str]:
+    folder = plan.folder_of(trial)
+    if is_done(plan, trial, reuse=reuse):
+        taken = read_reused(folder)
+        origin = f", reused from {taken['sweep']}" if taken else ""
+        where = past.here[trial.identity].name if trial.identity in past.here else str(folder)
+        return [f"done here, {where}{origin}"]
+    source = past.sources.get(trial.identity)
+    if source is not None:
+        return _taken(trial, source)
+    step = 0 if not reuse and read_reused(folder) is not None else newest_step(folder / "checkpoints")
+    if step:
+        return [f"resumes at step {step} of {trial.config['schedule']['steps']}"]
+    words = ["new"]
+    if not reuse:
+        words.append("reuse=false: other sweeps are not looked at")
+    if trial.identity in past.problems:
+        words.append(f"finished before, but not to be reused: {past.problems[trial.identity]}")
+    return words + _nearest(trial, plan.evidence, others)
+
+
+def _taken(trial: Trial, source: Source) -> list[str]:
+    lines = [f"not trained; weights of {source.trained.name}"]
+    for arm in trial.arms:
+        run = source.evaluated.get(arm)
+        lines.append(f"{arm or 'the run'}: {f'reused from {run.name}' if run else 'evaluated with other settings'}")
+    return lines
+
+
+def _nearest(trial: Trial, evidence: Evidence, others: Sequence[PastRun]) -> list[str]:
+    """The finished run that fewest differences set apart, with them."""
+    listed = [(differences(trial, evidence, run), run) for run in others if run.identity and not run.is_copy]
+    # A training of the same identity is no neighbour; why it is no use was said before.
+    listed = [(lines, run) for lines, run in listed if lines]
+    if not listed:
+        return ["no other finished training in the store to compare with"]
+    lines, run = min(listed, key=lambda entry: len(entry[0]))
+    count = "1 difference" if len(lines) == 1 else f"{len(lines)} differences"
+    more = [f"  and {len(lines) - LINES} more"] if len(lines) > LINES else []
+    name = run.tags.get("mlflow.runName", run.arm)
+    return [f"nearest is {run.name} ({name}), {count}:", *(f"  {line}" for line in lines[:LINES]), *more]
+
+
+def differences(trial: Trial, evidence: Evidence, run: PastRun) -> list[str]:
+    """`what: theirs -> ours` for all that enters the identity of a training: config, code, versions, data."""
+    left_out = (*RUN_ONLY, *INFERENCE_ONLY)
+    ours = {key: param_text(value) for key, value in flatten(without(trial.config, left_out)).items()}
+    theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
+    lines = _changed(theirs, ours)
+    lines += _changed({"code of fcos/": _short(run.tags.get("fcos.code"))}, {"code of fcos/": _short(evidence.code)})
+    before = json.loads(run.tags.get("fcos.versions", "{}"))
+    lines += _changed({f"version of {name}": version for name, version in before.items()}, _versions(evidence))
+    return lines + _changed({"data": run.tags.get("fcos.data_digest", "?")}, {"data": trial.data_digest})
+
+
+def _changed(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    keys = dict.fromkeys([*ours, *theirs])
+    pairs = {key: (theirs.get(key, "absent"), ours.get(key, "absent")) for key in keys}
+    return [f"{key}: {before} -> {now}" for key, (before, now) in pairs.items() if before != now]
+
+
+def _versions(evidence: Evidence) -> dict[str, str]:
+    return {f"version of {name}": version for name, version in evidence.versions.items()}
+
+
+def _short(digest: str | None) -> str:
+    return "unknown" if digest is None else digest[:12]
+
+
+def _is_below(key: str, sections: tuple[str, ...]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)

@@ -1,0 +1,236 @@
+"""Never the same training twice: results and weights that other sweeps of the store have are taken from there."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fcos.training.checkpoint import CheckpointError, digest, verify
+from orchestration.config.schema import LabConfig
+from orchestration.experiment.trials import Trial, is_coverage
+from orchestration.planning.plan import Plan
+from orchestration.tracking.history import History, PastRun, open_history
+from orchestration.tracking.problems import TrackingError
+from orchestration.trial import files
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Finished runs that a trial of the same identity is taken from."""
+
+    # Its folder holds the curves, the summary and the way to the weights.
+    trained: PastRun
+    # Arm -> a run with the very same evaluation; the other arms are evaluated anew on its weights.
+    evaluated: Mapping[str, PastRun]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the store says of the trials that this sweep has not finished itself."""
+
+    history: History | None
+    # Why nothing is known, or is not used, in words.
+    note: str = ""
+    # Train identity -> where it is taken from.
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    # Train identity -> the run of a trial that is done here, looked up for a preview only.
+    here: Mapping[str, PastRun] = field(default_factory=dict)
+    # Train identity -> why a finished run of it is no use.
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def look_back(lab: LabConfig, plan: Plan) -> Past:
+    """Ask the store for trials that are not finished here, or whose checkpoint is a link that leads nowhere.
+
+    A store that does not answer is a note, or TrackingError where tracking.required says so.
+    """
+    open_trials = [
+        trial
+        for trial in plan.trials
+        if not is_done(plan, trial, reuse=lab.reuse) or dangling_links(plan.folder_of(trial))
+    ]
+    if not (open_trials or lab.explain or lab.dry_run):
+        return Past(None)
+    try:
+        history = open_history(lab.tracking.uri, lab.folder)
+        asked = history and (lab.explain or lab.dry_run)
+        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and asked}
+        found = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
+    except TrackingError as error:
+        if lab.tracking.required:
+            raise
+        return Past(None, f"{error}; nothing is reused from other sweeps")
+    sources = {identity: source for identity, (source, _) in found.items() if source is not None}
+    problems = {identity: problem for identity, (source, problem) in found.items() if source is None and problem}
+    note = ""
+    if problems:
+        count = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
+        note = f"{count} finished elsewhere and not to be reused: {next(iter(problems.values()))}"
+    return Past(history, note, sources, {key: run for key, run in here.items() if run is not None}, problems)
+
+
+def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
+    runs = history.of_training(trial.identity)
+    return next((run for run in runs if run.tags.get("fcos.folder") == str(plan.folder_of(trial))), None)
+
+
+def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
+    """Whether this sweep's folder has the trial's result; what was taken from elsewhere counts with reuse alone."""
+    if not reuse and files.read_reused(plan.folder_of(trial)) is not None:
+        return False
+    return plan.summary_of(trial) is not None
+
+
+def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
+    """The finished runs that a trial can be taken from, and what is wrong with others of its identity."""
+    good, problem = [], ""
+    seen: dict[str, str] = {}
+    for run in history.of_training(trial.identity):
+        place = run.tags.get("fcos.folder", "")
+        if place not in seen:
+            seen[place] = _problem(run, trial)
+        if seen[place]:
+            problem = f"{run.name}: {seen[place]}"
+        else:
+            good.append(run)
+    by_identity = {run.identity: run for run in reversed(good)}
+    evaluated = {
+        arm: by_identity[trial.identity_of(arm)] for arm in trial.arms if trial.identity_of(arm) in by_identity
+    }
+    if not good or (is_coverage(trial) and len(evaluated) < len(trial.arms)):
+        return None, problem
+    return Source(next(iter(evaluated.values()), good[0]), evaluated), problem
+
+
+def _problem(run: PastRun, trial: Trial) -> str:
+    """Why a finished run cannot be taken over, or nothing."""
+    place = run.tags.get("fcos.folder", "(unknown)")
+    try:
+        return _unusable(run, trial, Path(place))
+    except CheckpointError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or place} cannot be read ({error.strerror or error})"
+
+
+def _unusable(run: PastRun, trial: Trial, folder: Path) -> str:
+    summary = files.read_summary(folder, trial.identity, [run.arm])
+    if "fcos.folder" not in run.tags or summary is None:
+        return f"its folder {folder} is not here or holds no summary"
+    if files.training_id(folder) != run.tags.get("fcos.training_id", ""):
+        return f"its folder {folder} holds another training of the same identity"
+    # All that would be copied must be readable, before anything of it is.
+    files.read_points(folder)
+    names = [*summary.get("files", ()), *(name for names in summary["pictures"].values() for name in names)]
+    for file in (folder / name for name in names):
+        if file.exists():
+            file.open("rb").close()
+    if is_coverage(trial):
+        return ""
+    if "fcos.inexact" in run.tags:
+        return f"it trained with other {run.tags['fcos.inexact']}, for want of memory"
+    path = Path(run.tags.get("fcos.checkpoint", ""))
+    verify(path)
+    return "" if digest(path) == run.tags.get("fcos.checkpoint_sha256") else f"{path}: is not the checkpoint it saved"
+
+
+def take_all(lab: LabConfig, plan: Plan, past: Past) -> None:
+    """Put what other sweeps have into this sweep's folder; with reuse=false forget what was put there before."""
+    for trial in plan.trials:
+        folder = plan.folder_of(trial)
+        source = past.sources.get(trial.identity)
+        if not lab.reuse and files.read_reused(folder) is not None:
+            shutil.rmtree(folder)
+        elif is_done(plan, trial, reuse=lab.reuse):
+            _mend_links(folder, source)
+        elif source is not None:
+            take(trial, source, folder)
+        elif dangling_links(folder):
+            # What it rested on is gone: it is trained from the start, as another training than the one it was.
+            shutil.rmtree(folder)
+
+
+def dangling_links(folder: Path) -> list[Path]:
+    """Return the checkpoints of a training that are links to what is not there any more."""
+    return [link for link in (folder / CHECKPOINTS).glob("*") if link.is_symlink() and not link.exists()]
+
+
+def _mend_links(folder: Path, source: Source | None) -> None:
+    """Let the dangling checkpoint of a finished training lead to the same weights elsewhere, or remove the link."""
+    for link in dangling_links(folder):
+        link.unlink()
+        if source is None:
+            continue
+        summary = _summary(Path(source.trained.tags["fcos.folder"]))
+        if summary.get("checkpoint_sha256") == _summary(folder).get("checkpoint_sha256"):
+            _link(folder / summary["checkpoint"], Path(source.trained.tags["fcos.checkpoint"]))
+
+
+def _link(link: Path, target: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    # Relative, so that outputs can be moved as a whole.
+    link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()), target_is_directory=True)
+
+
+def take(trial: Trial, source: Source, folder: Path) -> None:
+    """Fill a trial's folder as if it had been trained there: curves, pictures, tables, a link to the weights.
+
+    The summary, which says that all is done, is left out where an arm has yet to be evaluated.
+    """
+    # What an earlier attempt left unfinished is not needed any more.
+    shutil.rmtree(folder, ignore_errors=True)
+    files.begin_training(folder)
+    origin = Path(source.trained.tags["fcos.folder"])
+    summary = _summary(origin)
+    files.append_points(folder, _points(source, origin))
+    if "checkpoint" in summary:
+        _link(folder / summary["checkpoint"], origin / summary["checkpoint"])
+    for name in summary.get("files", ()):
+        _copy(origin / name, folder / name)
+    metrics, pictures = {}, {}
+    for arm, run in source.evaluated.items():
+        place = Path(run.tags["fcos.folder"])
+        theirs = _summary(place)
+        metrics[arm] = theirs["metrics"][run.arm]
+        names = {name: str(Path("detections", arm, Path(name).name)) for name in theirs["pictures"].get(run.arm, ())}
+        for theirs_name, name in names.items():
+            _copy(place / theirs_name, folder / name)
+        pictures[arm] = list(names.values())
+    origins = {arm: run.run_id for arm, run in source.evaluated.items()}
+    tags = source.trained.tags
+    trained_by = tags.get("fcos.trained_by", source.trained.run_id)
+    sweep = tags.get("fcos.trained_in", source.trained.sweep)
+    files.write_json(folder / files.REUSED, {"trained_by": trained_by, "sweep": sweep, "arms": origins})
+    if set(trial.arms) <= set(metrics):
+        # Only the last checkpoint has a link.
+        taken = {**summary, "best": None, "metrics": metrics, "pictures": pictures}
+        files.write_summary(folder, trial.identity, taken)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / files.SUMMARY).read_text())["summary"]
+    return summary
+
+
+def _points(source: Source, origin: Path) -> list[list[Any]]:
+    """The curves of the training, and of each evaluated arm under the name it has here."""
+    points = [[None, key, step, value] for (arm, key, step), value in _read(origin) if arm is None]
+    for arm, run in source.evaluated.items():
+        theirs = _read(Path(run.tags["fcos.folder"]))
+        points += [[arm, key, step, value] for (whose, key, step), value in theirs if whose == run.arm]
+    return points
+
+
+def _read(folder: Path) -> list[tuple[tuple[str | None, str, int], float]]:
+    return list(files.read_points(folder).items())
+
+
+def _copy(file: Path, target: Path) -> None:
+    if file.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)

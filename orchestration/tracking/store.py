@@ -1,0 +1,313 @@
+"""Writing to MLflow: what is asked of a store, call by call."""
+
+import json
+import logging
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fcos.config.parse import flatten
+from orchestration.store_conventions import (
+    ARTIFACTS_MISSING,
+    SUPERSEDED,
+    client_uri,
+    public_uri,
+    quiet_libraries,
+    sqlite_uri,
+)
+from orchestration.tracking.addresses import sqlite_file
+from orchestration.tracking.artifacts import artifact_problem, local_folder
+from orchestration.tracking.problems import TrackingError, asking
+from orchestration.tracking.sqlite_store import check_sqlite, check_writable, make_sqlite, move_artifacts
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+    from mlflow.tracking import MlflowClient
+import hashlib
+import re
+
+_log = logging.getLogger(__name__)
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # The tracker tries again itself, from its buffer; MLflow's own patience would be minutes a call.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+METRICS_PER_CALL = 1000
+PARAMS_PER_CALL = 100
+LONGEST_TAG = 5000
+# Tag of an MLflow experiment that is written to see whether the store takes anything.
+WRITE_CHECK = "fcos.write_check"
+TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
+# Tags of a run's last attempt, which the next one may not have.
+PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in", ARTIFACTS_MISSING}
+# Tags by which a run belongs to one training and evaluation; absent from runs of sweeps and of older versions.
+IDENTIFYING_TAGS = ("fcos.train_identity", "fcos.identity", "fcos.training_id")
+# (arm, seed); the sweep's own run has neither.
+RunKey = tuple[str | None, int | None]
+# (metric, step) -> (value, time in ms)
+TimedPoints = Mapping[tuple[str, int], tuple[float, int]]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run that the store has already."""
+
+    run_id: str
+    status: str
+    tags: Mapping[str, str]
+
+    def belongs_to(self, tags: Mapping[str, str]) -> bool:
+        """Whether this run is of the training, and of its evaluation, that these tags identify."""
+        return all(self.tags.get(name, "") == tags.get(name, "") for name in IDENTIFYING_TAGS)
+
+
+@dataclass(frozen=True)
+class Store:
+    """One MLflow experiment."""
+
+    client: "MlflowClient"
+    experiment_id: str
+    uri: str
+    # Where its runs keep their artifacts.
+    artifacts: str
+
+    def check(self) -> None:
+        """Raise StoreAway or TrackingError where the store as a whole takes no write."""
+        file = sqlite_file(self.uri)
+        if file is not None:
+            check_sqlite(self.uri, file)
+            check_writable(self.uri, file)
+            return
+        with asking(self.uri):
+            # A value that is there already would not be written again.
+            _set_experiment_tag(self.client, self.experiment_id, WRITE_CHECK, str(time.time_ns()))
+
+    def artifact_problem(self) -> str | None:
+        """Why no artifact can be written, None where one can."""
+        return artifact_problem(self.artifacts, self.uri)
+
+    def find_runs(self, sweep_key: str) -> dict[RunKey, list[StoredRun]]:
+        """Return the runs of a sweep that earlier commands left and none superseded, of each key the newest first."""
+        found: dict[RunKey, list[StoredRun]] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], f"tags.`fcos.sweep_key` = '{sweep_key}'", page_token=token
+            )
+            for run in page:
+                tags = run.data.tags
+                seed = tags.get("fcos.seed")
+                key = (tags.get("fcos.arm"), None if seed is None else int(seed))
+                if SUPERSEDED not in tags:
+                    found.setdefault(key, []).append(StoredRun(run.info.run_id, run.info.status, tags))
+            token = page.token
+            if not token:
+                return found
+
+    def supersede(self, run: StoredRun, run_id: str) -> None:
+        """Mark a run as replaced by another; nothing reads its numbers any more."""
+        self.set_tags(run.run_id, {SUPERSEDED: run_id})
+        if run.status == "RUNNING":
+            self.close(run.run_id, "KILLED")
+
+    def delete_tag(self, run_id: str, tag: str) -> None:
+        """Remove a tag that a run has."""
+        self.client.delete_tag(run_id, tag)
+
+    def create(self, name: str, tags: Mapping[str, str]) -> str:
+        """A new run, RUNNING; returns its id."""
+        run_id: str = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
+        return run_id
+
+    def reopen(self, run_id: str, name: str) -> None:
+        """An earlier run, RUNNING again; how it ended and whose result it took is forgotten."""
+        self.client.update_run(run_id, status="RUNNING", name=name)
+        for tag in PASSING_TAGS & set(self.client.get_run(run_id).data.tags):
+            self.client.delete_tag(run_id, tag)
+
+    def close(self, run_id: str, status: str) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set or replace tags."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(name, str(value)[:LONGEST_TAG]) for name, value in tags.items()])
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Nested values as dotted params; a param never changes, so what a run has already stays."""
+        from mlflow.entities import Param
+
+        known = self.client.get_run(run_id).data.params if params else {}
+        fresh = [Param(key, param_text(value)) for key, value in flatten(params).items() if key not in known]
+        for first in range(0, len(fresh), PARAMS_PER_CALL):
+            self.client.log_batch(run_id, params=fresh[first : first + PARAMS_PER_CALL])
+
+    def log_points(self, run_id: str, points: TimedPoints) -> None:
+        """Store points; the same point twice would be stored twice."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, now, step) for (name, step), (value, now) in points.items()]
+        for first in range(0, len(metrics), METRICS_PER_CALL):
+            self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_CALL])
+
+    def stored_points(self, run_id: str) -> dict[tuple[str, int], float]:
+        """Return the newest value of each (metric, step) that a run has."""
+        found: dict[tuple[str, int], tuple[int, float]] = {}
+        for name in self.client.get_run(run_id).data.metrics:
+            for point in self.client.get_metric_history(run_id, name):
+                key, value = (name, point.step), (point.timestamp, point.value)
+                found[key] = max(found.get(key, value), value)
+        return {key: value for key, (_, value) in found.items()}
+
+    def log_json(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """File name -> plain value, stored as JSON artifacts."""
+        for name, value in values.items():
+            self.client.log_dict(run_id, value, name)
+
+    def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
+        """Store files as artifacts below a folder."""
+        for file in files:
+            self.client.log_artifact(run_id, str(file), folder)
+
+
+def param_text(value: Any) -> str:
+    """A config value as MLflow keeps it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def is_same_value(stored: float, value: float) -> bool:
+    """Whether a store gives back `value` as `stored`; MLflow keeps infinities as the largest float."""
+    if math.isnan(value) or math.isnan(stored):
+        return math.isnan(value) and math.isnan(stored)
+    return stored == value or (math.isinf(value) and stored == math.copysign(sys.float_info.max, value))
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client with little patience and nothing to say.
+
+    Raises StoreAway for a store that does not answer now, TrackingError for one that cannot be used.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    _need_no_home()
+    file = sqlite_file(uri)
+    if file is not None and file.exists():
+        check_sqlite(uri, file)
+    from mlflow.tracking import MlflowClient
+
+    quiet_libraries()
+    with asking(uri):
+        if file is not None:
+            make_sqlite(uri, file)
+        return MlflowClient(tracking_uri=client_uri(uri))
+
+
+def _need_no_home() -> None:
+    """Give a user without a home folder one for this process: MLflow looks for it where it is imported."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()
+
+
+def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
+    """Open a store for writing; its experiment is made where it does not exist, with its files in `artifacts`.
+
+    Where that is another folder than the files of the experiment were in, it was moved or copied with the store, and
+    the store is corrected. Raises StoreAway where it takes nothing now, TrackingError where it never will.
+    """
+    file = sqlite_file(uri)
+    client = connect(uri)
+    if file is not None:
+        check_writable(uri, file)
+    with asking(uri):
+        known = client.get_experiment_by_name(experiment) or _make_experiment(client, experiment, artifacts)
+    if known.lifecycle_stage != "active":
+        raise TrackingError(f"tracking.experiment={experiment}: was deleted in {public_uri(uri)}; give another")
+    location = str(known.artifact_location)
+    if file is not None and artifacts is not None:
+        location = _settle_artifacts(file, location, artifacts)
+    store = Store(client, known.experiment_id, uri, location)
+    if file is None:
+        store.check()
+    return store
+
+
+def _set_experiment_tag(client: "MlflowClient", experiment_id: str, key: str, value: str) -> None:
+    """As MLflow's client does, which of a server's error keeps the number alone and not the reason."""
+    store: Any = client._tracking_client.store
+    if not hasattr(store, "get_host_creds"):
+        client.set_experiment_tag(experiment_id, key, value)
+        return
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+    values = {"experiment_id": experiment_id, "key": key, "value": value}
+    creds = store.get_host_creds()
+    answer = http_request(creds, TAG_ROUTE, "POST", max_retries=0, raise_on_status=False, json=values)
+    verify_rest_response(answer, TAG_ROUTE)
+
+
+def moved_from(location: str, artifacts: Path) -> Path | None:
+    """The folder that the store in the output folder has its files in, None where it lies in that folder too."""
+    folder = local_folder(location)
+    return None if folder is None or folder.is_relative_to(artifacts.parent) else folder
+
+
+def _settle_artifacts(file: Path, location: str, artifacts: Path) -> str:
+    """Where an experiment's files lie from now on; raises TrackingError where that would leave files behind."""
+    old = moved_from(location, artifacts)
+    if old is None:
+        return location
+    if old.is_dir() and not artifacts.is_dir():
+        raise TrackingError(
+            f"output={file.parent}: the artifacts of its store lie in {old}; copy that folder to {artifacts}, or give "
+            f"tracking.uri={public_uri(sqlite_uri(file))} to go on writing there"
+        )
+    with asking(sqlite_uri(file)):
+        move_artifacts(file, location.rstrip("/"), artifacts.as_uri())
+    _log.warning("the store was moved or copied: its artifacts are read and written in %s, not in %s", artifacts, old)
+    return artifacts.as_uri()
+
+
+def _make_experiment(client: "MlflowClient", name: str, artifacts: Path | None) -> "Experiment":
+    from mlflow.exceptions import MlflowException
+
+    location = None if artifacts is None else artifacts.as_uri()
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        # Another sweep may have been first, since it was looked for.
+        made = client.get_experiment_by_name(name)
+        if made is None:
+            raise
+        return made
+
+
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_\-. :/]")
+_LONGEST = 250
+
+
+def legal_name(name: str) -> str:
+    """The name itself where it is legal, else a legal likeness with a few digits of the name's hash.
+
+    MLflow refuses other characters than A-Z a-z 0-9 _ - . space : /, names over 250 characters, and names
+    that are no plain path (empty, `.` and `..` parts); class names reach metric names, so anything can come.
+    """
+    parts = [_ILLEGAL.sub("_", part) for part in name.split("/")]
+    parts = ["_" if part in {"", ".", ".."} else part for part in parts]
+    clean = "/".join(parts)
+    if clean == name and len(name) <= _LONGEST:
+        return name
+    return f"{clean[: _LONGEST - 7]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"

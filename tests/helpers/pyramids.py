@@ -1,0 +1,53 @@
+"""Small pyramids of locations, and targets for them."""
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fcos.geometry import locations
+from fcos.structures import Locations, Targets
+
+CPU = torch.device("cpu")
+
+
+RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
+
+
+STRIDES = (8, 16, 32)
+
+
+def pyramid(height: int = 128, width: int = 160, kind: str = "half_stride", strides=STRIDES) -> Locations:
+    shapes = tuple((-(-height // s), -(-width // s)) for s in strides)
+    return locations(shapes, strides, (height, width), kind, CPU)
+
+
+def targets_of(*images: list[list[float]], labels: list[list[int]] | None = None) -> Targets:
+    most = max(1, *(len(boxes) for boxes in images))
+    padded = torch.zeros(len(images), most, 4)
+    valid = torch.zeros(len(images), most, dtype=torch.bool)
+    classes = torch.zeros(len(images), most, dtype=torch.long)
+    for row, boxes in enumerate(images):
+        if boxes:
+            padded[row, : len(boxes)] = torch.tensor(boxes)
+            valid[row, : len(boxes)] = True
+            classes[row, : len(boxes)] = torch.tensor(labels[row]) if labels else torch.arange(len(boxes))
+    return Targets(padded, classes, valid)
+
+
+def in_range(rule: str, far: Tensor, boxes: Tensor, low: Tensor, high: Tensor, ends: str) -> Tensor:
+    """Whether the level rule gives each location's level the box: locations x boxes."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(-1)
+    size = {
+        "longest_offset": far,
+        "longer_side": (torch.maximum(width, height) / 2).expand_as(far),
+        "sqrt_area": ((width * height).sqrt() / 2).expand_as(far),
+    }[rule]
+    if ends == "closed":
+        return (size >= low[:, None]) & (size <= high[:, None])
+    return (size > low[:, None]) & (size < high[:, None])
+
+
+coordinate = st.integers(-40, 700).map(lambda n: n / 4)
+box = st.tuples(coordinate, coordinate, st.integers(0, 600), st.integers(0, 600)).map(
+    lambda b: [b[0], b[1], b[0] + b[2] / 4, b[1] + b[3] / 4]
+)

@@ -1,0 +1,76 @@
+"""plots.py and pictures.py: the same input gives the same bytes, and hostile content stays inert."""
+
+import base64
+import io
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis.render.plots import DARK, LIGHT, learning_curves, paired_differences
+from analysis.sections.gallery import LONGEST_SIDE, picture_uri
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    rows = [
+        {"arm": arm, "seed": seed, "status": "FINISHED", "step": step, "value": step * 1e-4 + 0.01 * seed}
+        for arm in ("none", "_$x$<b>")
+        for seed in (0, 1)
+        for step in (100, 200)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_figure_is_deterministic_and_follows_its_theme(curves: pd.DataFrame) -> None:
+    first = learning_curves(curves, "val/AP", ["none", "_$x$<b>"], LIGHT)
+    assert first == learning_curves(curves, "val/AP", ["none", "_$x$<b>"], LIGHT)
+    assert first != learning_curves(curves, "val/AP", ["none", "_$x$<b>"], DARK)
+    assert b"<b>" not in first
+
+
+def test_an_arm_without_points_or_without_a_finished_trial_is_no_error(curves: pd.DataFrame) -> None:
+    curves["status"] = "RUNNING"
+    assert learning_curves(curves, "val/AP", ["none", "absent"], LIGHT).startswith(b"<?xml")
+
+
+def test_paired_differences_are_drawn_with_and_without_an_interval() -> None:
+    differences = pd.DataFrame({"arm": ["a", "a", "b"], "seed": [0, 1, 0], "difference": [0.01, 0.02, -0.01]})
+    comparisons = pd.DataFrame(
+        {"arm": ["a", "b"], "difference": [0.015, -0.01], "low": [0.005, None], "high": [0.025, None]}
+    )
+    drawn = paired_differences(differences, comparisons, {"a": {"v1 Table 4": 0.036}}, "val/AP", "none", LIGHT)
+    assert drawn.startswith(b"<?xml")
+    assert drawn != paired_differences(differences, comparisons, {}, "val/AP", "none", LIGHT)
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_a_large_picture_is_scaled_down_and_a_small_one_kept() -> None:
+    large, small = (picture_uri(encoded(Image.new("RGB", size))) for size in ((1200, 600), (100, 50)))
+    assert large is not None
+    assert small is not None
+    assert decoded(large).size == (LONGEST_SIDE, LONGEST_SIDE // 2)
+    assert decoded(small).size == (100, 50)
+
+
+@pytest.mark.parametrize("content", [b"", b"<svg onload='alert(1)'/>", b"\x89PNG\r\n\x1a\nbroken"])
+def test_what_is_no_picture_is_refused(content: bytes) -> None:
+    assert picture_uri(content) is None
+
+
+def test_a_truncated_picture_is_refused() -> None:
+    whole = encoded(Image.effect_noise((64, 64), 50))
+    assert picture_uri(whole[: len(whole) // 2]) is None
+
+
+def test_only_png_is_read() -> None:
+    assert picture_uri(encoded(Image.new("RGB", (8, 8)), "GIF")) is None

@@ -1,0 +1,88 @@
+"""What is set on purpose has an effect, or is refused with the setting that takes it away."""
+
+from typing import Any
+
+import pytest
+
+from fcos.config.inactive_keys import why_dead
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides, dotted_keys
+from orchestration.config.schema import ExperimentConfig
+from orchestration.experiment.trials import arm_configs
+from orchestration.planning.make_plan import make_plan, make_single_plan
+
+CASES = [
+    ("model.head.gn_groups", "model.head.norm", "bn"),
+    ("model.head.quality_branch", "model.head.quality", "none"),
+    ("model.loss.quality_weight", "model.head.quality", "none"),
+    ("model.head.quality_branch", "model.head.towers", "shared"),
+    ("model.head.norm", "model.head.num_convs", 0),
+    ("model.assignment.ranges", "model.assignment.level_rule", "fpn"),
+    ("model.assignment.level_rule", "model.assignment.kind", "atss"),
+    ("model.assignment.tie_break", "model.assignment.kind", "center"),
+    ("model.assignment.positives", "model.assignment.kind", "simota"),
+    ("model.assignment.center_sampling_radius", "model.assignment.kind", "retinanet"),
+    ("model.assignment.ranges", "model.assignment.kind", "simota"),
+    ("model.assignment.candidates_per_level", "model.assignment.kind", "fcos"),
+    ("model.assignment.low_quality", "model.assignment.kind", "fcos"),
+    ("model.head.divide_by_stride", "model.head.regression", "deltas"),
+    ("model.postprocess.nms_threshold", "model.postprocess.suppression", "peaks"),
+    ("model.postprocess.score", "model.postprocess.quality", "none"),
+    ("schedule.momentum", "schedule.optimizer", "adamw"),
+    ("schedule.decay_one_axis", "schedule.weight_decay", 0.0),
+    ("schedule.lr_per_16_images", "schedule.lr", 0.1),
+    ("schedule.decay_factor", "schedule.decay", "cosine"),
+    ("schedule.warmup_factor", "schedule.warmup_steps", 0),
+    ("coverage.search_ranges", "task", "train"),
+    ("schedule.steps", "task", "coverage"),
+]
+
+
+def with_(values: dict[str, Any], key: str, value: Any) -> Config:
+    if (key, value) == ("model.head.quality", "none"):
+        values = set_value(values, "model.postprocess.quality", "none")
+    return parse(Config, set_value(values, key, value))
+
+
+@pytest.mark.parametrize(("dead", "key", "value"), CASES)
+def test_a_key_without_an_effect_is_told_with_its_reason(tiny_values, dead: str, key: str, value: Any) -> None:
+    assert str(why_dead(with_(tiny_values, key, value), dead)).startswith(key)
+
+
+def test_every_rule_names_keys_of_the_schema(tiny_values: dict[str, Any]) -> None:
+    keys = dotted_keys(Config)
+    for dead, key, value in CASES:
+        assert dead in keys
+        assert any(why_dead(with_(tiny_values, key, value), each) is not None for each in keys)
+
+
+def test_an_arm_that_sets_a_dead_key_is_refused(tiny_values: dict[str, Any]) -> None:
+    arms = {"a": {}, "b": {"schedule.momentum": 0.5}}
+    experiment = parse(ExperimentConfig, {"name": "test", "baseline": "a", "arms": arms, "seeds": [0]})
+    with pytest.raises(ConfigError, match=r"arms\.b: schedule\.momentum: has no effect with schedule\.optimizer=adamw"):
+        arm_configs(parse(Config, tiny_values), experiment)
+
+
+def test_so_is_a_command_that_sets_one_for_all_arms(tmp_path) -> None:
+    arguments = ["+experiment=ablation_optimizer", "model.loss.quality_weight=2.0", "schedule.decay_factor=0.5"]
+    with pytest.raises(ConfigError, match=r"schedule\.decay_factor: has no effect with schedule\.decay=cosine"):
+        make_plan(compose(check_overrides(arguments)), lambda config: ("d", ()), arguments)
+    # Two of its arms have momentum.
+    arguments = ["+experiment=ablation_optimizer", "schedule.momentum=0.7", "~experiment.arms.sgd_momentum_0_8"]
+    make_plan(compose(check_overrides(arguments)), lambda config: ("d", ()), arguments)
+    with pytest.raises(ConfigError, match=r"schedule\.momentum: has no effect"):
+        make_single_plan(compose(["++schedule.momentum=0.7"]), lambda config: ("d", ()), ["schedule.momentum=0.7"])
+
+
+def test_arms_that_add_up_carry_the_changes_of_those_above() -> None:
+    lab = compose(check_overrides(["+experiment=ladder_table3"]))
+    assert lab.experiment is not None
+    arms = lab.experiment.arms
+    assert list(arms["nms_0_6"].items()) == [
+        ("model.fpn.extra_levels_from", "p5"),
+        ("model.postprocess.nms_threshold", 0.6),
+    ]
+    assert len(arms["targets_in_strides"]) == len(arms) - 1

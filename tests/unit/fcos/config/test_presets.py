@@ -1,0 +1,42 @@
+"""Presets of other implementations are whole models, beside those of the papers and of torchvision."""
+
+from pathlib import Path
+
+import pytest
+
+from fcos.config import presets as module
+from fcos.config.model import ModelConfig
+from fcos.config.parse import flatten, parse
+from fcos.config.presets import presets
+from fcos.errors import ConfigError
+
+
+def test_every_implementation_is_a_valid_model() -> None:
+    found = presets()
+    assert next(iter(found)) == "official_v1"
+    assert set(found) == {
+        "official_v1", "official_improved", "adelaidet", "torchvision", "mmdetection", "detectron2", "fcos_plus",
+        "rosinality",
+    }  # fmt: skip
+    assert len({model.model_dump_json() for model in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "different"),
+    [
+        ("torchvision", "torchvision", {}),
+        # The papers themselves say a product (v1) and open ends (v2).
+        ("official_v1", "fcos_v1_r50", {"postprocess.score": ("sqrt", "product")}),
+        ("adelaidet", "fcos_v2_r50", {"assignment.ends": ("closed", "open")}),
+    ],
+)
+def test_presets_agree_with_the_models_of_the_same_origin(read_group, preset: str, model: str, different) -> None:
+    one = flatten(presets()[preset].model_dump())
+    other = flatten(parse(ModelConfig, read_group("model", model)).model_dump())
+    assert {key: (one[key], other[key]) for key in one if one[key] != other[key]} == different
+
+
+def test_an_install_without_presets_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "CONF", tmp_path)
+    with pytest.raises(ConfigError, match=r"no presets there; run this from a checkout"):
+        presets()

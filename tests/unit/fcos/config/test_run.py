@@ -1,0 +1,161 @@
+"""What the schema refuses, and in which words."""
+
+import math
+from typing import Any
+
+import pytest
+
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("schedule.batch_size", True, "schedule.batch_size=True: input should be a valid integer"),
+        ("schedule.steps", "10", "schedule.steps='10': input should be a valid integer"),
+        ("schedule.lr", math.inf, "schedule.lr=inf: input should be a finite number"),
+        ("schedule.stepss", 3, "schedule.stepss=3: no such key; did you mean steps"),
+        ("model.head.nrm", "gn", "model.head.nrm='gn': no such key; did you mean norm"),
+        ("model.head.norm", "ln", "model.head.norm='ln': input should be 'gn', 'bn'"),
+        ("model.levels", [3, 5], "must be consecutive"),
+        ("model.levels", [3, 4, 5], "has 4 ranges for 3 levels"),
+        ("model.assignment.ranges", [[0, 32], [40, 64], [64, 128], [128, None]], "ranges 0 and 1 leave a gap"),
+        ("model.assignment.ranges", [[0, 32], [24, 64], [64, 128], [128, None]], "ranges 0 and 1 overlap"),
+        ("model.assignment.ranges", [[0, 0], [0, 64], [64, 128], [128, None]], "is empty"),
+        ("model.backbone.widths", [8, 16, 16, 16, 16], "every width must be at least 16"),
+        ("model.head.quality", "none", "postprocess.quality=branch needs a branch"),
+        ("model.head.gn_groups", 7, "does not divide fpn.channels"),
+        ("model.head", {"norm": "bn_per_level", "across_levels": "separate"}, "every norm belongs to one level"),
+        ("schedule.warmup_steps", 1000, "must be less than steps"),
+        ("schedule.decay", "step", "needs milestones"),
+        ("schedule.milestones", [1], "have no effect with decay=cosine"),
+        ("schedule.accumulate", 3, "accumulate=3 does not divide batch_size=8"),
+        ("data.root", "/data", "have no effect on drawn shapes"),
+        ("data.short_sides", [64], "go together"),
+        ("seed.more", 1, "seed is a value, not a section"),
+    ],
+)
+def test_a_mistake_is_named_with_key_value_and_rule(
+    tiny_values: dict[str, Any], key: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError) as told:
+        parse(Config, set_value(tiny_values, key, value))
+    assert message in str(told.value)
+
+
+def test_an_infinite_upper_end_is_no_end(tiny_values: dict[str, Any]) -> None:
+    ranges = [[0, 32], [32, 64], [64, 128], [128, math.inf]]
+    config = parse(Config, set_value(tiny_values, "model.assignment.ranges", ranges))
+    assert config.model.assignment.ranges[-1] == (128, None)
+
+
+def test_a_config_survives_the_way_through_plain_values(tiny_values: dict[str, Any]) -> None:
+    config = parse(Config, tiny_values)
+    assert parse(Config, config.model_dump(mode="json")) == config
+
+
+def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]) -> None:
+    changed = set_value(tiny_values, "model.head.num_convs", 3)
+    assert (tiny_values["model"]["head"]["num_convs"], changed["model"]["head"]["num_convs"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.anchors_per_location": 9}, "anchors_per_location=9 needs assignment.kind=retinanet"),
+        (
+            {"model.anchors_per_location": 9, "model.assignment.kind": "retinanet"},
+            "anchors_per_location=9 needs head.regression=deltas",
+        ),
+        (
+            {
+                "model.anchors_per_location": 9,
+                "model.assignment.kind": "retinanet",
+                "model.head.regression": "deltas",
+                "model.postprocess.suppression": "peaks",
+            },
+            "looks for one peak at a location",
+        ),
+        *(
+            ({"model.targets_per_location": 2, **changes}, f"targets_per_location=2: {message}")
+            for changes, message in (
+                ({"model.assignment.kind": "atss"}, "assignment.kind=atss finds one box for a location"),
+                ({"model.head.regression": "deltas"}, "head.regression=deltas would start all predictions"),
+                ({"model.postprocess.suppression": "peaks"}, "postprocess.suppression=peaks looks for one peak"),
+                ({"model.postprocess.oracle": "box"}, "postprocess.oracle=box knows one box of a location"),
+                ({"model.postprocess.analyses": ["ambiguous"]}, "postprocess.analyses=[ambiguous] counts detections"),
+                ({"task": "coverage"}, "task=coverage counts one box for each location"),
+                (
+                    {
+                        "model.anchors_per_location": 9,
+                        "model.assignment.kind": "retinanet",
+                        "model.head.regression": "deltas",
+                    },
+                    "anchors_per_location=9 has a prediction for each anchor already",
+                ),
+            )
+        ),
+        ({"model.postprocess.suppression": "set_nms"}, "targets_per_location=1 gives it only one; set it to nms"),
+        (
+            {
+                "model.targets_per_location": 2,
+                "model.postprocess.suppression": "set_nms",
+                "model.postprocess.nms_over": "all",
+            },
+            "would keep every class of a prediction",
+        ),
+        (
+            {"model.assignment.kind": "simota", "schedule.accumulate": 2},
+            "schedule.accumulate=2: model.assignment.kind=simota assigns by the outputs",
+        ),
+        (
+            {"model.assignment.kind": "atss", "task": "coverage"},
+            "model.assignment.kind=atss: task=coverage counts the assignments of kind=fcos and",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_with_the_reason(
+    tiny_values: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    values = tiny_values
+    for key, value in changes.items():
+        values = set_value(values, key, value)
+    with pytest.raises(ConfigError) as told:
+        parse(Config, values)
+    assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss.regression": "log_l1", "assignment.kind": "retinanet"}, r"log_l1: .*kind=retinanet also has locations"),
+        ({"loss.regression": "log_l1", "head.regression": "deltas"}, r"log_l1: .*head\.regression=deltas may predict"),
+        ({"postprocess.oracle": "box", "postprocess.tta_flip": True}, r"oracle=box: is about the locations"),
+        ({"postprocess.analyses": ["ambiguous"], "postprocess.tta_scales": [0.5]}, r"analyses=\[ambiguous\]: is about"),
+        (
+            {"postprocess.analyses": ["ambiguous"], "assignment.kind": "atss"},
+            r"analyses=\[ambiguous\]: counts the claims",
+        ),
+        ({"postprocess.analyses": ["ambiguous"], "assignment.level_rule": "fpn"}, r"analyses=\[ambiguous\]: counts"),
+        ({"postprocess.oracle": "class", "assignment.tie_break": "random"}, r"oracle=class: which box .* drawn anew"),
+    ],
+)
+def test_what_an_assignment_cannot_go_with_is_refused(tiny_values, changes: dict[str, Any], message: str) -> None:
+    for key, value in changes.items():
+        tiny_values = set_value(tiny_values, f"model.{key}", value)
+    with pytest.raises(ConfigError, match=message):
+        parse(Config, tiny_values)
+
+
+def test_what_goes_with_an_oracle_and_with_views_is_not(tiny_values: dict[str, Any]) -> None:
+    for changes in (
+        {"postprocess.oracle": "box", "assignment.kind": "simota"},
+        {"postprocess.analyses": ["ambiguous"], "assignment.kind": "center"},
+        {"postprocess.analyses": ["errors"], "postprocess.tta_flip": True},
+    ):
+        values = tiny_values
+        for key, value in changes.items():
+            values = set_value(values, f"model.{key}", value)
+        parse(Config, values)

@@ -1,0 +1,259 @@
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
+from fcos.data.prepare import cache_folder, make_dataset, prepare
+from fcos.errors import ConfigError, DataError
+from fcos.files import user_cache
+from tests.helpers.coco_folders import coco
+
+
+def edit(path: Path, change: Any) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_both_splits_are_read_and_checked(root: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    prepared = prepare(coco(root), progress=lambda *step: seen.append(step))
+    assert prepared.classes == ("cat", "dog")
+    assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (5, 3)
+    assert prepared.notes == ()
+    assert ("decoding train images", 5, 5) in seen
+    assert ("decoding val images", 3, 3) in seen
+    sample = make_dataset(prepared, "val", coco(root), training=False, seed=0)[0, 2]
+    assert sample.name == "2.png"
+    assert sample.boxes.tolist() == [[1, 2, 11, 12]]
+
+
+def test_images_are_not_decoded_again_until_one_changes(root: Path) -> None:
+    prepare(coco(root))
+    seen: list[str] = []
+    prepare(coco(root), progress=lambda what, done, total: seen.append(what))
+    assert seen == []
+    (root / "train" / "3.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"1 of 5 train images cannot be used: .*3\.png: is not a whole image"):
+        prepare(coco(root))
+
+
+def test_digest_follows_annotations_and_files_and_nothing_else(root: Path) -> None:
+    first = prepare(coco(root)).digest
+    assert prepare(coco(root, flip=0.0, cache_dir=str(root.parent / "other"))).digest == first
+    edit(root / "val.json", lambda content: content["annotations"][0].update(bbox=[1, 2, 11, 10]))
+    second = prepare(coco(root)).digest
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(
+        root / "train" / "0.png"
+    )
+    third = prepare(coco(root)).digest
+    assert len({first, second, third}) == 3
+
+
+def test_digest_does_not_depend_on_where_the_data_lie(root: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    first = prepare(coco(root)).digest
+    root.rename(moved)
+    assert prepare(coco(moved)).digest == first
+
+
+@pytest.mark.parametrize("break_image", ["missing", "truncated", "resized"])
+def test_bad_image_stops_or_is_left_out_and_named(root: Path, break_image: str) -> None:
+    path = root / "train" / "1.png"
+    match break_image:
+        case "missing":
+            path.unlink()
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:50])
+        case "resized":
+            Image.new("RGB", (20, 30)).save(path)
+    with pytest.raises(DataError, match=r"1\.png") as error:
+        prepare(coco(root))
+    assert "data.on_bad_image=skip" in str(error.value)
+    prepared = prepare(coco(root, on_bad_image="skip"))
+    assert prepared.train.annotations.names == ("0.png", "2.png", "3.png", "4.png")
+    (note,) = prepared.notes
+    assert note.startswith("1 of 5 train images cannot be used and are left out: ")
+    assert "1.png" in note
+
+
+def test_skipping_every_image_is_an_error(root: Path) -> None:
+    for path in (root / "val").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="3 of 3 val images cannot be used, which leaves none"):
+        prepare(coco(root, on_bad_image="skip"))
+
+
+def test_limits_take_the_first_images_by_id(root: Path) -> None:
+    (root / "train" / "4.png").unlink()
+    prepared = prepare(coco(root, limit_train=2, limit_val=1))
+    assert prepared.train.annotations.image_ids.tolist() == [1, 2]
+    assert prepared.val.annotations.image_ids.tolist() == [1]
+
+
+def test_splits_must_have_the_same_categories(root: Path) -> None:
+    edit(root / "val.json", lambda content: content["categories"][1].update(name="bird"))
+    with pytest.raises(DataError, match=r"same categories; they differ in id 8: 'dog' and 'bird'"):
+        prepare(coco(root))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_split_without_a_box_is_an_error(root: Path, split: str) -> None:
+    edit(root / f"{split}.json", lambda content: content.update(annotations=[]))
+    with pytest.raises(DataError, match=rf"{split}\.json: the \d images in use have no box at all"):
+        prepare(coco(root))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
+        (
+            {"train": SplitConfig(annotations="train.json", images="pics")},
+            "data.train.images=pics: no such folder",
+        ),
+        ({"val": SplitConfig(annotations="none.json", images="val")}, "none.json: no such annotation file"),
+    ],
+)
+def test_wrong_path_is_an_error_that_names_the_key(root: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError) as error:
+        prepare(coco(root, **changes))
+    assert words in str(error.value)
+
+
+def test_cache_that_cannot_be_written_is_an_error_that_names_it(root: Path) -> None:
+    (root / "file").write_text("")
+    with pytest.raises(DataError, match=r"data\.cache_dir=.*file"):
+        prepare(coco(root, cache_dir=str(root / "file")))
+
+
+def test_synthetic_data_come_the_same_way(tmp_path: Path) -> None:
+    drawn = SyntheticConfig(image_size=48, train_images=4, val_images=2, object_size=(8.0, 20.0))
+    config = DataConfig(name="synthetic", synthetic=drawn, cache_dir=str(tmp_path))
+    seen: list[str] = []
+    prepared = prepare(config, progress=lambda what, done, total: seen.append(what))
+    assert seen[0] == "drawing images"
+    assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (4, 2)
+    assert len(prepared.classes) == 5
+    assert make_dataset(prepared, "train", config, training=True, seed=0)[0, 3].image.shape == (3, 48, 48)
+    assert prepare(config).digest == prepared.digest
+
+
+def test_inclusive_corners_reach_the_samples(root: Path) -> None:
+    prepared = prepare(coco(root), corners="inclusive")
+    sample = make_dataset(prepared, "train", coco(root, flip=0.0), training=True, seed=0)[0, 0]
+    assert sample.boxes.tolist() == [[1, 2, 10, 11]]
+
+
+def test_coco_tiny_is_accepted_whole(shared_data: Path, tmp_path: Path) -> None:
+    config = coco(
+        shared_data / "coco_tiny",
+        train=SplitConfig(annotations="annotations/instances_train2017.json", images="train2017"),
+        val=SplitConfig(annotations="annotations/instances_val2017.json", images="val2017"),
+        cache_dir=str(tmp_path),
+    )
+    prepared = prepare(config)
+    assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (128, 80)
+    assert len(prepared.classes) == 80
+    assert prepared.notes == ()
+
+
+def test_bccd_raw_tells_of_its_zero_size_boxes(shared_data: Path, tmp_path: Path) -> None:
+    config = coco(
+        shared_data / "bccd",
+        train=SplitConfig(annotations="annotations/instances_train_raw.json", images="images"),
+        val=SplitConfig(annotations="annotations/instances_val_raw.json", images="images"),
+        cache_dir=str(tmp_path),
+    )
+    prepared = prepare(config)
+    assert [note.split(" (")[0] for note in prepared.notes] == [
+        "instances_train_raw.json: 1 box of zero size dropped",
+        "instances_val_raw.json: 1 box of zero size dropped",
+    ]
+
+
+def test_samples_from_decoded_images_equal_those_from_files(root: Path) -> None:
+    """At the size of the samples where that is fixed, at the images' own where training draws the short side."""
+    for sides in (None, (32,), (32, 48)):
+        sizes: dict[str, Any] = {} if sides is None else {"short_sides": sides, "long_side": 96}
+        read, kept = coco(root, cache_gb=0.0, **sizes), coco(root, **sizes)
+        for split, training in (("train", True), ("val", False)):
+            expected = make_dataset(prepare(read), split, read, training=training, seed=3)
+            found = make_dataset(prepare(kept), split, kept, training=training, seed=3)
+            assert expected.decoded is None
+            assert found.decoded is not None
+            for key in ((epoch, index) for epoch in range(3) for index in range(3)):
+                assert found[key].size == expected[key].size
+                assert (found[key].image == expected[key].image).all()
+                assert (found[key].boxes == expected[key].boxes).all()
+
+
+def test_images_that_do_not_open_are_left_out_of_the_decoded_ones(root: Path) -> None:
+    (root / "train" / "1.png").write_bytes(b"no image")
+    prepared = prepare(coco(root, on_bad_image="skip"))
+    assert prepared.train.decoded is not None
+    assert len(prepared.train.decoded.sizes) == len(prepared.train.annotations) == 4
+    sample = make_dataset(prepared, "train", coco(root, flip=0.0), training=True, seed=0)[0, 1]
+    assert (sample.name, int(sample.image[0, 0, 0])) == ("2.png", 20)
+
+
+def test_a_split_that_is_not_asked_for_is_not_looked_at(root: Path) -> None:
+    both = prepare(coco(root))
+    (root / "train.json").unlink()
+    shutil.rmtree(root / "train")
+    seen: list[str] = []
+    config = coco(root, cache_gb=0.0, cache_dir=str(root.parent / "other"))
+    alone = prepare(config, splits=["val"], progress=lambda what, done, total: seen.append(what))
+    assert list(alone.splits) == ["val"] and alone.classes == both.classes
+    assert set(seen) == {"checking val images"}
+    assert make_dataset(alone, "val", config, training=False, seed=0)[0, 2].image_id == 3
+    with pytest.raises(DataError, match=r"data\.train\.images=train: no such folder"):
+        prepare(config, splits=["train"])
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+def test_a_cache_of_another_user_is_enough_where_all_is_there(root: Path, monkeypatch, cache_gb: float) -> None:
+    config = coco(root, cache_gb=cache_gb)
+    expected = prepare(config)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for owner, name in ((os, "utime"), (os, "open"), (Path, "touch"), (Path, "mkdir"), (os, "mkdir"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, refuse)
+    found = prepare(config)
+    assert found.digest == expected.digest and (found.train.decoded is None) is (cache_gb == 0)
+    with pytest.raises(DataError, match=r"data\.cache_dir=.*: cannot be written \(Permission denied\)"):
+        prepare(coco(root, cache_gb=cache_gb, limit_train=2))
+
+
+def test_a_user_without_a_home_needs_a_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    config = DataConfig(name="synthetic", synthetic=SyntheticConfig())
+    with pytest.raises(ConfigError, match=r"data\.cache_dir=null: .* no home folder; give data\.cache_dir="):
+        cache_folder(config)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    with pytest.raises(ConfigError, match="no home folder"):
+        cache_folder(config)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder(config) == tmp_path / "fcos-lab"
+
+
+def test_a_home_is_asked_for_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "fcos-lab"

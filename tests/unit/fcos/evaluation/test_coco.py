@@ -1,0 +1,245 @@
+import contextlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from fcos.config.choices import Analysis
+from fcos.data.annotations import Annotations, read_annotations
+from fcos.evaluation.analyses import analyse
+from fcos.evaluation.coco import METRICS, class_keys, evaluate, gather_detections
+from fcos.structures import Detections
+
+NOTHING = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+
+
+def write(folder: Path, annotations: list[dict[str, Any]], names: dict[int, str], num_images: int) -> Path:
+    path = folder / "instances.json"
+    content = {
+        "images": [
+            {"id": 3 * number + 1, "file_name": f"{number}.jpg", "width": 200, "height": 150}
+            for number in range(num_images)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": key, "name": name} for key, name in names.items()],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def as_detections(annotations: Annotations, results: list[dict[str, Any]]) -> dict[int, Detections]:
+    """COCO results as detections, best first; in double precision, as some lie right on an IoU threshold."""
+    found: dict[int, Detections] = {}
+    for image_id in annotations.image_ids.tolist():
+        mine = sorted((r for r in results if r["image_id"] == image_id), key=lambda r: -r["score"])
+        xywh = torch.tensor([r["bbox"] for r in mine], dtype=torch.float64).reshape(-1, 4)
+        found[image_id] = Detections(
+            torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1),
+            torch.tensor([r["score"] for r in mine], dtype=torch.float64),
+            torch.tensor([annotations.category_ids.index(r["category_id"]) for r in mine], dtype=torch.int64),
+        )
+    return found
+
+
+def by_pycocotools(path: Path, annotations: Annotations, detections: dict[int, Detections]) -> list[float]:
+    results = [
+        {
+            "image_id": image_id,
+            "category_id": annotations.category_ids[int(label)],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(score),
+        }
+        for image_id, found in detections.items()
+        for (x1, y1, x2, y2), score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(path))
+        evaluator = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return list(evaluator.stats)
+
+
+def random_set(folder: Path, seed: int) -> tuple[Path, dict[int, Detections], Annotations]:
+    """Images with crowds, some without boxes, ties in the scores, misses and false alarms."""
+    generator = np.random.default_rng(seed)
+    entries: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for number in range(12):
+        for _ in range(generator.integers(0, 7)):
+            low, size = generator.uniform(0, 100, 2), generator.uniform(5, [100, 50], 2)
+            entry = {
+                "id": len(entries) + 1,
+                "image_id": 3 * number + 1,
+                "category_id": int(generator.choice([2, 5, 11])),
+                "bbox": [*low.tolist(), *size.tolist()],
+                "area": float(generator.uniform(0.5, 1.0) * size.prod()),
+                "iscrowd": int(generator.random() < 0.15),
+            }
+            entries.append(entry)
+            for _ in range(generator.integers(0, 4)):
+                moved = np.concatenate([low + generator.normal(0, 4, 2), size * generator.uniform(0.8, 1.2, 2)])
+                results.append(
+                    {
+                        "image_id": entry["image_id"],
+                        "category_id": entry["category_id"] if generator.random() < 0.9 else 5,
+                        "bbox": moved.tolist(),
+                        "score": round(float(generator.random()), 1),
+                    }
+                )
+    path = write(folder, entries, {2: "two", 5: "five", 11: "eleven"}, num_images=12)
+    annotations = read_annotations(path)
+    return path, as_detections(annotations, results), annotations
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_numbers_equal_pycocotools_on_random_detections_with_crowds(tmp_path: Path, seed: int) -> None:
+    path, detections, annotations = random_set(tmp_path, seed)
+    assert annotations.crowd.any()
+    ours = evaluate(annotations, detections)
+    theirs = by_pycocotools(path, annotations, detections)
+    for name, number in zip(METRICS, theirs, strict=True):
+        # pycocotools says -1 where there is nothing to measure on.
+        assert ours.get(f"val/{name}", -1.0) == pytest.approx(number, abs=1e-12), name
+
+
+def renumbered(
+    annotations: Annotations, detections: dict[int, Detections], ids: list[int], categories: tuple[int, ...]
+) -> tuple[Annotations, dict[int, Detections]]:
+    """The same images and classes under other ids, which must rise."""
+    new = dict(zip(annotations.image_ids.tolist(), ids, strict=True))
+    changed = replace(annotations, image_ids=np.array(ids, dtype=np.int64), category_ids=categories)
+    return changed, {new[image_id]: found for image_id, found in detections.items()}
+
+
+@pytest.mark.parametrize("first", [-(2**63) + 1, -5, 0, 2**53, 2**62])
+def test_numbers_do_not_depend_on_the_ids_of_the_file(tmp_path: Path, first: int) -> None:
+    _, detections, annotations = random_set(tmp_path, 1)
+    analyses: list[Analysis] = ["class_agnostic", "proposals", "score_iou", "errors"]
+    expected = evaluate(annotations, detections) | analyse(annotations, detections, analyses)
+    assert 0 < expected["val/AP"] < 1
+    ids = [first + number for number in range(len(annotations))]
+    other = renumbered(annotations, detections, ids, (first, first + 1, first + 2))
+    assert evaluate(*other) | analyse(*other, analyses) == expected
+
+
+def test_numbers_equal_the_published_ones(shared_data: Path) -> None:
+    folder = shared_data / "coco_eval_pair"
+    annotations = read_annotations(folder / "instances_val2014_100.json")
+    results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    wanted = json.loads((folder / "expected.json").read_text())
+    assert tuple(wanted["order"]) == METRICS
+    numbers = evaluate(annotations, as_detections(annotations, results))
+    np.testing.assert_array_equal([round(numbers[f"val/{name}"], 6) for name in METRICS], wanted["bbox"])
+
+
+def two_boxes(folder: Path) -> Annotations:
+    entries = [
+        {"id": 1, "image_id": 1, "category_id": 4, "bbox": [10, 10, 40, 50], "iscrowd": 0},
+        {"id": 2, "image_id": 4, "category_id": 4, "bbox": [0, 0, 60, 40], "iscrowd": 0},
+    ]
+    return read_annotations(write(folder, entries, {4: "seen", 9: "never"}, num_images=3))
+
+
+def perfect(annotations: Annotations) -> dict[int, Detections]:
+    found = dict.fromkeys(annotations.image_ids.tolist(), NOTHING)
+    for index, image_id in enumerate(annotations.image_ids.tolist()):
+        boxes, labels = annotations.training_boxes(index)
+        found[image_id] = Detections(torch.from_numpy(boxes), torch.ones(len(boxes)), torch.from_numpy(labels))
+    return found
+
+
+def test_perfect_detections_score_one_and_what_does_not_occur_is_left_out(tmp_path: Path) -> None:
+    annotations = two_boxes(tmp_path)
+    numbers = evaluate(annotations, perfect(annotations))
+    assert set(numbers) == {
+        *(f"val/{name}" for name in METRICS if name not in {"APs", "APl", "ARs", "ARl"}),
+        "val/class_AP/seen",
+    }
+    assert all(abs(value - 1) < 1e-9 for value in numbers.values())
+
+
+def test_no_detections_score_zero(tmp_path: Path) -> None:
+    annotations = two_boxes(tmp_path)
+    numbers = evaluate(annotations, dict.fromkeys(annotations.image_ids.tolist(), NOTHING))
+    assert numbers["val/AP"] == numbers["val/AR100"] == numbers["val/class_AP/seen"] == 0.0
+
+
+def test_class_ap_averages_to_ap(tmp_path: Path) -> None:
+    _, detections, annotations = random_set(tmp_path, seed=7)
+    numbers = evaluate(annotations, detections)
+    by_class = [value for key, value in numbers.items() if key.startswith("val/class_AP/")]
+    assert len(by_class) == 3
+    assert len(set(by_class)) == 3
+    assert np.mean(by_class) == pytest.approx(numbers["val/AP"], abs=1e-12)
+
+
+def test_order_of_images_does_not_matter(tmp_path: Path) -> None:
+    _, detections, annotations = random_set(tmp_path, seed=3)
+    assert evaluate(annotations, dict(reversed(detections.items()))) == evaluate(annotations, detections)
+
+
+def test_missing_or_unknown_image_is_an_error(tmp_path: Path) -> None:
+    annotations = two_boxes(tmp_path)
+    with pytest.raises(ValueError, match=r"missing \[7\], unknown \[8\]"):
+        evaluate(annotations, dict.fromkeys([1, 4, 8], NOTHING))
+
+
+def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    annotations = two_boxes(tmp_path)
+    evaluate(annotations, perfect(annotations))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_class_names_become_legal_and_stay_apart(tmp_path: Path) -> None:
+    names = {1: "plain name", 2: "a/b", 3: "Größe", 4: ".."}
+    annotations = read_annotations(write(tmp_path, [], names, num_images=1))
+    assert [key.removeprefix("val/class_AP/") for key in class_keys(annotations)] == [
+        "plain name",
+        "a_b",
+        "Gr__e",
+        "_",
+    ]
+    equal = read_annotations(write(tmp_path, [], {1: "a+b", 5: "a*b"}, num_images=1))
+    assert class_keys(equal) == ("val/class_AP/a_b_1", "val/class_AP/a_b_5")
+
+
+def test_gathering_alone_changes_nothing() -> None:
+    gathered = gather_detections({3: NOTHING, 1: NOTHING})
+    assert list(gathered) == [3, 1]
+    assert gathered[3].boxes.shape == (0, 4)
+
+
+def _gather(rank: int, folder: str, overlap: bool) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    image_ids = [0, 2] if rank == 0 else ([2, 3] if overlap else [3])
+    mine = {
+        image_id: Detections(torch.full((1, 4), float(image_id)), torch.ones(1), torch.tensor([rank]))
+        for image_id in image_ids
+    }
+    try:
+        found = gather_detections(mine)
+        assert not overlap
+        assert {key: int(value.labels) for key, value in found.items()} == {0: 0, 2: 0, 3: 1}
+        assert all(int(value.boxes[0, 0]) == key for key, value in found.items())
+    except AssertionError as error:
+        if not (overlap and "two workers" in str(error)):
+            raise
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_two_workers_gather_every_image_once(tmp_path: Path, overlap: bool) -> None:
+    # Forked, because a spawned process cannot import a test module.
+    torch.multiprocessing.start_processes(_gather, (str(tmp_path), overlap), nprocs=2, start_method="fork")

@@ -1,0 +1,258 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fcos.model.head import Head, SeparateHeads
+from fcos.structures import HeadOutputs
+
+STRIDES = (8, 16)
+SIZES = ((4, 6), (2, 3))
+
+
+def build(seed: int = 0, num_classes: int = 3, **settings: Any) -> Head:
+    torch.manual_seed(seed)
+    defaults: dict[str, Any] = {
+        "strides": STRIDES,
+        "num_convs": 2,
+        "norm": "gn",
+        "gn_groups": 4,
+        "scale_per_level": True,
+        "regression": "exp",
+        "divide_by_stride": False,
+        "quality": "centerness",
+        "quality_branch": "classification",
+        "prior": 0.01,
+    }
+    return Head(16, num_classes, **{**defaults, **settings})
+
+
+def features(batch: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(batch, 16, *size, generator=generator) for size in SIZES]
+
+
+def raw_regression(head: Head, level: int) -> Tensor:
+    """What the regression convolution says, row by row, before scale, activation and unit."""
+    x = head.regression(head.regression_tower(features()[level], level))
+    return torch.stack([x[:, :, row, column] for row in range(x.shape[2]) for column in range(x.shape[3])], dim=1)
+
+
+def split(outputs: HeadOutputs) -> list[Tensor]:
+    return list(outputs.ltrb.split([rows * columns for rows, columns in outputs.shapes], dim=1))
+
+
+def test_locations_follow_level_by_level_and_row_by_row() -> None:
+    head = build(num_convs=0)
+    outputs = head(features())
+    assert outputs.shapes == SIZES
+    maps = [head.classification(x) for x in features()]
+    torch.testing.assert_close(outputs.joined_logits[1, 2 * 6 + 5], maps[0][1, :, 2, 5])
+    torch.testing.assert_close(outputs.joined_logits[0, 24 + 1 * 3 + 2], maps[1][0, :, 1, 2])
+    assert outputs.quality is not None
+    torch.testing.assert_close(outputs.quality[0, 24 + 1 * 3 + 2], head.quality(features()[1])[0, 0, 1, 2])
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.3])
+def test_every_class_starts_at_the_prior(prior: float) -> None:
+    probabilities = build(prior=prior)(features()).joined_logits.sigmoid()
+    assert abs(probabilities.mean() - prior) < 0.05 * prior
+
+
+@pytest.mark.parametrize("divide_by_stride", [False, True])
+@pytest.mark.parametrize("regression", ["exp", "relu"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_distances_are_scaled_then_activated_then_in_pixels(
+    scaled: bool, regression: str, divide_by_stride: bool
+) -> None:
+    head = build(scale_per_level=scaled, regression=regression, divide_by_stride=divide_by_stride)
+    nn.init.normal_(head.regression.weight, std=0.5)
+    scales = torch.tensor([0.5, 2.0])
+    if scaled:
+        head.scales.data.copy_(scales)
+    for level, ltrb in enumerate(split(head(features()))):
+        raw = raw_regression(head, level) * (scales[level] if scaled else 1)
+        expected = raw.exp() if regression == "exp" else raw.clamp(min=0)
+        torch.testing.assert_close(ltrb, expected * (STRIDES[level] if divide_by_stride else 1))
+
+
+def test_a_level_learns_its_own_scale_alone() -> None:
+    head = build()
+    nn.init.normal_(head.regression.weight, std=0.5)
+    split(head(features()))[1].sum().backward()
+    assert head.scales.grad[0] == 0
+    assert head.scales.grad[1] != 0
+
+
+def test_an_overflow_ends_beyond_any_image_and_finite() -> None:
+    head = build()
+    nn.init.constant_(head.regression.bias, 100.0)
+    ltrb = head(features()).ltrb
+    assert ltrb.isfinite().all() and (ltrb > 1e30).all()
+
+
+@pytest.mark.parametrize("branch", ["classification", "regression"])
+def test_quality_reads_its_branch_alone(branch: str) -> None:
+    head = build(quality_branch=branch)
+    head(features()).quality.sum().backward()
+    for name in ("classification", "regression"):
+        tower = head.get_submodule(f"{name}_tower")
+        assert all((parameter.grad is not None) == (name == branch) for parameter in tower.parameters())
+
+
+def test_a_tower_of_its_own_serves_the_quality_alone() -> None:
+    head = build(quality_branch="own")
+    head(features()).quality.sum().backward()
+    for name, serves in (("classification", False), ("regression", False), ("quality", True)):
+        tower = head.get_submodule(f"{name}_tower")
+        assert all((parameter.grad is not None) == serves for parameter in tower.parameters())
+
+
+def test_one_tower_serves_both() -> None:
+    head = build(towers="shared")
+    assert not any(name.startswith("regression_tower") for name in head.state_dict())
+    outputs = head(features())
+    outputs.ltrb.sum().backward()
+    assert all(parameter.grad is not None for parameter in head.classification_tower.parameters())
+    x = head.regression(head.classification_tower(features()[0], 0))
+    torch.testing.assert_close(split(outputs)[0][0, 0], x[0, :, 0, 0].exp())
+
+
+@pytest.mark.parametrize("quality", ["none", "centerness"])
+def test_separate_heads_are_heads_of_one_level_each(quality: str) -> None:
+    heads = [
+        build(seed, strides=(stride,), quality=quality, divide_by_stride=True) for seed, stride in enumerate(STRIDES)
+    ]
+    outputs = SeparateHeads(heads)(features())
+    alone = [head([x]) for head, x in zip(heads, features(), strict=True)]
+    assert outputs.shapes == SIZES
+    torch.testing.assert_close(outputs.joined_logits, torch.cat([each.joined_logits for each in alone], dim=1))
+    torch.testing.assert_close(outputs.ltrb, torch.cat([each.ltrb for each in alone], dim=1))
+    if quality == "none":
+        assert outputs.quality is None
+    else:
+        torch.testing.assert_close(outputs.quality, torch.cat([each.quality for each in alone], dim=1))
+
+
+def test_separate_heads_learn_from_their_level_alone() -> None:
+    heads = SeparateHeads([build(strides=(stride,)) for stride in STRIDES])
+    outputs = heads(features())
+    (outputs.logits[1].sum() + split(outputs)[1].sum()).backward()
+    others = [parameter.grad for parameter in heads.heads[0].parameters()]
+    assert all(gradient is None or not gradient.any() for gradient in others)
+    assert heads.heads[1].classification.weight.grad.abs().sum() > 0
+
+
+def test_without_quality_there_is_none() -> None:
+    assert build(quality="none")(features()).quality is None
+
+
+def test_quality_leaves_all_other_initial_weights_alone() -> None:
+    without = build(quality="none").state_dict()
+    for quality in ("centerness", "iou"):
+        within = build(quality=quality).state_dict()
+        assert set(within) - set(without) == {"quality.weight", "quality.bias"}
+        for key, value in without.items():
+            torch.testing.assert_close(within[key], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("norm", ["gn", "bn", "bn_per_level", "sync_bn", "none"])
+def test_every_norm_trains_from_the_same_weights(norm: str) -> None:
+    head = build(norm=norm).train()
+    for name in ("classification_tower.convs.1.weight", "regression.weight", "quality.weight"):
+        torch.testing.assert_close(head.state_dict()[name], build(norm="gn").state_dict()[name], rtol=0, atol=0)
+    outputs = head(features())
+    (outputs.joined_logits.sum() + outputs.ltrb.sum() + outputs.quality.sum()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
+
+
+def test_batch_norm_per_level_keeps_a_statistic_for_each_level() -> None:
+    head = build(norm="bn_per_level").train()
+    head([features()[0], features()[1] * 5 + 7])
+    first, second = (norms[0] for norms in head.classification_tower.norms)
+    alone = nn.BatchNorm2d(16)
+    alone(head.classification_tower.convs[0](features()[0]))
+    torch.testing.assert_close(first.running_mean, alone.running_mean)
+    assert not torch.allclose(first.running_mean, second.running_mean)
+
+
+def test_shared_batch_norm_sees_every_level() -> None:
+    norms = build(norm="bn").classification_tower.norms
+    assert len(norms) == 1
+    head = build(norm="bn").train()
+    head(features())
+    assert head.classification_tower.norms[0][0].num_batches_tracked == len(STRIDES)
+
+
+def test_group_norm_of_an_image_does_not_depend_on_the_batch() -> None:
+    head = build()
+    both, first = head(features()), head([x[:1] for x in features()])
+    torch.testing.assert_close(both.joined_logits[:1], first.joined_logits)
+    torch.testing.assert_close(both.ltrb[:1], first.ltrb)
+
+
+def test_distances_are_float32_under_autocast_and_logits_are_not() -> None:
+    head = build(divide_by_stride=True, regression="relu")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = head(features())
+    assert outputs.ltrb.dtype == torch.float32
+    assert outputs.joined_logits.dtype == outputs.quality.dtype == torch.bfloat16
+
+
+def test_channels_last_gives_the_same() -> None:
+    plain = build()
+    last = build().to(memory_format=torch.channels_last)
+    ours = last([x.contiguous(memory_format=torch.channels_last) for x in features()])
+    theirs = plain(features())
+    torch.testing.assert_close(ours.joined_logits, theirs.joined_logits)
+    torch.testing.assert_close(ours.ltrb, theirs.ltrb)
+    torch.testing.assert_close(ours.quality, theirs.quality)
+
+
+def test_an_overflowing_exp_leaves_the_gradient_of_everything_else_finite() -> None:
+    raw = torch.tensor([[500.0, 1.0, 1.0, 1.0]], requires_grad=True)
+    head = Head(
+        16, 1, strides=(8,), num_convs=0, norm="none", gn_groups=1, scale_per_level=False, regression="exp",
+        divide_by_stride=True, quality="none", quality_branch="regression", prior=0.01,
+    )  # fmt: skip
+    ltrb = head._distances(raw[None], 0)
+    ltrb.where(torch.tensor([[[False, True, True, True]]]), 1.0).sum().backward()
+    assert ltrb.isfinite().all() and raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("anchors", [((8.0, 8.0),), ((4.0, 2.0), (2.0, 4.0), (3.0, 3.0))])
+def test_deltas_shift_and_scale_the_anchors_of_a_location(anchors: tuple[tuple[float, float], ...]) -> None:
+    head = build(regression=anchors, scale_per_level=False)
+    outputs = head(features())
+    assert outputs.quality is not None
+    for level, (rows, columns) in enumerate(SIZES):
+        assert outputs.shapes[level] == (rows, columns * len(anchors))
+        raw = raw_regression(head, level)
+        expected = []
+        for location in raw.unbind(1):
+            for (width, height), (x, y, w, h) in zip(
+                anchors, (four.unbind(1) for four in location.unflatten(1, (-1, 4)).unbind(1)), strict=True
+            ):
+                size = torch.tensor([width, height]) * STRIDES[level]
+                center = torch.stack((x, y), dim=-1) * size
+                half = torch.stack((w, h), dim=-1).exp() * size / 2
+                expected.append(torch.cat((half - center, center + half), dim=-1))
+        torch.testing.assert_close(split(outputs)[level], torch.stack(expected, dim=1))
+        logits = head.classification(head.classification_tower(features()[level], level))
+        second = outputs.logits[level][0, len(anchors) - 1]
+        torch.testing.assert_close(second, logits[0, -3:, 0, 0])
+
+
+def test_two_predictions_of_a_location_stand_one_after_the_other() -> None:
+    head = build(num_convs=0, targets_per_location=2)
+    outputs = head(features())
+    assert outputs.shapes == tuple((rows, 2 * columns) for rows, columns in SIZES)
+    logits, quality = head.classification(features()[1])[1, :, 1, 2], head.quality(features()[1])[1, :, 1, 2]
+    ltrb = head.regression(features()[1])[1, :, 1, 2].exp()
+    assert outputs.quality is not None
+    for slot in range(2):
+        row = 2 * (24 + 1 * 3 + 2) + slot
+        torch.testing.assert_close(outputs.joined_logits[1, row], logits[3 * slot : 3 * slot + 3])
+        torch.testing.assert_close(outputs.ltrb[1, row], ltrb[4 * slot : 4 * slot + 4])
+        torch.testing.assert_close(outputs.quality[1, row], quality[slot])

@@ -1,0 +1,118 @@
+"""Nothing in a training step reads a value back from the device, or makes a shape depend on one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fcos.build import build_detector, build_learner
+from fcos.config.choices import LevelRule, NormalizerScope, RegressionLoss, TieBreak
+from fcos.config.parse import parse, set_value
+from fcos.config.run import Config, Precision
+from fcos.runtime import LocalRuntime
+from fcos.structures import Batch, Targets
+from fcos.training.step import train_step
+
+# Each of these makes the host wait for a GPU: .item() and bool(), boolean indexing, nonzero and its kin.
+WAITING = (
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "unique",
+    "repeat_interleave.Tensor",
+    "bincount",
+)
+
+
+class Refuse(TorchDispatchMode):
+    """Fails on an operation that would wait."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(operation)
+        if any(waiting in name for waiting in WAITING):
+            raise AssertionError(f"{name} waits for the device")
+        if "aten.index" in name and len(args) > 1 and isinstance(args[1], (list, tuple)):
+            assert not any(index is not None and index.dtype == torch.bool for index in args[1]), f"{name} by a mask"
+        return operation(*args, **(kwargs or {}))
+
+
+def batch_of(counts: list[int], with_masks: bool) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(len(counts), 8, 2, generator=generator) * 40
+    boxes = torch.cat((corner, corner + 8 + torch.rand(len(counts), 8, 2, generator=generator) * 16), dim=-1)
+    valid = torch.arange(8) < torch.tensor(counts)[:, None]
+    pixels = torch.randint(0, 256, (len(counts), 3, 64, 64), generator=generator, dtype=torch.uint8)
+    sizes = torch.tensor([[64, 64]] * len(counts))
+    masks = torch.rand(len(counts), 8, 32, 32, generator=generator) > 0.5 if with_masks else None
+    return Batch(pixels, sizes, sizes, Targets(boxes, torch.zeros(len(counts), 8).long(), valid, masks), (1,), ("a",))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("regression", get_args(RegressionLoss))
+@pytest.mark.parametrize("quality", ["none", "centerness", "iou"])
+def test_a_training_step_never_waits(tiny_values, optimizer: str, regression: str, quality: str) -> None:
+    step(tiny_values, {"model.loss.regression": regression, "model.head.quality": quality,
+                       "model.postprocess.quality": "none", "schedule.optimizer": optimizer})  # fmt: skip
+
+
+@pytest.mark.parametrize("radius", [None, 1.5])
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_nor_in_other_settings(tiny_values, radius: float | None, precision: str) -> None:
+    step(tiny_values, {"model.assignment.center_sampling_radius": radius, "schedule.precision": precision,
+                       "model.backbone.norm": "frozen_bn"})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"model.assignment.level_rule": rule} for rule in get_args(LevelRule)),
+        *({"model.assignment.tie_break": rule} for rule in get_args(TieBreak)),
+        {"model.assignment.positives": "mask"},
+        *({"model.loss.normalizer": scope} for scope in get_args(NormalizerScope)),
+        {"model.loss.quality_loss": "l1", "model.head.quality_branch": "own"},
+        {"model.head.across_levels": "separate"},
+        *({"model.targets_per_location": 2, "model.assignment.tie_break": rule} for rule in get_args(TieBreak)),
+        {"model.targets_per_location": 2, "model.head.quality": "iou", "schedule.precision": "bf16"},
+        {"model.head.towers": "shared", "schedule.precision": "fp16", "schedule.clip_norm": None},
+    ],
+)
+def test_nor_with_other_choices(tiny_values, changes: dict[str, Any]) -> None:
+    step(tiny_values, {**changes, "model.assignment.center_sampling_radius": None})
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("atss", {}),
+        ("center", {}),
+        ("simota", {}),
+        ("retinanet", {"model.head.regression": "deltas"}),
+        ("retinanet", {"model.head.regression": "deltas", "model.anchors_per_location": 9}),
+    ],
+)
+def test_nor_with_another_assignment(tiny_values, kind: str, changes: dict[str, Any]) -> None:
+    step(tiny_values, {"model.assignment.kind": kind, **changes}, batches=1 if kind == "simota" else 2)
+
+
+def step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) -> None:
+    for key, value in changes.items():
+        values = set_value(values, key, value)
+    config = parse(Config, values)
+    torch.manual_seed(0)
+    learner = build_learner(
+        config, build_detector(config.model, 5, channels_last=True), LocalRuntime(Path(), torch.device("cpu"))
+    )
+    with Refuse():
+        # Torch's optimizers (and its moving average) read their step counters, which live on the host.
+        learner.optimizer.step = lambda: None  # type: ignore[method-assign]
+        by_masks = config.model.assignment.by_masks
+        train_step(learner, [batch_of([8, 1], by_masks), batch_of([3, 0], by_masks)][:batches])
+
+
+@pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])
+def test_the_check_sees_what_waits(wait: Callable[[torch.Tensor], Any]) -> None:
+    with Refuse(), pytest.raises(AssertionError, match=r"waits|mask"):
+        wait(torch.ones(3))

@@ -1,0 +1,87 @@
+"""A cluster that does not answer is told at once."""
+
+import json
+import os
+import socket
+from typing import Any
+
+import pytest
+
+from fcos.errors import ConfigError
+from orchestration.cluster.connect import connected, patience
+from orchestration.config.compose import compose
+from orchestration.config.groups import ROOT
+from orchestration.config.overrides import check_overrides
+from orchestration.config.schema import ClusterConfig
+
+
+def test_a_silent_address_is_not_waited_for() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    told = rf"cluster\.address={address}: Ray cannot be reached: .*refused"
+    with pytest.raises(ConfigError, match=told), connected(ClusterConfig(address=address), [], on_workers=False):
+        pytest.fail("connected")
+
+
+@pytest.mark.parametrize("word", ["cluster.stall_minutes=0", "cluster.stall_minutes=soon", "cluster.stall_minute=3"])
+def test_a_stall_that_cannot_be_told_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="stall_minute"):
+        compose(check_overrides(["+experiment=ablation_centerness", word]))
+
+
+def test_ray_train_waits_no_longer_for_an_answer_than_a_stall_takes() -> None:
+    key = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+    assert patience(ClusterConfig()) == {key: "600"}
+    assert patience(ClusterConfig(stall_minutes=1)) == {key: "90"}
+    assert patience(ClusterConfig(stall_minutes=None)) == {}
+
+
+def test_an_address_is_local_auto_or_host_and_port() -> None:
+    told = "cluster.address=lokal: must be local, auto or host:port"
+    with pytest.raises(ConfigError, match=told), connected(ClusterConfig(address="lokal"), [], on_workers=False):
+        pytest.fail("connected")
+
+
+JOB = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "7",
+    "PYTHONPATH": "/of/the/job",
+    "OWN": "x",
+}
+
+
+@pytest.mark.parametrize("env_vars", [JOB, {}, None], ids=["with variables", "with none", "without an environment"])
+def test_a_submitted_job_gets_one_environment_of_its_own_and_ours(
+    monkeypatch: pytest.MonkeyPatch, env_vars: dict[str, str] | None
+) -> None:
+    """Ray's own merge takes what `connected` hands over inside of a job; a variable that the job sets stands."""
+    from ray.runtime_env.runtime_env import _merge_runtime_env
+
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        monkeypatch.setattr(os, "environ", dict(os.environ))
+        of_job = {} if env_vars is None else {"env_vars": env_vars, "working_dir": "gcs://x.zip"}
+        os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": of_job, "metadata": {}})
+        os.environ["PYTHONPATH"] = "/of/the/job"
+        merged: list[dict[str, Any]] = []
+
+        def init(**settings: Any) -> None:
+            override = os.environ.get("RAY_OVERRIDE_JOB_RUNTIME_ENV") == "1"
+            merged.append(_merge_runtime_env(of_job, settings["runtime_env"], override=override))
+            raise RuntimeError("joined")
+
+        monkeypatch.setattr("ray.init", init)
+        monkeypatch.setattr("orchestration.cluster.connect.check_cluster", lambda address, **_: address)
+        cluster = ClusterConfig(address=f"127.0.0.1:{head.getsockname()[1]}")
+        with pytest.raises(ConfigError, match="joined"), connected(cluster, [], on_workers=False):
+            pytest.fail("connected")
+    assert merged[0] is not None
+    variables = merged[0]["env_vars"]
+    assert variables["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/of/the/job"]
+    assert variables["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == ("7" if env_vars else "0.1")
+    assert {name: variables[name] for name in env_vars or {} if name != "PYTHONPATH"} == {
+        name: value for name, value in (env_vars or {}).items() if name != "PYTHONPATH"
+    }
+    assert merged[0].get("working_dir") == of_job.get("working_dir")

@@ -1,0 +1,61 @@
+"""A head that is gone is told of once, from a thread; other ends of the block stay what they are."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from orchestration.driver import watchdogs
+from orchestration.driver.watchdogs import watched_head
+from tests.helpers.waiting import PATIENCE
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    monkeypatch.setattr(watchdogs, "HEAD_TICK_SECONDS", 0.02)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def address_of(server: socket.socket) -> str:
+    return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
+    address, told, heard = address_of(listener), [], threading.Event()
+
+    def lost(reason: str) -> None:
+        told.append(reason)
+        heard.set()
+
+    with watched_head(address, lost):
+        listener.close()
+        assert heard.wait(PATIENCE)
+        time.sleep(0.1)
+    assert told == [f"the head of the Ray cluster at {address} does not answer any more"]
+
+
+def test_an_error_because_the_head_is_gone_comes_after_that_is_told(listener: socket.socket) -> None:
+    told: list[str] = []
+    with pytest.raises(ConnectionError), watched_head(address_of(listener), told.append):
+        listener.close()
+        raise ConnectionError("rpc")
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_other_ends_of_a_block_stay_what_they_are(listener: socket.socket, kind: type[BaseException]) -> None:
+    told: list[str] = []
+    with pytest.raises(kind), watched_head(address_of(listener), told.append):
+        raise kind
+    assert told == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_head_that_answers_disturbs_nothing(listener: socket.socket, own: bool) -> None:
+    told: list[str] = []
+    with watched_head(None if own else address_of(listener), told.append):
+        time.sleep(0.2)
+    assert told == []

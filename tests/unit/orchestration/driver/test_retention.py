@@ -1,0 +1,138 @@
+"""Checkpoints of the lesser trainings make room, in the order of the metric, and none that somebody rests on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from fcos.errors import ConfigError
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.config.schema import LabConfig
+from orchestration.driver.retention import Ranking, make_room, rank, value_of
+from orchestration.experiment.provenance import Evidence
+from orchestration.experiment.trials import Trial
+from orchestration.planning.plan import Plan
+from orchestration.trial import files
+
+
+def test_the_best_come_first_equals_in_their_order_and_what_has_no_value_has_no_rank() -> None:
+    values = {"a": 0.1, "b": 0.3, "c": None, "d": 0.3, "e": 0.5}
+    assert rank(values, "max") == ["e", "b", "d", "a"]
+    assert rank(values, "min") == ["a", "b", "d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "highest", "lowest"),
+    [
+        ({"one": {"val/AP": 0.1}, "two": {"val/AP": 0.5}}, 0.5, 0.1),
+        ({"one": {"val/AP": float("nan")}, "two": {"val/AP": 0.2}}, 0.2, 0.2),
+        ({"one": {"val/AP": float("inf")}}, None, None),
+        ({"arm": {}}, None, None),
+    ],
+)
+def test_a_training_counts_by_its_best_arm_and_by_finite_values_alone(
+    tmp_path: Path, metrics: dict[str, dict[str, float]], highest: float | None, lowest: float | None
+) -> None:
+    assert value_of(tmp_path, metrics, Ranking("val/AP", "max")) == highest
+    assert value_of(tmp_path, metrics, Ranking("val/AP", "min")) == lowest
+
+
+def test_a_loss_counts_by_its_last_point(tmp_path: Path) -> None:
+    points = [[None, "train/loss", step, loss] for step, loss in ((2, 0.5), (12, 0.9), (10, 0.1))]
+    files.append_points(tmp_path, points)
+    assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss", "min")) == 0.9
+    assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss_quality", "min")) is None
+
+
+def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:
+    """A sweep with a training for each value; those without one are not finished."""
+    trials = [Trial(f"{name:0>16}", 0, {"task": "train"}, {"arm": {}}, data_digest="") for name in values]
+    plan = Plan("mine", output / "mine", trials, Evidence("", {}), {})
+    for trial, value in zip(trials, values.values(), strict=True):
+        checkpoint = plan.folder_of(trial) / "checkpoints" / "step_00000004"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "model.safetensors").write_bytes(bytes(1000))
+        if value is not None:
+            summary = {"step": 4, "metrics": {"arm": {"val/AP": value}}}
+            files.write_summary(plan.folder_of(trial), trial.identity, summary)
+    return plan
+
+
+def lab_of(output: Path, keep: int | None, metric: str | None = None) -> LabConfig:
+    experiment = None if metric is None else SimpleNamespace(search=None, metrics=(metric,))
+    keeping = SimpleNamespace(trained=keep)
+    return cast(LabConfig, SimpleNamespace(keep=keeping, folder=output, experiment=experiment))
+
+
+def left(plan: Plan) -> str:
+    kept = [trial.identity.lstrip("0") for trial in plan.trials if (plan.folder_of(trial) / "checkpoints").exists()]
+    return "".join(kept)
+
+
+def test_all_stay_unless_a_number_is_given(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3})
+    assert make_room(lab_of(tmp_path, None), plan).lines(2) == []
+    assert make_room(lab_of(tmp_path, 2), plan).lines(2) == []
+    assert left(plan) == "ab"
+
+
+def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": None, "d": 0.2})
+    found = make_room(lab_of(tmp_path, 1), plan)
+    assert left(plan) == "bc"
+    assert [(each.trial.identity[-1], each.rank) for each in found.removed] == [("d", 2), ("a", 3)]
+    assert found.lines(1) == [
+        "keep.trained=1: of 3 trainings ranked by val/AP, highest first, the checkpoints of 2 were removed (0.0 MB): "
+        "arm · seed 0, arm · seed 0"
+    ]
+    # Summary and curves are not touched, and there is nothing left to do.
+    assert all(plan.summary_of(trial) for trial in plan.trials if trial.identity[-1] != "c")
+    assert make_room(lab_of(tmp_path, 1), plan).lines(1) == []
+
+
+def test_the_highest_loss_goes_first(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2})
+    for trial, loss in zip(plan.trials, (0.7, 0.9, 0.8), strict=True):
+        files.append_points(plan.folder_of(trial), [[None, "train/loss", 4, loss]])
+    (line,) = make_room(lab_of(tmp_path, 2, "train/loss"), plan).lines(2)
+    assert "of 3 trainings ranked by train/loss, lowest first, the checkpoints of 1 were removed" in line
+    assert left(plan) == "ac"
+
+
+def test_without_a_value_nothing_is_removed(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": float("nan"), "b": 0.3, "c": 0.1})
+    assert make_room(lab_of(tmp_path, 1), plan).lines(1)[1:] == [
+        "kept all the same, as they have no finite val/AP to be ranked by: arm · seed 0"
+    ]
+    assert left(plan) == "ab"
+    nothing = plan_in(tmp_path / "other", {"a": 0.1, "b": 0.3})
+    lines = make_room(lab_of(tmp_path / "other", 1, "val/APl"), nothing).lines(1)
+    assert lines == ["kept all the same, as they have no finite val/APl to be ranked by: arm · seed 0, arm · seed 0"]
+    assert left(nothing) == "ab"
+
+
+def test_what_another_sweep_took_over_stays_there_and_here(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2})
+    theirs = tmp_path / "theirs" / "trials" / "x"
+    (theirs / "checkpoints").mkdir(parents=True)
+    (theirs / files.REUSED).write_text(json.dumps({"sweep": "mine", "arms": {}, "trained_by": "x"}))
+    (theirs / "checkpoints" / "step_00000004").symlink_to(
+        plan.folder_of(plan.trials[0]) / "checkpoints" / "step_00000004"
+    )
+    # One of ours is itself from elsewhere.
+    (plan.folder_of(plan.trials[2]) / files.REUSED).write_text(
+        json.dumps({"sweep": "other", "arms": {}, "trained_by": "x"})
+    )
+    found = make_room(lab_of(tmp_path, 1), plan)
+    assert left(plan) == "abc"
+    assert found.lines(1) == ["kept all the same, as other sweeps need them: arm · seed 0"]
+
+
+@pytest.mark.parametrize("word", ["keep.trained=0", "keep.trained=some", "keep.traine=1"])
+def test_bad_values_are_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="keep"):
+        compose(check_overrides(["+experiment=ablation_centerness", word]))

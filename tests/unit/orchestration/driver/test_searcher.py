@@ -1,0 +1,92 @@
+"""What Tune asks a search for: unfinished points first, no point twice, a budget that holds, values told."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fcos.config.parse import parse
+from fcos.errors import ConfigError
+from orchestration.config.search import Draw, StrategyConfig
+from orchestration.driver.searcher import Suggestions
+from orchestration.search.samplers import make_searcher
+from orchestration.search.space import Point
+
+SPACE = {"x": parse(Draw, {"choice": ["a", "refused", "c"]})}
+FINISHED = Suggestions.FINISHED
+
+
+class Book:
+    """Begins trainings of the points 0 and 2; point 1 is no valid configuration."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.values: dict[int, float | None] = {}
+
+    def begin(self, point: Point) -> dict[str, Any] | float | None:
+        x = point["x"]
+        if x == 1:
+            raise ConfigError("x=refused: is refused")
+        if x in self.begun:
+            return self.values.get(x)
+        self.begun.append(x)
+        return {"x": x}
+
+    def result_of(self, config: Mapping[str, Any]) -> float | None:
+        return self.values.get(config["x"])
+
+
+def searching(
+    book: Book, *, left: int, waiting: Sequence[int] = (), known: Sequence[tuple[Point, float | None]] = ()
+) -> tuple[Suggestions, Any]:
+    inner = make_searcher(StrategyConfig(searcher="tpe"), SPACE, "max", known)
+    return Suggestions(inner, book.begin, book.result_of, [({"x": x}, {"x": x}) for x in waiting], left), inner
+
+
+def told(inner: Any) -> list[tuple[int, str, float | None]]:
+    return [(trial.params["x"], trial.state.name, trial.value) for trial in inner._ot_study.get_trials()]
+
+
+def test_refused_and_repeated_points_cost_no_budget() -> None:
+    book = Book()
+    search, inner = searching(book, left=5)
+    first, second = search.suggest("a"), search.suggest("b")
+    assert sorted([first["x"], second["x"]]) == [0, 2]
+    book.values = {0: 0.25, 2: 0.5}
+    search.on_trial_complete("a")
+    search.on_trial_complete("b")
+    assert search.suggest("c") == FINISHED
+    assert search.gave_up is not None
+    ends = told(inner)
+    assert {(x, state) for x, state, _ in ends if x == 1} <= {(1, "FAIL")}
+    assert {value for x, state, value in ends if state == "COMPLETE"} == {0.25, 0.5}
+
+
+def test_the_budget_ends_the_search() -> None:
+    search, _ = searching(Book(), left=1)
+    assert isinstance(search.suggest("a"), dict)
+    assert search.suggest("b") == FINISHED
+    assert search.gave_up is None
+
+
+def test_unfinished_points_come_first_and_their_values_are_told() -> None:
+    book = Book()
+    book.begun = [2]
+    search, inner = searching(book, left=0, waiting=[2])
+    assert search.suggest("a") == {"x": 2}
+    assert search.suggest("b") == FINISHED
+    book.values = {2: 0.75}
+    search.on_trial_complete("a")
+    assert told(inner) == [(2, "COMPLETE", 0.75)]
+
+
+def test_a_training_that_failed_is_told_as_a_failure() -> None:
+    search, inner = searching(Book(), left=1, waiting=[0])
+    search.suggest("a")
+    search.on_trial_complete("a", error=True)
+    search.suggest("b")
+    search.on_trial_complete("b", error=True)
+    assert {state for _, state, _ in told(inner)} == {"FAIL"}
+
+
+def test_the_searcher_knows_what_earlier_commands_found() -> None:
+    _, inner = searching(Book(), left=1, known=[({"x": 0}, 0.5), ({"x": 2}, None)])
+    assert told(inner) == [(0, "COMPLETE", 0.5), (2, "FAIL", None)]

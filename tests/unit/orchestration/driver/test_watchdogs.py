@@ -1,0 +1,151 @@
+"""A training without a sign of life is found, and its processes are ended whatever state they are in."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.driver import watchdogs
+from orchestration.driver.watchdogs import START_SECONDS, Watch, end_here, watched
+from orchestration.trial import files, heartbeat, processes
+from orchestration.trial.heartbeat import TRIAL, Process, beating, clear_signs, signs_of
+from tests.helpers.waiting import PATIENCE, wait_until
+
+
+def asleep() -> "subprocess.Popen[str]":
+    """A process that sleeps, and says when all that it starts sleeps too."""
+    text = "import subprocess, sys, time\n"
+    text += "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)'])\nprint(child.pid)\n"
+    text += "sys.stdout.flush()\ntime.sleep(3600)"
+    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+
+
+def test_signs_are_seen_until_a_process_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 0.0)
+    with beating(tmp_path, "rank_0", "here") as beat:
+        before = signs_of(tmp_path)
+        assert before["rank_0"][0] == Process("here", os.getpid(), processes.begin_of(os.getpid()))
+
+        def beat_is_seen() -> bool:
+            beat()
+            return signs_of(tmp_path) != before
+
+        # Clocks of files are coarse.
+        wait_until(beat_is_seen)
+    assert signs_of(tmp_path) == {}
+
+
+def test_beats_cost_no_write_more_often_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 3600.0)
+    with beating(tmp_path, "rank_0", "here") as beat:
+        before = signs_of(tmp_path)
+        for _ in range(1000):
+            beat()
+        assert signs_of(tmp_path) == before
+
+
+def test_a_beat_after_the_signs_were_cleared_is_lost_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 0.0)
+    with beating(tmp_path, "rank_0", "here") as beat:
+        clear_signs(tmp_path)
+        beat()
+        assert signs_of(tmp_path) == {}
+
+
+def test_quiet_counts_from_the_last_sign_of_any_worker(tmp_path: Path) -> None:
+    watch = Watch(10)
+    with beating(tmp_path, "rank_0", "here"), beating(tmp_path, "rank_1", "here"):
+        assert watch.look([tmp_path], 1) == []
+        assert watch.look([tmp_path], 9) == []
+        os.utime(tmp_path / heartbeat.ALIVE / "rank_1.json", (1, 1))
+        assert watch.look([tmp_path], 9) == []
+        assert watch.look([tmp_path], 9) == []
+        assert watch.look([tmp_path], 1) == [tmp_path]
+        assert watch.look([tmp_path], 9) == []
+
+
+def test_a_training_whose_workers_have_not_signed_in_waits_for_room(tmp_path: Path) -> None:
+    watch = Watch(10)
+    with beating(tmp_path, TRIAL, "here"):
+        assert watch.look([tmp_path], 1) == []
+        assert watch.look([tmp_path], 100) == []
+        with beating(tmp_path, "rank_0", "here"):
+            assert watch.look([tmp_path], 100) == []
+            assert watch.look([tmp_path], START_SECONDS) == []
+            assert watch.look([tmp_path], 10) == [tmp_path]
+
+
+def test_importing_is_given_time_until_the_first_sign_of_life(tmp_path: Path) -> None:
+    watch = Watch(10)
+    with beating(tmp_path, "rank_0", "here"):
+        watch.look([tmp_path], 1)
+        assert watch.look([tmp_path], 100) == []
+        os.utime(tmp_path / heartbeat.ALIVE / "rank_0.json", (1, 1))
+        watch.look([tmp_path], 1)
+        assert watch.look([tmp_path], 10) == [tmp_path]
+    # The next attempt imports anew.
+    with beating(tmp_path, "rank_0", "there"):
+        watch.look([tmp_path], 1)
+        assert watch.look([tmp_path], 100) == []
+
+
+def test_time_in_which_a_training_did_not_run_does_not_count(tmp_path: Path) -> None:
+    watch = Watch(10)
+    with beating(tmp_path, "rank_0", "here"):
+        watch.look([tmp_path], 1)
+        watch.look([tmp_path], START_SECONDS + 9)
+        watch.look([], 1)
+        assert watch.look([tmp_path], 9) == []
+
+
+def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_path: Path) -> None:
+    process = asleep()
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    for each in (process.pid, child):
+        os.kill(each, signal.SIGSTOP)
+    end_here(str(tmp_path), [Process("here", process.pid, processes.begin_of(process.pid))], "no progress for 10 s")
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    wait_until(lambda: not processes.begin_of(child))
+    assert files.reason_of(tmp_path).startswith("Stalled: no progress for 10 s")
+    assert files.read_notes(tmp_path) == ["no progress for 10 s, and it went on from its last checkpoint"]
+
+
+def test_a_pid_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
+    process = asleep()
+    end_here(str(tmp_path), [Process("here", process.pid, 1.0)], "no progress")
+    assert process.poll() is None
+    assert files.read_failure(tmp_path) is None
+    processes.end(process.pid)
+    process.wait(PATIENCE)
+
+
+def test_workers_are_ended_before_the_trial_that_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[set[str]] = []
+    monkeypatch.setattr(watchdogs, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(watchdogs, "START_SECONDS", 0.0)
+    monkeypatch.setattr(watchdogs, "_end_on_nodes", lambda folder, by_node, reason: told.append(set(by_node)))
+    with (
+        beating(tmp_path, TRIAL, "driver"),
+        beating(tmp_path, "rank_0", "a"),
+        beating(tmp_path, "rank_1", "b"),
+        watched(0.1, lambda: [tmp_path]),
+    ):
+        wait_until(lambda: len(told) >= 2)
+    assert told[0] == {"a", "b"}
+    assert "driver" in told[1]
+
+
+def test_nothing_is_watched_without_a_limit(tmp_path: Path) -> None:
+    def running() -> list[Path]:
+        raise AssertionError("nobody asks")
+
+    with watched(None, running):
+        pass

@@ -1,0 +1,100 @@
+"""Arms and seeds become the right trainings, and what is wrong with them is said."""
+
+from typing import Any
+
+import pytest
+
+from fcos.config.parse import flatten, parse
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+from orchestration.config.schema import ExperimentConfig
+from orchestration.experiment.provenance import Evidence
+from orchestration.experiment.trials import arm_configs, changed_keys, plan
+
+EVIDENCE = Evidence(code="c", versions={"torch": "1"})
+NONE = {"model.head.quality": "none", "model.postprocess.quality": "none"}
+DAGGER = {"model.head.quality": "none", "model.postprocess.quality": "from_regression"}
+BRANCH = {"model.head.quality": "centerness", "model.postprocess.quality": "branch"}
+
+
+def experiment(arms: dict[str, Any]) -> ExperimentConfig:
+    values = {"name": "test", "baseline": next(iter(arms)), "arms": arms, "seeds": [0, 1]}
+    return parse(ExperimentConfig, values)
+
+
+@pytest.fixture
+def base(tiny_values: dict[str, Any]) -> Config:
+    return parse(Config, tiny_values)
+
+
+def test_arms_that_differ_in_inference_alone_share_a_training(base: Config) -> None:
+    configs = arm_configs(base, experiment({"none": NONE, "dagger": DAGGER, "branch": BRANCH}))
+    trials = plan(configs, (0, 1, 2), EVIDENCE, dict.fromkeys(configs, "d"))
+    assert [(trial.seed, list(trial.arms)) for trial in trials] == [
+        (seed, arms) for seed in (0, 1, 2) for arms in (["none", "dagger"], ["branch"])
+    ]
+    shared = trials[0]
+    assert shared.arms["none"]["quality"] == "none"
+    assert shared.arms["dagger"]["quality"] == "from_regression"
+    assert shared.identity_of("none") != shared.identity_of("dagger")
+    assert shared.config_of("dagger")["model"]["postprocess"]["quality"] == "from_regression"
+    assert shared.config["seed"] == 0
+
+
+def test_every_training_has_an_identity_of_its_own(base: Config) -> None:
+    configs = arm_configs(base, experiment({"none": NONE, "branch": BRANCH}))
+    trials = plan(configs, (0, 1), EVIDENCE, dict.fromkeys(configs, "d"))
+    assert len({trial.identity for trial in trials}) == 4
+
+
+def test_arms_with_other_data_do_not_share(base: Config) -> None:
+    configs = arm_configs(base, experiment({"none": NONE, "dagger": DAGGER}))
+    trials = plan(configs, (0,), EVIDENCE, {"none": "d", "dagger": "other"})
+    assert len(trials) == 2
+
+
+def test_nested_and_dotted_keys_are_the_same_and_the_last_word_wins() -> None:
+    assert flatten({"a.b": 1, "a": {"b": 2, "c": {"d": 3}}}) == {"a.b": 2, "a.c.d": 3}
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"a": {"model.head.nrm": "bn"}}, r"arms\.a: no such key model\.head\.nrm.*model\.head\.norm"),
+        ({"a": {"seed": 3}}, "no such key seed"),
+        ({"a": {"cluster.workers": 2}}, r"no such key cluster\.workers"),
+        ({"a": {"model.head.norm.x": 2}}, r"no such key model\.head\.norm\.x"),
+        ({"a": {"model.head.norm": "ln"}}, r"experiment\.arms\.a: model\.head\.norm='ln'"),
+        ({"a": NONE, "b": {**NONE}}, "a and b resolve to the same config"),
+        ({"a": {}, "b": {"model.head.quality": "centerness"}}, "a and b resolve to the same config"),
+        ({"a": {}, "b": {"schedule.log_every": 7}}, "a and b resolve to the same config"),
+    ],
+)
+def test_wrong_arms_are_refused_by_name(base: Config, arms: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        arm_configs(base, experiment(arms))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "c"}, "baseline=c: is not an arm; the arms are a, b"),
+        ({"seeds": [0, 0]}, r"seeds=\[0, 0\]: must be different"),
+        ({"seeds": [-1]}, "not negative"),
+        ({"seeds": []}, "seeds"),
+        ({"name": "../x"}, r"name='\.\./x': must be"),
+        ({"arms": {"a": {}, "b/c": {}}}, "the arm 'b/c' must be"),
+        ({"paper": {"z": ["v1.table4.none"]}}, "paper: z: no such arm"),
+        ({"claims": "x"}, "claims='x': no such key; did you mean claim"),
+    ],
+)
+def test_wrong_experiments_are_refused_by_key(changes: dict[str, Any], message: str) -> None:
+    arms: dict[str, Any] = {"a": {}, "b": {"model.head.norm": "bn"}}
+    values = {"name": "test", "baseline": "a", "arms": arms, "seeds": [0]}
+    with pytest.raises(ConfigError, match=message):
+        parse(ExperimentConfig, {**values, **changes})
+
+
+def test_changed_keys_names_old_and_new() -> None:
+    before = {"a": {"b": 1, "c": 2}, "gone": 1}
+    assert changed_keys(before, {"a": {"b": 1, "c": 3}, "new": None}) == ["a.c: 2 -> 3", "gone: 1 -> None"]

@@ -1,0 +1,103 @@
+"""Why a training runs: what sets it apart from the nearest that is finished."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fcos.config.parse import flatten
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.experiment.trials import Trial
+from orchestration.planning.explain import differences, explain
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.plan import Plan
+from orchestration.planning.reuse import Past, Source
+from orchestration.tracking.history import PastRun
+from orchestration.tracking.store import param_text
+from orchestration.trial.files import write_summary
+
+EXPERIMENT = ("+experiment=ablation_centerness", "experiment.seeds=[0]")
+
+
+def planned(tmp_path: Path, *arguments: str, digest: str = "d") -> Plan:
+    lab = compose(check_overrides([*EXPERIMENT, f"output={tmp_path}", *arguments]))
+    return make_plan(lab, lambda config: (digest, ()))
+
+
+def finished(plan: Plan, trial: Trial, run_id: str = "12345678abc", **tags: str) -> PastRun:
+    params = {key: param_text(value) for key, value in flatten(dict(trial.config)).items()}
+    known = {
+        "fcos.sweep": "before",
+        "fcos.identity": "i",
+        "fcos.code": plan.evidence.code,
+        "fcos.versions": json.dumps(dict(plan.evidence.versions)),
+        "fcos.data_digest": trial.data_digest,
+        "mlflow.runName": "branch seed 0",
+    }
+    return PastRun(run_id, {**known, **tags}, params, {})
+
+
+class Store:
+    def __init__(self, *runs: PastRun) -> None:
+        self._runs = runs
+
+    def newest(self) -> list[PastRun]:
+        return list(self._runs)
+
+
+def past(*runs: PastRun, **known: Any) -> Past:
+    return Past(Store(*runs), **known)  # type: ignore[arg-type]
+
+
+def test_nothing_sets_a_training_apart_from_itself(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    other = planned(tmp_path, "data.num_workers=2", "model.postprocess.nms_threshold=0.1")
+    assert differences(plan.trials[1], plan.evidence, finished(other, other.trials[1])) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "line"),
+    [
+        ({"fcos.code": "0" * 64}, "code of fcos/: 000000000000 -> "),
+        ({"fcos.versions": '{"torch": "1.0"}'}, "version of torch: 1.0 -> "),
+        ({"fcos.data_digest": "other"}, "data: other -> d"),
+    ],
+)
+def test_code_versions_and_data_are_named(tmp_path: Path, tags: dict[str, str], line: str) -> None:
+    plan = planned(tmp_path)
+    found = differences(plan.trials[1], plan.evidence, finished(plan, plan.trials[1], **tags))
+    assert any(one.startswith(line) for one in found)
+
+
+def test_the_nearest_of_all_is_named_with_the_keys(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    near, far = (planned(tmp_path, *words) for words in (["schedule.steps=900"], ["schedule.steps=900", "data.flip=0"]))
+    runs = (finished(far, far.trials[1], "farfarfar"), finished(near, near.trials[1], "nearnear"))
+    lines = explain(plan, past(*runs), reuse=True)
+    start = lines.index(f"branch · seed 0 ({plan.trials[1].short}): new")
+    assert lines[start + 1 :] == [
+        "    nearest is run nearnear of before (branch seed 0), 1 difference:",
+        "      schedule.steps: 900 -> 1000",
+    ]
+
+
+def test_every_state_has_its_words(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "experiment.seeds=[0,1]")
+    done, taken, partly, unusable = plan.trials[1], plan.trials[3], plan.trials[0], plan.trials[2]
+    plan.folder_of(done).mkdir(parents=True)
+    write_summary(plan.folder_of(done), done.identity, {"metrics": {"branch": {}}})
+    run = finished(plan, taken)
+    sources = {
+        taken.identity: Source(run, {"branch": run}),
+        partly.identity: Source(run, {"none": run}),
+    }
+    problems = {unusable.identity: "run x of y: it is gone"}
+    text = "\n".join(explain(plan, past(sources=sources, problems=problems, here={done.identity: run}), reuse=True))
+    assert f"({done.short}): done here, run 12345678 of before\n" in text
+    assert f"({taken.short}): not trained; weights of run 12345678 of before" in text
+    assert "branch: reused from run 12345678 of before" in text
+    assert "none: reused from run 12345678 of before\n    from_regression: evaluated with other settings" in text
+    assert f"({unusable.short}): new\n    finished before, but not to be reused: run x of y: it is gone" in text
+    assert "no other finished training in the store" in text

@@ -1,0 +1,135 @@
+"""A folder belongs to one plan: what was trained under its name is never mixed with anything else."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.planning.make_plan import make_plan, make_single_plan
+from orchestration.planning.plan import Plan, settle_folder
+from orchestration.trial.files import write_summary
+
+EXPERIMENT = "+experiment=ablation_centerness"
+
+
+def planned(tmp_path: Path, *arguments: str, digest: str = "d") -> Plan:
+    lab = compose(check_overrides([EXPERIMENT, f"output={tmp_path}", *arguments]))
+    return make_plan(lab, lambda config: (digest, ("3 boxes dropped",)))
+
+
+def pretend_trained(plan: Plan) -> None:
+    (plan.folder_of(plan.trials[0]) / "checkpoints" / "step_00000001").mkdir(parents=True)
+
+
+def test_data_is_prepared_once_for_all_arms_that_share_it(tmp_path: Path) -> None:
+    asked: list[Config] = []
+    lab = compose(check_overrides([EXPERIMENT, f"output={tmp_path}"]))
+    plan = make_plan(lab, lambda config: (asked.append(config), ("d", ("note",)))[1])  # type: ignore[func-returns-value]
+    assert len(asked) == 1
+    assert plan.notes == ("note",)
+    assert plan.folder == tmp_path / "ablation_centerness"
+
+
+def test_a_sweep_without_an_experiment_lists_them() -> None:
+    with pytest.raises(ConfigError, match=r"no experiment is chosen.*ablation_centerness"):
+        make_plan(compose([]), lambda config: ("d", ()))
+
+
+def test_a_single_run_is_named_after_its_identity(tmp_path: Path) -> None:
+    lab = compose(check_overrides([f"output={tmp_path}"]))
+    plan = make_single_plan(lab, lambda config: ("d", ()))
+    assert plan.name == f"run-{plan.trials[0].identity[:8]}"
+    assert plan.folder.name == plan.name
+    with pytest.raises(ConfigError, match=r"use orchestration/sweep\.py"):
+        make_single_plan(compose(check_overrides([EXPERIMENT])), lambda config: ("d", ()))
+
+
+def test_the_same_plan_keeps_its_key(tmp_path: Path) -> None:
+    first = settle_folder(planned(tmp_path))
+    assert settle_folder(planned(tmp_path, "data.num_workers=2")) == first
+
+
+def test_a_copied_or_renamed_folder_is_another_sweep_with_the_same_results(tmp_path: Path) -> None:
+    key = settle_folder(planned(tmp_path))
+    pretend_trained(planned(tmp_path))
+    copied = planned(tmp_path, "name=copied")
+    shutil.copytree(planned(tmp_path).folder, copied.folder)
+    assert settle_folder(copied) != key
+    assert settle_folder(copied) == settle_folder(planned(tmp_path, "name=copied")) != settle_folder(planned(tmp_path))
+    assert settle_folder(planned(tmp_path)) == key
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "names"),
+    [(3, 2, {"t000", "t001", "t002"}), (2, 4, {"t000", "t001", "t002", "t003"})],
+)
+def test_points_of_a_search_that_are_left_out_this_time_stay(
+    tmp_path: Path, before: int, now: int, names: set[str]
+) -> None:
+    def of(trials: int) -> Plan:
+        words = ["+experiment=search_fcos", f"output={tmp_path}", f"experiment.search.trials={trials}"]
+        return make_plan(compose(check_overrides(words)), lambda config: ("d", ()))
+
+    first = of(before)
+    key = settle_folder(first)
+    pretend_trained(first)
+    assert settle_folder(of(now)) == key
+    stored = json.loads((first.folder / "plan.json").read_text())
+    assert set(stored["search"]["drawn"]) == set(stored["arms"]) == names
+    assert first.search is not None
+    drawn = {name: each["keys"] for name, each in stored["search"]["drawn"].items()}
+    assert {name: drawn[name] for name in first.search.drawn} == {
+        n: dict(d.keys) for n, d in first.search.drawn.items()
+    }
+
+
+def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
+    key = settle_folder(planned(tmp_path))
+    pretend_trained(planned(tmp_path))
+    fewer = ("~experiment.arms.from_regression", "~experiment.paper.from_regression")
+    assert settle_folder(planned(tmp_path, *fewer, "experiment.seeds=[0,7]")) == key
+    changed = "experiment.arms.from_regression.model.postprocess.nms_threshold=0.1"
+    with pytest.raises(ConfigError, match=r"nms_threshold: 0\.6 -> 0\.1 \(arm from_regression\)"):
+        settle_folder(planned(tmp_path, changed))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "digest", "message"),
+    [
+        (["schedule.steps=900"], "d", r"schedule\.steps: 1000 -> 900\n"),
+        ([], "other", "the data changed"),
+    ],
+)
+def test_another_configuration_is_refused_with_the_difference(
+    tmp_path: Path, arguments: list[str], digest: str, message: str
+) -> None:
+    settle_folder(planned(tmp_path))
+    pretend_trained(planned(tmp_path))
+    with pytest.raises(ConfigError, match=message):
+        settle_folder(planned(tmp_path, *arguments, digest=digest))
+
+
+def test_before_anything_is_trained_a_plan_may_change(tmp_path: Path) -> None:
+    first = settle_folder(planned(tmp_path))
+    assert settle_folder(planned(tmp_path, "schedule.steps=900")) != first
+
+
+def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    trial = plan.trials[0]
+    assert plan.summary_of(trial) is None
+    plan.folder_of(trial).mkdir(parents=True)
+    metrics = {arm: {"val/AP": 0.5} for arm in trial.arms}
+    write_summary(plan.folder_of(trial), trial.identity, {"metrics": metrics})
+    assert plan.summary_of(trial) == {"metrics": metrics}
+
+
+def test_a_folder_below_a_file_holds_no_finished_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    plan = planned(tmp_path / "file")
+    assert plan.summary_of(plan.trials[0]) is None

@@ -1,0 +1,121 @@
+"""Search spaces: every drawn point is a valid value of its key, conditions hold, mistakes are told."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcos.config.model_parts import AssignmentConfig
+from fcos.config.parse import parse
+from fcos.errors import ConfigError
+from orchestration.config.search import Draw, SearchConfig, flat_space
+from orchestration.search.space import coordinates, grid_points, keys_of
+
+
+def space_of(**draws: dict[str, Any]) -> dict[str, Draw]:
+    return {name.replace("__", "."): parse(Draw, values) for name, values in draws.items()}
+
+
+@given(
+    low=st.integers(1, 100),
+    extra=st.integers(0, 400),
+    count=st.integers(1, 6),
+    shares=st.lists(st.floats(0, 1), min_size=6, max_size=6),
+)
+def test_level_ranges_always_touch_and_rise(low: int, extra: int, count: int, shares: list[float]) -> None:
+    high = low + count + extra
+    space = space_of(ranges={"ranges": [low, high, count]})
+    point = {f"ranges.{place}": low * (high / low) ** shares[place] for place in range(count)}
+    drawn = keys_of(space, point)["ranges"]
+    ranges = AssignmentConfig(ranges=tuple(map(tuple, drawn))).ranges
+    assert len(ranges) == count + 1
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] is None
+    assert low <= ranges[0][1] and ranges[-1][0] <= high  # type: ignore[operator]
+
+
+def test_a_key_is_set_only_where_its_condition_holds() -> None:
+    space = space_of(norm={"choice": ["gn", "bn"]}, groups={"choice": [8, 16], "when": {"norm": "gn"}})
+    assert keys_of(space, {"norm": 0, "groups": 1}) == {"norm": "gn", "groups": 16}
+    assert keys_of(space, {"norm": 1, "groups": 1}) == {"norm": "bn"}
+
+
+def test_a_grid_is_every_combination() -> None:
+    space = space_of(a={"choice": [None, 1.0]}, b={"choice": [[1], [2], [3]]})
+    found = [keys_of(space, point) for point in grid_points(space)]
+    assert found[:2] == [{"a": None, "b": [1]}, {"a": None, "b": [2]}]
+    assert len(found) == 6
+
+
+def test_a_grid_needs_choices() -> None:
+    with pytest.raises(ConfigError, match=r"space\.lr: loguniform has no grid"):
+        list(grid_points(space_of(lr={"loguniform": [0.1, 1.0]})))
+
+
+def test_coordinates_are_numbers_and_positions() -> None:
+    space = space_of(r={"rising": [2, 9, 2]}, n={"randint": [1, 3]}, c={"choice": ["a", "b"]})
+    assert coordinates(space) == {
+        "r.0": ("loguniform", (2.0, 9.0)),
+        "r.1": ("loguniform", (2.0, 9.0)),
+        "n": ("randint", (1, 3)),
+        "c": ("choice", (0, 1)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        ({}, "give exactly one of choice, uniform"),
+        ({"uniform": [0.0, 1.0], "choice": [1, 2]}, "given: choice, uniform"),
+        ({"choice": [1]}, "needs two values"),
+        ({"uniform": [2.0, 1.0]}, "2 must be below 1"),
+        ({"loguniform": [0.0, 1.0]}, "0 must be above 0"),
+        ({"ranges": [5, 7, 3]}, "3 different whole numbers must fit between 5 and 7"),
+        ({"normal": [0, 1]}, "normal"),
+    ],
+)
+def test_a_wrong_draw_is_told(draw: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse(Draw, draw)
+
+
+@pytest.mark.parametrize(
+    ("when", "words"),
+    [
+        ({"other": 1}, "other is not in the space"),
+        ({"b": 1}, "cannot depend on itself"),
+        ({"a": 3}, "a=3 is none of its choices"),
+        ({"c": 0.5}, "c=0.5 is none of its choices"),
+    ],
+)
+def test_a_condition_names_a_choice_of_the_space(when: dict[str, Any], words: str) -> None:
+    space = {"a": {"choice": [1, 2]}, "b": {"choice": [1, 2], "when": when}, "c": {"uniform": [0.0, 1.0]}}
+    with pytest.raises(ConfigError, match=words):
+        parse(SearchConfig, {"space": space, "trials": 3})
+
+
+GROUPS = {"choice": [8, 16], "when": {"a.norm": "gn"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"groups": {"choice": [2, 4]}}, {"choice": [2, 4], "when": {"a.norm": "gn"}}),
+        ({"groups": {"randint": [2, 4]}}, {"randint": [2, 4], "when": {"a.norm": "gn"}}),
+        ({"groups": {"choice": [2, 4], "when": None}}, {"choice": [2, 4], "when": {}}),
+        ({"groups": {"when": {"a": {"norm": "bn"}}}}, {"choice": [8, 16], "when": {"a.norm": "bn"}}),
+        ({"groups": {"choice": [2, 4]}, "norm": None}, {"choice": [2, 4], "when": {}}),
+    ],
+)
+def test_a_draw_of_the_command_line_replaces_the_way_and_keeps_the_condition(
+    changes: dict[str, Any], found: dict[str, Any]
+) -> None:
+    space = {"a.norm": {"choice": ["gn", "bn"]}, "a.groups": GROUPS, "a": changes}
+    assert flat_space(space)["a.groups"] == found
+
+
+def test_a_key_is_taken_out_by_null() -> None:
+    assert flat_space({"a.norm": {"choice": [1, 2]}, "b": {"uniform": [0, 1]}, "a": {"norm": None}}) == {
+        "b": {"uniform": [0, 1]}
+    }

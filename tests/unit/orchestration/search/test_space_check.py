@@ -1,0 +1,60 @@
+"""A search space is held against the schema before anything starts."""
+
+from typing import Any
+
+import pytest
+
+from fcos.config.parse import parse
+from fcos.errors import ConfigError
+from orchestration.config.compose import compose
+from orchestration.config.search import Draw
+from orchestration.search.space import check_space
+
+
+def check(space: dict[str, dict[str, Any]]) -> None:
+    check_space(compose([]).training, {key: parse(Draw, values) for key, values in space.items()})
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"model.head.nrom": {"choice": ["gn", "bn"]}}, r"space\.model\.head\.nrom: no such key.*did you mean model\."),
+        ({"seed": {"randint": [0, 9]}}, "no such key seed"),
+        ({"model.head.norm": {"choice": ["gn", "ln"]}}, r"space\.model\.head\.norm: model\.head\.norm='ln'"),
+        ({"schedule.steps": {"uniform": [100.5, 300.0]}}, r"schedule\.steps=100\.5"),
+        ({"schedule.lr": {"uniform": [-1.0, 1.0]}}, r"schedule\.lr=-1\.0"),
+        ({"model.loss.focal_alpha": {"uniform": [0.5, 1.5]}}, r"focal_alpha=1\.5"),
+        ({"schedule.log_every": {"randint": [1, 9]}}, r"space\.schedule\.log_every: has no effect on a result"),
+        ({"data.num_workers": {"choice": [0, 2]}}, "resolve to the same config"),
+        ({"model.head": {"choice": [1, 2]}}, r"space\.model\.head"),
+        (
+            {
+                "model.head.norm": {"choice": ["gn", "bn"], "when": {"model.head.quality": "iou"}},
+                "model.head.quality": {"choice": ["iou", "none"], "when": {"model.head.norm": "gn"}},
+            },
+            "can never hold",
+        ),
+    ],
+)
+def test_a_key_that_cannot_be_searched_is_told(space: dict[str, dict[str, Any]], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check(space)
+
+
+def test_a_key_is_tried_with_its_condition() -> None:
+    check(
+        {
+            "model.head.norm": {"choice": ["bn", "gn"]},
+            "model.head.gn_groups": {"choice": [4, 8], "when": {"model.head.norm": "gn"}},
+        }
+    )
+
+
+def test_what_only_a_rule_between_keys_refuses_is_left_to_the_drawing() -> None:
+    # Three ranges do not fit the four levels that are set; with other levels they would.
+    check(
+        {
+            "model.levels": {"choice": [[3, 4, 5], [3, 4, 5, 6]]},
+            "model.assignment.ranges": {"ranges": [16, 128, 2]},
+        }
+    )

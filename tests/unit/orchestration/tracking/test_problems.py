@@ -1,0 +1,69 @@
+"""The reason of a store's error in one line, its kind, and what helps."""
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from orchestration.tracking.problems import StoreAway, TrackingError, problem_of, reason
+
+AUTOFLUSH = (
+    "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush is "
+    "occurring prematurely)\n(sqlite3.OperationalError) attempt to write a readonly database\n[SQL: INSERT INTO runs]"
+)
+REFUSED = (
+    "API request to http://h:1/api failed with exception HTTPConnectionPool(host='h', port=1): Max retries exceeded "
+    "with url: /api (Caused by NewConnectionError('<x>: Failed to establish a new connection: [Errno 111] Connection "
+    "refused'))"
+)
+UNKNOWN = (
+    "API request to http://h:1/api failed (Caused by NameResolutionError(\"host='h': Failed to resolve 'h' "
+    '([Errno -2] Name or service not known)"))'
+)
+PAGE = "API request to endpoint /api failed with error code 403 != 200. Response body: '<html>\nlog in</html>'"
+SCHEMA = "Detected out-of-date database schema (found version 0c77, but expected dc11). Take a backup of your database"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (AUTOFLUSH, "attempt to write a readonly database"),
+        ("TEMPORARILY_UNAVAILABLE: (sqlite3.OperationalError) database is locked", "database is locked"),
+        (REFUSED, "[Errno 111] Connection refused"),
+        (UNKNOWN, "Failed to resolve 'h' ([Errno -2] Name or service not known)"),
+        (
+            PAGE,
+            "API request to endpoint /api failed with error code 403 != 200 (the answer is a web page, not MLflow's)",
+        ),
+        ("", "MlflowException"),
+        ("x" * 1000, "x" * 300 + " ..."),
+    ],
+)
+def test_the_reason_is_the_line_that_says_why(text: str, shown: str) -> None:
+    assert reason(MlflowException(text)) == shown
+
+
+def test_a_store_of_another_mlflow_is_named_with_the_command_that_helps() -> None:
+    problem = problem_of(MlflowException(SCHEMA), "postgresql://bob:secret@host/db")
+    assert isinstance(problem, StoreAway)
+    assert "made by another MLflow version (schema 0c77, this one has dc11)" in str(problem)
+    assert "`mlflow db upgrade postgresql://host/db`" in str(problem)
+    assert "reached" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "advice"),
+    [
+        (AUTOFLUSH, "the store refuses: attempt to write", "make its file and folder writable"),
+        (REFUSED, "the store cannot be reached: [Errno 111]", "start the server, or give another tracking.uri"),
+        ("too many 503 error responses", "the store refuses: too many", "look at the server's own log"),
+        ("(sqlite3.OperationalError) database or disk is full", "the store refuses", "make space on its disk"),
+    ],
+)
+def test_a_problem_has_its_kind_and_what_helps(text: str, words: str, advice: str) -> None:
+    problem = problem_of(MlflowException(text), "http://h:1")
+    assert str(problem).startswith(f"tracking.uri=http://h:1: {words}")
+    assert problem.advice == advice
+
+
+def test_what_would_be_the_same_again_is_no_store_that_is_away() -> None:
+    problem = problem_of(ImportError("No module named 'psycopg'"), "postgresql://host/db")
+    assert type(problem) is TrackingError
