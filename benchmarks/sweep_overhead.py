@@ -61,7 +61,7 @@ def run_bare(arguments: list[str]) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 runtime = LocalRuntime(Path(folder), torch.device("cpu"))
                 summary = run(configs[arm].model_copy(update={"seed": seed}), runtime)
-            print(json.dumps([arm, seed, summary["metrics"][""]["val/AP"]]), flush=True)
+            print(json.dumps([arm, seed, summary.metrics[""]["val/AP"]]), flush=True)
 
 
 def time_bare(arguments: list[str]) -> tuple[float, dict[tuple[str, int], float]]:
@@ -90,8 +90,8 @@ def time_sweep(arguments: list[str], folder: Path) -> tuple[Timed, dict[tuple[st
     found = {}
     for file in (folder / "ablation_centerness" / "trials").glob("*/summary.json"):
         summary = json.loads(file.read_text())["summary"]
-        for arm in set(ARMS) & set(summary["metrics"]):
-            found[arm, _seed(file.parent)] = summary["metrics"][arm]["val/AP"]
+        for arm in set(ARMS) & set(summary.metrics):
+            found[arm, _seed(file.parent)] = summary.metrics[arm]["val/AP"]
     return Timed(first - began, last - first, time.perf_counter() - last), found
 
 

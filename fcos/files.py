@@ -67,3 +67,20 @@ def expanded(text: str, key: str) -> Path:
             f"{key}: this user (uid {os.getuid()}) has no home folder; give data.cache_dir=<folder that may be "
             "written> and paths without ~, or set HOME or XDG_CACHE_HOME"
         ) from None
+
+
+def write_atomically(path: Path, data: str | bytes) -> None:
+    """Write a file whole or not at all: under another name, flushed to the disk, then renamed.
+
+    Raises OSError, and leaves nothing behind, where it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,22 +1,19 @@
-"""The seam between the training loop and whoever runs it."""
+"""Interface between a run and its launcher."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-# What the loop tells of itself: {"step": ..., "total_steps": ..., "points": ..., ...}; see fcos.train.run.
-Record = dict[str, Any]
-# A file of this name in a run's folder asks the run to end early.
-STOP = "stop"
+from fcos.run_folder import STOP, ProgressRecord
 
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Ten members: who I am, where I compute and keep things, how I wrap a model, whom I tell, whom I heed."""
+    """What a run needs from its launcher: rank, device, folder, model wrapping, reports, stop and preemption."""
 
     @property
     def rank(self) -> int: ...
@@ -38,59 +35,59 @@ class Runtime(Protocol):
         ...
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model on this worker's device, its gradients averaged over the workers."""
+        """Return the model on this worker's device, its gradients averaged over the workers."""
         ...
 
-    def report(self, record: Record) -> None:
-        """Tell how far the run is; every worker calls it at the same steps."""
+    def report(self, record: ProgressRecord) -> None:
+        """Report progress; every worker calls it at the same steps."""
         ...
 
-    def stop_asked(self) -> bool:
-        """Whether the run is to end early; rank 0 asks, after each report."""
+    def stop_requested(self) -> bool:
+        """Return whether the run shall end early; rank 0 calls it, after each report."""
         ...
 
-    def leave_asked(self) -> bool:
-        """Whether a machine of the run will be taken away; every worker asks, at the same steps."""
+    def preemption_requested(self) -> bool:
+        """Return whether a machine of the run will be taken away; every worker calls it, at the same steps."""
         ...
 
-    def beat(self) -> None:
-        """Told wherever the run gets on, on every worker: a step, images evaluated, decoded or counted."""
+    def heartbeat(self) -> None:
+        """Signal progress, on every worker: after a step, and after images were evaluated, decoded or counted."""
         ...
 
 
 def ignore(*_: object) -> None:
-    """A listener for runs that nobody watches."""
+    """Do nothing; the default callback."""
 
 
 def never() -> bool:
-    """The notice on a machine that stays."""
+    """Return False; the default of preemption_pending."""
     return False
 
 
 @dataclass(frozen=True)
 class LocalRuntime:
-    """One process without an orchestrator."""
+    """A run in one process, without an orchestrator."""
 
     directory: Path
     device: torch.device
-    listener: Callable[[Record], None] = ignore
-    heart: Callable[[], None] = ignore
+    on_report: Callable[[ProgressRecord], None] = ignore
+    on_heartbeat: Callable[[], None] = ignore
     rank: int = 0
     world_size: int = 1
     planned_size: int = 1
-    notice: Callable[[], bool] = never
+    preemption_pending: Callable[[], bool] = never
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return model.to(self.device)
 
-    def report(self, record: Record) -> None:
-        self.listener(record)
+    def report(self, record: ProgressRecord) -> None:
+        self.on_report(record)
 
-    def stop_asked(self) -> bool:
+    def stop_requested(self) -> bool:
         return (self.directory / STOP).exists()
 
-    def leave_asked(self) -> bool:
-        return self.notice()
+    def preemption_requested(self) -> bool:
+        return self.preemption_pending()
 
-    def beat(self) -> None:
-        self.heart()
+    def heartbeat(self) -> None:
+        self.on_heartbeat()

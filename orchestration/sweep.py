@@ -28,22 +28,22 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import hold
-    from orchestration.driver.sweep_run import run_plan
+    from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.checks import fetch_weights
     from orchestration.planning.make_plan import make_plan
-    from orchestration.planning.prepare import make_ready
+    from orchestration.planning.prepare import prepare_command
 
     console = OutputConsole()
-    ready = make_ready(arguments, make_plan, console)
-    if ready is None:
+    prepared = prepare_command(arguments, make_plan, console)
+    if prepared is None:
         return OK
-    lab, plan = ready.lab, ready.plan
+    lab, plan = prepared.lab, prepared.plan
     # The points of a search may not be drawn yet.
-    fetch_weights([lab.training.model_dump(mode="json"), *plan.arms.values()] if plan.search else plan.arms.values())
+    fetch_weights([lab.training, *plan.arms.values()])
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         report = partial(write_report, plan.name, plan.folder / "report")
-        return run_plan(lab, plan, ready.past, console, on_workers=on_workers, report=report)
+        return SweepRun(prepared, console, on_workers=on_workers).run(report)
 
 
 def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:

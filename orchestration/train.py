@@ -23,19 +23,19 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import hold
-    from orchestration.driver.sweep_run import run_plan, show_metrics
+    from orchestration.driver.sweep_run import SweepRun, show_metrics
     from orchestration.experiment.checks import fetch_weights
     from orchestration.planning.make_plan import make_single_plan
-    from orchestration.planning.prepare import make_ready
+    from orchestration.planning.prepare import prepare_command
 
     console = OutputConsole()
-    ready = make_ready(arguments, make_single_plan, console)
-    if ready is None:
+    prepared = prepare_command(arguments, make_single_plan, console)
+    if prepared is None:
         return OK
-    plan = ready.plan
+    plan = prepared.plan
     fetch_weights(plan.arms.values())
     with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        code = run_plan(ready.lab, plan, ready.past, console, on_workers=True, report=None)
+        code = SweepRun(prepared, console, on_workers=True).run(None)
     show_metrics(console, plan)
     return code
 

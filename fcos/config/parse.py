@@ -83,3 +83,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[path] = value
     return flat
+
+
+def with_keys(config: SectionT, keys: Mapping[str, Any]) -> SectionT:
+    """Return a config with some dotted keys set; raises ConfigError where the schema refuses one."""
+    values = config.model_dump(mode="json")
+    for key, value in keys.items():
+        values = set_value(values, key, value)
+    return parse(type(config), values)

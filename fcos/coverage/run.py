@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,9 @@ from fcos.data.synthetic import synthetic_folder
 from fcos.draw import drawn_or_note
 from fcos.errors import DataError
 from fcos.files import expanded
+from fcos.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
 from fcos.runtime import Runtime
 
-TABLE, UNRECALLED, MAPS = "coverage.json", "unrecalled.csv", "maps/center_sampling.png"
 # Longest sides of boxes, in quarter octaves of pixels.
 HISTOGRAM_ENDS = 2.0 ** np.arange(0, 11.25, 0.25)
 
@@ -98,7 +98,7 @@ def run(
     postprocess: Mapping[str, PostprocessConfig] | None = None,
     *,
     data_digest: str | None = None,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Count what the assignment does to all boxes; the summary is like that of a training, without a checkpoint.
 
     Writes coverage.json, unrecalled.csv and a map of one image into the run's folder. `postprocess` only gives the
@@ -106,7 +106,7 @@ def run(
     none is done while ranges are searched. Raises DataChanged for other data than planned.
     """
     started = time.perf_counter()
-    source = read_source(config, lambda *_: runtime.beat())
+    source = read_source(config, lambda *_: runtime.heartbeat())
     check_digest(config.data, source.digest, data_digest)
     assignment = config.model.assignment
     if config.coverage.search_ranges:
@@ -121,35 +121,35 @@ def run(
         config.coverage,
         rank=runtime.rank,
         world_size=runtime.world_size,
-        beat=runtime.beat,
-        report=lambda done: runtime.report(_record(done, images, counting, [])),
+        beat=runtime.heartbeat,
+        report=lambda done: runtime.report(_record(done, images, counting)),
     )
     figures = _figures(config, counted, len(source.boxes.boxes))
     arms = [""] if postprocess is None else list(postprocess)
-    runtime.report(_record(images, images, started, [[None, key, images, value] for key, value in figures.items()]))
-    summary = {
-        "step": images,
-        "seconds": time.perf_counter() - started,
-        "metrics": dict.fromkeys(arms, figures),
-        "pictures": {},
-        "files": [TABLE, UNRECALLED],
-        "classes": list(source.classes),
-        "notes": list(source.notes),
-    }
+    points = [MetricPoint(None, key, images, value) for key, value in figures.items()]
+    runtime.report(_record(images, images, started, points))
+    notes, files = list(source.notes), [COVERAGE_TABLE, UNRECALLED]
     if runtime.rank == 0:
         runtime.directory.mkdir(parents=True, exist_ok=True)
         unrecalled = Unrecalled.together([counted.unrecalled, source.unused])
         unrecalled.write(runtime.directory / UNRECALLED, source.classes)
         table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
-        (runtime.directory / TABLE).write_text(json.dumps(table, indent=1))
+        (runtime.directory / COVERAGE_TABLE).write_text(json.dumps(table, indent=1))
         if config.coverage.assignment == "fcos" and assignment.kind == "fcos":
-            draw = partial(draw_maps, source.boxes, source.sample, levels, assignment, runtime.directory / MAPS)
+            draw = partial(draw_maps, source.boxes, source.sample, levels, assignment, runtime.directory / COVERAGE_MAP)
             path, note = drawn_or_note(draw, "the map of center sampling")
             if path is None:
-                summary["notes"] = [*source.notes, note]
+                notes.append(note)
             else:
-                summary["files"] = [TABLE, UNRECALLED, MAPS]
-    return summary
+                files.append(COVERAGE_MAP)
+    return RunSummary(
+        step=images,
+        seconds=time.perf_counter() - started,
+        metrics=dict.fromkeys(arms, figures),
+        classes=source.classes,
+        notes=tuple(notes),
+        files=tuple(files),
+    )
 
 
 def _figures(config: Config, counted: Tally, boxes: int) -> dict[str, float]:
@@ -162,15 +162,15 @@ def _search(config: Config, source: Source, runtime: Runtime, started: float) ->
     """Every worker searches alike, so that all go on with the same ranges."""
 
     def report(turn: int, value: float) -> None:
-        runtime.beat()
-        runtime.report(_record(0, len(source.boxes), started, [[None, "coverage/search_objective", turn, value]]))
+        runtime.heartbeat()
+        points = [MetricPoint(None, "coverage/search_objective", turn, value)]
+        runtime.report(_record(0, len(source.boxes), started, points))
 
     return search_ranges(source.boxes, config.model.strides, config.model.assignment, config.coverage, report)
 
 
-def _record(done: int, total: int, started: float, points: list[list[Any]]) -> dict[str, Any]:
-    seconds = time.perf_counter() - started
-    return {"step": done, "total_steps": total, "seconds": seconds, "points": points, "resumed_from": 0}
+def _record(done: int, total: int, started: float, points: Sequence[MetricPoint] = ()) -> ProgressRecord:
+    return ProgressRecord(done, total, time.perf_counter() - started, resumed_from=0, points=tuple(points))
 
 
 def _table(

@@ -1,56 +1,48 @@
-"""Which checkpoint of a run is its best, kept beside all of them."""
+"""The best checkpoint of a training by schedule.best_metric; its record lies beside the checkpoints."""
 
 import json
 import math
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fcos.files import write_atomically
 from fcos.metrics import better_end
+from fcos.run_folder import CHECKPOINTS, BestEvaluation
 from fcos.training.checkpoint import folder_of
 
 BEST = "best.json"
 
 
-@dataclass(frozen=True)
-class Best:
-    """The evaluation that was best so far."""
+def improved(
+    metric: str | None, step: int, metrics: Mapping[str, Mapping[str, float]], best: BestEvaluation | None
+) -> BestEvaluation | None:
+    """Return an evaluation whose first arm is better than the best so far, else None.
 
-    metric: str
-    step: int
-    value: float
-
-
-def better(
-    metric: str | None, step: int, metrics: Mapping[str, Mapping[str, float]], before: Best | None
-) -> Best | None:
-    """An evaluation whose first arm is better than the best before, else None.
-
-    Better is the metric's own better end, the lower one of errors. A metric that a data set has no ground truth for
-    has no value; what is not finite is never the best.
+    Better is the metric's own better end, the lower one of errors. A metric without ground truth in the data has no
+    value; a value that is not finite is never the best.
     """
     value = None if metric is None else next(iter(metrics.values())).get(metric)
     if metric is None or value is None or not math.isfinite(value):
         return None
     sign = -1 if better_end(metric) == "min" else 1
-    if before is not None and sign * value <= sign * before.value:
+    if best is not None and sign * value <= sign * best.value:
         return None
-    return Best(metric, step, value)
+    checkpoint = str(folder_of(Path(CHECKPOINTS), step))
+    return BestEvaluation(metric=metric, step=step, value=value, checkpoint=checkpoint)
 
 
-def write_best(folder: Path, best: Best) -> None:
-    """Keep which is the best in the folder of checkpoints, whole or not at all."""
+def write_best(folder: Path, best: BestEvaluation) -> None:
+    """Write the record into the folder of checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{BEST}.{os.getpid()}"
-    draft.write_text(json.dumps(asdict(best)))
-    draft.replace(folder / BEST)
+    write_atomically(folder / BEST, json.dumps({"metric": best.metric, "step": best.step, "value": best.value}))
 
 
-def read_best(folder: Path, metric: str | None, until: int) -> Best | None:
-    """The best evaluation in a metric up to a step; None where it is not known or its checkpoint is not there."""
+def read_best(folder: Path, metric: str | None, until: int) -> BestEvaluation | None:
+    """Return the best evaluation in a metric up to a step; None without a record or without its checkpoint."""
     try:
-        best = Best(**json.loads((folder / BEST).read_text()))
-    except (OSError, ValueError, TypeError):
+        values = json.loads((folder / BEST).read_text())
+        checkpoint = str(folder_of(Path(CHECKPOINTS), values["step"]))
+        best = BestEvaluation(**values, checkpoint=checkpoint)
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return best if best.metric == metric and best.step <= until and folder_of(folder, best.step).is_dir() else None

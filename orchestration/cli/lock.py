@@ -1,4 +1,4 @@
-"""One sweep at a time in a folder."""
+"""Lock of a sweep's folder: one command at a time."""
 
 import fcntl
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fcos.errors import ConfigError
-from orchestration.trial.processes import begin_of
+from orchestration.trial.processes import start_time
 
 OWNER_SECONDS = 1.0
 
@@ -56,7 +56,7 @@ def _owner(path: Path) -> str:
         try:
             owner = json.loads(path.read_text())
             # One of this machine that is gone is the holder before.
-            if owner["host"] != socket.gethostname() or begin_of(owner["pid"]):
+            if owner["host"] != socket.gethostname() or start_time(owner["pid"]):
                 return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
         except (OSError, ValueError, KeyError):
             pass

@@ -12,7 +12,7 @@ from typing import Any
 
 from fcos.errors import ConfigError
 from orchestration.cluster.authentication import check_cluster
-from orchestration.cluster.resources import Node, demand, side_by_side
+from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.groups import ROOT
 from orchestration.config.schema import ClusterConfig
 from orchestration.experiment.provenance import usable_cpus
@@ -26,7 +26,7 @@ def fit(cluster: ClusterConfig) -> list[Node] | None:
     if cluster.address != "local":
         return None
     nodes = local_nodes(cluster)
-    side_by_side(nodes, demand(cluster, nodes), cluster.concurrent)
+    max_concurrent(nodes, demand(cluster, nodes), cluster.concurrent)
     return nodes
 
 

@@ -1,4 +1,4 @@
-"""Does it fit: processors and GPUs of a trial against those of the cluster (pure)."""
+"""Resources: processors and GPUs of a training, and how many trainings fit on the nodes of a cluster."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from orchestration.config.schema import ClusterConfig
 
 
 def hardware_device(cluster: ClusterConfig) -> str:
-    """The device that decides how the machine is described."""
+    """Return the device that decides how the machine is described."""
     return "cpu" if cluster.device == "cpu" else "cuda"
 
 
 def resources_text(cluster: ClusterConfig) -> str:
-    """What one training takes, in the words that runs of the same take are found by."""
+    """Describe the resources of one training; the tag by which runs with the same are found."""
     return f"{cluster.workers} x {cluster.cpus_per_worker} CPU {cluster.gpus_per_worker:g} GPU {cluster.device}"
 
 
 @dataclass(frozen=True)
 class Node:
-    """What one machine offers."""
+    """Processors and GPUs of one machine."""
 
     cpus: float
     gpus: float = 0
@@ -28,7 +28,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Demand:
-    """What one training takes: a number of equal workers, each whole on one machine."""
+    """Resources of one training: a number of equal workers, each whole on one machine."""
 
     workers: int
     cpus: int
@@ -39,7 +39,7 @@ class Demand:
 
     @property
     def numbers_of_workers(self) -> range:
-        """How many there may be."""
+        """The numbers of workers that a training may have."""
         return range(self.min_workers or self.workers, self.workers + 1)
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Demand:
 
 
 def demand(cluster: ClusterConfig, nodes: Sequence[Node]) -> Demand:
-    """The demand of a training; device=auto takes GPUs where the cluster has any."""
+    """Return the demand of a training; device=auto takes GPUs where the cluster has any."""
     wants_gpu = cluster.device == "cuda" or (
         cluster.device == "auto" and cluster.gpus_per_worker > 0 and any(node.gpus for node in nodes)
     )
@@ -64,12 +64,12 @@ def demand(cluster: ClusterConfig, nodes: Sequence[Node]) -> Demand:
     )
 
 
-def places(nodes: Sequence[Node], demand: Demand) -> int:
-    """How many workers the machines hold together; a worker never spans two."""
-    return sum(_places_of(node, demand) for node in nodes)
+def worker_slots(nodes: Sequence[Node], demand: Demand) -> int:
+    """Return how many workers the machines hold together; a worker never spans two."""
+    return sum(_slots_of(node, demand) for node in nodes)
 
 
-def _places_of(node: Node, demand: Demand) -> int:
+def _slots_of(node: Node, demand: Demand) -> int:
     by_cpu = math.floor(node.cpus / demand.cpus)
     if not demand.gpus:
         return by_cpu
@@ -80,16 +80,16 @@ def _places_of(node: Node, demand: Demand) -> int:
     return min(by_cpu, by_gpu)
 
 
-def side_by_side(nodes: Sequence[Node], demand: Demand, limit: int | None) -> int:
-    """How many trainings run at the same time, so that each that starts has all its workers.
+def max_concurrent(nodes: Sequence[Node], demand: Demand, limit: int | None) -> int:
+    """Return how many trainings run at the same time, so that each that starts has all its workers.
 
     Raises ConfigError with the numbers where not even one fits.
     """
     if 1 < demand.gpus != int(demand.gpus):
         raise ConfigError(f"cluster.gpus_per_worker={demand.gpus:g}: must be a fraction of one GPU or a whole number")
-    room = places(nodes, demand)
+    slots = worker_slots(nodes, demand)
     # One that may go on with fewer workers may also begin with them.
-    fit = room // demand.workers or int(room >= (demand.min_workers or demand.workers))
+    fit = slots // demand.workers or int(slots >= (demand.min_workers or demand.workers))
     if fit == 0:
         raise ConfigError(f"a training needs {demand}, but {_describe(nodes, demand)}")
     return fit if limit is None else min(fit, limit)
@@ -102,5 +102,5 @@ def _describe(nodes: Sequence[Node], demand: Demand) -> str:
     if gpus < demand.workers * demand.gpus:
         return f"{text}; without a GPU use cluster=local" if gpus == 0 else text
     if len(nodes) > 1:
-        text += f", room for {places(nodes, demand)} such workers"
+        text += f", room for {worker_slots(nodes, demand)} such workers"
     return f"{text}; lower cluster.workers or cluster.cpus_per_worker"

@@ -1,8 +1,8 @@
-"""Early stopping that a training carries out itself: Tune's scheduler judges, a file in the training's folder asks.
+"""Early stopping that a training carries out itself: Tune's scheduler decides, a file in its folder requests it.
 
 When Tune stops a trial whose training runs on Ray Train workers, the workers' placement group can stay behind and the
-sweep waits for ever (ray 54305). So no STOP ever reaches Tune: the training hears of it at its next report, evaluates,
-saves and returns.
+sweep waits for ever (ray 54305). So no STOP ever reaches Tune: the training finds the request at its next report,
+evaluates, saves and returns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,27 +12,27 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from orchestration.cli.progress import parse_record
+from fcos.run_folder import MetricPoint, ProgressRecord
 from orchestration.search.samplers import METRIC, STEP
 from orchestration.trial import files
 from orchestration.trial.task import TASK, Task
 from orchestration.trial.worker import RECORD
 
 
-class AsksToStop(FIFOScheduler):
-    """Judges by an inner scheduler over the reported values of one metric; several arms count by their best."""
+class StopRequestingScheduler(FIFOScheduler):
+    """Requests stops by an inner scheduler over the reported values of one metric; of several arms the best counts."""
 
     def __init__(self, inner: TrialScheduler, metric: str, mode: str, ended: Iterable[Path]) -> None:
         """`ended` are folders of trainings that earlier commands ended: they stand on the rungs as before."""
         super().__init__()
-        # Tune's controller, which we do not have for trainings of the past, is nothing that it looks at.
+        # It does not use Tune's controller, which trainings of earlier commands do not have.
         self._inner: Any = inner
-        self._metric = None  # What Tune would look for in every report.
+        self._metric = None  # Tune would look for one in every report.
         self._key = metric
         self._best = max if mode == "max" else min
-        # Tune's trial -> what was last judged.
+        # Tune's trial -> the last value that the inner scheduler got.
         self._last: dict[str, dict[str, float]] = {}
-        self._asked: set[str] = set()
+        self._stopping: set[str] = set()
         for folder in ended:
             self._add(SimpleNamespace(trial_id=str(folder)), folder)
 
@@ -42,10 +42,10 @@ class AsksToStop(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         text = result.get(RECORD)
         if text is not None:
-            record = parse_record(text)
-            self._judge(trial, record["points"])
-            if trial.trial_id in self._asked and record["step"] < record["total_steps"]:
-                files.ask_to_stop(Path(_task(trial).folder))
+            record = ProgressRecord.from_json(text)
+            self._add_points(trial, record.points)
+            if trial.trial_id in self._stopping and record.step < record.total_steps:
+                files.request_stop(Path(_task(trial).folder))
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -55,26 +55,25 @@ class AsksToStop(FIFOScheduler):
         self._inner.on_trial_remove(tune_controller, trial)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a rerun reads the trainings' own folders."""
+        """Do nothing: a rerun reads the trainings' own folders."""
 
     def _add(self, trial: Any, folder: Path) -> None:
         self._inner.on_trial_add(None, trial)
-        points = files.read_points(folder)
-        self._judge(trial, [[*point, value] for point, value in points.items()])
+        self._add_points(trial, files.read_points(folder))
 
-    def _judge(self, trial: Any, points: Sequence[Sequence[Any]]) -> None:
+    def _add_points(self, trial: Any, points: Sequence[MetricPoint]) -> None:
         for step, value in curve(points, self._key, self._best).items():
             self._last[trial.trial_id] = {METRIC: value, STEP: step}
             if self._inner.on_trial_result(None, trial, self._last[trial.trial_id]) == TrialScheduler.STOP:
-                self._asked.add(trial.trial_id)
+                self._stopping.add(trial.trial_id)
 
 
-def curve(points: Sequence[Sequence[Any]], key: str, best: Any) -> Mapping[int, float]:
-    """Step -> value of one metric in [arm, key, step, value] points, the best of several arms."""
+def curve(points: Sequence[MetricPoint], key: str, best: Any) -> Mapping[int, float]:
+    """Return step -> value of one metric, of several arms the best."""
     values: dict[int, list[float]] = {}
-    for _, name, step, value in points:
-        if name == key:
-            values.setdefault(step, []).append(value)
+    for point in points:
+        if point.key == key:
+            values.setdefault(point.step, []).append(point.value)
     return {step: best(values[step]) for step in sorted(values)}
 
 

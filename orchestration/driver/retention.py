@@ -1,46 +1,44 @@
-"""Checkpoints of a sweep's lesser trainings make room, but none that another sweep rests on."""
+"""Retention of checkpoints: those of trainings below keep.trained are removed, unless another sweep needs them."""
 
 import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fcos.metrics import Mode, better_end
+from fcos.run_folder import CHECKPOINTS, REUSED
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.trials import Trial, is_coverage
+from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import TRIALS, Plan
 from orchestration.trial import files
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
 class Removed:
-    """A training whose checkpoints made room."""
+    """A training whose checkpoints were removed."""
 
     trial: Trial
-    # Its place among those that are finished, best first, counted from 1.
+    # Among those that are finished, best first, counted from 1.
     rank: int
     bytes: int
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What trainings are ranked by."""
+    """Metric and mode that trainings are ranked by."""
 
     metric: str
     mode: Mode
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.metric}, {'highest' if self.mode == 'max' else 'lowest'} first"
 
 
 @dataclass(frozen=True)
 class Retention:
-    """What was removed, and what would have been if nobody needed it or its rank were known."""
+    """What was removed, and what was kept although its rank was too low or not known."""
 
     ranking: Ranking
     ranked: int
@@ -50,13 +48,14 @@ class Retention:
     unranked: Sequence[Trial] = ()
 
     def lines(self, keep: int) -> list[str]:
-        """What a person is told."""
+        """Return the lines for the console."""
         lines = []
         if self.removed:
             freed = sum(each.bytes for each in self.removed) / 1e6
+            labels = _labels([each.trial for each in self.removed])
             lines.append(
-                f"keep.trained={keep}: of {self.ranked} trainings ranked by {self.ranking.words}, the checkpoints of "
-                f"{len(self.removed)} were removed ({freed:.1f} MB): {_labels([each.trial for each in self.removed])}"
+                f"keep.trained={keep}: of {self.ranked} trainings ranked by {self.ranking.description}, "
+                f"the checkpoints of {len(self.removed)} were removed ({freed:.1f} MB): {labels}"
             )
         if self.needed:
             lines.append(f"kept all the same, as other sweeps need them: {_labels(self.needed)}")
@@ -72,7 +71,7 @@ def _labels(trials: Sequence[Trial]) -> str:
     return ", ".join(trial.label for trial in trials)
 
 
-def make_room(lab: LabConfig, plan: Plan) -> Retention:
+def remove_checkpoints(lab: LabConfig, plan: Plan) -> Retention:
     """Remove the checkpoints of finished trainings that rank below keep.trained; all else of them stays.
 
     Trainings that are not finished go on from theirs, those without a value have no rank, and those of other sweeps
@@ -80,9 +79,9 @@ def make_room(lab: LabConfig, plan: Plan) -> Retention:
     """
     ranking = _ranking(lab)
     values = {
-        trial.identity: value_of(plan.folder_of(trial), summary["metrics"], ranking)
+        trial.identity: value_of(plan.folder_of(trial), summary.metrics, ranking)
         for trial in plan.trials
-        if not is_coverage(trial) and (summary := plan.summary_of(trial)) is not None
+        if not trial.is_coverage and (summary := plan.summary_of(trial)) is not None
     }
     order = rank(values, ranking.mode)
     if lab.keep.trained is None:
@@ -90,7 +89,7 @@ def make_room(lab: LabConfig, plan: Plan) -> Retention:
     by_identity = {trial.identity: trial for trial in plan.trials}
     elsewhere = needed_elsewhere(lab.folder, plan.folder)
     removed, needed = [], []
-    for place, identity in enumerate(order[lab.keep.trained :], start=lab.keep.trained + 1):
+    for position, identity in enumerate(order[lab.keep.trained :], start=lab.keep.trained + 1):
         trial = by_identity[identity]
         if not _has_own_checkpoints(plan, trial):
             continue
@@ -98,7 +97,7 @@ def make_room(lab: LabConfig, plan: Plan) -> Retention:
         if folder.resolve() in elsewhere:
             needed.append(trial)
         else:
-            removed.append(Removed(trial, place, _size(folder)))
+            removed.append(Removed(trial, position, _size(folder)))
             shutil.rmtree(folder)
     unranked = [by_identity[identity] for identity, value in values.items() if value is None]
     # Worth a line only where one of them could have been removed.
@@ -111,33 +110,32 @@ def _has_own_checkpoints(plan: Plan, trial: Trial) -> bool:
     return files.read_reused(folder) is None and (folder / CHECKPOINTS).is_dir()
 
 
-def value_of(folder: Path, metrics: Mapping[str, Mapping[str, Any]], ranking: Ranking) -> float | None:
-    """A training's value, the best of its arms, or the last that it reported on its way; None without a finite one."""
+def value_of(folder: Path, metrics: Mapping[str, Mapping[str, float]], ranking: Ranking) -> float | None:
+    """Return a training's value: the best of its arms, or the last reported one; None without a finite value."""
     name = ranking.metric
-    values = [float(arm[name]) for arm in metrics.values() if name in arm]
+    values = [arm[name] for arm in metrics.values() if name in arm]
     if not values:
-        points = files.read_points(folder)
-        reported = {step: float(value) for (_, key, step), value in points.items() if key == name}
+        reported = {point.step: point.value for point in files.read_points(folder) if point.key == name}
         values = [reported[max(reported)]] if reported else []
     finite = [value for value in values if math.isfinite(value)]
     return (max if ranking.mode == "max" else min)(finite) if finite else None
 
 
 def rank(values: Mapping[str, float | None], mode: Mode) -> list[str]:
-    """Trainings that have a value, best first, of equals the earlier one."""
+    """Return the trainings that have a value, best first, of equals the earlier one."""
     known = {name: value for name, value in values.items() if value is not None}
     return sorted(known, key=lambda name: -known[name] if mode == "max" else known[name])
 
 
 def needed_elsewhere(output: Path, own: Path) -> set[Path]:
-    """Folders of checkpoints to which trainings that another sweep took over point."""
-    reused = [path.parent for path in output.glob(f"*/{TRIALS}/*/{files.REUSED}") if own not in path.parents]
+    """Return the folders of checkpoints that other sweeps link to."""
+    reused = [path.parent for path in output.glob(f"*/{TRIALS}/*/{REUSED}") if own not in path.parents]
     links = [link for folder in reused for link in (folder / CHECKPOINTS).glob("*") if link.is_symlink()]
     return {link.resolve().parent for link in links}
 
 
 def _ranking(lab: LabConfig) -> Ranking:
-    """A search's own metric and mode, else the better end of the experiment's first metric."""
+    """Return a search's own metric and mode, else the better end of the experiment's first metric."""
     if lab.experiment is None:
         return Ranking("val/AP", "max")
     if lab.experiment.search is not None:

@@ -1,66 +1,184 @@
-"""One command's work on a plan, from the lock to the last word."""
+"""Execute one command on a plan: train what is not finished, record it, write the report."""
 
 import logging
+import os
 import shlex
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
 
+from fcos.errors import ConfigError
 from orchestration.cli.console import show_table
 from orchestration.cli.entry import OK, SOME_FAILED, STOPPED
-from orchestration.cli.progress import Board
-from orchestration.config.schema import LabConfig
-from orchestration.driver.budget import read_spent
-from orchestration.driver.recorder import Books
-from orchestration.driver.retention import make_room
-from orchestration.driver.tune_run import conduct, make_board, record_kept
-from orchestration.planning.plan import Plan, settle_folder
-from orchestration.planning.reuse import Past, take_all
-from orchestration.planning.table import _count
+from orchestration.cluster.connect import connected, fit
+from orchestration.cluster.resources import demand, max_concurrent
+from orchestration.driver.budget import enforce_budget, read_spent
+from orchestration.driver.events import Events, TrialStopped
+from orchestration.driver.progress import SweepProgress
+from orchestration.driver.progress_view import ProgressView, make_view
+from orchestration.driver.recorder import RunRecorder
+from orchestration.driver.retention import remove_checkpoints
+from orchestration.driver.tune_run import TuneJob, run_tune
+from orchestration.driver.watchdogs import end_stalled
+from orchestration.planning.plan import Plan, settle_plan
+from orchestration.planning.prepare import Prepared
+from orchestration.planning.reuse import take_all
+from orchestration.planning.table import count_of
 from orchestration.store_conventions import public_uri
 from orchestration.tracking.tracker import Tracker
-from orchestration.trial.files import reason_of
+from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
+# Of the minute that Ray waits for a lost head, what the tracking store may take.
+HEAD_LOST_CLOSE_SECONDS = 15.0
 
 
-def run_plan(
-    lab: LabConfig, plan: Plan, past: Past, console: Console, *, on_workers: bool, report: Callable[[str], bool] | None
-) -> int:
-    """Train what is not finished, track it and let `report` write its report; returns the exit code.
+class SweepRun:
+    """One command on a plan; the lock of its folder is held by the caller."""
 
-    However the block ends, no run of this plan is left RUNNING.
-    """
-    key = settle_folder(plan)
-    take_all(lab, plan, past)
-    # Warnings of our own appear above the live view, whatever else is kept from the terminal.
-    logging.getLogger("orchestration").addHandler(RichHandler(console=console, show_time=False, show_path=False))
-    tracker = Tracker(lab.tracking.uri, lab.tracking.experiment, lab.folder, key, required=lab.tracking.required)
-    board = make_board(plan)
-    try:
-        books = Books.of(plan, tracker, lab)
-        books.open()
-        conduct(lab, plan, board, books, console, on_workers=on_workers)
-        tracker.wait_open()
-        record_kept(plan, board, books)
-        _make_room(lab, plan, books, console)
-        books.close(board.count("failed"), board.count("stopped"))
-        settled = tracker.settle(SETTLE_SECONDS)
-        reported = report is None or (settled and _report(books, plan.folder / "report", report, tracker.uri))
-    finally:
-        for line in _not_stored(tracker, plan.folder, closed=tracker.close(CLOSE_SECONDS)):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if not reported:
-        again = f"python analysis/report.py {plan.name} --tracking-uri {shlex.quote(public_uri(tracker.uri))}"
-        console.print(f"no report was written; when the store has its runs: {again}", style="red", soft_wrap=True)
-    return max(_outcome(lab, plan, board, console), OK if reported else SOME_FAILED)
+    def __init__(self, prepared: Prepared, console: Console, *, on_workers: bool) -> None:
+        self._lab, self._plan, self._reusable = prepared.lab, prepared.plan, prepared.reusable
+        self._console = console
+        self._on_workers = on_workers
+        key = settle_plan(self._plan)
+        take_all(self._lab, self._plan, self._reusable)
+        tracking = self._lab.tracking
+        self._tracker = Tracker(tracking.uri, tracking.experiment, self._lab.folder, key, required=tracking.required)
+        self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
+        self._progress = SweepProgress.of(self._plan)
+
+    def run(self, write_report: Callable[[str], bool] | None) -> int:
+        """Train, record, and let `write_report` write the report for a tracking URI; return the exit code.
+
+        However it ends, no run of this plan is left RUNNING.
+        """
+        # The project's own warnings appear above the live view, whatever else is kept from the terminal.
+        logging.getLogger("orchestration").addHandler(
+            RichHandler(console=self._console, show_time=False, show_path=False)
+        )
+        try:
+            self._recorder.open_sweep()
+            self._train()
+            self._tracker.wait_open()
+            self._record_kept()
+            self._remove_checkpoints()
+            self._close_sweep()
+            settled = self._tracker.settle(SETTLE_SECONDS)
+            reported = write_report is None or (settled and self._report(write_report))
+        finally:
+            for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
+                self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        if not reported:
+            address = shlex.quote(public_uri(self._tracker.uri))
+            again = f"python analysis/report.py {self._plan.name} --tracking-uri {address}"
+            text = f"no report was written; when the store has its runs: {again}"
+            self._console.print(text, style="red", soft_wrap=True)
+        return max(self._exit_code(), OK if reported else SOME_FAILED)
+
+    def _train(self) -> None:
+        """Run what is not finished with Ray Tune."""
+        waiting = [each for each in self._progress.trials if each.state == "waiting"]
+        if not waiting:
+            return
+        lab, plan, progress = self._lab, self._plan, self._progress
+        nodes = fit(lab.cluster)
+        with ExitStack() as stack:
+            with self._console.status("Ray and tracking start ..."):
+                joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
+                self._tracker.wait_open()
+            resources = demand(lab.cluster, joined)
+            progress.max_concurrent = min(max_concurrent(joined, resources, lab.cluster.concurrent), len(waiting))
+            view = stack.enter_context(make_view(progress, self._console))
+            running = partial(progress.running_folders, plan)
+            stack.enter_context(enforce_budget(plan.folder, lab.budget, resources, running))
+            stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
+            pending = [each.index for each in waiting if each.trial is not None]
+            to_draw = len(waiting) - len(pending)
+            job = TuneJob(lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw)
+            self._run_tune(job, Events([progress.handle, view.handle, self._recorder.handle]), view)
+
+    def _run_tune(self, job: TuneJob, events: Events, view: ProgressView) -> None:
+        try:
+            exhausted = run_tune(job, events, partial(self._end_without_head, events, view))
+        except Exception as error:
+            if not (is_no_space(error) or is_disk_full(self._plan.folder)):
+                raise
+            # Too full for Tune's own records.
+            self._stop_all(events, f"no space left on the disk of {self._plan.folder}")
+            return
+        if exhausted is not None:
+            self._note_exhausted(exhausted)
+
+    def _stop_all(self, events: Events, reason: str) -> None:
+        """Stop what has not ended; it goes on with the next command."""
+        for progress, trial in self._progress.planned("running"):
+            events.publish(TrialStopped(progress.index, trial, reason, begun=True))
+        for progress in self._progress.trials:
+            if progress.state == "waiting":
+                progress.end("stopped", reason)
+
+    def _end_without_head(self, events: Events, view: ProgressView, reason: str) -> None:
+        """Close the runs and end the process at once: nothing that waits in Ray comes back."""
+        self._stop_all(events, reason)
+        self._close_sweep()
+        self._tracker.close(HEAD_LOST_CLOSE_SECONDS)
+        view.end(f"stopped: {reason}; start it again, the same command goes on")
+        os._exit(STOPPED)
+
+    def _note_exhausted(self, reason: str) -> None:
+        """Raise ConfigError where a searcher found no point at all; else note it where points are missing."""
+        if not self._plan.trials:
+            raise ConfigError(f"experiment.search.space: the searcher draws no valid configuration; the last: {reason}")
+        for progress in self._progress.trials[len(self._plan.trials) :]:
+            progress.note = f"nothing more to draw: {reason}"
+
+    def _record_kept(self) -> None:
+        """Record what an earlier command finished and the store does not have: runs, or artifacts of runs."""
+        for _, trial in self._progress.planned("kept"):
+            summary = self._plan.summary_of(trial)
+            if summary is not None:
+                self._recorder.record_kept(trial, summary)
+
+    def _remove_checkpoints(self) -> None:
+        retention = remove_checkpoints(self._lab, self._plan)
+        for each in retention.removed:
+            reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
+            self._recorder.record_removed(each.trial, reason)
+        for line in retention.lines(self._lab.keep.trained or retention.ranked):
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _close_sweep(self) -> None:
+        self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"))
+
+    def _report(self, write: Callable[[str], bool]) -> bool:
+        if not write(self._tracker.uri):
+            return False
+        folder = self._plan.folder / "report"
+        self._recorder.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
+        return True
+
+    def _exit_code(self) -> int:
+        """Print what failed or was stopped, and why; return the exit code of the trainings."""
+        for progress, trial in self._progress.planned("failed"):
+            reason = failure_reason(self._plan.folder_of(trial))
+            self._console.print(f"failed: {progress.label}: {reason}", style="red", soft_wrap=True)
+        stopped = [each for each in self._progress.trials if each.state == "stopped"]
+        if stopped:
+            why = read_spent(self._plan.folder).exceeded(self._lab.budget) or stopped[0].note
+            advice = "raise the budget" if why.startswith("budget.") else "make space"
+            text = f"stopped: {why}; {count_of(len(stopped), 'training')} left: {advice}, the same command goes on"
+            self._console.print(text, style="yellow", soft_wrap=True)
+            return STOPPED
+        return SOME_FAILED if self._progress.count("failed") else OK
 
 
-def _not_stored(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
-    """What the store did not take, why, and what helps; no line where it has everything."""
+def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
+    """Describe what the store did not take, why, and what helps; no line where it has everything."""
     lines = []
     if not closed:
         absence = tracker.absence
@@ -74,53 +192,25 @@ def _not_stored(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
     if tracker.artifact_problem is not None:
         artifacts, runs, why = tracker.artifact_problem
         lines.append(
-            f"{_count(artifacts, 'artifact')} of {_count(runs, 'run')} could not be stored: {why}; when that place can "
-            f"be written to, the same command delivers them from {folder}"
+            f"{count_of(artifacts, 'artifact')} of {count_of(runs, 'run')} could not be stored: {why}; when that place "
+            f"can be written to, the same command delivers them from {folder}"
         )
     return lines
 
 
-def _report(books: Books, folder: Path, write: Callable[[str], bool], uri: str) -> bool:
-    if not write(uri):
-        return False
-    books.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
-    return True
-
-
-def _make_room(lab: LabConfig, plan: Plan, books: Books, console: Console) -> None:
-    found = make_room(lab, plan)
-    for each in found.removed:
-        books.tell_removed(each.trial, f"rank {each.rank} of {found.ranked} by {found.ranking.metric}")
-    for line in found.lines(lab.keep.trained or found.ranked):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _outcome(lab: LabConfig, plan: Plan, board: Board, console: Console) -> int:
-    for trial, row in zip(plan.trials, board.rows, strict=False):
-        if row.state == "failed":
-            console.print(f"failed: {row.label}: {reason_of(plan.folder_of(trial))}", style="red", soft_wrap=True)
-    if stopped := [row for row in board.rows if row.state == "stopped"]:
-        why = read_spent(plan.folder).over(lab.budget) or stopped[0].note
-        advice = "raise the budget" if why.startswith("budget.") else "make space"
-        text = f"stopped: {why}; {_count(len(stopped), 'training')} left: {advice}, the same command goes on"
-        console.print(text, style="yellow", soft_wrap=True)
-        return STOPPED
-    return SOME_FAILED if board.count("failed") else OK
-
-
 def show_metrics(console: Console, plan: Plan) -> None:
-    """The numbers of a finished run and where its checkpoint lies."""
+    """Print the metrics of a finished run and the path of its checkpoint."""
     for trial in plan.trials:
         summary = plan.summary_of(trial)
         if summary is None:
             continue
-        for metrics in summary["metrics"].values():
+        for metrics in summary.metrics.values():
             rows = [
                 [key.removeprefix("coverage/"), f"{value:.0f}" if key.startswith("coverage/num_") else f"{value:.4f}"]
                 for key, value in metrics.items()
                 if not key.startswith("val/class_AP/")
             ]
             show_table(console, plan.name, ("metric", "value"), rows)
-        if "checkpoint" in summary:
-            checkpoint = plan.folder_of(trial) / summary["checkpoint"]
+        if summary.checkpoint:
+            checkpoint = plan.folder_of(trial) / summary.checkpoint
             console.print(f"checkpoint {checkpoint}", highlight=False, soft_wrap=True)

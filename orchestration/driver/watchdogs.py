@@ -1,4 +1,4 @@
-"""Trainings that get nowhere: found by the lack of signs of life, and ended so that Tune takes them up again."""
+"""Watchdogs: threads that end stalled trainings, notice a lost head, or repeat a call."""
 
 import logging
 import socket
@@ -10,97 +10,94 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestration.trial import files, processes
-from orchestration.trial.heartbeat import TRIAL, Process, Signs, signs_of
+from orchestration.trial.failures import Stalled, write_failure
+from orchestration.trial.heartbeat import TRIAL, Heartbeats, Process, read_heartbeats
 
 TICK_SECONDS = 1.0
-# Longer than that between two looks, this process itself was stopped, and maybe all others with it.
+# Longer than that between two checks, this process itself was suspended, and maybe all others with it.
 GAP_SECONDS = 5.0
-# Between signing in and the first sign of life a process imports what it needs: that much more time.
+# Between registration and first heartbeat a process imports what it needs: that much more time.
 START_SECONDS = 120.0
-# What is given to whoever ends a process on another machine.
+# Time for ending a process on another machine.
 END_SECONDS = 30.0
 
 
-class Stalled(RuntimeError):
-    """A training made no progress for longer than cluster.stall_minutes."""
-
-
 @dataclass
-class Watch:
-    """Which trainings have shown no sign of life for `limit` seconds.
+class StallDetector:
+    """Finds trainings without a heartbeat for `limit` seconds.
 
-    Before its workers sign in, a training may wait for room in a cluster that others use too; that is Ray's to watch.
+    Before its workers register, a training may wait for room in a cluster that others use too; Ray watches that.
     """
 
     limit: float
-    _signs: dict[Path, Signs] = field(default_factory=dict)
+    _heartbeats: dict[Path, Heartbeats] = field(default_factory=dict)
     _quiet: dict[Path, float] = field(default_factory=dict)
-    # Those of whose processes one has given a sign of life.
+    # Those of which a process has given a heartbeat.
     _begun: set[Path] = field(default_factory=set)
 
-    def look(self, running: Iterable[Path], seconds: float) -> list[Path]:
-        """Those that are found stalled, `seconds` after the last look; each counts anew from then on."""
+    def check(self, running: Iterable[Path], seconds: float) -> list[Path]:
+        """Return those that are stalled, `seconds` after the last check; each counts anew from then on."""
         stalled = []
         folders = list(running)
         for gone in self._quiet.keys() - set(folders):
-            del self._quiet[gone], self._signs[gone]
+            del self._quiet[gone], self._heartbeats[gone]
             self._begun.discard(gone)
         for folder in folders:
-            signs = signs_of(folder)
-            if signs == self._signs.get(folder) and set(signs) - {TRIAL}:
+            heartbeats = read_heartbeats(folder)
+            if heartbeats == self._heartbeats.get(folder) and set(heartbeats) - {TRIAL}:
                 self._quiet[folder] += seconds
             else:
-                self._take(folder, signs)
-            room = 0.0 if folder in self._begun else START_SECONDS
-            if self._quiet[folder] >= self.limit + room:
+                self._take(folder, heartbeats)
+            grace = 0.0 if folder in self._begun else START_SECONDS
+            if self._quiet[folder] >= self.limit + grace:
                 self._quiet[folder] = 0.0
                 stalled.append(folder)
         return stalled
 
-    def _take(self, folder: Path, signs: Signs) -> None:
-        """Begin to count anew."""
-        before = self._signs.get(folder, {})
-        if _processes(signs) != _processes(before):
+    def _take(self, folder: Path, heartbeats: Heartbeats) -> None:
+        """Start the count anew."""
+        before = self._heartbeats.get(folder, {})
+        if _processes(heartbeats) != _processes(before):
             self._begun.discard(folder)
-        elif signs != before:
+        elif heartbeats != before:
             self._begun.add(folder)
-        self._quiet[folder], self._signs[folder] = 0.0, signs
+        self._quiet[folder], self._heartbeats[folder] = 0.0, heartbeats
 
 
-def _processes(signs: Signs) -> dict[str, Process]:
+def _processes(heartbeats: Heartbeats) -> dict[str, Process]:
     # By name, as one process may be the trial's and its only worker's.
-    return {name: process for name, (process, _) in signs.items()}
+    return {name: process for name, (process, _) in heartbeats.items()}
 
 
 @contextmanager
-def watched(limit: float | None, running: Callable[[], Iterable[Path]]) -> Iterator[None]:
-    """While the block runs, end `running` trainings that make no progress for `limit` seconds; None lets them be.
+def end_stalled(limit: float | None, running: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """While the block runs, end `running` trainings that make no progress for `limit` seconds; None sets no limit.
 
     A file in the training's folder says why, and Tune takes it up again from its last checkpoint.
     """
     if limit is None:
         yield
         return
-    watch, ended, before = Watch(limit), set[Process](), time.monotonic()
+    detector, ended, before = StallDetector(limit), set[Process](), time.monotonic()
 
-    def look() -> None:
+    def check() -> None:
         nonlocal before
         now = time.monotonic()
         try:
-            for folder in watch.look(running(), min(now - before, GAP_SECONDS)):
-                _end(folder, signs_of(folder), limit, ended)
-        except Exception:  # a folder or a machine out of reach: the next look may fare better
+            for folder in detector.check(running(), min(now - before, GAP_SECONDS)):
+                _end(folder, read_heartbeats(folder), limit, ended)
+        except Exception:  # a folder or a machine out of reach: the next check may succeed
             logging.getLogger(__name__).debug("a stalled training could not be ended", exc_info=True)
         before = now
 
-    with ticking("stalls", TICK_SECONDS, look):
+    with repeating("stalls", TICK_SECONDS, check):
         yield
 
 
-def _end(folder: Path, signs: Signs, limit: float, ended: set[Process]) -> None:
-    """End the workers; where that was done before and nothing came of it, the trial that waits for them."""
-    workers = {process for name, (process, _) in signs.items() if name != TRIAL} - ended
-    victims = workers or {process for process, _ in signs.values()}
+def _end(folder: Path, heartbeats: Heartbeats, limit: float, ended: set[Process]) -> None:
+    """End the workers; where that was done before without effect, the trial that waits for them."""
+    workers = {process for name, (process, _) in heartbeats.items() if name != TRIAL} - ended
+    victims = workers or {process for process, _ in heartbeats.values()}
     ended |= victims
     by_node: dict[str, list[Process]] = {}
     for process in victims:
@@ -110,7 +107,7 @@ def _end(folder: Path, signs: Signs, limit: float, ended: set[Process]) -> None:
 
 
 def _end_on_nodes(folder: Path, by_node: Mapping[str, Sequence[Process]], reason: str) -> None:
-    """A task on each machine, as nobody else can kill a process there."""
+    """Run a Ray task on each machine, as only a process of that machine can kill another."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -124,14 +121,14 @@ def _end_on_nodes(folder: Path, by_node: Mapping[str, Sequence[Process]], reason
     ray.get(tasks, timeout=END_SECONDS)
 
 
-def end_here(folder: str, found: Sequence[Process], reason: str) -> None:
-    """End those processes of this machine that are still there, and say why before anybody sees them dead."""
-    alive = [process for process in found if processes.is_alive(process.pid, process.begin)]
+def end_here(folder: str, among: Sequence[Process], reason: str) -> None:
+    """End those processes of this machine that are still there, and record why before their end is noticed."""
+    alive = [process for process in among if processes.is_alive(process.pid, process.begin)]
     if alive:
-        files.write_failure(Path(folder), Stalled(reason), final=False)
+        write_failure(Path(folder), Stalled(reason), retryable=True)
         files.add_note(Path(folder), f"{reason}, and it went on from its last checkpoint")
     for process in alive:
-        processes.end(process.pid)
+        processes.kill(process.pid)
 
 
 HEAD_TICK_SECONDS = 2.0
@@ -140,11 +137,11 @@ MISSES = 3
 
 
 @contextmanager
-def watched_head(address: str | None, lost: Callable[[str], None]) -> Iterator[None]:
-    """Call `lost` with the reason, from a thread, when the head (host:port) is gone; None is a Ray of our own.
+def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[None]:
+    """Call `on_lost` with the reason, from a thread, when the head (host:port) is gone; None is a Ray of our own.
 
-    `lost` has to end the process: without a head Ray waits in its own code, deaf to signals, for a minute and then
-    ends the process without another word. What Ray raises because of it in the meantime is held back.
+    `on_lost` has to end the process: without a head Ray waits in its own code for a minute, where no signal reaches it,
+    and then ends the process without a message. What Ray raises because of it in the meantime is held back.
     """
     if address is None:
         yield
@@ -157,7 +154,7 @@ def watched_head(address: str | None, lost: Callable[[str], None]) -> Iterator[N
             if done.wait(HEAD_TICK_SECONDS):
                 return
             missed = 0 if answers(address) else missed + 1
-        lost(f"the head of the Ray cluster at {address} does not answer any more")
+        on_lost(f"the head of the Ray cluster at {address} does not answer any more")
 
     thread = threading.Thread(target=watch, name="head", daemon=True)
     thread.start()
@@ -165,7 +162,7 @@ def watched_head(address: str | None, lost: Callable[[str], None]) -> Iterator[N
         yield
     except Exception:
         if not answers(address):
-            # Each look may take as long as the pause before it.
+            # Each check may take as long as the pause before it.
             thread.join(2 * HEAD_TICK_SECONDS * (MISSES + 1))
         raise
     finally:
@@ -173,7 +170,7 @@ def watched_head(address: str | None, lost: Callable[[str], None]) -> Iterator[N
 
 
 def answers(address: str) -> bool:
-    """Whether somebody listens at host:port."""
+    """Return whether a server listens at host:port."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_TICK_SECONDS).close()
@@ -183,13 +180,13 @@ def answers(address: str) -> bool:
 
 
 @contextmanager
-def ticking(name: str, seconds: float, look: Callable[[], None]) -> Iterator[None]:
-    """Call `look` every so many seconds from a thread of that name, as long as the block runs."""
+def repeating(name: str, seconds: float, call: Callable[[], None]) -> Iterator[None]:
+    """Call a function every so many seconds from a thread of that name, as long as the block runs."""
     done = threading.Event()
 
     def run() -> None:
         while not done.wait(seconds):
-            look()
+            call()
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()

@@ -1,11 +1,8 @@
-"""What would end a training at its first step, said before Ray starts."""
+"""Checks of a config, before Ray starts, for what would end a training at its first step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from fcos.config.model_parts import BackboneConfig
-from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.groups import ROOT, near
@@ -17,7 +14,7 @@ JOB_COPIES = "working_dir_files"
 
 
 def check_output(lab: LabConfig, root: Path = ROOT) -> None:
-    """Raises ConfigError for an output folder in the copy of the checkout that a submitted job works in."""
+    """Raise ConfigError for an output folder in the copy of the checkout that a submitted job works in."""
     if JOB_COPIES in root.parts and lab.folder.is_relative_to(root):
         raise ConfigError(
             f"output={lab.output}: lies in the job's own copy of the checkout, which is removed with the job; "
@@ -26,7 +23,7 @@ def check_output(lab: LabConfig, root: Path = ROOT) -> None:
 
 
 def check_arm(config: Config, cluster: ClusterConfig) -> None:
-    """Raises ConfigError for weights and metrics that do not exist, norms that cannot work together, uneven shares."""
+    """Raise ConfigError for weights and metrics that do not exist, norms that cannot work together, uneven shares."""
     _check_shares(config, cluster)
     backbone = config.model.backbone
     _check_best_metric(config)
@@ -45,7 +42,7 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
 
 
 def _check_best_metric(config: Config) -> None:
-    """The best checkpoint is chosen among evaluations, so by what they give."""
+    """Raise ConfigError for a metric that evaluations do not give: the best checkpoint is chosen among them."""
     from fcos.metrics import better_end
 
     metric = config.schedule.best_metric
@@ -61,7 +58,7 @@ def _check_best_metric(config: Config) -> None:
 
 
 def _check_shares(config: Config, cluster: ClusterConfig) -> None:
-    """Every number of workers that a training may come down to must share its batch evenly."""
+    """Raise ConfigError where some number of workers that a training may come down to cannot share its batch."""
     schedule = config.schedule
     images = schedule.batch_size // schedule.accumulate
     least = cluster.min_workers or cluster.workers
@@ -80,7 +77,7 @@ def _check_shares(config: Config, cluster: ClusterConfig) -> None:
 
 
 def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = "experiment.metrics") -> None:
-    """Raises ConfigError for a metric that none of the configs reports; names of classes are the data's to know."""
+    """Raise ConfigError for a metric that none of the configs reports; names of classes are the data's to know."""
     from fcos.metrics import CLASS_PREFIX, analysis_metrics, reported_metrics
 
     configs = tuple(configs)
@@ -99,7 +96,7 @@ def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = 
 
 
 def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -> list[str]:
-    """Remarks on metrics of a report that have no value on these data, which are ready.
+    """Return notes on metrics of a report that have no value on these data, which are ready.
 
     Raises ConfigError for names of classes that the data do not have, and for a metric without a value where it
     decides something: what a search looks for, which checkpoints stay.
@@ -115,13 +112,14 @@ def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -
     elif lab.keep.trained is not None:
         _check_value("experiment.metrics, by which keep.trained ranks", experiment.metrics[0], configs, lab, data)
     reasons = {
-        metric: _without_value("experiment.metrics", metric, configs, lab, data) for metric in asked_metrics(experiment)
+        metric: _without_value("experiment.metrics", metric, configs, lab, data)
+        for metric in requested_metrics(experiment)
     }
     return [f"{metric} will have no value: {reason}" for metric, reason in reasons.items() if reason is not None]
 
 
-def asked_metrics(experiment: ExperimentConfig) -> tuple[str, ...]:
-    """The metrics of an experiment; a search that names none has its own alone."""
+def requested_metrics(experiment: ExperimentConfig) -> tuple[str, ...]:
+    """Return the metrics of an experiment; a search that names none has its own alone."""
     named = experiment.search is None or "metrics" in experiment.model_fields_set
     return experiment.metrics if named else ()
 
@@ -133,7 +131,7 @@ def _check_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfi
 
 
 def _without_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: DataDigests) -> str | None:
-    """Why none of the trainings will have a value in a metric; None where one will.
+    """Return why none of the trainings will have a value in a metric; None where one will.
 
     Raises ConfigError for a class that the data of none of them has.
     """
@@ -152,7 +150,7 @@ def _without_value(key: str, metric: str, configs: Sequence[Config], lab: LabCon
 
 
 def check_ranking(lab: LabConfig) -> None:
-    """Raises ConfigError where keep.trained cannot rank trainings: by a metric of which neither end is better."""
+    """Raise ConfigError where keep.trained cannot rank trainings: by a metric of which neither end is better."""
     from fcos.metrics import better_end
 
     if lab.keep.trained is None or lab.experiment is None:
@@ -169,18 +167,13 @@ def check_ranking(lab: LabConfig) -> None:
         )
 
 
-def fetch_weights(arms: Iterable[Mapping[str, Any]]) -> None:
-    """Get every pretrained backbone of the arms that train once, for all trainings to find in the cache.
+def fetch_weights(configs: Iterable[Config]) -> None:
+    """Download the pretrained backbones of the configs that train, once, into the cache that all trainings read.
 
     Raises ConfigError for weights that cannot be had.
     """
-    wanted = {
-        (backbone.name, backbone.weights)
-        for backbone in (
-            parse(BackboneConfig, dict(arm["model"]["backbone"])) for arm in arms if arm.get("task", "train") == "train"
-        )
-        if backbone.weights is not None
-    }
+    backbones = {config.model.backbone for config in configs if config.task == "train"}
+    wanted = {(backbone.name, backbone.weights) for backbone in backbones if backbone.weights is not None}
     for name, weights in sorted(wanted):
         from fcos.model.pretrained import pretrained_state_dict
 

@@ -1,14 +1,14 @@
-"""What determines a result, as a fingerprint: resolved config, code, deciding versions, data, seed."""
+"""Identity of a result: a fingerprint of resolved config, code, deciding versions, data and seed."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from fcos.config.model import ModelConfig
-from fcos.config.parse import parse
-from fcos.training.elastic import number_decides
-from orchestration.experiment.provenance import Evidence
+from fcos.config.model_parts import PostprocessConfig
+from fcos.config.run import Config
+from fcos.training.elastic import worker_dependences
+from orchestration.experiment.provenance import Provenance
 
 # Keys that change how a training is run or watched, never what comes out.
 RUN_ONLY = (
@@ -25,35 +25,32 @@ INFERENCE_ONLY = ("model.postprocess",)
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of a plain value, the same for the same content whatever the order of its keys."""
+    """Return the SHA-256 of a plain value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def train_identity(config: Mapping[str, Any], evidence: Evidence, data_digest: str) -> str:
-    """Fingerprint of a training: arms that differ in inference settings alone have the same."""
-    deciding = without(config, (*RUN_ONLY, *INFERENCE_ONLY))
-    apart = {"workers": evidence.workers} if evidence.workers > 1 and depends_on_workers(config) else {}
-    return fingerprint({"config": deciding, "evidence": _plain(evidence), "data": data_digest, **apart})
+def train_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
+    """Return the fingerprint of a training: arms that differ in inference settings alone have the same."""
+    deciding = without(config.model_dump(mode="json"), (*RUN_ONLY, *INFERENCE_ONLY))
+    # The key `evidence` is that of earlier versions.
+    values = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
+    apart = {"workers": provenance.workers} if provenance.workers > 1 and worker_dependences_of(config) else {}
+    return fingerprint({**values, **apart})
 
 
-def depends_on_workers(config: Mapping[str, Any]) -> bool:
-    """Return whether the number of workers decides what a training comes to."""
-    return bool(worker_dependences(config))
-
-
-def worker_dependences(config: Mapping[str, Any]) -> list[str]:
+def worker_dependences_of(config: Config) -> list[str]:
     """Name what a run computes from each worker's own part of a batch; empty where their number decides nothing."""
-    return [] if config.get("task") == "coverage" else number_decides(parse(ModelConfig, dict(config["model"])))
+    return [] if config.task == "coverage" else worker_dependences(config.model)
 
 
-def evaluation_identity(train: str, postprocess: Mapping[str, Any]) -> str:
-    """Fingerprint of a training's evaluation under given inference settings."""
-    return fingerprint({"train": train, "postprocess": dict(postprocess)})
+def evaluation_identity(train: str, postprocess: PostprocessConfig) -> str:
+    """Return the fingerprint of a training's evaluation under given inference settings."""
+    return fingerprint({"train": train, "postprocess": postprocess.model_dump(mode="json")})
 
 
 def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    """A copy of nested plain values without some dotted keys."""
+    """Return a copy of nested plain values without some dotted keys."""
     nested: dict[str, list[str]] = {}
     gone = set()
     for key in keys:
@@ -69,5 +66,5 @@ def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _plain(evidence: Evidence) -> dict[str, Any]:
-    return {"code": evidence.code, "versions": dict(evidence.versions)}
+def _plain(provenance: Provenance) -> dict[str, Any]:
+    return {"code": provenance.code, "versions": dict(provenance.versions)}

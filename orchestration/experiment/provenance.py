@@ -1,9 +1,7 @@
-"""Where a number comes from: commit, packages, machine."""
+"""Provenance of a number: code, commit, packages, machine."""
 
-import hashlib
 import importlib
 import os
-import pkgutil
 import platform
 import re
 import subprocess
@@ -13,28 +11,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from orchestration.config.groups import ROOT
+from orchestration.experiment.code_digest import ENTRIES, PACKAGE, code_digest, deciding_modules
 
 # Packages whose versions can move a number.
 DECIDING_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "faster-coco-eval")
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What beside config, data and seed a result rests on."""
+class Provenance:
+    """Code and package versions that a result rests on, beside config, data and seed."""
 
+    # Digest of the code; see code_digest.
     code: str
     versions: Mapping[str, str]
-    # Processes that share a training; counts only where it decides what comes out.
+    # Processes that share a training; counts only where their number decides the result.
     workers: int = 1
-
-
-def code_digest(package: Path) -> str:
-    """SHA-256 over names and contents of all Python files below a folder."""
-    total = hashlib.sha256()
-    for file in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        total.update(f"{file.relative_to(package).as_posix()} {content}\n".encode())
-    return total.hexdigest()
+    task: str = "train"
 
 
 PACKAGES = (
@@ -68,7 +60,7 @@ class Commit:
 
 
 def git_commit(folder: Path) -> Commit:
-    """The commit of a folder; outside a repository what FCOS_LAB_COMMIT says, else "unknown"."""
+    """Return the commit of a folder; outside a repository that of FCOS_LAB_COMMIT, else "unknown"."""
     commit = _git(folder, "rev-parse", "HEAD")
     stated = re.fullmatch(r"([0-9a-f]{7,64})(-dirty)?", os.environ.get(COMMIT, ""))
     if commit is None and stated is not None:
@@ -89,7 +81,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Installed versions; "absent" for what is not installed."""
+    """Return installed versions; "absent" for what is not installed."""
     found = {}
     for name in names:
         try:
@@ -100,7 +92,7 @@ def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def usable_cpus() -> int:
-    """Processors that this process may use, by affinity and by the container's quota."""
+    """Return the number of processors that this process may use, by affinity and by the container's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -110,7 +102,7 @@ def usable_cpus() -> int:
 
 
 def hardware(device: str) -> str:
-    """The machine in words, such as `2 x Intel Xeon, Linux x86_64`."""
+    """Describe the machine, such as `2 x Intel Xeon, Linux x86_64`."""
     text = f"{usable_cpus()} x {_processor()}, {platform.system()} {platform.machine()}"
     if device == "cuda":
         import torch
@@ -131,22 +123,21 @@ def _processor() -> str:
     return platform.processor() or "CPU"
 
 
-PACKAGE = "fcos"
 # What this process has loaded whole: later edits and installations on disk do not reach it.
-_loaded: list[Evidence] = []
+_loaded: list[Provenance] = []
 
 
-class EvidenceDiffers(RuntimeError):
+class ProvenanceDiffers(RuntimeError):
     """The code or the deciding packages where a training runs are not those of its plan."""
 
 
-def evidence_here(workers: int = 1) -> Evidence:
+def current_provenance(task: str = "train", workers: int = 1) -> Provenance:
     """Return the code digest and the deciding package versions of this installation."""
-    return Evidence(code_digest(ROOT / PACKAGE), package_versions(DECIDING_PACKAGES), workers)
+    return Provenance(code_digest(ROOT, ENTRIES[task]), package_versions(DECIDING_PACKAGES), workers, task)
 
 
-def check_evidence(planned: Evidence) -> None:
-    """Load the whole package and raise EvidenceDiffers unless it is the code, with the versions, of the plan.
+def check_provenance(planned: Provenance) -> None:
+    """Load the deciding code, and raise ProvenanceDiffers unless code and versions are those of the plan.
 
     Modules are imported where they are first used, so that a file edited in between would be picked up: all of them
     are loaded now, and the files on disk compared before and after. A process that passed keeps what it has loaded.
@@ -155,13 +146,13 @@ def check_evidence(planned: Evidence) -> None:
         return
     differences = [*_version_differences(planned), *code_differences(planned)]
     if differences:
-        raise EvidenceDiffers(_message(differences))
+        raise ProvenanceDiffers(_message(differences))
     try:
-        _load_all()
+        _load_all(planned.task)
     finally:
         # A file that changed just now may also be what could not be loaded.
         if differences := code_differences(planned):
-            raise EvidenceDiffers(_message(differences))
+            raise ProvenanceDiffers(_message(differences))
     _loaded.append(planned)
 
 
@@ -172,23 +163,20 @@ def _message(differences: list[str]) -> str:
     )
 
 
-def code_differences(planned: Evidence) -> list[str]:
+def code_differences(planned: Provenance) -> list[str]:
     """Describe how the code on disk differs from the plan's; empty where it does not."""
-    code = code_digest(ROOT / PACKAGE)
+    code = code_digest(ROOT, ENTRIES[planned.task])
     if code == planned.code:
         return []
     return [f"the code of {PACKAGE}/ is not that of the plan (digest {code[:12]}, planned {planned.code[:12]})"]
 
 
-def _version_differences(planned: Evidence) -> list[str]:
+def _version_differences(planned: Provenance) -> list[str]:
     here = package_versions(tuple(planned.versions))
     pairs = [(name, here[name], version) for name, version in planned.versions.items()]
     return [f"{name} is {found}, planned {version}" for name, found, version in pairs if found != version]
 
 
-def _load_all() -> None:
-    package = importlib.import_module(PACKAGE)
-    for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-        # Running a module named so would start a command line.
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+def _load_all(task: str) -> None:
+    for module in deciding_modules(ROOT, ENTRIES[task]):
+        importlib.import_module(module)

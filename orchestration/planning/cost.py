@@ -1,4 +1,4 @@
-"""What a plan will cost, from trainings of the store that are like it (pure)."""
+"""Cost of a plan: from finished trainings of the store that are like it, or from a probe of a few steps."""
 
 import statistics
 import tempfile
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcos.config.parse import flatten
-from orchestration.cli.progress import clock
+from fcos.config.parse import flatten, with_keys
+from fcos.config.run import Config
+from fcos.run_folder import ProgressRecord
+from orchestration.cli.console import format_duration
 from orchestration.cluster.resources import Demand
 from orchestration.experiment.identity import RUN_ONLY, without
 from orchestration.experiment.trials import Trial
+from orchestration.store_conventions import Tag
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 
@@ -38,29 +41,31 @@ MAIN = ("model.backbone", "model.fpn", "model.head.num_convs", "model.levels", "
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a step, evaluations and checkpoints included, and where that is known from."""
+    """Seconds of a step, evaluations and checkpoints included, and the source of that number."""
 
     seconds: float
     source: str
 
 
 def pace_of(trial: Trial, runs: Sequence[PastRun], hardware: str, resources: str) -> Pace | None:
-    """The median pace of the newest finished runs like a training on the same hardware, or None."""
+    """Return the median pace of the newest finished runs like a training on the same hardware, or None."""
     timed = [
         run
         for run in runs
-        if run.tags.get("fcos.hardware") == hardware
-        and run.tags.get("fcos.resources") == resources
-        and float(run.tags.get("fcos.steps_timed", 0)) > 0
+        if run.tags.get(Tag.HARDWARE) == hardware
+        and run.tags.get(Tag.RESOURCES) == resources
+        and float(run.tags.get(Tag.STEPS_TIMED, 0)) > 0
     ]
-    ours = {key: param_text(value) for key, value in flatten(without(trial.config, FREE)).items()}
+    ours = {key: param_text(value) for key, value in flatten(without(trial.values, FREE)).items()}
     ways = (("the same model and schedule", tuple(ours)), ("a similar model", tuple(filter(_is_main, ours))))
-    for words, keys in ways:
+    for description, keys in ways:
         like = [run for run in timed if all(run.params.get(key) == ours[key] for key in keys)][:RUNS]
         if like:
-            paces = [float(run.tags["fcos.seconds"]) / float(run.tags["fcos.steps_timed"]) for run in like]
+            paces = [float(run.tags[Tag.SECONDS]) / float(run.tags[Tag.STEPS_TIMED]) for run in like]
             count = "1 finished run" if len(like) == 1 else f"{len(like)} finished runs"
-            return Pace(statistics.median(paces), f"{count} of {words} on this hardware, the newest {like[0].name}")
+            return Pace(
+                statistics.median(paces), f"{count} of {description} on this hardware, the newest {like[0].name}"
+            )
     return None
 
 
@@ -68,25 +73,28 @@ def _is_main(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in MAIN)
 
 
-def wall_seconds(seconds: Sequence[float], abreast: int) -> float:
-    """How long trainings take that run so many side by side, each begun when a place is free."""
-    ends = [0.0] * max(1, abreast)
+def wall_seconds(seconds: Sequence[float], max_concurrent: int) -> float:
+    """Return how long trainings take of which so many run at the same time."""
+    ends = [0.0] * max(1, max_concurrent)
     for each in seconds:
-        place = ends.index(min(ends))
-        ends[place] += each
+        first = ends.index(min(ends))
+        ends[first] += each
     return max(ends)
 
 
-def estimate_lines(paces: Mapping[str, Pace | None], left: Mapping[str, int], abreast: int, need: Demand) -> list[str]:
-    """The cost in words; `paces` and steps that are `left` by the identity of a training that is to run."""
+def estimate_lines(
+    paces: Mapping[str, Pace | None], left: Mapping[str, int], max_concurrent: int, resources: Demand
+) -> list[str]:
+    """Describe the cost; `paces` and steps that are `left` by the identity of a training that is to run."""
     known = {identity: pace for identity, pace in paces.items() if pace is not None}
     missing = len(paces) - len(known)
     lines = []
     if known:
         seconds = [pace.seconds * left[identity] for identity, pace in known.items()]
-        hours = sum(seconds) / 3600 * need.workers
-        gpu = f" and {hours * need.gpus:.3g} GPU-hours" if need.gpus else ""
-        total = f"{clock(wall_seconds(seconds, abreast))} of wall time, {hours * need.cpus:.3g} CPU-hours{gpu}"
+        hours = sum(seconds) / 3600 * resources.workers
+        gpu = f" and {hours * resources.gpus:.3g} GPU-hours" if resources.gpus else ""
+        wall = format_duration(wall_seconds(seconds, max_concurrent))
+        total = f"{wall} of wall time, {hours * resources.cpus:.3g} CPU-hours{gpu}"
         lines.append(f"estimate: {total}, without start-up")
         lines += [f"  from {source}" for source in dict.fromkeys(pace.source for pace in known.values())]
     if missing:
@@ -96,55 +104,56 @@ def estimate_lines(paces: Mapping[str, Pace | None], left: Mapping[str, int], ab
 
 
 def speed_key(trial: Trial) -> tuple[Any, ...]:
-    """Equal for trainings whose steps take equally long."""
-    return tuple((key, param_text(value)) for key, value in flatten(without(trial.config, FREE)).items())
+    """Return a key that is equal for trainings whose steps take equally long."""
+    return tuple((key, param_text(value)) for key, value in flatten(without(trial.values, FREE)).items())
 
 
-STEPS = 12
+PROBE_STEPS = 12
 # The first steps set up what later ones reuse.
-WARM_UP = 4
+WARM_UP_STEPS = 4
 
 
-def probe(trial: Trial, need: Demand) -> Pace:
-    """The pace of one worker with its share of a batch; evaluations and checkpoints are not counted."""
+def probe(trial: Trial, resources: Demand) -> Pace:
+    """Time a few steps of one worker with its share of a batch, in this process; evaluations are not counted."""
     import torch
 
-    from fcos.config.parse import parse
-    from fcos.config.run import Config
     from fcos.device import pick_device
     from fcos.runtime import LocalRuntime
     from fcos.train import run
 
-    config = parse(Config, short_config(trial, need.workers))
-    told: list[float] = []
+    config = short_config(trial, resources.workers)
+    speeds: list[float] = []
 
-    def listen(record: dict[str, Any]) -> None:
-        told.extend(
-            value for _, key, step, value in record["points"] if key == "train/images_per_second" and step > WARM_UP
+    def on_report(record: ProgressRecord) -> None:
+        speeds.extend(
+            point.value
+            for point in record.points
+            if point.key == "train/images_per_second" and point.step > WARM_UP_STEPS
         )
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(need.cpus)
+    torch.set_num_threads(resources.cpus)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            run(config, LocalRuntime(Path(folder), pick_device(need.device), listen))
+            run(config, LocalRuntime(Path(folder), pick_device(resources.device), on_report))
     finally:
         torch.set_num_threads(threads)
-    seconds = sum(config.schedule.batch_size / speed for speed in told) / len(told)
-    return Pace(seconds, f"a probe: {STEPS - WARM_UP} steps timed now, one training at a time, without evaluations")
+    seconds = sum(config.schedule.batch_size / speed for speed in speeds) / len(speeds)
+    timed = PROBE_STEPS - WARM_UP_STEPS
+    return Pace(seconds, f"a probe: {timed} steps timed now, one training at a time, without evaluations")
 
 
-def short_config(trial: Trial, workers: int) -> dict[str, Any]:
-    """A trial's config for one worker, a few steps and a single validation image."""
-    schedule = {
-        **trial.config["schedule"],
-        "batch_size": max(1, trial.config["schedule"]["batch_size"] // workers),
-        "steps": STEPS,
-        "warmup_steps": 0,
-        "milestones": [],
-        "decay": "none",
-        "log_every": WARM_UP,
-        "eval_every": None,
-        "checkpoint_every": STEPS,
+def short_config(trial: Trial, workers: int) -> Config:
+    """Return a trial's config for one worker, a few steps and a single validation image."""
+    keys: dict[str, Any] = {
+        "schedule.batch_size": max(1, trial.config.schedule.batch_size // workers),
+        "schedule.steps": PROBE_STEPS,
+        "schedule.warmup_steps": 0,
+        "schedule.milestones": [],
+        "schedule.decay": "none",
+        "schedule.log_every": WARM_UP_STEPS,
+        "schedule.eval_every": None,
+        "schedule.checkpoint_every": PROBE_STEPS,
+        "data.limit_val": 1,
     }
-    return {**trial.config, "schedule": schedule, "data": {**trial.config["data"], "limit_val": 1}}
+    return with_keys(trial.config, keys)

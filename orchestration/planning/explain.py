@@ -1,15 +1,17 @@
-"""Why each training of a plan runs or does not, and what sets it apart from the nearest that is finished."""
+"""Explain why each training of a plan runs or does not, and how it differs from the nearest finished one."""
 
 import json
 from collections.abc import Mapping, Sequence
 
 from fcos.config.parse import flatten
+from fcos.run_folder import CHECKPOINTS
 from fcos.training.checkpoint import newest_step
 from orchestration.experiment.identity import INFERENCE_ONLY, RUN_ONLY, without
-from orchestration.experiment.provenance import Evidence
+from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import Past, Source, is_done
+from orchestration.planning.reuse import ReusableRuns, Source, is_done
+from orchestration.store_conventions import Tag
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import read_reused
@@ -17,35 +19,35 @@ from orchestration.trial.files import read_reused
 LINES = 8
 
 
-def explain(plan: Plan, past: Past, *, reuse: bool) -> list[str]:
-    """A paragraph for each training; raises TrackingError where the store stops answering."""
-    others = [] if past.history is None else past.history.newest()
+def explain(plan: Plan, reusable: ReusableRuns, *, reuse: bool) -> list[str]:
+    """Return a paragraph for each training; raises TrackingError where the store stops answering."""
+    others = [] if reusable.history is None else reusable.history.newest()
     lines = []
     for trial in plan.trials:
-        first, *rest = _why(plan, trial, past, others, reuse)
+        first, *rest = _why(plan, trial, reusable, others, reuse)
         lines += [f"{trial.label} ({trial.short}): {first}", *(f"    {line}" for line in rest)]
     return lines
 
 
-def _why(plan: Plan, trial: Trial, past: Past, others: Sequence[PastRun], reuse: bool) -> list[str]:
+def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[PastRun], reuse: bool) -> list[str]:
     folder = plan.folder_of(trial)
     if is_done(plan, trial, reuse=reuse):
         taken = read_reused(folder)
-        origin = f", reused from {taken['sweep']}" if taken else ""
-        where = past.here[trial.identity].name if trial.identity in past.here else str(folder)
+        origin = f", reused from {taken.sweep}" if taken else ""
+        where = reusable.here[trial.identity].name if trial.identity in reusable.here else str(folder)
         return [f"done here, {where}{origin}"]
-    source = past.sources.get(trial.identity)
+    source = reusable.sources.get(trial.identity)
     if source is not None:
         return _taken(trial, source)
-    step = 0 if not reuse and read_reused(folder) is not None else newest_step(folder / "checkpoints")
+    step = 0 if not reuse and read_reused(folder) is not None else newest_step(folder / CHECKPOINTS)
     if step:
-        return [f"resumes at step {step} of {trial.config['schedule']['steps']}"]
-    words = ["new"]
+        return [f"resumes at step {step} of {trial.config.schedule.steps}"]
+    lines = ["new"]
     if not reuse:
-        words.append("reuse=false: other sweeps are not looked at")
-    if trial.identity in past.problems:
-        words.append(f"finished before, but not to be reused: {past.problems[trial.identity]}")
-    return words + _nearest(trial, plan.evidence, others)
+        lines.append("reuse=false: other sweeps are not looked at")
+    if trial.identity in reusable.problems:
+        lines.append(f"finished before, but not to be reused: {reusable.problems[trial.identity]}")
+    return lines + _nearest(trial, plan.provenance, others)
 
 
 def _taken(trial: Trial, source: Source) -> list[str]:
@@ -56,9 +58,9 @@ def _taken(trial: Trial, source: Source) -> list[str]:
     return lines
 
 
-def _nearest(trial: Trial, evidence: Evidence, others: Sequence[PastRun]) -> list[str]:
-    """The finished run that fewest differences set apart, with them."""
-    listed = [(differences(trial, evidence, run), run) for run in others if run.identity and not run.is_copy]
+def _nearest(trial: Trial, provenance: Provenance, others: Sequence[PastRun]) -> list[str]:
+    """Describe the finished run with the fewest differences."""
+    listed = [(differences(trial, provenance, run), run) for run in others if run.identity and not run.is_copy]
     # A training of the same identity is no neighbour; why it is no use was said before.
     listed = [(lines, run) for lines, run in listed if lines]
     if not listed:
@@ -70,16 +72,16 @@ def _nearest(trial: Trial, evidence: Evidence, others: Sequence[PastRun]) -> lis
     return [f"nearest is {run.name} ({name}), {count}:", *(f"  {line}" for line in lines[:LINES]), *more]
 
 
-def differences(trial: Trial, evidence: Evidence, run: PastRun) -> list[str]:
-    """`what: theirs -> ours` for all that enters the identity of a training: config, code, versions, data."""
+def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]:
+    """Return `what: theirs -> ours` for all that enters the identity of a training: config, code, versions, data."""
     left_out = (*RUN_ONLY, *INFERENCE_ONLY)
-    ours = {key: param_text(value) for key, value in flatten(without(trial.config, left_out)).items()}
+    ours = {key: param_text(value) for key, value in flatten(without(trial.values, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
     lines = _changed(theirs, ours)
-    lines += _changed({"code of fcos/": _short(run.tags.get("fcos.code"))}, {"code of fcos/": _short(evidence.code)})
-    before = json.loads(run.tags.get("fcos.versions", "{}"))
-    lines += _changed({f"version of {name}": version for name, version in before.items()}, _versions(evidence))
-    return lines + _changed({"data": run.tags.get("fcos.data_digest", "?")}, {"data": trial.data_digest})
+    lines += _changed({"code of fcos/": _short(run.tags.get(Tag.CODE))}, {"code of fcos/": _short(provenance.code)})
+    before = json.loads(run.tags.get(Tag.VERSIONS, "{}"))
+    lines += _changed({f"version of {name}": version for name, version in before.items()}, _versions(provenance))
+    return lines + _changed({"data": run.tags.get(Tag.DATA_DIGEST, "?")}, {"data": trial.data_digest})
 
 
 def _changed(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
@@ -88,8 +90,8 @@ def _changed(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     return [f"{key}: {before} -> {now}" for key, (before, now) in pairs.items() if before != now]
 
 
-def _versions(evidence: Evidence) -> dict[str, str]:
-    return {f"version of {name}": version for name, version in evidence.versions.items()}
+def _versions(provenance: Provenance) -> dict[str, str]:
+    return {f"version of {name}": version for name, version in provenance.versions.items()}
 
 
 def _short(digest: str | None) -> str:

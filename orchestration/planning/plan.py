@@ -1,4 +1,4 @@
-"""From a config to the plan of a sweep, and the plan that a folder already holds."""
+"""The plan of a sweep, and the one that its folder already holds."""
 
 import json
 import uuid
@@ -7,15 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fcos.config.run import Config
 from fcos.errors import ConfigError
-from orchestration.experiment.identity import RUN_ONLY, depends_on_workers, without
-from orchestration.experiment.provenance import Evidence
+from fcos.run_folder import CHECKPOINTS, RunSummary
+from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
+from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
-from orchestration.search.points import Search, search_differences, stored_values
+from orchestration.search.points import Search, StoredSearch, search_differences
 from orchestration.trial.files import read_summary, write_json
 
 PLAN = "plan.json"
 TRIALS = "trials"
+# Differences that a message lists.
+MOST_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -25,126 +31,162 @@ class Plan:
     name: str
     folder: Path
     trials: Sequence[Trial]
-    evidence: Evidence
-    # Arm -> its resolved config as plain values.
-    arms: Mapping[str, Mapping[str, Any]]
+    provenance: Provenance
+    # Arm -> its resolved config.
+    arms: Mapping[str, Config]
     # Remarks on the data, such as dropped boxes.
     notes: tuple[str, ...] = field(default=())
-    # None for arms that a person gave names to.
+    # None for arms that were given by name.
     search: Search | None = None
 
     def folder_of(self, trial: Trial) -> Path:
-        """Where a training keeps its checkpoints and what it tells."""
+        """Return a training's own folder."""
         return self.folder / TRIALS / trial.short
 
-    def summary_of(self, trial: Trial) -> dict[str, Any] | None:
-        """The summary of a training that is finished, or None."""
+    def summary_of(self, trial: Trial) -> RunSummary | None:
+        """Return the summary of a training that is finished, or None."""
         prunes = self.search is not None and self.search.prunes
         return read_summary(self.folder_of(trial), trial.identity, trial.arms, or_pruned=prunes)
 
-    def grow(self, arm: str, config: dict[str, Any], trial: Trial) -> None:
-        """Take up a training that a search has drawn."""
+    def grow(self, arm: str, config: Config, trial: Trial) -> None:
+        """Add a training that a search has drawn."""
         assert isinstance(self.arms, dict) and isinstance(self.trials, list)
         self.arms[arm] = config
         self.trials.append(trial)
 
 
-def settle_folder(found: Plan) -> str:
-    """Put the plan into its folder, or hold it against the one that is there; returns the sweep's own key.
+class StoredTrial(BaseModel):
+    """A training in plan.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    identity: str
+    seed: int
+    # Arm -> identity of its evaluation.
+    arms: dict[str, str]
+    data: str
+
+
+class StoredPlan(BaseModel):
+    """The content of plan.json: all that commands of this sweep have planned so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    # Names the sweep in the tracking store.
+    key: str
+    name: str | None = None
+    code: str
+    versions: dict[str, str]
+    workers: int = 1
+    # Arm -> its config as plain values.
+    arms: dict[str, dict[str, Any]]
+    trials: list[StoredTrial]
+    search: StoredSearch | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, key: str) -> "StoredPlan":
+        """Return what is stored of a plan."""
+        provenance = plan.provenance
+        trials = [
+            StoredTrial(
+                identity=trial.identity,
+                seed=trial.seed,
+                arms={arm: trial.identity_of(arm) for arm in trial.arms},
+                data=trial.data_digest,
+            )
+            for trial in plan.trials
+        ]
+        return cls(
+            key=key,
+            name=plan.name,
+            code=provenance.code,
+            versions=dict(provenance.versions),
+            workers=provenance.workers,
+            arms={arm: config.model_dump(mode="json") for arm, config in plan.arms.items()},
+            trials=trials,
+            search=None if plan.search is None else StoredSearch.of(plan.search),
+        )
+
+    def merged(self, new: "StoredPlan") -> "StoredPlan":
+        """Add a plan: arms, points and trials that are left out this time stay, as their results do."""
+        trials = {trial.identity: trial for trial in (*self.trials, *new.trials)}
+        search = new.search or self.search
+        if new.search is not None and self.search is not None:
+            search = new.search.model_copy(update={"drawn": {**self.search.drawn, **new.search.drawn}})
+        arms = {**self.arms, **new.arms}
+        return new.model_copy(update={"arms": arms, "trials": list(trials.values()), "search": search})
+
+    def values(self) -> dict[str, Any]:
+        """Return the plan as plain values, without what it does not have."""
+        return self.model_dump(mode="json", exclude={"search"} if self.search is None else None)
+
+
+def read_plan(folder: Path) -> StoredPlan | None:
+    """Return the plan that a sweep's folder holds, None where there is none.
+
+    Raises ConfigError for a file that is no plan.
+    """
+    path = folder / PLAN
+    try:
+        return StoredPlan.model_validate(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValidationError, ValueError, TypeError):
+        raise ConfigError(f"{path}: not readable as a plan; remove that folder or give another name=...") from None
+
+
+def settle_plan(plan: Plan) -> str:
+    """Write the plan into its folder, or compare it with the one that is there; return the sweep's key.
 
     Seeds and arms may be added or left out; what a finished training rests on may not change under its name.
     Raises ConfigError with the differences.
     """
-    found.folder.mkdir(parents=True, exist_ok=True)
-    path = found.folder / PLAN
-    before = _stored(path)
-    differences = [] if before is None else _differences(before, found)
-    if differences and any((found.folder / TRIALS).glob("*/checkpoints/*")):
-        listed = "\n".join(f"  {line}" for line in differences[:20])
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    before = read_plan(plan.folder)
+    differences = [] if before is None else _differences(before, plan)
+    if differences and any((plan.folder / TRIALS).glob(f"*/{CHECKPOINTS}/*")):
+        listed = "\n".join(f"  {line}" for line in differences[:MOST_LINES])
         raise ConfigError(
-            f"name={found.name}: {found.folder} holds runs of another configuration:\n{listed}\n"
+            f"name={plan.name}: {plan.folder} holds runs of another configuration:\n{listed}\n"
             "give another name=..., or remove that folder"
         )
-    values = plan_values(found)
+    new_key = uuid.uuid4().hex
     if before is None or differences:
-        # Nothing is trained yet: what an earlier command may have told tracking is of another plan.
-        write_json(path, {"key": uuid.uuid4().hex, **values})
+        # Nothing is trained yet: runs of an earlier command in the tracking store are of another plan.
+        stored = StoredPlan.of(plan, new_key)
     else:
-        merged = _merged(before, values)
-        if before.get("name", found.name) != found.name:
-            # A folder that was copied or renamed: the runs in tracking are those of the sweep that it was.
-            merged["key"] = uuid.uuid4().hex
-        write_json(path, merged)
-    return str(json.loads(path.read_text())["key"])
+        # A folder that was copied or renamed: the runs in the tracking store are those of the sweep that it was.
+        same = before.name in (None, plan.name)
+        stored = before.merged(StoredPlan.of(plan, before.key if same else new_key))
+    write_json(plan.folder / PLAN, stored.values())
+    return stored.key
 
 
-def _merged(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add a plan to what is stored: arms, points and trials that are left out this time stay, as their results do."""
-    trials = {trial["identity"]: trial for trial in (*before["trials"], *values["trials"])}
-    merged = {**before, **values, "arms": {**before["arms"], **values["arms"]}, "trials": list(trials.values())}
-    if "search" in values:
-        drawn = {**before.get("search", {}).get("drawn", {}), **values["search"]["drawn"]}
-        merged["search"] = {**values["search"], "drawn": drawn}
-    return merged
+def update_plan(plan: Plan) -> None:
+    """Write a plan that has grown into its folder."""
+    before = read_plan(plan.folder)
+    assert before is not None, "settled before anything is drawn"
+    write_json(plan.folder / PLAN, before.merged(StoredPlan.of(plan, before.key)).values())
 
 
-def plan_values(found: Plan) -> dict[str, Any]:
-    """A plan as plain values."""
-    return {
-        "name": found.name,
-        "code": found.evidence.code,
-        "versions": dict(found.evidence.versions),
-        "workers": found.evidence.workers,
-        "arms": {arm: dict(config) for arm, config in found.arms.items()},
-        "trials": [
-            {
-                "identity": trial.identity,
-                "seed": trial.seed,
-                "arms": {arm: trial.identity_of(arm) for arm in trial.arms},
-                "data": trial.data_digest,
-            }
-            for trial in found.trials
-        ],
-        **({} if found.search is None else {"search": stored_values(found.search)}),
-    }
-
-
-def keep_plan(found: Plan) -> None:
-    """Put a plan that has grown into its folder."""
-    path = found.folder / PLAN
-    write_json(path, _merged(json.loads(path.read_text()), plan_values(found)))
-
-
-def _stored(path: Path) -> dict[str, Any] | None:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-        if missing := {"key", "code", "versions", "arms", "trials"} - set(values):
-            raise ValueError(f"lacks {', '.join(sorted(missing))}")
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        raise ConfigError(f"{path}: not readable as a plan; remove that folder or give another name=...") from None
-    return values
-
-
-def _differences(before: Mapping[str, Any], now: Plan) -> list[str]:
-    lines: dict[str, list[str]] = {}
-    for arm, config in now.arms.items():
-        if arm in before["arms"]:
-            old, new = (without(values, (*RUN_ONLY, "seed")) for values in (before["arms"][arm], config))
-            for line in changed_keys(old, new):
-                lines.setdefault(line, []).append(arm)
-    shared = len([arm for arm in now.arms if arm in before["arms"]])
-    found = [line if len(arms) == shared else f"{line} (arm {', '.join(arms)})" for line, arms in lines.items()]
-    if now.search is not None and before.get("search") is not None:
-        found = search_differences(before["search"], now.search, found)
-    if before["code"] != now.evidence.code:
-        found.append("the code of fcos/ changed")
-    workers = {"cluster.workers": before.get("workers", 1)}, {"cluster.workers": now.evidence.workers}
-    if any(depends_on_workers(trial.config) for trial in now.trials):
-        found += changed_keys(*workers)
-    found += changed_keys({"versions": before["versions"]}, {"versions": dict(now.evidence.versions)})
-    data_before = {trial["data"] for trial in before["trials"]}
-    if not found and not {trial.data_digest for trial in now.trials} <= data_before and before["trials"]:
-        found.append("the data changed")
-    return found
+def _differences(before: StoredPlan, now: Plan) -> list[str]:
+    """List what a finished training rests on and what is not as it was."""
+    arms = {arm: config.model_dump(mode="json") for arm, config in now.arms.items() if arm in before.arms}
+    changes: dict[str, list[str]] = {}
+    for arm, config in arms.items():
+        old, new = (without(values, (*RUN_ONLY, "seed")) for values in (before.arms[arm], config))
+        for line in changed_keys(old, new):
+            changes.setdefault(line, []).append(arm)
+    lines = [line if len(of) == len(arms) else f"{line} (arm {', '.join(of)})" for line, of in changes.items()]
+    if now.search is not None and before.search is not None:
+        lines = search_differences(before.search, now.search, lines)
+    provenance = now.provenance
+    if before.code != provenance.code:
+        lines.append("the code of fcos/ changed")
+    if any(worker_dependences_of(trial.config) for trial in now.trials):
+        lines += changed_keys({"cluster.workers": before.workers}, {"cluster.workers": provenance.workers})
+    lines += changed_keys({"versions": before.versions}, {"versions": dict(provenance.versions)})
+    data_before = {trial.data for trial in before.trials}
+    if not lines and not {trial.data_digest for trial in now.trials} <= data_before and before.trials:
+        lines.append("the data changed")
+    return lines

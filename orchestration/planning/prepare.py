@@ -1,104 +1,106 @@
-"""What both entries do before anything trains: compose, check, plan, look back, and show it."""
+"""Prepare a command: compose its config, check it, plan, look up finished runs, show the plan, estimate its cost."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
+from fcos.run_folder import CHECKPOINTS
 from fcos.training.checkpoint import newest_step
 from orchestration.cluster.connect import fit
-from orchestration.cluster.resources import Demand, Node, demand, hardware_device, resources_text, side_by_side
+from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_output
 from orchestration.experiment.data import PrepareData, prepare_data
 from orchestration.experiment.provenance import hardware
-from orchestration.experiment.trials import Trial, is_coverage
-from orchestration.planning.cost import Pace, estimate_lines, pace_of, speed_key
+from orchestration.experiment.trials import Trial
+from orchestration.planning.cost import Pace, estimate_lines, pace_of, probe, speed_key
 from orchestration.planning.explain import explain
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import Past, is_done, look_back
+from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.table import show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A plan that is to be trained, and what the store says of its trials."""
+class Prepared:
+    """A plan that is to be trained, and the finished runs that it can take over."""
 
     lab: LabConfig
     plan: Plan
-    past: Past
+    reusable: ReusableRuns
 
 
-def make_ready(
-    arguments: Sequence[str], make_plan: Callable[[LabConfig, PrepareData, Sequence[str]], Plan], console: Console
-) -> Ready | None:
-    """Everything up to the first training, told on the console; None where dry_run or explain asks for no more.
+MakePlan = Callable[[LabConfig, PrepareData, Sequence[str]], Plan]
 
-    Raises ConfigError for what a user got wrong, and TrackingError for a required store that does not answer.
+
+def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Console) -> Prepared | None:
+    """Do everything up to the first training, shown on the console; None where dry_run or explain asks for no more.
+
+    Raises ConfigError for a user's mistake, and TrackingError for a required store that does not answer.
     """
     lab = compose(check_overrides(arguments))
     check_output(lab)
-    machine = fit(lab.cluster)
+    nodes = fit(lab.cluster)
     here = lab.cluster.address == "local"
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, here=here), arguments)
-    past = look_back(lab, plan)
-    show_plan(console, lab, plan, machine, past)
+    prepared = Prepared(lab, plan, find_reusable(lab, plan))
+    show_plan(console, lab, plan, nodes, prepared.reusable)
     if lab.dry_run or lab.explain:
-        preview(console, lab, plan, machine, past)
+        _show_preview(console, prepared, nodes)
         return None
     if lab.tracking.required:
         require_store(lab.tracking.uri, lab.tracking.experiment, lab.folder)
-    return Ready(lab, plan, past)
+    return prepared
 
 
-def preview(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None, past: Past) -> None:
-    """Print the reasons where explain=true asks for them, and the estimate."""
-    lines = explain(plan, past, reuse=lab.reuse) if lab.explain else []
-    lines += _estimate(console, lab, plan, machine, past) if lab.dry_run else []
+def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None) -> None:
+    """Print the reasons where explain=true asks for them, and the estimate where dry_run=true does."""
+    lab = prepared.lab
+    lines = explain(prepared.plan, prepared.reusable, reuse=lab.reuse) if lab.explain else []
+    lines += _estimate(console, prepared, nodes) if lab.dry_run else []
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _estimate(console: Console, lab: LabConfig, plan: Plan, machine: list[Node] | None, past: Past) -> list[str]:
+def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) -> list[str]:
+    lab, plan, reusable = prepared.lab, prepared.plan, prepared.reusable
     trials = [
         trial
         for trial in plan.trials
-        if trial.identity not in past.sources and not is_done(plan, trial, reuse=lab.reuse)
+        if trial.identity not in reusable.sources and not is_done(plan, trial, reuse=lab.reuse)
     ]
     if not trials:
         return ["estimate: nothing is left to train"]
-    if is_coverage(trials[0]):
+    if trials[0].is_coverage:
         return ["estimate: none for runs without training"]
-    if machine is None:
+    if nodes is None:
         return [f"estimate: none before {lab.cluster.address} is joined"]
-    need = demand(lab.cluster, machine)
-    runs = [] if past.history is None else past.history.newest()
-    paces = _paces(console, lab, trials, need, runs)
-    steps = {trial.identity: trial.config["schedule"]["steps"] for trial in trials}
+    resources = demand(lab.cluster, nodes)
+    runs = [] if reusable.history is None else reusable.history.newest()
+    paces = _paces(console, lab, trials, resources, runs)
     left = {
-        trial.identity: steps[trial.identity] - newest_step(plan.folder_of(trial) / "checkpoints") for trial in trials
+        trial.identity: trial.config.schedule.steps - newest_step(plan.folder_of(trial) / CHECKPOINTS)
+        for trial in trials
     }
-    return estimate_lines(paces, left, side_by_side(machine, need, lab.cluster.concurrent), need)
+    return estimate_lines(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources)
 
 
 def _paces(
-    console: Console, lab: LabConfig, trials: Sequence[Trial], need: Demand, runs: Sequence[PastRun]
+    console: Console, lab: LabConfig, trials: Sequence[Trial], resources: Demand, runs: Sequence[PastRun]
 ) -> dict[str, Pace | None]:
-    """Pace by identity: from the store, else from a probe of each kind of training where one is asked for."""
-    where, taken = hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
-    paces = {trial.identity: pace_of(trial, runs, where, taken) for trial in trials}
+    """Return paces by identity: from the store, else from a probe of each kind of training where one is asked for."""
+    machine, taken = hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
+    paces = {trial.identity: pace_of(trial, runs, machine, taken) for trial in trials}
     probed: dict[object, Pace] = {}
     for trial in trials:
         if paces[trial.identity] is None and lab.probe:
-            from orchestration.planning.cost import probe
-
             key = speed_key(trial)
             if key not in probed:
                 with console.status(f"a few steps of {trial.label} ..."):
-                    probed[key] = probe(trial, need)
+                    probed[key] = probe(trial, resources)
             paces[trial.identity] = probed[key]
     return paces

@@ -1,22 +1,20 @@
-"""Never the same training twice: results and weights that other sweeps of the store have are taken from there."""
+"""Reuse of finished runs: results and weights that other sweeps of the store have are taken from there."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from fcos.run_folder import CHECKPOINTS, DETECTIONS, MetricPoint
 from fcos.training.checkpoint import CheckpointError, digest, verify
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.trials import Trial, is_coverage
+from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
+from orchestration.store_conventions import Tag
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,11 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Past:
-    """What the store says of the trials that this sweep has not finished itself."""
+class ReusableRuns:
+    """What the store holds of the trials that this sweep has not finished itself."""
 
     history: History | None
-    # Why nothing is known, or is not used, in words.
+    # Why nothing is known, or is not used.
     note: str = ""
     # Train identity -> where it is taken from.
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -44,10 +42,10 @@ class Past:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-def look_back(lab: LabConfig, plan: Plan) -> Past:
-    """Ask the store for trials that are not finished here, or whose checkpoint is a link that leads nowhere.
+def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
+    """Look up trials that are not finished here, or whose checkpoint is a dangling link.
 
-    A store that does not answer is a note, or TrackingError where tracking.required says so.
+    A store that does not answer gives a note, or TrackingError where tracking.required says so.
     """
     open_trials = [
         trial
@@ -55,95 +53,94 @@ def look_back(lab: LabConfig, plan: Plan) -> Past:
         if not is_done(plan, trial, reuse=lab.reuse) or dangling_links(plan.folder_of(trial))
     ]
     if not (open_trials or lab.explain or lab.dry_run):
-        return Past(None)
+        return ReusableRuns(None)
     try:
         history = open_history(lab.tracking.uri, lab.folder)
-        asked = history and (lab.explain or lab.dry_run)
-        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and asked}
-        found = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
+        previews = history and (lab.explain or lab.dry_run)
+        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and previews}
+        looked_up = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
     except TrackingError as error:
         if lab.tracking.required:
             raise
-        return Past(None, f"{error}; nothing is reused from other sweeps")
-    sources = {identity: source for identity, (source, _) in found.items() if source is not None}
-    problems = {identity: problem for identity, (source, problem) in found.items() if source is None and problem}
+        return ReusableRuns(None, f"{error}; nothing is reused from other sweeps")
+    sources = {identity: source for identity, (source, _) in looked_up.items() if source is not None}
+    problems = {identity: problem for identity, (source, problem) in looked_up.items() if source is None and problem}
     note = ""
     if problems:
         count = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
         note = f"{count} finished elsewhere and not to be reused: {next(iter(problems.values()))}"
-    return Past(history, note, sources, {key: run for key, run in here.items() if run is not None}, problems)
+    return ReusableRuns(history, note, sources, {key: run for key, run in here.items() if run is not None}, problems)
 
 
 def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
     runs = history.of_training(trial.identity)
-    return next((run for run in runs if run.tags.get("fcos.folder") == str(plan.folder_of(trial))), None)
+    return next((run for run in runs if run.tags.get(Tag.FOLDER) == str(plan.folder_of(trial))), None)
 
 
 def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
-    """Whether this sweep's folder has the trial's result; what was taken from elsewhere counts with reuse alone."""
+    """Return whether the trial's result is in this sweep's folder; one from elsewhere counts with reuse alone."""
     if not reuse and files.read_reused(plan.folder_of(trial)) is not None:
         return False
     return plan.summary_of(trial) is not None
 
 
 def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
-    """The finished runs that a trial can be taken from, and what is wrong with others of its identity."""
+    """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity."""
     good, problem = [], ""
     seen: dict[str, str] = {}
     for run in history.of_training(trial.identity):
-        place = run.tags.get("fcos.folder", "")
-        if place not in seen:
-            seen[place] = _problem(run, trial)
-        if seen[place]:
-            problem = f"{run.name}: {seen[place]}"
+        folder = run.tags.get(Tag.FOLDER, "")
+        if folder not in seen:
+            seen[folder] = _problem(run, trial)
+        if seen[folder]:
+            problem = f"{run.name}: {seen[folder]}"
         else:
             good.append(run)
     by_identity = {run.identity: run for run in reversed(good)}
     evaluated = {
         arm: by_identity[trial.identity_of(arm)] for arm in trial.arms if trial.identity_of(arm) in by_identity
     }
-    if not good or (is_coverage(trial) and len(evaluated) < len(trial.arms)):
+    if not good or (trial.is_coverage and len(evaluated) < len(trial.arms)):
         return None, problem
     return Source(next(iter(evaluated.values()), good[0]), evaluated), problem
 
 
 def _problem(run: PastRun, trial: Trial) -> str:
-    """Why a finished run cannot be taken over, or nothing."""
-    place = run.tags.get("fcos.folder", "(unknown)")
+    """Return why a finished run cannot be taken over; empty where it can."""
+    folder = run.tags.get(Tag.FOLDER, "(unknown)")
     try:
-        return _unusable(run, trial, Path(place))
+        return _unusable(run, trial, Path(folder))
     except CheckpointError as error:
         return str(error)
     except OSError as error:
-        return f"{error.filename or place} cannot be read ({error.strerror or error})"
+        return f"{error.filename or folder} cannot be read ({error.strerror or error})"
 
 
 def _unusable(run: PastRun, trial: Trial, folder: Path) -> str:
     summary = files.read_summary(folder, trial.identity, [run.arm])
-    if "fcos.folder" not in run.tags or summary is None:
+    if Tag.FOLDER not in run.tags or summary is None:
         return f"its folder {folder} is not here or holds no summary"
-    if files.training_id(folder) != run.tags.get("fcos.training_id", ""):
+    if files.training_id(folder) != run.tags.get(Tag.TRAINING_ID, ""):
         return f"its folder {folder} holds another training of the same identity"
     # All that would be copied must be readable, before anything of it is.
     files.read_points(folder)
-    names = [*summary.get("files", ()), *(name for names in summary["pictures"].values() for name in names)]
-    for file in (folder / name for name in names):
+    for file in (folder / name for name in summary.all_files()):
         if file.exists():
             file.open("rb").close()
-    if is_coverage(trial):
+    if trial.is_coverage:
         return ""
-    if "fcos.inexact" in run.tags:
-        return f"it trained with other {run.tags['fcos.inexact']}, for want of memory"
-    path = Path(run.tags.get("fcos.checkpoint", ""))
+    if Tag.INEXACT in run.tags:
+        return f"it trained with other {run.tags[Tag.INEXACT]}, for want of memory"
+    path = Path(run.tags.get(Tag.CHECKPOINT, ""))
     verify(path)
-    return "" if digest(path) == run.tags.get("fcos.checkpoint_sha256") else f"{path}: is not the checkpoint it saved"
+    return "" if digest(path) == run.tags.get(Tag.CHECKPOINT_SHA256) else f"{path}: is not the checkpoint it saved"
 
 
-def take_all(lab: LabConfig, plan: Plan, past: Past) -> None:
-    """Put what other sweeps have into this sweep's folder; with reuse=false forget what was put there before."""
+def take_all(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> None:
+    """Copy what other sweeps have into this sweep's folder; with reuse=false remove what was copied before."""
     for trial in plan.trials:
         folder = plan.folder_of(trial)
-        source = past.sources.get(trial.identity)
+        source = reusable.sources.get(trial.identity)
         if not lab.reuse and files.read_reused(folder) is not None:
             shutil.rmtree(folder)
         elif is_done(plan, trial, reuse=lab.reuse):
@@ -161,14 +158,14 @@ def dangling_links(folder: Path) -> list[Path]:
 
 
 def _mend_links(folder: Path, source: Source | None) -> None:
-    """Let the dangling checkpoint of a finished training lead to the same weights elsewhere, or remove the link."""
+    """Link the dangling checkpoint of a finished training to the same weights elsewhere, or remove the link."""
     for link in dangling_links(folder):
         link.unlink()
         if source is None:
             continue
-        summary = _summary(Path(source.trained.tags["fcos.folder"]))
-        if summary.get("checkpoint_sha256") == _summary(folder).get("checkpoint_sha256"):
-            _link(folder / summary["checkpoint"], Path(source.trained.tags["fcos.checkpoint"]))
+        summary = files.load_summary(Path(source.trained.tags[Tag.FOLDER]))
+        if summary.checkpoint and summary.checkpoint_sha256 == files.load_summary(folder).checkpoint_sha256:
+            _link(folder / summary.checkpoint, Path(source.trained.tags[Tag.CHECKPOINT]))
 
 
 def _link(link: Path, target: Path) -> None:
@@ -185,49 +182,43 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     # What an earlier attempt left unfinished is not needed any more.
     shutil.rmtree(folder, ignore_errors=True)
     files.begin_training(folder)
-    origin = Path(source.trained.tags["fcos.folder"])
-    summary = _summary(origin)
+    origin = Path(source.trained.tags[Tag.FOLDER])
+    summary = files.load_summary(origin)
     files.append_points(folder, _points(source, origin))
-    if "checkpoint" in summary:
-        _link(folder / summary["checkpoint"], origin / summary["checkpoint"])
-    for name in summary.get("files", ()):
+    if summary.checkpoint:
+        _link(folder / summary.checkpoint, origin / summary.checkpoint)
+    for name in summary.files:
         _copy(origin / name, folder / name)
-    metrics, pictures = {}, {}
+    metrics: dict[str, dict[str, float]] = {}
+    pictures: dict[str, tuple[str, ...]] = {}
     for arm, run in source.evaluated.items():
-        place = Path(run.tags["fcos.folder"])
-        theirs = _summary(place)
-        metrics[arm] = theirs["metrics"][run.arm]
-        names = {name: str(Path("detections", arm, Path(name).name)) for name in theirs["pictures"].get(run.arm, ())}
+        from_folder = Path(run.tags[Tag.FOLDER])
+        theirs = files.load_summary(from_folder)
+        metrics[arm] = theirs.metrics[run.arm]
+        names = {name: str(Path(DETECTIONS, arm, Path(name).name)) for name in theirs.pictures.get(run.arm, ())}
         for theirs_name, name in names.items():
-            _copy(place / theirs_name, folder / name)
-        pictures[arm] = list(names.values())
-    origins = {arm: run.run_id for arm, run in source.evaluated.items()}
-    tags = source.trained.tags
-    trained_by = tags.get("fcos.trained_by", source.trained.run_id)
-    sweep = tags.get("fcos.trained_in", source.trained.sweep)
-    files.write_json(folder / files.REUSED, {"trained_by": trained_by, "sweep": sweep, "arms": origins})
+            _copy(from_folder / theirs_name, folder / name)
+        pictures[arm] = tuple(names.values())
+    trained, tags = source.trained, source.trained.tags
+    record = files.ReuseRecord(
+        trained_by=tags.get(Tag.TRAINED_BY, trained.run_id),
+        sweep=tags.get(Tag.TRAINED_IN, trained.sweep),
+        arms={arm: run.run_id for arm, run in source.evaluated.items()},
+    )
+    files.write_reused(folder, record)
     if set(trial.arms) <= set(metrics):
         # Only the last checkpoint has a link.
-        taken = {**summary, "best": None, "metrics": metrics, "pictures": pictures}
+        taken = summary.model_copy(update={"best": None, "metrics": metrics, "pictures": pictures})
         files.write_summary(folder, trial.identity, taken)
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((folder / files.SUMMARY).read_text())["summary"]
-    return summary
-
-
-def _points(source: Source, origin: Path) -> list[list[Any]]:
-    """The curves of the training, and of each evaluated arm under the name it has here."""
-    points = [[None, key, step, value] for (arm, key, step), value in _read(origin) if arm is None]
+def _points(source: Source, origin: Path) -> list[MetricPoint]:
+    """Return the points of the training, and those of each evaluated arm under the name that it has here."""
+    points = [point for point in files.read_points(origin) if point.arm is None]
     for arm, run in source.evaluated.items():
-        theirs = _read(Path(run.tags["fcos.folder"]))
-        points += [[arm, key, step, value] for (whose, key, step), value in theirs if whose == run.arm]
+        theirs = files.read_points(Path(run.tags[Tag.FOLDER]))
+        points += [point._replace(arm=arm) for point in theirs if point.arm == run.arm]
     return points
-
-
-def _read(folder: Path) -> list[tuple[tuple[str | None, str, int], float]]:
-    return list(files.read_points(folder).items())
 
 
 def _copy(file: Path, target: Path) -> None:

@@ -1,9 +1,12 @@
-"""The search of a plan: which points were drawn, and what of them is known before anything is trained."""
+"""The search of a plan: its space and strategy, and the points that were drawn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
+from fcos.config.parse import with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.schema import LabConfig
@@ -12,18 +15,19 @@ from orchestration.experiment.checks import check_metrics
 from orchestration.experiment.data import DataDigests
 from orchestration.experiment.trials import changed_keys, deciding_fingerprint
 from orchestration.search.samplers import planned_points
-from orchestration.search.space import Point, check_space, configured, keys_of
+from orchestration.search.space import Point, check_space, keys_of
 
 # Random points that are invalid or were drawn before, in a row, after which a space is taken for exhausted.
 MOST_MISSES = 200
 
 
-@dataclass(frozen=True)
-class Drawn:
+class DrawnPoint(BaseModel):
     """A point as the searcher drew it, and the dotted keys that it sets."""
 
+    model_config = ConfigDict(frozen=True)
+
     point: Point
-    keys: Mapping[str, Any]
+    keys: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,10 @@ class Search:
     # What a point's keys are set in.
     base: Config
     data: DataDigests
-    # What the command line said.
+    # Overrides of the command line.
     overrides: tuple[str, ...] = ()
     # Name of a training -> its point.
-    drawn: dict[str, Drawn] = field(default_factory=dict)
+    drawn: dict[str, DrawnPoint] = field(default_factory=dict)
 
     @property
     def prunes(self) -> bool:
@@ -51,26 +55,43 @@ class Search:
         return self.strategy.searcher == "tpe"
 
 
+class StoredSearch(BaseModel):
+    """What plan.json holds of a search."""
+
+    model_config = ConfigDict(frozen=True)
+
+    space: dict[str, Any]
+    strategy: dict[str, Any] = {}
+    # Name of a training -> its point.
+    drawn: dict[str, DrawnPoint] = {}
+
+    @classmethod
+    def of(cls, search: Search) -> "StoredSearch":
+        """Return what is stored of a search."""
+        space = search.config.model_dump(mode="json")["space"]
+        return cls(space=space, strategy=search.strategy.model_dump(mode="json"), drawn=dict(search.drawn))
+
+
 def begin_search(lab: LabConfig, data: DataDigests, overrides: Sequence[str]) -> Search:
-    """The search of an experiment, checked; nothing is drawn yet.
+    """Check the search of an experiment; nothing is drawn yet.
 
     Raises ConfigError for a space, a metric or an early stopping that cannot work.
     """
     assert lab.experiment is not None and lab.experiment.search is not None
     # An address may hold a password.
     kept = [word for word in overrides if not word.lstrip("+").startswith("tracking")]
-    found = Search(lab.experiment.search, lab.search, lab.training, data, tuple(kept))
-    check_space(lab.training, found.config.space)
-    _check_metric(lab.training, found.config.metric)
-    if found.prunes:
-        _check_early_stopping(lab.training, found)
-    inference = [key for key in found.config.space if key.startswith("model.postprocess.")]
-    if found.draws_as_it_goes and inference:
+    search = Search(lab.experiment.search, lab.search, lab.training, data, tuple(kept))
+    check_space(lab.training, search.config.space)
+    _check_metric(lab.training, search.config.metric)
+    if search.prunes:
+        _check_early_stopping(lab.training, search)
+    inference = [key for key in search.config.space if key.startswith("model.postprocess.")]
+    if search.draws_as_it_goes and inference:
         raise ConfigError(
             f"experiment.search.space.{inference[0]}: is evaluated without training anew, which search.searcher=tpe "
             "cannot plan for; use search=random or search=grid"
         )
-    return found
+    return search
 
 
 def _check_metric(base: Config, metric: str) -> None:
@@ -81,7 +102,7 @@ def _check_metric(base: Config, metric: str) -> None:
 
 
 def best_metric(config: SearchConfig) -> str | None:
-    """The metric that the best checkpoint of a searched training is chosen by; None where the configured one stays.
+    """Return the metric for the best checkpoint of a searched training; None where the configured one stays.
 
     That choice goes by a metric's own better end, so a search for the other end has no use for it.
     """
@@ -90,8 +111,8 @@ def best_metric(config: SearchConfig) -> str | None:
     return config.metric if (better_end(config.metric) or "max") == config.mode else None
 
 
-def search_remarks(search: Search) -> list[str]:
-    """A remark where a search looks for the worse end of its metric, which may be meant."""
+def search_notes(search: Search) -> list[str]:
+    """Return a note where a search looks for the worse end of its metric, which may be meant."""
     from fcos.metrics import better_end
 
     metric, mode = search.config.metric, search.config.mode
@@ -121,11 +142,10 @@ def _check_early_stopping(base: Config, search: Search) -> None:
 
 
 def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
-    """Draw all points of a grid or a random search: name -> config, and remarks on points that were left out.
+    """Draw all points of a grid or a random search; return configs by name, and notes on points that were left out.
 
     Raises ConfigError where no point is valid, and for a grid of more points than trials.
     """
-    plain = search.base.model_dump(mode="json")
     space, trials = search.config.space, search.config.trials
     configs: dict[str, Config] = {}
     seen: set[str] = set()
@@ -136,7 +156,7 @@ def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
             break
         keys = keys_of(space, point)
         try:
-            config = configured(plain, keys)
+            config = with_keys(search.base, keys)
         except ConfigError as error:
             refused.append(str(error))
             misses += search.strategy.searcher != "grid"
@@ -149,7 +169,7 @@ def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
         misses = 0
         name = name_of(len(configs))
         configs[name] = config
-        search.drawn[name] = Drawn(point, keys)
+        search.drawn[name] = DrawnPoint(point=point, keys=keys)
     if not configs:
         raise ConfigError(f"experiment.search.space: no point of it is a valid configuration; the first: {refused[0]}")
     if len(configs) > trials:
@@ -159,9 +179,9 @@ def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
     return configs, _remarks(configs, trials, refused)
 
 
-def name_of(place: int) -> str:
-    """Name of the training of a point."""
-    return f"t{place:03d}"
+def name_of(index: int) -> str:
+    """Return the name of a point's training."""
+    return f"t{index:03d}"
 
 
 def _remarks(configs: Mapping[str, Config], trials: int, refused: list[str]) -> list[str]:
@@ -174,52 +194,40 @@ def _remarks(configs: Mapping[str, Config], trials: int, refused: list[str]) -> 
     return remarks
 
 
-def drawn_before(search: Search, stored: Mapping[str, Any] | None) -> dict[str, Config]:
-    """The points that earlier commands drew, put into the search; name -> config.
+def drawn_before(search: Search, stored: StoredSearch | None) -> dict[str, Config]:
+    """Take up the points that earlier commands drew; return their configs by name.
 
-    Raises ConfigError where one of them is no longer valid with the rest of the configuration.
+    Raises ConfigError for a point that is no valid configuration any more.
     """
-    plain = search.base.model_dump(mode="json")
     configs = {}
-    for name, values in (stored or {}).get("search", {}).get("drawn", {}).items():
-        search.drawn[name] = Drawn(values["point"], values["keys"])
+    for name, drawn in ({} if stored is None else stored.drawn).items():
+        search.drawn[name] = drawn
         try:
-            configs[name] = configured(plain, values["keys"])
+            configs[name] = with_keys(search.base, drawn.keys)
         except ConfigError as error:
             raise ConfigError(f"{name}, drawn by an earlier command: {error}; give another name=...") from None
     return configs
 
 
-def stored_values(search: Search) -> dict[str, Any]:
-    """What plan.json holds of a search."""
-    drawn = {name: {"point": each.point, "keys": dict(each.keys)} for name, each in search.drawn.items()}
-    return {
-        "space": search.config.model_dump(mode="json")["space"],
-        "strategy": search.strategy.model_dump(mode="json"),
-        "drawn": drawn,
-    }
-
-
-def search_differences(before: Mapping[str, Any], now: Search, found: Sequence[str]) -> list[str]:
-    """The differences of a search from what plan.json holds of it; `found` are those of its points.
+def search_differences(before: StoredSearch, now: Search, lines: Sequence[str]) -> list[str]:
+    """Return the differences of a search from the stored one; `lines` are those of its points.
 
     Where another space, searcher or seed draws other points, that is the difference, and not what it drew.
     """
-    values = stored_values(now)
-    causes = changed_keys({"experiment.search.space": before["space"]}, {"experiment.search.space": values["space"]})
+    stored = StoredSearch.of(now)
+    causes = changed_keys({"experiment.search.space": before.space}, {"experiment.search.space": stored.space})
     drawing = ("searcher", "seed")
     old, new = (
-        {f"search.{key}": plan["strategy"][key] for key in drawing if key in plan.get("strategy", {})}
-        for plan in (before, values)
+        {f"search.{key}": each.strategy[key] for key in drawing if key in each.strategy} for each in (before, stored)
     )
-    drawn = [line for line in found if line.split(":")[0] in now.config.space]
+    drawn = [line for line in lines if line.split(":")[0] in now.config.space]
     if drawn and old:
         causes += [f"{line}, which draws other points" for line in changed_keys(old, new)]
-    return [*causes, *(line for line in found if not causes or line not in drawn)]
+    return [*causes, *(line for line in lines if not causes or line not in drawn)]
 
 
-def described(search: Search) -> dict[str, Any]:
-    """What tracking is told of a search."""
+def search_values(search: Search) -> dict[str, Any]:
+    """Return a search as plain values, for the tracking store."""
     return {
         **search.config.model_dump(mode="json"),
         "strategy": search.strategy.model_dump(mode="json"),

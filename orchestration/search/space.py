@@ -83,14 +83,6 @@ def grid_points(space: Mapping[str, Draw]) -> Iterator[Point]:
         yield dict(zip(space, combination, strict=True))
 
 
-def configured(base: Mapping[str, Any], keys: Mapping[str, Any]) -> Config:
-    """The base with some dotted keys set; raises ConfigError where the schema refuses it."""
-    values = dict(base)
-    for key, value in keys.items():
-        values = set_value(values, key, value)
-    return parse(Config, values)
-
-
 def check_space(base: Config, space: Mapping[str, Draw]) -> None:
     """Raises ConfigError for a key that no schema knows, a value of the wrong type, and a key without any effect."""
     plain = base.model_dump(mode="json")

@@ -1,46 +1,42 @@
-"""What a training leaves in its folder for the driver: points, summary, failure, log; all written whole."""
+"""Files of a training's folder: points, summary, notes, its id, requests to stop.
 
-import errno
+Everything is written whole or appended line by line, so that a kill at any moment loses the last line at most. The
+names of all files are in fcos/run_folder.py; failures are in failures.py, attempts in retries.py.
+"""
+
 import json
 import logging
-import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-POINTS = "points.jsonl"
-SUMMARY = "summary.json"
-FAILURE = "failure.json"
-REUSED = "reused.json"
-LOG = "log.txt"
-NOTES = "notes.txt"
-TRAINING_ID = "training_id.txt"
-# As in fcos.files, which this file does not import: torch comes with it.
-STOP = "stop"
-# Ends that are no failure: the same command goes on, once there is more of what was used up.
-INTERRUPTIONS = ("BudgetUsedUp", "DiskFull")
-# Bytes below which a disk is full: a record of why a training ended needs some.
-LEAST_SPACE = 1 << 20
+from pydantic import ValidationError
 
-# (arm or None for every arm, key, step) -> value
-Points = dict[tuple[str | None, str, int], float]
+from fcos.files import write_atomically
+from fcos.run_folder import (
+    CHECKPOINTS,
+    LOG,
+    NOTES,
+    POINTS,
+    REUSED,
+    STOP,
+    SUMMARY,
+    TRAINING_ID,
+    MetricPoint,
+    RunSummary,
+)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("w") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_atomically(path, json.dumps(value, indent=1))
 
 
 def training_id(folder: Path) -> str:
-    """Return the id of the training whose results a folder holds; empty for one begun before there were ids."""
+    """Return the id of the training whose results a folder holds; empty for one of versions without ids."""
     try:
         return (folder / TRAINING_ID).read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
@@ -48,192 +44,140 @@ def training_id(folder: Path) -> str:
 
 
 def begin_training(folder: Path) -> None:
-    """Give a new training its id: what is recorded of it elsewhere belongs to this id and to no later training.
+    """Give a new training an id: its runs in the tracking store belong to this id and to no later training.
 
     A folder that holds results already keeps its id, or stays without one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not any((folder / name).exists() for name in (TRAINING_ID, POINTS, SUMMARY, "checkpoints")):
+    if not any((folder / name).exists() for name in (TRAINING_ID, POINTS, SUMMARY, CHECKPOINTS)):
         (folder / TRAINING_ID).write_text(f"{uuid.uuid4().hex}\n")
 
 
-def append_points(folder: Path, points: Iterable[list[Any]]) -> None:
-    """Keep points on disk before anybody else hears of them."""
+def append_points(folder: Path, points: Iterable[MetricPoint]) -> None:
+    """Append metric points, before they are reported to anybody else."""
     path = folder / POINTS
     torn = path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
     with path.open("a") as file:
-        # A kill may have cut the last line short; ours must not be glued to it.
+        # A kill may have cut the last line short.
         file.write("\n" if torn else "")
         file.writelines(json.dumps(point) + "\n" for point in points)
 
 
-def read_points(folder: Path) -> Points:
-    """All points of all attempts; of a step that was done twice the last attempt's."""
-    points: Points = {}
+def read_points(folder: Path) -> list[MetricPoint]:
+    """Return the points of all attempts; of a step that was trained twice those of the last attempt."""
+    points: dict[tuple[str | None, str, int], MetricPoint] = {}
     path = folder / POINTS
     if not path.exists():
-        return points
+        return []
     for line in path.read_text().splitlines():
         try:
-            arm, key, step, value = json.loads(line)
-            points[arm, key, step] = value
+            point = MetricPoint(*json.loads(line))
+            points[point.arm, point.key, point.step] = point
         except (ValueError, TypeError):
             # Cut short by a kill: the attempt that followed made these points again.
             continue
-    return points
+    return list(points.values())
 
 
-def write_summary(folder: Path, identity: str, summary: Mapping[str, Any]) -> None:
+def write_summary(folder: Path, identity: str, summary: RunSummary) -> None:
     """Mark a training as finished."""
-    write_json(folder / SUMMARY, {"identity": identity, "summary": dict(summary)})
+    write_json(folder / SUMMARY, {"identity": identity, "summary": summary.model_dump(mode="json")})
 
 
-def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned: bool = False) -> dict[str, Any] | None:
-    """The summary of a finished training of this identity in which all arms were evaluated, or None.
+def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned: bool = False) -> RunSummary | None:
+    """Return the summary of a finished training of this identity in which all arms were evaluated, or None.
 
-    `or_pruned` takes one that was stopped early for a result too.
+    `or_pruned` accepts one that was stopped early too.
     """
     try:
         stored = json.loads((folder / SUMMARY).read_text())
-        summary = stored["summary"] if stored["identity"] == identity else None
-        known = set(summary["metrics"]) if summary else set()
-        whole = summary is not None and summary.get("pruned") is None
-        own = summary is not None and _stays_inside(folder, summary)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        if stored["identity"] != identity:
+            return None
+        summary = RunSummary.model_validate(stored["summary"])
+    except (FileNotFoundError, NotADirectoryError, ValidationError, ValueError, KeyError, TypeError):
         return None
-    return summary if summary and own and set(arms) <= known and (whole or or_pruned) else None
+    whole = or_pruned or summary.pruned is None
+    return summary if whole and set(arms) <= set(summary.metrics) and _stays_inside(folder, summary) else None
 
 
-def _stays_inside(folder: Path, summary: Mapping[str, Any]) -> bool:
-    """Whether all that a summary names lies in its folder: files are copied and sent to the tracking store."""
-    files = [*summary.get("files", ()), *(name for names in summary.get("pictures", {}).values() for name in names)]
-    inside = all((folder / name).resolve().is_relative_to(folder.resolve()) for name in files)
+def load_summary(folder: Path) -> RunSummary:
+    """Return the summary of a folder that is known to be finished.
+
+    Raises OSError or ValueError where there is none.
+    """
+    return RunSummary.model_validate(json.loads((folder / SUMMARY).read_text())["summary"])
+
+
+def _stays_inside(folder: Path, summary: RunSummary) -> bool:
+    """Return whether all that a summary names lies in its folder: files are copied and sent to the tracking store."""
+    try:
+        inside = all((folder / name).resolve().is_relative_to(folder.resolve()) for name in summary.all_files())
+    except (RuntimeError, ValueError):
+        return False
     # A checkpoint may be a link to another sweep's; its name may not lead elsewhere.
-    checkpoint = Path(summary.get("checkpoint", ""))
+    checkpoint = Path(summary.checkpoint or "")
     return inside and not checkpoint.is_absolute() and ".." not in checkpoint.parts
 
 
-def ask_to_stop(folder: Path) -> None:
-    """Ask a training to end at its next report."""
+def request_stop(folder: Path) -> None:
+    """Request a training to end at its next report."""
     (folder / STOP).touch()
 
 
 def hold_back(sweep: Path) -> None:
-    """Let no training of a sweep begin, and have those that are stopped count as interrupted."""
+    """Let no training of a sweep begin, and let those that are stopped count as interrupted."""
     (sweep / STOP).touch()
 
 
-def is_held_back(folder: Path) -> bool:
-    """Whether the sweep of a training's folder (<sweep>/trials/<identity>) lets none begin."""
-    return (folder.parents[1] / STOP).exists()
-
-
-def let_go(sweep: Path) -> None:
-    """Let trainings begin again."""
+def release(sweep: Path) -> None:
+    """Let trainings of a sweep begin again."""
     (sweep / STOP).unlink(missing_ok=True)
 
 
 def clear_stop(folder: Path) -> None:
-    """Forget that an earlier attempt was asked to stop."""
+    """Remove the request that an earlier attempt was stopped by."""
     (folder / STOP).unlink(missing_ok=True)
 
 
-def read_reused(folder: Path) -> dict[str, Any] | None:
-    """Where a training that was taken from another sweep comes from (see reuse.take), or None for one of its own."""
+@dataclass(frozen=True)
+class ReuseRecord:
+    """Where a training comes from that was taken from another sweep (see planning/reuse.py)."""
+
+    # The run in the tracking store that trained it, and its sweep.
+    trained_by: str
+    sweep: str
+    # Arm -> the run whose evaluation was taken as it is.
+    arms: Mapping[str, str]
+
+
+def write_reused(folder: Path, record: ReuseRecord) -> None:
+    """Mark a training as taken from another sweep."""
+    write_json(folder / REUSED, asdict(record))
+
+
+def read_reused(folder: Path) -> ReuseRecord | None:
+    """Return where a training was taken from, or None for one that was trained here."""
     try:
-        record: dict[str, Any] = json.loads((folder / REUSED).read_text())
-        known = isinstance(record["arms"], dict) and isinstance(record["trained_by"], str) and "sweep" in record
+        values = json.loads((folder / REUSED).read_text())
+        record = ReuseRecord(values["trained_by"], str(values["sweep"]), values["arms"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    return record if known else None
-
-
-def write_failure(folder: Path, error: BaseException, *, final: bool) -> None:
-    """Say why a training failed; the first worker to fail knows the reason, the others only its echo."""
-    text = str(error) if final else f"{type(error).__name__}: {error}"
-    record = {"kind": type(error).__name__, "message": _last_lines(text), "final": final}
-    try:
-        with (folder / FAILURE).open("x") as file:
-            json.dump(record, file)
-    except FileExistsError:
-        logging.getLogger(__name__).info("a failure was recorded before this one")
-    except OSError:
-        # A full disk speaks for itself; see is_interrupted.
-        logging.getLogger(__name__).exception("the failure cannot be recorded")
-
-
-def read_failure(folder: Path) -> dict[str, Any] | None:
-    """Why the last attempt failed, or None."""
-    try:
-        record = json.loads((folder / FAILURE).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return record if isinstance(record, dict) and {"kind", "message", "final"} <= set(record) else None
+    return record if isinstance(record.arms, dict) and isinstance(record.trained_by, str) else None
 
 
 def add_note(folder: Path, text: str) -> None:
-    """Remark on how a training went, for its summary; each remark is made once."""
+    """Add a note on a training for its summary; the same note is kept once."""
     if text not in read_notes(folder):
         with suppress(OSError), (folder / NOTES).open("a") as file:
             file.write(f"{text}\n")
 
 
 def read_notes(folder: Path) -> list[str]:
-    """All remarks of all attempts."""
+    """Return the notes of all attempts."""
     try:
         return (folder / NOTES).read_text().splitlines()
     except FileNotFoundError:
         return []
-
-
-def diverged(folder: Path) -> bool:
-    """Whether the last attempt ended because its loss was no longer finite."""
-    failure = read_failure(folder)
-    return failure is not None and failure["kind"] == "Diverged"
-
-
-def is_interrupted(folder: Path) -> bool:
-    """Whether the last attempt ended for want of hours or of space, which is no failure of the training."""
-    failure = read_failure(folder)
-    if failure is None:
-        return is_held_back(folder) or has_no_space(folder)
-    return failure["kind"] in INTERRUPTIONS
-
-
-def is_preempted(folder: Path) -> bool:
-    """Whether the last attempt saved itself and left a machine that will be taken away."""
-    failure = read_failure(folder)
-    return failure is not None and failure["kind"] == "Preempted"
-
-
-def has_no_space(folder: Path) -> bool:
-    """Whether the disk of a folder is full."""
-    return shutil.disk_usage(folder).free < LEAST_SPACE
-
-
-def is_no_space(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, tells of a full disk."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def reason_of(folder: Path) -> str:
-    """Why a training failed, with its log where its own message does not say enough."""
-    failure = read_failure(folder)
-    log = folder / LOG
-    if failure is None and has_no_space(folder):
-        return f"no space left on the disk of {folder}; its checkpoints are whole"
-    if failure is None:
-        return f"its process ended without a word (killed, or out of memory); log: {log}"
-    return str(failure["message"]) if failure["final"] else f"{failure['message']}\nlog: {log}"
-
-
-def clear_failure(folder: Path) -> None:
-    """Forget the failure of an earlier attempt."""
-    (folder / FAILURE).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -249,8 +193,3 @@ def logged(folder: Path) -> Iterator[None]:
         logging.captureWarnings(False)
         logging.getLogger().removeHandler(handler)
         handler.close()
-
-
-def _last_lines(text: str, count: int = 12) -> str:
-    lines = text.strip().splitlines()
-    return "\n".join(lines[-count:])

@@ -1,4 +1,4 @@
-"""Signs of life: each process of a training has a file in its folder, which it touches as it gets on."""
+"""Heartbeats: each process of a training has a file in its folder, whose time it updates as it makes progress."""
 
 import json
 import os
@@ -9,13 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fcos.run_folder import HEARTBEATS
 from orchestration.trial.files import write_json
-from orchestration.trial.processes import begin_of
+from orchestration.trial.processes import start_time
 
-ALIVE = "alive"
 # The process of the Tune trial, which waits where workers train.
 TRIAL = "trial"
-# The folder may lie on a disk far away.
+# The folder may lie on a network disk.
 TOUCH_SECONDS = 1.0
 
 
@@ -23,50 +23,50 @@ TOUCH_SECONDS = 1.0
 class Process:
     """Where a process of a training runs."""
 
-    # Ray's name of the machine.
+    # Ray's id of the machine.
     node: str
     pid: int
-    # See processes.begin_of.
+    # See processes.start_time.
     begin: float
 
 
-# Name of a process -> the process and its last sign of life, which only tells whether there was another.
-Signs = dict[str, tuple[Process, int]]
+# Name of a process -> the process and the time of its last heartbeat, of which only a change counts.
+Heartbeats = dict[str, tuple[Process, int]]
 
 
 @contextmanager
-def beating(folder: Path, name: str, node: str) -> Iterator[Callable[[], None]]:
-    """Sign in as a process of a training while the block runs; yields what to call wherever it gets on."""
-    path = folder / ALIVE / f"{name}.json"
+def registered(folder: Path, name: str, node: str) -> Iterator[Callable[[], None]]:
+    """Register a process of a training while the block runs; yields the function that gives a heartbeat."""
+    path = folder / HEARTBEATS / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    write_json(path, asdict(Process(node, os.getpid(), begin_of(os.getpid()))))
+    write_json(path, asdict(Process(node, os.getpid(), start_time(os.getpid()))))
     last = time.monotonic()
 
-    def beat() -> None:
+    def heartbeat() -> None:
         nonlocal last
         if time.monotonic() - last >= TOUCH_SECONDS:
             last = time.monotonic()
-            # A sign that is lost is followed by another.
+            # One that is lost is followed by another.
             with suppress(OSError):
                 os.utime(path)
 
     try:
-        yield beat
+        yield heartbeat
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
 
-def signs_of(folder: Path) -> Signs:
-    """The processes that have signed in and not left; those that were killed are still there."""
-    found: Signs = {}
-    for path in sorted((folder / ALIVE).glob("*.json")):
-        # It may leave just now, or be half written.
+def read_heartbeats(folder: Path) -> Heartbeats:
+    """Return the processes that are registered; those that were killed are still among them."""
+    heartbeats: Heartbeats = {}
+    for path in sorted((folder / HEARTBEATS).glob("*.json")):
+        # It may be removed just now.
         with suppress(OSError, ValueError, TypeError):
-            found[path.stem] = (Process(**json.loads(path.read_text())), path.stat().st_mtime_ns)
-    return found
+            heartbeats[path.stem] = (Process(**json.loads(path.read_text())), path.stat().st_mtime_ns)
+    return heartbeats
 
 
-def clear_signs(folder: Path) -> None:
-    """Forget the processes of an earlier attempt."""
-    shutil.rmtree(folder / ALIVE, ignore_errors=True)
+def clear_heartbeats(folder: Path) -> None:
+    """Remove the processes of an earlier attempt."""
+    shutil.rmtree(folder / HEARTBEATS, ignore_errors=True)

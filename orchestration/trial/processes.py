@@ -1,15 +1,15 @@
-"""Processes of this machine: told apart by pid and begin, ended with all that they started."""
+"""Processes of this machine, identified by pid and start time."""
 
 from contextlib import suppress
 
 import psutil
 
-# A begin is counted from the clock, which may have been set meanwhile; no pid is given again that soon.
+# A start time is computed from the clock, which may have been set meanwhile; no pid is given again that soon.
 CLOCK_SECONDS = 5.0
 
 
-def begin_of(pid: int) -> float:
-    """When a process began, in seconds since 1970: a pid is given again; 0 where it is gone."""
+def start_time(pid: int) -> float:
+    """Return when a process started, in seconds since 1970, as pids are given again; 0 where it is gone."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         if process.status() != psutil.STATUS_ZOMBIE:
@@ -17,14 +17,14 @@ def begin_of(pid: int) -> float:
     return 0.0
 
 
-def is_alive(pid: int, begin: float) -> bool:
-    """Whether the process that had this pid and begin is still there; a stopped one is."""
-    now = begin_of(pid)
-    return now > 0 and abs(now - begin) < CLOCK_SECONDS
+def is_alive(pid: int, start: float) -> bool:
+    """Return whether the process with this pid and start time is still there; a suspended one is."""
+    now = start_time(pid)
+    return now > 0 and abs(now - start) < CLOCK_SECONDS
 
 
-def end(pid: int) -> None:
-    """Kill a process and all below it, stopped ones too; they can do nothing about it."""
+def kill(pid: int) -> None:
+    """Kill a process and all below it, suspended ones too."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for each in [process, *process.children(recursive=True)]:

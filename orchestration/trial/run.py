@@ -1,61 +1,71 @@
-"""A Tune trial: one training, in this very process or on the workers of a TorchTrainer."""
+"""A Tune trial: one training, in the trial's own process or on the workers of a TorchTrainer."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestration.trial import files, retries
-from orchestration.trial.heartbeat import TRIAL, beating, clear_signs
-from orchestration.trial.retries import OutOfMemory, is_out_of_memory
+from orchestration.trial.failures import (
+    FailureKind,
+    OutOfMemory,
+    clear_failure,
+    failure_reason,
+    has_failed,
+    is_disk_full,
+    is_held_back,
+    is_out_of_memory,
+    read_failure,
+    write_failure,
+)
+from orchestration.trial.heartbeat import TRIAL, clear_heartbeats, registered
 from orchestration.trial.task import TASK, Task
-from orchestration.trial.worker import leave, train_here, train_worker
+from orchestration.trial.worker import train_here, train_worker
 
-# A collective ends by itself where nobody could end its processes, that much later.
+# A collective that nobody could end from outside ends by itself, that much later.
 SLACK_SECONDS = 30
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """What Tune runs.
+    """Run one trial of Tune.
 
-    A training that ends for good returns, with a recorded reason, so that Tune does not try it again; anything else
-    is raised and taken up from the last checkpoint.
+    A training that ends for good returns, with a recorded reason, so that Tune does not try it again; any other error
+    is raised, and the training goes on from its last checkpoint.
     """
     import ray
 
     task: Task = config[TASK]
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if files.is_held_back(folder):
+    if is_held_back(folder):
         return
     node = ray.get_runtime_context().get_node_id()
     try:
-        if not retries.begin(task, node):
+        if not retries.begin_attempt(task, node):
             return
-        files.clear_failure(folder)
+        clear_failure(folder)
         files.clear_stop(folder)
-        clear_signs(folder)
-        with beating(folder, TRIAL, node):
+        clear_heartbeats(folder)
+        with registered(folder, TRIAL, node):
             (train_on_workers if task.on_workers else train_here)(task)
-        retries.close(task)
+        retries.end_attempt(task)
     except Exception as error:
-        known = OutOfMemory(str(error)) if is_out_of_memory(error) else error
-        files.write_failure(folder, known, final=False)
-        if files.is_preempted(folder):
-            retries.close(task)
-            leave(files.reason_of(folder))
+        write_failure(folder, OutOfMemory(str(error)) if is_out_of_memory(error) else error, retryable=True)
+        if has_failed(folder, FailureKind.PREEMPTED):
+            retries.end_attempt(task)
+            raise_preempted(failure_reason(folder))
         # A full disk is full for another attempt too, and for Tune's record of this one.
-        full = files.read_failure(folder) is None and files.has_no_space(folder)
-        if not full and retries.judge(task, node):
+        full = read_failure(folder) is None and is_disk_full(folder)
+        if not full and retries.should_retry(task, node):
             raise
 
 
 def train_on_workers(task: Task) -> None:
-    """The training on its workers; Ray Train itself never retries, Tune does."""
+    """Train on the workers of a TorchTrainer; Ray Train itself never retries, Tune does."""
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     demand = task.demand
-    # Nobody waits longer for a worker than the watch over all of them.
+    # No worker waits for another longer than the watchdog over all of them.
     limit = TorchConfig.timeout_s if task.stall_seconds is None else int(task.stall_seconds) + SLACK_SECONDS
     workers = demand.workers if demand.min_workers is None else (demand.min_workers, demand.workers)
     resources = {"CPU": float(demand.cpus)} | ({"GPU": float(demand.gpus)} if demand.gpus else {})
@@ -76,3 +86,11 @@ def train_on_workers(task: Task) -> None:
         ),
     )
     trainer.fit()
+
+
+def raise_preempted(message: str) -> NoReturn:
+    """End a Tune trial so that it starts again elsewhere and no failure is counted."""
+    from ray.exceptions import RayActorError
+
+    # Tune does not count actors that a preemption ended, also where the trial itself raises the error.
+    raise RayActorError(error_msg=message, preempted=True)

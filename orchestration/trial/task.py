@@ -1,39 +1,73 @@
-"""All that a training has to know, as plain values that travel to its processes."""
+"""What a training's processes are given, as plain values that travel to them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestration.cluster.resources import Demand
-from orchestration.experiment.provenance import Evidence
+from orchestration.experiment.provenance import Provenance
+
+if TYPE_CHECKING:
+    from fcos.config.run import Config
 
 # The one key of Tune's own config of a trial.
 TASK = "task"
+# Norms whose statistics are those of a micro-batch.
+BATCH_NORMS = ("bn", "bn_per_level", "sync_bn")
+
+
+@dataclass(frozen=True)
+class MicroBatching:
+    """How the batch of a training is split, and whether it may be split further where memory is short."""
+
+    batch_size: int
+    # Micro-batches of a step.
+    accumulate: int
+    trains: bool
+    # An assignment by the outputs needs a step's images together.
+    divisible: bool
+    # Batch norm gathers statistics over the images of a micro-batch, so that its size decides the result.
+    decides: bool
+
+    @classmethod
+    def of(cls, config: "Config") -> "MicroBatching":
+        """Return the micro-batching that a config asks for."""
+        model, trains = config.model, config.task == "train"
+        return cls(
+            batch_size=config.schedule.batch_size,
+            accumulate=config.schedule.accumulate,
+            trains=trains,
+            divisible=trains and model.assignment.kind != "simota",
+            decides=bool({model.backbone.norm, model.fpn.norm, model.head.norm} & set(BATCH_NORMS)),
+        )
 
 
 @dataclass(frozen=True)
 class Task:
     """One training of a plan."""
 
-    # Place among the plan's trainings.
-    place: int
+    # Position among the plan's trainings.
+    index: int
     identity: str
     # The training's own folder, the same on every machine.
     folder: str
     # Where Ray keeps its own records.
     ray_folder: str
+    # Config and inference settings by arm as plain values: they are unpickled before the code that would parse them
+    # is compared with the plan's.
     config: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]
-    # The code, versions and data that the identity stands for; held against those where it trains.
-    evidence: Evidence
+    # The code, versions and data that the identity stands for; compared with those where it trains.
+    provenance: Provenance
     data_digest: str
     demand: Demand
+    micro_batching: MicroBatching
     # Whether a TorchTrainer runs the loop.
     on_workers: bool
-    # Which command this is: failures are counted by it.
-    command: str
+    # Id of this command: failures are counted by it.
+    command_id: str
     max_failures: int
-    # Without a sign of life for so long it is ended; None lets it be.
+    # Ended after so long without a heartbeat; None sets no limit.
     stall_seconds: float | None
     # schedule.best_metric of a search, which looks for another; None leaves the configured one.
     best_metric: str | None = None

@@ -17,8 +17,8 @@ from orchestration.config.overrides import check_overrides, dotted_keys
 from orchestration.config.search import flat_space
 from orchestration.experiment.checks import check_metrics
 from orchestration.experiment.identity import RUN_ONLY
-from orchestration.experiment.provenance import Evidence
-from orchestration.experiment.trials import arm_configs, check_effect, plan
+from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.trials import arm_configs, check_effect, plan_trials
 from orchestration.planning.make_plan import make_plan, set_keys
 
 OPTIONS = [f"{group}={option}" for group, options in groups().items() if group != "experiment" for option in options]
@@ -85,7 +85,7 @@ def test_every_experiment_composes_and_each_arm_is_live(name: str) -> None:
         configs = arm_configs(lab.training, lab.experiment)
         check_effect(set_keys(overrides), list(configs.values()))
         check_metrics(lab.experiment.metrics, configs.values())
-        trials = plan(configs, lab.experiment.seeds, Evidence("c", {}), dict.fromkeys(configs, "d"))
+        trials = plan_trials(configs, lab.experiment.seeds, Provenance("c", {}), dict.fromkeys(configs, "d"))
         assert sum(len(trial.arms) for trial in trials) == len(configs) * len(lab.experiment.seeds)
         cost = cost_of(name)
         if cost[0].isdigit():
@@ -149,6 +149,6 @@ def test_ablation_centerness_trains_six_times_for_nine_results() -> None:
     lab = compose(check_overrides(["+experiment=ablation_centerness"]))
     assert lab.experiment is not None
     configs = arm_configs(lab.training, lab.experiment)
-    trials = plan(configs, lab.experiment.seeds, Evidence("c", {}), dict.fromkeys(configs, "d"))
+    trials = plan_trials(configs, lab.experiment.seeds, Provenance("c", {}), dict.fromkeys(configs, "d"))
     assert len(trials) == 6
     assert sum(len(trial.arms) for trial in trials) == 9

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from orchestration.trial.processes import begin_of
+from orchestration.trial.processes import start_time
 
 # Holds `sitecustomize.py`, which waits in the processes of a sweep.
 MODULE_FOLDER = Path(__file__).with_name("held_trainings")
@@ -37,6 +37,6 @@ class Hold:
         for note in (self._folder / "held").glob("*"):
             with suppress(OSError, ValueError):
                 pid = int(note.read_text())
-                if note.suffix != ".new" and begin_of(pid):
+                if note.suffix != ".new" and start_time(pid):
                     found[note.name] = pid
         return found

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
+from fcos.run_folder import RunSummary
 from orchestration.experiment.provenance import usable_cpus
 from tests.helpers.holding import Hold
 from tests.helpers.waiting import PATIENCE
@@ -67,7 +68,8 @@ def _run_with_workers(values: dict[str, Any], folder: Path, workers: int) -> lis
     ]
     errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * workers, errors
-    return [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
+    results = [json.loads((folder / f"worker_{rank}.json").read_text()) for rank in range(workers)]
+    return [(RunSummary.model_validate(summary), curve, steps) for summary, curve, steps in results]
 
 
 @pytest.fixture(scope="session")

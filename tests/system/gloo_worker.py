@@ -16,7 +16,8 @@ from fcos import train
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.coverage import run as coverage
-from fcos.runtime import LocalRuntime, Record
+from fcos.run_folder import ProgressRecord
+from fcos.runtime import LocalRuntime
 
 
 class GlooRuntime(LocalRuntime):
@@ -34,14 +35,14 @@ def main(rank: int, world_size: int, folder: Path) -> None:
     curve: list[tuple[int, float]] = []
     steps: list[int] = []
 
-    def listen(record: Record) -> None:
-        curve.extend((step, value) for _, key, step, value in record["points"] if key == "train/loss")
-        steps.append(record["step"])
+    def listen(record: ProgressRecord) -> None:
+        curve.extend((step, value) for _, key, step, value in record.points if key == "train/loss")
+        steps.append(record.step)
 
     config = parse(Config, json.loads((folder / "config.json").read_text()))
     run = coverage.run if config.task == "coverage" else train.run
     summary = run(config, GlooRuntime(folder, torch.device("cpu"), listen, rank=rank, world_size=world_size))
-    (folder / f"worker_{rank}.json").write_text(json.dumps([summary, curve, steps]))
+    (folder / f"worker_{rank}.json").write_text(json.dumps([summary.model_dump(mode="json"), curve, steps]))
     dist.destroy_process_group()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.cluster.connect import ENVIRONMENT
-from orchestration.cluster.resources import Node, demand, side_by_side
+from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.schema import ClusterConfig
 from orchestration.driver.tune_run import trial_resources
 
@@ -39,14 +39,14 @@ def main(gpus: int, fraction: float, trials: int, folder: str) -> None:
 
     cluster = ClusterConfig(device="cuda", gpus_per_worker=fraction)
     nodes = [Node(8, gpus)]
-    need = demand(cluster, nodes)
+    resources = demand(cluster, nodes)
     ray.init(address="local", num_cpus=8, num_gpus=gpus, include_dashboard=False, logging_level="ERROR")
-    abreast = side_by_side(nodes, need, None)
-    space = {"folder": folder, "fit": abreast, "number": tune.grid_search(list(range(trials)))}
+    concurrent = max_concurrent(nodes, resources, None)
+    space = {"folder": folder, "fit": concurrent, "number": tune.grid_search(list(range(trials)))}
     tune.Tuner(
-        tune.with_resources(trainable, trial_resources(need, on_workers=False)),
+        tune.with_resources(trainable, trial_resources(resources, on_workers=False)),
         param_space=space,
-        tune_config=tune.TuneConfig(max_concurrent_trials=abreast),
+        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
         run_config=tune.RunConfig(storage_path=folder, verbose=0),
     ).fit()
 

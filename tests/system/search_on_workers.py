@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestration import sweep
 from orchestration.cli.entry import run_entry
-from orchestration.driver import tune_run
+from orchestration.driver import sweep_run
 
-connected = tune_run.connected
+connected = sweep_run.connected
 
 
 @contextmanager
@@ -33,5 +33,5 @@ def watched(*arguments: Any, **keywords: Any) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    tune_run.connected = watched
+    sweep_run.connected = watched
     sys.exit(run_entry(sys.argv[2:], sweep.main, str))

@@ -28,15 +28,13 @@ def trained(tiny_values, tmp_path: Path) -> tuple[Path, dict, list]:
         "box": parse(PostprocessConfig, {**base, "oracle": "box", "oracle_background": "nothing"}),
     }
     points: list = []
-    runtime = LocalRuntime(
-        tmp_path / "run", torch.device("cpu"), listener=lambda record: points.extend(record["points"])
-    )
+    runtime = LocalRuntime(tmp_path / "run", torch.device("cpu"), on_report=lambda record: points.extend(record.points))
     return tmp_path / "run", run(parse(Config, tiny_values), runtime, arms), points
 
 
 def test_arms_of_one_training_have_oracles_and_analyses_of_their_own(trained, capsys, tmp_path: Path) -> None:
     folder, summary, points = trained
-    metrics = summary["metrics"]
+    metrics = summary.metrics
     # Knowing the truth helps however little has been learned.
     assert metrics["box"]["val/AP"] > 0.1 > metrics["predicted"]["val/AP"]
     assert metrics["class_iou"]["val/AP50"] > metrics["predicted"]["val/AP50"]

@@ -10,6 +10,7 @@ from fcos import train as training
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.evaluation.detect import Validation
+from fcos.run_folder import BestEvaluation
 from fcos.runtime import LocalRuntime
 from fcos.training import checkpoint
 
@@ -46,9 +47,9 @@ def test_last_and_best_are_kept_and_the_first_of_equals_is_the_best(
 ) -> None:
     summary = training.run(values_of(tiny_values), LocalRuntime(tmp_path, torch.device("cpu")))
     assert steps_of(tmp_path) == [6, 12]
-    assert summary["best"] == {"metric": "val/AP", "step": 6, "value": 0.5, "checkpoint": "checkpoints/step_00000006"}
-    assert summary["checkpoint"] == "checkpoints/step_00000012"
-    checkpoint.verify(tmp_path / summary["best"]["checkpoint"])
+    assert summary.best == BestEvaluation(metric="val/AP", step=6, value=0.5, checkpoint="checkpoints/step_00000006")
+    assert summary.checkpoint == "checkpoints/step_00000012"
+    checkpoint.verify(tmp_path / summary.best.checkpoint)
 
 
 @pytest.mark.usefixtures("_told")
@@ -57,7 +58,7 @@ def test_a_restart_remembers_it(tmp_path: Path, tiny_values: dict[str, Any]) -> 
         pass
 
     def cut(record: dict[str, Any]) -> None:
-        if record["step"] == 9:
+        if record.step == 9:
             raise Cut
 
     config = values_of(tiny_values, log_every=12)
@@ -66,13 +67,13 @@ def test_a_restart_remembers_it(tmp_path: Path, tiny_values: dict[str, Any]) -> 
     assert steps_of(tmp_path) == [6]
     # What is evaluated from here on is worse.
     summary = training.run(config, LocalRuntime(tmp_path, torch.device("cpu")))
-    assert summary["resumed_from"] == 6
-    assert summary["best"]["step"] == 6
+    assert summary.resumed_from == 6
+    assert summary.best.step == 6
     assert steps_of(tmp_path) == [6, 12]
 
 
 @pytest.mark.usefixtures("_told")
 def test_without_a_metric_the_newest_stand_alone(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
     config = values_of(tiny_values, best_metric=None)
-    assert training.run(config, LocalRuntime(tmp_path, torch.device("cpu")))["best"] is None
+    assert training.run(config, LocalRuntime(tmp_path, torch.device("cpu"))).best is None
     assert steps_of(tmp_path) == [12]

@@ -29,7 +29,7 @@ def test_evaluate_gives_the_numbers_of_the_run(trained, tmp_path: Path, capsys) 
     assert main(["evaluate", str(folder), "--output", str(output), "--batch-size", "8"]) == 0
     found = json.loads(output.read_text())
     assert found["step"] == 6
-    assert found["metrics"] == pytest.approx(summary["metrics"][""], abs=1e-6)
+    assert found["metrics"] == pytest.approx(summary.metrics[""], abs=1e-6)
     assert "val/AP50" in capsys.readouterr().out
 
 
@@ -91,7 +91,7 @@ def test_one_split_is_enough_for_what_needs_no_other(trained, only_val: list[str
     folder, summary = str(trained[0]), trained[1]
     output = tmp_path / "numbers.json"
     assert main(["evaluate", folder, *only_val, "--output", str(output)]) == 0
-    assert json.loads(output.read_text())["metrics"] == pytest.approx(summary["metrics"][""], abs=1e-6)
+    assert json.loads(output.read_text())["metrics"] == pytest.approx(summary.metrics[""], abs=1e-6)
     assert main(["draw", folder, "--split", "val", *only_val, "--output", str(tmp_path / "a.png")]) == 0
     assert main(["score-iou", folder, *only_val, "--output", str(tmp_path / "b.png")]) == 0
     capsys.readouterr()

@@ -47,14 +47,14 @@ def test_workers_give_the_figures_and_files_of_one(
     values = coverage_of(tiny_values, **settings)
     values["data"]["limit_train"] = images
     told: list[Any] = []
-    listener = LocalRuntime(tmp_path / "one", torch.device("cpu"), lambda record: told.append(record["step"]))
+    listener = LocalRuntime(tmp_path / "one", torch.device("cpu"), lambda record: told.append(record.step))
     alone = run(parse(Config, values), listener)
     together = run_with_workers(values, tmp_path / "some", workers)
     for summary, _, steps in together:
-        assert summary["metrics"] == alone["metrics"]
+        assert summary.metrics == alone.metrics
         assert steps == together[0][2] and steps[-1] == told[-1] == images
     for name in FILES:
         assert (tmp_path / "some" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    assert json.loads((tmp_path / "one" / FILES[0]).read_text())["metrics"] == alone["metrics"][""]
-    maps = [path for path in together[0][0]["files"] if path.startswith("maps/")]
+    assert json.loads((tmp_path / "one" / FILES[0]).read_text())["metrics"] == alone.metrics[""]
+    maps = [path for path in together[0][0].files if path.startswith("maps/")]
     assert [tmp_path / "some" / path for path in maps] == list((tmp_path / "some" / "maps").glob("*"))

@@ -2,16 +2,15 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from fcos.config.parse import parse, set_value
+from fcos.config.parse import with_keys
 from fcos.config.run import Config
+from fcos.run_folder import RunSummary
 from fcos.runtime import LocalRuntime
-from orchestration.cluster.resources import Demand
 from orchestration.config.compose import compose
 from orchestration.config.groups import groups
 from orchestration.config.overrides import check_overrides
@@ -20,8 +19,9 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.trial.files import read_summary
-from orchestration.trial.task import Task
+from orchestration.trial.task import MicroBatching
 from orchestration.trial.worker import train
+from tests.helpers.tasks import task_in
 
 # Small drawn images stand for the data, whichever an experiment asks for.
 TINY = (
@@ -39,35 +39,37 @@ UNHEARD = {"val/score_iou/overconfident"}
 SQUARE = {"ablation_batching": ("~experiment.arms.orientations_mixed",)}
 
 
-def shortened(config: dict[str, Any]) -> dict[str, Any]:
-    """Two steps of as few images as there can be, from random weights; all else as the experiment says."""
-    schedule = config["schedule"]
-    for key, value in {
+def shortened(config: Config) -> Config:
+    """Two steps of as few images as there can be, from random weights; all else as the experiment has it."""
+    schedule = config.schedule
+    keys = {
         "schedule.steps": 2,
-        "schedule.batch_size": max(2, schedule["accumulate"]),
-        "schedule.warmup_steps": min(1, schedule["warmup_steps"]),
-        "schedule.milestones": [1] if schedule["milestones"] else [],
+        "schedule.batch_size": max(2, schedule.accumulate),
+        "schedule.warmup_steps": min(1, schedule.warmup_steps),
+        "schedule.milestones": [1] if schedule.milestones else [],
         "schedule.eval_every": None,
         "schedule.log_every": 1,
         "data.limit_train": 24,
         "model.backbone.weights": None,
-    }.items():
-        config = set_value(config, key, value)
-    return config
+    }
+    return with_keys(config, keys)
 
 
-def train_here(plan: Plan, trial: Trial) -> dict[str, Any]:
-    """A training as a Tune trial runs it, without Ray; returns its summary."""
+def train_here(plan: Plan, trial: Trial) -> RunSummary:
+    """Train as a Tune trial does, without Ray."""
     folder = plan.folder_of(trial)
     folder.mkdir(parents=True)
-    config = shortened(dict(trial.config))
-    digest = prepare_data(parse(Config, config), Console(quiet=True), 1).digest
-    task = Task(
-        place=0, identity=trial.identity, folder=str(folder), ray_folder="", config=config,
-        arms=trial.arms, evidence=plan.evidence, data_digest=digest,
-        demand=Demand(workers=1, cpus=1, gpus=0, device="cpu"), on_workers=False, command="test",
-        max_failures=0, stall_seconds=None,
-    )  # fmt: skip
+    config = shortened(trial.config)
+    task = task_in(
+        folder,
+        identity=trial.identity,
+        config=config.model_dump(mode="json"),
+        arms={arm: settings.model_dump(mode="json") for arm, settings in trial.arms.items()},
+        provenance=plan.provenance,
+        data_digest=prepare_data(config, Console(quiet=True), 1).digest,
+        micro_batching=MicroBatching.of(config),
+        max_failures=0,
+    )
     train(task, lambda: LocalRuntime(folder, torch.device("cpu")))
     summary = read_summary(folder, trial.identity, trial.arms)
     assert summary is not None
@@ -85,6 +87,6 @@ def test_every_arm_trains_two_steps(name: str, tmp_path: Path, monkeypatch: pyte
     assert {arm for trial in plan.trials for arm in trial.arms} >= set(lab.experiment.arms)
     for trial in plan.trials:
         summary = train_here(plan, trial)
-        assert set(summary["metrics"]) == set(trial.arms)
+        assert set(summary.metrics) == set(trial.arms)
         wanted = {metric for metric in lab.experiment.metrics if metric.startswith(("val/", "coverage/"))} - UNHEARD
-        assert all(wanted <= set(metrics) for metrics in summary["metrics"].values())
+        assert all(wanted <= set(metrics) for metrics in summary.metrics.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.trial.processes import begin_of
+from orchestration.trial.processes import start_time
 from tests.helpers.holding import Hold
 from tests.helpers.sweeps import SHARED, client, loss_steps, points, runs, start, statuses, trials_of, wait_for
 from tests.helpers.waiting import PATIENCE
@@ -73,7 +73,7 @@ def test_what_hangs_is_ended_and_goes_on_from_its_checkpoint(tmp_path: Path, hol
     sign = last_sign(trial)
     # It may get on for a moment with what was loaded before.
     hold.release()
-    wait_for(lambda: not begin_of(victim), process)
+    wait_for(lambda: not start_time(victim), process)
     assert process.poll() is None, process.communicate()
     assert STALL <= time.time() - sign <= STALL + PROMISED * SLOWER
     output, errors = process.communicate(timeout=PATIENCE)

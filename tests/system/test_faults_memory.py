@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.driver.watchdogs import ticking
+from orchestration.driver.watchdogs import repeating
 from tests.helpers.holding import Hold
 from tests.helpers.sweeps import SHARED, runs, start, statuses, sweep, trials_of
 from tests.helpers.waiting import PATIENCE
@@ -49,7 +49,7 @@ def limited(hold: Hold, limit: Callable[[int], None], attempts: int) -> Iterator
             hold.release(pid)
 
     hold.at(1)
-    with ticking("limits", 0.05, look):
+    with repeating("limits", 0.05, look):
         yield pids
     hold.release()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.trial.processes import begin_of
+from orchestration.trial.processes import start_time
 from tests.helpers.holding import Hold
 from tests.helpers.ray_nodes import Nodes, ray_folder
 from tests.helpers.sweeps import (
@@ -94,7 +94,7 @@ def redone(trial: Path) -> int:
 def lose_node_of(pid: int, cluster: Nodes, process: "subprocess.Popen[str]") -> None:
     """Lose the node of a process, and wait until the process is gone too."""
     cluster.lose(cluster.node_of(pid))
-    wait_for(lambda: not begin_of(pid), process)
+    wait_for(lambda: not start_time(pid), process)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

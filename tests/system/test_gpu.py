@@ -52,7 +52,7 @@ def test_a_run_on_the_gpu_ends_near_the_one_on_the_cpu(tiny_values: dict[str, An
         points: list[float] = []
 
         def listen(record: dict[str, Any], points: list[float] = points) -> None:
-            points += [value for _, key, _, value in record["points"] if key == "train/loss"]
+            points += [value for _, key, _, value in record.points if key == "train/loss"]
 
         run(config, LocalRuntime(tmp_path / name, torch.device(name), listen))
         losses[name] = points

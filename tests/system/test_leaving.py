@@ -10,7 +10,8 @@ import torch
 
 from fcos.config.parse import parse
 from fcos.config.run import Config
-from fcos.runtime import LocalRuntime, Record
+from fcos.run_folder import ProgressRecord
+from fcos.runtime import LocalRuntime
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.interruption import Preempted
@@ -18,23 +19,23 @@ from fcos.training.interruption import Preempted
 CPU = torch.device("cpu")
 
 
-def losses(told: list[Record]) -> list[tuple[int, float]]:
-    return [(step, value) for record in told for _, key, step, value in record["points"] if key == "train/loss"]
+def losses(told: list[ProgressRecord]) -> list[tuple[int, float]]:
+    return [(step, value) for record in told for _, key, step, value in record.points if key == "train/loss"]
 
 
 def test_a_run_whose_machine_is_taken_away_saves_leaves_and_goes_on(
     tiny_values: dict[str, Any], tmp_path: Path
 ) -> None:
     config = parse(Config, tiny_values)
-    whole: list[Record] = []
+    whole: list[ProgressRecord] = []
     expected = run(config, LocalRuntime(tmp_path / "whole", CPU, whole.append))
     # Nothing is reported after step 1.
     with pytest.raises(Preempted, match="saved at step 1 "):
-        run(config, LocalRuntime(tmp_path / "left", CPU, notice=lambda: True))
-    told: list[Record] = []
+        run(config, LocalRuntime(tmp_path / "left", CPU, preemption_pending=lambda: True))
+    told: list[ProgressRecord] = []
     summary = run(config, LocalRuntime(tmp_path / "left", CPU, told.append))
-    assert summary["resumed_from"] == 1 and summary["workers"] == [[0, 1]]
-    assert summary["metrics"] == expected["metrics"]
+    assert summary.resumed_from == 1 and summary.workers == [[0, 1]]
+    assert summary.metrics == expected.metrics
     assert [step for step, _ in losses(told)] == [step for step, _ in losses(whole)]
 
 
@@ -43,8 +44,8 @@ def test_one_worker_of_two_takes_the_whole_batch_in_two_pieces(tiny_values: dict
     tiny_values["model"]["backbone"]["norm"] = "frozen_bn"
     tiny_values["schedule"] |= {"optimizer": "sgd", "lr": 0.01}
     config = parse(Config, tiny_values)
-    whole: list[Record] = []
-    pieces: list[Record] = []
+    whole: list[ProgressRecord] = []
+    pieces: list[ProgressRecord] = []
     run(config, LocalRuntime(tmp_path / "whole", CPU, whole.append))
     run(config, LocalRuntime(tmp_path / "pieces", CPU, pieces.append, planned_size=2))
     assert losses(pieces) != losses(whole), "cut in pieces the sums come in another order"
@@ -54,8 +55,8 @@ def test_one_worker_of_two_takes_the_whole_batch_in_two_pieces(tiny_values: dict
 def test_a_number_of_workers_that_changed_is_told(tiny_values: dict[str, Any], tmp_path: Path) -> None:
     config = parse(Config, tiny_values)
 
-    def cut_off(record: Record) -> None:
-        if record["step"] == 4:
+    def cut_off(record: ProgressRecord) -> None:
+        if record.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -66,8 +67,8 @@ def test_a_number_of_workers_that_changed_is_told(tiny_values: dict[str, Any], t
     state = {**before.state, "workers": [[0, 2]], "generators": before.state["generators"] * 2}
     _replace_state(path, state)
     summary = run(config, LocalRuntime(tmp_path, CPU))
-    assert summary["workers"] == [[0, 2], [3, 1]]
-    assert summary["notes"] == [
+    assert summary.workers == [[0, 2], [3, 1]]
+    assert list(summary.notes) == [
         "number of workers: 2, from step 4 on 1; batch size and learning rate stayed as they were, but batch norms "
         "gather statistics on each worker, so that the number matters"
     ]

@@ -27,5 +27,5 @@ def on_coco_tiny(values: dict, shared_data: Path, tmp_path: Path) -> dict:
 def test_coco_images_train_and_evaluate(tiny_values, shared_data: Path, tmp_path: Path) -> None:
     values = on_coco_tiny(tiny_values, shared_data, tmp_path)
     summary = run(parse(Config, values), LocalRuntime(tmp_path / "run", torch.device("cpu")))
-    assert len(summary["classes"]) == 80
-    assert 0 <= summary["metrics"][""]["val/AP"] < 0.2
+    assert len(summary.classes) == 80
+    assert 0 <= summary.metrics[""]["val/AP"] < 0.2

@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.config.model_parts import PostprocessConfig
-from fcos.config.parse import parse
-from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 from orchestration.cli.lock import hold
@@ -59,13 +56,11 @@ def without_ray(folder: Path) -> dict[str, list[tuple[str, int, float]]]:
     found: dict[str, list[tuple[str, int, float]]] = {}
     for trial in make_plan(lab, lambda config: ("digest", ())).trials:
         told: list[Any] = []
-        config = parse(Config, dict(trial.config))
-        arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in trial.arms.items()}
         listener = LocalRuntime(
-            folder / trial.short, torch.device("cpu"), lambda record, told=told: told.extend(record["points"])
+            folder / trial.short, torch.device("cpu"), lambda record, told=told: told.extend(record.points)
         )
-        run(config, listener, arms)
-        for arm in arms:
+        run(trial.config, listener, trial.arms)
+        for arm in trial.arms:
             own = [(name, step, value) for who, name, step, value in told if who in (None, arm)]
             found[arm] = sorted(point for point in own if point[0] != "train/images_per_second")
     return found

@@ -12,7 +12,8 @@ from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError, DataError
 from fcos.inference import evaluate, load_trained
-from fcos.runtime import STOP, LocalRuntime, Record
+from fcos.run_folder import STOP, ProgressRecord
+from fcos.runtime import LocalRuntime
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.step import Diverged
@@ -25,13 +26,13 @@ class Listener:
     """Keeps what a run reports."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[ProgressRecord] = []
 
-    def __call__(self, record: Record) -> None:
-        self.records.append(json.loads(json.dumps(record)))
+    def __call__(self, record: ProgressRecord) -> None:
+        self.records.append(ProgressRecord.from_json(record.to_json()))
 
     def curve(self, key: str) -> list[tuple[int, float]]:
-        return [(step, value) for record in self.records for _, name, step, value in record["points"] if name == key]
+        return [(step, value) for record in self.records for _, name, step, value in record.points if name == key]
 
 
 def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[dict[str, Any], Listener]:
@@ -44,16 +45,16 @@ def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[dict[st
 
 def test_a_run_tells_and_leaves_what_it_promises(tiny_values: dict[str, Any], tmp_path: Path) -> None:
     summary, listener = train(tiny_values, tmp_path / "run")
-    assert [record["step"] for record in listener.records] == [2, 3, 4, 6]
+    assert [record.step for record in listener.records] == [2, 3, 4, 6]
     assert {step for step, _ in listener.curve("train/loss")} == {2, 3, 4, 6}
     assert [step for step, _ in listener.curve("val/AP")] == [3, 6]
-    assert listener.records[-1]["total_steps"] == 6
-    assert set(summary["metrics"]) == {""}
-    pictures = [tmp_path / "run" / name for name in summary["pictures"][""]]
+    assert listener.records[-1].total_steps == 6
+    assert set(summary.metrics) == {""}
+    pictures = [tmp_path / "run" / name for name in summary.pictures[""]]
     assert len(pictures) == 6 and all(path.is_file() for path in pictures)
-    final = tmp_path / "run" / summary["checkpoint"]
-    assert checkpoint.load(final).classes == tuple(summary["classes"])
-    assert checkpoint.digest(final) == summary["checkpoint_sha256"]
+    final = tmp_path / "run" / summary.checkpoint
+    assert checkpoint.load(final).classes == tuple(summary.classes)
+    assert checkpoint.digest(final) == summary.checkpoint_sha256
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tiny_values, tmp_path: Path) -> None:
@@ -61,8 +62,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tiny_value
     again, again_curve = train(tiny_values, tmp_path / "b")
     other, _ = train(tiny_values, tmp_path / "c", seed=1)
     assert first_curve.curve("train/loss") == again_curve.curve("train/loss")
-    assert first["checkpoint_sha256"] == again["checkpoint_sha256"]
-    assert first["checkpoint_sha256"] != other["checkpoint_sha256"]
+    assert first.checkpoint_sha256 == again.checkpoint_sha256
+    assert first.checkpoint_sha256 != other.checkpoint_sha256
 
 
 @pytest.mark.parametrize("changes", [{}, {"schedule__optimizer": "sgd", "schedule__ema": 0.9}])
@@ -70,16 +71,16 @@ def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_v
     whole, _ = train(tiny_values, tmp_path / "whole", **changes)
     config = parse(Config, _changed(tiny_values, changes))
 
-    def cut_off(record: Record) -> None:
-        if record["step"] == 4:
+    def cut_off(record: ProgressRecord) -> None:
+        if record.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(config, LocalRuntime(tmp_path / "cut", CPU, cut_off))
     resumed, listener = train(tiny_values, tmp_path / "cut", **changes)
-    assert listener.records[0]["resumed_from"] == 3
-    assert resumed["metrics"] == whole["metrics"]
-    ours, theirs = (checkpoint.load(tmp_path / name / whole["checkpoint"]) for name in ("whole", "cut"))
+    assert listener.records[0].resumed_from == 3
+    assert resumed.metrics == whole.metrics
+    ours, theirs = (checkpoint.load(tmp_path / name / whole.checkpoint) for name in ("whole", "cut"))
     assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)
 
 
@@ -93,20 +94,20 @@ def test_a_run_that_is_asked_to_stop_ends_evaluated_and_can_go_on(tiny_values, t
     whole, _ = train(tiny_values, tmp_path / "whole")
     folder = tmp_path / "asked"
 
-    def ask(record: Record) -> None:
-        if record["step"] == 2:
+    def ask(record: ProgressRecord) -> None:
+        if record.step == 2:
             (folder / STOP).touch()
 
     folder.mkdir()
     pruned = run(parse(Config, tiny_values), LocalRuntime(folder, CPU, ask))
-    assert whole["pruned"] is None
-    assert (pruned["pruned"], pruned["step"]) == (2, 2)
-    assert set(pruned["metrics"][""]) == set(whole["metrics"][""])
-    assert checkpoint.load(folder / pruned["checkpoint"]).step == 2
+    assert whole.pruned is None
+    assert (pruned.pruned, pruned.step) == (2, 2)
+    assert set(pruned.metrics[""]) == set(whole.metrics[""])
+    assert checkpoint.load(folder / pruned.checkpoint).step == 2
     (folder / STOP).unlink()
     resumed, listener = train(tiny_values, folder)
-    assert listener.records[0]["resumed_from"] == 2
-    assert resumed["metrics"] == whole["metrics"] and resumed["pruned"] is None
+    assert listener.records[0].resumed_from == 2
+    assert resumed.metrics == whole.metrics and resumed.pruned is None
 
 
 def test_two_workers_stop_at_the_same_step(tiny_values, tmp_path: Path, run_with_workers) -> None:
@@ -114,14 +115,14 @@ def test_two_workers_stop_at_the_same_step(tiny_values, tmp_path: Path, run_with
     folder.mkdir()
     (folder / STOP).touch()
     summaries = [summary for summary, *_ in run_with_workers(tiny_values, folder, 2)]
-    assert [summary["pruned"] for summary in summaries] == [2, 2]
+    assert [summary.pruned for summary in summaries] == [2, 2]
 
 
 def test_a_run_that_is_over_only_evaluates_again(tiny_values, tmp_path: Path) -> None:
     first, _ = train(tiny_values, tmp_path / "run")
     again, listener = train(tiny_values, tmp_path / "run")
-    assert again["metrics"] == first["metrics"] and again["checkpoint_sha256"] == first["checkpoint_sha256"]
-    assert listener.records[0]["resumed_from"] == 6 and not listener.curve("train/loss")
+    assert again.metrics == first.metrics and again.checkpoint_sha256 == first.checkpoint_sha256
+    assert listener.records[0].resumed_from == 6 and not listener.curve("train/loss")
 
 
 def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Path) -> None:
@@ -134,8 +135,8 @@ def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Pa
     }
     listener = Listener()
     summary = run(config, LocalRuntime(tmp_path / "run", CPU, listener), arms)
-    assert set(summary["metrics"]) == set(arms) == set(summary["pictures"])
-    told = {arm for record in listener.records for arm, key, _, _ in record["points"] if key.startswith("val/")}
+    assert set(summary.metrics) == set(arms) == set(summary.pictures)
+    told = {arm for record in listener.records for arm, key, _, _ in record.points if key.startswith("val/")}
     assert told == set(arms)
 
 
@@ -186,7 +187,7 @@ def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(
     summary, curve, _ = together[0]
     for (step, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
         assert loss == pytest.approx(expected, rel=1e-5), step
-    assert summary["metrics"][""]["val/AP"] == pytest.approx(alone["metrics"][""]["val/AP"], abs=1e-4)
+    assert summary.metrics[""]["val/AP"] == pytest.approx(alone.metrics[""]["val/AP"], abs=1e-4)
 
 
 def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(
@@ -214,7 +215,7 @@ def test_two_workers_evaluate_what_they_save(tiny_values, tmp_path: Path, run_wi
     # With batch norm each worker gathers statistics of its own.
     summary, *_ = run_with_workers(tiny_values, tmp_path / "two", 2)[0]
     trained = load_trained(tmp_path / "two", CPU, {})
-    assert evaluate(trained, batch_size=4) == pytest.approx(summary["metrics"][""], abs=1e-6)
+    assert evaluate(trained, batch_size=4) == pytest.approx(summary.metrics[""], abs=1e-6)
 
 
 def _half_empty(values: dict[str, Any], tmp_path: Path) -> Path:
@@ -238,7 +239,7 @@ def test_images_without_masks_evaluate_what_learned_on_masks(tiny_values, tmp_pa
     summary, _ = train(values, tmp_path / "run")
     # Nor are the training masks needed any more.
     trained = load_trained(tmp_path / "run", CPU, {"data.train.annotations": "train.json"})
-    assert evaluate(trained, batch_size=4) == pytest.approx(summary["metrics"][""], abs=1e-6)
+    assert evaluate(trained, batch_size=4) == pytest.approx(summary.metrics[""], abs=1e-6)
     oracle = {"model.postprocess.oracle": "box"}
     told = r"val\.json: none of the \d+ boxes .* model\.assignment\.positives=mask needs"
     with pytest.raises(DataError, match=told):

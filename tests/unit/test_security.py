@@ -13,6 +13,7 @@ from torch import nn
 
 from fcos.data.annotations import read_annotations
 from fcos.errors import ConfigError, DataError
+from fcos.run_folder import FAILURE, POINTS, REUSED, SUMMARY
 from fcos.training import checkpoint
 from fcos.training.checkpoint import CheckpointError
 from orchestration.config.compose import compose
@@ -21,12 +22,13 @@ from orchestration.driver.budget import read_spent
 from orchestration.experiment.checks import check_output
 from orchestration.experiment.provenance import git_commit
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.plan import settle_folder
-from orchestration.planning.reuse import look_back
+from orchestration.planning.plan import settle_plan
+from orchestration.planning.reuse import find_reusable
 from orchestration.planning.table import plan_table
 from orchestration.store_conventions import public_uri
 from orchestration.tracking.problems import TrackingError, asking
 from orchestration.trial import files
+from orchestration.trial.failures import read_failure
 
 EXPERIMENT = "+experiment=ablation_centerness"
 SECRET = "hunter2-of-the-environment"
@@ -139,7 +141,10 @@ def test_a_summary_that_names_files_elsewhere_is_no_result(tmp_path: Path, named
     folder.mkdir(parents=True)
     (folder / "link").symlink_to(private)
     named = json.loads(json.dumps(named).replace("{private}", str(private)))
-    files.write_summary(folder, "x", {"metrics": {"a": {}}, "pictures": {}, **named})
+    summary = {"step": 1, "seconds": 1.0, "metrics": {"a": {}}}
+    (folder / SUMMARY).write_text(json.dumps({"identity": "x", "summary": summary}))
+    assert files.read_summary(folder, "x", ["a"]) is not None
+    (folder / SUMMARY).write_text(json.dumps({"identity": "x", "summary": {**summary, **named}}))
     assert files.read_summary(folder, "x", ["a"]) is None
 
 
@@ -148,12 +153,12 @@ def test_a_summary_that_names_files_elsewhere_is_no_result(tmp_path: Path, named
     ["{}", "[]", "7", '"x"', '{"trained_by": 1, "sweep": "s", "arms": {}}', '{"trained_by": "r", "arms": {}}', "\x00"],
 )
 def test_a_crafted_record_in_a_folder_is_as_good_as_none(tmp_path: Path, text: str) -> None:
-    for name in (files.REUSED, files.SUMMARY, files.FAILURE, files.POINTS, "spent.json"):
+    for name in (REUSED, SUMMARY, FAILURE, POINTS, "spent.json"):
         (tmp_path / name).write_text(text)
     assert files.read_reused(tmp_path) is None
     assert files.read_summary(tmp_path, "x", ["a"]) is None
-    assert files.read_failure(tmp_path) is None
-    assert files.read_points(tmp_path) == {}
+    assert read_failure(tmp_path) is None
+    assert files.read_points(tmp_path) == []
     assert vars(read_spent(tmp_path)) == {"wall": 0.0, "cpu": 0.0, "gpu": 0.0}
 
 
@@ -163,7 +168,7 @@ def test_a_crafted_plan_is_refused_by_name(tmp_path: Path, text: str) -> None:
     plan.folder.mkdir()
     (plan.folder / "plan.json").write_text(text)
     with pytest.raises(ConfigError, match=r"plan\.json: not readable as a plan"):
-        settle_folder(plan)
+        settle_plan(plan)
 
 
 def test_nothing_pickled_in_a_sweeps_folder_is_opened_by_planning(tmp_path: Path, marker: Path) -> None:
@@ -172,9 +177,9 @@ def test_nothing_pickled_in_a_sweeps_folder_is_opened_by_planning(tmp_path: Path
     for trial in plan.trials:
         folder = plan.folder_of(trial)
         folder.mkdir(parents=True)
-        for name in (files.SUMMARY, files.REUSED, files.POINTS):
+        for name in (SUMMARY, REUSED, POINTS):
             (folder / name).write_bytes(pickle.dumps(Payload(marker)))
-    plan_table(plan, look_back(lab, plan))
+    plan_table(plan, find_reusable(lab, plan))
     assert not marker.exists()
 
 
@@ -306,7 +311,7 @@ def test_the_overrides_that_a_search_records_hold_no_address(tmp_path: Path) -> 
     words = ["+experiment=search_fcos", f"output={tmp_path}", f"tracking.uri=http://user:{SECRET}@host"]
     words += [f"++tracking.experiment={SECRET}"]
     plan = make_plan(compose(check_overrides(words)), lambda config: ("d", ()), words)
-    settle_folder(plan)
+    settle_plan(plan)
     assert SECRET not in (plan.folder / "plan.json").read_text()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fcos.errors import ConfigError
-from orchestration.cluster.resources import Node, demand, side_by_side
+from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.schema import ClusterConfig
 
 State = Literal["ok", "warning", "failed"]
@@ -68,7 +68,7 @@ def check_room(cluster: ClusterConfig, nodes: Sequence[NodeFacts]) -> Check:
     machines = [each.node for each in nodes]
     try:
         need = demand(cluster, machines)
-        fit = side_by_side(machines, need, cluster.concurrent)
+        fit = max_concurrent(machines, need, cluster.concurrent)
     except ConfigError as error:
         return Check("room", "failed", str(error))
     return Check("room", "ok", f"{fit} side by side, each {need} on {need.device}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.experiment import provenance
+from orchestration.experiment.provenance import package_versions
 
 # Packages of the experiment's own code, looked up on the node as its trainings will find them.
 CODE = ("fcos", "orchestration")
@@ -51,7 +52,7 @@ def describe(
     """
     return {
         "host": socket.gethostname(),
-        "versions": {"python": platform.python_version(), **provenance.package_versions()},
+        "versions": {"python": platform.python_version(), **package_versions()},
         "code": _code(),
         "gpus": _gpus() if count_gpus else None,
         "token_mode": _token_mode(),
@@ -94,8 +95,17 @@ def _code() -> dict[str, str | None]:
     for package in CODE:
         spec = importlib.util.find_spec(package)
         places = list(spec.submodule_search_locations or ()) if spec else []
-        found[package] = provenance.code_digest(Path(places[0])) if places else None
+        found[package] = _folder_digest(Path(places[0])) if places else None
     return found
+
+
+def _folder_digest(package: Path) -> str:
+    """Return the SHA-256 over names and contents of all Python files below a folder."""
+    total = hashlib.sha256()
+    for file in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"{file.relative_to(package).as_posix()} {content}\n".encode())
+    return total.hexdigest()
 
 
 def _gpus() -> int | None:

@@ -10,13 +10,11 @@ import pytest
 import torch
 
 from analysis.report import report
-from fcos.config.parse import parse
-from fcos.config.run import Config
 from fcos.coverage.run import read_source, run
 from fcos.runtime import LocalRuntime
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.driver.recorder import Books
+from orchestration.driver.recorder import RunRecorder
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
 
@@ -38,18 +36,17 @@ def counted(writer: Any, tmp_path_factory: pytest.TempPathFactory) -> Counted:
         lab = lab.model_copy(update={"experiment": lab.experiment.model_copy(update={"arms": chosen, "paper": rows})})
         plan = make_plan(lab, lambda config: (read_source(config).digest, ()))
         tracker = Tracker(writer.uri, experiment, folder, experiment)
-        books = Books.of(plan, tracker, lab)
-        books.open()
+        recorder = RunRecorder.of(plan, tracker, lab)
+        recorder.open_sweep()
         for trial in plan.trials:
-            books.start(trial)
+            recorder.start(trial)
             runtime = LocalRuntime(
                 plan.folder_of(trial),
                 torch.device("cpu"),
-                lambda record, trial=trial: books.add(trial, record["points"]),
+                lambda record, trial=trial: recorder.add(trial, record.points),
             )
-            arms_of_trial = {arm: parse(Config, trial.config_of(arm)).model.postprocess for arm in trial.arms}
-            books.finish(trial, run(parse(Config, dict(trial.config)), runtime, arms_of_trial))
-        books.close(0)
+            recorder.finish(trial, run(trial.config, runtime, trial.arms))
+        recorder.close_sweep(0, 0)
         assert tracker.close(60)
         return report(experiment, writer.uri, folder / "report")[1]
 

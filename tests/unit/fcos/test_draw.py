@@ -69,7 +69,7 @@ def test_a_sample_picture_that_cannot_be_written_leaves_the_result(
 
     monkeypatch.setattr(samples, "save_detections", fail_once)
     summary = run(parse(Config, tiny_values), LocalRuntime(tmp_path / "run", torch.device("cpu")))
-    assert len(summary["pictures"][""]) == 5 and "val/AP" in summary["metrics"][""]
-    (note,) = [note for note in summary["notes"] if "drawn" in note]
+    assert len(summary.pictures[""]) == 5 and "val/AP" in summary.metrics[""]
+    (note,) = [note for note in summary.notes if "drawn" in note]
     assert note == "the sample picture of 000002.png could not be drawn ([Errno 5] Input/output error)"
     assert "000002.png could not be drawn" in caplog.text

@@ -11,8 +11,9 @@ from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import metric_names
 from fcos.evaluation.coco import METRICS, evaluate, keys_without_truth
 from fcos.metrics import better_end, reported_metrics
+from fcos.run_folder import BestEvaluation
 from fcos.structures import Detections
-from fcos.training.best import Best, better
+from fcos.training.best import improved
 from orchestration.config.compose import compose
 
 NOTHING = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
@@ -97,6 +98,10 @@ def test_every_number_of_evaluations_but_a_few_has_a_better_end() -> None:
     assert all(better_end(f"val/{name}") == "max" for name in METRICS)
 
 
+def best_at(metric: str, step: int, value: float) -> BestEvaluation:
+    return BestEvaluation(metric=metric, step=step, value=value, checkpoint=f"checkpoints/step_{step:08d}")
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "before", "is_better"),
     [
@@ -112,6 +117,6 @@ def test_every_number_of_evaluations_but_a_few_has_a_better_end() -> None:
 def test_the_best_evaluation_is_at_the_better_end(
     metric: str, value: float, before: float | None, is_better: bool
 ) -> None:
-    known = None if before is None else Best(metric, 6, before)
-    found = better(metric, 12, {"arm": {metric: value}}, known)
-    assert found == (Best(metric, 12, value) if is_better else None)
+    known = None if before is None else best_at(metric, 6, before)
+    found = improved(metric, 12, {"arm": {metric: value}}, known)
+    assert found == (best_at(metric, 12, value) if is_better else None)

@@ -110,7 +110,7 @@ def test_a_batch_gives_what_each_image_gives_alone_and_no_boxes_give_none() -> N
     assert not fill(matched, none, TWICE.xy).positive.any() and matched.shape == (2, len(TWICE.xy))
 
 
-def configured(values: dict[str, Any], **changes: Any) -> Config:
+def with_keys(values: dict[str, Any], **changes: Any) -> Config:
     values = set_value(values, "model.targets_per_location", 2)
     for key, value in changes.items():
         values = set_value(values, key.replace("__", "."), value)
@@ -241,15 +241,15 @@ def test_micro_batches_leave_the_step_as_it_is(tiny_values: dict[str, Any]) -> N
         return Batch(whole.pixels[part], whole.sizes[part], whole.sizes[part], own, (number,), ("a",))
 
     common = {"model__backbone__norm": "frozen_bn", "schedule__clip_norm": None}
-    together = gradients(configured(tiny_values, **common), [whole])
-    parts = gradients(configured(tiny_values, **common, schedule__accumulate=2), [image(0), image(1)])
+    together = gradients(with_keys(tiny_values, **common), [whole])
+    parts = gradients(with_keys(tiny_values, **common, schedule__accumulate=2), [image(0), image(1)])
     assert together.keys() == parts.keys()
     for name, value in together.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=1e-6)
 
 
 def test_each_box_of_a_location_has_a_panel(tiny_values: dict[str, Any]) -> None:
-    model = configured(tiny_values).model
+    model = with_keys(tiny_values).model
     batch = batch_of([[10.0, 10, 40, 40], [12.0, 8, 38, 42]])
     places = build_locate(model)(batch)
     assignment = build_assign(model)(batch.targets, places)
@@ -293,11 +293,11 @@ def fitted(model: ModelConfig, batch: Batch, steps: int) -> HeadOutputs:
 def test_two_boxes_at_one_place_are_learned_by_two_predictions_alone(tiny_values: dict[str, Any]) -> None:
     """Their IoU is 0.45, so that NMS of 0.4 leaves one; with one prediction there is but one to begin with."""
     batch = batch_of(CROSSED)
-    two = configured(tiny_values).model
+    two = with_keys(tiny_values).model
     outputs = fitted(two, batch, 80)
     assert min(found_of(two, outputs, batch, "set_nms")) > 0.8
     assert min(found_of(two, outputs, batch, "nms")) < 0.6
-    one = configured(tiny_values, model__targets_per_location=1).model
+    one = with_keys(tiny_values, model__targets_per_location=1).model
     assert min(found_of(one, fitted(one, batch, 80), batch, "nms")) < 0.6
 
 
@@ -305,7 +305,7 @@ def test_two_boxes_at_one_place_are_learned_by_two_predictions_alone(tiny_values
 def test_a_detector_learns_them_too(tiny_values: dict[str, Any]) -> None:
     batch = batch_of(CROSSED, CROSSED)
     for count, learns in ((2, True), (1, False)):
-        config = configured(tiny_values, model__targets_per_location=count, schedule__lr=0.005)
+        config = with_keys(tiny_values, model__targets_per_location=count, schedule__lr=0.005)
         torch.manual_seed(0)
         detector = build_detector(config.model, 1, channels_last=False)
         learner = build_learner(config, detector, LocalRuntime(Path(), CPU))
@@ -320,7 +320,7 @@ def test_a_detector_learns_them_too(tiny_values: dict[str, Any]) -> None:
 def test_torchvision_has_no_place_for_two_predictions(
     tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = configured(tiny_values)
+    config = with_keys(tiny_values)
     detector = build_detector(config.model, 1, channels_last=False)
     values = config.model_dump(mode="json")
     folder = save(tmp_path, step=1, config=values, classes=("a",), model=detector, ema=None, state={})

@@ -90,7 +90,7 @@ def test_drawn_shapes_are_counted_by_their_pixels(tiny_values: dict[str, Any], t
     for positives in ("box", "mask"):
         config = coverage_of(tiny_values, positives)
         assert (read_source(config).boxes.masks is None) == (positives == "box")
-        found[positives] = run(config, LocalRuntime(tmp_path / positives, torch.device("cpu")))["metrics"][""]
+        found[positives] = run(config, LocalRuntime(tmp_path / positives, torch.device("cpu"))).metrics[""]
         assert (tmp_path / positives / "maps" / "center_sampling.png").is_file()
         text = (tmp_path / positives / "coverage.json").read_text()
         assert ("positives: mask" in text) == (positives == "mask")

@@ -16,8 +16,7 @@ from fcos.data.images import check_images, files_on_disk, open_image
 from fcos.data.loader import eval_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.errors import DataError, ReadError, SharedMemoryError
-from orchestration.trial.retries import is_out_of_memory
-from orchestration.trial.worker import is_final
+from orchestration.trial.failures import is_out_of_memory, is_retryable
 from tests.helpers.coco_folders import coco
 
 TRIES = len(files.PAUSES) + 1
@@ -73,7 +72,7 @@ def test_a_disk_that_stays_away_is_no_final_error(image: Path, disk: Disk) -> No
     with pytest.raises(ReadError, match=r"image\.png: cannot be read now \(failed on purpose\)") as caught:
         open_image(image)
     assert disk.tries == TRIES
-    assert not is_final(caught.value)
+    assert is_retryable(caught.value)
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR])
@@ -82,14 +81,14 @@ def test_what_is_not_there_or_not_allowed_is_final_at_once(image: Path, disk: Di
     with pytest.raises(DataError, match=r"image\.png: (no such image file|cannot be read)") as caught:
         open_image(image)
     assert disk.tries == 1
-    assert is_final(caught.value)
+    assert not is_retryable(caught.value)
 
 
 def test_want_of_memory_stays_what_it_is(image: Path, disk: Disk) -> None:
     disk.fail("image.png", errno.ENOMEM, 100)
     with pytest.raises(OSError, match="failed on purpose") as caught:
         open_image(image)
-    assert is_out_of_memory(caught.value) and not is_final(caught.value)
+    assert is_out_of_memory(caught.value) and is_retryable(caught.value)
 
 
 @pytest.mark.parametrize("cache_gb", [0.0, 1.0])

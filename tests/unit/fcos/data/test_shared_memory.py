@@ -21,7 +21,7 @@ from fcos.errors import ConfigError, SharedMemoryError
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch
 from fcos.train import run
-from orchestration.trial.worker import is_final
+from orchestration.trial.failures import is_retryable
 
 
 def config_of(cache: Path, **changes: object) -> DataConfig:
@@ -111,12 +111,12 @@ def test_a_loader_process_without_room_fails_with_the_reason(dataset: CocoDatase
             next(batches)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not is_final(caught.value)
+    assert is_retryable(caught.value)
 
 
 def test_locks_without_room_are_no_full_disk(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     from fcos.data import loader
-    from orchestration.trial.files import is_no_space
+    from orchestration.trial.failures import is_no_space
 
     def refuse(self: object) -> None:
         raise OSError(28, os.strerror(28))

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from fcos import files
+from fcos.run_folder import BestEvaluation
 from fcos.training import checkpoint
-from fcos.training.best import BEST, Best, read_best, write_best
+from fcos.training.best import BEST, read_best, write_best
 from fcos.training.checkpoint import CheckpointError, CheckpointReadError
 
 
@@ -54,7 +55,7 @@ def test_the_best_stays_beside_the_newest(tmp_path: Path) -> None:
 
 
 def test_which_is_the_best_is_known_as_long_as_it_is_there_and_behind_us(tmp_path: Path) -> None:
-    best = Best("val/AP", 20, 0.5)
+    best = BestEvaluation(metric="val/AP", step=20, value=0.5, checkpoint="checkpoints/step_00000020")
     write_best(tmp_path, best)
     assert read_best(tmp_path, "val/AP", 20) is None
     path = write(tmp_path, 20)

@@ -7,8 +7,8 @@ import pytest
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.data.sampler import pieces
-from fcos.training.elastic import go_on, in_words, remarks
-from orchestration.experiment.identity import depends_on_workers
+from fcos.training.elastic import describe_history, extend_history, history_notes
+from orchestration.experiment.identity import worker_dependences_of
 
 
 @pytest.mark.parametrize(
@@ -31,16 +31,16 @@ def test_no_piece_is_larger_than_with_all_workers(micro_batch: int, workers: int
 
 
 def test_what_is_done_again_counts_for_the_workers_that_do_it() -> None:
-    history = go_on([], 0, 2)
+    history = extend_history([], 0, 2)
     assert history == [[0, 2]]
-    assert go_on(history, 8, 2) == [[0, 2]]
-    shrunk = go_on(history, 8, 1)
+    assert extend_history(history, 8, 2) == [[0, 2]]
+    shrunk = extend_history(history, 8, 1)
     assert shrunk == [[0, 2], [8, 1]]
-    assert go_on(shrunk, 8, 2) == [[0, 2]]
-    assert go_on(shrunk, 12, 2) == [[0, 2], [8, 1], [12, 2]]
-    assert go_on([[0, 2]], 0, 1) == [[0, 1]]
-    assert in_words(shrunk) == "2, from step 9 on 1"
-    assert in_words([[0, 8]]) == "8"
+    assert extend_history(shrunk, 8, 2) == [[0, 2]]
+    assert extend_history(shrunk, 12, 2) == [[0, 2], [8, 1], [12, 2]]
+    assert extend_history([[0, 2]], 0, 1) == [[0, 1]]
+    assert describe_history(shrunk) == "2, from step 9 on 1"
+    assert describe_history([[0, 8]]) == "8"
 
 
 GATHERS = "but batch norms gather statistics on each worker, so that the number matters"
@@ -69,8 +69,8 @@ def test_a_changed_number_of_workers_is_noted_with_what_it_means(
     for key, value in {"model.backbone.norm": "frozen_bn", "model.head.norm": "gn", **changes}.items():
         tiny_values = set_value(tiny_values, key, value)
     config = parse(Config, tiny_values)
-    assert remarks([[0, 2]], config) == []
-    (note,) = remarks([[0, 2], [8, 1]], config)
+    assert history_notes([[0, 2]], config) == []
+    (note,) = history_notes([[0, 2], [8, 1]], config)
     assert note.endswith(expected)
     # The identity of a training goes by the same rule.
-    assert depends_on_workers(config.model_dump(mode="json")) is bool(changes)
+    assert bool(worker_dependences_of(config)) is bool(changes)

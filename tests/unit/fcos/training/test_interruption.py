@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fcos.runtime import STOP, LocalRuntime
+from fcos.run_folder import STOP
+from fcos.runtime import LocalRuntime
 from fcos.training import interruption
-from fcos.training.interruption import Watch
+from fcos.training.interruption import InterruptionPoll
 
 
 class Clock:
@@ -26,46 +27,46 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def watch(folder: Path, asked: list[int], answer: bool = False) -> Watch:
+def poll_in(folder: Path, asked: list[int], answer: bool = False) -> InterruptionPoll:
     def notice() -> bool:
         asked.append(1)
         return answer
 
-    runtime = LocalRuntime(folder, torch.device("cpu"), notice=notice)
-    return Watch(runtime, 100, _since=0.0)
+    runtime = LocalRuntime(folder, torch.device("cpu"), preemption_pending=notice)
+    return InterruptionPoll(runtime, 100, _since=0.0)
 
 
 def test_questions_are_seconds_apart_whatever_the_pace(tmp_path: Path, clock: Clock) -> None:
     asked: list[int] = []
-    watched = watch(tmp_path, asked)
+    poll = poll_in(tmp_path, asked)
     due = []
     for step in range(101, 401):
         # A tenth of a second for a step, later half a second.
         clock.now += 0.1 if step <= 250 else 0.5
         before = len(asked)
-        assert watched.ask(step, reported=False) == ""
+        assert poll.poll(step, reported=False) == ""
         if len(asked) > before:
             due.append((step, clock.now))
     assert due[0][0] == 101
     gaps = [after - before for (_, before), (_, after) in pairwise(due)]
-    assert all(gap == pytest.approx(interruption.EVERY_SECONDS, abs=0.6) for gap in gaps[:4])
+    assert all(gap == pytest.approx(interruption.POLL_SECONDS, abs=0.6) for gap in gaps[:4])
     # One question is late where the pace changes; the next know it.
-    assert sum(gap > interruption.EVERY_SECONDS + 0.6 for gap in gaps) <= 1
+    assert sum(gap > interruption.POLL_SECONDS + 0.6 for gap in gaps) <= 1
 
 
 def test_reports_between_do_not_ask_the_machine(tmp_path: Path, clock: Clock) -> None:
     asked: list[int] = []
-    watched = watch(tmp_path, asked)
+    poll = poll_in(tmp_path, asked)
     for step in range(101, 131):
         clock.now += 0.1
-        assert watched.ask(step, reported=True) == ""
+        assert poll.poll(step, reported=True) == ""
     assert len(asked) == 1
 
 
 def test_a_stop_is_heard_at_reports_alone_and_comes_first(tmp_path: Path, clock: Clock) -> None:
-    watched = watch(tmp_path, [], answer=True)
+    poll = poll_in(tmp_path, [], answer=True)
     (tmp_path / STOP).touch()
     clock.now = 1.0
-    assert watched.ask(101, reported=True) == "stop"
+    assert poll.poll(101, reported=True) == "stop"
     clock.now = 9.0
-    assert watched.ask(120, reported=False) == "leave"
+    assert poll.poll(120, reported=False) == "preempt"

@@ -6,7 +6,7 @@ import pytest
 
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
-from orchestration.cluster.resources import Demand, Node, demand, side_by_side
+from orchestration.cluster.resources import Demand, Node, demand, max_concurrent
 from orchestration.config.schema import ClusterConfig
 
 
@@ -37,8 +37,8 @@ def cluster(**values: Any) -> ClusterConfig:
         ([Node(3)], Demand(4, 1, 0, "cpu", 2), None, 1),
     ],
 )
-def test_side_by_side(nodes: list[Node], need: Demand, limit: int | None, expected: int) -> None:
-    assert side_by_side(nodes, need, limit) == expected
+def test_how_many_trainings_run_at_once(nodes: list[Node], need: Demand, limit: int | None, expected: int) -> None:
+    assert max_concurrent(nodes, need, limit) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_side_by_side(nodes: list[Node], need: Demand, limit: int | None, expect
 )
 def test_what_never_fits_is_refused_with_the_numbers(nodes: list[Node], need: Demand, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        side_by_side(nodes, need, None)
+        max_concurrent(nodes, need, None)
 
 
 def test_auto_takes_the_gpu_where_there_is_one() -> None:

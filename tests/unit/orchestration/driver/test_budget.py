@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cli.progress import Board, Row
 from orchestration.cluster.resources import Demand
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import BudgetConfig
 from orchestration.driver import budget
-from orchestration.driver.budget import Spent, counted, read_spent
+from orchestration.driver.budget import Spent, enforce_budget, read_spent
 from orchestration.trial import files
+from orchestration.trial.failures import is_held_back
 from tests.helpers.waiting import wait_until
 
 NEED = Demand(workers=2, cpus=3, gpus=0.5, device="cuda")
@@ -20,11 +20,11 @@ NEED = Demand(workers=2, cpus=3, gpus=0.5, device="cuda")
 
 def test_hours_count_workers_and_their_shares() -> None:
     spent = Spent()
-    spent.add(1800, running=2, need=NEED)
+    spent.add(1800, running=2, resources=NEED)
     assert (spent.wall, spent.cpu, spent.gpu) == (0.5, 6.0, 1.0)
-    assert spent.over(BudgetConfig()) == ""
-    assert spent.over(BudgetConfig(cpu_hours=6.5)) == ""
-    assert spent.over(BudgetConfig(cpu_hours=6, wall_hours=0.1)) == (
+    assert spent.exceeded(BudgetConfig()) == ""
+    assert spent.exceeded(BudgetConfig(cpu_hours=6.5)) == ""
+    assert spent.exceeded(BudgetConfig(cpu_hours=6, wall_hours=0.1)) == (
         "budget.cpu_hours=6 is used up (6 over all commands of this sweep)"
     )
 
@@ -33,22 +33,21 @@ def test_a_limit_stops_what_runs_and_lets_nothing_begin(tmp_path: Path, monkeypa
     monkeypatch.setattr(budget, "TICK_SECONDS", 0.02)
     trial = tmp_path / "trials" / "a"
     trial.mkdir(parents=True)
-    board = Board([Row("a", 10, state="running"), Row("b", 10)], abreast=1)
-    with counted(tmp_path, BudgetConfig(wall_hours=0.05 / 3600), NEED, board, lambda: [trial]):
+    with enforce_budget(tmp_path, BudgetConfig(wall_hours=0.05 / 3600), NEED, lambda: [trial]):
         wait_until((trial / "stop").exists)
-    assert files.is_held_back(trial)
+    assert is_held_back(trial)
     spent = read_spent(tmp_path)
     assert spent.wall >= 0.05 / 3600
     # The next command counts on; with more to use, trainings begin again.
-    with counted(tmp_path, BudgetConfig(wall_hours=1), NEED, board, lambda: [trial]):
-        assert not files.is_held_back(trial)
+    with enforce_budget(tmp_path, BudgetConfig(wall_hours=1), NEED, lambda: [trial]):
+        assert not is_held_back(trial)
         wait_until(lambda: read_spent(tmp_path).wall > spent.wall)
 
 
 def test_what_is_used_up_before_lets_nothing_begin_at_all(tmp_path: Path) -> None:
     files.write_json(tmp_path / "spent.json", {"wall": 2.0, "cpu": 0.0, "gpu": 0.0})
-    with counted(tmp_path, BudgetConfig(wall_hours=2), NEED, Board([], abreast=1), list):
-        assert files.is_held_back(tmp_path / "trials" / "a")
+    with enforce_budget(tmp_path, BudgetConfig(wall_hours=2), NEED, list):
+        assert is_held_back(tmp_path / "trials" / "a")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "much"])

@@ -1,14 +1,14 @@
 """ASHA judges, a file asks: no STOP reaches Tune, and a rerun knows the rungs."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fcos.run_folder import STOP, MetricPoint, ProgressRecord
 from orchestration.config.search import StrategyConfig
-from orchestration.driver.early_stopping import AsksToStop, curve
+from orchestration.driver.early_stopping import StopRequestingScheduler, curve
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial import files
 from orchestration.trial.task import TASK
@@ -23,7 +23,7 @@ class Trainings:
     def __init__(self, folder: Path, mode: str = "max", ended: tuple[str, ...] = (), **strategy: Any) -> None:
         self.folder = folder
         inner = make_scheduler(StrategyConfig(**{"early_stopping": "asha", **strategy}), mode, STEPS)
-        self.scheduler = AsksToStop(inner, "val/AP", mode, [folder / name for name in ended])
+        self.scheduler = StopRequestingScheduler(inner, "val/AP", mode, [folder / name for name in ended])
 
     def start(self, name: str) -> Any:
         (self.folder / name).mkdir(exist_ok=True)
@@ -33,11 +33,12 @@ class Trainings:
 
     def report(self, trial: Any, step: int, *values: float) -> bool:
         """Whether the training is asked to stop."""
-        points = [["train", "train/loss", step, 1.0], *([f"arm{n}", "val/AP", step, v] for n, v in enumerate(values))]
+        scores = [MetricPoint(f"arm{n}", "val/AP", step, value) for n, value in enumerate(values)]
+        points = (MetricPoint(None, "train/loss", step, 1.0), *scores)
         files.append_points(self.folder / trial.trial_id, points)
-        record = {"step": step, "total_steps": STEPS, "points": points}
-        assert self.scheduler.on_trial_result(None, trial, {RECORD: json.dumps(record)}) == "CONTINUE"
-        return (self.folder / trial.trial_id / files.STOP).exists()
+        record = ProgressRecord(step, STEPS, 1.0, 0, points)
+        assert self.scheduler.on_trial_result(None, trial, {RECORD: record.to_json()}) == "CONTINUE"
+        return (self.folder / trial.trial_id / STOP).exists()
 
 
 def test_the_worse_of_two_is_asked_once_it_stands_on_a_rung(tmp_path: Path) -> None:
@@ -95,5 +96,6 @@ def test_the_next_command_finds_the_rungs_as_they_were(tmp_path: Path, mode: str
 
 
 def test_of_several_arms_the_best_counts() -> None:
-    points = [["a", "val/AP", 2, 0.1], ["b", "val/AP", 2, 0.3], ["a", "val/AP", 1, 0.2], ["a", "val/AP50", 2, 0.9]]
+    values = (("a", "val/AP", 2, 0.1), ("b", "val/AP", 2, 0.3), ("a", "val/AP", 1, 0.2), ("a", "val/AP50", 2, 0.9))
+    points = [MetricPoint(*value) for value in values]
     assert curve(points, "val/AP", max) == {1: 0.2, 2: 0.3}

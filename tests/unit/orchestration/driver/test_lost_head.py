@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from orchestration.driver import watchdogs
-from orchestration.driver.watchdogs import watched_head
+from orchestration.driver.watchdogs import watch_head
 from tests.helpers.waiting import PATIENCE
 
 
@@ -30,7 +30,7 @@ def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
         told.append(reason)
         heard.set()
 
-    with watched_head(address, lost):
+    with watch_head(address, lost):
         listener.close()
         assert heard.wait(PATIENCE)
         time.sleep(0.1)
@@ -39,7 +39,7 @@ def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
 
 def test_an_error_because_the_head_is_gone_comes_after_that_is_told(listener: socket.socket) -> None:
     told: list[str] = []
-    with pytest.raises(ConnectionError), watched_head(address_of(listener), told.append):
+    with pytest.raises(ConnectionError), watch_head(address_of(listener), told.append):
         listener.close()
         raise ConnectionError("rpc")
     assert len(told) == 1
@@ -48,7 +48,7 @@ def test_an_error_because_the_head_is_gone_comes_after_that_is_told(listener: so
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_other_ends_of_a_block_stay_what_they_are(listener: socket.socket, kind: type[BaseException]) -> None:
     told: list[str] = []
-    with pytest.raises(kind), watched_head(address_of(listener), told.append):
+    with pytest.raises(kind), watch_head(address_of(listener), told.append):
         raise kind
     assert told == []
 
@@ -56,6 +56,6 @@ def test_other_ends_of_a_block_stay_what_they_are(listener: socket.socket, kind:
 @pytest.mark.parametrize("own", [True, False])
 def test_a_head_that_answers_disturbs_nothing(listener: socket.socket, own: bool) -> None:
     told: list[str] = []
-    with watched_head(None if own else address_of(listener), told.append):
+    with watch_head(None if own else address_of(listener), told.append):
         time.sleep(0.2)
     assert told == []

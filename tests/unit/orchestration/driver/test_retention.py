@@ -9,14 +9,16 @@ from typing import cast
 import pytest
 
 from fcos.errors import ConfigError
+from fcos.run_folder import REUSED, MetricPoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.driver.retention import Ranking, make_room, rank, value_of
-from orchestration.experiment.provenance import Evidence
+from orchestration.driver.retention import Ranking, rank, remove_checkpoints, value_of
+from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.trial import files
+from tests.helpers.summaries import summary_of
 
 
 def test_the_best_come_first_equals_in_their_order_and_what_has_no_value_has_no_rank() -> None:
@@ -42,7 +44,7 @@ def test_a_training_counts_by_its_best_arm_and_by_finite_values_alone(
 
 
 def test_a_loss_counts_by_its_last_point(tmp_path: Path) -> None:
-    points = [[None, "train/loss", step, loss] for step, loss in ((2, 0.5), (12, 0.9), (10, 0.1))]
+    points = [MetricPoint(None, "train/loss", step, loss) for step, loss in ((2, 0.5), (12, 0.9), (10, 0.1))]
     files.append_points(tmp_path, points)
     assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss", "min")) == 0.9
     assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss_quality", "min")) is None
@@ -50,15 +52,16 @@ def test_a_loss_counts_by_its_last_point(tmp_path: Path) -> None:
 
 def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:
     """A sweep with a training for each value; those without one are not finished."""
-    trials = [Trial(f"{name:0>16}", 0, {"task": "train"}, {"arm": {}}, data_digest="") for name in values]
-    plan = Plan("mine", output / "mine", trials, Evidence("", {}), {})
+    config = compose(check_overrides([])).training
+    arms = {"arm": config.model.postprocess}
+    trials = [Trial(f"{name:0>16}", 0, config, arms, data_digest="") for name in values]
+    plan = Plan("mine", output / "mine", trials, Provenance("", {}), {})
     for trial, value in zip(trials, values.values(), strict=True):
         checkpoint = plan.folder_of(trial) / "checkpoints" / "step_00000004"
         checkpoint.mkdir(parents=True)
         (checkpoint / "model.safetensors").write_bytes(bytes(1000))
         if value is not None:
-            summary = {"step": 4, "metrics": {"arm": {"val/AP": value}}}
-            files.write_summary(plan.folder_of(trial), trial.identity, summary)
+            files.write_summary(plan.folder_of(trial), trial.identity, summary_of({"arm": {"val/AP": value}}))
     return plan
 
 
@@ -75,14 +78,14 @@ def left(plan: Plan) -> str:
 
 def test_all_stay_unless_a_number_is_given(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3})
-    assert make_room(lab_of(tmp_path, None), plan).lines(2) == []
-    assert make_room(lab_of(tmp_path, 2), plan).lines(2) == []
+    assert remove_checkpoints(lab_of(tmp_path, None), plan).lines(2) == []
+    assert remove_checkpoints(lab_of(tmp_path, 2), plan).lines(2) == []
     assert left(plan) == "ab"
 
 
 def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": None, "d": 0.2})
-    found = make_room(lab_of(tmp_path, 1), plan)
+    found = remove_checkpoints(lab_of(tmp_path, 1), plan)
     assert left(plan) == "bc"
     assert [(each.trial.identity[-1], each.rank) for each in found.removed] == [("d", 2), ("a", 3)]
     assert found.lines(1) == [
@@ -91,26 +94,26 @@ def test_the_lesser_make_room_and_the_unfinished_do_not(tmp_path: Path) -> None:
     ]
     # Summary and curves are not touched, and there is nothing left to do.
     assert all(plan.summary_of(trial) for trial in plan.trials if trial.identity[-1] != "c")
-    assert make_room(lab_of(tmp_path, 1), plan).lines(1) == []
+    assert remove_checkpoints(lab_of(tmp_path, 1), plan).lines(1) == []
 
 
 def test_the_highest_loss_goes_first(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2})
     for trial, loss in zip(plan.trials, (0.7, 0.9, 0.8), strict=True):
-        files.append_points(plan.folder_of(trial), [[None, "train/loss", 4, loss]])
-    (line,) = make_room(lab_of(tmp_path, 2, "train/loss"), plan).lines(2)
+        files.append_points(plan.folder_of(trial), [MetricPoint(None, "train/loss", 4, loss)])
+    (line,) = remove_checkpoints(lab_of(tmp_path, 2, "train/loss"), plan).lines(2)
     assert "of 3 trainings ranked by train/loss, lowest first, the checkpoints of 1 were removed" in line
     assert left(plan) == "ac"
 
 
 def test_without_a_value_nothing_is_removed(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, {"a": float("nan"), "b": 0.3, "c": 0.1})
-    assert make_room(lab_of(tmp_path, 1), plan).lines(1)[1:] == [
+    assert remove_checkpoints(lab_of(tmp_path, 1), plan).lines(1)[1:] == [
         "kept all the same, as they have no finite val/AP to be ranked by: arm · seed 0"
     ]
     assert left(plan) == "ab"
     nothing = plan_in(tmp_path / "other", {"a": 0.1, "b": 0.3})
-    lines = make_room(lab_of(tmp_path / "other", 1, "val/APl"), nothing).lines(1)
+    lines = remove_checkpoints(lab_of(tmp_path / "other", 1, "val/APl"), nothing).lines(1)
     assert lines == ["kept all the same, as they have no finite val/APl to be ranked by: arm · seed 0, arm · seed 0"]
     assert left(nothing) == "ab"
 
@@ -119,15 +122,13 @@ def test_what_another_sweep_took_over_stays_there_and_here(tmp_path: Path) -> No
     plan = plan_in(tmp_path, {"a": 0.1, "b": 0.3, "c": 0.2})
     theirs = tmp_path / "theirs" / "trials" / "x"
     (theirs / "checkpoints").mkdir(parents=True)
-    (theirs / files.REUSED).write_text(json.dumps({"sweep": "mine", "arms": {}, "trained_by": "x"}))
+    (theirs / REUSED).write_text(json.dumps({"sweep": "mine", "arms": {}, "trained_by": "x"}))
     (theirs / "checkpoints" / "step_00000004").symlink_to(
         plan.folder_of(plan.trials[0]) / "checkpoints" / "step_00000004"
     )
     # One of ours is itself from elsewhere.
-    (plan.folder_of(plan.trials[2]) / files.REUSED).write_text(
-        json.dumps({"sweep": "other", "arms": {}, "trained_by": "x"})
-    )
-    found = make_room(lab_of(tmp_path, 1), plan)
+    (plan.folder_of(plan.trials[2]) / REUSED).write_text(json.dumps({"sweep": "other", "arms": {}, "trained_by": "x"}))
+    found = remove_checkpoints(lab_of(tmp_path, 1), plan)
     assert left(plan) == "abc"
     assert found.lines(1) == ["kept all the same, as other sweeps need them: arm · seed 0"]
 

@@ -6,12 +6,12 @@ from typing import Any
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
 from orchestration.config.search import Draw, StrategyConfig
-from orchestration.driver.searcher import Suggestions
+from orchestration.driver.searcher import TrialSearcher
 from orchestration.search.samplers import make_searcher
 from orchestration.search.space import Point
 
 SPACE = {"x": parse(Draw, {"choice": ["a", "refused", "c"]})}
-FINISHED = Suggestions.FINISHED
+FINISHED = TrialSearcher.FINISHED
 
 
 class Book:
@@ -36,9 +36,9 @@ class Book:
 
 def searching(
     book: Book, *, left: int, waiting: Sequence[int] = (), known: Sequence[tuple[Point, float | None]] = ()
-) -> tuple[Suggestions, Any]:
+) -> tuple[TrialSearcher, Any]:
     inner = make_searcher(StrategyConfig(searcher="tpe"), SPACE, "max", known)
-    return Suggestions(inner, book.begin, book.result_of, [({"x": x}, {"x": x}) for x in waiting], left), inner
+    return TrialSearcher(inner, book.begin, book.result_of, [({"x": x}, {"x": x}) for x in waiting], left), inner
 
 
 def told(inner: Any) -> list[tuple[int, str, float | None]]:
@@ -54,7 +54,7 @@ def test_refused_and_repeated_points_cost_no_budget() -> None:
     search.on_trial_complete("a")
     search.on_trial_complete("b")
     assert search.suggest("c") == FINISHED
-    assert search.gave_up is not None
+    assert search.exhausted is not None
     ends = told(inner)
     assert {(x, state) for x, state, _ in ends if x == 1} <= {(1, "FAIL")}
     assert {value for x, state, value in ends if state == "COMPLETE"} == {0.25, 0.5}
@@ -64,7 +64,7 @@ def test_the_budget_ends_the_search() -> None:
     search, _ = searching(Book(), left=1)
     assert isinstance(search.suggest("a"), dict)
     assert search.suggest("b") == FINISHED
-    assert search.gave_up is None
+    assert search.exhausted is None
 
 
 def test_unfinished_points_come_first_and_their_values_are_told() -> None:

@@ -4,14 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from fcos.run_folder import HEARTBEATS
 from orchestration.driver import watchdogs
-from orchestration.driver.watchdogs import START_SECONDS, Watch, end_here, watched
+from orchestration.driver.watchdogs import START_SECONDS, StallDetector, end_here, end_stalled
 from orchestration.trial import files, heartbeat, processes
-from orchestration.trial.heartbeat import TRIAL, Process, beating, clear_signs, signs_of
+from orchestration.trial.failures import failure_reason, read_failure
+from orchestration.trial.heartbeat import TRIAL, Process, clear_heartbeats, read_heartbeats, registered
 from tests.helpers.waiting import PATIENCE, wait_until
 
 
@@ -25,82 +28,82 @@ def asleep() -> "subprocess.Popen[str]":
 
 def test_signs_are_seen_until_a_process_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 0.0)
-    with beating(tmp_path, "rank_0", "here") as beat:
-        before = signs_of(tmp_path)
-        assert before["rank_0"][0] == Process("here", os.getpid(), processes.begin_of(os.getpid()))
+    with registered(tmp_path, "rank_0", "here") as beat:
+        before = read_heartbeats(tmp_path)
+        assert before["rank_0"][0] == Process("here", os.getpid(), processes.start_time(os.getpid()))
 
         def beat_is_seen() -> bool:
             beat()
-            return signs_of(tmp_path) != before
+            return read_heartbeats(tmp_path) != before
 
         # Clocks of files are coarse.
         wait_until(beat_is_seen)
-    assert signs_of(tmp_path) == {}
+    assert read_heartbeats(tmp_path) == {}
 
 
 def test_beats_cost_no_write_more_often_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 3600.0)
-    with beating(tmp_path, "rank_0", "here") as beat:
-        before = signs_of(tmp_path)
+    with registered(tmp_path, "rank_0", "here") as beat:
+        before = read_heartbeats(tmp_path)
         for _ in range(1000):
             beat()
-        assert signs_of(tmp_path) == before
+        assert read_heartbeats(tmp_path) == before
 
 
 def test_a_beat_after_the_signs_were_cleared_is_lost_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 0.0)
-    with beating(tmp_path, "rank_0", "here") as beat:
-        clear_signs(tmp_path)
+    with registered(tmp_path, "rank_0", "here") as beat:
+        clear_heartbeats(tmp_path)
         beat()
-        assert signs_of(tmp_path) == {}
+        assert read_heartbeats(tmp_path) == {}
 
 
 def test_quiet_counts_from_the_last_sign_of_any_worker(tmp_path: Path) -> None:
-    watch = Watch(10)
-    with beating(tmp_path, "rank_0", "here"), beating(tmp_path, "rank_1", "here"):
-        assert watch.look([tmp_path], 1) == []
-        assert watch.look([tmp_path], 9) == []
-        os.utime(tmp_path / heartbeat.ALIVE / "rank_1.json", (1, 1))
-        assert watch.look([tmp_path], 9) == []
-        assert watch.look([tmp_path], 9) == []
-        assert watch.look([tmp_path], 1) == [tmp_path]
-        assert watch.look([tmp_path], 9) == []
+    detector = StallDetector(10)
+    with registered(tmp_path, "rank_0", "here"), registered(tmp_path, "rank_1", "here"):
+        assert detector.check([tmp_path], 1) == []
+        assert detector.check([tmp_path], 9) == []
+        os.utime(tmp_path / HEARTBEATS / "rank_1.json", (1, 1))
+        assert detector.check([tmp_path], 9) == []
+        assert detector.check([tmp_path], 9) == []
+        assert detector.check([tmp_path], 1) == [tmp_path]
+        assert detector.check([tmp_path], 9) == []
 
 
 def test_a_training_whose_workers_have_not_signed_in_waits_for_room(tmp_path: Path) -> None:
-    watch = Watch(10)
-    with beating(tmp_path, TRIAL, "here"):
-        assert watch.look([tmp_path], 1) == []
-        assert watch.look([tmp_path], 100) == []
-        with beating(tmp_path, "rank_0", "here"):
-            assert watch.look([tmp_path], 100) == []
-            assert watch.look([tmp_path], START_SECONDS) == []
-            assert watch.look([tmp_path], 10) == [tmp_path]
+    detector = StallDetector(10)
+    with registered(tmp_path, TRIAL, "here"):
+        assert detector.check([tmp_path], 1) == []
+        assert detector.check([tmp_path], 100) == []
+        with registered(tmp_path, "rank_0", "here"):
+            assert detector.check([tmp_path], 100) == []
+            assert detector.check([tmp_path], START_SECONDS) == []
+            assert detector.check([tmp_path], 10) == [tmp_path]
 
 
 def test_importing_is_given_time_until_the_first_sign_of_life(tmp_path: Path) -> None:
-    watch = Watch(10)
-    with beating(tmp_path, "rank_0", "here"):
-        watch.look([tmp_path], 1)
-        assert watch.look([tmp_path], 100) == []
-        os.utime(tmp_path / heartbeat.ALIVE / "rank_0.json", (1, 1))
-        watch.look([tmp_path], 1)
-        assert watch.look([tmp_path], 10) == [tmp_path]
+    detector = StallDetector(10)
+    with registered(tmp_path, "rank_0", "here"):
+        detector.check([tmp_path], 1)
+        assert detector.check([tmp_path], 100) == []
+        os.utime(tmp_path / HEARTBEATS / "rank_0.json", (1, 1))
+        detector.check([tmp_path], 1)
+        assert detector.check([tmp_path], 10) == [tmp_path]
     # The next attempt imports anew.
-    with beating(tmp_path, "rank_0", "there"):
-        watch.look([tmp_path], 1)
-        assert watch.look([tmp_path], 100) == []
+    with registered(tmp_path, "rank_0", "there"):
+        detector.check([tmp_path], 1)
+        assert detector.check([tmp_path], 100) == []
 
 
 def test_time_in_which_a_training_did_not_run_does_not_count(tmp_path: Path) -> None:
-    watch = Watch(10)
-    with beating(tmp_path, "rank_0", "here"):
-        watch.look([tmp_path], 1)
-        watch.look([tmp_path], START_SECONDS + 9)
-        watch.look([], 1)
-        assert watch.look([tmp_path], 9) == []
+    detector = StallDetector(10)
+    with registered(tmp_path, "rank_0", "here"):
+        detector.check([tmp_path], 1)
+        detector.check([tmp_path], START_SECONDS + 9)
+        detector.check([], 1)
+        assert detector.check([tmp_path], 9) == []
 
 
 def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_path: Path) -> None:
@@ -109,10 +112,10 @@ def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_pa
     child = int(process.stdout.readline())
     for each in (process.pid, child):
         os.kill(each, signal.SIGSTOP)
-    end_here(str(tmp_path), [Process("here", process.pid, processes.begin_of(process.pid))], "no progress for 10 s")
+    end_here(str(tmp_path), [Process("here", process.pid, processes.start_time(process.pid))], "no progress for 10 s")
     assert process.wait(PATIENCE) == -signal.SIGKILL
-    wait_until(lambda: not processes.begin_of(child))
-    assert files.reason_of(tmp_path).startswith("Stalled: no progress for 10 s")
+    wait_until(lambda: not processes.start_time(child))
+    assert failure_reason(tmp_path).startswith("Stalled: no progress for 10 s")
     assert files.read_notes(tmp_path) == ["no progress for 10 s, and it went on from its last checkpoint"]
 
 
@@ -120,8 +123,8 @@ def test_a_pid_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
     process = asleep()
     end_here(str(tmp_path), [Process("here", process.pid, 1.0)], "no progress")
     assert process.poll() is None
-    assert files.read_failure(tmp_path) is None
-    processes.end(process.pid)
+    assert read_failure(tmp_path) is None
+    processes.kill(process.pid)
     process.wait(PATIENCE)
 
 
@@ -133,19 +136,26 @@ def test_workers_are_ended_before_the_trial_that_waits_for_them(
     monkeypatch.setattr(watchdogs, "START_SECONDS", 0.0)
     monkeypatch.setattr(watchdogs, "_end_on_nodes", lambda folder, by_node, reason: told.append(set(by_node)))
     with (
-        beating(tmp_path, TRIAL, "driver"),
-        beating(tmp_path, "rank_0", "a"),
-        beating(tmp_path, "rank_1", "b"),
-        watched(0.1, lambda: [tmp_path]),
+        registered(tmp_path, TRIAL, "driver"),
+        registered(tmp_path, "rank_0", "a"),
+        registered(tmp_path, "rank_1", "b"),
+        end_stalled(0.1, lambda: [tmp_path]),
     ):
         wait_until(lambda: len(told) >= 2)
     assert told[0] == {"a", "b"}
     assert "driver" in told[1]
 
 
-def test_nothing_is_watched_without_a_limit(tmp_path: Path) -> None:
-    def running() -> list[Path]:
-        raise AssertionError("nobody asks")
+def test_without_a_limit_no_thread_watches_and_no_training_is_looked_at() -> None:
+    looked_at: list[Path] = []
 
-    with watched(None, running):
-        pass
+    def running() -> list[Path]:
+        looked_at.append(Path())
+        return []
+
+    threads = {thread.name for thread in threading.enumerate()}
+    with end_stalled(None, running):
+        assert {thread.name for thread in threading.enumerate()} == threads
+    with end_stalled(1000.0, running):
+        assert "stalls" in {thread.name for thread in threading.enumerate()}
+        wait_until(lambda: looked_at)

@@ -17,13 +17,17 @@ from fcos.data.prepare import prepare
 from fcos.errors import DataChanged
 from fcos.runtime import LocalRuntime
 from fcos.train import run
-from orchestration.cluster.resources import Demand
 from orchestration.config.groups import ROOT
 from orchestration.experiment import provenance
-from orchestration.experiment.provenance import EvidenceDiffers, check_evidence, code_differences, evidence_here
-from orchestration.trial import files
-from orchestration.trial.task import Task
+from orchestration.experiment.provenance import (
+    ProvenanceDiffers,
+    check_provenance,
+    code_differences,
+    current_provenance,
+)
+from orchestration.trial.failures import read_failure
 from orchestration.trial.worker import train
+from tests.helpers.tasks import task_in
 
 
 @pytest.fixture
@@ -41,62 +45,48 @@ def edit(checkout: Path, text: str = "RATE = 10\n") -> None:
 
 
 def test_unchanged_code_passes_and_stays_passed_in_a_process_that_has_loaded_it(checkout: Path) -> None:
-    planned = evidence_here()
-    check_evidence(planned)
+    planned = current_provenance()
+    check_provenance(planned)
     edit(checkout)
     assert code_differences(planned)
-    check_evidence(planned)
+    check_provenance(planned)
 
 
 @pytest.mark.parametrize("text", ["RATE = 10\n", "def unfinished(:\n"])
 def test_edited_code_is_refused_with_the_machine_and_what_differs(checkout: Path, text: str) -> None:
-    planned = evidence_here()
+    planned = current_provenance()
     edit(checkout, text)
     with pytest.raises(
-        EvidenceDiffers, match=rf"on {platform.node()} the code of fcos/ .* planned {planned.code[:12]}"
+        ProvenanceDiffers, match=rf"on {platform.node()} the code of fcos/ .* planned {planned.code[:12]}"
     ):
-        check_evidence(planned)
+        check_provenance(planned)
 
 
 def test_code_edited_while_it_is_loaded_is_refused(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = evidence_here()
-    monkeypatch.setattr(provenance, "_load_all", lambda: edit(checkout))
-    with pytest.raises(EvidenceDiffers, match="the code of fcos/"):
-        check_evidence(planned)
+    planned = current_provenance()
+    monkeypatch.setattr(provenance, "_load_all", lambda task: edit(checkout))
+    with pytest.raises(ProvenanceDiffers, match="the code of fcos/"):
+        check_provenance(planned)
 
 
 def test_another_version_is_refused_by_name(checkout: Path) -> None:
-    planned = evidence_here()
+    planned = current_provenance()
     other = replace(planned, versions={**planned.versions, "torch": "0.1"})
-    with pytest.raises(EvidenceDiffers, match=r"torch is \S+, planned 0\.1"):
-        check_evidence(other)
+    with pytest.raises(ProvenanceDiffers, match=r"torch is \S+, planned 0\.1"):
+        check_provenance(other)
 
 
 def test_a_training_under_other_code_ends_for_good_without_a_step(checkout: Path, tmp_path: Path) -> None:
-    planned = evidence_here()
+    planned = current_provenance()
     edit(checkout)
     folder = tmp_path / "trial"
     folder.mkdir()
-    task = Task(
-        place=0,
-        identity="i",
-        folder=str(folder),
-        ray_folder="",
-        config={},
-        arms={},
-        evidence=planned,
-        data_digest="",
-        demand=Demand(1, 1, 0, "cpu"),
-        on_workers=False,
-        command="c",
-        max_failures=3,
-        stall_seconds=None,
-    )
-    with pytest.raises(EvidenceDiffers):
+    task = task_in(folder, provenance=planned, max_failures=3)
+    with pytest.raises(ProvenanceDiffers):
         train(task, lambda: pytest.fail("begun"))
-    failure = files.read_failure(folder)
-    assert failure is not None and failure["final"] and platform.node() in failure["message"]
-    assert "EvidenceDiffers" in (folder / "log.txt").read_text()
+    failure = read_failure(folder)
+    assert failure is not None and not failure.retryable and platform.node() in failure.message
+    assert "ProvenanceDiffers" in (folder / "log.txt").read_text()
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from fcos.config.parse import flatten, parse
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.schema import ExperimentConfig
-from orchestration.experiment.provenance import Evidence
-from orchestration.experiment.trials import arm_configs, changed_keys, plan
+from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.trials import arm_configs, changed_keys, plan_trials
 
-EVIDENCE = Evidence(code="c", versions={"torch": "1"})
+PROVENANCE = Provenance(code="c", versions={"torch": "1"})
 NONE = {"model.head.quality": "none", "model.postprocess.quality": "none"}
 DAGGER = {"model.head.quality": "none", "model.postprocess.quality": "from_regression"}
 BRANCH = {"model.head.quality": "centerness", "model.postprocess.quality": "branch"}
@@ -29,27 +29,27 @@ def base(tiny_values: dict[str, Any]) -> Config:
 
 def test_arms_that_differ_in_inference_alone_share_a_training(base: Config) -> None:
     configs = arm_configs(base, experiment({"none": NONE, "dagger": DAGGER, "branch": BRANCH}))
-    trials = plan(configs, (0, 1, 2), EVIDENCE, dict.fromkeys(configs, "d"))
+    trials = plan_trials(configs, (0, 1, 2), PROVENANCE, dict.fromkeys(configs, "d"))
     assert [(trial.seed, list(trial.arms)) for trial in trials] == [
         (seed, arms) for seed in (0, 1, 2) for arms in (["none", "dagger"], ["branch"])
     ]
     shared = trials[0]
-    assert shared.arms["none"]["quality"] == "none"
-    assert shared.arms["dagger"]["quality"] == "from_regression"
+    assert shared.arms["none"].quality == "none"
+    assert shared.arms["dagger"].quality == "from_regression"
     assert shared.identity_of("none") != shared.identity_of("dagger")
-    assert shared.config_of("dagger")["model"]["postprocess"]["quality"] == "from_regression"
-    assert shared.config["seed"] == 0
+    assert shared.values_of("dagger")["model"]["postprocess"]["quality"] == "from_regression"
+    assert shared.config.seed == 0
 
 
 def test_every_training_has_an_identity_of_its_own(base: Config) -> None:
     configs = arm_configs(base, experiment({"none": NONE, "branch": BRANCH}))
-    trials = plan(configs, (0, 1), EVIDENCE, dict.fromkeys(configs, "d"))
+    trials = plan_trials(configs, (0, 1), PROVENANCE, dict.fromkeys(configs, "d"))
     assert len({trial.identity for trial in trials}) == 4
 
 
 def test_arms_with_other_data_do_not_share(base: Config) -> None:
     configs = arm_configs(base, experiment({"none": NONE, "dagger": DAGGER}))
-    trials = plan(configs, (0,), EVIDENCE, {"none": "d", "dagger": "other"})
+    trials = plan_trials(configs, (0,), PROVENANCE, {"none": "d", "dagger": "other"})
     assert len(trials) == 2
 
 

@@ -2,13 +2,20 @@
 
 import pytest
 
-from fcos.config.parse import flatten, parse
-from fcos.config.run import Config
+from fcos.config.parse import flatten
 from orchestration.cluster.resources import Demand
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.trials import Trial
-from orchestration.planning.cost import STEPS, Pace, estimate_lines, pace_of, short_config, speed_key, wall_seconds
+from orchestration.planning.cost import (
+    PROBE_STEPS,
+    Pace,
+    estimate_lines,
+    pace_of,
+    short_config,
+    speed_key,
+    wall_seconds,
+)
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
@@ -29,7 +36,7 @@ def run(of: Trial, seconds: float, steps: int = 100, hardware: str = "box", reso
         "fcos.steps_timed": str(steps),
         "fcos.sweep": "before",
     }
-    params = {key: param_text(value) for key, value in flatten(dict(of.config)).items()}
+    params = {key: param_text(value) for key, value in flatten(of.values).items()}
     return PastRun(f"{seconds}run", tags, params, {})
 
 
@@ -57,14 +64,14 @@ def test_other_hardware_shares_and_untimed_runs_do_not_count() -> None:
 
 
 def test_trainings_fill_the_places_as_they_come_free() -> None:
-    assert wall_seconds([3.0, 1.0, 1.0, 1.0], abreast=2) == 3.0
-    assert wall_seconds([1.0, 1.0, 1.0], abreast=1) == 3.0
-    assert wall_seconds([], abreast=2) == 0.0
+    assert wall_seconds([3.0, 1.0, 1.0, 1.0], max_concurrent=2) == 3.0
+    assert wall_seconds([1.0, 1.0, 1.0], max_concurrent=1) == 3.0
+    assert wall_seconds([], max_concurrent=2) == 0.0
 
 
 def test_hours_count_every_worker_and_the_source_is_named() -> None:
     paces = {"a": Pace(3.6, "two runs"), "b": Pace(3.6, "two runs"), "c": None}
-    lines = estimate_lines(paces, {"a": 1000, "b": 500, "c": 1}, abreast=2, need=NEED)
+    lines = estimate_lines(paces, {"a": 1000, "b": 500, "c": 1}, max_concurrent=2, resources=NEED)
     assert lines == [
         "estimate: 1:00:00 of wall time, 3 CPU-hours and 3 GPU-hours, without start-up",
         "  from two runs",
@@ -74,7 +81,7 @@ def test_hours_count_every_worker_and_the_source_is_named() -> None:
 
 def test_a_probe_is_a_valid_short_training_and_shared_by_like_ones() -> None:
     long = trial("schedule.decay=step", "schedule.milestones=[600,800]")
-    config = parse(Config, short_config(long, workers=2))
-    assert (config.schedule.steps, config.schedule.batch_size, config.data.limit_val) == (STEPS, 4, 1)
+    config = short_config(long, workers=2)
+    assert (config.schedule.steps, config.schedule.batch_size, config.data.limit_val) == (PROBE_STEPS, 4, 1)
     assert speed_key(long) == speed_key(trial())
     assert speed_key(long) != speed_key(trial("model.fpn.channels=16"))

@@ -13,10 +13,11 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import differences, explain
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import Past, Source
+from orchestration.planning.reuse import ReusableRuns, Source
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import write_summary
+from tests.helpers.summaries import summary_of
 
 EXPERIMENT = ("+experiment=ablation_centerness", "experiment.seeds=[0]")
 
@@ -27,12 +28,12 @@ def planned(tmp_path: Path, *arguments: str, digest: str = "d") -> Plan:
 
 
 def finished(plan: Plan, trial: Trial, run_id: str = "12345678abc", **tags: str) -> PastRun:
-    params = {key: param_text(value) for key, value in flatten(dict(trial.config)).items()}
+    params = {key: param_text(value) for key, value in flatten(trial.values).items()}
     known = {
         "fcos.sweep": "before",
         "fcos.identity": "i",
-        "fcos.code": plan.evidence.code,
-        "fcos.versions": json.dumps(dict(plan.evidence.versions)),
+        "fcos.code": plan.provenance.code,
+        "fcos.versions": json.dumps(dict(plan.provenance.versions)),
         "fcos.data_digest": trial.data_digest,
         "mlflow.runName": "branch seed 0",
     }
@@ -47,14 +48,14 @@ class Store:
         return list(self._runs)
 
 
-def past(*runs: PastRun, **known: Any) -> Past:
-    return Past(Store(*runs), **known)  # type: ignore[arg-type]
+def past(*runs: PastRun, **known: Any) -> ReusableRuns:
+    return ReusableRuns(Store(*runs), **known)  # type: ignore[arg-type]
 
 
 def test_nothing_sets_a_training_apart_from_itself(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     other = planned(tmp_path, "data.num_workers=2", "model.postprocess.nms_threshold=0.1")
-    assert differences(plan.trials[1], plan.evidence, finished(other, other.trials[1])) == []
+    assert differences(plan.trials[1], plan.provenance, finished(other, other.trials[1])) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_nothing_sets_a_training_apart_from_itself(tmp_path: Path) -> None:
 )
 def test_code_versions_and_data_are_named(tmp_path: Path, tags: dict[str, str], line: str) -> None:
     plan = planned(tmp_path)
-    found = differences(plan.trials[1], plan.evidence, finished(plan, plan.trials[1], **tags))
+    found = differences(plan.trials[1], plan.provenance, finished(plan, plan.trials[1], **tags))
     assert any(one.startswith(line) for one in found)
 
 
@@ -87,7 +88,7 @@ def test_every_state_has_its_words(tmp_path: Path) -> None:
     plan = planned(tmp_path, "experiment.seeds=[0,1]")
     done, taken, partly, unusable = plan.trials[1], plan.trials[3], plan.trials[0], plan.trials[2]
     plan.folder_of(done).mkdir(parents=True)
-    write_summary(plan.folder_of(done), done.identity, {"metrics": {"branch": {}}})
+    write_summary(plan.folder_of(done), done.identity, summary_of({"branch": {}}))
     run = finished(plan, taken)
     sources = {
         taken.identity: Source(run, {"branch": run}),

@@ -11,8 +11,9 @@ from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan, make_single_plan
-from orchestration.planning.plan import Plan, settle_folder
+from orchestration.planning.plan import Plan, settle_plan
 from orchestration.trial.files import write_summary
+from tests.helpers.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
 
@@ -50,18 +51,18 @@ def test_a_single_run_is_named_after_its_identity(tmp_path: Path) -> None:
 
 
 def test_the_same_plan_keeps_its_key(tmp_path: Path) -> None:
-    first = settle_folder(planned(tmp_path))
-    assert settle_folder(planned(tmp_path, "data.num_workers=2")) == first
+    first = settle_plan(planned(tmp_path))
+    assert settle_plan(planned(tmp_path, "data.num_workers=2")) == first
 
 
 def test_a_copied_or_renamed_folder_is_another_sweep_with_the_same_results(tmp_path: Path) -> None:
-    key = settle_folder(planned(tmp_path))
+    key = settle_plan(planned(tmp_path))
     pretend_trained(planned(tmp_path))
     copied = planned(tmp_path, "name=copied")
     shutil.copytree(planned(tmp_path).folder, copied.folder)
-    assert settle_folder(copied) != key
-    assert settle_folder(copied) == settle_folder(planned(tmp_path, "name=copied")) != settle_folder(planned(tmp_path))
-    assert settle_folder(planned(tmp_path)) == key
+    assert settle_plan(copied) != key
+    assert settle_plan(copied) == settle_plan(planned(tmp_path, "name=copied")) != settle_plan(planned(tmp_path))
+    assert settle_plan(planned(tmp_path)) == key
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,9 @@ def test_points_of_a_search_that_are_left_out_this_time_stay(
         return make_plan(compose(check_overrides(words)), lambda config: ("d", ()))
 
     first = of(before)
-    key = settle_folder(first)
+    key = settle_plan(first)
     pretend_trained(first)
-    assert settle_folder(of(now)) == key
+    assert settle_plan(of(now)) == key
     stored = json.loads((first.folder / "plan.json").read_text())
     assert set(stored["search"]["drawn"]) == set(stored["arms"]) == names
     assert first.search is not None
@@ -89,13 +90,13 @@ def test_points_of_a_search_that_are_left_out_this_time_stay(
 
 
 def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
-    key = settle_folder(planned(tmp_path))
+    key = settle_plan(planned(tmp_path))
     pretend_trained(planned(tmp_path))
     fewer = ("~experiment.arms.from_regression", "~experiment.paper.from_regression")
-    assert settle_folder(planned(tmp_path, *fewer, "experiment.seeds=[0,7]")) == key
+    assert settle_plan(planned(tmp_path, *fewer, "experiment.seeds=[0,7]")) == key
     changed = "experiment.arms.from_regression.model.postprocess.nms_threshold=0.1"
     with pytest.raises(ConfigError, match=r"nms_threshold: 0\.6 -> 0\.1 \(arm from_regression\)"):
-        settle_folder(planned(tmp_path, changed))
+        settle_plan(planned(tmp_path, changed))
 
 
 @pytest.mark.parametrize(
@@ -108,15 +109,15 @@ def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_with_the_difference(
     tmp_path: Path, arguments: list[str], digest: str, message: str
 ) -> None:
-    settle_folder(planned(tmp_path))
+    settle_plan(planned(tmp_path))
     pretend_trained(planned(tmp_path))
     with pytest.raises(ConfigError, match=message):
-        settle_folder(planned(tmp_path, *arguments, digest=digest))
+        settle_plan(planned(tmp_path, *arguments, digest=digest))
 
 
 def test_before_anything_is_trained_a_plan_may_change(tmp_path: Path) -> None:
-    first = settle_folder(planned(tmp_path))
-    assert settle_folder(planned(tmp_path, "schedule.steps=900")) != first
+    first = settle_plan(planned(tmp_path))
+    assert settle_plan(planned(tmp_path, "schedule.steps=900")) != first
 
 
 def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
@@ -125,8 +126,8 @@ def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
     assert plan.summary_of(trial) is None
     plan.folder_of(trial).mkdir(parents=True)
     metrics = {arm: {"val/AP": 0.5} for arm in trial.arms}
-    write_summary(plan.folder_of(trial), trial.identity, {"metrics": metrics})
-    assert plan.summary_of(trial) == {"metrics": metrics}
+    write_summary(plan.folder_of(trial), trial.identity, summary_of(metrics))
+    assert plan.summary_of(trial) == summary_of(metrics)
 
 
 def test_a_folder_below_a_file_holds_no_finished_training(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from fcos.run_folder import TRAINING_ID, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
@@ -19,9 +20,19 @@ from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import Past, Source, dangling_links, find_source, look_back, take, take_all
+from orchestration.planning.reuse import (
+    ReusableRuns,
+    Source,
+    dangling_links,
+    find_reusable,
+    find_source,
+    take,
+    take_all,
+)
 from orchestration.tracking.history import PastRun
 from orchestration.trial import files
+from orchestration.trial.files import ReuseRecord
+from tests.helpers.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
 
@@ -52,15 +63,15 @@ def finish(trial: Trial, folder: Path, arm: str, called: str) -> PastRun:
     weights = checkpoint.save(
         folder / "checkpoints", step=4, config={}, classes=(), model=nn.Linear(1, 1), ema=None, state={}
     )
-    files.append_points(folder, [[None, "train/loss", 2, 1.5], [called, "val/AP", 4, 0.25]])
+    files.append_points(folder, [MetricPoint(None, "train/loss", 2, 1.5), MetricPoint(called, "val/AP", 4, 0.25)])
     picture = folder / "detections" / called / "0.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"png")
-    summary = {
-        "metrics": {called: {"val/AP": 0.25}},
-        "pictures": {called: [f"detections/{called}/0.png"]},
-        "checkpoint": "checkpoints/step_00000004",
-    }
+    summary = summary_of(
+        {called: {"val/AP": 0.25}},
+        pictures={called: [f"detections/{called}/0.png"]},
+        checkpoint="checkpoints/step_00000004",
+    )
     files.write_summary(folder, trial.identity, summary)
     tags = {
         "fcos.train_identity": trial.identity,
@@ -85,16 +96,12 @@ def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
     assert source is not None and problem == ""
     folder = plan.folder_of(trial)
     take(trial, source, folder)
-    assert files.read_points(folder) == {(None, "train/loss", 2): 1.5, ("branch", "val/AP", 4): 0.25}
+    assert files.read_points(folder) == [(None, "train/loss", 2, 1.5), ("branch", "val/AP", 4, 0.25)]
     summary = plan.summary_of(trial)
-    assert summary is not None and summary["metrics"] == {"branch": {"val/AP": 0.25}}
-    assert (folder / summary["pictures"]["branch"][0]).read_bytes() == b"png"
+    assert summary is not None and summary.metrics == {"branch": {"val/AP": 0.25}}
+    assert (folder / summary.pictures["branch"][0]).read_bytes() == b"png"
     assert checkpoint.newest_step(folder / "checkpoints") == 4
-    assert files.read_reused(folder) == {
-        "trained_by": "1234567890",
-        "sweep": "before",
-        "arms": {"branch": "1234567890"},
-    }
+    assert files.read_reused(folder) == ReuseRecord("1234567890", "before", {"branch": "1234567890"})
 
 
 def test_weights_are_enough_for_an_arm_that_was_never_evaluated(plan: Plan, tmp_path: Path) -> None:
@@ -161,7 +168,7 @@ def test_what_another_user_may_not_read_is_not_taken_and_says_why(plan: Plan, na
 
 def test_a_folder_that_holds_another_training_by_now_is_not_taken(plan: Plan, tmp_path: Path) -> None:
     run = finish(plan.trials[0], tmp_path / "there", "none", "none")
-    (tmp_path / "there" / files.TRAINING_ID).write_text("anew\n")
+    (tmp_path / "there" / TRAINING_ID).write_text("anew\n")
     source, problem = found(plan, run)
     assert source is None and "holds another training of the same identity" in problem
 
@@ -194,10 +201,10 @@ def test_dangling_links_lead_to_the_same_weights_elsewhere_or_go(lab: LabConfig,
         "fcos.checkpoint": str(tmp_path / "second" / "checkpoints" / link.name),
     }
     source = Source(PastRun("2", tags, {}, {}), {})
-    take_all(lab, plan, Past(None, sources={trial.identity: source}))
+    take_all(lab, plan, ReusableRuns(None, sources={trial.identity: source}))
     assert link.is_symlink() and checkpoint.newest_step(folder / "checkpoints") == 4
     (tmp_path / "second").rename(tmp_path / "third")
-    take_all(lab, plan, Past(None))
+    take_all(lab, plan, ReusableRuns(None))
     assert dangling_links(folder) == [] and plan.summary_of(trial) == before is not None
 
 
@@ -207,7 +214,7 @@ def test_a_training_that_rested_on_a_link_to_nowhere_begins_anew(lab: LabConfig,
     (folder / "summary.json").unlink()
     before = files.training_id(folder)
     shutil.rmtree(tmp_path / "first")
-    take_all(lab, plan, Past(None))
+    take_all(lab, plan, ReusableRuns(None))
     assert before and not folder.exists()
 
 
@@ -220,6 +227,6 @@ def test_a_copy_is_taken_where_the_original_is_gone(plan: Plan, tmp_path: Path) 
 
 def test_without_a_store_nothing_is_asked_and_nothing_made(plan: Plan, tmp_path: Path) -> None:
     lab = compose(check_overrides([EXPERIMENT, f"output={tmp_path / 'here'}"]))
-    past = look_back(lab, plan)
+    past = find_reusable(lab, plan)
     assert (past.history, past.sources, past.note) == (None, {}, "")
     assert not (tmp_path / "here").exists()

@@ -8,13 +8,15 @@ from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.driver.tune_run import make_board
+from orchestration.driver.progress import SweepProgress
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.plan import Plan, settle_folder
-from orchestration.planning.reuse import Past
+from orchestration.planning.plan import Plan, settle_plan
+from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.table import plan_table
-from orchestration.search.points import Drawn
-from orchestration.trial.files import write_failure, write_summary
+from orchestration.search.points import DrawnPoint
+from orchestration.trial.failures import write_failure
+from orchestration.trial.files import write_summary
+from tests.helpers.summaries import summary_of
 
 SEARCH = "+experiment=search_fcos"
 # One key instead of those of the file.
@@ -92,14 +94,14 @@ def test_more_trials_begin_with_the_same_points(tmp_path: Path) -> None:
 
 def test_a_small_space_is_drawn_once_and_told_to_be_small(tmp_path: Path) -> None:
     plan = planned(tmp_path, *NONE, *ONLY, "experiment.search.trials=5")
-    assert sorted(arm["schedule"]["momentum"] for arm in plan.arms.values()) == [0.8, 0.9]
+    assert sorted(arm.schedule.momentum for arm in plan.arms.values()) == [0.8, 0.9]
     assert plan.notes == ("the space holds 2 different configurations, fewer than trials=5",)
 
 
 def test_points_that_the_schema_refuses_are_skipped_and_counted(tmp_path: Path) -> None:
     groups = "++experiment.search.space.model.head.gn_groups.choice=[3,8]"
     plan = planned(tmp_path, "search=grid", *NONE, groups)
-    assert [arm["model"]["head"]["gn_groups"] for arm in plan.arms.values()] == [8]
+    assert [arm.model.head.gn_groups for arm in plan.arms.values()] == [8]
     assert plan.notes[0].startswith("1 point was no valid configuration and left out, the first because: model.")
 
 
@@ -115,15 +117,15 @@ def grown(tmp_path: Path) -> Plan:
     plan = planned(tmp_path, "search=tpe_asha")
     assert source.search is not None and plan.search is not None
     for name, trial in zip(source.arms, source.trials, strict=True):
-        plan.search.drawn[name] = Drawn(source.search.drawn[name].point, source.search.drawn[name].keys)
-        plan.grow(name, dict(source.arms[name]), trial)
-    settle_folder(plan)
+        plan.search.drawn[name] = DrawnPoint.model_validate(source.search.drawn[name].model_dump())
+        plan.grow(name, source.arms[name], trial)
+    settle_plan(plan)
     pruned, diverged, unfinished = plan.trials
     for trial in (pruned, diverged, unfinished):
         (plan.folder_of(trial) / "checkpoints" / "step_00000050").mkdir(parents=True)
-    summary = {"step": 50, "pruned": 50, "metrics": {"t000": {"val/AP": 0.1}}}
+    summary = summary_of({"t000": {"val/AP": 0.1}}, step=50, pruned=50)
     write_summary(plan.folder_of(pruned), pruned.identity, summary)
-    write_failure(plan.folder_of(diverged), Diverged("not finite at step 7"), final=True)
+    write_failure(plan.folder_of(diverged), Diverged("not finite at step 7"), retryable=False)
     return plan
 
 
@@ -135,36 +137,36 @@ def test_the_next_command_knows_what_was_drawn(tmp_path: Path) -> None:
     before = grown(tmp_path)
     again = planned(tmp_path, "search=tpe_asha", "experiment.search.trials=5")
     assert [trial.identity for trial in again.trials] == [trial.identity for trial in before.trials]
-    assert [(row.state, row.note) for row in make_board(again).rows] == [
+    assert [(row.state, row.note) for row in SweepProgress.of(again).trials] == [
         ("kept", "pruned at step 50"),
         ("failed", "not finite at step 7"),
         ("waiting", ""),
         ("waiting", ""),
         ("waiting", ""),
     ]
-    title, _, rows = plan_table(again, Past(None))
+    title, _, rows = plan_table(again, ReusableRuns(None))
     assert title == "search_fcos: 3 trainings of 5 drawn"
     assert [row[-1] for row in rows] == ["pruned at step 50", "resumes", "resumes"]
     # Without early stopping half a training is no result.
-    assert make_board(planned(tmp_path, "search=tpe")).rows[0].state == "waiting"
+    assert SweepProgress.of(planned(tmp_path, "search=tpe")).trials[0].state == "waiting"
 
 
 def test_another_space_does_not_go_on_under_the_same_name(tmp_path: Path) -> None:
     grown(tmp_path)
     wider = "experiment.search.space.schedule.lr_per_16_images.loguniform=[0.001,0.05]"
     with pytest.raises(ConfigError, match=r"experiment\.search\.space.*lr_per_16_images"):
-        settle_folder(planned(tmp_path, "search=tpe_asha", wider))
+        settle_plan(planned(tmp_path, "search=tpe_asha", wider))
     with pytest.raises(ConfigError, match=r"model\.fpn\.channels: 32 -> 64"):
-        settle_folder(planned(tmp_path, "search=tpe_asha", "model.fpn.channels=64"))
+        settle_plan(planned(tmp_path, "search=tpe_asha", "model.fpn.channels=64"))
 
 
 def refusal(tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...]) -> str:
     """What is said where a search that has trained is given again with other words."""
     first = planned(tmp_path, "experiment.search.trials=2", *before)
-    settle_folder(first)
+    settle_plan(first)
     (first.folder_of(first.trials[0]) / "checkpoints" / "step_00000004").mkdir(parents=True)
     with pytest.raises(ConfigError, match="holds runs of another configuration") as caught:
-        settle_folder(planned(tmp_path, "experiment.search.trials=2", *now))
+        settle_plan(planned(tmp_path, "experiment.search.trials=2", *now))
     return "\n".join(str(caught.value).splitlines()[1:-1])
 
 

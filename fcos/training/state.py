@@ -1,0 +1,110 @@
+"""The state of a training on disk: restored from its newest good checkpoint, saved by rank 0."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fcos.config.run import Config
+from fcos.distributed import broadcast_object, gather_objects
+from fcos.run_folder import CHECKPOINTS, BestEvaluation
+from fcos.runtime import Runtime
+from fcos.training import checkpoint
+from fcos.training.best import write_best
+from fcos.training.elastic import WorkerHistory
+from fcos.training.step import Learner
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a training goes on."""
+
+    # Step of the checkpoint, 0 without one.
+    step: int
+    # Damaged checkpoints that were passed over.
+    notes: list[str]
+    workers: WorkerHistory
+
+
+def restore(learner: Learner, runtime: Runtime) -> Restored:
+    """Load the newest good checkpoint into the learner and the random generators.
+
+    Rank 0 chooses it, so that workers who see the folder differently do not begin at different steps.
+    """
+    folder = runtime.directory / CHECKPOINTS
+    newest, problems = checkpoint.latest(folder) if runtime.rank == 0 else (None, [])
+    step, problems = broadcast_object((0 if newest is None else newest.step, problems), runtime.device)
+    if step == 0:
+        return Restored(0, problems, [])
+    newest = newest or checkpoint.load(checkpoint.folder_of(folder, step))
+    learner.detector.load_state_dict(newest.model)
+    if learner.average is not None and newest.ema is not None:
+        learner.average.module.load_state_dict(newest.ema)
+        learner.average.n_averaged.fill_(step)
+    learner.optimizer.load_state_dict(newest.state["optimizer"])
+    learner.scheduler.load_state_dict(newest.state["scheduler"])
+    learner.scaler.load_state_dict(newest.state["scaler"])
+    if learner.loss.history is not None:
+        learner.loss.history.copy_(newest.state["normalizer"])
+    generators = newest.state["generators"]
+    _set_generator_states(generators[runtime.rank % len(generators)])
+    return Restored(step, problems, newest.state.get("workers", []))
+
+
+@dataclass(frozen=True)
+class StateWriter:
+    """Writes checkpoints of one training."""
+
+    config: Config
+    runtime: Runtime
+    classes: tuple[str, ...]
+    learner: Learner
+    workers: WorkerHistory
+
+    def save(self, step: int, best: BestEvaluation | None) -> None:
+        """Write a checkpoint from rank 0; a collective, which every worker leaves only when the checkpoint is whole."""
+        folder = self.runtime.directory / CHECKPOINTS
+        generators = gather_objects(_generator_states())
+        if self.runtime.rank == 0:
+            if best is not None:
+                # First: a run that is cut off in between finds no checkpoint there, and evaluates that step again.
+                write_best(folder, best)
+            self._write(folder, step, generators)
+            keep = self.config.schedule.keep_checkpoints
+            checkpoint.prune(folder, keep, None if best is None else best.step)
+        broadcast_object(None, self.runtime.device)
+
+    def _write(self, folder: Path, step: int, generators: list[dict[str, Tensor]]) -> None:
+        learner = self.learner
+        checkpoint.save(
+            folder,
+            step=step,
+            config=self.config.model_dump(mode="json"),
+            classes=self.classes,
+            model=learner.detector,
+            ema=None if learner.average is None else learner.average.module,
+            state={
+                "optimizer": learner.optimizer.state_dict(),
+                "scheduler": learner.scheduler.state_dict(),
+                "scaler": learner.scaler.state_dict(),
+                "normalizer": learner.loss.history,
+                "generators": generators,
+                "workers": self.workers,
+            },
+        )
+
+
+def _generator_states() -> dict[str, Tensor]:
+    """Return the states of torch's random generators in this process."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _set_generator_states(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

@@ -1,0 +1,190 @@
+"""Progress of a sweep: one state for each training, or point that is still to be drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fcos.run_folder import ProgressRecord, RunSummary
+from orchestration.driver.events import (
+    Event,
+    TrialFailed,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+    TrialStopped,
+)
+from orchestration.experiment.trials import Trial
+from orchestration.planning.plan import Plan
+from orchestration.search.points import name_of
+from orchestration.trial.failures import FailureKind, failure_reason, has_failed
+from orchestration.trial.files import read_reused
+
+State = Literal["waiting", "running", "finished", "failed", "kept", "stopped"]
+ENDED: tuple[State, ...] = ("finished", "failed", "kept", "stopped")
+
+
+@dataclass
+class TrialProgress:
+    """One training; without one it is a point that a search has still to draw."""
+
+    index: int
+    trial: Trial | None
+    # 0 where it is not known yet: how many images there are to count is known when a count begins.
+    total_steps: int
+    unit: Literal["step", "image"] = "step"
+    state: State = "waiting"
+    step: int = 0
+    # Step and seconds of the running attempt; a resumed one did not begin at zero.
+    began_at: int = 0
+    seconds: float = 0.0
+    loss: float | None = None
+    # Arm -> its newest AP.
+    ap: dict[str, float] = field(default_factory=dict)
+    # Round and objective of a search for level ranges, which comes before the first image is counted.
+    search: tuple[int, float] | None = None
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """The training's arms and seed, or the name of its point."""
+        return f"{name_of(self.index)} · to be drawn" if self.trial is None else self.trial.label
+
+    def update(self, record: ProgressRecord) -> None:
+        """Take over what the training reported."""
+        self.step, self.total_steps = record.step, record.total_steps
+        self.seconds, self.began_at = record.seconds, record.resumed_from
+        for point in record.points:
+            if point.key == "train/loss":
+                self.loss = point.value
+            elif point.key == "val/AP":
+                self.ap[point.arm or ""] = point.value
+            elif point.key == "coverage/search_objective":
+                self.search = (point.step, point.value)
+
+    def finish(self, state: Literal["finished", "kept"], summary: RunSummary) -> None:
+        """Take over the result; one that was stopped early has no more steps to come."""
+        self.state, self.note = state, "done before" if state == "kept" else ""
+        self.ap = {arm: values["val/AP"] for arm, values in summary.metrics.items() if "val/AP" in values}
+        if summary.pruned is not None:
+            self.note = f"pruned at step {summary.pruned}"
+            self.step = self.total_steps = summary.pruned
+
+    def end(self, state: Literal["failed", "stopped"], reason: str) -> None:
+        """Take over why there is no result."""
+        self.state, self.note = state, reason.splitlines()[0]
+
+    @property
+    def position(self) -> str:
+        """How far a running training is."""
+        if self.step:
+            return f"{self.unit} {self.step} of {self.total_steps}"
+        if self.search is None:
+            return "starts"
+        return f"level ranges, round {self.search[0]}: objective {100 * self.search[1]:.2f}"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the last step at this attempt's pace; None before there is one."""
+        done = self.step - self.began_at
+        if self.state != "running" or done <= 0:
+            return None
+        return self.seconds / done * (self.total_steps - self.step)
+
+    @property
+    def ap_text(self) -> str:
+        """AP of the arms, in their order."""
+        if not self.ap:
+            return ""
+        return "AP " + " / ".join(f"{value:.3f}" for value in self.ap.values())
+
+
+@dataclass
+class SweepProgress:
+    """All trainings of a sweep, by index."""
+
+    trials: list[TrialProgress]
+    # Trainings that run at the same time.
+    max_concurrent: int = 1
+
+    @classmethod
+    def of(cls, plan: Plan) -> "SweepProgress":
+        """Return the progress of a plan at the start of a command; what is finished is kept."""
+        trials = [_begin(plan, index, trial) for index, trial in enumerate(plan.trials)]
+        if plan.search is not None and plan.search.draws_as_it_goes:
+            steps, count = plan.search.base.schedule.steps, plan.search.config.trials
+            trials += [TrialProgress(index, None, steps) for index in range(len(trials), count)]
+        return cls(trials)
+
+    def handle(self, event: Event) -> None:
+        """Update the training that an event is about."""
+        progress = self.trials[event.index]
+        match event:
+            case TrialStarted():
+                progress.trial = event.trial
+                progress.state, progress.note = "running", ""
+            case TrialReported():
+                progress.update(event.record)
+            case TrialFinished():
+                progress.finish("finished", event.summary)
+            case TrialFailed():
+                progress.end("failed", event.reason)
+            case TrialStopped():
+                progress.end("stopped", event.reason if event.begun else "not started")
+
+    def planned(self, *states: State) -> Iterator[tuple[TrialProgress, Trial]]:
+        """Iterate over the trainings in one of the states; points that were never drawn are left out."""
+        for progress in tuple(self.trials):
+            if progress.state in states and progress.trial is not None:
+                yield progress, progress.trial
+
+    def running_folders(self, plan: Plan) -> list[Path]:
+        """Return the folders of the trainings that run now."""
+        return [plan.folder_of(trial) for _, trial in self.planned("running")]
+
+    def count(self, *states: State) -> int:
+        """Return how many trainings are in one of the states."""
+        return sum(progress.state in states for progress in self.trials)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of all trainings so far."""
+        return sum(self._total(each) if each.state in ("finished", "kept") else each.step for each in self.trials)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all trainings."""
+        return sum(self._total(each) for each in self.trials)
+
+    def _total(self, progress: TrialProgress) -> int:
+        """Steps of a training; those of the longest one stand in for what is not known yet."""
+        return progress.total_steps or max(1, *(other.total_steps for other in self.trials))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the end at the mean pace of this command's trainings; None before there is one."""
+        timed = [each for each in self.trials if each.step > each.began_at and each.seconds > 0]
+        steps = sum(each.step - each.began_at for each in timed)
+        if not steps:
+            return None
+        pace = sum(each.seconds for each in timed) / steps
+        unfinished = [each for each in self.trials if each.state in ("waiting", "running")]
+        left = sum(self._total(each) - each.step for each in unfinished)
+        return pace * left / max(1, min(self.max_concurrent, len(unfinished)))
+
+
+def _begin(plan: Plan, index: int, trial: Trial) -> TrialProgress:
+    folder, summary = plan.folder_of(trial), plan.summary_of(trial)
+    if trial.is_coverage:
+        progress = TrialProgress(index, trial, 0 if summary is None else summary.step, "image")
+    else:
+        progress = TrialProgress(index, trial, trial.config.schedule.steps)
+    if summary is not None:
+        progress.finish("kept", summary)
+        progress.ap = {arm: progress.ap[arm] for arm in trial.arms if arm in progress.ap}
+        if (reused := read_reused(folder)) is not None:
+            progress.note = f"reused from {reused.sweep}"
+    elif plan.search is not None and has_failed(folder, FailureKind.DIVERGED):
+        # It would again, and the searcher has learned from it.
+        progress.end("failed", failure_reason(folder))
+    return progress

@@ -1,0 +1,183 @@
+"""Failures of a training: recorded in its folder by whoever notices first, read by the driver."""
+
+import errno
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from fcos.errors import Transient
+from fcos.run_folder import FAILURE, LOG, STOP
+
+# Bytes below which a disk counts as full: a record of why a training ended needs some.
+LEAST_SPACE = 1 << 20
+# Parts of the messages of torch, CUDA and its libraries, C++ and Ray, in lower case.
+MEMORY_MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "alloc_failed",
+    "low on memory",
+)
+MESSAGE_LINES = 12
+
+
+class DiskFull(RuntimeError):
+    """There was no space for what a training has to write."""
+
+
+class BudgetUsedUp(RuntimeError):
+    """The sweep has used the hours that its budget allows."""
+
+
+class OutOfMemory(RuntimeError):
+    """A training needs more memory than there is."""
+
+
+class Stalled(RuntimeError):
+    """A training made no progress for longer than cluster.stall_minutes."""
+
+
+class FailureKind(StrEnum):
+    """Failures that are treated in a way of their own, by the class name of the error; all others are ERROR."""
+
+    DIVERGED = "Diverged"
+    PREEMPTED = "Preempted"
+    BUDGET = "BudgetUsedUp"
+    DISK_FULL = "DiskFull"
+    OUT_OF_MEMORY = "OutOfMemory"
+    STALLED = "Stalled"
+    ERROR = "Error"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt at a training ended without a result."""
+
+    kind: FailureKind
+    message: str
+    # Whether another attempt may fare better.
+    retryable: bool
+
+    @property
+    def is_interruption(self) -> bool:
+        """Whether the same command goes on, once there is more of what was used up: hours or disk space."""
+        return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL)
+
+
+def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> None:
+    """Record a failure; of several workers the first one is kept, as the others fail because of it."""
+    text = f"{type(error).__name__}: {error}" if retryable else str(error)
+    message = "\n".join(text.strip().splitlines()[-MESSAGE_LINES:])
+    # The key `final` is that of earlier versions.
+    record = {"kind": type(error).__name__, "message": message, "final": not retryable}
+    try:
+        with (folder / FAILURE).open("x") as file:
+            json.dump(record, file)
+    except FileExistsError:
+        logging.getLogger(__name__).info("a failure was recorded before this one")
+    except OSError:
+        # On a full disk; see is_interrupted.
+        logging.getLogger(__name__).exception("the failure cannot be recorded")
+
+
+def read_failure(folder: Path) -> Failure | None:
+    """Return the failure of the last attempt, or None."""
+    try:
+        record: dict[str, Any] = json.loads((folder / FAILURE).read_text())
+        kind, message, final = str(record["kind"]), str(record["message"]), bool(record["final"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+    known = kind in FailureKind._value2member_map_
+    return Failure(FailureKind(kind) if known else FailureKind.ERROR, message, retryable=not final)
+
+
+def clear_failure(folder: Path) -> None:
+    """Remove the record of an earlier attempt."""
+    (folder / FAILURE).unlink(missing_ok=True)
+
+
+def has_failed(folder: Path, kind: FailureKind) -> bool:
+    """Return whether the last attempt ended with a failure of this kind."""
+    failure = read_failure(folder)
+    return failure is not None and failure.kind is kind
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Return whether the last attempt ended for want of hours or of disk space, which is no failure of the training."""
+    failure = read_failure(folder)
+    if failure is None:
+        return is_held_back(folder) or is_disk_full(folder)
+    return failure.is_interruption
+
+
+def failure_reason(folder: Path) -> str:
+    """Return why a training failed, with its log where the message alone does not explain it."""
+    failure = read_failure(folder)
+    log = folder / LOG
+    if failure is None and is_disk_full(folder):
+        return f"no space left on the disk of {folder}; its checkpoints are whole"
+    if failure is None:
+        return f"its process ended without a word (killed, or out of memory); log: {log}"
+    return f"{failure.message}\nlog: {log}" if failure.retryable else failure.message
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return whether another attempt may fare better: not after fcos's own errors (config, data, divergence).
+
+    Transient ones among them, such as a file that could not be read just now, may have passed by then.
+    """
+    return type(error).__module__.split(".")[0] != "fcos" or isinstance(error, Transient)
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Return whether the disk of a folder is full."""
+    return shutil.disk_usage(folder).free < LEAST_SPACE
+
+
+def is_no_space(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it came from, is that of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it came from, is a failed allocation."""
+    return any(_is_allocation_failure(each) for each in _chain(error))
+
+
+def _is_allocation_failure(error: BaseException) -> bool:
+    # Torch and Ray each have an error of that name, on the GPU and from the monitor of a machine's memory.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in MEMORY_MESSAGES)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Iterate over the error, those that it came from, and the errors of a training's workers."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or one in seen:
+            continue
+        seen.append(one)
+        yield one
+        workers: Mapping[int, Any] = getattr(one, "worker_failures", None) or {}
+        waiting += [one.__cause__, one.__context__, *workers.values()]
+
+
+def is_held_back(folder: Path) -> bool:
+    """Return whether the sweep of a training's folder (<sweep>/trials/<identity>) lets none begin."""
+    return (folder.parents[1] / STOP).exists()

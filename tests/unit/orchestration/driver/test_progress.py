@@ -1,0 +1,196 @@
+"""Progress of a sweep: states, time left, and the lines on the console."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fcos.config.parse import parse
+from fcos.config.run import Config
+from fcos.run_folder import MetricPoint, ProgressRecord
+from orchestration.cli.console import format_duration
+from orchestration.driver.events import (
+    TrialFailed,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+    TrialStopped,
+)
+from orchestration.driver.progress import State, SweepProgress, TrialProgress
+from orchestration.driver.progress_view import PlainView, make_view, trials_that_fit
+from orchestration.experiment.trials import Trial
+from tests.helpers.summaries import summary_of
+
+
+@pytest.fixture
+def trial(tiny_values: dict[str, Any]) -> Trial:
+    config = parse(Config, tiny_values)
+    return Trial("x" * 16, 0, config, {"branch": config.model.postprocess}, "d")
+
+
+def record(step: int, seconds: float, resumed_from: int = 0, points: Any = (), total: int = 100) -> ProgressRecord:
+    return ProgressRecord(step, total, seconds, resumed_from, tuple(MetricPoint(*point) for point in points))
+
+
+def row(index: int = 0, total: int = 100, **values: Any) -> TrialProgress:
+    return TrialProgress(index, None, total, **values)
+
+
+def test_events_change_the_state_of_their_training(trial: Trial) -> None:
+    progress = SweepProgress([row(0), row(1), row(2)])
+    assert progress.trials[0].label == "t000 · to be drawn"
+    progress.handle(TrialStarted(0, trial, first=True))
+    assert (progress.trials[0].state, progress.trials[0].label) == ("running", "branch · seed 0")
+    progress.handle(TrialReported(0, trial, record(50, 1.0)))
+    assert progress.trials[0].step == 50
+    progress.handle(TrialFinished(0, trial, summary_of({"branch": {"val/AP": 0.5}}, pruned=50)))
+    ended = progress.trials[0]
+    assert (ended.state, ended.note, ended.ap_text, ended.total_steps) == (
+        "finished", "pruned at step 50", "AP 0.500", 50,
+    )  # fmt: skip
+    progress.handle(TrialFailed(1, trial, "why\nand a log"))
+    progress.handle(TrialStopped(2, trial, "a full disk", begun=False))
+    assert [(each.state, each.note) for each in progress.trials[1:]] == [("failed", "why"), ("stopped", "not started")]
+    assert progress.count("failed", "stopped") == 2
+
+
+def test_points_that_were_never_drawn_are_no_trainings(trial: Trial) -> None:
+    progress = SweepProgress([TrialProgress(0, trial, 10), row(1)])
+    assert [each for _, each in progress.planned("waiting")] == [trial]
+
+
+def test_time_left_follows_this_attempts_pace() -> None:
+    one = row(state="running")
+    assert one.seconds_left is None
+    one.update(record(60, 10.0, resumed_from=50))
+    assert one.seconds_left == 40.0
+
+
+def test_a_row_keeps_the_newest_loss_and_ap_of_every_arm() -> None:
+    one = row(state="running")
+    one.update(
+        record(
+            10,
+            1.0,
+            points=[
+                [None, "train/loss", 5, 2.0],
+                [None, "train/loss", 10, 1.0],
+                ["a", "val/AP", 10, 0.5],
+                ["b", "val/AP", 10, 0.25],
+            ],
+        )
+    )
+    assert one.loss == 1.0
+    assert one.ap_text == "AP 0.500 / 0.250"
+
+
+def test_the_whole_is_timed_over_trainings_side_by_side() -> None:
+    rows = [row(0, state="running"), row(1), row(2, state="kept")]
+    board = SweepProgress(rows, max_concurrent=2)
+    assert board.seconds_left is None
+    rows[0].update(record(50, 5.0))
+    # 50 + 100 steps at 0.1 s, two at a time.
+    assert board.seconds_left == 7.5
+    assert (board.steps_done, board.steps) == (150, 300)
+
+
+def test_durations() -> None:
+    shown = [format_duration(seconds) for seconds in (None, 0, 61.4, 3600)]
+    assert shown == ["--:--", "00:00", "01:01", "1:00:00"]
+
+
+def test_plain_lines_at_start_quarters_and_end_only() -> None:
+    out = io.StringIO()
+    one = row()
+    view = PlainView(SweepProgress([one]), Console(file=out, width=200))
+    view.show(one)
+    one.state = "running"
+    for step in range(0, 101, 5):
+        one.update(record(step, float(step)))
+        view.show(one)
+    one.state = "finished"
+    view.show(one)
+    lines = out.getvalue().splitlines()
+    assert [line.split("  ")[1] for line in lines] == [
+        "starts",
+        "step 25 of 100",
+        "step 50 of 100",
+        "step 75 of 100",
+        "finished",
+    ]
+
+
+def test_a_terminal_gets_the_live_view() -> None:
+    out = io.StringIO()
+    rows = [row(0, state="running"), row(1, state="failed", note="gone")]
+    with make_view(SweepProgress(rows), Console(file=out, force_terminal=True, width=120)):
+        rows[0].update(record(50, 5.0, points=[[None, "train/loss", 50, 0.5]]))
+    text = out.getvalue()
+    assert "loss 0.500" in text
+    assert "00:05 left" in text
+    assert "gone" in text
+    assert "all: 1 of 2" in text
+
+
+def test_a_low_terminal_shows_what_runs_and_what_failed() -> None:
+    states: tuple[State, ...] = ("finished", "failed", "running", "waiting", "running", "waiting")
+    rows = [row(index, state=state) for index, state in enumerate(states)]
+    assert trials_that_fit(rows, 10) == rows
+    assert [each.index for each in trials_that_fit(rows, 4)] == [1, 2, 3, 4]
+    assert [each.index for each in trials_that_fit(rows, 0)] == [2]
+
+
+def test_a_run_without_training_counts_images_and_learns_their_number() -> None:
+    rows = [row(index, 0, unit="image") for index in range(3)]
+    rows[2] = row(2, 5000, unit="image", state="kept")
+    board = SweepProgress(rows)
+    assert (board.steps_done, board.steps, board.seconds_left) == (5000, 15000, None)
+    rows[0].state = "running"
+    assert rows[0].position == "starts"
+    rows[0].update(record(1000, 2.0, total=4000))
+    assert rows[0].position == "image 1000 of 4000"
+    # 3000 images and, for the second, as many as the longest run has.
+    assert board.seconds_left == 16.0
+
+
+def test_a_search_for_ranges_tells_its_rounds() -> None:
+    one = row(total=0, unit="image", state="running")
+    one.update(record(0, 3.0, points=[[None, "coverage/search_objective", 2, 1.0432]]))
+    assert one.position == "level ranges, round 2: objective 104.32"
+    assert one.seconds_left is None
+
+
+def told(*reports: tuple[int, float]) -> list[str]:
+    """What is printed of a training that reports so many images after so many seconds."""
+    out = io.StringIO()
+    one = row(total=0, unit="image")
+    view = PlainView(SweepProgress([one]), Console(file=out, width=200))
+    for step, seconds in reports:
+        one.state = "running"
+        one.update(record(step, seconds))
+        view.show(one)
+    one.state = "finished"
+    view.show(one)
+    return [line.split("  ")[1] for line in out.getvalue().splitlines()]
+
+
+def test_a_short_run_has_no_lines_but_start_and_end() -> None:
+    assert told((0, 0.0), (30, 0.3), (60, 0.6), (90, 0.9), (100, 1.0)) == ["starts", "finished"]
+
+
+def test_a_quarter_that_came_too_soon_is_told_when_its_time_has_come() -> None:
+    assert told((0, 0.0), (30, 1.0), (40, 6.0), (60, 7.0), (80, 11.5), (100, 12.0)) == [
+        "starts",
+        "image 40 of 100",
+        "image 80 of 100",
+        "finished",
+    ]
+
+
+def test_the_last_image_is_not_told_beside_the_end() -> None:
+    assert told((0, 0.0), (50, 2.0), (100, 9.0)) == ["starts", "finished"]
+
+
+def test_a_new_attempt_is_told_however_soon() -> None:
+    assert told((0, 0.0), (50, 30.0), (80, 1.0)) == ["starts", "image 50 of 100", "image 80 of 100", "finished"]

@@ -1,0 +1,77 @@
+"""Failures are recorded once, and those that may pass are told from those that do not."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from fcos.errors import ConfigError, ReadError, SharedMemoryError
+from fcos.run_folder import LOG
+from fcos.training.checkpoint import CheckpointError, CheckpointReadError
+from orchestration.trial import failures, files
+from orchestration.trial.failures import (
+    BudgetUsedUp,
+    DiskFull,
+    clear_failure,
+    failure_reason,
+    is_interrupted,
+    is_no_space,
+    is_retryable,
+    read_failure,
+    write_failure,
+)
+
+
+def test_the_first_failure_is_the_reason(tmp_path: Path) -> None:
+    write_failure(tmp_path, ConfigError("data.root=/x: no such folder"), retryable=False)
+    write_failure(tmp_path, RuntimeError("connection closed by peer"), retryable=True)
+    assert failure_reason(tmp_path) == "data.root=/x: no such folder"
+    clear_failure(tmp_path)
+    write_failure(tmp_path, KeyError("boom"), retryable=True)
+    assert failure_reason(tmp_path) == f"KeyError: 'boom'\nlog: {tmp_path / LOG}"
+
+
+def test_a_death_without_a_word_points_at_the_log(tmp_path: Path) -> None:
+    assert str(tmp_path / LOG) in failure_reason(tmp_path)
+
+
+def test_fcos_own_errors_end_a_training_for_good() -> None:
+    assert not is_retryable(ConfigError("x"))
+    assert is_retryable(ValueError("x"))
+    assert is_retryable(OSError("disk"))
+
+
+def test_errors_of_fcos_that_may_pass_do_not() -> None:
+    for error in (ReadError("a disk"), SharedMemoryError("/dev/shm"), CheckpointReadError("a disk")):
+        assert is_retryable(error)
+    assert not is_retryable(CheckpointError("damaged"))
+
+
+def test_what_ends_for_want_of_hours_or_space_is_no_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep" / "trials" / "a"
+    folder.mkdir(parents=True)
+    assert not is_interrupted(folder)
+    for error, interrupted in ((DiskFull("no space"), True), (BudgetUsedUp("at step 3"), True), (OSError("x"), False)):
+        write_failure(folder, error, retryable=False)
+        assert is_interrupted(folder) == interrupted
+        clear_failure(folder)
+    files.hold_back(tmp_path / "sweep")
+    assert is_interrupted(folder)
+    files.release(tmp_path / "sweep")
+    assert not is_interrupted(folder)
+
+
+def test_a_full_disk_is_known_by_what_an_error_came_from() -> None:
+    full = RuntimeError("unexpected pos 64 vs 0")
+    full.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    assert is_no_space(full)
+    assert not is_no_space(OSError(errno.EACCES, "Permission denied"))
+
+
+def test_a_failure_that_cannot_be_recorded_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(failures.json, "dump", refuse)
+    write_failure(tmp_path, ValueError("why"), retryable=True)
+    assert read_failure(tmp_path) is None
