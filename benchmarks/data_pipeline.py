@@ -58,7 +58,7 @@ def make_dataset(folder: Path, side: int, decoded: DecodedImages | None = None) 
     """The data set at its evaluation size, neither flipped nor drawn; sides are truncated, as torchvision's are."""
     return CocoDataset(
         read_annotations(folder / "truth.json"), folder, short_sides=(side,), long_side=1333 * side // 800,
-        flip=0.0, corners="inclusive", training=False, seed=0, decoded=decoded,
+        flip=0.0, box_convention="inclusive", training=False, seed=0, decoded=decoded,
     )  # fmt: skip
 
 

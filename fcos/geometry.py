@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fcos.config.choices import Corners, Placement
+from fcos.config.choices import BoxConvention, Placement
 from fcos.structures import Locations
 
 EPSILON = 1e-7
@@ -38,7 +38,7 @@ IntOrArray = TypeVar("IntOrArray", int, NDArray[np.int64])
 
 
 @lru_cache(maxsize=256)
-def locations(
+def compute_locations(
     shapes: tuple[tuple[int, int], ...],
     strides: tuple[int, ...],
     image_size: tuple[int, int],
@@ -90,7 +90,7 @@ def locations(
         )
 
 
-def each_once(places: Locations) -> Locations:
+def unique_locations(places: Locations) -> Locations:
     """Locations that answer for several boxes as if each answered for one."""
     if places.targets == 1:
         return places
@@ -155,10 +155,10 @@ def ious(one: Float[Tensor, "*#batch 4"], other: Float[Tensor, "*#batch 4"]) -> 
     return shared / union.clamp(min=torch.finfo(union.dtype).tiny)
 
 
-def areas(boxes: Num[Tensor, "*batch 4"], corners: Corners) -> Float[Tensor, "*batch"]:
+def areas(boxes: Num[Tensor, "*batch 4"], box_convention: BoxConvention) -> Float[Tensor, "*batch"]:
     """Areas of xyxy boxes; with inclusive corners both end pixels count (v1's code)."""
     boxes = _full_precision(boxes)
-    extra = 1.0 if corners == "inclusive" else 0.0
+    extra = 1.0 if box_convention == "inclusive" else 0.0
     width, height = (boxes[..., 2:] - boxes[..., :2] + extra).unbind(-1)
     return width * height
 

@@ -182,7 +182,7 @@ def read_validation(
     cannot hold what loader processes need.
     """
     config = trained.config
-    data = prepare(config.data, corners=config.model.assignment.corners, masks=masks, splits=splits)
+    data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks, splits=splits)
     check_classes(data, trained.classes)
     datasets = [
         make_dataset(data, split, config.data, training=split == "train", seed=config.seed) for split in data.splits

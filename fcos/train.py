@@ -56,7 +56,7 @@ def run(
     assignment = config.model.assignment
     settings = postprocess or {"": config.model.postprocess}
     masks = splits_with_masks(assignment, settings.values(), training=True)
-    data = prepare(config.data, corners=assignment.corners, masks=masks, progress=lambda *_: runtime.beat())
+    data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.beat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     learner = build_learner(config, detector, runtime)

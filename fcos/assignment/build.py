@@ -13,7 +13,7 @@ from fcos.assignment.encode import fill
 from fcos.assignment.fcos import assign, claims
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig
-from fcos.geometry import locations
+from fcos.geometry import compute_locations
 from fcos.structures import Assignment, Batch, HeadOutputs, Locations, Targets
 
 
@@ -32,7 +32,7 @@ def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
     def locate(batch: Batch) -> Locations:
         height, width = batch.pixels.shape[-2:]
         shapes = tuple((-(-height // stride), -(-width // stride)) for stride in config.strides)
-        return locations(
+        return compute_locations(
             shapes,
             config.strides,
             (height, width),
@@ -52,7 +52,7 @@ def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
         "ranges": setting.ranges,
         "ends": setting.ends,
         "center_sampling_radius": setting.center_sampling_radius,
-        "corners": setting.corners,
+        "box_convention": setting.corners,
         "level_rule": setting.level_rule,
         "tie_break": setting.tie_break,
     }

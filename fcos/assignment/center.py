@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fcos.assignment import conflicts
 from fcos.assignment.level_rules import Range
-from fcos.config.choices import Corners, Ends
+from fcos.config.choices import BoxConvention, Ends
 from fcos.geometry import areas, strictly_inside
 from fcos.structures import Locations, Targets
 
@@ -19,7 +19,7 @@ def match(
     locations: Locations,
     ranges: Sequence[Range],
     ends: Ends,
-    corners: Corners,
+    box_convention: BoxConvention,
 ) -> Int[Tensor, "B P"]:
     """Index of the box that each location answers for, or NO_OBJECT.
 
@@ -30,7 +30,7 @@ def match(
     """
     best = conflicts.nobody(len(targets.boxes), len(locations.xy), targets.boxes.device)
     places, admitted = _own_places(targets.boxes, locations, ranges, ends)
-    cost = areas(targets.boxes, corners)[..., None].expand(places.shape)
+    cost = areas(targets.boxes, box_convention)[..., None].expand(places.shape)
     conflicts.stake(best, places, cost, admitted & targets.valid[..., None])
     return conflicts.winners(best)
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fcos.config.choices import Corners, TieBreak
+from fcos.config.choices import BoxConvention, TieBreak
 from fcos.geometry import areas
 from fcos.structures import Targets
 
@@ -53,11 +53,11 @@ def in_order(values: Float[Tensor, "*N"]) -> Int[Tensor, "*N"]:
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
 
 
-def priority(targets: Targets, corners: Corners, tie_break: TieBreak) -> Float[Tensor, "B M"]:
+def priority(targets: Targets, box_convention: BoxConvention, tie_break: TieBreak) -> Float[Tensor, "B M"]:
     """What boxes are ranked by, the first to win."""
     match tie_break:
         case "smallest_area":
-            return areas(targets.boxes, corners)
+            return areas(targets.boxes, box_convention)
         case "closest_center":
             return targets.boxes.new_zeros(targets.valid.shape)
         case "random":

@@ -18,8 +18,8 @@ from fcos.assignment.encode import fill
 from fcos.assignment.level_rules import Range
 from fcos.assignment.masks import on_mask
 from fcos.assignment.windows import Window, grids_of, windows_of
-from fcos.config.choices import Corners, Ends, LevelRule, TieBreak
-from fcos.geometry import each_once
+from fcos.config.choices import BoxConvention, Ends, LevelRule, TieBreak
+from fcos.geometry import unique_locations
 from fcos.structures import Assignment, Locations, Targets
 
 # Window positions tested at a time: what stays in a core's cache, and what bounds the memory of a GPU.
@@ -36,7 +36,7 @@ def assign(
     ranges: Sequence[Range],
     ends: Ends,
     center_sampling_radius: float | None,
-    corners: Corners = "plain",
+    box_convention: BoxConvention = "plain",
     level_rule: LevelRule = "longest_offset",
     tie_break: TieBreak = "smallest_area",
     compiled: bool = False,
@@ -46,14 +46,14 @@ def assign(
     A location may answer for a box that it lies strictly inside of, within `center_sampling_radius` strides of the
     box's center (Chebyshev; None: anywhere inside), if max(l, t, r, b) in pixels lies in its level's range. Other
     level rules (v2 Table 7) hold the whole box's max(h, w) / 2 or sqrt(h w) / 2 against the range; fpn needs none.
-    Where the targets have masks, it must also lie on the box's own. It takes the smallest box, whose area `corners`
-    decides; or the one with the closest center; or the first in an order that is drawn from torch's generator of the
+    Where the targets have masks, it must also lie on the box's own. It takes the smallest box, whose area
+    `box_convention` decides; or the one with the closest center; or the first in an order that is drawn from torch's generator of the
     device. What is equal then goes to the lower index. Where locations may answer for several boxes (MIP, arXiv
     2003.09163; v2 section 4.4), their predictions take the first ones by that order, NO_OBJECT where there are fewer;
     which prediction learns which of them is left open (see fcos.losses.criterion).
     Compiled, what follows from the match is one pass; the match itself stays as it is.
     """
-    matched = match(targets, locations, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)
+    matched = match(targets, locations, ranges, ends, center_sampling_radius, box_convention, level_rule, tie_break)
     return fill(matched, targets, locations.xy, compiled=compiled)
 
 
@@ -63,15 +63,15 @@ def match(
     ranges: Sequence[Range],
     ends: Ends,
     center_sampling_radius: float | None,
-    corners: Corners,
+    box_convention: BoxConvention,
     level_rule: LevelRule = "longest_offset",
     tie_break: TieBreak = "smallest_area",
 ) -> Int[Tensor, "B P"]:
     """Index of the box that each location answers for, or NO_OBJECT; see `assign`."""
     batch, boxes = targets.valid.shape
-    places = each_once(locations)
+    places = unique_locations(locations)
     # Ranks by area; a stable sort leaves ties to the lower index. Exact, whatever the size of the areas.
-    order = priority(targets, corners, tie_break).argsort(dim=1, stable=True)
+    order = priority(targets, box_convention, tie_break).argsort(dim=1, stable=True)
     sorted_boxes = targets.boxes.gather(1, order[..., None].expand(-1, -1, 4))
     ranks = torch.arange(boxes, device=order.device)
     claims = conflicts.claim(ranks, order).where(targets.valid.gather(1, order), conflicts.NOBODY)

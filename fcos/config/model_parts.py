@@ -11,7 +11,7 @@ from fcos.config.choices import (
     Analysis,
     BackboneName,
     BackboneNorm,
-    Corners,
+    BoxConvention,
     Ends,
     ExtraLevelsFrom,
     HeadNorm,
@@ -123,7 +123,7 @@ class AssignmentConfig(Section):
     # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
     locations: Placement = "half_stride"
     # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
-    corners: Corners = "plain"
+    corners: BoxConvention = "plain"
 
     @property
     def by_outputs(self) -> bool:

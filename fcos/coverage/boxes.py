@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from fcos.config.choices import Corners, Rounding
+from fcos.config.choices import BoxConvention, Rounding
 from fcos.data.annotations import Annotations
 from fcos.data.transforms import resized_size
 
@@ -62,12 +62,12 @@ def input_boxes(
     Without `short_side` and `long_side` every image keeps its size.
     """
     kinds, kind = np.unique(annotations.sizes, axis=0, return_inverse=True)
-    corners: Corners = "plain" if rounding == "half_up" else "inclusive"
+    box_convention: BoxConvention = "plain" if rounding == "half_up" else "inclusive"
     if short_side is None or long_side is None:
         resized = kinds
     else:
         resized = np.array(
-            [resized_size((height, width), short_side, long_side, corners) for height, width in kinds.tolist()],
+            [resized_size((height, width), short_side, long_side, box_convention) for height, width in kinds.tolist()],
             dtype=np.int64,
         )
     keep = annotations.trainable

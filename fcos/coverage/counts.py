@@ -12,7 +12,7 @@ from fcos.config.choices import Placement
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.data.masks import bitmaps
-from fcos.geometry import areas, locations
+from fcos.geometry import areas, compute_locations
 from fcos.structures import Locations
 
 # Images are padded to a multiple of this, as detectors pad them.
@@ -137,7 +137,7 @@ def _padded(part: InputBoxes) -> Int64[np.ndarray, "N 2"]:
 
 def _grid(size: tuple[int, int], strides: tuple[int, ...], kind: Placement) -> Locations:
     shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
-    return locations(shapes, strides, size, kind, torch.device("cpu"))
+    return compute_locations(shapes, strides, size, kind, torch.device("cpu"))
 
 
 def _ranks(part: InputBoxes, assignment: AssignmentConfig) -> tuple[Int64[np.ndarray, " M"], int]:

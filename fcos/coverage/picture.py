@@ -73,7 +73,7 @@ def draw_maps(boxes: InputBoxes, image: int, levels: tuple[int, ...], assignment
             ranges=assignment.ranges,
             ends=assignment.ends,
             center_sampling_radius=used,
-            corners=assignment.corners,
+            box_convention=assignment.corners,
         )
         positive |= _positive_levels(assigned, places)
         columns.append(_panels(shown, targets, assigned, places, [f"P{level}, {name}" for level in levels]))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 from fcos.data.coco_file import CocoFile, read_coco_file
 
 
@@ -82,7 +82,7 @@ class Annotations:
         return masks
 
 
-def read_annotations(path: Path, corners: Corners = "plain", cache: Path | None = None) -> Annotations:
+def read_annotations(path: Path, box_convention: BoxConvention = "plain", cache: Path | None = None) -> Annotations:
     """Read and validate a COCO json or json.gz file; `cache` is a folder that keeps what was parsed.
 
     Boxes of zero size or wholly outside their image are dropped, boxes partly outside are clipped for
@@ -90,10 +90,10 @@ def read_annotations(path: Path, corners: Corners = "plain", cache: Path | None 
     clipped to [0, W - 1], as v1's code does, and leaves boxes so made empty out of training.
     Raises DataError naming the file and the entry for anything that cannot be understood.
     """
-    return annotations_of(read_coco_file(path, cache), path, corners)
+    return annotations_of(read_coco_file(path, cache), path, box_convention)
 
 
-def annotations_of(file: CocoFile, path: Path, corners: Corners) -> Annotations:
+def annotations_of(file: CocoFile, path: Path, box_convention: BoxConvention) -> Annotations:
     """The annotations of a file that was read from a path; see `read_annotations`."""
     xywh = file.xywh
     height, width = file.sizes[file.image].T.astype(np.float64)
@@ -101,14 +101,14 @@ def annotations_of(file: CocoFile, path: Path, corners: Corners) -> Annotations:
     sized = (w > 0) & (h > 0)
     inside = (x1 < width) & (y1 < height) & (x1 + w > 0) & (y1 + h > 0)
     partly = sized & inside & _reaches_out(xywh, width, height)
-    boxes, filled = _corners(xywh, width, height, corners)
+    boxes, filled = _corners(xywh, width, height, box_convention)
     keep = sized & inside
     order = np.flatnonzero(keep)[np.argsort(file.image[keep], kind="stable")]
     found = {
         "of zero size dropped": ~sized,
         "wholly outside the image dropped": sized & ~inside,
         "partly outside the image clipped for training": partly,
-        f"left without area by {corners} corners not trained on": keep & ~file.crowd & ~filled,
+        f"left without area by {box_convention} corners not trained on": keep & ~file.crowd & ~filled,
     }
     return Annotations(
         path=path,
@@ -143,11 +143,11 @@ def _corners(
     xywh: Float64[np.ndarray, "M 4"],
     width: Float64[np.ndarray, " M"],
     height: Float64[np.ndarray, " M"],
-    corners: Corners,
+    box_convention: BoxConvention,
 ) -> tuple[Float32[np.ndarray, "M 4"], Bool[np.ndarray, " M"]]:
     """Clipped xyxy boxes and which of them are not empty, in the precision of training."""
     x, y, w, h = xywh.T
-    if corners == "plain":
+    if box_convention == "plain":
         edges, right, bottom = [x, y, x + w, y + h], width, height
     else:
         edges = [x, y, x + np.maximum(w - 1, 0), y + np.maximum(h - 1, 0)]

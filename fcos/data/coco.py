@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 from fcos.data import transforms
 from fcos.data.annotations import Annotations
 from fcos.data.decoded import DecodedImages
@@ -50,7 +50,7 @@ class CocoDataset(Dataset[Sample]):
         short_sides: tuple[int, ...] | None,
         long_side: int | None,
         flip: float,
-        corners: Corners,
+        box_convention: BoxConvention,
         training: bool,
         seed: int,
         decoded: DecodedImages | None = None,
@@ -60,7 +60,7 @@ class CocoDataset(Dataset[Sample]):
         self.short_sides = short_sides
         self.long_side = long_side
         self.flip = flip
-        self.corners = corners
+        self.box_convention = box_convention
         self.training = training
         self.seed = seed
         self.decoded = decoded
@@ -78,7 +78,7 @@ class CocoDataset(Dataset[Sample]):
         image = transforms.resize_image(self._image(index), size)
         boxes = transforms.resize_boxes(torch.from_numpy(rows), original_size, size)
         if self.training and transforms.draw(self.seed, epoch, index).flip < self.flip:
-            image, boxes = transforms.flip(image, boxes, self.corners)
+            image, boxes = transforms.flip(image, boxes, self.box_convention)
             masks = None if masks is None else masks.flip(-1)
         return Sample(
             image=image,
@@ -105,7 +105,7 @@ class CocoDataset(Dataset[Sample]):
         short_side = max(self.short_sides)
         if self.training:
             short_side = transforms.choose(self.short_sides, transforms.draw(self.seed, epoch, index).short_side)
-        return transforms.resized_size(original_size, short_side, self.long_side, self.corners)
+        return transforms.resized_size(original_size, short_side, self.long_side, self.box_convention)
 
     def _image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         if self.decoded is not None:

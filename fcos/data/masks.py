@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from pydantic_core import from_json
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 from fcos.data.annotations import Annotations
 from fcos.data.array_cache import FOLDER, keep_arrays, load_arrays
 from fcos.data.coco_file import KIND, unpacked
@@ -33,7 +33,7 @@ Runs = NDArray[np.int64]
 
 
 def with_masks(
-    annotations: Annotations, corners: Corners, cache: Path | None, count: Count | None = None
+    annotations: Annotations, box_convention: BoxConvention, cache: Path | None, count: Count | None = None
 ) -> Annotations:
     """The same annotations with the masks of their file's `segmentation`: polygons or run lengths.
 
@@ -44,10 +44,10 @@ def with_masks(
     Raises DataError for a segmentation that cannot be understood, and where no object has one.
     """
     many = len(annotations.boxes) >= LEAST_MASKS
-    kept = cache / FOLDER / f"{_key(annotations, corners)}.kept" if cache is not None and many else None
+    kept = cache / FOLDER / f"{_key(annotations, box_convention)}.kept" if cache is not None and many else None
     found = None if kept is None else load_arrays(kept)
     if found is None:
-        found = _read(annotations, corners, count)
+        found = _read(annotations, box_convention, count)
         if kept is not None:
             keep_arrays(found, kept)
     masks, given = found["masks"], found["given"]
@@ -55,7 +55,7 @@ def with_masks(
     return replace(annotations, masks=masks, notes=(*annotations.notes, *_notes(annotations, masks, given)))
 
 
-def with_drawn_masks(annotations: Annotations, corners: Corners) -> Annotations:
+def with_drawn_masks(annotations: Annotations, box_convention: BoxConvention) -> Annotations:
     """The same annotations of drawn shapes, with the pixels where each is seen; bitmaps as `with_masks` makes them."""
     bitmaps = np.ones((len(annotations.boxes), SIDE, SIDE), dtype=bool)
     for index, (height, width) in enumerate(annotations.sizes.tolist()):
@@ -63,7 +63,7 @@ def with_drawn_masks(annotations: Annotations, corners: Corners) -> Annotations:
         names = [annotations.classes[annotations.labels[row]] for row in rows]
         seen = visible_shapes(names, annotations.xywh[rows].astype(np.int64), (height, width))
         for number, row in enumerate(rows):
-            y, x = _pixels(annotations.boxes[row], (height, width), corners)
+            y, x = _pixels(annotations.boxes[row], (height, width), box_convention)
             bitmaps[row] = seen[np.ix_(y, x)] == number
     return replace(annotations, masks=_packed(bitmaps))
 
@@ -77,15 +77,20 @@ def _packed(cells: Bool[np.ndarray, "K S S"]) -> UInt8[np.ndarray, "K bytes"]:
     return np.packbits(cells.reshape(len(cells), SIDE * SIDE), axis=1)
 
 
-def _key(annotations: Annotations, corners: Corners) -> str:
-    parts = (annotations.digest.encode(), corners.encode(), annotations.ids.tobytes(), annotations.boxes.tobytes())
+def _key(annotations: Annotations, box_convention: BoxConvention) -> str:
+    parts = (
+        annotations.digest.encode(),
+        box_convention.encode(),
+        annotations.ids.tobytes(),
+        annotations.boxes.tobytes(),
+    )
     key = hashlib.sha256(Path(__file__).read_bytes())
     for part in parts:
         key.update(hashlib.sha256(part).digest())
     return key.hexdigest()[:32]
 
 
-def _read(annotations: Annotations, corners: Corners, count: Count | None) -> dict[str, NDArray[Any]]:
+def _read(annotations: Annotations, box_convention: BoxConvention, count: Count | None) -> dict[str, NDArray[Any]]:
     """The packed masks, and which objects have a segmentation."""
     entries = _entries(annotations)
     total = len(annotations.boxes)
@@ -101,7 +106,7 @@ def _read(annotations: Annotations, corners: Corners, count: Count | None) -> di
             name = f"annotations[{number}] (id {entry['id']}, image_id {entry['image_id']})"
             raise DataError(f"{annotations.path}: {name}: segmentation {error}") from None
         if runs is not None:
-            y, x = _pixels(annotations.boxes[row], (height, width), corners)
+            y, x = _pixels(annotations.boxes[row], (height, width), box_convention)
             masks[row], given[row] = np.packbits(_look_up(runs, y, x, height)), True
         if count is not None and row % REPORT_EVERY == 0:
             count(row, total)
@@ -170,13 +175,13 @@ def _shown(value: Any) -> str:
 
 
 def _pixels(
-    box: Float32[np.ndarray, " 4"], size: tuple[int, int], corners: Corners
+    box: Float32[np.ndarray, " 4"], size: tuple[int, int], box_convention: BoxConvention
 ) -> tuple[Int64[np.ndarray, " S"], Int64[np.ndarray, " S"]]:
     """Row and column of the pixels at the centers of a box's cells; size: (height, width) of the image."""
     x1, y1, x2, y2 = box.astype(np.float64)
     share = (np.arange(SIDE) + 0.5) / SIDE
     # Inclusive corners are numbers of pixels, plain ones lie between pixels.
-    shift = 0.0 if corners == "plain" else 0.5
+    shift = 0.0 if box_convention == "plain" else 0.5
     y, x = (
         np.floor(low + share * (high - low) + shift).clip(0, side - 1).astype(np.int64)
         for low, high, side in ((y1, y2, size[0]), (x1, x2, size[1]))

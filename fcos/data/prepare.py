@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int64
 
-from fcos.config.choices import Corners, OnBadImage, Split
+from fcos.config.choices import BoxConvention, OnBadImage, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.annotations import Annotations, read_annotations
@@ -49,7 +49,7 @@ class PreparedData:
 
     splits: Mapping[Split, PreparedSplit]
     classes: tuple[str, ...]
-    corners: Corners
+    box_convention: BoxConvention
     digest: str
     notes: tuple[str, ...]
 
@@ -73,7 +73,7 @@ def splits_with_masks(
 def prepare(
     config: DataConfig,
     *,
-    corners: Corners = "plain",
+    box_convention: BoxConvention = "plain",
     masks: Collection[Split] = (),
     splits: Collection[Split] = SPLITS,
     progress: Progress | None = None,
@@ -88,18 +88,22 @@ def prepare(
     """
     cache = cache_folder(config)
     root, locations = _locate(config, cache, progress)
-    read = {name: _read_split(root, locations[name], corners, config, name, cache) for name in SPLITS if name in splits}
+    read = {
+        name: _read_split(root, locations[name], box_convention, config, name, cache)
+        for name in SPLITS
+        if name in splits
+    }
     first = next(iter(read.values())).annotations
     for other in read.values():
         _same_categories(first, other.annotations)
     for name in masks:
-        annotations = read_masks(read[name].annotations, config, corners, progress)
+        annotations = read_masks(read[name].annotations, config, box_convention, progress)
         read[name] = replace(read[name], annotations=annotations)
     notes = [note for split in read.values() for note in split.annotations.notes]
     digest = hashlib.sha256()
     checked: dict[Split, PreparedSplit] = {}
     for name, split in read.items():
-        files = _files(split, config, corners, always_one_size=name == "val")
+        files = _files(split, config, box_convention, always_one_size=name == "val")
         sizes_on_disk = [fact[:2] for fact in files.facts]
         digest.update(json.dumps([split.annotations.digest, sizes_on_disk]).encode())
         checked[name], remarks = _usable(split, files, config, name, cache, progress)
@@ -107,7 +111,7 @@ def prepare(
     for name, split in checked.items():
         if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
             raise DataError(f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all")
-    return PreparedData(checked, first.classes, corners, digest.hexdigest(), tuple(notes))
+    return PreparedData(checked, first.classes, box_convention, digest.hexdigest(), tuple(notes))
 
 
 def check_digest(config: DataConfig, digest: str, planned: str | None) -> None:
@@ -151,7 +155,7 @@ def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, train
         short_sides=config.short_sides,
         long_side=config.long_side,
         flip=config.flip,
-        corners=prepared.corners,
+        box_convention=prepared.box_convention,
         training=training,
         seed=seed,
         decoded=source.decoded,
@@ -172,27 +176,27 @@ def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple
 
 
 def _read_split(
-    root: Path, split: SplitConfig, corners: Corners, config: DataConfig, name: Split, cache: Path
+    root: Path, split: SplitConfig, box_convention: BoxConvention, config: DataConfig, name: Split, cache: Path
 ) -> PreparedSplit:
     limit = config.limit_train if name == "train" else config.limit_val
     folder = root / expanded(split.images, f"data.{name}.images={split.images}")
     if not is_folder(folder):
         raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
-    annotations = read_annotations(annotation_file(root, split, name), corners, cache)
+    annotations = read_annotations(annotation_file(root, split, name), box_convention, cache)
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
     return PreparedSplit(annotations, folder)
 
 
 def read_masks(
-    annotations: Annotations, config: DataConfig, corners: Corners, progress: Progress | None
+    annotations: Annotations, config: DataConfig, box_convention: BoxConvention, progress: Progress | None
 ) -> Annotations:
     """The same annotations with the masks of their objects; raises DataError where there are none."""
     if config.name == "synthetic":
-        return with_drawn_masks(annotations, corners)
+        return with_drawn_masks(annotations, box_convention)
     what = f"reading masks of {annotations.path.name}"
     count = None if progress is None else lambda done, total: progress(what, done, total)
-    return with_masks(annotations, corners, cache_folder(config), count)
+    return with_masks(annotations, box_convention, cache_folder(config), count)
 
 
 def _same_categories(train: Annotations, val: Annotations) -> None:
@@ -204,12 +208,14 @@ def _same_categories(train: Annotations, val: Annotations) -> None:
         raise DataError(f"{train.path} and {val.path} must have the same categories; they differ in {told}")
 
 
-def _files(split: PreparedSplit, config: DataConfig, corners: Corners, *, always_one_size: bool) -> ImageFiles:
+def _files(
+    split: PreparedSplit, config: DataConfig, box_convention: BoxConvention, *, always_one_size: bool
+) -> ImageFiles:
     """The split's files, wanted at the size of the samples where it is always the same, else at their own."""
     sizes = tuple((height, width) for height, width in split.annotations.sizes.tolist())
     wanted, sides, long_side = sizes, config.short_sides, config.long_side
     if sides is not None and long_side is not None and (always_one_size or len(sides) == 1):
-        wanted = tuple(resized_size(size, max(sides), long_side, corners) for size in sizes)
+        wanted = tuple(resized_size(size, max(sides), long_side, box_convention) for size in sizes)
     return ImageFiles(split.folder, files_on_disk(split.folder, split.annotations.names), sizes, wanted)
 
 

@@ -123,7 +123,7 @@ def _input_sizes(dataset: CocoDataset) -> Int64[np.ndarray, "K 2"]:
     sides, long_side = dataset.short_sides, dataset.long_side
     if sides is None or long_side is None:
         return sizes
-    return np.array([resized_size((h, w), max(sides), long_side, dataset.corners) for h, w in sizes.tolist()])
+    return np.array([resized_size((h, w), max(sides), long_side, dataset.box_convention) for h, w in sizes.tolist()])
 
 
 def in_mib(number: int) -> str:

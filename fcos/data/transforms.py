@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,16 @@ def choose(options: Sequence[int], share: float) -> int:
     return options[int(share * len(options))]
 
 
-def resized_size(size: tuple[int, int], short_side: int, long_side: int, corners: Corners = "plain") -> tuple[int, int]:
+def resized_size(
+    size: tuple[int, int], short_side: int, long_side: int, box_convention: BoxConvention = "plain"
+) -> tuple[int, int]:
     """(height, width) with the shorter side at `short_side`, or below it so that the longer fits `long_side`.
 
     plain rounds both sides as detectron2 does, int(side + 0.5). inclusive does as maskrcnn-benchmark: where
     the longer side limits, the shorter is rounded half to even; the longer side is then truncated.
     """
     low, high = min(size), max(size)
-    if corners == "plain":
+    if box_convention == "plain":
         # Two steps, as there, because a half may be lost to rounding in any other order.
         sides = [side * (short_side / low) for side in size]
         if max(sides) > long_side:
@@ -75,13 +77,13 @@ def resize_boxes(
 
 
 def flip(
-    image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], corners: Corners = "plain"
+    image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], box_convention: BoxConvention = "plain"
 ) -> tuple[UInt8[Tensor, "3 H W"], Float[Tensor, "M 4"]]:
     """Image and boxes mirrored left to right; inclusive corners name pixels, whose last is W - 1."""
     mirrored: Any = transforms.horizontal_flip(_boxes(boxes, (image.shape[-2], image.shape[-1])))
     flipped: Any = transforms.horizontal_flip(image)
     moved = mirrored.as_subclass(Tensor)
-    if corners == "inclusive":
+    if box_convention == "inclusive":
         moved = moved - moved.new_tensor([1.0, 0.0, 1.0, 0.0])
     return flipped, moved
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 from fcos.config.model_parts import PostprocessConfig
 from fcos.geometry import boxes_from_ltrb, centerness
 from fcos.postprocess.nms import survivors
@@ -33,13 +33,13 @@ class _Candidates:
 class Postprocess:
     """Detections of a batch from what the head says, by the rule's settings (their meaning is said there).
 
-    The threshold is held strictly. With inclusive `corners` boxes end in their last pixel until they are given out, as
-    in training. What an oracle knows is put into the outputs before (see oracle.py), the analyses are made of the
+    The threshold is held strictly. Of the inclusive box convention boxes end in their last pixel until they are
+    given out, as in training. What an oracle knows is put into the outputs before (see oracle.py), the analyses are made of the
     detections after, and views of an image are put together by tta.py.
     """
 
     rule: PostprocessConfig
-    corners: Corners = "plain"
+    box_convention: BoxConvention = "plain"
 
     @torch.no_grad()
     def __call__(
@@ -53,7 +53,7 @@ class Postprocess:
         candidates = self._topk(self._candidates(outputs), len(outputs.logits))
         image, location = candidates.image, candidates.location
         boxes = boxes_from_ltrb(locations.xy[location], outputs.ltrb[image, location])
-        last_pixel = 1 if self.corners == "inclusive" else 0
+        last_pixel = 1 if self.box_convention == "inclusive" else 0
         ends = (sizes - last_pixel).flip(1).repeat(1, 2).to(boxes)
         boxes = torch.minimum(boxes.clamp(min=0), ends[image])
         given = boxes * (original_sizes / sizes).flip(1).repeat(1, 2).to(boxes)[image]

@@ -117,7 +117,7 @@ def _sample(
     alone = replace(file.select(np.array([position])), names=(image.name,))
     dataset = CocoDataset(
         alone, image.parent, short_sides=(short_side,), long_side=long_side, flip=0.0,
-        corners=model.assignment.corners, training=False, seed=0,
+        box_convention=model.assignment.corners, training=False, seed=0,
     )  # fmt: skip
     return dataset[0, 0]
 

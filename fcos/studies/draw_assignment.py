@@ -27,7 +27,9 @@ def assignment_picture(
     image, and CheckpointError for other classes.
     """
     setting = config.model.assignment
-    data = prepare(config.data, corners=setting.corners, masks=[split] if setting.by_masks else [], splits=[split])
+    data = prepare(
+        config.data, box_convention=setting.corners, masks=[split] if setting.by_masks else [], splits=[split]
+    )
     if trained is not None:
         check_classes(data, trained.classes)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)

@@ -54,7 +54,7 @@ def prepare_data(config: Config, console: Console, workers: int, *, here: bool =
             return DataFacts(source.digest, source.notes)
         assignment = config.model.assignment
         masks = splits_with_masks(assignment, [config.model.postprocess], training=True)
-        ready = prepare(config.data, corners=assignment.corners, masks=masks, progress=show)
+        ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
     if here:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from fcos.geometry import areas, boxes_from_ltrb, centerness, locations, ltrb_from_boxes
+from fcos.geometry import areas, boxes_from_ltrb, centerness, compute_locations, ltrb_from_boxes
 
 CPU = torch.device("cpu")
 
@@ -15,7 +15,7 @@ distances = st.floats(0, 4000, width=32)
 
 
 def test_half_stride_locations_are_listed_row_by_row_finest_level_first() -> None:
-    found = locations(((2, 3), (1, 2)), (8, 16), (16, 24), "half_stride", CPU)
+    found = compute_locations(((2, 3), (1, 2)), (8, 16), (16, 24), "half_stride", CPU)
     torch.testing.assert_close(
         found.xy,
         torch.tensor([[4, 4], [12, 4], [20, 4], [4, 12], [12, 12], [20, 12], [8, 8], [24, 8]]).float(),
@@ -29,7 +29,7 @@ def test_half_stride_locations_are_listed_row_by_row_finest_level_first() -> Non
 def test_torchvision_locations_are_the_centers_of_its_anchors(image_size: tuple[int, int]) -> None:
     strides = (8, 16, 32, 64, 128)
     shapes = tuple((-(-image_size[0] // stride), -(-image_size[1] // stride)) for stride in strides)
-    found = locations(shapes, strides, image_size, "torchvision", CPU)
+    found = compute_locations(shapes, strides, image_size, "torchvision", CPU)
 
     generator = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
     images = ImageList(torch.zeros(1, 3, *image_size), [image_size])
@@ -40,19 +40,19 @@ def test_torchvision_locations_are_the_centers_of_its_anchors(image_size: tuple[
 
 
 def test_torchvision_steps_differ_from_the_stride_where_the_image_does_not_divide() -> None:
-    found = locations(((13, 17), (7, 9)), (64, 128), (800, 1088), "torchvision", CPU)
+    found = compute_locations(((13, 17), (7, 9)), (64, 128), (800, 1088), "torchvision", CPU)
     assert found.steps == ((64.0, 61.0), (120.0, 114.0))
     assert found.level_strides == (64, 128)
 
 
 def test_locations_are_built_once() -> None:
     arguments = (((4, 4),), (8,), (32, 32), "half_stride", CPU)
-    assert locations(*arguments) is locations(*arguments)
+    assert compute_locations(*arguments) is compute_locations(*arguments)
 
 
 def test_locations_first_built_in_inference_mode_serve_training() -> None:
     with torch.inference_mode():
-        found = locations(((5, 7),), (8,), (40, 56), "half_stride", CPU)
+        found = compute_locations(((5, 7),), (8,), (40, 56), "half_stride", CPU)
     factor = torch.ones((), requires_grad=True)
     (found.xy * factor).sum().backward()
     torch.testing.assert_close(factor.grad, found.xy.sum())
@@ -60,12 +60,12 @@ def test_locations_first_built_in_inference_mode_serve_training() -> None:
 
 def test_a_stride_is_needed_for_each_level() -> None:
     with pytest.raises(ValueError, match="2 shapes for 1 strides"):
-        locations(((4, 4), (2, 2)), (8,), (32, 32), "half_stride", CPU)
+        compute_locations(((4, 4), (2, 2)), (8,), (32, 32), "half_stride", CPU)
 
 
 def test_a_location_has_several_anchors_or_several_targets() -> None:
     with pytest.raises(ValueError, match="1 anchors and 2 targets"):
-        locations(((1, 1),), (8,), (8, 8), "half_stride", torch.device("cpu"), anchors=((8.0, 8.0),), targets=2)
+        compute_locations(((1, 1),), (8,), (8, 8), "half_stride", torch.device("cpu"), anchors=((8.0, 8.0),), targets=2)
 
 
 @given(st.lists(st.tuples(pixels, pixels, distances, distances, distances, distances), min_size=1, max_size=8))

@@ -16,7 +16,7 @@ from fcos.structures import NO_OBJECT, Locations, Targets
 from tests.helpers.pyramids import RANGES, box, in_range, pyramid, targets_of
 
 
-def by_matrix(targets: Targets, places: Locations, ranges, ends, radius, corners="plain", rule="longest_offset",
+def by_matrix(targets: Targets, places: Locations, ranges, ends, radius, box_convention="plain", rule="longest_offset",
               tie_break="smallest_area") -> Tensor:  # fmt: skip
     """Every location against every box, image by image, as the paper says it."""
     matched = []
@@ -32,7 +32,7 @@ def by_matrix(targets: Targets, places: Locations, ranges, ends, radius, corners
             apart = (places.xy[:, None] - centers).abs().amax(-1)
             admitted &= apart < radius * places.strides[:, None]
         if tie_break == "smallest_area":
-            order = areas(boxes, corners).expand_as(admitted)
+            order = areas(boxes, box_convention).expand_as(admitted)
         else:
             order = (places.xy[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2).square().sum(-1)
         smallest, index = order.masked_fill(~admitted, math.inf).min(1)
@@ -50,12 +50,14 @@ def by_matrix(targets: Targets, places: Locations, ranges, ends, radius, corners
     radius=st.sampled_from([None, 0.5, 1.0, 1.5, 2.5]),
     kind=st.sampled_from(["half_stride", "torchvision"]),
     size=st.sampled_from([(128, 160), (96, 128), (130, 70)]),
-    corners=st.sampled_from(["plain", "inclusive"]),
+    box_convention=st.sampled_from(["plain", "inclusive"]),
 )
-def test_windows_find_what_the_whole_matrix_finds(images, ends, radius, kind, size, corners) -> None:
+def test_windows_find_what_the_whole_matrix_finds(images, ends, radius, kind, size, box_convention) -> None:
     places, targets = pyramid(*size, kind), targets_of(*images)
-    found = assign(targets, places, ranges=RANGES, ends=ends, center_sampling_radius=radius, corners=corners)
-    torch.testing.assert_close(found.matched, by_matrix(targets, places, RANGES, ends, radius, corners))
+    found = assign(
+        targets, places, ranges=RANGES, ends=ends, center_sampling_radius=radius, box_convention=box_convention
+    )
+    torch.testing.assert_close(found.matched, by_matrix(targets, places, RANGES, ends, radius, box_convention))
 
 
 @settings(max_examples=100)

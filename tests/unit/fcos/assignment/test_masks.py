@@ -21,12 +21,12 @@ from fcos.config.run import Config
 from fcos.data.prepare import splits_with_masks
 from fcos.device import to_device
 from fcos.errors import ConfigError
-from fcos.geometry import areas, locations
+from fcos.geometry import areas, compute_locations
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Targets
 from fcos.studies.draw_assignment import assignment_picture
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
-PLACES = locations(((12, 16), (6, 8), (3, 4)), (8, 16, 32), (96, 128), "half_stride", torch.device("cpu"))
+PLACES = compute_locations(((12, 16), (6, 8), (3, 4)), (8, 16, 32), (96, 128), "half_stride", torch.device("cpu"))
 SIDE = 8
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fcos.assignment import atss, center, retinanet, simota
 from fcos.assignment.anchors import NINE, anchors_of
-from fcos.geometry import boxes_from_ltrb, locations
+from fcos.geometry import boxes_from_ltrb, compute_locations
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
 from tests.helpers.pyramids import CPU, RANGES, STRIDES, pyramid, targets_of
 
@@ -138,7 +138,7 @@ def anchors_by_hand(targets: Targets, places: Locations, least: float) -> tuple[
 def test_anchors_are_matched_as_by_loops(images, size, rule, nine) -> None:
     places, targets = pyramid(*size), targets_of(*images)
     if nine:
-        places = locations(places.shapes, STRIDES, size, "half_stride", CPU, anchors=NINE)
+        places = compute_locations(places.shapes, STRIDES, size, "half_stride", CPU, anchors=NINE)
     matched, ignored = retinanet.match(targets, places, rule)
     expected = anchors_by_hand(targets, places, retinanet.LEAST_IOU[rule])
     np.testing.assert_array_equal(matched.numpy(), expected[0])

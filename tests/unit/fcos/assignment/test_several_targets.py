@@ -21,7 +21,7 @@ from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.draw import assignment_panels
-from fcos.geometry import areas, ious, locations, ltrb_from_boxes
+from fcos.geometry import areas, compute_locations, ious, ltrb_from_boxes
 from fcos.inference import load_trained
 from fcos.losses.criterion import FCOSLoss
 from fcos.postprocess.decode import Postprocess
@@ -31,7 +31,7 @@ from fcos.training.checkpoint import CheckpointError, save
 from fcos.training.step import train_step
 from tests.helpers.pyramids import CPU, RANGES, box, in_range, pyramid, targets_of
 
-TWICE = locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
+TWICE = compute_locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
 
 
 def first_two_by_matrix(targets: Targets, places: Locations, ends: str, radius: float | None, rule: str,
@@ -72,7 +72,7 @@ def test_the_first_two_are_those_of_the_whole_matrix(images, ends, radius, rule,
     torch.testing.assert_close(found[..., 0], match(targets, places, RANGES, ends, radius, "plain", rule, tie_break))
 
 
-RULES = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "corners": "plain"}
+RULES = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "box_convention": "plain"}
 
 
 def boxes_at(targets: Targets, x: float, y: float, **rules: Any) -> list[int]:
@@ -131,7 +131,7 @@ def test_one_box_for_each_location_is_as_ever(tiny_values: dict[str, Any]) -> No
     model = parse(Config, tiny_values).model
     batch = batch_of([[10.0, 10, 40, 40]])
     places = build_locate(model)(batch)
-    once = locations(places.shapes, (8, 16, 32, 64), (64, 64), "half_stride", CPU)
+    once = compute_locations(places.shapes, (8, 16, 32, 64), (64, 64), "half_stride", CPU)
     assert torch.equal(places.xy, once.xy) and places.shapes == once.shapes and places.targets == 1
     assignment, outputs = build_assign(model)(batch.targets, places), HeadOutputs((), torch.zeros(1, 0, 4), None, ())
     loss = build_loss(model)
@@ -139,7 +139,7 @@ def test_one_box_for_each_location_is_as_ever(tiny_values: dict[str, Any]) -> No
 
 
 # Three locations: in two boxes, in one, in none.
-FEW = locations(((1, 3),), (8,), (8, 24), "half_stride", CPU, targets=2)
+FEW = compute_locations(((1, 3),), (8,), (8, 24), "half_stride", CPU, targets=2)
 FEW_BOXES = Targets(
     torch.tensor([[[0.0, 0, 8, 7], [0.0, 0, 14, 8]]]), torch.tensor([[2, 0]]), torch.ones(1, 2, dtype=torch.bool)
 )

@@ -100,7 +100,7 @@ def test_box_partly_outside_is_clipped_for_training_and_kept_for_evaluation(tmp_
 def test_inclusive_corners_name_the_last_pixel(tmp_path: Path) -> None:
     thin = content()
     thin["annotations"][1]["bbox"] = [59.5, 3, 0.5, 9]
-    read = read_annotations(write(tmp_path, thin), corners="inclusive")
+    read = read_annotations(write(tmp_path, thin), box_convention="inclusive")
     assert read.boxes[1].tolist() == [10, 5, 29.5, 14]
     assert read.training_boxes(0)[0].shape == (0, 4)
     assert len(read.boxes) == 3, "evaluation keeps the box that has no area between pixel centers"

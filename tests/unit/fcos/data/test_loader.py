@@ -51,7 +51,7 @@ def make_dataset(folder: Path, **changes: Any) -> CocoDataset:
         "short_sides": (32, 48),
         "long_side": 120,
         "flip": 0.5,
-        "corners": "plain",
+        "box_convention": "plain",
         "training": True,
         "seed": 5,
     }

@@ -21,7 +21,7 @@ from fcos.data.masks import SIDE, bitmaps, with_masks
 from fcos.data.prepare import make_dataset, prepare
 from fcos.data.synthetic import draw_image, shape_mask
 from fcos.errors import DataError
-from fcos.geometry import locations
+from fcos.geometry import compute_locations
 
 HEIGHT, WIDTH = 60, 100
 DIAMOND = [[50.0, 5.0, 93.0, 30.0, 50.0, 55.0, 7.0, 30.0]]
@@ -59,8 +59,8 @@ def write(folder: Path, *segmentations: Any, box: list[float] = BOX, **more: Any
     return path
 
 
-def read(path: Path, corners: Any = "plain", cache: Path | None = None) -> Annotations:
-    return with_masks(read_annotations(path, corners), corners, cache)
+def read(path: Path, box_convention: Any = "plain", cache: Path | None = None) -> Annotations:
+    return with_masks(read_annotations(path, box_convention), box_convention, cache)
 
 
 def cells(annotations: Annotations) -> np.ndarray:
@@ -92,12 +92,14 @@ def test_polygons_and_run_lengths_are_alike(tmp_path: Path, as_file: Callable[[n
     assert 0.4 < cells(found).mean() < 0.6
 
 
-@pytest.mark.parametrize(("corners", "shift"), [("plain", 0.0), ("inclusive", 0.5)])
+@pytest.mark.parametrize(("box_convention", "shift"), [("plain", 0.0), ("inclusive", 0.5)])
 @pytest.mark.parametrize(
     "box", [BOX, [-20.0, -7.5, 86.0, 50.0], [30.25, 20.0, 200.0, 80.0], [40.0, 28.0, 3.0, 2.0], [0, 0, WIDTH, HEIGHT]]
 )
-def test_a_bitmap_is_that_of_the_clipped_box(tmp_path: Path, box: list[float], corners: str, shift: float) -> None:
-    found = read(write(tmp_path, DIAMOND, box=box), corners)
+def test_a_bitmap_is_that_of_the_clipped_box(
+    tmp_path: Path, box: list[float], box_convention: str, shift: float
+) -> None:
+    found = read(write(tmp_path, DIAMOND, box=box), box_convention)
     assert np.array_equal(cells(found)[0], at_centers(pixels_of(DIAMOND), found.boxes[0], shift))
 
 
@@ -207,7 +209,14 @@ def dataset(folder: Path, pixels: np.ndarray, **changes: Any) -> CocoDataset:
     path = write(folder, run_lengths(pixels, packed=True), box=[7.3, 5.1, 85.4, 49.8])
     if changes.pop("mirrored", False):
         path = write(folder, run_lengths(pixels, packed=True), box=[WIDTH - 7.3 - 85.4, 5.1, 85.4, 49.8])
-    options = {"short_sides": None, "long_side": None, "flip": 0.0, "corners": "plain", "training": True, "seed": 0}
+    options = {
+        "short_sides": None,
+        "long_side": None,
+        "flip": 0.0,
+        "box_convention": "plain",
+        "training": True,
+        "seed": 0,
+    }
     return CocoDataset(read(path), folder, **options | changes)
 
 
@@ -225,7 +234,7 @@ def test_a_resized_image_keeps_its_masks_where_its_objects_are(tmp_path: Path) -
     pixels = pixels_of(DIAMOND)
     sample = dataset(tmp_path / "one", pixels, short_sides=(150,), long_side=400)[0, 0]
     assert sample.size == (150, 250)
-    places = locations(((19, 32),), (8,), (150, 250), "half_stride", torch.device("cpu")).xy
+    places = compute_locations(((19, 32),), (8,), (150, 250), "half_stride", torch.device("cpu")).xy
     places = places[((places > sample.boxes[0, :2]) & (places < sample.boxes[0, 2:])).all(1)]
     one = torch.zeros(len(places), dtype=torch.long)
     found = pairs_on_mask(sample.masks, sample.boxes, places, one, torch.arange(len(places)))
@@ -285,7 +294,9 @@ def test_real_masks_are_those_of_pycocotools_at_the_locations(shared_data: Path)
     asked = same = 0
     for index in range(0, len(found), 4):
         height, width = found.sizes[index].tolist()
-        xy = locations(((height // 8, width // 8),), (8,), (height, width), "half_stride", torch.device("cpu")).xy
+        xy = compute_locations(
+            ((height // 8, width // 8),), (8,), (height, width), "half_stride", torch.device("cpu")
+        ).xy
         rows = np.arange(found.offsets[index], found.offsets[index + 1])
         for row in rows[found.trainable[rows]]:
             box = torch.from_numpy(found.boxes[row : row + 1])

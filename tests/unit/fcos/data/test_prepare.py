@@ -147,7 +147,7 @@ def test_synthetic_data_come_the_same_way(tmp_path: Path) -> None:
 
 
 def test_inclusive_corners_reach_the_samples(root: Path) -> None:
-    prepared = prepare(coco(root), corners="inclusive")
+    prepared = prepare(coco(root), box_convention="inclusive")
     sample = make_dataset(prepared, "train", coco(root, flip=0.0), training=True, seed=0)[0, 0]
     assert sample.boxes.tolist() == [[1, 2, 10, 11]]
 

@@ -68,10 +68,10 @@ def test_flip_of_inclusive_corners_stays_on_the_pixels() -> None:
     torch.testing.assert_close(mirrored, torch.tensor([[3.0, 0.0, 5.0, 3.0]]))
 
 
-@pytest.mark.parametrize("corners", ["plain", "inclusive"])
-def test_two_flips_give_back_the_sample(corners: str) -> None:
+@pytest.mark.parametrize("box_convention", ["plain", "inclusive"])
+def test_two_flips_give_back_the_sample(box_convention: str) -> None:
     boxes = torch.tensor([[1.0, 0.5, 3.25, 4.0], [0.0, 0.0, 5.0, 1.0]])
-    image, mirrored = flip(*flip(IMAGE, boxes, corners), corners)  # type: ignore[arg-type]
+    image, mirrored = flip(*flip(IMAGE, boxes, box_convention), box_convention)  # type: ignore[arg-type]
     torch.testing.assert_close(image, IMAGE)
     torch.testing.assert_close(mirrored, boxes)
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos.config.model_parts import PostprocessConfig
-from fcos.geometry import boxes_from_ltrb, centerness, locations
+from fcos.geometry import boxes_from_ltrb, centerness, compute_locations
 from fcos.postprocess.decode import peaks
 from fcos.postprocess.nms import nms_of_best
 from fcos.structures import HeadOutputs
 from tests.helpers.postprocessing import IMAGE, SHAPES, STRIDES, rule, sizes
 
-PLACES = locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"))
+PLACES = compute_locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"))
 
 
 def outputs_of(seed: int, images: int = 2, classes: int = 3, bias: float = -1.0) -> HeadOutputs:
@@ -170,5 +170,5 @@ def test_with_inclusive_corners_a_perfect_prediction_gives_back_the_annotated_bo
     xy = PLACES.xy[location]
     ltrb[0, location] = torch.cat((xy - trained_on[:2], trained_on[2:] - xy))
     outputs = HeadOutputs(apart(logits), ltrb, torch.zeros(1, num), SHAPES)
-    found = rule(corners="inclusive")(outputs, PLACES, sizes(1), sizes(1))[0]
+    found = rule(box_convention="inclusive")(outputs, PLACES, sizes(1), sizes(1))[0]
     torch.testing.assert_close(found.boxes, annotated[None])

@@ -11,7 +11,7 @@ from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.geometry import boxes_from_ltrb, iou_of_ltrb, locations
+from fcos.geometry import boxes_from_ltrb, compute_locations, iou_of_ltrb
 from fcos.losses.boxes import quality_floor_sum
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import DIFFERENT_CLASSES, ONE_BOX, SAME_CLASS, ambiguity_of, with_truth
@@ -19,7 +19,7 @@ from fcos.structures import Assignment, Batch, HeadOutputs, Targets
 
 SHAPES, STRIDES, IMAGE = ((8, 8), (4, 4)), (8, 16), (64, 64)
 RANGES = ((0.0, 32.0), (32.0, None))
-PLACES = locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"))
+PLACES = compute_locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"))
 BOXES = torch.tensor([[4.0, 4.0, 28.0, 28.0], [10.0, 8.0, 60.0, 58.0]])
 
 

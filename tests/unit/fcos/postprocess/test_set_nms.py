@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fcos.geometry import boxes_from_ltrb, locations
+from fcos.geometry import boxes_from_ltrb, compute_locations
 from fcos.postprocess import nms
 from fcos.postprocess.nms import set_nms_of_best
 from fcos.postprocess.tta import together
@@ -70,7 +70,7 @@ def test_boxes_of_one_location_spare_each_other_but_not_others() -> None:
     assert kept.tolist() == [0, 1, 3]
 
 
-PAIRS = locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"), targets=2)
+PAIRS = compute_locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"), targets=2)
 
 
 def outputs_of(seed: int, images: int) -> HeadOutputs:
