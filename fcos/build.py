@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fcos.assignment.anchors import sizes_in_strides
-from fcos.assignment.build import build_assign, build_locate, claims_of
+from fcos.assignment.anchors import anchor_sizes
+from fcos.assignment.build import build_assign, build_locate, candidate_pairs
 from fcos.assignment.masks import pairs_on_mask
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import PostprocessConfig
@@ -76,7 +76,7 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
         norm=config.head.norm,
         gn_groups=config.head.gn_groups,
         scale_per_level=config.head.scale_per_level,
-        regression=sizes_in_strides(config.anchors_per_location)
+        regression=anchor_sizes(config.anchors_per_location)
         if config.head.regression == "deltas"
         else config.head.regression,
         divide_by_stride=config.head.divide_by_stride,
@@ -109,7 +109,7 @@ def _claims(config: ModelConfig, targets: Targets, row: int, places: Locations) 
     """Every pair (box, location) of one image that its assignment chooses from."""
     rule, valid = config.assignment, targets.valid[row]
     boxes = targets.boxes[row][valid]
-    box, place = claims_of(rule, boxes, places)
+    box, place = candidate_pairs(rule, boxes, places)
     if targets.masks is None:
         return box, place
     keep = pairs_on_mask(targets.masks[row][valid], boxes, places.xy, box, place)

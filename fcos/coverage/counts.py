@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
-from fcos.assignment.build import claims_of
+from fcos.assignment.build import candidate_pairs
 from fcos.assignment.masks import pairs_on_mask
 from fcos.config.choices import Placement
 from fcos.config.model_parts import AssignmentConfig
@@ -62,7 +62,7 @@ MOST_CLAIMS = 8
 
 
 def count(part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig) -> tuple[Counts, Owners]:
-    """Assign all locations of some images, as `fcos.assignment.fcos.match` would, and count.
+    """Assign all locations of some images, as `fcos.assignment.fcos.match_fcos` would, and count.
 
     Which locations an image has beyond its own edge plays no part, since boxes end there: with locations that do
     not depend on the image, all images share the grid of the largest one.
@@ -114,7 +114,7 @@ def _claims(
         rows = np.flatnonzero((padded[image] == size).all(axis=1))
         places = _grid((int(size[0]), int(size[1])), strides, assignment.locations)
         boxes = torch.from_numpy(part.boxes[rows])
-        box, place = claims_of(assignment, boxes, places)
+        box, place = candidate_pairs(assignment, boxes, places)
         ends = np.cumsum([rows * columns for rows, columns in places.shapes])
         lies = np.ones(len(box), dtype=bool)
         if part.masks is not None:

@@ -8,7 +8,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from fcos.assignment.fcos import assign
+from fcos.assignment.fcos import assign_fcos
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import grid_of_largest
@@ -67,7 +67,7 @@ def draw_maps(boxes: InputBoxes, image: int, levels: tuple[int, ...], assignment
     settings = {"no center sampling": None, f"center sampling {radius:g}": radius}
     columns, positive = [], torch.zeros(len(levels), dtype=torch.bool)
     for name, used in settings.items():
-        assigned = assign(
+        assigned = assign_fcos(
             targets,
             places,
             ranges=assignment.ranges,

@@ -34,8 +34,8 @@ class Postprocess:
     """Detections of a batch from what the head says, by the rule's settings (their meaning is said there).
 
     The threshold is held strictly. Of the inclusive box convention boxes end in their last pixel until they are
-    given out, as in training. What an oracle knows is put into the outputs before (see oracle.py), the analyses are made of the
-    detections after, and views of an image are put together by tta.py.
+    given out, as in training. What an oracle knows is put into the outputs before (see oracle.py), the analyses are
+    made of the detections after, and views of an image are put together by tta.py.
     """
 
     rule: PostprocessConfig

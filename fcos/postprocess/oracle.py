@@ -84,7 +84,7 @@ def _own_class(
 def ambiguity_of(
     box: Int[Tensor, " K"], location: Int[Tensor, " K"], labels: Int[Tensor, " M"], num_locations: int
 ) -> Int[Tensor, " P"]:
-    """How ambiguous each location of an image is, from the pairs of fcos.assignment.fcos.claims."""
+    """How ambiguous each location of an image is, from its pairs of fcos.assignment.build.candidate_pairs."""
     count = location.bincount(minlength=num_locations)
     low = labels.new_full((num_locations,), torch.iinfo(labels.dtype).max)
     high = labels.new_full((num_locations,), -1)

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcos.assignment import center
-from fcos.assignment.fcos import claims, match
+from fcos.assignment.center import match_center
+from fcos.assignment.fcos import fcos_candidates, match_fcos
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.parse import parse
@@ -69,9 +69,9 @@ def test_owners_are_those_of_the_training_assignment(images, ends, radius, kind,
             padded[row, : len(image)], valid[row, : len(image)] = torch.tensor(image), True
     targets = Targets(padded, torch.zeros(len(images), most, dtype=torch.long), valid)
     if rule == "center":
-        matched = center.match(targets, places, RANGES, ends, "plain")
+        matched = match_center(targets, places, RANGES, ends, "plain")
     else:
-        matched = match(targets, places, RANGES, ends, radius, "plain")
+        matched = match_fcos(targets, places, RANGES, ends, radius, "plain")
     expected = [number in matched[row] for row, image in enumerate(images) for number in range(len(image))]
     assert owners.recalled.tolist() == expected
     assert counts.claims.sum() == int((matched != NO_OBJECT).sum())
@@ -108,7 +108,7 @@ def test_images_without_boxes_count_as_images() -> None:
 
 def test_no_boxes_no_claims() -> None:
     places = grid_of_largest(boxes_of([[0, 0, 9, 9]]), STRIDES, "half_stride")
-    box, place = claims(torch.zeros(0, 4), places, RANGES, "closed", None)
+    box, place = fcos_candidates(torch.zeros(0, 4), places, RANGES, "closed", None)
     assert len(box) == len(place) == 0
 
 

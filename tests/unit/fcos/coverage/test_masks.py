@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcos.assignment.fcos import match
+from fcos.assignment.fcos import match_fcos
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
@@ -70,7 +70,7 @@ def test_owners_are_those_of_the_training_assignment(images, radius, covered) ->
             torch.ones(1, len(alone.boxes), dtype=torch.bool),
             torch.from_numpy(bitmaps(alone.masks))[None],
         )
-        matched = match(targets, places, RANGES, "closed", radius, "plain")[0]
+        matched = match_fcos(targets, places, RANGES, "closed", radius, "plain")[0]
         recalled += [bool((matched == number).any()) for number in range(len(alone.boxes))]
         claimed += int((matched != NO_OBJECT).sum())
     assert owners.recalled.tolist() == recalled

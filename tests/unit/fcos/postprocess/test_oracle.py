@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fcos.assignment.build import build_assign, build_locate
-from fcos.assignment.fcos import assign, claims
+from fcos.assignment.fcos import assign_fcos, fcos_candidates
 from fcos.build import build_detector, build_truth
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse, set_value
@@ -39,7 +39,7 @@ def case(images: int = 2, boxes: int = 2) -> tuple[HeadOutputs, Assignment]:
         torch.tensor([1, 2])[:boxes].expand(images, -1),
         torch.ones(images, boxes, dtype=torch.bool),
     )
-    return outputs, assign(targets, PLACES, ranges=RANGES, ends="closed", center_sampling_radius=None)
+    return outputs, assign_fcos(targets, PLACES, ranges=RANGES, ends="closed", center_sampling_radius=None)
 
 
 def rule(**changes: object) -> Postprocess:
@@ -109,7 +109,7 @@ def test_a_batch_is_its_images_and_no_box_changes_nothing(kind) -> None:
 
 def test_a_location_is_ambiguous_where_several_boxes_claim_it() -> None:
     boxes = torch.tensor([[0.0, 0.0, 30.0, 30.0], [0.0, 0.0, 30.0, 28.0], [40.0, 40.0, 62.0, 62.0]])
-    pairs = claims(boxes, PLACES, RANGES, "closed", None)
+    pairs = fcos_candidates(boxes, PLACES, RANGES, "closed", None)
     inside = [((PLACES.xy > box[:2]) & (PLACES.xy < box[2:])).all(1) for box in boxes]
     in_range = PLACES.strides == 8
     both, one = inside[0] & inside[1] & in_range, (inside[0] ^ inside[1] | inside[2]) & in_range
