@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from fcos.assignment.build import build_locate
-from fcos.build import build_detector, build_truth
+from fcos.build import build_detector, build_oracle_targets
 from fcos.config.choices import Split
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse, set_value
@@ -167,7 +167,7 @@ def evaluate(
         device=trained.device,
         precision=config.schedule.precision,
         rank=0,
-        truth=build_truth(config.model, [config.model.postprocess]),
+        oracle_targets=build_oracle_targets(config.model, [config.model.postprocess]),
         progress=None if progress is None else lambda done: progress(done, total),
     )
     return validation.metrics[""]

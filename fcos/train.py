@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcos.build import build_detector, build_learner, build_truth
+from fcos.build import build_detector, build_oracle_targets, build_train_state
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.run import Config, ScheduleConfig
 from fcos.data.loader import eval_batches, train_batches
@@ -26,7 +26,7 @@ from fcos.training import checkpoint
 from fcos.training.best import Best, better, read_best, write_best
 from fcos.training.elastic import History, go_on, remarks
 from fcos.training.interruption import Preempted, Watch
-from fcos.training.step import Learner, LossLog, train_step
+from fcos.training.step import LossLog, TrainState, train_step
 
 CHECKPOINTS = "checkpoints"
 DETECTIONS = "detections"
@@ -59,14 +59,14 @@ def run(
     data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.beat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
-    learner = build_learner(config, detector, runtime)
+    learner = build_train_state(config, detector, runtime)
     start, notes, workers = _resume(learner, runtime)
     if start < config.schedule.steps:
         workers = go_on(workers, start, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, start)
     size = max(runtime.world_size, runtime.planned_size)
     rules = {arm: Postprocess(rule, assignment.corners) for arm, rule in settings.items()}
-    truth = build_truth(config.model, settings.values())
+    oracle_targets = build_oracle_targets(config.model, settings.values())
     val = make_dataset(data, "val", config.data, training=False, seed=config.seed)
     train = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     images = max(1, config.schedule.batch_size // config.schedule.accumulate // size)
@@ -94,7 +94,7 @@ def run(
             precision=learner.precision,
             rank=runtime.rank,
             progress=lambda _: runtime.beat(),
-            truth=truth,
+            oracle_targets=oracle_targets,
         )
 
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)
@@ -125,7 +125,7 @@ def _train(
     config: Config,
     runtime: Runtime,
     dataset: Any,
-    learner: Learner,
+    learner: TrainState,
     progress: "Progress",
     check: Callable[[], Validation],
     save: Callable[[int, Best | None], None],
@@ -255,7 +255,7 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _resume(learner: Learner, runtime: Runtime) -> tuple[int, list[str], History]:
+def _resume(learner: TrainState, runtime: Runtime) -> tuple[int, list[str], History]:
     """Put the newest good checkpoint into the learner; returns its step (0: none), notes on damaged ones, its workers.
 
     Rank 0 chooses, so that workers who see the folder differently do not begin at different steps.
@@ -313,7 +313,7 @@ def _save(
     config: Config,
     runtime: Runtime,
     classes: tuple[str, ...],
-    learner: Learner,
+    learner: TrainState,
     workers: History,
 ) -> None:
     """Write a checkpoint from rank 0; every worker leaves only when it is whole."""

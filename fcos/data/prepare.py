@@ -66,7 +66,7 @@ def splits_with_masks(
     assignment: AssignmentConfig, rules: Iterable[PostprocessConfig], *, training: bool
 ) -> tuple[Split, ...]:
     """The splits whose masks are used: train's to learn from, val's where a rule asks for the truth of locations."""
-    used: dict[Split, bool] = {"train": training, "val": any(rule.needs_truth for rule in rules)}
+    used: dict[Split, bool] = {"train": training, "val": any(rule.needs_ground_truth for rule in rules)}
     return tuple(split for split, asked in used.items() if asked and assignment.by_masks)
 
 

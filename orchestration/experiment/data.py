@@ -84,7 +84,7 @@ class DataDigests:
         if config.task == "coverage":
             about.append(config.coverage.split)
         else:
-            needs_truth = config.model.postprocess.needs_truth
+            needs_truth = config.model.postprocess.needs_ground_truth
             about += [config.schedule.batch_size, config.schedule.accumulate, assignment.by_masks and needs_truth]
         key = json.dumps(about)
         if key not in self._known:

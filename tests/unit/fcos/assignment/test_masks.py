@@ -13,7 +13,7 @@ from torch import Tensor
 from fcos.assignment.build import build_assign
 from fcos.assignment.fcos import assign_fcos, fcos_candidates, match_fcos
 from fcos.assignment.masks import pairs_on_mask
-from fcos.build import build_truth
+from fcos.build import build_oracle_targets
 from fcos.config.inactive_keys import why_dead
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.parse import parse, set_value
@@ -237,6 +237,6 @@ def test_ambiguity_counts_candidates_on_masks(tiny_values: dict[str, Any]) -> No
     outputs = HeadOutputs((), torch.zeros(1, 0, 4), None, LOCATIONS.shapes)
     size = torch.tensor([[96, 128]])
     batch = Batch(torch.zeros(1, 3, 96, 128, dtype=torch.uint8), size, size, twice, (1,), ("a",))
-    truth = build_truth(config, [config.postprocess])(batch, LOCATIONS, outputs)
-    ambiguous = truth.ambiguity[0] == truth.ambiguity.max()
+    oracle_targets = build_oracle_targets(config, [config.postprocess])(batch, LOCATIONS, outputs)
+    ambiguous = oracle_targets.ambiguity[0] == oracle_targets.ambiguity.max()
     assert ambiguous.any() and (LOCATIONS.xy[ambiguous, 1] > 24).all()

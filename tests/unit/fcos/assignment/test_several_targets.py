@@ -16,7 +16,7 @@ from fcos.__main__ import main
 from fcos.assignment.build import build_assign, build_locate
 from fcos.assignment.encode import encode_targets
 from fcos.assignment.fcos import match_fcos
-from fcos.build import build_detector, build_learner, build_loss
+from fcos.build import build_detector, build_loss, build_train_state
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
@@ -139,7 +139,7 @@ def test_one_target_per_location_needs_no_pairing(tiny_values: dict[str, Any]) -
     assert torch.equal(locations.xy, expected.xy) and locations.shapes == expected.shapes and locations.targets == 1
     assignment, outputs = build_assign(model)(batch.targets, locations), HeadOutputs((), torch.zeros(1, 0, 4), None, ())
     loss = build_loss(model)
-    assert loss.paired(outputs, assignment, locations, loss.normalizer([assignment])) is assignment
+    assert loss.best_pairing(outputs, assignment, locations, loss.normalizer([assignment])) is assignment
 
 
 # Three locations: in two boxes, in one, in none.
@@ -190,7 +190,7 @@ def test_the_pairing_has_the_least_loss(changes: dict[str, Any]) -> None:
             totals[matched] = float(loss(outputs, candidate, FEW_LOCATIONS, loss.normalizer([candidate])).total)
         assignment = encode_targets(FEW_MATCHED, FEW_BOXES, FEW_LOCATIONS.xy)
         normalizer = loss.normalizer([assignment])
-        paired = loss.paired(outputs, assignment, FEW_LOCATIONS, normalizer)
+        paired = loss.best_pairing(outputs, assignment, FEW_LOCATIONS, normalizer)
         total = float(loss(outputs, paired, FEW_LOCATIONS, normalizer).total)
         best = min(totals, key=totals.__getitem__)
         assert tuple(paired.matched[0].tolist()) == best and total == pytest.approx(totals[best], rel=1e-5)
@@ -210,7 +210,7 @@ def test_equal_costs_keep_the_pairing() -> None:
         (outputs.logits[0][:, :1].expand(1, 6, 3),), outputs.ltrb[:, :1].expand(1, 6, 4), None, ()
     )
     loss = make_loss(quality="none")
-    paired = loss.paired(equal_outputs, assignment, FEW_LOCATIONS, loss.normalizer([assignment]))
+    paired = loss.best_pairing(equal_outputs, assignment, FEW_LOCATIONS, loss.normalizer([assignment]))
     assert torch.equal(paired.matched, assignment.matched)
 
 
@@ -219,7 +219,7 @@ def test_only_predictions_with_a_box_get_regression_gradients() -> None:
     leaves = [outputs.logits[0].requires_grad_(), outputs.ltrb.requires_grad_(), outputs.quality.requires_grad_()]
     assignment = encode_targets(FEW_MATCHED, FEW_BOXES, FEW_LOCATIONS.xy)
     normalizer = loss.normalizer([assignment])
-    paired = loss.paired(outputs, assignment, FEW_LOCATIONS, normalizer)
+    paired = loss.best_pairing(outputs, assignment, FEW_LOCATIONS, normalizer)
     assert not paired.ltrb.requires_grad
     logits, ltrb, quality = torch.autograd.grad(loss(outputs, paired, FEW_LOCATIONS, normalizer).total, leaves)
     assert torch.equal((ltrb != 0).any(-1), paired.positive) and torch.equal(quality != 0, paired.positive)
@@ -232,7 +232,7 @@ def test_only_predictions_with_a_box_get_regression_gradients() -> None:
 def gradients(config: Config, batches: list[Batch]) -> dict[str, Tensor]:
     torch.manual_seed(0)
     detector = build_detector(config.model, 3, channels_last=False)
-    learner = build_learner(config, detector, LocalRuntime(Path(), CPU))
+    learner = build_train_state(config, detector, LocalRuntime(Path(), CPU))
     learner.optimizer.step = lambda: None  # type: ignore[method-assign]
     train_step(learner, batches)
     return {name: value.grad for name, value in detector.named_parameters() if value.grad is not None}
@@ -296,7 +296,7 @@ def fit_outputs(model: ModelConfig, batch: Batch, steps: int) -> HeadOutputs:
     for _ in range(steps):
         optimizer.zero_grad()
         loss(
-            outputs(), loss.paired(outputs(), assignment, locations, normalizer), locations, normalizer
+            outputs(), loss.best_pairing(outputs(), assignment, locations, normalizer), locations, normalizer
         ).total.backward()
         optimizer.step()
     return outputs()
@@ -320,7 +320,7 @@ def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]
         config = configured(tiny_values, model__targets_per_location=count, schedule__lr=0.005)
         torch.manual_seed(0)
         detector = build_detector(config.model, 1, channels_last=False)
-        learner = build_learner(config, detector, LocalRuntime(Path(), CPU))
+        learner = build_train_state(config, detector, LocalRuntime(Path(), CPU))
         learner = replace(learner, scheduler=torch.optim.lr_scheduler.ConstantLR(learner.optimizer, factor=1.0))
         for _ in range(120):
             train_step(learner, [batch])
