@@ -14,7 +14,7 @@ from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import grid_of_largest
 from fcos.data.annotations import Annotations
 from fcos.data.masks import bitmaps
-from fcos.draw import assignment_panels, grid
+from fcos.draw import assignment_panels, tile
 from fcos.structures import Assignment, Locations, Targets
 
 # Legible: few boxes, each with both sides at least this share of the image's longest side.
@@ -78,7 +78,7 @@ def draw_maps(boxes: InputBoxes, image: int, levels: tuple[int, ...], assignment
         positive |= _positive_levels(assigned, places)
         columns.append(_panels(shown, targets, assigned, places, [f"P{level}, {name}" for level in levels]))
     rows = [row for row, seen in zip(zip(*columns, strict=True), positive.tolist(), strict=True) if seen]
-    grid([panel for row in rows or zip(*columns, strict=True) for panel in row], columns=2).save(path)
+    tile([panel for row in rows or zip(*columns, strict=True) for panel in row], columns=2).save(path)
     return path
 
 

@@ -22,7 +22,7 @@ from fcos.data.annotations import Annotations, annotations_of
 from fcos.data.coco_file import read_coco_file
 from fcos.data.prepare import Progress, annotation_file, cache_folder, check_digest, read_masks
 from fcos.data.synthetic import synthetic_folder
-from fcos.draw import drawn_or_note
+from fcos.draw import picture_or_note
 from fcos.errors import DataError
 from fcos.files import expanded
 from fcos.runtime import Runtime
@@ -144,7 +144,7 @@ def run(
         (runtime.directory / TABLE).write_text(json.dumps(table, indent=1))
         if config.coverage.assignment == "fcos" and assignment.kind == "fcos":
             draw = partial(draw_maps, source.boxes, source.sample, levels, assignment, runtime.directory / MAPS)
-            path, note = drawn_or_note(draw, "the map of center sampling")
+            path, note = picture_or_note(draw, "the map of center sampling")
             if path is None:
                 summary["notes"] = [*source.notes, note]
             else:

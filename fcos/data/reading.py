@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fcos.errors import DataError, ReadError
-from fcos.files import LASTING_IN_WRITING, may_pass, retried, words_of
+from fcos.files import LASTING_IN_WRITING, is_transient, reason_of, retried
 
 
 def read_bytes(path: Path, what: str) -> bytes:
@@ -49,8 +49,8 @@ def raise_unread(path: Path, error: OSError) -> NoReturn:
     """
     if error.errno == errno.ENOMEM:
         raise error
-    reason = words_of(error)
-    if may_pass(error):
+    reason = reason_of(error)
+    if is_transient(error):
         raise ReadError(f"{path}: cannot be read now ({reason})") from error
     raise DataError(f"{path}: cannot be read ({reason})") from error
 
@@ -63,4 +63,4 @@ def raise_unkept(cache: Path, error: OSError) -> NoReturn:
     if isinstance(error, ReadError) or error.errno == errno.ENOMEM:
         raise error
     kind = DataError if error.errno in LASTING_IN_WRITING else ReadError
-    raise kind(f"data.cache_dir={cache}: cannot be written ({words_of(error)})") from error
+    raise kind(f"data.cache_dir={cache}: cannot be written ({reason_of(error)})") from error

@@ -8,7 +8,7 @@ import torch
 
 from fcos.data.coco import CocoDataset
 from fcos.data.images import open_image
-from fcos.draw import drawn_or_note, save_detections
+from fcos.draw import picture_or_note, save_detections
 from fcos.structures import Detections
 
 COUNT = 6
@@ -34,7 +34,7 @@ def draw_samples(
         for index in chosen:
             what = f"the sample picture of {annotations.names[index]}{f' for {arm}' if arm else ''}"
             draw = partial(_draw_sample, dataset, index, found, classes, folder / arm if arm else folder)
-            path, note = drawn_or_note(draw, what)
+            path, note = picture_or_note(draw, what)
             if path is None:
                 notes.append(note)
             else:

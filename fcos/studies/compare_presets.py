@@ -19,7 +19,7 @@ from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import canvas_of, collate
 from fcos.data.transforms import resize_image
-from fcos.draw import difference_panel, grid
+from fcos.draw import difference_panel, tile
 from fcos.errors import ConfigError
 from fcos.losses.criterion import Losses
 from fcos.postprocess.decode import Postprocess
@@ -184,7 +184,7 @@ def picture(seen: Sequence[Seen]) -> Image:
                 title=f"{one.name}: {int(one.assignment.positive.sum())} positives, {int(other.sum())} differ",
             )
         )
-    return grid(panels, columns=2)
+    return tile(panels, columns=2)
 
 
 def _owners(seen: Sequence[Seen]) -> list[int]:

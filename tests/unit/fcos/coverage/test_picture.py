@@ -10,7 +10,7 @@ from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import input_boxes
 from fcos.coverage.picture import PANEL, draw_maps, image_to_draw
 from fcos.data.annotations import Annotations
-from fcos.draw import LONG_SIDE, MARGIN
+from fcos.draw import LONG_SIDE, TITLE_HEIGHT
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
 
@@ -84,9 +84,9 @@ def drawn(tmp_path: Path, levels: tuple[int, ...], radius: float | None, boxes: 
 def test_without_and_with_center_sampling_stand_side_by_side(tmp_path: Path) -> None:
     # A box of 90 x 190 is for the last level alone.
     picture = drawn(tmp_path, (3, 4, 5), None, [[0, 0, 190, 90]])
-    width, height = 640, 320 + MARGIN
+    width, height = 640, 320 + TITLE_HEIGHT
     assert picture.size == (2 * width + 8, height + 8)
-    left, right = (np.asarray(picture.crop((at, MARGIN, at + width, height))) for at in (0, width + 8))
+    left, right = (np.asarray(picture.crop((at, TITLE_HEIGHT, at + width, height))) for at in (0, width + 8))
     blue = np.array([0x00, 0x72, 0xB2])
     answering = [(panel == blue).all(axis=2).sum() for panel in (left, right)]
     assert answering[0] > answering[1] > 0
