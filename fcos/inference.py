@@ -15,7 +15,7 @@ from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.data.coco import Sample
 from fcos.data.images import open_image
-from fcos.data.loader import canvas_of, collate, eval_batches
+from fcos.data.loader import canvas_size, collate, eval_batches
 from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.data.transforms import resize_image, resized_size
@@ -116,7 +116,7 @@ def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
         )
     pixels = open_image(path)
     sample = _sample(path, pixels, config)
-    batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
+    batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
     found = detect(
         trained.detector,
         [batch],

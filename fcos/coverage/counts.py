@@ -11,7 +11,7 @@ from fcos.assignment.masks import pairs_on_mask
 from fcos.config.choices import Placement
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
-from fcos.data.masks import bitmaps
+from fcos.data.masks import unpack_masks
 from fcos.geometry import areas, compute_locations
 from fcos.structures import Locations
 
@@ -118,7 +118,7 @@ def _claims(
         ends = np.cumsum([rows * columns for rows, columns in places.shapes])
         lies = np.ones(len(box), dtype=bool)
         if part.masks is not None:
-            lies = pairs_on_mask(torch.from_numpy(bitmaps(part.masks[rows])), boxes, places.xy, box, place).numpy()
+            lies = pairs_on_mask(torch.from_numpy(unpack_masks(part.masks[rows])), boxes, places.xy, box, place).numpy()
         found.append((rows[box.numpy()], place.numpy(), np.searchsorted(ends, place.numpy(), side="right"), lies))
     claiming, claimed, levels, on_mask = (np.concatenate(column) for column in zip(*found, strict=True))
     return claiming, claimed, levels, on_mask

@@ -13,7 +13,7 @@ from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import grid_of_largest
 from fcos.data.annotations import Annotations
-from fcos.data.masks import bitmaps
+from fcos.data.masks import unpack_masks
 from fcos.draw import assignment_panels, tile
 from fcos.structures import Assignment, Locations, Targets
 
@@ -60,7 +60,7 @@ def draw_maps(boxes: InputBoxes, image: int, levels: tuple[int, ...], assignment
         torch.from_numpy(shown.boxes)[None],
         torch.from_numpy(shown.labels)[None],
         torch.ones(1, len(shown.boxes), dtype=torch.bool),
-        None if shown.masks is None else torch.from_numpy(bitmaps(shown.masks))[None],
+        None if shown.masks is None else torch.from_numpy(unpack_masks(shown.masks))[None],
     )
     places = grid_of_largest(shown, tuple(2**level for level in levels), assignment.locations)
     radius = assignment.center_sampling_radius or DEFAULT_RADIUS

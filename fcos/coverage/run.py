@@ -18,9 +18,10 @@ from fcos.coverage.picture import draw_maps, image_to_draw
 from fcos.coverage.search_ranges import search_ranges
 from fcos.coverage.tally import Tally, tally
 from fcos.coverage.unrecalled import Unrecalled, left_out
-from fcos.data.annotations import Annotations, annotations_of
+from fcos.data.annotations import Annotations, build_annotations
 from fcos.data.coco_file import read_coco_file
-from fcos.data.prepare import Progress, annotation_file, cache_folder, check_digest, read_masks
+from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
+from fcos.data.progress import ProgressCallback
 from fcos.data.synthetic import synthetic_folder
 from fcos.draw import picture_or_note
 from fcos.errors import DataError
@@ -45,7 +46,7 @@ class Source:
     sample: int
 
 
-def read_source(config: Config, progress: Progress | None = None) -> Source:
+def read_source(config: Config, progress: ProgressCallback | None = None) -> Source:
     """Read and validate the annotations of the split that coverage is about; images are not looked at.
 
     Raises DataError naming file and rule, for a file without boxes too.
@@ -55,7 +56,7 @@ def read_source(config: Config, progress: Progress | None = None) -> Source:
     if progress is not None:
         progress(f"reading {path.name}", 0, 1)
     file = read_coco_file(path, cache_folder(data))
-    annotations = annotations_of(file, path, config.model.assignment.corners)
+    annotations = build_annotations(file, path, config.model.assignment.corners)
     limit = data.limit_train if split == "train" else data.limit_val
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
@@ -81,7 +82,7 @@ def _require_boxes(annotations: Annotations) -> None:
     raise DataError(f"{annotations.path}: {have} no box to train on, only {' and '.join(kinds)}; coverage needs boxes")
 
 
-def _annotation_file(config: Config, progress: Progress | None) -> Path:
+def _annotation_file(config: Config, progress: ProgressCallback | None) -> Path:
     data = config.data
     if data.name == "synthetic":
         assert data.synthetic is not None, "checked by DataConfig"

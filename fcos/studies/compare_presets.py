@@ -17,7 +17,7 @@ from fcos.config.model import ModelConfig
 from fcos.config.presets import presets
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
-from fcos.data.loader import canvas_of, collate
+from fcos.data.loader import canvas_size, collate
 from fcos.data.transforms import resize_image
 from fcos.draw import difference_panel, tile
 from fcos.errors import ConfigError
@@ -60,7 +60,7 @@ def compare(image: Path, annotations: Path, *, short_side: int, long_side: int, 
         rows[name] = torch.from_numpy(own[file.trainable[own]])
     # Sides may differ by a pixel of rounding; on one canvas all have the same number of locations.
     divisor = max(model.size_divisor for model in models.values())
-    canvas = canvas_of([sample.size for sample in samples.values()], divisor)
+    canvas = canvas_size([sample.size for sample in samples.values()], divisor)
     outputs: HeadOutputs | None = None
     seen = []
     for name, model in models.items():

@@ -10,7 +10,7 @@ from fcos.config.choices import Split
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import Config
 from fcos.data.coco import CocoDataset
-from fcos.data.loader import canvas_of, collate
+from fcos.data.loader import canvas_size, collate
 from fcos.data.prepare import make_dataset, prepare
 from fcos.draw import draw_assignment
 from fcos.errors import ConfigError
@@ -34,7 +34,7 @@ def assignment_picture(
         check_classes(data, trained.classes)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
-    batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
+    batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
     locations = build_locate(config.model)(batch)
     outputs = None
     if trained is not None:

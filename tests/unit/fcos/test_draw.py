@@ -11,7 +11,7 @@ from fcos.config.model import ModelConfig
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.data.coco import Sample
-from fcos.data.loader import canvas_of, collate
+from fcos.data.loader import canvas_size, collate
 from fcos.draw import LONG_SIDE, SHORT_SIDE, TITLE_HEIGHT, draw_assignment, draw_boxes, picture_or_note
 from fcos.runtime import LocalRuntime
 from fcos.train import run
@@ -39,7 +39,7 @@ def test_assignment_pictures_of_thin_images_have_bounded_sizes(read_group: Any) 
     size = (4_000, 1)
     pixels = torch.zeros(3, *size, dtype=torch.uint8)
     sample = Sample(pixels, torch.tensor([[0.0, 100.0, 1.0, 500.0]]), LABEL, 1, "thin.png", size, size)
-    batch = collate([sample], canvas_of([size], model.size_divisor))
+    batch = collate([sample], canvas_size([size], model.size_divisor))
     locations = build_locate(model)(batch)
     assignment = build_assign(model)(batch.targets, locations)
     titles = [f"P{level}" for level in model.levels]

@@ -17,7 +17,7 @@ from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count, grid_of_largest
 from fcos.coverage.run import read_source, run
 from fcos.coverage.unrecalled import OFF_MASK, explain
-from fcos.data.masks import SIDE, bitmaps
+from fcos.data.masks import MASK_SIDE, unpack_masks
 from fcos.errors import DataError
 from fcos.runtime import LocalRuntime
 from fcos.structures import NO_OBJECT, Targets
@@ -29,7 +29,7 @@ RANGES = ((0.0, 32.0), (32.0, None))
 def boxes_of(*images: list[list[float]], covered: float = 0.5) -> InputBoxes:
     """Boxes of images of 64 x 64 with random masks, of which a share of cells is set."""
     flat = np.array([box for image in images for box in image], dtype=np.float32).reshape(-1, 4)
-    cells = np.random.default_rng(len(flat)).random((len(flat), SIDE * SIDE)) < covered
+    cells = np.random.default_rng(len(flat)).random((len(flat), MASK_SIDE * MASK_SIDE)) < covered
     return InputBoxes(
         boxes=flat,
         labels=np.zeros(len(flat), dtype=np.int64),
@@ -68,7 +68,7 @@ def test_owners_are_those_of_the_training_assignment(images, radius, covered) ->
             torch.from_numpy(alone.boxes)[None],
             torch.from_numpy(alone.labels)[None],
             torch.ones(1, len(alone.boxes), dtype=torch.bool),
-            torch.from_numpy(bitmaps(alone.masks))[None],
+            torch.from_numpy(unpack_masks(alone.masks))[None],
         )
         matched = match_fcos(targets, places, RANGES, "closed", radius, "plain")[0]
         recalled += [bool((matched == number).any()) for number in range(len(alone.boxes))]
