@@ -19,7 +19,7 @@ from fcos.data.shared_memory import check_shared_memory
 from fcos.device import to_device
 from fcos.distributed import broadcast_buffers, broadcast_object, gather_objects
 from fcos.evaluation.detect import Validation, validate
-from fcos.evaluation.samples import draw_samples
+from fcos.evaluation.samples import draw_sample_pictures
 from fcos.postprocess.decode import Postprocess
 from fcos.runtime import Record, Runtime
 from fcos.training import checkpoint
@@ -100,7 +100,7 @@ def run(
     save = partial(_save, config=config, runtime=runtime, classes=data.classes, learner=learner, workers=workers)
     validation = _train(config, runtime, train, learner, progress, check, save)
     best = _best(config, runtime, progress.step)
-    pictures, not_drawn = draw_samples(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
+    pictures, not_drawn = draw_sample_pictures(val, validation.detections, data.classes, runtime.directory / DETECTIONS)
     final = runtime.directory / _relative(progress.step)
     summary = {
         "step": progress.step,

@@ -50,16 +50,3 @@ def save_arrays(named_arrays: Mapping[str, Any], path: Path) -> None:
     except OSError as error:
         reason = reason_of(error)
         logging.getLogger(__name__).warning("%s: cannot be written (%s); annotations are parsed anew", path, reason)
-
-
-def _make_room(folder: Path) -> None:
-    """Drop what was not used for longest, drafts of killed processes too; the newest stays, whatever its size."""
-    # Another process may be making room as well.
-    with suppress(FileNotFoundError):
-        facts = [(file.stat(), file) for file in folder.glob("*.kept")]
-        facts.sort(key=lambda fact: fact[0].st_mtime, reverse=True)
-        total = 0
-        for place, (fact, file) in enumerate(facts):
-            total += fact.st_size
-            if place and total > MAX_BYTES:
-                file.unlink()

@@ -126,10 +126,10 @@ class ImageFiles:
     def select(self, positions: Int64[np.ndarray, " n"]) -> "ImageFiles":
         """Return the files at these positions, in this order."""
 
-        def select(values: Sequence[Any]) -> tuple[Any, ...]:
+        def take(values: Sequence[Any]) -> tuple[Any, ...]:
             return tuple(values[position] for position in positions.tolist())
 
-        return ImageFiles(self.folder, select(self.stats), select(self.sizes), select(self.target_sizes))
+        return ImageFiles(self.folder, take(self.stats), take(self.sizes), take(self.target_sizes))
 
 
 def file_stats(folder: Path, names: Sequence[str]) -> tuple[FileStat, ...]:

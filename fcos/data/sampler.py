@@ -41,8 +41,8 @@ class TrainSampler:
         if epoch != self._shuffled[0]:
             self._shuffled = epoch, self._shuffle(epoch)
         group, batch = self._shuffled[1][number - self._batches_before(epoch)]
-        places = range(batch * self._batch_size, (batch + 1) * self._batch_size)
-        return tuple(self._sample_key(group, position) for position in places)
+        positions = range(batch * self._batch_size, (batch + 1) * self._batch_size)
+        return tuple(self._sample_key(group, position) for position in positions)
 
     def _shuffle(self, epoch: int) -> list[tuple[int, int]]:
         """Return (group, batch number) of each batch that this epoch completes, in shuffled order."""

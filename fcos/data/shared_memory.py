@@ -36,9 +36,9 @@ def move_to_shared_memory(tensor: Tensor) -> None:
         raise SharedMemoryError(no_space_message("a batch of a loader process", reason)) from error
 
 
-def no_space_message(what: str, reason: str) -> str:
+def no_space_message(item: str, reason: str) -> str:
     """Return the message that something does not fit into shared memory, with a way out."""
-    return f"data.num_workers: {FOLDER} has no room for {what} ({reason}); {_advice(0)}"
+    return f"data.num_workers: {FOLDER} has no room for {item} ({reason}); {_advice(0)}"
 
 
 def free_bytes() -> int | None:

@@ -1,4 +1,4 @@
-"""The names of metrics are those that are really given, and each has its better end."""
+"""Metric names equal those that runs report, and each has its better end."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from fcos.config.run import Config
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import metric_names
-from fcos.evaluation.coco import METRICS, evaluate, keys_without_truth
+from fcos.evaluation.coco import METRICS, evaluate, keys_without_ground_truth
 from fcos.metrics import better_end, reported_metrics
 from fcos.structures import Detections
 from fcos.training.best import Best, better
@@ -23,7 +23,7 @@ def config_of(*overrides: str) -> Config:
 
 
 def annotated(folder: Path, *boxes: tuple[int, float, int]) -> Annotations:
-    """One image with squares of (category, area, iscrowd)."""
+    """Write one image with squares of (category, area, iscrowd)."""
     path = folder / "instances.json"
     rows = [
         {"id": number, "image_id": 1, "category_id": label, "bbox": [0, 0, side, side], "area": area, "iscrowd": crowd}
@@ -45,21 +45,21 @@ def annotated(folder: Path, *boxes: tuple[int, float, int]) -> Annotations:
         [(1, 100.0, 0), (2, 50.0**2, 0), (1, 200.0**2, 0)],
     ],
 )
-def test_what_has_no_truth_is_what_the_evaluation_leaves_out(
+def test_keys_without_ground_truth_are_those_the_evaluation_leaves_out(
     tmp_path: Path, boxes: list[tuple[int, float, int]]
 ) -> None:
     annotations = annotated(tmp_path, *boxes)
-    given = set(evaluate(annotations, {1: NOTHING}))
+    reported = set(evaluate(annotations, {1: NOTHING}))
     names = {f"val/{name}" for name in METRICS} | {"val/class_AP/cat", "val/class_AP/dog"}
-    assert keys_without_truth(annotations) == names - given
+    assert keys_without_ground_truth(annotations) == names - reported
 
 
-def test_of_anchors_recall_is_all_that_is_reported() -> None:
+def test_coverage_of_anchors_reports_recall_only() -> None:
     anchors = config_of("++task=coverage", "++coverage.assignment=retinanet")
     assert reported_metrics(anchors) == ("coverage/bpr", "coverage/num_boxes")
 
 
-def test_an_analysis_is_reported_where_it_is_asked_for() -> None:
+def test_configured_analyses_are_reported() -> None:
     assert "val/errors/class" not in reported_metrics(config_of())
     assert "val/errors/class" in reported_metrics(config_of("++model.postprocess.analyses=[errors]"))
 
@@ -91,7 +91,7 @@ def test_the_better_end_of_a_metric(metric: str, end: str | None) -> None:
     assert better_end(metric) == end
 
 
-def test_every_number_of_evaluations_but_a_few_has_a_better_end() -> None:
+def test_all_but_a_few_evaluation_metrics_have_a_better_end() -> None:
     without = {name for name in metric_names() if better_end(name) is None}
     assert {name.rsplit("/", 1)[0] for name in without} == {"val/score_iou", "val/ambiguous"}
     assert all(better_end(f"val/{name}") == "max" for name in METRICS)
@@ -112,6 +112,6 @@ def test_every_number_of_evaluations_but_a_few_has_a_better_end() -> None:
 def test_the_best_evaluation_is_at_the_better_end(
     metric: str, value: float, before: float | None, is_better: bool
 ) -> None:
-    known = None if before is None else Best(metric, 6, before)
-    found = better(metric, 12, {"arm": {metric: value}}, known)
-    assert found == (Best(metric, 12, value) if is_better else None)
+    best_so_far = None if before is None else Best(metric, 6, before)
+    best = better(metric, 12, {"arm": {metric: value}}, best_so_far)
+    assert best == (Best(metric, 12, value) if is_better else None)

@@ -304,8 +304,8 @@ def test_real_masks_equal_pycocotools_at_the_locations(shared_data: Path) -> Non
             box = torch.from_numpy(annotations.boxes[row : row + 1])
             inside = xy[((xy > box[0, :2]) & (xy < box[0, 2:])).all(1)]
             mask = torch.from_numpy(cells(annotations.select(np.array([index])))[row - rows[0]])[None]
-            index = torch.arange(len(inside))
-            on_mask = pairs_on_mask(mask, box, inside, torch.zeros_like(index), index)
+            pairs = torch.arange(len(inside))
+            on_mask = pairs_on_mask(mask, box, inside, torch.zeros_like(pairs), pairs)
             expected = api.annToMask(api.anns[int(annotations.ids[row])]).astype(bool)
             w, h = ((box[0, 2:] - box[0, :2]) / MASK_SIDE).ceil().int().tolist()
             for (x, y), is_on_mask in zip(inside.int().tolist(), on_mask.tolist(), strict=True):

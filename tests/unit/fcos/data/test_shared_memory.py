@@ -60,11 +60,11 @@ def test_no_batch_exceeds_the_largest_padded_size(dataset: CocoDataset, by_aspec
     largest = largest_padded(dataset, 32, by_aspect=by_aspect)
     assert largest == ((128, 64) if by_aspect else (128, 128))
     for epoch in range(20):
-        sizes = [dataset.input_size((epoch, index)) for index in range(9)]
+        inputs = [dataset.input_size((epoch, index)) for index in range(9)]
         groups = (
-            [[s for s in sizes if (s[0] > s[1]) is is_portrait] for is_portrait in (True, False)]
+            [[s for s in inputs if (s[0] > s[1]) is is_portrait] for is_portrait in (True, False)]
             if by_aspect
-            else [sizes]
+            else [inputs]
         )
         for group in groups:
             height, width = canvas_size(group, 32)
