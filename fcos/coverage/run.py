@@ -17,7 +17,7 @@ from fcos.coverage.measures import measures
 from fcos.coverage.picture import draw_maps, image_to_draw
 from fcos.coverage.search_ranges import search_ranges
 from fcos.coverage.tally import Tally, tally
-from fcos.coverage.unrecalled import Unrecalled, left_out
+from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
 from fcos.data.annotations import Annotations, build_annotations
 from fcos.data.coco_file import read_coco_file
 from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
@@ -66,7 +66,7 @@ def read_source(config: Config, progress: ProgressCallback | None = None) -> Sou
         annotations = read_masks(annotations, data, assignment.corners, progress)
     short_side = None if data.short_sides is None else max(data.short_sides)
     boxes = input_boxes(annotations, short_side, data.long_side, config.coverage.rounding)
-    unused = left_out(file, boxes, annotations.image_ids)
+    unused = excluded_boxes(file, boxes, annotations.image_ids)
     digest = f"{annotations.digest}-{len(annotations)}"
     return Source(boxes, annotations.classes, unused, digest, annotations.notes, image_to_draw(annotations))
 
@@ -139,7 +139,7 @@ def run(
     }
     if runtime.rank == 0:
         runtime.directory.mkdir(parents=True, exist_ok=True)
-        unrecalled = Unrecalled.together([counted.unrecalled, source.unused])
+        unrecalled = Unrecalled.merge([counted.unrecalled, source.unused])
         unrecalled.write(runtime.directory / UNRECALLED, source.classes)
         table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
         (runtime.directory / TABLE).write_text(json.dumps(table, indent=1))
