@@ -1,5 +1,14 @@
 """Errors that a user can cause or that may be transient; each message names key or file, value and rule."""
 
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean a or b?" with up to three known words close to a word; empty without any."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
 
 class ConfigError(ValueError):
     """A setting that is refused; the message names key, value and rule."""

@@ -1,7 +1,5 @@
 """Draw the assignment of one image of a data set, level by level."""
 
-import difflib
-
 import torch
 from PIL.Image import Image
 
@@ -13,7 +11,7 @@ from fcos.data.coco import CocoDataset
 from fcos.data.loader import canvas_size, collate
 from fcos.data.prepare import make_dataset, prepare
 from fcos.draw import draw_assignment
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, suggest
 from fcos.inference import Trained, check_classes
 
 
@@ -76,6 +74,7 @@ def _position(dataset: CocoDataset, image: str | None) -> int:
     ids = [str(number) for number in annotations.image_ids]
     if image in ids:
         return ids.index(image)
-    near = difflib.get_close_matches(image, annotations.names, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(f"--image {image}: {annotations.path} has no image of that file name or id{hint}")
+    hint = suggest(image, annotations.names)
+    raise ConfigError(
+        f"--image {image}: {annotations.path} has no image of that file name or id{f'; {hint}' if hint else ''}"
+    )
