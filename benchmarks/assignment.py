@@ -10,7 +10,7 @@ from inputs import RADIUS, RANGES, SIZE, anchors, compute_loss, draw_targets, gr
 from side_by_side import Case, main, require
 from torch import Tensor
 
-from fcos.assignment.fcos import match
+from fcos.assignment.fcos import match_fcos
 
 
 def case(count: int, batch: int, size: tuple[int, int], goal: float | None = None) -> Case:
@@ -27,7 +27,7 @@ def case(count: int, batch: int, size: tuple[int, int], goal: float | None = Non
     return Case(
         name=f"assignment, {count} boxes an image",
         peer=lambda: compute_loss(peer, theirs, {}, peer_anchors, per_level),
-        ours=lambda: match(ours, places, RANGES, "open", RADIUS, "plain"),
+        ours=lambda: match_fcos(ours, places, RANGES, "open", RADIUS, "plain"),
         same=same,
         goal=goal,
         memory_goal=10,

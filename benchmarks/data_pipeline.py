@@ -23,9 +23,9 @@ from torchvision.transforms import functional
 
 from fcos.data.annotations import read_annotations
 from fcos.data.coco import CocoDataset
-from fcos.data.decoded import DecodedImages, decoded_images
-from fcos.data.images import ImageFiles, files_on_disk
-from fcos.data.loader import canvas_of, collate
+from fcos.data.decoded import DecodedImages, decode_images
+from fcos.data.images import ImageFiles, file_stats
+from fcos.data.loader import canvas_size, collate
 from fcos.model.detector import PIXEL_MEAN, PIXEL_STD
 from fcos.structures import Batch
 
@@ -58,7 +58,7 @@ def make_dataset(folder: Path, side: int, decoded: DecodedImages | None = None) 
     """The data set at its evaluation size, neither flipped nor drawn; sides are truncated, as torchvision's are."""
     return CocoDataset(
         read_annotations(folder / "truth.json"), folder, short_sides=(side,), long_side=1333 * side // 800,
-        flip=0.0, corners="inclusive", training=False, seed=0, decoded=decoded,
+        flip=0.0, box_convention="inclusive", training=False, seed=0, decoded=decoded,
     )  # fmt: skip
 
 
@@ -66,8 +66,8 @@ def decode(folder: Path, dataset: CocoDataset) -> DecodedImages:
     """The images decoded and resized once, as runs find them in their cache folder."""
     sizes = tuple(dataset.original_size(index) for index in range(len(dataset)))
     wanted = tuple(dataset.input_size((0, index)) for index in range(len(dataset)))
-    facts = files_on_disk(folder, dataset.annotations.names)
-    found = decoded_images(ImageFiles(folder, facts, sizes, wanted), folder, 10**9)
+    facts = file_stats(folder, dataset.annotations.names)
+    found = decode_images(ImageFiles(folder, facts, sizes, wanted), folder, 10**9)
     require(isinstance(found, DecodedImages), f"images do not open: {found}")
     assert isinstance(found, DecodedImages)
     return found
@@ -109,7 +109,7 @@ def pair(folder: Path, count: int, side: int, goal: float | None) -> Iterator[Ca
 
     def batch_of(source: CocoDataset) -> Batch:
         samples = [source[0, index] for index in range(count)]
-        return collate(samples, canvas_of([sample.size for sample in samples], 32))
+        return collate(samples, canvas_size([sample.size for sample in samples], 32))
 
     def run_ours() -> Batch:
         return batch_of(dataset)

@@ -14,7 +14,7 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
 from fcos.data.loader import box_bucket
-from fcos.geometry import locations
+from fcos.geometry import compute_locations
 from fcos.structures import Locations, Targets
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def shapes(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 def grid(size: tuple[int, int]) -> Locations:
     """torchvision's locations, as ours."""
-    return locations(shapes(size), STRIDES, size, "torchvision", CPU)
+    return compute_locations(shapes(size), STRIDES, size, "torchvision", CPU)
 
 
 def anchors(size: tuple[int, int], batch: int) -> tuple[list[Tensor], list[int]]:

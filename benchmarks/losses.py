@@ -14,7 +14,7 @@ from inputs import CLASSES, RADIUS, RANGES, SIZE, anchors, compute_loss, draw_ta
 from side_by_side import Case, main, require
 from torch import Tensor
 
-from fcos.assignment.fcos import assign
+from fcos.assignment.fcos import assign_fcos
 from fcos.losses.criterion import FCOSLoss
 from fcos.structures import HeadOutputs
 
@@ -70,7 +70,7 @@ def case(
         logits = tuple(part.detach().requires_grad_() for part in of_levels)
         quality = outputs["bbox_ctrness"].detach().squeeze(-1).requires_grad_()
         leaves = [pixels.detach().requires_grad_(), quality, *logits]
-        assignment = assign(
+        assignment = assign_fcos(
             targets, places, ranges=RANGES, ends="open", center_sampling_radius=RADIUS, compiled=compiled
         )
         head = HeadOutputs(logits, leaves[0], quality, places.shapes)

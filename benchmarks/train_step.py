@@ -19,7 +19,7 @@ from side_by_side import Case, require
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fcos.build import build_learner
+from fcos.build import build_train_state
 from fcos.config.choices import Precision
 from fcos.config.run import Config, DataConfig, ScheduleConfig
 from fcos.device import autocast, to_device
@@ -51,7 +51,7 @@ def case(
     peer, detector = build_pair(size, channels_last=channels_last, device=device)
     images, targets, host = draw_batch(batch, size, draw_targets(7, batch, size), device)
     config = settings(batch, precision, compiled, channels_last)
-    learner = build_learner(config, detector, LocalRuntime(Path(), device))
+    learner = build_train_state(config, detector, LocalRuntime(Path(), device))
     trained = [parameter for parameter in peer.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     start = {key: value.clone() for key, value in detector.state_dict().items()}

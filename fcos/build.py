@@ -1,4 +1,4 @@
-"""Settings to objects: the only place where a part of the detector or its training is made from a config."""
+"""Build the detector and its training from a configuration; no other module reads a config for this."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -6,11 +6,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fcos.assignment.anchors import sizes_in_strides
-from fcos.assignment.build import build_assign, build_locate, claims_of
+from fcos.assignment.anchors import anchor_sizes
+from fcos.assignment.build import build_assign, build_locate, candidate_pairs
 from fcos.assignment.masks import pairs_on_mask
 from fcos.config.model import ModelConfig
-from fcos.config.model_parts import PostprocessConfig
+from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.losses.criterion import FCOSLoss
@@ -19,17 +19,17 @@ from fcos.model.bifpn import BiFPN
 from fcos.model.detector import FCOS
 from fcos.model.fpn import build_fpn
 from fcos.model.head import Head, SeparateHeads
-from fcos.postprocess.oracle import TellTruth, Truth, ambiguity_of
+from fcos.postprocess.oracle import BuildOracleTargets, OracleTargets, location_ambiguity
 from fcos.runtime import Runtime
 from fcos.structures import Batch, HeadOutputs, Locations, Targets
 from fcos.training.optim import lr_factor, make_optimizer, make_scheduler, moving_average
-from fcos.training.step import Learner
+from fcos.training.step import TrainState
 
 
 def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool) -> FCOS:
-    """A detector, its weights drawn from torch's global generator except where pretrained ones are named.
+    """Build a detector with weights from torch's global generator, or with the pretrained ones that are configured.
 
-    Raises ConfigError for pretrained weights that cannot be had, and for synchronised norms on CPU workers.
+    Raises ConfigError for pretrained weights that are not available, and for synchronised norms on CPU workers.
     """
     last_backbone_level = min(config.levels[-1], 5)
     backbone = build_backbone(
@@ -76,7 +76,7 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
         norm=config.head.norm,
         gn_groups=config.head.gn_groups,
         scale_per_level=config.head.scale_per_level,
-        regression=sizes_in_strides(config.anchors_per_location)
+        regression=anchor_sizes(config.anchors_per_location)
         if config.head.regression == "deltas"
         else config.head.regression,
         divide_by_stride=config.head.divide_by_stride,
@@ -87,37 +87,34 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
     )
 
 
-def build_truth(config: ModelConfig, rules: Iterable[PostprocessConfig]) -> TellTruth:
-    """What the boxes of a batch say of its locations; ambiguity only where one of the rules asks for it."""
-    assigned = build_assign(config)
-    counts_claims = any("ambiguous" in rule.analyses for rule in rules)
+def build_oracle_targets(config: ModelConfig, settings: Iterable[PostprocessConfig]) -> BuildOracleTargets:
+    """Return the function that computes a batch's oracle targets; ambiguity only where one of the settings needs it."""
+    assign = build_assign(config)
+    needs_ambiguity = any("ambiguous" in setting.analyses for setting in settings)
 
-    def truth(batch: Batch, places: Locations, outputs: HeadOutputs) -> Truth:
-        targets, ambiguity = batch.targets, None
-        if counts_claims:
-            rows = [
-                ambiguity_of(*_claims(config, targets, row, places), targets.labels[row][valid], len(places.xy))
-                for row, valid in enumerate(targets.valid)
-            ]
-            ambiguity = torch.stack(rows)
-        return Truth(assigned(targets, places, outputs), ambiguity)
+    def oracle_targets(batch: Batch, locations: Locations, outputs: HeadOutputs) -> OracleTargets:
+        targets = batch.targets
+        ambiguity = _ambiguity(config.assignment, targets, locations) if needs_ambiguity else None
+        return OracleTargets(assign(targets, locations, outputs), ambiguity)
 
-    return truth
+    return oracle_targets
 
 
-def _claims(config: ModelConfig, targets: Targets, row: int, places: Locations) -> tuple[Tensor, Tensor]:
-    """Every pair (box, location) of one image that its assignment chooses from."""
-    rule, valid = config.assignment, targets.valid[row]
-    boxes = targets.boxes[row][valid]
-    box, place = claims_of(rule, boxes, places)
-    if targets.masks is None:
-        return box, place
-    keep = pairs_on_mask(targets.masks[row][valid], boxes, places.xy, box, place)
-    return box[keep], place[keep]
+def _ambiguity(config: AssignmentConfig, targets: Targets, locations: Locations) -> Tensor:
+    """Return how ambiguous each location of each image is, B x P."""
+    rows = []
+    for row, valid in enumerate(targets.valid):
+        boxes = targets.boxes[row][valid]
+        box, location = candidate_pairs(config, boxes, locations)
+        if targets.masks is not None:
+            keep = pairs_on_mask(targets.masks[row][valid], boxes, locations.xy, box, location)
+            box, location = box[keep], location[keep]
+        rows.append(location_ambiguity(box, location, targets.labels[row][valid], len(locations.xy)))
+    return torch.stack(rows)
 
 
 def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.device | None = None) -> FCOSLoss:
-    """The configured terms, weights and normaliser; what that remembers lies on the device."""
+    """Build the criterion; the history of its normaliser lies on the device."""
     return FCOSLoss(
         regression=config.loss.regression,
         weight_by_centerness=config.loss.weight_by_centerness,
@@ -134,17 +131,17 @@ def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.dev
     )
 
 
-def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
-    """The detector on this worker's device with all that trains it.
+def build_train_state(config: Config, detector: FCOS, runtime: Runtime) -> TrainState:
+    """Put the detector on this worker's device and build all that trains it.
 
     Raises ConfigError where the batch does not divide over workers and micro-batches.
     """
     schedule = config.schedule
-    share = runtime.world_size * schedule.accumulate
-    if schedule.batch_size % share:
+    divisor = runtime.world_size * schedule.accumulate
+    if schedule.batch_size % divisor:
         raise ConfigError(
             f"schedule.batch_size={schedule.batch_size}: does not divide over {runtime.world_size} workers with "
-            f"schedule.accumulate={schedule.accumulate}; it must be a multiple of {share}"
+            f"schedule.accumulate={schedule.accumulate}; it must be a multiple of {divisor}"
         )
     detector.to(runtime.device)
     average = None if schedule.ema is None else moving_average(detector, schedule.ema)
@@ -167,10 +164,10 @@ def build_learner(config: Config, detector: FCOS, runtime: Runtime) -> Learner:
         decay_factor=schedule.decay_factor,
     )
     model = runtime.wrap(detector)
-    return Learner(
+    return TrainState(
         detector=detector,
         model=model,
-        # Evaluation, whose batches have many shapes, keeps the plain one.
+        # Only training is compiled: batches of evaluation have many shapes.
         forward=torch.compile(model, dynamic=False) if schedule.compile else model,
         locate=build_locate(config.model),
         assign=build_assign(config.model, compiled=schedule.compile),

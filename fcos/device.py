@@ -1,4 +1,4 @@
-"""Devices: choose one by name, move tensors to it, autocast on it."""
+"""Choose a device by name, move structures of tensors to it, autocast on it."""
 
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -11,34 +11,37 @@ from fcos.errors import ConfigError
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """bf16 or fp16 where the precision asks for it, nothing otherwise."""
+    """Return the autocast context of a precision; fp32 disables it."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name: cpu, cuda or auto (cuda where there is one).
+    """Return the device of a name: cpu, cuda or auto (cuda where available).
 
-    Raises ConfigError where cuda is asked for and none is present.
+    Raises ConfigError for cuda where no CUDA device is present.
     """
-    present = torch.cuda.is_available()
-    if name == "cuda" and not present:
+    cuda_available = torch.cuda.is_available()
+    if name == "cuda" and not cuda_available:
         raise ConfigError("device=cuda: no CUDA device is present here; use device=cpu, or a machine with a GPU")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and present) else "cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and cuda_available) else "cpu")
 
 
-NounT = TypeVar("NounT")
+StructureT = TypeVar("StructureT")
 
 
-def to_device(noun: NounT, device: torch.device) -> NounT:
-    """The same noun with every tensor in it, nested ones too, on the device; copies to a GPU do not block."""
-    # A copy to the host that did not block could be read before it has arrived.
+def to_device(structure: StructureT, device: torch.device) -> StructureT:
+    """Return a copy of a dataclass with all of its tensors, nested ones too, on the device.
+
+    Copies to a GPU do not block.
+    """
+    # A non-blocking copy to the host could be read before it is complete.
     non_blocking = device.type == "cuda"
     moved: dict[str, Any] = {}
-    for field in fields(noun):  # type: ignore[arg-type]
-        value = getattr(noun, field.name)
+    for field in fields(structure):  # type: ignore[arg-type]
+        value = getattr(structure, field.name)
         if isinstance(value, Tensor):
             moved[field.name] = value.to(device, non_blocking=non_blocking)
         elif is_dataclass(value) and not isinstance(value, type):
             moved[field.name] = to_device(value, device)
-    return replace(noun, **moved)  # type: ignore[type-var]
+    return replace(structure, **moved)  # type: ignore[type-var]

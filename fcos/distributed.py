@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 def world_size() -> int:
-    """Number of workers that take part in collectives."""
+    """Return the number of workers that take part in collectives."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def mean_over_workers(values: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """Mean of each value over the workers, by one collective that every worker must reach."""
+    """Average each value over the workers; every worker must call it."""
     workers = world_size()
     if workers == 1:
         return values
@@ -24,14 +24,14 @@ def mean_over_workers(values: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
 
 
 def broadcast_buffers(model: nn.Module) -> None:
-    """Give every worker rank 0's buffers, such as the statistics of batch norms; every worker must reach it."""
+    """Copy rank 0's buffers, such as batch norm statistics, to all workers; every worker must call it."""
     if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """The value of every worker, in order of rank; trusted workers of the same run only."""
+    """Return the value of every worker in order of rank; pickles, so only for trusted workers of one run."""
     workers = world_size()
     if workers == 1:
         return [value]
@@ -41,9 +41,9 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def broadcast_object(value: Any, device: torch.device) -> Any:
-    """Rank 0's value, on every worker."""
+    """Return rank 0's value on every worker."""
     if world_size() == 1:
         return value
-    box = [value]
-    dist.broadcast_object_list(box, src=0, device=device)
-    return box[0]
+    objects = [value]
+    dist.broadcast_object_list(objects, src=0, device=device)
+    return objects[0]

@@ -1,4 +1,4 @@
-"""Pictures: detections beside the truth, and which location answers for which box."""
+"""Pictures of detections beside the ground truth, and of target assignments."""
 
 import hashlib
 import logging
@@ -15,33 +15,33 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from fcos.structures import NO_OBJECT, Assignment, Detections, Locations, Targets
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 SHORT_SIDE = 320
-# Of an image in a picture: what is longer is made smaller, whatever that leaves of its short side.
+# Longer images are scaled down, however short their other side becomes.
 LONG_SIDE = 4096
-MARGIN = 24
-# Bytes; file systems take 255, ".png" included.
-LONGEST_NAME = 240
+TITLE_HEIGHT = 24
+# File systems allow 255 bytes, ".png" included.
+MAX_NAME_BYTES = 240
 
 ResultT = TypeVar("ResultT")
 
 
-def drawn_or_note(draw: Callable[[], ResultT], what: str) -> tuple[ResultT | None, str]:
-    """Call `draw`; where it fails, return None and a note with the reason.
+def picture_or_note(draw: Callable[[], ResultT], what: str) -> tuple[ResultT | None, str]:
+    """Call `draw`; where it fails, log the error and return None and a note with the reason.
 
-    The error is logged, and not raised, since no result may depend on a picture.
+    The error is not raised, since no result may depend on a picture.
     """
     try:
         return draw(), ""
-    except Exception as error:  # whatever it is, the numbers are there and must stay
+    except Exception as error:  # the numbers are complete and must not be lost for any reason
         logging.getLogger(__name__).warning("%s could not be drawn", what, exc_info=True)
         reason = str(error).strip().splitlines()
         return None, f"{what} could not be drawn ({reason[0] if reason else type(error).__name__})"
 
 
 def color_of(index: int) -> str:
-    """The colour of a class or box number."""
+    """Return the colour of a class or box index."""
     return COLORS[index % len(COLORS)]
 
 
@@ -54,10 +54,10 @@ def draw_boxes(
     *,
     title: str = "",
 ) -> Image.Image:
-    """An image, enlarged to be legible, with its boxes (xyxy pixels of the image), names and scores."""
+    """Draw boxes (xyxy pixels of the image), class names and scores on an image, enlarged to be legible."""
     picture, scale = _canvas(pixels, title)
     pen = ImageDraw.Draw(picture)
-    # The last is drawn on top, so the best comes last.
+    # Later boxes are drawn on top, so the best is drawn last.
     for index in range(len(boxes) - 1, -1, -1):
         label = int(labels[index])
         text = classes[label] if scores is None else f"{classes[label]} {float(scores[index]):.2f}"
@@ -65,8 +65,8 @@ def draw_boxes(
     return picture
 
 
-def side_by_side(pictures: Sequence[Image.Image], gap: int = 8) -> Image.Image:
-    """Pictures in one row on white."""
+def hstack(pictures: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """Paste pictures into one row on white."""
     width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
     row = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
     left = 0
@@ -83,34 +83,40 @@ def save_detections(
     *,
     score_threshold: float = 0.3,
 ) -> list[Path]:
-    """One picture for each (name, image, truth, found): truth beside what was found over the threshold."""
+    """Save a picture for each (name, image, ground truth, detections).
+
+    It shows the ground truth beside the detections above the score threshold.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, pixels, truth, found in images:
-        shown = found.scores > score_threshold
-        pair = (
-            draw_boxes(pixels, truth.boxes, truth.labels, classes, title="truth"),
+    for name, pixels, ground_truth, detections in images:
+        above_threshold = detections.scores > score_threshold
+        panels = (
+            draw_boxes(pixels, ground_truth.boxes, ground_truth.labels, classes, title="ground truth"),
             draw_boxes(
                 pixels,
-                found.boxes[shown],
-                found.labels[shown],
+                detections.boxes[above_threshold],
+                detections.labels[above_threshold],
                 classes,
-                found.scores[shown],
-                title=f"found, score over {score_threshold:g}",
+                detections.scores[above_threshold],
+                title=f"detections, score over {score_threshold:g}",
             ),
         )
-        path = folder / f"{_flat(name)}.png"
-        side_by_side(pair).save(path)
+        path = folder / f"{_file_name(name)}.png"
+        hstack(panels).save(path)
         paths.append(path)
     return paths
 
 
-def _flat(name: str) -> str:
-    """A file name that stands for a path: folders may hold files of one name, and be deeper than a name is long."""
-    flat = re.sub(r"[/\\]", "__", name)
-    if len(flat.encode()) <= LONGEST_NAME:
-        return flat
-    return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}_{flat[-80:]}"
+def _file_name(name: str) -> str:
+    """Return a file name for an image's path, of bounded length.
+
+    The whole path is part of it, since folders may hold files of one name.
+    """
+    flat_name = re.sub(r"[/\\]", "__", name)
+    if len(flat_name.encode()) <= MAX_NAME_BYTES:
+        return flat_name
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}_{flat_name[-80:]}"
 
 
 def draw_assignment(
@@ -121,9 +127,9 @@ def draw_assignment(
     *,
     titles: Sequence[str],
 ) -> Image.Image:
-    """One panel for each level, see `assignment_panels`."""
+    """Draw a target assignment, one panel per level; see `assignment_panels`."""
     panels = assignment_panels(pixels, targets, assignment, locations, titles=titles)
-    return grid(panels, columns=3 if locations.targets == 1 else locations.targets)
+    return tile(panels, columns=3 if locations.targets == 1 else locations.targets)
 
 
 def assignment_panels(
@@ -134,12 +140,10 @@ def assignment_panels(
     *,
     titles: Sequence[str],
 ) -> list[Image.Image]:
-    """For each level its locations, in the colour of the box they answer for, larger the more central.
+    """Draw for each level its locations in the colour of their box, larger for higher center-ness.
 
-    Locations of several boxes have a panel for each.
-
-    Targets and assignment are those of a batch that holds this image alone; a box whose locations all went to other
-    levels or smaller boxes is drawn thin. Locations that answer for nothing are small grey dots.
+    Locations with several targets have a panel for each target. Targets and assignment are those of a batch of this one
+    image; a box without a location on the level is drawn thin. Negative locations are small grey dots.
     """
     panels = []
     start = 0
@@ -164,21 +168,21 @@ def _panel(
     height, width = (side * scale for side in pixels.shape[1:])
     pen = ImageDraw.Draw(picture)
     spacing = step * scale
-    answered = set(matched.tolist())
+    matched_boxes = set(matched.tolist())
     for index, (box, valid) in enumerate(zip(targets.boxes[0], targets.valid[0], strict=True)):
         if valid:
             x1, y1, x2, y2 = (box * scale).tolist()
-            corners = (x1, y1 + MARGIN, x2, y2 + MARGIN)
-            pen.rectangle(corners, outline=color_of(index), width=3 if index in answered else 1)
+            corners = (x1, y1 + TITLE_HEIGHT, x2, y2 + TITLE_HEIGHT)
+            pen.rectangle(corners, outline=color_of(index), width=3 if index in matched_boxes else 1)
     for (x, y), box_index, weight in zip((xy * scale).tolist(), matched.tolist(), centerness.tolist(), strict=True):
-        answers = box_index != NO_OBJECT
-        if x >= width or y >= height or (spacing < 5 and not answers):
+        is_positive = box_index != NO_OBJECT
+        if x >= width or y >= height or (spacing < 5 and not is_positive):
             continue
-        # Neighbours on a fine grid stay apart, and their outlines away.
-        radius = min(2.0 + 4.0 * weight, 0.45 * spacing) if answers else 1.0
-        circle = (x - radius, y + MARGIN - radius, x + radius, y + MARGIN + radius)
-        fill = color_of(box_index) if answers else "#9a9a9a"
-        pen.ellipse(circle, fill=fill, outline="black" if answers and spacing >= 10 else None)
+        # On a fine grid neighbours must not overlap, and outlines are left out.
+        radius = min(2.0 + 4.0 * weight, 0.45 * spacing) if is_positive else 1.0
+        circle = (x - radius, y + TITLE_HEIGHT - radius, x + radius, y + TITLE_HEIGHT + radius)
+        fill = color_of(box_index) if is_positive else "#9a9a9a"
+        pen.ellipse(circle, fill=fill, outline="black" if is_positive and spacing >= 10 else None)
     return picture
 
 
@@ -187,48 +191,48 @@ def difference_panel(
     boxes: Float[Tensor, "M 4"],
     xy: Float[Tensor, "P 2"],
     strides: Float[Tensor, " P"],
-    owners: Sequence[int | None],
+    assigned: Sequence[int | None],
     differs: Bool[Tensor, " P"],
     *,
     title: str,
 ) -> Image.Image:
-    """All levels at once: locations with an owner in its colour, larger the coarser, ringed in black if they differ.
+    """Draw all levels at once, with the locations that differ ringed in black.
 
-    A location that differs because it has no owner is a ring alone. `boxes`, `xy` and `strides` are in pixels of
-    the image.
+    Locations have the colour of their box and are larger on coarser levels. A location that differs because it has no
+    box is a ring only. `boxes`, `xy` and `strides` are in pixels of the image.
     """
     faded = (pixels.float() * 0.4 + 255 * 0.6).to(torch.uint8)
     picture, scale = _canvas(faded, title)
     pen = ImageDraw.Draw(picture)
     for box in (boxes * scale).tolist():
-        pen.rectangle((box[0], box[1] + MARGIN, box[2], box[3] + MARGIN), outline="#404040")
-    shown = differs | torch.tensor([owner is not None for owner in owners])
-    for place in shown.nonzero().flatten().tolist():
-        x, y = (xy[place] * scale).tolist()
-        radius = 1.2 + 0.06 * float(strides[place]) * scale
-        owner = owners[place]
+        pen.rectangle((box[0], box[1] + TITLE_HEIGHT, box[2], box[3] + TITLE_HEIGHT), outline="#404040")
+    is_drawn = differs | torch.tensor([box_index is not None for box_index in assigned])
+    for index in is_drawn.nonzero().flatten().tolist():
+        x, y = (xy[index] * scale).tolist()
+        radius = 1.2 + 0.06 * float(strides[index]) * scale
+        box_index = assigned[index]
         pen.ellipse(
-            (x - radius, y + MARGIN - radius, x + radius, y + MARGIN + radius),
-            fill=None if owner is None else color_of(owner),
-            outline="black" if bool(differs[place]) else None,
+            (x - radius, y + TITLE_HEIGHT - radius, x + radius, y + TITLE_HEIGHT + radius),
+            fill=None if box_index is None else color_of(box_index),
+            outline="black" if bool(differs[index]) else None,
         )
     return picture
 
 
 def _canvas(pixels: Tensor, title: str) -> tuple[Image.Image, float]:
-    """The image below a line of text, its short side legible as far as LONG_SIDE allows; and by how much enlarged."""
+    """Return the image below a title line, enlarged to be legible as far as LONG_SIDE allows, and the scale."""
     image = to_pil_image(pixels)
     scale = min(max(1.0, SHORT_SIDE / min(image.size)), LONG_SIDE / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # Titles and names of a thin image stand beside it.
-    canvas = Image.new("RGB", (max(size[0], SHORT_SIDE), max(size[1], SHORT_SIDE) + MARGIN), "white")
-    canvas.paste(image.resize(size, Image.Resampling.BICUBIC), (0, MARGIN))
+    # The canvas of a thin image is wider, so that titles and names fit.
+    canvas = Image.new("RGB", (max(size[0], SHORT_SIDE), max(size[1], SHORT_SIDE) + TITLE_HEIGHT), "white")
+    canvas.paste(image.resize(size, Image.Resampling.BICUBIC), (0, TITLE_HEIGHT))
     ImageDraw.Draw(canvas).text((4, 4), title, fill="black", font=ImageFont.load_default(size=14))
     return canvas, scale
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, box: list[float], color: str, text: str) -> None:
-    x1, y1, x2, y2 = box[0], box[1] + MARGIN, box[2], box[3] + MARGIN
+    x1, y1, x2, y2 = box[0], box[1] + TITLE_HEIGHT, box[2], box[3] + TITLE_HEIGHT
     pen.rectangle((x1, y1, x2, y2), outline=color, width=2)
     font = ImageFont.load_default(size=12)
     left, top, right, bottom = pen.textbbox((x1 + 2, y1 + 1), text, font=font)
@@ -236,9 +240,9 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: list[float], color: str, text: str)
     pen.text((x1 + 2, y1 + 1), text, fill="white", font=font)
 
 
-def grid(panels: Sequence[Image.Image], columns: int = 3, gap: int = 8) -> Image.Image:
-    """Pictures row by row on white."""
-    rows = [side_by_side(panels[start : start + columns], gap) for start in range(0, len(panels), columns)]
+def tile(panels: Sequence[Image.Image], columns: int = 3, gap: int = 8) -> Image.Image:
+    """Paste pictures row by row on white."""
+    rows = [hstack(panels[start : start + columns], gap) for start in range(0, len(panels), columns)]
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height + gap for row in rows)), "white")
     top = 0
     for row in rows:

@@ -1,25 +1,34 @@
-"""Errors that a user can cause or that may pass; each message names key or file, value and rule."""
+"""Errors that a user can cause or that may be transient; each message names key or file, value and rule."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean a or b?" with up to three known words close to a word; empty without any."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else ""
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be honoured; the message names key, value and rule."""
+    """A setting that is refused; the message names key, value and rule."""
 
 
 class Transient(Exception):
-    """Mark an error that may have passed by the next attempt: it does not end a training for good."""
+    """Mixin for errors that the next attempt may not meet: they do not end a training for good."""
 
 
 class DataError(ConfigError):
-    """A data set that cannot be used as it is; the message names the file, the entry in it and the rule."""
+    """A data set that cannot be used; the message names the file, the entry in it and the rule."""
 
 
 class DataChanged(DataError):
-    """The data where a training runs are not those that it was planned with."""
+    """The data at the training differ from the data it was planned with."""
 
 
 class ReadError(Transient, OSError):
-    """A file that cannot be read just now, which says nothing about the file; the message names it and the reason."""
+    """A read that failed for now, which says nothing about the file; the message names the file and the reason."""
 
 
 class SharedMemoryError(Transient, RuntimeError):
-    """A loader process has no shared memory left to hand over a batch; the message names what gives it more."""
+    """A loader process had no shared memory left for a batch; the message names how to provide more."""

@@ -1,18 +1,20 @@
-"""Files on disks that fail for a moment: read again, and what may pass is kept apart from what is wrong with a file."""
+"""Files on disks that fail for a moment: retried reads, atomic writes, and caches of bounded size."""
 
 import errno
 import logging
 import os
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 from fcos.errors import ConfigError
 
-# Seconds before each further try.
+# Seconds before each further attempt.
 PAUSES: Final = (0.1, 0.4, 1.5)
-# Another try gives the same: nothing is there, or this user may not have it.
+# Error numbers of reading that another attempt gives again: the file is missing, or this user may not read it.
 LASTING: Final = frozenset(
     (
         errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG,
@@ -25,14 +27,14 @@ LASTING_IN_WRITING: Final = LASTING | {errno.EROFS, errno.ENOSPC, errno.EDQUOT, 
 ResultT = TypeVar("ResultT")
 
 
-def may_pass(error: OSError) -> bool:
-    """Whether another try may succeed: after EIO, ESTALE, ETIMEDOUT and all that is not LASTING."""
-    # Want of memory is not the disk's, and is dealt with elsewhere.
+def is_transient(error: OSError) -> bool:
+    """Return whether another attempt may succeed: after EIO, ESTALE, ETIMEDOUT and all that is not LASTING."""
+    # Lack of memory is not the disk's fault and is handled elsewhere.
     return error.errno not in LASTING and error.errno != errno.ENOMEM
 
 
 def retried(read: Callable[[], ResultT], path: Path) -> ResultT:
-    """Call `read`, and again after an OSError that may pass.
+    """Call `read`, and call it again after a transient OSError.
 
     Raises the last such error, and any other OSError at once.
     """
@@ -40,26 +42,76 @@ def retried(read: Callable[[], ResultT], path: Path) -> ResultT:
         try:
             return read()
         except OSError as error:
-            if not may_pass(error):
+            if not is_transient(error):
                 raise
-            logging.getLogger(__name__).warning("%s: %s; tried again in %g s", path, words_of(error), pause)
+            logging.getLogger(__name__).warning("%s: %s; tried again in %g s", path, reason_of(error), pause)
         time.sleep(pause)
     return read()
 
 
-def words_of(error: OSError) -> str:
-    """Give the reason of an error without number and path."""
+def reason_of(error: OSError) -> str:
+    """Return the reason of an error without its number and path."""
     return error.strerror or str(error) or type(error).__name__
 
 
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a file so that it is either whole or not there, or still the old one; text is written as UTF-8.
+
+    The data are flushed to disk under a temporary name in the same folder, which then replaces the path. The temporary
+    file is removed on failure, and keeps the suffix of the path where a killed process leaves one behind. Raises
+    OSError.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # The new name itself; some file systems cannot flush a folder.
+    with suppress(OSError):
+        flush_to_disk(path.parent)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Flush a file or a folder to disk; raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def evict_least_recently_used(
+    files: Iterable[Path], max_bytes: int, remove: Callable[[Path], object], *, keep_newest: bool = False
+) -> None:
+    """Remove the files whose modification time is oldest until the others hold at most `max_bytes`.
+
+    `keep_newest` spares the newest file, whatever its size. Files that another process removes meanwhile are skipped.
+    """
+    stats = []
+    for file in files:
+        with suppress(FileNotFoundError):
+            stats.append((file.stat(), file))
+    stats.sort(key=lambda pair: pair[0].st_mtime, reverse=True)
+    total = 0
+    for position, (stat, file) in enumerate(stats):
+        total += stat.st_size
+        if total > max_bytes and not (keep_newest and position == 0):
+            with suppress(FileNotFoundError):
+                remove(file)
+
+
 def user_cache() -> Path:
-    """The user's cache folder for this project; raises ConfigError where the user has no home to keep it in."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else expanded("~/.cache", "data.cache_dir=null")) / "fcos-lab"
+    """Return the user's cache folder for this project; raises ConfigError where the user has no home folder."""
+    configured = os.environ.get("XDG_CACHE_HOME")
+    return (Path(configured) if configured else expanded("~/.cache", "data.cache_dir=null")) / "fcos-lab"
 
 
 def expanded(text: str, key: str) -> Path:
-    """Expand `~` in a path; raises ConfigError naming the setting where the user has no home."""
+    """Expand `~` in a path; raises ConfigError naming the setting where the user has no home folder."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -67,20 +119,3 @@ def expanded(text: str, key: str) -> Path:
             f"{key}: this user (uid {os.getuid()}) has no home folder; give data.cache_dir=<folder that may be "
             "written> and paths without ~, or set HOME or XDG_CACHE_HOME"
         ) from None
-
-
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write a file whole or not at all: under another name, flushed to the disk, then renamed.
-
-    Raises OSError, and leaves nothing behind, where it cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

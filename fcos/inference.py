@@ -8,14 +8,14 @@ from typing import Any, Final
 import torch
 
 from fcos.assignment.build import build_locate
-from fcos.build import build_detector, build_truth
+from fcos.build import build_detector, build_oracle_targets
 from fcos.config.choices import Split
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.data.coco import Sample
 from fcos.data.images import open_image
-from fcos.data.loader import canvas_of, collate, eval_batches
+from fcos.data.loader import canvas_size, collate, eval_batches
 from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.data.transforms import resize_image, resized_size
@@ -116,7 +116,7 @@ def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
         )
     pixels = open_image(path)
     sample = _sample(path, pixels, config)
-    batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
+    batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
     found = detect(
         trained.detector,
         [batch],
@@ -167,7 +167,7 @@ def evaluate(
         device=trained.device,
         precision=config.schedule.precision,
         rank=0,
-        truth=build_truth(config.model, [config.model.postprocess]),
+        oracle_targets=build_oracle_targets(config.model, [config.model.postprocess]),
         progress=None if progress is None else lambda done: progress(done, total),
     )
     return validation.metrics[""]
@@ -182,7 +182,7 @@ def read_validation(
     cannot hold what loader processes need.
     """
     config = trained.config
-    data = prepare(config.data, corners=config.model.assignment.corners, masks=masks, splits=splits)
+    data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks, splits=splits)
     check_classes(data, trained.classes)
     datasets = [
         make_dataset(data, split, config.data, training=split == "train", seed=config.seed) for split in data.splits

@@ -1,4 +1,7 @@
-"""The nouns that cross file boundaries. Boxes are float32 xyxy pixels of the network's input; classes are 0..C-1."""
+"""Data structures shared by all packages.
+
+Boxes are float32 xyxy in pixels of the network's input; classes are 0..C-1.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-# Stands for "no box" in matched indices and for "no object" in labels, everywhere.
+# "No box" in matched indices and "no object" in labels, everywhere.
 NO_OBJECT: Final = -1
 
 
@@ -18,13 +21,13 @@ class Targets:
     boxes: Float[Tensor, "B M 4"]
     labels: Int[Tensor, "B M"]
     valid: Bool[Tensor, "B M"]
-    # What each object covers of its box, in cells of the box's frame; only where locations must lie on it.
+    # Each object's mask as a bitmap in the frame of its box; only where the assignment uses masks.
     masks: Bool[Tensor, "B M S S"] | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images padded to a common size, with what is needed to get back to the originals.
+    """Images padded to a common size, with the sizes needed to map boxes back to the original images.
 
     `pixels` are RGB 0..255; `sizes` are (height, width) before padding and `original_sizes` before resizing.
     """
@@ -39,55 +42,55 @@ class Batch:
 
 @dataclass(frozen=True)
 class Locations:
-    """All locations of a pyramid, finest level first, row by row: where they lie and which stride they have."""
+    """All locations of a pyramid, finest level first, row by row, with their strides in pixels."""
 
     xy: Float[Tensor, "P 2"]
     strides: Float[Tensor, " P"]
-    # Per level: rows and columns, (x, y) of the first location, and the steps between locations in pixels.
+    # Per level: (rows, columns), (x, y) of the first location, and (x, y) steps between locations, in pixels.
     shapes: tuple[tuple[int, int], ...]
     origins: tuple[tuple[float, float], ...]
     steps: tuple[tuple[float, float], ...]
     level_strides: tuple[int, ...]
-    # Width and height of each location's anchor in pixels; None is a square of 8 strides. A location of several
-    # anchors is there once for each, one after the other, and `shapes` counts as many columns.
+    # (width, height) of each location's anchor in pixels; None is a square of 8 strides. A location with several
+    # anchors is repeated once for each, consecutively, and `shapes` counts the repeated columns.
     anchors: Float[Tensor, "P 2"] | None = None
-    # How many boxes a location may answer for, each with a prediction of its own; it is there as often, like anchors.
+    # Targets (and predictions) per location; locations are repeated as for anchors.
     targets: int = 1
 
 
 @dataclass(frozen=True)
 class HeadOutputs:
-    """What the detector says of every location: class logits, ltrb distances in pixels (float32), quality logit.
+    """Predictions at every location: class logits, ltrb distances in pixels (float32), quality logit.
 
-    The logits are by far the most, so they stay apart: one view of a convolution's output for each level, finest
-    first, in whichever order that output has in memory. Locations go row by row.
+    The logits are by far the largest part, so they are not concatenated: one view of a convolution's output per level,
+    finest first, in the memory layout of that output. Locations go row by row.
     """
 
     logits: tuple[Float[Tensor, "B _ C"], ...]
     ltrb: Float[Tensor, "B P 4"]
     quality: Float[Tensor, "B P"] | None
-    # Rows and columns of each level, finest first; their products add up to P.
+    # (rows, columns) of each level, finest first; their products add up to P.
     shapes: tuple[tuple[int, int], ...]
 
     @property
     def joined_logits(self) -> Float[Tensor, "B P C"]:
-        """The logits of all levels in one tensor, which is a copy."""
+        """Return the logits of all levels concatenated, as a copy."""
         return torch.cat(self.logits, dim=1)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which box each location answers for; NO_OBJECT where none.
+    """The box assigned to each location (NO_OBJECT for none) and the training targets that follow from it.
 
-    `ltrb` and `centerness` hold ones and zeros where there is no object. A side of `ltrb` is negative where a
-    location lies outside of its box, which only anchors may.
+    At negatives `ltrb` is 1 and `centerness` 0. A side of `ltrb` is negative where a location lies outside its box,
+    which is possible for anchors only.
     """
 
     matched: Int[Tensor, "B P"]
     labels: Int[Tensor, "B P"]
     ltrb: Float[Tensor, "B P 4"]
     centerness: Float[Tensor, "B P"]
-    # Neither positive nor negative: no class is learned there. None is nowhere.
+    # Neither positive nor negative, without a classification loss; None means nowhere.
     ignored: Bool[Tensor, "B P"] | None = None
 
     @property
@@ -102,6 +105,6 @@ class Detections:
     boxes: Float[Tensor, "N 4"]
     scores: Float[Tensor, " N"]
     labels: Int[Tensor, " N"]
-    # Where they come from, and how ambiguous that is (see fcos.postprocess.oracle); only for set NMS and analyses.
+    # Location of each detection, and its ambiguity (see fcos.postprocess.oracle); only for set NMS and analyses.
     locations: Int[Tensor, " N"] | None = None
     ambiguity: Int[Tensor, " N"] | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fcos.build import build_detector, build_learner, build_truth
+from fcos.build import build_detector, build_oracle_targets, build_train_state
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.run import Config, ScheduleConfig
 from fcos.data.coco import CocoDataset
@@ -16,9 +16,9 @@ from fcos.data.shared_memory import check_shared_memory
 from fcos.device import to_device
 from fcos.distributed import broadcast_buffers, broadcast_object
 from fcos.evaluation.detect import Validation, validate
-from fcos.evaluation.samples import draw_samples
+from fcos.evaluation.samples import draw_sample_pictures
 from fcos.postprocess.decode import Postprocess
-from fcos.postprocess.oracle import TellTruth
+from fcos.postprocess.oracle import BuildOracleTargets
 from fcos.run_folder import CHECKPOINTS, DETECTIONS, BestEvaluation, RunSummary
 from fcos.runtime import Runtime
 from fcos.training import checkpoint
@@ -27,7 +27,7 @@ from fcos.training.elastic import extend_history, history_notes
 from fcos.training.interruption import InterruptionPoll, Preempted
 from fcos.training.progress import Progress
 from fcos.training.state import StateWriter, restore
-from fcos.training.step import Learner, LossLog, train_step
+from fcos.training.step import LossLog, TrainState, train_step
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class _Run:
     data: PreparedData
     train: CocoDataset
     val: CocoDataset
-    learner: Learner
+    state: TrainState
     # Arm -> its inference settings.
     arms: Mapping[str, Postprocess]
-    truth: TellTruth | None
+    oracle_targets: BuildOracleTargets | None
 
     @property
     def images_per_worker(self) -> int:
@@ -70,12 +70,12 @@ def run(
     """
     seed_everything(config.seed, config.schedule.deterministic)
     run_ = _prepare(config, runtime, postprocess or {"": config.model.postprocess}, data_digest)
-    restored = restore(run_.learner, runtime)
+    restored = restore(run_.state, runtime)
     workers = restored.workers
     if restored.step < config.schedule.steps:
         workers = extend_history(workers, restored.step, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, restored.step)
-    writer = StateWriter(config, runtime, run_.data.classes, run_.learner, workers)
+    writer = StateWriter(config, runtime, run_.data.classes, run_.state, workers)
     validation = train_loop(run_, progress, writer)
     notes = [*restored.notes, *run_.data.notes, *history_notes(workers, config)]
     return _summarize(run_, progress, validation, workers, notes)
@@ -87,7 +87,7 @@ def _prepare(
     """Read the data, and build model, optimizer and loss."""
     assignment = config.model.assignment
     masks = splits_with_masks(assignment, settings.values(), training=True)
-    data = prepare(config.data, corners=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
+    data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     prepared = _Run(
@@ -96,9 +96,9 @@ def _prepare(
         data=data,
         train=make_dataset(data, "train", config.data, training=True, seed=config.seed),
         val=make_dataset(data, "val", config.data, training=False, seed=config.seed),
-        learner=build_learner(config, detector, runtime),
+        state=build_train_state(config, detector, runtime),
         arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
-        truth=build_truth(config.model, settings.values()),
+        oracle_targets=build_oracle_targets(config.model, settings.values()),
     )
     datasets = [prepared.train, prepared.val]
     divisor = config.model.size_divisor
@@ -108,7 +108,7 @@ def _prepare(
 
 def train_loop(run: _Run, progress: Progress, writer: StateWriter) -> Validation:
     """Train all steps that are left, or until the run is requested to stop; return the last evaluation."""
-    config, runtime, learner = run.config, run.runtime, run.learner
+    config, runtime, state = run.config, run.runtime, run.state
     schedule = config.schedule
     batches = train_batches(
         run.train,
@@ -130,8 +130,8 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter) -> Validation
     progress.restart_clock()
     for step in range(progress.start + 1, schedule.steps + 1):
         host = next(batches)
-        lr = learner.optimizer.param_groups[0]["lr"]
-        terms = train_step(learner, [to_device(batch, runtime.device) for batch in host])
+        lr = state.optimizer.param_groups[0]["lr"]
+        terms = train_step(state, [to_device(batch, runtime.device) for batch in host])
         log.add(step, terms, tuple(name for batch in host for name in batch.names))
         progress.images += schedule.batch_size
         runtime.heartbeat()
@@ -177,9 +177,9 @@ def _due(schedule: ScheduleConfig, step: int) -> tuple[bool, bool, bool]:
 
 def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
     """Evaluate the current weights under every arm's inference settings."""
-    runtime, learner = run.runtime, run.learner
+    runtime, state = run.runtime, run.state
     # Workers gather batch statistics of their own; what is evaluated is what rank 0 saves.
-    broadcast_buffers(learner.evaluated)
+    broadcast_buffers(state.evaluated)
     batches = eval_batches(
         run.val,
         batch_size=run.images_per_worker,
@@ -190,16 +190,16 @@ def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
         pin_memory=runtime.device.type == "cuda",
     )
     validation = validate(
-        learner.evaluated,
+        state.evaluated,
         batches,
         run.data.val.annotations,
         run.arms,
-        locate=learner.locate,
+        locate=state.locate,
         device=runtime.device,
-        precision=learner.precision,
+        precision=state.precision,
         rank=runtime.rank,
         progress=lambda _: runtime.heartbeat(),
-        truth=run.truth,
+        oracle_targets=run.oracle_targets,
     )
     progress.add_metrics(step, validation.metrics)
     return validation
@@ -226,7 +226,7 @@ def _summarize(
 ) -> RunSummary:
     """Draw sample detections and return rank 0's summary on every worker."""
     runtime, folder, step = run.runtime, run.runtime.directory, progress.step
-    pictures, not_drawn = draw_samples(run.val, validation.detections, run.data.classes, folder / DETECTIONS)
+    pictures, not_drawn = draw_sample_pictures(run.val, validation.detections, run.data.classes, folder / DETECTIONS)
     name = checkpoint.folder_of(Path(CHECKPOINTS), step)
     summary = RunSummary(
         step=step,

@@ -58,7 +58,7 @@ def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
     import ray
     from ray.exceptions import RayError
 
-    from fcos.data.shared_memory import bound
+    from fcos.data.shared_memory import max_loader_bytes
     from orchestration.cluster.authentication import asks_for_token
     from orchestration.cluster.health import checks
     from orchestration.cluster.health.survey import cache_folder, survey
@@ -80,7 +80,9 @@ def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
         checks.check_output(str(lab.folder), found.refused, found.seen),
         checks.check_data(found.nodes, found.here),
         checks.check_space(found.nodes, cache_folder(lab.data), cache_bytes),
-        checks.check_shared_memory(found.nodes, lab.data.num_workers, bound(lab.training, lab.cluster.workers)),
+        checks.check_shared_memory(
+            found.nodes, lab.data.num_workers, max_loader_bytes(lab.training, lab.cluster.workers)
+        ),
         checks.check_clocks(found.nodes),
     ]
 

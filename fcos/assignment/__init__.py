@@ -1,0 +1,1 @@
+"""Target assignment: which ground-truth box each location is trained to predict."""

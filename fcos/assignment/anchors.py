@@ -1,4 +1,4 @@
-"""The anchors of a location, for assignments by overlap and for regression that starts from a box."""
+"""Anchor boxes of locations, for assignment by overlap and for regression relative to an anchor."""
 
 import torch
 from jaxtyping import Float
@@ -6,21 +6,24 @@ from torch import Tensor
 
 from fcos.structures import Locations
 
-# ATSS's one square (section 3.1), and RetinaNet's nine: three sizes times three ratios of height to width.
-ONE = ((8.0, 8.0),)
-NINE = tuple(
+# (width, height) in strides: the one square of ATSS (section 3.1), and the nine anchors of RetinaNet, three sizes
+# times three aspect ratios (height / width).
+ATSS_ANCHORS = ((8.0, 8.0),)
+RETINANET_ANCHORS = tuple(
     (4 * 2 ** (octave / 3) / ratio**0.5, 4 * 2 ** (octave / 3) * ratio**0.5)
     for ratio in (0.5, 1.0, 2.0)
     for octave in range(3)
 )
 
 
-def sizes_in_strides(per_location: int) -> tuple[tuple[float, float], ...]:
-    """Width and height of the anchors of every location, in strides of its level."""
-    return ONE if per_location == 1 else NINE
+def anchor_sizes(per_location: int) -> tuple[tuple[float, float], ...]:
+    """Return (width, height) of a location's anchors, in strides of its level."""
+    return ATSS_ANCHORS if per_location == 1 else RETINANET_ANCHORS
 
 
-def anchors_of(places: Locations) -> Float[Tensor, "P 4"]:
-    """The anchor of each location, xyxy pixels."""
-    half = (places.strides * (ONE[0][0] / 2))[:, None] if places.anchors is None else places.anchors / 2
-    return torch.cat((places.xy - half, places.xy + half), dim=-1)
+def anchor_boxes(locations: Locations) -> Float[Tensor, "P 4"]:
+    """Return the anchor of each location as an xyxy box in pixels."""
+    half_size = (
+        (locations.strides * (ATSS_ANCHORS[0][0] / 2))[:, None] if locations.anchors is None else locations.anchors / 2
+    )
+    return torch.cat((locations.xy - half_size, locations.xy + half_size), dim=-1)

@@ -1,4 +1,4 @@
-"""One location for each box, the one nearest to its center: CenterNet's and YOLOv1's choice, on FCOS's levels."""
+"""Assign each box to the one location nearest to its center, as CenterNet and YOLOv1 do, on FCOS's levels."""
 
 import math
 from collections.abc import Sequence
@@ -9,62 +9,62 @@ from torch import Tensor
 
 from fcos.assignment import conflicts
 from fcos.assignment.level_rules import Range
-from fcos.config.choices import Corners, Ends
+from fcos.config.choices import BoxConvention, Ends
 from fcos.geometry import areas, strictly_inside
 from fcos.structures import Locations, Targets
 
 
-def match(
+def match_center(
     targets: Targets,
     locations: Locations,
     ranges: Sequence[Range],
     ends: Ends,
-    corners: Corners,
+    box_convention: BoxConvention,
 ) -> Int[Tensor, "B P"]:
-    """Index of the box that each location answers for, or NO_OBJECT.
+    """Return the index of the box assigned to each location, or NO_OBJECT.
 
-    On the level in whose range half the longest side lies, the location nearest to the box's center answers; with
-    locations half a stride in, that is the cell that holds the center. A box between the locations, with none inside
-    of it, has none, because distances to its sides are not negative. The smallest of several boxes wins, ties to the
-    first.
+    A box belongs to the level whose range holds half its longest side; there it is assigned to the location nearest to
+    its center (with half_stride locations: the cell that holds the center). A box without a location strictly inside
+    stays unassigned, since distances to its sides would not be positive. Of several boxes at one location the smallest
+    is taken, the first of equals.
     """
-    best = conflicts.nobody(len(targets.boxes), len(locations.xy), targets.boxes.device)
-    places, admitted = _own_places(targets.boxes, locations, ranges, ends)
-    cost = areas(targets.boxes, corners)[..., None].expand(places.shape)
-    conflicts.stake(best, places, cost, admitted & targets.valid[..., None])
-    return conflicts.winners(best)
+    keys = conflicts.empty_keys(len(targets.boxes), len(locations.xy), targets.boxes.device)
+    nearest, is_candidate = _nearest_locations(targets.boxes, locations, ranges, ends)
+    cost = areas(targets.boxes, box_convention)[..., None].expand(nearest.shape)
+    conflicts.scatter_min(keys, nearest, cost, is_candidate & targets.valid[..., None])
+    return conflicts.unpack_index(keys)
 
 
-def claims(
+def center_candidates(
     boxes: Float[Tensor, "M 4"], locations: Locations, ranges: Sequence[Range], ends: Ends
 ) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
-    """Every pair (box, location) that `match` chooses from, as `fcos.claims`; their number is read back."""
-    places, admitted = _own_places(boxes[None], locations, ranges, ends)
-    box, level = admitted[0].nonzero(as_tuple=True)
-    return box, places[0, box, level]
+    """Return all candidate pairs (box, location) of `match_center`, as `fcos_candidates` does."""
+    nearest, is_candidate = _nearest_locations(boxes[None], locations, ranges, ends)
+    box, level = is_candidate[0].nonzero(as_tuple=True)
+    return box, nearest[0, box, level]
 
 
-def _own_places(
+def _nearest_locations(
     boxes: Float[Tensor, "B M 4"], locations: Locations, ranges: Sequence[Range], ends: Ends
 ) -> tuple[Int[Tensor, "B M L"], Bool[Tensor, "B M L"]]:
-    """The location nearest to each box's center on every level, and whether it answers for the box."""
+    """Return the location nearest to each box's center on every level, and whether it is a candidate for the box."""
     near, far = boxes[..., :2], boxes[..., 2:]
     half = (far - near).amax(-1) / 2
-    places, admitted = [], []
+    parts, candidate_parts = [], []
     start = 0
     grids = zip(locations.shapes, locations.origins, locations.steps, ranges, strict=True)
     for (rows, columns), origin, step, (low, high) in grids:
         column = _nearest((near[..., 0] + far[..., 0]) / 2, origin[0], step[0], columns)
         row = _nearest((near[..., 1] + far[..., 1]) / 2, origin[1], step[1], rows)
-        place = start + row * columns + column
+        index = start + row * columns + column
         end = math.inf if high is None else high
-        held = (half >= low) & (half <= end) if ends == "closed" else (half > low) & (half < end)
-        places.append(place)
-        admitted.append(held & strictly_inside(locations.xy[place], boxes))
+        in_range = (half >= low) & (half <= end) if ends == "closed" else (half > low) & (half < end)
+        parts.append(index)
+        candidate_parts.append(in_range & strictly_inside(locations.xy[index], boxes))
         start += rows * columns
-    return torch.stack(places, dim=-1), torch.stack(admitted, dim=-1)
+    return torch.stack(parts, dim=-1), torch.stack(candidate_parts, dim=-1)
 
 
 def _nearest(center: Tensor, origin: float, step: float, size: int) -> Tensor:
-    """Position in one axis; halfway between two it is the later, as for a cell that begins there."""
+    """Return the nearest grid position in one axis; of two equally near ones the later, as a cell begins there."""
     return ((center - origin) / step + 0.5).floor().clamp(0, size - 1).long()

@@ -1,4 +1,4 @@
-"""Training targets of each location, from the box that is assigned to it."""
+"""Encode the training targets of each location from the box assigned to it."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,14 +11,14 @@ from fcos.geometry import centerness, ltrb_from_boxes
 from fcos.structures import NO_OBJECT, Assignment, Targets
 
 
-def fill(
+def encode_targets(
     matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"], *, compiled: bool = False
 ) -> Assignment:
-    """What there is to learn at each location, from the box that it answers for, however that was found."""
-    return (_compiled_fill() if compiled else _fill)(matched, targets, xy)
+    """Compute labels, ltrb distances (pixels) and center-ness of each location from its matched box."""
+    return (_compiled_encode() if compiled else _encode)(matched, targets, xy)
 
 
-def _fill(matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"]) -> Assignment:
+def _encode(matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"]) -> Assignment:
     positive = matched != NO_OBJECT
     if targets.boxes.shape[1] == 0:
         ltrb = targets.boxes.new_ones((*matched.shape, 4))
@@ -31,5 +31,5 @@ def _fill(matched: Int[Tensor, "B P"], targets: Targets, xy: Float[Tensor, "P 2"
 
 
 @lru_cache(maxsize=1)
-def _compiled_fill() -> Callable[..., Assignment]:
-    return torch.compile(_fill)
+def _compiled_encode() -> Callable[..., Assignment]:
+    return torch.compile(_encode)

@@ -1,9 +1,10 @@
-"""Which location answers for which box (v1 section 3.1 and 3.2, v2 section 2.2).
+"""FCOS's target assignment (v1 section 3.1 and 3.2, v2 section 2.2).
 
-A box reaches few locations of a level: center sampling bounds them by its square, and without it the upper end m of
-the level's range does, since max(l, t, r, b) <= m leaves at most m pixels in each axis. So instead of a
+A box has few candidate locations on a level: center sampling bounds them by a square, and without it the upper end m
+of the level's range does, since max(l, t, r, b) <= m leaves at most m pixels in each axis. So instead of a
 [locations x boxes] matrix, each box enumerates a fixed window of grid positions per level, the exact conditions are
-tested there, and the smallest box wins by a scatter of its rank by area. Shapes are static and nothing is read back.
+tested there, and the smallest box wins by a scatter of its rank by area. Shapes are static and nothing is read back
+from the device.
 """
 
 from collections.abc import Sequence
@@ -13,119 +14,125 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fcos.assignment import conflicts
-from fcos.assignment.conflicts import by_distance, priority
-from fcos.assignment.encode import fill
+from fcos.assignment.conflicts import ranking_cost, with_center_distance
+from fcos.assignment.encode import encode_targets
 from fcos.assignment.level_rules import Range
 from fcos.assignment.masks import on_mask
-from fcos.assignment.windows import Window, grids_of, windows_of
-from fcos.config.choices import Corners, Ends, LevelRule, TieBreak
-from fcos.geometry import each_once
+from fcos.assignment.windows import Window, cached_windows, level_grids
+from fcos.config.choices import BoxConvention, Ends, LevelRule, TieBreak
+from fcos.geometry import unique_locations
 from fcos.structures import Assignment, Locations, Targets
 
-# Window positions tested at a time: what stays in a core's cache, and what bounds the memory of a GPU.
+# Window positions tested at a time: as many as stay in a core's cache; on a GPU it bounds the memory.
 CPU_BUDGET = 1 << 17
 GPU_BUDGET = 1 << 23
-# Boxes of like size that are taken together where windows are fitted to them.
-CLAIM_BOXES = 1 << 11
+# Boxes of similar size that share one window in `fcos_candidates`.
+BOXES_PER_WINDOW = 1 << 11
 
 
-def assign(
+def assign_fcos(
     targets: Targets,
     locations: Locations,
     *,
     ranges: Sequence[Range],
     ends: Ends,
     center_sampling_radius: float | None,
-    corners: Corners = "plain",
+    box_convention: BoxConvention = "plain",
     level_rule: LevelRule = "longest_offset",
     tie_break: TieBreak = "smallest_area",
     compiled: bool = False,
 ) -> Assignment:
-    """Assign every location of a batch to one of the boxes that it may answer for.
+    """Assign each location of a batch to one of its candidate boxes, or to NO_OBJECT, and encode the targets.
 
-    A location may answer for a box that it lies strictly inside of, within `center_sampling_radius` strides of the
-    box's center (Chebyshev; None: anywhere inside), if max(l, t, r, b) in pixels lies in its level's range. Other
-    level rules (v2 Table 7) hold the whole box's max(h, w) / 2 or sqrt(h w) / 2 against the range; fpn needs none.
-    Where the targets have masks, it must also lie on the box's own. It takes the smallest box, whose area `corners`
-    decides; or the one with the closest center; or the first in an order that is drawn from torch's generator of the
-    device. What is equal then goes to the lower index. Where locations may answer for several boxes (MIP, arXiv
-    2003.09163; v2 section 4.4), their predictions take the first ones by that order, NO_OBJECT where there are fewer;
-    which prediction learns which of them is left open (see fcos.losses.criterion).
-    Compiled, what follows from the match is one pass; the match itself stays as it is.
+    A box is a candidate for a location strictly inside it and within `center_sampling_radius` strides of its center
+    (Chebyshev distance; None: anywhere inside) if max(l, t, r, b) in pixels lies in the range of the location's level.
+    Other level rules (v2 Table 7) compare max(h, w) / 2 or sqrt(h w) / 2 of the whole box with the range; fpn needs no
+    ranges. Where the targets have masks, the location must also lie on the box's mask.
+
+    Of several candidates the one of smallest area is taken, with areas by `box_convention`; or the one of closest
+    center; or one at random, by torch's global generator of the device. Equal ones are resolved by the lower index.
+
+    Where locations have several targets (MIP, arXiv 2003.09163; v2 section 4.4), their predictions get the first
+    candidates in that order, NO_OBJECT where there are fewer; which prediction learns which of them is decided in
+    fcos.losses.criterion. `compiled` compiles the encoding of the targets; the matching is the same.
     """
-    matched = match(targets, locations, ranges, ends, center_sampling_radius, corners, level_rule, tie_break)
-    return fill(matched, targets, locations.xy, compiled=compiled)
+    matched = match_fcos(
+        targets, locations, ranges, ends, center_sampling_radius, box_convention, level_rule, tie_break
+    )
+    return encode_targets(matched, targets, locations.xy, compiled=compiled)
 
 
-def match(
+def match_fcos(
     targets: Targets,
     locations: Locations,
     ranges: Sequence[Range],
     ends: Ends,
     center_sampling_radius: float | None,
-    corners: Corners,
+    box_convention: BoxConvention,
     level_rule: LevelRule = "longest_offset",
     tie_break: TieBreak = "smallest_area",
 ) -> Int[Tensor, "B P"]:
-    """Index of the box that each location answers for, or NO_OBJECT; see `assign`."""
+    """Return the index of the box assigned to each location, or NO_OBJECT; see `assign_fcos`."""
     batch, boxes = targets.valid.shape
-    places = each_once(locations)
-    # Ranks by area; a stable sort leaves ties to the lower index. Exact, whatever the size of the areas.
-    order = priority(targets, corners, tie_break).argsort(dim=1, stable=True)
+    points = unique_locations(locations)
+    # Ranks instead of areas are exact for any size; the stable sort resolves ties by the lower index.
+    order = ranking_cost(targets, box_convention, tie_break).argsort(dim=1, stable=True)
     sorted_boxes = targets.boxes.gather(1, order[..., None].expand(-1, -1, 4))
     ranks = torch.arange(boxes, device=order.device)
-    claims = conflicts.claim(ranks, order).where(targets.valid.gather(1, order), conflicts.NOBODY)
+    box_keys = conflicts.pack_key(ranks, order).where(targets.valid.gather(1, order), conflicts.EMPTY_KEY)
     budget = CPU_BUDGET if order.device.type == "cpu" else GPU_BUDGET
-    windows = windows_of(grids_of(places, ranges, level_rule), ends, center_sampling_radius, order.device)
-    found: list[Tensor] = []
+    windows = cached_windows(level_grids(points, ranges, level_rule), ends, center_sampling_radius, order.device)
+    rounds: list[Tensor] = []
     for _ in range(locations.targets):
-        best = conflicts.nobody(batch, len(places.xy), order.device)
+        keys = conflicts.empty_keys(batch, len(points.xy), order.device)
         for window in windows:
             step = max(1, budget // max(1, batch * window.positions))
-            for first in range(0, boxes, step):
-                part = slice(first, first + step)
-                index, admitted = window.admit(sorted_boxes[:, part])
+            for start in range(0, boxes, step):
+                chunk = slice(start, start + step)
+                index, is_candidate = window.candidates(sorted_boxes[:, chunk])
                 if targets.masks is not None:
-                    admitted &= on_mask(targets.masks, order[:, part], sorted_boxes[:, part], places.xy, index)
-                claim = claims[:, part, None, None, None]
+                    is_candidate &= on_mask(targets.masks, order[:, chunk], sorted_boxes[:, chunk], points.xy, index)
+                candidate_keys = box_keys[:, chunk, None, None, None]
                 if tie_break == "closest_center":
-                    claim = by_distance(claim, sorted_boxes[:, part], places.xy, index)
-                if found:
-                    # No two claims on a location are equal, so the next is the least of those above the last winner.
-                    admitted &= claim > found[-1].gather(1, index.flatten(1)).view_as(index)
-                best.scatter_reduce_(1, index.flatten(1), claim.where(admitted, conflicts.NOBODY).flatten(1), "amin")
-        found.append(best)
-    return conflicts.winners(found[0] if len(found) == 1 else torch.stack(found, dim=-1).flatten(1))
+                    candidate_keys = with_center_distance(candidate_keys, sorted_boxes[:, chunk], points.xy, index)
+                if rounds:
+                    # Keys of one location are all different: the next is the smallest above the last round's key.
+                    is_candidate &= candidate_keys > rounds[-1].gather(1, index.flatten(1)).view_as(index)
+                keys.scatter_reduce_(
+                    1, index.flatten(1), candidate_keys.where(is_candidate, conflicts.EMPTY_KEY).flatten(1), "amin"
+                )
+        rounds.append(keys)
+    return conflicts.unpack_index(rounds[0] if len(rounds) == 1 else torch.stack(rounds, dim=-1).flatten(1))
 
 
-def claims(
+def fcos_candidates(
     boxes: Float[Tensor, "M 4"],
     locations: Locations,
     ranges: Sequence[Range],
     ends: Ends,
     center_sampling_radius: float | None,
 ) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
-    """Every pair (box, location) that `match` chooses from, as indices: who may answer, before the smallest wins.
+    """Return all candidate pairs (box, location) of `match_fcos` as two index tensors, in no order.
 
-    Pairs come in no order. The number of pairs is read back from the device, so this is not for the training step.
+    Reads the number of pairs back from the device, so it is not for the training step.
     """
-    longest = (boxes[:, 2:] - boxes[:, :2]).amax(1)
-    longest, order = longest.sort()
+    longest_side = (boxes[:, 2:] - boxes[:, :2]).amax(1)
+    longest_side, order = longest_side.sort()
     pairs = []
     for level, (low, high) in enumerate(ranges):
-        # max(l, t, r, b) is at least half the longest side and below it; a pixel more leaves room for rounding.
-        first = int(torch.searchsorted(longest, low - 1.0))
-        last = len(order) if high is None else int(torch.searchsorted(longest, 2 * high + 2.0))
+        # Half the longest side <= max(l, t, r, b) < the longest side; one pixel more allows for rounding.
+        first = int(torch.searchsorted(longest_side, low - 1.0))
+        last = len(order) if high is None else int(torch.searchsorted(longest_side, 2 * high + 2.0))
         while first < last:
-            # Boxes of like size share a window that fits them.
-            end = min(first + CLAIM_BOXES, last)
-            bound = float(longest[end - 1]) + 1.0
-            grids = grids_of(locations, ranges, "longest_offset")
+            # Boxes of similar size share a window that fits them.
+            end = min(first + BOXES_PER_WINDOW, last)
+            bound = float(longest_side[end - 1]) + 1.0
+            grids = level_grids(locations, ranges, "longest_offset")
             window = Window(grids[level : level + 1], ends, center_sampling_radius, bound)
             end = min(end, first + max(1, CPU_BUDGET // window.positions))
-            index, admitted = window.admit(boxes[order[first:end]][None])
-            hits = admitted.flatten().nonzero().squeeze(1)
-            pairs.append((order[first + hits // window.positions], index.flatten()[hits]))
+            index, is_candidate = window.candidates(boxes[order[first:end]][None])
+            rows = is_candidate.flatten().nonzero().squeeze(1)
+            pairs.append((order[first + rows // window.positions], index.flatten()[rows]))
             first = end
     empty = order.new_zeros(0)
-    return (torch.cat([empty, *(box for box, _ in pairs)]), torch.cat([empty, *(place for _, place in pairs)]))
+    return (torch.cat([empty, *(box for box, _ in pairs)]), torch.cat([empty, *(location for _, location in pairs)]))

@@ -1,4 +1,4 @@
-"""Rules that give a box to pyramid levels by the size of the whole box (v2 Table 7)."""
+"""Rules that assign a box to pyramid levels by the size of the whole box (v2 Table 7)."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,16 @@ from torch import Tensor
 
 from fcos.config.choices import Ends, LevelRule
 
-# FPN's rule: a box of this sqrt(area) belongs to the level of stride 32 (k0 = 5).
+# FPN's rule: a box of this sqrt(area) in pixels belongs to the level of stride 32 (k0 = 5).
 FPN_SIZE = 224.0
 FPN_STRIDE = 32
 
+# (low, high) of a level in pixels; high is None where it has no upper end.
 Range = tuple[float, float | None]
 
 
 def fpn_ranges(strides: Sequence[int]) -> tuple[Range, ...]:
-    """The sqrt(area) in pixels of the boxes of each level; the outer levels also get what lies beyond them."""
+    """Return the range of sqrt(area) in pixels of each level; the outer levels are open-ended."""
     ends = [FPN_SIZE * stride / FPN_STRIDE for stride in strides[1:]]
     return tuple(zip([0.0, *ends], [*ends, None], strict=True))
 
@@ -29,9 +30,10 @@ def box_in_range(
     high: Float[Tensor, " L"],
     ends: Ends,
 ) -> Bool[Tensor, "B M L"]:
-    """Whether max(h, w) / 2, sqrt(h w) / 2 or, for fpn, sqrt(h w) lies in the range of each level, in pixels.
+    """Return whether each box's size lies in the range of each level, in pixels.
 
-    FPN's levels begin at their size, whatever the ends of ranges are.
+    The size is max(h, w) / 2, sqrt(h w) / 2 or, for fpn, sqrt(h w). fpn includes the lower end and excludes the upper
+    one, whatever `ends` is.
     """
     side = torch.maximum(width, height) if rule == "longer_side" else (width * height).sqrt()
     if rule == "fpn":

@@ -1,6 +1,6 @@
-"""Which locations of a level a box may reach: a window of grid positions, the same for every box of a batch.
+"""Windows of grid positions that hold all candidate locations of a box on a level, the same for every box of a batch.
 
-A window holds every position that the conditions could admit, so that they are tested there and nowhere else.
+All conditions of an assignment are tested inside the windows and nowhere else.
 """
 
 import math
@@ -20,7 +20,7 @@ from fcos.structures import Locations
 
 @dataclass(frozen=True)
 class Grid:
-    """One level: its locations in either axis (x first), where they start among all, and the range it answers for."""
+    """One pyramid level: its locations per axis (x first), the index of its first location, and its range in pixels."""
 
     counts: tuple[int, int]
     origins: tuple[float, float]
@@ -31,8 +31,8 @@ class Grid:
     high: float
     level_rule: LevelRule
 
-    def reach(self, center_sampling_radius: float | None) -> float:
-        """The widest interval in one axis whose locations may answer for the same box."""
+    def max_extent(self, center_sampling_radius: float | None) -> float:
+        """Return the longest interval in one axis, in pixels, that can hold candidates of one box."""
         diameter = math.inf if center_sampling_radius is None else 2 * center_sampling_radius * self.stride
         match self.level_rule:
             case "longest_offset":
@@ -43,7 +43,8 @@ class Grid:
                 return diameter
 
 
-def grids_of(locations: Locations, ranges: Sequence[Range], level_rule: LevelRule) -> tuple[Grid, ...]:
+def level_grids(locations: Locations, ranges: Sequence[Range], level_rule: LevelRule) -> tuple[Grid, ...]:
+    """Return the grid of each level with its range; level_rule=fpn has ranges of its own."""
     if level_rule == "fpn":
         ranges = fpn_ranges(locations.level_strides)
     grids = []
@@ -57,19 +58,22 @@ def grids_of(locations: Locations, ranges: Sequence[Range], level_rule: LevelRul
 
 
 @lru_cache(maxsize=256)
-def windows_of(
+def cached_windows(
     grids: tuple[Grid, ...],
     ends: Ends,
     center_sampling_radius: float | None,
     device: torch.device,
 ) -> tuple["Window", ...]:
-    """Levels whose windows are alike go together. Kept, because making tensors of numbers would wait for a GPU."""
+    """Return the windows of all levels, one for consecutive levels of equal window size.
+
+    Cached, because creating tensors from numbers would wait for a GPU.
+    """
 
     def size(grid: Grid) -> tuple[int, int]:
-        reach = grid.reach(center_sampling_radius)
-        return _positions(reach, grid.steps[0], grid.counts[0]), _positions(reach, grid.steps[1], grid.counts[1])
+        extent = grid.max_extent(center_sampling_radius)
+        return _window_size(extent, grid.steps[0], grid.counts[0]), _window_size(extent, grid.steps[1], grid.counts[1])
 
-    # What was made in inference mode could not take part in a later training step.
+    # A cached tensor made in inference mode could not be used in a later training step.
     with torch.inference_mode(False):
         return tuple(
             Window(tuple(alike), ends, center_sampling_radius, device=device) for _, alike in groupby(grids, key=size)
@@ -77,7 +81,10 @@ def windows_of(
 
 
 class Window:
-    """The grid positions that a box may reach on each of L levels, and the test whether it does."""
+    """The grid positions that can be candidates for a box on each of L levels, and the test whether they are.
+
+    `longest` bounds the sides of all boxes, in pixels.
+    """
 
     def __init__(
         self,
@@ -88,11 +95,11 @@ class Window:
         device: torch.device | None = None,
     ) -> None:
         self.ends = ends
-        # `longest` bounds the sides of all boxes to come.
-        reach = [min(grid.reach(center_sampling_radius), longest) for grid in grids]
+        extents = [min(grid.max_extent(center_sampling_radius), longest) for grid in grids]
         self.counts = [
             max(
-                _positions(bound, grid.steps[axis], grid.counts[axis]) for bound, grid in zip(reach, grids, strict=True)
+                _window_size(bound, grid.steps[axis], grid.counts[axis])
+                for bound, grid in zip(extents, grids, strict=True)
             )
             for axis in (0, 1)
         ]
@@ -103,7 +110,7 @@ class Window:
 
         radius = math.inf if center_sampling_radius is None else center_sampling_radius
         self.radius = per_level(radius * grid.stride for grid in grids)
-        # Of one location's distances, or of the whole box.
+        # The range holds the distances of a location (longest_offset) or the size of the whole box.
         self.level_rule = grids[0].level_rule
         by_offset = self.level_rule == "longest_offset"
         self.low = per_level(grid.low if by_offset else 0.0 for grid in grids)
@@ -112,55 +119,54 @@ class Window:
         self.box_high = per_level(grid.high for grid in grids)[:, 0]
         self.origins = [per_level(grid.origins[axis] for grid in grids) for axis in (0, 1)]
         self.steps = [per_level(grid.steps[axis] for grid in grids) for axis in (0, 1)]
-        self.last_first = [
-            per_level(max(grid.counts[axis] - self.counts[axis], 0) for grid in grids) for axis in (0, 1)
-        ]
+        self.max_first = [per_level(max(grid.counts[axis] - self.counts[axis], 0) for grid in grids) for axis in (0, 1)]
         self.offsets = [torch.arange(count, dtype=torch.float32, device=device) for count in self.counts]
         self.columns = per_level(grid.counts[0] for grid in grids).long()
         self.starts = torch.tensor([grid.start for grid in grids], device=device)[:, None]
 
-    def admit(
+    def candidates(
         self, boxes: Float[Tensor, "B M 4"]
     ) -> tuple[Int[Tensor, "B M L rows columns"], Bool[Tensor, "B M L rows columns"]]:
-        """Index of the location at each window position, and whether it may answer for the box."""
+        """Return the index of the location at each window position, and whether it is a candidate for the box."""
         x1, y1, x2, y2 = boxes.unbind(-1)
-        column, held_x, high_x = self._axis(x1, x2, 0)
-        row, held_y, high_y = self._axis(y1, y2, 1)
+        column, valid_x, above_low_x = self._axis(x1, x2, 0)
+        row, valid_y, above_low_y = self._axis(y1, y2, 1)
         index = (row * self.columns + self.starts)[..., :, None] + column[..., None, :]
-        # Below the upper end in both axes, and above the lower end in one.
-        admitted = high_y[..., :, None] & held_x[..., None, :]
-        admitted |= held_y[..., :, None] & high_x[..., None, :]
+        # max(l, t, r, b): below the upper end in both axes, and above the lower end in at least one.
+        is_candidate = above_low_y[..., :, None] & valid_x[..., None, :]
+        is_candidate |= valid_y[..., :, None] & above_low_x[..., None, :]
         if self.level_rule != "longest_offset":
             own = box_in_range(self.level_rule, x2 - x1, y2 - y1, self.box_low, self.box_high, self.ends)
-            admitted &= own[..., None, None]
-        return index, admitted
+            is_candidate &= own[..., None, None]
+        return index, is_candidate
 
     def _axis(
-        self, near: Float[Tensor, "B M"], far: Float[Tensor, "B M"], axis: int
+        self, start: Float[Tensor, "B M"], end: Float[Tensor, "B M"], axis: int
     ) -> tuple[Int[Tensor, "B M L count"], Bool[Tensor, "B M L count"], Bool[Tensor, "B M L count"]]:
-        """Per window position in one axis: its index, whether it is admissible, and if it also is above the low end."""
-        near, far = near[..., None, None], far[..., None, None]
-        center = (near + far) / 2
+        """Return per window position in one axis: its index, whether it is valid, and whether above the lower end."""
+        start, end = start[..., None, None], end[..., None, None]
+        center = (start + end) / 2
         origin, step = self.origins[axis], self.steps[axis]
-        lowest = torch.maximum(torch.maximum(near, center - self.radius), far - self.high)
-        first = ((lowest - origin) / step).floor().clamp(min=0).minimum(self.last_first[axis])
+        first_edge = torch.maximum(torch.maximum(start, center - self.radius), end - self.high)
+        first = ((first_edge - origin) / step).floor().clamp(min=0).minimum(self.max_first[axis])
         index = first + self.offsets[axis]
         position = origin + index * step
-        to_near, to_far = position - near, far - position
-        farthest = torch.maximum(to_near, to_far)
-        admissible = torch.minimum(to_near, to_far) > 0
-        admissible &= (position - center).abs() < self.radius
+        to_start, to_end = position - start, end - position
+        farthest = torch.maximum(to_start, to_end)
+        is_valid = torch.minimum(to_start, to_end) > 0
+        is_valid &= (position - center).abs() < self.radius
         if self.ends == "closed":
-            admissible &= farthest <= self.high
-            return index.long(), admissible, admissible & (farthest >= self.low)
-        admissible &= farthest < self.high
-        return index.long(), admissible, admissible & (farthest > self.low)
+            is_valid &= farthest <= self.high
+            return index.long(), is_valid, is_valid & (farthest >= self.low)
+        is_valid &= farthest < self.high
+        return index.long(), is_valid, is_valid & (farthest > self.low)
 
 
-def _positions(reach: float, step: float, size: int) -> int:
-    """How many grid positions must be tried to find all in an interval of length `reach`.
+def _window_size(extent: float, step: float, size: int) -> int:
+    """Return how many grid positions to test to cover every interval of length `extent`.
 
-    It holds ceil(reach / step) at most, as one of its ends is open. The first that is tried may lie below it but
-    never above its first: rounding keeps the order of numbers, and the positions are exact.
+    Such an interval holds at most ceil(extent / step) positions, as one of its ends is open. The first tested
+    position may lie below the interval but never above its first position: rounding keeps the order of numbers, and the
+    positions are exact.
     """
-    return size if math.isinf(reach) else min(size, math.ceil(reach / step) + 1)
+    return size if math.isinf(extent) else min(size, math.ceil(extent / step) + 1)

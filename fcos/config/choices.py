@@ -40,7 +40,7 @@ Ends = Literal["closed", "open"]
 # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
 Placement = Literal["half_stride", "torchvision"]
 # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
-Corners = Literal["plain", "inclusive"]
+BoxConvention = Literal["plain", "inclusive"]
 
 # Losses.
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]

@@ -11,7 +11,7 @@ from fcos.config.choices import (
     Analysis,
     BackboneName,
     BackboneNorm,
-    Corners,
+    BoxConvention,
     Ends,
     ExtraLevelsFrom,
     HeadNorm,
@@ -123,7 +123,7 @@ class AssignmentConfig(Section):
     # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
     locations: Placement = "half_stride"
     # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
-    corners: Corners = "plain"
+    corners: BoxConvention = "plain"
 
     @property
     def by_outputs(self) -> bool:
@@ -205,7 +205,7 @@ class PostprocessConfig(Section):
     analyses: tuple[Analysis, ...] = ()
 
     @property
-    def needs_truth(self) -> bool:
+    def needs_ground_truth(self) -> bool:
         """Whether detections depend on the boxes of the images."""
         return self.oracle != "none" or "ambiguous" in self.analyses
 
@@ -214,7 +214,7 @@ class PostprocessConfig(Section):
         if len(set(self.tta_scales)) != len(self.tta_scales):
             raise ValueError(f"tta_scales={list(self.tta_scales)}: must be different")
         asks = f"oracle={self.oracle}" if self.oracle != "none" else "analyses=[ambiguous]"
-        if self.needs_truth and (self.tta_flip or self.tta_scales != (1.0,)):
+        if self.needs_ground_truth and (self.tta_flip or self.tta_scales != (1.0,)):
             raise ValueError(
                 f"{asks}: is about the locations of the image as it is; leave tta_scales and tta_flip out with it"
             )

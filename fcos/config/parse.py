@@ -1,6 +1,5 @@
 """Plain values to a validated configuration, and what a user is told of those that are not valid."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -8,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fcos.config.base import Section
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, suggest
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -31,8 +30,7 @@ def _explain(schema: type[Section], item: Any) -> str:
         case "extra_forbidden":
             *parents, last = item["loc"]
             known = known_keys(schema, [str(part) for part in parents])
-            near = difflib.get_close_matches(str(last), known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(known)}"
+            hint = suggest(str(last), known) or f"known here: {', '.join(known)}"
             return f"{key}={item['input']!r}: no such key; {hint}"
         case "missing":
             return f"{key}: a value is needed"

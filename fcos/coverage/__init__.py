@@ -1,1 +1,1 @@
-"""What a target assignment does to a data set, without training: recall, ambiguity, positives per level."""
+"""Statistics of a target assignment on a data set, without training: recall, ambiguity, positives per level."""

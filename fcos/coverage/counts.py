@@ -1,4 +1,4 @@
-"""Who answers for whom, counted: the measures of both papers' tables 1 and 2."""
+"""Count what a target assignment does to boxes and locations: tables 1 and 2 of both papers."""
 
 from dataclasses import dataclass, fields
 
@@ -6,33 +6,33 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
-from fcos.assignment.build import claims_of
+from fcos.assignment.build import candidate_pairs
 from fcos.assignment.masks import pairs_on_mask
 from fcos.config.choices import Placement
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
-from fcos.data.masks import bitmaps
-from fcos.geometry import areas, locations
+from fcos.data.masks import unpack_masks
+from fcos.geometry import areas, compute_locations
 from fcos.structures import Locations
 
-# Images are padded to a multiple of this, as detectors pad them.
+# Images are padded to multiples of this, as in detectors.
 PADDING = 32
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Plain sums over images, which add up.
+    """Sums over images, which can be added.
 
-    `claims[k]` counts locations that k + 1 boxes claim, the last entry those of more. A box is recalled if it owns
-    a location after the smallest box won; `boxes_per_level` counts boxes that own one there, `levels_per_box[k]`
-    boxes that own locations of k levels.
+    `claims[k]` is the number of locations with k + 1 candidate boxes, in the last entry with more. A box is recalled if
+    some location is assigned to it, of several candidates to the smallest; `boxes_per_level` counts boxes with a
+    location on the level, `levels_per_box[k]` boxes with locations on k levels.
     """
 
     images: Int64[np.ndarray, " 1"]
     boxes: Int64[np.ndarray, " 1"]
     recalled: Int64[np.ndarray, " 1"]
     claims: Int64[np.ndarray, " claims"]
-    # Locations that boxes of different categories claim.
+    # Locations whose candidate boxes are of different categories.
     different: Int64[np.ndarray, " 1"]
     positives_per_level: Int64[np.ndarray, " levels"]
     boxes_per_level: Int64[np.ndarray, " levels"]
@@ -43,91 +43,95 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Owners:
-    """After the smallest box won: which boxes of a part own a location, and on which level."""
+class BoxRecall:
+    """Which boxes of a part have candidate locations, and which are assigned locations, on which level."""
 
-    # Whether box m would claim a location were its whole box its mask, whether it claims one, and whether it owns one
-    # on level l.
-    reaches: Bool[np.ndarray, " M"]
-    claims: Bool[np.ndarray, " M"]
-    owns: Bool[np.ndarray, "M levels"]
+    # Whether box m has candidate locations if masks are ignored, whether it has any, and whether some location of
+    # level l is assigned to it.
+    has_candidates_in_box: Bool[np.ndarray, " M"]
+    has_candidates: Bool[np.ndarray, " M"]
+    has_location: Bool[np.ndarray, "M levels"]
 
     @property
     def recalled(self) -> Bool[np.ndarray, " M"]:
-        return np.asarray(self.owns.any(axis=1))
+        return np.asarray(self.has_location.any(axis=1))
 
 
-# Locations with this many boxes or more are counted together.
-MOST_CLAIMS = 8
+# Locations with this many candidate boxes or more are counted together.
+MAX_CLAIMS = 8
 
 
-def count(part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig) -> tuple[Counts, Owners]:
-    """Assign all locations of some images, as `fcos.assignment.fcos.match` would, and count.
+def count(part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig) -> tuple[Counts, BoxRecall]:
+    """Assign all locations of some images, as `fcos.assignment.fcos.match_fcos` would, and count.
 
-    Which locations an image has beyond its own edge plays no part, since boxes end there: with locations that do
-    not depend on the image, all images share the grid of the largest one.
+    Locations beyond an image's own edge do not matter, since boxes end there: with locations that do not depend on the
+    image size, all images share the grid of the largest one.
     """
-    box, place, level, lies_on_mask = _claims(part, strides, assignment)
-    reaching = np.zeros(len(part.boxes), dtype=bool)
-    reaching[box] = True
+    box, location_index, level, on_mask = _candidates(part, strides, assignment)
+    has_candidates_in_box = np.zeros(len(part.boxes), dtype=bool)
+    has_candidates_in_box[box] = True
     if part.masks is not None:
-        box, place, level = box[lies_on_mask], place[lies_on_mask], level[lies_on_mask]
+        box, location_index, level = box[on_mask], location_index[on_mask], level[on_mask]
     image = part.image
-    rank, most = _ranks(part, assignment)
-    # One number for each claim, ordered by image, location and area: the first of a location is its owner.
-    num_places = int(place.max(initial=0)) + 1
-    claim = (image[box] * num_places + place) * most + rank[box]
-    order = np.argsort(claim)
+    rank, max_rank = _area_ranks(part, assignment)
+    # One key per candidate pair, ordered by image, location and area: the first of each location is assigned.
+    num_locations = int(location_index.max(initial=0)) + 1
+    key = (image[box] * num_locations + location_index) * max_rank + rank[box]
+    order = np.argsort(key)
     box, level = box[order], level[order]
-    location = claim[order] // most
-    first = np.flatnonzero(np.diff(location, prepend=-1))
-    number = np.diff(first, append=len(location))
-    owner, owner_level = box[first], level[first]
-    owns = np.zeros((len(part.boxes), len(strides)), dtype=bool)
-    owns[owner, owner_level] = True
-    claiming = np.zeros(len(part.boxes), dtype=bool)
-    claiming[box] = True
+    sorted_location = key[order] // max_rank
+    run_start = np.flatnonzero(np.diff(sorted_location, prepend=-1))
+    run_length = np.diff(run_start, append=len(sorted_location))
+    matched_box, matched_level = box[run_start], level[run_start]
+    has_location = np.zeros((len(part.boxes), len(strides)), dtype=bool)
+    has_location[matched_box, matched_level] = True
+    has_candidates = np.zeros(len(part.boxes), dtype=bool)
+    has_candidates[box] = True
     counts = Counts(
         images=np.array([len(part)]),
         boxes=np.array([len(part.boxes)]),
-        recalled=np.array([owns.any(axis=1).sum()]),
-        claims=np.bincount(np.minimum(number, MOST_CLAIMS) - 1, minlength=MOST_CLAIMS),
-        different=np.array([_different(part.labels[box], first, number)]),
-        positives_per_level=np.bincount(owner_level, minlength=len(strides)),
-        boxes_per_level=owns.sum(axis=0),
-        levels_per_box=np.bincount(owns.sum(axis=1), minlength=len(strides) + 1),
+        recalled=np.array([has_location.any(axis=1).sum()]),
+        claims=np.bincount(np.minimum(run_length, MAX_CLAIMS) - 1, minlength=MAX_CLAIMS),
+        different=np.array([_different(part.labels[box], run_start, run_length)]),
+        positives_per_level=np.bincount(matched_level, minlength=len(strides)),
+        boxes_per_level=has_location.sum(axis=0),
+        levels_per_box=np.bincount(has_location.sum(axis=1), minlength=len(strides) + 1),
     )
-    return counts, Owners(reaching, claiming, owns)
+    return counts, BoxRecall(has_candidates_in_box, has_candidates, has_location)
 
 
-def _claims(
+def _candidates(
     part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig
 ) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " K"], Int64[np.ndarray, " K"], Bool[np.ndarray, " K"]]:
-    """Box, location and level of every claim, and whether it also lies on the box's mask, where there are masks."""
+    """Return box, location and level of every candidate pair, and whether it also lies on the box's mask."""
     padded = _padded(part)
     if assignment.locations == "half_stride":
         padded[:] = padded.max(axis=0, initial=PADDING)
     image = part.image
-    nothing = np.zeros(0, dtype=np.int64)
-    found = [(nothing, nothing, nothing, nothing.astype(bool))]
+    empty = np.zeros(0, dtype=np.int64)
+    parts = [(empty, empty, empty, empty.astype(bool))]
     for size in np.unique(padded, axis=0):
         rows = np.flatnonzero((padded[image] == size).all(axis=1))
-        places = _grid((int(size[0]), int(size[1])), strides, assignment.locations)
+        locations = _locations((int(size[0]), int(size[1])), strides, assignment.locations)
         boxes = torch.from_numpy(part.boxes[rows])
-        box, place = claims_of(assignment, boxes, places)
-        ends = np.cumsum([rows * columns for rows, columns in places.shapes])
-        lies = np.ones(len(box), dtype=bool)
+        box, location = candidate_pairs(assignment, boxes, locations)
+        ends = np.cumsum([rows * columns for rows, columns in locations.shapes])
+        on_mask = np.ones(len(box), dtype=bool)
         if part.masks is not None:
-            lies = pairs_on_mask(torch.from_numpy(bitmaps(part.masks[rows])), boxes, places.xy, box, place).numpy()
-        found.append((rows[box.numpy()], place.numpy(), np.searchsorted(ends, place.numpy(), side="right"), lies))
-    claiming, claimed, levels, on_mask = (np.concatenate(column) for column in zip(*found, strict=True))
-    return claiming, claimed, levels, on_mask
+            on_mask = pairs_on_mask(
+                torch.from_numpy(unpack_masks(part.masks[rows])), boxes, locations.xy, box, location
+            ).numpy()
+        parts.append(
+            (rows[box.numpy()], location.numpy(), np.searchsorted(ends, location.numpy(), side="right"), on_mask)
+        )
+    boxes_out, locations_out, levels_out, masks_out = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return boxes_out, locations_out, levels_out, masks_out
 
 
-def grid_of_largest(part: InputBoxes, strides: tuple[int, ...], kind: Placement) -> Locations:
-    """The locations of the smallest padded image that holds all images of a part."""
+def locations_of_largest(part: InputBoxes, strides: tuple[int, ...], kind: Placement) -> Locations:
+    """Return the locations of the smallest padded image that holds all images of a part."""
     height, width = _padded(part).max(axis=0, initial=PADDING).tolist()
-    return _grid((height, width), strides, kind)
+    return _locations((height, width), strides, kind)
 
 
 def _padded(part: InputBoxes) -> Int64[np.ndarray, "N 2"]:
@@ -135,13 +139,13 @@ def _padded(part: InputBoxes) -> Int64[np.ndarray, "N 2"]:
     return padded
 
 
-def _grid(size: tuple[int, int], strides: tuple[int, ...], kind: Placement) -> Locations:
+def _locations(size: tuple[int, int], strides: tuple[int, ...], kind: Placement) -> Locations:
     shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
-    return locations(shapes, strides, size, kind, torch.device("cpu"))
+    return compute_locations(shapes, strides, size, kind, torch.device("cpu"))
 
 
-def _ranks(part: InputBoxes, assignment: AssignmentConfig) -> tuple[Int64[np.ndarray, " M"], int]:
-    """Each box's rank by area in its image, ties to the first, and a number above all ranks."""
+def _area_ranks(part: InputBoxes, assignment: AssignmentConfig) -> tuple[Int64[np.ndarray, " M"], int]:
+    """Return each box's rank by area in its image, ties by index, and a number above all ranks."""
     area = areas(torch.from_numpy(part.boxes), assignment.corners).numpy()
     order = np.lexsort((area, part.image))
     rank = np.empty(len(order), dtype=np.int64)
@@ -149,9 +153,12 @@ def _ranks(part: InputBoxes, assignment: AssignmentConfig) -> tuple[Int64[np.nda
     return rank, int(rank.max(initial=0)) + 1
 
 
-def _different(labels: Int64[np.ndarray, " K"], first: Int64[np.ndarray, " P"], number: Int64[np.ndarray, " P"]) -> int:
-    if not len(first):
+def _different(
+    labels: Int64[np.ndarray, " K"], run_start: Int64[np.ndarray, " P"], count: Int64[np.ndarray, " P"]
+) -> int:
+    """Return how many locations have candidate boxes of different categories."""
+    if not len(run_start):
         return 0
-    several = number > 1
-    low, high = np.minimum.reduceat(labels, first), np.maximum.reduceat(labels, first)
-    return int((several & (low != high)).sum())
+    is_ambiguous = count > 1
+    min_label, max_label = np.minimum.reduceat(labels, run_start), np.maximum.reduceat(labels, run_start)
+    return int((is_ambiguous & (min_label != max_label)).sum())

@@ -17,12 +17,13 @@ from fcos.coverage.measures import measures
 from fcos.coverage.picture import draw_maps, image_to_draw
 from fcos.coverage.search_ranges import search_ranges
 from fcos.coverage.tally import Tally, tally
-from fcos.coverage.unrecalled import Unrecalled, left_out
-from fcos.data.annotations import Annotations, annotations_of
+from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
+from fcos.data.annotations import Annotations, build_annotations
 from fcos.data.coco_file import read_coco_file
-from fcos.data.prepare import Progress, annotation_file, cache_folder, check_digest, read_masks
+from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
+from fcos.data.progress import ProgressCallback
 from fcos.data.synthetic import synthetic_folder
-from fcos.draw import drawn_or_note
+from fcos.draw import picture_or_note
 from fcos.errors import DataError
 from fcos.files import expanded
 from fcos.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
@@ -45,7 +46,7 @@ class Source:
     sample: int
 
 
-def read_source(config: Config, progress: Progress | None = None) -> Source:
+def read_source(config: Config, progress: ProgressCallback | None = None) -> Source:
     """Read and validate the annotations of the split that coverage is about; images are not looked at.
 
     Raises DataError naming file and rule, for a file without boxes too.
@@ -55,7 +56,7 @@ def read_source(config: Config, progress: Progress | None = None) -> Source:
     if progress is not None:
         progress(f"reading {path.name}", 0, 1)
     file = read_coco_file(path, cache_folder(data))
-    annotations = annotations_of(file, path, config.model.assignment.corners)
+    annotations = build_annotations(file, path, config.model.assignment.corners)
     limit = data.limit_train if split == "train" else data.limit_val
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
@@ -65,7 +66,7 @@ def read_source(config: Config, progress: Progress | None = None) -> Source:
         annotations = read_masks(annotations, data, assignment.corners, progress)
     short_side = None if data.short_sides is None else max(data.short_sides)
     boxes = input_boxes(annotations, short_side, data.long_side, config.coverage.rounding)
-    unused = left_out(file, boxes, annotations.image_ids)
+    unused = excluded_boxes(file, boxes, annotations.image_ids)
     digest = f"{annotations.digest}-{len(annotations)}"
     return Source(boxes, annotations.classes, unused, digest, annotations.notes, image_to_draw(annotations))
 
@@ -81,7 +82,7 @@ def _require_boxes(annotations: Annotations) -> None:
     raise DataError(f"{annotations.path}: {have} no box to train on, only {' and '.join(kinds)}; coverage needs boxes")
 
 
-def _annotation_file(config: Config, progress: Progress | None) -> Path:
+def _annotation_file(config: Config, progress: ProgressCallback | None) -> Path:
     data = config.data
     if data.name == "synthetic":
         assert data.synthetic is not None, "checked by DataConfig"
@@ -131,13 +132,13 @@ def run(
     notes, files = list(source.notes), [COVERAGE_TABLE, UNRECALLED]
     if runtime.rank == 0:
         runtime.directory.mkdir(parents=True, exist_ok=True)
-        unrecalled = Unrecalled.together([counted.unrecalled, source.unused])
+        unrecalled = Unrecalled.merge([counted.unrecalled, source.unused])
         unrecalled.write(runtime.directory / UNRECALLED, source.classes)
         table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
         (runtime.directory / COVERAGE_TABLE).write_text(json.dumps(table, indent=1))
         if config.coverage.assignment == "fcos" and assignment.kind == "fcos":
             draw = partial(draw_maps, source.boxes, source.sample, levels, assignment, runtime.directory / COVERAGE_MAP)
-            path, note = drawn_or_note(draw, "the map of center sampling")
+            path, note = picture_or_note(draw, "the map of center sampling")
             if path is None:
                 notes.append(note)
             else:

@@ -1,4 +1,4 @@
-"""Where the level ranges of a data set should end: each end moved in turn while the objective rises."""
+"""Search the level ranges of a data set: move each end in turn while the objective rises."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,9 +11,9 @@ from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count
 from fcos.coverage.measures import objective
 
-# Images that the search looks at, spread evenly over the data set.
-MOST_IMAGES = 1000
-# Factors that an end is moved by, coarse ones first.
+# Images that the search uses, spread evenly over the data set.
+MAX_IMAGES = 1000
+# Factors by which an end is moved, coarse ones first.
 FACTORS = tuple(2.0 ** (sign * power) for power in (1.0, 0.5, 0.25, 0.125) for sign in (1, -1))
 Ranges = tuple[tuple[float, float | None], ...]
 
@@ -25,31 +25,32 @@ def search_ranges(
     config: CoverageConfig,
     report: Callable[[int, float], None],
 ) -> AssignmentConfig:
-    """The assignment with the ends between its levels where the objective is highest, in whole pixels.
+    """Return the assignment with the range ends of highest objective, in whole pixels.
 
-    A local search from the given ends, the same every time. `report` hears of each round and its objective.
+    A deterministic local search from the configured ends. `report` is called with the number of each round and its
+    objective.
     """
     sample = _sample(boxes)
 
-    def value(ends: list[float]) -> float:
+    def evaluate(ends: list[float]) -> float:
         counts, _ = count(sample, strides, assignment.model_copy(update={"ranges": _ranges(assignment.ranges, ends)}))
         return objective(counts, config)
 
     ends = [float(high) for _, high in assignment.ranges[:-1] if high is not None]
-    best = value(ends)
-    for turn in range(8):
+    best = evaluate(ends)
+    for round_number in range(8):
         before = best
-        for place in range(len(ends)):
+        for index in range(len(ends)):
             for factor in FACTORS:
-                moved = [*ends]
-                moved[place] = float(round(ends[place] * factor))
-                bounds = [max(assignment.ranges[0][0], 0.0), *moved]
+                candidate = [*ends]
+                candidate[index] = float(round(ends[index] * factor))
+                bounds = [max(assignment.ranges[0][0], 0.0), *candidate]
                 if any(low >= high for low, high in pairwise(bounds)):
                     continue
-                found = value(moved)
-                if found > best:
-                    best, ends = found, moved
-        report(turn + 1, best)
+                value = evaluate(candidate)
+                if value > best:
+                    best, ends = value, candidate
+        report(round_number + 1, best)
         if best <= before:
             break
     return assignment.model_copy(update={"ranges": _ranges(assignment.ranges, ends)})
@@ -62,6 +63,6 @@ def _ranges(ranges: Ranges, ends: list[float]) -> Ranges:
 
 
 def _sample(boxes: InputBoxes) -> InputBoxes:
-    if len(boxes) <= MOST_IMAGES:
+    if len(boxes) <= MAX_IMAGES:
         return boxes
-    return boxes.select(np.linspace(0, len(boxes) - 1, MOST_IMAGES).astype(np.int64))
+    return boxes.select(np.linspace(0, len(boxes) - 1, MAX_IMAGES).astype(np.int64))

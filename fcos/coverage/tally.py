@@ -1,4 +1,4 @@
-"""All boxes of a data set counted, chunk by chunk of images, which the workers of a run take in turn."""
+"""Count all boxes of a data set in chunks of images, distributed over the workers of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import CoverageConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import Counts, count
-from fcos.coverage.retinanet import recalled
-from fcos.coverage.unrecalled import Unrecalled, explain, without_anchor
+from fcos.coverage.retinanet import boxes_with_anchor
+from fcos.coverage.unrecalled import Unrecalled, explain_unrecalled, without_anchor
 from fcos.distributed import gather_objects
 
-# Images and boxes counted together at most, one image's boxes aside: bounds the memory.
+# Most images and boxes per chunk, but for the boxes of a single image; bounds the memory.
 CHUNK_IMAGES = 512
 CHUNK_BOXES = 8192
 REPORTS = 20
@@ -22,22 +22,22 @@ REPORTS = 20
 
 @dataclass(frozen=True)
 class Tally:
-    """What was counted of some images."""
+    """What was counted on some images."""
 
-    # Boxes with a location, or with an anchor.
+    # Number of boxes with an assigned location or anchor.
     recalled: int
-    # None for anchors, of which only recall is known.
+    # None for anchors, for which only recall is counted.
     counts: Counts | None
     unrecalled: Unrecalled
 
     @classmethod
-    def together(cls, parts: "list[Tally]") -> "Tally":
-        """One tally of one part or more; the same in whatever order they come."""
+    def merge(cls, parts: "list[Tally]") -> "Tally":
+        """Merge at least one tally; the order does not matter."""
         counts = [part.counts for part in parts if part.counts is not None]
         return cls(
             recalled=sum(part.recalled for part in parts),
             counts=sum(counts[1:], counts[0]) if counts else None,
-            unrecalled=Unrecalled.together([part.unrecalled for part in parts]),
+            unrecalled=Unrecalled.merge([part.unrecalled for part in parts]),
         )
 
 
@@ -52,30 +52,31 @@ def tally(
     report: Callable[[int], None],
     beat: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """Count all boxes, this worker its share of the chunks; every worker returns the sum.
+    """Count all boxes, each worker its share of the chunks; every worker returns the sum.
 
-    `report` hears of the images done, on every worker equally often; `beat` is told after every chunk.
+    `report` is called with the number of images done, equally often on every worker; `beat` is called after every
+    chunk.
     """
     if assignment.locations == "torchvision":
-        # Images of one size share a grid; counts add up in any order, and rows are put in order at the end.
+        # Images of one size share a grid; counts can be added in any order, and rows are sorted at the end.
         boxes = boxes.select(np.lexsort(boxes.sizes.T))
     ends = chunk_ends(boxes, world_size)
     chunks = list(pairwise(ends))
-    turns = -(-len(chunks) // world_size)
+    rounds = -(-len(chunks) // world_size)
     parts = []
-    for turn in range(turns):
-        place = turn * world_size + rank
-        # A worker without a chunk in the last turn counts no image, and takes part in the rest.
-        first, end = chunks[place] if place < len(chunks) else (0, 0)
-        parts.append(_tally_of(boxes.select(np.arange(first, end)), strides, assignment, config))
+    for round_number in range(rounds):
+        position = round_number * world_size + rank
+        # A worker without a chunk in the last round counts no images, but takes part in reports.
+        start, end = chunks[position] if position < len(chunks) else (0, 0)
+        parts.append(_tally_part(boxes.select(np.arange(start, end)), strides, assignment, config))
         beat()
-        if turn % max(1, turns // REPORTS) == 0:
-            report(ends[min((turn + 1) * world_size, len(chunks))])
-    return Tally.together(gather_objects(Tally.together(parts)))
+        if round_number % max(1, rounds // REPORTS) == 0:
+            report(ends[min((round_number + 1) * world_size, len(chunks))])
+    return Tally.merge(gather_objects(Tally.merge(parts)))
 
 
 def chunk_ends(boxes: InputBoxes, world_size: int) -> list[int]:
-    """The positions of images where chunks begin and end, from 0 to the number of images."""
+    """Return the indices of images where chunks begin and end, from 0 to the number of images."""
     images = min(CHUNK_IMAGES, max(1, -(-len(boxes) // world_size)))
     by_images = np.arange(0, len(boxes), images)
     by_boxes = np.searchsorted(boxes.offsets[:-1], np.arange(0, len(boxes.boxes), CHUNK_BOXES))
@@ -83,13 +84,13 @@ def chunk_ends(boxes: InputBoxes, world_size: int) -> list[int]:
     return ends
 
 
-def _tally_of(
+def _tally_part(
     part: InputBoxes, strides: tuple[int, ...], assignment: AssignmentConfig, config: CoverageConfig
 ) -> Tally:
     if config.assignment == "retinanet":
         rule = config.low_quality
         has_anchor = np.zeros(len(part.boxes), dtype=bool)
-        has_anchor[recalled(part, config.anchors, (rule,))[rule].numpy()] = True
+        has_anchor[boxes_with_anchor(part, config.anchors, (rule,))[rule].numpy()] = True
         return Tally(int(has_anchor.sum()), None, without_anchor(part, has_anchor))
     counts, owners = count(part, strides, assignment)
-    return Tally(int(counts.recalled[0]), counts, explain(part, owners, strides, assignment))
+    return Tally(int(counts.recalled[0]), counts, explain_unrecalled(part, owners, strides, assignment))

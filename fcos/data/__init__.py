@@ -1,1 +1,1 @@
-"""Data sets in COCO format: reading, checking, drawing, and batches for training and evaluation."""
+"""Data sets in COCO format: reading, checking, rendering, and batches for training and evaluation."""

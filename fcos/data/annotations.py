@@ -1,4 +1,4 @@
-"""The annotations of a data set, image by image, for training and for evaluation."""
+"""Annotations of a data set, image by image, for training and for evaluation."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,18 +7,17 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 from fcos.data.coco_file import CocoFile, read_coco_file
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """A data set's images in order of their ids, and their boxes image by image in the file's order.
+    """A data set's images in order of their ids, with their boxes in the order of the file.
 
-    Boxes of image i are rows `offsets[i]` to `offsets[i + 1]`. `boxes` are xyxy pixels for training, clipped
-    to the image, in the corner convention asked for; `xywh` and `areas` are as annotated, for evaluation.
-    `trainable` leaves out crowds, and what the corner convention makes empty. Label c stands for
-    `category_ids[c]`, named `classes[c]`.
+    Boxes of image i are rows `offsets[i]` to `offsets[i + 1]`. `boxes` are xyxy pixels for training, clipped to the
+    image, in the configured box convention; `xywh` and `areas` are as annotated, for evaluation. `trainable` excludes
+    crowds and boxes that the box convention makes empty. Label c stands for `category_ids[c]`, named `classes[c]`.
     """
 
     path: Path
@@ -35,20 +34,20 @@ class Annotations:
     crowd: Bool[np.ndarray, " M"]
     xywh: Float64[np.ndarray, "M 4"]
     areas: Float64[np.ndarray, " M"]
-    # As the file numbers them.
+    # Annotation ids of the file.
     ids: Int64[np.ndarray, " M"]
-    # What was dropped or clipped, in words.
+    # Messages about boxes that were dropped or clipped.
     notes: tuple[str, ...]
-    # sha256 of the JSON text, packed or not.
+    # sha256 of the JSON text after decompression.
     digest: str
-    # Bitmaps in the frames of `boxes`, see fcos.data.masks; only where they are asked for.
+    # Packed bitmaps in the frames of `boxes`, see fcos.data.masks; only where the assignment uses masks.
     masks: UInt8[np.ndarray, "M bytes"] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def select(self, keep: NDArray[np.int64]) -> "Annotations":
-        """Only the images at these positions, which must rise."""
+        """Return the annotations of the images at these positions, which must be in ascending order."""
         counts = np.diff(self.offsets)[keep]
         rows = np.concatenate([np.arange(self.offsets[i], self.offsets[i + 1]) for i in keep] or [np.arange(0)])
         return replace(
@@ -68,13 +67,13 @@ class Annotations:
         )
 
     def training_boxes(self, index: int) -> tuple[Float32[np.ndarray, "K 4"], Int64[np.ndarray, " K"]]:
-        """Boxes and labels that the image at this position has for training."""
+        """Return boxes and labels for training of the image at this position."""
         rows = slice(self.offsets[index], self.offsets[index + 1])
         keep = self.trainable[rows]
         return self.boxes[rows][keep], self.labels[rows][keep]
 
     def training_masks(self, index: int) -> UInt8[np.ndarray, "K bytes"] | None:
-        """The masks that belong to `training_boxes`, where there are any."""
+        """Return the packed masks of `training_boxes`, or None without masks."""
         if self.masks is None:
             return None
         rows = slice(self.offsets[index], self.offsets[index + 1])
@@ -82,33 +81,34 @@ class Annotations:
         return masks
 
 
-def read_annotations(path: Path, corners: Corners = "plain", cache: Path | None = None) -> Annotations:
-    """Read and validate a COCO json or json.gz file; `cache` is a folder that keeps what was parsed.
+def read_annotations(path: Path, box_convention: BoxConvention = "plain", cache: Path | None = None) -> Annotations:
+    """Read and validate a COCO json or json.gz file; `cache` is a folder that keeps the parsed content.
 
-    Boxes of zero size or wholly outside their image are dropped, boxes partly outside are clipped for
-    training; the notes count both. corners=plain takes x2 = x + w; inclusive takes x2 = x + max(w - 1, 0)
-    clipped to [0, W - 1], as v1's code does, and leaves boxes so made empty out of training.
-    Raises DataError naming the file and the entry for anything that cannot be understood.
+    Boxes of zero size or wholly outside their image are dropped, boxes partly outside are clipped for training; the
+    notes count both. box_convention=plain takes x2 = x + w; inclusive takes x2 = x + max(w - 1, 0) clipped to [0, W -
+    1], as v1's code does, and excludes boxes that become empty from training.
+
+    Raises DataError naming the file and the entry for anything malformed.
     """
-    return annotations_of(read_coco_file(path, cache), path, corners)
+    return build_annotations(read_coco_file(path, cache), path, box_convention)
 
 
-def annotations_of(file: CocoFile, path: Path, corners: Corners) -> Annotations:
-    """The annotations of a file that was read from a path; see `read_annotations`."""
+def build_annotations(file: CocoFile, path: Path, box_convention: BoxConvention) -> Annotations:
+    """Build the annotations from a file's content and its path; see `read_annotations`."""
     xywh = file.xywh
     height, width = file.sizes[file.image].T.astype(np.float64)
     x1, y1, w, h = xywh.T
     sized = (w > 0) & (h > 0)
     inside = (x1 < width) & (y1 < height) & (x1 + w > 0) & (y1 + h > 0)
-    partly = sized & inside & _reaches_out(xywh, width, height)
-    boxes, filled = _corners(xywh, width, height, corners)
+    partly = sized & inside & _partly_outside(xywh, width, height)
+    boxes, not_empty = _clipped_boxes(xywh, width, height, box_convention)
     keep = sized & inside
     order = np.flatnonzero(keep)[np.argsort(file.image[keep], kind="stable")]
-    found = {
+    dropped = {
         "of zero size dropped": ~sized,
         "wholly outside the image dropped": sized & ~inside,
         "partly outside the image clipped for training": partly,
-        f"left without area by {corners} corners not trained on": keep & ~file.crowd & ~filled,
+        f"left without area by {box_convention} corners not trained on": keep & ~file.crowd & ~not_empty,
     }
     return Annotations(
         path=path,
@@ -120,34 +120,34 @@ def annotations_of(file: CocoFile, path: Path, corners: Corners) -> Annotations:
         offsets=np.searchsorted(file.image[order], np.arange(len(file.names) + 1)).astype(np.int64),
         boxes=boxes[order],
         labels=file.label[order],
-        trainable=(filled & ~file.crowd)[order],
+        trainable=(not_empty & ~file.crowd)[order],
         crowd=file.crowd[order],
         xywh=xywh[order],
         areas=file.areas[order],
         ids=file.ids[order],
-        notes=_notes(path, found, file.ids),
+        notes=_notes(path, dropped, file.ids),
         digest=file.digest,
     )
 
 
-def _reaches_out(
+def _partly_outside(
     xywh: Float64[np.ndarray, "M 4"], width: Float64[np.ndarray, " M"], height: Float64[np.ndarray, " M"]
 ) -> Bool[np.ndarray, " M"]:
-    # A hundredth of a pixel is rounding in the file, as two decimals are usual there.
+    # Files usually round to two decimals, so a hundredth of a pixel is not counted.
     x, y, w, h = xywh.T
     outside: Bool[np.ndarray, " M"] = (x < -0.01) | (y < -0.01) | (x + w > width + 0.01) | (y + h > height + 0.01)
     return outside
 
 
-def _corners(
+def _clipped_boxes(
     xywh: Float64[np.ndarray, "M 4"],
     width: Float64[np.ndarray, " M"],
     height: Float64[np.ndarray, " M"],
-    corners: Corners,
+    box_convention: BoxConvention,
 ) -> tuple[Float32[np.ndarray, "M 4"], Bool[np.ndarray, " M"]]:
-    """Clipped xyxy boxes and which of them are not empty, in the precision of training."""
+    """Return clipped xyxy boxes in float32, the precision of training, and which of them are not empty."""
     x, y, w, h = xywh.T
-    if corners == "plain":
+    if box_convention == "plain":
         edges, right, bottom = [x, y, x + w, y + h], width, height
     else:
         edges = [x, y, x + np.maximum(w - 1, 0), y + np.maximum(h - 1, 0)]
@@ -157,13 +157,13 @@ def _corners(
     return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
-def _notes(path: Path, found: dict[str, NDArray[np.bool_]], ids: NDArray[np.int64]) -> tuple[str, ...]:
+def _notes(path: Path, dropped: dict[str, NDArray[np.bool_]], ids: NDArray[np.int64]) -> tuple[str, ...]:
     notes = []
-    for what, rows in found.items():
-        named = ids[rows][:5].tolist()
-        if named:
-            more = ", ..." if rows.sum() > len(named) else ""
+    for problem, rows in dropped.items():
+        shown = ids[rows][:5].tolist()
+        if shown:
+            ellipsis = ", ..." if rows.sum() > len(shown) else ""
             boxes = "box" if rows.sum() == 1 else "boxes"
-            listed = ", ".join(map(str, named))
-            notes.append(f"{path.name}: {rows.sum()} {boxes} {what} (annotation ids {listed}{more})")
+            listed = ", ".join(map(str, shown))
+            notes.append(f"{path.name}: {rows.sum()} {boxes} {problem} (annotation ids {listed}{ellipsis})")
     return tuple(notes)

@@ -1,10 +1,9 @@
-"""Arrays kept in files of the cache folder, with a checksum; the least recently used are removed first."""
+"""Arrays cached in files with a checksum; the least recently used files are removed first."""
 
 import hashlib
 import io
 import logging
 import os
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,57 +11,42 @@ from typing import Any
 
 import numpy as np
 
-FOLDER = "annotations"
-# Of all that is kept; what was not used for longest goes first.
-MOST_BYTES = 2 << 30
-# In front of the arrays stands their own sha256.
+from fcos.files import evict_least_recently_used, reason_of, write_atomically
+
+CACHE_FOLDER = "annotations"
+SUFFIX = ".kept"
+# Limit of all cached files together.
+MAX_BYTES = 2 << 30
+# A file is the sha256 of the arrays, followed by the arrays as npz.
 DIGEST_BYTES = 32
 
 
-def load_arrays(kept: Path) -> dict[str, Any] | None:
-    """Arrays by name as `keep_arrays` kept them; None for what is not there, or is not what was written."""
+def load_arrays(path: Path) -> dict[str, Any] | None:
+    """Return the arrays of a cached file by name, or None where it is missing or damaged."""
     try:
-        stored = memoryview(kept.read_bytes())
-        if hashlib.sha256(stored[DIGEST_BYTES:]).digest() != stored[:DIGEST_BYTES]:
+        content = memoryview(path.read_bytes())
+        if hashlib.sha256(content[DIGEST_BYTES:]).digest() != content[:DIGEST_BYTES]:
             return None
     except OSError:
         return None
     with suppress(OSError):
-        # Used just now, as far as making room goes.
-        os.utime(kept)
-    with np.load(io.BytesIO(stored[DIGEST_BYTES:]), allow_pickle=False) as arrays:
+        # The modification time is the time of last use, for eviction.
+        os.utime(path)
+    with np.load(io.BytesIO(content[DIGEST_BYTES:]), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
-def keep_arrays(columns: Mapping[str, Any], kept: Path) -> None:
-    """Keep arrays in a file of the cache folder, as far as it can be written."""
+def save_arrays(named_arrays: Mapping[str, Any], path: Path) -> None:
+    """Save arrays in a file of the cache folder; a folder that cannot be written is logged as a warning."""
     arrays = io.BytesIO()
-    np.savez(arrays, **columns)
-    # Processes that parse the same file each write a draft of their own; the last one stays.
-    draft = kept.with_name(f".{uuid.uuid4().hex}.kept")
+    np.savez(arrays, **named_arrays)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("wb") as target:
-                target.write(hashlib.sha256(arrays.getbuffer()).digest())
-                target.write(arrays.getbuffer())
-            draft.replace(kept)
-        finally:
-            draft.unlink(missing_ok=True)
-        _make_room(kept.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Processes that parse the same file each write it; the last one stays.
+        write_atomically(path, hashlib.sha256(arrays.getbuffer()).digest() + arrays.getbuffer())
+        # The pattern includes temporary files that killed processes left behind.
+        cached = path.parent.glob(f"*{SUFFIX}")
+        evict_least_recently_used(cached, MAX_BYTES, Path.unlink, keep_newest=True)
     except OSError as error:
-        reason = error.strerror or error
-        logging.getLogger(__name__).warning("%s: cannot be written (%s); annotations are parsed anew", kept, reason)
-
-
-def _make_room(folder: Path) -> None:
-    """Drop what was not used for longest, drafts of killed processes too; the newest stays, whatever its size."""
-    # Another process may be making room as well.
-    with suppress(FileNotFoundError):
-        facts = [(file.stat(), file) for file in folder.glob("*.kept")]
-        facts.sort(key=lambda fact: fact[0].st_mtime, reverse=True)
-        total = 0
-        for place, (fact, file) in enumerate(facts):
-            total += fact.st_size
-            if place and total > MOST_BYTES:
-                file.unlink()
+        reason = reason_of(error)
+        logging.getLogger(__name__).warning("%s: cannot be written (%s); annotations are parsed anew", path, reason)

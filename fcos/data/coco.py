@@ -1,4 +1,4 @@
-"""One sample of a COCO-format data set."""
+"""Samples of a data set in COCO format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +8,17 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 from fcos.data import transforms
 from fcos.data.annotations import Annotations
 from fcos.data.decoded import DecodedImages
 from fcos.data.images import open_image
-from fcos.data.masks import bitmaps
+from fcos.data.masks import unpack_masks
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image at the network's input size, with its boxes there; sizes are (height, width)."""
+    """One image at the network's input size with its boxes there; sizes are (height, width)."""
 
     image: UInt8[Tensor, "3 H W"]
     boxes: Float[Tensor, "M 4"]
@@ -27,19 +27,19 @@ class Sample:
     name: str
     size: tuple[int, int]
     original_size: tuple[int, int]
-    # In the frames of the boxes, where they are asked for.
+    # Bitmaps in the frames of the boxes; only where the assignment uses masks.
     masks: Bool[Tensor, "M S S"] | None = None
 
 
-# Which image, and in which epoch: decides every random draw of a sample.
-Key = tuple[int, int]
+# (epoch, index of the image); with the seed it determines the augmentation of a sample.
+SampleKey = tuple[int, int]
 
 
 class CocoDataset(Dataset[Sample]):
     """Samples of annotated images, by (epoch, index).
 
-    Training draws short side and flip; evaluation takes the largest short side and never flips.
-    `decoded` images, at their own size or at that of the samples, are taken instead of the files.
+    Training samples short side and flip at random; evaluation uses the largest short side and never flips. `decoded`
+    images, at their own size or at that of the samples, are used instead of the files.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CocoDataset(Dataset[Sample]):
         short_sides: tuple[int, ...] | None,
         long_side: int | None,
         flip: float,
-        corners: Corners,
+        box_convention: BoxConvention,
         training: bool,
         seed: int,
         decoded: DecodedImages | None = None,
@@ -60,7 +60,7 @@ class CocoDataset(Dataset[Sample]):
         self.short_sides = short_sides
         self.long_side = long_side
         self.flip = flip
-        self.corners = corners
+        self.box_convention = box_convention
         self.training = training
         self.seed = seed
         self.decoded = decoded
@@ -68,17 +68,17 @@ class CocoDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: SampleKey) -> Sample:
         epoch, index = key
         original_size = self.original_size(index)
         rows, labels = self.annotations.training_boxes(index)
-        packed = self.annotations.training_masks(index)
-        masks = None if packed is None else torch.from_numpy(bitmaps(packed))
+        packed_masks = self.annotations.training_masks(index)
+        masks = None if packed_masks is None else torch.from_numpy(unpack_masks(packed_masks))
         size = self.input_size(key)
         image = transforms.resize_image(self._image(index), size)
         boxes = transforms.resize_boxes(torch.from_numpy(rows), original_size, size)
-        if self.training and transforms.draw(self.seed, epoch, index).flip < self.flip:
-            image, boxes = transforms.flip(image, boxes, self.corners)
+        if self.training and transforms.sample_augmentation(self.seed, epoch, index).flip < self.flip:
+            image, boxes = transforms.flip(image, boxes, self.box_convention)
             masks = None if masks is None else masks.flip(-1)
         return Sample(
             image=image,
@@ -92,20 +92,21 @@ class CocoDataset(Dataset[Sample]):
         )
 
     def original_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the image on disk, as annotated."""
+        """Return (height, width) of the image on disk, as annotated."""
         height, width = self.annotations.sizes[index]
         return int(height), int(width)
 
-    def input_size(self, key: Key) -> tuple[int, int]:
-        """(height, width) that the sample will have, known without opening the image."""
+    def input_size(self, key: SampleKey) -> tuple[int, int]:
+        """Return (height, width) of the sample without opening the image."""
         epoch, index = key
         original_size = self.original_size(index)
         if self.short_sides is None or self.long_side is None:
             return original_size
         short_side = max(self.short_sides)
         if self.training:
-            short_side = transforms.choose(self.short_sides, transforms.draw(self.seed, epoch, index).short_side)
-        return transforms.resized_size(original_size, short_side, self.long_side, self.corners)
+            augmentation = transforms.sample_augmentation(self.seed, epoch, index)
+            short_side = transforms.pick(self.short_sides, augmentation.short_side)
+        return transforms.resized_size(original_size, short_side, self.long_side, self.box_convention)
 
     def _image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         if self.decoded is not None:

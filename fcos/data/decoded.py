@@ -1,4 +1,4 @@
-"""Decoded images in one memory-mapped file for each split: what N runs read is decoded once."""
+"""Decoded images in one memory-mapped file per split, so that several runs decode them once."""
 
 import hashlib
 import json
@@ -18,19 +18,20 @@ from filelock import FileLock
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from fcos.data.images import Counter, ImageFiles, Size, open_image
-from fcos.data.reading import file_facts
+from fcos.data.images import ImageFiles, Size, open_image
+from fcos.data.progress import CountCallback
+from fcos.data.reading import file_stat
 from fcos.data.transforms import resize_image
 from fcos.errors import DataError, ReadError
-from fcos.files import retried
+from fcos.files import evict_least_recently_used, retried
 
-FOLDER, PIXELS = "decoded_images", "pixels.bin"
+CACHE_FOLDER, PIXELS_FILE = "decoded_images", "pixels.bin"
 
 
 class DecodedImages:
-    """Images by position, as they lie in the file; pages are shared by all processes of a machine.
+    """Decoded images by position, in a memory-mapped file whose pages all processes of a machine share.
 
-    `sizes` are the (height, width) that they are kept at. A copy in another process maps the file anew.
+    `sizes` are their (height, width). A pickled copy maps the file again in its own process.
     """
 
     def __init__(self, path: Path, sizes: Sequence[Size]) -> None:
@@ -47,46 +48,47 @@ class DecodedImages:
             self._map = self._open()
         height, width = self.sizes[position]
         pixels = self._map[self._starts[position] : self._starts[position + 1]]
-        # The channels last in memory, as decoders give them and batches take them.
+        # Channels last in memory, as decoders return images and batches hold them.
         return torch.from_numpy(pixels).view(height, width, 3).permute(2, 0, 1)
 
     def _open(self) -> "np.memmap[Any, Any]":
         shape = (int(self._starts[-1]),)
         try:
-            # Copy on write: torch takes no arrays that are read-only, and nothing here ever writes.
+            # Copy on write, because torch does not accept read-only arrays; nothing is ever written.
             return retried(lambda: np.memmap(self.path, dtype=np.uint8, mode="c", shape=shape), self.path)
         except (OSError, ValueError) as error:
-            # Another process may have made room since; the next attempt decodes the images anew.
+            # Another process may have evicted the file; the next attempt decodes the images again.
             raise ReadError(f"{self.path}: the decoded images are no longer there or whole ({error})") from error
 
 
-def decoded_images(
-    files: ImageFiles, cache: Path, limit: int, count: Counter | None = None, num_threads: int = 8
+def decode_images(
+    files: ImageFiles, cache: Path, limit: int, on_count: CountCallback | None = None, num_threads: int = 8
 ) -> DecodedImages | dict[int, str] | None:
-    """The images at their wanted sizes, from the cache folder; decoded first where they are not there yet.
+    """Return the images at their target sizes from the cache folder, decoded first where they are not cached.
 
-    Images that do not open give a mapping of their positions to reasons, and nothing is kept. None where `limit`
-    bytes for all splits together are too few, or the disk has no room; what was used longest ago goes first. One
-    process decodes while others wait for it, and a file that is there is whole. Nothing is written where all is there.
-    Raises ReadError for an image that cannot be read just now, and OSError where the folder cannot be written.
+    Returns the reasons by position where images fail to open, and caches nothing then. Returns None where `limit` bytes
+    for all splits together are too few or the disk is full. Least recently used sets are evicted first. One process
+    decodes while others wait; a cached file is always complete. Nothing is written where everything is cached.
+
+    Raises ReadError for an image that cannot be read for now, and OSError where the folder cannot be written.
     """
-    num_bytes = _num_bytes(files.wanted_sizes)
-    folder = cache / FOLDER
-    path = folder / _key(files) / PIXELS
-    if not _is_whole(path, num_bytes):
+    num_bytes = _num_bytes(files.target_sizes)
+    folder = cache / CACHE_FOLDER
+    path = folder / _key(files) / PIXELS_FILE
+    if not _is_complete(path, num_bytes):
         if num_bytes > limit:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{path.parent.name}.lock"):
-            if not _is_whole(path, num_bytes):
-                _make_room(folder, limit - num_bytes)
-                bad = _decode(files, path, num_bytes, count, num_threads)
-                if bad is None or bad:
-                    return bad
+            if not _is_complete(path, num_bytes):
+                evict_least_recently_used(folder.glob(f"*/{PIXELS_FILE}"), limit - num_bytes, _remove_set)
+                failures = _decode(files, path, num_bytes, on_count, num_threads)
+                if failures is None or failures:
+                    return failures
     with suppress(OSError):
-        # The time of its last use, as far as making room goes; another user's file keeps its own.
+        # The modification time is the time of last use, for eviction; fails for another user's file.
         os.utime(path)
-    return DecodedImages(path, files.wanted_sizes)
+    return DecodedImages(path, files.target_sizes)
 
 
 def _num_bytes(sizes: Sequence[Size]) -> int:
@@ -94,50 +96,45 @@ def _num_bytes(sizes: Sequence[Size]) -> int:
 
 
 def _key(files: ImageFiles) -> str:
-    """Files, sizes, and the versions of what decodes and resizes them."""
-    text = json.dumps([files.fingerprint, files.wanted_sizes, PIL.__version__, torchvision.__version__])
+    """Return the cache key: files, target sizes, and the versions of the decoder and the resizer."""
+    text = json.dumps([files.fingerprint, files.target_sizes, PIL.__version__, torchvision.__version__])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _is_whole(path: Path, num_bytes: int) -> bool:
-    facts = file_facts(path)
-    return facts is not None and facts.st_size == num_bytes
+def _is_complete(path: Path, num_bytes: int) -> bool:
+    stat = file_stat(path)
+    return stat is not None and stat.st_size == num_bytes
 
 
-def _make_room(folder: Path, limit: int) -> None:
-    """Remove the sets that were used longest ago until the rest stays below a number of bytes."""
-    found = [(path.stat(), path) for path in folder.glob(f"*/{PIXELS}")]
-    total = 0
-    for facts, path in sorted(found, key=lambda pair: -pair[0].st_mtime):
-        total += facts.st_size
-        if total > limit:
-            shutil.rmtree(path.parent, ignore_errors=True)
+def _remove_set(path: Path) -> None:
+    shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _decode(
-    files: ImageFiles, path: Path, num_bytes: int, count: Counter | None, num_threads: int
+    files: ImageFiles, path: Path, num_bytes: int, on_count: CountCallback | None, num_threads: int
 ) -> dict[int, str] | None:
-    """Positions of images that do not open, none if the file is there now; None without room on the disk."""
+    """Decode all images into a file; return the failures by position, or None where the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    growing = path.with_name(f"{PIXELS}.{os.getpid()}")
+    temporary = path.with_name(f"{PIXELS_FILE}.{os.getpid()}")
     try:
-        with growing.open("wb") as file:
+        with temporary.open("wb") as file:
             try:
-                # Now, as an error: a mapped file that meets a full disk ends the process.
+                # Allocated now, which raises an error; writing a mapped file to a full disk kills the process.
                 os.posix_fallocate(file.fileno(), 0, num_bytes)
             except OSError:
                 return None
-        bad = _fill(files, growing, count, num_threads)
-        if not bad:
-            growing.replace(path)
+        failures = _fill(files, temporary, on_count, num_threads)
+        if not failures:
+            temporary.replace(path)
     finally:
-        growing.unlink(missing_ok=True)
-    return bad
+        temporary.unlink(missing_ok=True)
+    return failures
 
 
-def _fill(files: ImageFiles, growing: Path, count: Counter | None, num_threads: int) -> dict[int, str]:
-    target = np.memmap(growing, dtype=np.uint8, mode="r+")
-    starts = _starts(files.wanted_sizes)
+def _fill(files: ImageFiles, temporary: Path, on_count: CountCallback | None, num_threads: int) -> dict[int, str]:
+    """Decode and resize all images into the mapped file; return the failures by position."""
+    target = np.memmap(temporary, dtype=np.uint8, mode="r+")
+    starts = _starts(files.target_sizes)
     paths = files.paths
 
     def decode(position: int) -> str | None:
@@ -145,19 +142,19 @@ def _fill(files: ImageFiles, growing: Path, count: Counter | None, num_threads: 
             image = open_image(paths[position], files.sizes[position])
         except DataError as error:
             return str(error)
-        kept = resize_image(image, files.wanted_sizes[position])
-        target[starts[position] : starts[position + 1]] = kept.permute(1, 2, 0).reshape(-1).numpy()
+        resized = resize_image(image, files.target_sizes[position])
+        target[starts[position] : starts[position + 1]] = resized.permute(1, 2, 0).reshape(-1).numpy()
         return None
 
-    bad = {}
+    failures = {}
     with ThreadPoolExecutor(num_threads) as pool:
         for position, reason in enumerate(pool.map(decode, range(len(paths)))):
             if reason is not None:
-                bad[position] = reason
-            if count is not None:
-                count(position + 1, len(paths))
+                failures[position] = reason
+            if on_count is not None:
+                on_count(position + 1, len(paths))
     target.flush()
-    return bad
+    return failures
 
 
 def _starts(sizes: Sequence[Size]) -> Int64[np.ndarray, " n_plus_1"]:

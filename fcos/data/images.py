@@ -1,10 +1,10 @@
-"""Image files: opened as RGB tensors, and checked before anything expensive begins."""
+"""Open image files as RGB tensors, and check them before a run starts."""
 
 import hashlib
 import io
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,34 +16,33 @@ from jaxtyping import Int64, UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
-from fcos.data.reading import file_facts, read_bytes
+from fcos.data.progress import CountCallback
+from fcos.data.reading import file_stat, read_bytes
 from fcos.errors import DataError
 
-# Told how many of how many are done.
-Counter = Callable[[int, int], None]
-
-# What Pillow raises over files that are no image, or a broken one.
-_BROKEN: Final = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+# What Pillow raises for files that are not images, or broken.
+_PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 
 def open_image(path: Path, size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
-    """One image as RGB.
+    """Read an image as RGB uint8, 3 x H x W.
 
-    Gray is repeated, transparency dropped, CMYK converted, 16 bits scaled so that 65535 becomes 255. `size`
-    is the (height, width) that the annotations say. As COCO's own tools do, EXIF orientation is not applied.
-    Raises DataError naming the file where it is missing, broken, of another size, or of pixels that have no
-    RGB, and ReadError where it cannot be read just now.
+    Gray is repeated, transparency dropped, CMYK converted, and 16 bits are scaled so that 65535 becomes 255. `size` is
+    the annotated (height, width). EXIF orientation is not applied, as in COCO's own tools.
+
+    Raises DataError naming the file where it is missing, broken, of another size, or has pixels that cannot be
+    converted to RGB, and ReadError where it cannot be read for now.
     """
     content = read_bytes(path, "image file")
     try:
         with Image.open(io.BytesIO(content)) as image:
             _check_size(path, image, size)
-            # Not torchvision.io 0.29: a broken PNG ends the process there, and it is on its way out.
+            # Not torchvision.io 0.29, which crashes on a broken PNG and is deprecated.
             return _to_rgb(image)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except _BROKEN as error:
-        # Pillow names the buffer that it read from, at an address that means nothing.
+    except _PILLOW_ERRORS as error:
+        # Pillow's message would name the buffer by its memory address.
         reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"{path}: is not a whole image ({reason})") from None
 
@@ -65,10 +64,10 @@ def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
     elif image.mode in ("I", "F"):
         raise DataError(f"has {image.mode}-mode pixels (32 bits a pixel), for which no scale to 8 bits is known")
     else:
-        # Palettes may carry transparency, which Pillow drops without a word only by way of RGBA.
+        # Palettes may have transparency, which Pillow drops without a warning only through RGBA.
         source = image.convert("RGBA") if image.mode in ("P", "PA") else image
         pixels = np.array(source if source.mode == "RGB" else source.convert("RGB"))
-    # A view with the channels last in memory, which also resizes faster.
+    # A channels-last view, which is also faster to resize.
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -76,84 +75,84 @@ def check_images(
     paths: Sequence[Path],
     sizes: Sequence[tuple[int, int]],
     num_threads: int = 8,
-    count: Counter | None = None,
+    on_count: CountCallback | None = None,
 ) -> dict[int, str]:
-    """Open and decode every image: the positions of those that fail, with reasons that name the files.
+    """Open and decode every image; return the reasons of failures by position.
 
-    Raises ReadError where an image cannot be read just now, which is no reason to leave it out.
+    Raises ReadError where an image cannot be read for now, which is no reason to leave it out.
     """
 
-    def reason(path: Path, size: tuple[int, int]) -> str | None:
+    def check(path: Path, size: tuple[int, int]) -> str | None:
         try:
             open_image(path, size)
         except DataError as error:
             return str(error)
         return None
 
-    bad: dict[int, str] = {}
+    failures: dict[int, str] = {}
     with ThreadPoolExecutor(num_threads) as pool:
-        for position, found in enumerate(pool.map(reason, paths, sizes)):
-            if found is not None:
-                bad[position] = found
-            if count is not None:
-                count(position + 1, len(paths))
-    return bad
+        for position, reason in enumerate(pool.map(check, paths, sizes)):
+            if reason is not None:
+                failures[position] = reason
+            if on_count is not None:
+                on_count(position + 1, len(paths))
+    return failures
 
 
 Size = tuple[int, int]
-# Name, bytes and modification time (ns) of a file; -1 where there is none.
-FileFacts = tuple[str, int, int]
+# (name, bytes, modification time in ns) of a file; -1 for both where it is missing.
+FileStat = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Files of one folder with the (height, width) that their images have, and that they are wanted at."""
+    """Image files of one folder with their annotated (height, width) and the target (height, width)."""
 
     folder: Path
-    facts: tuple[FileFacts, ...]
+    stats: tuple[FileStat, ...]
     sizes: tuple[Size, ...]
-    wanted_sizes: tuple[Size, ...]
+    target_sizes: tuple[Size, ...]
 
     @property
     def paths(self) -> list[Path]:
-        return [self.folder / name for name, _, _ in self.facts]
+        return [self.folder / name for name, _, _ in self.stats]
 
     @property
     def fingerprint(self) -> str:
-        """Stands for the files and for what they are annotated to be."""
-        text = json.dumps([str(self.folder.resolve()), self.facts, self.sizes])
+        """Return a digest of the files and their annotated sizes."""
+        text = json.dumps([str(self.folder.resolve()), self.stats, self.sizes])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def select(self, positions: Int64[np.ndarray, " n"]) -> "ImageFiles":
-        """The files at these positions, in this order."""
+        """Return the files at these positions, in this order."""
 
-        def chosen(values: Sequence[Any]) -> tuple[Any, ...]:
+        def take(values: Sequence[Any]) -> tuple[Any, ...]:
             return tuple(values[position] for position in positions.tolist())
 
-        return ImageFiles(self.folder, chosen(self.facts), chosen(self.sizes), chosen(self.wanted_sizes))
+        return ImageFiles(self.folder, take(self.stats), take(self.sizes), take(self.target_sizes))
 
 
-def files_on_disk(folder: Path, names: Sequence[str]) -> tuple[FileFacts, ...]:
-    """Size and time of each file, -1 for both where there is none that may be read; raises ReadError."""
-    facts = []
+def file_stats(folder: Path, names: Sequence[str]) -> tuple[FileStat, ...]:
+    """Return size and time of each file, -1 for both where it is missing or must not be read; raises ReadError."""
+    stats = []
     for name in names:
         try:
-            found = file_facts(folder / name)
+            stat = file_stat(folder / name)
         except DataError:
-            # Opening it says why.
-            found = None
-        facts.append((name, -1, -1) if found is None else (name, found.st_size, found.st_mtime_ns))
-    return tuple(facts)
+            # The error is reported when the image is opened.
+            stat = None
+        stats.append((name, -1, -1) if stat is None else (name, stat.st_size, stat.st_mtime_ns))
+    return tuple(stats)
 
 
-def check_files(files: ImageFiles, cache: Path, count: Counter | None) -> dict[int, str]:
-    """Positions of the images that do not open, with reasons; in an instant if nothing changed since all did."""
-    kept = cache / "image_checks" / files.fingerprint[:32]
-    if file_facts(kept) is not None:
+def check_files(files: ImageFiles, cache: Path, on_count: CountCallback | None) -> dict[int, str]:
+    """Return the reasons of images that do not open by position; cached while no file changes."""
+    marker = cache / "image_checks" / files.fingerprint[:32]
+    if file_stat(marker) is not None:
         return {}
-    bad = check_images(files.paths, files.sizes, count=count)
-    # Failures are not kept: what kept an image from opening may pass without a trace on the file.
-    if not bad:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.touch()
-    return bad
+    failures = check_images(files.paths, files.sizes, on_count=on_count)
+    # Failures are not cached: their cause may disappear without a change of the file.
+    if not failures:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    return failures

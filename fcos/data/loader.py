@@ -14,39 +14,42 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from fcos.data.coco import CocoDataset, Key, Sample
-from fcos.data.sampler import Plan, TrainSchedule, aspect_groups, pieces
-from fcos.data.shared_memory import READY, no_room, share
+from fcos.data.coco import CocoDataset, Sample, SampleKey
+from fcos.data.sampler import BatchPlan, TrainSampler, aspect_groups, split_count
+from fcos.data.shared_memory import PREFETCHED, move_to_shared_memory, no_space_message
 from fcos.errors import ConfigError, DataError, SharedMemoryError
 from fcos.structures import Batch, Targets
 
 
-def canvas_of(sizes: Iterable[tuple[int, int]], divisor: int) -> tuple[int, int]:
-    """The smallest (height, width) of multiples of the divisor that holds all sizes."""
+def canvas_size(sizes: Iterable[tuple[int, int]], divisor: int) -> tuple[int, int]:
+    """Return the smallest (height, width) of multiples of the divisor that holds all sizes."""
     heights, widths = zip(*sizes, strict=True)
     return -(-max(heights) // divisor) * divisor, -(-max(widths) // divisor) * divisor
 
 
-def largest_canvas(dataset: CocoDataset, keys: Iterable[Key], divisor: int) -> tuple[int, int]:
-    """The (height, width) that holds any image as landscape (or square) or portrait as these are, or any at all."""
+def largest_canvas(dataset: CocoDataset, keys: Iterable[SampleKey], divisor: int) -> tuple[int, int]:
+    """Return the (height, width) that holds every image of the orientations of these samples.
+
+    A square image counts as landscape.
+    """
     heights, widths = zip(*(dataset.original_size(index) for _, index in keys), strict=True)
     portrait = [height > width for height, width in zip(heights, widths, strict=True)]
     if dataset.short_sides is None or dataset.long_side is None:
         height, width = dataset.annotations.sizes.T
-        like = np.isin(height > width, portrait)
-        return canvas_of([(int(height[like].max()), int(width[like].max()))], divisor)
+        same_orientation = np.isin(height > width, portrait)
+        return canvas_size([(int(height[same_orientation].max()), int(width[same_orientation].max()))], divisor)
     short, long = max(dataset.short_sides), dataset.long_side
-    return canvas_of([(long, short) if upright else (short, long) for upright in portrait], divisor)
+    return canvas_size([(long, short) if is_portrait else (short, long) for is_portrait in portrait], divisor)
 
 
 def box_bucket(count: int) -> int:
-    """The number of boxes that a batch is padded to: 8, 16, 32, ... so that few shapes occur."""
+    """Return the number of boxes a batch is padded to: 8, 16, 32, ..., so that few shapes occur."""
     return max(8, 1 << (count - 1).bit_length())
 
 
 def collate(samples: Sequence[Sample], canvas: tuple[int, int]) -> Batch:
-    """Samples padded with zeros at right and bottom, and their boxes to the bucket of the largest count."""
-    # With the channels last in memory, as images are decoded and most detectors want them.
+    """Form a batch: images padded with zeros at right and bottom, boxes padded to the bucket of the largest count."""
+    # Channels last in memory, as images are decoded and most detectors compute.
     pixels = torch.empty((len(samples), *canvas, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     bucket = box_bucket(max(len(sample.labels) for sample in samples))
     boxes = torch.zeros((len(samples), bucket, 4))
@@ -74,85 +77,87 @@ def _padded_masks(samples: Sequence[Sample], bucket: int) -> Bool[Tensor, "B M S
     masks = [sample.masks for sample in samples if sample.masks is not None]
     if len(masks) < len(samples):
         return None
-    return torch.stack([F.pad(each, (0, 0, 0, 0, 0, bucket - len(each))) for each in masks])
+    return torch.stack([F.pad(mask, (0, 0, 0, 0, 0, bucket - len(mask))) for mask in masks])
 
 
-# Errors of what a loader process reads and needs; one of the code keeps the process's own traceback.
-_Failure = DataError | OSError | MemoryError | SharedMemoryError
+# Errors of files and memory in a loader process; programming errors keep the process's own traceback.
+_LoadError = DataError | OSError | MemoryError | SharedMemoryError
 
 
-class _Loaded(Dataset[list[Any] | _Failure]):
-    """Loads planned batches: a batch's fields as a list, which DataLoader can pin, or what went wrong.
+class _BatchDataset(Dataset[list[Any] | _LoadError]):
+    """Loads planned batches: a batch's fields as a list, which DataLoader can pin, or the error.
 
-    An error raised in a loader process would arrive wrapped in that process's traceback, without its number.
+    An error raised in a loader process would arrive wrapped in that process's traceback, without its errno.
     """
 
     def __init__(self, dataset: CocoDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, plan: Plan) -> list[Any] | _Failure:
+    def __getitem__(self, plan: BatchPlan) -> list[Any] | _LoadError:
         try:
             batch = collate([self._dataset[key] for key in plan.keys], plan.canvas)
             targets = batch.targets
             tensors = [batch.pixels, batch.sizes, batch.original_sizes]
-            of_targets = [targets.boxes, targets.labels, targets.valid, targets.masks]
+            target_tensors = [targets.boxes, targets.labels, targets.valid, targets.masks]
             if get_worker_info() is not None:
-                for tensor in (*tensors, *of_targets):
+                for tensor in (*tensors, *target_tensors):
                     if tensor is not None:
-                        share(tensor)
+                        move_to_shared_memory(tensor)
         except (DataError, OSError, MemoryError, SharedMemoryError) as error:
             return error
-        return [*tensors, of_targets, list(batch.image_ids), list(batch.names)]
+        return [*tensors, target_tensors, list(batch.image_ids), list(batch.names)]
 
 
-def _load(dataset: CocoDataset, plans: Iterable[Plan], num_workers: int, pin_memory: bool) -> Iterator[Batch]:
-    loader: DataLoader[list[Any] | _Failure] = DataLoader(
-        _Loaded(dataset),
+def _load_batches(
+    dataset: CocoDataset, plans: Iterable[BatchPlan], num_workers: int, pin_memory: bool
+) -> Iterator[Batch]:
+    loader: DataLoader[list[Any] | _LoadError] = DataLoader(
+        _BatchDataset(dataset),
         batch_size=None,
         sampler=plans,
         num_workers=num_workers,
-        prefetch_factor=READY if num_workers else None,
+        prefetch_factor=PREFETCHED if num_workers else None,
         pin_memory=pin_memory,
-        collate_fn=_as_is,
-        worker_init_fn=_print_into_log,
+        collate_fn=_identity,
+        worker_init_fn=_redirect_output_to_log,
     )
-    for loaded in _begun(loader):
-        if isinstance(loaded, _Failure):
-            raise loaded
-        pixels, sizes, original_sizes, targets, image_ids, names = loaded
+    for fields in _start(loader):
+        if isinstance(fields, _LoadError):
+            raise fields
+        pixels, sizes, original_sizes, targets, image_ids, names = fields
         yield Batch(pixels, sizes, original_sizes, Targets(*targets), tuple(image_ids), tuple(names))
 
 
-def _begun(loader: "DataLoader[list[Any] | _Failure]") -> Iterator[list[Any] | _Failure]:
-    """Start the loader's processes; raises SharedMemoryError where there is no room for their locks."""
+def _start(loader: "DataLoader[list[Any] | _LoadError]") -> Iterator[list[Any] | _LoadError]:
+    """Start the loader's processes; raises SharedMemoryError where there is no space for their locks."""
     try:
         return iter(loader)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-    # Not as a consequence of that error, which would read as a full disk.
-    raise SharedMemoryError(no_room("the locks of loader processes", os.strerror(errno.ENOSPC)))
+    # Raised outside the handler: with that error as its context it would read as a full disk.
+    raise SharedMemoryError(no_space_message("the locks of loader processes", os.strerror(errno.ENOSPC)))
 
 
-def _as_is(loaded: list[Any] | _Failure) -> list[Any] | _Failure:
-    return loaded
+def _identity(fields: list[Any] | _LoadError) -> list[Any] | _LoadError:
+    return fields
 
 
-def _print_into_log(_: int) -> None:
-    """Redirect what a loader process prints, and its libraries, to the training's log file, if there is one."""
+def _redirect_output_to_log(_: int) -> None:
+    """Redirect the output of a loader process and its libraries to the training's log file, if there is one."""
     root = logging.getLogger()
-    files = [each for each in root.handlers if isinstance(each, logging.FileHandler)]
-    logs = [each.stream for each in files if each.stream is not None]
-    if logs:
-        # Others print what is logged, which would be there twice.
+    files = [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]
+    streams = [handler.stream for handler in files if handler.stream is not None]
+    if streams:
+        # Other handlers print log records, which would then be in the file twice.
         root.handlers = list(files)
         for descriptor in (1, 2):
-            os.dup2(logs[-1].fileno(), descriptor)
+            os.dup2(streams[-1].fileno(), descriptor)
         sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
 
 
 def check_batch(batch_size: int, accumulate: int, world_size: int, num_images: int) -> None:
-    """Raises ConfigError where the batch cannot be cut evenly or there are fewer images than a batch has."""
+    """Raise ConfigError where the batch cannot be divided evenly or exceeds the training set."""
     if batch_size % (accumulate * world_size):
         raise ConfigError(
             f"schedule.batch_size={batch_size}: must be divisible by accumulate * workers, "
@@ -178,55 +183,56 @@ def train_batches(
     planned_size: int = 1,
     fixed_canvas: bool = False,
 ) -> Iterator[list[Batch]]:
-    """One optimizer step after the other, without end: `accumulate` micro-batches of this rank each.
+    """Yield for each optimizer step the `accumulate` micro-batches of this rank, without end.
 
-    A step's `batch_size` images are cut into micro-batches, and each of those into one slice for each rank,
-    padded as the whole micro-batch needs: together the ranks see exactly what one rank alone sees. Starting
-    at any step costs nothing. Order and contents depend on seed and step alone. With `fixed_canvas` all batches of
-    an orientation are padded to the same size, which a compiled detector wants. Where fewer ranks are there than the
-    run was planned for, each cuts its slice further, so that no batch is larger than it would be with all of them.
-    Raises ConfigError where the batch cannot be cut evenly or the data set is smaller than a batch.
+    A step's `batch_size` images are cut into micro-batches, and each of those into one slice per rank, padded as the
+    whole micro-batch needs, so that all ranks together see exactly what a single rank would see. Order and contents
+    depend on seed and step alone; starting at any step costs nothing. `fixed_canvas` pads all batches of an orientation
+    to the same size, for compiled detectors. With fewer ranks than `planned_size`, each rank splits its slice further,
+    so that no batch is larger than planned.
+
+    Raises ConfigError where the batch cannot be divided evenly or the data set is smaller than a batch.
     """
     check_batch(batch_size, accumulate, world_size, len(dataset))
-    parts = pieces(batch_size // accumulate, world_size, planned_size)
+    splits = split_count(batch_size // accumulate, world_size, planned_size)
     plans = _train_plans(
         dataset,
-        TrainSchedule(aspect_groups(dataset, group_by_aspect), batch_size, seed),
+        TrainSampler(aspect_groups(dataset, group_by_aspect), batch_size, seed),
         batch_size // accumulate,
         rank,
         world_size,
-        parts,
+        splits,
         start_step,
         lambda keys: (
             largest_canvas(dataset, keys, size_divisor)
             if fixed_canvas
-            else canvas_of(map(dataset.input_size, keys), size_divisor)
+            else canvas_size(map(dataset.input_size, keys), size_divisor)
         ),
     )
-    batches = _load(dataset, plans, num_workers, pin_memory)
-    return _grouped(batches, accumulate * parts)
+    batches = _load_batches(dataset, plans, num_workers, pin_memory)
+    return _grouped(batches, accumulate * splits)
 
 
 def _train_plans(
     dataset: CocoDataset,
-    schedule: TrainSchedule,
+    sampler: TrainSampler,
     micro_batch: int,
     rank: int,
     world_size: int,
-    parts: int,
+    splits: int,
     start_step: int,
-    canvas: Callable[[Sequence[Key]], tuple[int, int]],
-) -> Iterator[Plan]:
+    canvas: Callable[[Sequence[SampleKey]], tuple[int, int]],
+) -> Iterator[BatchPlan]:
     share = micro_batch // world_size
-    piece = share // parts
+    split_size = share // splits
     step = start_step
     while True:
-        keys = schedule.keys(step)
+        keys = sampler.batch_keys(step)
         for start in range(0, len(keys), micro_batch):
-            together = keys[start : start + micro_batch]
-            padded = canvas(together)
-            for first in range(rank * share, (rank + 1) * share, piece):
-                yield Plan(together[first : first + piece], padded)
+            micro_batch_keys = keys[start : start + micro_batch]
+            padded_size = canvas(micro_batch_keys)
+            for first in range(rank * share, (rank + 1) * share, split_size):
+                yield BatchPlan(micro_batch_keys[first : first + split_size], padded_size)
         step += 1
 
 
@@ -245,14 +251,14 @@ def eval_batches(
     num_workers: int,
     pin_memory: bool,
 ) -> Iterator[Batch]:
-    """Every image exactly once over the ranks, in batches of like aspect ratio; the last one may be smaller.
+    """Yield every image exactly once over the ranks, in batches of similar aspect ratio; the last may be smaller.
 
-    The batches are the same for any number of ranks, which take turns, so that padding, and with it every
-    detection, does not depend on how many there are. Ranks may get different numbers of batches, also none.
+    The batches are the same for any number of ranks, which take turns, so that padding, and with it every detection,
+    does not depend on the number of ranks. Ranks may get different numbers of batches, also none.
     """
     height, width = dataset.annotations.sizes.T
     order = np.lexsort((np.arange(len(dataset)), height / width)).tolist()
-    numbers = range(rank * batch_size, len(order), world_size * batch_size)
-    keys = [tuple((0, index) for index in order[start : start + batch_size]) for start in numbers]
-    plans = [Plan(batch, canvas_of(map(dataset.input_size, batch), size_divisor)) for batch in keys]
-    return _load(dataset, plans, num_workers, pin_memory)
+    starts = range(rank * batch_size, len(order), world_size * batch_size)
+    keys = [tuple((0, index) for index in order[start : start + batch_size]) for start in starts]
+    plans = [BatchPlan(batch, canvas_size(map(dataset.input_size, batch), size_divisor)) for batch in keys]
+    return _load_batches(dataset, plans, num_workers, pin_memory)

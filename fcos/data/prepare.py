@@ -1,9 +1,9 @@
-"""From a data configuration to checked data: what a run needs to know before anything expensive begins."""
+"""Prepare the configured data: read, render, check and decode them before a run starts."""
 
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,28 +11,27 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int64
 
-from fcos.config.choices import Corners, OnBadImage, Split
+from fcos.config.choices import BoxConvention, OnBadImage, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset
-from fcos.data.decoded import DecodedImages, decoded_images
-from fcos.data.images import Counter, ImageFiles, check_files, files_on_disk
-from fcos.data.masks import with_drawn_masks, with_masks
-from fcos.data.reading import file_facts, is_folder, raise_unkept
+from fcos.data.decoded import DecodedImages, decode_images
+from fcos.data.images import ImageFiles, check_files, file_stats
+from fcos.data.masks import add_masks, add_synthetic_masks
+from fcos.data.progress import CountCallback, ProgressCallback
+from fcos.data.reading import file_stat, is_folder, raise_cache_error
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
 from fcos.errors import DataChanged, DataError
 from fcos.files import expanded, user_cache
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "val")
-# Told what is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """Annotations of the images in use, the folder that holds them, and the decoded images where they are kept."""
+    """Annotations of the usable images, their folder, and the decoded images where they are cached."""
 
     annotations: Annotations
     folder: Path
@@ -41,15 +40,15 @@ class PreparedSplit:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The splits that were asked for, checked.
+    """The requested splits, checked.
 
-    `digest` stands for their annotations, image names and image sizes on disk; the order of `classes` gives the
-    labels. `notes` say what was dropped, clipped or left out.
+    `digest` covers their annotations, image names and image sizes on disk; the order of `classes` gives the labels.
+    `notes` are messages about what was dropped, clipped or left out.
     """
 
     splits: Mapping[Split, PreparedSplit]
     classes: tuple[str, ...]
-    corners: Corners
+    box_convention: BoxConvention
     digest: str
     notes: tuple[str, ...]
 
@@ -63,55 +62,63 @@ class PreparedData:
 
 
 def splits_with_masks(
-    assignment: AssignmentConfig, rules: Iterable[PostprocessConfig], *, training: bool
+    assignment: AssignmentConfig, settings: Iterable[PostprocessConfig], *, training: bool
 ) -> tuple[Split, ...]:
-    """The splits whose masks are used: train's to learn from, val's where a rule asks for the truth of locations."""
-    used: dict[Split, bool] = {"train": training, "val": any(rule.needs_truth for rule in rules)}
-    return tuple(split for split, asked in used.items() if asked and assignment.by_masks)
+    """Return the splits whose masks are used.
+
+    Those of train are used for training, those of val where a post-processing needs ground truth of locations.
+    """
+    needed: dict[Split, bool] = {"train": training, "val": any(setting.needs_ground_truth for setting in settings)}
+    return tuple(split for split, is_needed in needed.items() if is_needed and assignment.by_masks)
 
 
 def prepare(
     config: DataConfig,
     *,
-    corners: Corners = "plain",
+    box_convention: BoxConvention = "plain",
     masks: Collection[Split] = (),
     splits: Collection[Split] = SPLITS,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> PreparedData:
-    """Read, draw if need be, and check the data: annotations first, then that every image in use opens.
+    """Read the data, rendering synthetic ones first, and check that every image in use opens.
 
-    Of a data set on disk nothing but `splits` is looked at. Images are decoded into the cache folder, which holds until
-    a file's size or time changes; of those that do not fit there the check alone is kept. Of the splits in `masks` the
-    objects' masks are read too.
-    Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and
-    noted. Raises ReadError for what cannot be read just now, which is never left out.
+    Only the requested `splits` of a data set on disk are read. Images are decoded into the cache folder, until the size
+    or time of a file changes; where they do not fit, only the result of the check is cached. `masks` names the splits
+    whose masks are read too.
+
+    Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and noted.
+    Raises ReadError for what cannot be read for now, which is never left out.
     """
     cache = cache_folder(config)
-    root, locations = _locate(config, cache, progress)
-    read = {name: _read_split(root, locations[name], corners, config, name, cache) for name in SPLITS if name in splits}
+    root, locations = _split_locations(config, cache, progress)
+    read = {
+        name: _read_split(root, locations[name], box_convention, config, name, cache)
+        for name in SPLITS
+        if name in splits
+    }
     first = next(iter(read.values())).annotations
-    for other in read.values():
-        _same_categories(first, other.annotations)
+    for split in read.values():
+        _require_same_categories(first, split.annotations)
     for name in masks:
-        annotations = read_masks(read[name].annotations, config, corners, progress)
+        annotations = read_masks(read[name].annotations, config, box_convention, progress)
         read[name] = replace(read[name], annotations=annotations)
     notes = [note for split in read.values() for note in split.annotations.notes]
     digest = hashlib.sha256()
     checked: dict[Split, PreparedSplit] = {}
     for name, split in read.items():
-        files = _files(split, config, corners, always_one_size=name == "val")
-        sizes_on_disk = [fact[:2] for fact in files.facts]
+        files = _image_files(split, config, box_convention, always_one_size=name == "val")
+        sizes_on_disk = [stat[:2] for stat in files.stats]
         digest.update(json.dumps([split.annotations.digest, sizes_on_disk]).encode())
-        checked[name], remarks = _usable(split, files, config, name, cache, progress)
-        notes += remarks
+        checked[name], split_notes = _decode_or_check(split, files, config, name, cache, progress)
+        notes += split_notes
     for name, split in checked.items():
         if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
             raise DataError(f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all")
-    return PreparedData(checked, first.classes, corners, digest.hexdigest(), tuple(notes))
+    return PreparedData(checked, first.classes, box_convention, digest.hexdigest(), tuple(notes))
 
 
 def check_digest(config: DataConfig, digest: str, planned: str | None) -> None:
-    """Raise DataChanged where the data read here are not those of the plan; no `planned` digest accepts any."""
+    """Raise DataChanged where the data differ from those of the plan; `planned=None` accepts any."""
     if planned is None or digest == planned:
         return
     key = f"data.name={config.name}" if config.root is None else f"data.root={config.root}"
@@ -123,27 +130,27 @@ def check_digest(config: DataConfig, digest: str, planned: str | None) -> None:
 
 
 def cache_folder(config: DataConfig) -> Path:
-    """Where drawn and parsed data are kept."""
+    """Return the folder of rendered, parsed and decoded data."""
     if config.cache_dir is None:
         return user_cache()
     return expanded(config.cache_dir, f"data.cache_dir={config.cache_dir}")
 
 
 def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
-    """The annotation file of a split; raises DataError naming the key where there is none."""
+    """Return the annotation file of a split; raises DataError naming the key where there is none."""
     setting = f"data.{name}.annotations={split.annotations}"
     if not split.annotations.strip():
         raise DataError(f"{setting}: names no file; give data.{name}.annotations=<COCO json or json.gz>")
     path = root / expanded(split.annotations, setting)
     if is_folder(path):
         raise DataError(f"{setting}: is a folder ({path.resolve()}); it must be a COCO json or json.gz file")
-    if file_facts(path) is None:
+    if file_stat(path) is None:
         raise DataError(f"{setting}: no such annotation file ({path.resolve()})")
     return path
 
 
 def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int) -> CocoDataset:
-    """The samples of a split, with the transforms of training or of evaluation."""
+    """Return the samples of a split, with the transforms of training or of evaluation."""
     source = prepared.splits[split]
     return CocoDataset(
         source.annotations,
@@ -151,18 +158,21 @@ def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, train
         short_sides=config.short_sides,
         long_side=config.long_side,
         flip=config.flip,
-        corners=prepared.corners,
+        box_convention=prepared.box_convention,
         training=training,
         seed=seed,
         decoded=source.decoded,
     )
 
 
-def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple[Path, dict[Split, SplitConfig]]:
+def _split_locations(
+    config: DataConfig, cache: Path, progress: ProgressCallback | None
+) -> tuple[Path, dict[Split, SplitConfig]]:
+    """Return the root folder and, for each split, its files."""
     if config.name == "synthetic":
         assert config.synthetic is not None, "checked by DataConfig"
-        count = None if progress is None else lambda done, total: progress("drawing images", done, total)
-        folder = synthetic_folder(config.synthetic, cache, count)
+        on_count = None if progress is None else lambda done, total: progress("drawing images", done, total)
+        folder = synthetic_folder(config.synthetic, cache, on_count)
         return folder, {name: SplitConfig(annotations=f"{name}.json", images=name) for name in SPLITS}
     assert config.root is not None and config.train is not None and config.val is not None, "checked by DataConfig"
     root = expanded(config.root, f"data.root={config.root}")
@@ -172,82 +182,89 @@ def _locate(config: DataConfig, cache: Path, progress: Progress | None) -> tuple
 
 
 def _read_split(
-    root: Path, split: SplitConfig, corners: Corners, config: DataConfig, name: Split, cache: Path
+    root: Path, split: SplitConfig, box_convention: BoxConvention, config: DataConfig, name: Split, cache: Path
 ) -> PreparedSplit:
     limit = config.limit_train if name == "train" else config.limit_val
     folder = root / expanded(split.images, f"data.{name}.images={split.images}")
     if not is_folder(folder):
         raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
-    annotations = read_annotations(annotation_file(root, split, name), corners, cache)
+    annotations = read_annotations(annotation_file(root, split, name), box_convention, cache)
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
     return PreparedSplit(annotations, folder)
 
 
 def read_masks(
-    annotations: Annotations, config: DataConfig, corners: Corners, progress: Progress | None
+    annotations: Annotations, config: DataConfig, box_convention: BoxConvention, progress: ProgressCallback | None
 ) -> Annotations:
-    """The same annotations with the masks of their objects; raises DataError where there are none."""
+    """Return the annotations with the masks of their objects; raises DataError where there are none."""
     if config.name == "synthetic":
-        return with_drawn_masks(annotations, corners)
-    what = f"reading masks of {annotations.path.name}"
-    count = None if progress is None else lambda done, total: progress(what, done, total)
-    return with_masks(annotations, corners, cache_folder(config), count)
+        return add_synthetic_masks(annotations, box_convention)
+    work = f"reading masks of {annotations.path.name}"
+    on_count = None if progress is None else lambda done, total: progress(work, done, total)
+    return add_masks(annotations, box_convention, cache_folder(config), on_count)
 
 
-def _same_categories(train: Annotations, val: Annotations) -> None:
+def _require_same_categories(train: Annotations, val: Annotations) -> None:
     first = dict(zip(train.category_ids, train.classes, strict=True))
     second = dict(zip(val.category_ids, val.classes, strict=True))
     differing = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
     if differing:
-        told = ", ".join(f"id {key}: {first.get(key)!r} and {second.get(key)!r}" for key in differing[:5])
-        raise DataError(f"{train.path} and {val.path} must have the same categories; they differ in {told}")
+        differences = ", ".join(f"id {key}: {first.get(key)!r} and {second.get(key)!r}" for key in differing[:5])
+        raise DataError(f"{train.path} and {val.path} must have the same categories; they differ in {differences}")
 
 
-def _files(split: PreparedSplit, config: DataConfig, corners: Corners, *, always_one_size: bool) -> ImageFiles:
-    """The split's files, wanted at the size of the samples where it is always the same, else at their own."""
+def _image_files(
+    split: PreparedSplit, config: DataConfig, box_convention: BoxConvention, *, always_one_size: bool
+) -> ImageFiles:
+    """Return the split's files with target sizes: that of the samples where it is fixed, else their own."""
     sizes = tuple((height, width) for height, width in split.annotations.sizes.tolist())
-    wanted, sides, long_side = sizes, config.short_sides, config.long_side
+    target_sizes, sides, long_side = sizes, config.short_sides, config.long_side
     if sides is not None and long_side is not None and (always_one_size or len(sides) == 1):
-        wanted = tuple(resized_size(size, max(sides), long_side, corners) for size in sizes)
-    return ImageFiles(split.folder, files_on_disk(split.folder, split.annotations.names), sizes, wanted)
+        target_sizes = tuple(resized_size(size, max(sides), long_side, box_convention) for size in sizes)
+    return ImageFiles(split.folder, file_stats(split.folder, split.annotations.names), sizes, target_sizes)
 
 
-def _usable(
-    split: PreparedSplit, files: ImageFiles, config: DataConfig, name: str, cache: Path, progress: Progress | None
+def _decode_or_check(
+    split: PreparedSplit,
+    files: ImageFiles,
+    config: DataConfig,
+    name: str,
+    cache: Path,
+    progress: ProgressCallback | None,
 ) -> tuple[PreparedSplit, list[str]]:
-    """The split with its images decoded, or else checked, without those that do not open; and what to say of them."""
+    """Return the split with its images decoded, or only checked, without those that do not open, and notes on them."""
 
-    def told(what: str) -> Counter | None:
-        return None if progress is None else lambda done, total: progress(f"{what} {name} images", done, total)
+    def count_callback(verb: str) -> CountCallback | None:
+        return None if progress is None else lambda done, total: progress(f"{verb} {name} images", done, total)
 
     limit = int(1e9 * config.cache_gb)
     try:
-        found = decoded_images(files, cache, limit, told("decoding")) if limit else None
-        if isinstance(found, DecodedImages):
-            return replace(split, decoded=found), []
-        bad = check_files(files, cache, told("checking")) if found is None else found
-        split, keep, remarks = _without(split, bad, config.on_bad_image, name)
-        if found is not None:
-            left = decoded_images(files.select(keep), cache, limit, told("decoding"))
-            split = replace(split, decoded=left if isinstance(left, DecodedImages) else None)
+        decoded = decode_images(files, cache, limit, count_callback("decoding")) if limit else None
+        if isinstance(decoded, DecodedImages):
+            return replace(split, decoded=decoded), []
+        failures = check_files(files, cache, count_callback("checking")) if decoded is None else decoded
+        split, keep, notes = _drop_bad_images(split, failures, config.on_bad_image, name)
+        if decoded is not None:
+            decoded_rest = decode_images(files.select(keep), cache, limit, count_callback("decoding"))
+            split = replace(split, decoded=decoded_rest if isinstance(decoded_rest, DecodedImages) else None)
     except OSError as error:
-        raise_unkept(cache, error)
-    return split, remarks
+        raise_cache_error(cache, error)
+    return split, notes
 
 
-def _without(
-    split: PreparedSplit, bad: Mapping[int, str], on_bad_image: OnBadImage, name: str
+def _drop_bad_images(
+    split: PreparedSplit, failures: Mapping[int, str], on_bad_image: OnBadImage, name: str
 ) -> tuple[PreparedSplit, Int64[np.ndarray, " kept"], list[str]]:
-    """The split without its bad images, the positions of the others, and what to say."""
-    keep = np.array([index for index in range(len(split.annotations)) if index not in bad], dtype=np.int64)
-    if not bad:
+    """Return the split without the images that failed, the positions of the others, and a note."""
+    keep = np.array([index for index in range(len(split.annotations)) if index not in failures], dtype=np.int64)
+    if not failures:
         return split, keep, []
-    reasons = "; ".join(list(bad.values())[:5]) + ("; ..." if len(bad) > 5 else "")
-    counted = f"{len(bad)} of {len(split.annotations)} {name} images cannot be used"
+    reasons = "; ".join(list(failures.values())[:5]) + ("; ..." if len(failures) > 5 else "")
+    message = f"{len(failures)} of {len(split.annotations)} {name} images cannot be used"
     if on_bad_image == "error":
-        raise DataError(f"{counted}: {reasons}. data.on_bad_image=skip goes on without them")
+        raise DataError(f"{message}: {reasons}. data.on_bad_image=skip goes on without them")
     if not len(keep):
-        raise DataError(f"{counted}, which leaves none: {reasons}")
-    kept = replace(split, annotations=split.annotations.select(keep))
-    return kept, keep, [f"{counted} and are left out: {reasons}"]
+        raise DataError(f"{message}, which leaves none: {reasons}")
+    remaining = replace(split, annotations=split.annotations.select(keep))
+    return remaining, keep, [f"{message} and are left out: {reasons}"]

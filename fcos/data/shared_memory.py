@@ -1,4 +1,4 @@
-"""Shared memory, in which loader processes hand over their batches: what they need of it, and what there is."""
+"""Shared memory through which loader processes pass batches: how much they need, and how much there is."""
 
 import math
 import os
@@ -16,38 +16,38 @@ from fcos.data.transforms import resized_size
 from fcos.errors import ConfigError, SharedMemoryError
 
 FOLDER: Final = Path("/dev/shm")
-# Batches that each process keeps ready: DataLoader's prefetch_factor.
-READY: Final = 2
+# Batches that each process prefetches: DataLoader's prefetch_factor.
+PREFETCHED: Final = 2
 MIB: Final = 2**20
-# The least that is recommended to whoever makes it larger.
-LEAST_MIB: Final = 1024
+# Smallest size that messages recommend.
+MIN_SHM_MIB: Final = 1024
 
 
-def share(tensor: Tensor) -> None:
-    """Move a tensor into shared memory, in which it is sent to another process.
+def move_to_shared_memory(tensor: Tensor) -> None:
+    """Move a tensor into shared memory, through which it is passed to another process.
 
-    Raises SharedMemoryError where there is no room. In the thread that sends it, torch would only print that, and the
-    process that waits for the batch would wait for ever.
+    Raises SharedMemoryError where there is no space. In the sending thread torch would only print that error, and the
+    process that waits for the batch would hang.
     """
     try:
         tensor.share_memory_()
     except RuntimeError as error:
         reason = str(error).rpartition(": ")[2] or str(error)
-        raise SharedMemoryError(no_room("a batch of a loader process", reason)) from error
+        raise SharedMemoryError(no_space_message("a batch of a loader process", reason)) from error
 
 
-def no_room(what: str, reason: str) -> str:
-    """Say why something does not fit into shared memory, and what helps."""
-    return f"data.num_workers: {FOLDER} has no room for {what} ({reason}); {_advice(0)}"
+def no_space_message(item: str, reason: str) -> str:
+    """Return the message that something does not fit into shared memory, with a way out."""
+    return f"data.num_workers: {FOLDER} has no room for {item} ({reason}); {_advice(0)}"
 
 
 def free_bytes() -> int | None:
-    """Measure the free shared memory of this machine; None where it has no folder of it."""
+    """Return the free shared memory of this machine in bytes, or None where it has no such folder."""
     try:
-        facts = os.statvfs(FOLDER)
+        stat = os.statvfs(FOLDER)
     except OSError:
         return None
-    return facts.f_bavail * facts.f_frsize
+    return stat.f_bavail * stat.f_frsize
 
 
 def check_shared_memory(
@@ -55,41 +55,41 @@ def check_shared_memory(
 ) -> None:
     """Raise ConfigError where the batches of these data sets' loaders do not fit together.
 
-    A batch has so many `images`. `workers` of this machine each have loader processes of their own.
+    `images` is the number of images of a batch. Each of the `workers` of this machine has loader processes of its own.
     """
     free = free_bytes()
     if not config.num_workers or free is None:
         return
-    need = workers * sum(loader_bytes(dataset, config, images=images, divisor=divisor) for dataset in datasets)
-    if need > free:
+    needed = workers * sum(loader_bytes(dataset, config, images=images, divisor=divisor) for dataset in datasets)
+    if needed > free:
         processes = f"{config.num_workers} loader processes" + (f" of each of {workers} workers" if workers > 1 else "")
         raise ConfigError(
             f"data.num_workers={config.num_workers}: {processes} hand over their batches in {FOLDER}, and with "
-            f"{READY} batches of up to {images} images each they need {in_mib(need)} of it, where {in_mib(free)} are "
-            f"free; {_advice(need)}"
+            f"{PREFETCHED} batches of up to {images} images each they need {format_mib(needed)} of it, where "
+            f"{format_mib(free)} are free; {_advice(needed)}"
         )
 
 
 def loader_bytes(dataset: CocoDataset, config: DataConfig, *, images: int, divisor: int) -> int:
-    """Compute the most bytes of pixels that a loader has ready."""
+    """Return the largest number of pixel bytes that a loader keeps ready."""
     images = min(images, len(dataset))
-    batches = READY * config.num_workers
+    batches = PREFETCHED * config.num_workers
     if not dataset.training:
         batches = min(batches, math.ceil(len(dataset) / images))
-    # Batches of evaluation are of like aspect ratio always.
+    # Batches of evaluation always have similar aspect ratios.
     by_aspect = config.group_by_aspect or not dataset.training
     return batches * batch_bytes(images, largest_padded(dataset, divisor, by_aspect=by_aspect))
 
 
 def batch_bytes(images: int, canvas: tuple[int, int]) -> int:
-    """Compute the bytes of the pixels of a batch."""
+    """Return the pixel bytes of a batch."""
     return images * 3 * canvas[0] * canvas[1]
 
 
-def bound(config: Config, workers: int) -> int | None:
-    """Compute the most bytes that a worker's loaders can need.
+def max_loader_bytes(config: Config, workers: int) -> int | None:
+    """Return the largest number of bytes that a worker's loaders can need.
 
-    None where nothing but the images' own sizes decides it.
+    None where it depends on the images' own sizes.
     """
     data, schedule = config.data, config.schedule
     if data.short_sides is not None and data.long_side is not None:
@@ -100,40 +100,40 @@ def bound(config: Config, workers: int) -> int | None:
         return None
     height, width = (-(-side // config.model.size_divisor) * config.model.size_divisor for side in sides)
     images = max(1, schedule.batch_size // schedule.accumulate // workers)
-    # Those of evaluation come while those of training wait.
-    return 2 * READY * data.num_workers * batch_bytes(images, (height, width))
+    # During evaluation the batches of training stay prefetched.
+    return 2 * PREFETCHED * data.num_workers * batch_bytes(images, (height, width))
 
 
 def largest_padded(dataset: CocoDataset, divisor: int, *, by_aspect: bool) -> tuple[int, int]:
-    """Find the largest (height, width) that a batch is padded to.
+    """Return the largest (height, width) that a batch is padded to.
 
     With `by_aspect`, no batch holds images of both orientations.
     """
     sizes = _input_sizes(dataset)
-    upright = sizes[:, 0] > sizes[:, 1]
-    groups = [sizes[upright], sizes[~upright]] if by_aspect else [sizes]
+    is_portrait = sizes[:, 0] > sizes[:, 1]
+    groups = [sizes[is_portrait], sizes[~is_portrait]] if by_aspect else [sizes]
     canvases = [-(-group.max(axis=0) // divisor) * divisor for group in groups if len(group)]
     height, width = max(canvases, key=lambda canvas: int(canvas.prod())).tolist()
     return height, width
 
 
 def _input_sizes(dataset: CocoDataset) -> Int64[np.ndarray, "K 2"]:
-    """Each (height, width) that an image has at the largest short side."""
+    """Return the distinct (height, width) of images at the largest short side."""
     sizes = np.unique(dataset.annotations.sizes, axis=0)
     sides, long_side = dataset.short_sides, dataset.long_side
     if sides is None or long_side is None:
         return sizes
-    return np.array([resized_size((h, w), max(sides), long_side, dataset.corners) for h, w in sizes.tolist()])
+    return np.array([resized_size((h, w), max(sides), long_side, dataset.box_convention) for h, w in sizes.tolist()])
 
 
-def in_mib(number: int) -> str:
-    """Write a number of bytes in MiB."""
+def format_mib(number: int) -> str:
+    """Format a number of bytes in MiB."""
     return f"{number / MIB:.1f} MiB"
 
 
-def _advice(need: int) -> str:
-    # Ray keeps its own things there too.
-    size = max(LEAST_MIB, math.ceil(1.25 * need / MIB))
+def _advice(num_bytes: int) -> str:
+    # Ray keeps objects there too.
+    size = max(MIN_SHM_MIB, math.ceil(1.25 * num_bytes / MIB))
     return (
         "give fewer data.num_workers (0 loads in the training process itself), or make it larger: in Docker with "
         f"--shm-size={size}m"

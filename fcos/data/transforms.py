@@ -1,4 +1,4 @@
-"""Resize and flip of uint8 images and their boxes; draws depend on (seed, epoch, index) alone."""
+"""Resize and flip of uint8 images and their boxes; augmentation depends on (seed, epoch, index) alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,40 +10,42 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 
 
 @dataclass(frozen=True)
-class Draws:
-    """What chance decides for one sample, in [0, 1)."""
+class AugmentationSample:
+    """Random numbers in [0, 1) that determine the augmentation of one sample."""
 
     short_side: float
     flip: float
 
 
-def draw(seed: int, epoch: int, index: int) -> Draws:
-    """The draws of a sample, whoever loads it, in whatever order.
+def sample_augmentation(seed: int, epoch: int, index: int) -> AugmentationSample:
+    """Sample the augmentation of a training sample, independent of process and order.
 
-    All are made always, so that switching one transform off leaves the others' draws as they were.
+    All numbers are always drawn, so that disabling one transform does not change the others.
     """
     short_side, flip = np.random.default_rng([seed, epoch, index]).random(2)
-    return Draws(float(short_side), float(flip))
+    return AugmentationSample(float(short_side), float(flip))
 
 
-def choose(options: Sequence[int], share: float) -> int:
-    """The option at a share in [0, 1) of the list."""
-    return options[int(share * len(options))]
+def pick(options: Sequence[int], fraction: float) -> int:
+    """Return the option at a fraction in [0, 1) of the list."""
+    return options[int(fraction * len(options))]
 
 
-def resized_size(size: tuple[int, int], short_side: int, long_side: int, corners: Corners = "plain") -> tuple[int, int]:
-    """(height, width) with the shorter side at `short_side`, or below it so that the longer fits `long_side`.
+def resized_size(
+    size: tuple[int, int], short_side: int, long_side: int, box_convention: BoxConvention = "plain"
+) -> tuple[int, int]:
+    """Return (height, width) with the shorter side at `short_side`, or less so that the longer fits `long_side`.
 
-    plain rounds both sides as detectron2 does, int(side + 0.5). inclusive does as maskrcnn-benchmark: where
-    the longer side limits, the shorter is rounded half to even; the longer side is then truncated.
+    plain rounds both sides as detectron2 does, int(side + 0.5). inclusive rounds as maskrcnn-benchmark: where the
+    longer side limits, the shorter is rounded half to even; the longer side is then truncated.
     """
     low, high = min(size), max(size)
-    if corners == "plain":
-        # Two steps, as there, because a half may be lost to rounding in any other order.
+    if box_convention == "plain":
+        # In two steps, as detectron2, because another order may round a half differently.
         sides = [side * (short_side / low) for side in size]
         if max(sides) > long_side:
             sides = [side * (long_side / max(sides)) for side in sides]
@@ -56,7 +58,7 @@ def resized_size(size: tuple[int, int], short_side: int, long_side: int, corners
 
 
 def resize_image(image: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-    """The image at another (height, width)."""
+    """Resize an image to (height, width)."""
     if size == tuple(image.shape[-2:]):
         return image
     resized: Tensor = transforms.resize(image, list(size), antialias=True)
@@ -66,7 +68,7 @@ def resize_image(image: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[
 def resize_boxes(
     boxes: Float[Tensor, "M 4"], image_size: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "M 4"]:
-    """Boxes of an image at another (height, width) of it, scaled by the ratios of the rounded sides."""
+    """Scale the boxes of an image resized to `size` by the ratios of the rounded sides."""
     if size == image_size:
         return boxes
     scaled: Any = transforms.resize(_boxes(boxes, image_size), list(size))
@@ -75,15 +77,15 @@ def resize_boxes(
 
 
 def flip(
-    image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], corners: Corners = "plain"
+    image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], box_convention: BoxConvention = "plain"
 ) -> tuple[UInt8[Tensor, "3 H W"], Float[Tensor, "M 4"]]:
-    """Image and boxes mirrored left to right; inclusive corners name pixels, whose last is W - 1."""
+    """Mirror image and boxes left to right; inclusive box coordinates are pixel indices, the last of which is W - 1."""
     mirrored: Any = transforms.horizontal_flip(_boxes(boxes, (image.shape[-2], image.shape[-1])))
     flipped: Any = transforms.horizontal_flip(image)
-    moved = mirrored.as_subclass(Tensor)
-    if corners == "inclusive":
-        moved = moved - moved.new_tensor([1.0, 0.0, 1.0, 0.0])
-    return flipped, moved
+    flipped_boxes = mirrored.as_subclass(Tensor)
+    if box_convention == "inclusive":
+        flipped_boxes = flipped_boxes - flipped_boxes.new_tensor([1.0, 0.0, 1.0, 0.0])
+    return flipped, flipped_boxes
 
 
 def _boxes(boxes: Float[Tensor, "M 4"], size: tuple[int, int]) -> tv_tensors.BoundingBoxes:

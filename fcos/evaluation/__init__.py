@@ -1,0 +1,1 @@
+"""Evaluation of detections: COCO metrics and the analyses beside them."""

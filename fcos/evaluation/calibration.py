@@ -1,4 +1,4 @@
-"""Whether a high score means a well placed box (v1 Figure 7): correlation and calibration of score against IoU."""
+"""Correlation and calibration of the score against IoU (v1 Figure 7)."""
 
 import math
 from collections.abc import Mapping
@@ -7,26 +7,29 @@ import numpy as np
 from jaxtyping import Float64
 
 from fcos.data.annotations import Annotations
-from fcos.evaluation.overlaps import overlaps
+from fcos.evaluation.overlaps import compute_overlaps
 from fcos.structures import Detections
 
-BINS = 10
+NUM_BINS = 10
 
 
 def score_iou(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
-    """val/score_iou/...: pearson, spearman, calibration_error, overconfident, and iou_of_0.0 to iou_of_0.9.
+    """Compute val/score_iou/: pearson, spearman, calibration_error, overconfident, and iou_of_0.0 to iou_of_0.9.
 
-    A detection's IoU is its best with a box of its class, 0 without one; those in crowds do not count.
-    calibration_error is the mean distance of score and IoU over ten bins of the score, by their detections.
-    overconfident is the share of detections scored above 0.5 whose IoU is below 0.5. iou_of_0.3 is the mean IoU of
-    scores from 0.3 to 0.4. What no detection speaks of is left out.
+    The IoU of a detection is its best with a box of its class, 0 without one; detections in crowds are left out.
+    calibration_error is the mean absolute difference of score and IoU over ten bins of the score, weighted by their
+    detections. overconfident is the fraction of detections scored above 0.5 whose IoU is below 0.5. iou_of_0.3 is the
+    mean IoU of scores from 0.3 to 0.4. Metrics without detections to measure are left out.
     """
-    return {f"val/score_iou/{name}": value for name, value in measure(*pairs(annotations, detections)).items()}
+    return {
+        f"val/score_iou/{name}": value
+        for name, value in score_iou_statistics(*score_iou_pairs(annotations, detections)).items()
+    }
 
 
-def measure(score: Float64[np.ndarray, " N"], iou: Float64[np.ndarray, " N"]) -> dict[str, float]:
-    """The numbers of score_iou by their short names."""
-    # The names of the numbers are needed where nothing is measured, and these imports take seconds.
+def score_iou_statistics(score: Float64[np.ndarray, " N"], iou: Float64[np.ndarray, " N"]) -> dict[str, float]:
+    """Compute the numbers of `score_iou` by their short names."""
+    # Imported here because it takes seconds, and this module is also imported for the names alone.
     from scipy import stats
 
     numbers: dict[str, float] = {}
@@ -34,27 +37,27 @@ def measure(score: Float64[np.ndarray, " N"], iou: Float64[np.ndarray, " N"]) ->
         numbers["pearson"] = float(stats.pearsonr(score, iou).statistic)
         numbers["spearman"] = float(stats.spearmanr(score, iou).statistic)
     if len(score):
-        place = np.minimum((score * BINS).astype(int), BINS - 1)
-        count = np.bincount(place, minlength=BINS)
-        filled = np.maximum(count, 1)
-        mean_score = np.bincount(place, score, BINS) / filled
-        mean_iou = np.bincount(place, iou, BINS) / filled
+        bin_index = np.minimum((score * NUM_BINS).astype(int), NUM_BINS - 1)
+        count = np.bincount(bin_index, minlength=NUM_BINS)
+        divisor = np.maximum(count, 1)
+        mean_score = np.bincount(bin_index, score, NUM_BINS) / divisor
+        mean_iou = np.bincount(bin_index, iou, NUM_BINS) / divisor
         numbers["calibration_error"] = float((np.abs(mean_score - mean_iou) * count).sum() / count.sum())
-        numbers |= {f"iou_of_{bin_ / BINS:.1f}": float(mean_iou[bin_]) for bin_ in range(BINS) if count[bin_]}
+        numbers |= {f"iou_of_{bin_ / NUM_BINS:.1f}": float(mean_iou[bin_]) for bin_ in range(NUM_BINS) if count[bin_]}
     if (score > 0.5).any():
         numbers["overconfident"] = float((iou[score > 0.5] < 0.5).mean())
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
 
-def pairs(
+def score_iou_pairs(
     annotations: Annotations, detections: Mapping[int, Detections]
 ) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
-    """Score and IoU of every detection of all images that does not lie in a crowd."""
+    """Return score and IoU of every detection of all images that is not in a crowd."""
     scores, ious = [np.zeros(0)], [np.zeros(0)]
-    for image in overlaps(annotations, detections):
-        keep = ~image.excused
+    for image in compute_overlaps(annotations, detections):
+        keep = ~image.in_crowd
         best = image.iou.where(image.same_class, 0.0)
         best = best.amax(1) if best.shape[1] else best.new_zeros(len(best))
-        scores.append(image.found.scores[keep].double().numpy())
+        scores.append(image.detections.scores[keep].double().numpy())
         ious.append(best[keep].numpy())
     return np.concatenate(scores), np.concatenate(ious)

@@ -1,4 +1,4 @@
-"""The 12 COCO numbers and AP by class."""
+"""The 12 COCO metrics and AP by class."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,24 +13,25 @@ from fcos.distributed import gather_objects
 from fcos.structures import Detections
 
 METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-# The areas in pixels, ends included, that COCO's evaluation counts as small, medium and large.
+# COCO's area ranges in pixels, ends included: small, medium and large.
 SIZES: Final = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
 
 
 def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
-    """val/AP to val/ARl as pycocotools computes them, and val/class_AP/<class name>, all in 0..1.
+    """Compute val/AP to val/ARl as pycocotools does, and val/class_AP/<class name>, all in 0..1.
 
-    Ground truth is taken as annotated, not clipped; crowds are ignore regions. A number without ground truth
-    to measure it on (-1 in pycocotools: a class or a size range that does not occur) is left out.
+    Ground truth is used as annotated, not clipped; crowds are ignore regions. A metric without ground truth to measure
+    (-1 in pycocotools: a class or an area range that does not occur) is left out.
+
     Raises ValueError unless there is exactly one entry, which may be empty, for each image.
     """
-    truth, found = _coco_pair(annotations, detections)
-    evaluator = COCOeval_faster(truth, found, iouType="bbox")
+    ground_truth, detected = _coco_pair(annotations, detections)
+    evaluator = COCOeval_faster(ground_truth, detected, iouType="bbox")
     evaluator.evaluate()
     evaluator.accumulate()
     evaluator.summarize()
     numbers = {f"val/{name}": float(value) for name, value in zip(METRICS, evaluator.stats, strict=True)}
-    # Axes: IoU threshold, recall, class, area range (the first is all), detections allowed (the last is 100).
+    # Axes: IoU threshold, recall, class, area range (the first is all), maximum detections (the last is 100).
     by_class = evaluator.eval["precision"][:, :, :, 0, -1]
     for label, key in enumerate(class_keys(annotations)):
         precision = by_class[:, :, label]
@@ -38,7 +39,7 @@ def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> 
     return {key: value for key, value in numbers.items() if value > -1}
 
 
-def accumulated(
+def accumulate(
     annotations: Annotations,
     detections: Mapping[int, Detections],
     *,
@@ -46,9 +47,9 @@ def accumulated(
     thresholds: Sequence[float] | None = None,
     by_class: bool = True,
 ) -> COCOeval_faster:
-    """COCO's evaluation, accumulated, without its ranges of sizes: that axis of its tables has one place.
+    """Run COCO's evaluation for all areas together; the area axis of its tables has length one.
 
-    `limits` are the detections allowed in an image, `thresholds` those of the IoU (None: COCO's 0.5 to 0.95).
+    `limits` are the maximum numbers of detections per image, `thresholds` those of the IoU (None: COCO's 0.5 to 0.95).
     """
     evaluator = COCOeval_faster(*_coco_pair(annotations, detections), iouType="bbox")
     evaluator.params.useCats = int(by_class)
@@ -63,27 +64,27 @@ def accumulated(
 
 
 def _coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -> tuple[COCO, COCO]:
-    """Ground truth and detections as COCO's evaluation takes them; ValueError unless each image has one entry."""
-    wanted = set(annotations.image_ids.tolist())
-    if wanted != set(detections):
-        lost, unknown = sorted(wanted - set(detections)), sorted(set(detections) - wanted)
-        raise ValueError(f"detections must cover every image once: missing {lost[:5]}, unknown {unknown[:5]}")
-    # Numbered from 1, not as in the file: the evaluator keeps ids as floating point numbers, and 0 means none to it.
+    """Return ground truth and detections for COCO's evaluation; ValueError unless each image has one entry."""
+    expected = set(annotations.image_ids.tolist())
+    if expected != set(detections):
+        missing, unknown = sorted(expected - set(detections)), sorted(set(detections) - expected)
+        raise ValueError(f"detections must cover every image once: missing {missing[:5]}, unknown {unknown[:5]}")
+    # Numbered from 1, not as in the file: the evaluator stores ids as floating point numbers, and 0 means none.
     images = [
         {"id": number, "height": height, "width": width}
         for number, (height, width) in enumerate(annotations.sizes.tolist(), start=1)
     ]
     categories = [{"id": number, "name": name} for number, name in enumerate(annotations.classes, start=1)]
-    shared = {"images": images, "categories": categories}
-    truth = COCO({**shared, "annotations": _ground_truth(annotations)})
-    found = COCO({**shared, "annotations": _results(annotations, detections)})
-    return truth, found
+    common = {"images": images, "categories": categories}
+    ground_truth = COCO({**common, "annotations": _ground_truth(annotations)})
+    detected = COCO({**common, "annotations": _results(annotations, detections)})
+    return ground_truth, detected
 
 
 def class_keys(annotations: Annotations) -> tuple[str, ...]:
-    """The metric key of each class, in characters that tracking servers accept.
+    """Return the metric key of each class, in characters that tracking servers accept.
 
-    Where two names become equal so, every name gets its category id.
+    Where two keys would be equal, every key gets its category id.
     """
     names = [re.sub(r"[^A-Za-z0-9_\-. :]", "_", name).strip(". ") or "_" for name in annotations.classes]
     if len(set(names)) < len(names):
@@ -91,8 +92,8 @@ def class_keys(annotations: Annotations) -> tuple[str, ...]:
     return tuple(f"val/class_AP/{name}" for name in names)
 
 
-def keys_without_truth(annotations: Annotations) -> frozenset[str]:
-    """The metric keys that have no value on these annotations: sizes and classes without a box that counts."""
+def keys_without_ground_truth(annotations: Annotations) -> frozenset[str]:
+    """Return the metric keys without a value on these annotations: areas and classes without a box that counts."""
     counts = ~annotations.crowd
     keys = {
         f"val/{name}{letter}"
@@ -100,14 +101,14 @@ def keys_without_truth(annotations: Annotations) -> frozenset[str]:
         if not (counts & (annotations.areas >= low) & (annotations.areas <= high)).any()
         for name in ("AP", "AR")
     }
-    there = set(annotations.labels[counts].tolist())
-    return frozenset(keys | {key for label, key in enumerate(class_keys(annotations)) if label not in there})
+    present = set(annotations.labels[counts].tolist())
+    return frozenset(keys | {key for label, key in enumerate(class_keys(annotations)) if label not in present})
 
 
 def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
-    """The detections of all workers, by image id, on every worker; they must lie on the CPU."""
+    """Return the detections of all workers by image id, on every worker; they must be on the CPU."""
     parts: list[dict[int, Detections]] = gather_objects(dict(local))
-    gathered = {image_id: found for part in parts for image_id, found in part.items()}
+    gathered = {image_id: detections for part in parts for image_id, detections in part.items()}
     assert len(gathered) == sum(map(len, parts)), "an image was evaluated by two workers"
     return gathered
 
@@ -140,16 +141,18 @@ def _ground_truth(annotations: Annotations) -> list[dict[str, Any]]:
 
 def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
-    number_of = {image_id: number for number, image_id in enumerate(annotations.image_ids.tolist(), start=1)}
-    for image_id, found in detections.items():
-        # In double precision, so that x + w gives back the corner that was predicted.
-        boxes = found.boxes.to("cpu", torch.float64)
+    image_number = {image_id: number for number, image_id in enumerate(annotations.image_ids.tolist(), start=1)}
+    for image_id, image_detections in detections.items():
+        # In double precision, so that x + w is exactly the predicted corner.
+        boxes = image_detections.boxes.to("cpu", torch.float64)
         xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
-        for bbox, score, label in zip(xywh.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True):
+        for bbox, score, label in zip(
+            xywh.tolist(), image_detections.scores.tolist(), image_detections.labels.tolist(), strict=True
+        ):
             results.append(
                 {
                     "id": len(results) + 1,
-                    "image_id": number_of[image_id],
+                    "image_id": image_number[image_id],
                     "category_id": label + 1,
                     "bbox": bbox,
                     "area": bbox[2] * bbox[3],

@@ -1,4 +1,4 @@
-"""Evaluation of a model on a data set by all workers together: detections, then COCO metrics."""
+"""Evaluation of a model on a data set by all workers: detections, then COCO metrics and analyses."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from fcos.distributed import broadcast_object
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import evaluate, gather_detections
 from fcos.postprocess.decode import Postprocess
-from fcos.postprocess.oracle import TellTruth, Truth, with_truth
-from fcos.postprocess.tta import back_from, shown, together, views
+from fcos.postprocess.oracle import BuildOracleTargets, OracleTargets, apply_oracle
+from fcos.postprocess.tta import augment, augmentations, merge, undo
 from fcos.structures import Batch, Detections, HeadOutputs, Locations
 
 
@@ -36,20 +36,29 @@ def validate(
     device: torch.device,
     precision: Precision,
     rank: int,
-    truth: TellTruth | None = None,
+    oracle_targets: BuildOracleTargets | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Validation:
     """Evaluate one set of weights under each post-processing; `batches` are this worker's share of the images."""
-    found = detect(
-        model, batches, postprocess, locate=locate, device=device, precision=precision, truth=truth, progress=progress
+    local = detect(
+        model,
+        batches,
+        postprocess,
+        locate=locate,
+        device=device,
+        precision=precision,
+        oracle_targets=oracle_targets,
+        progress=progress,
     )
     metrics: dict[str, dict[str, float]] = {}
     detections: dict[str, dict[int, Detections]] = {}
-    for name, each in postprocess.items():
-        together = gather_detections(found[name])
+    for name, post_processing in postprocess.items():
+        gathered = gather_detections(local[name])
         if rank == 0:
-            metrics[name] = evaluate(annotations, together) | analyse(annotations, together, each.rule.analyses)
-            detections[name] = together
+            metrics[name] = evaluate(annotations, gathered) | analyse(
+                annotations, gathered, post_processing.config.analyses
+            )
+            detections[name] = gathered
     return Validation(broadcast_object(metrics, device), detections)
 
 
@@ -62,56 +71,58 @@ def detect(
     locate: Callable[[Batch], Locations],
     device: torch.device,
     precision: Precision,
-    truth: TellTruth | None = None,
+    oracle_targets: BuildOracleTargets | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, dict[int, Detections]]:
-    """Detections of this worker's images under each post-processing, by image id, on the CPU.
+    """Return the detections of this worker's images under each post-processing, by image id, on the CPU.
 
-    One forward pass of a view serves every post-processing; `progress` is told how many images are done. `truth` is
-    asked only where a post-processing has an oracle or asks for ambiguous locations, which no other view has.
+    One forward pass per augmentation serves every post-processing. `progress` is called with the number of images done.
+    `oracle_targets` is called only where a post-processing has an oracle or analyses ambiguous locations, which
+    excludes test-time augmentation.
     """
-    wanted = {name: views(each.rule.tta_scales, each.rule.tta_flip) for name, each in postprocess.items()}
+    requested = {name: augmentations(item.config) for name, item in postprocess.items()}
     was_training = model.training
     model.eval()
-    found: dict[str, dict[int, Detections]] = {name: {} for name in postprocess}
+    detections: dict[str, dict[int, Detections]] = {name: {} for name in postprocess}
     done = 0
     for host_batch in batches:
         batch = to_device(host_batch, device)
         parts: dict[str, list[list[Detections]]] = {name: [] for name in postprocess}
-        for view in dict.fromkeys(view for own in wanted.values() for view in own):
-            seen = shown(batch, view)
+        for augmentation in dict.fromkeys(item for items in requested.values() for item in items):
+            augmented = augment(batch, augmentation)
             with autocast(device, precision):
-                outputs = model(seen.pixels, seen.sizes)
-            of_view = {name: each for name, each in postprocess.items() if view in wanted[name]}
-            places = locate(seen)
-            asks = any(each.rule.needs_truth for each in of_view.values())
-            known = truth(seen, places, outputs) if truth is not None and asks else None
-            for name, each in of_view.items():
-                detections = _detect(each, outputs, places, seen, known)
-                parts[name].append(back_from(view, detections, seen.original_sizes))
-        for name, each in postprocess.items():
-            merged = together(parts[name], each.rule)
-            on_host = (to_device(item, torch.device("cpu")) for item in merged)
-            found[name].update(zip(batch.image_ids, on_host, strict=True))
+                outputs = model(augmented.pixels, augmented.sizes)
+            active = {name: item for name, item in postprocess.items() if augmentation in requested[name]}
+            locations = locate(augmented)
+            needs_targets = any(item.config.needs_ground_truth for item in active.values())
+            targets = oracle_targets(augmented, locations, outputs) if oracle_targets and needs_targets else None
+            for name, item in active.items():
+                augmented_detections = _postprocess(item, outputs, locations, augmented, targets)
+                parts[name].append(undo(augmentation, augmented_detections, augmented.original_sizes))
+        for name, item in postprocess.items():
+            merged = merge(parts[name], item.config)
+            on_host = (to_device(image_detections, torch.device("cpu")) for image_detections in merged)
+            detections[name].update(zip(batch.image_ids, on_host, strict=True))
         done += len(batch.image_ids)
         if progress is not None:
             progress(done)
     model.train(was_training)
-    return found
+    return detections
 
 
-def _detect(
-    postprocess: Postprocess, outputs: HeadOutputs, places: Locations, batch: Batch, known: Truth | None
+def _postprocess(
+    postprocess: Postprocess, outputs: HeadOutputs, locations: Locations, batch: Batch, targets: OracleTargets | None
 ) -> list[Detections]:
-    rule = postprocess.rule
-    if not rule.needs_truth:
-        return postprocess(outputs, places, batch.sizes, batch.original_sizes)
-    assert known is not None, "an oracle needs the truth"
-    told = with_truth(outputs, known.assignment, rule.oracle, rule.oracle_background)
-    detections = postprocess(told, places, batch.sizes, batch.original_sizes)
-    if known.ambiguity is None:
+    """Post-process one batch, with the configured oracle and the ambiguity of each detection's location."""
+    config = postprocess.config
+    if not config.needs_ground_truth:
+        return postprocess(outputs, locations, batch.sizes, batch.original_sizes)
+    assert targets is not None, "an oracle needs targets"
+    outputs = apply_oracle(outputs, targets.assignment, config.oracle, config.oracle_background)
+    detections = postprocess(outputs, locations, batch.sizes, batch.original_sizes)
+    if targets.ambiguity is None:
         return detections
     return [
-        item if item.locations is None else replace(item, ambiguity=row[item.locations])
-        for item, row in zip(detections, known.ambiguity, strict=True)
+        item if item.locations is None else replace(item, ambiguity=ambiguity[item.locations])
+        for item, ambiguity in zip(detections, targets.ambiguity, strict=True)
     ]

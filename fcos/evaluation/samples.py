@@ -1,4 +1,4 @@
-"""Sample detections of an evaluation, drawn beside the truth."""
+"""Pictures of sample detections of an evaluation, beside the ground truth."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,33 +8,35 @@ import torch
 
 from fcos.data.coco import CocoDataset
 from fcos.data.images import open_image
-from fcos.draw import drawn_or_note, save_detections
+from fcos.draw import picture_or_note, save_detections
 from fcos.structures import Detections
 
-COUNT = 6
+NUM_PICTURES = 6
 
 
-def draw_samples(
+def draw_sample_pictures(
     dataset: CocoDataset,
     detections: Mapping[str, Mapping[int, Detections]],
     classes: tuple[str, ...],
     folder: Path,
 ) -> tuple[dict[str, list[Path]], list[str]]:
-    """Pictures of the same few images for each arm, below folder/<arm>; the nameless arm has the folder to itself.
+    """Draw the same few images for each arm, in folder/<arm>, or in the folder itself for the nameless arm.
 
-    The images are spread evenly over those that have boxes. The second value notes pictures that could not be drawn.
+    The images are spread evenly over those that have boxes. Also returns notes on pictures that could not be drawn.
     """
     annotations = dataset.annotations
     with_boxes = [index for index in range(len(annotations)) if len(annotations.training_boxes(index)[1])]
-    chosen = [with_boxes[position * len(with_boxes) // COUNT] for position in range(min(COUNT, len(with_boxes)))]
+    chosen = [
+        with_boxes[position * len(with_boxes) // NUM_PICTURES] for position in range(min(NUM_PICTURES, len(with_boxes)))
+    ]
     pictures: dict[str, list[Path]] = {}
     notes = []
-    for arm, found in detections.items():
+    for arm, arm_detections in detections.items():
         pictures[arm] = []
         for index in chosen:
-            what = f"the sample picture of {annotations.names[index]}{f' for {arm}' if arm else ''}"
-            draw = partial(_draw_sample, dataset, index, found, classes, folder / arm if arm else folder)
-            path, note = drawn_or_note(draw, what)
+            title = f"the sample picture of {annotations.names[index]}{f' for {arm}' if arm else ''}"
+            draw = partial(_draw_sample, dataset, index, arm_detections, classes, folder / arm if arm else folder)
+            path, note = picture_or_note(draw, title)
             if path is None:
                 notes.append(note)
             else:
@@ -43,12 +45,14 @@ def draw_samples(
 
 
 def _draw_sample(
-    dataset: CocoDataset, index: int, found: Mapping[int, Detections], classes: tuple[str, ...], folder: Path
+    dataset: CocoDataset, index: int, arm_detections: Mapping[int, Detections], classes: tuple[str, ...], folder: Path
 ) -> Path:
     annotations = dataset.annotations
     rows, labels = annotations.training_boxes(index)
-    truth = Detections(torch.from_numpy(rows), torch.ones(len(rows)), torch.from_numpy(labels))
+    ground_truth = Detections(torch.from_numpy(rows), torch.ones(len(rows)), torch.from_numpy(labels))
     name = annotations.names[index]
     pixels = open_image(dataset.folder / name, dataset.original_size(index))
-    (path,) = save_detections([(name, pixels, truth, found[int(annotations.image_ids[index])])], classes, folder)
+    (path,) = save_detections(
+        [(name, pixels, ground_truth, arm_detections[int(annotations.image_ids[index])])], classes, folder
+    )
     return path

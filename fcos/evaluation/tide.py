@@ -1,4 +1,4 @@
-"""What goes wrong: AP50 that would be gained if one kind of error were mended (after TIDE, Bolya et al. 2020)."""
+"""TIDE error analysis: AP50 gained by correcting one kind of error (Bolya et al. 2020)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,8 +10,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from fcos.data.annotations import Annotations
-from fcos.evaluation.coco import accumulated
-from fcos.evaluation.overlaps import Overlaps, overlaps
+from fcos.evaluation.coco import accumulate
+from fcos.evaluation.overlaps import Overlaps, compute_overlaps
 from fcos.structures import Detections
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
@@ -19,97 +19,103 @@ CORRECT, LOCALISATION, CLASS, DUPLICATE, OTHER, IN_CROWD = range(6)
 KINDS: Final = {"localisation": LOCALISATION, "class": CLASS, "duplicate": DUPLICATE, "background": OTHER}
 
 
-def errors(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
-    """val/errors/AP50, and what it gains where all errors of one kind are mended: localisation, class, duplicate,
-    background, missed; empty without ground truth.
+def tide_errors(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
+    """Compute val/errors/AP50 and the gain of AP50 from correcting each kind of error; empty without ground truth.
 
-    localisation: IoU of 0.1 to 0.5 with a box of its class. class: 0.5 with one of another. duplicate: 0.5 with a box
-    that is found already. background: none of them, also where both class and place are wrong. The first two become
-    the box that they mean, unless it is found already; the others go. missed: boxes that no detection means are taken
-    out of the ground truth.
+    localisation: IoU of 0.1 to 0.5 with a box of its class. class: IoU of at least 0.5 with a box of another class.
+    duplicate: IoU of at least 0.5 with a box that is matched already. background: none of these, also where both class
+    and position are wrong. missed: boxes without any such detection. To correct an error, localisation and class errors
+    are replaced by their box, unless it is matched already; the other detections are removed; missed boxes are removed
+    from the ground truth.
     """
-    images = list(overlaps(annotations, detections))
-    kinds = {image.image_id: sort(image) for image in images}
+    images = list(compute_overlaps(annotations, detections))
+    kinds = {image.image_id: classify_errors(image) for image in images}
     before = _ap50(annotations, detections)
     if before < 0:
         return {}
     numbers = {"AP50": before}
     for name, kind in KINDS.items():
-        mended = {image.image_id: mend(image, *kinds[image.image_id], kind) for image in images}
-        numbers[name] = _ap50(annotations, mended) - before
-    meant = _meant(images, kinds)
-    without = _ap50(_only(annotations, meant), detections)
-    # Where every box is missed, nothing is left to find.
-    numbers["missed"] = (without if without >= 0 else 1.0) - before
+        corrected = {image.image_id: correct_errors(image, *kinds[image.image_id], kind) for image in images}
+        numbers[name] = _ap50(annotations, corrected) - before
+    matched = _matched_boxes(images, kinds)
+    without_missed = _ap50(_select_boxes(annotations, matched), detections)
+    # Where every box is missed, no ground truth is left.
+    numbers["missed"] = (without_missed if without_missed >= 0 else 1.0) - before
     return {f"val/errors/{name}": value for name, value in numbers.items()}
 
 
-def sort(image: Overlaps) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
-    """Of each detection the kind (CORRECT, ...) and the box that it means, or -1; detections come best first."""
-    own = image.iou.where(image.same_class, 0.0)
-    others = image.iou.where(~image.same_class, 0.0)
-    best_own, own_box = _best(own)
-    best_other, other_box = _best(others)
-    matched = _match(own)
-    kind = torch.full_like(own_box, OTHER)
-    meant = torch.full_like(own_box, -1)
-    # The later word counts.
-    for code, applies, box in (
-        (LOCALISATION, (best_own >= BACKGROUND) & (best_own < FOREGROUND), own_box),
-        (CLASS, (best_other >= FOREGROUND) & (best_own < FOREGROUND), other_box),
-        (DUPLICATE, (best_own >= FOREGROUND), own_box),
+def classify_errors(image: Overlaps) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+    """Return the kind (CORRECT, ...) of each detection and the index of its box, or -1.
+
+    Detections must be sorted by score.
+    """
+    same_class_iou = image.iou.where(image.same_class, 0.0)
+    other_class_iou = image.iou.where(~image.same_class, 0.0)
+    best_same_class, same_class_box = _best(same_class_iou)
+    best_other_class, other_class_box = _best(other_class_iou)
+    matched = _match(same_class_iou)
+    kind = torch.full_like(same_class_box, OTHER)
+    box = torch.full_like(same_class_box, -1)
+    # Later kinds override earlier ones.
+    for code, applies, candidate_box in (
+        (LOCALISATION, (best_same_class >= BACKGROUND) & (best_same_class < FOREGROUND), same_class_box),
+        (CLASS, (best_other_class >= FOREGROUND) & (best_same_class < FOREGROUND), other_class_box),
+        (DUPLICATE, (best_same_class >= FOREGROUND), same_class_box),
         (CORRECT, matched >= 0, matched),
     ):
-        kind, meant = torch.where(applies, code, kind), torch.where(applies, box, meant)
-    excused = image.excused & (kind != CORRECT)
-    return torch.where(excused, IN_CROWD, kind), torch.where(excused, -1, meant)
+        kind, box = torch.where(applies, code, kind), torch.where(applies, candidate_box, box)
+    is_ignored = image.in_crowd & (kind != CORRECT)
+    return torch.where(is_ignored, IN_CROWD, kind), torch.where(is_ignored, -1, box)
 
 
 def _best(iou: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest IoU of each detection and its box; 0 and -1 where there is no box at all."""
+    """Return the highest IoU of each detection and its box; 0 and -1 without any box."""
     if iou.shape[1] == 0:
         return iou.new_zeros(len(iou)), torch.full((len(iou),), -1)
     best, box = iou.max(1)
     return best, box
 
 
-def _match(own: Tensor) -> Int[Tensor, " N"]:
-    """COCO's greedy matching at 0.5: the best detection first takes the box it overlaps most of those still free."""
-    free = own.clone()
-    matched = torch.full((len(own),), -1)
-    for row in (own >= FOREGROUND).any(1).nonzero().flatten().tolist():
-        best, box = free[row].max(0)
-        if best >= FOREGROUND:
+def _match(iou: Tensor) -> Int[Tensor, " N"]:
+    """Match greedily at IoU 0.5, as COCO does.
+
+    In order of score, each detection takes the box of largest IoU that is still free.
+    """
+    free = iou.clone()
+    matched = torch.full((len(iou),), -1)
+    for row in (iou >= FOREGROUND).any(1).nonzero().flatten().tolist():
+        best_iou, box = free[row].max(0)
+        if best_iou >= FOREGROUND:
             matched[row] = box
             free[:, box] = 0.0
     return matched
 
 
-def mend(image: Overlaps, kinds: Int[Tensor, " N"], meant: Int[Tensor, " N"], kind: int) -> Detections:
-    """The detections without errors of one kind."""
-    found = image.found
+def correct_errors(image: Overlaps, kinds: Int[Tensor, " N"], box_index: Int[Tensor, " N"], kind: int) -> Detections:
+    """Return the detections with the errors of one kind corrected."""
+    detections = image.detections
     wrong = kinds == kind
     if kind in (DUPLICATE, OTHER) or not wrong.any():
-        return _select(found, ~wrong)
-    # One detection for a box: the best, as others would be duplicates, and none where it is found already.
-    taken = set(meant[kinds == CORRECT].tolist())
+        return _select(detections, ~wrong)
+    # Only the best detection of a box is kept, as others would be duplicates, and none where the box is matched.
+    taken_boxes = set(box_index[kinds == CORRECT].tolist())
     keep = ~wrong
     for row in wrong.nonzero().flatten().tolist():
-        keep[row] = int(meant[row]) not in taken
-        taken.add(int(meant[row]))
-    index = meant.clamp(min=0)
-    boxes = torch.where(wrong[:, None], image.boxes[index].to(found.boxes), found.boxes)
-    labels = torch.where(wrong, image.labels[index], found.labels)
-    mended = replace(found, boxes=boxes) if kind == LOCALISATION else replace(found, labels=labels)
-    return _select(mended, keep)
+        keep[row] = int(box_index[row]) not in taken_boxes
+        taken_boxes.add(int(box_index[row]))
+    index = box_index.clamp(min=0)
+    boxes = torch.where(wrong[:, None], image.boxes[index].to(detections.boxes), detections.boxes)
+    labels = torch.where(wrong, image.labels[index], detections.labels)
+    corrected = replace(detections, boxes=boxes) if kind == LOCALISATION else replace(detections, labels=labels)
+    return _select(corrected, keep)
 
 
-def _select(found: Detections, keep: Bool[Tensor, " N"]) -> Detections:
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+def _select(detections: Detections, keep: Bool[Tensor, " N"]) -> Detections:
+    return Detections(detections.boxes[keep], detections.scores[keep], detections.labels[keep])
 
 
-def _meant(images: Iterable[Overlaps], kinds: Mapping[int, tuple[Tensor, Tensor]]) -> Bool[np.ndarray, " M"]:
-    """Which of all boxes a detection has found, or means but for its place or class; crowds stay too."""
+def _matched_boxes(images: Iterable[Overlaps], kinds: Mapping[int, tuple[Tensor, Tensor]]) -> Bool[np.ndarray, " M"]:
+    """Return which boxes are matched, or would be but for position or class; crowds are included."""
     parts = []
     for image in images:
         kind, box = kinds[image.image_id]
@@ -119,14 +125,14 @@ def _meant(images: Iterable[Overlaps], kinds: Mapping[int, tuple[Tensor, Tensor]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
 
 
-def _only(annotations: Annotations, keep: Bool[np.ndarray, " M"]) -> Annotations:
-    """Annotations without some of their boxes."""
-    before = np.concatenate([[0], np.cumsum(keep)])
+def _select_boxes(annotations: Annotations, keep: Bool[np.ndarray, " M"]) -> Annotations:
+    """Return the annotations with some of their boxes only."""
+    cumulative = np.concatenate([[0], np.cumsum(keep)])
     per_box = ("boxes", "labels", "trainable", "crowd", "xywh", "areas", "ids")
-    left = {name: getattr(annotations, name)[keep] for name in per_box}
-    return replace(annotations, offsets=before[annotations.offsets].astype(np.int64), **left)
+    columns = {name: getattr(annotations, name)[keep] for name in per_box}
+    return replace(annotations, offsets=cumulative[annotations.offsets].astype(np.int64), **columns)
 
 
 def _ap50(annotations: Annotations, detections: Mapping[int, Detections]) -> float:
-    precision = accumulated(annotations, detections, limits=(100,), thresholds=(FOREGROUND,)).eval["precision"]
+    precision = accumulate(annotations, detections, limits=(100,), thresholds=(FOREGROUND,)).eval["precision"]
     return float(precision[precision > -1].mean()) if (precision > -1).any() else -1.0

@@ -1,0 +1,1 @@
+"""Training losses: focal, box regression and quality."""

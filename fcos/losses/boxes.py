@@ -1,4 +1,4 @@
-"""What the quality loss cannot fall below: cross-entropy with a soft target is at least the target's entropy."""
+"""Box regression and quality losses, and the entropy of the quality targets."""
 
 import math
 
@@ -18,23 +18,23 @@ def regression_loss(
     target: Float[Tensor, "*N 4"],
     strides: Float[Tensor, "*S"],
 ) -> Float[Tensor, "*N"]:
-    """Loss of each predicted ltrb against its target, both in pixels.
+    """Compute the loss of each predicted ltrb against its target, both in pixels.
 
-    l1, l2 and log_l1 are the mean over the four sides of the difference in strides, of its square, and of the
-    difference of ln(1 + distance in strides), which has a slope at 0. iou is -ln(IoU) (v1, UnitBox), linear_iou
-    1 - IoU; giou, diou and ciou are as in torchvision.ops, whose own functions index by masks and so wait for the
-    device.
+    l1, l2 and log_l1 are means over the four sides: of the absolute difference in strides, of its square, and of the
+    absolute difference of ln(1 + distance in strides), which has a finite slope at 0. iou is -ln(IoU) (v1, UnitBox),
+    linear_iou 1 - IoU. giou, diou and ciou are as in torchvision.ops, whose own functions are not used because they
+    index by masks and so wait for the device.
     """
     if kind == "l1" or kind == "l2" or kind == "log_l1":
-        return _side_by_side(kind, predicted / strides[..., None], target / strides[..., None])
-    iou, union, hull = iou_of_ltrb(predicted, target)
+        return _side_loss(kind, predicted / strides[..., None], target / strides[..., None])
+    iou, union, enclosing_area = iou_of_ltrb(predicted, target)
     match kind:
         case "iou":
             return -torch.log(iou + EPSILON)
         case "linear_iou":
             return 1 - iou
         case "giou":
-            return 1 - iou + (hull - union) / (hull + EPSILON)
+            return 1 - iou + (enclosing_area - union) / (enclosing_area + EPSILON)
         case "diou":
             return 1 - iou + _center_distance(predicted, target)
         case "ciou":
@@ -44,7 +44,8 @@ def regression_loss(
             return 1 - iou + _center_distance(predicted, target) + weight * shape
 
 
-def _side_by_side(kind: RegressionLoss, predicted: Tensor, target: Tensor) -> Float[Tensor, "*N"]:
+def _side_loss(kind: RegressionLoss, predicted: Tensor, target: Tensor) -> Float[Tensor, "*N"]:
+    """Compute the mean over the sides; distances are in strides."""
     match kind:
         case "l2":
             return (predicted - target).square().mean(-1)
@@ -55,15 +56,15 @@ def _side_by_side(kind: RegressionLoss, predicted: Tensor, target: Tensor) -> Fl
 
 
 def _center_distance(predicted: Tensor, target: Tensor) -> Tensor:
-    """Squared distance of the centers over the squared diagonal of the enclosing box (DIoU)."""
-    hull = torch.maximum(predicted, target)
-    width, height = (hull[..., :2] + hull[..., 2:]).unbind(-1)
+    """Return the squared distance of the centers over the squared diagonal of the enclosing box (DIoU)."""
+    enclosing = torch.maximum(predicted, target)
+    width, height = (enclosing[..., :2] + enclosing[..., 2:]).unbind(-1)
     offset = (predicted[..., 2:] - predicted[..., :2] - target[..., 2:] + target[..., :2]) / 2
     return offset.square().sum(-1) / (width.square() + height.square() + EPSILON)
 
 
 def _shape_difference(predicted: Tensor, target: Tensor) -> Tensor:
-    """The aspect ratio term v of CIoU."""
+    """Return the aspect ratio term v of CIoU."""
 
     def angle(ltrb: Tensor) -> Tensor:
         width, height = (ltrb[..., :2] + ltrb[..., 2:]).unbind(-1)
@@ -72,7 +73,7 @@ def _shape_difference(predicted: Tensor, target: Tensor) -> Tensor:
     return (4 / math.pi**2) * (angle(target) - angle(predicted)).square()
 
 
-def box_and_quality(
+def box_and_quality_loss(
     ltrb: Float[Tensor, "B P 4"],
     quality: Float[Tensor, "B P"] | None,
     assignment: Assignment,
@@ -82,38 +83,41 @@ def box_and_quality(
     quality_loss: QualityLoss,
     weight_by_centerness: bool,
 ) -> tuple[Float[Tensor, "B P"], Float[Tensor, "B P"]]:
-    """Regression loss of the positives, by their center-ness if asked for, and quality loss; elsewhere 0."""
+    """Return regression and quality loss of each location, 0 where it is not positive.
+
+    `weight_by_centerness` multiplies the regression loss by the center-ness target.
+    """
     positive = assignment.positive
-    # Where there is no object both sides are ones, so that nothing non-finite reaches the gradient.
+    # At negatives prediction and target are both ones, so that nothing non-finite reaches the gradient.
     predicted = ltrb.float().where(positive[..., None], 1.0)
     per_location = regression_loss(kind, predicted, assignment.ltrb, strides)
-    weighted = per_location * assignment.centerness if weight_by_centerness else per_location.where(positive, 0.0)
+    regression = per_location * assignment.centerness if weight_by_centerness else per_location.where(positive, 0.0)
     if quality is None:
-        return weighted, torch.zeros_like(weighted)
+        return regression, torch.zeros_like(regression)
     iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
     target = iou if quality_kind == "iou" else assignment.centerness
     if quality_loss == "l1":
         loss = (quality.float().sigmoid() - target).abs()
     else:
         loss = F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")
-    return weighted, loss.where(positive, 0.0)
+    return regression, loss.where(positive, 0.0)
 
 
 @torch.no_grad()
-def quality_floor_sum(
+def quality_entropy_sum(
     outputs: HeadOutputs, assignment: Assignment, quality: Quality, quality_loss: QualityLoss = "bce"
 ) -> Float[Tensor, ""]:
-    """The entropy of the quality targets, -t ln(t) - (1 - t) ln(1 - t), summed over the positives.
+    """Sum the entropy of the quality targets, -t ln(t) - (1 - t) ln(1 - t), over the positives.
 
-    A center-ness of 0.7 costs 0.61 even where it is predicted exactly: a loss "stuck at 0.6" may be all but learned.
-    With l1, and without a quality, there is no such floor.
+    It is the lower bound of the binary cross-entropy: a center-ness of 0.7 costs 0.61 even where it is predicted
+    exactly, so a loss that stays at 0.6 may be all but learned. 0 for l1, and without a quality branch.
     """
     if quality == "none" or quality_loss == "l1":
         return outputs.ltrb.new_zeros((), dtype=torch.float32)
     positive = assignment.positive
     target = assignment.centerness
     if quality == "iou":
-        # Targets of IoU move with the prediction, and the floor with them.
+        # IoU targets depend on the prediction, and so does their entropy.
         predicted = outputs.ltrb.float().where(positive[..., None], 1.0)
         target, _, _ = iou_of_ltrb(predicted, assignment.ltrb)
     target = target.clamp(0, 1)

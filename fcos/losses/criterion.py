@@ -1,4 +1,4 @@
-"""Focal, regression and quality losses, and what they are divided by. Everything is float32, also under autocast."""
+"""FCOS's criterion: focal, regression and quality losses with their normalisers, in float32 also under autocast."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,28 +11,26 @@ from torch import Tensor
 
 from fcos.config.choices import NormalizerScope, Quality, QualityLoss, RegressionLoss
 from fcos.distributed import mean_over_workers, world_size
-from fcos.losses.boxes import box_and_quality
-from fcos.losses.focal import cost_of_label, focal_loss_sum
+from fcos.losses.boxes import box_and_quality_loss
+from fcos.losses.focal import focal_loss_sum, label_costs
 from fcos.structures import Assignment, HeadOutputs, Locations
 
 # As in detectron2 and AdelaiDet.
 EMA_DECAY = 0.9
 
 
-def _sums(*given: Any) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    regression, quality = box_and_quality(*given)
+def _loss_sums(*arguments: Any) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    regression, quality = box_and_quality_loss(*arguments)
     return regression.sum(), quality.sum()
 
 
 @lru_cache(maxsize=1)
-def _compiled_sums() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(_sums)
+def _compiled_loss_sums() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(_loss_sums)
 
 
-def _without_ignored(
-    logits: Sequence[Float[Tensor, "B _ C"]], assignment: Assignment
-) -> Sequence[Float[Tensor, "B _ C"]]:
-    """The logits, and where nothing is to be learned certain negatives, whose loss and gradient are zero."""
+def _mask_ignored(logits: Sequence[Float[Tensor, "B _ C"]], assignment: Assignment) -> Sequence[Float[Tensor, "B _ C"]]:
+    """Replace the logits of ignored locations by certain negatives, whose loss and gradient are zero."""
     if assignment.ignored is None:
         return logits
     parts = assignment.ignored.split([level.shape[1] for level in logits], dim=1)
@@ -41,7 +39,7 @@ def _without_ignored(
 
 @dataclass(frozen=True)
 class Normalizer:
-    """What the sums of one optimizer step are divided by, on this worker."""
+    """Divisors of the loss sums of one optimizer step on this worker."""
 
     positives: Float[Tensor, ""]
     centerness: Float[Tensor, ""]
@@ -49,7 +47,7 @@ class Normalizer:
 
 @dataclass(frozen=True)
 class Losses:
-    """The terms of one micro-batch, weighted and normalised; `total` is their sum."""
+    """The weighted and normalised terms of one micro-batch; `total` is their sum."""
 
     total: Float[Tensor, ""]
     classification: Float[Tensor, ""]
@@ -59,7 +57,10 @@ class Losses:
 
 @dataclass(frozen=True)
 class FCOSLoss:
-    """The three terms of FCOS (v1 eq. 2; quality: center-ness eq. 3 or IoU) and their normaliser."""
+    """The three loss terms of FCOS and their normaliser.
+
+    v1 eq. 2; the quality is center-ness (v1 eq. 3) or IoU.
+    """
 
     regression: RegressionLoss
     weight_by_centerness: bool
@@ -71,17 +72,17 @@ class FCOSLoss:
     regression_weight: float
     quality_weight: float
     quality_loss: QualityLoss = "bce"
-    # ema only: sums over past steps of weight, positives and center-ness, kept with the training's state.
+    # ema only: moving averages of weight, positives and center-ness; saved in checkpoints.
     history: Float[Tensor, "3"] | None = None
-    # One compiled pass over the logits, and over all else, instead of torch's operations one by one.
+    # Run the focal loss, and the box and quality losses, through torch.compile.
     compiled: bool = False
 
     def normalizer(self, assignments: Sequence[Assignment]) -> Normalizer:
-        """Positives and their summed center-ness over all micro-batches of a step.
+        """Return the number of positives and their summed center-ness over all micro-batches of a step.
 
-        With the global scope it is the mean over the workers, by one collective that every worker reaches, so that
-        averaging gradients over workers gives the gradient of the whole batch. ema is the moving average of that over
-        the steps so far, this one included.
+        For the global scope this is the mean over workers, computed by one collective that every worker takes part in,
+        so that averaging gradients over workers gives the gradient of the whole batch. For ema it is the moving average
+        of that mean over all steps, this one included.
         """
         positives = torch.stack([assignment.positive.sum() for assignment in assignments]).sum()
         centerness = torch.stack([assignment.centerness.sum() for assignment in assignments]).sum()
@@ -89,43 +90,45 @@ class FCOSLoss:
         if self.normalizer_scope != "local":
             sums, workers = mean_over_workers(sums), world_size()
         if self.history is not None:
-            # Divided by the sum of the weights, so that it needs no first guess.
+            # Bias correction: dividing by the sum of the weights makes an initial value unnecessary.
             self.history.mul_(EMA_DECAY).add_(torch.cat([sums.new_ones(1), sums]), alpha=1 - EMA_DECAY)
             sums = self.history[1:] / self.history[0]
-        # The floors hold for the sum over the workers, as they would if one worker had the whole batch.
+        # The lower limits hold for the sum over workers, as they would if one worker had the whole batch.
         return Normalizer(sums[0].clamp(min=1 / workers), sums[1].clamp(min=1e-6 / workers))
 
     @torch.no_grad()
-    def paired(
+    def best_pairing(
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
     ) -> Assignment:
-        """The assignment with each location's two boxes given to its two predictions as the total loss is least.
+        """Assign each location's two boxes to its two predictions so that the total loss is least.
 
-        A location of one box, or of none, pairs it with the background likewise. The normaliser is that of either way.
-        Where locations answer for one box each there is nothing to choose.
+        NO_OBJECT counts as a box. The normaliser is the same for both pairings. Returns the assignment unchanged where
+        locations have one target each.
         """
         if locations.targets == 1:
             return assignment
-        other = swapped(assignment)
-        given_costs, other_costs = (self._costs(outputs, each, locations, normalizer) for each in (assignment, other))
-        return cheaper(assignment, other, given_costs, other_costs)
+        swapped = swap_targets(assignment)
+        costs, swapped_costs = (
+            self._costs(outputs, candidate, locations, normalizer) for candidate in (assignment, swapped)
+        )
+        return select_cheaper(assignment, swapped, costs, swapped_costs)
 
     def _costs(
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
     ) -> Float[Tensor, "B P"]:
-        """How much more each prediction adds to the total loss than if it had no box."""
+        """Return by how much each prediction's box raises the total loss over having no box."""
         with torch.autocast(outputs.ltrb.device.type, enabled=False):
-            classification = cost_of_label(outputs.logits, assignment.labels, self.focal_alpha, self.focal_gamma)
-            regression, quality = box_and_quality(*self._of_boxes(outputs, assignment, locations))
-            terms = self._weighted(classification, regression, quality, normalizer)
+            classification = label_costs(outputs.logits, assignment.labels, self.focal_alpha, self.focal_gamma)
+            regression, quality = box_and_quality_loss(*self._box_loss_inputs(outputs, assignment, locations))
+            terms = self._weight_terms(classification, regression, quality, normalizer)
         return terms[0] + terms[1] + terms[2]
 
-    def _of_boxes(self, outputs: HeadOutputs, assignment: Assignment, locations: Locations) -> tuple[Any, ...]:
-        """What the losses of boxes and quality are computed from."""
+    def _box_loss_inputs(self, outputs: HeadOutputs, assignment: Assignment, locations: Locations) -> tuple[Any, ...]:
+        """Return the arguments of `box_and_quality_loss`."""
         settings = (self.regression, self.quality, self.quality_loss, self.weight_by_centerness)
         return (outputs.ltrb, outputs.quality, assignment, locations.strides, *settings)
 
-    def _weighted(
+    def _weight_terms(
         self, classification: Tensor, regression: Tensor, quality: Tensor, normalizer: Normalizer
     ) -> tuple[Tensor, Tensor, Tensor]:
         norm = normalizer.centerness if self.weight_by_centerness else normalizer.positives
@@ -138,23 +141,23 @@ class FCOSLoss:
     def __call__(
         self, outputs: HeadOutputs, assignment: Assignment, locations: Locations, normalizer: Normalizer
     ) -> Losses:
-        """The loss of one micro-batch, divided by the normaliser of the whole step."""
+        """Compute the loss of one micro-batch, divided by the normaliser of the whole step."""
         with torch.autocast(outputs.ltrb.device.type, enabled=False):
             classification = focal_loss_sum(
-                _without_ignored(outputs.logits, assignment),
+                _mask_ignored(outputs.logits, assignment),
                 assignment.labels,
                 self.focal_alpha,
                 self.focal_gamma,
                 self.compiled,
             )
-            sums = _compiled_sums() if self.compiled else _sums
-            regression, quality = sums(*self._of_boxes(outputs, assignment, locations))
-            terms = self._weighted(classification, regression, quality, normalizer)
+            sums = _compiled_loss_sums() if self.compiled else _loss_sums
+            regression, quality = sums(*self._box_loss_inputs(outputs, assignment, locations))
+            terms = self._weight_terms(classification, regression, quality, normalizer)
         return Losses(terms[0] + terms[1] + terms[2], *terms)
 
 
-def swapped(assignment: Assignment) -> Assignment:
-    """The boxes of every location, no box being one too, exchanged between its two predictions."""
+def swap_targets(assignment: Assignment) -> Assignment:
+    """Exchange the targets of each location's two predictions."""
 
     def exchange(values: Tensor) -> Tensor:
         pairs: Tensor = values.unflatten(1, (-1, 2))
@@ -168,16 +171,16 @@ def swapped(assignment: Assignment) -> Assignment:
     )
 
 
-def cheaper(
-    given: Assignment, other: Assignment, given_costs: Float[Tensor, "B P"], other_costs: Float[Tensor, "B P"]
+def select_cheaper(
+    first: Assignment, second: Assignment, first_costs: Float[Tensor, "B P"], second_costs: Float[Tensor, "B P"]
 ) -> Assignment:
-    """At each location the one whose predictions together cost less; the given one where they cost the same."""
-    own = (given_costs.unflatten(1, (-1, 2)).sum(-1), other_costs.unflatten(1, (-1, 2)).sum(-1))
-    take: Bool[Tensor, "B P"] = (own[1] < own[0]).repeat_interleave(2, dim=1)
+    """Take at each location the assignment of lower summed cost, the first one of equals."""
+    costs = (first_costs.unflatten(1, (-1, 2)).sum(-1), second_costs.unflatten(1, (-1, 2)).sum(-1))
+    take_second: Bool[Tensor, "B P"] = (costs[1] < costs[0]).repeat_interleave(2, dim=1)
     return replace(
-        given,
-        matched=torch.where(take, other.matched, given.matched),
-        labels=torch.where(take, other.labels, given.labels),
-        ltrb=torch.where(take[..., None], other.ltrb, given.ltrb),
-        centerness=torch.where(take, other.centerness, given.centerness),
+        first,
+        matched=torch.where(take_second, second.matched, first.matched),
+        labels=torch.where(take_second, second.labels, first.labels),
+        ltrb=torch.where(take_second[..., None], second.ltrb, first.ltrb),
+        centerness=torch.where(take_second, second.centerness, first.centerness),
     )

@@ -1,1 +1,1 @@
-"""The detector: images to HeadOutputs and nothing else."""
+"""The detector: from images to HeadOutputs."""

@@ -1,4 +1,4 @@
-"""BiFPN (EfficientDet, section 3): cells that fuse the levels downwards and upwards with learned weights."""
+"""BiFPN (EfficientDet, section 3): cells that fuse the levels top-down and bottom-up with learned weights."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from fcos.config.choices import ExtraLevelsFrom, PyramidNorm
 from fcos.model.fpn import plain_conv
 from fcos.model.norm import batch_norm
 
-# As in EfficientDet's code: the fused weights are divided by their sum.
+# Added to the sum of the weights, as in EfficientDet's code.
 EPSILON = 1e-4
 
 
 class BiFPN(nn.Module):
-    """C3 to C5 in, P3 to P5 and further levels out; plain 3x3 convolutions (v2 section 4.3), not depthwise ones.
+    """From C3 to C5 to P3 to P5 and extra levels; plain 3x3 convolutions (v2 section 4.3) instead of depthwise ones.
 
-    The further levels are max-pooled from C5's or P5's projection.
+    The extra levels are max-pooled from the projection of C5 or P5.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BiFPN(nn.Module):
         norm: PyramidNorm,
     ) -> None:
         super().__init__()
-        self.projections = nn.ModuleList(_projection(each, channels, norm) for each in in_channels)
+        self.projections = nn.ModuleList(_projection(width, channels, norm) for width in in_channels)
         from_c5 = extra_levels > 0 and extra_levels_from == "c5"
         self.extra_projection = _projection(in_channels[-1], channels, norm) if from_c5 else None
         self.extra_levels = extra_levels
@@ -42,20 +42,20 @@ class BiFPN(nn.Module):
     def forward(self, features: dict[str, Float[Tensor, "B _ _ _"]]) -> dict[str, Float[Tensor, "B C _ _"]]:
         inputs = list(features.values())
         levels = [project(x) for project, x in zip(self.projections, inputs, strict=True)]
-        further = levels[-1] if self.extra_projection is None else self.extra_projection(inputs[-1])
+        extra = levels[-1] if self.extra_projection is None else self.extra_projection(inputs[-1])
         for _ in range(self.extra_levels):
-            further = halved(further)
-            levels.append(further)
+            extra = downsample(extra)
+            levels.append(extra)
         return {f"p{index}": x for index, x in enumerate(self.cells(levels))}
 
 
 class Cell(nn.Module):
-    """One pass from the coarsest level to the finest and back, each level also fed by what it was before."""
+    """One top-down and one bottom-up pass, each level fused with its input."""
 
     def __init__(self, channels: int, levels: int, norm: PyramidNorm) -> None:
         super().__init__()
         self.down_weights = nn.Parameter(torch.ones(levels - 1, 2))
-        # Input, what came down, and the finer level; the coarsest has nothing that came down.
+        # Input, top-down feature, and the finer level; the coarsest level has no top-down feature.
         self.up_weights = nn.Parameter(torch.ones(levels - 1, 3))
         self.down = nn.ModuleList(_fusion(channels, norm) for _ in range(levels - 1))
         self.up = nn.ModuleList(_fusion(channels, norm) for _ in range(levels - 1))
@@ -65,26 +65,26 @@ class Cell(nn.Module):
         for index in reversed(range(len(levels) - 1)):
             x = levels[index]
             coarser = F.interpolate(fused[0], size=x.shape[-2:], mode="nearest")
-            fused.insert(0, self.down[index](_weighted(self.down_weights[index], [x, coarser])))
+            fused.insert(0, self.down[index](_fuse(self.down_weights[index], [x, coarser])))
         outputs = [fused[0]]
         for index, (x, down) in enumerate(zip(levels[1:], fused[1:], strict=True)):
-            parts = [x, down, halved(outputs[-1])]
+            parts = [x, down, downsample(outputs[-1])]
             weights = self.up_weights[index]
             if index == len(levels) - 2:
                 parts, weights = [x, parts[2]], weights[::2]
-            outputs.append(self.up[index](_weighted(weights, parts)))
+            outputs.append(self.up[index](_fuse(weights, parts)))
         return outputs
 
 
-def _weighted(weights: Float[Tensor, " N"], parts: Sequence[Tensor]) -> Tensor:
-    """Fast normalised fusion."""
-    positive = weights.relu()
-    shares = positive / (positive.sum() + EPSILON)
-    return torch.stack([share * part for share, part in zip(shares.unbind(), parts, strict=True)]).sum(0)
+def _fuse(weights: Float[Tensor, " N"], parts: Sequence[Tensor]) -> Tensor:
+    """Fuse feature maps by fast normalised fusion."""
+    positive_weights = weights.relu()
+    fractions = positive_weights / (positive_weights.sum() + EPSILON)
+    return torch.stack([fraction * part for fraction, part in zip(fractions.unbind(), parts, strict=True)]).sum(0)
 
 
-def halved(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
-    """Half the rows and columns, rounded up."""
+def downsample(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+    """Halve rows and columns, rounded up."""
     return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 

@@ -1,4 +1,4 @@
-"""Deformable convolutions (DCNv2): 3x3 convolutions that learn where they look, and how much it counts."""
+"""Deformable convolutions (DCNv2): 3x3 convolutions with learned sampling offsets and modulation."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from torchvision.ops import deform_conv2d
 
 
 class DeformableConv2d(nn.Module):
-    """Takes the place of a convolution, whose weight it keeps; offsets begin at zero and modulation at a half.
+    """Replaces a convolution and keeps its weight; offsets start at zero and modulation at a half.
 
-    The state dict has the convolution's names, and the offsets' own.
+    The state dict has the names of the convolution, and those of the offsets.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -29,9 +29,9 @@ class DeformableConv2d(nn.Module):
         self.taps = taps
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        said = self.offsets(x)
-        offset, modulation = said.split([2 * self.taps, self.taps], dim=1)
-        # torchvision has no kernel for bf16 on every device, and positions want the precision anyway.
+        predicted = self.offsets(x)
+        offset, modulation = predicted.split([2 * self.taps, self.taps], dim=1)
+        # torchvision has no bf16 kernel on every device, and positions need the precision anyway.
         result: Tensor = deform_conv2d(
             x.float(),
             offset.float(),
@@ -46,7 +46,7 @@ class DeformableConv2d(nn.Module):
 
 
 def deform_stages(stages: Sequence[nn.Module]) -> None:
-    """Put a deformable convolution into each residual block of some stages, for its second (3x3) one."""
+    """Replace the second (3x3) convolution of each residual block of some stages by a deformable one."""
     for stage in stages:
         for block in stage.modules():
             if isinstance(block, BasicBlock | Bottleneck):

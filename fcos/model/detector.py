@@ -1,4 +1,4 @@
-"""FCOS: padded images to what the head says of every location."""
+"""The FCOS detector: from padded images to predictions at every location."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ from fcos.model.bifpn import BiFPN
 from fcos.model.head import Head, SeparateHeads
 from fcos.structures import HeadOutputs
 
-# ImageNet's, for RGB in 0..1: what torchvision's backbones were trained with.
+# ImageNet statistics of RGB in 0..1, with which torchvision's backbones were trained.
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
 
 class FCOS(nn.Module):
-    """The detector without assignment, losses and post-processing; training and evaluation return the same.
+    """The detector without assignment, losses and post-processing; the same in training and evaluation mode.
 
     `levels` are consecutive; level l has stride 2**l and ceil(side / 2**l) locations along a side.
     """
@@ -49,16 +49,16 @@ class FCOS(nn.Module):
     pixel_std: Tensor
 
     def forward(self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]) -> HeadOutputs:
-        """`pixels` are RGB 0..255 padded to a common size; `sizes` are (height, width) before padding."""
+        """Predict at all locations; `pixels` are padded RGB 0..255, `sizes` are (height, width) before padding."""
         features = self.fpn(self.backbone(self.normalize(pixels, sizes)))
         outputs: HeadOutputs = self.head(list(features.values()))
         return outputs
 
     def normalize(self, pixels: UInt8[Tensor, "B 3 H W"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B 3 H W"]:
-        """Pixels in units of the deviation around the mean; the padding is zero, whatever it held."""
+        """Subtract the mean and divide by the standard deviation; the padding becomes zero, whatever it held."""
         height, width = pixels.shape[-2:]
         rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) < sizes[:, 0].view(-1, 1, 1, 1)
         columns = torch.arange(width, device=pixels.device).view(1, 1, 1, -1) < sizes[:, 1].view(-1, 1, 1, 1)
-        # In torchvision's order, so that the results are equal bit by bit.
-        normal = (pixels / 255).to(self.pixel_mean.dtype).sub_(self.pixel_mean).div_(self.pixel_std)
-        return normal.masked_fill_(~(rows & columns), 0.0).contiguous(memory_format=self.memory_format)
+        # In torchvision's order of operations, so that results are bit-identical.
+        normalized = (pixels / 255).to(self.pixel_mean.dtype).sub_(self.pixel_mean).div_(self.pixel_std)
+        return normalized.masked_fill_(~(rows & columns), 0.0).contiguous(memory_format=self.memory_format)

@@ -1,4 +1,4 @@
-"""Feature pyramid: C2 to C5 in, P2 to P5 and further levels out."""
+"""Feature pyramid network: from C2 to C5 to P2 to P5 and extra levels."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from fcos.config.choices import ExtraLevelsFrom, PyramidNorm
 from fcos.model.norm import batch_norm
 
 
-class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries no types
+class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision is untyped
     """P6, P7, ... by 3x3 convolutions of stride 2 from P5 (FCOS) or C5 (RetinaNet), with ReLU between them.
 
-    torchvision's LastLevelP6P7 has exactly two, and takes C5 for P5 where both have the same channels.
+    torchvision's LastLevelP6P7 has exactly two levels, and uses C5 instead of P5 where both have the same channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, count: int, source: ExtraLevelsFrom) -> None:
@@ -30,7 +30,7 @@ class ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]  # torchvision carries n
 
 
 def plain_conv(in_channels: int, out_channels: int, size: int, *, stride: int = 1) -> nn.Conv2d:
-    """A convolution with a bias, begun as torchvision begins those of its pyramids."""
+    """Return a convolution with a bias, initialised like those of torchvision's pyramids."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size=size, stride=stride, padding=size // 2)
     nn.init.kaiming_uniform_(conv.weight, a=1)
     assert conv.bias is not None
@@ -46,7 +46,7 @@ def build_fpn(
     extra_levels_from: ExtraLevelsFrom,
     norm: PyramidNorm = "none",
 ) -> FeaturePyramidNetwork:
-    """torchvision's pyramid over the given feature maps, finest first, and `extra_levels` coarser ones."""
+    """Build torchvision's pyramid over feature maps, finest first, with `extra_levels` coarser ones."""
     extra = None
     if extra_levels:
         source_channels = channels if extra_levels_from == "p5" else in_channels[-1]

@@ -1,4 +1,4 @@
-"""The head that all pyramid levels share: class logits, ltrb distances and localisation quality."""
+"""The prediction head: class logits, ltrb distances and localisation quality."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from fcos.config.choices import HeadNorm, Quality, QualityBranch, Towers
 from fcos.model.norm import batch_norm
 from fcos.structures import HeadOutputs
 
-# Width and height of each anchor of a location, in strides.
+# (width, height) of each anchor of a location, in strides.
 Anchors = tuple[tuple[float, float], ...]
 
 
 class Tower(nn.Module):
-    """3x3 convolutions that all levels share, each followed by a norm (shared or one per level) and ReLU."""
+    """3x3 convolutions shared by all levels, each followed by a norm (shared or one per level) and ReLU."""
 
     def __init__(self, channels: int, *, num_convs: int, norm: HeadNorm, gn_groups: int, num_levels: int) -> None:
         super().__init__()
@@ -37,16 +37,17 @@ class Tower(nn.Module):
 
 
 class Head(nn.Module):
-    """Two towers and their predictions; or one tower for both, and one more for the quality, as told.
+    """Head shared by all levels: towers of convolutions and the predictions made from them.
 
-    regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i for each level or none. With
-    `divide_by_stride` that is in units of the stride (v2); either way ltrb comes out in pixels. Instead, regression
-    may name anchors, by widths and heights in strides: then it is the shift and log-scale of an anchor (RetinaNet),
-    and all there is to say of a location is said for each of them, one after the other; as it is for each of
-    `targets_per_location` boxes. `prior` is the probability of every class before training (focal loss paper, 4.1).
+    towers=separate has one for classification and one for regression, shared one for both; quality_branch=own adds one
+    for the quality. regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i per level or none;
+    `divide_by_stride` predicts in units of the stride (v2), but ltrb is returned in pixels. With anchors, (width,
+    height) in strides, regression predicts shift and log-scale of each anchor (RetinaNet). Locations with several
+    anchors, or with several `targets_per_location`, have consecutive predictions for each. `prior` is the initial
+    probability of every class (focal loss paper, 4.1).
     """
 
-    def __init__(  # noqa: PLR0913  # each is a key of its own
+    def __init__(  # noqa: PLR0913  # one per configuration key
         self,
         channels: int,
         num_classes: int,
@@ -75,14 +76,14 @@ class Head(nn.Module):
         self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2), persistent=False)
         self.units = [float(stride) if divide_by_stride else 1.0 for stride in strides]
         self.quality_branch = quality_branch
-        # The only one where they are shared.
+        # Also the regression tower where towers are shared.
         self.classification_tower = make_tower()
         self.regression_tower = make_tower() if towers == "separate" else None
-        no_object = -math.log((1 - prior) / prior)
-        self.classification = _conv(channels, num_classes * self.predictions_per_location, bias=no_object)
+        prior_bias = -math.log((1 - prior) / prior)
+        self.classification = _conv(channels, num_classes * self.predictions_per_location, bias=prior_bias)
         self.regression = _conv(channels, 4 * self.predictions_per_location)
         self.scales = nn.Parameter(torch.ones(len(strides))) if scale_per_level else None
-        # Last, so that everything else draws the same initial weights with and without it.
+        # Last, so that all other initial weights are the same with and without it.
         self.quality_tower = make_tower() if quality != "none" and quality_branch == "own" else None
         self.quality = _conv(channels, self.predictions_per_location) if quality != "none" else None
 
@@ -92,13 +93,15 @@ class Head(nn.Module):
         count = self.predictions_per_location
         logits, ltrb, quality = [], [], []
         for level, x in enumerate(features):
-            for_classes = self.classification_tower(x, level)
-            for_boxes = for_classes if self.regression_tower is None else self.regression_tower(x, level)
-            logits.append(flatten(self.classification(for_classes), count))
-            ltrb.append(self._distances(flatten(self.regression(for_boxes), count), level))
+            classification_features = self.classification_tower(x, level)
+            regression_features = (
+                classification_features if self.regression_tower is None else self.regression_tower(x, level)
+            )
+            logits.append(flatten(self.classification(classification_features), count))
+            ltrb.append(self._distances(flatten(self.regression(regression_features), count), level))
             if self.quality is not None:
-                branch = self._branch(x, for_classes, for_boxes, level)
-                quality.append(flatten(self.quality(branch), count).squeeze(-1))
+                quality_features = self._quality_features(x, classification_features, regression_features, level)
+                quality.append(flatten(self.quality(quality_features), count).squeeze(-1))
         return HeadOutputs(
             logits=tuple(logits),
             ltrb=torch.cat(ltrb, dim=1),
@@ -106,19 +109,22 @@ class Head(nn.Module):
             shapes=tuple((x.shape[-2], x.shape[-1] * count) for x in features),
         )
 
-    def _branch(self, x: Tensor, for_classes: Tensor, for_boxes: Tensor, level: int) -> Tensor:
-        """The features that the quality is predicted from."""
+    def _quality_features(
+        self, x: Tensor, classification_features: Tensor, regression_features: Tensor, level: int
+    ) -> Tensor:
+        """Return the features that the quality is predicted from."""
         if self.quality_tower is not None:
-            own: Tensor = self.quality_tower(x, level)
-            return own
-        return for_classes if self.quality_branch == "classification" else for_boxes
+            features: Tensor = self.quality_tower(x, level)
+            return features
+        return classification_features if self.quality_branch == "classification" else regression_features
 
     def _distances(self, raw: Float[Tensor, "B N 4"], level: int) -> Float[Tensor, "B N 4"]:
-        # bfloat16 has 8 bits: under autocast coordinates would be off by pixels.
+        """Decode raw regression outputs of a level into ltrb distances in pixels."""
+        # bfloat16 has 8 significant bits: under autocast coordinates would be off by pixels.
         raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
         if self.scales is not None:
             raw = raw * self.scales[level]
-        # The bound is beyond any image; an infinity would reach the gradient even where nothing is learned.
+        # The limit is beyond any image; an infinity would reach the gradient even of negatives.
         match self.regression_kind:
             case "exp":
                 return raw.clamp(max=80).exp() * self.units[level]
@@ -126,8 +132,8 @@ class Head(nn.Module):
                 return raw.relu() * self.units[level]
             case _:
                 sizes = (self.anchors * self.strides[level]).repeat(raw.shape[1] // len(self.anchors), 1)
-                shift, half = raw[..., :2] * sizes, raw[..., 2:].clamp(max=10).exp() * (sizes / 2)
-                return torch.cat((half - shift, half + shift), dim=-1)
+                shift, half_size = raw[..., :2] * sizes, raw[..., 2:].clamp(max=10).exp() * (sizes / 2)
+                return torch.cat((half_size - shift, half_size + shift), dim=-1)
 
 
 def _conv(in_channels: int, out_channels: int, bias: float = 0.0) -> nn.Conv2d:
@@ -151,13 +157,13 @@ def _norm(name: HeadNorm, channels: int, gn_groups: int) -> nn.Module:
 
 
 def flatten(x: Float[Tensor, "B KC H W"], count: int = 1) -> Float[Tensor, "B N C"]:
-    """The locations of a map row by row, as a view, also in channels_last; each as often as it has predictions."""
+    """Return a view of a map with its locations row by row, repeated for `count` predictions, also in channels_last."""
     flat = x.permute(0, 2, 3, 1).flatten(1, 2)
     return flat if count == 1 else flat.unflatten(-1, (count, -1)).flatten(1, 2)
 
 
 class SeparateHeads(nn.Module):
-    """What `Head` gives, from one head of a single level for each level, finest first."""
+    """The same outputs as `Head`, from one single-level head per level, finest first."""
 
     def __init__(self, heads: Sequence[Head]) -> None:
         super().__init__()

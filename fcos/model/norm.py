@@ -14,16 +14,16 @@ from fcos.errors import ConfigError
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch norm whose statistics and affine parameters are constants.
+    """Batch norm with constant statistics and affine parameters.
 
-    Buffers are named as in nn.BatchNorm2d. Unlike torchvision's, the result has the dtype of the input: there
-    the float32 buffers lift every activation of an autocast backbone to float32.
+    Buffers are named as in nn.BatchNorm2d. Unlike torchvision's, the output has the dtype of the input: there the
+    float32 buffers promote every activation of an autocast backbone to float32.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        # Whether the convolution before it does its work; see fold_frozen_norms.
+        # Whether the preceding convolution applies this norm; see fold_frozen_norms.
         self.folded = False
         self.register_buffer("weight", torch.ones(num_features))
         self.register_buffer("bias", torch.zeros(num_features))
@@ -40,7 +40,7 @@ class FrozenBatchNorm2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def scale_and_shift(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
-        """What it multiplies by, and then adds."""
+        """Return the factor and the offset of the norm."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
@@ -48,9 +48,9 @@ class FrozenBatchNorm2d(nn.Module):
         return x if self.folded else self.normalize(x)
 
     def normalize(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """The norm itself, whoever asks for it."""
+        """Apply the norm, folded or not."""
         scale, shift = self.scale_and_shift()
-        # One pass over the activations, and backward keeps only the scale, not the input.
+        # One pass over the activations; backward needs only the scale, not the input.
         return torch.addcmul(shift.to(x.dtype).view(1, -1, 1, 1), x, scale.to(x.dtype).view(1, -1, 1, 1))
 
     def extra_repr(self) -> str:
@@ -58,12 +58,12 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class FoldedConv2d(nn.Conv2d):
-    """A convolution and the frozen batch norm that follows it.
+    """A convolution together with the frozen batch norm that follows it.
 
     Under autocast the weight is multiplied by the norm's scale, and the shift is the bias: one pass over the weights
-    instead of one over the activations, forward and backward. That is done anew each time, in float32, so that the
-    weight goes on learning. In float32 both come one after the other, which keeps the numbers of torchvision's
-    detector. Parameters and state dict are those of the two apart.
+    instead of one over the activations, forward and backward. This is repeated in every call, in float32, so that the
+    weight can be trained. In float32 both are applied one after the other, which gives the same numbers as
+    torchvision's detector. Parameters and state dict are those of the two modules.
     """
 
     # In a tuple, as a module would be registered a second time.
@@ -71,17 +71,17 @@ class FoldedConv2d(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         (norm,) = self.norm
-        # Torch refuses the question for tensors without memory, which are asked for counts only.
+        # torch cannot answer is_autocast_enabled for meta tensors, which only serve for counting.
         if input.is_meta or not torch.is_autocast_enabled(input.device.type):
-            separate: Tensor = norm.normalize(super().forward(input))
-            return separate
+            unfolded: Tensor = norm.normalize(super().forward(input))
+            return unfolded
         scale, shift = norm.scale_and_shift()
-        together: Tensor = self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), shift)
-        return together
+        result: Tensor = self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), shift)
+        return result
 
 
 def fold_frozen_norms(model: nn.Module) -> None:
-    """Let every convolution that stands right before a frozen batch norm do its work too."""
+    """Fold every frozen batch norm into the convolution directly before it."""
     for parent in list(model.modules()):
         for (name, conv), (_, norm) in pairwise(list(parent.named_children())):
             if not (isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)) or conv.bias is not None:
@@ -95,9 +95,9 @@ def fold_frozen_norms(model: nn.Module) -> None:
 
 
 def batch_norm(name: BackboneNorm, *, eps: float = 1e-5, momentum: float = 0.1) -> Callable[[int], nn.Module]:
-    """A constructor of batch norms from the number of channels.
+    """Return a constructor of batch norms from the number of channels.
 
-    Alone in a process sync_bn computes what bn does. Raises ConfigError for it in a group of CPU workers.
+    In a single process sync_bn computes the same as bn. Raises ConfigError for sync_bn with CPU workers.
     """
     match name:
         case "frozen_bn":
@@ -110,7 +110,7 @@ def batch_norm(name: BackboneNorm, *, eps: float = 1e-5, momentum: float = 0.1) 
 
 
 def _require_cuda_workers() -> None:
-    # torch refuses CPU tensors as soon as a process group exists, and only at the first training step.
+    # torch refuses CPU tensors once a process group exists, but only at the first training step.
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
         raise ConfigError(

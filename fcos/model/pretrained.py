@@ -1,19 +1,18 @@
-"""Pretrained backbone weights through torchvision's own loader."""
+"""Pretrained backbone weights from torchvision."""
 
-import difflib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_model_weights
 
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, suggest
 
 
 def pretrained_state_dict(backbone: str, weights: str) -> dict[str, Tensor]:
-    """The state dict of one of torchvision's weight sets of a backbone, from torch.hub's cache or the net.
+    """Return the state dict of one of torchvision's weight sets of a backbone, from torch.hub's cache or downloaded.
 
-    Raises ConfigError for a name that torchvision does not know, and for a file that cannot be had or read.
+    Raises ConfigError for an unknown name, and for a file that cannot be downloaded or read.
     """
     choice = choose_weights(backbone, weights)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(choice.url).name
@@ -21,7 +20,7 @@ def pretrained_state_dict(backbone: str, weights: str) -> dict[str, Tensor]:
         state_dict: dict[str, Tensor] = choice.get_state_dict(
             progress=False, check_hash=True, map_location="cpu", weights_only=True
         )
-    except Exception as error:  # a damaged file makes the unpickler raise whatever its bytes lead to
+    except Exception as error:  # unpickling a damaged file can raise anything
         if file.exists():
             raise ConfigError(
                 f"model.backbone.weights={weights}: {file} is not readable ({error!r}); remove it"
@@ -34,11 +33,10 @@ def pretrained_state_dict(backbone: str, weights: str) -> dict[str, Tensor]:
 
 
 def choose_weights(backbone: str, weights: str) -> WeightsEnum:
-    """One of torchvision's weight sets of a backbone; raises ConfigError with near matches for other names."""
+    """Return one of torchvision's weight sets of a backbone; raises ConfigError with suggestions for other names."""
     known = get_model_weights(backbone)
     names = list(known.__members__)
     if weights not in names:
-        near = difflib.get_close_matches(weights, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"torchvision has {', '.join(names)}"
+        hint = suggest(weights, names) or f"torchvision has {', '.join(names)}"
         raise ConfigError(f"model.backbone.weights={weights}: no such weights of {backbone}; {hint}")
     return known[weights]

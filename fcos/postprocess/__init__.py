@@ -1,0 +1,1 @@
+"""From head outputs to detections, with oracles and test-time augmentation."""

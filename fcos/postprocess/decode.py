@@ -1,4 +1,4 @@
-"""Head outputs to detections: score, threshold, top-k per level, decode, NMS (v1 section 3.1, v2 section 2.3)."""
+"""From head outputs to detections: score, threshold, top-k per level, decoding, NMS (v1 sec. 3.1, v2 sec. 2.3)."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fcos.config.choices import Corners
+from fcos.config.choices import BoxConvention
 from fcos.config.model_parts import PostprocessConfig
 from fcos.geometry import boxes_from_ltrb, centerness
-from fcos.postprocess.nms import survivors
+from fcos.postprocess.nms import apply_nms
 from fcos.structures import Detections, HeadOutputs, Locations
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Class scores over the threshold, of all images of a batch; an image's are in order of location, then class."""
+    """Class scores above the threshold of all images of a batch; an image's are in order of location, then class."""
 
     image: Int[Tensor, " N"]
     level: Int[Tensor, " N"]
@@ -31,15 +31,15 @@ class _Candidates:
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Detections of a batch from what the head says, by the rule's settings (their meaning is said there).
+    """Post-processing of head outputs by a configuration, whose fields are described in `PostprocessConfig`.
 
-    The threshold is held strictly. With inclusive `corners` boxes end in their last pixel until they are given out, as
-    in training. What an oracle knows is put into the outputs before (see oracle.py), the analyses are made of the
-    detections after, and views of an image are put together by tta.py.
+    Scores must be strictly above the threshold. With box_convention=inclusive, boxes end in their last pixel, as in
+    training, until they are returned. Oracles change the outputs before (oracle.py), analyses use the detections
+    afterwards, and tta.py merges the detections of several augmentations.
     """
 
-    rule: PostprocessConfig
-    corners: Corners = "plain"
+    config: PostprocessConfig
+    box_convention: BoxConvention = "plain"
 
     @torch.no_grad()
     def __call__(
@@ -49,35 +49,37 @@ class Postprocess:
         sizes: Int[Tensor, "B 2"],
         original_sizes: Int[Tensor, "B 2"],
     ) -> list[Detections]:
-        """Detections of each image, best first, clipped to the image, in pixels of the original image."""
+        """Return the detections of each image, best first, clipped to the image, in pixels of the original image."""
         candidates = self._topk(self._candidates(outputs), len(outputs.logits))
         image, location = candidates.image, candidates.location
         boxes = boxes_from_ltrb(locations.xy[location], outputs.ltrb[image, location])
-        last_pixel = 1 if self.corners == "inclusive" else 0
+        last_pixel = 1 if self.box_convention == "inclusive" else 0
         ends = (sizes - last_pixel).flip(1).repeat(1, 2).to(boxes)
         boxes = torch.minimum(boxes.clamp(min=0), ends[image])
-        given = boxes * (original_sizes / sizes).flip(1).repeat(1, 2).to(boxes)[image]
-        given[:, 2:] += last_pixel
+        in_original = boxes * (original_sizes / sizes).flip(1).repeat(1, 2).to(boxes)[image]
+        in_original[:, 2:] += last_pixel
         counts = image.bincount(minlength=len(sizes)).tolist()
         detections = []
-        places = location // locations.targets
-        tells_locations = self.rule.suppression == "set_nms" or "ambiguous" in self.rule.analyses
-        for own, own_given, scores, labels, place in zip(
-            *(x.split(counts) for x in (boxes, given, candidates.score, candidates.label, places)), strict=True
+        location_index = location // locations.targets
+        keeps_locations = self.config.suppression == "set_nms" or "ambiguous" in self.config.analyses
+        for image_boxes, original_boxes, scores, labels, location_part in zip(
+            *(x.split(counts) for x in (boxes, in_original, candidates.score, candidates.label, location_index)),
+            strict=True,
         ):
-            keep = survivors(self.rule, own, scores, labels, place)
-            origin = place[keep] if tells_locations else None
-            detections.append(Detections(own_given[keep], scores[keep], labels[keep], origin))
+            keep = apply_nms(self.config, image_boxes, scores, labels, location_part)
+            detection_locations = location_part[keep] if keeps_locations else None
+            detections.append(Detections(original_boxes[keep], scores[keep], labels[keep], detection_locations))
         return detections
 
-    def _combine(self, classification: Tensor, quality: Tensor | None) -> Tensor:
+    def _score(self, classification: Tensor, quality: Tensor | None) -> Tensor:
+        """Combine class probability and quality into the score."""
         if quality is None:
             return classification
         product = classification * quality
-        return product.sqrt() if self.rule.score == "sqrt" else product
+        return product.sqrt() if self.config.score == "sqrt" else product
 
     def _quality(self, outputs: HeadOutputs, image: Tensor, location: Tensor) -> Float[Tensor, " N"] | None:
-        match self.rule.quality:
+        match self.config.quality:
             case "none":
                 return None
             case "branch":
@@ -86,58 +88,67 @@ class Postprocess:
             case "from_regression":
                 return centerness(outputs.ltrb[image, location])
 
-    def _least_logit(self) -> float:
-        """No score from a logit below passes the threshold, whatever the quality, which is 1 at most."""
-        rooted = self.rule.threshold_on == "score" and self.rule.score == "sqrt" and self.rule.quality != "none"
-        least = self.rule.score_threshold**2 if rooted else self.rule.score_threshold
-        # The margin is far beyond what rounding can do to a probability.
-        return math.log(least / (1 - least)) - 0.01 if least > 0 else -math.inf
+    def _min_logit(self) -> float:
+        """Return a logit below which no score passes the threshold, whatever the quality, which is at most 1."""
+        config = self.config
+        is_square_root = config.threshold_on == "score" and config.score == "sqrt" and config.quality != "none"
+        min_probability = config.score_threshold**2 if is_square_root else config.score_threshold
+        # The margin of 0.01 is far above any rounding error of a probability.
+        return math.log(min_probability / (1 - min_probability)) - 0.01 if min_probability > 0 else -math.inf
 
     def _candidates(self, outputs: HeadOutputs) -> _Candidates:
-        """Every (location, class) over the threshold; only locations whose best class may pass are looked at twice."""
+        """Return every (location, class) above the threshold.
+
+        Only locations whose best class can pass are looked at twice.
+        """
         parts, start = [], 0
         for level, logits in enumerate(outputs.logits):
-            known = peaks(logits, outputs.shapes[level]) if self.rule.suppression == "peaks" else logits
-            parts.append(self._of_level(known, level, start))
+            level_logits = peaks(logits, outputs.shapes[level]) if self.config.suppression == "peaks" else logits
+            parts.append(self._level_candidates(level_logits, level, start))
             start += logits.shape[1]
-        found = _Candidates(
+        candidates = _Candidates(
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Candidates))
         )
-        quality = self._quality(outputs, found.image, found.location)
-        scores = self._combine(found.score, quality)
-        held = found.score if self.rule.threshold_on == "classification" else scores
-        return replace(found, score=scores).select((held > self.rule.score_threshold).nonzero().squeeze(1))
+        quality = self._quality(outputs, candidates.image, candidates.location)
+        scores = self._score(candidates.score, quality)
+        thresholded = candidates.score if self.config.threshold_on == "classification" else scores
+        return replace(candidates, score=scores).select(
+            (thresholded > self.config.score_threshold).nonzero().squeeze(1)
+        )
 
-    def _of_level(self, logits: Float[Tensor, "B N C"], level: int, start: int) -> _Candidates:
-        """What may pass in one level, whose first location is `start`; scored by its class alone."""
-        least = self._least_logit()
-        image, location = (logits.amax(-1).float() >= least).nonzero(as_tuple=True)
+    def _level_candidates(self, logits: Float[Tensor, "B N C"], level: int, start: int) -> _Candidates:
+        """Return what may pass on one level, whose first location has index `start`, scored by the class alone."""
+        min_logit = self._min_logit()
+        image, location = (logits.amax(-1).float() >= min_logit).nonzero(as_tuple=True)
         rows = logits[image, location].float()
-        if self.rule.multi_label:
-            row, label = (rows >= least).nonzero(as_tuple=True)
+        if self.config.multi_label:
+            row, label = (rows >= min_logit).nonzero(as_tuple=True)
         else:
             row, label = torch.arange(len(rows), device=rows.device), rows.argmax(1)
         image, location = image[row], location[row] + start
         return _Candidates(image, torch.full_like(image, level), location, label, rows[row, label].sigmoid())
 
     def _topk(self, candidates: _Candidates, levels: int) -> _Candidates:
-        """The best k of every image and level, sorted by image and then by score, ties in order of location."""
+        """Return the best k of every image and level.
+
+        Sorted by image and then by score, equal ones in order of location.
+        """
         best_first = candidates.score.argsort(descending=True, stable=True)
         image = candidates.image[best_first]
         group = image * levels + candidates.level[best_first]
         by_group = group.argsort(stable=True)
         sizes = group.bincount()
         rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[by_group]]
-        kept = by_group[rank < self.rule.topk_per_level].sort().values
-        return candidates.select(best_first[kept[image[kept].argsort(stable=True)]])
+        selected = by_group[rank < self.config.topk_per_level].sort().values
+        return candidates.select(best_first[selected[image[selected].argsort(stable=True)]])
 
 
 def peaks(logits: Float[Tensor, "B N C"], shape: tuple[int, int]) -> Float[Tensor, "B N C"]:
-    """The logits that none of their eight neighbours exceeds; the others are minus infinity (CenterNet, 1904.07850).
+    """Set logits that one of their eight neighbours exceeds to minus infinity (CenterNet, arXiv 1904.07850).
 
-    Equal neighbours are peaks both. `shape` are the level's rows and columns.
+    Equal neighbours are both kept. `shape` is (rows, columns) of the level.
     """
     maps = logits.mT.unflatten(-1, shape)
     highest = F.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
-    kept: Tensor = maps.masked_fill(maps < highest, -math.inf).flatten(2).mT
-    return kept
+    result: Tensor = maps.masked_fill(maps < highest, -math.inf).flatten(2).mT
+    return result

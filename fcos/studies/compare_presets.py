@@ -17,9 +17,9 @@ from fcos.config.model import ModelConfig
 from fcos.config.presets import presets
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
-from fcos.data.loader import canvas_of, collate
+from fcos.data.loader import canvas_size, collate
 from fcos.data.transforms import resize_image
-from fcos.draw import difference_panel, grid
+from fcos.draw import difference_panel, tile
 from fcos.errors import ConfigError
 from fcos.losses.criterion import Losses
 from fcos.postprocess.decode import Postprocess
@@ -60,7 +60,7 @@ def compare(image: Path, annotations: Path, *, short_side: int, long_side: int, 
         rows[name] = torch.from_numpy(own[file.trainable[own]])
     # Sides may differ by a pixel of rounding; on one canvas all have the same number of locations.
     divisor = max(model.size_divisor for model in models.values())
-    canvas = canvas_of([sample.size for sample in samples.values()], divisor)
+    canvas = canvas_size([sample.size for sample in samples.values()], divisor)
     outputs: HeadOutputs | None = None
     seen = []
     for name, model in models.items():
@@ -117,7 +117,7 @@ def _sample(
     alone = replace(file.select(np.array([position])), names=(image.name,))
     dataset = CocoDataset(
         alone, image.parent, short_sides=(short_side,), long_side=long_side, flip=0.0,
-        corners=model.assignment.corners, training=False, seed=0,
+        box_convention=model.assignment.corners, training=False, seed=0,
     )  # fmt: skip
     return dataset[0, 0]
 
@@ -184,7 +184,7 @@ def picture(seen: Sequence[Seen]) -> Image:
                 title=f"{one.name}: {int(one.assignment.positive.sum())} positives, {int(other.sum())} differ",
             )
         )
-    return grid(panels, columns=2)
+    return tile(panels, columns=2)
 
 
 def _owners(seen: Sequence[Seen]) -> list[int]:

@@ -1,7 +1,5 @@
 """Draw the assignment of one image of a data set, level by level."""
 
-import difflib
-
 import torch
 from PIL.Image import Image
 
@@ -10,10 +8,10 @@ from fcos.config.choices import Split
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import Config
 from fcos.data.coco import CocoDataset
-from fcos.data.loader import canvas_of, collate
+from fcos.data.loader import canvas_size, collate
 from fcos.data.prepare import make_dataset, prepare
 from fcos.draw import draw_assignment
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, suggest
 from fcos.inference import Trained, check_classes
 
 
@@ -27,12 +25,14 @@ def assignment_picture(
     image, and CheckpointError for other classes.
     """
     setting = config.model.assignment
-    data = prepare(config.data, corners=setting.corners, masks=[split] if setting.by_masks else [], splits=[split])
+    data = prepare(
+        config.data, box_convention=setting.corners, masks=[split] if setting.by_masks else [], splits=[split]
+    )
     if trained is not None:
         check_classes(data, trained.classes)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
     sample = dataset[0, _position(dataset, image)]
-    batch = collate([sample], canvas_of([sample.size], config.model.size_divisor))
+    batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
     locations = build_locate(config.model)(batch)
     outputs = None
     if trained is not None:
@@ -74,6 +74,7 @@ def _position(dataset: CocoDataset, image: str | None) -> int:
     ids = [str(number) for number in annotations.image_ids]
     if image in ids:
         return ids.index(image)
-    near = difflib.get_close_matches(image, annotations.names, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(f"--image {image}: {annotations.path} has no image of that file name or id{hint}")
+    hint = suggest(image, annotations.names)
+    raise ConfigError(
+        f"--image {image}: {annotations.path} has no image of that file name or id{f'; {hint}' if hint else ''}"
+    )

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from fcos.assignment.build import build_locate
 from fcos.config.model_parts import PostprocessConfig
-from fcos.evaluation.calibration import measure, pairs
+from fcos.evaluation.calibration import score_iou_pairs, score_iou_statistics
 from fcos.evaluation.detect import detect
 from fcos.inference import Trained, read_validation
 from fcos.postprocess.decode import Postprocess
@@ -29,7 +29,7 @@ class Panel:
 
     @property
     def numbers(self) -> dict[str, float]:
-        return measure(self.score, self.iou)
+        return score_iou_statistics(self.score, self.iou)
 
 
 def panels(trained: Trained, *, batch_size: int, progress: Callable[[int, int], None]) -> dict[str, Panel]:
@@ -48,7 +48,7 @@ def panels(trained: Trained, *, batch_size: int, progress: Callable[[int, int], 
         trained.detector, batches, rules, locate=build_locate(config.model), device=trained.device,
         precision=config.schedule.precision, progress=lambda done: progress(done, total),
     )  # fmt: skip
-    return {title: Panel(*pairs(data.val.annotations, found[title])) for title in rules}
+    return {title: Panel(*score_iou_pairs(data.val.annotations, found[title])) for title in rules}
 
 
 def settings(config: PostprocessConfig) -> dict[str, PostprocessConfig]:

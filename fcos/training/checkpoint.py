@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fcos.errors import Transient
-from fcos.files import may_pass, retried, words_of
+from fcos.files import is_transient, reason_of, retried
 
 MANIFEST = "manifest.json"
 NEEDED = {"model.safetensors", "state.pt", "config.json"}
@@ -206,8 +206,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = CheckpointReadError if may_pass(error) else CheckpointError
-        raise kind(f"{error.filename or path}: cannot be read ({words_of(error)})") from error
+        kind = CheckpointReadError if is_transient(error) else CheckpointError
+        raise kind(f"{error.filename or path}: cannot be read ({reason_of(error)})") from error
 
 
 def _remove(path: Path) -> None:

@@ -14,7 +14,7 @@ from fcos.runtime import Runtime
 from fcos.training import checkpoint
 from fcos.training.best import write_best
 from fcos.training.elastic import WorkerHistory
-from fcos.training.step import Learner
+from fcos.training.step import TrainState
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Restored:
     workers: WorkerHistory
 
 
-def restore(learner: Learner, runtime: Runtime) -> Restored:
-    """Load the newest good checkpoint into the learner and the random generators.
+def restore(state: TrainState, runtime: Runtime) -> Restored:
+    """Load the newest good checkpoint into the state and the random generators.
 
     Rank 0 chooses it, so that workers who see the folder differently do not begin at different steps.
     """
@@ -39,15 +39,15 @@ def restore(learner: Learner, runtime: Runtime) -> Restored:
     if step == 0:
         return Restored(0, problems, [])
     newest = newest or checkpoint.load(checkpoint.folder_of(folder, step))
-    learner.detector.load_state_dict(newest.model)
-    if learner.average is not None and newest.ema is not None:
-        learner.average.module.load_state_dict(newest.ema)
-        learner.average.n_averaged.fill_(step)
-    learner.optimizer.load_state_dict(newest.state["optimizer"])
-    learner.scheduler.load_state_dict(newest.state["scheduler"])
-    learner.scaler.load_state_dict(newest.state["scaler"])
-    if learner.loss.history is not None:
-        learner.loss.history.copy_(newest.state["normalizer"])
+    state.detector.load_state_dict(newest.model)
+    if state.average is not None and newest.ema is not None:
+        state.average.module.load_state_dict(newest.ema)
+        state.average.n_averaged.fill_(step)
+    state.optimizer.load_state_dict(newest.state["optimizer"])
+    state.scheduler.load_state_dict(newest.state["scheduler"])
+    state.scaler.load_state_dict(newest.state["scaler"])
+    if state.loss.history is not None:
+        state.loss.history.copy_(newest.state["normalizer"])
     generators = newest.state["generators"]
     _set_generator_states(generators[runtime.rank % len(generators)])
     return Restored(step, problems, newest.state.get("workers", []))
@@ -60,7 +60,7 @@ class StateWriter:
     config: Config
     runtime: Runtime
     classes: tuple[str, ...]
-    learner: Learner
+    state: TrainState
     workers: WorkerHistory
 
     def save(self, step: int, best: BestEvaluation | None) -> None:
@@ -77,19 +77,19 @@ class StateWriter:
         broadcast_object(None, self.runtime.device)
 
     def _write(self, folder: Path, step: int, generators: list[dict[str, Tensor]]) -> None:
-        learner = self.learner
+        state = self.state
         checkpoint.save(
             folder,
             step=step,
             config=self.config.model_dump(mode="json"),
             classes=self.classes,
-            model=learner.detector,
-            ema=None if learner.average is None else learner.average.module,
+            model=state.detector,
+            ema=None if state.average is None else state.average.module,
             state={
-                "optimizer": learner.optimizer.state_dict(),
-                "scheduler": learner.scheduler.state_dict(),
-                "scaler": learner.scaler.state_dict(),
-                "normalizer": learner.loss.history,
+                "optimizer": state.optimizer.state_dict(),
+                "scheduler": state.scheduler.state_dict(),
+                "scaler": state.scaler.state_dict(),
+                "normalizer": state.loss.history,
                 "generators": generators,
                 "workers": self.workers,
             },

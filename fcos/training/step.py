@@ -15,7 +15,7 @@ from fcos.assignment.build import Assign
 from fcos.config.choices import Precision
 from fcos.device import autocast
 from fcos.distributed import gather_objects, mean_over_workers
-from fcos.losses.boxes import quality_floor_sum
+from fcos.losses.boxes import quality_entropy_sum
 from fcos.losses.criterion import FCOSLoss
 from fcos.metrics import TERMS
 from fcos.structures import Batch, HeadOutputs, Locations
@@ -26,7 +26,7 @@ class Diverged(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainState:
     """Everything that one training step touches."""
 
     # The bare network, the same network as this worker trains it, and how that is called: compiled, or as it is.
@@ -52,7 +52,7 @@ class Learner:
         return self.detector if self.average is None else self.average.module
 
 
-def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 7"]:
+def train_step(learner: TrainState, batches: Sequence[Batch]) -> Float[Tensor, " 7"]:
     """One optimizer step over the micro-batches of this worker; returns the sums named by TERMS, on the device.
 
     The normaliser covers all micro-batches of all workers, so that accumulation and more workers leave the step as
@@ -68,12 +68,12 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 7"
     for number, (batch, places, assignment) in enumerate(zip(batches, located, assignments, strict=True), start=1):
         with _without_sync(learner.model) if number < len(batches) else nullcontext():
             outputs = _forward(learner, batch) if ahead is None else ahead
-            assignment = learner.loss.paired(outputs, assignment, places, normalizer)
+            assignment = learner.loss.best_pairing(outputs, assignment, places, normalizer)
             losses = learner.loss(outputs, assignment, places, normalizer)
             learner.scaler.scale(losses.total).backward()
         per_image = assignment.positive.sum() / (batch.pixels.shape[0] * len(batches))
         floor = (
-            quality_floor_sum(outputs, assignment, learner.loss.quality, learner.loss.quality_loss)
+            quality_entropy_sum(outputs, assignment, learner.loss.quality, learner.loss.quality_loss)
             / normalizer.positives
         )
         floor = floor * learner.loss.quality_weight
@@ -91,7 +91,7 @@ def train_step(learner: Learner, batches: Sequence[Batch]) -> Float[Tensor, " 7"
     return terms
 
 
-def _forward(learner: Learner, batch: Batch) -> HeadOutputs:
+def _forward(learner: TrainState, batch: Batch) -> HeadOutputs:
     with autocast(batch.pixels.device, learner.precision):
         return learner.forward(batch.pixels, batch.sizes)
 

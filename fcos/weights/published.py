@@ -1,6 +1,5 @@
 """Published detectors: what their presets and a weights file of torchvision, the official code or detectron2 say."""
 
-import difflib
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import Tensor
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
 from fcos.config.presets import presets
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, suggest
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.detectron2 import from_detectron2
 from fcos.weights.names import WeightsError
@@ -69,8 +68,7 @@ def model_values(name: str) -> dict[str, Any]:
     Raises ConfigError with near matches for other names, and where there are no presets.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
+        hint = suggest(name, MODELS) or f"there are {', '.join(MODELS)}"
         raise ConfigError(f"--model {name}: no such published model; {hint}")
     values = presets()[name].model_dump(mode="json")
     mean = _PUBLISHED[name].caffe_mean

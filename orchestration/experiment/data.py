@@ -37,7 +37,7 @@ def prepare_data(config: Config, console: Console, workers: int, *, here: bool =
     from fcos.data.loader import check_batch
     from fcos.data.prepare import make_dataset, prepare, splits_with_masks
     from fcos.data.shared_memory import check_shared_memory
-    from fcos.evaluation.coco import class_keys, keys_without_truth
+    from fcos.evaluation.coco import class_keys, keys_without_ground_truth
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
@@ -54,7 +54,7 @@ def prepare_data(config: Config, console: Console, workers: int, *, here: bool =
             return DataFacts(source.digest, source.notes)
         assignment = config.model.assignment
         masks = splits_with_masks(assignment, [config.model.postprocess], training=True)
-        ready = prepare(config.data, corners=assignment.corners, masks=masks, progress=show)
+        ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
     if here:
@@ -62,7 +62,7 @@ def prepare_data(config: Config, console: Console, workers: int, *, here: bool =
         images = schedule.batch_size // schedule.accumulate // workers
         check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
     val = ready.val.annotations
-    return DataFacts(ready.digest, ready.notes, class_keys(val), keys_without_truth(val))
+    return DataFacts(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val))
 
 
 @dataclass
@@ -84,7 +84,7 @@ class DataDigests:
         if config.task == "coverage":
             about.append(config.coverage.split)
         else:
-            needs_truth = config.model.postprocess.needs_truth
+            needs_truth = config.model.postprocess.needs_ground_truth
             about += [config.schedule.batch_size, config.schedule.accumulate, assignment.by_masks and needs_truth]
         key = json.dumps(about)
         if key not in self._known:

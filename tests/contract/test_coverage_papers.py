@@ -11,7 +11,7 @@ from fcos.config.run import CoverageConfig
 from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.counts import count
 from fcos.coverage.measures import measures
-from fcos.coverage.retinanet import recalled
+from fcos.coverage.retinanet import boxes_with_anchor
 from fcos.data.annotations import read_annotations
 
 FPN = ((0, 64), (64, 128), (128, 256), (256, 512), (512, None))
@@ -72,6 +72,6 @@ def test_retinanet_rows_of_table_1(val2017: Path, version: str, kind, printed: l
     total = dict.fromkeys(rules, 0)
     for first in range(0, len(boxes), 512):
         part = boxes.select(np.arange(first, min(first + 512, len(boxes))))
-        for rule, rows in recalled(part, kind, rules).items():
+        for rule, rows in boxes_with_anchor(part, kind, rules).items():
             total[rule] += len(rows)
     assert [f"{100 * total[rule] / len(boxes.boxes):.2f}" for rule in rules] == printed

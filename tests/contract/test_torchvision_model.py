@@ -13,7 +13,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from fcos.build import build_detector
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse
-from fcos.geometry import locations
+from fcos.geometry import compute_locations
 from fcos.model.detector import FCOS
 from fcos.weights.torchvision import WeightsError, from_torchvision, to_torchvision
 
@@ -75,7 +75,7 @@ def outputs_of(peer: detection.FCOS, ours: FCOS) -> tuple[tuple[Tensor, ...], tu
     for pixels, image in zip(padded, images(), strict=True):
         pixels[:, : image.shape[1], : image.shape[2]] = image
     found = ours(padded, torch.tensor(SIZES))
-    grid = locations(found.shapes, ours.strides, tuple(padded.shape[-2:]), "torchvision", torch.device("cpu"))
+    grid = compute_locations(found.shapes, ours.strides, tuple(padded.shape[-2:]), "torchvision", torch.device("cpu"))
     assert found.quality is not None
     return (found.joined_logits, found.ltrb, found.quality), (
         raw["cls_logits"],

@@ -8,13 +8,13 @@ from fcos.postprocess.decode import Postprocess
 SHAPES, STRIDES, IMAGE = ((8, 8), (4, 4)), (8, 16), (64, 64)
 
 
-def rule(**changes: object) -> Postprocess:
-    settings_ = {
+def make_postprocess(**changes: object) -> Postprocess:
+    values = {
         "quality": "branch", "score": "sqrt", "score_threshold": 0.05, "threshold_on": "classification",
         "topk_per_level": 1000, "nms_threshold": 0.6, "max_detections": 100, "multi_label": True,
     }  # fmt: skip
-    corners = changes.pop("corners", "plain")
-    return Postprocess(PostprocessConfig(**{**settings_, **changes}), corners)
+    box_convention = changes.pop("box_convention", "plain")
+    return Postprocess(PostprocessConfig(**{**values, **changes}), box_convention)
 
 
 def sizes(images: int, height: int = 64, width: int = 64) -> torch.Tensor:

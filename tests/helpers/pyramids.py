@@ -4,7 +4,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fcos.geometry import locations
+from fcos.geometry import compute_locations
 from fcos.structures import Locations, Targets
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ STRIDES = (8, 16, 32)
 
 def pyramid(height: int = 128, width: int = 160, kind: str = "half_stride", strides=STRIDES) -> Locations:
     shapes = tuple((-(-height // s), -(-width // s)) for s in strides)
-    return locations(shapes, strides, (height, width), kind, CPU)
+    return compute_locations(shapes, strides, (height, width), kind, CPU)
 
 
 def targets_of(*images: list[list[float]], labels: list[list[int]] | None = None) -> Targets:

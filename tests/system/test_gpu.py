@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.build import build_detector, build_learner
+from fcos.build import build_detector, build_train_state
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.data.loader import train_batches
@@ -27,7 +27,7 @@ def test_a_training_step_never_waits_for_the_gpu(tiny_values: dict[str, Any], tm
     device = torch.device("cuda")
     data = prepare(config.data)
     detector = build_detector(config.model, len(data.classes), channels_last=True)
-    learner = build_learner(config, detector, LocalRuntime(tmp_path, device))
+    learner = build_train_state(config, detector, LocalRuntime(tmp_path, device))
     batches = train_batches(
         make_dataset(data, "train", config.data, training=True, seed=0), batch_size=8, accumulate=1, rank=0,
         world_size=1, seed=0, start_step=0, size_divisor=64, num_workers=0, group_by_aspect=True, pin_memory=True,

@@ -9,7 +9,7 @@ import torch
 from fcos.config.run import Config
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import metric_names
-from fcos.evaluation.coco import METRICS, evaluate, keys_without_truth
+from fcos.evaluation.coco import METRICS, evaluate, keys_without_ground_truth
 from fcos.metrics import better_end, reported_metrics
 from fcos.run_folder import BestEvaluation
 from fcos.structures import Detections
@@ -52,7 +52,7 @@ def test_what_has_no_truth_is_what_the_evaluation_leaves_out(
     annotations = annotated(tmp_path, *boxes)
     given = set(evaluate(annotations, {1: NOTHING}))
     names = {f"val/{name}" for name in METRICS} | {"val/class_AP/cat", "val/class_AP/dog"}
-    assert keys_without_truth(annotations) == names - given
+    assert keys_without_ground_truth(annotations) == names - given
 
 
 def test_of_anchors_recall_is_all_that_is_reported() -> None:

@@ -1,4 +1,4 @@
-"""Only locations on an object's own mask answer for it: held against each box on its own, location by location."""
+"""With positives=mask only locations on an object's mask are positive; checked box by box and location by location."""
 
 import re
 from dataclasses import replace
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fcos.assignment.build import build_assign
-from fcos.assignment.fcos import assign, claims, match
+from fcos.assignment.fcos import assign_fcos, fcos_candidates, match_fcos
 from fcos.assignment.masks import pairs_on_mask
-from fcos.build import build_truth
+from fcos.build import build_oracle_targets
 from fcos.config.inactive_keys import why_dead
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.parse import parse, set_value
@@ -21,12 +21,12 @@ from fcos.config.run import Config
 from fcos.data.prepare import splits_with_masks
 from fcos.device import to_device
 from fcos.errors import ConfigError
-from fcos.geometry import areas, locations
+from fcos.geometry import areas, compute_locations
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Targets
 from fcos.studies.draw_assignment import assignment_picture
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
-PLACES = locations(((12, 16), (6, 8), (3, 4)), (8, 16, 32), (96, 128), "half_stride", torch.device("cpu"))
+LOCATIONS = compute_locations(((12, 16), (6, 8), (3, 4)), (8, 16, 32), (96, 128), "half_stride", torch.device("cpu"))
 SIDE = 8
 
 
@@ -37,31 +37,31 @@ def targets_of(*images: list[list[float]], masks: str = "random") -> Targets:
         boxes[row, : len(image)], valid[row, : len(image)] = torch.tensor(image).view(-1, 4), True
     shape = (*valid.shape, SIDE, SIDE)
     generator = torch.Generator().manual_seed(sum(map(len, images)))
-    drawn = {
+    masks_by_kind = {
         "random": torch.rand(shape, generator=generator) > 0.4,
         "whole": torch.ones(shape, dtype=torch.bool),
         "none": torch.zeros(shape, dtype=torch.bool),
     }
-    return Targets(boxes, torch.arange(most).expand(valid.shape).clone(), valid, drawn[masks])
+    return Targets(boxes, torch.arange(most).expand(valid.shape).clone(), valid, masks_by_kind[masks])
 
 
-def one_by_one(targets: Targets, ends: Any, radius: float | None) -> Tensor:
-    """Each box assigned alone, without masks; of those whose mask has the location, the smallest takes it."""
+def match_box_by_box(targets: Targets, ends: Any, radius: float | None) -> Tensor:
+    """Match each box alone without masks; at each location on a box's mask the smallest such box is taken."""
     assert targets.masks is not None
-    matched = torch.full((len(targets.valid), len(PLACES.xy)), NO_OBJECT)
+    matched = torch.full((len(targets.valid), len(LOCATIONS.xy)), NO_OBJECT)
     for image, valid in enumerate(targets.valid):
         area = areas(targets.boxes[image], "plain").tolist()
-        # The smallest comes last, and of equals the first.
+        # The smallest box comes last and overwrites the others, of equals the first.
         for box in sorted(valid.nonzero().flatten().tolist(), key=lambda m, area=area: (-area[m], -m)):
             part = slice(image, image + 1), slice(box, box + 1)
-            alone = Targets(targets.boxes[part], targets.labels[part], targets.valid[part])
-            may = match(alone, PLACES, RANGES, ends, radius, "plain")[0] != NO_OBJECT
+            single = Targets(targets.boxes[part], targets.labels[part], targets.valid[part])
+            is_candidate = match_fcos(single, LOCATIONS, RANGES, ends, radius, "plain")[0] != NO_OBJECT
             x1, y1, x2, y2 = targets.boxes[image, box].tolist()
-            for place in may.nonzero().flatten().tolist():
-                x, y = PLACES.xy[place].tolist()
+            for index in is_candidate.nonzero().flatten().tolist():
+                x, y = LOCATIONS.xy[index].tolist()
                 row, column = int((y - y1) / (y2 - y1) * SIDE), int((x - x1) / (x2 - x1) * SIDE)
                 if targets.masks[image, box, row, column]:
-                    matched[image, place] = box
+                    matched[image, index] = box
     return matched
 
 
@@ -75,10 +75,10 @@ radii = st.sampled_from([None, 0.5, 1.5])
 
 @settings(max_examples=40)
 @given(images=images_of_boxes, ends=st.sampled_from(["closed", "open"]), radius=radii)
-def test_a_location_must_lie_on_the_mask_beside_all_else(images, ends, radius) -> None:
+def test_positive_locations_lie_on_the_mask_of_their_box(images, ends, radius) -> None:
     targets = targets_of(*images)
-    found = match(targets, PLACES, RANGES, ends, radius, "plain")
-    torch.testing.assert_close(found, one_by_one(targets, ends, radius))
+    matched = match_fcos(targets, LOCATIONS, RANGES, ends, radius, "plain")
+    torch.testing.assert_close(matched, match_box_by_box(targets, ends, radius))
 
 
 @settings(max_examples=60)
@@ -90,62 +90,64 @@ def test_a_location_must_lie_on_the_mask_beside_all_else(images, ends, radius) -
 )
 def test_masks_of_whole_boxes_change_nothing(images, radius, rule, tie_break) -> None:
     targets = targets_of(*images, masks="whole")
-    found, plain = (
-        match(each, PLACES, RANGES, "closed", radius, "plain", rule, tie_break)
-        for each in (targets, replace(targets, masks=None))
+    matched, matched_without_masks = (
+        match_fcos(case, LOCATIONS, RANGES, "closed", radius, "plain", rule, tie_break)
+        for case in (targets, replace(targets, masks=None))
     )
-    assert torch.equal(found, plain)
+    assert torch.equal(matched, matched_without_masks)
 
 
 @settings(max_examples=40)
 @given(image=st.lists(box, min_size=1, max_size=6), radius=radii)
-def test_pairs_are_those_of_the_assignment(image, radius) -> None:
+def test_candidate_pairs_on_masks_cover_the_positive_locations(image, radius) -> None:
     targets = targets_of(image)
-    pairs = claims(targets.boxes[0], PLACES, RANGES, "closed", radius)
-    keep = pairs_on_mask(targets.masks[0], targets.boxes[0], PLACES.xy, *pairs)
-    claimed = torch.zeros(len(PLACES.xy), dtype=torch.bool)
-    claimed[pairs[1][keep]] = True
-    assert torch.equal(match(targets, PLACES, RANGES, "closed", radius, "plain")[0] != NO_OBJECT, claimed)
+    pairs = fcos_candidates(targets.boxes[0], LOCATIONS, RANGES, "closed", radius)
+    keep = pairs_on_mask(targets.masks[0], targets.boxes[0], LOCATIONS.xy, *pairs)
+    is_candidate = torch.zeros(len(LOCATIONS.xy), dtype=torch.bool)
+    is_candidate[pairs[1][keep]] = True
+    assert torch.equal(match_fcos(targets, LOCATIONS, RANGES, "closed", radius, "plain")[0] != NO_OBJECT, is_candidate)
 
 
 def options(radius: float | None = None) -> dict[str, Any]:
     return {"ranges": RANGES, "ends": "closed", "center_sampling_radius": radius}
 
 
-def test_one_box_learns_on_its_mask_alone() -> None:
+def test_one_box_is_positive_on_its_mask_only() -> None:
     targets = targets_of([[8.0, 8, 40, 40]], masks="none")
     targets.masks[0, 0, :, : SIDE // 2] = True
-    found = assign(targets, PLACES, **options())
-    on_mask = (PLACES.xy[:, 0] > 8) & (PLACES.xy[:, 0] < 24) & (PLACES.xy[:, 1] > 8) & (PLACES.xy[:, 1] < 40)
-    assert torch.equal(found.positive[0], on_mask & (PLACES.strides == 8))
-    # Distances are to the box's sides still.
-    here = (PLACES.xy == torch.tensor([12.0, 12.0])).all(1) & (PLACES.strides == 8)
-    torch.testing.assert_close(found.ltrb[0, here], torch.tensor([[4.0, 4, 28, 28]]))
+    assignment = assign_fcos(targets, LOCATIONS, **options())
+    on_mask = (
+        (LOCATIONS.xy[:, 0] > 8) & (LOCATIONS.xy[:, 0] < 24) & (LOCATIONS.xy[:, 1] > 8) & (LOCATIONS.xy[:, 1] < 40)
+    )
+    assert torch.equal(assignment.positive[0], on_mask & (LOCATIONS.strides == 8))
+    # Distances are still those to the box's sides.
+    here = (LOCATIONS.xy == torch.tensor([12.0, 12.0])).all(1) & (LOCATIONS.strides == 8)
+    torch.testing.assert_close(assignment.ltrb[0, here], torch.tensor([[4.0, 4, 28, 28]]))
 
 
-def test_what_one_mask_leaves_free_goes_to_the_next_box() -> None:
+def test_locations_off_one_mask_go_to_the_next_box() -> None:
     twice = [[8.0, 8, 40, 40]] * 2
     targets = targets_of(twice, masks="whole")
     targets.masks[0, 0, : SIDE // 2] = False
-    matched = match(targets, PLACES, RANGES, "closed", None, "plain")[0]
-    upper = PLACES.xy[:, 1] < 24
+    matched = match_fcos(targets, LOCATIONS, RANGES, "closed", None, "plain")[0]
+    upper = LOCATIONS.xy[:, 1] < 24
     assert set(matched[upper].tolist()) == {NO_OBJECT, 1} and set(matched[~upper].tolist()) == {NO_OBJECT, 0}
 
 
-def test_center_sampling_holds_beside_masks() -> None:
+def test_center_sampling_and_masks_combine() -> None:
     targets = targets_of([[0.0, 0, 64, 64]], masks="whole")
     targets.masks[0, 0, :, : SIDE // 2] = False
     near, mask, both = (
-        assign(each, PLACES, **options(radius)).positive
+        assign_fcos(each, LOCATIONS, **options(radius)).positive
         for each, radius in ((replace(targets, masks=None), 1.5), (targets, None), (targets, 1.5))
     )
     assert torch.equal(both, near & mask)
     assert both.any() and near.sum() > both.sum() < mask.sum()
 
 
-def test_an_object_without_a_location_on_its_mask_has_none() -> None:
+def test_an_object_without_locations_on_its_mask_is_unassigned() -> None:
     targets = targets_of([[8.0, 8, 40, 40], [60, 20, 90, 70]], masks="none")
-    assert not assign(targets, PLACES, **options()).positive.any()
+    assert not assign_fcos(targets, LOCATIONS, **options()).positive.any()
 
 
 @pytest.mark.parametrize("boxes", [0, 3])
@@ -154,21 +156,21 @@ def test_no_boxes_match_nothing(boxes: int) -> None:
         torch.zeros(2, boxes, 4), torch.zeros(2, boxes).long(), torch.zeros(2, boxes).bool(),
         torch.ones(2, boxes, SIDE, SIDE).bool(),
     )  # fmt: skip
-    assert not assign(nothing, PLACES, **options()).positive.any()
+    assert not assign_fcos(nothing, LOCATIONS, **options()).positive.any()
 
 
-def test_a_batch_is_its_images() -> None:
+def test_batch_equals_single_images() -> None:
     images = [[8.0, 8, 40, 40], [20.0, 12, 90, 70]], [[3.0, 3, 100, 90]], []
     targets = targets_of(*images)
-    together = assign(targets, PLACES, **options(1.5))
+    batched = assign_fcos(targets, LOCATIONS, **options(1.5))
     for image in range(3):
-        alone = Targets(*(column[image : image + 1] for column in vars(targets).values()))
-        found = assign(alone, PLACES, **options(1.5))
-        assert torch.equal(found.matched, together.matched[image : image + 1])
-        assert torch.equal(found.ltrb, together.ltrb[image : image + 1])
+        single = Targets(*(column[image : image + 1] for column in vars(targets).values()))
+        single_assignment = assign_fcos(single, LOCATIONS, **options(1.5))
+        assert torch.equal(single_assignment.matched, batched.matched[image : image + 1])
+        assert torch.equal(single_assignment.ltrb, batched.ltrb[image : image + 1])
 
 
-def test_masks_move_with_their_targets() -> None:
+def test_to_device_moves_masks() -> None:
     moved = to_device(targets_of([[8.0, 8, 40, 40]]), torch.device("meta"))
     assert moved.masks.device.type == moved.boxes.device.type == "meta"
     assert to_device(replace(moved, masks=None), torch.device("meta")).masks is None
@@ -180,7 +182,7 @@ def with_masks(values: dict[str, Any], **changes: Any) -> Config:
     return parse(Config, values)
 
 
-def test_only_fcos_own_assignment_asks_for_masks(tiny_values: dict[str, Any]) -> None:
+def test_only_kind_fcos_uses_masks(tiny_values: dict[str, Any]) -> None:
     assert not parse(Config, tiny_values).model.assignment.by_masks
     assert with_masks(tiny_values).model.assignment.by_masks
     other = with_masks(tiny_values, kind="atss")
@@ -199,32 +201,32 @@ def test_only_fcos_own_assignment_asks_for_masks(tiny_values: dict[str, Any]) ->
         ({"oracle": "box"}, ("train", "val"), ("val",)),
     ],
 )
-def test_masks_are_asked_for_where_they_are_used(rule: dict[str, Any], training: Any, evaluation: Any) -> None:
-    rules = [PostprocessConfig(), PostprocessConfig(**rule)]
+def test_masks_are_read_for_the_splits_that_use_them(rule: dict[str, Any], training: Any, evaluation: Any) -> None:
+    configs = [PostprocessConfig(), PostprocessConfig(**rule)]
     assignment = AssignmentConfig(ranges=((0, None),), positives="mask")
-    assert splits_with_masks(assignment, rules, training=True) == training
-    assert splits_with_masks(assignment, rules, training=False) == evaluation
-    plain = AssignmentConfig(ranges=((0, None),))
-    assert splits_with_masks(plain, rules, training=True) == ()
+    assert splits_with_masks(assignment, configs, training=True) == training
+    assert splits_with_masks(assignment, configs, training=False) == evaluation
+    without_masks = AssignmentConfig(ranges=((0, None),))
+    assert splits_with_masks(without_masks, configs, training=True) == ()
 
 
-def test_a_drawn_picture_shows_locations_on_masks(tiny_values: dict[str, Any]) -> None:
+def test_the_assignment_picture_shows_locations_on_masks(tiny_values: dict[str, Any]) -> None:
     values = set_value(tiny_values, "model.assignment.center_sampling_radius", None)
-    (plain, inside), (picture, on_mask) = (
+    (inside_picture, inside_lines), (mask_picture, mask_lines) = (
         assignment_picture(config, "val", None) for config in (parse(Config, values), with_masks(values))
     )
-    counted = [int(re.search(r"(\d+) positive", lines[0])[1]) for lines in (inside, on_mask)]
-    assert 0 < counted[1] < counted[0]
-    assert picture.size == plain.size and picture.tobytes() != plain.tobytes()
+    positives = [int(re.search(r"(\d+) positive", lines[0])[1]) for lines in (inside_lines, mask_lines)]
+    assert 0 < positives[1] < positives[0]
+    assert mask_picture.size == inside_picture.size and mask_picture.tobytes() != inside_picture.tobytes()
 
 
-def test_forgotten_masks_are_noticed(tiny_values: dict[str, Any]) -> None:
-    assigned = build_assign(with_masks(tiny_values).model)
-    with pytest.raises(AssertionError, match="masks are read where they are asked for"):
-        assigned(replace(targets_of([[8.0, 8, 40, 40]]), masks=None), PLACES)
+def test_missing_masks_raise_an_assertion(tiny_values: dict[str, Any]) -> None:
+    assign = build_assign(with_masks(tiny_values).model)
+    with pytest.raises(AssertionError, match="assignment by masks needs targets with masks"):
+        assign(replace(targets_of([[8.0, 8, 40, 40]]), masks=None), LOCATIONS)
 
 
-def test_ambiguity_counts_claims_on_masks(tiny_values: dict[str, Any]) -> None:
+def test_ambiguity_counts_candidates_on_masks(tiny_values: dict[str, Any]) -> None:
     values = set_value(tiny_values, "model.postprocess.analyses", ["ambiguous"])
     values = set_value(
         set_value(values, "model.levels", [3, 4, 5]), "model.assignment.ranges", [list(r) for r in RANGES]
@@ -232,9 +234,9 @@ def test_ambiguity_counts_claims_on_masks(tiny_values: dict[str, Any]) -> None:
     config = with_masks(values, center_sampling_radius=None).model
     twice = targets_of([[8.0, 8, 40, 40]] * 2, masks="whole")
     twice.masks[0, 0, : SIDE // 2] = False
-    outputs = HeadOutputs((), torch.zeros(1, 0, 4), None, PLACES.shapes)
+    outputs = HeadOutputs((), torch.zeros(1, 0, 4), None, LOCATIONS.shapes)
     size = torch.tensor([[96, 128]])
     batch = Batch(torch.zeros(1, 3, 96, 128, dtype=torch.uint8), size, size, twice, (1,), ("a",))
-    truth = build_truth(config, [config.postprocess])(batch, PLACES, outputs)
-    double = truth.ambiguity[0] == truth.ambiguity.max()
-    assert double.any() and (PLACES.xy[double, 1] > 24).all()
+    oracle_targets = build_oracle_targets(config, [config.postprocess])(batch, LOCATIONS, outputs)
+    ambiguous = oracle_targets.ambiguity[0] == oracle_targets.ambiguity.max()
+    assert ambiguous.any() and (LOCATIONS.xy[ambiguous, 1] > 24).all()

@@ -1,4 +1,4 @@
-"""Locations that answer for two boxes: which boxes, which prediction learns which, and what that is good for."""
+"""Locations with two targets: which boxes they get, which prediction learns which, and two boxes at one location."""
 
 import math
 from dataclasses import replace
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from fcos.__main__ import main
 from fcos.assignment.build import build_assign, build_locate
-from fcos.assignment.encode import fill
-from fcos.assignment.fcos import match
-from fcos.build import build_detector, build_learner, build_loss
+from fcos.assignment.encode import encode_targets
+from fcos.assignment.fcos import match_fcos
+from fcos.build import build_detector, build_loss, build_train_state
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.draw import assignment_panels
-from fcos.geometry import areas, ious, locations, ltrb_from_boxes
+from fcos.geometry import areas, compute_locations, ious, ltrb_from_boxes
 from fcos.inference import load_trained
 from fcos.losses.criterion import FCOSLoss
 from fcos.postprocess.decode import Postprocess
@@ -31,29 +31,31 @@ from fcos.training.checkpoint import CheckpointError, save
 from fcos.training.step import train_step
 from tests.helpers.pyramids import CPU, RANGES, box, in_range, pyramid, targets_of
 
-TWICE = locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
+LOCATIONS = compute_locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
 
 
-def first_two_by_matrix(targets: Targets, places: Locations, ends: str, radius: float | None, rule: str,
+def first_two_by_matrix(targets: Targets, locations: Locations, ends: str, radius: float | None, rule: str,
                         tie_break: str) -> Tensor:  # fmt: skip
-    """Every location against every box: the two that come first, B x P x 2."""
-    sizes = [rows * columns for rows, columns in places.shapes]
+    """Match every location with every box and return the first two candidates, B x P x 2."""
+    sizes = [rows * columns for rows, columns in locations.shapes]
     low = torch.cat([torch.full((n,), r[0]) for n, r in zip(sizes, RANGES, strict=True)])
     high = torch.cat([torch.full((n,), math.inf if r[1] is None else r[1]) for n, r in zip(sizes, RANGES, strict=True)])
-    found = []
+    matched = []
     for boxes, valid in zip(targets.boxes, targets.valid, strict=True):
-        ltrb = torch.stack([ltrb_from_boxes(places.xy, one.expand(len(places.xy), 4)) for one in boxes], dim=1)
-        admitted = (ltrb.amin(-1) > 0) & valid & in_range(rule, ltrb.amax(-1), boxes, low, high, ends)
-        apart = places.xy[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2
+        ltrb = torch.stack([ltrb_from_boxes(locations.xy, box.expand(len(locations.xy), 4)) for box in boxes], dim=1)
+        is_candidate = (ltrb.amin(-1) > 0) & valid & in_range(rule, ltrb.amax(-1), boxes, low, high, ends)
+        offset = locations.xy[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2
         if radius is not None:
-            admitted &= apart.abs().amax(-1) < radius * places.strides[:, None]
-        by_area = areas(boxes, "plain").expand_as(admitted)
-        cost = (by_area if tie_break == "smallest_area" else apart.square().sum(-1)).masked_fill(~admitted, math.inf)
-        # One more that nobody is, for images of one box.
+            is_candidate &= offset.abs().amax(-1) < radius * locations.strides[:, None]
+        by_area = areas(boxes, "plain").expand_as(is_candidate)
+        cost = (by_area if tie_break == "smallest_area" else offset.square().sum(-1)).masked_fill(
+            ~is_candidate, math.inf
+        )
+        # One more column that is never a candidate, for images of one box.
         cost = torch.cat((cost, cost.new_full((len(cost), 1), math.inf)), dim=1)
         values, index = cost.sort(dim=1, stable=True)
-        found.append(index[:, :2].masked_fill(values[:, :2].isinf(), NO_OBJECT))
-    return torch.stack(found)
+        matched.append(index[:, :2].masked_fill(values[:, :2].isinf(), NO_OBJECT))
+    return torch.stack(matched)
 
 
 @settings(max_examples=100)
@@ -64,21 +66,23 @@ def first_two_by_matrix(targets: Targets, places: Locations, ends: str, radius: 
     rule=st.sampled_from(["longest_offset", "longer_side", "sqrt_area"]),
     tie_break=st.sampled_from(["smallest_area", "closest_center"]),
 )
-def test_the_first_two_are_those_of_the_whole_matrix(images, ends, radius, rule, tie_break) -> None:
-    places, targets = pyramid(), targets_of(*images)
-    found = match(targets, TWICE, RANGES, ends, radius, "plain", rule, tie_break).unflatten(1, (-1, 2))
-    expected = first_two_by_matrix(targets, places, ends, radius, rule, tie_break)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(found[..., 0], match(targets, places, RANGES, ends, radius, "plain", rule, tie_break))
+def test_the_first_two_candidates_equal_the_whole_matrix(images, ends, radius, rule, tie_break) -> None:
+    locations, targets = pyramid(), targets_of(*images)
+    matched = match_fcos(targets, LOCATIONS, RANGES, ends, radius, "plain", rule, tie_break).unflatten(1, (-1, 2))
+    expected = first_two_by_matrix(targets, locations, ends, radius, rule, tie_break)
+    torch.testing.assert_close(matched, expected)
+    torch.testing.assert_close(
+        matched[..., 0], match_fcos(targets, locations, RANGES, ends, radius, "plain", rule, tie_break)
+    )
 
 
-RULES = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "corners": "plain"}
+RULES = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "box_convention": "plain"}
 
 
 def boxes_at(targets: Targets, x: float, y: float, **rules: Any) -> list[int]:
-    """The boxes of the finest location at a point, of the first image."""
-    matched = match(targets, TWICE, **{**RULES, **rules})[0]
-    here = (TWICE.xy == torch.tensor([x, y])).all(1) & (TWICE.strides == 8)
+    """Return the boxes of the finest location at a point of the first image."""
+    matched = match_fcos(targets, LOCATIONS, **{**RULES, **rules})[0]
+    here = (LOCATIONS.xy == torch.tensor([x, y])).all(1) & (LOCATIONS.strides == 8)
     return matched[here].tolist()
 
 
@@ -89,28 +93,28 @@ def test_a_location_in_none_one_two_and_three_boxes() -> None:
     assert boxes_at(targets_of([]), 44, 44) == [-1, -1]
 
 
-def test_of_equal_boxes_the_first_come_first() -> None:
+def test_equal_boxes_are_ordered_by_index() -> None:
     assert boxes_at(targets_of([[30.0, 30, 50, 50]] * 3), 44, 44) == [0, 1]
     assert boxes_at(targets_of([[30.0, 30, 50, 50]] * 3), 44, 44, tie_break="closest_center") == [0, 1]
 
 
-def test_in_random_order_the_two_are_never_one_box() -> None:
+def test_random_tie_break_never_takes_one_box_twice() -> None:
     targets = targets_of([[30.0, 30, 50, 50]] * 3)
-    drawn = {tuple(boxes_at(targets, 44, 44, tie_break="random")) for _ in range(60)}
-    assert drawn == {(one, other) for one, other in product(range(3), repeat=2) if one != other}
+    pairs = {tuple(boxes_at(targets, 44, 44, tie_break="random")) for _ in range(60)}
+    assert pairs == {(one, other) for one, other in product(range(3), repeat=2) if one != other}
 
 
-def test_a_batch_gives_what_each_image_gives_alone_and_no_boxes_give_none() -> None:
+def test_batch_equals_single_images_also_without_boxes() -> None:
     images = [[[0.0, 0, 60, 60], [10.0, 10, 50, 50]], [], [[20.0, 20, 90, 90]] * 3]
-    together = match(targets_of(*images), TWICE, **RULES)
-    for boxes, row in zip(images, together, strict=True):
-        assert torch.equal(match(targets_of(boxes), TWICE, **RULES)[0], row)
+    batched = match_fcos(targets_of(*images), LOCATIONS, **RULES)
+    for boxes, row in zip(images, batched, strict=True):
+        assert torch.equal(match_fcos(targets_of(boxes), LOCATIONS, **RULES)[0], row)
     none = Targets(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool))
-    matched = match(none, TWICE, **RULES)
-    assert not fill(matched, none, TWICE.xy).positive.any() and matched.shape == (2, len(TWICE.xy))
+    matched = match_fcos(none, LOCATIONS, **RULES)
+    assert not encode_targets(matched, none, LOCATIONS.xy).positive.any() and matched.shape == (2, len(LOCATIONS.xy))
 
 
-def with_keys(values: dict[str, Any], **changes: Any) -> Config:
+def configured(values: dict[str, Any], **changes: Any) -> Config:
     values = set_value(values, "model.targets_per_location", 2)
     for key, value in changes.items():
         values = set_value(values, key.replace("__", "."), value)
@@ -118,7 +122,7 @@ def with_keys(values: dict[str, Any], **changes: Any) -> Config:
 
 
 def batch_of(*boxes: list[list[float]]) -> Batch:
-    """Images of 64 x 64 noise, each with boxes of class 0."""
+    """Return images of 64 x 64 noise, each with boxes of class 0."""
     pixels = torch.randint(
         0, 256, (len(boxes), 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -127,32 +131,34 @@ def batch_of(*boxes: list[list[float]]) -> Batch:
     return Batch(pixels, sizes, sizes, targets, tuple(range(len(boxes))), ("a",) * len(boxes))
 
 
-def test_one_box_for_each_location_is_as_ever(tiny_values: dict[str, Any]) -> None:
+def test_one_target_per_location_needs_no_pairing(tiny_values: dict[str, Any]) -> None:
     model = parse(Config, tiny_values).model
     batch = batch_of([[10.0, 10, 40, 40]])
-    places = build_locate(model)(batch)
-    once = locations(places.shapes, (8, 16, 32, 64), (64, 64), "half_stride", CPU)
-    assert torch.equal(places.xy, once.xy) and places.shapes == once.shapes and places.targets == 1
-    assignment, outputs = build_assign(model)(batch.targets, places), HeadOutputs((), torch.zeros(1, 0, 4), None, ())
+    locations = build_locate(model)(batch)
+    expected = compute_locations(locations.shapes, (8, 16, 32, 64), (64, 64), "half_stride", CPU)
+    assert torch.equal(locations.xy, expected.xy) and locations.shapes == expected.shapes and locations.targets == 1
+    assignment, outputs = build_assign(model)(batch.targets, locations), HeadOutputs((), torch.zeros(1, 0, 4), None, ())
     loss = build_loss(model)
-    assert loss.paired(outputs, assignment, places, loss.normalizer([assignment])) is assignment
+    assert loss.best_pairing(outputs, assignment, locations, loss.normalizer([assignment])) is assignment
 
 
 # Three locations: in two boxes, in one, in none.
-FEW = locations(((1, 3),), (8,), (8, 24), "half_stride", CPU, targets=2)
+FEW_LOCATIONS = compute_locations(((1, 3),), (8,), (8, 24), "half_stride", CPU, targets=2)
 FEW_BOXES = Targets(
     torch.tensor([[[0.0, 0, 8, 7], [0.0, 0, 14, 8]]]), torch.tensor([[2, 0]]), torch.ones(1, 2, dtype=torch.bool)
 )
 FEW_MATCHED = torch.tensor([[0, 1, 1, NO_OBJECT, NO_OBJECT, NO_OBJECT]])
 
 
-def few_outputs(seed: int) -> HeadOutputs:
-    draw = torch.Generator().manual_seed(seed)
-    logits = torch.randn(1, 6, 3, generator=draw) * 3
-    return HeadOutputs((logits,), torch.rand(1, 6, 4, generator=draw) * 15 + 0.1, torch.randn(1, 6, generator=draw), ())
+def random_outputs(seed: int) -> HeadOutputs:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(1, 6, 3, generator=generator) * 3
+    return HeadOutputs(
+        (logits,), torch.rand(1, 6, 4, generator=generator) * 15 + 0.1, torch.randn(1, 6, generator=generator), ()
+    )
 
 
-def rule_of(**changes: Any) -> FCOSLoss:
+def make_loss(**changes: Any) -> FCOSLoss:
     values: dict[str, Any] = {
         "regression": "giou", "weight_by_centerness": True, "quality": "centerness", "normalizer_scope": "local",
         "focal_alpha": 0.25, "focal_gamma": 2.0, "classification_weight": 1.0, "regression_weight": 1.0,
@@ -171,66 +177,68 @@ def rule_of(**changes: Any) -> FCOSLoss:
         {"regression_weight": 0.0, "focal_alpha": 0.6, "focal_gamma": 1.0},
     ],
 )
-def test_the_pairing_is_the_one_of_least_loss(changes: dict[str, Any]) -> None:
-    """Of all pairings of three locations, whose losses are computed as a training computes them."""
-    rule, chosen = rule_of(**changes), set()
+def test_the_pairing_has_the_least_loss(changes: dict[str, Any]) -> None:
+    """Try all pairings of three locations, with losses computed as in training."""
+    loss, best_pairings = make_loss(**changes), set()
     for seed in range(12):
-        outputs = few_outputs(seed)
+        outputs = random_outputs(seed)
         totals: dict[tuple[int, ...], float] = {}
-        for turned in product((False, True), repeat=3):
-            order = torch.tensor([2 * n + (slot ^ turn) for n, turn in enumerate(turned) for slot in (0, 1)])
-            other = fill(FEW_MATCHED[:, order], FEW_BOXES, FEW.xy)
-            matched = tuple(other.matched[0].tolist())
-            totals[matched] = float(rule(outputs, other, FEW, rule.normalizer([other])).total)
-        given_ = fill(FEW_MATCHED, FEW_BOXES, FEW.xy)
-        normalizer = rule.normalizer([given_])
-        found = rule.paired(outputs, given_, FEW, normalizer)
-        total = float(rule(outputs, found, FEW, normalizer).total)
+        for swaps in product((False, True), repeat=3):
+            order = torch.tensor([2 * n + (slot ^ swap) for n, swap in enumerate(swaps) for slot in (0, 1)])
+            candidate = encode_targets(FEW_MATCHED[:, order], FEW_BOXES, FEW_LOCATIONS.xy)
+            matched = tuple(candidate.matched[0].tolist())
+            totals[matched] = float(loss(outputs, candidate, FEW_LOCATIONS, loss.normalizer([candidate])).total)
+        assignment = encode_targets(FEW_MATCHED, FEW_BOXES, FEW_LOCATIONS.xy)
+        normalizer = loss.normalizer([assignment])
+        paired = loss.best_pairing(outputs, assignment, FEW_LOCATIONS, normalizer)
+        total = float(loss(outputs, paired, FEW_LOCATIONS, normalizer).total)
         best = min(totals, key=totals.__getitem__)
-        assert tuple(found.matched[0].tolist()) == best and total == pytest.approx(totals[best], rel=1e-5)
-        # All of it is turned, and the normaliser stays.
-        expected = fill(found.matched, FEW_BOXES, FEW.xy)
+        assert tuple(paired.matched[0].tolist()) == best and total == pytest.approx(totals[best], rel=1e-5)
+        # All targets are swapped, and the normaliser stays the same.
+        expected = encode_targets(paired.matched, FEW_BOXES, FEW_LOCATIONS.xy)
         for name in ("labels", "ltrb", "centerness"):
-            torch.testing.assert_close(getattr(found, name), getattr(expected, name))
-        assert rule.normalizer([found]) == normalizer
-        chosen.add(best)
-    assert len(chosen) > 1
+            torch.testing.assert_close(getattr(paired, name), getattr(expected, name))
+        assert loss.normalizer([paired]) == normalizer
+        best_pairings.add(best)
+    assert len(best_pairings) > 1
 
 
-def test_equal_costs_leave_the_pairing_as_it_is() -> None:
-    given_ = fill(FEW_MATCHED, FEW_BOXES, FEW.xy)
-    outputs = few_outputs(0)
-    alike = HeadOutputs((outputs.logits[0][:, :1].expand(1, 6, 3),), outputs.ltrb[:, :1].expand(1, 6, 4), None, ())
-    rule = rule_of(quality="none")
-    found = rule.paired(alike, given_, FEW, rule.normalizer([given_]))
-    assert torch.equal(found.matched, given_.matched)
+def test_equal_costs_keep_the_pairing() -> None:
+    assignment = encode_targets(FEW_MATCHED, FEW_BOXES, FEW_LOCATIONS.xy)
+    outputs = random_outputs(0)
+    equal_outputs = HeadOutputs(
+        (outputs.logits[0][:, :1].expand(1, 6, 3),), outputs.ltrb[:, :1].expand(1, 6, 4), None, ()
+    )
+    loss = make_loss(quality="none")
+    paired = loss.best_pairing(equal_outputs, assignment, FEW_LOCATIONS, loss.normalizer([assignment]))
+    assert torch.equal(paired.matched, assignment.matched)
 
 
-def test_only_the_prediction_that_has_a_box_learns_one() -> None:
-    rule, outputs = rule_of(), few_outputs(1)
+def test_only_predictions_with_a_box_get_regression_gradients() -> None:
+    loss, outputs = make_loss(), random_outputs(1)
     leaves = [outputs.logits[0].requires_grad_(), outputs.ltrb.requires_grad_(), outputs.quality.requires_grad_()]
-    given_ = fill(FEW_MATCHED, FEW_BOXES, FEW.xy)
-    normalizer = rule.normalizer([given_])
-    found = rule.paired(outputs, given_, FEW, normalizer)
-    assert not found.ltrb.requires_grad
-    logits, ltrb, quality = torch.autograd.grad(rule(outputs, found, FEW, normalizer).total, leaves)
-    assert torch.equal((ltrb != 0).any(-1), found.positive) and torch.equal(quality != 0, found.positive)
-    # Every class of every prediction is learned, the box's class upwards.
+    assignment = encode_targets(FEW_MATCHED, FEW_BOXES, FEW_LOCATIONS.xy)
+    normalizer = loss.normalizer([assignment])
+    paired = loss.best_pairing(outputs, assignment, FEW_LOCATIONS, normalizer)
+    assert not paired.ltrb.requires_grad
+    logits, ltrb, quality = torch.autograd.grad(loss(outputs, paired, FEW_LOCATIONS, normalizer).total, leaves)
+    assert torch.equal((ltrb != 0).any(-1), paired.positive) and torch.equal(quality != 0, paired.positive)
+    # Every class of every prediction gets a gradient; only that of the box's class is negative.
     assert (logits != 0).all()
-    own = torch.nn.functional.one_hot(found.labels.clamp(min=0), 3).bool() & found.positive[..., None]
-    assert torch.equal(logits < 0, own)
+    is_target = torch.nn.functional.one_hot(paired.labels.clamp(min=0), 3).bool() & paired.positive[..., None]
+    assert torch.equal(logits < 0, is_target)
 
 
 def gradients(config: Config, batches: list[Batch]) -> dict[str, Tensor]:
     torch.manual_seed(0)
     detector = build_detector(config.model, 3, channels_last=False)
-    learner = build_learner(config, detector, LocalRuntime(Path(), CPU))
+    learner = build_train_state(config, detector, LocalRuntime(Path(), CPU))
     learner.optimizer.step = lambda: None  # type: ignore[method-assign]
     train_step(learner, batches)
     return {name: value.grad for name, value in detector.named_parameters() if value.grad is not None}
 
 
-def test_micro_batches_leave_the_step_as_it_is(tiny_values: dict[str, Any]) -> None:
+def test_micro_batches_give_the_same_gradients(tiny_values: dict[str, Any]) -> None:
     whole = batch_of(
         [[10.0, 10, 40, 40], [12.0, 8, 38, 42]], [[20.0, 20, 50, 50], [22.0, 18, 48, 52], [30.0, 30, 36, 36]]
     )
@@ -241,86 +249,90 @@ def test_micro_batches_leave_the_step_as_it_is(tiny_values: dict[str, Any]) -> N
         return Batch(whole.pixels[part], whole.sizes[part], whole.sizes[part], own, (number,), ("a",))
 
     common = {"model__backbone__norm": "frozen_bn", "schedule__clip_norm": None}
-    together = gradients(with_keys(tiny_values, **common), [whole])
-    parts = gradients(with_keys(tiny_values, **common, schedule__accumulate=2), [image(0), image(1)])
+    together = gradients(configured(tiny_values, **common), [whole])
+    parts = gradients(configured(tiny_values, **common, schedule__accumulate=2), [image(0), image(1)])
     assert together.keys() == parts.keys()
     for name, value in together.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=1e-6)
 
 
-def test_each_box_of_a_location_has_a_panel(tiny_values: dict[str, Any]) -> None:
-    model = with_keys(tiny_values).model
+def test_each_target_of_a_location_has_a_panel(tiny_values: dict[str, Any]) -> None:
+    model = configured(tiny_values).model
     batch = batch_of([[10.0, 10, 40, 40], [12.0, 8, 38, 42]])
-    places = build_locate(model)(batch)
-    assignment = build_assign(model)(batch.targets, places)
+    locations = build_locate(model)(batch)
+    assignment = build_assign(model)(batch.targets, locations)
     titles = [f"P{level}" for level in model.levels]
-    assert len(assignment_panels(batch.pixels[0], batch.targets, assignment, places, titles=titles)) == 2 * len(titles)
+    assert len(assignment_panels(batch.pixels[0], batch.targets, assignment, locations, titles=titles)) == 2 * len(
+        titles
+    )
 
 
-# Of one center, size and class: all of their locations are the same.
+# Same center, size and class, so that all of their locations are the same.
 CROSSED = [[16.0, 22, 48, 42], [22.0, 16, 42, 48]]
 
 
-def found_of(model: ModelConfig, outputs: HeadOutputs, batch: Batch, suppression: str) -> list[float]:
-    """The IoU of each crossed box with the confident detection nearest to it."""
-    rule = model.postprocess.model_copy(update={"suppression": suppression, "nms_threshold": 0.4})
-    found = Postprocess(rule)(outputs, build_locate(model)(batch), batch.sizes, batch.original_sizes)[0]
-    confident = found.boxes[found.scores > 0.3]
-    return [float(ious(one, confident).max()) if len(confident) else 0.0 for one in torch.tensor(CROSSED)]
+def best_ious(model: ModelConfig, outputs: HeadOutputs, batch: Batch, suppression: str) -> list[float]:
+    """Return for each crossed box the IoU with the best confident detection."""
+    config = model.postprocess.model_copy(update={"suppression": suppression, "nms_threshold": 0.4})
+    detections = Postprocess(config)(outputs, build_locate(model)(batch), batch.sizes, batch.original_sizes)[0]
+    confident = detections.boxes[detections.scores > 0.3]
+    return [float(ious(box, confident).max()) if len(confident) else 0.0 for box in torch.tensor(CROSSED)]
 
 
-def fitted(model: ModelConfig, batch: Batch, steps: int) -> HeadOutputs:
-    """Head outputs that descend the loss themselves, from a start that is the same but for a little noise."""
-    places = build_locate(model)(batch)
-    draw, num = torch.Generator().manual_seed(0), len(places.xy)
-    leaves = [torch.randn(1, num, size, generator=draw).mul(0.1).requires_grad_() for size in (1, 4, 1)]
-    counts = [rows * columns for rows, columns in places.shapes]
-    rule, assignment = build_loss(model), build_assign(model)(batch.targets, places)
-    normalizer = rule.normalizer([assignment])
+def fit_outputs(model: ModelConfig, batch: Batch, steps: int) -> HeadOutputs:
+    """Optimise head outputs directly on the loss, from a start that is equal everywhere but for a little noise."""
+    locations = build_locate(model)(batch)
+    generator, num = torch.Generator().manual_seed(0), len(locations.xy)
+    leaves = [torch.randn(1, num, size, generator=generator).mul(0.1).requires_grad_() for size in (1, 4, 1)]
+    counts = [rows * columns for rows, columns in locations.shapes]
+    loss, assignment = build_loss(model), build_assign(model)(batch.targets, locations)
+    normalizer = loss.normalizer([assignment])
     optimizer = torch.optim.Adam(leaves, lr=0.1)
 
     def outputs() -> HeadOutputs:
         logits, ltrb, quality = leaves
-        return HeadOutputs((logits - 3).split(counts, dim=1), (ltrb + 2).exp(), quality.squeeze(-1), places.shapes)
+        return HeadOutputs((logits - 3).split(counts, dim=1), (ltrb + 2).exp(), quality.squeeze(-1), locations.shapes)
 
     for _ in range(steps):
         optimizer.zero_grad()
-        rule(outputs(), rule.paired(outputs(), assignment, places, normalizer), places, normalizer).total.backward()
+        loss(
+            outputs(), loss.best_pairing(outputs(), assignment, locations, normalizer), locations, normalizer
+        ).total.backward()
         optimizer.step()
     return outputs()
 
 
-def test_two_boxes_at_one_place_are_learned_by_two_predictions_alone(tiny_values: dict[str, Any]) -> None:
-    """Their IoU is 0.45, so that NMS of 0.4 leaves one; with one prediction there is but one to begin with."""
+def test_two_boxes_at_one_location_need_two_predictions(tiny_values: dict[str, Any]) -> None:
+    """The boxes' IoU is 0.45, so NMS at 0.4 keeps one of them, and one prediction per location cannot give both."""
     batch = batch_of(CROSSED)
-    two = with_keys(tiny_values).model
-    outputs = fitted(two, batch, 80)
-    assert min(found_of(two, outputs, batch, "set_nms")) > 0.8
-    assert min(found_of(two, outputs, batch, "nms")) < 0.6
-    one = with_keys(tiny_values, model__targets_per_location=1).model
-    assert min(found_of(one, fitted(one, batch, 80), batch, "nms")) < 0.6
+    two = configured(tiny_values).model
+    outputs = fit_outputs(two, batch, 80)
+    assert min(best_ious(two, outputs, batch, "set_nms")) > 0.8
+    assert min(best_ious(two, outputs, batch, "nms")) < 0.6
+    one = configured(tiny_values, model__targets_per_location=1).model
+    assert min(best_ious(one, fit_outputs(one, batch, 80), batch, "nms")) < 0.6
 
 
 @pytest.mark.slow
-def test_a_detector_learns_them_too(tiny_values: dict[str, Any]) -> None:
+def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]) -> None:
     batch = batch_of(CROSSED, CROSSED)
     for count, learns in ((2, True), (1, False)):
-        config = with_keys(tiny_values, model__targets_per_location=count, schedule__lr=0.005)
+        config = configured(tiny_values, model__targets_per_location=count, schedule__lr=0.005)
         torch.manual_seed(0)
         detector = build_detector(config.model, 1, channels_last=False)
-        learner = build_learner(config, detector, LocalRuntime(Path(), CPU))
+        learner = build_train_state(config, detector, LocalRuntime(Path(), CPU))
         learner = replace(learner, scheduler=torch.optim.lr_scheduler.ConstantLR(learner.optimizer, factor=1.0))
         for _ in range(120):
             train_step(learner, [batch])
         with torch.no_grad():
             outputs = detector.eval()(batch.pixels, batch.sizes)
-        assert (min(found_of(config.model, outputs, batch, "set_nms" if learns else "nms")) > 0.8) == learns
+        assert (min(best_ious(config.model, outputs, batch, "set_nms" if learns else "nms")) > 0.8) == learns
 
 
-def test_torchvision_has_no_place_for_two_predictions(
+def test_export_to_torchvision_refuses_two_predictions(
     tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = with_keys(tiny_values)
+    config = configured(tiny_values)
     detector = build_detector(config.model, 1, channels_last=False)
     values = config.model_dump(mode="json")
     folder = save(tmp_path, step=1, config=values, classes=("a",), model=detector, ema=None, state={})

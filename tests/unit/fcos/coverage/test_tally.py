@@ -1,4 +1,4 @@
-"""However the chunks of a data set are shared out, the sum is the same."""
+"""The counts do not depend on how chunks are distributed over workers."""
 
 from itertools import pairwise
 
@@ -15,8 +15,8 @@ STRIDES = (8, 16, 64)
 RANGES = ((0.0, 24.0), (24.0, 40.0), (40.0, None))
 
 
-def drawn(images: int, most: int, seed: int = 0) -> InputBoxes:
-    """Images of many sizes with 0 to `most` boxes each."""
+def random_boxes(images: int, most: int, seed: int = 0) -> InputBoxes:
+    """Return images of many sizes with 0 to `most` boxes each."""
     generator = np.random.default_rng(seed)
     counts = generator.integers(0, most + 1, images)
     sizes = generator.integers(40, 200, (images, 2))
@@ -35,34 +35,39 @@ def drawn(images: int, most: int, seed: int = 0) -> InputBoxes:
     )
 
 
-def shared_out(boxes: InputBoxes, workers: int, config: CoverageConfig, monkeypatch) -> tuple[Tally, list[list[int]]]:
-    """The sum over workers, each run in turn, and what each of them reported."""
+def tally_by_workers(
+    boxes: InputBoxes, workers: int, config: CoverageConfig, monkeypatch
+) -> tuple[Tally, list[list[int]]]:
+    """Return the sum over workers, each run in turn, and what each of them reported."""
     setting = AssignmentConfig(ranges=RANGES, locations="torchvision")
-    shares: list[Tally] = []
+    parts: list[Tally] = []
     reports: list[list[int]] = []
-    monkeypatch.setattr(tally_module, "gather_objects", lambda share: [shares.append(share) or share])
+    monkeypatch.setattr(tally_module, "gather_objects", lambda share: [parts.append(share) or share])
     for rank in range(workers):
-        heard: list[int] = []
-        tally(boxes, STRIDES, setting, config, rank=rank, world_size=workers, report=heard.append)
-        reports.append(heard)
-    return Tally.together(shares), reports
+        reported: list[int] = []
+        tally(boxes, STRIDES, setting, config, rank=rank, world_size=workers, report=reported.append)
+        reports.append(reported)
+    return Tally.merge(parts), reports
 
 
-def plain(found: Tally) -> dict[str, object]:
-    counts = {} if found.counts is None else {key: value.tolist() for key, value in vars(found.counts).items()}
-    return {"recalled": found.recalled, **counts, **{k: v.tolist() for k, v in vars(found.unrecalled).items()}}
+def as_lists(tally_: Tally) -> dict[str, object]:
+    counts = {} if tally_.counts is None else {key: value.tolist() for key, value in vars(tally_.counts).items()}
+    return {"recalled": tally_.recalled, **counts, **{k: v.tolist() for k, v in vars(tally_.unrecalled).items()}}
 
 
 @pytest.mark.parametrize("assignment", ["fcos", "retinanet"])
 @pytest.mark.parametrize("workers", [2, 3, 7, 40])
 def test_any_number_of_workers_counts_the_same(assignment: str, workers: int, monkeypatch) -> None:
     monkeypatch.setattr(tally_module, "CHUNK_IMAGES", 4)
-    boxes, config = drawn(30, 6), CoverageConfig.model_validate({"assignment": assignment, "low_quality": "none"})
-    alone, _ = shared_out(boxes, 1, config, monkeypatch)
-    found, reports = shared_out(boxes, workers, config, monkeypatch)
-    assert plain(found) == plain(alone)
-    assert 0 < found.recalled < len(boxes.boxes) and len(found.unrecalled.ids) == len(boxes.boxes) - found.recalled
-    # Ray Train waits at each report for all workers.
+    boxes, config = (
+        random_boxes(30, 6),
+        CoverageConfig.model_validate({"assignment": assignment, "low_quality": "none"}),
+    )
+    single, _ = tally_by_workers(boxes, 1, config, monkeypatch)
+    total, reports = tally_by_workers(boxes, workers, config, monkeypatch)
+    assert as_lists(total) == as_lists(single)
+    assert 0 < total.recalled < len(boxes.boxes) and len(total.unrecalled.ids) == len(boxes.boxes) - total.recalled
+    # Ray Train waits for all workers at each report.
     assert reports == [reports[0]] * workers and reports[0][-1] <= len(boxes)
 
 
@@ -70,7 +75,7 @@ def test_any_number_of_workers_counts_the_same(assignment: str, workers: int, mo
 def test_chunks_hold_every_image_once_and_are_bounded(images: int, most: int, workers: int, monkeypatch) -> None:
     monkeypatch.setattr(tally_module, "CHUNK_IMAGES", 8)
     monkeypatch.setattr(tally_module, "CHUNK_BOXES", 10)
-    boxes = drawn(images, most)
+    boxes = random_boxes(images, most)
     ends = chunk_ends(boxes, workers)
     assert (ends[0], ends[-1]) == (0, images) and ends == sorted(set(ends))
     for first, end in pairwise(ends):
@@ -78,7 +83,7 @@ def test_chunks_hold_every_image_once_and_are_bounded(images: int, most: int, wo
         assert boxes.offsets[end] - boxes.offsets[first] < 10 + most
 
 
-def test_far_more_images_than_reports_are_told_of_in_steps(monkeypatch) -> None:
+def test_the_number_of_reports_is_bounded(monkeypatch) -> None:
     monkeypatch.setattr(tally_module, "CHUNK_IMAGES", 1)
-    _, (heard,) = shared_out(drawn(200, 1), 1, CoverageConfig(), monkeypatch)
-    assert len(heard) == 20 and heard == sorted(heard)
+    _, (reported,) = tally_by_workers(random_boxes(200, 1), 1, CoverageConfig(), monkeypatch)
+    assert len(reported) == 20 and reported == sorted(reported)

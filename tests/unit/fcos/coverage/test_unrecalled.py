@@ -1,4 +1,4 @@
-"""The reason of every box without location, held against all locations and boxes tried one by one."""
+"""The reason of every box without a location equals a search over all locations and boxes."""
 
 from itertools import product
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count
-from fcos.coverage.unrecalled import LOST, OUT_OF_RANGE, REASONS, TOO_SMALL, Unrecalled, explain
+from fcos.coverage.unrecalled import LOST, OUT_OF_RANGE, REASONS, TOO_SMALL, Unrecalled, explain_unrecalled
 
 STRIDES = (8, 16, 64)
 RANGES = (((0.0, 12.0), (12.0, 20.0), (20.0, None)), ((3.0, 6.0), (6.0, 20.0), (20.0, 24.0)))
@@ -30,18 +30,18 @@ def part_of(images: list[tuple[tuple[int, int], list[list[float]]]]) -> InputBox
     )
 
 
-def drawn_image(seed: int) -> tuple[tuple[int, int], list[list[float]]]:
-    """Sides that fill the grid or do not; corners in quarters of a pixel, which floats and the trial below meet."""
+def random_image(seed: int) -> tuple[tuple[int, int], list[list[float]]]:
+    """Return boxes that fill the grid or not, with sides in quarters of a pixel, which are exact in float32."""
     generator = np.random.default_rng(seed)
     height, width = [(32, 32), (20, 45), (40, 160)][seed % 3]
     number = generator.integers(0, 25)
-    # Squares among them: there both axes decide.
+    # Some are squares, where both axes decide.
     sides = 2.0 ** generator.uniform(-1, 6, (number, 2))
     sides[::2, 1] = sides[::2, 0]
-    near = generator.uniform(0, 1, (number, 2)) * [width, height]
-    far = np.minimum(near + sides, [width, height])
-    corners = np.floor(np.concatenate([near, far], axis=1) * 4) / 4
-    return (height, width), corners[(corners[:, 2:] > corners[:, :2]).all(axis=1)].tolist()
+    top_left = generator.uniform(0, 1, (number, 2)) * [width, height]
+    bottom_right = np.minimum(top_left + sides, [width, height])
+    boxes = np.floor(np.concatenate([top_left, bottom_right], axis=1) * 4) / 4
+    return (height, width), boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)].tolist()
 
 
 def in_range(farthest: float, level: int, setting: AssignmentConfig) -> bool:
@@ -50,26 +50,26 @@ def in_range(farthest: float, level: int, setting: AssignmentConfig) -> bool:
     return low <= farthest <= high if setting.ends == "closed" else low < farthest < high
 
 
-def reaches(box: list[float], x: float, y: float, stride: int, setting: AssignmentConfig) -> float | None:
-    """max(l, t, r, b) of a point in the box and near enough to its center, else None."""
+def max_distance(box: list[float], x: float, y: float, stride: int, setting: AssignmentConfig) -> float | None:
+    """Return max(l, t, r, b) of a point in the box and near enough to its center, else None."""
     sides = (x - box[0], y - box[1], box[2] - x, box[3] - y)
-    away = max(abs(x - (box[0] + box[2]) / 2), abs(y - (box[1] + box[3]) / 2))
+    center_distance = max(abs(x - (box[0] + box[2]) / 2), abs(y - (box[1] + box[3]) / 2))
     radius = setting.center_sampling_radius
-    return max(sides) if min(sides) > 0 and (radius is None or away < radius * stride) else None
+    return max(sides) if min(sides) > 0 and (radius is None or center_distance < radius * stride) else None
 
 
-def could_meet(box: list[float], stride: int, level: int, setting: AssignmentConfig) -> bool:
-    """Whether any point of a grid of sixteenths of a pixel could answer for the box."""
+def can_be_in_range(box: list[float], stride: int, level: int, setting: AssignmentConfig) -> bool:
+    """Return whether any point of a grid of sixteenths of a pixel could be a candidate for the box."""
     x, y = (np.arange(box[axis] * 16 + 1, box[axis + 2] * 16) / 16 for axis in (0, 1))
     radius = np.inf if setting.center_sampling_radius is None else setting.center_sampling_radius * stride
     x, y = (v[np.abs(v - (box[a] + box[a + 2]) / 2) < radius] for v, a in ((x, 0), (y, 1)))
     far_x, far_y = np.unique(np.maximum(x - box[0], box[2] - x)), np.unique(np.maximum(y - box[1], box[3] - y))
-    # Every maximum of one of each is one of them, and no less than the least of the other.
+    # Each maximum over both axes is one of these values, and at least the minimum of the other axis.
     farthest = np.concatenate([far_x, far_y])
     return any(in_range(far, level, setting) for far in farthest[farthest >= max(far_x[0], far_y[0])].tolist())
 
 
-def places_of(size: tuple[int, int], stride: int, kind: str) -> list[tuple[float, float]]:
+def grid_locations(size: tuple[int, int], stride: int, kind: str) -> list[tuple[float, float]]:
     padded = [-(-side // 32) * 32 for side in size]
     number = [-(-side // stride) for side in padded]
     if kind == "torchvision":
@@ -79,23 +79,27 @@ def places_of(size: tuple[int, int], stride: int, kind: str) -> list[tuple[float
     return [(x, y) for y, x in product(rows, columns)]
 
 
-def reasons_one_by_one(size: tuple[int, int], boxes: list[list[float]], setting: AssignmentConfig) -> list[str | None]:
-    """The reason of each box of one image, None for those that own a location."""
+def reasons_by_loops(size: tuple[int, int], boxes: list[list[float]], setting: AssignmentConfig) -> list[str | None]:
+    """Return the reason of each box of one image, None for those with a location."""
     extra = 1 if setting.corners == "inclusive" else 0
     area = [(box[2] - box[0] + extra) * (box[3] - box[1] + extra) for box in boxes]
-    claims, owns, could, holds = (np.zeros(len(boxes), dtype=bool) for _ in range(4))
+    has_candidates, has_location, is_possible, contains_location = (np.zeros(len(boxes), dtype=bool) for _ in range(4))
     for level, stride in enumerate(STRIDES):
-        eligible = [could_meet(box, stride, level, setting) for box in boxes]
-        could |= np.array(eligible, dtype=bool)
-        for x, y in places_of(size, stride, setting.locations):
-            reached = [reaches(box, x, y, stride, setting) for box in boxes]
-            holds |= np.array([far is not None and eligible[m] for m, far in enumerate(reached)], dtype=bool)
-            mine = [m for m, far in enumerate(reached) if far is not None and in_range(far, level, setting)]
-            claims[mine] = True
-            if mine:
-                owns[min(mine, key=lambda m: (area[m], m))] = True
-    reason = np.where(claims, LOST, np.where(could & ~holds, TOO_SMALL, OUT_OF_RANGE))
-    return [None if owns[m] else str(reason[m]) for m in range(len(boxes))]
+        eligible = [can_be_in_range(box, stride, level, setting) for box in boxes]
+        is_possible |= np.array(eligible, dtype=bool)
+        for x, y in grid_locations(size, stride, setting.locations):
+            distances = [max_distance(box, x, y, stride, setting) for box in boxes]
+            contains_location |= np.array(
+                [distance is not None and eligible[m] for m, distance in enumerate(distances)], dtype=bool
+            )
+            candidates = [
+                m for m, distance in enumerate(distances) if distance is not None and in_range(distance, level, setting)
+            ]
+            has_candidates[candidates] = True
+            if candidates:
+                has_location[min(candidates, key=lambda m: (area[m], m))] = True
+    reason = np.where(has_candidates, LOST, np.where(is_possible & ~contains_location, TOO_SMALL, OUT_OF_RANGE))
+    return [None if has_location[m] else str(reason[m]) for m in range(len(boxes))]
 
 
 @pytest.mark.parametrize("kind", ["half_stride", "torchvision"])
@@ -107,15 +111,15 @@ def reasons_one_by_one(size: tuple[int, int], boxes: list[list[float]], setting:
     radius=st.sampled_from([None, 0.25, 1.5]),
     ranges=st.sampled_from(RANGES),
 )
-def test_every_reason_is_the_one_found_by_trying_all(seeds, radius, ranges, kind, ends, corners) -> None:
-    images = [drawn_image(seed) for seed in seeds]
+def test_reasons_equal_plain_loops(seeds, radius, ranges, kind, ends, corners) -> None:
+    images = [random_image(seed) for seed in seeds]
     setting = AssignmentConfig(ranges=ranges, ends=ends, center_sampling_radius=radius, locations=kind, corners=corners)
     part = part_of(images)
-    _, owners = count(part, STRIDES, setting)
-    found = explain(part, owners, STRIDES, setting)
-    told = dict(zip(found.ids.tolist(), (REASONS[reason] for reason in found.reasons), strict=True))
-    expected = [reason for size, boxes in images for reason in reasons_one_by_one(size, boxes, setting)]
-    assert [told.get(number + 1) for number in range(len(expected))] == expected
+    _, recall = count(part, STRIDES, setting)
+    unrecalled = explain_unrecalled(part, recall, STRIDES, setting)
+    reasons = dict(zip(unrecalled.ids.tolist(), (REASONS[reason] for reason in unrecalled.reasons), strict=True))
+    expected = [reason for size, boxes in images for reason in reasons_by_loops(size, boxes, setting)]
+    assert [reasons.get(number + 1) for number in range(len(expected))] == expected
 
 
 @pytest.mark.parametrize(
@@ -134,31 +138,31 @@ def test_a_box_without_location_has_its_reason(boxes, row, ranges, grid, reason)
     stride, kind = grid
     setting = AssignmentConfig(ranges=(ranges,), center_sampling_radius=None, locations=kind)
     part = part_of([((160, 160), boxes)])
-    _, owners = count(part, (stride,), setting)
-    found = explain(part, owners, (stride,), setting)
+    _, recall = count(part, (stride,), setting)
+    unrecalled = explain_unrecalled(part, recall, (stride,), setting)
     expected = {} if reason is None else {row + 1: reason}
-    assert dict(zip(found.ids.tolist(), found.by_reason(), strict=True)) == expected
+    assert dict(zip(unrecalled.ids.tolist(), unrecalled.by_reason(), strict=True)) == expected
 
 
-def test_the_reasons_of_an_image_do_not_depend_on_the_images_beside_it() -> None:
+def test_reasons_do_not_depend_on_other_images() -> None:
     setting = AssignmentConfig(ranges=((0.0, None),), center_sampling_radius=None, locations="torchvision")
     # At stride 128 a side of 160 pixels has its second location at 80, one of 256 at 128.
     images = [((160, 160), [[70.0, 70.0, 90.0, 90.0]]), ((256, 256), [[70.0, 70.0, 90.0, 90.0]])]
     part = part_of(images)
-    _, owners = count(part, (128,), setting)
-    assert explain(part, owners, (128,), setting).ids.tolist() == [2]
+    _, recall = count(part, (128,), setting)
+    assert explain_unrecalled(part, recall, (128,), setting).ids.tolist() == [2]
 
 
-def test_rows_are_written_in_order_of_image_and_annotation(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_image_and_annotation(tmp_path: Path) -> None:
     columns = {"labels": np.array([1, 0, 0]), "reasons": np.array([2, 4, 0]), "xyxy": np.full((3, 4), 1.005)}
     rows = Unrecalled(ids=np.array([7, 9, 3]), image_ids=np.array([2, 1, 2]), **columns)
-    none = Unrecalled(*(column[:0] for column in vars(rows).values()))
-    Unrecalled.together([rows, none]).write(tmp_path / "rows.csv", ("cat", 'a "b", c'))
+    empty = Unrecalled(*(column[:0] for column in vars(rows).values()))
+    Unrecalled.merge([rows, empty]).write(tmp_path / "rows.csv", ("cat", 'a "b", c'))
     lines = (tmp_path / "rows.csv").read_text().splitlines()
     assert lines[0] == "annotation_id,image_id,category,reason,x1,y1,x2,y2"
     assert [line.split(",")[:2] for line in lines[1:]] == [["9", "1"], ["3", "2"], ["7", "2"]]
     assert lines[3] == '7,2,"a ""b"", c",too small for the grid,1.00,1.00,1.00,1.00'
-    none.write(tmp_path / "none.csv", ())
+    empty.write(tmp_path / "none.csv", ())
     assert len((tmp_path / "none.csv").read_text().splitlines()) == 1
 
 
@@ -169,13 +173,13 @@ def test_rows_are_written_in_order_of_image_and_annotation(tmp_path: Path) -> No
         # The cell's own location, (12, 12), lies beside it.
         ([13, 13, 15, 15], (0.0, None), TOO_SMALL),
         ([4, 4, 84, 84], (0.0, 32.0), OUT_OF_RANGE),
-        # Half its longest side decides, not how far its corners are.
+        # Half its longest side decides, not the largest distance.
         ([4, 4, 44, 44], (32.0, None), OUT_OF_RANGE),
     ],
 )
 def test_a_box_without_location_at_its_center_has_its_reason(box, ranges, reason) -> None:
     setting = AssignmentConfig(kind="center", ranges=(ranges,), center_sampling_radius=0.25)
     part = part_of([((96, 96), [box])])
-    _, owners = count(part, (8,), setting)
-    found = explain(part, owners, (8,), setting)
-    assert [REASONS[number] for number in found.reasons] == ([] if reason is None else [reason])
+    _, recall = count(part, (8,), setting)
+    unrecalled = explain_unrecalled(part, recall, (8,), setting)
+    assert [REASONS[number] for number in unrecalled.reasons] == ([] if reason is None else [reason])

@@ -1,3 +1,5 @@
+"""Reading and validating COCO files."""
+
 import gzip
 import json
 import math
@@ -12,7 +14,7 @@ from fcos.errors import ConfigError, DataError
 
 
 def content() -> dict[str, Any]:
-    """Two images and two categories with gaps in all ids, listed out of order."""
+    """Return two images and two categories with gaps in all ids, listed out of order."""
     return {
         "images": [
             {"id": 9, "file_name": "b.jpg", "width": 100, "height": 50},
@@ -54,7 +56,7 @@ def test_ids_with_gaps_become_contiguous_in_order_of_ids(tmp_path: Path) -> None
     assert read.notes == ()
 
 
-def test_crowds_stay_for_evaluation_and_leave_training(tmp_path: Path) -> None:
+def test_crowds_are_evaluated_but_not_trained_on(tmp_path: Path) -> None:
     read = read_annotations(write(tmp_path, content()))
     assert read.crowd.tolist() == [False, False, True]
     boxes, labels = read.training_boxes(1)
@@ -100,7 +102,7 @@ def test_box_partly_outside_is_clipped_for_training_and_kept_for_evaluation(tmp_
 def test_inclusive_corners_name_the_last_pixel(tmp_path: Path) -> None:
     thin = content()
     thin["annotations"][1]["bbox"] = [59.5, 3, 0.5, 9]
-    read = read_annotations(write(tmp_path, thin), corners="inclusive")
+    read = read_annotations(write(tmp_path, thin), box_convention="inclusive")
     assert read.boxes[1].tolist() == [10, 5, 29.5, 14]
     assert read.training_boxes(0)[0].shape == (0, 4)
     assert len(read.boxes) == 3, "evaluation keeps the box that has no area between pixel centers"
@@ -115,13 +117,13 @@ def test_box_that_is_empty_in_single_precision_is_not_trained_on(tmp_path: Path)
     assert "1 box left without area by plain corners" in read.notes[0]
 
 
-def test_area_of_a_box_without_size_is_not_looked_at(tmp_path: Path) -> None:
+def test_area_of_a_box_of_zero_size_is_ignored(tmp_path: Path) -> None:
     negative = content()
     negative["annotations"][0] |= {"bbox": [5, 5, -2, 3], "area": -6}
     assert len(read_annotations(write(tmp_path, negative)).boxes) == 2
 
 
-def test_image_without_boxes_has_none(tmp_path: Path) -> None:
+def test_an_image_without_boxes_has_empty_boxes(tmp_path: Path) -> None:
     empty = content() | {"annotations": []}
     read = read_annotations(write(tmp_path, empty))
     boxes, labels = read.training_boxes(1)
@@ -145,7 +147,7 @@ def changed(section: str, number: int, **values: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("broken", "words"),
+    ("broken", "message"),
     [
         ([], "holds a JSON list"),
         ({key: value for key, value in content().items() if key != "categories"}, "no section 'categories'"),
@@ -183,12 +185,12 @@ def changed(section: str, number: int, **values: Any) -> dict[str, Any]:
         (changed("images", 0, file_name=7), "must be a path below the image folder"),
     ],
 )
-def test_broken_entry_is_an_error_that_names_file_and_entry(tmp_path: Path, broken: Any, words: str) -> None:
+def test_broken_entry_is_an_error_that_names_file_and_entry(tmp_path: Path, broken: Any, message: str) -> None:
     path = write(tmp_path, broken)
     with pytest.raises(DataError) as error:
         read_annotations(path)
     assert str(error.value).startswith(f"{path}: ")
-    assert words in str(error.value)
+    assert message in str(error.value)
     assert isinstance(error.value, ConfigError)
 
 
@@ -200,13 +202,13 @@ def test_missing_key_is_an_error_that_names_the_entry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [(b"{", "is not JSON"), (b"\xff\xd8\xff", "is not JSON"), (b"\x1f\x8bnonsense", "gzip data are broken")],
 )
-def test_unreadable_text_is_an_error_that_names_the_file(tmp_path: Path, text: bytes, words: str) -> None:
+def test_unreadable_text_is_an_error_that_names_the_file(tmp_path: Path, text: bytes, message: str) -> None:
     path = tmp_path / "instances.json"
     path.write_bytes(text)
-    with pytest.raises(DataError, match=words) as error:
+    with pytest.raises(DataError, match=message) as error:
         read_annotations(path)
     assert str(path) in str(error.value)
 
@@ -235,7 +237,7 @@ def test_val2017_counts_of_both_corner_conventions(shared_data: Path) -> None:
     assert plain.notes == ()
 
 
-def test_bccd_zero_size_boxes_are_dropped_and_told(shared_data: Path) -> None:
+def test_bccd_zero_size_boxes_are_dropped_and_noted(shared_data: Path) -> None:
     folder = shared_data / "bccd" / "annotations"
     clean, raw = (read_annotations(folder / f"instances_train{kind}.json") for kind in ("", "_raw"))
     assert len(clean.boxes) == len(raw.boxes) == 2804

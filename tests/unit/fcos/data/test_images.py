@@ -1,3 +1,5 @@
+"""Opening images of many kinds, and checking that they open."""
+
 import io
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from fcos.errors import DataError
 
 
 def picture() -> Image.Image:
-    """A smooth 60x40 image, so that JPEG keeps its colors."""
+    """Return a smooth 60x40 image whose colours survive JPEG."""
     y, x = np.mgrid[0:40, 0:60]
     return Image.fromarray(np.stack([4 * x, 6 * y, 255 - 4 * x], axis=2).astype(np.uint8))
 
@@ -20,7 +22,7 @@ def expected(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def test_png_comes_as_rgb_rows_and_columns(tmp_path: Path) -> None:
+def test_png_opens_as_rgb(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     opened = open_image(tmp_path / "a.png", (40, 60))
     assert opened.dtype == torch.uint8
@@ -28,10 +30,10 @@ def test_png_comes_as_rgb_rows_and_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
-def test_jpeg_of_any_mode_looks_as_drawn(tmp_path: Path, mode: str) -> None:
+def test_jpeg_of_any_mode_keeps_its_colours(tmp_path: Path, mode: str) -> None:
     picture().convert(mode).save(tmp_path / "a.jpg", quality=95)
-    wanted = picture().convert(mode).convert("RGB")
-    torch.testing.assert_close(open_image(tmp_path / "a.jpg"), expected(wanted), atol=8, rtol=0)
+    expected_image = picture().convert(mode).convert("RGB")
+    torch.testing.assert_close(open_image(tmp_path / "a.jpg"), expected(expected_image), atol=8, rtol=0)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
@@ -46,8 +48,8 @@ def test_16_bit_gray_is_scaled_and_not_cut(tmp_path: Path, suffix: str) -> None:
     gray = np.array([[0, 128, 129, 257], [32768, 65407, 65534, 65535]], dtype=np.uint16)
     Image.fromarray(gray).save(tmp_path / f"a.{suffix}")
     opened = open_image(tmp_path / f"a.{suffix}", (2, 4))
-    wanted = torch.tensor([[0, 0, 1, 1], [128, 255, 255, 255]], dtype=torch.uint8)
-    torch.testing.assert_close(opened, wanted.expand(3, 2, 4))
+    expected_image = torch.tensor([[0, 0, 1, 1], [128, 255, 255, 255]], dtype=torch.uint8)
+    torch.testing.assert_close(opened, expected_image.expand(3, 2, 4))
 
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:
@@ -72,12 +74,12 @@ def test_exif_quarter_turn_is_not_applied_but_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.8])
-def test_truncated_file_is_an_error_that_names_it(tmp_path: Path, suffix: str, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.8])
+def test_truncated_file_is_an_error_that_names_it(tmp_path: Path, suffix: str, fraction: float) -> None:
     path = tmp_path / f"a.{suffix}"
     picture().save(path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(DataError) as error:
         open_image(path)
     assert str(error.value).startswith(f"{path}: is not a whole image (")
@@ -99,16 +101,16 @@ def test_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
         open_image(tmp_path / "none.png")
 
 
-def test_check_finds_the_bad_images_and_counts_all(tmp_path: Path) -> None:
+def test_check_images_reports_failures_and_progress(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for path in paths[:4]:
         picture().save(path)
     paths[1].write_text("no image")
-    seen: list[tuple[int, int]] = []
-    bad = check_images(paths, [(40, 60)] * 5, count=lambda done, total: seen.append((done, total)))
-    assert sorted(bad) == [1, 4]
-    assert "no such image file" in bad[4]
-    assert seen == [(done, 5) for done in range(1, 6)]
+    counts: list[tuple[int, int]] = []
+    failures = check_images(paths, [(40, 60)] * 5, on_count=lambda done, total: counts.append((done, total)))
+    assert sorted(failures) == [1, 4]
+    assert "no such image file" in failures[4]
+    assert counts == [(done, 5) for done in range(1, 6)]
 
 
 def test_coco_tiny_gray_image_opens_as_rgb(shared_data: Path) -> None:

@@ -1,3 +1,5 @@
+"""Batches of training and evaluation: order, padding, workers, resuming."""
+
 import itertools
 import json
 from collections import Counter
@@ -12,8 +14,8 @@ from PIL import Image
 
 from fcos.data.annotations import read_annotations
 from fcos.data.coco import CocoDataset
-from fcos.data.loader import box_bucket, canvas_of, collate, eval_batches, train_batches
-from fcos.data.sampler import TrainSchedule, aspect_groups
+from fcos.data.loader import box_bucket, canvas_size, collate, eval_batches, train_batches
+from fcos.data.sampler import TrainSampler, aspect_groups
 from fcos.errors import ConfigError
 from fcos.structures import Batch
 
@@ -22,7 +24,7 @@ NUM_IMAGES = 11
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of many sizes, three of them portrait; the first two have no box."""
+    """Write images of many sizes, three of them portrait; the first two have no boxes."""
     folder = tmp_path_factory.mktemp("coco")
     generator = np.random.default_rng(0)
     images, annotations = [], []
@@ -47,19 +49,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_dataset(folder: Path, **changes: Any) -> CocoDataset:
-    settings: dict[str, Any] = {
+    options: dict[str, Any] = {
         "short_sides": (32, 48),
         "long_side": 120,
         "flip": 0.5,
-        "corners": "plain",
+        "box_convention": "plain",
         "training": True,
         "seed": 5,
     }
-    return CocoDataset(read_annotations(folder / "instances.json"), folder, **settings | changes)
+    return CocoDataset(read_annotations(folder / "instances.json"), folder, **options | changes)
 
 
 def train(dataset: CocoDataset, **changes: Any) -> Iterator[list[Batch]]:
-    settings: dict[str, Any] = {
+    options: dict[str, Any] = {
         "batch_size": 4,
         "accumulate": 1,
         "rank": 0,
@@ -71,11 +73,11 @@ def train(dataset: CocoDataset, **changes: Any) -> Iterator[list[Batch]]:
         "group_by_aspect": True,
         "pin_memory": False,
     }
-    return train_batches(dataset, **settings | changes)
+    return train_batches(dataset, **options | changes)
 
 
 def evaluation(dataset: CocoDataset, **changes: Any) -> list[Batch]:
-    settings: dict[str, Any] = {
+    options: dict[str, Any] = {
         "batch_size": 3,
         "rank": 0,
         "world_size": 1,
@@ -83,11 +85,11 @@ def evaluation(dataset: CocoDataset, **changes: Any) -> list[Batch]:
         "num_workers": 0,
         "pin_memory": False,
     }
-    return list(eval_batches(dataset, **settings | changes))
+    return list(eval_batches(dataset, **options | changes))
 
 
-def joined(batches: list[Batch]) -> dict[str, Any]:
-    """The batches as one, boxes without their padding."""
+def concatenated(batches: list[Batch]) -> dict[str, Any]:
+    """Concatenate batches, boxes without their padding."""
     return {
         "pixels": torch.cat([batch.pixels for batch in batches]),
         "sizes": torch.cat([batch.sizes for batch in batches]),
@@ -102,47 +104,45 @@ def joined(batches: list[Batch]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_workers_see_together_what_one_sees(folder: Path, accumulate: int) -> None:
+def test_two_workers_together_see_the_batches_of_one(folder: Path, accumulate: int) -> None:
     dataset = make_dataset(folder)
-    alone = train(dataset, accumulate=accumulate)
-    pair = [train(dataset, accumulate=accumulate, rank=rank, world_size=2) for rank in range(2)]
+    single = train(dataset, accumulate=accumulate)
+    workers = [train(dataset, accumulate=accumulate, rank=rank, world_size=2) for rank in range(2)]
     for _ in range(6):
-        whole, first, second = next(alone), next(pair[0]), next(pair[1])
-        assert len(whole) == len(first) == len(second) == accumulate
-        for one, *halves in zip(whole, first, second, strict=True):
-            torch.testing.assert_close(joined(halves), joined([one]))
+        expected, first, second = next(single), next(workers[0]), next(workers[1])
+        assert len(expected) == len(first) == len(second) == accumulate
+        for batch, *halves in zip(expected, first, second, strict=True):
+            torch.testing.assert_close(concatenated(halves), concatenated([batch]))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_one_worker_of_two_sees_all_images_in_batches_of_the_size_that_two_would_have(
-    folder: Path, accumulate: int
-) -> None:
+def test_fewer_workers_than_planned_split_batches_to_the_planned_size(folder: Path, accumulate: int) -> None:
     dataset = make_dataset(folder)
-    whole = train(dataset, accumulate=accumulate)
-    alone = train(dataset, accumulate=accumulate, planned_size=2)
+    full = train(dataset, accumulate=accumulate)
+    single = train(dataset, accumulate=accumulate, planned_size=2)
     for _ in range(6):
-        expected, cut = next(whole), next(alone)
-        assert len(cut) == 2 * accumulate
-        assert {len(batch.image_ids) for batch in cut} == {4 // accumulate // 2}
-        for number, one in enumerate(expected):
-            torch.testing.assert_close(joined(cut[2 * number : 2 * number + 2]), joined([one]))
+        expected, split = next(full), next(single)
+        assert len(split) == 2 * accumulate
+        assert {len(batch.image_ids) for batch in split} == {4 // accumulate // 2}
+        for number, batch in enumerate(expected):
+            torch.testing.assert_close(concatenated(split[2 * number : 2 * number + 2]), concatenated([batch]))
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_starting_at_a_step_gives_what_running_there_gives(folder: Path, num_workers: int) -> None:
+def test_starting_at_a_step_equals_running_to_it(folder: Path, num_workers: int) -> None:
     dataset = make_dataset(folder)
-    through = [joined(batches) for batches in itertools.islice(train(dataset), 9)]
+    uninterrupted = [concatenated(batches) for batches in itertools.islice(train(dataset), 9)]
     resumed = train(dataset, start_step=6, num_workers=num_workers)
     for step in (6, 7, 8):
-        torch.testing.assert_close(joined(next(resumed)), through[step])
+        torch.testing.assert_close(concatenated(next(resumed)), uninterrupted[step])
 
 
 def test_loading_does_not_depend_on_global_random_state(folder: Path) -> None:
     dataset = make_dataset(folder)
     torch.manual_seed(0)
-    first = joined(next(train(dataset)))
+    first = concatenated(next(train(dataset)))
     torch.manual_seed(1)
-    torch.testing.assert_close(joined(next(train(dataset))), first)
+    torch.testing.assert_close(concatenated(next(train(dataset))), first)
 
 
 def test_seed_changes_the_order(folder: Path) -> None:
@@ -153,26 +153,26 @@ def test_seed_changes_the_order(folder: Path) -> None:
 
 @pytest.mark.parametrize("group_sizes", [(11,), (7, 4), (10, 1), (3, 3), (8, 0)])
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 6])
-def test_every_image_comes_once_an_epoch_and_groups_never_mix(group_sizes: tuple[int, ...], batch_size: int) -> None:
+def test_every_image_is_seen_once_per_epoch_and_groups_never_mix(group_sizes: tuple[int, ...], batch_size: int) -> None:
     ends = np.cumsum(group_sizes)
     groups = [np.arange(end - size, end) for size, end in zip(group_sizes, ends, strict=True)]
-    schedule = TrainSchedule(groups, batch_size, seed=3)
+    sampler = TrainSampler(groups, batch_size, seed=3)
     total, epochs = sum(group_sizes), 12
     steps = epochs * total // batch_size
-    batches = [schedule.keys(step) for step in range(steps)]
+    batches = [sampler.batch_keys(step) for step in range(steps)]
     for batch in batches:
         assert len(batch) == batch_size
         assert len({int(np.searchsorted(ends, index, side="right")) for _, index in batch}) == 1
-    seen = Counter(key for batch in batches for key in batch)
-    assert max(seen.values()) == 1, "a sample of an epoch came twice"
-    # What is still held back is less than a batch for each group; everything before has come.
-    missing = [(epoch, index) for epoch in range(epochs) for index in range(total) if (epoch, index) not in seen]
+    counts = Counter(key for batch in batches for key in batch)
+    assert max(counts.values()) == 1, "a sample of an epoch came twice"
+    # At most one incomplete batch per group is still outstanding; everything before has been returned.
+    missing = [(epoch, index) for epoch in range(epochs) for index in range(total) if (epoch, index) not in counts]
     assert len(missing) < batch_size * len(groups) + batch_size
-    fresh = TrainSchedule(groups, batch_size, seed=3)
-    assert [fresh.keys(step) for step in reversed(range(steps))] == batches[::-1]
+    fresh = TrainSampler(groups, batch_size, seed=3)
+    assert [fresh.batch_keys(step) for step in reversed(range(steps))] == batches[::-1]
 
 
-def test_portrait_and_landscape_are_apart_only_when_asked(folder: Path) -> None:
+def test_portrait_and_landscape_are_grouped_only_if_configured(folder: Path) -> None:
     dataset = make_dataset(folder)
     landscape, portrait = aspect_groups(dataset, True)
     assert portrait.tolist() == [0, 4, 8]
@@ -201,8 +201,8 @@ def test_buckets_are_powers_of_two_from_eight() -> None:
 
 
 def test_canvas_holds_the_largest_sides() -> None:
-    assert canvas_of([(30, 70), (65, 20)], 32) == (96, 96)
-    assert canvas_of([(64, 128)], 32) == (64, 128)
+    assert canvas_size([(30, 70), (65, 20)], 32) == (96, 96)
+    assert canvas_size([(64, 128)], 32) == (64, 128)
 
 
 @pytest.mark.parametrize(("by_aspect", "sides"), [(True, (32, 48)), (True, None), (False, (32, 48))])
@@ -217,7 +217,7 @@ def test_a_fixed_canvas_gives_few_shapes_that_hold_every_image(folder: Path, by_
     assert {batch.targets.boxes.shape[1] for batch in flat} <= {8, 16}
 
 
-def test_announced_size_is_the_size_of_the_sample(folder: Path) -> None:
+def test_input_size_is_the_size_of_the_sample(folder: Path) -> None:
     dataset = make_dataset(folder)
     sizes = set()
     for key in itertools.product(range(4), range(NUM_IMAGES)):

@@ -1,4 +1,4 @@
-"""Bitmaps of masks are the pixels of pycocotools' masks at the centers of their cells, whatever the file holds."""
+"""Bitmaps equal pycocotools' masks at the centers of their cells, for polygons and run lengths."""
 
 import json
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data import masks as masks_module
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset
-from fcos.data.loader import canvas_of, collate
-from fcos.data.masks import SIDE, bitmaps, with_masks
+from fcos.data.loader import canvas_size, collate
+from fcos.data.masks import MASK_SIDE, add_masks, unpack_masks
 from fcos.data.prepare import make_dataset, prepare
-from fcos.data.synthetic import draw_image, shape_mask
+from fcos.data.synthetic import render_image, shape_mask
 from fcos.errors import DataError
-from fcos.geometry import locations
+from fcos.geometry import compute_locations
 
 HEIGHT, WIDTH = 60, 100
 DIAMOND = [[50.0, 5.0, 93.0, 30.0, 50.0, 55.0, 7.0, 30.0]]
@@ -29,7 +29,7 @@ BOX = [7.0, 5.0, 86.0, 50.0]
 
 
 def pixels_of(segmentation: Any) -> np.ndarray:
-    """The mask of one object as pycocotools' own annToMask makes it."""
+    """Return the mask of one object from pycocotools' own annToMask."""
     api = COCO()
     api.imgs = {1: {"height": HEIGHT, "width": WIDTH}}
     return api.annToMask({"image_id": 1, "segmentation": segmentation}).astype(bool)
@@ -59,25 +59,25 @@ def write(folder: Path, *segmentations: Any, box: list[float] = BOX, **more: Any
     return path
 
 
-def read(path: Path, corners: Any = "plain", cache: Path | None = None) -> Annotations:
-    return with_masks(read_annotations(path, corners), corners, cache)
+def read(path: Path, box_convention: Any = "plain", cache: Path | None = None) -> Annotations:
+    return add_masks(read_annotations(path, box_convention), box_convention, cache)
 
 
 def cells(annotations: Annotations) -> np.ndarray:
     assert annotations.masks is not None
-    return bitmaps(annotations.masks)
+    return unpack_masks(annotations.masks)
 
 
 def at_centers(pixels: np.ndarray, box: np.ndarray, shift: float = 0.0) -> np.ndarray:
-    """A pixel for each cell, one by one."""
+    """Return the pixel at the center of each cell, one by one."""
     x1, y1, x2, y2 = box.tolist()
-    found = np.zeros((SIDE, SIDE), dtype=bool)
-    for row in range(SIDE):
-        for column in range(SIDE):
-            y = int(y1 + (row + 0.5) / SIDE * (y2 - y1) + shift)
-            x = int(x1 + (column + 0.5) / SIDE * (x2 - x1) + shift)
-            found[row, column] = pixels[min(y, HEIGHT - 1), min(x, WIDTH - 1)]
-    return found
+    cell_values = np.zeros((MASK_SIDE, MASK_SIDE), dtype=bool)
+    for row in range(MASK_SIDE):
+        for column in range(MASK_SIDE):
+            y = int(y1 + (row + 0.5) / MASK_SIDE * (y2 - y1) + shift)
+            x = int(x1 + (column + 0.5) / MASK_SIDE * (x2 - x1) + shift)
+            cell_values[row, column] = pixels[min(y, HEIGHT - 1), min(x, WIDTH - 1)]
+    return cell_values
 
 
 @pytest.mark.parametrize(
@@ -85,42 +85,43 @@ def at_centers(pixels: np.ndarray, box: np.ndarray, shift: float = 0.0) -> np.nd
     [lambda p: DIAMOND, lambda p: run_lengths(p, packed=False), lambda p: run_lengths(p, packed=True)],
     ids=["polygons", "run lengths", "packed run lengths"],
 )
-def test_polygons_and_run_lengths_are_alike(tmp_path: Path, as_file: Callable[[np.ndarray], Any]) -> None:
+def test_polygons_and_run_lengths_give_the_same_mask(tmp_path: Path, as_file: Callable[[np.ndarray], Any]) -> None:
     pixels = pixels_of(DIAMOND)
-    found = read(write(tmp_path, as_file(pixels)))
-    assert np.array_equal(cells(found)[0], at_centers(pixels, found.boxes[0]))
-    assert 0.4 < cells(found).mean() < 0.6
+    annotations = read(write(tmp_path, as_file(pixels)))
+    assert np.array_equal(cells(annotations)[0], at_centers(pixels, annotations.boxes[0]))
+    assert 0.4 < cells(annotations).mean() < 0.6
 
 
-@pytest.mark.parametrize(("corners", "shift"), [("plain", 0.0), ("inclusive", 0.5)])
+@pytest.mark.parametrize(("box_convention", "shift"), [("plain", 0.0), ("inclusive", 0.5)])
 @pytest.mark.parametrize(
     "box", [BOX, [-20.0, -7.5, 86.0, 50.0], [30.25, 20.0, 200.0, 80.0], [40.0, 28.0, 3.0, 2.0], [0, 0, WIDTH, HEIGHT]]
 )
-def test_a_bitmap_is_that_of_the_clipped_box(tmp_path: Path, box: list[float], corners: str, shift: float) -> None:
-    found = read(write(tmp_path, DIAMOND, box=box), corners)
-    assert np.array_equal(cells(found)[0], at_centers(pixels_of(DIAMOND), found.boxes[0], shift))
+def test_a_bitmap_covers_the_clipped_box(tmp_path: Path, box: list[float], box_convention: str, shift: float) -> None:
+    annotations = read(write(tmp_path, DIAMOND, box=box), box_convention)
+    assert np.array_equal(cells(annotations)[0], at_centers(pixels_of(DIAMOND), annotations.boxes[0], shift))
 
 
 def test_several_polygons_are_one_mask(tmp_path: Path) -> None:
     parts = [[10, 10, 30, 10, 30, 40, 10, 40], [60.0, 20, 90, 20, 90, 50], [5, 5, 6, 6]]
-    found = read(write(tmp_path, parts))
-    assert np.array_equal(cells(found)[0], at_centers(pixels_of(parts[:2]), found.boxes[0]))
+    annotations = read(write(tmp_path, parts))
+    assert np.array_equal(cells(annotations)[0], at_centers(pixels_of(parts[:2]), annotations.boxes[0]))
 
 
-def test_what_has_no_mask_counts_as_its_whole_box_and_is_told(tmp_path: Path) -> None:
+def test_boxes_without_a_mask_count_as_whole_and_are_noted(tmp_path: Path) -> None:
     path = write(tmp_path, DIAMOND, [], None, [[50.0, 5, 60, 6]])
     content = json.loads(path.read_text())
     del content["annotations"][2]["segmentation"]
     content["annotations"].append(content["annotations"][0] | {"id": 99, "iscrowd": 1, "segmentation": "unread"})
     path.write_text(json.dumps(content))
-    found = read(path)
-    assert cells(found).all(axis=(1, 2)).tolist() == [False, True, True, False, True]
-    assert not cells(found)[3].any()
-    assert found.notes == (
+    annotations = read(path)
+    assert cells(annotations).all(axis=(1, 2)).tolist() == [False, True, True, False, True]
+    assert not cells(annotations)[3].any()
+    assert annotations.notes == (
         "instances.json: 2 boxes without a segmentation count as their whole box",
-        f"instances.json: 1 boxes whose segmentation covers none of their {SIDE} x {SIDE} cells have no location",
+        "instances.json: 1 boxes whose segmentation covers none of their "
+        f"{MASK_SIDE} x {MASK_SIDE} cells have no location",
     )
-    assert found.training_masks(0).shape == (4, SIDE * SIDE // 8)
+    assert annotations.training_masks(0).shape == (4, MASK_SIDE * MASK_SIDE // 8)
 
 
 @pytest.mark.parametrize("segmentation", [[], None])
@@ -132,16 +133,16 @@ def test_a_file_without_any_mask_is_refused_naming_key_value_and_file(tmp_path: 
 
 
 def test_no_boxes_need_no_masks(tmp_path: Path) -> None:
-    found = read(write(tmp_path))
-    assert cells(found).shape == (0, SIDE, SIDE)
-    assert found.select(np.array([0])).training_masks(0).shape == (0, SIDE * SIDE // 8)
+    annotations = read(write(tmp_path))
+    assert cells(annotations).shape == (0, MASK_SIDE, MASK_SIDE)
+    assert annotations.select(np.array([0])).training_masks(0).shape == (0, MASK_SIDE * MASK_SIDE // 8)
 
 
 LENGTHS = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "words"),
+    ("segmentation", "message"),
     [
         ("text", "is a JSON str; it must be a list of polygons or run lengths"),
         ([1, 2, 3, 4, 5, 6], "holds 1; each polygon must be a list"),
@@ -164,26 +165,26 @@ LENGTHS = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
         (LENGTHS | {"counts": ""}, "has counts of 0 pixels"),
     ],
 )
-def test_a_broken_mask_is_an_error_that_names_file_and_entry(tmp_path: Path, segmentation: Any, words: str) -> None:
+def test_a_broken_mask_is_an_error_that_names_file_and_entry(tmp_path: Path, segmentation: Any, message: str) -> None:
     path = write(tmp_path, DIAMOND, segmentation)
     with pytest.raises(DataError) as error:
         read(path)
     assert str(error.value).startswith(f"{path}: annotations[1] (id 8, image_id 1): segmentation ")
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
-def test_masks_are_kept_by_what_they_are_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masks_module, "LEAST_MASKS", 0)
+def test_masks_are_cached_by_all_that_they_depend_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks_module, "MIN_CACHED_MASKS", 0)
     path, cache = write(tmp_path, DIAMOND, None), tmp_path / "cache"
-    first, told = read(path, "plain", cache), []
+    first, progress = read(path, "plain", cache), []
     assert len(list((cache / "annotations").iterdir())) == 1
-    with_masks(read_annotations(path), "plain", cache, lambda *step: told.append(step))
-    assert told == []
-    monkeypatch.setattr(masks_module, "_read", lambda *_: pytest.fail("read again"))
+    add_masks(read_annotations(path), "plain", cache, lambda *step: progress.append(step))
+    assert progress == []
+    monkeypatch.setattr(masks_module, "_read_masks", lambda *_: pytest.fail("read again"))
     again = read(path, "plain", cache)
     assert np.array_equal(again.masks, first.masks) and again.notes == first.notes
     monkeypatch.undo()
-    monkeypatch.setattr(masks_module, "LEAST_MASKS", 0)
+    monkeypatch.setattr(masks_module, "MIN_CACHED_MASKS", 0)
     read(path, "inclusive", cache)
     assert len(list((cache / "annotations").iterdir())) == 2
     path.write_text(path.read_text().replace("93.0", "60.0"))
@@ -195,11 +196,14 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> Non
     annotations = read_annotations(path)
     path.write_text(path.read_text() + " ")
     with pytest.raises(DataError, match="was changed while it was read"):
-        with_masks(annotations, "plain", None)
+        add_masks(annotations, "plain", None)
 
 
 def dataset(folder: Path, pixels: np.ndarray, **changes: Any) -> CocoDataset:
-    """One image with an object of these pixels, in a box without a border between cells on one between pixels."""
+    """Return one image with an object of these pixels.
+
+    The borders between the cells of its box never coincide with borders between pixels.
+    """
     from PIL import Image
 
     folder.mkdir()
@@ -207,11 +211,18 @@ def dataset(folder: Path, pixels: np.ndarray, **changes: Any) -> CocoDataset:
     path = write(folder, run_lengths(pixels, packed=True), box=[7.3, 5.1, 85.4, 49.8])
     if changes.pop("mirrored", False):
         path = write(folder, run_lengths(pixels, packed=True), box=[WIDTH - 7.3 - 85.4, 5.1, 85.4, 49.8])
-    options = {"short_sides": None, "long_side": None, "flip": 0.0, "corners": "plain", "training": True, "seed": 0}
+    options = {
+        "short_sides": None,
+        "long_side": None,
+        "flip": 0.0,
+        "box_convention": "plain",
+        "training": True,
+        "seed": 0,
+    }
     return CocoDataset(read(path), folder, **options | changes)
 
 
-def test_a_flipped_mask_is_the_mask_of_the_flipped_image(tmp_path: Path) -> None:
+def test_a_flipped_mask_equals_the_mask_of_the_flipped_image(tmp_path: Path) -> None:
     pixels = pixels_of([[20.0, 8, 90, 50, 30, 40]])
     flipped = dataset(tmp_path / "one", pixels, flip=1.0)[0, 0]
     other = dataset(tmp_path / "two", pixels[:, ::-1], mirrored=True)[0, 0]
@@ -221,83 +232,85 @@ def test_a_flipped_mask_is_the_mask_of_the_flipped_image(tmp_path: Path) -> None
     assert torch.equal(flipped.masks, plain.masks.flip(-1)) and not torch.equal(flipped.masks, plain.masks)
 
 
-def test_a_resized_image_keeps_its_masks_where_its_objects_are(tmp_path: Path) -> None:
+def test_masks_stay_on_their_objects_after_resizing(tmp_path: Path) -> None:
     pixels = pixels_of(DIAMOND)
     sample = dataset(tmp_path / "one", pixels, short_sides=(150,), long_side=400)[0, 0]
     assert sample.size == (150, 250)
-    places = locations(((19, 32),), (8,), (150, 250), "half_stride", torch.device("cpu")).xy
-    places = places[((places > sample.boxes[0, :2]) & (places < sample.boxes[0, 2:])).all(1)]
-    one = torch.zeros(len(places), dtype=torch.long)
-    found = pairs_on_mask(sample.masks, sample.boxes, places, one, torch.arange(len(places)))
-    seen = torch.from_numpy(pixels)[*(places / 2.5).long().flip(1).unbind(1)]
-    # A cell is 1.6 x 2.7 pixels of the original wide.
-    assert (found != seen).float().mean() < 0.03 < seen.float().mean()
+    xy = compute_locations(((19, 32),), (8,), (150, 250), "half_stride", torch.device("cpu")).xy
+    xy = xy[((xy > sample.boxes[0, :2]) & (xy < sample.boxes[0, 2:])).all(1)]
+    box_index = torch.zeros(len(xy), dtype=torch.long)
+    on_mask = pairs_on_mask(sample.masks, sample.boxes, xy, box_index, torch.arange(len(xy)))
+    expected = torch.from_numpy(pixels)[*(xy / 2.5).long().flip(1).unbind(1)]
+    # A cell has 1.6 x 2.7 pixels of the original.
+    assert (on_mask != expected).float().mean() < 0.03 < expected.float().mean()
 
 
-def test_batches_pad_masks_as_boxes_and_have_none_where_nobody_asked(tmp_path: Path) -> None:
+def test_batches_pad_masks_like_boxes(tmp_path: Path) -> None:
     data = dataset(tmp_path / "one", pixels_of(DIAMOND))
-    batch = collate([data[0, 0], data[0, 0]], canvas_of([(HEIGHT, WIDTH)], 32))
-    assert batch.targets.masks.shape == (*batch.targets.valid.shape, SIDE, SIDE)
+    batch = collate([data[0, 0], data[0, 0]], canvas_size([(HEIGHT, WIDTH)], 32))
+    assert batch.targets.masks.shape == (*batch.targets.valid.shape, MASK_SIDE, MASK_SIDE)
     assert torch.equal(batch.targets.masks.any(-1).any(-1), batch.targets.valid)
     data.annotations = read_annotations(tmp_path / "one" / "instances.json")
-    assert collate([data[0, 0]], canvas_of([(HEIGHT, WIDTH)], 32)).targets.masks is None
+    assert collate([data[0, 0]], canvas_size([(HEIGHT, WIDTH)], 32)).targets.masks is None
 
 
-def test_drawn_shapes_are_seen_where_no_later_one_covers_them(tmp_path: Path) -> None:
-    drawn = SyntheticConfig(image_size=64, train_images=8, val_images=2, object_size=(8.0, 40.0))
-    config = DataConfig(name="synthetic", synthetic=drawn, cache_dir=str(tmp_path))
-    asked, plain = prepare(config, masks=("train", "val")), prepare(config)
-    assert plain.train.annotations.masks is None
-    assert asked.digest == plain.digest
-    found = asked.train.annotations
+def test_synthetic_masks_are_the_visible_pixels(tmp_path: Path) -> None:
+    synthetic = SyntheticConfig(image_size=64, train_images=8, val_images=2, object_size=(8.0, 40.0))
+    config = DataConfig(name="synthetic", synthetic=synthetic, cache_dir=str(tmp_path))
+    with_masks, without_masks = prepare(config, masks=("train", "val")), prepare(config)
+    assert without_masks.train.annotations.masks is None
+    assert with_masks.digest == without_masks.digest
+    annotations = with_masks.train.annotations
     for index in range(8):
-        _, labels, boxes = draw_image(drawn, "train", index)
-        owner = np.full((64, 64), -1)
-        for number, (label, (x, y, w, h)) in enumerate(zip(labels, boxes, strict=True)):
-            owner[y : y + h, x : x + w][shape_mask(found.classes[label], w, h)] = number
-        own = bitmaps(found.training_masks(index))
-        for number, (x, y, w, h) in enumerate(boxes):
-            rows, columns = (int((SIDE - 1.5) * side / SIDE) for side in (h, w))
-            assert own[number, 0, 0] == (owner[y, x] == number)
-            assert own[number, SIDE - 2, SIDE - 2] == (owner[y + rows, x + columns] == number)
-            assert own[number].mean() == pytest.approx((owner == number).sum() / (w * h), abs=0.12)
-    sample = make_dataset(asked, "train", config, training=False, seed=0)[0, 3]
-    assert sample.masks.shape == (len(sample.boxes), SIDE, SIDE)
+        _, labels, boxes = render_image(synthetic, "train", index)
+        visible = np.full((64, 64), -1)
+        for shape_index, (label, (x, y, w, h)) in enumerate(zip(labels, boxes, strict=True)):
+            visible[y : y + h, x : x + w][shape_mask(annotations.classes[label], w, h)] = shape_index
+        masks = unpack_masks(annotations.training_masks(index))
+        for shape_index, (x, y, w, h) in enumerate(boxes):
+            rows, columns = (int((MASK_SIDE - 1.5) * side / MASK_SIDE) for side in (h, w))
+            assert masks[shape_index, 0, 0] == (visible[y, x] == shape_index)
+            assert masks[shape_index, MASK_SIDE - 2, MASK_SIDE - 2] == (visible[y + rows, x + columns] == shape_index)
+            assert masks[shape_index].mean() == pytest.approx((visible == shape_index).sum() / (w * h), abs=0.12)
+    sample = make_dataset(with_masks, "train", config, training=False, seed=0)[0, 3]
+    assert sample.masks.shape == (len(sample.boxes), MASK_SIDE, MASK_SIDE)
 
 
-def test_the_splits_that_are_asked_for_must_have_masks(tmp_path: Path) -> None:
+def test_the_requested_splits_must_have_masks(tmp_path: Path) -> None:
     for split, segmentation in (("train", DIAMOND), ("val", None)):
         dataset(tmp_path / split, pixels_of(DIAMOND))
         write(tmp_path / split, segmentation)
     (train, val) = (SplitConfig(annotations=f"{name}/instances.json", images=name) for name in ("train", "val"))
     config = DataConfig(name="coco", root=str(tmp_path), train=train, val=val, cache_dir=str(tmp_path / "cache"))
-    found = prepare(config, masks=("train",))
-    assert found.train.annotations.masks is not None and found.val.annotations.masks is None
+    prepared = prepare(config, masks=("train",))
+    assert prepared.train.annotations.masks is not None and prepared.val.annotations.masks is None
     with pytest.raises(DataError, match=r"val/instances\.json: none of the 1 boxes"):
         prepare(config, masks=("train", "val"))
 
 
-def test_real_masks_are_those_of_pycocotools_at_the_locations(shared_data: Path) -> None:
-    """Where both differ, an edge of the mask is no further than a cell away."""
+def test_real_masks_equal_pycocotools_at_the_locations(shared_data: Path) -> None:
+    """Where both differ, the edge of the mask is at most one cell away."""
     path = shared_data / "coco_tiny" / "annotations" / "instances_val2017.json"
-    found = with_masks(read_annotations(path), "plain", None)
+    annotations = add_masks(read_annotations(path), "plain", None)
     api = COCO(str(path))
-    asked = same = 0
-    for index in range(0, len(found), 4):
-        height, width = found.sizes[index].tolist()
-        xy = locations(((height // 8, width // 8),), (8,), (height, width), "half_stride", torch.device("cpu")).xy
-        rows = np.arange(found.offsets[index], found.offsets[index + 1])
-        for row in rows[found.trainable[rows]]:
-            box = torch.from_numpy(found.boxes[row : row + 1])
+    total = same = 0
+    for index in range(0, len(annotations), 4):
+        height, width = annotations.sizes[index].tolist()
+        xy = compute_locations(
+            ((height // 8, width // 8),), (8,), (height, width), "half_stride", torch.device("cpu")
+        ).xy
+        rows = np.arange(annotations.offsets[index], annotations.offsets[index + 1])
+        for row in rows[annotations.trainable[rows]]:
+            box = torch.from_numpy(annotations.boxes[row : row + 1])
             inside = xy[((xy > box[0, :2]) & (xy < box[0, 2:])).all(1)]
-            mask = torch.from_numpy(cells(found.select(np.array([index])))[row - rows[0]])[None]
-            place = torch.arange(len(inside))
-            mine = pairs_on_mask(mask, box, inside, torch.zeros_like(place), place)
-            theirs = api.annToMask(api.anns[int(found.ids[row])]).astype(bool)
-            w, h = ((box[0, 2:] - box[0, :2]) / SIDE).ceil().int().tolist()
-            for (x, y), lies in zip(inside.int().tolist(), mine.tolist(), strict=True):
-                near = theirs[max(y - h, 0) : y + h + 1, max(x - w, 0) : x + w + 1]
-                assert near.any() if lies else not near.all()
-                same += lies == theirs[y, x]
-                asked += 1
-    assert asked > 5000 and same > 0.96 * asked
+            mask = torch.from_numpy(cells(annotations.select(np.array([index])))[row - rows[0]])[None]
+            pairs = torch.arange(len(inside))
+            on_mask = pairs_on_mask(mask, box, inside, torch.zeros_like(pairs), pairs)
+            expected = api.annToMask(api.anns[int(annotations.ids[row])]).astype(bool)
+            w, h = ((box[0, 2:] - box[0, :2]) / MASK_SIDE).ceil().int().tolist()
+            for (x, y), is_on_mask in zip(inside.int().tolist(), on_mask.tolist(), strict=True):
+                neighbourhood = expected[max(y - h, 0) : y + h + 1, max(x - w, 0) : x + w + 1]
+                assert neighbourhood.any() if is_on_mask else not neighbourhood.all()
+                same += is_on_mask == expected[y, x]
+                total += 1
+    assert total > 5000 and same > 0.96 * total

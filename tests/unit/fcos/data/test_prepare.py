@@ -1,3 +1,5 @@
+"""Preparing data: reading, checking, decoding, caching and their errors."""
+
 import errno
 import json
 import os
@@ -22,14 +24,14 @@ def edit(path: Path, change: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_both_splits_are_read_and_checked(root: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
-    prepared = prepare(coco(root), progress=lambda *step: seen.append(step))
+def test_both_splits_are_read_and_decoded(root: Path) -> None:
+    progress: list[tuple[str, int, int]] = []
+    prepared = prepare(coco(root), progress=lambda *step: progress.append(step))
     assert prepared.classes == ("cat", "dog")
     assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (5, 3)
     assert prepared.notes == ()
-    assert ("decoding train images", 5, 5) in seen
-    assert ("decoding val images", 3, 3) in seen
+    assert ("decoding train images", 5, 5) in progress
+    assert ("decoding val images", 3, 3) in progress
     sample = make_dataset(prepared, "val", coco(root), training=False, seed=0)[0, 2]
     assert sample.name == "2.png"
     assert sample.boxes.tolist() == [[1, 2, 11, 12]]
@@ -37,15 +39,15 @@ def test_both_splits_are_read_and_checked(root: Path) -> None:
 
 def test_images_are_not_decoded_again_until_one_changes(root: Path) -> None:
     prepare(coco(root))
-    seen: list[str] = []
-    prepare(coco(root), progress=lambda what, done, total: seen.append(what))
-    assert seen == []
+    progress: list[str] = []
+    prepare(coco(root), progress=lambda work, done, total: progress.append(work))
+    assert progress == []
     (root / "train" / "3.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1 of 5 train images cannot be used: .*3\.png: is not a whole image"):
         prepare(coco(root))
 
 
-def test_digest_follows_annotations_and_files_and_nothing_else(root: Path) -> None:
+def test_digest_depends_on_annotations_and_files_only(root: Path) -> None:
     first = prepare(coco(root)).digest
     assert prepare(coco(root, flip=0.0, cache_dir=str(root.parent / "other"))).digest == first
     edit(root / "val.json", lambda content: content["annotations"][0].update(bbox=[1, 2, 11, 10]))
@@ -57,7 +59,7 @@ def test_digest_follows_annotations_and_files_and_nothing_else(root: Path) -> No
     assert len({first, second, third}) == 3
 
 
-def test_digest_does_not_depend_on_where_the_data_lie(root: Path, tmp_path: Path) -> None:
+def test_digest_does_not_depend_on_the_data_folder(root: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     first = prepare(coco(root)).digest
     root.rename(moved)
@@ -112,7 +114,7 @@ def test_split_without_a_box_is_an_error(root: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
         (
@@ -122,10 +124,10 @@ def test_split_without_a_box_is_an_error(root: Path, split: str) -> None:
         ({"val": SplitConfig(annotations="none.json", images="val")}, "none.json: no such annotation file"),
     ],
 )
-def test_wrong_path_is_an_error_that_names_the_key(root: Path, changes: dict[str, Any], words: str) -> None:
+def test_wrong_path_is_an_error_that_names_the_key(root: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as error:
         prepare(coco(root, **changes))
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 def test_cache_that_cannot_be_written_is_an_error_that_names_it(root: Path) -> None:
@@ -134,20 +136,20 @@ def test_cache_that_cannot_be_written_is_an_error_that_names_it(root: Path) -> N
         prepare(coco(root, cache_dir=str(root / "file")))
 
 
-def test_synthetic_data_come_the_same_way(tmp_path: Path) -> None:
-    drawn = SyntheticConfig(image_size=48, train_images=4, val_images=2, object_size=(8.0, 20.0))
-    config = DataConfig(name="synthetic", synthetic=drawn, cache_dir=str(tmp_path))
-    seen: list[str] = []
-    prepared = prepare(config, progress=lambda what, done, total: seen.append(what))
-    assert seen[0] == "drawing images"
+def test_synthetic_data_are_prepared_too(tmp_path: Path) -> None:
+    synthetic = SyntheticConfig(image_size=48, train_images=4, val_images=2, object_size=(8.0, 20.0))
+    config = DataConfig(name="synthetic", synthetic=synthetic, cache_dir=str(tmp_path))
+    progress: list[str] = []
+    prepared = prepare(config, progress=lambda work, done, total: progress.append(work))
+    assert progress[0] == "drawing images"
     assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (4, 2)
     assert len(prepared.classes) == 5
     assert make_dataset(prepared, "train", config, training=True, seed=0)[0, 3].image.shape == (3, 48, 48)
     assert prepare(config).digest == prepared.digest
 
 
-def test_inclusive_corners_reach_the_samples(root: Path) -> None:
-    prepared = prepare(coco(root), corners="inclusive")
+def test_the_box_convention_applies_to_samples(root: Path) -> None:
+    prepared = prepare(coco(root), box_convention="inclusive")
     sample = make_dataset(prepared, "train", coco(root, flip=0.0), training=True, seed=0)[0, 0]
     assert sample.boxes.tolist() == [[1, 2, 10, 11]]
 
@@ -165,7 +167,7 @@ def test_coco_tiny_is_accepted_whole(shared_data: Path, tmp_path: Path) -> None:
     assert prepared.notes == ()
 
 
-def test_bccd_raw_tells_of_its_zero_size_boxes(shared_data: Path, tmp_path: Path) -> None:
+def test_bccd_raw_notes_its_zero_size_boxes(shared_data: Path, tmp_path: Path) -> None:
     config = coco(
         shared_data / "bccd",
         train=SplitConfig(annotations="annotations/instances_train_raw.json", images="images"),
@@ -180,19 +182,19 @@ def test_bccd_raw_tells_of_its_zero_size_boxes(shared_data: Path, tmp_path: Path
 
 
 def test_samples_from_decoded_images_equal_those_from_files(root: Path) -> None:
-    """At the size of the samples where that is fixed, at the images' own where training draws the short side."""
+    """Images are decoded at the size of the samples where it is fixed, else at their own size."""
     for sides in (None, (32,), (32, 48)):
         sizes: dict[str, Any] = {} if sides is None else {"short_sides": sides, "long_side": 96}
-        read, kept = coco(root, cache_gb=0.0, **sizes), coco(root, **sizes)
+        uncached, cached = coco(root, cache_gb=0.0, **sizes), coco(root, **sizes)
         for split, training in (("train", True), ("val", False)):
-            expected = make_dataset(prepare(read), split, read, training=training, seed=3)
-            found = make_dataset(prepare(kept), split, kept, training=training, seed=3)
+            expected = make_dataset(prepare(uncached), split, uncached, training=training, seed=3)
+            dataset = make_dataset(prepare(cached), split, cached, training=training, seed=3)
             assert expected.decoded is None
-            assert found.decoded is not None
+            assert dataset.decoded is not None
             for key in ((epoch, index) for epoch in range(3) for index in range(3)):
-                assert found[key].size == expected[key].size
-                assert (found[key].image == expected[key].image).all()
-                assert (found[key].boxes == expected[key].boxes).all()
+                assert dataset[key].size == expected[key].size
+                assert (dataset[key].image == expected[key].image).all()
+                assert (dataset[key].boxes == expected[key].boxes).all()
 
 
 def test_images_that_do_not_open_are_left_out_of_the_decoded_ones(root: Path) -> None:
@@ -204,22 +206,22 @@ def test_images_that_do_not_open_are_left_out_of_the_decoded_ones(root: Path) ->
     assert (sample.name, int(sample.image[0, 0, 0])) == ("2.png", 20)
 
 
-def test_a_split_that_is_not_asked_for_is_not_looked_at(root: Path) -> None:
+def test_splits_that_are_not_requested_are_not_read(root: Path) -> None:
     both = prepare(coco(root))
     (root / "train.json").unlink()
     shutil.rmtree(root / "train")
-    seen: list[str] = []
+    progress: list[str] = []
     config = coco(root, cache_gb=0.0, cache_dir=str(root.parent / "other"))
-    alone = prepare(config, splits=["val"], progress=lambda what, done, total: seen.append(what))
-    assert list(alone.splits) == ["val"] and alone.classes == both.classes
-    assert set(seen) == {"checking val images"}
-    assert make_dataset(alone, "val", config, training=False, seed=0)[0, 2].image_id == 3
+    val_only = prepare(config, splits=["val"], progress=lambda work, done, total: progress.append(work))
+    assert list(val_only.splits) == ["val"] and val_only.classes == both.classes
+    assert set(progress) == {"checking val images"}
+    assert make_dataset(val_only, "val", config, training=False, seed=0)[0, 2].image_id == 3
     with pytest.raises(DataError, match=r"data\.train\.images=train: no such folder"):
         prepare(config, splits=["train"])
 
 
 @pytest.mark.parametrize("cache_gb", [0.0, 1.0])
-def test_a_cache_of_another_user_is_enough_where_all_is_there(root: Path, monkeypatch, cache_gb: float) -> None:
+def test_a_complete_cache_of_another_user_is_used(root: Path, monkeypatch, cache_gb: float) -> None:
     config = coco(root, cache_gb=cache_gb)
     expected = prepare(config)
 
@@ -228,8 +230,8 @@ def test_a_cache_of_another_user_is_enough_where_all_is_there(root: Path, monkey
 
     for owner, name in ((os, "utime"), (os, "open"), (Path, "touch"), (Path, "mkdir"), (os, "mkdir"), (Path, "unlink")):
         monkeypatch.setattr(owner, name, refuse)
-    found = prepare(config)
-    assert found.digest == expected.digest and (found.train.decoded is None) is (cache_gb == 0)
+    prepared = prepare(config)
+    assert prepared.digest == expected.digest and (prepared.train.decoded is None) is (cache_gb == 0)
     with pytest.raises(DataError, match=r"data\.cache_dir=.*: cannot be written \(Permission denied\)"):
         prepare(coco(root, cache_gb=cache_gb, limit_train=2))
 
@@ -250,7 +252,7 @@ def test_a_user_without_a_home_needs_a_cache_folder(monkeypatch: pytest.MonkeyPa
     assert cache_folder(config) == tmp_path / "fcos-lab"
 
 
-def test_a_home_is_asked_for_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_home_folder_is_needed_only_without_a_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

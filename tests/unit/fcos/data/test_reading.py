@@ -1,4 +1,4 @@
-"""A disk that fails for a moment: tried again, and never taken for a file that is missing or broken."""
+"""Transient read errors are retried, and never taken for missing or broken files."""
 
 import errno
 import pickle
@@ -12,14 +12,14 @@ from PIL import Image
 
 from fcos import files
 from fcos.data.decoded import DecodedImages
-from fcos.data.images import check_images, files_on_disk, open_image
+from fcos.data.images import check_images, file_stats, open_image
 from fcos.data.loader import eval_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.errors import DataError, ReadError, SharedMemoryError
 from orchestration.trial.failures import is_out_of_memory, is_retryable
 from tests.helpers.coco_folders import coco
 
-TRIES = len(files.PAUSES) + 1
+ATTEMPTS = len(files.PAUSES) + 1
 
 
 @pytest.fixture(autouse=True)
@@ -29,21 +29,21 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Disk:
-    """Lets reading a file of a name, or asking for its facts, fail so many times with an errno; counts the tries."""
+    """Makes reading or stat of a file of this name fail so many times with an errno, and counts the attempts."""
 
     patch: pytest.MonkeyPatch
-    tries: int = 0
+    attempts: int = 0
 
     def fail(self, name: str, number: int, times: int, method: str = "read_bytes") -> None:
-        self.tries = 0
-        whole = getattr(Path, method)
+        self.attempts = 0
+        original = getattr(Path, method)
 
         def call(path: Path, *arguments: Any, **options: Any) -> Any:
             if path.name == name:
-                self.tries += 1
-                if self.tries <= times:
+                self.attempts += 1
+                if self.attempts <= times:
                     raise OSError(number, "failed on purpose", str(path))
-            return whole(path, *arguments, **options)
+            return original(path, *arguments, **options)
 
         self.patch.setattr(Path, method, call)
 
@@ -61,30 +61,30 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE])
-def test_one_failure_is_read_over(image: Path, disk: Disk, caplog: pytest.LogCaptureFixture, number: int) -> None:
+def test_one_failure_is_retried(image: Path, disk: Disk, caplog: pytest.LogCaptureFixture, number: int) -> None:
     disk.fail("image.png", number, 1)
     assert open_image(image).shape == (3, 20, 30)
     assert "image.png: failed on purpose; tried again" in caplog.text
 
 
-def test_a_disk_that_stays_away_is_no_final_error(image: Path, disk: Disk) -> None:
+def test_a_lasting_disk_failure_is_not_final(image: Path, disk: Disk) -> None:
     disk.fail("image.png", errno.EIO, 100)
     with pytest.raises(ReadError, match=r"image\.png: cannot be read now \(failed on purpose\)") as caught:
         open_image(image)
-    assert disk.tries == TRIES
+    assert disk.attempts == ATTEMPTS
     assert is_retryable(caught.value)
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR])
-def test_what_is_not_there_or_not_allowed_is_final_at_once(image: Path, disk: Disk, number: int) -> None:
+def test_missing_or_forbidden_files_are_final_at_once(image: Path, disk: Disk, number: int) -> None:
     disk.fail("image.png", number, 100)
     with pytest.raises(DataError, match=r"image\.png: (no such image file|cannot be read)") as caught:
         open_image(image)
-    assert disk.tries == 1
+    assert disk.attempts == 1
     assert not is_retryable(caught.value)
 
 
-def test_want_of_memory_stays_what_it_is(image: Path, disk: Disk) -> None:
+def test_lack_of_memory_is_raised_unchanged(image: Path, disk: Disk) -> None:
     disk.fail("image.png", errno.ENOMEM, 100)
     with pytest.raises(OSError, match="failed on purpose") as caught:
         open_image(image)
@@ -92,24 +92,24 @@ def test_want_of_memory_stays_what_it_is(image: Path, disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("cache_gb", [0.0, 1.0])
-def test_no_image_is_left_out_because_the_disk_failed(root: Path, disk: Disk, cache_gb: float) -> None:
+def test_images_are_not_left_out_for_a_failing_disk(root: Path, disk: Disk, cache_gb: float) -> None:
     config = coco(root, on_bad_image="skip", cache_gb=cache_gb)
     disk.fail("2.png", errno.EIO, 100)
     with pytest.raises(ReadError, match=r"2\.png: cannot be read now"):
         prepare(config)
 
 
-def test_facts_of_files_are_read_over_a_failure_too(image: Path, disk: Disk) -> None:
-    whole = files_on_disk(image.parent, ["image.png", "none.png"])
-    assert whole[0][1] > 0 and whole[1] == ("none.png", -1, -1)
+def test_file_stats_are_retried(image: Path, disk: Disk) -> None:
+    original = file_stats(image.parent, ["image.png", "none.png"])
+    assert original[0][1] > 0 and original[1] == ("none.png", -1, -1)
     disk.fail("image.png", errno.ESTALE, 1, "stat")
-    assert files_on_disk(image.parent, ["image.png", "none.png"]) == whole
+    assert file_stats(image.parent, ["image.png", "none.png"]) == original
     disk.fail("image.png", errno.ESTALE, 100, "stat")
     with pytest.raises(ReadError):
-        files_on_disk(image.parent, ["image.png"])
+        file_stats(image.parent, ["image.png"])
 
 
-def test_annotations_too(root: Path, disk: Disk) -> None:
+def test_reading_annotations_is_retried(root: Path, disk: Disk) -> None:
     disk.fail("val.json", errno.EIO, 1)
     prepare(coco(root))
     disk.fail("val.json", errno.EIO, 100)
@@ -117,13 +117,13 @@ def test_annotations_too(root: Path, disk: Disk) -> None:
         prepare(coco(root))
 
 
-def test_checking_images_does_not_call_one_bad(image: Path, disk: Disk) -> None:
+def test_check_images_raises_for_a_failing_disk(image: Path, disk: Disk) -> None:
     disk.fail("image.png", errno.EIO, 100)
     with pytest.raises(ReadError):
         check_images([image], [(20, 30)])
 
 
-def test_decoded_images_that_are_gone_are_decoded_at_the_next_attempt(tmp_path: Path) -> None:
+def test_missing_or_truncated_decoded_images_are_a_read_error(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no longer there"):
         DecodedImages(tmp_path / "pixels.bin", [(2, 2)])
     (tmp_path / "pixels.bin").write_bytes(bytes(5))
@@ -132,7 +132,7 @@ def test_decoded_images_that_are_gone_are_decoded_at_the_next_attempt(tmp_path: 
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_loader_process_hands_the_error_over_as_it_is(root: Path, disk: Disk, num_workers: int) -> None:
+def test_a_loader_process_passes_the_error_on_unchanged(root: Path, disk: Disk, num_workers: int) -> None:
     config = coco(root, cache_gb=0.0)
     dataset = make_dataset(prepare(config), "val", config, training=False, seed=0)
     disk.fail("1.png", errno.EIO, 100)
@@ -144,6 +144,6 @@ def test_a_loader_process_hands_the_error_over_as_it_is(root: Path, disk: Disk, 
 
 
 @pytest.mark.parametrize("error", [ReadError("x"), SharedMemoryError("y"), DataError("z")])
-def test_errors_travel_between_processes(error: Exception) -> None:
+def test_errors_can_be_pickled(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error)

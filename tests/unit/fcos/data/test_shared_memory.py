@@ -1,4 +1,4 @@
-"""What loader processes need of shared memory, and what happens where it is not there."""
+"""How much shared memory loader processes need, and what happens where it is not available."""
 
 import logging
 import os
@@ -14,9 +14,9 @@ from fcos.config.parse import parse
 from fcos.config.run import Config, DataConfig, SyntheticConfig
 from fcos.data import shared_memory
 from fcos.data.coco import CocoDataset, Sample
-from fcos.data.loader import canvas_of, train_batches
+from fcos.data.loader import canvas_size, train_batches
 from fcos.data.prepare import make_dataset, prepare
-from fcos.data.shared_memory import READY, bound, check_shared_memory, largest_padded, loader_bytes
+from fcos.data.shared_memory import PREFETCHED, check_shared_memory, largest_padded, loader_bytes, max_loader_bytes
 from fcos.errors import ConfigError, SharedMemoryError
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch
@@ -25,8 +25,10 @@ from orchestration.trial.failures import is_retryable
 
 
 def config_of(cache: Path, **changes: object) -> DataConfig:
-    drawn = SyntheticConfig(image_size=64, train_images=9, val_images=3, object_size=(10, 40))
-    return DataConfig(**{"name": "synthetic", "synthetic": drawn, "cache_dir": str(cache), "num_workers": 1} | changes)
+    synthetic = SyntheticConfig(image_size=64, train_images=9, val_images=3, object_size=(10, 40))
+    return DataConfig(
+        **{"name": "synthetic", "synthetic": synthetic, "cache_dir": str(cache), "num_workers": 1} | changes
+    )
 
 
 @pytest.fixture
@@ -42,35 +44,39 @@ def batches_of(dataset: CocoDataset) -> Iterator[list[Batch]]:
     )  # fmt: skip
 
 
-def test_the_need_is_that_of_all_batches_that_are_ready(dataset: CocoDataset, tmp_path: Path) -> None:
+def test_loader_bytes_cover_all_prefetched_batches(dataset: CocoDataset, tmp_path: Path) -> None:
     config = config_of(tmp_path, num_workers=3)
-    assert loader_bytes(dataset, config, images=4, divisor=48) == READY * 3 * 4 * 3 * 96 * 96
+    assert loader_bytes(dataset, config, images=4, divisor=48) == PREFETCHED * 3 * 4 * 3 * 96 * 96
     val = make_dataset(prepare(config), "val", config, training=False, seed=0)
     # Three images make two batches of two, however many processes there are.
     assert loader_bytes(val, config, images=2, divisor=32) == 2 * 2 * 3 * 64 * 64
 
 
 @pytest.mark.parametrize("by_aspect", [True, False])
-def test_no_batch_is_larger_than_the_largest(dataset: CocoDataset, by_aspect: bool) -> None:
+def test_no_batch_exceeds_the_largest_padded_size(dataset: CocoDataset, by_aspect: bool) -> None:
     sizes = torch.tensor([[30, 90], [100, 40], [64, 64]]).repeat(3, 1).numpy()
     object.__setattr__(dataset.annotations, "sizes", sizes)
     dataset.short_sides, dataset.long_side = (32, 48), 120
     largest = largest_padded(dataset, 32, by_aspect=by_aspect)
     assert largest == ((128, 64) if by_aspect else (128, 128))
     for epoch in range(20):
-        found = [dataset.input_size((epoch, index)) for index in range(9)]
-        groups = [[s for s in found if (s[0] > s[1]) is upright] for upright in (True, False)] if by_aspect else [found]
+        inputs = [dataset.input_size((epoch, index)) for index in range(9)]
+        groups = (
+            [[s for s in inputs if (s[0] > s[1]) is is_portrait] for is_portrait in (True, False)]
+            if by_aspect
+            else [inputs]
+        )
         for group in groups:
-            height, width = canvas_of(group, 32)
+            height, width = canvas_size(group, 32)
             assert height * width <= largest[0] * largest[1]
 
 
-def test_too_little_is_refused_with_the_setting_and_the_ways_out(
+def test_too_little_shared_memory_is_refused_with_a_way_out(
     dataset: CocoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(tmp_path, num_workers=2)
-    need = loader_bytes(dataset, config, images=4, divisor=32)
-    monkeypatch.setattr(shared_memory, "free_bytes", lambda: 2 * need - 1)
+    needed = loader_bytes(dataset, config, images=4, divisor=32)
+    monkeypatch.setattr(shared_memory, "free_bytes", lambda: 2 * needed - 1)
     check_shared_memory([dataset], config, images=4, divisor=32)
     with pytest.raises(ConfigError, match=r"data\.num_workers=2: .* 2 workers .*--shm-size=1024m"):
         check_shared_memory([dataset], config, images=4, divisor=32, workers=2)
@@ -91,18 +97,18 @@ def test_a_training_is_refused_before_its_first_step(tiny_values, tmp_path: Path
     assert reports == []
 
 
-def test_a_bound_is_known_where_the_settings_give_the_sizes(tiny_values) -> None:
+def test_max_loader_bytes_follow_from_the_configured_sizes(tiny_values) -> None:
     tiny_values["data"]["num_workers"] = 2
     tiny_values["schedule"]["batch_size"] = 8
     config = parse(Config, tiny_values)
-    assert bound(config, 1) == 2 * READY * 2 * 8 * 3 * 64 * 64
-    assert bound(config, 4) == 2 * READY * 2 * 2 * 3 * 64 * 64
+    assert max_loader_bytes(config, 1) == 2 * PREFETCHED * 2 * 8 * 3 * 64 * 64
+    assert max_loader_bytes(config, 4) == 2 * PREFETCHED * 2 * 2 * 3 * 64 * 64
     resized = config.data.model_copy(update={"short_sides": (100,), "long_side": 200})
-    assert bound(config.model_copy(update={"data": resized}), 8) == 2 * READY * 2 * 3 * 128 * 224
+    assert max_loader_bytes(config.model_copy(update={"data": resized}), 8) == 2 * PREFETCHED * 2 * 3 * 128 * 224
 
 
-def test_a_loader_process_without_room_fails_with_the_reason(dataset: CocoDataset) -> None:
-    # A limit on what is written into a file stands for a full /dev/shm; loader processes inherit it.
+def test_a_loader_process_without_space_fails_with_the_reason(dataset: CocoDataset) -> None:
+    # A limit on file sizes simulates a full /dev/shm; loader processes inherit it.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
@@ -114,7 +120,7 @@ def test_a_loader_process_without_room_fails_with_the_reason(dataset: CocoDatase
     assert is_retryable(caught.value)
 
 
-def test_locks_without_room_are_no_full_disk(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_without_space_are_not_a_full_disk(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     from fcos.data import loader
     from orchestration.trial.failures import is_no_space
 
@@ -127,28 +133,28 @@ def test_locks_without_room_are_no_full_disk(dataset: CocoDataset, monkeypatch: 
     assert not is_no_space(caught.value)
 
 
-def test_batches_of_loader_processes_are_the_same(dataset: CocoDataset) -> None:
+def test_batches_of_loader_processes_are_in_shared_memory(dataset: CocoDataset) -> None:
     (batch,) = next(batches_of(dataset))
     assert batch.pixels.is_shared() and batch.pixels.is_contiguous(memory_format=torch.channels_last)
 
 
-class Loud(CocoDataset):
-    """Prints as it loads, from Python and from below."""
+class PrintingDataset(CocoDataset):
+    """Prints to both streams while loading, from Python and from below."""
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        print("said by Python", file=sys.stderr)
-        os.write(1, b"said from below\n")
+        print("printed by Python", file=sys.stderr)
+        os.write(1, b"printed by a library\n")
         return super().__getitem__(key)
 
 
-def test_what_loader_processes_print_stands_in_the_log(dataset: CocoDataset, tmp_path: Path) -> None:
+def test_output_of_loader_processes_is_in_the_log(dataset: CocoDataset, tmp_path: Path) -> None:
     handler = logging.FileHandler(tmp_path / "log.txt")
     logging.getLogger().addHandler(handler)
     try:
-        dataset.__class__ = Loud
+        dataset.__class__ = PrintingDataset
         next(batches_of(dataset))
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
     text = (tmp_path / "log.txt").read_text()
-    assert "said by Python" in text and "said from below" in text
+    assert "printed by Python" in text and "printed by a library" in text

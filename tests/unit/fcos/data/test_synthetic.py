@@ -1,3 +1,5 @@
+"""Synthetic images: determinism, boxes, shapes and caching."""
+
 import json
 import multiprocessing
 from pathlib import Path
@@ -8,29 +10,29 @@ from PIL import Image
 
 from fcos.config.run import SyntheticConfig
 from fcos.data.annotations import read_annotations
-from fcos.data.synthetic import CLASSES, draw_image, shape_mask, synthetic_folder
+from fcos.data.synthetic import CLASSES, render_image, shape_mask, synthetic_folder
 from fcos.errors import DataError
 
 SMALL = SyntheticConfig(image_size=64, train_images=6, val_images=3, object_size=(8.0, 40.0))
 
 
-def test_image_is_a_function_of_seed_split_and_index() -> None:
-    pixels, labels, boxes = draw_image(SMALL, "train", 3)
-    again = draw_image(SMALL, "train", 3)
+def test_images_depend_on_seed_split_and_index_only() -> None:
+    pixels, labels, boxes = render_image(SMALL, "train", 3)
+    again = render_image(SMALL, "train", 3)
     assert np.array_equal(pixels, again[0])
     assert (labels, boxes) == again[1:]
     others = [
-        draw_image(SMALL, "train", 4),
-        draw_image(SMALL, "val", 3),
-        draw_image(SMALL.model_copy(update={"seed": 1}), "train", 3),
+        render_image(SMALL, "train", 4),
+        render_image(SMALL, "val", 3),
+        render_image(SMALL.model_copy(update={"seed": 1}), "train", 3),
     ]
     assert not any(np.array_equal(pixels, other[0]) for other in others)
 
 
-def test_boxes_lie_in_the_image_and_keep_the_overlap_and_the_count() -> None:
+def test_boxes_respect_image_overlap_and_count() -> None:
     counts = set()
     for index in range(60):
-        _, labels, boxes = draw_image(SMALL, "train", index)
+        _, labels, boxes = render_image(SMALL, "train", index)
         counts.add(len(boxes))
         assert len(labels) == len(boxes) >= 1
         corners = np.array([[x, y, x + w, y + h] for x, y, w, h in boxes])
@@ -62,20 +64,20 @@ def test_shapes_of_one_box_differ() -> None:
             assert (masks[first] ^ masks[second]).mean() > 0.1, (CLASSES[first], CLASSES[second])
 
 
-def test_drawn_folder_is_valid_coco_and_drawn_once(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    folder = synthetic_folder(SMALL, tmp_path, lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (9, 9)
+def test_the_folder_is_valid_coco_and_rendered_once(tmp_path: Path) -> None:
+    progress: list[tuple[int, int]] = []
+    folder = synthetic_folder(SMALL, tmp_path, lambda done, total: progress.append((done, total)))
+    assert progress[-1] == (9, 9)
     train, val = read_annotations(folder / "train.json"), read_annotations(folder / "val.json")
     assert (len(train), len(val)) == (6, 3)
     assert train.classes == CLASSES
     assert train.notes == ()
-    pixels, labels, boxes = draw_image(SMALL, "train", 2)
+    pixels, labels, boxes = render_image(SMALL, "train", 2)
     assert np.array_equal(np.array(Image.open(folder / "train" / train.names[2])), pixels)
     rows = slice(train.offsets[2], train.offsets[3])
     assert train.xywh[rows].tolist() == [list(map(float, box)) for box in boxes]
     assert train.labels[rows].tolist() == labels
-    assert synthetic_folder(SMALL, tmp_path, lambda done, total: pytest.fail("drawn again")) == folder
+    assert synthetic_folder(SMALL, tmp_path, lambda done, total: pytest.fail("rendered again")) == folder
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
@@ -84,7 +86,7 @@ def test_other_settings_get_another_folder(tmp_path: Path) -> None:
     assert synthetic_folder(SMALL, tmp_path) != synthetic_folder(other, tmp_path)
 
 
-def test_interrupted_drawing_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_interrupted_rendering_leaves_nothing_behind(tmp_path: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         if done == 4:
             raise KeyboardInterrupt
@@ -94,7 +96,7 @@ def test_interrupted_drawing_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_second_to_finish_throws_its_own_away(tmp_path: Path) -> None:
+def test_the_second_to_finish_discards_its_own_folder(tmp_path: Path) -> None:
     def other_finishes_first(done: int, total: int) -> None:
         if done == total:
             synthetic_folder(SMALL, tmp_path)
@@ -105,7 +107,7 @@ def test_second_to_finish_throws_its_own_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_that_race_all_get_the_whole_set(tmp_path: Path) -> None:
+def test_concurrent_processes_all_get_the_complete_set(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         folders = pool.starmap(synthetic_folder, [(SMALL, tmp_path)] * 8)
     assert len(set(folders)) == 1

@@ -1,9 +1,11 @@
+"""Resizing, flipping and the sampling of augmentations."""
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcos.data.transforms import choose, draw, flip, resize_boxes, resize_image, resized_size
+from fcos.data.transforms import flip, pick, resize_boxes, resize_image, resized_size, sample_augmentation
 
 IMAGE = torch.arange(3 * 4 * 6, dtype=torch.uint8).reshape(3, 4, 6)
 SIZE = (4, 6)
@@ -21,7 +23,7 @@ SIZE = (4, 6)
         ((1, 2000), (1, 1333), (1, 2000)),
     ],
 )
-def test_sides_are_rounded_as_the_convention_says(
+def test_sides_are_rounded_by_the_box_convention(
     size: tuple[int, int], plain: tuple[int, int], inclusive: tuple[int, int]
 ) -> None:
     assert resized_size(size, 800, 1333, "plain") == plain
@@ -29,7 +31,7 @@ def test_sides_are_rounded_as_the_convention_says(
 
 
 @given(st.integers(20, 3000), st.integers(20, 3000), st.sampled_from([64, 320, 800]))
-def test_resized_image_fits_and_keeps_its_shape(height: int, width: int, short_side: int) -> None:
+def test_resized_size_fits_and_keeps_the_aspect_ratio(height: int, width: int, short_side: int) -> None:
     long_side = 2 * short_side
     new_height, new_width = resized_size((height, width), short_side, long_side)
     assert min(new_height, new_width) <= short_side
@@ -63,34 +65,34 @@ def test_flip_mirrors_pixels_and_boxes() -> None:
     torch.testing.assert_close(boxes, torch.tensor([[1.0, 0.0, 3.0, 4.0]]))
 
 
-def test_flip_of_inclusive_corners_stays_on_the_pixels() -> None:
+def test_flip_of_inclusive_boxes_maps_pixels_to_pixels() -> None:
     _, mirrored = flip(IMAGE, torch.tensor([[0.0, 0.0, 2.0, 3.0]]), "inclusive")
     torch.testing.assert_close(mirrored, torch.tensor([[3.0, 0.0, 5.0, 3.0]]))
 
 
-@pytest.mark.parametrize("corners", ["plain", "inclusive"])
-def test_two_flips_give_back_the_sample(corners: str) -> None:
+@pytest.mark.parametrize("box_convention", ["plain", "inclusive"])
+def test_two_flips_are_the_identity(box_convention: str) -> None:
     boxes = torch.tensor([[1.0, 0.5, 3.25, 4.0], [0.0, 0.0, 5.0, 1.0]])
-    image, mirrored = flip(*flip(IMAGE, boxes, corners), corners)  # type: ignore[arg-type]
+    image, mirrored = flip(*flip(IMAGE, boxes, box_convention), box_convention)  # type: ignore[arg-type]
     torch.testing.assert_close(image, IMAGE)
     torch.testing.assert_close(mirrored, boxes)
 
 
-def test_no_boxes_stay_no_boxes() -> None:
+def test_empty_boxes_stay_empty() -> None:
     none = torch.zeros(0, 4)
     assert resize_boxes(none, SIZE, (8, 12)).shape == (0, 4)
     assert flip(IMAGE, none, "inclusive")[1].shape == (0, 4)
 
 
-def test_draws_depend_on_seed_epoch_and_index_alone() -> None:
+def test_augmentation_depends_on_seed_epoch_and_index_only() -> None:
     torch.manual_seed(0)
-    first = draw(1, 2, 3)
+    first = sample_augmentation(1, 2, 3)
     torch.manual_seed(99)
-    assert draw(1, 2, 3) == first
-    assert len({draw(*key) for key in [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)]}) == 5
+    assert sample_augmentation(1, 2, 3) == first
+    assert len({sample_augmentation(*key) for key in [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)]}) == 5
 
 
-def test_every_option_is_chosen_about_equally_often() -> None:
-    chosen = [choose((1, 2, 3, 4), draw(0, 0, index).short_side) for index in range(2000)]
+def test_every_option_is_picked_about_equally_often() -> None:
+    picked = [pick((1, 2, 3, 4), sample_augmentation(0, 0, index).short_side) for index in range(2000)]
     for option in (1, 2, 3, 4):
-        assert 400 < chosen.count(option) < 600
+        assert 400 < picked.count(option) < 600

@@ -1,4 +1,4 @@
-"""Analyses on a few boxes whose answers can be told by hand, and beside pycocotools."""
+"""Analyses on a few boxes with known answers, and compared with pycocotools."""
 
 import contextlib
 import io
@@ -14,8 +14,8 @@ from pycocotools.cocoeval import COCOeval
 
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import analyse
-from fcos.evaluation.overlaps import overlaps
-from fcos.evaluation.tide import CLASS, CORRECT, DUPLICATE, IN_CROWD, LOCALISATION, OTHER, sort
+from fcos.evaluation.overlaps import compute_overlaps
+from fcos.evaluation.tide import CLASS, CORRECT, DUPLICATE, IN_CROWD, LOCALISATION, OTHER, classify_errors
 from fcos.structures import Detections
 
 ALL = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")
@@ -24,7 +24,7 @@ BOXES = [((10, 10, 40, 40), 0, 0), ((100, 10, 40, 40), 1, 0), ((10, 100, 40, 40)
 
 
 def annotated(folder: Path, boxes: list[Any], images: int = 1) -> tuple[Annotations, Path]:
-    """Every image has the same boxes."""
+    """Write images that all have the same boxes."""
     entries = [
         {
             "id": image * len(boxes) + number + 1, "image_id": image + 1, "category_id": 7 + label,
@@ -43,15 +43,15 @@ def annotated(folder: Path, boxes: list[Any], images: int = 1) -> tuple[Annotati
     return read_annotations(path), path
 
 
-def found(*rows: tuple[tuple[float, ...], int, float]) -> Detections:
-    """Rows of xywh, class, score; best first."""
+def make_detections(*rows: tuple[tuple[float, ...], int, float]) -> Detections:
+    """Return detections from rows of xywh, class, score; best first."""
     xywh = torch.tensor([row[0] for row in rows], dtype=torch.float32).reshape(-1, 4)
     boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1)
     return Detections(boxes, torch.tensor([row[2] for row in rows]), torch.tensor([row[1] for row in rows]).long())
 
 
-RIGHT = found(((10, 10, 40, 40), 0, 0.95), ((100, 10, 40, 40), 1, 0.85), ((10, 100, 40, 40), 1, 0.75))
-MIXED = found(
+CORRECT_ONLY = make_detections(((10, 10, 40, 40), 0, 0.95), ((100, 10, 40, 40), 1, 0.85), ((10, 100, 40, 40), 1, 0.75))
+MIXED = make_detections(
     ((10, 10, 40, 40), 0, 0.9),  # right
     ((11, 10, 40, 40), 0, 0.8),  # its duplicate
     ((100, 10, 40, 40), 0, 0.7),  # right place, wrong class
@@ -61,77 +61,77 @@ MIXED = found(
 )
 
 
-def test_each_kind_of_error_is_told(tmp_path: Path) -> None:
+def test_each_kind_of_error_is_classified(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES)
-    (image,) = overlaps(annotations, {1: MIXED})
-    kinds, meant = sort(image)
+    (image,) = compute_overlaps(annotations, {1: MIXED})
+    kinds, box_index = classify_errors(image)
     assert kinds.tolist() == [CORRECT, DUPLICATE, CLASS, LOCALISATION, OTHER, IN_CROWD]
-    assert meant.tolist() == [0, 0, 1, 2, -1, -1]
+    assert box_index.tolist() == [0, 0, 1, 2, -1, -1]
 
 
-def test_mending_each_kind_gains_what_it_took(tmp_path: Path) -> None:
+def test_correcting_each_kind_gains_its_cost(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES)
     numbers = analyse(annotations, {1: MIXED}, ["errors"])
-    # disc: found at once; ring: never found.
+    # disc: its best detection is correct; ring: no correct detection.
     assert numbers["val/errors/AP50"] == pytest.approx(0.5)
-    # One of the two rings is found, after none that is false.
+    # One of the two rings becomes correct, with no false positive before it.
     assert numbers["val/errors/localisation"] == pytest.approx(51 / 101 / 2, abs=1e-3)
     assert numbers["val/errors/class"] == pytest.approx(51 / 101 / 2, abs=1e-3)
-    # The disc was found before anything false.
+    # The disc was detected before any false positive.
     assert numbers["val/errors/duplicate"] == numbers["val/errors/background"] == 0
-    # Both rings are meant by a detection.
+    # Both rings have a detection that is wrong in position or class only.
     assert numbers["val/errors/missed"] == 0
 
 
 def test_false_detections_above_a_true_one_and_missed_boxes_cost_ap(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES[:3])
-    false = found(((160, 160, 30, 30), 0, 0.99), ((10, 10, 40, 40), 0, 0.9), ((100, 10, 40, 40), 1, 0.8))
-    numbers = analyse(annotations, {1: false}, ["errors"])
+    detections = make_detections(((160, 160, 30, 30), 0, 0.99), ((10, 10, 40, 40), 0, 0.9), ((100, 10, 40, 40), 1, 0.8))
+    numbers = analyse(annotations, {1: detections}, ["errors"])
     assert numbers["val/errors/AP50"] == pytest.approx((0.5 + 51 / 101) / 2, abs=1e-3)
     assert numbers["val/errors/background"] == pytest.approx(0.25)
     assert numbers["val/errors/missed"] == pytest.approx(50 / 101 / 2, abs=1e-3)
-    nothing = analyse(annotations, {1: found()}, ["errors"])
-    assert nothing["val/errors/missed"] == 1 and nothing["val/errors/AP50"] == 0
+    without_detections = analyse(annotations, {1: make_detections()}, ["errors"])
+    assert without_detections["val/errors/missed"] == 1 and without_detections["val/errors/AP50"] == 0
 
 
 def test_a_detection_is_meant_once(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES[:1])
-    twice = found(((30, 10, 40, 40), 0, 0.9), ((10, 30, 40, 40), 0, 0.8))
+    twice = make_detections(((30, 10, 40, 40), 0, 0.9), ((10, 30, 40, 40), 0, 0.8))
     assert analyse(annotations, {1: twice}, ["errors"])["val/errors/localisation"] == pytest.approx(1)
 
 
-def test_right_detections_are_perfect_in_every_analysis(tmp_path: Path) -> None:
+def test_correct_detections_are_perfect_in_every_analysis(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES)
-    numbers = analyse(annotations, {1: RIGHT}, ALL)
+    numbers = analyse(annotations, {1: CORRECT_ONLY}, ALL)
     for key in ("class_agnostic/AP", "class_agnostic/AP90", "proposals/AR100", "proposals/AR1k", "errors/AP50"):
         assert numbers[f"val/{key}"] == pytest.approx(1), key
     assert numbers["val/score_iou/overconfident"] == 0
     assert numbers["val/score_iou/calibration_error"] == pytest.approx(0.15, abs=1e-6)
     assert numbers["val/score_iou/iou_of_0.9"] == 1 and "val/score_iou/iou_of_0.1" not in numbers
-    # Every IoU is 1: nothing to correlate with.
+    # Every IoU is 1, so there is no correlation.
     assert "val/score_iou/pearson" not in numbers
 
 
-def test_nothing_found_or_nothing_there_breaks_no_analysis(tmp_path: Path) -> None:
+def test_analyses_work_without_detections_or_ground_truth(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES)
-    assert analyse(annotations, {1: found()}, ALL)["val/proposals/AR1k"] == 0
+    assert analyse(annotations, {1: make_detections()}, ALL)["val/proposals/AR1k"] == 0
     empty, _ = annotated(tmp_path, [])
-    numbers = analyse(empty, {1: RIGHT}, ALL)
+    numbers = analyse(empty, {1: CORRECT_ONLY}, ALL)
     assert not any("AP" in key or "AR" in key for key in numbers)
     assert numbers["val/score_iou/overconfident"] == 1
 
 
-def test_a_crowd_excuses_detections_of_its_class(tmp_path: Path) -> None:
+def test_crowds_ignore_detections_of_their_class(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES)
-    inside = found(((110, 110, 30, 30), 0, 0.9), ((110, 110, 30, 30), 1, 0.9))
-    (image,) = overlaps(annotations, {1: inside})
-    assert image.excused.tolist() == [True, False]
+    inside = make_detections(((110, 110, 30, 30), 0, 0.9), ((110, 110, 30, 30), 1, 0.9))
+    (image,) = compute_overlaps(annotations, {1: inside})
+    assert image.in_crowd.tolist() == [True, False]
     assert not image.iou[:, 3].any()
 
 
-def test_correlation_is_that_of_scores_with_ious(tmp_path: Path) -> None:
+def test_correlation_is_of_scores_with_ious(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES[:1])
-    good = found(((10, 10, 40, 40), 0, 0.9), ((14, 10, 40, 40), 0, 0.6), ((22, 10, 40, 40), 0, 0.3))
+    good = make_detections(((10, 10, 40, 40), 0, 0.9), ((14, 10, 40, 40), 0, 0.6), ((22, 10, 40, 40), 0, 0.3))
     iou = [1.0, 36 / 44, 28 / 52]
     numbers = analyse(annotations, {1: good}, ["score_iou"])
     assert numbers["val/score_iou/spearman"] == pytest.approx(1)
@@ -140,16 +140,16 @@ def test_correlation_is_that_of_scores_with_ious(tmp_path: Path) -> None:
     assert numbers["val/score_iou/calibration_error"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_ambiguous_shares_are_of_all_detections(tmp_path: Path) -> None:
+def test_ambiguous_fractions_are_of_all_detections(tmp_path: Path) -> None:
     annotations, _ = annotated(tmp_path, BOXES)
-    marked = Detections(RIGHT.boxes, RIGHT.scores, RIGHT.labels, ambiguity=torch.tensor([0, 1, 2]))
+    marked = Detections(CORRECT_ONLY.boxes, CORRECT_ONLY.scores, CORRECT_ONLY.labels, ambiguity=torch.tensor([0, 1, 2]))
     numbers = analyse(annotations, {1: marked}, ["ambiguous"])
     assert numbers == pytest.approx(
         {"val/ambiguous/detections": 2 / 3, "val/ambiguous/detections_of_different_classes": 1 / 3}
     )
 
 
-def test_class_agnostic_numbers_are_pycocotools(tmp_path: Path) -> None:
+def test_class_agnostic_metrics_equal_pycocotools(tmp_path: Path) -> None:
     annotations, path = annotated(tmp_path, BOXES, images=3)
     generator = np.random.default_rng(0)
     detections, results = {}, []
@@ -159,7 +159,7 @@ def test_class_agnostic_numbers_are_pycocotools(tmp_path: Path) -> None:
             box = np.array(xywh) + generator.normal(0, 4, 4)
             rows.append((tuple(float(side) for side in box), int(generator.integers(2)), float(generator.random())))
             results.append({"image_id": image, "category_id": 7 + label, "bbox": box.tolist(), "score": rows[-1][2]})
-        detections[image] = found(*sorted(rows, key=lambda row: -row[2]))
+        detections[image] = make_detections(*sorted(rows, key=lambda row: -row[2]))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(path))
         evaluator = COCOeval(truth, truth.loadRes(results), "bbox")

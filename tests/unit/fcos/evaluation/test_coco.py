@@ -1,3 +1,5 @@
+"""COCO metrics equal pycocotools' and published numbers."""
+
 import contextlib
 import io
 import json
@@ -37,17 +39,17 @@ def write(folder: Path, annotations: list[dict[str, Any]], names: dict[int, str]
 
 
 def as_detections(annotations: Annotations, results: list[dict[str, Any]]) -> dict[int, Detections]:
-    """COCO results as detections, best first; in double precision, as some lie right on an IoU threshold."""
-    found: dict[int, Detections] = {}
+    """Convert COCO results to detections, best first, in double precision, as some IoUs equal a threshold exactly."""
+    detections: dict[int, Detections] = {}
     for image_id in annotations.image_ids.tolist():
-        mine = sorted((r for r in results if r["image_id"] == image_id), key=lambda r: -r["score"])
-        xywh = torch.tensor([r["bbox"] for r in mine], dtype=torch.float64).reshape(-1, 4)
-        found[image_id] = Detections(
+        image_results = sorted((r for r in results if r["image_id"] == image_id), key=lambda r: -r["score"])
+        xywh = torch.tensor([r["bbox"] for r in image_results], dtype=torch.float64).reshape(-1, 4)
+        detections[image_id] = Detections(
             torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1),
-            torch.tensor([r["score"] for r in mine], dtype=torch.float64),
-            torch.tensor([annotations.category_ids.index(r["category_id"]) for r in mine], dtype=torch.int64),
+            torch.tensor([r["score"] for r in image_results], dtype=torch.float64),
+            torch.tensor([annotations.category_ids.index(r["category_id"]) for r in image_results], dtype=torch.int64),
         )
-    return found
+    return detections
 
 
 def by_pycocotools(path: Path, annotations: Annotations, detections: dict[int, Detections]) -> list[float]:
@@ -58,8 +60,10 @@ def by_pycocotools(path: Path, annotations: Annotations, detections: dict[int, D
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "score": float(score),
         }
-        for image_id, found in detections.items()
-        for (x1, y1, x2, y2), score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True)
+        for image_id, image_detections in detections.items()
+        for (x1, y1, x2, y2), score, label in zip(
+            image_detections.boxes.tolist(), image_detections.scores, image_detections.labels, strict=True
+        )
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(path))
@@ -71,7 +75,7 @@ def by_pycocotools(path: Path, annotations: Annotations, detections: dict[int, D
 
 
 def random_set(folder: Path, seed: int) -> tuple[Path, dict[int, Detections], Annotations]:
-    """Images with crowds, some without boxes, ties in the scores, misses and false alarms."""
+    """Return images with crowds, some without boxes, ties in the scores, misses and false positives."""
     generator = np.random.default_rng(seed)
     entries: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
@@ -88,12 +92,12 @@ def random_set(folder: Path, seed: int) -> tuple[Path, dict[int, Detections], An
             }
             entries.append(entry)
             for _ in range(generator.integers(0, 4)):
-                moved = np.concatenate([low + generator.normal(0, 4, 2), size * generator.uniform(0.8, 1.2, 2)])
+                jittered = np.concatenate([low + generator.normal(0, 4, 2), size * generator.uniform(0.8, 1.2, 2)])
                 results.append(
                     {
                         "image_id": entry["image_id"],
                         "category_id": entry["category_id"] if generator.random() < 0.9 else 5,
-                        "bbox": moved.tolist(),
+                        "bbox": jittered.tolist(),
                         "score": round(float(generator.random()), 1),
                     }
                 )
@@ -116,10 +120,10 @@ def test_numbers_equal_pycocotools_on_random_detections_with_crowds(tmp_path: Pa
 def renumbered(
     annotations: Annotations, detections: dict[int, Detections], ids: list[int], categories: tuple[int, ...]
 ) -> tuple[Annotations, dict[int, Detections]]:
-    """The same images and classes under other ids, which must rise."""
-    new = dict(zip(annotations.image_ids.tolist(), ids, strict=True))
+    """Return the same images and classes under other ids, in ascending order."""
+    new_ids = dict(zip(annotations.image_ids.tolist(), ids, strict=True))
     changed = replace(annotations, image_ids=np.array(ids, dtype=np.int64), category_ids=categories)
-    return changed, {new[image_id]: found for image_id, found in detections.items()}
+    return changed, {new_ids[image_id]: image_detections for image_id, image_detections in detections.items()}
 
 
 @pytest.mark.parametrize("first", [-(2**63) + 1, -5, 0, 2**53, 2**62])
@@ -137,10 +141,10 @@ def test_numbers_equal_the_published_ones(shared_data: Path) -> None:
     folder = shared_data / "coco_eval_pair"
     annotations = read_annotations(folder / "instances_val2014_100.json")
     results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
-    wanted = json.loads((folder / "expected.json").read_text())
-    assert tuple(wanted["order"]) == METRICS
+    expected = json.loads((folder / "expected.json").read_text())
+    assert tuple(expected["order"]) == METRICS
     numbers = evaluate(annotations, as_detections(annotations, results))
-    np.testing.assert_array_equal([round(numbers[f"val/{name}"], 6) for name in METRICS], wanted["bbox"])
+    np.testing.assert_array_equal([round(numbers[f"val/{name}"], 6) for name in METRICS], expected["bbox"])
 
 
 def two_boxes(folder: Path) -> Annotations:
@@ -152,14 +156,14 @@ def two_boxes(folder: Path) -> Annotations:
 
 
 def perfect(annotations: Annotations) -> dict[int, Detections]:
-    found = dict.fromkeys(annotations.image_ids.tolist(), NOTHING)
+    detections = dict.fromkeys(annotations.image_ids.tolist(), NOTHING)
     for index, image_id in enumerate(annotations.image_ids.tolist()):
         boxes, labels = annotations.training_boxes(index)
-        found[image_id] = Detections(torch.from_numpy(boxes), torch.ones(len(boxes)), torch.from_numpy(labels))
-    return found
+        detections[image_id] = Detections(torch.from_numpy(boxes), torch.ones(len(boxes)), torch.from_numpy(labels))
+    return detections
 
 
-def test_perfect_detections_score_one_and_what_does_not_occur_is_left_out(tmp_path: Path) -> None:
+def test_perfect_detections_score_one_and_absent_classes_are_left_out(tmp_path: Path) -> None:
     annotations = two_boxes(tmp_path)
     numbers = evaluate(annotations, perfect(annotations))
     assert set(numbers) == {
@@ -184,7 +188,7 @@ def test_class_ap_averages_to_ap(tmp_path: Path) -> None:
     assert np.mean(by_class) == pytest.approx(numbers["val/AP"], abs=1e-12)
 
 
-def test_order_of_images_does_not_matter(tmp_path: Path) -> None:
+def test_metrics_do_not_depend_on_the_order_of_images(tmp_path: Path) -> None:
     _, detections, annotations = random_set(tmp_path, seed=3)
     assert evaluate(annotations, dict(reversed(detections.items()))) == evaluate(annotations, detections)
 
@@ -195,13 +199,13 @@ def test_missing_or_unknown_image_is_an_error(tmp_path: Path) -> None:
         evaluate(annotations, dict.fromkeys([1, 4, 8], NOTHING))
 
 
-def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     annotations = two_boxes(tmp_path)
     evaluate(annotations, perfect(annotations))
     assert capfd.readouterr() == ("", "")
 
 
-def test_class_names_become_legal_and_stay_apart(tmp_path: Path) -> None:
+def test_class_keys_are_legal_and_distinct(tmp_path: Path) -> None:
     names = {1: "plain name", 2: "a/b", 3: "Größe", 4: ".."}
     annotations = read_annotations(write(tmp_path, [], names, num_images=1))
     assert [key.removeprefix("val/class_AP/") for key in class_keys(annotations)] == [
@@ -214,7 +218,7 @@ def test_class_names_become_legal_and_stay_apart(tmp_path: Path) -> None:
     assert class_keys(equal) == ("val/class_AP/a_b_1", "val/class_AP/a_b_5")
 
 
-def test_gathering_alone_changes_nothing() -> None:
+def test_gathering_on_one_worker_changes_nothing() -> None:
     gathered = gather_detections({3: NOTHING, 1: NOTHING})
     assert list(gathered) == [3, 1]
     assert gathered[3].boxes.shape == (0, 4)
@@ -223,15 +227,15 @@ def test_gathering_alone_changes_nothing() -> None:
 def _gather(rank: int, folder: str, overlap: bool) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     image_ids = [0, 2] if rank == 0 else ([2, 3] if overlap else [3])
-    mine = {
+    local = {
         image_id: Detections(torch.full((1, 4), float(image_id)), torch.ones(1), torch.tensor([rank]))
         for image_id in image_ids
     }
     try:
-        found = gather_detections(mine)
+        gathered = gather_detections(local)
         assert not overlap
-        assert {key: int(value.labels) for key, value in found.items()} == {0: 0, 2: 0, 3: 1}
-        assert all(int(value.boxes[0, 0]) == key for key, value in found.items())
+        assert {key: int(value.labels) for key, value in gathered.items()} == {0: 0, 2: 0, 3: 1}
+        assert all(int(value.boxes[0, 0]) == key for key, value in gathered.items())
     except AssertionError as error:
         if not (overlap and "two workers" in str(error)):
             raise

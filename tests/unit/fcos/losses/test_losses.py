@@ -1,4 +1,4 @@
-"""Losses against torchvision's and against their definitions."""
+"""Losses equal torchvision's and their definitions."""
 
 from dataclasses import replace
 from typing import get_args
@@ -21,7 +21,7 @@ def random_logits(rows: int, classes: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 0.0), (0.9, 1.5)])
-def test_focal_loss_and_its_gradient_are_torchvisions(alpha: float, gamma: float) -> None:
+def test_focal_loss_and_gradient_equal_torchvision(alpha: float, gamma: float) -> None:
     ours = random_logits(3000, 7).requires_grad_()
     theirs = ours.detach().clone().requires_grad_()
     labels = torch.randint(-1, 7, (3000,), generator=torch.Generator().manual_seed(1))
@@ -37,7 +37,7 @@ def test_focal_loss_and_its_gradient_are_torchvisions(alpha: float, gamma: float
 
 @pytest.mark.parametrize("order", ["channels_last", "contiguous", "with gaps"])
 @pytest.mark.parametrize("classes", [1, 5])
-def test_focal_loss_of_levels_is_that_of_all_locations_in_any_order_in_memory(order: str, classes: int) -> None:
+def test_focal_loss_is_the_same_for_levels_in_any_memory_layout(order: str, classes: int) -> None:
     counts = [400, 30, 1]
     whole = random_logits(2 * sum(counts), classes).view(2, -1, classes)
     labels = torch.randint(-1, classes, whole.shape[:2], generator=torch.Generator().manual_seed(1))
@@ -49,9 +49,9 @@ def test_focal_loss_of_levels_is_that_of_all_locations_in_any_order_in_memory(or
     elif order == "contiguous":
         levels = [level.mT.contiguous().mT for level in levels]
     leaves = [level.requires_grad_() for level in levels]
-    found = focal_loss_sum(leaves, labels)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
-    gradients = torch.autograd.grad(found, leaves)
+    loss = focal_loss_sum(leaves, labels)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+    gradients = torch.autograd.grad(loss, leaves)
     torch.testing.assert_close(torch.cat(gradients, 1), torch.autograd.grad(expected, joined)[0], rtol=1e-6, atol=0)
 
 
@@ -71,7 +71,7 @@ def test_focal_loss_of_bf16_logits_is_float32_and_its_gradient_bf16() -> None:
     torch.testing.assert_close(loss.detach(), exact)
 
 
-def test_focal_loss_of_nothing_is_zero() -> None:
+def test_focal_loss_without_locations_is_zero() -> None:
     logits = torch.zeros(0, 3, requires_grad=True)
     loss = focal_loss_sum([logits[None]], torch.zeros(1, 0, dtype=torch.long))
     loss.backward()
@@ -92,7 +92,7 @@ ltrb = st.tuples(side, side, side, side)
         ("ciou", ops.complete_box_iou_loss),
     ],
 )
-def test_iou_family_is_torchvisions(kind: str, reference: object, pairs: list) -> None:
+def test_iou_losses_equal_torchvision(kind: str, reference: object, pairs: list) -> None:
     predicted = torch.tensor([one for one, _ in pairs])
     target = torch.tensor([other for _, other in pairs])
     sign = torch.tensor([-1.0, -1, 1, 1])
@@ -104,7 +104,7 @@ def test_iou_family_is_torchvisions(kind: str, reference: object, pairs: list) -
 
 @settings(max_examples=100)
 @given(pairs=st.lists(st.tuples(ltrb, ltrb), min_size=1, max_size=5))
-def test_iou_losses_follow_the_iou(pairs: list) -> None:
+def test_iou_and_linear_iou_losses_follow_the_iou(pairs: list) -> None:
     predicted = torch.tensor([one for one, _ in pairs])
     target = torch.tensor([other for _, other in pairs])
     sign = torch.tensor([-1.0, -1, 1, 1])
@@ -133,23 +133,23 @@ def test_a_distance_of_zero_has_a_finite_gradient(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(RegressionLoss))
-def test_the_loss_of_a_batch_is_that_of_its_locations(kind: str) -> None:
+def test_regression_loss_of_a_batch_equals_single_locations(kind: str) -> None:
     generator = torch.Generator().manual_seed(0)
     predicted, target = torch.rand(2, 2, 3, 4, generator=generator) * 30
     strides = torch.tensor([8.0, 16.0, 32.0])
-    together = regression_loss(kind, predicted, target, strides)
-    alone = [[regression_loss(kind, p, t, s) for p, t, s in zip(*image, strides, strict=True)]
+    batched = regression_loss(kind, predicted, target, strides)
+    single = [[regression_loss(kind, p, t, s) for p, t, s in zip(*image, strides, strict=True)]
              for image in zip(predicted, target, strict=True)]  # fmt: skip
-    torch.testing.assert_close(together, torch.stack([torch.stack(row) for row in alone]))
+    torch.testing.assert_close(batched, torch.stack([torch.stack(row) for row in single]))
 
 
 @pytest.mark.parametrize(
     ("kind", "expected"), [("l1", [2.0, 1.0]), ("l2", [4.0, 1.0]), ("log_l1", [1.0986123, 0.6931472])]
 )
-def test_losses_of_single_sides_are_in_strides(kind: str, expected: list[float]) -> None:
+def test_side_losses_are_in_strides(kind: str, expected: list[float]) -> None:
     target = torch.zeros(2, 4)
-    found = regression_loss(kind, target + 16, target, torch.tensor([8.0, 16.0]))
-    torch.testing.assert_close(found, torch.tensor(expected))
+    loss = regression_loss(kind, target + 16, target, torch.tensor([8.0, 16.0]))
+    torch.testing.assert_close(loss, torch.tensor(expected))
 
 
 def make_loss(**changes: object) -> FCOSLoss:
@@ -174,37 +174,37 @@ def make_case(positives: list[int], num: int = 6) -> tuple[HeadOutputs, Assignme
         torch.randn(1, num, generator=generator, requires_grad=True),
         ((1, num),),
     )
-    places = Locations(torch.zeros(num, 2), torch.full((num,), 8.0), ((1, num),), ((0.0, 0.0),), ((8.0, 8.0),), (8,))
-    return outputs, Assignment(torch.where(positive, 0, NO_OBJECT), labels, ltrb, centerness), places
+    locations = Locations(torch.zeros(num, 2), torch.full((num,), 8.0), ((1, num),), ((0.0, 0.0),), ((8.0, 8.0),), (8,))
+    return outputs, Assignment(torch.where(positive, 0, NO_OBJECT), labels, ltrb, centerness), locations
 
 
 def test_without_positives_regression_and_quality_are_zero_and_gradients_finite() -> None:
-    outputs, assignment, places = make_case([])
+    outputs, assignment, locations = make_case([])
     loss = make_loss()
-    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     losses.total.backward()
     assert losses.regression == 0 and losses.quality == 0 and losses.classification > 0
     assert outputs.ltrb.grad.eq(0).all() and outputs.logits[0].grad.isfinite().all()
 
 
-def test_what_the_head_says_where_there_is_no_object_cannot_spoil_the_gradient() -> None:
-    outputs, assignment, places = make_case([1])
-    wild = outputs.ltrb.detach().clone()
-    wild[0, 0] = float("inf")
-    wild.requires_grad_()
+def test_infinite_predictions_at_negatives_leave_the_gradient_finite() -> None:
+    outputs, assignment, locations = make_case([1])
+    ltrb = outputs.ltrb.detach().clone()
+    ltrb[0, 0] = float("inf")
+    ltrb.requires_grad_()
     loss = make_loss()
-    outputs = HeadOutputs(outputs.logits, wild, outputs.quality, outputs.shapes)
-    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    outputs = HeadOutputs(outputs.logits, ltrb, outputs.quality, outputs.shapes)
+    losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     losses.total.backward()
-    assert losses.total.isfinite() and wild.grad.isfinite().all() and wild.grad[0, 1].abs().sum() > 0
+    assert losses.total.isfinite() and ltrb.grad.isfinite().all() and ltrb.grad[0, 1].abs().sum() > 0
 
 
-def test_terms_are_the_papers_sums() -> None:
-    outputs, assignment, places = make_case([1, 4])
+def test_loss_terms_equal_the_papers_definition() -> None:
+    outputs, assignment, locations = make_case([1, 4])
     loss = make_loss(regression_weight=2.0, quality_weight=0.5)
-    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     index = torch.tensor([1, 4])
-    per_location = regression_loss("giou", outputs.ltrb[0, index], assignment.ltrb[0, index], places.strides[index])
+    per_location = regression_loss("giou", outputs.ltrb[0, index], assignment.ltrb[0, index], locations.strides[index])
     weights = assignment.centerness[0, index]
     torch.testing.assert_close(losses.regression, 2 * (per_location * weights).sum() / weights.sum())
     bce = torch.nn.functional.binary_cross_entropy_with_logits(outputs.quality[0, index], weights)
@@ -212,29 +212,29 @@ def test_terms_are_the_papers_sums() -> None:
     torch.testing.assert_close(losses.total, losses.classification + losses.regression + losses.quality)
 
 
-def test_the_iou_branch_learns_the_iou_of_the_prediction() -> None:
-    outputs, assignment, places = make_case([1, 4])
+def test_the_iou_target_is_the_iou_of_the_prediction() -> None:
+    outputs, assignment, locations = make_case([1, 4])
     loss = make_loss(quality="iou", weight_by_centerness=False)
-    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     index = torch.tensor([1, 4])
-    iou = 1 - regression_loss("linear_iou", outputs.ltrb[0, index], assignment.ltrb[0, index], places.strides[index])
+    iou = 1 - regression_loss("linear_iou", outputs.ltrb[0, index], assignment.ltrb[0, index], locations.strides[index])
     bce = torch.nn.functional.binary_cross_entropy_with_logits(outputs.quality[0, index], iou.detach())
     torch.testing.assert_close(losses.quality, bce)
 
 
-def test_an_l1_loss_of_the_quality_compares_probabilities() -> None:
-    outputs, assignment, places = make_case([1, 4])
+def test_l1_quality_loss_compares_probabilities() -> None:
+    outputs, assignment, locations = make_case([1, 4])
     loss = make_loss(quality_loss="l1")
-    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     index = torch.tensor([1, 4])
-    apart = (outputs.quality[0, index].sigmoid() - assignment.centerness[0, index]).abs()
-    torch.testing.assert_close(losses.quality, apart.mean())
+    difference = (outputs.quality[0, index].sigmoid() - assignment.centerness[0, index]).abs()
+    torch.testing.assert_close(losses.quality, difference.mean())
     losses.quality.backward()
-    learns = outputs.quality.grad[0] != 0
-    assert learns.nonzero().flatten().tolist() == [1, 4]
+    has_gradient = outputs.quality.grad[0] != 0
+    assert has_gradient.nonzero().flatten().tolist() == [1, 4]
 
 
-def test_a_moving_average_of_the_positives_begins_with_the_first_step() -> None:
+def test_the_ema_normaliser_starts_with_the_first_step() -> None:
     loss = make_loss(normalizer_scope="ema", history=torch.zeros(3))
     two, none = make_case([0, 3])[1], make_case([])[1]
     assert loss.normalizer([two, two]).positives == pytest.approx(4)
@@ -244,20 +244,20 @@ def test_a_moving_average_of_the_positives_begins_with_the_first_step() -> None:
     assert 0 < third.centerness < third.positives
 
 
-def test_a_moving_average_of_nothing_is_no_division_by_zero() -> None:
+def test_the_ema_normaliser_without_positives_is_not_zero() -> None:
     loss = make_loss(normalizer_scope="ema", history=torch.zeros(3))
-    outputs, assignment, places = make_case([])
-    losses = loss(outputs, assignment, places, loss.normalizer([assignment]))
+    outputs, assignment, locations = make_case([])
+    losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     assert losses.total.isfinite()
 
 
-def test_what_is_ignored_teaches_no_class() -> None:
-    outputs, assignment, places = make_case([1])
+def test_ignored_locations_have_no_classification_loss() -> None:
+    outputs, assignment, locations = make_case([1])
     ignored = torch.zeros(1, 6, dtype=torch.bool)
     ignored[0, [0, 5]] = True
     loss = make_loss()
     normalizer = loss.normalizer([assignment])
-    losses = loss(outputs, replace(assignment, ignored=ignored), places, normalizer)
+    losses = loss(outputs, replace(assignment, ignored=ignored), locations, normalizer)
     losses.total.backward()
     assert outputs.logits[0].grad[0, [0, 5]].eq(0).all() and outputs.logits[0].grad[0, 1:5].ne(0).all()
     rest = torch.tensor([1, 2, 3, 4])
@@ -266,7 +266,7 @@ def test_what_is_ignored_teaches_no_class() -> None:
 
 
 @pytest.mark.parametrize("kind", ["iou", "linear_iou", "giou", "diou", "ciou", "l1"])
-def test_boxes_that_do_not_meet_overlap_by_nothing(kind: RegressionLoss) -> None:
+def test_disjoint_boxes_have_zero_iou_and_finite_losses(kind: RegressionLoss) -> None:
     # From (0, 0): a box to the upper left of it, and one to the lower right.
     predicted = torch.tensor([[8.0, 6, -2, -2]], requires_grad=True)
     target = torch.tensor([[-3.0, -4, 9, 10]])
@@ -283,18 +283,18 @@ def test_boxes_that_do_not_meet_overlap_by_nothing(kind: RegressionLoss) -> None
         torch.testing.assert_close(loss.detach(), theirs(*corners))
 
 
-def test_micro_batches_add_up_to_the_batch() -> None:
+def test_losses_of_micro_batches_sum_to_that_of_the_batch() -> None:
     first, second = make_case([0, 3]), make_case([])
     loss = make_loss()
-    together = loss.normalizer([first[1], second[1]])
-    assert isinstance(together, Normalizer) and together.positives == 2
+    normalizer = loss.normalizer([first[1], second[1]])
+    assert isinstance(normalizer, Normalizer) and normalizer.positives == 2
     logits = torch.cat((*first[0].logits, *second[0].logits))
     boxes_and_quality = (_joined(first[0], second[0], name) for name in ("ltrb", "quality"))
     outputs = HeadOutputs((logits,), *boxes_and_quality, first[0].shapes)
-    nouns = ("matched", "labels", "ltrb", "centerness")
-    both = Assignment(*(_joined(first[1], second[1], name) for name in nouns))
-    whole = loss(outputs, both, first[2], loss.normalizer([both]))
-    parts = [loss(*case, together) for case in (first, second)]
+    names = ("matched", "labels", "ltrb", "centerness")
+    assignment = Assignment(*(_joined(first[1], second[1], name) for name in names))
+    whole = loss(outputs, assignment, first[2], loss.normalizer([assignment]))
+    parts = [loss(*case, normalizer) for case in (first, second)]
     torch.testing.assert_close(whole.total, parts[0].total + parts[1].total)
 
 

@@ -1,3 +1,5 @@
+"""Backbones: strides and channels, frozen stages and norms, pretrained weights."""
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -37,7 +39,7 @@ def build(name: str = "small_resnet", norm: str = "bn", first: int = 3, last: in
 
 
 @pytest.mark.parametrize("name", get_args(BackboneName))
-def test_every_backbone_gives_the_strides_and_channels_of_its_levels(name: str) -> None:
+def test_every_backbone_returns_the_strides_and_channels_of_its_levels(name: str) -> None:
     with torch.device("meta"):
         backbone = build(name, first=2)
         features = backbone(torch.zeros(2, 3, 97, 160))
@@ -49,7 +51,7 @@ def test_every_backbone_gives_the_strides_and_channels_of_its_levels(name: str) 
 
 
 @pytest.mark.parametrize(("first", "last"), [(2, 2), (4, 4), (3, 5), (2, 4)])
-def test_later_stages_than_needed_are_not_there(first: int, last: int) -> None:
+def test_stages_after_the_last_level_are_not_built(first: int, last: int) -> None:
     with torch.device("meta"):
         backbone = build("resnet18", first=first, last=last)
         features = backbone(torch.zeros(1, 3, 64, 64))
@@ -58,30 +60,30 @@ def test_later_stages_than_needed_are_not_there(first: int, last: int) -> None:
     assert len(backbone.channels) == len(features)
 
 
-def test_frozen_batch_norm_computes_what_torchvision_and_an_evaluated_batch_norm_do() -> None:
-    trained = nn.BatchNorm2d(8)
-    for values in (trained.running_mean, trained.bias):
+def test_frozen_batch_norm_equals_torchvision_and_batch_norm_in_eval_mode() -> None:
+    batch_norm = nn.BatchNorm2d(8)
+    for values in (batch_norm.running_mean, batch_norm.bias):
         values.data.normal_()
-    for values in (trained.running_var, trained.weight):
+    for values in (batch_norm.running_var, batch_norm.weight):
         values.data.uniform_(0.5, 2)
     frozen, peer = FrozenBatchNorm2d(8), ops.FrozenBatchNorm2d(8)
-    frozen.load_state_dict(trained.state_dict())
-    peer.load_state_dict(trained.state_dict())
+    frozen.load_state_dict(batch_norm.state_dict())
+    peer.load_state_dict(batch_norm.state_dict())
     x = torch.randn(2, 8, 5, 7)
-    torch.testing.assert_close(frozen(x), trained.eval()(x))
+    torch.testing.assert_close(frozen(x), batch_norm.eval()(x))
     torch.testing.assert_close(frozen(x), peer(x))
     assert frozen.state_dict().keys() == peer.state_dict().keys()
 
 
 def test_frozen_batch_norm_keeps_no_activations_for_backward() -> None:
-    kept: list[int] = []
+    saved: list[int] = []
     x = torch.randn(2, 8, 5, 7, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()), lambda _: None):
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()), lambda _: None):
         FrozenBatchNorm2d(8)(x)
-    assert kept == [8]
+    assert saved == [8]
 
 
-def test_frozen_batch_norm_has_no_parameters_and_passes_the_gradient_on() -> None:
+def test_frozen_batch_norm_has_no_parameters_but_propagates_gradients() -> None:
     frozen = FrozenBatchNorm2d(4)
     frozen.weight.fill_(3.0)
     frozen.running_var.fill_(4.0)
@@ -97,13 +99,13 @@ def test_activations_stay_bfloat16_under_autocast(name: str, norm: str) -> None:
     backbone = build(name, norm)
     promoted: list[str] = []
 
-    def note(module: nn.Module, _: object, output: Tensor) -> None:
+    def record(module: nn.Module, _: object, output: Tensor) -> None:
         if output.dtype != torch.bfloat16:
             promoted.append(type(module).__name__)
 
     for module in backbone.modules():
         if not list(module.children()):
-            module.register_forward_hook(note)
+            module.register_forward_hook(record)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features = backbone(torch.randn(2, 3, 64, 64))
     assert promoted == []
@@ -120,20 +122,20 @@ def test_frozen_stages_are_counted_from_the_stem_and_do_not_change() -> None:
     assert changed == {"c3", "c4", "c5"}
 
 
-def test_frozen_stages_thaw_never_and_others_follow_the_mode() -> None:
+def test_frozen_stages_stay_in_eval_mode() -> None:
     backbone = build(frozen_stages=1).eval().train()
     assert not backbone.stem.training
     assert all(module.training for name, module in backbone.named_modules() if name.startswith("c"))
 
 
-def test_a_fresh_small_resnet_passes_only_its_shortcuts_on() -> None:
+def test_a_new_small_resnet_computes_only_its_shortcuts() -> None:
     backbone = build("small_resnet", "bn", first=2, last=2).eval()
     x = torch.randn(1, 3, 32, 32)
     block = backbone.get_submodule("c2.0")
     torch.testing.assert_close(backbone(x)["c2"], block.downsample(backbone.stem(x)).relu())
 
 
-def test_a_frozen_small_resnet_keeps_its_branches() -> None:
+def test_a_frozen_small_resnet_has_active_residual_branches() -> None:
     block = build("small_resnet", "frozen_bn").get_submodule("c3.0")
     assert (block.bn2.weight == 1).all()
 
@@ -142,8 +144,8 @@ def test_mobilenet_v3_keeps_the_epsilon_it_was_trained_with() -> None:
     for norm in ("frozen_bn", "bn"):
         with torch.device("meta"):
             backbone = build("mobilenet_v3_large", norm)
-        found = {module.eps for module in backbone.modules() if isinstance(module, (FrozenBatchNorm2d, nn.BatchNorm2d))}
-        assert found == {0.001}
+        eps = {module.eps for module in backbone.modules() if isinstance(module, (FrozenBatchNorm2d, nn.BatchNorm2d))}
+        assert eps == {0.001}
 
 
 def test_synchronised_batch_norm_of_one_process_is_batch_norm() -> None:
@@ -170,7 +172,7 @@ def test_synchronised_batch_norm_on_cpu_workers_is_refused_when_built() -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty torch.hub cache on a machine without network."""
+    """Provide an empty torch.hub cache on a machine without network."""
 
     def offline(*_: object, **__: object) -> None:
         raise URLError("no network")
@@ -181,14 +183,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "checkpoints"
 
 
-def test_weights_offline_name_the_place_for_the_file_and_the_way_without(hub: Path) -> None:
+def test_offline_weights_are_refused_with_two_ways_out(hub: Path) -> None:
     with pytest.raises(ConfigError) as error:
         pretrained_state_dict("resnet18", "IMAGENET1K_V1")
     for part in ("weights=IMAGENET1K_V1", str(hub / "resnet18-f37072fd.pth"), "model.backbone.weights=null"):
         assert part in str(error.value)
 
 
-def test_weights_that_lie_in_the_cache_are_loaded_without_network(hub: Path) -> None:
+def test_cached_weights_are_loaded_without_network(hub: Path) -> None:
     torch.manual_seed(0)
     source = get_model("resnet18", weights=None)
     torch.save(source.state_dict(), hub / Path(get_model_weights("resnet18")["IMAGENET1K_V1"].url).name)
@@ -217,26 +219,26 @@ def test_an_unreadable_weights_file_is_named(hub: Path) -> None:
     ("weights", "hint"),
     [("IMAGENET1K_V3", "did you mean IMAGENET1K_V"), ("coco", "torchvision has IMAGENET1K_V1")],
 )
-def test_unknown_weights_are_refused_with_the_names_there_are(weights: str, hint: str) -> None:
+def test_unknown_weights_are_refused_with_suggestions(weights: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"weights={weights}: no such weights of resnet50; {hint}"):
         pretrained_state_dict("resnet50", weights)
 
 
-def test_a_frozen_stage_keeps_its_statistics_from_the_first_step_on() -> None:
+def test_frozen_stages_keep_their_statistics_from_the_first_step() -> None:
     backbone = build_backbone(
         "small_resnet", norm="bn", weights=None, frozen_stages=2, widths=(16,) * 5, first_level=3, last_level=5
     )
     before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}
     backbone(torch.randn(2, 3, 64, 64))
-    moved = {
+    changed = {
         name.split(".")[0]
         for name, value in backbone.state_dict().items()
         if "running" in name and not torch.equal(value, before[name])
     }
-    assert moved == {"c3", "c4", "c5"}
+    assert changed == {"c3", "c4", "c5"}
 
 
-def test_a_frozen_norm_folded_under_autocast_computes_and_learns_the_same() -> None:
+def test_folded_norms_have_the_same_outputs_and_gradients_under_autocast() -> None:
     torch.manual_seed(0)
     backbone = _frozen_small_resnet()
     x = torch.randn(2, 3, 64, 64)
@@ -253,7 +255,7 @@ def test_a_frozen_norm_folded_under_autocast_computes_and_learns_the_same() -> N
         assert (parameter.grad - expected[name]).norm() < 0.06 * expected[name].norm(), name
 
 
-def test_folding_leaves_the_state_dict_as_it_is() -> None:
+def test_folding_does_not_change_the_state_dict() -> None:
     names = set(_frozen_small_resnet().state_dict())
     assert {"stem.conv1.weight", "stem.bn1.weight", "stem.bn1.running_var", "c3.0.downsample.1.bias"} <= names
     assert not any("norm" in name for name in names)

@@ -1,4 +1,4 @@
-"""BiFPN: every level sees every other, in the shapes of FPN."""
+"""BiFPN: output shapes of FPN, information flow between all levels, weighted fusion."""
 
 import pytest
 import torch
@@ -26,22 +26,22 @@ def build(extra_levels: int = 2, source: str = "p5", cells: int = 2, norm: str =
 
 @pytest.mark.parametrize("source", ["p5", "c5"])
 @pytest.mark.parametrize("extra_levels", [0, 1, 2])
-def test_it_has_the_shapes_of_fpn(extra_levels: int, source: str) -> None:
+def test_output_shapes_equal_those_of_fpn(extra_levels: int, source: str) -> None:
     ours = build(extra_levels, source)(features())
     theirs = build_fpn(IN_CHANNELS, 8, extra_levels=extra_levels, extra_levels_from=source)(features())
     assert [x.shape for x in ours.values()] == [x.shape for x in theirs.values()]
 
 
-def test_every_level_is_made_of_every_input_and_every_parameter_learns() -> None:
+def test_every_level_depends_on_every_input_and_parameter() -> None:
     pyramid = build(source="c5", norm="none")
     for index in range(5):
-        given = {name: x.requires_grad_() for name, x in features().items()}
-        list(pyramid(given).values())[index].square().sum().backward()
-        assert all(x.grad.abs().sum() > 0 for x in given.values())
+        inputs = {name: x.requires_grad_() for name, x in features().items()}
+        list(pyramid(inputs).values())[index].square().sum().backward()
+        assert all(x.grad.abs().sum() > 0 for x in inputs.values())
     assert all(parameter.grad is not None for parameter in pyramid.parameters())
 
 
-def test_a_cell_weighs_what_it_fuses_and_a_negative_weight_counts_nothing() -> None:
+def test_fusion_is_weighted_and_negative_weights_are_zero() -> None:
     cell = Cell(8, 2, "none")
     fine, coarse = torch.rand(1, 8, 4, 4), torch.rand(1, 8, 2, 2)
     with torch.no_grad():
@@ -51,8 +51,8 @@ def test_a_cell_weighs_what_it_fuses_and_a_negative_weight_counts_nothing() -> N
     torch.testing.assert_close(down, cell([fine, coarse + 5])[0])
 
 
-def test_without_batch_norm_a_batch_is_its_images() -> None:
+def test_batch_equals_single_images_without_batch_norm() -> None:
     pyramid = build(norm="none")
-    both, first = pyramid(features()), pyramid({name: x[:1] for name, x in features().items()})
-    for name, x in first.items():
-        torch.testing.assert_close(both[name][:1], x)
+    batched, single = pyramid(features()), pyramid({name: x[:1] for name, x in features().items()})
+    for name, x in single.items():
+        torch.testing.assert_close(batched[name][:1], x)

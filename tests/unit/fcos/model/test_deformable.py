@@ -1,4 +1,4 @@
-"""Deformable convolutions begin as half of the convolution that they take the place of."""
+"""Deformable convolutions start as half of the convolution that they replace."""
 
 import pytest
 import torch
@@ -17,13 +17,13 @@ def build(name: str, stages: int, norm: str = "bn", frozen_stages: int = 0) -> B
 
 
 @pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 4), (2, 4)])
-def test_at_first_it_is_half_of_the_convolution(stride: int, groups: int) -> None:
+def test_a_new_deformable_convolution_is_half_the_convolution(stride: int, groups: int) -> None:
     conv = nn.Conv2d(8, 12, 3, stride=stride, padding=1, groups=groups, bias=False)
     x = torch.randn(2, 8, 9, 7)
     torch.testing.assert_close(DeformableConv2d(conv)(x), conv(x) / 2, rtol=1e-4, atol=1e-5)
 
 
-def test_where_it_looks_is_learned() -> None:
+def test_offsets_get_gradients() -> None:
     deformable = DeformableConv2d(nn.Conv2d(8, 8, 3, padding=1, bias=False))
     deformable(torch.randn(2, 8, 9, 7)).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in deformable.parameters())
@@ -31,23 +31,23 @@ def test_where_it_looks_is_learned() -> None:
 
 @pytest.mark.parametrize("name", ["small_resnet", "resnet18", "resnet50", "resnext101_32x8d"])
 @pytest.mark.parametrize("stages", [1, 3])
-def test_the_last_stages_have_them_and_keep_their_channels(name: str, stages: int) -> None:
+def test_the_last_stages_are_deformable_with_the_same_channels(name: str, stages: int) -> None:
     with torch.device("meta"):
         plain, deformable = build(name, 0), build(name, stages)
     assert deformable.channels == plain.channels
     assert set(plain.state_dict()) <= set(deformable.state_dict())
     for level in (2, 3, 4, 5):
-        found = [
+        replaced = [
             module for module in deformable.get_submodule(f"c{level}").modules() if isinstance(module, DeformableConv2d)
         ]
-        assert bool(found) is (level > 5 - stages)
+        assert bool(replaced) is (level > 5 - stages)
 
 
-def test_frozen_norms_and_frozen_stages_stay_so() -> None:
+def test_frozen_norms_and_stages_stay_frozen() -> None:
     backbone = build("resnet18", 3, norm="frozen_bn", frozen_stages=3)
     x = torch.randn(1, 3, 64, 64)
     assert backbone(x)["c5"].shape == (1, 512, 2, 2)
-    learning = {name.split(".")[0] for name, each in backbone.named_parameters() if each.requires_grad}
-    assert learning == {"c4", "c5"}
+    trainable = {name.split(".")[0] for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert trainable == {"c4", "c5"}
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert backbone(x)["c5"].isfinite().all()

@@ -1,3 +1,5 @@
+"""The head: order of locations, decoding of distances, towers, norms, anchors and several targets."""
+
 from typing import Any
 
 import pytest
@@ -34,7 +36,7 @@ def features(batch: int = 2) -> list[Tensor]:
 
 
 def raw_regression(head: Head, level: int) -> Tensor:
-    """What the regression convolution says, row by row, before scale, activation and unit."""
+    """Return the output of the regression convolution, row by row, before scale, activation and unit."""
     x = head.regression(head.regression_tower(features()[level], level))
     return torch.stack([x[:, :, row, column] for row in range(x.shape[2]) for column in range(x.shape[3])], dim=1)
 
@@ -43,7 +45,7 @@ def split(outputs: HeadOutputs) -> list[Tensor]:
     return list(outputs.ltrb.split([rows * columns for rows, columns in outputs.shapes], dim=1))
 
 
-def test_locations_follow_level_by_level_and_row_by_row() -> None:
+def test_outputs_are_ordered_by_level_and_row() -> None:
     head = build(num_convs=0)
     outputs = head(features())
     assert outputs.shapes == SIZES
@@ -63,7 +65,7 @@ def test_every_class_starts_at_the_prior(prior: float) -> None:
 @pytest.mark.parametrize("divide_by_stride", [False, True])
 @pytest.mark.parametrize("regression", ["exp", "relu"])
 @pytest.mark.parametrize("scaled", [False, True])
-def test_distances_are_scaled_then_activated_then_in_pixels(
+def test_distances_are_scaled_activated_and_converted_to_pixels(
     scaled: bool, regression: str, divide_by_stride: bool
 ) -> None:
     head = build(scale_per_level=scaled, regression=regression, divide_by_stride=divide_by_stride)
@@ -77,7 +79,7 @@ def test_distances_are_scaled_then_activated_then_in_pixels(
         torch.testing.assert_close(ltrb, expected * (STRIDES[level] if divide_by_stride else 1))
 
 
-def test_a_level_learns_its_own_scale_alone() -> None:
+def test_each_level_has_its_own_scale() -> None:
     head = build()
     nn.init.normal_(head.regression.weight, std=0.5)
     split(head(features()))[1].sum().backward()
@@ -85,7 +87,7 @@ def test_a_level_learns_its_own_scale_alone() -> None:
     assert head.scales.grad[1] != 0
 
 
-def test_an_overflow_ends_beyond_any_image_and_finite() -> None:
+def test_overflowing_distances_are_large_but_finite() -> None:
     head = build()
     nn.init.constant_(head.regression.bias, 100.0)
     ltrb = head(features()).ltrb
@@ -93,7 +95,7 @@ def test_an_overflow_ends_beyond_any_image_and_finite() -> None:
 
 
 @pytest.mark.parametrize("branch", ["classification", "regression"])
-def test_quality_reads_its_branch_alone(branch: str) -> None:
+def test_quality_depends_on_its_branch_only(branch: str) -> None:
     head = build(quality_branch=branch)
     head(features()).quality.sum().backward()
     for name in ("classification", "regression"):
@@ -101,15 +103,15 @@ def test_quality_reads_its_branch_alone(branch: str) -> None:
         assert all((parameter.grad is not None) == (name == branch) for parameter in tower.parameters())
 
 
-def test_a_tower_of_its_own_serves_the_quality_alone() -> None:
+def test_an_own_quality_tower_is_used_for_the_quality_only() -> None:
     head = build(quality_branch="own")
     head(features()).quality.sum().backward()
-    for name, serves in (("classification", False), ("regression", False), ("quality", True)):
+    for name, is_used in (("classification", False), ("regression", False), ("quality", True)):
         tower = head.get_submodule(f"{name}_tower")
-        assert all((parameter.grad is not None) == serves for parameter in tower.parameters())
+        assert all((parameter.grad is not None) == is_used for parameter in tower.parameters())
 
 
-def test_one_tower_serves_both() -> None:
+def test_shared_towers_use_one_tower_for_both() -> None:
     head = build(towers="shared")
     assert not any(name.startswith("regression_tower") for name in head.state_dict())
     outputs = head(features())
@@ -120,22 +122,22 @@ def test_one_tower_serves_both() -> None:
 
 
 @pytest.mark.parametrize("quality", ["none", "centerness"])
-def test_separate_heads_are_heads_of_one_level_each(quality: str) -> None:
+def test_separate_heads_equal_heads_of_single_levels(quality: str) -> None:
     heads = [
         build(seed, strides=(stride,), quality=quality, divide_by_stride=True) for seed, stride in enumerate(STRIDES)
     ]
     outputs = SeparateHeads(heads)(features())
-    alone = [head([x]) for head, x in zip(heads, features(), strict=True)]
+    single = [head([x]) for head, x in zip(heads, features(), strict=True)]
     assert outputs.shapes == SIZES
-    torch.testing.assert_close(outputs.joined_logits, torch.cat([each.joined_logits for each in alone], dim=1))
-    torch.testing.assert_close(outputs.ltrb, torch.cat([each.ltrb for each in alone], dim=1))
+    torch.testing.assert_close(outputs.joined_logits, torch.cat([output.joined_logits for output in single], dim=1))
+    torch.testing.assert_close(outputs.ltrb, torch.cat([output.ltrb for output in single], dim=1))
     if quality == "none":
         assert outputs.quality is None
     else:
-        torch.testing.assert_close(outputs.quality, torch.cat([each.quality for each in alone], dim=1))
+        torch.testing.assert_close(outputs.quality, torch.cat([output.quality for output in single], dim=1))
 
 
-def test_separate_heads_learn_from_their_level_alone() -> None:
+def test_separate_heads_get_gradients_from_their_level_only() -> None:
     heads = SeparateHeads([build(strides=(stride,)) for stride in STRIDES])
     outputs = heads(features())
     (outputs.logits[1].sum() + split(outputs)[1].sum()).backward()
@@ -144,21 +146,21 @@ def test_separate_heads_learn_from_their_level_alone() -> None:
     assert heads.heads[1].classification.weight.grad.abs().sum() > 0
 
 
-def test_without_quality_there_is_none() -> None:
+def test_no_quality_branch_gives_no_quality() -> None:
     assert build(quality="none")(features()).quality is None
 
 
-def test_quality_leaves_all_other_initial_weights_alone() -> None:
-    without = build(quality="none").state_dict()
+def test_quality_does_not_change_other_initial_weights() -> None:
+    without_quality = build(quality="none").state_dict()
     for quality in ("centerness", "iou"):
-        within = build(quality=quality).state_dict()
-        assert set(within) - set(without) == {"quality.weight", "quality.bias"}
-        for key, value in without.items():
-            torch.testing.assert_close(within[key], value, rtol=0, atol=0)
+        with_quality = build(quality=quality).state_dict()
+        assert set(with_quality) - set(without_quality) == {"quality.weight", "quality.bias"}
+        for key, value in without_quality.items():
+            torch.testing.assert_close(with_quality[key], value, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("norm", ["gn", "bn", "bn_per_level", "sync_bn", "none"])
-def test_every_norm_trains_from_the_same_weights(norm: str) -> None:
+def test_every_norm_starts_from_the_same_weights(norm: str) -> None:
     head = build(norm=norm).train()
     for name in ("classification_tower.convs.1.weight", "regression.weight", "quality.weight"):
         torch.testing.assert_close(head.state_dict()[name], build(norm="gn").state_dict()[name], rtol=0, atol=0)
@@ -167,13 +169,13 @@ def test_every_norm_trains_from_the_same_weights(norm: str) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
 
 
-def test_batch_norm_per_level_keeps_a_statistic_for_each_level() -> None:
+def test_batch_norm_per_level_has_statistics_per_level() -> None:
     head = build(norm="bn_per_level").train()
     head([features()[0], features()[1] * 5 + 7])
     first, second = (norms[0] for norms in head.classification_tower.norms)
-    alone = nn.BatchNorm2d(16)
-    alone(head.classification_tower.convs[0](features()[0]))
-    torch.testing.assert_close(first.running_mean, alone.running_mean)
+    expected = nn.BatchNorm2d(16)
+    expected(head.classification_tower.convs[0](features()[0]))
+    torch.testing.assert_close(first.running_mean, expected.running_mean)
     assert not torch.allclose(first.running_mean, second.running_mean)
 
 
@@ -187,9 +189,9 @@ def test_shared_batch_norm_sees_every_level() -> None:
 
 def test_group_norm_of_an_image_does_not_depend_on_the_batch() -> None:
     head = build()
-    both, first = head(features()), head([x[:1] for x in features()])
-    torch.testing.assert_close(both.joined_logits[:1], first.joined_logits)
-    torch.testing.assert_close(both.ltrb[:1], first.ltrb)
+    batched, single = head(features()), head([x[:1] for x in features()])
+    torch.testing.assert_close(batched.joined_logits[:1], single.joined_logits)
+    torch.testing.assert_close(batched.ltrb[:1], single.ltrb)
 
 
 def test_distances_are_float32_under_autocast_and_logits_are_not() -> None:
@@ -210,7 +212,7 @@ def test_channels_last_gives_the_same() -> None:
     torch.testing.assert_close(ours.quality, theirs.quality)
 
 
-def test_an_overflowing_exp_leaves_the_gradient_of_everything_else_finite() -> None:
+def test_an_overflowing_exp_leaves_other_gradients_finite() -> None:
     raw = torch.tensor([[500.0, 1.0, 1.0, 1.0]], requires_grad=True)
     head = Head(
         16, 1, strides=(8,), num_convs=0, norm="none", gn_groups=1, scale_per_level=False, regression="exp",
@@ -236,15 +238,15 @@ def test_deltas_shift_and_scale_the_anchors_of_a_location(anchors: tuple[tuple[f
             ):
                 size = torch.tensor([width, height]) * STRIDES[level]
                 center = torch.stack((x, y), dim=-1) * size
-                half = torch.stack((w, h), dim=-1).exp() * size / 2
-                expected.append(torch.cat((half - center, center + half), dim=-1))
+                half_size = torch.stack((w, h), dim=-1).exp() * size / 2
+                expected.append(torch.cat((half_size - center, center + half_size), dim=-1))
         torch.testing.assert_close(split(outputs)[level], torch.stack(expected, dim=1))
         logits = head.classification(head.classification_tower(features()[level], level))
         second = outputs.logits[level][0, len(anchors) - 1]
         torch.testing.assert_close(second, logits[0, -3:, 0, 0])
 
 
-def test_two_predictions_of_a_location_stand_one_after_the_other() -> None:
+def test_predictions_of_a_location_are_consecutive() -> None:
     head = build(num_convs=0, targets_per_location=2)
     outputs = head(features())
     assert outputs.shapes == tuple((rows, 2 * columns) for rows, columns in SIZES)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.build import build_detector, build_learner
+from fcos.build import build_detector, build_train_state
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
@@ -80,7 +80,7 @@ def test_compiled(script: str) -> None:
 def test_only_training_is_compiled(tiny_values: dict[str, Any], tmp_path: Path) -> None:
     config = parse(Config, set_value(tiny_values, "schedule.compile", True))
     detector = build_detector(config.model, 5, channels_last=True)
-    learner = build_learner(config, detector, LocalRuntime(tmp_path, torch.device("cpu")))
+    learner = build_train_state(config, detector, LocalRuntime(tmp_path, torch.device("cpu")))
     assert isinstance(learner.forward, torch._dynamo.OptimizedModule)
     assert learner.evaluated is detector and detector._compiled_call_impl is None
     assert learner.loss.compiled

@@ -6,7 +6,7 @@ import pytest
 
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
-from fcos.data.sampler import pieces
+from fcos.data.sampler import split_count
 from fcos.training.elastic import describe_history, extend_history, history_notes
 from orchestration.experiment.identity import worker_dependences_of
 
@@ -26,7 +26,7 @@ from orchestration.experiment.identity import worker_dependences_of
     ],
 )
 def test_no_piece_is_larger_than_with_all_workers(micro_batch: int, workers: int, planned: int, expected: int) -> None:
-    assert pieces(micro_batch, workers, planned) == expected
+    assert split_count(micro_batch, workers, planned) == expected
     assert micro_batch % (workers * expected) == 0
 
 

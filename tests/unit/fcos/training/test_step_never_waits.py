@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fcos.build import build_detector, build_learner
+from fcos.build import build_detector, build_train_state
 from fcos.config.choices import LevelRule, NormalizerScope, RegressionLoss, TieBreak
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config, Precision
@@ -102,7 +102,7 @@ def step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) -> N
         values = set_value(values, key, value)
     config = parse(Config, values)
     torch.manual_seed(0)
-    learner = build_learner(
+    learner = build_train_state(
         config, build_detector(config.model, 5, channels_last=True), LocalRuntime(Path(), torch.device("cpu"))
     )
     with Refuse():
