@@ -1,6 +1,7 @@
-"""What the writer and the reader of a tracking store share: names of tags, forms of addresses, silent libraries.
+"""Names and address forms that the writer and the reader of a tracking store share.
 
-The report may import this module and no other of its package: it depends on the standard library and MLflow alone.
+The writer is orchestration/, the reader is analysis/, which may import this module and no other of orchestration/. The
+module depends on the standard library and MLflow alone.
 """
 
 import logging
@@ -8,12 +9,110 @@ import re
 import warnings
 from pathlib import Path
 
-# Tag of a run that another took over from, with the other's id: its training was done anew, or is another now.
-SUPERSEDED = "fcos.superseded_by"
-# Tag of a run with artifacts that the store did not accept: how many.
-ARTIFACTS_MISSING = "fcos.artifacts_missing"
-# Tags of a sweep's run that hold experiment.json: the number of parts, and below it part by part (`.0`, `.1`, ...).
-EXPERIMENT_JSON = "fcos.experiment_json"
+
+class Tag:
+    """Names of the tags of MLflow runs. Plain strings: MLflow hands them to its store's driver as they are."""
+
+    # What a run stands for.
+    KIND = "fcos.kind"
+    SWEEP = "fcos.sweep"
+    # Random key of the sweep's folder (in its plan.json), by which later commands find its runs.
+    SWEEP_KEY = "fcos.sweep_key"
+    EXPERIMENT = "fcos.experiment"
+    # experiment.json: the number of its parts, and in `.0`, `.1`, ... below it part by part.
+    EXPERIMENT_JSON = "fcos.experiment_json"
+    ARM = "fcos.arm"
+    SEED = "fcos.seed"
+    # Dotted keys that a search sampled for this trial, as JSON.
+    SAMPLED = "fcos.drawn"
+    # MLflow's own name for the link from a trial to the run of its sweep.
+    PARENT_RUN = "mlflow.parentRunId"
+
+    # What decides its result.
+    IDENTITY = "fcos.identity"
+    TRAIN_IDENTITY = "fcos.train_identity"
+    TRAINING_ID = "fcos.training_id"
+    CODE = "fcos.code"
+    DATA = "fcos.data"
+    DATA_DIGEST = "fcos.data_digest"
+    VERSIONS = "fcos.versions"
+
+    # Where it ran.
+    GIT_COMMIT = "fcos.git_commit"
+    GIT_DIRTY = "fcos.git_dirty"
+    HARDWARE = "fcos.hardware"
+    RESOURCES = "fcos.resources"
+    FOLDER = "fcos.folder"
+    # How many workers trained it, and why that number decides the result (empty where it does not).
+    WORKERS = "fcos.workers"
+    WORKERS_DECIDE = "fcos.workers_decide"
+    # Micro-batches per step after the device ran out of memory; `inexact` where that changes batch norm's statistics.
+    ACCUMULATE = "fcos.accumulate"
+    INEXACT = "fcos.inexact"
+
+    # Whose training it shows: run id, sweep name, and the run whose result was taken as it is.
+    TRAINED_BY = "fcos.trained_by"
+    TRAINED_IN = "fcos.trained_in"
+    REUSED_FROM = "fcos.reused_from"
+    # Id of the run that replaced this one: its training was repeated, or is another one now.
+    SUPERSEDED = "fcos.superseded_by"
+
+    # How it ended.
+    STATUS = "fcos.status"
+    NOTES = "fcos.notes"
+    FAILURE = "fcos.failure"
+    STOPPED = "fcos.stopped"
+    # Step at which a search stopped it early.
+    PRUNED = "fcos.pruned"
+    BEST_STEP = "fcos.best_step"
+    CHECKPOINT = "fcos.checkpoint"
+    CHECKPOINT_SHA256 = "fcos.checkpoint_sha256"
+    CHECKPOINT_REMOVED = "fcos.checkpoint_removed"
+    # Duration of a training in one go, and the steps it took: the basis of later cost estimates.
+    SECONDS = "fcos.seconds"
+    STEPS_TIMED = "fcos.steps_timed"
+    # How many artifacts the store did not accept.
+    ARTIFACTS_MISSING = "fcos.artifacts_missing"
+
+    # Of an MLflow experiment, not of a run: written to see whether the store accepts anything.
+    WRITE_CHECK = "fcos.write_check"
+
+
+class RunKind:
+    """Values of Tag.KIND: a sweep's own run, a trial below it, or a single run outside of any sweep."""
+
+    SWEEP = "sweep"
+    TRIAL = "trial"
+    RUN = "run"
+
+
+class Artifact:
+    """Paths of files and folders among a run's artifacts."""
+
+    EXPERIMENT = "experiment.json"
+    PLAN = "plan.json"
+    CONFIG = "config.json"
+    VERSIONS = "versions.json"
+    # Folder of sample detections, PNG files.
+    DETECTIONS = "detections"
+    # Folder of a coverage run's files, and two of these.
+    COVERAGE = "coverage"
+    COVERAGE_COUNTS = "coverage/coverage.json"
+    CENTER_SAMPLING_MAP = "coverage/center_sampling.png"
+    # Folder of the report, on the sweep's own run.
+    REPORT = "report"
+
+
+class MetricPrefix:
+    """Prefixes of metric names, one for each group of metrics; fcos/metrics.py has the names."""
+
+    VAL = "val/"
+    CLASS_AP = "val/class_AP/"
+    TRAIN = "train/"
+    COVERAGE = "coverage/"
+    # Counts among the coverage metrics; the others are fractions.
+    COVERAGE_COUNT = "coverage/num_"
+
 
 LIBRARIES = ("mlflow", "alembic", "sqlalchemy", "urllib3", "huey")
 

@@ -24,7 +24,7 @@ from analysis.reader.client import (
 )
 from analysis.reader.metric_history import histories
 from analysis.reader.sweep import COVERAGE_METRICS, DEFAULT_METRICS, Experiment, Sweep
-from orchestration.store_conventions import ARTIFACTS_MISSING, EXPERIMENT_JSON, SUPERSEDED, public_uri
+from orchestration.store_conventions import Tag, public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +53,7 @@ def list_sweeps(client: "MlflowClient", experiment: str | None = None) -> pd.Dat
     ids = experiment_ids(client, experiment)
     # Two questions, because the children of large sweeps are many.
     runs = [run for kind in ("sweep", "run") for run in search_runs(client, ids, f"tags.`fcos.kind` = '{kind}'")]
-    runs = [run for run in runs if SUPERSEDED not in run.data.tags]
+    runs = [run for run in runs if Tag.SUPERSEDED not in run.data.tags]
     rows = [
         {
             "name": run.data.tags.get("fcos.sweep") or run.info.run_name or run.info.run_id,
@@ -171,8 +171,8 @@ def _read_experiment(uri: str, parent: "Run", name: str, trials: pd.DataFrame, n
 
 def _from_tags(tags: Mapping[str, str]) -> bytes | None:
     """What a sweep set out to compare, from the tags that hold it in parts; None where one is missing."""
-    count = tags.get(EXPERIMENT_JSON, "")
-    parts = [tags.get(f"{EXPERIMENT_JSON}.{number}") for number in range(int(count) if count.isdecimal() else 0)]
+    count = tags.get(Tag.EXPERIMENT_JSON, "")
+    parts = [tags.get(f"{Tag.EXPERIMENT_JSON}.{number}") for number in range(int(count) if count.isdecimal() else 0)]
     whole = [part for part in parts if part is not None]
     return "".join(whole).encode() if parts and len(whole) == len(parts) else None
 
@@ -180,7 +180,7 @@ def _from_tags(tags: Mapping[str, str]) -> bytes | None:
 def _absent_artifacts(uri: str, runs: "list[Run]") -> list[str]:
     """A note on runs whose artifacts were not stored, or lie in a folder that is not there."""
     notes = []
-    missing = [run for run in runs if ARTIFACTS_MISSING in run.data.tags]
+    missing = [run for run in runs if Tag.ARTIFACTS_MISSING in run.data.tags]
     if missing:
         notes.append(
             f"The store could not take all artifacts of {plural(len(missing), 'run')} (pictures, configs, versions); "
@@ -220,7 +220,7 @@ def _trials(runs: "list[Run]") -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS[:-1], "finished"])
     frame = frame.sort_values(["finished", "started", "run_id"], ascending=False)
     # A run whose training was replaced or done anew counts for nothing, however it ended.
-    replaced = frame["tags"].map(lambda tags: SUPERSEDED in tags).astype(bool)
+    replaced = frame["tags"].map(lambda tags: Tag.SUPERSEDED in tags).astype(bool)
     frame = pd.concat([frame[~replaced], frame[replaced]])
     frame["superseded"] = frame.duplicated(["arm", "seed"], keep="first") | replaced
     return frame.sort_values(["arm", "seed", "superseded", "started"], ignore_index=True)[TRIAL_COLUMNS]

@@ -16,7 +16,7 @@ from orchestration.experiment.provenance import Commit, git_commit, hardware, pa
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, plan_values
 from orchestration.search.points import Search, described
-from orchestration.store_conventions import EXPERIMENT_JSON
+from orchestration.store_conventions import Artifact, RunKind, Tag
 from orchestration.tracking.store import LONGEST_TAG, RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
 from orchestration.trial import files
@@ -50,8 +50,8 @@ class Books:
         if self.experiment is None:
             return
         declared = experiment_values(self.experiment, self.plan.search)
-        tags = {**self._common(), "fcos.kind": "sweep", "fcos.status": "running", **_in_tags(declared)}
-        files = {"experiment.json": declared, "plan.json": plan_values(self.plan)}
+        tags = {**self._common(), Tag.KIND: RunKind.SWEEP, Tag.STATUS: "running", **_in_tags(declared)}
+        files = {Artifact.EXPERIMENT: declared, Artifact.PLAN: plan_values(self.plan)}
         self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=files))
 
     def start(self, trial: Trial) -> None:
@@ -65,7 +65,7 @@ class Books:
                 tags={
                     **self._common(),
                     **self._identifying(trial, arm),
-                    "fcos.data_digest": trial.data_digest,
+                    Tag.DATA_DIGEST: trial.data_digest,
                     **(_origin(reused, arm) if reused else {}),
                     **self._drawn(arm),
                 },
@@ -78,14 +78,14 @@ class Books:
     def _identifying(self, trial: Trial, arm: str) -> dict[str, str]:
         """Return the tags that say of which training and evaluation a run is."""
         tags = {
-            "fcos.kind": "run" if self.experiment is None else "trial",
-            "fcos.arm": arm,
-            "fcos.seed": str(trial.seed),
-            "fcos.identity": trial.identity_of(arm),
-            "fcos.train_identity": trial.identity,
+            Tag.KIND: RunKind.RUN if self.experiment is None else RunKind.TRIAL,
+            Tag.ARM: arm,
+            Tag.SEED: str(trial.seed),
+            Tag.IDENTITY: trial.identity_of(arm),
+            Tag.TRAIN_IDENTITY: trial.identity,
         }
         training = files.training_id(self.plan.folder_of(trial))
-        return {**tags, "fcos.training_id": training} if training else tags
+        return {**tags, Tag.TRAINING_ID: training} if training else tags
 
     def add(self, trial: Trial, points: Sequence[Sequence[Any]]) -> None:
         """Take points as they are reported: [arm or None, key, step, value]."""
@@ -102,28 +102,28 @@ class Books:
         folder = self._from_disk(trial)
         pruned = summary.get("pruned")
         status = "FINISHED" if pruned is None else "KILLED"
-        tags = {"fcos.notes": "\n".join(summary.get("notes", ())), **self._places(trial, summary)}
+        tags = {Tag.NOTES: "\n".join(summary.get("notes", ())), **self._places(trial, summary)}
         tags |= memory_tags(folder, trial.config)
         if pruned is not None:
-            tags["fcos.pruned"] = str(pruned)
+            tags[Tag.PRUNED] = str(pruned)
         if summary.get("workers"):
-            tags["fcos.workers"] = in_words(summary["workers"])
-            tags["fcos.workers_decide"] = " and ".join(worker_dependences(trial.config))
+            tags[Tag.WORKERS] = in_words(summary["workers"])
+            tags[Tag.WORKERS_DECIDE] = " and ".join(worker_dependences(trial.config))
         if "checkpoint" in summary:
-            tags["fcos.checkpoint_sha256"] = str(summary["checkpoint_sha256"])
+            tags[Tag.CHECKPOINT_SHA256] = str(summary["checkpoint_sha256"])
         if summary.get("best") is not None:
-            tags["fcos.best_step"] = str(summary["best"]["step"])
+            tags[Tag.BEST_STEP] = str(summary["best"]["step"])
         if files.read_reused(folder) is None and "resumed_from" in summary:
             # What estimates of later sweeps rest on.
-            tags["fcos.seconds"] = f"{summary['seconds']:.1f}"
-            tags["fcos.steps_timed"] = str(summary["step"] - summary["resumed_from"])
+            tags[Tag.SECONDS] = f"{summary['seconds']:.1f}"
+            tags[Tag.STEPS_TIMED] = str(summary["step"] - summary["resumed_from"])
         for arm in trial.arms:
-            self.tracker.add_files(self._key(arm, trial), _tables(folder, summary), "coverage")
+            self.tracker.add_files(self._key(arm, trial), _tables(folder, summary), Artifact.COVERAGE)
             self.tracker.end(self._key(arm, trial), status, tags, _pictures(folder, summary, arm))
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as FAILED."""
-        tags = {"fcos.failure": reason, **memory_tags(self._from_disk(trial), trial.config)}
+        tags = {Tag.FAILURE: reason, **memory_tags(self._from_disk(trial), trial.config)}
         for arm in trial.arms:
             self.tracker.end(self._key(arm, trial), "FAILED", tags)
 
@@ -131,12 +131,12 @@ class Books:
         """Close a training's runs as KILLED; a later command reopens them."""
         self._from_disk(trial)
         for arm in trial.arms:
-            self.tracker.end(self._key(arm, trial), "KILLED", {"fcos.stopped": reason})
+            self.tracker.end(self._key(arm, trial), "KILLED", {Tag.STOPPED: reason})
 
     def tell_removed(self, trial: Trial, why: str) -> None:
         """Remark that the checkpoints of a finished training are gone."""
         for arm in trial.arms:
-            self.tracker.tag(self._key(arm, trial), {"fcos.checkpoint_removed": why})
+            self.tracker.tag(self._key(arm, trial), {Tag.CHECKPOINT_REMOVED: why})
 
     def close(self, failed: int, stopped: int = 0) -> None:
         """Close the sweep's own run."""
@@ -144,12 +144,12 @@ class Books:
             status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
             if failed:
                 status, word = "FAILED", "failed"
-            self.tracker.end(SWEEP, status, {"fcos.status": word})
+            self.tracker.end(SWEEP, status, {Tag.STATUS: word})
 
     def add_report(self, files: Sequence[Path]) -> None:
         """Keep the report with the sweep's own run."""
         if self.experiment is not None:
-            self.tracker.add_files(SWEEP, files, "report")
+            self.tracker.add_files(SWEEP, files, Artifact.REPORT)
 
     def is_recorded(self, trial: Trial) -> bool:
         """Return whether the runs of all arms of a training are FINISHED already."""
@@ -163,9 +163,9 @@ class Books:
     def _places(self, trial: Trial, summary: Mapping[str, Any]) -> dict[str, str]:
         folder = self.plan.folder_of(trial)
         if "checkpoint" not in summary:
-            return {"fcos.folder": str(folder)}
+            return {Tag.FOLDER: str(folder)}
         # One that another sweep trained lies behind a link.
-        return {"fcos.folder": str(folder), "fcos.checkpoint": str((folder / summary["checkpoint"]).resolve())}
+        return {Tag.FOLDER: str(folder), Tag.CHECKPOINT: str((folder / summary["checkpoint"]).resolve())}
 
     def is_incomplete(self, trial: Trial) -> bool:
         """Whether the store could not take all artifacts of a training's runs from an earlier command."""
@@ -177,12 +177,12 @@ class Books:
         for arm in trial.arms:
             key = self._key(arm, trial)
             self.tracker.add_json(key, self._files(trial, arm))
-            self.tracker.add_files(key, _tables(folder, summary), "coverage")
-            self.tracker.add_files(key, _pictures(folder, summary, arm), "detections")
+            self.tracker.add_files(key, _tables(folder, summary), Artifact.COVERAGE)
+            self.tracker.add_files(key, _pictures(folder, summary, arm), Artifact.DETECTIONS)
             self.tracker.complete(key)
 
     def _files(self, trial: Trial, arm: str) -> dict[str, Any]:
-        return {"config.json": trial.config_of(arm), "versions.json": dict(self.versions)}
+        return {Artifact.CONFIG: trial.config_of(arm), Artifact.VERSIONS: dict(self.versions)}
 
     def _from_disk(self, trial: Trial) -> Path:
         folder = self.plan.folder_of(trial)
@@ -193,29 +193,29 @@ class Books:
         """The dotted keys that a search drew for a training."""
         if self.plan.search is None:
             return {}
-        return {"fcos.drawn": json.dumps(self.plan.search.drawn[arm].keys)}
+        return {Tag.SAMPLED: json.dumps(self.plan.search.drawn[arm].keys)}
 
     def _key(self, arm: str, trial: Trial) -> RunKey:
         return (arm, trial.seed)
 
     def _common(self) -> dict[str, str]:
         tags = {
-            "fcos.sweep": self.plan.name,
-            "fcos.data": self.data_name,
-            "fcos.git_commit": self.commit.commit,
-            "fcos.git_dirty": self.commit.dirty,
-            "fcos.hardware": self.hardware,
-            "fcos.resources": self.resources,
-            "fcos.code": self.plan.evidence.code,
-            "fcos.versions": json.dumps(dict(self.plan.evidence.versions), sort_keys=True),
+            Tag.SWEEP: self.plan.name,
+            Tag.DATA: self.data_name,
+            Tag.GIT_COMMIT: self.commit.commit,
+            Tag.GIT_DIRTY: self.commit.dirty,
+            Tag.HARDWARE: self.hardware,
+            Tag.RESOURCES: self.resources,
+            Tag.CODE: self.plan.evidence.code,
+            Tag.VERSIONS: json.dumps(dict(self.plan.evidence.versions), sort_keys=True),
         }
-        return {**tags, "fcos.experiment": self.experiment.name} if self.experiment else tags
+        return {**tags, Tag.EXPERIMENT: self.experiment.name} if self.experiment else tags
 
 
 def _origin(reused: Mapping[str, Any], arm: str) -> dict[str, str]:
     """The sweep that trained, and the run whose result was taken as it is."""
-    tags = {"fcos.trained_in": str(reused["sweep"])}
-    return {**tags, "fcos.reused_from": reused["arms"][arm]} if arm in reused["arms"] else tags
+    tags = {Tag.TRAINED_IN: str(reused["sweep"])}
+    return {**tags, Tag.REUSED_FROM: reused["arms"][arm]} if arm in reused["arms"] else tags
 
 
 def _tables(folder: Path, summary: Mapping[str, Any]) -> list[Path]:
@@ -232,8 +232,8 @@ def _in_tags(declared: Mapping[str, Any]) -> dict[str, str]:
     """An experiment as tags, in as many parts as they need: a report shall not hang on an artifact alone."""
     text = json.dumps(declared)
     parts = [text[first : first + LONGEST_TAG] for first in range(0, len(text), LONGEST_TAG)]
-    named = {f"{EXPERIMENT_JSON}.{number}": part for number, part in enumerate(parts)}
-    return {EXPERIMENT_JSON: str(len(parts)), **named}
+    named = {f"{Tag.EXPERIMENT_JSON}.{number}": part for number, part in enumerate(parts)}
+    return {Tag.EXPERIMENT_JSON: str(len(parts)), **named}
 
 
 def experiment_values(experiment: ExperimentConfig, search: Search | None) -> dict[str, Any]:

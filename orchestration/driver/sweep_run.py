@@ -19,7 +19,7 @@ from orchestration.driver.tune_run import conduct, make_board, record_kept
 from orchestration.planning.plan import Plan, settle_folder
 from orchestration.planning.reuse import Past, take_all
 from orchestration.planning.table import _count
-from orchestration.store_conventions import public_uri
+from orchestration.store_conventions import MetricPrefix, public_uri
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.files import reason_of
 
@@ -116,9 +116,12 @@ def show_metrics(console: Console, plan: Plan) -> None:
             continue
         for metrics in summary["metrics"].values():
             rows = [
-                [key.removeprefix("coverage/"), f"{value:.0f}" if key.startswith("coverage/num_") else f"{value:.4f}"]
+                [
+                    key.removeprefix(MetricPrefix.COVERAGE),
+                    f"{value:.0f}" if key.startswith(MetricPrefix.COVERAGE_COUNT) else f"{value:.4f}",
+                ]
                 for key, value in metrics.items()
-                if not key.startswith("val/class_AP/")
+                if not key.startswith(MetricPrefix.CLASS_AP)
             ]
             show_table(console, plan.name, ("metric", "value"), rows)
         if "checkpoint" in summary:

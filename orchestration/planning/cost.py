@@ -12,6 +12,7 @@ from orchestration.cli.progress import clock
 from orchestration.cluster.resources import Demand
 from orchestration.experiment.identity import RUN_ONLY, without
 from orchestration.experiment.trials import Trial
+from orchestration.store_conventions import Tag
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 
@@ -49,16 +50,16 @@ def pace_of(trial: Trial, runs: Sequence[PastRun], hardware: str, resources: str
     timed = [
         run
         for run in runs
-        if run.tags.get("fcos.hardware") == hardware
-        and run.tags.get("fcos.resources") == resources
-        and float(run.tags.get("fcos.steps_timed", 0)) > 0
+        if run.tags.get(Tag.HARDWARE) == hardware
+        and run.tags.get(Tag.RESOURCES) == resources
+        and float(run.tags.get(Tag.STEPS_TIMED, 0)) > 0
     ]
     ours = {key: param_text(value) for key, value in flatten(without(trial.config, FREE)).items()}
     ways = (("the same model and schedule", tuple(ours)), ("a similar model", tuple(filter(_is_main, ours))))
     for words, keys in ways:
         like = [run for run in timed if all(run.params.get(key) == ours[key] for key in keys)][:RUNS]
         if like:
-            paces = [float(run.tags["fcos.seconds"]) / float(run.tags["fcos.steps_timed"]) for run in like]
+            paces = [float(run.tags[Tag.SECONDS]) / float(run.tags[Tag.STEPS_TIMED]) for run in like]
             count = "1 finished run" if len(like) == 1 else f"{len(like)} finished runs"
             return Pace(statistics.median(paces), f"{count} of {words} on this hardware, the newest {like[0].name}")
     return None

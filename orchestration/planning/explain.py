@@ -10,6 +10,7 @@ from orchestration.experiment.provenance import Evidence
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import Past, Source, is_done
+from orchestration.store_conventions import Tag
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import read_reused
@@ -76,10 +77,10 @@ def differences(trial: Trial, evidence: Evidence, run: PastRun) -> list[str]:
     ours = {key: param_text(value) for key, value in flatten(without(trial.config, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
     lines = _changed(theirs, ours)
-    lines += _changed({"code of fcos/": _short(run.tags.get("fcos.code"))}, {"code of fcos/": _short(evidence.code)})
-    before = json.loads(run.tags.get("fcos.versions", "{}"))
+    lines += _changed({"code of fcos/": _short(run.tags.get(Tag.CODE))}, {"code of fcos/": _short(evidence.code)})
+    before = json.loads(run.tags.get(Tag.VERSIONS, "{}"))
     lines += _changed({f"version of {name}": version for name, version in before.items()}, _versions(evidence))
-    return lines + _changed({"data": run.tags.get("fcos.data_digest", "?")}, {"data": trial.data_digest})
+    return lines + _changed({"data": run.tags.get(Tag.DATA_DIGEST, "?")}, {"data": trial.data_digest})
 
 
 def _changed(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from fcos.training.checkpoint import CheckpointError, digest, verify
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial, is_coverage
 from orchestration.planning.plan import Plan
+from orchestration.store_conventions import Tag
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
@@ -76,7 +77,7 @@ def look_back(lab: LabConfig, plan: Plan) -> Past:
 
 def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
     runs = history.of_training(trial.identity)
-    return next((run for run in runs if run.tags.get("fcos.folder") == str(plan.folder_of(trial))), None)
+    return next((run for run in runs if run.tags.get(Tag.FOLDER) == str(plan.folder_of(trial))), None)
 
 
 def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
@@ -91,7 +92,7 @@ def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
     good, problem = [], ""
     seen: dict[str, str] = {}
     for run in history.of_training(trial.identity):
-        place = run.tags.get("fcos.folder", "")
+        place = run.tags.get(Tag.FOLDER, "")
         if place not in seen:
             seen[place] = _problem(run, trial)
         if seen[place]:
@@ -109,7 +110,7 @@ def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
 
 def _problem(run: PastRun, trial: Trial) -> str:
     """Why a finished run cannot be taken over, or nothing."""
-    place = run.tags.get("fcos.folder", "(unknown)")
+    place = run.tags.get(Tag.FOLDER, "(unknown)")
     try:
         return _unusable(run, trial, Path(place))
     except CheckpointError as error:
@@ -120,9 +121,9 @@ def _problem(run: PastRun, trial: Trial) -> str:
 
 def _unusable(run: PastRun, trial: Trial, folder: Path) -> str:
     summary = files.read_summary(folder, trial.identity, [run.arm])
-    if "fcos.folder" not in run.tags or summary is None:
+    if Tag.FOLDER not in run.tags or summary is None:
         return f"its folder {folder} is not here or holds no summary"
-    if files.training_id(folder) != run.tags.get("fcos.training_id", ""):
+    if files.training_id(folder) != run.tags.get(Tag.TRAINING_ID, ""):
         return f"its folder {folder} holds another training of the same identity"
     # All that would be copied must be readable, before anything of it is.
     files.read_points(folder)
@@ -132,11 +133,11 @@ def _unusable(run: PastRun, trial: Trial, folder: Path) -> str:
             file.open("rb").close()
     if is_coverage(trial):
         return ""
-    if "fcos.inexact" in run.tags:
-        return f"it trained with other {run.tags['fcos.inexact']}, for want of memory"
-    path = Path(run.tags.get("fcos.checkpoint", ""))
+    if Tag.INEXACT in run.tags:
+        return f"it trained with other {run.tags[Tag.INEXACT]}, for want of memory"
+    path = Path(run.tags.get(Tag.CHECKPOINT, ""))
     verify(path)
-    return "" if digest(path) == run.tags.get("fcos.checkpoint_sha256") else f"{path}: is not the checkpoint it saved"
+    return "" if digest(path) == run.tags.get(Tag.CHECKPOINT_SHA256) else f"{path}: is not the checkpoint it saved"
 
 
 def take_all(lab: LabConfig, plan: Plan, past: Past) -> None:
@@ -166,9 +167,9 @@ def _mend_links(folder: Path, source: Source | None) -> None:
         link.unlink()
         if source is None:
             continue
-        summary = _summary(Path(source.trained.tags["fcos.folder"]))
+        summary = _summary(Path(source.trained.tags[Tag.FOLDER]))
         if summary.get("checkpoint_sha256") == _summary(folder).get("checkpoint_sha256"):
-            _link(folder / summary["checkpoint"], Path(source.trained.tags["fcos.checkpoint"]))
+            _link(folder / summary["checkpoint"], Path(source.trained.tags[Tag.CHECKPOINT]))
 
 
 def _link(link: Path, target: Path) -> None:
@@ -185,7 +186,7 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     # What an earlier attempt left unfinished is not needed any more.
     shutil.rmtree(folder, ignore_errors=True)
     files.begin_training(folder)
-    origin = Path(source.trained.tags["fcos.folder"])
+    origin = Path(source.trained.tags[Tag.FOLDER])
     summary = _summary(origin)
     files.append_points(folder, _points(source, origin))
     if "checkpoint" in summary:
@@ -194,7 +195,7 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
         _copy(origin / name, folder / name)
     metrics, pictures = {}, {}
     for arm, run in source.evaluated.items():
-        place = Path(run.tags["fcos.folder"])
+        place = Path(run.tags[Tag.FOLDER])
         theirs = _summary(place)
         metrics[arm] = theirs["metrics"][run.arm]
         names = {name: str(Path("detections", arm, Path(name).name)) for name in theirs["pictures"].get(run.arm, ())}
@@ -203,8 +204,8 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
         pictures[arm] = list(names.values())
     origins = {arm: run.run_id for arm, run in source.evaluated.items()}
     tags = source.trained.tags
-    trained_by = tags.get("fcos.trained_by", source.trained.run_id)
-    sweep = tags.get("fcos.trained_in", source.trained.sweep)
+    trained_by = tags.get(Tag.TRAINED_BY, source.trained.run_id)
+    sweep = tags.get(Tag.TRAINED_IN, source.trained.sweep)
     files.write_json(folder / files.REUSED, {"trained_by": trained_by, "sweep": sweep, "arms": origins})
     if set(trial.arms) <= set(metrics):
         # Only the last checkpoint has a link.
@@ -221,7 +222,7 @@ def _points(source: Source, origin: Path) -> list[list[Any]]:
     """The curves of the training, and of each evaluated arm under the name it has here."""
     points = [[None, key, step, value] for (arm, key, step), value in _read(origin) if arm is None]
     for arm, run in source.evaluated.items():
-        theirs = _read(Path(run.tags["fcos.folder"]))
+        theirs = _read(Path(run.tags[Tag.FOLDER]))
         points += [[arm, key, step, value] for (whose, key, step), value in theirs if whose == run.arm]
     return points
 

@@ -13,6 +13,7 @@ from orchestration.experiment.data import DataDigests
 from orchestration.experiment.trials import changed_keys, deciding_fingerprint
 from orchestration.search.samplers import planned_points
 from orchestration.search.space import Point, check_space, configured, keys_of
+from orchestration.store_conventions import MetricPrefix
 
 # Random points that are invalid or were drawn before, in a row, after which a space is taken for exhausted.
 MOST_MISSES = 200
@@ -74,7 +75,7 @@ def begin_search(lab: LabConfig, data: DataDigests, overrides: Sequence[str]) ->
 
 
 def _check_metric(base: Config, metric: str) -> None:
-    prefix = "val/" if base.task == "train" else "coverage/"
+    prefix = MetricPrefix.VAL if base.task == "train" else MetricPrefix.COVERAGE
     if not metric.startswith(prefix):
         raise ConfigError(f"experiment.search.metric={metric}: must begin with {prefix}, as task={base.task} ends with")
     check_metrics([metric], [base], "experiment.search.metric")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.store_conventions import SUPERSEDED, default_uri
+from orchestration.store_conventions import RunKind, Tag, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import asking
 from orchestration.tracking.store import connect
@@ -34,21 +34,21 @@ class PastRun:
 
     @property
     def sweep(self) -> str:
-        return self.tags.get("fcos.sweep", "an unnamed sweep")
+        return self.tags.get(Tag.SWEEP, "an unnamed sweep")
 
     @property
     def arm(self) -> str:
-        return self.tags.get("fcos.arm", "")
+        return self.tags.get(Tag.ARM, "")
 
     @property
     def identity(self) -> str:
         """Of training and evaluation together."""
-        return self.tags.get("fcos.identity", "")
+        return self.tags.get(Tag.IDENTITY, "")
 
     @property
     def is_copy(self) -> bool:
         """Whether it took its result from another run."""
-        return "fcos.reused_from" in self.tags
+        return Tag.REUSED_FROM in self.tags
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ class History:
 
     def of_training(self, identity: str) -> list[PastRun]:
         """Runs of one training identity, those that are no copies first, then the newest."""
-        runs = self._search(f"{FINISHED} and tags.`fcos.train_identity` = '{identity}'")
+        runs = self._search(f"{FINISHED} and tags.`{Tag.TRAIN_IDENTITY}` = '{identity}'")
         return sorted(runs, key=lambda run: run.is_copy)
 
     def newest(self) -> list[PastRun]:
         """The newest runs of trainings, and of what counts instead of training."""
-        kinds = [self._search(f"{FINISHED} and tags.`fcos.kind` = '{kind}'") for kind in ("trial", "run")]
+        kinds = [self._search(f"{FINISHED} and tags.`{Tag.KIND}` = '{kind}'") for kind in (RunKind.TRIAL, RunKind.RUN)]
         return [run for runs in kinds for run in runs]
 
     def _search(self, condition: str) -> list[PastRun]:
         with asking(self.uri):
             places = [experiment.experiment_id for experiment in self.client.search_experiments()]
             found = self.client.search_runs(places, condition, max_results=NEWEST) if places else []
-        current = [run for run in found if SUPERSEDED not in run.data.tags]
+        current = [run for run in found if Tag.SUPERSEDED not in run.data.tags]
         return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in current]
 
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fcos.config.parse import flatten
 from orchestration.store_conventions import (
-    ARTIFACTS_MISSING,
-    SUPERSEDED,
+    Tag,
     client_uri,
     public_uri,
     quiet_libraries,
@@ -45,13 +44,11 @@ ENVIRONMENT = {
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 LONGEST_TAG = 5000
-# Tag of an MLflow experiment that is written to see whether the store takes anything.
-WRITE_CHECK = "fcos.write_check"
 TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
 # Tags of a run's last attempt, which the next one may not have.
-PASSING_TAGS = {"fcos.failure", "fcos.stopped", "fcos.reused_from", "fcos.trained_in", ARTIFACTS_MISSING}
+PASSING_TAGS = {Tag.FAILURE, Tag.STOPPED, Tag.REUSED_FROM, Tag.TRAINED_IN, Tag.ARTIFACTS_MISSING}
 # Tags by which a run belongs to one training and evaluation; absent from runs of sweeps and of older versions.
-IDENTIFYING_TAGS = ("fcos.train_identity", "fcos.identity", "fcos.training_id")
+IDENTIFYING_TAGS = (Tag.TRAIN_IDENTITY, Tag.IDENTITY, Tag.TRAINING_ID)
 # (arm, seed); the sweep's own run has neither.
 RunKey = tuple[str | None, int | None]
 # (metric, step) -> (value, time in ms)
@@ -90,7 +87,7 @@ class Store:
             return
         with asking(self.uri):
             # A value that is there already would not be written again.
-            _set_experiment_tag(self.client, self.experiment_id, WRITE_CHECK, str(time.time_ns()))
+            _set_experiment_tag(self.client, self.experiment_id, Tag.WRITE_CHECK, str(time.time_ns()))
 
     def artifact_problem(self) -> str | None:
         """Why no artifact can be written, None where one can."""
@@ -102,13 +99,13 @@ class Store:
         token = None
         while True:
             page = self.client.search_runs(
-                [self.experiment_id], f"tags.`fcos.sweep_key` = '{sweep_key}'", page_token=token
+                [self.experiment_id], f"tags.`{Tag.SWEEP_KEY}` = '{sweep_key}'", page_token=token
             )
             for run in page:
                 tags = run.data.tags
-                seed = tags.get("fcos.seed")
-                key = (tags.get("fcos.arm"), None if seed is None else int(seed))
-                if SUPERSEDED not in tags:
+                seed = tags.get(Tag.SEED)
+                key = (tags.get(Tag.ARM), None if seed is None else int(seed))
+                if Tag.SUPERSEDED not in tags:
                     found.setdefault(key, []).append(StoredRun(run.info.run_id, run.info.status, tags))
             token = page.token
             if not token:
@@ -116,7 +113,7 @@ class Store:
 
     def supersede(self, run: StoredRun, run_id: str) -> None:
         """Mark a run as replaced by another; nothing reads its numbers any more."""
-        self.set_tags(run.run_id, {SUPERSEDED: run_id})
+        self.set_tags(run.run_id, {Tag.SUPERSEDED: run_id})
         if run.status == "RUNNING":
             self.close(run.run_id, "KILLED")
 

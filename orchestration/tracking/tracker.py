@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestration.store_conventions import ARTIFACTS_MISSING, default_uri, public_uri
+from orchestration.store_conventions import Artifact, RunKind, Tag, default_uri, public_uri
 from orchestration.tracking.artifact_buffer import ArtifactBuffer
 from orchestration.tracking.delivery import Delivery, StoreCalls
 from orchestration.tracking.problems import TrackingError, is_passing
@@ -114,7 +114,7 @@ class Tracker:
         """Deliver what waits and close a run as FINISHED, FAILED or KILLED."""
         self._push_of(key, lambda: self._deliver(self._runs[key]))
         self._push_of(key, lambda: self._store.set_tags(self._runs[key].run_id, tags))
-        self.add_files(key, pictures, "detections")
+        self.add_files(key, pictures, Artifact.DETECTIONS)
         self._push_of(key, lambda: self._close(key, status))
 
     def tag(self, key: RunKey, tags: Mapping[str, str]) -> None:
@@ -207,19 +207,19 @@ class Tracker:
     def _forget_missing(self, key: RunKey) -> None:
         run_id = self.run_id(key)
         if run_id is not None and run_id in self._incomplete and key not in self._artifacts.missing:
-            self._store.delete_tag(run_id, ARTIFACTS_MISSING)
+            self._store.delete_tag(run_id, Tag.ARTIFACTS_MISSING)
             self._incomplete.discard(run_id)
 
     def _mark_missing(self) -> None:
         """Leave a tag by which a later command finds the runs whose artifacts are missing."""
         for key, count in self._artifacts.missing.items():
-            self._store.set_tags(self.run_id(key) or "", {ARTIFACTS_MISSING: str(count)})
+            self._store.set_tags(self.run_id(key) or "", {Tag.ARTIFACTS_MISSING: str(count)})
 
     def _open_store(self, experiment: str, artifacts: Path | None) -> None:
         self._store = open_store(self.uri, experiment, artifacts)
         self._found = self._store.find_runs(self._sweep_key)
         known = [run for runs in self._found.values() for run in runs]
-        self._incomplete = {run.run_id for run in known if ARTIFACTS_MISSING in run.tags}
+        self._incomplete = {run.run_id for run in known if Tag.ARTIFACTS_MISSING in run.tags}
         if self._required:
             check_artifacts(self._store)
         problem = self._store.artifact_problem()
@@ -255,7 +255,7 @@ class Tracker:
 
     def _adopt(self, parent: str) -> None:
         """Make runs that lost the sweep's own run, or their kind, children of the one that is there now."""
-        wanted = {"mlflow.parentRunId": parent, "fcos.kind": "trial"}
+        wanted = {Tag.PARENT_RUN: parent, Tag.KIND: RunKind.TRIAL}
         for runs in (runs for key, runs in self._found.items() if key != SWEEP):
             for run in runs:
                 if any(run.tags.get(name) != value for name, value in wanted.items()):
@@ -265,13 +265,13 @@ class Tracker:
         tags = self._tags(key, facts)
         if facts.params:
             own, whose = self._runs[key].run_id, facts.trained_by
-            tags["fcos.trained_by"] = (whose if isinstance(whose, str) else self.run_id(whose or key)) or own
+            tags[Tag.TRAINED_BY] = (whose if isinstance(whose, str) else self.run_id(whose or key)) or own
         self._store.set_tags(self._runs[key].run_id, tags)
 
     def _tags(self, key: RunKey, facts: RunFacts) -> dict[str, str]:
-        tags = {**facts.tags, "fcos.sweep_key": self._sweep_key}
+        tags = {**facts.tags, Tag.SWEEP_KEY: self._sweep_key}
         if key != SWEEP and SWEEP in self._runs:
-            tags["mlflow.parentRunId"] = self._runs[SWEEP].run_id
+            tags[Tag.PARENT_RUN] = self._runs[SWEEP].run_id
         return tags
 
     def _take(self, key: RunKey, points: Mapping[tuple[str, int], float], now: int) -> None:
@@ -313,4 +313,4 @@ class Tracker:
         # Children first: the sweep's own run is the last that may say RUNNING.
         for key, run in sorted(self._runs.items(), key=lambda item: item[0] == SWEEP):
             if run.open:
-                self.end(key, "KILLED", {"fcos.status": "interrupted"} if key == SWEEP else {})
+                self.end(key, "KILLED", {Tag.STATUS: "interrupted"} if key == SWEEP else {})

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orchestration.store_conventions import Tag
 from orchestration.trial import files
 from orchestration.trial.task import Task
 
@@ -132,8 +133,8 @@ def memory_tags(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     kept = read_attempts(folder).accumulate
     if not kept:
         return {}
-    tags = {"fcos.accumulate": str(kept)}
-    return {**tags, "fcos.inexact": "micro-batches of batch norm"} if gathers(config) else tags
+    tags = {Tag.ACCUMULATE: str(kept)}
+    return {**tags, Tag.INEXACT: "micro-batches of batch norm"} if gathers(config) else tags
 
 
 def _write(folder: Path, attempts: Attempts) -> None:

@@ -18,11 +18,11 @@ from mlflow.tracking import MlflowClient
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.doctor import _tracking
-from orchestration.store_conventions import default_uri
+from orchestration.store_conventions import Tag, default_uri
 from orchestration.tracking import delivery
 from orchestration.tracking.history import open_history
 from orchestration.tracking.problems import StoreAway, TrackingError
-from orchestration.tracking.store import ARTIFACTS_MISSING, connect, open_store
+from orchestration.tracking.store import connect, open_store
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker, require_store
 
 KEY = ("branch", 0)
@@ -75,7 +75,7 @@ def test_artifacts_that_cannot_be_written_cost_artifacts_alone(output: Path, cap
     run = MlflowClient(default_uri(output)).get_run(tracker.run_id(KEY) or "")
     assert run.info.status == "FINISHED"
     assert (run.data.params, run.data.metrics) == ({"a": "1"}, {"train/loss": 2.0})
-    assert (run.data.tags["fcos.checkpoint"], run.data.tags[ARTIFACTS_MISSING]) == ("x", "2")
+    assert (run.data.tags["fcos.checkpoint"], run.data.tags[Tag.ARTIFACTS_MISSING]) == ("x", "2")
     assert caplog.text.count("artifacts cannot be stored") == 1
     problem = tracker.artifact_problem
     assert problem == (3, 2, f"{output / 'mlartifacts'} cannot be written (Not a directory)")
@@ -97,7 +97,7 @@ def test_artifacts_that_are_missing_are_found_and_given_to_the_closed_run(output
     client = MlflowClient(default_uri(output))
     run = client.get_run(first.run_id(KEY) or "")
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["config.json"]
-    assert ARTIFACTS_MISSING not in run.data.tags
+    assert Tag.ARTIFACTS_MISSING not in run.data.tags
     assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
     third = Tracker(None, "lab", output, "sweep-1")
     third.wait_open()
@@ -125,7 +125,7 @@ def test_artifacts_of_a_disk_that_has_space_again_are_stored_by_the_same_command
     assert tracker.close(20)
     client = MlflowClient(default_uri(output))
     assert len(client.list_artifacts(tracker.run_id(KEY) or "")) == 2
-    assert ARTIFACTS_MISSING not in client.get_run(tracker.run_id(KEY) or "").data.tags
+    assert Tag.ARTIFACTS_MISSING not in client.get_run(tracker.run_id(KEY) or "").data.tags
 
 
 def test_a_required_store_takes_artifacts(output: Path) -> None:
