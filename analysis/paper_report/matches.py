@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.formatting import metric_name, number, plural, signed
+from analysis.formatting import format_count, format_difference, format_number, shorten_metric
 from analysis.papers.recipe import coverage_departure, data_departures, departures
 from analysis.papers.rows import PaperRow, Version, known_rows, rows_by_source
 from analysis.reader.sweep import Sweep
@@ -142,8 +142,9 @@ def _verdict(
         return "; ".join(["another recipe than the paper's", *([direction] if direction else [])])
     gap = float(np.mean(values[metric])) - printed.metrics[metric]
     word = "reproduced" if abs(gap) <= NOISE else "not reproduced"
-    seeds = plural(len(values[metric]), "seed")
-    return f"{word}: {signed(gap, metric)} {metric_name(metric)} over {seeds} (re-runs differ by up to {NOISE:.1%})"
+    seeds = format_count(len(values[metric]), "seed")
+    size = f"{format_difference(gap, metric)} {shorten_metric(metric)}"
+    return f"{word}: {size} over {seeds} (re-runs differ by up to {NOISE:.1%})"
 
 
 def _direction(sweep: Sweep, arm: str, printed: PaperRow, metric: str) -> str:
@@ -165,9 +166,9 @@ def _direction(sweep: Sweep, arm: str, printed: PaperRow, metric: str) -> str:
     verdict = judge(statistics, metric, baseline, rows, finished)
     for item in verdict.paper:
         if item.source == printed.source:
-            ours = signed(statistics["difference"], metric)
+            ours = format_difference(statistics["difference"], metric)
             words = f"{item.agreement} in direction" if item.agreement == "agrees" else item.agreement
-            return f"{words}: {ours} to {baseline}, paper {signed(item.difference, metric)}"
+            return f"{words}: {ours} to {baseline}, paper {format_difference(item.difference, metric)}"
     return ""
 
 
@@ -186,4 +187,8 @@ def cell(filling: Filling, metric: str) -> str:
     mean, deviation = filling.mean(metric), filling.deviation(metric)
     if math.isnan(mean):
         return ""
-    return number(mean, metric) if math.isnan(deviation) else f"{number(mean, metric)} ± {number(deviation, metric)}"
+    return (
+        format_number(mean, metric)
+        if math.isnan(deviation)
+        else f"{format_number(mean, metric)} ± {format_number(deviation, metric)}"
+    )

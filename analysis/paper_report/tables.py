@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.formatting import number, signed
+from analysis.formatting import format_difference, format_number
 from analysis.paper_report.matches import Filling, cell
 from analysis.papers.rows import ARXIV, ROWS, PaperRow, Version
 from analysis.render.tables import Column
@@ -85,7 +85,7 @@ def heading(metric: str) -> str:
 
 def printed_cells(table: PaperTable, line: Line) -> list[str]:
     """What the paper prints in a row; empty where it prints nothing."""
-    return [number(line.row.metrics[key], key) if key in line.row.metrics else "" for key in table.metrics]
+    return [format_number(line.row.metrics[key], key) if key in line.row.metrics else "" for key in table.metrics]
 
 
 def our_cells(table: PaperTable, filling: Filling) -> list[str]:
@@ -95,7 +95,9 @@ def our_cells(table: PaperTable, filling: Filling) -> list[str]:
 def difference_cells(table: PaperTable, filling: Filling) -> list[str]:
     """Ours minus the paper's; empty on other data than COCO."""
     gaps = [filling.difference(key) for key in table.metrics]
-    return ["" if math.isnan(gap) else signed(gap, key) for gap, key in zip(gaps, table.metrics, strict=True)]
+    return [
+        "" if math.isnan(gap) else format_difference(gap, key) for gap, key in zip(gaps, table.metrics, strict=True)
+    ]
 
 
 def summary(tables: Sequence[PaperTable]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import enumerate_words
+from analysis.formatting import join_words
 from analysis.papers.rows import PaperRow
 
 # Tables whose rows share the recipe below, up to what the row itself is about.
@@ -40,7 +40,7 @@ def data_departures(trials: pd.DataFrame) -> list[str]:
     """
     names = sorted({str(tags.get("fcos.data", "unknown")) for tags in trials["tags"]})
     if names != ["coco"]:
-        return [f"the data is {enumerate_words(names)}, not COCO" if names else "the data is unknown"]
+        return [f"the data is {join_words(names)}, not COCO" if names else "the data is unknown"]
     found = []
     if not _all_params(trials, "data.train.annotations", lambda path: _names(path, "train2017", "trainval35k")):
         found.append("the training annotations are not COCO train2017")
@@ -48,7 +48,7 @@ def data_departures(trials: pd.DataFrame) -> list[str]:
         found.append("the validation annotations are not COCO val2017")
     counts = {sum(key.startswith("val/class_AP/") for key in metrics) for metrics in trials["metrics"]}
     if counts != {COCO_CLASSES}:
-        found.append(f"{enumerate_words(sorted(counts))} classes were evaluated, not COCO's {COCO_CLASSES}")
+        found.append(f"{join_words(sorted(counts))} classes were evaluated, not COCO's {COCO_CLASSES}")
     return found
 
 

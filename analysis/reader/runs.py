@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import ValidationError
 
-from analysis.formatting import enumerate_words, plural
+from analysis.formatting import format_count, join_words
 from analysis.reader.client import (
     StoreError,
     connect,
@@ -123,7 +123,7 @@ def read_sweeps_beside_papers(uri: str, experiment: str | None = None) -> tuple[
                 found.append(Sweep(str(name), run_id, "sweep", status, started, uri, declared, trials, nothing))
     if not unknown:
         return found, []
-    return found, [f"experiment.json of {enumerate_words(unknown)} cannot be fetched: rows that it names are missing."]
+    return found, [f"experiment.json of {join_words(unknown)} cannot be fetched: rows that it names are missing."]
 
 
 def _children(client: "MlflowClient", parent: "Run") -> "list[Run]":
@@ -183,8 +183,8 @@ def _absent_artifacts(uri: str, runs: "list[Run]") -> list[str]:
     missing = [run for run in runs if Tag.ARTIFACTS_MISSING in run.data.tags]
     if missing:
         notes.append(
-            f"The store could not take all artifacts of {plural(len(missing), 'run')} (pictures, configs, versions); "
-            "the sweep's command delivers them when it can."
+            f"The store could not take all artifacts of {format_count(len(missing), 'run')} (pictures, configs, "
+            "versions); the sweep's command delivers them when it can."
         )
     gone = {
         folder.parent.parent

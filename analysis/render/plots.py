@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.formatting import MINUS, metric_name, scale
+from analysis.formatting import MINUS, shorten_metric, to_display_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: 
         of_arm = points[points["arm"] == arm]
         if of_arm.empty:
             continue
-        curves = of_arm.pivot_table(index="step", columns="seed", values="value") * scale(key)
+        curves = to_display_units(of_arm.pivot_table(index="step", columns="seed", values="value"), key)
         finished = sorted(of_arm.loc[of_arm["status"] == "FINISHED", "seed"].unique())
         colour, dash = theme.arms[position % len(theme.arms)], DASHES[position % len(DASHES)]
         for seed in curves.columns:
@@ -64,7 +64,7 @@ def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: 
             label=label_of(arm),
         )
     axes.set_xlabel("step")
-    axes.set_ylabel(metric_name(key))
+    axes.set_ylabel(shorten_metric(key))
     axes.set_xlim(left=0)
     legend_of(axes, theme)
     return svg_of(figure)
@@ -86,23 +86,25 @@ def paired_differences(
     figure, axes = figure_of(theme, (6.4, 1.5 + 0.62 * len(arms)))
     axes.axvline(0, color=theme.quiet, linewidth=1)
     for line, arm in enumerate(arms):
-        pairs = differences.loc[differences["arm"] == arm, "difference"] * scale(metric)
+        pairs = to_display_units(differences.loc[differences["arm"] == arm, "difference"], metric)
         row = comparisons[comparisons["arm"] == arm].iloc[0]
         colour = theme.arms[0]
         axes.plot(pairs, [line + 0.16] * len(pairs), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0)
         if pd.notna(row["low"]):
             axes.plot(
-                [row["low"] * scale(metric), row["high"] * scale(metric)],
+                [to_display_units(row["low"], metric), to_display_units(row["high"], metric)],
                 [line] * 2,
                 color=colour,
                 linewidth=2,
             )
-        axes.plot([row["difference"] * scale(metric)], [line], "o", color=colour, markersize=8)
+        axes.plot([to_display_units(row["difference"], metric)], [line], "o", color=colour, markersize=8)
         for value in printed.get(arm, {}).values():
-            axes.plot([value * scale(metric)], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none")
+            axes.plot(
+                [to_display_units(value, metric)], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none"
+            )
     axes.set_yticks(range(len(arms)), [label_of(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(f"difference to {label_of(baseline)} in {metric_name(metric)}")
+    axes.set_xlabel(f"difference to {label_of(baseline)} in {shorten_metric(metric)}")
     axes.grid(visible=False, axis="y")
     _key(axes, theme, bool(printed))
     return svg_of(figure)

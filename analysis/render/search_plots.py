@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.formatting import MISSING, metric_name, scale
+from analysis.formatting import MISSING, shorten_metric, to_display_units
 from analysis.reader.sweep import Search
 from analysis.render.plots import Theme, figure_of, grid_figure_of, label_of, svg_of
 from analysis.stats.importance import components
@@ -25,9 +25,9 @@ def history(frame: pd.DataFrame, metric: str, mode: str, theme: Theme) -> bytes:
     _dots(axes, list(frame["number"]), frame, metric, theme)
     finished = frame[frame["state"] == "finished"]
     best = finished["value"].cummax() if mode == "max" else finished["value"].cummin()
-    axes.step(finished["number"], best * scale(metric), where="post", color=theme.arms[1], linewidth=1.5)
+    axes.step(finished["number"], to_display_units(best, metric), where="post", color=theme.arms[1], linewidth=1.5)
     axes.set_xlabel("training")
-    axes.set_ylabel(metric_name(metric))
+    axes.set_ylabel(shorten_metric(metric))
     axes.locator_params(axis="x", integer=True)
     return svg_of(figure)
 
@@ -42,7 +42,7 @@ def over_keys(frame: pd.DataFrame, search: Search, headers: Mapping[str, str], t
         _over_key(axes, values, frame, search, key, theme)
         axes.set_xlabel(label_of(name.replace(key, headers[key], 1)))
         if place % COLUMNS == 0:
-            axes.set_ylabel(metric_name(search.metric))
+            axes.set_ylabel(shorten_metric(search.metric))
     return svg_of(figure)
 
 
@@ -65,7 +65,7 @@ def _dots(axes: "Axes", where: list[Any], frame: pd.DataFrame, metric: str, them
         chosen = [place for place, each in enumerate(frame["state"]) if each == state]
         axes.plot(
             [where[place] for place in chosen],
-            [frame["value"].iloc[place] * scale(metric) for place in chosen],
+            [to_display_units(frame["value"].iloc[place], metric) for place in chosen],
             "o",
             color=theme.arms[0],
             markerfacecolor=filling,

@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.formatting import MINUS, MISSING, interval, is_percentage, mean_and_deviation, metric_name, number, signed
+from analysis.formatting import (
+    MINUS,
+    MISSING,
+    format_difference,
+    format_interval,
+    format_mean,
+    format_number,
+    is_percentage,
+    shorten_metric,
+)
 from analysis.papers.rows import PaperRow
 
 # Source, such as `v1 Table 4`, -> the row that an arm is the like of.
@@ -94,9 +103,9 @@ def result_columns(frame: pd.DataFrame) -> list[Column]:
         Column("arm", "arm", lambda row: row["arm"] + (" (baseline)" if row["is_baseline"] else ""), "left"),
         *(seed_column(key) for key in frame.columns if key.startswith("seed ")),
         Column("n", "n", lambda row: str(row["n"])),
-        Column("mean ± sd", "mean", lambda row: mean_and_deviation(row["mean"], row["deviation"], row["metric"])),
-        Column("paired difference", "difference", lambda row: signed(row["difference"], row["metric"])),
-        Column("95 % interval", "low", lambda row: interval(row["low"], row["high"], row["metric"])),
+        Column("mean ± sd", "mean", lambda row: format_mean(row["mean"], row["deviation"], row["metric"])),
+        Column("paired difference", "difference", lambda row: format_difference(row["difference"], row["metric"])),
+        Column("95 % interval", "low", lambda row: format_interval(row["low"], row["high"], row["metric"])),
         Column("pairs", "num_pairs", lambda row: MISSING if pd.isna(row["num_pairs"]) else str(row["num_pairs"])),
         Column(
             "p",
@@ -108,17 +117,17 @@ def result_columns(frame: pd.DataFrame) -> list[Column]:
 
 
 def _seed_cell(value: float | str, metric: str) -> str:
-    return (value or MISSING) if isinstance(value, str) else number(value, metric)
+    return (value or MISSING) if isinstance(value, str) else format_number(value, metric)
 
 
 def _paper_cell(row: Mapping[str, Any], key: str) -> str:
-    text = number(row[key.removesuffix(" difference")], row["metric"])
-    return text if row["is_baseline"] or pd.isna(row[key]) else f"{text} ({signed(row[key], row['metric'])})"
+    text = format_number(row[key.removesuffix(" difference")], row["metric"])
+    return text if row["is_baseline"] or pd.isna(row[key]) else f"{text} ({format_difference(row[key], row['metric'])})"
 
 
 def caption(metric: str) -> str:
     unit = ", in percent" if is_percentage(metric) else ""
-    return f"{metric_name(metric)} ({metric}){unit}"
+    return f"{shorten_metric(metric)} ({metric}){unit}"
 
 
 def cells(frame: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.formatting import enumerate_words, metric_name, plural
+from analysis.formatting import format_count, join_words, shorten_metric
 from analysis.papers.recipe import departures
 from analysis.papers.rows import PaperRow
 from analysis.reader.sweep import Sweep
@@ -102,7 +102,7 @@ def _cannot(
     if len(of_metric):
         pairs = int(of_metric["num_pairs"].max())
         lines.append(
-            f"{plural(pairs, 'pair')} of seeds: the interval takes the differences as normally distributed, "
+            f"{format_count(pairs, 'pair')} of seeds: the interval takes the differences as normally distributed, "
             f"and without that no p value below {2 / 2**pairs:.2g} is possible (exact sign-flip test)."
         )
     if len(of_metric) > 1:
@@ -110,7 +110,7 @@ def _cannot(
     lines += _beside_papers(rows, finished)
     steps = values.loc[values["metric"] == metric, "step"].dropna().astype(int).unique()
     if len(steps) > 1:
-        lines.append(f"The trials ended at different steps: {enumerate_words(sorted(steps))}.")
+        lines.append(f"The trials ended at different steps: {join_words(sorted(steps))}.")
     return [*lines, *differences_in_provenance(finished)]
 
 
@@ -127,12 +127,12 @@ def _beside_papers(rows: Mapping[str, Mapping[str, PaperRow]], finished: pd.Data
     lines = []
     if common:
         lines.append(
-            f"Absolute numbers are not comparable with {enumerate_words(list(by_source))}, "
+            f"Absolute numbers are not comparable with {join_words(list(by_source))}, "
             f"only the direction of a difference is: {'; '.join(common)}."
         )
     for own, sources in groups.items():
         if own:
-            lines.append(f"The setting departs from {enumerate_words(sources)} in: {'; '.join(own)}.")
+            lines.append(f"The setting departs from {join_words(sources)} in: {'; '.join(own)}.")
     lines.append("The papers give one run for each row, without seeds; re-runs differ by 0.2 to 0.7 AP.")
     return lines
 
@@ -153,7 +153,7 @@ def _figures(
         if len(curve):
             figures.append(
                 drawn(
-                    f"{metric_name(key)} while training",
+                    f"{shorten_metric(key)} while training",
                     "Thin: one seed. Thick: the mean over the finished seeds of an arm.",
                     lambda theme, curve=curve, key=key: plots.learning_curves(curve, key, arms, theme),  # type: ignore[misc]
                 )
@@ -164,7 +164,7 @@ def _figures(
         printed = {v.arm: {p.source: p.difference for p in v.paper} for v in verdicts if v.paper}
         figures.append(
             drawn(
-                f"{metric_name(metric)}: paired differences to {baseline}",
+                f"{shorten_metric(metric)}: paired differences to {baseline}",
                 "An interval that stays clear of zero shows a direction.",
                 lambda theme: plots.paired_differences(pairs, shown, printed, metric, baseline, theme),
             )

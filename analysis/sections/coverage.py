@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import plural
+from analysis.formatting import format_count
 from analysis.papers.recipe import coverage_departure
 from analysis.papers.rows import PaperRow
 from analysis.reader.client import read_artifact
@@ -138,7 +138,7 @@ def alike(counted: Mapping[str, Mapping[str, Any]], arms: Iterable[str]) -> dict
 
 
 def _label(arm: str, others: Sequence[str]) -> str:
-    return f"{arm} (and {plural(len(others), 'other')})" if others else arm
+    return f"{arm} (and {format_count(len(others), 'other')})" if others else arm
 
 
 def _figures(counted: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -> list[Figure]:

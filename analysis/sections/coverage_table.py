@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import MISSING, metric_name, number, signed
+from analysis.formatting import MISSING, format_difference, format_number, shorten_metric
 from analysis.papers.rows import PaperRow
 from analysis.render.tables import Column, Table
 
@@ -113,9 +113,9 @@ def beside(figures: Mapping[str, float], row: PaperRow) -> str:
         return "no figure to compare"
     gaps = []
     for metric in both:
-        ours, printed = number(figures[metric], metric), number(row.metrics[metric], metric)
+        ours, printed = format_number(figures[metric], metric), format_number(row.metrics[metric], metric)
         if ours != printed:
-            gaps.append(f"{metric_name(metric)} {signed((float(ours) - float(printed)) / 100, metric)}")
+            gaps.append(f"{shorten_metric(metric)} {format_difference((float(ours) - float(printed)) / 100, metric)}")
     return ", ".join(gaps) or "reproduced"
 
 
@@ -126,7 +126,7 @@ def coverage_table(frame: pd.DataFrame, metrics: Sequence[str]) -> Table:
         *_metric_columns(frame, metrics[0]),
     ]
     if frame["is_baseline"].any():
-        columns.append(Column("difference", "difference", lambda row: signed(row["difference"], metrics[0])))
+        columns.append(Column("difference", "difference", lambda row: format_difference(row["difference"], metrics[0])))
     columns += [column for metric in metrics[1:] for column in _metric_columns(frame, metric)]
     if metrics[0] == OBJECTIVE:
         columns += [_text_column("levels", "levels", spare=True), _text_column("radius", "radius", spare=True)]
@@ -138,8 +138,8 @@ def coverage_table(frame: pd.DataFrame, metrics: Sequence[str]) -> Table:
 
 def _metric_columns(frame: pd.DataFrame, metric: str) -> list[Column]:
     """The figures of one metric, and the papers' where they print any."""
-    header = "\n".join(metric_name(metric).split("_"))
-    columns = [Column(header, metric, lambda row: number(row[metric], metric))]
+    header = "\n".join(shorten_metric(metric).split("_"))
+    columns = [Column(header, metric, lambda row: format_number(row[metric], metric))]
     if any(key.startswith("paper ") and key.endswith(f" {metric}") for key in frame):
         columns.append(Column("paper", f"paper {metric}", lambda row: _printed_cell(row, metric), spare=True))
     return columns
@@ -147,7 +147,7 @@ def _metric_columns(frame: pd.DataFrame, metric: str) -> list[Column]:
 
 def _printed_cell(row: Mapping[str, Any], metric: str) -> str:
     sources = [f"paper {source} {metric}" for source in row["papers"].split(SEPARATOR)]
-    return SEPARATOR.join(number(row[key], metric) if key in row else MISSING for key in sources)
+    return SEPARATOR.join(format_number(row[key], metric) if key in row else MISSING for key in sources)
 
 
 def _text_column(header: str, key: str, *, spare: bool = False) -> Column:

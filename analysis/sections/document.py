@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.formatting import enumerate_words, plural
+from analysis.formatting import format_count, join_words
 from analysis.papers.rows import PaperRow, rows_by_source
 from analysis.reader.sweep import Sweep
 from analysis.sections.ablation import training_findings
@@ -67,7 +67,7 @@ def _remarks(trials: pd.DataFrame) -> list[str]:
         for remark in dict.fromkeys(tags.get("fcos.notes", "").splitlines()):
             names.setdefault(remark, []).append(f"{arm} seed {seed}")
     return [
-        f"{'All trainings' if len(who) == len(trials) > 1 else enumerate_words(who)}: {remark}."
+        f"{'All trainings' if len(who) == len(trials) > 1 else join_words(who)}: {remark}."
         for remark, who in names.items()
     ]
 
@@ -86,4 +86,4 @@ def _state(sweep: Sweep, values: pd.DataFrame) -> str:
     parts = [f"{count} {str(state).lower()}" for state, count in states.items()]
     running = sweep.status == "RUNNING" or "RUNNING" in states
     head = "still running, these are its numbers so far" if running else sweep.status.lower()
-    return f"{head}; {plural(int(states.sum()), 'trial')}" + (f": {enumerate_words(parts)}" if parts else "")
+    return f"{head}; {format_count(int(states.sum()), 'trial')}" + (f": {join_words(parts)}" if parts else "")

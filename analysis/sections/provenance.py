@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import enumerate_words, plural
+from analysis.formatting import format_count, join_words
 from analysis.reader.client import read_artifact
 from analysis.reader.sweep import Sweep
 
@@ -99,7 +99,7 @@ def shared_trainings(sweep: Sweep) -> list[str]:
     ]
     elsewhere = sorted({arm for arm, owner in owners if not owner})
     if elsewhere:
-        lines.append(f"Trials of {enumerate_words(elsewhere)} reuse trainings of other sweeps.")
+        lines.append(f"Trials of {join_words(elsewhere)} reuse trainings of other sweeps.")
     return lines
 
 
@@ -109,10 +109,10 @@ def differences_in_provenance(trials: pd.DataFrame) -> list[str]:
     for tag, words in SHARED_TAGS.items():
         distinct = sorted({tags.get(tag, "unknown") for tags in trials["tags"]})
         if len(distinct) > 1:
-            found.append(f"The trials come from {len(distinct)} {words}: {enumerate_words(distinct)}.")
+            found.append(f"The trials come from {len(distinct)} {words}: {join_words(distinct)}.")
     dirty = sum(tags.get("fcos.git_dirty", "").lower() == "true" for tags in trials["tags"])
     if dirty:
-        found.append(f"{plural(dirty, 'trial')} ran on code with uncommitted changes.")
+        found.append(f"{format_count(dirty, 'trial')} ran on code with uncommitted changes.")
     return [*found, *_numbers_of_workers(trials)]
 
 
@@ -127,7 +127,7 @@ def _numbers_of_workers(trials: pd.DataFrame) -> list[str]:
             reasons |= dict.fromkeys(filter(None, [trial["tags"].get("fcos.workers_decide", "")]))
     if len(groups) < 2 and all(number.isdecimal() for number in groups):
         return []
-    counts = "; ".join(f"{number} ({enumerate_words(names)})" for number, names in sorted(groups.items()))
+    counts = "; ".join(f"{number} ({join_words(names)})" for number, names in sorted(groups.items()))
     because = f", but {' and '.join(reasons)}, so that the number matters" if reasons else ""
     return [f"Numbers of workers: {counts}. Batch size and learning rate are the same{because}."]
 
@@ -139,9 +139,7 @@ def versions(sweep: Sweep) -> list[tuple[str, dict[str, str]]]:
         content = read_artifact(sweep.uri, str(trial.run_id), "versions.json")
         text = '{"versions.json": "missing"}' if content is None else content.decode("utf-8", "replace")
         groups.setdefault(text, []).append(f"{trial.arm} seed {trial.seed}")
-    return [
-        ("all trials" if len(groups) == 1 else enumerate_words(trials), _flat(text)) for text, trials in groups.items()
-    ]
+    return [("all trials" if len(groups) == 1 else join_words(trials), _flat(text)) for text, trials in groups.items()]
 
 
 def _flat(text: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formatting import MISSING, metric_name, number
+from analysis.formatting import MISSING, format_number, shorten_metric
 from analysis.reader.sweep import Search, Sweep
 from analysis.render import search_plots
 from analysis.render.tables import Column, Table, caption
@@ -104,7 +104,7 @@ def _table(frame: pd.DataFrame, search: Search) -> Table:
     metric = search.metric
     columns = [
         Column("trial", "trial", lambda row: str(row["trial"]), "left"),
-        Column(metric_name(metric), "value", lambda row: number(row["value"], metric)),
+        Column(shorten_metric(metric), "value", lambda row: format_number(row["value"], metric)),
         Column("step", "step", lambda row: MISSING if pd.isna(row["step"]) else f"{row['step']:.0f}"),
         Column("state", "state", _state_cell, "left"),
         *(Column(header, key, partial(_key_cell, key)) for key, header in _headers(search.space).items()),
@@ -165,7 +165,7 @@ def _cannot(frame: pd.DataFrame, search: Search) -> list[str]:
 def _advice(sweep: Sweep, search: Search, best: Mapping[str, Any]) -> str:
     """The best settings as YAML, and the command that holds them against the base over other seeds."""
     keys = {key: best[key] for key in search.space if not (isinstance(best[key], str) and best[key] == MISSING)}
-    what = f"{metric_name(search.metric)} {number(best['value'], search.metric)}"
+    what = f"{shorten_metric(search.metric)} {format_number(best['value'], search.metric)}"
     lines = [f"# best: {best['trial']}, {what} in one seed"]
     lines += [f"{key}: {json.dumps(value)}" for key, value in keys.items()]
     lines += [f"# over {NUM_SEEDS} other seeds:", f"# {confirming_command(sweep, search, keys)}"]
@@ -199,14 +199,14 @@ def _shares_table(shares: pd.DataFrame, search: Search) -> Table:
         Column("key", "key", lambda row: str(row["key"]), "left"),
         Column("importance", "importance", lambda row: f"{100 * row['importance']:.0f} %"),
     ]
-    return Table(f"What moves {metric_name(search.metric)}", shares, columns)
+    return Table(f"What moves {shorten_metric(search.metric)}", shares, columns)
 
 
 def _figures(frame: pd.DataFrame, search: Search) -> Sequence[Figure]:
     valued = frame[frame["value"].notna()].sort_values("number")
     if valued.empty:
         return []
-    name = metric_name(search.metric)
+    name = shorten_metric(search.metric)
     return [
         drawn(
             f"{name}, training by training",

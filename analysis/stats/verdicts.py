@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.formatting import interval, metric_name, number, signed
+from analysis.formatting import format_difference, format_interval, format_number, shorten_metric
 from analysis.papers.recipe import departures
 from analysis.papers.rows import PaperRow
 
@@ -74,16 +74,16 @@ def describe(comparison: Mapping[str, Any], metric: str, baseline: str) -> tuple
     pairs = int(comparison["num_pairs"])
     if pairs == 0:
         return evidence, f"too few seeds to tell: no seed has finished in both this arm and {baseline}"
-    size = f"{signed(comparison['difference'], metric)} {metric_name(metric)}"
+    size = f"{format_difference(comparison['difference'], metric)} {shorten_metric(metric)}"
     if pairs == 1:
         return evidence, f"too few seeds to tell: {size} in a single pair, which has no interval"
-    bounds = interval(comparison["low"], comparison["high"], metric)
+    bounds = format_interval(comparison["low"], comparison["high"], metric)
     tail = f"{size}, 95 % interval {bounds} over {pairs} pairs"
     match evidence:
         case "higher" | "lower":
             return evidence, f"{evidence} than {baseline}: {tail}"
         case "equal":
-            least = f"{number(MARGIN, metric)} {metric_name(metric)}"
+            least = f"{format_number(MARGIN, metric)} {shorten_metric(metric)}"
             return evidence, f"no difference above {least} to {baseline}: {tail}"
         case "identical":
             return (
@@ -147,7 +147,7 @@ def _beside(
         words += f", ours is clearly {evidence}"
     if agreement == "cannot tell" and clear and _every_pair_leans(comparison, difference):
         words += ", though every pair leans the same way"
-    text = f"{row.source} ({signed(difference, metric)}{'' if clear else ', no clear difference'}): {words}"
+    text = f"{row.source} ({format_difference(difference, metric)}{'' if clear else ', no clear difference'}): {words}"
     return PaperVerdict(row.source, difference, agreement, text)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.formatting import number
+from analysis.formatting import format_number
 from analysis.papers.rows import ROWS, UnknownRowError, row, rows_by_source
 
 
@@ -39,7 +39,7 @@ from analysis.papers.rows import ROWS, UnknownRowError, row, rows_by_source
     ],
 )
 def test_a_row_prints_the_papers_digits(row_id: str, metric: str, printed: str) -> None:
-    assert number(row(row_id).metrics[metric], metric) == printed
+    assert format_number(row(row_id).metrics[metric], metric) == printed
 
 
 def test_two_decimals_are_kept_as_printed() -> None:

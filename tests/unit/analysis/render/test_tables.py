@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.formatting import enumerate_words, interval, mean_and_deviation, number, signed
+from analysis.formatting import format_difference, format_interval, format_mean, format_number, join_words
 from analysis.papers.rows import row
 from analysis.render.tables import cells, escape_markdown, result_columns, results, to_csv, to_latex, to_markdown
 from analysis.stats.paired import compare, paired_differences, summarise
@@ -66,20 +66,20 @@ def test_csv_keeps_numbers_whole(frame: pd.DataFrame) -> None:
     ],
 )
 def test_a_number_is_printed_as_in_the_papers(value: float | None, key: str, printed: str) -> None:
-    assert number(value, key) == printed
+    assert format_number(value, key) == printed
 
 
 @pytest.mark.parametrize(
     ("value", "printed"), [(0.036, "+3.6"), (-0.036, "−3.6"), (0.0, "0.0"), (-0.0001, "0.0"), (math.nan, "–")]
 )
 def test_a_difference_has_a_sign_unless_it_rounds_to_nothing(value: float, printed: str) -> None:
-    assert signed(value, AP) == printed
+    assert format_difference(value, AP) == printed
 
 
 def test_spread_and_interval_are_left_out_where_they_do_not_exist() -> None:
-    assert mean_and_deviation(0.4, math.nan, AP) == "40.0"
-    assert interval(math.nan, math.nan, AP) == "–"
-    assert interval(-0.012, 0.05, AP) == "−1.2 to +5.0"
+    assert format_mean(0.4, math.nan, AP) == "40.0"
+    assert format_interval(math.nan, math.nan, AP) == "–"
+    assert format_interval(-0.012, 0.05, AP) == "−1.2 to +5.0"
 
 
 def test_markdown_cannot_be_broken_by_a_name() -> None:
@@ -87,4 +87,4 @@ def test_markdown_cannot_be_broken_by_a_name() -> None:
 
 
 def test_words_are_enumerated() -> None:
-    assert [enumerate_words(range(count)) for count in range(4)] == ["", "0", "0 and 1", "0, 1 and 2"]
+    assert [join_words(range(count)) for count in range(4)] == ["", "0", "0 and 1", "0, 1 and 2"]
