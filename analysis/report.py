@@ -27,7 +27,10 @@ FILES = ("report.html", "report.md", "table.csv", "table.tex")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and print its path; returns 0, 2 without a sweep to report on, 141 for a closed output."""
+    """Write a report and print its path.
+
+    Returns the exit code: 0, 2 without a sweep to report on, 141 for a closed output.
+    """
     options = parse_arguments(arguments)
     from analysis.reader.client import StoreError
     from analysis.render.console import print_safely

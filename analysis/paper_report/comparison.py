@@ -38,6 +38,7 @@ class ComparisonTable:
 
     @property
     def matches(self) -> list[PaperMatch]:
+        """The matches shown, of the rows that have one."""
         return [row.match for row in self.rows if row.match is not None]
 
 
@@ -52,10 +53,12 @@ class PaperDocument:
 
     @property
     def title(self) -> str:
+        """Title of the paper, with its venue."""
         return TITLES[self.version]
 
     @property
     def arxiv(self) -> str:
+        """arXiv number of the paper."""
         return ARXIV[self.version]
 
 

@@ -40,10 +40,12 @@ class PaperMatch:
 
     @property
     def is_coco(self) -> bool:
+        """Whether the numbers are COCO's, so that their size compares with the paper's."""
         return self.data == COCO
 
     @property
     def is_reproduced(self) -> bool:
+        """Whether the paper's number was reached with the paper's recipe."""
         return self.verdict.startswith("reproduced")
 
     @property
@@ -71,7 +73,7 @@ class PaperMatch:
 
 
 def match_rows(sweeps: Iterable[Sweep], version: Version) -> tuple[dict[str, list[PaperMatch]], tuple[str, ...]]:
-    """Return row id -> the arms that stand for it, the one to show first, and notes on unknown row ids.
+    """Return row id -> the arms that stand for it, best first, and notes on unknown row ids.
 
     COCO comes before other data, then the paper's recipe before others, then more seeds, then the newer sweep.
     sweeps: newest first.
@@ -92,7 +94,7 @@ def match_rows(sweeps: Iterable[Sweep], version: Version) -> tuple[dict[str, lis
 
 
 def _match_row(sweep: Sweep, arm: str, row: PaperRow) -> PaperMatch | None:
-    """Return the match of an arm and a row, None where no trial has finished with any of the row's metrics."""
+    """Return the match of an arm and a row, None without a finished trial with its metrics."""
     trials = [
         trial for trial in sweep.finished if trial.arm == arm and any(metric in trial.metrics for metric in row.metrics)
     ]

@@ -117,14 +117,17 @@ class Trial:
 
     @property
     def label(self) -> str:
+        """Name for people: `branch seed 0`."""
         return f"{self.arm} seed {self.seed}"
 
     @property
     def is_finished(self) -> bool:
+        """Whether it ran to its end."""
         return self.status == FINISHED
 
     @property
     def is_pruned(self) -> bool:
+        """Whether a search stopped it early."""
         return self.status == KILLED and self.pruned_at is not None
 
 

@@ -131,9 +131,9 @@ def _compare(metric: str, arm: str, differences: np.ndarray) -> Comparison:
 
 
 def estimate_pairs_needed(differences: np.ndarray) -> float:
-    """Estimate how many pairs of this mean and spread keep zero out of the interval; NaN if unknown or over 30.
+    """Estimate how many pairs of this mean and spread keep zero out of the interval.
 
-    A rough guide: the spread itself is an estimate.
+    NaN below two pairs or where it takes over 30. A rough guide: the spread itself is an estimate.
     """
     if len(differences) < 2:
         return float("nan")
