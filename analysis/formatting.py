@@ -1,67 +1,74 @@
-"""How numbers are printed: percent with one decimal as in the papers, signs and a true minus."""
+"""Numbers as the papers print them: percent with one decimal, signs, a true minus."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+from orchestration.store_conventions import MetricPrefix
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+# Only the papers' tables have such metrics; no run logs them.
+SPEED_PREFIX = "speed/"
 
 
-def is_percentage(key: str) -> bool:
-    """Whether a metric is a fraction that is printed in percent."""
-    return not key.startswith(("train/", "speed/", "coverage/num_"))
+def is_percentage(metric: str) -> bool:
+    """Return whether a metric is a fraction that is shown in percent."""
+    return not metric.startswith((MetricPrefix.TRAIN, SPEED_PREFIX, MetricPrefix.COVERAGE_COUNT))
 
 
-def scale(key: str) -> float:
-    """What a metric is multiplied with before it is printed."""
-    return 100.0 if is_percentage(key) else 1.0
+def to_display_units(value: Any, metric: str) -> Any:
+    """Convert a number or pandas series of a metric to the unit it is shown in: percent for fractions."""
+    return value * (100.0 if is_percentage(metric) else 1.0)
 
 
-def metric_name(key: str) -> str:
-    """The short name of a metric key: AP for val/AP."""
-    return key.removeprefix("val/").removeprefix("train/").removeprefix("coverage/")
+def shorten_metric(metric: str) -> str:
+    """Return a metric's name without its group: AP for val/AP."""
+    return metric.removeprefix(MetricPrefix.VAL).removeprefix(MetricPrefix.TRAIN).removeprefix(MetricPrefix.COVERAGE)
 
 
-def number(value: float | None, key: str) -> str:
-    """37.1 for 0.371."""
+def format_number(value: float | None, metric: str) -> str:
+    """Format a metric's value: 37.1 for an AP of 0.371."""
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
-    if is_percentage(key):
-        # The papers print what needs no training with two decimals.
-        text = f"{value * 100:.2f}" if key.startswith("coverage/") else f"{value * 100:.1f}"
+    is_coverage = metric.startswith(MetricPrefix.COVERAGE)
+    if is_percentage(metric):
+        # The papers print two decimals for coverage.
+        text = f"{value * 100:.2f}" if is_coverage else f"{value * 100:.1f}"
     else:
-        text = f"{value:.0f}" if key.startswith("coverage/") else f"{value:.3g}"
+        text = f"{value:.0f}" if is_coverage else f"{value:.3g}"
     return text.replace("-", MINUS)
 
 
-def signed(value: float | None, key: str) -> str:
-    """+3.6 for 0.036; what rounds to nothing has no sign."""
-    text = number(value, key)
+def format_difference(value: float | None, metric: str) -> str:
+    """Format a difference with its sign: +3.6 for 0.036. What rounds to zero has no sign."""
+    text = format_number(value, metric)
     if text == MISSING or text.startswith((MINUS, "∞")):
         return text.removeprefix(MINUS) if text in (f"{MINUS}0.0", f"{MINUS}0.00") else text
     return text if not float(text) else f"+{text}"
 
 
-def mean_and_deviation(mean: float, deviation: float, key: str) -> str:
-    """37.1 ± 0.4; a mean of one value has no deviation."""
+def format_mean(mean: float, deviation: float, metric: str) -> str:
+    """Format a mean with its deviation: 37.1 ± 0.4, or 37.1 where the deviation is NaN."""
     if math.isnan(mean):
         return MISSING
-    return number(mean, key) if math.isnan(deviation) else f"{number(mean, key)} ± {number(deviation, key)}"
+    text = format_number(mean, metric)
+    return text if math.isnan(deviation) else f"{text} ± {format_number(deviation, metric)}"
 
 
-def interval(low: float, high: float, key: str) -> str:
-    """+1.2 to +5.0"""
-    return MISSING if math.isnan(low) else f"{signed(low, key)} to {signed(high, key)}"
+def format_interval(low: float, high: float, metric: str) -> str:
+    """Format an interval of differences: +1.2 to +5.0."""
+    return MISSING if math.isnan(low) else f"{format_difference(low, metric)} to {format_difference(high, metric)}"
 
 
-def enumerate_words(items: Sequence[object]) -> str:
-    """a, b and c"""
+def format_count(count: int, noun: str) -> str:
+    """Format a count with its noun: 3 pairs, 1 pair."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def join_words(items: Sequence[object]) -> str:
+    """Join items as in a sentence: a, b and c."""
     words = [str(item) for item in items]
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
-def plural(count: int, noun: str) -> str:
-    """3 pairs, 1 pair"""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

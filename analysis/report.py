@@ -1,11 +1,11 @@
-"""Report of a sweep, read from MLflow alone: report.html (one file), report.md, table.csv, table.tex.
+"""Write the report of a sweep from MLflow: report.html (one file), report.md, table.csv, table.tex.
 
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
-python analysis/report.py --paper v1               all tables of a paper, with what has been run for each row
+python analysis/report.py --paper v1               all tables of a paper, with the runs for each row
 """
 
-# Heavy imports wait inside the functions, so that --help answers at once.
+# Heavy imports are inside the functions, so that --help prints at once.
 import argparse
 import os
 import re
@@ -21,43 +21,49 @@ if TYPE_CHECKING:
     from analysis.render.tables import Table
     from analysis.sections.document import Document
 
-# Where no terminal sets a limit.
+# Where no terminal sets a width.
 PLAIN_WIDTH = 200
 FILES = ("report.html", "report.md", "table.csv", "table.tex")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and print its path; returns 0, 2 without a sweep to report on, 141 for a closed output."""
+    """Write a report and print its path.
+
+    Returns the exit code: 0, 2 without a sweep to report on, 141 for a closed output.
+    """
     options = parse_arguments(arguments)
     from analysis.reader.client import StoreError
-    from analysis.render.console import printing
+    from analysis.render.console import print_safely
     from orchestration.store_conventions import default_uri
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
 
     try:
-        shown = _paper(options) if options.paper is not None else _sweep(options)
+        print_result = _write_sweep(options) if options.paper is None else _write_paper(options)
     except (StoreError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
-    return printing(shown)
+    return print_safely(print_result)
 
 
-def _sweep(options: argparse.Namespace) -> Callable[[], None]:
-    """Write a sweep's report; returns what shows it."""
-    document, folder = report(options.sweep, options.tracking_uri, options.output, options.experiment)
-    return lambda: show(document, folder / FILES[0])
+def _write_sweep(options: argparse.Namespace) -> Callable[[], None]:
+    """Write a sweep's report; returns the function that prints it."""
+    document, folder = write_report(options.sweep, options.tracking_uri, options.output, options.experiment)
+    return lambda: print_report(document, folder / FILES[0])
 
 
-def _paper(options: argparse.Namespace) -> Callable[[], None]:
-    """Write a paper's report; returns what shows it."""
+def _write_paper(options: argparse.Namespace) -> Callable[[], None]:
+    """Write a paper's report; returns the function that prints it."""
     from analysis.paper_report import report
 
-    laid, folder = report.paper_report(options.paper, options.tracking_uri, options.output, options.experiment)
-    return lambda: report.show(laid, folder / report.FILES[0])
+    document, folder = report.write_paper_report(
+        options.paper, options.tracking_uri, options.output, options.experiment
+    )
+    return lambda: report.print_paper_report(document, folder / report.FILES[0])
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; exits with 2 for a wrong one."""
     parser = argparse.ArgumentParser(
         prog="report.py", description="Report of a sweep or a run: tables, figures, verdicts and provenance."
     )
@@ -78,46 +84,46 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def report(
-    sweep: str | None, tracking_uri: str, output: Path | None = None, experiment: str | None = None
+def write_report(
+    sweep: str | None, tracking_uri: str, output: Path | None = None, mlflow_experiment: str | None = None
 ) -> "tuple[Document, Path]":
-    """Write the four files and give what they say and their folder.
+    """Write the files of FILES; returns the document and their folder.
 
     Raises StoreError where the store or the sweep is missing.
     """
     from analysis.reader.runs import read_sweep
-    from analysis.sections.document import build
+    from analysis.sections.document import build_document
 
-    document = build(read_sweep(tracking_uri, sweep, experiment))
-    folder = output or Path("outputs") / folder_name(document.sweep.name) / "report"
+    document = build_document(read_sweep(tracking_uri, sweep, mlflow_experiment))
+    folder = output or Path("outputs") / make_folder_name(document.sweep.name) / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in render(document).items():
+    for name, text in render_files(document).items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return document, folder
 
 
-def folder_name(sweep: str) -> str:
-    """A name from the store as the name of one folder: nothing in it can lead elsewhere."""
+def make_folder_name(sweep: str) -> str:
+    """Return a sweep's name from the store as the name of a single folder, which cannot lead elsewhere."""
     return re.sub(r"[^\w.-]+", "_", sweep).lstrip(".") or "sweep"
 
 
-def render(document: "Document") -> dict[str, str]:
-    """The text of each file."""
+def render_files(document: "Document") -> dict[str, str]:
+    """Return the text of each file."""
     from analysis.render import tables
-    from analysis.render.templates import environment
+    from analysis.render.templates import make_environment
 
-    names = {"document": document, "tables": tables}
-    first = document.findings.tables[0]
+    context = {"document": document, "tables": tables}
+    first = document.content.tables[0]
     return {
-        "report.html": environment(True).get_template("report.html.j2").render(names),
-        "report.md": environment(False).get_template("report.md.j2").render(names),
-        "table.csv": tables.to_csv(document.findings.values),
+        "report.html": make_environment(True).get_template("report.html.j2").render(context),
+        "report.md": make_environment(False).get_template("report.md.j2").render(context),
+        "table.csv": tables.to_csv(document.content.values),
         "table.tex": tables.to_latex(first.frame, first.columns),
     }
 
 
-def show(document: "Document", path: Path) -> None:
-    """The first table, the verdicts and the path, on the console."""
+def print_report(document: "Document", path: Path) -> None:
+    """Print the first table, the verdicts, the notes of the store and the path."""
     from rich.text import Text
 
     from analysis.render.console import ReportConsole
@@ -125,40 +131,40 @@ def show(document: "Document", path: Path) -> None:
     console = ReportConsole()
     if not console.is_terminal:
         console = ReportConsole(width=PLAIN_WIDTH)
-    findings = document.findings
-    console.print(_table_that_fits(findings.tables[0], document.sweep.name, console))
-    if findings.advice:
-        console.print(Text(findings.advice), soft_wrap=True)
-    for verdict in findings.verdicts:
+    content = document.content
+    console.print(_fit_table(content.tables[0], document.sweep.name, console))
+    if content.recommended_settings:
+        console.print(Text(content.recommended_settings), soft_wrap=True)
+    for verdict in content.verdicts:
         console.print(Text(f"{verdict.arm}: {verdict.text}"), soft_wrap=not console.is_terminal)
-    if len(document.unfinished):
-        console.print(Text(f"without a number: {len(document.unfinished)} of the planned trials (see the report)"))
+    if document.missing:
+        console.print(Text(f"without a result: {len(document.missing)} of the planned trials (see the report)"))
     for note in document.sweep.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
     console.print(Text(f"report: {path}"), soft_wrap=True)
 
 
-def _table_that_fits(printed: "Table", sweep: str, console: "Console") -> "RichTable":
-    """The table without its seeds; where the console is narrow set closer, then without what can be spared."""
+def _fit_table(table: "Table", sweep: str, console: "Console") -> "RichTable":
+    """Return the table without its seeds; on a narrow console with closer columns, then without optional ones."""
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    from analysis.render import tables
+    from analysis.render.tables import format_cells
 
-    columns = [column for column in printed.columns if not column.key.startswith("seed ")]
-    needed = [column for column in columns if not column.spare]
-    for shown, gap in ((columns, (0, 1)), (columns, (0, 1, 0, 0)), (needed, (0, 1, 0, 0))):
+    columns = [column for column in table.columns if not column.key.startswith("seed ")]
+    required = [column for column in columns if not column.optional]
+    for fitting, padding in ((columns, (0, 1)), (columns, (0, 1, 0, 0)), (required, (0, 1, 0, 0))):
         # Text, not markup: names come from the store.
-        title = Text(f"{sweep}: {printed.caption}")
-        table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", padding=gap)
-        for column in shown:
-            table.add_column(Text(column.header), justify=column.align, overflow="fold")
-        for row in tables.cells(printed.frame, shown):
-            table.add_row(*(Text(cell) for cell in row))
-        if console.measure(table, options=console.options.update(max_width=10_000)).maximum <= console.width:
+        title = Text(f"{sweep}: {table.caption}")
+        rich_table = RichTable(box=SIMPLE_HEAD, title=title, title_justify="left", padding=padding)
+        for column in fitting:
+            rich_table.add_column(Text(column.header), justify=column.align, overflow="fold")
+        for cells in format_cells(table.frame, fitting):
+            rich_table.add_row(*(Text(cell) for cell in cells))
+        if console.measure(rich_table, options=console.options.update(max_width=10_000)).maximum <= console.width:
             break
-    return table
+    return rich_table
 
 
 if __name__ == "__main__":

@@ -1,189 +1,189 @@
-"""Which of the store's arms stands for which row of a paper, and what may be said of the two."""
+"""Arms of the store that stand for a row of a paper, with the verdict on each."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.formatting import metric_name, number, plural, signed
-from analysis.papers.recipe import coverage_departure, data_departures, departures
-from analysis.papers.rows import PaperRow, Version, known_rows, rows_by_source
-from analysis.reader.sweep import Sweep
-from analysis.sections.coverage_table import beside
+from analysis.formatting import format_count, format_difference, format_mean, shorten_metric
+from analysis.papers.recipe import find_coverage_departure, list_data_departures, list_departures
+from analysis.papers.rows import PaperRow, Version, group_rows_by_source, resolve_rows
+from analysis.reader.sweep import Sweep, Trial
+from analysis.sections.coverage_table import compare_digits
 from analysis.stats import paired
-from analysis.stats.verdicts import NOISE, judge
+from analysis.stats.verdicts import RERUN_NOISE, make_verdict
+from orchestration.store_conventions import MetricPrefix
 
-DRAWN = "drawn shapes, not COCO"
+SYNTHETIC = "drawn shapes, not COCO"
 OTHER = "other data, not COCO"
 COCO = "COCO"
 
 
 @dataclass(frozen=True)
-class Filling:
-    """An arm with finished trials that names a row.
+class PaperMatch:
+    """An arm with finished trials that names a row of a paper.
 
-    values: metric of the row -> its number in each seed of `runs`. data: COCO, or what it is instead. departures: in
-    what the setting is another than the paper's.
+    run_ids: seed -> run id. values: metric of the row -> its number in each seed of `run_ids`. data: COCO, SYNTHETIC or
+    OTHER. departures: in what the setting departs from the paper's.
     """
 
     row: PaperRow
     sweep: Sweep
     arm: str
-    # Seed -> run id.
-    runs: Mapping[int, str]
+    run_ids: Mapping[int, str]
     values: Mapping[str, tuple[float, ...]]
     data: str
     departures: tuple[str, ...]
     verdict: str
 
     @property
-    def on_coco(self) -> bool:
+    def is_coco(self) -> bool:
+        """Whether the numbers are COCO's, so that their size compares with the paper's."""
         return self.data == COCO
 
     @property
-    def reproduced(self) -> bool:
+    def is_reproduced(self) -> bool:
+        """Whether the paper's number was reached with the paper's recipe."""
         return self.verdict.startswith("reproduced")
 
     @property
     def seeds(self) -> str:
-        """3 (0, 1, 2): how many, and which."""
-        return f"{len(self.runs)} ({', '.join(str(seed) for seed in self.runs)})"
+        """Number of seeds, and which: 3 (0, 1, 2)."""
+        return f"{len(self.run_ids)} ({', '.join(str(seed) for seed in self.run_ids)})"
 
     def mean(self, metric: str) -> float:
+        """Return the mean over seeds; NaN where the arm does not measure the metric."""
         return float(np.mean(self.values[metric])) if metric in self.values else math.nan
 
     def deviation(self, metric: str) -> float:
-        """Sample standard deviation over seeds; NaN of fewer than two."""
+        """Return the sample standard deviation over seeds; NaN of fewer than two."""
         values = self.values.get(metric, ())
         return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
     def difference(self, metric: str) -> float:
-        """Ours minus the paper's, on COCO only: numbers of other data have no size to compare."""
-        return self.mean(metric) - self.row.metrics.get(metric, math.nan) if self.on_coco else math.nan
+        """Return our mean minus the paper's number; NaN on other data than COCO, where sizes do not compare."""
+        return self.mean(metric) - self.row.metrics.get(metric, math.nan) if self.is_coco else math.nan
+
+    def format_result(self, metric: str) -> str:
+        """Format mean and deviation: 44.2 ± 2.1, or "" where the arm does not measure the metric."""
+        mean = self.mean(metric)
+        return "" if math.isnan(mean) else format_mean(mean, self.deviation(metric), metric)
 
 
-def fillings(sweeps: Iterable[Sweep], version: Version) -> tuple[dict[str, list[Filling]], tuple[str, ...]]:
-    """Row id -> the arms that stand for it, the one to show first, and notes on rows that do not exist.
+def match_rows(sweeps: Iterable[Sweep], version: Version) -> tuple[dict[str, list[PaperMatch]], tuple[str, ...]]:
+    """Return row id -> the arms that stand for it, best first, and notes on unknown row ids.
 
-    First comes COCO before other data, then the paper's recipe before others, then more seeds, then the newer.
+    COCO comes before other data, then the paper's recipe before others, then more seeds, then the newer sweep.
+    sweeps: newest first.
     """
-    found: dict[str, list[Filling]] = {}
+    matches: dict[str, list[PaperMatch]] = {}
     notes: list[str] = []
     for sweep in sweeps:
-        known, unknown = known_rows(sweep.experiment.paper)
+        resolved, unknown = resolve_rows(sweep.experiment.paper)
         notes += [f"Sweep {sweep.name}: {note}" for note in unknown]
-        for arm, printed in known:
-            filling = _filling(sweep, arm, printed) if printed.version == version else None
-            if filling is not None:
-                found.setdefault(printed.id, []).append(filling)
-    for of_row in found.values():
-        # Stable: of equals the newer sweep, which comes first, stays first.
-        of_row.sort(key=lambda item: (not item.on_coco, len(item.departures) > 0, -len(item.runs)))
-    return found, tuple(dict.fromkeys(notes))
+        for arm, row in resolved:
+            match = _match_row(sweep, arm, row) if row.version == version else None
+            if match is not None:
+                matches.setdefault(row.id, []).append(match)
+    for of_row in matches.values():
+        # A stable sort: among equals the newer sweep stays first.
+        of_row.sort(key=lambda match: (not match.is_coco, len(match.departures) > 0, -len(match.run_ids)))
+    return matches, tuple(dict.fromkeys(notes))
 
 
-def _filling(sweep: Sweep, arm: str, printed: PaperRow) -> Filling | None:
-    """None where no trial of the arm has finished with any of the row's numbers."""
-    current = sweep.current
-    finished = current[current["status"] == "FINISHED"]
-    own = finished[finished["arm"] == arm].sort_values("seed")
-    own = own[[any(key in metrics for key in printed.metrics) for metrics in own["metrics"]]]
-    if own.empty:
+def _match_row(sweep: Sweep, arm: str, row: PaperRow) -> PaperMatch | None:
+    """Return the match of an arm and a row, None without a finished trial with its metrics."""
+    trials = [
+        trial for trial in sweep.finished if trial.arm == arm and any(metric in trial.metrics for metric in row.metrics)
+    ]
+    trials.sort(key=lambda trial: trial.seed)
+    if not trials:
         return None
-    coverage = all(key.startswith("coverage/") for key in printed.metrics)
-    if coverage:
+    is_coverage = all(metric.startswith(MetricPrefix.COVERAGE) for metric in row.metrics)
+    if is_coverage:
         # Every seed counts the same boxes.
-        own = own.iloc[:1]
-    known = [key for key in printed.metrics if all(key in metrics for metrics in own["metrics"])]
-    values = {key: tuple(float(metrics[key]) for metrics in own["metrics"]) for key in known}
-    runs = dict(zip(own["seed"].astype(int), own["run_id"], strict=True))
-    data, found = _coverage_setting(own) if coverage else _setting(own, finished, printed)
-    if coverage:
-        figures = {key: numbers[0] for key, numbers in values.items()}
-        verdict = "; ".join(found) if found else beside(figures, printed)
+        trials = trials[:1]
+    measured = [metric for metric in row.metrics if all(metric in trial.metrics for trial in trials)]
+    values = {metric: tuple(float(trial.metrics[metric]) for trial in trials) for metric in measured}
+    if is_coverage:
+        data, departures = _check_coverage_setting(trials[0])
+        numbers = {metric: of_metric[0] for metric, of_metric in values.items()}
+        verdict = "; ".join(departures) or compare_digits(numbers, row)
     else:
-        verdict = _verdict(sweep, arm, printed, values, data, found)
-    return Filling(printed, sweep, arm, runs, values, data, found, verdict)
+        data, departures = _check_setting(trials, sweep.finished, row)
+        verdict = _make_verdict(sweep, arm, row, values, data, departures)
+    run_ids = {trial.seed: trial.run_id for trial in trials}
+    return PaperMatch(row, sweep, arm, run_ids, values, data, departures, verdict)
 
 
-def _coverage_setting(own: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
-    departure = coverage_departure(own.iloc[0]["params"])
-    data = _data_words(own) if departure == "other data" else COCO
+def _check_coverage_setting(trial: Trial) -> tuple[str, tuple[str, ...]]:
+    """Return data and departures of a coverage run."""
+    departure = find_coverage_departure(trial.params)
     # The same boxes at another size, or a part of them, are COCO's all the same.
+    data = _describe_other_data([trial]) if departure == "other data" else COCO
     return data, () if departure is None else (departure,)
 
 
-def _setting(own: pd.DataFrame, finished: pd.DataFrame, printed: PaperRow) -> tuple[str, tuple[str, ...]]:
-    part = any(params.get("data.limit_val") is not None for params in own["params"])
-    other = bool(data_departures(own)) or part
-    return _data_words(own) if other else COCO, tuple(departures(finished, printed))
+def _check_setting(trials: Sequence[Trial], finished: Sequence[Trial], row: PaperRow) -> tuple[str, tuple[str, ...]]:
+    """Return data and departures of trainings."""
+    is_part = any(trial.params.get("data.limit_val") is not None for trial in trials)
+    is_other = bool(list_data_departures(trials)) or is_part
+    return _describe_other_data(trials) if is_other else COCO, tuple(list_departures(finished, row))
 
 
-def _data_words(own: pd.DataFrame) -> str:
-    return DRAWN if {tags.get("fcos.data") for tags in own["tags"]} == {"synthetic"} else OTHER
+def _describe_other_data(trials: Sequence[Trial]) -> str:
+    return SYNTHETIC if {trial.provenance.data for trial in trials} == {"synthetic"} else OTHER
 
 
-def _verdict(
+def _make_verdict(
     sweep: Sweep,
     arm: str,
-    printed: PaperRow,
+    row: PaperRow,
     values: Mapping[str, tuple[float, ...]],
     data: str,
-    found: tuple[str, ...],
+    departures: tuple[str, ...],
 ) -> str:
     metric = next(iter(values))
-    direction = _direction(sweep, arm, printed, metric)
+    direction = _compare_directions(sweep, arm, row, metric)
     if data != COCO:
         return direction or f"{data}: nothing to compare"
-    if found:
+    if departures:
         return "; ".join(["another recipe than the paper's", *([direction] if direction else [])])
-    gap = float(np.mean(values[metric])) - printed.metrics[metric]
-    word = "reproduced" if abs(gap) <= NOISE else "not reproduced"
-    seeds = plural(len(values[metric]), "seed")
-    return f"{word}: {signed(gap, metric)} {metric_name(metric)} over {seeds} (re-runs differ by up to {NOISE:.1%})"
+    gap = float(np.mean(values[metric])) - row.metrics[metric]
+    word = "reproduced" if abs(gap) <= RERUN_NOISE else "not reproduced"
+    seeds = format_count(len(values[metric]), "seed")
+    size = f"{format_difference(gap, metric)} {shorten_metric(metric)}"
+    return f"{word}: {size} over {seeds} (re-runs differ by up to {RERUN_NOISE:.1%})"
 
 
-def _direction(sweep: Sweep, arm: str, printed: PaperRow, metric: str) -> str:
-    """How the arm stands to its baseline beside how the paper's two rows stand; empty where nothing says so."""
+def _compare_directions(sweep: Sweep, arm: str, row: PaperRow, metric: str) -> str:
+    """Return the arm's difference to its baseline beside the paper's, "" where there is nothing to compare."""
     experiment, baseline = sweep.experiment, sweep.experiment.baseline
     if baseline is None:
         return ""
     if arm == baseline:
         return "the baseline of its comparison" if len(experiment.arms) > 1 else ""
-    values = _values(sweep, metric)
-    compared = paired.compare(paired.paired_differences(values, baseline)).set_index("arm", drop=False)
-    if arm not in compared.index:
+    differences = paired.compute_paired_differences(_collect_values(sweep, metric), baseline)
+    comparison = paired.get_comparison(paired.compare_arms(differences), metric, arm)
+    if not comparison.num_pairs:
         return ""
-    statistics: dict[str, Any] = compared.loc[arm].to_dict()
-    finished = sweep.current[sweep.current["status"] == "FINISHED"]
-    rows, _ = rows_by_source(experiment.paper)
+    rows, _ = group_rows_by_source(experiment.paper)
     # Of several rows of one table the arm stands for each in turn.
-    rows[arm][printed.source] = printed
-    verdict = judge(statistics, metric, baseline, rows, finished)
-    for item in verdict.paper:
-        if item.source == printed.source:
-            ours = signed(statistics["difference"], metric)
-            words = f"{item.agreement} in direction" if item.agreement == "agrees" else item.agreement
-            return f"{words}: {ours} to {baseline}, paper {signed(item.difference, metric)}"
+    rows[arm][row.source] = row
+    for paper in make_verdict(comparison, baseline, rows, sweep.finished).paper:
+        if paper.source == row.source:
+            agreement = f"{paper.agreement} in direction" if paper.agreement == "agrees" else paper.agreement
+            ours, theirs = (format_difference(value, metric) for value in (comparison.difference, paper.difference))
+            return f"{agreement}: {ours} to {baseline}, paper {theirs}"
     return ""
 
 
-def _values(sweep: Sweep, metric: str) -> pd.DataFrame:
-    """metric, arm, seed, value of the trials that count; of one that has not finished NaN."""
-    current = sweep.current
-    numbers = [
-        metrics.get(metric, math.nan) if status == "FINISHED" else math.nan
-        for metrics, status in zip(current["metrics"], current["status"], strict=True)
+def _collect_values(sweep: Sweep, metric: str) -> pd.DataFrame:
+    """Return metric, arm, seed, value of the trials that count; NaN for one that has not finished."""
+    rows = [
+        (metric, trial.arm, trial.seed, trial.metrics.get(metric, math.nan) if trial.is_finished else math.nan)
+        for trial in sweep.current
     ]
-    return current.loc[:, ["arm", "seed"]].assign(metric=metric, value=numbers)
-
-
-def cell(filling: Filling, metric: str) -> str:
-    """44.2 ± 2.1, or an empty cell where the arm does not measure it."""
-    mean, deviation = filling.mean(metric), filling.deviation(metric)
-    if math.isnan(mean):
-        return ""
-    return number(mean, metric) if math.isnan(deviation) else f"{number(mean, metric)} ± {number(deviation, metric)}"
+    return pd.DataFrame(rows, columns=["metric", "arm", "seed", "value"])

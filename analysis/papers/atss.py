@@ -1,10 +1,10 @@
 """Tables of ATSS (arXiv 1912.02424, CVPR 2020), which sets out from RetinaNet and FCOS; AP alone."""
 
-from analysis.papers.notation import PrintedTable
+from analysis.papers.notation import PaperTable
 
 MINIVAL = "COCO minival, R-50-FPN, 90k iterations"
 
-TABLE1 = PrintedTable(
+TABLE1 = PaperTable(
     "table1",
     "Table 1",
     MINIVAL,
@@ -16,7 +16,7 @@ TABLE1 = PrintedTable(
     """,
 )
 
-TABLE2 = PrintedTable(
+TABLE2 = PaperTable(
     "table2",
     "Table 2",
     MINIVAL,
@@ -24,12 +24,12 @@ TABLE2 = PrintedTable(
     """
     iou_box | positives by IoU, regression from the box | 37.0
     iou_point | positives by IoU, regression from the point | 36.9
-    place_box | positives by place and size, regression from the box | 37.8
-    place_point | positives by place and size, regression from the point | 37.8
+    place_box | positives by spatial and scale constraint, regression from the box | 37.8
+    place_point | positives by spatial and scale constraint, regression from the point | 37.8
     """,
 )
 
-TABLE3 = PrintedTable(
+TABLE3 = PaperTable(
     "table3",
     "Table 3",
     MINIVAL,
@@ -43,7 +43,7 @@ TABLE3 = PrintedTable(
     """,
 )
 
-TABLE4 = PrintedTable(
+TABLE4 = PaperTable(
     "table4",
     "Table 4",
     f"{MINIVAL}, RetinaNet with one anchor and ATSS",

@@ -1,13 +1,13 @@
 """Tables of FCOS v1 (arXiv 1904.01355v5, ICCV 2019)."""
 
-from analysis.papers.notation import PrintedTable
+from analysis.papers.notation import PaperTable
 
 AP = "val/AP val/AP50 val/AP75 val/APs val/APm val/APl"
 AR = "val/AR1 val/AR10 val/AR100"
 TEST_AP = "test_dev/AP test_dev/AP50 test_dev/AP75 test_dev/APs test_dev/APm test_dev/APl"
 MINIVAL = "COCO minival, R-50-FPN, 90k iterations"
 
-TABLE1 = PrintedTable(
+TABLE1 = PaperTable(
     "table1",
     "Table 1",
     "COCO minival, best possible recall, no training",
@@ -21,7 +21,7 @@ TABLE1 = PrintedTable(
     """,
 )
 
-TABLE2 = PrintedTable(
+TABLE2 = PaperTable(
     "table2",
     "Table 2",
     "COCO minival, share of positives that are ambiguous, no training",
@@ -32,7 +32,7 @@ TABLE2 = PrintedTable(
     """,
 )
 
-SECTION4_1_1 = PrintedTable(
+SECTION4_1_1 = PaperTable(
     "section4_1_1",
     "Section 4.1.1",
     "COCO minival, share of detected boxes that come from ambiguous locations",
@@ -42,7 +42,7 @@ SECTION4_1_1 = PrintedTable(
     """,
 )
 
-TABLE3 = PrintedTable(
+TABLE3 = PaperTable(
     "table3",
     "Table 3",
     f"{MINIVAL}; each row from `center-ness on regression` on adds to the one above",
@@ -60,7 +60,7 @@ TABLE3 = PrintedTable(
     """,
 )
 
-TABLE4 = PrintedTable(
+TABLE4 = PaperTable(
     "table4",
     "Table 4",
     f"{MINIVAL}, without center sampling",
@@ -72,7 +72,7 @@ TABLE4 = PrintedTable(
     """,
 )
 
-TABLE5 = PrintedTable(
+TABLE5 = PaperTable(
     "table5",
     "Table 5",
     "COCO test-dev, single model and scale",
@@ -95,7 +95,7 @@ TABLE5 = PrintedTable(
     """,
 )
 
-TABLE6 = PrintedTable(
+TABLE6 = PaperTable(
     "table6",
     "Table 6",
     "COCO minival, R-50, class-agnostic proposals (RPN: about 200,000 samples; FCOS: about 66,000)",
@@ -107,7 +107,7 @@ TABLE6 = PrintedTable(
     """,
 )
 
-TABLE7 = PrintedTable(
+TABLE7 = PaperTable(
     "table7",
     "Table 7",
     "COCO minival, class-agnostic detection",
@@ -119,7 +119,7 @@ TABLE7 = PrintedTable(
     """,
 )
 
-TABLE8 = PrintedTable(
+TABLE8 = PaperTable(
     "table8",
     "Table 8",
     f"{MINIVAL}; each row from GN on adds to the one above",
@@ -136,7 +136,7 @@ TABLE8 = PrintedTable(
 )
 
 # Printed in the text of the first arXiv version only, and left out of all later ones.
-ORACLE = PrintedTable(
+ORACLE = PaperTable(
     "oracle",
     "Oracle",
     f"{MINIVAL}; only in the text of the first arXiv version (April 2019)",

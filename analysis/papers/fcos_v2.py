@@ -1,13 +1,13 @@
 """Tables of FCOS v2 (arXiv 2006.09214, IEEE TPAMI 44(4), 2022)."""
 
-from analysis.papers.notation import PrintedTable
+from analysis.papers.notation import PaperTable
 
 AP = "val/AP val/AP50 val/AP75 val/APs val/APm val/APl"
 AR = "val/AR1 val/AR10 val/AR100 val/ARs val/ARm val/ARl"
 TEST_AP = "test_dev/AP test_dev/AP50 test_dev/AP75 test_dev/APs test_dev/APm test_dev/APl"
 VAL2017 = "COCO val2017, R-50-FPN, 90k iterations, with center sampling"
 
-TABLE1 = PrintedTable(
+TABLE1 = PaperTable(
     "table1",
     "Table 1",
     "COCO val2017, best possible recall, no training; FCOS with center sampling",
@@ -22,7 +22,7 @@ TABLE1 = PrintedTable(
 )
 
 # The last column is of the text below the table.
-TABLE2 = PrintedTable(
+TABLE2 = PaperTable(
     "table2",
     "Table 2",
     "COCO val2017, share of positives with one, two, three or more boxes, no training",
@@ -35,7 +35,7 @@ TABLE2 = PrintedTable(
     """,
 )
 
-SECTION3_5 = PrintedTable(
+SECTION3_5 = PaperTable(
     "section3_5",
     "Section 3.5",
     "CrowdHuman val, share of positives with one, two, three boxes (below 0.3 %: more), no training",
@@ -45,7 +45,7 @@ SECTION3_5 = PrintedTable(
     """,
 )
 
-TABLE3 = PrintedTable(
+TABLE3 = PaperTable(
     "table3",
     "Table 3",
     f"{VAL2017} for FCOS; first row as in Detectron2; imprv.: GN, GIoU, scalars, P5 for C5, NMS 0.6",
@@ -59,7 +59,7 @@ TABLE3 = PrintedTable(
     """,
 )
 
-TABLE4 = PrintedTable(
+TABLE4 = PaperTable(
     "table4",
     "Table 4",
     VAL2017,
@@ -72,7 +72,7 @@ TABLE4 = PrintedTable(
     """,
 )
 
-TABLE5 = PrintedTable(
+TABLE5 = PaperTable(
     "table5",
     "Table 5",
     VAL2017,
@@ -85,7 +85,7 @@ TABLE5 = PrintedTable(
     """,
 )
 
-TABLE6 = PrintedTable(
+TABLE6 = PaperTable(
     "table6",
     "Table 6",
     f"{VAL2017} of the given radius",
@@ -97,7 +97,7 @@ TABLE6 = PrintedTable(
     """,
 )
 
-TABLE7 = PrintedTable(
+TABLE7 = PaperTable(
     "table7",
     "Table 7",
     VAL2017,
@@ -110,7 +110,7 @@ TABLE7 = PrintedTable(
     """,
 )
 
-TABLE8 = PrintedTable(
+TABLE8 = PaperTable(
     "table8",
     "Table 8",
     "COCO test-dev; TTA: shorter sides 400 to 1200 in steps of 100, each with its flip",
@@ -140,7 +140,7 @@ TABLE8 = PrintedTable(
     """,
 )
 
-TABLE9 = PrintedTable(
+TABLE9 = PaperTable(
     "table9",
     "Table 9",
     "real-time FCOS on one 1080 Ti or Titan XP, end to end",
@@ -155,7 +155,7 @@ TABLE9 = PrintedTable(
     """,
 )
 
-TABLE10 = PrintedTable(
+TABLE10 = PaperTable(
     "table10",
     "Table 10",
     "CrowdHuman val, 30 epochs, batch 16, NMS 0.5, ties go to the closest center; MR-2: lower is better",

@@ -1,19 +1,19 @@
-"""Printed tables in a compact notation: a head of metric keys, a line for each row, digits as printed."""
+"""Compact notation for a paper's tables: metric names, then a line for each row, with the digits as printed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-# Keys whose printed number is no percentage.
-PLAIN = ("speed/images_per_second",)
+# Metrics that the papers do not print in percent.
+NOT_PERCENT = ("speed/images_per_second",)
 
 
 @dataclass(frozen=True)
-class PrintedTable:
-    """A table as text.
+class PaperTable:
+    """A table of a paper as text.
 
-    columns: metric keys, separated by blanks. rows: one a line, `slug | label | numbers`; `-` is an empty
-    cell, and numbers missing at the end of a line are not printed in the paper.
+    columns: metric names, separated by blanks. rows: one per line, `slug | label | numbers`; `-` is an empty cell, and
+    numbers missing at the end of a line are not in the paper.
     """
 
     key: str
@@ -23,8 +23,8 @@ class PrintedTable:
     rows: str
 
 
-def read_printed(table: PrintedTable) -> Iterable[tuple[str, str, Mapping[str, float]]]:
-    """(slug, label, metrics) of each row; percentages become the fraction of the very same digits."""
+def parse_rows(table: PaperTable) -> Iterable[tuple[str, str, Mapping[str, float]]]:
+    """Yield (slug, label, metrics) of each row; percentages become fractions with exactly the same digits."""
     columns = table.columns.split()
     for line in table.rows.strip().splitlines():
         slug, label, numbers = (part.strip() for part in line.split("|"))
@@ -33,10 +33,10 @@ def read_printed(table: PrintedTable) -> Iterable[tuple[str, str, Mapping[str, f
         yield (
             slug,
             label,
-            {key: _fraction(key, cell) for key, cell in zip(columns, cells, strict=False) if cell != "-"},
+            {metric: _parse(metric, cell) for metric, cell in zip(columns, cells, strict=False) if cell != "-"},
         )
 
 
-def _fraction(key: str, cell: str) -> float:
+def _parse(metric: str, cell: str) -> float:
     # Decimal, so that 33.5 becomes the float nearest to 0.335 and prints as 33.5 again.
-    return float(Decimal(cell) if key in PLAIN else Decimal(cell) / 100)
+    return float(Decimal(cell) if metric in NOT_PERCENT else Decimal(cell) / 100)

@@ -1,15 +1,15 @@
-"""How far a sweep's setting is from that of the papers' R-50-FPN, 90k-iteration rows."""
+"""Departures of a sweep's setting from the papers' R-50-FPN, 90k-iteration recipe."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from analysis.formatting import enumerate_words
+from analysis.formatting import join_words
 from analysis.papers.rows import PaperRow
+from analysis.reader.sweep import Trial
+from orchestration.store_conventions import MetricPrefix
 
-# Tables whose rows share the recipe below, up to what the row itself is about.
-KNOWN_TABLES = {
+# Tables whose rows share the recipe below, except for what the row itself varies.
+RECIPE_TABLES = {
     "v1": ("Section 4.1.1", "Table 3", "Table 4", "Oracle", "Table 6", "Table 7", "Table 8"),
     "v2": ("Table 3", "Table 4", "Table 5", "Table 6", "Table 7"),
     "atss": ("Table 1", "Table 2", "Table 3", "Table 4"),
@@ -26,38 +26,38 @@ RECIPE: Mapping[str, Any] = {
     "data.limit_train": None,
     "data.limit_val": None,
 }
-OF_VERSION: Mapping[str, Mapping[str, Any]] = {
+VERSION_RECIPE: Mapping[str, Mapping[str, Any]] = {
     "v1": {"model.assignment.center_sampling_radius": None, "model.loss.regression": "iou"},
     "v2": {"model.assignment.center_sampling_radius": 1.5, "model.loss.regression": "giou"},
     "atss": {"model.loss.regression": "giou"},
 }
 
 
-def data_departures(trials: pd.DataFrame) -> list[str]:
-    """What makes the data of the trials not COCO 2017 (v1's minival is val2017); empty if it is.
+def list_data_departures(trials: Sequence[Trial]) -> list[str]:
+    """List what makes the trials' data not COCO 2017 (v1's minival is val2017); empty for COCO.
 
-    `data=coco` reads any data set in COCO format, so that name alone says nothing.
+    `data=coco` reads any data set in COCO format, so that name alone proves nothing.
     """
-    names = sorted({str(tags.get("fcos.data", "unknown")) for tags in trials["tags"]})
+    names = sorted({trial.provenance.data or "unknown" for trial in trials})
     if names != ["coco"]:
-        return [f"the data is {enumerate_words(names)}, not COCO" if names else "the data is unknown"]
-    found = []
-    if not _all_params(trials, "data.train.annotations", lambda path: _names(path, "train2017", "trainval35k")):
-        found.append("the training annotations are not COCO train2017")
-    if not _all_params(trials, "data.val.annotations", lambda path: _names(path, "val2017", "minival")):
-        found.append("the validation annotations are not COCO val2017")
-    counts = {sum(key.startswith("val/class_AP/") for key in metrics) for metrics in trials["metrics"]}
+        return [f"the data is {join_words(names)}, not COCO" if names else "the data is unknown"]
+    departures = []
+    if not _every_param(trials, "data.train.annotations", lambda path: _contains(path, "train2017", "trainval35k")):
+        departures.append("the training annotations are not COCO train2017")
+    if not _every_param(trials, "data.val.annotations", lambda path: _contains(path, "val2017", "minival")):
+        departures.append("the validation annotations are not COCO val2017")
+    counts = {sum(name.startswith(MetricPrefix.CLASS_AP) for name in trial.metrics) for trial in trials}
     if counts != {COCO_CLASSES}:
-        found.append(f"{enumerate_words(sorted(counts))} classes were evaluated, not COCO's {COCO_CLASSES}")
-    return found
+        departures.append(f"{join_words(sorted(counts))} classes were evaluated, not COCO's {COCO_CLASSES}")
+    return departures
 
 
-def coverage_departure(params: Mapping[str, Any]) -> str | None:
-    """In a few words why a trial counts other boxes than the papers do, as far as its params tell; None if it does not.
+def find_coverage_departure(params: Mapping[str, Any]) -> str | None:
+    """Return why a trial counts other boxes than the papers, None where its params show no reason.
 
     v1's minival is val2017; images are resized to 800 pixels, at most 1333.
     """
-    if params.get("coverage.split") != "val" or not _names(params.get("data.val.annotations"), "val2017", "minival"):
+    if params.get("coverage.split") != "val" or not _contains(params.get("data.val.annotations"), "val2017", "minival"):
         return "other data"
     if params.get("data.limit_val") is not None:
         return "a part of the data"
@@ -66,38 +66,38 @@ def coverage_departure(params: Mapping[str, Any]) -> str | None:
     return None
 
 
-def departures(trials: pd.DataFrame, row: PaperRow) -> list[str]:
-    """What makes the setting of the trials another than that of a row; empty if it is the paper's."""
-    if trials.empty:
+def list_departures(trials: Sequence[Trial], row: PaperRow) -> list[str]:
+    """List in what the trials' setting departs from that of a row; empty for the paper's own setting."""
+    if not trials:
         return ["no trial has finished"]
-    found = data_departures(trials)
-    if row.table not in KNOWN_TABLES[row.version]:
-        return [*found, f"the recipe behind {row.source} cannot be checked here"]
-    # What the arms differ in is the subject of the comparison, not a departure.
-    for key, expected in {**RECIPE, **OF_VERSION[row.version]}.items():
-        values = _distinct(trials, key)
+    departures = list_data_departures(trials)
+    if row.table not in RECIPE_TABLES[row.version]:
+        return [*departures, f"the recipe behind {row.source} cannot be checked here"]
+    for key, expected in {**RECIPE, **VERSION_RECIPE[row.version]}.items():
+        values = _distinct_values(trials, key)
+        # What differs between arms is the subject of the comparison, not a departure.
         if len(values) == 1 and values[0] != expected:
-            found.append(f"{key} {_text(values[0])} (paper: {_text(expected)})")
-    if not _all_params(trials, "model.backbone.weights", lambda name: name is not None):
-        found.append("the backbone does not start from ImageNet weights")
-    return found
+            departures.append(f"{key} {_format_value(values[0])} (paper: {_format_value(expected)})")
+    if not _every_param(trials, "model.backbone.weights", lambda name: name is not None):
+        departures.append("the backbone does not start from ImageNet weights")
+    return departures
 
 
-def _names(path: Any, *parts: str) -> bool:
+def _contains(path: Any, *parts: str) -> bool:
     return isinstance(path, str) and any(part in path for part in parts)
 
 
-def _all_params(trials: pd.DataFrame, key: str, rule: Callable[[Any], bool]) -> bool:
-    return all(rule(params.get(key)) for params in trials["params"])
+def _every_param(trials: Sequence[Trial], key: str, rule: Callable[[Any], bool]) -> bool:
+    return all(rule(trial.params.get(key)) for trial in trials)
 
 
-def _distinct(trials: pd.DataFrame, key: str) -> list[Any]:
+def _distinct_values(trials: Sequence[Trial], key: str) -> list[Any]:
     values: list[Any] = []
-    for params in trials["params"]:
-        if params.get(key) not in values:
-            values.append(params.get(key))
+    for trial in trials:
+        if trial.params.get(key) not in values:
+            values.append(trial.params.get(key))
     return values
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return "not set" if value is None else str(value)

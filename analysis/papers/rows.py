@@ -1,4 +1,4 @@
-"""The papers' numbers as data, each with its version, table and row."""
+"""All rows of the papers' tables, by id."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,15 +8,15 @@ from typing import Literal
 from analysis.papers.atss import TABLES as ATSS_TABLES
 from analysis.papers.fcos_v1 import TABLES as V1_TABLES
 from analysis.papers.fcos_v2 import TABLES as V2_TABLES
-from analysis.papers.notation import PrintedTable, read_printed
+from analysis.papers.notation import PaperTable, parse_rows
 
-# FCOS v1 and v2, and ATSS, which compares its own with both.
+# FCOS v1 and v2, and ATSS, which compares with both.
 Version = Literal["v1", "v2", "atss"]
 ARXIV: Mapping[Version, str] = {"v1": "1904.01355", "v2": "2006.09214", "atss": "1912.02424"}
 
 
 class UnknownRowError(ValueError):
-    """A row id that no table has; the message names its neighbours."""
+    """A row id that no table has; the message names near matches."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,27 @@ class PaperRow:
 
     @property
     def source(self) -> str:
+        """Paper and table, such as `v1 Table 4`."""
         return f"{'ATSS' if self.version == 'atss' else self.version} {self.table}"
 
 
-def _rows(version: Version, tables: Iterable[PrintedTable]) -> Iterable[PaperRow]:
+# Source, such as `v1 Table 4`, -> the row there that an arm stands for.
+RowsBySource = Mapping[str, PaperRow]
+
+
+def _make_rows(version: Version, tables: Iterable[PaperTable]) -> Iterable[PaperRow]:
     for table in tables:
-        for slug, label, metrics in read_printed(table):
+        for slug, label, metrics in parse_rows(table):
             yield PaperRow(f"{version}.{table.key}.{slug}", version, table.title, label, metrics, table.setting)
 
 
-_ALL = (*_rows("v1", V1_TABLES), *_rows("v2", V2_TABLES), *_rows("atss", ATSS_TABLES))
+_ALL = (*_make_rows("v1", V1_TABLES), *_make_rows("v2", V2_TABLES), *_make_rows("atss", ATSS_TABLES))
 ROWS: Mapping[str, PaperRow] = {row.id: row for row in _ALL}
 assert len(ROWS) == len(_ALL), "two rows of the papers share an id"
 
 
-def row(row_id: str) -> PaperRow:
-    """The row of an id such as v1.table4.branch; raises UnknownRowError with near matches."""
+def get_row(row_id: str) -> PaperRow:
+    """Return the row of an id such as v1.table4.branch; raises UnknownRowError with near matches."""
     if row_id not in ROWS:
         near = difflib.get_close_matches(row_id, list(ROWS), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "ids look like v1.table4.branch"
@@ -63,27 +68,27 @@ def row(row_id: str) -> PaperRow:
     return ROWS[row_id]
 
 
-def known_rows(ids: Mapping[str, Sequence[str]]) -> tuple[list[tuple[str, PaperRow]], list[str]]:
-    """Arm and row of each row id that a table has, and notes on those that none has."""
-    known, notes = [], []
+def resolve_rows(ids: Mapping[str, Sequence[str]]) -> tuple[list[tuple[str, PaperRow]], list[str]]:
+    """Return (arm, row) for each known row id of the arms, and notes on unknown ids."""
+    resolved, notes = [], []
     for arm, row_ids in ids.items():
         for row_id in row_ids:
             try:
-                known.append((arm, row(row_id)))
+                resolved.append((arm, get_row(row_id)))
             except UnknownRowError as error:
                 notes.append(f"Arm {arm}: {error}.")
-    return known, notes
+    return resolved, notes
 
 
-def rows_by_source(ids: Mapping[str, Sequence[str]]) -> tuple[dict[str, dict[str, PaperRow]], list[str]]:
-    """Arm -> source -> row, from the row ids of each arm, and notes on ids that no table has.
+def group_rows_by_source(ids: Mapping[str, Sequence[str]]) -> tuple[dict[str, dict[str, PaperRow]], list[str]]:
+    """Return arm -> source -> row for the row ids of each arm, and notes on unknown ids.
 
-    Of several rows of one source the first is taken, which is noted too.
+    Of several rows of one source the first is taken, with a note.
     """
     rows: dict[str, dict[str, PaperRow]] = {}
-    known, notes = known_rows(ids)
-    for arm, found in known:
-        first = rows.setdefault(arm, {}).setdefault(found.source, found)
-        if first is not found:
-            notes.append(f"Arm {arm} names two rows of {found.source}; {first.id} is shown, {found.id} is not.")
+    resolved, notes = resolve_rows(ids)
+    for arm, row in resolved:
+        first = rows.setdefault(arm, {}).setdefault(row.source, row)
+        if first is not row:
+            notes.append(f"Arm {arm} names two rows of {row.source}; {first.id} is shown, {row.id} is not.")
     return rows, notes

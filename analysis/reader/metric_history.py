@@ -1,4 +1,4 @@
-"""All values that many runs logged of a metric, in few requests: MLflow's bulk reading, which its client hides."""
+"""Metric histories of many runs in few requests, through MLflow's bulk route, which its client does not offer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,62 +7,62 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# A server refuses more runs in one request, and cuts its answer off at this many points without saying so.
-MOST_RUNS, MOST_POINTS = 100, 25_000
+# A server refuses more runs in one request, and truncates its response at this many points without notice.
+MAX_RUNS, MAX_POINTS = 100, 25_000
 ROUTE = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 
 
 @dataclass(frozen=True)
-class Point:
-    """One logged value; written is a time in milliseconds since 1970."""
+class MetricPoint:
+    """One logged value. timestamp: milliseconds since 1970."""
 
     run_id: str
     step: int
-    written: int
+    timestamp: int
     value: float
 
 
-def histories(client: "MlflowClient", run_ids: Sequence[str], key: str) -> Iterator[Point]:
-    """Every point of a metric in runs that logged it, run by run.
-
-    Raises what MLflow raises where the store fails.
-    """
-    for start in range(0, len(run_ids), MOST_RUNS):
-        yield from _whole(client, run_ids[start : start + MOST_RUNS], key)
+def read_histories(client: "MlflowClient", run_ids: Sequence[str], metric: str) -> Iterator[MetricPoint]:
+    """Yield every point of a metric in runs that logged it, run by run; raises MLflow's own errors."""
+    for start in range(0, len(run_ids), MAX_RUNS):
+        yield from _read_batch(client, run_ids[start : start + MAX_RUNS], metric)
 
 
-def _whole(client: "MlflowClient", run_ids: Sequence[str], key: str) -> list[Point]:
-    """The points of a few runs, asked for in halves where one answer would not hold them."""
+def _read_batch(client: "MlflowClient", run_ids: Sequence[str], metric: str) -> list[MetricPoint]:
+    """Return the points of at most MAX_RUNS runs; halves the batch where one response cannot hold them."""
     if len(run_ids) == 1:
         return [
-            Point(run_ids[0], point.step, point.timestamp, point.value)
-            for point in client.get_metric_history(run_ids[0], key)
+            MetricPoint(run_ids[0], point.step, point.timestamp, point.value)
+            for point in client.get_metric_history(run_ids[0], metric)
         ]
-    found = _bulk(client, run_ids, key)
-    if len(found) < MOST_POINTS:
-        return found
+    points = _read_bulk(client, run_ids, metric)
+    if len(points) < MAX_POINTS:
+        return points
     middle = len(run_ids) // 2
-    return _whole(client, run_ids[:middle], key) + _whole(client, run_ids[middle:], key)
+    return _read_batch(client, run_ids[:middle], metric) + _read_batch(client, run_ids[middle:], metric)
 
 
-def _bulk(client: "MlflowClient", run_ids: Sequence[str], key: str) -> list[Point]:
+def _read_bulk(client: "MlflowClient", run_ids: Sequence[str], metric: str) -> list[MetricPoint]:
     store: Any = client._tracking_client.store
     if hasattr(store, "get_metric_history_bulk"):
-        found = [point.to_dict() for point in store.get_metric_history_bulk(run_ids, key, MOST_POINTS)]
+        records = [point.to_dict() for point in store.get_metric_history_bulk(run_ids, metric, MAX_POINTS)]
     else:
-        found = _request(store, run_ids, key)
-    return [Point(each["run_id"], int(each["step"]), int(each["timestamp"]), float(each["value"])) for each in found]
+        records = _request_bulk(store, run_ids, metric)
+    return [
+        MetricPoint(record["run_id"], int(record["step"]), int(record["timestamp"]), float(record["value"]))
+        for record in records
+    ]
 
 
-def _request(store: Any, run_ids: Sequence[str], key: str) -> list[dict[str, Any]]:
-    """The route behind the comparison plots of MLflow's own pages."""
+def _request_bulk(store: Any, run_ids: Sequence[str], metric: str) -> list[dict[str, Any]]:
+    """Request the bulk route, which the comparison plots of MLflow's own pages use."""
     from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-    answer = http_request(
+    response = http_request(
         host_creds=store.get_host_creds(),
         endpoint=ROUTE,
         method="GET",
-        params={"run_id": list(run_ids), "metric_key": key, "max_results": MOST_POINTS},
+        params={"run_id": list(run_ids), "metric_key": metric, "max_results": MAX_POINTS},
     )
-    points: list[dict[str, Any]] = verify_rest_response(answer, ROUTE).json()["metrics"]
-    return points
+    records: list[dict[str, Any]] = verify_rest_response(response, ROUTE).json()["metrics"]
+    return records

@@ -1,241 +1,302 @@
-"""The only reader of the tracking store's tags: one sweep as frames of trials and points."""
+"""Sweeps and their trials, read from the runs of an MLflow store."""
 
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import ValidationError
 
-from analysis.formatting import enumerate_words, plural
+from analysis.formatting import format_count, join_words
 from analysis.reader.client import (
     StoreError,
     connect,
-    experiment_ids,
-    first_line,
-    moved_artifacts,
-    near,
+    extract_reason,
+    find_experiment_ids,
+    find_moved_artifacts,
+    parse_artifact_folder,
+    raise_store_errors,
     read_artifact,
-    reading,
-    recorded_folder,
     search_runs,
+    suggest_names,
 )
-from analysis.reader.metric_history import histories
-from analysis.reader.sweep import COVERAGE_METRICS, DEFAULT_METRICS, Experiment, Sweep
-from orchestration.store_conventions import Tag, public_uri
+from analysis.reader.metric_history import read_histories
+from analysis.reader.sweep import (
+    COVERAGE_METRICS,
+    DEFAULT_METRICS,
+    TRAIN_LOSS,
+    Experiment,
+    Provenance,
+    Sweep,
+    Trial,
+)
+from orchestration.store_conventions import Artifact, RunKind, Tag, public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-TRIAL_COLUMNS = [
-    "arm",
-    "seed",
-    "status",
-    "run_id",
-    "started",
-    "ended",
-    "tags",
-    "params",
-    "metrics",
-    "superseded",
-]
 POINT_COLUMNS = ["run_id", "key", "step", "value"]
 
 
-def list_sweeps(client: "MlflowClient", experiment: str | None = None) -> pd.DataFrame:
-    """Every sweep and single run of the store that none superseded, newest first: name, run_id, kind, status, started.
+@dataclass(frozen=True)
+class SweepEntry:
+    """A sweep, or a single run, among those of a store."""
+
+    name: str
+    run_id: str
+    kind: str
+    status: str
+    started: datetime
+
+
+def list_sweeps(client: "MlflowClient", mlflow_experiment: str | None = None) -> list[SweepEntry]:
+    """Return every sweep and single run that is not superseded, newest first.
 
     Raises StoreError where an MLflow experiment of the given name does not exist.
     """
-    ids = experiment_ids(client, experiment)
-    # Two questions, because the children of large sweeps are many.
-    runs = [run for kind in ("sweep", "run") for run in search_runs(client, ids, f"tags.`fcos.kind` = '{kind}'")]
-    runs = [run for run in runs if Tag.SUPERSEDED not in run.data.tags]
-    rows = [
-        {
-            "name": run.data.tags.get("fcos.sweep") or run.info.run_name or run.info.run_id,
-            "run_id": run.info.run_id,
-            "kind": _kind(run),
-            "status": run.info.status,
-            "started": _time(run.info.start_time),
-        }
+    ids = find_experiment_ids(client, mlflow_experiment)
+    # Two searches by kind: the trials of large sweeps are many.
+    runs = [
+        run
+        for kind in (RunKind.SWEEP, RunKind.RUN)
+        for run in search_runs(client, ids, f"tags.`{Tag.KIND}` = '{kind}'")
+        if Tag.SUPERSEDED not in run.data.tags
+    ]
+    entries = [
+        SweepEntry(
+            name=run.data.tags.get(Tag.SWEEP) or run.info.run_name or run.info.run_id,
+            run_id=run.info.run_id,
+            kind=_kind(run),
+            status=run.info.status,
+            started=_to_datetime(run.info.start_time),
+        )
         for run in runs
     ]
-    frame = pd.DataFrame(rows, columns=["name", "run_id", "kind", "status", "started"])
-    return frame.sort_values(["started", "run_id"], ascending=False, ignore_index=True)
+    return sorted(entries, key=lambda entry: (entry.started, entry.run_id), reverse=True)
 
 
-def read_sweep(uri: str, name: str | None = None, experiment: str | None = None) -> Sweep:
-    """A sweep by name or run id, or the newest one; of several with one name the newest.
+def read_sweep(uri: str, name: str | None = None, mlflow_experiment: str | None = None) -> Sweep:
+    """Read a sweep by name or run id, by default the newest; of several with one name the newest.
 
-    A single run (tag fcos.kind=run) is read as a sweep of one trial. Raises StoreError where there is none.
+    A single run is read as a sweep of one trial. Raises StoreError where there is none.
     """
     client = connect(uri)
-    with reading(uri):
-        return _read_sweep(client, uri, name, experiment)
+    with raise_store_errors(uri):
+        return _read_sweep(client, uri, name, mlflow_experiment)
 
 
-def _read_sweep(client: "MlflowClient", uri: str, name: str | None, experiment: str | None) -> Sweep:
-    sweeps = list_sweeps(client, experiment)
-    run_id = _choose(sweeps, name, uri)
-    parent = client.get_run(run_id)
-    notes: list[str] = []
-    children = [parent] if _kind(parent) == "run" else _children(client, parent)
-    trials = _trials(children)
-    chosen = sweeps.loc[sweeps["run_id"] == run_id].iloc[0]
-    declared = _read_experiment(uri, parent, str(chosen["name"]), trials, notes)
-    notes += _absent_artifacts(uri, [parent, *children])
-    searched = [declared.search.metric] if declared.search is not None else []
-    if _kind(parent) == "sweep" and (same := int((sweeps["name"] == chosen["name"]).sum())) > 1 and name != run_id:
-        notes.append(f"{same} sweeps in the store are named {chosen['name']}; this is the newest ({run_id}).")
+def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_experiment: str | None) -> Sweep:
+    entries = list_sweeps(client, mlflow_experiment)
+    entry = _choose_entry(entries, name, uri)
+    parent = client.get_run(entry.run_id)
+    is_single = entry.kind == RunKind.RUN
+    children = [parent] if is_single else _search_children(client, parent)
+    trials = _read_trials(children)
+    experiment, notes = _read_experiment(uri, parent, entry.name, trials)
+    notes += _artifact_notes(uri, [parent, *children])
+    namesakes = sum(other.name == entry.name for other in entries)
+    if not is_single and namesakes > 1 and name != entry.run_id:
+        notes.append(f"{namesakes} sweeps in the store are named {entry.name}; this is the newest ({entry.run_id}).")
+    searched = [experiment.search.metric] if experiment.search is not None else []
+    points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])
+    return _make_sweep(entry, uri, experiment, trials, points, notes)
+
+
+def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) -> tuple[list[Sweep], list[str]]:
+    """Read every sweep that names rows of papers, newest first, without points; also returns notes."""
+    client = connect(uri)
+    sweeps, unreadable = [], []
+    with raise_store_errors(uri):
+        for entry in list_sweeps(client, mlflow_experiment):
+            if entry.kind != RunKind.SWEEP:
+                continue
+            parent = client.get_run(entry.run_id)
+            experiment, notes = _read_experiment(uri, parent, entry.name, ())
+            if notes:
+                unreadable.append(entry.name)
+            if experiment.paper:
+                trials = _read_trials(_search_children(client, parent))
+                no_points = pd.DataFrame(columns=POINT_COLUMNS)
+                sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, ()))
+    if not unreadable:
+        return sweeps, []
+    names = join_words(unreadable)
+    return sweeps, [f"{Artifact.EXPERIMENT} of {names} cannot be fetched: rows that it names are missing."]
+
+
+def _make_sweep(
+    entry: SweepEntry,
+    uri: str,
+    experiment: Experiment,
+    trials: tuple[Trial, ...],
+    points: pd.DataFrame,
+    notes: Iterable[str],
+) -> Sweep:
     return Sweep(
-        name=str(chosen["name"]),
-        run_id=run_id,
-        kind=str(chosen["kind"]),
-        status=str(chosen["status"]),
-        started=chosen["started"],
+        name=entry.name,
+        run_id=entry.run_id,
+        kind=entry.kind,
+        status=entry.status,
+        started=entry.started,
         uri=uri,
-        experiment=declared,
+        experiment=experiment,
         trials=trials,
-        points=_points(client, trials, ["train/loss", *declared.metrics, *searched]),
+        points=points,
         notes=tuple(notes),
     )
 
 
-def read_sweeps_beside_papers(uri: str, experiment: str | None = None) -> tuple[list[Sweep], list[str]]:
-    """Every sweep that names rows of the papers, newest first, without the points of its curves; and notes."""
-    client = connect(uri)
-    found, unknown = [], []
-    with reading(uri):
-        sweeps = list_sweeps(client, experiment)
-        for run_id, name in sweeps.loc[sweeps["kind"] == "sweep", ["run_id", "name"]].itertuples(index=False):
-            parent = client.get_run(run_id)
-            missing: list[str] = []
-            declared = _read_experiment(uri, parent, str(name), _trials([]), missing)
-            unknown += [str(name)] if missing else []
-            if declared.paper:
-                trials, started = _trials(_children(client, parent)), _time(parent.info.start_time)
-                nothing = pd.DataFrame(columns=POINT_COLUMNS)
-                status = parent.info.status
-                found.append(Sweep(str(name), run_id, "sweep", status, started, uri, declared, trials, nothing))
-    if not unknown:
-        return found, []
-    return found, [f"experiment.json of {enumerate_words(unknown)} cannot be fetched: rows that it names are missing."]
-
-
-def _children(client: "MlflowClient", parent: "Run") -> "list[Run]":
-    parent_filter = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return [run for run in search_runs(client, [parent.info.experiment_id], parent_filter) if _kind(run) == "trial"]
+def _search_children(client: "MlflowClient", parent: "Run") -> "list[Run]":
+    parent_filter = f"tags.`{Tag.PARENT_RUN}` = '{parent.info.run_id}'"
+    runs = search_runs(client, [parent.info.experiment_id], parent_filter)
+    return [run for run in runs if _kind(run) == RunKind.TRIAL]
 
 
 def _kind(run: "Run") -> str:
-    return run.data.tags.get("fcos.kind", "")
+    return run.data.tags.get(Tag.KIND, "")
 
 
-def _time(milliseconds: int | None) -> pd.Timestamp:
-    return pd.Timestamp(milliseconds, unit="ms", tz="UTC") if milliseconds is not None else pd.NaT
+def _to_datetime(milliseconds: int | None) -> datetime:
+    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
 
 
-def _choose(sweeps: pd.DataFrame, name: str | None, uri: str) -> str:
-    if sweeps.empty:
+def _choose_entry(entries: Sequence[SweepEntry], name: str | None, uri: str) -> SweepEntry:
+    if not entries:
         raise StoreError(f"no sweep in the tracking store {public_uri(uri)}; run one first")
     if name is None:
-        return str(sweeps["run_id"].iloc[0])
-    hits = sweeps[(sweeps["run_id"] == name) | (sweeps["name"] == name)]
-    if hits.empty:
-        known = near(name, list(sweeps["name"]))
+        return entries[0]
+    matching = [entry for entry in entries if name in (entry.run_id, entry.name)]
+    if not matching:
+        known = suggest_names(name, [entry.name for entry in entries])
         raise StoreError(f"no sweep {name!r} in the tracking store {public_uri(uri)}; there: {known}")
-    return str(hits["run_id"].iloc[0])
+    return matching[0]
 
 
-def _read_experiment(uri: str, parent: "Run", name: str, trials: pd.DataFrame, notes: list[str]) -> Experiment:
-    content = _from_tags(parent.data.tags)
+def _read_experiment(uri: str, parent: "Run", name: str, trials: Sequence[Trial]) -> tuple[Experiment, list[str]]:
+    """Return what a sweep set out to compare, and notes; inferred from its trials where it is not recorded."""
+    content = _join_experiment_tags(parent.data.tags)
     if content is None:
-        # Of a sweep that was run before there were such tags.
-        content = read_artifact(uri, parent.info.run_id, "experiment.json")
+        # Sweeps of older versions have the artifact alone.
+        content = read_artifact(uri, parent.info.run_id, Artifact.EXPERIMENT)
     if content is not None:
         try:
-            return Experiment.model_validate_json(content)
+            return Experiment.model_validate_json(content), []
         except ValidationError as error:
-            raise StoreError(f"experiment.json of run {parent.info.run_id}: {first_line(error)}") from error
-    arms = list(dict.fromkeys(trials["arm"]))
-    if _kind(parent) == "sweep":
-        notes.append("experiment.json of this sweep cannot be fetched: its baseline and planned seeds are unknown.")
-    counts = len(trials) > 0 and all(params.get("task") == "coverage" for params in trials["params"])
-    metrics = list(COVERAGE_METRICS if counts else DEFAULT_METRICS)
-    return Experiment(name=name, arms={arm: {} for arm in arms}, seeds=sorted(set(trials["seed"])), metrics=metrics)
-
-
-def _from_tags(tags: Mapping[str, str]) -> bytes | None:
-    """What a sweep set out to compare, from the tags that hold it in parts; None where one is missing."""
-    count = tags.get(Tag.EXPERIMENT_JSON, "")
-    parts = [tags.get(f"{Tag.EXPERIMENT_JSON}.{number}") for number in range(int(count) if count.isdecimal() else 0)]
-    whole = [part for part in parts if part is not None]
-    return "".join(whole).encode() if parts and len(whole) == len(parts) else None
-
-
-def _absent_artifacts(uri: str, runs: "list[Run]") -> list[str]:
-    """A note on runs whose artifacts were not stored, or lie in a folder that is not there."""
+            reason = extract_reason(error)
+            raise StoreError(f"{Artifact.EXPERIMENT} of run {parent.info.run_id}: {reason}") from error
     notes = []
-    missing = [run for run in runs if Tag.ARTIFACTS_MISSING in run.data.tags]
-    if missing:
+    if _kind(parent) == RunKind.SWEEP:
         notes.append(
-            f"The store could not take all artifacts of {plural(len(missing), 'run')} (pictures, configs, versions); "
-            "the sweep's command delivers them when it can."
+            f"{Artifact.EXPERIMENT} of this sweep cannot be fetched: its baseline and planned seeds are unknown."
         )
-    gone = {
+    is_coverage = len(trials) > 0 and all(trial.params.get("task") == "coverage" for trial in trials)
+    experiment = Experiment(
+        name=name,
+        arms={trial.arm: {} for trial in trials},
+        seeds=sorted({trial.seed for trial in trials}),
+        metrics=list(COVERAGE_METRICS if is_coverage else DEFAULT_METRICS),
+    )
+    return experiment, notes
+
+
+def _join_experiment_tags(tags: Mapping[str, str]) -> bytes | None:
+    """Join experiment.json from the tags that hold its parts, None where one is missing."""
+    count = tags.get(Tag.EXPERIMENT_JSON, "")
+    parts = [tags.get(f"{Tag.EXPERIMENT_JSON}.{index}") for index in range(int(count) if count.isdecimal() else 0)]
+    present = [part for part in parts if part is not None]
+    return "".join(present).encode() if parts and len(present) == len(parts) else None
+
+
+def _artifact_notes(uri: str, runs: "list[Run]") -> list[str]:
+    """Return notes on runs whose artifacts were not stored, or are in a folder that does not exist."""
+    notes = []
+    incomplete = [run for run in runs if Tag.ARTIFACTS_MISSING in run.data.tags]
+    if incomplete:
+        notes.append(
+            f"The store did not accept all artifacts of {format_count(len(incomplete), 'run')} (pictures, configs, "
+            "versions); the sweep's command delivers them as soon as it does."
+        )
+    lost = {
         folder.parent.parent
         for run in runs
-        if (folder := recorded_folder(run)) is not None
+        if (folder := parse_artifact_folder(run)) is not None
         and not folder.parent.parent.exists()
-        and moved_artifacts(uri, run) is None
+        and find_moved_artifacts(uri, run) is None
     }
     notes += [
-        f"The artifacts of this sweep (pictures, configs, versions) are recorded in {folder}, which is not there, and "
-        "they are not beside the store in mlartifacts."
-        for folder in sorted(gone)
+        f"The artifacts of this sweep (pictures, configs, versions) are recorded in {folder}, which does not exist, "
+        "and they are not in mlartifacts beside the store either."
+        for folder in sorted(lost)
     ]
     return notes
 
 
-def _trials(runs: "list[Run]") -> pd.DataFrame:
-    rows = [
-        {
-            "arm": run.data.tags.get("fcos.arm") or run.info.run_name or run.info.run_id,
-            "seed": _seed(run),
-            "status": run.info.status,
-            "run_id": run.info.run_id,
-            "started": _time(run.info.start_time),
-            "ended": _time(run.info.end_time),
-            "tags": dict(run.data.tags),
-            "params": {key: _plain(value) for key, value in run.data.params.items()},
-            "metrics": dict(run.data.metrics),
-            "finished": run.info.status == "FINISHED",
-        }
-        for run in runs
-    ]
-    frame = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS[:-1], "finished"])
-    frame = frame.sort_values(["finished", "started", "run_id"], ascending=False)
-    # A run whose training was replaced or done anew counts for nothing, however it ended.
-    replaced = frame["tags"].map(lambda tags: Tag.SUPERSEDED in tags).astype(bool)
-    frame = pd.concat([frame[~replaced], frame[replaced]])
-    frame["superseded"] = frame.duplicated(["arm", "seed"], keep="first") | replaced
-    return frame.sort_values(["arm", "seed", "superseded", "started"], ignore_index=True)[TRIAL_COLUMNS]
+def _read_trials(runs: "list[Run]") -> tuple[Trial, ...]:
+    """Return the runs as trials by arm and seed; of each pair the finished or else the newest one counts."""
+    trials = [_read_trial(run) for run in runs]
+    # A run that another one replaced counts for nothing, however it ended.
+    trials.sort(key=lambda trial: (not trial.superseded, trial.is_finished, trial.started, trial.run_id), reverse=True)
+    seen: set[tuple[str, int]] = set()
+    marked = []
+    for trial in trials:
+        key = (trial.arm, trial.seed)
+        marked.append(replace(trial, superseded=trial.superseded or key in seen))
+        seen.add(key)
+    return tuple(sorted(marked, key=lambda trial: (trial.arm, trial.seed, trial.superseded, trial.started)))
 
 
-def _seed(run: "Run") -> int:
-    value = run.data.tags.get("fcos.seed", run.data.params.get("seed", "0"))
+def _read_trial(run: "Run") -> Trial:
+    tags: Mapping[str, str] = run.data.tags
+    pruned = tags.get(Tag.PRUNED, "")
+    return Trial(
+        arm=tags.get(Tag.ARM) or run.info.run_name or run.info.run_id,
+        seed=_read_seed(run),
+        run_id=run.info.run_id,
+        status=run.info.status,
+        started=_to_datetime(run.info.start_time),
+        params={key: _parse_param(value) for key, value in run.data.params.items()},
+        metrics=dict(run.data.metrics),
+        provenance=_read_provenance(tags),
+        superseded=Tag.SUPERSEDED in tags,
+        failure=tags.get(Tag.FAILURE, ""),
+        notes=tuple(tags.get(Tag.NOTES, "").splitlines()),
+        pruned_at=int(pruned) if pruned.isdecimal() else None,
+        sampled=json.loads(tags.get(Tag.SAMPLED, "{}")),
+        workers=tags.get(Tag.WORKERS, ""),
+        workers_matter=tags.get(Tag.WORKERS_DECIDE, ""),
+    )
+
+
+def _read_provenance(tags: Mapping[str, str]) -> Provenance:
+    return Provenance(
+        data=tags.get(Tag.DATA, ""),
+        data_digest=tags.get(Tag.DATA_DIGEST, ""),
+        git_commit=tags.get(Tag.GIT_COMMIT, ""),
+        git_dirty=tags.get(Tag.GIT_DIRTY, "").lower() == "true",
+        hardware=tags.get(Tag.HARDWARE, ""),
+        identity=tags.get(Tag.IDENTITY, ""),
+        checkpoint=tags.get(Tag.CHECKPOINT, ""),
+        checkpoint_sha256=tags.get(Tag.CHECKPOINT_SHA256, ""),
+        trained_by=tags.get(Tag.TRAINED_BY, ""),
+        trained_in=tags.get(Tag.TRAINED_IN, ""),
+    )
+
+
+def _read_seed(run: "Run") -> int:
+    value = run.data.tags.get(Tag.SEED, run.data.params.get("seed", "0"))
     try:
         return int(value)
     except ValueError:
         raise StoreError(f"run {run.info.run_id}: its seed is {value!r}, no whole number") from None
 
 
-def _plain(value: str) -> Any:
-    """A param as the value it was logged from; text that is no JSON stays text."""
+def _parse_param(value: str) -> Any:
+    """Return a param as the value it was logged from; text that is no JSON stays text."""
     if value == "None":
         return None
     try:
@@ -244,19 +305,20 @@ def _plain(value: str) -> Any:
         return value
 
 
-def _points(client: "MlflowClient", trials: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def _read_points(client: "MlflowClient", trials: Sequence[Trial], metrics: Iterable[str]) -> pd.DataFrame:
+    """Return the history of some metrics of all trials; see Sweep.points."""
     rows = []
-    for key in dict.fromkeys(keys):
-        logged = [run_id for run_id, metrics in zip(trials["run_id"], trials["metrics"], strict=True) if key in metrics]
+    for metric in dict.fromkeys(metrics):
+        run_ids = [trial.run_id for trial in trials if metric in trial.metrics]
         rows += [
-            (point.run_id, key, point.step, point.written, _number(point.value))
-            for point in histories(client, logged, key)
+            (point.run_id, metric, point.step, point.timestamp, _restore_infinity(point.value))
+            for point in read_histories(client, run_ids, metric)
         ]
-    frame = pd.DataFrame(rows, columns=["run_id", "key", "step", "written", "value"])
-    frame = frame.sort_values(["run_id", "key", "step", "written", "value"])
+    frame = pd.DataFrame(rows, columns=["run_id", "key", "step", "timestamp", "value"])
+    frame = frame.sort_values(["run_id", "key", "step", "timestamp", "value"])
     return frame.drop_duplicates(["run_id", "key", "step"], keep="last", ignore_index=True)[POINT_COLUMNS]
 
 
-def _number(value: float) -> float:
+def _restore_infinity(value: float) -> float:
     # MLflow's SQL store writes infinities as the largest float.
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value

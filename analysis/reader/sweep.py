@@ -1,33 +1,59 @@
-"""The nouns of a report: what a sweep set out to compare, and what the store holds of it."""
+"""Records of a sweep: what it set out to compare, and what the tracking store holds of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_METRICS = ("val/AP", "val/AP50", "val/AP75")
-# Of a run without training that names no metrics.
+# Of a coverage run that names no metrics.
 COVERAGE_METRICS = ("coverage/bpr", "coverage/ambiguous")
+TRAIN_LOSS = "train/loss"
+FINISHED, RUNNING, KILLED = "FINISHED", "RUNNING", "KILLED"
 
 
-class Search(BaseModel):
-    """What a search could change and what it looked for; strategy says how it went about it."""
+class Distribution(BaseModel):
+    """How a search samples one key: `choice`, or one of several numeric ways, of which reports need these."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    # Dotted key -> {choice | uniform | ...: values, when: {...}}.
-    space: dict[str, dict[str, Any]]
+    choice: list[Any] | None = None
+    loguniform: tuple[float, float] | None = None
+    # low, high, count: so many increasing whole numbers.
+    rising: tuple[int, int, int] | None = None
+    # low, high, count: level ranges [0, a], [a, b], ... [z, null] with so many inner ends.
+    ranges: tuple[int, int, int] | None = None
+
+
+class SearchStrategy(BaseModel):
+    """How a search picks its points, and whether it stops poor trainings early."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    searcher: str | None = None
+    early_stopping: str = "none"
+
+
+class Search(BaseModel):
+    """Space, size, objective and strategy of a search."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # Dotted key -> how it is sampled.
+    space: dict[str, Distribution]
     trials: int
     metric: str
     mode: str
-    strategy: dict[str, Any] = Field(default_factory=dict)
-    # What its command line said.
+    strategy: SearchStrategy = Field(default_factory=SearchStrategy)
+    # Arguments of its command line.
     overrides: list[str] = Field(default_factory=list)
 
 
 class Experiment(BaseModel):
-    """What a sweep set out to compare (its artifact experiment.json)."""
+    """What a sweep set out to compare: its artifact experiment.json."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -37,33 +63,100 @@ class Experiment(BaseModel):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[int] = Field(default_factory=list)
     metrics: list[str] = Field(default_factory=lambda: list(DEFAULT_METRICS), min_length=1)
-    # None for arms that a person gave names to.
+    # None where the arms are declared by name.
     search: Search | None = None
-    # Arm -> rows of paper.py that it is the like of.
+    # Arm -> ids of the rows of papers that it stands for (see analysis/papers/rows.py).
     paper: dict[str, list[str]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a trial's result was made from; "" for what its run does not record."""
+
+    data: str = ""
+    data_digest: str = ""
+    git_commit: str = ""
+    git_dirty: bool = False
+    hardware: str = ""
+    identity: str = ""
+    checkpoint: str = ""
+    checkpoint_sha256: str = ""
+    # Id of the run that trained the weights, and the name of its sweep where that is another one.
+    trained_by: str = ""
+    trained_in: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One MLflow run of a sweep: an arm with a seed.
+
+    params: dotted key -> value as it was configured. metrics: name -> last logged value.
+    """
+
+    arm: str
+    seed: int
+    run_id: str
+    # RUNNING, FINISHED, FAILED or KILLED.
+    status: str
+    started: datetime
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+    # Another run replaced this one, or was preferred to it for the same arm and seed.
+    superseded: bool = False
+    failure: str = ""
+    notes: tuple[str, ...] = ()
+    # Step at which a search stopped it early.
+    pruned_at: int | None = None
+    # Dotted key -> value that a search sampled.
+    sampled: Mapping[str, Any] = field(default_factory=dict)
+    # How many workers trained it ("2, from step 9 on 1"), "" where unknown; why that number matters, "" where it
+    # does not.
+    workers: str = ""
+    workers_matter: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name for people: `branch seed 0`."""
+        return f"{self.arm} seed {self.seed}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ran to its end."""
+        return self.status == FINISHED
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether a search stopped it early."""
+        return self.status == KILLED and self.pruned_at is not None
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A sweep as the store holds it now.
 
-    trials: a row for each run: arm, seed, status, run_id, started, ended, tags, params, metrics, superseded;
-    a run is superseded where the same arm and seed was tried again.
-    points: run_id, key, step, value; one row per (run, key, step), the last one written.
+    trials: every run, by arm and seed, the one that counts first.
+    points: a frame with columns run_id, key, step, value; one row for each (run, key, step), the last one written.
     """
 
     name: str
     run_id: str
+    # sweep, or run for a single run that is read as a sweep of one trial.
     kind: str
     status: str
-    started: pd.Timestamp
+    started: datetime
     uri: str
     experiment: Experiment
-    trials: pd.DataFrame
+    trials: tuple[Trial, ...]
     points: pd.DataFrame
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
-    def current(self) -> pd.DataFrame:
-        """The trials that count: of each arm and seed the finished attempt, or else the newest."""
-        return self.trials[~self.trials["superseded"].astype(bool)]
+    def current(self) -> tuple[Trial, ...]:
+        """The trials that count: for each arm and seed the finished attempt, or else the newest."""
+        return tuple(trial for trial in self.trials if not trial.superseded)
+
+    @property
+    def finished(self) -> tuple[Trial, ...]:
+        """The trials that count and have finished."""
+        return tuple(trial for trial in self.current if trial.is_finished)

@@ -1,4 +1,4 @@
-"""The console that a report is shown on, which neither a character nor a reader who leaves ends with a traceback."""
+"""Console output of reports: no traceback for a character that cannot be encoded, nor for a closed pipe."""
 
 import codecs
 import io
@@ -10,8 +10,9 @@ from rich.console import Console
 from analysis.formatting import MINUS, MISSING
 from fcos.streams import flush_output, leave_closed_output
 
-# What is printed for a character that the output's encoding lacks; a minus that is lost would be another number.
-LIKENESSES = {MINUS: "-", MISSING: "-", "±": "+-", "∞": "inf"}
+# Printed for a character that the output's encoding lacks; without its minus a number would be another one.
+REPLACEMENTS = {MINUS: "-", MISSING: "-", "±": "+-", "∞": "inf"}
+ERROR_HANDLER = "report_replacements"
 
 
 class ReportConsole(Console):
@@ -21,24 +22,24 @@ class ReportConsole(Console):
         super().__init__(highlight=False, width=width)
 
     def on_broken_pipe(self) -> None:
-        """Leave what to do to whoever prints."""
+        """Raise instead of exiting, as rich does; print_safely handles it."""
         raise BrokenPipeError
 
 
-def printing(show: Callable[[], None]) -> int:
-    """Print with likenesses for what the encoding lacks; returns 0, or 141 where standard output is closed."""
+def print_safely(print_report: Callable[[], None]) -> int:
+    """Print with replacements for what the encoding lacks; returns 0, or 141 where standard output is closed."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        codecs.register_error("likeness", _likeness)
-        sys.stdout.reconfigure(errors="likeness")
+        codecs.register_error(ERROR_HANDLER, _replace_characters)
+        sys.stdout.reconfigure(errors=ERROR_HANDLER)
     try:
-        show()
+        print_report()
         flush_output()
     except BrokenPipeError:
         return leave_closed_output("report: standard output was closed; the files are written")
     return 0
 
 
-def _likeness(error: UnicodeError) -> tuple[str, int]:
+def _replace_characters(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    lacking = error.object[error.start : error.end]
-    return "".join(LIKENESSES.get(character, "?") for character in lacking), error.end
+    characters = error.object[error.start : error.end]
+    return "".join(REPLACEMENTS.get(character, "?") for character in characters), error.end

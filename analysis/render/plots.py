@@ -1,4 +1,4 @@
-"""Figures of a sweep as SVG: the same input gives the same bytes."""
+"""Figures of an ablation as SVG, and what all figures share: the same input gives the same bytes."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.formatting import MINUS, metric_name, scale
+from analysis.formatting import MINUS, shorten_metric, to_display_units
+from analysis.reader.sweep import FINISHED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any colour vision; lines differ in their dashes too.
+# The arms' colours are Okabe and Ito's, distinct for any colour vision; lines differ in their dashes too.
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
+MAX_LABEL = 40
 
 
 @dataclass(frozen=True)
 class Theme:
+    """Colours of a figure. on_arm: of text on a colour of an arm."""
+
     ink: str
     quiet: str
     grid: str
-    # What is written on a colour of an arm.
-    paper: str
+    on_arm: str
     arms: tuple[str, ...]
 
 
@@ -35,19 +38,19 @@ DARK = Theme(
 )
 
 
-def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: Theme) -> bytes:
-    """One metric over steps: a thin line for each seed, a thick one for their mean.
+def plot_learning_curves(points: pd.DataFrame, metric: str, arms: Sequence[str], theme: Theme) -> bytes:
+    """Plot one metric over steps: a thin line for each seed, a thick one for their mean.
 
-    points: arm, seed, status, step, value of this key. The mean is over the finished trials.
+    points: columns arm, seed, status, step, value of this metric. The mean is over the finished trials.
     """
-    figure, axes = figure_of(theme, (6.4, 3.3))
-    for position, arm in enumerate(arms):
+    figure, axes = make_figure(theme, (6.4, 3.3))
+    for index, arm in enumerate(arms):
         of_arm = points[points["arm"] == arm]
         if of_arm.empty:
             continue
-        curves = of_arm.pivot_table(index="step", columns="seed", values="value") * scale(key)
-        finished = sorted(of_arm.loc[of_arm["status"] == "FINISHED", "seed"].unique())
-        colour, dash = theme.arms[position % len(theme.arms)], DASHES[position % len(DASHES)]
+        curves = to_display_units(of_arm.pivot_table(index="step", columns="seed", values="value"), metric)
+        finished = sorted(of_arm.loc[of_arm["status"] == FINISHED, "seed"].unique())
+        colour, dash = theme.arms[index % len(theme.arms)], DASHES[index % len(DASHES)]
         for seed in curves.columns:
             curve = curves[seed].dropna()
             axes.plot(curve.index, curve, color=colour, linewidth=0.8, alpha=0.4)
@@ -61,107 +64,107 @@ def learning_curves(points: pd.DataFrame, key: str, arms: Sequence[str], theme: 
             linewidth=2,
             marker=marker,
             markersize=4,
-            label=label_of(arm),
+            label=escape_label(arm),
         )
     axes.set_xlabel("step")
-    axes.set_ylabel(metric_name(key))
+    axes.set_ylabel(shorten_metric(metric))
     axes.set_xlim(left=0)
-    legend_of(axes, theme)
-    return svg_of(figure)
+    add_legend(axes, theme)
+    return to_svg(figure)
 
 
-def paired_differences(
+def plot_paired_differences(
     differences: pd.DataFrame,
     comparisons: pd.DataFrame,
-    printed: Mapping[str, Mapping[str, float]],
+    paper_differences: Mapping[str, Mapping[str, float]],
     metric: str,
     baseline: str,
     theme: Theme,
 ) -> bytes:
-    """One line for each arm: dots for the pairs, their mean with its interval, diamonds for the papers.
+    """Plot a line for each arm: dots for the pairs, their mean with its interval, diamonds for the papers.
 
-    printed: arm -> source -> difference of the same rows in a paper.
+    differences, comparisons: of this metric, see analysis.stats.paired. paper_differences: arm -> source -> difference
+    of the same rows in a paper.
     """
     arms = list(dict.fromkeys(comparisons["arm"]))
-    figure, axes = figure_of(theme, (6.4, 1.5 + 0.62 * len(arms)))
+    figure, axes = make_figure(theme, (6.4, 1.5 + 0.62 * len(arms)))
     axes.axvline(0, color=theme.quiet, linewidth=1)
     for line, arm in enumerate(arms):
-        pairs = differences.loc[differences["arm"] == arm, "difference"] * scale(metric)
+        pairs = to_display_units(differences.loc[differences["arm"] == arm, "difference"], metric)
         row = comparisons[comparisons["arm"] == arm].iloc[0]
         colour = theme.arms[0]
         axes.plot(pairs, [line + 0.16] * len(pairs), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0)
         if pd.notna(row["low"]):
-            axes.plot(
-                [row["low"] * scale(metric), row["high"] * scale(metric)],
-                [line] * 2,
-                color=colour,
-                linewidth=2,
-            )
-        axes.plot([row["difference"] * scale(metric)], [line], "o", color=colour, markersize=8)
-        for value in printed.get(arm, {}).values():
-            axes.plot([value * scale(metric)], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none")
-    axes.set_yticks(range(len(arms)), [label_of(arm) for arm in arms])
+            ends = [to_display_units(row["low"], metric), to_display_units(row["high"], metric)]
+            axes.plot(ends, [line] * 2, color=colour, linewidth=2)
+        axes.plot([to_display_units(row["difference"], metric)], [line], "o", color=colour, markersize=8)
+        for value in paper_differences.get(arm, {}).values():
+            x = to_display_units(value, metric)
+            axes.plot([x], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none")
+    axes.set_yticks(range(len(arms)), [escape_label(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(f"difference to {label_of(baseline)} in {metric_name(metric)}")
+    axes.set_xlabel(f"difference to {escape_label(baseline)} in {shorten_metric(metric)}")
     axes.grid(visible=False, axis="y")
-    _key(axes, theme, bool(printed))
-    return svg_of(figure)
+    _add_difference_legend(axes, theme, bool(paper_differences))
+    return to_svg(figure)
 
 
-def _key(axes: "Axes", theme: Theme, with_papers: bool) -> None:
+def _add_difference_legend(axes: "Axes", theme: Theme, with_papers: bool) -> None:
     colour = theme.arms[0]
     axes.plot([], [], "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0, label="one seed")
     axes.plot([], [], "o-", color=colour, markersize=7, label="mean, 95 % interval")
     if with_papers:
         axes.plot([], [], "D", color=theme.arms[1], markersize=5, mfc="none", label="papers")
-    legend_of(axes, theme)
+    add_legend(axes, theme)
 
 
-def label_of(text: str) -> str:
+def escape_label(text: str) -> str:
+    """Return a label in one line of at most MAX_LABEL characters, without special meaning for matplotlib."""
     # A dollar sign would start TeX, a leading underscore would hide the line from the legend.
     text = " ".join(text.split())
-    short = text if len(text) <= 40 else f"{text[:39]}…"
+    short = text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…"
     escaped = short.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
-def figure_of(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
-    figure, (axes,) = stacked_figure_of(theme, size, (1.0,))
+def make_figure(theme: Theme, size: tuple[float, float]) -> "tuple[Figure, Axes]":
+    """Return a figure with one pair of axes. size: inches."""
+    figure, (axes,) = make_stacked_figure(theme, size, (1.0,))
     return figure, axes
 
 
-def stacked_figure_of(
+def make_stacked_figure(
     theme: Theme, size: tuple[float, float], heights: Sequence[float]
 ) -> "tuple[Figure, Sequence[Axes]]":
-    """A figure of several parts over one x axis, the first on top; heights are relative."""
+    """Return a figure of several axes over one x axis, the first on top. heights: relative."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
-    # Ids inside the SVG are drawn from this salt instead of from chance.
+    # Derive the SVG's ids from this salt, not from random numbers.
     rcParams["svg.hashsalt"] = "fcos-lab"
     rcParams["axes.unicode_minus"] = MINUS == "\u2212"
     figure = Figure(figsize=size, layout="constrained")
     figure.patch.set_alpha(0)
     parts = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes in parts:
-        _style(axes, theme)
+        _apply_theme(axes, theme)
     return figure, list(parts)
 
 
-def grid_figure_of(theme: Theme, size: tuple[float, float], count: int, columns: int) -> "tuple[Figure, list[Axes]]":
-    """A figure of so many parts beside each other over one y axis, row by row."""
-    figure, _ = stacked_figure_of(theme, size, (1.0,))
+def make_grid_figure(theme: Theme, size: tuple[float, float], count: int, columns: int) -> "tuple[Figure, list[Axes]]":
+    """Return a figure of `count` axes in a grid with a shared y axis, row by row."""
+    figure, _ = make_stacked_figure(theme, size, (1.0,))
     figure.clear()
     rows = -(-count // columns)
     parts = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for axes in parts[:count]:
-        _style(axes, theme)
+        _apply_theme(axes, theme)
     for axes in parts[count:]:
         axes.set_axis_off()
     return figure, parts[:count]
 
 
-def _style(axes: "Axes", theme: Theme) -> None:
+def _apply_theme(axes: "Axes", theme: Theme) -> None:
     axes.patch.set_alpha(0)
     axes.tick_params(colors=theme.quiet, labelsize=9, length=0)
     axes.xaxis.label.set(color=theme.ink, size=10)
@@ -174,7 +177,8 @@ def _style(axes: "Axes", theme: Theme) -> None:
         label.set_color(theme.ink)
 
 
-def legend_of(axes: "Axes", theme: Theme, columns: int = 3) -> None:
+def add_legend(axes: "Axes", theme: Theme, columns: int = 3) -> None:
+    """Add a legend above the axes where anything has a label."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
             loc="lower left",
@@ -186,7 +190,8 @@ def legend_of(axes: "Axes", theme: Theme, columns: int = 3) -> None:
         )
 
 
-def svg_of(figure: "Figure") -> bytes:
+def to_svg(figure: "Figure") -> bytes:
+    """Return a figure as SVG without a date."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -1,13 +1,13 @@
-"""The templates of reports."""
+"""Jinja templates of the reports."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.render.tables import escape_markdown
 
 
-def environment(autoescape: bool) -> Environment:
-    """Where templates are found and how they are filled: HTML is escaped by itself, Markdown by the filter `md`."""
-    built = Environment(
+def make_environment(autoescape: bool) -> Environment:
+    """Return the template environment: HTML is escaped automatically, Markdown by the filter `md`."""
+    environment = Environment(
         loader=PackageLoader("analysis"),
         autoescape=autoescape,
         undefined=StrictUndefined,
@@ -15,5 +15,5 @@ def environment(autoescape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    built.filters["md"] = escape_markdown
-    return built
+    environment.filters["md"] = escape_markdown
+    return environment

@@ -1,21 +1,20 @@
-"""What a sweep of trainings says: arms compared seed by seed, beside the papers."""
+"""Content of an ablation's report: arms compared seed by seed, beside the papers."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-import numpy as np
 import pandas as pd
 
-from analysis.formatting import enumerate_words, metric_name, plural
-from analysis.papers.recipe import departures
-from analysis.papers.rows import PaperRow
-from analysis.reader.sweep import Sweep
+from analysis.formatting import format_count, join_words, shorten_metric
+from analysis.papers.recipe import list_departures
+from analysis.papers.rows import RowsBySource
+from analysis.reader.sweep import TRAIN_LOSS, Sweep, Trial
 from analysis.render import plots, tables
-from analysis.sections.findings import Figure, Findings, drawn
-from analysis.sections.gallery import gallery
-from analysis.sections.provenance import differences_in_provenance, shared_trainings
+from analysis.sections.content import Figure, ReportContent, render_figure
+from analysis.sections.gallery import build_gallery
+from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
 from analysis.stats import paired
-from analysis.stats.verdicts import Verdict, judge
+from analysis.stats.verdicts import Verdict, make_verdict
 
 LEGEND = (
     "Mean ± sample standard deviation over seeds. The paired difference is the mean over the seeds that both arms "
@@ -24,149 +23,151 @@ LEGEND = (
 )
 
 
-def training_findings(
-    sweep: Sweep, values: pd.DataFrame, baseline: str | None, rows: Mapping[str, Mapping[str, PaperRow]]
-) -> Findings:
-    """Compare and judge; touches the store only for pictures. values: see comparison.final_values."""
-    metrics, trials = sweep.experiment.metrics, sweep.current
+def build_ablation_content(
+    sweep: Sweep, values: pd.DataFrame, baseline: str | None, rows: Mapping[str, RowsBySource]
+) -> ReportContent:
+    """Compare the arms with the baseline; reads the store for pictures alone.
+
+    values: see analysis.stats.paired.collect_final_values. rows: arm -> source -> row.
+    """
+    metrics = sweep.experiment.metrics
+    differences = paired.compute_paired_differences(values, baseline or "")
+    comparisons = paired.compare_arms(differences)
     arms = list(dict.fromkeys(values["arm"]))
-    differences = paired.paired_differences(values, baseline or "")
-    compared = paired.compare(differences)
-    finished = trials[trials["status"] == "FINISHED"]
-    verdicts = _verdicts(compared, metrics[0], arms, baseline, rows, finished)
-    frame = tables.results(values, paired.summarise(values), compared, baseline, rows)
-    shown = gallery(sweep)
-    return Findings(
-        trains=True,
+    verdicts = _make_verdicts(comparisons, metrics[0], arms, baseline, rows, sweep.finished)
+    frame = tables.collect_results(values, paired.summarise(values), comparisons, baseline, rows)
+    gallery = build_gallery(sweep)
+    figures = _plot_curves(sweep, arms)
+    if baseline is not None:
+        figures += _plot_differences(differences, comparisons, metrics[0], baseline, verdicts)
+    return ReportContent(
+        has_training=True,
         values=frame,
-        tables=tuple(_table(frame, metric) for metric in dict.fromkeys(metrics)),
+        tables=tuple(_make_table(frame, metric) for metric in dict.fromkeys(metrics)),
         legend=LEGEND,
         verdicts=tuple(verdicts),
-        shows=tuple(_shows(sweep, verdicts, baseline)),
-        cannot=tuple(_cannot(values, compared, metrics[0], rows, finished)),
-        figures=tuple(_figures(sweep, arms, differences, compared, verdicts, baseline)),
-        gallery=shown,
-        notes=shown.notes,
+        method=tuple(_describe_method(sweep, baseline if verdicts else None)),
+        limitations=tuple(_describe_limitations(values, comparisons, metrics[0], rows, sweep.finished)),
+        figures=tuple(figures),
+        gallery=gallery,
+        notes=gallery.notes,
     )
 
 
-def _table(frame: pd.DataFrame, metric: str) -> tables.Table:
+def _make_table(frame: pd.DataFrame, metric: str) -> tables.Table:
     of_metric = frame[frame["metric"] == metric]
-    return tables.Table(tables.caption(metric), of_metric, tables.result_columns(frame))
+    return tables.Table(tables.make_caption(metric), of_metric, tables.make_result_columns(frame))
 
 
-def _verdicts(
-    compared: pd.DataFrame,
+def _make_verdicts(
+    comparisons: pd.DataFrame,
     metric: str,
-    arms: list[str],
+    arms: Sequence[str],
     baseline: str | None,
-    rows: Mapping[str, Mapping[str, PaperRow]],
-    finished: pd.DataFrame,
+    rows: Mapping[str, RowsBySource],
+    finished: Sequence[Trial],
 ) -> list[Verdict]:
     if baseline is None:
         return []
-    found = compared[compared["metric"] == metric].set_index("arm", drop=False)
-    nothing: dict[str, Any] = {
-        "difference": np.nan,
-        "low": np.nan,
-        "high": np.nan,
-        "num_pairs": 0,
-        "num_higher": 0,
-    }
-    verdicts = []
-    for arm in (arm for arm in arms if arm != baseline):
-        statistics = found.loc[arm].to_dict() if arm in found.index else {"arm": arm, **nothing}
-        verdicts.append(judge(statistics, metric, baseline, rows, finished))
-    return verdicts
+    return [
+        make_verdict(paired.get_comparison(comparisons, metric, arm), baseline, rows, finished)
+        for arm in arms
+        if arm != baseline
+    ]
 
 
-def _shows(sweep: Sweep, verdicts: list[Verdict], baseline: str | None) -> list[str]:
-    shows = []
-    if baseline is not None and verdicts:
-        shows.append(
-            f"Each arm is held against {baseline} seed by seed: arms of one seed start from the same weights "
-            "and see the same images in the same order, so that what a seed brings along cancels out."
+def _describe_method(sweep: Sweep, baseline: str | None) -> list[str]:
+    lines = []
+    if baseline is not None:
+        lines.append(
+            f"Each arm is compared with {baseline} seed by seed: arms of one seed start from the same weights and see "
+            "the same images in the same order, so that the effect of the seed cancels out."
         )
-    return [*shows, *shared_trainings(sweep)]
+    return [*lines, *describe_shared_trainings(sweep)]
 
 
-def _cannot(
+def _describe_limitations(
     values: pd.DataFrame,
-    compared: pd.DataFrame,
+    comparisons: pd.DataFrame,
     metric: str,
-    rows: Mapping[str, Mapping[str, PaperRow]],
-    finished: pd.DataFrame,
+    rows: Mapping[str, RowsBySource],
+    finished: Sequence[Trial],
 ) -> list[str]:
     lines = []
-    of_metric = compared[compared["metric"] == metric]
+    of_metric = comparisons[comparisons["metric"] == metric]
     if len(of_metric):
         pairs = int(of_metric["num_pairs"].max())
         lines.append(
-            f"{plural(pairs, 'pair')} of seeds: the interval takes the differences as normally distributed, "
-            f"and without that no p value below {2 / 2**pairs:.2g} is possible (exact sign-flip test)."
+            f"{format_count(pairs, 'pair')} of seeds: the interval assumes that the differences are normally "
+            f"distributed; without that no p value below {2 / 2**pairs:.2g} is possible (exact sign-flip test)."
         )
     if len(of_metric) > 1:
         lines.append(f"{len(of_metric)} comparisons with the baseline, each with its own 95 % interval.")
-    lines += _beside_papers(rows, finished)
+    lines += _describe_departures(rows, finished)
     steps = values.loc[values["metric"] == metric, "step"].dropna().astype(int).unique()
     if len(steps) > 1:
-        lines.append(f"The trials ended at different steps: {enumerate_words(sorted(steps))}.")
-    return [*lines, *differences_in_provenance(finished)]
+        lines.append(f"The trials ended at different steps: {join_words(sorted(steps))}.")
+    return [*lines, *describe_provenance_differences(finished)]
 
 
-def _beside_papers(rows: Mapping[str, Mapping[str, PaperRow]], finished: pd.DataFrame) -> list[str]:
-    by_source = {source: item for of_arm in rows.values() for source, item in of_arm.items()}
-    if finished.empty or not by_source:
+def _describe_departures(rows: Mapping[str, RowsBySource], finished: Sequence[Trial]) -> list[str]:
+    """Return lines on how the setting departs from that of the papers' rows."""
+    by_source = {source: row for of_arm in rows.values() for source, row in of_arm.items()}
+    if not finished or not by_source:
         return []
-    reasons = {source: departures(finished, item) for source, item in by_source.items()}
+    departures = {source: list_departures(finished, row) for source, row in by_source.items()}
+    first = next(iter(departures.values()))
+    common = [reason for reason in first if all(reason in others for others in departures.values())]
     groups: dict[tuple[str, ...], list[str]] = {}
-    first = next(iter(reasons.values()))
-    common = [reason for reason in first if all(reason in found for found in reasons.values())]
-    for source, found in reasons.items():
-        groups.setdefault(tuple(reason for reason in found if reason not in common), []).append(source)
+    for source, reasons in departures.items():
+        groups.setdefault(tuple(reason for reason in reasons if reason not in common), []).append(source)
     lines = []
     if common:
         lines.append(
-            f"Absolute numbers are not comparable with {enumerate_words(list(by_source))}, "
+            f"Absolute numbers are not comparable with {join_words(list(by_source))}, "
             f"only the direction of a difference is: {'; '.join(common)}."
         )
-    for own, sources in groups.items():
-        if own:
-            lines.append(f"The setting departs from {enumerate_words(sources)} in: {'; '.join(own)}.")
+    for specific, sources in groups.items():
+        if specific:
+            lines.append(f"The setting departs from {join_words(sources)} in: {'; '.join(specific)}.")
     lines.append("The papers give one run for each row, without seeds; re-runs differ by 0.2 to 0.7 AP.")
     return lines
 
 
-def _figures(
-    sweep: Sweep,
-    arms: list[str],
-    differences: pd.DataFrame,
-    compared: pd.DataFrame,
-    verdicts: list[Verdict],
-    baseline: str | None,
-) -> list[Figure]:
-    metric = sweep.experiment.metrics[0]
-    points = sweep.points.merge(sweep.current[["run_id", "arm", "seed", "status"]], on="run_id")
+def _plot_curves(sweep: Sweep, arms: Sequence[str]) -> list[Figure]:
+    """Plot the first metric and the loss over steps."""
+    trials = [(trial.run_id, trial.arm, trial.seed, trial.status) for trial in sweep.current]
+    points = sweep.points.merge(pd.DataFrame(trials, columns=["run_id", "arm", "seed", "status"]), on="run_id")
     figures = []
-    for key in dict.fromkeys([metric, "train/loss"]):
-        curve = points[points["key"] == key]
-        if len(curve):
+    for metric in dict.fromkeys([sweep.experiment.metrics[0], TRAIN_LOSS]):
+        of_metric = points[points["key"] == metric]
+        if len(of_metric):
             figures.append(
-                drawn(
-                    f"{metric_name(key)} while training",
+                render_figure(
+                    f"{shorten_metric(metric)} during training",
                     "Thin: one seed. Thick: the mean over the finished seeds of an arm.",
-                    lambda theme, curve=curve, key=key: plots.learning_curves(curve, key, arms, theme),  # type: ignore[misc]
+                    partial(plots.plot_learning_curves, of_metric, metric, arms),
                 )
             )
-    shown = compared[compared["metric"] == metric]
-    if len(shown) and baseline is not None:
-        pairs = differences[differences["metric"] == metric]
-        printed = {v.arm: {p.source: p.difference for p in v.paper} for v in verdicts if v.paper}
-        figures.append(
-            drawn(
-                f"{metric_name(metric)}: paired differences to {baseline}",
-                "An interval that stays clear of zero shows a direction.",
-                lambda theme: plots.paired_differences(pairs, shown, printed, metric, baseline, theme),
-            )
-        )
     return figures
+
+
+def _plot_differences(
+    differences: pd.DataFrame, comparisons: pd.DataFrame, metric: str, baseline: str, verdicts: Sequence[Verdict]
+) -> list[Figure]:
+    of_metric = comparisons[comparisons["metric"] == metric]
+    if of_metric.empty:
+        return []
+    pairs = differences[differences["metric"] == metric]
+    paper_differences = {
+        verdict.arm: {paper.source: paper.difference for paper in verdict.paper}
+        for verdict in verdicts
+        if verdict.paper
+    }
+    return [
+        render_figure(
+            f"{shorten_metric(metric)}: paired differences to {baseline}",
+            "An interval that excludes zero shows a direction.",
+            partial(plots.plot_paired_differences, pairs, of_metric, paper_differences, metric, baseline),
+        )
+    ]

@@ -1,4 +1,4 @@
-"""Sample detections side by side: the same images, one column for each arm."""
+"""Gallery of sample detections: the same images, one column for each arm."""
 
 import base64
 import io
@@ -7,77 +7,79 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from analysis.reader.client import list_pictures, read_artifact
-from analysis.reader.sweep import Sweep
+from analysis.reader.sweep import Sweep, Trial
 
 LONGEST_SIDE = 480
-# Larger than any sample detection; what claims more pixels is not decoded.
-MOST_PIXELS = 50_000_000
+# More than any sample detection has; a file that claims more is not decoded.
+MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """arms: name -> (seed, run id) shown. rows: image name -> data URI by arm."""
+    """Sample detections. trials: arm -> the trial shown. images: image name -> arm -> data URI."""
 
-    arms: Mapping[str, tuple[int, str]]
-    rows: Mapping[str, Mapping[str, str]]
+    trials: Mapping[str, Trial]
+    images: Mapping[str, Mapping[str, str]]
     notes: tuple[str, ...]
 
 
-def gallery(sweep: Sweep, most: int = 4) -> Gallery:
-    """Pictures of one finished seed, the same for every arm where there is such a one."""
-    shown = _trials_to_show(sweep)
-    paths = {arm: list_pictures(sweep.uri, run_id) for arm, (_, run_id) in shown.items()}
-    names = _common_first({arm: [PurePosixPath(path).name for path in found] for arm, found in paths.items()})
-    rows: dict[str, dict[str, str]] = {}
-    notes = [f"No sample detections of {arm} in the store." for arm, found in paths.items() if not found]
-    for arm, found in paths.items():
-        for path in found:
-            name = PurePosixPath(path).name
-            if name not in names[:most]:
+def build_gallery(sweep: Sweep, max_images: int = 4) -> Gallery:
+    """Collect the pictures of one finished seed, the same seed for every arm where all have one."""
+    trials = _choose_trials(sweep)
+    paths = {arm: list_pictures(sweep.uri, trial.run_id) for arm, trial in trials.items()}
+    names = _sort_by_arms({arm: [_image_name(path) for path in of_arm] for arm, of_arm in paths.items()})
+    images: dict[str, dict[str, str]] = {}
+    notes = [f"No sample detections of {arm} in the store." for arm, of_arm in paths.items() if not of_arm]
+    for arm, of_arm in paths.items():
+        for path in of_arm:
+            if _image_name(path) not in names[:max_images]:
                 continue
-            content = read_artifact(sweep.uri, shown[arm][1], path)
-            uri = None if content is None else picture_uri(content)
+            content = read_artifact(sweep.uri, trials[arm].run_id, path)
+            uri = None if content is None else encode_picture(content)
             if uri is None:
-                notes.append(f"{path} of run {shown[arm][1]} cannot be read as a picture.")
+                notes.append(f"{path} of run {trials[arm].run_id} cannot be read as a picture.")
             else:
-                rows.setdefault(name, {})[arm] = uri
+                images.setdefault(_image_name(path), {})[arm] = uri
     return Gallery(
-        arms={arm: choice for arm, choice in shown.items() if paths[arm]},
-        rows={name: rows[name] for name in names if name in rows},
+        trials={arm: trial for arm, trial in trials.items() if paths[arm]},
+        images={name: images[name] for name in names if name in images},
         notes=tuple(notes),
     )
 
 
-def _trials_to_show(sweep: Sweep) -> dict[str, tuple[int, str]]:
-    finished = sweep.current[sweep.current["status"] == "FINISHED"]
-    by_arm = {
-        str(arm): dict(zip(group["seed"], group["run_id"], strict=True))
-        for arm, group in finished.groupby("arm", sort=False)
-    }
+def _image_name(path: str) -> str:
+    return PurePosixPath(path).name
+
+
+def _choose_trials(sweep: Sweep) -> dict[str, Trial]:
+    """Return a finished trial for each arm, arms in the order of the experiment."""
+    by_arm: dict[str, dict[int, Trial]] = {}
+    for trial in sweep.finished:
+        by_arm.setdefault(trial.arm, {})[trial.seed] = trial
     if not by_arm:
         return {}
-    common = set.intersection(*(set(seeds) for seeds in by_arm.values()))
-    order = [arm for arm in sweep.experiment.arms if arm in by_arm]
-    order += [arm for arm in by_arm if arm not in order]
-    seed_of = {arm: min(common) if common else min(by_arm[arm]) for arm in order}
-    return {arm: (int(seed_of[arm]), by_arm[arm][seed_of[arm]]) for arm in order}
+    common = set.intersection(*(set(by_seed) for by_seed in by_arm.values()))
+    arms = [arm for arm in sweep.experiment.arms if arm in by_arm]
+    arms += [arm for arm in by_arm if arm not in arms]
+    return {arm: by_arm[arm][min(common or by_arm[arm])] for arm in arms}
 
 
-def _common_first(names: Mapping[str, Sequence[str]]) -> list[str]:
-    counts = {name: sum(name in found for found in names.values()) for found in names.values() for name in found}
+def _sort_by_arms(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the image names, those that most arms have first."""
+    counts = {name: sum(name in other for other in names.values()) for of_arm in names.values() for name in of_arm}
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def picture_uri(content: bytes, longest_side: int = LONGEST_SIDE) -> str | None:
-    """A picture as a data URI, no side longer than so many pixels; None where it is no readable PNG.
+def encode_picture(content: bytes, longest_side: int = LONGEST_SIDE) -> str | None:
+    """Return a PNG as a data URI, scaled down to `longest_side` pixels; None where it cannot be read.
 
-    It is decoded and encoded again, so that nothing but pixels reaches the report.
+    It is decoded and encoded again, so that nothing but pixels enters the report.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 return None
             pixels = image.convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -85,8 +87,9 @@ def picture_uri(content: bytes, longest_side: int = LONGEST_SIDE) -> str | None:
     pixels.thumbnail((longest_side, longest_side))
     buffer = io.BytesIO()
     pixels.save(buffer, format="PNG", optimize=True)
-    return data_uri(buffer.getvalue(), "image/png")
+    return to_data_uri(buffer.getvalue(), "image/png")
 
 
-def data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def to_data_uri(content: bytes, media_type: str) -> str:
+    """Return content as a base64 data URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

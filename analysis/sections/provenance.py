@@ -1,152 +1,178 @@
-"""Where every number comes from, and what differs among the trials that are compared."""
+"""Provenance: what every number was made from, and what differs between the trials that are compared."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.formatting import enumerate_words, plural
+from analysis.formatting import format_count, join_words
 from analysis.reader.client import read_artifact
-from analysis.reader.sweep import Sweep
+from analysis.reader.sweep import FINISHED, Provenance, Sweep, Trial
+from orchestration.store_conventions import Artifact
 
-# Tag -> what it says; the values of all trials in a comparison ought to be one and the same.
-SHARED_TAGS = {
-    "fcos.git_commit": "git commits",
-    "fcos.data_digest": "data digests",
-    "fcos.data": "data sets",
-    "fcos.hardware": "kinds of hardware",
-}
+UNKNOWN = "unknown"
 
 
-def provenance(sweep: Sweep) -> pd.DataFrame:
-    """One row per run of the sweep, superseded attempts too, with what its numbers were made from."""
-    owners = {row.run_id: f"{row.arm} seed {row.seed}" for row in sweep.trials.itertuples()}
-    order = {arm: position for position, arm in enumerate(sweep.experiment.arms)}
-    trials = sweep.trials.assign(order=[order.get(arm, len(order)) for arm in sweep.trials["arm"]])
-    trials = trials.sort_values(["order", "arm", "seed", "superseded"])
-    rows = [_row(trial, owners) for trial in trials.to_dict("records")]
-    columns = [
-        "arm",
-        "seed",
-        "status",
-        "run_id",
-        "trained_by",
-        "commit",
-        "data",
-        "identity",
-        "hardware",
-        "checkpoint",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+@dataclass(frozen=True)
+class ProvenanceRow:
+    """Provenance of one run as text."""
+
+    arm: str
+    seed: int
+    status: str
+    run_id: str
+    trained_by: str
+    commit: str
+    data: str
+    identity: str
+    hardware: str
+    checkpoint: str
 
 
-def _row(trial: Mapping[Any, Any], owners: Mapping[str, str]) -> dict[str, Any]:
-    tags, run_id = trial["tags"], trial["run_id"]
-    trainer = tags.get("fcos.trained_by", "")
-    dirty = " (dirty)" if tags.get("fcos.git_dirty", "").lower() == "true" else ""
-    digest = tags.get("fcos.checkpoint_sha256", "")
-    return {
-        "arm": trial["arm"],
-        "seed": trial["seed"],
-        "status": trial["status"].lower() + (", superseded" if trial["superseded"] else ""),
-        "run_id": run_id,
-        "trained_by": "itself" if trainer == run_id else owners.get(trainer, _elsewhere(trainer, tags)),
-        "commit": tags.get("fcos.git_commit", "") + dirty,
-        "data": f"{tags.get('fcos.data', '')} {tags.get('fcos.data_digest', '')}".strip(),
-        "identity": tags.get("fcos.identity", ""),
-        "hardware": tags.get("fcos.hardware", ""),
-        "checkpoint": tags.get("fcos.checkpoint", "") + (f" sha256 {digest}" if digest else ""),
-    }
+@dataclass(frozen=True)
+class MissingResult:
+    """A planned trial without a result. run_id: "" where it never started."""
+
+    arm: str
+    seed: int
+    state: str
+    reason: str
+    run_id: str
 
 
-def _elsewhere(trainer: str, tags: Mapping[str, str]) -> str:
-    sweep = tags.get("fcos.trained_in", "")
-    return f"{trainer} of {sweep}" if sweep else trainer
+@dataclass(frozen=True)
+class PackageVersions:
+    """Package versions that some trials ran with. trials: their names in words."""
+
+    trials: str
+    packages: Mapping[str, str]
 
 
-def unfinished(values: pd.DataFrame) -> pd.DataFrame:
-    """arm, seed, state, reason, run_id of every planned trial that gives no number, one row each."""
-    trials = values.drop_duplicates(["arm", "seed"]).set_index(["arm", "seed"])
+def collect_provenance(sweep: Sweep) -> tuple[ProvenanceRow, ...]:
+    """Return a row for each run of the sweep, superseded attempts too."""
+    labels = {trial.run_id: trial.label for trial in sweep.trials}
+    order = {arm: index for index, arm in enumerate(sweep.experiment.arms)}
+    trials = sorted(
+        sweep.trials, key=lambda trial: (order.get(trial.arm, len(order)), trial.arm, trial.seed, trial.superseded)
+    )
+    return tuple(_make_row(trial, labels) for trial in trials)
+
+
+def _make_row(trial: Trial, labels: Mapping[str, str]) -> ProvenanceRow:
+    origin = trial.provenance
+    dirty = " (dirty)" if origin.git_dirty else ""
+    sha256 = f" sha256 {origin.checkpoint_sha256}" if origin.checkpoint_sha256 else ""
+    return ProvenanceRow(
+        arm=trial.arm,
+        seed=trial.seed,
+        status=trial.status.lower() + (", superseded" if trial.superseded else ""),
+        run_id=trial.run_id,
+        trained_by=_describe_trainer(trial.run_id, origin, labels),
+        commit=origin.git_commit + dirty,
+        data=f"{origin.data} {origin.data_digest}".strip(),
+        identity=origin.identity,
+        hardware=origin.hardware,
+        checkpoint=origin.checkpoint + sha256,
+    )
+
+
+def _describe_trainer(run_id: str, origin: Provenance, labels: Mapping[str, str]) -> str:
+    if origin.trained_by == run_id:
+        return "itself"
+    if origin.trained_by in labels:
+        return labels[origin.trained_by]
+    return f"{origin.trained_by} of {origin.trained_in}" if origin.trained_in else origin.trained_by
+
+
+def list_missing_results(values: pd.DataFrame) -> list[MissingResult]:
+    """List every planned trial without any value. values: see analysis.stats.paired.collect_final_values."""
     has_value = values.groupby(["arm", "seed"])["value"].count() > 0
-    rows = [
-        {
-            "arm": arm,
-            "seed": seed,
-            "state": "finished without the metrics" if row["status"] == "FINISHED" else str(row["status"]).lower(),
-            "reason": row["failure"],
-            "run_id": row["run_id"],
-        }
-        for (arm, seed), row in trials.iterrows()
-        if not has_value[(arm, seed)]
+    return [
+        MissingResult(
+            arm=row["arm"],
+            seed=row["seed"],
+            state="finished without the metrics" if row["status"] == FINISHED else str(row["status"]).lower(),
+            reason=row["failure"],
+            run_id=row["run_id"],
+        )
+        for row in values.drop_duplicates(["arm", "seed"]).to_dict("records")
+        if not has_value[(row["arm"], row["seed"])]
     ]
-    return pd.DataFrame(rows, columns=["arm", "seed", "state", "reason", "run_id"])
 
 
-def shared_trainings(sweep: Sweep) -> list[str]:
-    """Which arms are inference settings of another arm's training, in words."""
-    trials = sweep.current
-    arm_of = dict(zip(trials["run_id"], trials["arm"], strict=True))
-    owners = {
-        (arm, arm_of.get(tags.get("fcos.trained_by", ""), ""))
-        for arm, run_id, tags in zip(trials["arm"], trials["run_id"], trials["tags"], strict=True)
-        if tags.get("fcos.trained_by", run_id) != run_id
+def describe_shared_trainings(sweep: Sweep) -> list[str]:
+    """Return lines on arms that are evaluated on another arm's weights, or reuse other sweeps' trainings."""
+    arms = {trial.run_id: trial.arm for trial in sweep.current}
+    trained_elsewhere = {
+        (trial.arm, arms.get(trial.provenance.trained_by, ""))
+        for trial in sweep.current
+        if trial.provenance.trained_by not in ("", trial.run_id)
     }
     lines = [
-        f"{arm} is evaluated on the weights that {owner} trained: between the two only inference differs."
-        for arm, owner in sorted(owners)
-        if owner and owner != arm
+        f"{arm} is evaluated on the weights that {trainer} trained: between the two only inference differs."
+        for arm, trainer in sorted(trained_elsewhere)
+        if trainer and trainer != arm
     ]
-    elsewhere = sorted({arm for arm, owner in owners if not owner})
-    if elsewhere:
-        lines.append(f"Trials of {enumerate_words(elsewhere)} reuse trainings of other sweeps.")
+    reusing = sorted({arm for arm, trainer in trained_elsewhere if not trainer})
+    if reusing:
+        lines.append(f"Trials of {join_words(reusing)} reuse trainings of other sweeps.")
     return lines
 
 
-def differences_in_provenance(trials: pd.DataFrame) -> list[str]:
-    """What ought to be equal in all finished trials of a comparison and is not, in words."""
-    found = []
-    for tag, words in SHARED_TAGS.items():
-        distinct = sorted({tags.get(tag, "unknown") for tags in trials["tags"]})
+def describe_provenance_differences(trials: Sequence[Trial]) -> list[str]:
+    """Return lines on what should be the same for all trials of a comparison and is not."""
+    origins = [trial.provenance for trial in trials]
+    shared = {
+        "git commits": [origin.git_commit for origin in origins],
+        "data digests": [origin.data_digest for origin in origins],
+        "data sets": [origin.data for origin in origins],
+        "kinds of hardware": [origin.hardware for origin in origins],
+    }
+    lines = []
+    for name, values in shared.items():
+        distinct = sorted({value or UNKNOWN for value in values})
         if len(distinct) > 1:
-            found.append(f"The trials come from {len(distinct)} {words}: {enumerate_words(distinct)}.")
-    dirty = sum(tags.get("fcos.git_dirty", "").lower() == "true" for tags in trials["tags"])
+            lines.append(f"The trials come from {len(distinct)} {name}: {join_words(distinct)}.")
+    dirty = sum(origin.git_dirty for origin in origins)
     if dirty:
-        found.append(f"{plural(dirty, 'trial')} ran on code with uncommitted changes.")
-    return [*found, *_numbers_of_workers(trials)]
+        lines.append(f"{format_count(dirty, 'trial')} ran on code with uncommitted changes.")
+    return [*lines, *_describe_workers(trials)]
 
 
-def _numbers_of_workers(trials: pd.DataFrame) -> list[str]:
-    """Which trials were trained by how many workers, where that is not the same for all from first step to last."""
+def _describe_workers(trials: Sequence[Trial]) -> list[str]:
+    """Return a line on the numbers of workers, unless all trials had the same from first step to last."""
     groups: dict[str, list[str]] = {}
     reasons: dict[str, None] = {}
-    for trial in trials.to_dict("records"):
-        if (number := trial["tags"].get("fcos.workers")) is not None:
-            groups.setdefault(number, []).append(f"{trial['arm']} seed {trial['seed']}")
-            # Runs of older versions do not have it.
-            reasons |= dict.fromkeys(filter(None, [trial["tags"].get("fcos.workers_decide", "")]))
+    for trial in trials:
+        if trial.workers:
+            groups.setdefault(trial.workers, []).append(trial.label)
+            # Runs of older versions record no reason.
+            reasons |= dict.fromkeys([trial.workers_matter] if trial.workers_matter else [])
     if len(groups) < 2 and all(number.isdecimal() for number in groups):
         return []
-    counts = "; ".join(f"{number} ({enumerate_words(names)})" for number, names in sorted(groups.items()))
+    counts = "; ".join(f"{number} ({join_words(labels)})" for number, labels in sorted(groups.items()))
     because = f", but {' and '.join(reasons)}, so that the number matters" if reasons else ""
     return [f"Numbers of workers: {counts}. Batch size and learning rate are the same{because}."]
 
 
-def versions(sweep: Sweep) -> list[tuple[str, dict[str, str]]]:
-    """(trials, package -> version), one entry for each distinct set among the trials that count."""
-    groups: dict[str, list[str]] = {}
-    for trial in sweep.current.itertuples():
-        content = read_artifact(sweep.uri, str(trial.run_id), "versions.json")
-        text = '{"versions.json": "missing"}' if content is None else content.decode("utf-8", "replace")
-        groups.setdefault(text, []).append(f"{trial.arm} seed {trial.seed}")
-    return [
-        ("all trials" if len(groups) == 1 else enumerate_words(trials), _flat(text)) for text, trials in groups.items()
-    ]
+def collect_versions(sweep: Sweep) -> tuple[PackageVersions, ...]:
+    """Return the package versions of the trials that count, an entry for each distinct set."""
+    groups: dict[bytes | None, list[str]] = {}
+    for trial in sweep.current:
+        content = read_artifact(sweep.uri, trial.run_id, Artifact.VERSIONS)
+        groups.setdefault(content, []).append(trial.label)
+    return tuple(
+        PackageVersions("all trials" if len(groups) == 1 else join_words(labels), _parse_versions(content))
+        for content, labels in groups.items()
+    )
 
 
-def _flat(text: str) -> dict[str, str]:
+def _parse_versions(content: bytes | None) -> dict[str, str]:
+    if content is None:
+        return {Artifact.VERSIONS: "missing"}
     try:
-        values = json.loads(text)
+        values = json.loads(content.decode("utf-8", "replace"))
     except ValueError:
-        return {"versions.json": "cannot be read"}
+        return {Artifact.VERSIONS: "cannot be read"}
     return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {"": str(values)}

@@ -1,4 +1,4 @@
-"""How much each key of a search moves its metric (Optuna's PED-ANOVA, arXiv 2304.10255)."""
+"""Importance of a search's keys for its metric (Optuna's PED-ANOVA, arXiv 2304.10255)."""
 
 from typing import Any
 
@@ -7,63 +7,69 @@ import pandas as pd
 from analysis.formatting import MISSING
 from analysis.reader.sweep import Search
 
-# With fewer trainings the shares say more about chance than about keys.
-FEWEST = 8
+# With fewer trainings the shares reflect chance rather than keys.
+MIN_TRAININGS = 8
 
 
-def importance(frame: pd.DataFrame, search: Search) -> pd.DataFrame:
-    """key, importance (shares that add to 1), greatest first; empty below eight finished trainings."""
-    nothing = pd.DataFrame(columns=["key", "importance"])
+def compute_importance(frame: pd.DataFrame, search: Search) -> pd.DataFrame:
+    """Return key, importance (shares that add to 1), greatest first; empty below eight finished trainings.
+
+    frame: see analysis.sections.search.collect_search_values.
+    """
+    empty = pd.DataFrame(columns=["key", "importance"])
     finished = frame[(frame["state"] == "finished") & frame["value"].notna()]
-    if len(finished) < FEWEST or finished["value"].nunique() < 2:
-        return nothing
+    if len(finished) < MIN_TRAININGS or finished["value"].nunique() < 2:
+        return empty
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if search.mode == "max" else "minimize")
-    columns = components(finished, search)
-    # Keys that hang on others are not set in all trainings.
-    whole = {name: values for name, values in columns.items() if not any(_is_missing(value) for value in values)}
-    kinds = {name: _distribution(values) for name, values in whole.items() if len({str(v) for v in values}) > 1}
-    if not kinds:
-        return nothing
-    for place, value in enumerate(finished["value"]):
-        params = {name: whole[name][place] for name in kinds}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=float(value)))
-    found = optuna.importance.get_param_importances(
+    columns = split_components(finished, search)
+    # Conditional keys are not set in all trainings.
+    complete = {name: values for name, values in columns.items() if not any(is_unset(value) for value in values)}
+    distributions = {
+        name: _make_distribution(values) for name, values in complete.items() if len({str(v) for v in values}) > 1
+    }
+    if not distributions:
+        return empty
+    for index, value in enumerate(finished["value"]):
+        params = {name: complete[name][index] for name in distributions}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=float(value)))
+    shares = optuna.importance.get_param_importances(
         study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), normalize=True
     )
-    rows = sorted(found.items(), key=lambda item: -item[1])
+    rows = sorted(shares.items(), key=lambda item: -item[1])
     return pd.DataFrame(rows, columns=["key", "importance"])
 
 
-def components(frame: pd.DataFrame, search: Search) -> dict[str, list[Any]]:
-    """Each number or choice that was drawn, as a column: a list of level ranges has one for each inner end."""
+def split_components(frame: pd.DataFrame, search: Search) -> dict[str, list[Any]]:
+    """Return each sampled number or choice as a column: a list of level ranges has one for each inner end."""
     columns: dict[str, list[Any]] = {}
-    for key, draw in search.space.items():
+    for key, distribution in search.space.items():
         values = list(frame[key])
-        if draw.get("ranges") is not None or draw.get("rising") is not None:
-            count = int((draw.get("ranges") or draw["rising"])[2])
-            for place in range(count):
-                columns[f"{key} {place + 1}"] = [_end(value, place) for value in values]
-        elif draw.get("choice") is not None:
-            columns[key] = [value if _is_missing(value) else str(value) for value in values]
+        ends = distribution.ranges or distribution.rising
+        if ends is not None:
+            for index in range(ends[2]):
+                columns[f"{key} {index + 1}"] = [_get_end(value, index) for value in values]
+        elif distribution.choice is not None:
+            columns[key] = [value if is_unset(value) else str(value) for value in values]
         else:
             columns[key] = values
     return columns
 
 
-def _end(value: Any, place: int) -> Any:
+def _get_end(value: Any, index: int) -> Any:
     if not isinstance(value, list):
         return value
-    return float(value[place][1] if isinstance(value[place], list) else value[place])
+    return float(value[index][1] if isinstance(value[index], list) else value[index])
 
 
-def _is_missing(value: Any) -> bool:
+def is_unset(value: Any) -> bool:
+    """Return whether a training has no value of a key, as its condition was not met."""
     return isinstance(value, str) and value == MISSING
 
 
-def _distribution(values: list[Any]) -> Any:
+def _make_distribution(values: list[Any]) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(values[0], str):

@@ -1,34 +1,35 @@
-"""What the statistics allow to say, in words: against the baseline, and beside the papers."""
+"""Verdicts on paired differences: against the baseline, and beside the papers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import pandas as pd
+from analysis.formatting import format_difference, format_interval, format_number, shorten_metric
+from analysis.papers.recipe import list_departures
+from analysis.papers.rows import PaperRow, RowsBySource
+from analysis.reader.sweep import Trial
+from analysis.stats.paired import Comparison
+from orchestration.store_conventions import MetricPrefix
 
-from analysis.formatting import interval, metric_name, number, signed
-from analysis.papers.recipe import departures
-from analysis.papers.rows import PaperRow
-
-# Of val/ metrics: a 95 % interval that includes zero shows that there is no difference of note where it lies
-# within +-1.0 AP; a wider one shows nothing.
-MARGIN = 0.010
-# What is printed as 0.0 in percent; however sure, it is no difference that anybody reads.
-UNSEEN = 0.0005
+# Of val/ metrics: an interval around zero within +-1.0 AP shows that there is no difference that matters; a wider one
+# shows nothing.
+EQUIVALENCE_MARGIN = 0.010
+# Below this a difference prints as 0.0 percent: no reader sees it, however certain it is.
+PRINT_RESOLUTION = 0.0005
 # Papers give one run for each row, and re-runs of one FCOS recipe differ by 0.2 to 0.7 AP (mmdetection PR
-# 4370): a smaller printed difference is no clear one.
-NOISE = 0.007
+# 4370): a smaller difference in a paper is no clear one.
+RERUN_NOISE = 0.007
 # An exact sign-flip test of fewer pairs can never reach p <= 0.05 (2 / 2**6 = 0.03).
 MIN_PAIRS_FOR_ABSENCE = 6
 
-Evidence = Literal["higher", "lower", "equal", "identical", "not shown", "too few"]
+Outcome = Literal["higher", "lower", "equal", "identical", "not shown", "too few"]
 Agreement = Literal["reproduced", "not reproduced", "agrees", "contradicts", "differs", "cannot tell"]
 
 
 @dataclass(frozen=True)
 class PaperVerdict:
-    """How a paired difference stands beside the difference of the same two rows in one table of a paper."""
+    """Our paired difference beside the difference of the same two rows in one table of a paper."""
 
     source: str
     difference: float
@@ -42,141 +43,130 @@ class Verdict:
 
     arm: str
     metric: str
-    evidence: Evidence
+    outcome: Outcome
     text: str
     paper: tuple[PaperVerdict, ...]
 
 
-def weigh(comparison: Mapping[str, Any], metric: str) -> Evidence:
-    """The direction that the pairs show, or why they show none."""
-    pairs, low, high = int(comparison["num_pairs"]), comparison["low"], comparison["high"]
+def classify(comparison: Comparison) -> Outcome:
+    """Return the direction that the pairs show, or why they show none."""
+    pairs, low, high = comparison.num_pairs, comparison.low, comparison.high
     if pairs < 2:
         return "too few"
     if low == high:
-        # Equal in every pair: the arms do the same thing. Any other constant has no spread to judge by.
+        # Equal in every pair: the arms do the same. Any other constant has no spread to assess it by.
         return "identical" if abs(low) < 1e-12 else "too few"
-    if _is_ap(metric) and max(-low, high) < UNSEEN:
+    is_ap = comparison.metric.startswith(MetricPrefix.VAL)
+    if is_ap and max(-low, high) < PRINT_RESOLUTION:
         return "equal"
     if low > 0 or high < 0:
         return "higher" if low > 0 else "lower"
-    if _is_ap(metric) and max(-low, high) <= MARGIN:
+    if is_ap and max(-low, high) <= EQUIVALENCE_MARGIN:
         return "equal"
     return "too few" if pairs < MIN_PAIRS_FOR_ABSENCE else "not shown"
 
 
-def _is_ap(metric: str) -> bool:
-    return metric.startswith("val/")
-
-
-def describe(comparison: Mapping[str, Any], metric: str, baseline: str) -> tuple[Evidence, str]:
-    """The evidence, and words: `higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 3 pairs`."""
-    evidence = weigh(comparison, metric)
-    pairs = int(comparison["num_pairs"])
+def describe_outcome(comparison: Comparison, baseline: str) -> str:
+    """Return the outcome in words: `higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 3 pairs`."""
+    outcome, metric, pairs = classify(comparison), comparison.metric, comparison.num_pairs
     if pairs == 0:
-        return evidence, f"too few seeds to tell: no seed has finished in both this arm and {baseline}"
-    size = f"{signed(comparison['difference'], metric)} {metric_name(metric)}"
+        return f"too few seeds to tell: no seed has finished in both this arm and {baseline}"
+    size = f"{format_difference(comparison.difference, metric)} {shorten_metric(metric)}"
     if pairs == 1:
-        return evidence, f"too few seeds to tell: {size} in a single pair, which has no interval"
-    bounds = interval(comparison["low"], comparison["high"], metric)
-    tail = f"{size}, 95 % interval {bounds} over {pairs} pairs"
-    match evidence:
+        return f"too few seeds to tell: {size} in a single pair, which has no interval"
+    statistics = f"{size}, 95 % interval {format_interval(comparison.low, comparison.high, metric)} over {pairs} pairs"
+    match outcome:
         case "higher" | "lower":
-            return evidence, f"{evidence} than {baseline}: {tail}"
+            return f"{outcome} than {baseline}: {statistics}"
         case "equal":
-            least = f"{number(MARGIN, metric)} {metric_name(metric)}"
-            return evidence, f"no difference above {least} to {baseline}: {tail}"
+            margin = f"{format_number(EQUIVALENCE_MARGIN, metric)} {shorten_metric(metric)}"
+            return f"no difference above {margin} to {baseline}: {statistics}"
         case "identical":
-            return (
-                evidence,
-                f"identical to {baseline} in all {pairs} pairs: the arms' settings have no effect here",
-            )
+            return f"identical to {baseline} in all {pairs} pairs: the arms' settings have no effect here"
         case "not shown":
-            return evidence, f"no difference to {baseline} shown: {tail}"
+            return f"no difference to {baseline} shown: {statistics}"
         case _:
-            return evidence, f"too few seeds to tell: {tail}{_leaning(comparison)}"
+            return f"too few seeds to tell: {statistics}{_describe_trend(comparison)}"
 
 
-def _leaning(comparison: Mapping[str, Any]) -> str:
-    """What undecided pairs have in common, and how many would decide."""
-    pairs, higher = int(comparison["num_pairs"]), int(comparison["num_higher"])
-    side = {pairs: "higher", 0: "lower"}.get(higher)
-    needed = comparison["pairs_needed"]
-    if side is None or math.isnan(needed) or needed <= pairs:
+def _describe_trend(comparison: Comparison) -> str:
+    """Return the direction that all undecided pairs share and how many would decide, "" without such a direction."""
+    pairs, needed = comparison.num_pairs, comparison.pairs_needed
+    direction = {pairs: "higher", 0: "lower"}.get(comparison.num_higher)
+    if direction is None or math.isnan(needed) or needed <= pairs:
         return ""
-    return f"; {side} in every pair, and about {needed:.0f} pairs with this spread would settle it"
+    return f"; {direction} in every pair, and about {needed:.0f} pairs with this spread would settle it"
 
 
-def judge(
-    comparison: Mapping[str, Any],
-    metric: str,
-    baseline: str,
-    rows: Mapping[str, Mapping[str, PaperRow]],
-    finished: pd.DataFrame,
+def make_verdict(
+    comparison: Comparison, baseline: str, rows: Mapping[str, RowsBySource], finished: Sequence[Trial]
 ) -> Verdict:
-    """The verdict on one row of comparison.compare, beside every table that has rows of both arms."""
-    arm = str(comparison["arm"])
-    evidence, text = describe(comparison, metric, baseline)
-    theirs = rows.get(baseline, {})
+    """Return the verdict on a comparison, beside every table that has rows of both arms.
+
+    rows: arm -> source -> row. finished: the finished trials of the sweep, whose setting is compared with the
+    papers'.
+    """
+    metric, baseline_rows = comparison.metric, rows.get(baseline, {})
     pairs = [
-        (theirs[source], ours)
-        for source, ours in rows.get(arm, {}).items()
-        if source in theirs and metric in ours.metrics and metric in theirs[source].metrics
+        (baseline_rows[source], row)
+        for source, row in rows.get(comparison.arm, {}).items()
+        if source in baseline_rows and metric in row.metrics and metric in baseline_rows[source].metrics
     ]
-    beside = tuple(
-        _beside(comparison, metric, evidence, ours, ours.metrics[metric] - base.metrics[metric], finished)
-        for base, ours in pairs
+    paper = tuple(
+        _make_paper_verdict(comparison, row, row.metrics[metric] - baseline_row.metrics[metric], finished)
+        for baseline_row, row in pairs
     )
-    return Verdict(arm, metric, evidence, text, beside)
+    text = describe_outcome(comparison, baseline)
+    return Verdict(comparison.arm, metric, classify(comparison), text, paper)
 
 
-def _beside(
-    comparison: Mapping[str, Any],
-    metric: str,
-    evidence: Evidence,
-    row: PaperRow,
-    difference: float,
-    finished: pd.DataFrame,
+def _make_paper_verdict(
+    comparison: Comparison, row: PaperRow, difference: float, finished: Sequence[Trial]
 ) -> PaperVerdict:
-    agreement = agree(comparison, evidence, difference)
-    if agreement != "cannot tell" and not departures(finished, row):
-        same = agreement == "agrees" and _same_size(comparison, difference)
+    agreement = compare_with_paper(comparison, difference)
+    if agreement != "cannot tell" and not list_departures(finished, row):
+        same = agreement == "agrees" and _is_same_size(comparison, difference)
         agreement = "reproduced" if same else "not reproduced"
     clear = _is_clear(difference)
-    words = agreement + (" in direction" if agreement == "agrees" and clear else "")
+    statement = agreement + (" in direction" if agreement == "agrees" and clear else "")
     if agreement == "differs":
-        words += f", ours is clearly {evidence}"
-    if agreement == "cannot tell" and clear and _every_pair_leans(comparison, difference):
-        words += ", though every pair leans the same way"
-    text = f"{row.source} ({signed(difference, metric)}{'' if clear else ', no clear difference'}): {words}"
+        statement += f", ours is clearly {classify(comparison)}"
+    if agreement == "cannot tell" and clear and _all_pairs_point_to(comparison, difference):
+        statement += ", though every pair points the same way"
+    size = format_difference(difference, comparison.metric)
+    text = f"{row.source} ({size}{'' if clear else ', no clear difference'}): {statement}"
     return PaperVerdict(row.source, difference, agreement, text)
 
 
-def _every_pair_leans(comparison: Mapping[str, Any], difference: float) -> bool:
-    pairs, higher = int(comparison["num_pairs"]), int(comparison["num_higher"])
-    return pairs >= 2 and higher == (pairs if difference > 0 else 0)
+def _all_pairs_point_to(comparison: Comparison, difference: float) -> bool:
+    pairs = comparison.num_pairs
+    return pairs >= 2 and comparison.num_higher == (pairs if difference > 0 else 0)
 
 
 def _is_clear(difference: float) -> bool:
-    # Printed with one decimal: 0.7 AP counts, whatever the subtraction of floats left of it.
-    return round(abs(difference), 4) >= NOISE
+    # Printed with one decimal: 0.7 AP counts, whatever rounding a subtraction of floats leaves.
+    return round(abs(difference), 4) >= RERUN_NOISE
 
 
-def _same_size(comparison: Mapping[str, Any], difference: float) -> bool:
-    low, high, ours = (float(comparison[key]) for key in ("low", "high", "difference"))
-    return low <= difference <= high or abs(ours - difference) <= NOISE
+def _is_same_size(comparison: Comparison, difference: float) -> bool:
+    is_inside = comparison.low <= difference <= comparison.high
+    return is_inside or abs(comparison.difference - difference) <= RERUN_NOISE
 
 
-def agree(comparison: Mapping[str, Any], evidence: Evidence, difference: float) -> Agreement:
-    """Whether our direction is the paper's, where both are clear; differences are fractions of AP."""
-    printed = "equal" if not _is_clear(difference) else ("higher" if difference > 0 else "lower")
-    low, high = comparison["low"], comparison["high"]
-    match evidence:
-        case "higher" | "lower" if printed == "equal":
-            # Clear of zero, yet only a difference beyond the noise of re-runs is another finding than "none".
-            return "differs" if low > NOISE or high < -NOISE else "cannot tell"
+def compare_with_paper(comparison: Comparison, difference: float) -> Agreement:
+    """Return whether our direction is the paper's, where both are clear.
+
+    difference: between the paper's two rows, a fraction of AP.
+    """
+    paper_outcome = "equal" if not _is_clear(difference) else ("higher" if difference > 0 else "lower")
+    low, high = comparison.low, comparison.high
+    match outcome := classify(comparison):
+        case "higher" | "lower" if paper_outcome == "equal":
+            # Clear of zero is not enough: only a difference beyond the noise of re-runs contradicts "none".
+            return "differs" if low > RERUN_NOISE or high < -RERUN_NOISE else "cannot tell"
         case "higher" | "lower":
-            return "agrees" if evidence == printed else "contradicts"
-        case "equal" | "identical" if printed == "equal":
+            return "agrees" if outcome == paper_outcome else "contradicts"
+        case "equal" | "identical" if paper_outcome == "equal":
             return "agrees"
         case "equal" | "identical":
             return "contradicts" if not math.isnan(low) and not low <= difference <= high else "cannot tell"

@@ -8,6 +8,7 @@ from fcos.errors import ConfigError
 from orchestration.config.groups import ROOT, near
 from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment.data import DataDigests
+from orchestration.store_conventions import MetricPrefix
 
 # Ray unpacks the checkout of a submitted job below a folder of this name, and removes it with the job.
 JOB_COPIES = "working_dir_files"
@@ -48,9 +49,9 @@ def _check_best_metric(config: Config) -> None:
     metric = config.schedule.best_metric
     if metric is None or config.task != "train":
         return
-    if metric.startswith("train/"):
+    if metric.startswith(MetricPrefix.TRAIN):
         raise ConfigError(
-            f"schedule.best_metric: {metric}: must begin with val/, as the best is one of the evaluations"
+            f"schedule.best_metric: {metric}: must begin with {MetricPrefix.VAL}, as the best is one of the evaluations"
         )
     check_metrics([metric], [config], "schedule.best_metric")
     if better_end(metric) is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from analysis.papers.rows import row
+from analysis.papers.rows import get_row
 from fcos.config.parse import flatten, parse
 from fcos.config.run import Config
 from orchestration.config.compose import compose
@@ -91,7 +91,7 @@ def test_every_experiment_composes_and_each_arm_is_live(name: str) -> None:
         if cost[0].isdigit():
             assert int(cost.split()[0]) == len(trials)
         for rows in lab.experiment.paper.values():
-            assert all(row(row_id).id == row_id for row_id in rows)
+            assert all(get_row(row_id).id == row_id for row_id in rows)
 
 
 def test_every_line_of_an_experiment_changes_something() -> None:

@@ -1,15 +1,14 @@
-"""The report of sweeps without training, counted, tracked and read as the commands do it."""
+"""The report of coverage sweeps: counted, recorded and read as the commands do it."""
 
 import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from analysis.report import report
+from analysis.report import write_report
 from fcos.coverage.run import read_source, run
 from fcos.runtime import LocalRuntime
 from orchestration.config.compose import compose
@@ -17,14 +16,15 @@ from orchestration.config.overrides import check_overrides
 from orchestration.driver.recorder import RunRecorder
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
+from tests.helpers.stored_sweeps import SweepWriter
 
 SMALL = ("data.synthetic.train_images=12", "data.synthetic.val_images=6")
 Counted = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def counted(writer: Any, tmp_path_factory: pytest.TempPathFactory) -> Counted:
-    """Counts some arms of an experiment on drawn shapes and gives the folder of the report."""
+def counted(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Counted:
+    """Function that counts some arms of an experiment on synthetic data and returns the folder of the report."""
 
     def make(experiment: str, *arms: str) -> Path:
         folder = tmp_path_factory.mktemp(experiment)
@@ -48,7 +48,7 @@ def counted(writer: Any, tmp_path_factory: pytest.TempPathFactory) -> Counted:
             recorder.finish(trial, run(trial.config, runtime, trial.arms))
         recorder.close_sweep(0, 0)
         assert tracker.close(60)
-        return report(experiment, writer.uri, folder / "report")[1]
+        return write_report(experiment, writer.uri, folder / "report")[1]
 
     return make
 
@@ -59,16 +59,16 @@ def table1(counted: Counted) -> Path:
 
 
 @pytest.fixture(scope="module")
-def advice(counted: Counted) -> Path:
+def advised(counted: Counted) -> Path:
     return counted("advise_levels", "coco_defaults", "p3_to_p5_radius_1_0")
 
 
 def results(folder: Path) -> str:
     text = (folder / "report.md").read_text()
-    return text[text.index("## Results") : text.index("## What this shows")]
+    return text[text.index("## Results") : text.index("## Method and limitations")]
 
 
-def test_there_is_one_table_without_anything_of_seeds(table1: Path) -> None:
+def test_the_only_table_has_no_seeds_and_no_statistics(table1: Path) -> None:
     text = results(table1)
     assert text.count("| arm |") == 1
     assert "| arm | bpr | paper | source | verdict |" in text
@@ -79,23 +79,23 @@ def test_there_is_one_table_without_anything_of_seeds(table1: Path) -> None:
     assert "trained by" not in page
 
 
-def test_on_other_data_the_papers_figures_stand_without_a_deviation(table1: Path) -> None:
+def test_on_other_data_the_papers_numbers_have_no_differences(table1: Path) -> None:
     rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", results(table1), flags=re.MULTILINE))
     assert re.fullmatch(r"\d+\.\d\d \| 98\.95 \| v2 Table 1 \| other data", rows["v2_fcos_fpn"])
     assert re.fullmatch(r"\d+\.\d\d \| 86\.82 \| v1 Table 1 \| other data", rows["v1_retinanet_none"])
     assert re.fullmatch(r"\d+\.\d\d \| – \| – \| no row in the papers", rows["torchvision_fcos_fpn"])
 
 
-def test_the_maps_of_distinct_ranges_are_shown_once(table1: Path) -> None:
+def test_the_map_of_equal_ranges_is_shown_once(table1: Path) -> None:
     page = (table1 / "report.html").read_text()
-    titles = re.findall(r"<h3>(One image[^<]*)</h3>", page)
-    assert titles == ["One image, and which box each location answers for: v1_fcos_fpn (and 2 others)"]
+    titles = re.findall(r"<h3>(Locations assigned[^<]*)</h3>", page)
+    assert titles == ["Locations assigned to each box of one image: v1_fcos_fpn (and 2 others)"]
     assert page.count('<figure class="wide">') == 1
     assert "Notes" not in page
 
 
-def test_the_advised_arm_comes_first_and_the_baseline_is_marked(advice: Path) -> None:
-    text = (advice / "report.md").read_text()
+def test_the_arm_with_the_highest_objective_comes_first_and_the_baseline_is_marked(advised: Path) -> None:
+    text = (advised / "report.md").read_text()
     assert "| arm | objective | difference | bpr | ambiguous | evenness | levels | radius | range ends |" in text
     rows = re.findall(
         r"^\| (\w+(?: \(baseline\))?) \| (\d+\.\d\d) \| (\S+) \|.*\| (P3–P\d) \|", text, flags=re.MULTILINE
@@ -108,8 +108,8 @@ def test_the_advised_arm_comes_first_and_the_baseline_is_marked(advice: Path) ->
     assert "no row in the papers" not in text
 
 
-def test_the_csv_holds_fractions_and_the_latex_table_is_plain(advice: Path, table1: Path) -> None:
-    rows = list(csv.DictReader((advice / "table.csv").open()))
+def test_the_csv_holds_fractions_and_the_latex_table_is_plain(advised: Path, table1: Path) -> None:
+    rows = list(csv.DictReader((advised / "table.csv").open()))
     best, other = (float(row["coverage/objective"]) for row in rows)
     assert best >= other
     difference = next(float(row["difference"]) for row in rows if row["difference"])
@@ -118,13 +118,17 @@ def test_the_csv_holds_fractions_and_the_latex_table_is_plain(advice: Path, tabl
         row["arm"]: row["paper v2 Table 1 coverage/bpr"] for row in csv.DictReader((table1 / "table.csv").open())
     }
     assert printed == {"v1_retinanet_none": "", "v1_fcos_fpn": "", "v2_fcos_fpn": "0.9895", "torchvision_fcos_fpn": ""}
-    table = (advice / "table.tex").read_text()
+    table = (advised / "table.tex").read_text()
     assert table.isascii()
     assert r"P3--P7 & 1.5 & 0 64 128 256 512 $\infty$" in table
 
 
-def test_the_console_names_every_arm(
-    table1: Path, writer: Any, run_report: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_console_shows_every_arm(
+    table1: Path,
+    writer: SweepWriter,
+    run_report: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run_report("table1_bpr", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""Metric histories of many runs at once are those that the client gives run by run."""
+"""Metric histories read in bulk equal those that the client returns run by run."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 import analysis.reader.metric_history
-from analysis.reader.metric_history import histories
+from analysis.reader.metric_history import read_histories
 from tests.helpers.ports import free_port
 from tests.helpers.waiting import PATIENCE, wait_until
 
-LONGEST = 7
+MAX_LENGTH = 7
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def run_ids(store: str) -> list[str]:
-    """Runs with 0 to LONGEST points of `a`; one step was logged twice."""
+    """Runs with 0 to MAX_LENGTH points of `a`; one step was logged twice."""
     client = MlflowClient(store)
     experiment = client.create_experiment("histories")
     ids = []
-    for length in range(LONGEST + 1):
+    for length in range(MAX_LENGTH + 1):
         run_id = client.create_run(experiment).info.run_id
         points = [Metric("a", length + step / 10, 1000 + step, step) for step in range(length)]
         twice = [Metric("a", 99.0, 5000, 0)] if length else []
@@ -40,7 +40,7 @@ def run_ids(store: str) -> list[str]:
     return ids
 
 
-def one_by_one(client: MlflowClient, run_ids: list[str], key: str) -> set[tuple[str, int, int, float]]:
+def read_one_by_one(client: MlflowClient, run_ids: list[str], key: str) -> set[tuple[str, int, int, float]]:
     return {
         (run_id, point.step, point.timestamp, point.value)
         for run_id in run_ids
@@ -48,21 +48,21 @@ def one_by_one(client: MlflowClient, run_ids: list[str], key: str) -> set[tuple[
     }
 
 
-def together(client: MlflowClient, run_ids: list[str], key: str) -> list[tuple[str, int, int, float]]:
-    return [(point.run_id, point.step, point.written, point.value) for point in histories(client, run_ids, key)]
+def read_together(client: MlflowClient, run_ids: list[str], key: str) -> list[tuple[str, int, int, float]]:
+    return [(point.run_id, point.step, point.timestamp, point.value) for point in read_histories(client, run_ids, key)]
 
 
-@pytest.mark.parametrize(("runs", "points"), [(100, 25_000), (3, 25_000), (100, 9), (100, 2)])
-def test_nothing_is_missing_whatever_an_answer_holds(
-    store: str, run_ids: list[str], monkeypatch: pytest.MonkeyPatch, runs: int, points: int
+@pytest.mark.parametrize(("max_runs", "max_points"), [(100, 25_000), (3, 25_000), (100, 9), (100, 2)])
+def test_no_point_is_missing_whatever_fits_in_one_response(
+    store: str, run_ids: list[str], monkeypatch: pytest.MonkeyPatch, max_runs: int, max_points: int
 ) -> None:
-    monkeypatch.setattr(analysis.reader.metric_history, "MOST_RUNS", runs)
-    monkeypatch.setattr(analysis.reader.metric_history, "MOST_POINTS", points)
+    monkeypatch.setattr(analysis.reader.metric_history, "MAX_RUNS", max_runs)
+    monkeypatch.setattr(analysis.reader.metric_history, "MAX_POINTS", max_points)
     client = MlflowClient(store)
     for key in ("a", "b", "none"):
-        found = together(client, run_ids, key)
-        assert len(found) == len(set(found))
-        assert set(found) == one_by_one(client, run_ids, key)
+        points_read = read_together(client, run_ids, key)
+        assert len(points_read) == len(set(points_read))
+        assert set(points_read) == read_one_by_one(client, run_ids, key)
 
 
 @pytest.fixture
@@ -92,6 +92,6 @@ def _wait_for(port: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_answers_the_same(server: str, store: str, run_ids: list[str]) -> None:
+def test_a_server_returns_the_same_points(server: str, store: str, run_ids: list[str]) -> None:
     client = MlflowClient(server)
-    assert set(together(client, run_ids, "a")) == one_by_one(MlflowClient(store), run_ids, "a")
+    assert set(read_together(client, run_ids, "a")) == read_one_by_one(MlflowClient(store), run_ids, "a")

@@ -1,4 +1,4 @@
-"""Reports on a store that was moved, lost its artifacts, or belongs to another MLflow: what is there, and what not."""
+"""Reports on a store that was moved, lost its artifacts, or was made by another MLflow version."""
 
 import json
 import shutil
@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -15,92 +14,92 @@ from sqlalchemy.engine import URL
 
 from analysis.reader.client import StoreError, list_pictures, read_artifact
 from analysis.reader.runs import read_sweep
-from tests.helpers.experiments import EXPERIMENT
+from tests.helpers.stored_sweeps import EXPERIMENT, SweepWriter
 
 
 @pytest.fixture
-def moved(writer: Any, centerness: str, tmp_path: Path) -> Path:
+def moved(writer: SweepWriter, centerness: str, tmp_path: Path) -> Path:
     """A copy of the store whose recorded folder of artifacts is not there."""
     folder = tmp_path / "out % 2"
     shutil.copytree(writer.folder, folder)
-    change(
+    execute(
         folder, "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", writer.folder.as_uri(), "file:///nowhere"
     )
     return folder
 
 
-def change(folder: Path, statement: str, *values: str) -> None:
+def execute(folder: Path, statement: str, *values: str) -> None:
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         database.execute(statement, values)
         database.commit()
 
 
-def address(folder: Path) -> str:
+def sqlite_uri(folder: Path) -> str:
     return URL.create("sqlite", database=str(folder / "mlflow.db")).render_as_string()
 
 
 def test_a_moved_store_is_read_from_where_it_is(
     moved: Path, centerness: str, run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uri = address(moved)
+    uri = sqlite_uri(moved)
     assert run_report("centerness", "--tracking-uri", f"{uri}?timeout=60") == 0
-    shown = capsys.readouterr().out
-    assert "none (baseline)" in shown and "note:" not in shown
-    run_id = str(read_sweep(uri, centerness).trials["run_id"].iloc[0])
+    output = capsys.readouterr().out
+    assert "none (baseline)" in output and "note:" not in output
+    run_id = read_sweep(uri, centerness).trials[0].run_id
     assert read_artifact(uri, run_id, "versions.json") is not None
     assert list_pictures(uri, run_id) == ["detections/000000000139.png"]
     assert sorted(path.name for path in moved.parent.iterdir()) == ["out % 2", "outputs"]
 
 
-def test_what_is_lost_with_the_artifacts_is_said_on_the_console(
+def test_the_console_notes_what_lost_artifacts_cost(
     moved: Path, run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(moved / "mlartifacts")
-    assert run_report("centerness", "--tracking-uri", address(moved)) == 0
-    shown = capsys.readouterr().out
-    assert "note: experiment.json of this sweep cannot be fetched" in shown
+    assert run_report("centerness", "--tracking-uri", sqlite_uri(moved)) == 0
+    output = capsys.readouterr().out
+    assert "note: experiment.json of this sweep cannot be fetched" in output
     assert (
-        "note: The artifacts of this sweep (pictures, configs, versions) are recorded in /nowhere/mlartifacts" in shown
+        "note: The artifacts of this sweep (pictures, configs, versions) are recorded in /nowhere/mlartifacts" in output
     )
 
 
-def test_rows_of_papers_are_read_from_a_moved_store_and_missed_by_name(
+def test_rows_of_papers_are_read_from_a_moved_store_and_missing_ones_are_noted(
     moved: Path, run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_report("--paper", "v1", "--tracking-uri", address(moved)) == 0
+    assert run_report("--paper", "v1", "--tracking-uri", sqlite_uri(moved)) == 0
     assert "note:" not in capsys.readouterr().out
     shutil.rmtree(moved / "mlartifacts")
-    assert run_report("--paper", "v1", "--tracking-uri", address(moved)) == 0
+    assert run_report("--paper", "v1", "--tracking-uri", sqlite_uri(moved)) == 0
     assert "note: experiment.json of centerness cannot be fetched" in capsys.readouterr().out
 
 
-def test_baseline_and_verdict_do_not_hang_on_an_artifact(
+def test_baseline_and_verdict_do_not_need_an_artifact(
     moved: Path, centerness: str, run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(moved / "mlartifacts")
     text = json.dumps({**EXPERIMENT, "claim": "long " * 2000})
     parts = [text[first : first + 5000] for first in range(0, len(text), 5000)]
     tags = [RunTag(f"fcos.experiment_json.{number}", part) for number, part in enumerate(parts)]
-    client = MlflowClient(address(moved).replace("sqlite:", "sqlite+pysqlite:", 1))
+    client = MlflowClient(sqlite_uri(moved).replace("sqlite:", "sqlite+pysqlite:", 1))
     client.log_batch(centerness, tags=[RunTag("fcos.experiment_json", str(len(parts))), *tags])
-    assert run_report("centerness", "--tracking-uri", address(moved)) == 0
-    shown = capsys.readouterr().out
-    assert "none (baseline)" in shown and "branch: higher than none" in shown
-    assert "cannot be fetched" not in shown
+    assert run_report("centerness", "--tracking-uri", sqlite_uri(moved)) == 0
+    output = capsys.readouterr().out
+    assert "none (baseline)" in output and "branch: higher than none" in output
+    assert "cannot be fetched" not in output
 
 
 def test_runs_whose_artifacts_were_not_stored_are_counted_on_the_console(
     moved: Path, centerness: str, run_report: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(moved, "INSERT INTO tags (key, value, run_uuid) VALUES ('fcos.artifacts_missing', '2', ?)", centerness)
-    assert run_report("centerness", "--tracking-uri", address(moved)) == 0
-    assert "note: The store could not take all artifacts of 1 run" in capsys.readouterr().out
+    execute(moved, "INSERT INTO tags (key, value, run_uuid) VALUES ('fcos.artifacts_missing', '2', ?)", centerness)
+    assert run_report("centerness", "--tracking-uri", sqlite_uri(moved)) == 0
+    assert "note: The store did not accept all artifacts of 1 run" in capsys.readouterr().out
 
 
-def test_a_store_of_another_mlflow_is_named_with_the_command_that_helps(moved: Path) -> None:
-    change(moved, "UPDATE alembic_version SET version_num = '867495a8f9d4'")
+def test_a_store_of_another_mlflow_version_is_refused_with_the_command_that_upgrades_it(moved: Path) -> None:
+    execute(moved, "UPDATE alembic_version SET version_num = '867495a8f9d4'")
     with pytest.raises(StoreError, match=r"made by another MLflow version; copy it and run `mlflow db upgrade sqlite:"):
-        read_sweep(address(moved))
+        read_sweep(sqlite_uri(moved))
 
 
 @pytest.mark.parametrize("uri", ["sqlite://new.db", "sqlite:///:memory:", "sqlite:new.db"])

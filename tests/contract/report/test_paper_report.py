@@ -1,4 +1,4 @@
-"""The report of a whole paper: every row of it, and what a store has run."""
+"""The report of a whole paper: every row, and the runs of a store for it."""
 
 import csv
 from collections.abc import Callable
@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from analysis.paper_report.report import FILES, paper_report
+from analysis.paper_report.report import FILES, write_paper_report
 from analysis.papers.rows import ROWS
+from tests.helpers.stored_sweeps import HOSTILE, SweepWriter
 
 
 @pytest.fixture(scope="module")
-def written(writer: Any, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the report of v1 beside the sweep `centerness`, on drawn shapes."""
-    return paper_report("v1", writer.uri, tmp_path_factory.mktemp("paper"), "main")[1]
+def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the report of v1 beside the sweep `centerness`, on synthetic data."""
+    return write_paper_report("v1", writer.uri, tmp_path_factory.mktemp("paper"), "main")[1]
 
 
 def test_every_number_of_the_paper_is_in_the_csv_once(written: Path) -> None:
@@ -25,7 +26,7 @@ def test_every_number_of_the_paper_is_in_the_csv_once(written: Path) -> None:
     assert lines == expected
 
 
-def test_drawn_shapes_are_told_and_have_no_difference(written: Path) -> None:
+def test_other_data_is_named_and_has_no_difference(written: Path) -> None:
     with (written / "table.csv").open() as file:
         line = next(
             line for line in csv.DictReader(file) if (line["row"], line["metric"]) == ("v1.table4.branch", "val/AP")
@@ -36,11 +37,11 @@ def test_drawn_shapes_are_told_and_have_no_difference(written: Path) -> None:
     assert line["verdict"] == "agrees in direction: +3.3 to none, paper +3.6"
 
 
-def test_what_the_store_holds_is_escaped(written: Path, writer: Any) -> None:
+def test_what_the_store_holds_is_escaped(written: Path, writer: SweepWriter) -> None:
     page = (written / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    assert writer.hostile not in (written / "report.md").read_text()
+    assert HOSTILE not in (written / "report.md").read_text()
 
 
 def test_the_page_and_the_text_have_all_tables(written: Path) -> None:
@@ -50,18 +51,18 @@ def test_the_page_and_the_text_have_all_tables(written: Path) -> None:
         assert f"\n## {title}\n" in text
 
 
-def test_the_command_says_how_much_is_run(
-    run_report: Callable[..., int], writer: Any, centerness: str, capsys: Any, tmp_path: Path
+def test_the_command_prints_how_many_rows_have_runs(
+    run_report: Callable[..., int], writer: SweepWriter, centerness: str, capsys: Any, tmp_path: Path
 ) -> None:
     assert run_report("--paper", "v2", "--tracking-uri", writer.uri, "--experiment", "main") == 0
-    shown = capsys.readouterr().out
-    assert "arXiv 2006.09214" in shown
+    output = capsys.readouterr().out
+    assert "arXiv 2006.09214" in output
     assert (tmp_path / "outputs" / "paper_v2" / "report.html").is_file()
     with pytest.raises(SystemExit):
         run_report("--paper", "v2", "some_sweep")
     assert "not both" in capsys.readouterr().err
 
 
-def test_a_missing_store_is_told(run_report: Callable[..., int], capsys: Any) -> None:
+def test_a_missing_store_ends_with_exit_code_2(run_report: Callable[..., int], capsys: Any) -> None:
     assert run_report("--paper", "v1", "--tracking-uri", "sqlite:///nowhere.db") == 2
     assert "no tracking store" in capsys.readouterr().err

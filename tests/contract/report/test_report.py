@@ -1,4 +1,4 @@
-"""The report of a stored sweep: its numbers, its words, and that it keeps to itself."""
+"""The report of a stored sweep: its numbers, its texts, and that it loads nothing from elsewhere."""
 
 import csv
 import re
@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from analysis.report import folder_name, report
+from analysis.report import make_folder_name, write_report
+from tests.helpers.stored_sweeps import HOSTILE, SweepWriter
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "golden" / "report_table.md"
@@ -31,9 +31,9 @@ class Sources(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def written(writer: Any, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the report of the sweep `centerness`."""
-    return report("centerness", writer.uri, tmp_path_factory.mktemp("report"))[1]
+    return write_report("centerness", writer.uri, tmp_path_factory.mktemp("report"))[1]
 
 
 def test_four_files_are_written(written: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_page_loads_nothing_from_elsewhere(written: Path) -> None:
     assert not re.search(r"url\(|@import", page)
 
 
-def test_what_the_store_holds_is_escaped(written: Path, writer: Any) -> None:
+def test_what_the_store_holds_is_escaped(written: Path, writer: SweepWriter) -> None:
     page = (written / "report.html").read_text()
     sources = Sources()
     sources.feed(page)
@@ -64,7 +64,7 @@ def test_what_the_store_holds_is_escaped(written: Path, writer: Any) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<img src=x>" not in page
     assert "&lt;img src=x&gt;" in page
-    assert writer.hostile not in (written / "report.md").read_text()
+    assert HOSTILE not in (written / "report.md").read_text()
 
 
 def test_the_table_of_the_markdown_is_the_golden_one(written: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_failed_seed_is_shown_with_its_reason(written: Path) -> None:
     assert re.search(r"seed 2: failed, non-finite loss at step 700", text)
 
 
-def test_the_verdict_says_direction_evidence_and_papers(written: Path) -> None:
+def test_the_verdict_gives_direction_statistics_and_papers(written: Path) -> None:
     text = (written / "report.md").read_text()
     assert "**branch**: higher than none: +3.3 AP, 95 % interval +2.7 to +3.8 over 3 pairs" in text
     assert "v1 Table 4 (+3.6): agrees in direction" in text
@@ -106,24 +106,26 @@ def test_the_verdict_says_direction_evidence_and_papers(written: Path) -> None:
     assert "reproduced" not in text
 
 
-def test_every_number_has_its_run(written: Path, writer: Any, centerness: str) -> None:
+def test_every_run_is_named(written: Path, writer: SweepWriter, centerness: str) -> None:
     from analysis.reader.runs import read_sweep
 
     text = (written / "report.md").read_text()
-    assert all(run_id in text for run_id in read_sweep(writer.uri, "centerness").trials["run_id"])
+    assert all(trial.run_id in text for trial in read_sweep(writer.uri, "centerness").trials)
 
 
 def test_the_same_store_gives_the_same_bytes(
-    writer: Any, written: Path, run_report: Callable[..., int], tmp_path: Path
+    writer: SweepWriter, written: Path, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
     assert run_report("centerness", "--tracking-uri", writer.uri, "--output", tmp_path / "again") == 0
     for path in written.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def test_a_sweep_that_still_runs_says_so(writer: Any, run_report: Callable[..., int], tmp_path: Path) -> None:
-    parent = writer.sweep("running", "running", {"none": [0.4]}, status="RUNNING")
-    writer.trial("running", parent, "branch", 0, 0.5, status="RUNNING")
+def test_the_report_of_a_running_sweep_marks_its_numbers_as_preliminary(
+    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    parent = writer.write_sweep("running", "running", {"none": [0.4]}, status="RUNNING")
+    writer.write_trial("running", parent, "branch", 0, 0.5, status="RUNNING")
     assert run_report("running", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     text = (tmp_path / "report.md").read_text()
     assert "still running, these are its numbers so far; 9 trials: 7 missing, 1 finished and 1 running" in text
@@ -131,9 +133,9 @@ def test_a_sweep_that_still_runs_says_so(writer: Any, run_report: Callable[..., 
 
 
 def test_one_arm_with_one_seed_is_reported_without_a_verdict(
-    writer: Any, run_report: Callable[..., int], tmp_path: Path
+    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
-    writer.sweep("one", "one", {"only": [0.4]}, declared=None)
+    writer.write_sweep("one", "one", {"only": [0.4]}, experiment=None)
     assert run_report("one", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     text = (tmp_path / "report.md").read_text()
     assert "Nothing is compared" in text
@@ -141,45 +143,49 @@ def test_one_arm_with_one_seed_is_reported_without_a_verdict(
 
 
 def test_a_metric_that_no_trial_has_is_shown_as_missing(
-    writer: Any, run_report: Callable[..., int], tmp_path: Path
+    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
-    declared = {
+    experiment = {
         "name": "x",
         "baseline": "a",
         "arms": {"a": {}, "b": {}},
         "seeds": [0],
         "metrics": ["val/nothing"],
     }
-    writer.sweep("metric", "metric", {"a": [0.4], "b": [0.5]}, declared=declared)
+    writer.write_sweep("metric", "metric", {"a": [0.4], "b": [0.5]}, experiment=experiment)
     assert run_report("metric", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     text = (tmp_path / "report.md").read_text()
     assert "a seed 0: finished without the metrics" in text
     assert "| a (baseline) | no value | 0 |" in text
 
 
-def test_a_sweep_without_trials_is_reported(writer: Any, run_report: Callable[..., int], tmp_path: Path) -> None:
-    writer.sweep("empty", "empty", {}, status="FAILED")
+def test_a_sweep_without_trials_is_reported(
+    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    writer.write_sweep("empty", "empty", {}, status="FAILED")
     assert run_report("empty", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     assert "failed; 9 trials: 9 missing" in (tmp_path / "report.md").read_text()
 
 
-def test_an_unknown_row_of_a_paper_is_a_note(writer: Any, run_report: Callable[..., int], tmp_path: Path) -> None:
-    declared = {
+def test_an_unknown_row_of_a_paper_is_a_note(
+    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    experiment = {
         "name": "x",
         "baseline": "a",
         "arms": {"a": {}},
         "seeds": [0],
         "paper": {"a": ["v1.table4.nome"]},
     }
-    writer.sweep("rows", "rows", {"a": [0.4]}, declared=declared)
+    writer.write_sweep("rows", "rows", {"a": [0.4]}, experiment=experiment)
     assert run_report("rows", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     assert "no row 'v1.table4.nome'; did you mean v1.table4.none" in (tmp_path / "report.md").read_text()
 
 
 def test_a_name_from_the_store_cannot_leave_the_output_folder() -> None:
-    assert folder_name("../../etc/passwd") == "_.._etc_passwd"
-    assert folder_name("..") == "sweep"
-    assert "/" not in folder_name("/tmp/x")
+    assert make_folder_name("../../etc/passwd") == "_.._etc_passwd"
+    assert make_folder_name("..") == "sweep"
+    assert "/" not in make_folder_name("/tmp/x")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +209,7 @@ def test_a_password_in_the_address_of_a_store_is_not_printed(
     assert "secret" not in capsys.readouterr().err
 
 
-def test_as_a_script_it_prints_the_table_and_the_path(writer: Any, centerness: str, tmp_path: Path) -> None:
+def test_as_a_script_it_prints_the_table_and_the_path(writer: SweepWriter, centerness: str, tmp_path: Path) -> None:
     script = [sys.executable, str(ROOT / "analysis" / "report.py")]
     done = subprocess.run(
         [*script, "centerness", "--tracking-uri", writer.uri],

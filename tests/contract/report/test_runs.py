@@ -1,52 +1,52 @@
-"""runs.py reads what the tag contract promises, and says plainly what is not there."""
+"""Sweeps are read as the tags of their runs describe them, and what is missing is named."""
 
 import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow.entities import Metric
 
 from analysis.reader.client import StoreError, read_artifact
 from analysis.reader.runs import read_sweep
+from tests.helpers.stored_sweeps import HOSTILE, SweepWriter
 
 
-def test_trials_carry_arm_seed_status_params_and_tags(writer: Any, centerness: str) -> None:
+def test_trials_have_arm_seed_status_params_and_failure(writer: SweepWriter, centerness: str) -> None:
     sweep = read_sweep(writer.uri, "centerness")
     assert sweep.run_id == centerness
-    trials = sweep.trials.set_index(["arm", "seed"])
-    assert len(trials) == 9
-    assert trials.loc[(writer.hostile, 2), "status"] == "FAILED"
-    assert trials.loc[(writer.hostile, 2), "tags"]["fcos.failure"].startswith("non-finite loss at step 700")
-    params = trials.loc[("none", 0), "params"]
+    trials = {(trial.arm, trial.seed): trial for trial in sweep.trials}
+    assert len(sweep.trials) == len(trials) == 9
+    assert trials[HOSTILE, 2].status == "FAILED"
+    assert trials[HOSTILE, 2].failure.startswith("non-finite loss at step 700")
+    params = trials["none", 0].params
     assert (params["schedule.steps"], params["schedule.milestones"]) == (1200, [])
     assert params["data.short_sides"] is None
     assert params["model.backbone.name"] == "small_resnet"
 
 
-def test_a_sweep_is_found_by_run_id_too(writer: Any, centerness: str) -> None:
+def test_a_sweep_is_found_by_run_id_too(writer: SweepWriter, centerness: str) -> None:
     assert read_sweep(writer.uri, centerness).name == "centerness"
 
 
-def test_without_a_name_the_newest_sweep_is_read(writer: Any) -> None:
-    writer.sweep("latest", "older", {"none": [0.1]}, start=1_700_000_000_000)
-    writer.sweep("latest", "newer", {"none": [0.1]}, start=1_700_000_500_000)
+def test_without_a_name_the_newest_sweep_is_read(writer: SweepWriter) -> None:
+    writer.write_sweep("latest", "older", {"none": [0.1]}, start=1_700_000_000_000)
+    writer.write_sweep("latest", "newer", {"none": [0.1]}, start=1_700_000_500_000)
     assert read_sweep(writer.uri, None, "latest").name == "newer"
 
 
-def test_of_several_sweeps_with_one_name_the_newest_is_read_and_a_note_says_so(writer: Any) -> None:
-    writer.sweep("twins", "twin", {"none": [0.1]}, start=1_700_000_000_000)
-    second = writer.sweep("twins", "twin", {"none": [0.1]}, start=1_700_000_500_000)
+def test_of_several_sweeps_with_one_name_the_newest_is_read_with_a_note(writer: SweepWriter) -> None:
+    writer.write_sweep("twins", "twin", {"none": [0.1]}, start=1_700_000_000_000)
+    second = writer.write_sweep("twins", "twin", {"none": [0.1]}, start=1_700_000_500_000)
     sweep = read_sweep(writer.uri, "twin")
     assert sweep.run_id == second
     assert any("2 sweeps in the store are named twin" in note for note in sweep.notes)
 
 
-def test_the_last_write_of_a_point_wins(writer: Any) -> None:
-    parent = writer.sweep("points", "points", {})
-    run_id = writer.trial("points", parent, "none", 0, 0.4)
+def test_the_last_write_of_a_point_wins(writer: SweepWriter) -> None:
+    parent = writer.write_sweep("points", "points", {})
+    run_id = writer.write_trial("points", parent, "none", 0, 0.4)
     again = [Metric("val/AP", 0.3, 1_770_000_000_000, 600), Metric("val/AP", 0.2, 1_770_000_000_001, 600)]
     writer.client.log_batch(run_id, [*again, Metric("train/loss", math.inf, 1_770_000_000_000, 1300)])
     points = read_sweep(writer.uri, "points").points.set_index(["run_id", "key", "step"])["value"]
@@ -55,24 +55,24 @@ def test_the_last_write_of_a_point_wins(writer: Any) -> None:
     assert points[(run_id, "train/loss", 1300)] == math.inf
 
 
-def test_a_second_attempt_supersedes_the_failed_first_one(writer: Any) -> None:
-    parent = writer.sweep("retry", "retry", {"none": [None]})
-    again = writer.trial("retry", parent, "none", 0, 0.4, start=1_770_000_000_000)
+def test_a_second_attempt_supersedes_the_failed_first_one(writer: SweepWriter) -> None:
+    parent = writer.write_sweep("retry", "retry", {"none": [None]})
+    again = writer.write_trial("retry", parent, "none", 0, 0.4, start=1_770_000_000_000)
     sweep = read_sweep(writer.uri, "retry")
-    assert list(sweep.current["run_id"]) == [again]
+    assert [trial.run_id for trial in sweep.current] == [again]
     assert len(sweep.trials) == 2
 
 
-def test_a_later_failure_does_not_hide_a_finished_trial(writer: Any) -> None:
-    parent = writer.sweep("late", "late", {"none": [0.4]})
-    writer.trial("late", parent, "none", 0, None, start=1_770_000_000_000)
-    assert list(read_sweep(writer.uri, "late").current["status"]) == ["FINISHED"]
+def test_a_later_failure_does_not_hide_a_finished_trial(writer: SweepWriter) -> None:
+    parent = writer.write_sweep("late", "late", {"none": [0.4]})
+    writer.write_trial("late", parent, "none", 0, None, start=1_770_000_000_000)
+    assert [trial.status for trial in read_sweep(writer.uri, "late").current] == ["FINISHED"]
 
 
-def test_a_single_run_is_a_sweep_of_one_trial(writer: Any) -> None:
-    where = writer.place("single")
+def test_a_single_run_is_a_sweep_of_one_trial(writer: SweepWriter) -> None:
+    experiment_id = writer.experiment_id("single")
     tags = {"fcos.kind": "run", "fcos.seed": "7", "fcos.data": "synthetic"}
-    run_id = writer.client.create_run(where, start_time=1, tags=tags, run_name="my run").info.run_id
+    run_id = writer.client.create_run(experiment_id, start_time=1, tags=tags, run_name="my run").info.run_id
     writer.client.log_metric(run_id, "val/AP", 0.31, step=100)
     writer.client.set_terminated(run_id)
     sweep = read_sweep(writer.uri, "my run")
@@ -104,27 +104,27 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
-def test_a_misspelt_sweep_gets_near_matches(writer: Any, centerness: str) -> None:
+def test_a_misspelt_sweep_gets_near_matches(writer: SweepWriter, centerness: str) -> None:
     with pytest.raises(StoreError, match=r"no sweep 'centernes'.*did you mean centerness"):
         read_sweep(writer.uri, "centernes")
 
 
-def test_a_store_without_sweeps_says_so(writer: Any) -> None:
-    writer.place("nothing here")
+def test_a_store_without_sweeps_is_refused(writer: SweepWriter) -> None:
+    writer.experiment_id("nothing here")
     with pytest.raises(StoreError, match="no sweep in the tracking store sqlite:"):
         read_sweep(writer.uri, None, "nothing here")
 
 
-def test_an_unknown_mlflow_experiment_gets_near_matches(writer: Any, centerness: str) -> None:
+def test_an_unknown_mlflow_experiment_gets_near_matches(writer: SweepWriter, centerness: str) -> None:
     with pytest.raises(StoreError, match=r"no MLflow experiment 'mian'.*did you mean main"):
         read_sweep(writer.uri, None, "mian")
 
 
-def test_a_broken_experiment_file_names_the_run(writer: Any) -> None:
-    parent = writer.sweep("broken", "broken", {}, declared={"arms": 3})
+def test_a_broken_experiment_file_names_the_run(writer: SweepWriter) -> None:
+    parent = writer.write_sweep("broken", "broken", {}, experiment={"arms": 3})
     with pytest.raises(StoreError, match=f"experiment.json of run {parent}"):
         read_sweep(writer.uri, "broken")
 
 
-def test_a_missing_artifact_is_none(writer: Any, centerness: str) -> None:
+def test_a_missing_artifact_is_none(writer: SweepWriter, centerness: str) -> None:
     assert read_artifact(writer.uri, centerness, "no/such.file") is None

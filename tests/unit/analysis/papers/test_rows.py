@@ -1,9 +1,9 @@
-"""paper.py: printed digits of both papers, checked by hand against the tables."""
+"""Digits of the papers' rows, checked by hand against the printed tables."""
 
 import pytest
 
-from analysis.formatting import number
-from analysis.papers.rows import ROWS, UnknownRowError, row, rows_by_source
+from analysis.formatting import format_number
+from analysis.papers.rows import ROWS, UnknownRowError, get_row, group_rows_by_source
 
 
 @pytest.mark.parametrize(
@@ -38,25 +38,25 @@ from analysis.papers.rows import ROWS, UnknownRowError, row, rows_by_source
         ("atss.table4.k_19", "val/AP", "38.9"),
     ],
 )
-def test_a_row_prints_the_papers_digits(row_id: str, metric: str, printed: str) -> None:
-    assert number(row(row_id).metrics[metric], metric) == printed
+def test_a_row_has_the_papers_digits(row_id: str, metric: str, printed: str) -> None:
+    assert format_number(get_row(row_id).metrics[metric], metric) == printed
 
 
 def test_two_decimals_are_kept_as_printed() -> None:
-    assert row("v1.table1.retinanet_none").metrics["coverage/bpr"] == 0.8682
-    assert row("v2.table2.sampling_fpn").metrics["coverage/ambiguous"] == 0.0266
+    assert get_row("v1.table1.retinanet_none").metrics["coverage/bpr"] == 0.8682
+    assert get_row("v2.table2.sampling_fpn").metrics["coverage/ambiguous"] == 0.0266
 
 
-def test_a_speed_is_no_percentage() -> None:
-    assert row("v2.table9.dla34_shared").metrics["speed/images_per_second"] == 52.0
+def test_a_speed_is_not_a_percentage() -> None:
+    assert get_row("v2.table9.dla34_shared").metrics["speed/images_per_second"] == 52.0
 
 
 def test_an_empty_cell_is_left_out() -> None:
-    assert "val/AP" not in row("v2.table9.yolov3_darknet53").metrics
-    assert list(row("v1.table5.ssd513").metrics) == ["test_dev/AP"]
+    assert "val/AP" not in get_row("v2.table9.yolov3_darknet53").metrics
+    assert list(get_row("v1.table5.ssd513").metrics) == ["test_dev/AP"]
 
 
-def test_every_row_says_where_it_stands() -> None:
+def test_every_row_has_version_table_label_setting_and_metrics() -> None:
     assert len(ROWS) == 132
     for row_id, entry in ROWS.items():
         assert row_id.startswith(f"{entry.version}.{entry.table.lower().replace(' ', '').replace('.', '_')}.")
@@ -72,26 +72,24 @@ def test_percentages_are_fractions() -> None:
             assert key.startswith("speed/") or 0 < value < 1, (entry.id, key)
 
 
-@pytest.mark.parametrize(
-    ("tables"), [("v1.table3.fcos_gn", "v1.table4.branch"), ("v2.table3.fcos", "v2.table4.branch")]
-)
-def test_rows_printed_in_two_tables_agree(tables: tuple[str, str]) -> None:
-    first, second = (row(row_id) for row_id in tables)
+@pytest.mark.parametrize("row_ids", [("v1.table3.fcos_gn", "v1.table4.branch"), ("v2.table3.fcos", "v2.table4.branch")])
+def test_rows_printed_in_two_tables_agree(row_ids: tuple[str, str]) -> None:
+    first, second = (get_row(row_id) for row_id in row_ids)
     for key in second.metrics:
         assert first.metrics[key] == second.metrics[key]
 
 
 def test_a_misspelt_row_gets_near_matches() -> None:
     with pytest.raises(UnknownRowError, match=r"'v1.table4.brnch'; did you mean v1.table4.branch"):
-        row("v1.table4.brnch")
+        get_row("v1.table4.brnch")
 
 
 def test_an_arm_has_the_first_row_of_each_source() -> None:
     branch = ["v1.table4.branch", "v2.table4.branch", "v1.table4.none", "v1.table4.brnch"]
-    rows, notes = rows_by_source({"branch": branch, "none": ["v1.table4.none"], "own": []})
+    rows, notes = group_rows_by_source({"branch": branch, "none": ["v1.table4.none"], "own": []})
     assert rows == {
-        "branch": {"v1 Table 4": row("v1.table4.branch"), "v2 Table 4": row("v2.table4.branch")},
-        "none": {"v1 Table 4": row("v1.table4.none")},
+        "branch": {"v1 Table 4": get_row("v1.table4.branch"), "v2 Table 4": get_row("v2.table4.branch")},
+        "none": {"v1 Table 4": get_row("v1.table4.none")},
     }
     assert notes[1] == "Arm branch names two rows of v1 Table 4; v1.table4.branch is shown, v1.table4.none is not."
     assert notes[0].startswith("Arm branch: the papers' tables have no row 'v1.table4.brnch'")

@@ -1,4 +1,4 @@
-"""plots.py and pictures.py: the same input gives the same bytes, and hostile content stays inert."""
+"""Figures and pictures: the same input gives the same bytes, and hostile content stays inert."""
 
 import base64
 import io
@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.render.plots import DARK, LIGHT, learning_curves, paired_differences
-from analysis.sections.gallery import LONGEST_SIDE, picture_uri
+from analysis.render.plots import DARK, LIGHT, plot_learning_curves, plot_paired_differences
+from analysis.sections.gallery import LONGEST_SIDE, encode_picture
 
 
 @pytest.fixture
@@ -23,54 +23,54 @@ def curves() -> pd.DataFrame:
 
 
 def test_a_figure_is_deterministic_and_follows_its_theme(curves: pd.DataFrame) -> None:
-    first = learning_curves(curves, "val/AP", ["none", "_$x$<b>"], LIGHT)
-    assert first == learning_curves(curves, "val/AP", ["none", "_$x$<b>"], LIGHT)
-    assert first != learning_curves(curves, "val/AP", ["none", "_$x$<b>"], DARK)
+    first = plot_learning_curves(curves, "val/AP", ["none", "_$x$<b>"], LIGHT)
+    assert first == plot_learning_curves(curves, "val/AP", ["none", "_$x$<b>"], LIGHT)
+    assert first != plot_learning_curves(curves, "val/AP", ["none", "_$x$<b>"], DARK)
     assert b"<b>" not in first
 
 
 def test_an_arm_without_points_or_without_a_finished_trial_is_no_error(curves: pd.DataFrame) -> None:
     curves["status"] = "RUNNING"
-    assert learning_curves(curves, "val/AP", ["none", "absent"], LIGHT).startswith(b"<?xml")
+    assert plot_learning_curves(curves, "val/AP", ["none", "absent"], LIGHT).startswith(b"<?xml")
 
 
-def test_paired_differences_are_drawn_with_and_without_an_interval() -> None:
+def test_paired_differences_are_plotted_with_and_without_an_interval() -> None:
     differences = pd.DataFrame({"arm": ["a", "a", "b"], "seed": [0, 1, 0], "difference": [0.01, 0.02, -0.01]})
     comparisons = pd.DataFrame(
         {"arm": ["a", "b"], "difference": [0.015, -0.01], "low": [0.005, None], "high": [0.025, None]}
     )
-    drawn = paired_differences(differences, comparisons, {"a": {"v1 Table 4": 0.036}}, "val/AP", "none", LIGHT)
-    assert drawn.startswith(b"<?xml")
-    assert drawn != paired_differences(differences, comparisons, {}, "val/AP", "none", LIGHT)
+    figure = plot_paired_differences(differences, comparisons, {"a": {"v1 Table 4": 0.036}}, "val/AP", "none", LIGHT)
+    assert figure.startswith(b"<?xml")
+    assert figure != plot_paired_differences(differences, comparisons, {}, "val/AP", "none", LIGHT)
 
 
-def decoded(uri: str) -> Image.Image:
+def decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
 
 
-def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+def encode(image: Image.Image, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
 
 
 def test_a_large_picture_is_scaled_down_and_a_small_one_kept() -> None:
-    large, small = (picture_uri(encoded(Image.new("RGB", size))) for size in ((1200, 600), (100, 50)))
+    large, small = (encode_picture(encode(Image.new("RGB", size))) for size in ((1200, 600), (100, 50)))
     assert large is not None
     assert small is not None
-    assert decoded(large).size == (LONGEST_SIDE, LONGEST_SIDE // 2)
-    assert decoded(small).size == (100, 50)
+    assert decode(large).size == (LONGEST_SIDE, LONGEST_SIDE // 2)
+    assert decode(small).size == (100, 50)
 
 
 @pytest.mark.parametrize("content", [b"", b"<svg onload='alert(1)'/>", b"\x89PNG\r\n\x1a\nbroken"])
-def test_what_is_no_picture_is_refused(content: bytes) -> None:
-    assert picture_uri(content) is None
+def test_a_file_that_is_no_picture_is_refused(content: bytes) -> None:
+    assert encode_picture(content) is None
 
 
 def test_a_truncated_picture_is_refused() -> None:
-    whole = encoded(Image.effect_noise((64, 64), 50))
-    assert picture_uri(whole[: len(whole) // 2]) is None
+    whole = encode(Image.effect_noise((64, 64), 50))
+    assert encode_picture(whole[: len(whole) // 2]) is None
 
 
 def test_only_png_is_read() -> None:
-    assert picture_uri(encoded(Image.new("RGB", (8, 8)), "GIF")) is None
+    assert encode_picture(encode(Image.new("RGB", (8, 8)), "GIF")) is None

@@ -1,14 +1,22 @@
-"""tables.py and formatting.py: how numbers and names are printed."""
+"""Tables, and the format of numbers and names in them."""
 
 import math
 
 import pandas as pd
 import pytest
 
-from analysis.formatting import enumerate_words, interval, mean_and_deviation, number, signed
-from analysis.papers.rows import row
-from analysis.render.tables import cells, escape_markdown, result_columns, results, to_csv, to_latex, to_markdown
-from analysis.stats.paired import compare, paired_differences, summarise
+from analysis.formatting import format_difference, format_interval, format_mean, format_number, join_words
+from analysis.papers.rows import get_row
+from analysis.render.tables import (
+    collect_results,
+    escape_markdown,
+    format_cells,
+    make_result_columns,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from analysis.stats.paired import compare_arms, compute_paired_differences, summarise
 
 AP = "val/AP"
 
@@ -19,29 +27,30 @@ def frame() -> pd.DataFrame:
     values = pd.DataFrame(
         [{"metric": AP, "arm": arm, "seed": seed, "status": "FAILED", "value": value} for arm, seed, value in rows]
     )
-    printed = {
-        "none": {"v1 Table 4": row("v1.table4.none")},
-        "a_b & c": {"v1 Table 4": row("v1.table4.branch")},
+    paper_rows = {
+        "none": {"v1 Table 4": get_row("v1.table4.none")},
+        "a_b & c": {"v1 Table 4": get_row("v1.table4.branch")},
     }
-    return results(values, summarise(values), compare(paired_differences(values, "none")), "none", printed)
+    comparisons = compare_arms(compute_paired_differences(values, "none"))
+    return collect_results(values, summarise(values), comparisons, "none", paper_rows)
 
 
 def test_cells_show_states_and_dashes_where_there_is_no_number(frame: pd.DataFrame) -> None:
-    assert cells(frame, result_columns(frame)) == [
+    assert format_cells(frame, make_result_columns(frame)) == [
         ["none (baseline)", "45.0", "43.0", "2", "44.0 ± 1.4", "–", "–", "–", "–", "33.5"],
         ["a_b & c", "48.0", "failed", "1", "48.0", "+3.0", "–", "1", "–", "37.1 (+3.6)"],
     ]
 
 
 def test_markdown_has_one_line_for_each_row(frame: pd.DataFrame) -> None:
-    lines = to_markdown(frame, result_columns(frame)).splitlines()
+    lines = to_markdown(frame, make_result_columns(frame)).splitlines()
     assert len(lines) == 4
     assert {line.count("|") for line in lines} == {11}
     assert lines[3].startswith("| a_b &amp; c | 48.0 | failed |")
 
 
-def test_latex_escapes_what_latex_would_read(frame: pd.DataFrame) -> None:
-    table = to_latex(frame, result_columns(frame))
+def test_latex_is_escaped(frame: pd.DataFrame) -> None:
+    table = to_latex(frame, make_result_columns(frame))
     assert r"a\_b \& c & 48.0 & failed" in table
     assert r"95 \% interval" in table
     assert r"44.0 $\pm$ 1.4" in table
@@ -54,7 +63,7 @@ def test_csv_keeps_numbers_whole(frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "key", "printed"),
+    ("value", "metric", "text"),
     [
         (0.371, AP, "37.1"),
         (0.335, AP, "33.5"),
@@ -65,26 +74,26 @@ def test_csv_keeps_numbers_whole(frame: pd.DataFrame) -> None:
         (math.inf, "train/loss", "∞"),
     ],
 )
-def test_a_number_is_printed_as_in_the_papers(value: float | None, key: str, printed: str) -> None:
-    assert number(value, key) == printed
+def test_a_number_is_printed_as_in_the_papers(value: float | None, metric: str, text: str) -> None:
+    assert format_number(value, metric) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "printed"), [(0.036, "+3.6"), (-0.036, "−3.6"), (0.0, "0.0"), (-0.0001, "0.0"), (math.nan, "–")]
+    ("value", "text"), [(0.036, "+3.6"), (-0.036, "−3.6"), (0.0, "0.0"), (-0.0001, "0.0"), (math.nan, "–")]
 )
-def test_a_difference_has_a_sign_unless_it_rounds_to_nothing(value: float, printed: str) -> None:
-    assert signed(value, AP) == printed
+def test_a_difference_has_a_sign_unless_it_rounds_to_nothing(value: float, text: str) -> None:
+    assert format_difference(value, AP) == text
 
 
 def test_spread_and_interval_are_left_out_where_they_do_not_exist() -> None:
-    assert mean_and_deviation(0.4, math.nan, AP) == "40.0"
-    assert interval(math.nan, math.nan, AP) == "–"
-    assert interval(-0.012, 0.05, AP) == "−1.2 to +5.0"
+    assert format_mean(0.4, math.nan, AP) == "40.0"
+    assert format_interval(math.nan, math.nan, AP) == "–"
+    assert format_interval(-0.012, 0.05, AP) == "−1.2 to +5.0"
 
 
 def test_markdown_cannot_be_broken_by_a_name() -> None:
     assert escape_markdown("a|b\n<c> `d` [e] from_regression") == r"a\|b &lt;c&gt; \`d\` \[e\] from_regression"
 
 
-def test_words_are_enumerated() -> None:
-    assert [enumerate_words(range(count)) for count in range(4)] == ["", "0", "0 and 1", "0, 1 and 2"]
+def test_words_are_joined_as_in_a_sentence() -> None:
+    assert [join_words(range(count)) for count in range(4)] == ["", "0", "0 and 1", "0, 1 and 2"]

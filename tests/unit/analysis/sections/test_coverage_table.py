@@ -1,15 +1,21 @@
-"""Coverage as a table: which digits agree with a paper, what cannot be held against it, and the order of advice."""
+"""Table of coverage: which digits agree with a paper, which do not compare, and the order by objective."""
 
 import math
 
 import pandas as pd
 import pytest
 
-from analysis.papers.recipe import coverage_departure
-from analysis.papers.rows import row
-from analysis.render.tables import cells
-from analysis.sections.coverage import alike, ranked
-from analysis.sections.coverage_table import coverage_table, coverage_values, levels_text, ranges_text
+from analysis.papers.recipe import find_coverage_departure
+from analysis.papers.rows import PaperRow, get_row
+from analysis.reader.coverage import AssignmentSettings, BoxHistogram, CoverageCounts, CoverageSettings
+from analysis.render.tables import format_cells
+from analysis.sections.coverage import group_by_ranges, order_arms
+from analysis.sections.coverage_table import (
+    collect_coverage_values,
+    format_levels,
+    format_ranges,
+    make_coverage_table,
+)
 
 BPR, AMBIGUOUS, OBJECTIVE = "coverage/bpr", "coverage/ambiguous", "coverage/objective"
 COCO = {
@@ -21,7 +27,7 @@ COCO = {
 }
 
 
-def values_of(figures: dict[str, dict[str, float]], states: dict[str, str] | None = None) -> pd.DataFrame:
+def make_values(numbers: dict[str, dict[str, float]], states: dict[str, str] | None = None) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "metric": metric,
@@ -33,39 +39,43 @@ def values_of(figures: dict[str, dict[str, float]], states: dict[str, str] | Non
             "value": value,
             "failure": "",
         }
-        for arm, of_arm in figures.items()
+        for arm, of_arm in numbers.items()
         for metric, value in of_arm.items()
     )
 
 
-def paper(*ids: str) -> dict:
-    return {found.source: found for found in map(row, ids)}
+def rows_of(*ids: str) -> dict[str, PaperRow]:
+    return {row.source: row for row in map(get_row, ids)}
 
 
-def verdicts(figures, rows, departures=None, states=None) -> dict[str, str]:
-    metrics = list(next(iter(figures.values())))
-    frame = coverage_values(values_of(figures, states), metrics, None, rows, departures or {}, {})
+def verdicts_on(
+    numbers: dict[str, dict[str, float]],
+    rows: dict[str, dict[str, PaperRow]],
+    departures: dict[str, str | None] | None = None,
+) -> dict[str, str]:
+    metrics = list(next(iter(numbers.values())))
+    frame = collect_coverage_values(make_values(numbers), metrics, None, rows, departures or {}, {})
     return dict(zip(frame["arm"], frame["verdict"], strict=True))
 
 
-def test_a_figure_is_reproduced_to_the_printed_digit_or_deviates_by_its_digits() -> None:
-    rows = {arm: paper("v2.table1.retinanet_all") for arm in ("same", "off")}
-    figures = {"same": {BPR: 0.99324}, "off": {BPR: 0.99326}, "own": {BPR: 0.5}}
-    assert verdicts(figures, rows) == {"same": "reproduced", "off": "bpr +0.01", "own": "no row in the papers"}
+def test_a_number_is_reproduced_to_the_printed_digit_or_differs_by_its_digits() -> None:
+    rows = {arm: rows_of("v2.table1.retinanet_all") for arm in ("same", "off")}
+    numbers = {"same": {BPR: 0.99324}, "off": {BPR: 0.99326}, "own": {BPR: 0.5}}
+    assert verdicts_on(numbers, rows) == {"same": "reproduced", "off": "bpr +0.01", "own": "no row in the papers"}
 
 
-def test_every_metric_that_a_paper_prints_is_held_against_it() -> None:
-    figures = {"a": {AMBIGUOUS: 0.0742, "coverage/claims_3plus": 0.0046, "coverage/evenness": 0.5}}
-    assert verdicts(figures, {"a": paper("v2.table2.no_sampling_fpn")}) == {"a": "claims_3plus +0.01"}
+def test_every_metric_that_a_paper_prints_is_compared() -> None:
+    numbers = {"a": {AMBIGUOUS: 0.0742, "coverage/claims_3plus": 0.0046, "coverage/evenness": 0.5}}
+    assert verdicts_on(numbers, {"a": rows_of("v2.table2.no_sampling_fpn")}) == {"a": "claims_3plus +0.01"}
 
 
 def test_two_papers_are_named_each_with_its_verdict() -> None:
-    found = verdicts({"a": {BPR: 0.9840}}, {"a": paper("v1.table1.fcos_fpn", "v2.table1.fcos_fpn")})
-    assert found == {"a": "v1 Table 1: reproduced; v2 Table 1: bpr −0.55"}
+    verdicts = verdicts_on({"a": {BPR: 0.9840}}, {"a": rows_of("v1.table1.fcos_fpn", "v2.table1.fcos_fpn")})
+    assert verdicts == {"a": "v1 Table 1: reproduced; v2 Table 1: bpr −0.55"}
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [
         ({}, None),
         ({"data.val.annotations": "annotations/instances_val.json"}, "other data"),
@@ -75,46 +85,54 @@ def test_two_papers_are_named_each_with_its_verdict() -> None:
         ({"data.short_sides": None, "data.long_side": None}, "other input size"),
     ],
 )
-def test_only_val2017_at_the_papers_size_is_held_against_them(change: dict, words: str | None) -> None:
-    departure = coverage_departure({**COCO, **change})
-    assert departure == words
-    figures = verdicts({"a": {BPR: 0.5}}, {"a": paper("v1.table1.fcos_fpn")}, {"a": departure})
-    assert figures == {"a": words or "bpr −48.40"}
+def test_only_val2017_at_the_papers_size_is_compared(change: dict[str, object], expected: str | None) -> None:
+    departure = find_coverage_departure({**COCO, **change})
+    assert departure == expected
+    verdicts = verdicts_on({"a": {BPR: 0.5}}, {"a": rows_of("v1.table1.fcos_fpn")}, {"a": departure})
+    assert verdicts == {"a": expected or "bpr −48.40"}
 
 
-def test_an_arm_that_failed_says_so_and_has_no_figure() -> None:
-    figures = {"a": {BPR: math.nan}, "b": {BPR: 0.9}}
-    frame = coverage_values(
-        values_of(figures, {"a": "FAILED"}), [BPR], None, {"b": paper("v1.table1.fcos_fpn")}, {}, {}
+def test_a_failed_arm_has_its_state_and_no_number() -> None:
+    numbers = {"a": {BPR: math.nan}, "b": {BPR: 0.9}}
+    frame = collect_coverage_values(
+        make_values(numbers, {"a": "FAILED"}), [BPR], None, {"b": rows_of("v1.table1.fcos_fpn")}, {}, {}
     )
-    table = coverage_table(frame, [BPR])
-    assert cells(table.frame, table.columns) == [
+    table = make_coverage_table(frame, [BPR])
+    assert format_cells(table.frame, table.columns) == [
         ["a", "–", "–", "–", "failed"],
         ["b", "90.00", "98.40", "v1 Table 1", "bpr −8.40"],
     ]
 
 
-def counts(levels: list[int], ends: list[float | None], radius: float | None, objective: float = 0.0) -> dict:
-    ranges = [list(pair) for pair in zip([0.0, *ends[:-1]], ends, strict=True)]
-    assignment = {"ranges": ranges, "center_sampling_radius": radius}
-    return {"levels": levels, "assignment": assignment, "metrics": {OBJECTIVE: objective}}
+def make_counts(levels: list[int], ends: list[float], radius: float | None, objective: float = 0.0) -> CoverageCounts:
+    """Return counts with level ranges from 0 over some ends to infinity."""
+    return CoverageCounts(
+        levels=levels,
+        assignment=AssignmentSettings(
+            ranges=list(zip([0.0, *ends], [*ends, None], strict=True)), center_sampling_radius=radius
+        ),
+        coverage=CoverageSettings(assignment="fcos", ambiguity_weight=1.0, evenness_weight=1.0),
+        metrics={OBJECTIVE: objective},
+        longest_side=BoxHistogram(ends=[1.0, 2.0], boxes=[1]),
+        config_block="",
+    )
 
 
-SETTINGS = {
-    "base": counts([3, 4, 5], [64.0, 128.0, None], 1.5, 1.0),
-    "low": counts([3, 5], [64.0, None], None, 0.9),
-    "high": counts([2, 3], [20.5, None], 1.0, 1.1),
+COUNTS = {
+    "base": make_counts([3, 4, 5], [64.0, 128.0], 1.5, 1.0),
+    "low": make_counts([3, 5], [64.0], None, 0.9),
+    "high": make_counts([2, 3], [20.5], 1.0, 1.1),
 }
 
 
-def test_advice_is_sorted_by_its_objective_with_differences_to_the_baseline() -> None:
-    figures = {arm: {OBJECTIVE: table["metrics"][OBJECTIVE], BPR: 0.99} for arm, table in SETTINGS.items()}
-    frame = coverage_values(values_of(figures), [OBJECTIVE, BPR], "base", {}, {}, SETTINGS)
-    table = coverage_table(frame, [OBJECTIVE, BPR])
+def test_arms_are_sorted_by_their_objective_with_differences_to_the_baseline() -> None:
+    numbers = {arm: {OBJECTIVE: counts.metrics[OBJECTIVE], BPR: 0.99} for arm, counts in COUNTS.items()}
+    frame = collect_coverage_values(make_values(numbers), [OBJECTIVE, BPR], "base", {}, {}, COUNTS)
+    table = make_coverage_table(frame, [OBJECTIVE, BPR])
     assert [column.header for column in table.columns] == [
         "arm", "objective", "difference", "bpr", "levels", "radius", "range ends",
     ]  # fmt: skip
-    assert cells(table.frame, table.columns) == [
+    assert format_cells(table.frame, table.columns) == [
         ["high", "110.00", "+10.00", "99.00", "P2–P3", "1", "0 20.5 ∞"],
         ["base (baseline)", "100.00", "–", "99.00", "P3–P5", "1.5", "0 64 128 ∞"],
         ["low", "90.00", "−10.00", "99.00", "P3 P5", "none", "0 64 ∞"],
@@ -122,18 +140,18 @@ def test_advice_is_sorted_by_its_objective_with_differences_to_the_baseline() ->
 
 
 def test_an_arm_without_an_objective_comes_last() -> None:
-    figures = {"lost": {OBJECTIVE: math.nan}, "found": {OBJECTIVE: 0.5}}
-    frame = coverage_values(values_of(figures, {"lost": "FAILED"}), [OBJECTIVE], None, {}, {}, {})
+    numbers = {"lost": {OBJECTIVE: math.nan}, "found": {OBJECTIVE: 0.5}}
+    frame = collect_coverage_values(make_values(numbers, {"lost": "FAILED"}), [OBJECTIVE], None, {}, {}, {})
     assert list(frame["arm"]) == ["found", "lost"]
 
 
-def test_levels_and_ranges_in_words() -> None:
-    assert [levels_text([4]), levels_text([3, 4, 5, 6, 7])] == ["P4", "P3–P7"]
-    assert ranges_text([[-1.0, 64.0], [64.0, 1e8]]) == "-1 64 1e+08"
+def test_levels_and_ranges_are_formatted() -> None:
+    assert [format_levels([4]), format_levels([3, 4, 5, 6, 7])] == ["P4", "P3–P7"]
+    assert format_ranges([(-1.0, 64.0), (64.0, 1e8)]) == "-1 64 1e+08"
 
 
 def test_figures_show_the_baseline_first_and_equal_ranges_once() -> None:
-    assert ranked(SETTINGS, "base", by_objective=True) == ["base", "high", "low"]
-    assert ranked(SETTINGS, None, by_objective=False) == ["base", "low", "high"]
-    more = {**SETTINGS, "twin": counts([3, 4, 5], [64.0, 128.0, None], None)}
-    assert alike(more, more) == {"base": ["twin"], "low": [], "high": []}
+    assert order_arms(COUNTS, "base", by_objective=True) == ["base", "high", "low"]
+    assert order_arms(COUNTS, None, by_objective=False) == ["base", "low", "high"]
+    more = {**COUNTS, "twin": make_counts([3, 4, 5], [64.0, 128.0], None)}
+    assert group_by_ranges(more, more) == {"base": ["twin"], "low": [], "high": []}

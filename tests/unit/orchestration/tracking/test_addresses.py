@@ -23,7 +23,7 @@ def test_a_relative_address_means_one_file_from_then_on(tmp_path: Path, monkeypa
 def test_settings_of_an_address_stay_and_are_no_part_of_the_file() -> None:
     uri = "sqlite:////folder/t.db?timeout=60"
     assert absolute_uri(uri) == uri
-    assert sqlite_file(uri) == client.sqlite_file(uri) == Path("/folder/t.db")
+    assert sqlite_file(uri) == client.parse_sqlite_path(uri) == Path("/folder/t.db")
 
 
 @pytest.mark.parametrize("name", ["100% done", "a?b", "a#b", "a b", "%41", "a+b@c:d", "jürgen"])
@@ -31,7 +31,7 @@ def test_a_path_is_the_same_for_the_default_store_its_reader_and_sqlalchemy(name
     output = tmp_path / name / "outputs"
     output.mkdir(parents=True)
     uri = default_uri(output)
-    assert sqlite_file(uri) == client.sqlite_file(uri) == output / "mlflow.db"
+    assert sqlite_file(uri) == client.parse_sqlite_path(uri) == output / "mlflow.db"
     assert make_url(uri).database == str(output / "mlflow.db")
 
 
