@@ -59,7 +59,7 @@ def _paper(options: argparse.Namespace) -> Callable[[], None]:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="report.py", description="Report of a sweep or a run: tables, figures, verdicts and provenance."
+        description="Report of a sweep or a run: tables, figures, verdicts and provenance."
     )
     parser.add_argument("sweep", nargs="?", help="name or run id of the sweep; the newest if not given")
     parser.add_argument(

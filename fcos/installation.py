@@ -24,7 +24,7 @@ def conf_folder() -> Path:
 
 
 def command(name: str) -> str:
-    """Return the words that start `sweep`, `train`, `doctor` or `report`: a script of the checkout, or `fcos-<name>`."""
+    """Return how `sweep`, `train`, `doctor` or `report` is started: as a script of the checkout or as fcos-<name>."""
     if checkout() is None or Path(sys.argv[0]).stem.startswith("fcos-"):
         return f"fcos-{name}"
     return f"python {'analysis' if name == 'report' else 'orchestration'}/{name}.py"

@@ -16,6 +16,7 @@ from analysis.sections.findings import Figure, Findings, drawn
 from analysis.sections.gallery import gallery
 from analysis.sections.provenance import differences_in_provenance, shared_trainings
 from analysis.stats.importance import importance
+from fcos.installation import command
 
 # Overrides that belong to the search itself, or to where it was kept.
 OF_THE_SEARCH = ("search", "name", "dry_run", "tracking", "experiment.search", "experiment.seeds")
@@ -186,7 +187,7 @@ def confirming_command(sweep: Sweep, search: Search, keys: Mapping[str, Any]) ->
         f"experiment.arms={{base: {{}}, best: {{{arm}}}}}",
         f"experiment.seeds=[{seeds}]",
     ]
-    return " ".join(["python orchestration/sweep.py", *(shlex.quote(word) for word in words)])
+    return " ".join([command("sweep"), *(shlex.quote(word) for word in words)])
 
 
 def _is_of_the_search(override: str) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config.parse import flatten
+from fcos.installation import checkout
 from fcos.training.elastic import in_words
 from orchestration.cluster.resources import hardware_device, resources_text
-from orchestration.config.groups import ROOT
 from orchestration.config.schema import ExperimentConfig, LabConfig
 from orchestration.experiment.identity import worker_dependences
 from orchestration.experiment.provenance import Commit, git_commit, hardware, package_versions
@@ -43,7 +43,7 @@ class Books:
         """Books that know commit, machine and versions of this process."""
         versions, taken = package_versions(), resources_text(lab.cluster)
         machine = hardware(hardware_device(lab.cluster))
-        return cls(plan, tracker, lab.experiment, lab.data.name, git_commit(ROOT), machine, taken, versions)
+        return cls(plan, tracker, lab.experiment, lab.data.name, git_commit(checkout()), machine, taken, versions)
 
     def open(self) -> None:
         """Start the sweep's own run; a single run has none."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
+from fcos.installation import command
 from orchestration.cli.console import show_table
 from orchestration.cli.entry import OK, SOME_FAILED, STOPPED
 from orchestration.cli.progress import Board
@@ -54,7 +55,7 @@ def run_plan(
         for line in _not_stored(tracker, plan.folder, closed=tracker.close(CLOSE_SECONDS)):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
     if not reported:
-        again = f"python analysis/report.py {plan.name} --tracking-uri {shlex.quote(public_uri(tracker.uri))}"
+        again = f"{command('report')} {plan.name} --tracking-uri {shlex.quote(public_uri(tracker.uri))}"
         console.print(f"no report was written; when the store has its runs: {again}", style="red", soft_wrap=True)
     return max(_outcome(lab, plan, board, console), OK if reported else SOME_FAILED)
 

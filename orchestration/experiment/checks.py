@@ -8,7 +8,8 @@ from fcos.config.model_parts import BackboneConfig
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from orchestration.config.groups import ROOT, near
+from fcos.installation import ROOT
+from orchestration.config.groups import near
 from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment.data import DataDigests
 
