@@ -65,7 +65,7 @@ def _write_paper(options: argparse.Namespace) -> Callable[[], None]:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exits with 2 for a wrong one."""
     parser = argparse.ArgumentParser(
-        prog="report.py", description="Report of a sweep or a run: tables, figures, verdicts and provenance."
+        description="Report of a sweep or a run: tables, figures, verdicts and provenance."
     )
     parser.add_argument("sweep", nargs="?", help="name or run id of the sweep; the newest if not given")
     parser.add_argument(

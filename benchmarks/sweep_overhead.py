@@ -127,7 +127,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(ROOT)
     if sys.argv[1:2] == ["--bare"]:
         run_bare(sys.argv[2:])
     else:

@@ -64,10 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    # As a script of an installed wheel, or as a module.
+    program = "fcos" if Path(sys.argv[0]).stem == "fcos" else "python -m fcos"
     parser = argparse.ArgumentParser(
-        prog="python -m fcos",
-        description=__doc__,
-        epilog=EPILOG,
+        prog=program,
+        description=(__doc__ or "").replace("python -m fcos", program),
+        epilog=EPILOG.replace("python -m fcos", program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -2,13 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
-
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # Python puts this script's own folder first, where our file names could hide a library's.
-    sys.path[0] = str(ROOT)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +11,7 @@ if TYPE_CHECKING:
     from orchestration.cluster.health.checks import Check
     from orchestration.config.schema import LabConfig
 
+PURPOSE = "Look at Ray, GPUs, storage, tracking, data, versions and code on every node, and say what is wrong."
 EXAMPLES = (
     "",
     "cluster=many_nodes output=/shared/outputs data=coco data.root=/shared/coco "
@@ -24,14 +20,23 @@ EXAMPLES = (
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
+def cli() -> int:
+    """Run the command `fcos-doctor`; returns the exit code."""
+    from orchestration.cli.entry import run_entry
+    from orchestration.config.overrides import help_text
+
+    return run_entry(sys.argv[1:], main, partial(help_text, "doctor", PURPOSE, EXAMPLES))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Look at everything and say what is wrong; 1 where something is."""
     from orchestration.cli.console import OutputConsole
     from orchestration.config.compose import compose
-    from orchestration.config.overrides import check_overrides
+    from orchestration.config.overrides import check_overrides, split_config_dir
 
     console = OutputConsole()
-    lab = compose(check_overrides(arguments))
+    own, overrides = split_config_dir(arguments)
+    lab = compose(check_overrides(overrides, own), own)
     with console.status("Ray starts, and every node is asked ..."):
         checks = examine(lab)
     _show(console, checks)
@@ -160,8 +165,4 @@ def _show(console: "Console", checks: "Sequence[Check]") -> None:
 
 
 if __name__ == "__main__":
-    from orchestration.cli.entry import run_entry
-    from orchestration.config.overrides import help_text
-
-    PURPOSE = "Look at Ray, GPUs, storage, tracking, data, versions and code on every node, and say what is wrong."
-    sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("doctor.py", PURPOSE, EXAMPLES)))
+    sys.exit(cli())

@@ -8,11 +8,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # Python puts this script's own folder first, where our file names could hide a library's.
-    sys.path[0] = str(ROOT)
-
+PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
 EXAMPLES = (
     "+experiment=ablation_centerness",
     "+experiment=ablation_centerness dry_run=true",
@@ -21,6 +17,14 @@ EXAMPLES = (
     "+experiment=ablation_centerness data=coco data.root=/data/coco schedule=paper_1x model=fcos_v1_r50 "
     "cluster=many_gpus",
 )
+
+
+def cli() -> int:
+    """Run the command `fcos-sweep`; returns the exit code."""
+    from orchestration.cli.entry import run_entry
+    from orchestration.config.overrides import help_text
+
+    return run_entry(sys.argv[1:], main, partial(help_text, "sweep", PURPOSE, EXAMPLES))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,21 +51,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:
-    """Let analysis write its report in a process of its own; it prints the table and the path."""
+    """Let analysis write its report in a process of its own, which prints the table and the path."""
     from fcos.streams import BROKEN_PIPE
 
-    command = [sys.executable, str(ROOT / "analysis" / "report.py"), sweep, "--output", str(output)]
+    # -P: a folder `analysis` where the command was started is not ours.
+    command = [sys.executable, "-P", "-m", "analysis.report", sweep, "--output", str(output)]
     # Not as an argument: an address may hold a password, and everybody can list arguments.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
-    # Ctrl-C is this process's to hear; it ends the report without a word from there.
+    # Ctrl-C reaches this process alone, which ends the report without a message from there.
     code = subprocess.run(command, env=environment, check=False, process_group=0).returncode
     # Whoever read standard output may be gone; the report is written before it is shown.
     return code in (0, BROKEN_PIPE)
 
 
 if __name__ == "__main__":
-    from orchestration.cli.entry import run_entry
-    from orchestration.config.overrides import help_text
-
-    PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
-    sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("sweep.py", PURPOSE, EXAMPLES)))
+    sys.exit(cli())

@@ -3,19 +3,23 @@
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # Python puts this script's own folder first, where our file names could hide a library's.
-    sys.path[0] = str(ROOT)
-
+PURPOSE = "Train one configuration once."
 EXAMPLES = (
     "",
     "seed=1 schedule.steps=600 name=shorter",
     "cluster.workers=2",
     "data=coco data.root=/data/coco schedule=paper_1x model=fcos_v2_r50 cluster=many_gpus",
 )
+
+
+def cli() -> int:
+    """Run the command `fcos-train`; returns the exit code."""
+    from orchestration.cli.entry import run_entry
+    from orchestration.config.overrides import help_text
+
+    return run_entry(sys.argv[1:], main, partial(help_text, "train", PURPOSE, EXAMPLES))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,8 +45,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from orchestration.cli.entry import run_entry
-    from orchestration.config.overrides import help_text
-
-    PURPOSE = "Train one configuration once."
-    sys.exit(run_entry(sys.argv[1:], main, lambda: help_text("train.py", PURPOSE, EXAMPLES)))
+    sys.exit(cli())

@@ -10,7 +10,9 @@ import torch
 from hypothesis import settings
 from omegaconf import OmegaConf
 
-CONF = Path(__file__).parents[1] / "conf"
+from fcos.installation import conf_folder
+
+CONF = conf_folder()
 
 torch.set_num_threads(1)
 # How long an example takes says how busy the machine is.

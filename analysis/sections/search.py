@@ -17,6 +17,7 @@ from analysis.sections.content import Figure, ReportContent, render_figure
 from analysis.sections.gallery import build_gallery
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
 from analysis.stats.importance import compute_importance, is_unset
+from fcos.installation import command
 from orchestration.store_conventions import MetricPrefix
 
 # Overrides that belong to the search itself or to its storage, and not to the trainings.
@@ -186,7 +187,7 @@ def make_confirmation_command(sweep: Sweep, search: Search, keys: Mapping[str, A
         f"experiment.arms={{base: {{}}, best: {{{arm}}}}}",
         f"experiment.seeds=[{seeds}]",
     ]
-    return " ".join(["python orchestration/sweep.py", *(shlex.quote(override) for override in overrides)])
+    return " ".join([command("sweep"), *(shlex.quote(override) for override in overrides)])
 
 
 def _is_search_override(override: str) -> bool:

@@ -1,6 +1,5 @@
 """What each implementation of FCOS really does, as settings: conf/implementation."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -8,8 +7,9 @@ import yaml
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse, set_value
 from fcos.errors import ConfigError
+from fcos.installation import conf_folder
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = conf_folder()
 # What all start from; a preset says all that it changes.
 BASE = "fcos_v2_r50"
 
@@ -19,7 +19,10 @@ def presets() -> dict[str, ModelConfig]:
     folder = CONF / "implementation"
     names = sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name != "official_v1", name))
     if not names:
-        raise ConfigError(f"{folder}: no presets there; run this from a checkout, whose conf/ lies beside fcos/")
+        raise ConfigError(
+            f"{folder}: no presets there; the config files belong beside the packages: work in a checkout, or install "
+            "the wheel again"
+        )
     base = yaml.safe_load((CONF / "model" / f"{BASE}.yaml").read_text())
     found = {}
     for name in names:

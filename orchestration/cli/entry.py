@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 OK, SOME_FAILED, MISTAKE, HELD, STOPPED = 0, 1, 2, 3, 4
@@ -13,7 +14,9 @@ class OutputClosed(KeyboardInterrupt):
     """Whoever read standard output is gone; an interrupt, so that all ends in order and Ray lets it through."""
 
 
-def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]) -> int:
+def run_entry(
+    arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[Sequence[str]], str]
+) -> int:
     """Answer --help and Hydra's own flags, else run; returns the exit code.
 
     0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use,
@@ -32,16 +35,19 @@ def run_entry(arguments: Sequence[str], main: Callable[[Sequence[str]], int], he
     return code
 
 
-def _run(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[], str]) -> int:
+def _run(
+    arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[Sequence[str]], str]
+) -> int:
     from fcos.errors import ConfigError, Transient
     from orchestration.cli.lock import FolderHeld
     from orchestration.config.overrides import is_for_hydra, show_with_hydra
 
     caught: list[int] = []
     try:
+        check_script(Path(sys.argv[0]))
         if any(argument in ("-h", "--help") for argument in arguments):
             with _closing():
-                print(help_text(), flush=True)
+                print(help_text(arguments), flush=True)
             return OK
         if is_for_hydra(arguments):
             with _closing():
@@ -60,6 +66,19 @@ def _run(arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_te
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
         return 128 + (caught[0] if caught else signal.SIGINT)
+
+
+def check_script(script: Path) -> None:
+    """Raise ConfigError where a checkout's script would run with the packages of another installation."""
+    from fcos.errors import ConfigError
+
+    package = Path(__file__).resolve().parents[1]
+    folder = script.resolve().parent
+    if script.suffix == ".py" and folder.name == package.name and folder != package:
+        raise ConfigError(
+            f"{script}: would run with the code in {package.parent}, which this Python has installed; in "
+            f"{folder.parent} run `uv sync` or `pip install -e .`"
+        )
 
 
 @contextmanager

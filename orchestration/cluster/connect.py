@@ -8,12 +8,13 @@ import signal
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fcos.errors import ConfigError
+from fcos.installation import ROOT, checkout
 from orchestration.cluster.authentication import check_cluster
 from orchestration.cluster.resources import Node, demand, max_concurrent
-from orchestration.config.groups import ROOT
 from orchestration.config.schema import ClusterConfig
 from orchestration.experiment.provenance import usable_cpus
 
@@ -58,6 +59,8 @@ ENVIRONMENT = {
 }
 
 KNOCK_SECONDS = 10.0
+# What Ray's processes import of ours.
+PACKAGES = ("fcos", "orchestration")
 
 
 def local_nodes(cluster: ClusterConfig) -> list[Node]:
@@ -72,10 +75,12 @@ def local_nodes(cluster: ClusterConfig) -> list[Node]:
 
 @contextmanager
 def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) -> Iterator[list[Node]]:
-    """Ray, started on this machine or joined; yields the machines it has.
+    """Start Ray on this machine or join a cluster; yields the machines it has.
 
-    Raises ConfigError where the cluster cannot be reached, or should not be joined (see `check_cluster`).
+    Raises ConfigError where the cluster cannot be reached or should not be joined (see `check_cluster`), and in a
+    folder with other packages of our names.
     """
+    _check_current_folder()
     local, address = cluster.address == "local", cluster.address
     environment = {**ENVIRONMENT, **patience(cluster)}
     settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
@@ -109,6 +114,20 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         yield nodes if local else _nodes(ray.nodes())  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
+
+
+def _check_current_folder() -> None:
+    """Raise ConfigError in a folder that holds other packages of our names.
+
+    Ray puts the folder of a command first on the path of its processes, which would import them.
+    """
+    for name in PACKAGES:
+        other = Path.cwd() / name / "__init__.py"
+        if other.is_file() and other.resolve() != ROOT / name / "__init__.py":
+            raise ConfigError(
+                f"{other.parent}: Ray's processes would import this package instead of {ROOT / name}; start the "
+                "command from another folder"
+            )
 
 
 def head_of(cluster: ClusterConfig) -> str | None:
@@ -146,8 +165,14 @@ def _set_by_job(names: Iterable[str]) -> dict[str, str]:
 
 
 def _import_path() -> dict[str, str]:
-    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    """Return the PYTHONPATH of Ray's processes: this process's own, with the checkout first where there is one.
+
+    They must import this checkout even where another one, or a wheel, is installed on their node. An installed wheel
+    needs no entry, and site-packages before the standard library could hide its modules.
+    """
+    root = checkout()
+    paths = [*([] if root is None else [str(root)]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))} if paths else {}
 
 
 def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dict[str, Any]:

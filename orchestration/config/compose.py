@@ -7,14 +7,16 @@ from typing import Any
 from fcos.config.parse import flatten, parse
 from fcos.config.run import CoverageConfig
 from fcos.errors import ConfigError
-from orchestration.config.groups import CONF, expand_presets
+from orchestration.config import conf_files
+from orchestration.config.groups import expand_presets
 from orchestration.config.schema import LabConfig
 from orchestration.config.search import flat_space
 
 
-def compose(overrides: Sequence[str]) -> LabConfig:
-    """The validated config of checked overrides (`command_line.check_overrides`).
+def compose(overrides: Sequence[str], own: Path | None = None) -> LabConfig:
+    """Return the validated config of checked overrides (`overrides.check_overrides`).
 
+    `own` is the folder of --config-dir, whose options Hydra looks up after the built-in ones.
     Raises ConfigError with one message that names key, value and rule.
     """
     from hydra import compose as hydra_compose
@@ -27,8 +29,8 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     shut_out_environment()
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(config_dir=str(CONF), version_base=None):
-            composed = hydra_compose("config", overrides=list(overrides))
+        with initialize_config_dir(config_dir=str(conf_files.CONF), version_base=None):
+            composed = hydra_compose("config", overrides=[*overrides, *_search_path(own)])
         missing = sorted(OmegaConf.missing_keys(composed))
         if missing:
             raise ConfigError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
@@ -38,12 +40,21 @@ def compose(overrides: Sequence[str]) -> LabConfig:
     assert isinstance(values, dict)
     experiment = values.get("experiment")
     if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
-        arms = expand_presets(experiment["arms"])
+        arms = expand_presets(experiment["arms"], own)
         experiment["arms"] = add_up(arms) if experiment.get("cumulative") else arms
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])
     return parse(LabConfig, _anchored({str(key): value for key, value in values.items()}))
+
+
+def _search_path(own: Path | None) -> list[str]:
+    """Return the override that adds the user's own folder to Hydra's search path."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    if own is None:
+        return []
+    return [f"hydra.searchpath=[{QuotedString(f'file://{own.absolute()}', Quote.single).with_quotes()}]"]
 
 
 def _anchored(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The YAML files of conf/: one message for a slip in one of them, before Hydra reads it."""
+"""The YAML files of conf/ and of --config-dir: one message for a mistake in one of them, before Hydra reads it."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fcos.errors import ConfigError
+from fcos.installation import conf_folder
 
+# The built-in config files.
+CONF = conf_folder()
 # Hydra's own word for a file whose keys are counted from the top; only such a file says all that it changes.
 GLOBAL = "# @package _global_"
 _IS_GLOBAL = re.compile(rb"\s*#\s*@package\s+_global_\s*")
@@ -150,17 +153,29 @@ def is_global(path: Path) -> bool:
     return _IS_GLOBAL.fullmatch(first) is not None
 
 
-def check_files_in_use(conf: Path, chosen: Mapping[str, str | None]) -> None:
-    """Raises ConfigError for the first file with a slip, of those that a command reads.
+def option_file(group: str, option: str | None, own: Path | None = None) -> Path:
+    """Return the file of a group's option: the built-in one, or that in the user's own folder.
 
-    `chosen` are the options that the command line names.
+    The built-in one comes first, as for Hydra.
     """
-    options = defaults_of(read_conf(conf / "config.yaml"))
+    path = CONF / group / f"{option}.yaml"
+    if own is None or path.is_symlink() or path.exists():
+        return path
+    return own / group / f"{option}.yaml"
+
+
+def check_files_in_use(chosen: Mapping[str, str | None], own: Path | None = None) -> None:
+    """Check the files that a command reads.
+
+    `chosen` are the options that the command line names, `own` is the folder of --config-dir.
+    Raises ConfigError naming file, line and rule for the first file with a mistake.
+    """
+    options = defaults_of(read_conf(CONF / "config.yaml"))
     experiment = chosen.get("experiment")
     if experiment is not None:
-        options |= defaults_of(read_experiment(conf / "experiment" / f"{experiment}.yaml"))
+        options |= defaults_of(read_experiment(option_file("experiment", experiment, own)))
     for group, option in {**options, **chosen}.items():
-        path = conf / group / f"{option}.yaml"
+        path = option_file(group, option, own)
         # An option that does not exist is Hydra's to name.
         if option is not None and (path.is_symlink() or path.exists()):
             read_conf(path)
@@ -184,5 +199,5 @@ def _what(error: Exception, text: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A file of conf/ from its group on."""
-    return "/".join(path.parts[path.parts.index("conf") :]) if "conf" in path.parts else str(path)
+    """Return a built-in file as conf/..., and a user's own file as its folder was given."""
+    return f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)

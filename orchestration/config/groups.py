@@ -1,4 +1,4 @@
-"""The config groups of conf/, and those whose options an arm may choose."""
+"""The config groups of conf/ with their options, and those whose options an arm may choose."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -7,48 +7,71 @@ from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.errors import ConfigError
-from orchestration.config.conf_files import check_files_in_use, defaults_of, is_global, read_conf
-
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
+from orchestration.config import conf_files
+from orchestration.config.conf_files import GLOBAL, defaults_of, is_global, option_file, read_conf
 
 
-def groups() -> dict[str, list[str]]:
-    """The config groups with their options.
+def groups(own: Path | None = None) -> dict[str, list[str]]:
+    """Return the config groups with their options, those in the user's own folder included.
 
-    Raises ConfigError where the config files are missing.
+    Raises ConfigError where the built-in config files are missing.
     """
-    if not CONF.is_dir():
+    if not conf_files.CONF.is_dir():
         raise ConfigError(
-            f"{CONF}: no such folder; an installed package holds no config files; work in a checkout of the "
-            "repository, installed with `pip install -e .`"
+            f"{conf_files.CONF}: no such folder; the config files belong beside the packages: work in a checkout, or "
+            "install the wheel again"
         )
     return {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in sorted(CONF.iterdir())
+        folder.name: sorted({file.stem for file in (*folder.glob("*.yaml"), *_own_files(own, folder.name))})
+        for folder in sorted(conf_files.CONF.iterdir())
         if folder.is_dir()
     }
 
 
+def _own_files(own: Path | None, group: str) -> list[Path]:
+    return [] if own is None else list((own / group).glob("*.yaml"))
+
+
+def check_own_folder(own: Path) -> None:
+    """Check the folder of --config-dir.
+
+    Raises ConfigError for one that is missing or holds no options, and for a file that a built-in one would hide.
+    """
+    if not own.is_dir():
+        what = "is no folder" if own.exists() else "no such folder"
+        raise ConfigError(f"--config-dir={own}: {what} ({own.absolute()})")
+    files = [file for group in groups() for file in _own_files(own, group)]
+    if not files:
+        raise ConfigError(
+            f"--config-dir={own}: holds no config files; an experiment of your own is {own}/experiment/<name>.yaml, "
+            f"and the other groups are: {', '.join(group for group in groups() if group != 'experiment')}"
+        )
+    for file in (own / "config.yaml", *sorted(files)):
+        built_in = conf_files.CONF / file.relative_to(own)
+        if file.exists() and built_in.exists():
+            raise ConfigError(f"{file}: Hydra would read the built-in file of this name instead; give it another name")
+
+
 def presets() -> dict[str, list[str]]:
-    """The groups that an arm may choose from, with their options."""
+    """Return the groups that an arm may choose from, with their built-in options."""
     return {
         group: options
         for group, options in groups().items()
-        if group != "experiment" and all(is_global(CONF / group / f"{option}.yaml") for option in options)
+        if group != "experiment" and all(is_global(option_file(group, option)) for option in options)
     }
 
 
-def expand_presets(arms: Mapping[str, Any]) -> dict[str, Any]:
-    """Arms as dotted keys, every `group: option` replaced by the keys of that file; an arm's other keys come on top.
+def expand_presets(arms: Mapping[str, Any], own: Path | None = None) -> dict[str, Any]:
+    """Return arms as dotted keys: each `group: option` becomes the keys of that file, an arm's own keys come on top.
 
     Raises ConfigError with near matches for an option that does not exist.
     """
-    known = presets()
-    return {arm: _expanded(arm, changes, known) for arm, changes in arms.items()}
+    options = groups(own)
+    known = {group: options[group] for group in presets()}
+    return {arm: _expanded(arm, changes, known, own) for arm, changes in arms.items()}
 
 
-def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]]) -> Any:
+def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]], own: Path | None) -> Any:
     if not isinstance(changes, Mapping):
         return changes
     keys: dict[str, Any] = {}
@@ -56,12 +79,18 @@ def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]]) -> Any
         option = str(changes[group])
         if option not in known[group]:
             raise ConfigError(f"experiment.arms.{arm}.{group}={option}: no such {group}; {near(option, known[group])}")
-        keys.update(flatten(read_conf(CONF / group / f"{option}.yaml")))
+        file = option_file(group, option, own)
+        if not is_global(file):
+            raise ConfigError(
+                f"experiment.arms.{arm}.{group}={option}: {file}, line 1: must be `{GLOBAL}`, as the keys of a {group} "
+                "file are counted from the top"
+            )
+        keys.update(flatten(read_conf(file)))
     return keys | flatten({key: value for key, value in changes.items() if key not in known})
 
 
 def near(word: str, known: Sequence[str]) -> str:
-    """What a misspelt word may have meant, as the end of a message."""
+    """Return the end of a message: what a misspelt word may have meant, or the words to choose from."""
     matches = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if matches:
         return f"did you mean {' or '.join(matches)}?"
@@ -69,13 +98,5 @@ def near(word: str, known: Sequence[str]) -> str:
 
 
 def default_options() -> dict[str, str | None]:
-    """What each group stands at in conf/config.yaml; None where it may be left out."""
-    return defaults_of(read_conf(CONF / "config.yaml"))
-
-
-def check_files(chosen: Mapping[str, str | None]) -> None:
-    """Raises ConfigError naming file, line and rule for a slip in a file that a command reads.
-
-    `chosen` are the options that the command line names.
-    """
-    check_files_in_use(CONF, chosen)
+    """Return each group's option in conf/config.yaml, None where it may be left out."""
+    return defaults_of(read_conf(conf_files.CONF / "config.yaml"))

@@ -13,9 +13,11 @@ from pydantic import BaseModel
 
 from fcos.config.parse import known_keys
 from fcos.errors import ConfigError
+from fcos.installation import command
+from orchestration.config import conf_files
 from orchestration.config.compose import shut_out_environment
-from orchestration.config.conf_files import claim_of
-from orchestration.config.groups import CONF, check_files, default_options, groups, near
+from orchestration.config.conf_files import check_files_in_use, claim_of, option_file
+from orchestration.config.groups import check_own_folder, default_options, groups, near
 from orchestration.config.schema import LabConfig
 
 if TYPE_CHECKING:
@@ -23,17 +25,39 @@ if TYPE_CHECKING:
 
 # Flags that Hydra answers itself (show the config, where values come from, shell completion).
 HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package", "-p")
-# Hydra's ways to read config files from elsewhere.
-OTHER_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "hydra.searchpath")
+# Hydra's option for a folder of config files beside the built-in ones.
+CONFIG_DIR = ("--config-dir", "-cd")
+# Hydra's ways to read other config files in place of the built-in ones.
+OTHER_FILES = ("--config-path", "-cp", "--config-name", "-cn", "hydra.searchpath")
 OWN_FILES = (
-    "config files are read from conf/ of the checkout alone, so that a command means the same to everyone; put an "
-    "experiment of your own into conf/experiment/<name>.yaml and give +experiment=<name>"
+    "the built-in config files always hold; files of your own come beside them with --config-dir=FOLDER, such as "
+    "FOLDER/experiment/<name>.yaml for +experiment=<name>"
 )
 
 
 def is_for_hydra(arguments: Sequence[str]) -> bool:
     """Whether the command line asks Hydra to show something instead of running."""
     return any(argument.split("=")[0] in HYDRA_FLAGS for argument in arguments)
+
+
+def split_config_dir(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Return the folder of --config-dir, None without one, and all other words.
+
+    Raises ConfigError for the option without a folder, or given twice.
+    """
+    own, words, remaining = None, [], iter(arguments)
+    for word in remaining:
+        option, equals, folder = word.partition("=")
+        if option not in CONFIG_DIR:
+            words.append(word)
+            continue
+        folder = folder if equals else next(remaining, "")
+        if not folder:
+            raise ConfigError(f"{option}: give the folder with config files of your own, {option}=FOLDER")
+        if own is not None:
+            raise ConfigError(f"{option}={folder}: a second folder; give one, {option}={own} or this one")
+        own = Path(folder).expanduser()
+    return own, words
 
 
 def show_with_hydra(arguments: Sequence[str]) -> None:
@@ -43,28 +67,33 @@ def show_with_hydra(arguments: Sequence[str]) -> None:
     import hydra
 
     shut_out_environment()
-    overrides = [word for word in arguments if "=" in word and not word.startswith("-")]
-    for word in arguments:
-        if word.partition("=")[0] in OTHER_FOLDERS:
+    own, words = split_config_dir(arguments)
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    for word in words:
+        if word.partition("=")[0] in OTHER_FILES:
             _check_form(word)
-    flags = [word for word in arguments if word not in overrides]
+    flags = [word for word in words if word not in overrides]
     completing = "-sc" in flags or "--shell-completion" in flags
-    sys.argv = [sys.argv[0], *flags, *(overrides if completing else check_overrides(overrides))]
+    checked = overrides if completing else check_overrides(overrides, own)
+    sys.argv = [sys.argv[0], *flags, *([] if own is None else [f"--config-dir={own}"]), *checked]
     # Printed here: Hydra shows a traceback where standard output is closed.
     with redirect_stdout(io.StringIO()) as shown:
-        hydra.main(config_path=str(CONF), config_name="config", version_base=None)(lambda config: None)()
+        hydra.main(config_path=str(conf_files.CONF), config_name="config", version_base=None)(lambda config: None)()
     print(shown.getvalue(), end="", flush=True)
 
 
-def check_overrides(arguments: Sequence[str]) -> list[str]:
-    """Overrides in Hydra's own words, where every valid key may be set without a plus sign.
+def check_overrides(arguments: Sequence[str], own: Path | None = None) -> list[str]:
+    """Return overrides in Hydra's syntax, where every valid key may be set without a plus sign.
 
     The schema has defaults that the YAML files do not spell out; Hydra would refuse those keys, so values
-    are handed on as `++key=value` once the schema knows the key. Raises ConfigError with near matches.
+    are handed on as `++key=value` once the schema knows the key. `own` is the folder of --config-dir, whose options
+    may be chosen too. Raises ConfigError with near matches.
     """
     for argument in arguments:
         _check_form(argument)
-    options = groups()
+    if own is not None:
+        check_own_folder(own)
+    options = groups(own)
     checked, chosen = [], {}
     for override in map(_parsed, arguments):
         line = str(override.input_line)
@@ -82,7 +111,7 @@ def check_overrides(arguments: Sequence[str]) -> list[str]:
         else:
             check_key(key, line)
             checked.append(f"++{key}={value}")
-    check_files(chosen)
+    check_files_in_use(chosen, own)
     return checked
 
 
@@ -90,7 +119,7 @@ def _check_form(argument: str) -> None:
     if argument in ("-m", "--multirun"):
         raise ConfigError("--multirun: a sweep is what an experiment file says; use +experiment=<name>")
     word = argument.lstrip("+").partition("=")[0]
-    if word in OTHER_FOLDERS:
+    if word in OTHER_FILES:
         raise ConfigError(f"{word}: {OWN_FILES}")
     if argument.startswith("-"):
         raise ConfigError(f"{argument}: no such option; values are given as key=value, see --help")
@@ -205,19 +234,25 @@ def _leaves(schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def help_text(script: str, purpose: str, examples: Sequence[str]) -> str:
-    """Groups with their options, the experiments with their claims, and a few lines to start from."""
-    lines = [purpose, "", f"usage: python orchestration/{script} [group=option] [key=value] ...", ""]
+def help_text(name: str, purpose: str, examples: Sequence[str], arguments: Sequence[str] = ()) -> str:
+    """Return the help of a command: groups with options, experiments with claims, and a few examples.
+
+    `name` is sweep, train or doctor. A folder of --config-dir among the arguments is listed too.
+    """
+    own, _ = split_config_dir(arguments)
+    if own is not None:
+        check_own_folder(own)
+    options = groups(own)
+    lines = [purpose, "", f"usage: {command(name)} [--config-dir=FOLDER] [group=option] [key=value] ...", ""]
     lines.append("Groups")
-    for group, options in groups().items():
-        if group != "experiment":
-            lines.append(f"  {group:<12} {', '.join(options)}")
+    lines += [f"  {group:<12} {', '.join(options[group])}" for group in options if group != "experiment"]
     lines += ["", "Experiments (+experiment=<name>)"]
-    lines += [f"  {name:<22} {_claim(CONF / 'experiment' / f'{name}.yaml')}" for name in groups()["experiment"]]
+    lines += [f"  {each:<22} {_claim(option_file('experiment', each, own))}" for each in options["experiment"]]
     lines += ["", "Examples"]
-    lines += [f"  python orchestration/{script} {example}".rstrip() for example in examples]
+    lines += [f"  {command(name)} {example}".rstrip() for example in examples]
     lines += [
         "",
+        "--config-dir=FOLDER adds files of your own: FOLDER/experiment/<name>.yaml for +experiment=<name>.",
         "What a command line comes to: --cfg job. All keys: fcos/config/run.py, orchestration/config/schema.py.",
         "",
     ]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config.parse import flatten
+from fcos.installation import checkout
 from fcos.run_folder import MetricPoint, RunSummary
 from fcos.training.elastic import describe_history
 from orchestration.cluster.resources import hardware_device, resources_text
-from orchestration.config.groups import ROOT
 from orchestration.config.schema import ExperimentConfig, LabConfig
 from orchestration.driver.events import (
     Event,
@@ -54,7 +54,7 @@ class RunRecorder:
         """Return a recorder with commit, machine and versions of this process."""
         versions, taken = package_versions(), resources_text(lab.cluster)
         machine = hardware(hardware_device(lab.cluster))
-        return cls(plan, tracker, lab.experiment, lab.data.name, git_commit(ROOT), machine, taken, versions)
+        return cls(plan, tracker, lab.experiment, lab.data.name, git_commit(checkout()), machine, taken, versions)
 
     def handle(self, event: Event) -> None:
         """Record an event of a training."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from fcos.errors import ConfigError
+from fcos.installation import command
 from orchestration.cli.console import show_table
 from orchestration.cli.entry import OK, SOME_FAILED, STOPPED
 from orchestration.cluster.connect import connected, fit
@@ -75,7 +76,7 @@ class SweepRun:
                 self._console.print(line, highlight=False, soft_wrap=True, markup=False)
         if not reported:
             address = shlex.quote(public_uri(self._tracker.uri))
-            again = f"python analysis/report.py {self._plan.name} --tracking-uri {address}"
+            again = f"{command('report')} {self._plan.name} --tracking-uri {address}"
             text = f"no report was written; when the store has its runs: {again}"
             self._console.print(text, style="red", soft_wrap=True)
         return max(self._exit_code(), OK if reported else SOME_FAILED)

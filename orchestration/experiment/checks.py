@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from orchestration.config.groups import ROOT, near
+from fcos.installation import ROOT
+from orchestration.config.groups import near
 from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment.data import DataDigests
 from orchestration.store_conventions import MetricPrefix

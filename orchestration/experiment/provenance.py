@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from orchestration.config.groups import ROOT
+from fcos.installation import ROOT
 from orchestration.experiment.code_digest import ENTRIES, PACKAGE, code_digest, deciding_modules
 
 # Packages whose versions can move a number.
@@ -59,15 +59,29 @@ class Commit:
     dirty: str
 
 
-def git_commit(folder: Path) -> Commit:
-    """Return the commit of a folder; outside a repository that of FCOS_LAB_COMMIT, else "unknown"."""
-    commit = _git(folder, "rev-parse", "HEAD")
+def git_commit(folder: Path | None) -> Commit:
+    """Return the commit of a checkout; without its repository the one of FCOS_LAB_COMMIT, else "unknown".
+
+    None stands for an installed wheel: a repository around its environment is another project's.
+    """
+    commit = None if folder is None else _git(folder, "rev-parse", "HEAD")
     stated = re.fullmatch(r"([0-9a-f]{7,64})(-dirty)?", os.environ.get(COMMIT, ""))
     if commit is None and stated is not None:
         return Commit(stated[1], str(stated[2] is not None).lower())
-    changes = _git(folder, "status", "--porcelain")
+    changes = None if folder is None else _git(folder, "status", "--porcelain")
     dirty = UNKNOWN if changes is None else str(bool(changes)).lower()
     return Commit(commit or UNKNOWN, dirty)
+
+
+def commit_notes(folder: Path | None) -> list[str]:
+    """Return a note where the runs of an installed wheel cannot name the commit of their code, else none."""
+    if folder is not None or git_commit(folder).commit != UNKNOWN:
+        return []
+    installed = package_versions(("fcos-lab",))["fcos-lab"]
+    return [
+        f"commit unknown: fcos-lab {installed} is an installed wheel, and its runs are recorded with that version and "
+        f"the digest of its code; {COMMIT}=<commit> in the environment names the commit"
+    ]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from fcos.config.run import Config
 from fcos.errors import ConfigError
+from fcos.installation import command
 from orchestration.config.groups import groups
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
@@ -64,7 +65,7 @@ def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[
 def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str] = ()) -> Plan:
     """Plan one run, without arms; unnamed it is called after its identity."""
     if lab.experiment is not None:
-        raise ConfigError("experiment: a single run has no arms; use orchestration/sweep.py")
+        raise ConfigError(f"experiment: a single run has no arms; use {command('sweep')}")
     check_effect(set_keys(overrides), [lab.training])
     data = DataDigests(prepare_data)
     plan = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), data)

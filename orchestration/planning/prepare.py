@@ -1,20 +1,21 @@
 """Prepare a command: compose its config, check it, plan, look up finished runs, show the plan, estimate its cost."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
+from fcos.installation import checkout
 from fcos.run_folder import CHECKPOINTS
 from fcos.training.checkpoint import newest_step
 from orchestration.cluster.connect import fit
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
+from orchestration.config.overrides import check_overrides, split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_output
 from orchestration.experiment.data import PrepareData, prepare_data
-from orchestration.experiment.provenance import hardware
+from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
 from orchestration.planning.cost import Pace, estimate_lines, pace_of, probe, speed_key
 from orchestration.planning.explain import explain
@@ -42,11 +43,15 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Cons
 
     Raises ConfigError for a user's mistake, and TrackingError for a required store that does not answer.
     """
-    lab = compose(check_overrides(arguments))
+    own, overrides = split_config_dir(arguments)
+    lab = compose(check_overrides(overrides, own), own)
     check_output(lab)
     nodes = fit(lab.cluster)
     here = lab.cluster.address == "local"
-    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, here=here), arguments)
+    # What the command line was, for the command that a search's report gives.
+    words = overrides if own is None else [f"--config-dir={own}", *overrides]
+    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, here=here), words)
+    plan = replace(plan, notes=(*commit_notes(checkout()), *plan.notes))
     prepared = Prepared(lab, plan, find_reusable(lab, plan))
     show_plan(console, lab, plan, nodes, prepared.reusable)
     if lab.dry_run or lab.explain:

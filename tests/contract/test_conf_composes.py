@@ -11,8 +11,10 @@ from omegaconf import OmegaConf
 from analysis.papers.rows import get_row
 from fcos.config.parse import flatten, parse
 from fcos.config.run import Config
+from fcos.installation import ROOT
 from orchestration.config.compose import compose
-from orchestration.config.groups import CONF, expand_presets, groups
+from orchestration.config.conf_files import CONF
+from orchestration.config.groups import expand_presets, groups
 from orchestration.config.overrides import check_overrides, dotted_keys
 from orchestration.config.search import flat_space
 from orchestration.experiment.checks import check_metrics
@@ -141,7 +143,7 @@ def test_every_experiment_says_its_command_claim_and_cost(name: str) -> None:
 
 
 def test_the_document_of_experiments_has_them_all() -> None:
-    text = (CONF.parent / "docs" / "experiments.md").read_text()
+    text = (ROOT / "docs" / "experiments.md").read_text()
     assert [name for name in groups()["experiment"] if f"`{name}`" not in text] == []
 
 

@@ -117,7 +117,6 @@ def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tm
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("needs to make a network namespace (root)")
     inner = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
         "from orchestration.cluster.authentication import check_cluster, reached_at\n"
         "from tests.helpers.clusters import cluster\n"

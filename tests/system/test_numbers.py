@@ -137,8 +137,9 @@ def test_code_edited_while_a_sweep_runs_gives_no_number_under_the_old_code(tmp_p
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     words = [*SHARED, "experiment.seeds=[0,1,2]", "cluster.concurrent=1", "cluster.ray_train=always"]
     command = [sys.executable, str(copy / "orchestration" / "sweep.py"), *words]
+    imports = {**environment(tmp_path), "PYTHONPATH": str(copy)}
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=tmp_path, env=imports, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         wait_for(lambda: any((trial / "points.jsonl").exists() for trial in trials_of(tmp_path)), process)
         (copy / "fcos" / "build.py").open("a").write("\nRATE = 10\n")

@@ -231,11 +231,3 @@ def test_help_needs_no_heavy_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_no_file_of_analysis_hides_another_module() -> None:
-    """The folder comes first on the path of `python analysis/report.py`."""
-    names = [path.stem for path in (ROOT / "analysis").glob("*.py") if path.stem != "__init__"]
-    code = f"import importlib.util as u\nprint([n for n in {names!r} if u.find_spec(n)])"
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -3,14 +3,16 @@
 import json
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cluster.connect import connected, patience
+from fcos.installation import ROOT
+from orchestration.cluster import connect
+from orchestration.cluster.connect import _import_path, connected, patience
 from orchestration.config.compose import compose
-from orchestration.config.groups import ROOT
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import ClusterConfig
 
@@ -41,6 +43,28 @@ def test_an_address_is_local_auto_or_host_and_port() -> None:
     told = "cluster.address=lokal: must be local, auto or host:port"
     with pytest.raises(ConfigError, match=told), connected(ClusterConfig(address="lokal"), [], on_workers=False):
         pytest.fail("connected")
+
+
+def test_a_folder_with_another_package_of_our_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray puts the current folder first on the path of its processes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fcos").mkdir()
+    cluster = ClusterConfig(address="lokal")
+    with pytest.raises(ConfigError, match="must be local"), connected(cluster, [], on_workers=False):
+        pytest.fail("connected")
+    (tmp_path / "fcos" / "__init__.py").touch()
+    refused = rf"{tmp_path}/fcos: Ray's processes would import this package instead of {ROOT}/fcos"
+    with pytest.raises(ConfigError, match=refused), connected(cluster, [], on_workers=False):
+        pytest.fail("connected")
+
+
+def test_rays_processes_import_a_checkout_first_and_find_a_wheel_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    assert _import_path() == {"PYTHONPATH": f"{ROOT}{os.pathsep}/mine"}
+    monkeypatch.setattr(connect, "checkout", lambda: None)
+    assert _import_path() == {"PYTHONPATH": "/mine"}
+    monkeypatch.delenv("PYTHONPATH")
+    assert _import_path() == {}
 
 
 JOB = {

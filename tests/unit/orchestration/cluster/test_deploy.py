@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
+from fcos.installation import ROOT
 from orchestration.config.compose import compose
-from orchestration.config.groups import ROOT
 from orchestration.config.overrides import check_overrides
 
 DEPLOY = ROOT / "orchestration" / "deploy"

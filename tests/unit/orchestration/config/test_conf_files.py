@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.config import groups, overrides
+from orchestration.config import conf_files, groups
 from orchestration.config.conf_files import claim_of, read_conf
 from orchestration.config.overrides import check_overrides, help_text
 
@@ -34,9 +34,8 @@ SLIPS = {
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of conf/ in which files may be put."""
     copy = tmp_path / "conf"
-    shutil.copytree(groups.CONF, copy)
-    monkeypatch.setattr(groups, "CONF", copy)
-    monkeypatch.setattr(overrides, "CONF", copy)
+    shutil.copytree(conf_files.CONF, copy)
+    monkeypatch.setattr(conf_files, "CONF", copy)
     return copy
 
 
@@ -48,7 +47,7 @@ def test_a_slip_in_an_experiment_is_told_with_its_line_and_marked_in_the_help(co
         check_overrides(["+experiment=mine"])
     # Nobody else is held up by it.
     assert check_overrides(["+experiment=ablation_centerness"]) == ["+experiment=ablation_centerness"]
-    (line,) = (line for line in help_text("sweep.py", "", []).splitlines() if line.startswith("  mine "))
+    (line,) = (line for line in help_text("sweep", "", []).splitlines() if line.startswith("  mine "))
     assert "(cannot be used: conf/experiment/mine.yaml" in line
 
 
@@ -81,13 +80,13 @@ def test_an_arm_names_the_file_that_it_cannot_read(conf: Path) -> None:
 
 
 def test_every_file_of_the_project_is_valid_and_every_claim_is_read() -> None:
-    for path in groups.CONF.glob("**/*.yaml"):
+    for path in conf_files.CONF.glob("**/*.yaml"):
         assert read_conf(path)
-    assert all(claim_of(path) for path in (groups.CONF / "experiment").glob("*.yaml"))
+    assert all(claim_of(path) for path in (conf_files.CONF / "experiment").glob("*.yaml"))
 
 
 def test_without_config_files_it_is_said_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "CONF", tmp_path / "conf")
-    for call in (lambda: check_overrides([]), lambda: help_text("sweep.py", "", [])):
-        with pytest.raises(ConfigError, match="no such folder; an installed package holds no config files"):
+    monkeypatch.setattr(conf_files, "CONF", tmp_path / "conf")
+    for call in (lambda: check_overrides([]), lambda: help_text("sweep", "", [])):
+        with pytest.raises(ConfigError, match="no such folder; the config files belong beside the packages"):
             call()

@@ -25,8 +25,8 @@ EXPERIMENT = "+experiment=ablation_centerness"
         (["model.head.norm=g=n"], r"not readable; write 'model\.head\.norm=\"g=n\"' \(outer quotes for the shell"),
         (["dta.root=/a=b"], r"no such key dta\.root; did you mean data\.root"),
         (["experiment.arms.x={data.root: /a=b}"], "a list or mapping needs quotes in a shell"),
-        (["--config-dir", "/x"], r"--config-dir: .* put an experiment of your own into conf/experiment/<name>\.yaml"),
-        (["hydra.searchpath=[/x]"], r"hydra\.searchpath: .* conf/experiment/<name>\.yaml"),
+        (["--config-path", "/x"], r"--config-path: .* --config-dir=FOLDER, such as FOLDER/experiment/<name>\.yaml"),
+        (["hydra.searchpath=[/x]"], r"hydra\.searchpath: .* --config-dir=FOLDER, such as FOLDER/experiment"),
         (["model=null"], "model=null: leave model out for fcos_small, or choose one: "),
         (["experiment=null"], "experiment=null: leave experiment out"),
         (["-m"], "--multirun"),
@@ -155,7 +155,7 @@ def test_arms_can_be_changed_added_and_left_out() -> None:
 
 
 def test_help_lists_groups_options_and_experiments() -> None:
-    text = help_text("sweep.py", "Purpose.", ["+experiment=ablation_centerness"])
+    text = help_text("sweep", "Purpose.", ["+experiment=ablation_centerness"])
     for word in ("fcos_v1_r50", "synthetic", "paper_1x", "many_gpus", "sqlite", "A predicted center-ness"):
         assert word in text
     assert "python orchestration/sweep.py +experiment=ablation_centerness" in text

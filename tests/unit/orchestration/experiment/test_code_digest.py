@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.config.groups import ROOT
+from fcos.installation import ROOT
 from orchestration.experiment.code_digest import ENTRIES, code_digest, deciding_modules
 
 

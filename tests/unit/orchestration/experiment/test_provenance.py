@@ -5,6 +5,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.data.prepare import prepare
 from fcos.errors import DataChanged
+from fcos.installation import ROOT
 from fcos.runtime import LocalRuntime
 from fcos.train import run
-from orchestration.config.groups import ROOT
 from orchestration.experiment import provenance
 from orchestration.experiment.provenance import (
+    Commit,
     ProvenanceDiffers,
     check_provenance,
     code_differences,
+    commit_notes,
     current_provenance,
+    git_commit,
 )
 from orchestration.trial.failures import read_failure
 from orchestration.trial.worker import train
@@ -37,6 +41,17 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setattr(provenance, "_loaded", [])
     yield tmp_path / "fcos"
+
+
+def test_an_installed_wheel_names_no_commit_of_a_repository_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FCOS_LAB_COMMIT", raising=False)
+    assert git_commit(None) == Commit("unknown", "unknown")
+    (note,) = commit_notes(None)
+    assert note.startswith(f"commit unknown: fcos-lab {version('fcos-lab')} is an installed wheel")
+    assert commit_notes(ROOT) == []
+    monkeypatch.setenv("FCOS_LAB_COMMIT", "0123456789abcdef-dirty")
+    assert git_commit(None) == Commit("0123456789abcdef", "true")
+    assert commit_notes(None) == []
 
 
 def edit(checkout: Path, text: str = "RATE = 10\n") -> None:

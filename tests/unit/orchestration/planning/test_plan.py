@@ -46,7 +46,7 @@ def test_a_single_run_is_named_after_its_identity(tmp_path: Path) -> None:
     plan = make_single_plan(lab, lambda config: ("d", ()))
     assert plan.name == f"run-{plan.trials[0].identity[:8]}"
     assert plan.folder.name == plan.name
-    with pytest.raises(ConfigError, match=r"use orchestration/sweep\.py"):
+    with pytest.raises(ConfigError, match=r"use python orchestration/sweep\.py"):
         make_single_plan(compose(check_overrides([EXPERIMENT])), lambda config: ("d", ()))
 
 
