@@ -1,5 +1,6 @@
 """Start or join Ray, quietly, and leave it."""
 
+import gc
 import json
 import logging
 import os
@@ -113,6 +114,8 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     try:
         yield nodes if local else _nodes(ray.nodes())  # type: ignore[no-untyped-call]
     finally:
+        # Handles of actors in reference cycles, such as those of errors: freed while Ray ends, they end this process.
+        gc.collect()
         ray.shutdown()
 
 

@@ -109,6 +109,11 @@ def trials_of(folder: Path, name: str = "ablation_centerness") -> list[Path]:
     return sorted((folder / "outputs" / name / "trials").glob("*"))
 
 
+def started(folder: Path, name: str = "ablation_centerness") -> list[Path]:
+    """Folders of the trainings that have begun: all that are planned have one."""
+    return [trial for trial in trials_of(folder, name) if (trial / "log.txt").exists()]
+
+
 def loss_steps(trial: Path) -> list[int]:
     """Steps of the losses that a training reported, all attempts in the order of writing."""
     try:

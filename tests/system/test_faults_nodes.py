@@ -19,6 +19,7 @@ from tests.helpers.sweeps import (
     points,
     runs,
     start,
+    started,
     statuses,
     sweep,
     training_processes,
@@ -186,11 +187,11 @@ def test_a_lost_head_ends_the_sweep_and_the_same_command_goes_on(
     process = start(tmp_path, *PAIR, *seeds, f"cluster.address={cluster.address}")
     wait_for(lambda: len(hold.held()) == 2, process)
     # One is finished, and another runs in its place.
-    first, second = trials_of(tmp_path)
+    first, second = started(tmp_path)
     hold.release(first)
     wait_for(lambda: (first / "summary.json").exists() and len(hold.held()) == 2, process)
     written = (first / "summary.json").stat().st_mtime_ns
-    (third,) = set(trials_of(tmp_path)) - {first, second}
+    (third,) = set(started(tmp_path)) - {first, second}
     cluster.lose_head()
     began = time.monotonic()
     output, errors = process.communicate(timeout=PATIENCE)

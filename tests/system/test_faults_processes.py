@@ -17,6 +17,7 @@ from tests.helpers.sweeps import (
     points,
     runs,
     start,
+    started,
     statuses,
     sweep,
     training_processes,
@@ -122,7 +123,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path, hold: Hol
     hold.at(moment)
     process = start(tmp_path, *SWEEP, f"cluster.ray_train={way}", "cluster.concurrent=1")
     wait_for(hold.held, process)
-    (trial,) = trials_of(tmp_path)
+    (trial,) = started(tmp_path)
     (victim,) = training_processes(trial)
     os.kill(victim, signal.SIGKILL)
     hold.release()
