@@ -53,6 +53,8 @@ class Cluster:
             # Ray's sockets need short paths; its note of the current cluster lies there too.
             "RAY_TMPDIR": str(self.folder),
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Tests under `uv run` would make Ray start its workers by that very command.
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "900",
         }

@@ -213,6 +213,12 @@ def test_the_environment_of_a_job_is_one_and_packs_code_alone(tmp_path: Path) ->
     assert package.stat().st_size < 5 * 2**20
 
 
+def test_the_image_holds_what_the_packages_are_built_from() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "fcos", "orchestration", "analysis", "conf"} <= copied
+
+
 def test_the_slurm_script_starts_ray_on_every_node_and_the_sweep_once(tmp_path: Path) -> None:
     script = DEPLOY / "slurm.sh"
     subprocess.run(["bash", "-n", str(script)], check=True)
