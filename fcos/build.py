@@ -22,7 +22,7 @@ from fcos.model.head import Head, SeparateHeads
 from fcos.postprocess.oracle import BuildOracleTargets, OracleTargets, location_ambiguity
 from fcos.runtime import Runtime
 from fcos.structures import Batch, HeadOutputs, Locations, Targets
-from fcos.training.optim import lr_factor, make_optimizer, make_scheduler, moving_average
+from fcos.training.optim import lr_factor, make_lr_scheduler, make_optimizer, moving_average
 from fcos.training.step import TrainState
 
 
@@ -174,7 +174,7 @@ def build_train_state(config: Config, detector: FCOS, runtime: Runtime) -> Train
         assigns_by_outputs=config.model.assignment.by_outputs,
         loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
-        scheduler=make_scheduler(optimizer, factor),
+        scheduler=make_lr_scheduler(optimizer, factor),
         average=average,
         precision=schedule.precision,
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=schedule.precision == "fp16"),
