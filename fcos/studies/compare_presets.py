@@ -14,7 +14,7 @@ from torch import Tensor
 from fcos.assignment.build import build_assign, build_locate
 from fcos.build import build_loss
 from fcos.config.model import ModelConfig
-from fcos.config.presets import presets
+from fcos.config.presets import load_presets
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import canvas_size, collate
@@ -49,7 +49,7 @@ def compare(image: Path, annotations: Path, *, short_side: int, long_side: int, 
 
     Raises DataError for files that cannot be read, ConfigError where the annotations do not know the image.
     """
-    models = presets()
+    models = load_presets()
     files = {corners: read_annotations(annotations, corners) for corners in ("plain", "inclusive")}
     position = _position(files["plain"], image)
     samples, rows = {}, {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
-from fcos.config.presets import presets
+from fcos.config.presets import load_presets
 from fcos.errors import ConfigError, suggest
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.detectron2 import from_detectron2
@@ -70,7 +70,7 @@ def model_values(name: str) -> dict[str, Any]:
     if name not in MODELS:
         hint = suggest(name, MODELS) or f"there are {', '.join(MODELS)}"
         raise ConfigError(f"--model {name}: no such published model; {hint}")
-    values = presets()[name].model_dump(mode="json")
+    values = load_presets()[name].model_dump(mode="json")
     mean = _PUBLISHED[name].caffe_mean
     backbone = {**values["backbone"], "weights": None, "stride_in_1x1": mean is not None}
     return {**values, "backbone": backbone, **({} if mean is None else _pixels(mean, (1.0, 1.0, 1.0)))}
