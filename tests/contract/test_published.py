@@ -17,7 +17,15 @@ from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
 from fcos.inference import find_checkpoint, load_trained, predict
 from fcos.training.checkpoint import CheckpointError
-from fcos.weights.published import COCO, DETECTRON2_MEAN, MODELS, OFFICIAL_MEAN, layout_of, load_published, model_values
+from fcos.weights.published import (
+    COCO,
+    DETECTRON2_MEAN,
+    MODELS,
+    OFFICIAL_MEAN,
+    detect_layout,
+    load_published,
+    model_values,
+)
 
 CPU = torch.device("cpu")
 BLOCKS, CLASSES, CHANNELS = (3, 4, 6, 3), 80, 256
@@ -310,4 +318,4 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
 
 
 def test_layouts_are_told_by_one_name(tmp_path: Path) -> None:
-    assert layout_of({"head.cls_score.weight": torch.zeros(1)}, tmp_path) == "detectron2"
+    assert detect_layout({"head.cls_score.weight": torch.zeros(1)}, tmp_path) == "detectron2"
