@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from analysis.formatting import MINUS, MISSING
-from fcos.streams import flush_output, leave_closed_output
+from fcos.streams import exit_code_of_closed_output, flush_output
 
 # What is printed for a character that the output's encoding lacks; a minus that is lost would be another number.
 LIKENESSES = {MINUS: "-", MISSING: "-", "±": "+-", "∞": "inf"}
@@ -34,7 +34,7 @@ def printing(show: Callable[[], None]) -> int:
         show()
         flush_output()
     except BrokenPipeError:
-        return leave_closed_output("report: standard output was closed; the files are written")
+        return exit_code_of_closed_output("report: standard output was closed; the files are written")
     return 0
 
 

@@ -17,7 +17,7 @@ METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR1
 SIZES: Final = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
 
 
-def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
+def coco_metrics(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
     """Compute val/AP to val/ARl as pycocotools does, and val/class_AP/<class name>, all in 0..1.
 
     Ground truth is used as annotated, not clipped; crowds are ignore regions. A metric without ground truth to measure

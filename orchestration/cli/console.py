@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fcos.streams import drop_output
+from fcos.streams import discard_output
 from orchestration.cli.entry import OutputClosed
 from orchestration.cli.progress import Board, Row, clock
 
@@ -42,7 +42,7 @@ class OutputConsole(Console):
             del self._buffer[:]
             return
         self.quiet = True
-        drop_output(self.file)
+        discard_output(self.file)
         raise OutputClosed
 
 

@@ -9,7 +9,7 @@ import torch
 from fcos.config.run import Config
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import metric_names
-from fcos.evaluation.coco import METRICS, evaluate, keys_without_ground_truth
+from fcos.evaluation.coco import METRICS, coco_metrics, keys_without_ground_truth
 from fcos.metrics import better_end, reported_metrics
 from fcos.structures import Detections
 from fcos.training.best import Best, better
@@ -49,7 +49,7 @@ def test_keys_without_ground_truth_are_those_the_evaluation_leaves_out(
     tmp_path: Path, boxes: list[tuple[int, float, int]]
 ) -> None:
     annotations = annotated(tmp_path, *boxes)
-    reported = set(evaluate(annotations, {1: NOTHING}))
+    reported = set(coco_metrics(annotations, {1: NOTHING}))
     names = {f"val/{name}" for name in METRICS} | {"val/class_AP/cat", "val/class_AP/dog"}
     assert keys_without_ground_truth(annotations) == names - reported
 
