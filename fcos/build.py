@@ -88,7 +88,10 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
 
 
 def build_oracle_targets(config: ModelConfig, settings: Iterable[PostprocessConfig]) -> BuildOracleTargets:
-    """Return the function that computes a batch's oracle targets; ambiguity only where one of the settings needs it."""
+    """Return the function that computes a batch's oracle targets.
+
+    They include the ambiguity where one of the settings needs it.
+    """
     assign = build_assign(config)
     needs_ambiguity = any("ambiguous" in setting.analyses for setting in settings)
 

@@ -95,7 +95,10 @@ def with_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:
 
 
 def list_images(path: Path) -> list[Path]:
-    """Return the image itself, or all images below a folder sorted by name; ConfigError where there are none."""
+    """Return the image itself, or all images below a folder sorted by name.
+
+    Raises ConfigError where there are none.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -10,7 +10,10 @@ UNTRAINED = ("model.backbone", "model.fpn", "model.head", "model.loss", "model.p
 
 
 def why_inactive(config: Config, key: str) -> str | None:
-    """Return the setting, as key=value, under which a dotted key has no effect; None for a key that has one."""
+    """Return the setting, as key=value, under which a dotted key has no effect.
+
+    Returns None for a key that has an effect.
+    """
     for inactive, reason in _inactive_keys(config):
         if key == inactive or key.startswith(f"{inactive}."):
             return reason

@@ -43,7 +43,10 @@ def _explain(schema: type[Section], item: Any) -> str:
 
 
 def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
-    """Return the keys of a schema below a path of section names; empty where the path does not exist."""
+    """Return the keys of a schema below a path of section names.
+
+    Returns an empty list where the path does not exist.
+    """
     for part in path:
         field = schema.model_fields.get(part)
         if field is None:
@@ -57,9 +60,9 @@ def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def set_value(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Return plain values with one dotted key set; sections on the path are copied, the original is unchanged.
+    """Return plain values with one dotted key set.
 
-    Raises ConfigError where the path leads through a value.
+    Sections on the path are copied, the original is unchanged. Raises ConfigError where the path leads through a value.
     """
     first, _, remaining = key.partition(".")
     if not remaining:

@@ -15,9 +15,9 @@ BASE = "fcos_v2_r50"
 
 
 def load_presets() -> dict[str, ModelConfig]:
-    """Load the models of conf/implementation by name; the first is official_v1, to which the others are compared.
+    """Load the models of conf/implementation by name.
 
-    Raises ConfigError where there are none.
+    The first is official_v1, to which the others are compared. Raises ConfigError where there are none.
     """
     folder = CONF / "implementation"
     names = sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name != "official_v1", name))

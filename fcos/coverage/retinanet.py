@@ -149,7 +149,10 @@ def _window(
     extra: float,
     min_iou: float | Float[Tensor, " m"],
 ) -> Pairs:
-    """Return the pairs of some boxes with the anchors of a window of cells that starts at (column, row) `start`."""
+    """Return the pairs of some boxes with the anchors of a window of cells.
+
+    The window starts at (column, row) `start`.
+    """
     column = start[:, :1] + torch.arange(counts[0])
     row = start[:, 1:] + torch.arange(counts[1])
     inside_x = (column >= 0) & (column < grid[rows, 1:])

@@ -251,10 +251,11 @@ def eval_batches(
     num_workers: int,
     pin_memory: bool,
 ) -> Iterator[Batch]:
-    """Yield every image exactly once over the ranks, in batches of similar aspect ratio; the last may be smaller.
+    """Yield every image exactly once over the ranks, in batches of similar aspect ratio.
 
-    The batches are the same for any number of ranks, which take turns, so that padding, and with it every detection,
-    does not depend on the number of ranks. Ranks may get different numbers of batches, also none.
+    The last may be smaller. The batches are the same for any number of ranks, which take turns, so that padding, and
+    with it every detection, does not depend on the number of ranks. Ranks may get different numbers of batches, also
+    none.
     """
     height, width = dataset.annotations.sizes.T
     order = np.lexsort((np.arange(len(dataset)), height / width)).tolist()

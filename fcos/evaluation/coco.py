@@ -106,7 +106,10 @@ def keys_without_ground_truth(annotations: Annotations) -> frozenset[str]:
 
 
 def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
-    """Return the detections of all workers by image id, on every worker; they must be on the CPU."""
+    """Return the detections of all workers by image id, on every worker.
+
+    The detections must be on the CPU.
+    """
     parts: list[dict[int, Detections]] = gather_objects(dict(local))
     gathered = {image_id: detections for part in parts for image_id, detections in part.items()}
     assert len(gathered) == sum(map(len, parts)), "an image was evaluated by two workers"

@@ -105,12 +105,15 @@ def _apply_preset(
 
 
 def _position(file: Annotations, image: Path) -> int:
-    """Return the index of an image in its annotations, by the end of its path, which must be unambiguous."""
+    """Return the index of an image in its annotations, by the end of its path.
+
+    Raises ConfigError unless exactly one image matches.
+    """
     text = image.resolve().as_posix()
     exact = [row for row, name in enumerate(file.names) if text.endswith(f"/{name}")]
     if len(exact) == 1:
         return exact[0]
-    raise ConfigError(f"{image}: {file.path} knows {'several images' if exact else 'no image'} of that name")
+    raise ConfigError(f"{image}: {file.path} has {'several images' if exact else 'no image'} of that name")
 
 
 def _sample(
@@ -125,7 +128,7 @@ def _sample(
 
 
 def differs(result: PresetResult, first: PresetResult) -> Bool[Tensor, " P"]:
-    """Return which locations, by their index in the grid, have another box or a box in only one of the results."""
+    """Return which locations, by index in the grid, have another box in the two results."""
     return result.matched_rows != first.matched_rows
 
 

@@ -33,9 +33,10 @@ class Panel:
 
 
 def measure_panels(trained: Trained, *, batch_size: int, progress: Callable[[int, int], None]) -> dict[str, Panel]:
-    """Detect on the validation images once and return a panel per title; two without a quality in the score.
+    """Detect on the validation images once and return a panel per title.
 
-    Raises CheckpointError where the classes of the data are not the checkpoint's.
+    Without a quality in the score there are two. Raises CheckpointError where the classes of the data are not the
+    checkpoint's.
     """
     config = trained.config
     data, batches = read_validation(trained, batch_size=batch_size)
@@ -67,7 +68,10 @@ def panel_settings(config: PostprocessConfig) -> dict[str, PostprocessConfig]:
 
 
 def draw_panels(panels: Mapping[str, Panel], path: Path) -> None:
-    """Draw a scatter plot per panel with the mean IoU by score; of many points only an even sample."""
+    """Draw a scatter plot per panel with the mean IoU by score.
+
+    Of many points only an even sample is drawn.
+    """
     from matplotlib.figure import Figure
 
     columns = max(1, len(panels) // 2)

@@ -90,7 +90,10 @@ def train_second_stage(
     device: torch.device,
     progress: Callable[[int, int, float], None],
 ) -> None:
-    """Train the heads only, for `steps` batches, with a cosine schedule; `progress` is called with step and loss."""
+    """Train the heads only, for `steps` batches, with a cosine schedule.
+
+    `progress` is called with step and loss.
+    """
     two_stage.detector.eval()
     two_stage.heads.train()
     optimizer = torch.optim.AdamW(two_stage.heads.parameters(), lr=lr)
@@ -162,9 +165,10 @@ def run_two_stage(
     on_step: Callable[[int, int, float], None],
     on_image: Callable[[int, int], None],
 ) -> dict[str, float]:
-    """Train a second stage on a trained detector's proposals; return its COCO metrics, and val/proposals of the first.
+    """Train a second stage on a trained detector's proposals.
 
-    Raises CheckpointError where the classes of the data are not the checkpoint's.
+    Returns its COCO metrics, and val/proposals of the first stage. Raises CheckpointError where the classes of the data
+    are not the checkpoint's.
     """
     config, device = trained.config, trained.device
     data, val_batches = read_validation(trained, batch_size=batch_size, splits=SPLITS)

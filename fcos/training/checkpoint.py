@@ -164,7 +164,10 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def newest_step(folder: Path) -> int:
-    """Return the step of the newest intact checkpoint, from which training resumes; 0 where none can be read."""
+    """Return the step of the newest intact checkpoint, from which training resumes.
+
+    Returns 0 where none can be read.
+    """
     with suppress(CheckpointError):
         for path in reversed(_checkpoints_in(folder)):
             with suppress(CheckpointError):
@@ -183,7 +186,10 @@ def prune(folder: Path, keep: int, best: int | None = None) -> None:
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a checkpoint's manifest, which covers all its files; CheckpointError where it is missing."""
+    """Return the sha256 of a checkpoint's manifest, which covers all its files.
+
+    Raises CheckpointError where it is missing.
+    """
     with _reading(path):
         return _sha256(path / MANIFEST)
 
@@ -220,7 +226,10 @@ def _remove(path: Path) -> None:
 
 
 def _copy_mode(reference: Path, files: Iterator[Path]) -> None:
-    """Give files the mode of a reference file, which follows the umask; safetensors writes for the owner only."""
+    """Give files the mode of a reference file, which follows the umask.
+
+    safetensors writes files for the owner only.
+    """
     mode = reference.stat().st_mode & 0o777
     for file in files:
         # On file systems without modes all files have the same mode, and chmod may fail.

@@ -22,7 +22,10 @@ from fcos.structures import Assignment, Batch, HeadOutputs, Locations
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer finite; the message names the step, the terms and the images of the batch."""
+    """The loss is no longer finite.
+
+    The message names the step, the terms and the images of the batch.
+    """
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,11 @@ class TrainState:
 
 
 def train_step(state: TrainState, batches: Sequence[Batch]) -> Float[Tensor, " 7"]:
-    """Run one optimizer step over this worker's micro-batches; return the sums named by TERMS, on the device.
+    """Run one optimizer step over this worker's micro-batches.
 
-    The normaliser covers all micro-batches of all workers, so that the step does not depend on accumulation or on the
-    number of workers. Hence an assignment by outputs allows one micro-batch only. Nothing here waits for the device.
+    Returns the sums named by TERMS, on the device. The normaliser covers all micro-batches of all workers, so that the
+    step does not depend on accumulation or on the number of workers. Hence an assignment by outputs allows one
+    micro-batch only. Nothing here waits for the device.
     """
     locations = [state.locate(batch) for batch in batches]
     assert len(batches) == 1 or not state.assigns_by_outputs, "the configuration refuses accumulation"
@@ -120,7 +124,10 @@ def _without_sync(model: nn.Module) -> AbstractContextManager[None]:
 
 @dataclass
 class LossLog:
-    """Loss terms of the steps since the last read, kept on the device so that a step never waits for it."""
+    """Loss terms of the steps since the last read.
+
+    They are kept on the device, so that a step never waits for it.
+    """
 
     pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
 

@@ -38,9 +38,10 @@ def tower_key(branch: str, position: int, rest: str) -> str:
 
 
 def rename(state_dict: Mapping[str, Tensor], rules: Mapping[str, str], model: str) -> dict[str, Tensor]:
-    r"""Rename weights by patterns of whole names; `\1` in a new name is the first group, as in re.
+    r"""Rename weights by patterns of whole names.
 
-    New names that end in [i] are row i of one tensor. Raises WeightsError for names that match no pattern.
+    `\1` in a new name is the first group, as in re. New names that end in [i] are row i of one tensor. Raises
+    WeightsError for names that match no pattern.
     """
     patterns = {re.compile(pattern): new for pattern, new in rules.items()}
     renamed: dict[str, Tensor] = {}

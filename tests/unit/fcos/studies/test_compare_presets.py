@@ -82,11 +82,11 @@ def test_the_command_prints_a_table_and_draws_a_picture(
     assert "same targets: official_v1" in capsys.readouterr().out
     unknown = image.with_name("two.png")
     assert main(["compare-presets", str(unknown), "--annotations", str(annotations)]) == 2
-    assert "knows no image of that name" in capsys.readouterr().err
+    assert "has no image of that name" in capsys.readouterr().err
 
 
 def test_an_image_without_annotations_is_refused(image_and_boxes: tuple[Path, Path]) -> None:
-    with pytest.raises(ConfigError, match="knows no image of that name"):
+    with pytest.raises(ConfigError, match="has no image of that name"):
         compare_presets(
             image_and_boxes[0].with_name("three.png"), image_and_boxes[1], short_side=240, long_side=400, seed=0
         )
