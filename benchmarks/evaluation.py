@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from side_by_side import Case, main, require
 
 from fcos.data.annotations import read_annotations
-from fcos.evaluation.coco import METRICS, evaluate
+from fcos.evaluation.coco import METRICS, coco_metrics
 from fcos.structures import Detections
 
 WIDTH, HEIGHT, CLASSES, PER_IMAGE = 640, 480, 80, 100
@@ -115,7 +115,7 @@ def case(images: int, goal: float | None) -> Case:
     return Case(
         f"evaluation, {images} images, {images * PER_IMAGE} detections",
         lambda: run_peer(truth, results),
-        lambda: evaluate(annotations, detections),
+        lambda: coco_metrics(annotations, detections),
         same,
         peer_name="pycocotools",
         goal=goal,

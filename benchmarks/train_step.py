@@ -51,7 +51,7 @@ def case(
     peer, detector = build_pair(size, channels_last=channels_last, device=device)
     images, targets, host = draw_batch(batch, size, draw_targets(7, batch, size), device)
     config = settings(batch, precision, compiled, channels_last)
-    learner = build_train_state(config, detector, LocalRuntime(Path(), device))
+    state = build_train_state(config, detector, LocalRuntime(Path(), device))
     trained = [parameter for parameter in peer.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     start = {key: value.clone() for key, value in detector.state_dict().items()}
@@ -66,7 +66,7 @@ def case(
         return torch.stack([value.detach().float() for value in losses.values()]), from_torchvision(peer.state_dict())
 
     def run_ours() -> Outcome:
-        terms = train_step(learner, [to_device(host, device)])
+        terms = train_step(state, [to_device(host, device)])
         return terms[1:4], detector.state_dict()
 
     def same(theirs: Outcome, ours: Outcome) -> str:

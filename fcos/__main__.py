@@ -1,6 +1,6 @@
 """python -m fcos evaluate | predict | draw | compare-presets | score-iou | two-stage | import-weights | export-weights.
 
-What a trained detector finds, what a detector is trained towards, and published weights in and out.
+Evaluate trained detectors, draw and compare target assignments, import and export weights.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fcos.errors import ConfigError, Transient
-from fcos.streams import flush_output, leave_closed_output, print_any_character
+from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
 
-# torch and torchvision are imported where they are needed, so that --help answers at once.
+# torch and torchvision are imported inside functions, so that --help is fast.
 
 EPILOG = """examples:
   python -m fcos evaluate outputs/NAME/trials/ID
@@ -28,8 +28,11 @@ EPILOG = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is success, 2 a user's mistake (one message), 130 an interrupt, 141 a closed output."""
-    print_any_character()
+    """Run one command.
+
+    Returns 0 for success, 2 for a user's mistake (one message), 130 for an interrupt, 141 for a closed output.
+    """
+    replace_unprintable_characters()
     options = _parser().parse_args(arguments)
     from fcos.training.checkpoint import CheckpointError
 
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _export(options)
         flush_output()
     except BrokenPipeError:
-        return leave_closed_output("stopped: standard output was closed")
+        return exit_code_of_closed_output("stopped: standard output was closed")
     except (ConfigError, CheckpointError, Transient, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands and their options."""
     # As a script of an installed wheel, or as a module.
     program = "fcos" if Path(sys.argv[0]).stem == "fcos" else "python -m fcos"
     parser = argparse.ArgumentParser(
@@ -80,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     shared.add_argument(
         "--model", metavar="NAME",
-        help="which published model a .pth file holds: torchvision, official_v1, official_improved, adelaidet or "
+        help="the published model that a .pth file holds: torchvision, official_v1, official_improved, adelaidet or "
         "detectron2",
     )  # fmt: skip
     shared.add_argument(
@@ -90,50 +94,56 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
     evaluate = commands.add_parser("evaluate", parents=[shared], help="COCO metrics on the validation images")
-    evaluate.add_argument("--batch-size", type=_positive, default=8)
-    evaluate.add_argument("--output", type=Path, help="also write the numbers into this json file")
+    evaluate.add_argument("--batch-size", type=_positive_int, default=8)
+    evaluate.add_argument("--output", type=Path, help="also write the metrics to this JSON file")
 
-    predict = commands.add_parser("predict", parents=[shared], help="detections on an image or a folder of images")
+    predict = commands.add_parser("predict", parents=[shared], help="detect objects in an image or a folder of images")
     predict.add_argument("images", type=Path)
     predict.add_argument("--output", type=Path, required=True, help="folder for detections.json and pictures")
-    predict.add_argument("--score", type=float, default=0.3, help="lowest score in pictures; the json holds all")
+    predict.add_argument("--score", type=float, default=0.3, help="lowest score in pictures; the JSON file has all")
 
-    draw = commands.add_parser("draw", parents=[shared], help="which location answers for which box of an image")
+    draw = commands.add_parser("draw", parents=[shared], help="draw the target assignment of an image")
     draw.add_argument("--split", choices=("train", "val"), default="val")
-    draw.add_argument("--image", help="file name or id of the image; the first with boxes otherwise")
+    draw.add_argument("--image", help="file name or id of the image; default: the first with boxes")
     draw.add_argument("--output", type=Path, default=Path("assignment.png"))
 
     compare = commands.add_parser(
-        "compare-presets", help="where FCOS's implementations differ in targets and losses on an image"
+        "compare-presets", help="compare targets and losses of FCOS's implementations on an image"
     )
     compare.add_argument("image", type=Path)
-    compare.add_argument("--annotations", type=Path, required=True, help="a COCO file that knows the image")
-    compare.add_argument("--short-side", type=_positive, default=800)
-    compare.add_argument("--long-side", type=_positive, default=1333)
-    compare.add_argument("--seed", type=int, default=0, help="of the random head outputs, the same for all")
+    compare.add_argument("--annotations", type=Path, required=True, help="a COCO file with the image")
+    compare.add_argument("--short-side", type=_positive_int, default=800)
+    compare.add_argument("--long-side", type=_positive_int, default=1333)
+    compare.add_argument(
+        "--seed", type=int, default=0, help="seed of the random head outputs, which are the same for all"
+    )
     compare.add_argument("--output", type=Path, default=Path("presets.png"))
 
-    score = commands.add_parser("score-iou", parents=[shared], help="score against IoU, drawn (v1's Figure 7)")
-    score.add_argument("--batch-size", type=_positive, default=8)
+    score = commands.add_parser("score-iou", parents=[shared], help="draw score against IoU (v1's Figure 7)")
+    score.add_argument("--batch-size", type=_positive_int, default=8)
     score.add_argument("--output", type=Path, default=Path("score_iou.png"))
 
-    two = commands.add_parser("two-stage", parents=[shared], help="Fast R-CNN's heads on this detector's proposals")
-    two.add_argument("--steps", type=_positive, default=500, help="batches that the heads are trained for")
-    two.add_argument("--batch-size", type=_positive, default=8)
-    two.add_argument("--lr", type=_rate, default=0.001, help="highest rate of AdamW; falls as a cosine")
-    two.add_argument("--hidden", type=_positive, default=1024, help="channels of the two fully connected layers")
-    two.add_argument("--output", type=Path, help="also write the numbers into this json file")
+    two = commands.add_parser(
+        "two-stage", parents=[shared], help="train Fast R-CNN's heads on this detector's proposals"
+    )
+    two.add_argument("--steps", type=_positive_int, default=500, help="number of batches to train the heads")
+    two.add_argument("--batch-size", type=_positive_int, default=8)
+    two.add_argument("--lr", type=_rate, default=0.001, help="peak learning rate of AdamW, with cosine decay")
+    two.add_argument("--hidden", type=_positive_int, default=1024, help="channels of the two fully connected layers")
+    two.add_argument("--output", type=Path, help="also write the metrics to this JSON file")
 
-    import_ = commands.add_parser("import-weights", parents=[shared], help="published weights as a checkpoint folder")
-    import_.add_argument("--output", type=Path, required=True, help="folder to write the checkpoint's folder into")
+    import_ = commands.add_parser(
+        "import-weights", parents=[shared], help="convert published weights to a checkpoint folder"
+    )
+    import_.add_argument("--output", type=Path, required=True, help="folder to write the checkpoint folder to")
 
-    export = commands.add_parser("export-weights", parents=[shared], help="weights as torchvision's FCOS takes them")
+    export = commands.add_parser("export-weights", parents=[shared], help="convert weights to torchvision's FCOS")
     export.add_argument("--output", type=Path, required=True, help="the .pth file to write")
     return parser
 
 
-def _positive(text: str) -> int:
-    """A whole number above 0, as argparse wants it read."""
+def _positive_int(text: str) -> int:
+    """Parse an integer above 0, for argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: must be at least 1")
@@ -141,14 +151,15 @@ def _positive(text: str) -> int:
 
 
 def _rate(text: str) -> float:
-    """A number between 0 and 1, as argparse wants it read."""
+    """Parse a number between 0 and 1, for argparse."""
     number = float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{number}: must lie between 0 and 1")
     return number
 
 
-def _changes(pairs: Sequence[str]) -> dict[str, Any]:
+def _parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parse KEY=VALUE pairs; values are JSON, or strings where they are not."""
     changes = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
@@ -161,12 +172,12 @@ def _changes(pairs: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def _load(options: argparse.Namespace) -> Any:
+def _load_trained(options: argparse.Namespace) -> Any:
     from fcos.device import pick_device
     from fcos.inference import load_trained
 
     device = pick_device(options.device)
-    return load_trained(options.checkpoint, device, _changes(options.changes), options.model)
+    return load_trained(options.checkpoint, device, _parse_changes(options.changes), options.model)
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -177,12 +188,13 @@ def _show_progress(done: int, total: int) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from fcos.inference import evaluate
 
-    trained = _load(options)
+    trained = _load_trained(options)
     metrics = evaluate(trained, batch_size=options.batch_size, progress=_show_progress)
-    _tell(options, trained.step, metrics)
+    _print_metrics(options, trained.step, metrics)
 
 
-def _tell(options: argparse.Namespace, step: int, metrics: dict[str, float]) -> None:
+def _print_metrics(options: argparse.Namespace, step: int, metrics: dict[str, float]) -> None:
+    """Print metrics, and write them to the file of --output."""
     print(f"{options.checkpoint}, step {step}")
     for key, value in metrics.items():
         print(f"  {key:<28} {value:.4f}")
@@ -192,13 +204,13 @@ def _tell(options: argparse.Namespace, step: int, metrics: dict[str, float]) -> 
 
 
 def _score_iou(options: argparse.Namespace) -> None:
-    from fcos.studies.score_figure import draw_panels, panels, summary
+    from fcos.studies.score_figure import draw_panels, format_summary, measure_panels
 
-    found = panels(_load(options), batch_size=options.batch_size, progress=_show_progress)
-    for title, panel in found.items():
-        print(f"{title}: {len(panel.score)} detections, {summary(panel.numbers)}")
+    panels = measure_panels(_load_trained(options), batch_size=options.batch_size, progress=_show_progress)
+    for title, panel in panels.items():
+        print(f"{title}: {len(panel.score)} detections, {format_summary(panel.numbers)}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    draw_panels(found, options.output)
+    draw_panels(panels, options.output)
     print(f"written: {options.output}")
 
 
@@ -209,12 +221,12 @@ def _two_stage(options: argparse.Namespace) -> None:
         if sys.stderr.isatty():
             print(f"\rstep {step} of {steps}, loss {loss:.3f}", end="\n" if step == steps else "", file=sys.stderr)
 
-    trained = _load(options)
+    trained = _load_trained(options)
     metrics = run_two_stage(
         trained, steps=options.steps, batch_size=options.batch_size, lr=options.lr, hidden=options.hidden,
-        training=show_step, evaluating=_show_progress,
+        on_step=show_step, on_image=_show_progress,
     )  # fmt: skip
-    _tell(options, trained.step, metrics)
+    _print_metrics(options, trained.step, metrics)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -226,33 +238,38 @@ def _predict(options: argparse.Namespace) -> None:
     root = options.images if options.images.is_dir() else options.images.parent
     if options.output.resolve().is_relative_to(root.resolve()) and options.images.is_dir():
         raise ConfigError(f"--output {options.output}: must not lie in the folder of the images")
-    trained = _load(options)
+    trained = _load_trained(options)
     options.output.mkdir(parents=True, exist_ok=True)
-    found, unread = [], 0
+    results, unreadable = [], 0
     for done, path in enumerate(images, start=1):
         name = path.relative_to(root)
         try:
             pixels, detections = predict(trained, path)
         except (DataError, ReadError) as error:
-            unread += 1
+            unreadable += 1
             print(f"left out: {error}", file=sys.stderr)
             continue
-        found.append(_plain(str(name), detections, trained.classes))
-        shown = detections.scores > options.score
+        results.append(_to_json(str(name), detections, trained.classes))
+        above_score = detections.scores > options.score
         picture = draw_boxes(
-            pixels, detections.boxes[shown], detections.labels[shown], trained.classes, detections.scores[shown]
+            pixels,
+            detections.boxes[above_score],
+            detections.labels[above_score],
+            trained.classes,
+            detections.scores[above_score],
         )
         target = options.output / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         picture.save(target)
         _show_progress(done, len(images))
-    (options.output / "detections.json").write_text(json.dumps(found, indent=1))
-    print(f"{len(found)} images, {sum(len(item['detections']) for item in found)} detections: {options.output}")
-    if unread:
-        raise ConfigError(f"{unread} of {len(images)} images could not be read; the others are in {options.output}")
+    (options.output / "detections.json").write_text(json.dumps(results, indent=1))
+    print(f"{len(results)} images, {sum(len(item['detections']) for item in results)} detections: {options.output}")
+    if unreadable:
+        raise ConfigError(f"{unreadable} of {len(images)} images could not be read; the others are in {options.output}")
 
 
-def _plain(name: str, detections: Any, classes: Sequence[str]) -> dict[str, Any]:
+def _to_json(name: str, detections: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the detections of an image as plain values."""
     rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
     return {
         "image": name,
@@ -261,11 +278,11 @@ def _plain(name: str, detections: Any, classes: Sequence[str]) -> dict[str, Any]
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from fcos.inference import change, find_checkpoint
+    from fcos.inference import find_checkpoint, with_changes
     from fcos.studies.draw_assignment import assignment_picture
 
-    config = change(find_checkpoint(options.checkpoint, options.model).config, _changes(options.changes))
-    trained = _load(options) if config.model.assignment.by_outputs else None
+    config = with_changes(find_checkpoint(options.checkpoint, options.model).config, _parse_changes(options.changes))
+    trained = _load_trained(options) if config.model.assignment.by_outputs else None
     picture, lines = assignment_picture(config, options.split, options.image, trained)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     picture.save(options.output)
@@ -274,9 +291,9 @@ def _draw(options: argparse.Namespace) -> None:
 
 
 def _compare_presets(options: argparse.Namespace) -> None:
-    from fcos.studies.compare_presets import compare, groups_of_same, picture, table
+    from fcos.studies.compare_presets import compare_presets, draw_comparison, format_table, identical_presets
 
-    seen = compare(
+    results = compare_presets(
         options.image,
         options.annotations,
         short_side=options.short_side,
@@ -284,11 +301,11 @@ def _compare_presets(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    picture(seen).save(options.output)
-    print("\n".join(table(seen)))
-    print(f"differ: locations that answer for another box than with {seen[0].name}; unowned: boxes without a location")
-    print("losses and detections (before the limit of an image): of the same random outputs")
-    for names in groups_of_same(seen):
+    draw_comparison(results).save(options.output)
+    print("\n".join(format_table(results)))
+    print(f"differ: locations assigned another box than with {results[0].name}; unassigned: boxes without a location")
+    print("losses and detections (without max_detections): of the same random outputs")
+    for names in identical_presets(results):
         print(f"same targets: {names}")
     print(f"written: {options.output}")
 
@@ -296,7 +313,7 @@ def _compare_presets(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from fcos.training.checkpoint import save
 
-    trained = _load(options)
+    trained = _load_trained(options)
     config = trained.config.model_dump(mode="json")
     folder = save(
         options.output, step=trained.step, config=config, classes=trained.classes, model=trained.detector, ema=None,
@@ -311,7 +328,7 @@ def _export(options: argparse.Namespace) -> None:
 
     from fcos.weights.torchvision import WeightsError, to_torchvision
 
-    trained = _load(options)
+    trained = _load_trained(options)
     model = trained.config.model
     for key in ("anchors_per_location", "targets_per_location"):
         if getattr(model, key) > 1:

@@ -22,7 +22,7 @@ from fcos.model.head import Head, SeparateHeads
 from fcos.postprocess.oracle import BuildOracleTargets, OracleTargets, location_ambiguity
 from fcos.runtime import Runtime
 from fcos.structures import Batch, HeadOutputs, Locations, Targets
-from fcos.training.optim import lr_factor, make_optimizer, make_scheduler, moving_average
+from fcos.training.optim import lr_factor, make_lr_scheduler, make_optimizer, moving_average
 from fcos.training.step import TrainState
 
 
@@ -88,7 +88,10 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
 
 
 def build_oracle_targets(config: ModelConfig, settings: Iterable[PostprocessConfig]) -> BuildOracleTargets:
-    """Return the function that computes a batch's oracle targets; ambiguity only where one of the settings needs it."""
+    """Return the function that computes a batch's oracle targets.
+
+    They include the ambiguity where one of the settings needs it.
+    """
     assign = build_assign(config)
     needs_ambiguity = any("ambiguous" in setting.analyses for setting in settings)
 
@@ -174,7 +177,7 @@ def build_train_state(config: Config, detector: FCOS, runtime: Runtime) -> Train
         assigns_by_outputs=config.model.assignment.by_outputs,
         loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
-        scheduler=make_scheduler(optimizer, factor),
+        scheduler=make_lr_scheduler(optimizer, factor),
         average=average,
         precision=schedule.precision,
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=schedule.precision == "fp16"),

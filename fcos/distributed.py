@@ -24,14 +24,20 @@ def mean_over_workers(values: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
 
 
 def broadcast_buffers(model: nn.Module) -> None:
-    """Copy rank 0's buffers, such as batch norm statistics, to all workers; every worker must call it."""
+    """Copy rank 0's buffers, such as batch norm statistics, to all workers.
+
+    Every worker must call it.
+    """
     if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Return the value of every worker in order of rank; pickles, so only for trusted workers of one run."""
+    """Return the value of every worker in order of rank.
+
+    Values are pickled, so only for trusted workers of one run.
+    """
     workers = world_size()
     if workers == 1:
         return [value]

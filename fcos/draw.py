@@ -27,7 +27,7 @@ MAX_NAME_BYTES = 240
 ResultT = TypeVar("ResultT")
 
 
-def picture_or_note(draw: Callable[[], ResultT], what: str) -> tuple[ResultT | None, str]:
+def picture_or_note(draw: Callable[[], ResultT], description: str) -> tuple[ResultT | None, str]:
     """Call `draw`; where it fails, log the error and return None and a note with the reason.
 
     The error is not raised, since no result may depend on a picture.
@@ -35,9 +35,9 @@ def picture_or_note(draw: Callable[[], ResultT], what: str) -> tuple[ResultT | N
     try:
         return draw(), ""
     except Exception as error:  # the numbers are complete and must not be lost for any reason
-        logging.getLogger(__name__).warning("%s could not be drawn", what, exc_info=True)
+        logging.getLogger(__name__).warning("%s could not be drawn", description, exc_info=True)
         reason = str(error).strip().splitlines()
-        return None, f"{what} could not be drawn ({reason[0] if reason else type(error).__name__})"
+        return None, f"{description} could not be drawn ({reason[0] if reason else type(error).__name__})"
 
 
 def color_of(index: int) -> str:

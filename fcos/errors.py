@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return "did you mean a or b?" with up to three known words close to a word; empty without any."""
+    """Return "did you mean a or b?" with up to three known words close to a word.
+
+    Returns an empty text without any.
+    """
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else ""
 
@@ -19,7 +22,10 @@ class Transient(Exception):
 
 
 class DataError(ConfigError):
-    """A data set that cannot be used; the message names the file, the entry in it and the rule."""
+    """A data set that cannot be used.
+
+    The message names the file, the entry in it and the rule.
+    """
 
 
 class DataChanged(DataError):
@@ -27,8 +33,14 @@ class DataChanged(DataError):
 
 
 class ReadError(Transient, OSError):
-    """A read that failed for now, which says nothing about the file; the message names the file and the reason."""
+    """A read that failed for now, which says nothing about the file.
+
+    The message names the file and the reason.
+    """
 
 
 class SharedMemoryError(Transient, RuntimeError):
-    """A loader process had no shared memory left for a batch; the message names how to provide more."""
+    """A loader process had no shared memory left for a batch.
+
+    The message names how to provide more.
+    """

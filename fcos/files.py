@@ -55,11 +55,11 @@ def reason_of(error: OSError) -> str:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file so that it is either whole or not there, or still the old one; text is written as UTF-8.
+    """Write a file so that a crash leaves its old or its new content, never a part.
 
-    The data are flushed to disk under a temporary name in the same folder, which then replaces the path. The temporary
-    file is removed on failure, and keeps the suffix of the path where a killed process leaves one behind. Raises
-    OSError.
+    Text is written as UTF-8. The data are flushed to disk under a temporary name in the same folder, which then
+    replaces the path. The temporary file is removed on failure; a killed process leaves one with the suffix of the
+    path. Raises OSError.
     """
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
@@ -105,13 +105,19 @@ def evict_least_recently_used(
 
 
 def user_cache() -> Path:
-    """Return the user's cache folder for this project; raises ConfigError where the user has no home folder."""
+    """Return the user's cache folder for this project.
+
+    Raises ConfigError where the user has no home folder.
+    """
     configured = os.environ.get("XDG_CACHE_HOME")
     return (Path(configured) if configured else expanded("~/.cache", "data.cache_dir=null")) / "fcos-lab"
 
 
 def expanded(text: str, key: str) -> Path:
-    """Expand `~` in a path; raises ConfigError naming the setting where the user has no home folder."""
+    """Expand `~` in a path.
+
+    Raises ConfigError naming the setting where the user has no home folder.
+    """
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -19,7 +19,7 @@ EPSILON = 1e-7
 def iou_of_ltrb(
     predicted: Float[Tensor, "*N 4"], target: Float[Tensor, "*N 4"]
 ) -> tuple[Float[Tensor, "*N"], Float[Tensor, "*N"], Float[Tensor, "*N"]]:
-    """Return IoU, union and area of the enclosing box of pairs of boxes given as ltrb from the same location."""
+    """Return IoU, union and area of the enclosing box of pairs of ltrb from the same location."""
     overlap = torch.minimum(predicted, target)
     enclosing = torch.maximum(predicted, target)
     # A side is negative where the location lies outside its box; disjoint boxes then have a negative overlap.
@@ -103,9 +103,9 @@ def unique_locations(locations: Locations) -> Locations:
 def origin_and_step(
     side: IntOrArray, count: IntOrArray, stride: int, kind: Placement
 ) -> tuple[int | IntOrArray, int | IntOrArray]:
-    """Return the position of the first of `count` locations on an axis of `side` pixels, and the step between them.
+    """Return the position of the first of `count` locations on an axis, and the step between them.
 
-    See `compute_locations`.
+    The axis has `side` pixels; see `compute_locations`.
     """
     return (stride // 2, stride) if kind == "half_stride" else (0, side // count)
 
@@ -137,7 +137,10 @@ def strictly_inside(xy: Num[Tensor, "*#batch 2"], boxes: Num[Tensor, "*#batch 4"
 
 
 def centerness(ltrb: Num[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:
-    """Compute the center-ness of ltrb distances (v1 eq. 3); zero on edges, outside and in empty boxes."""
+    """Compute the center-ness of ltrb distances (v1 eq. 3).
+
+    It is zero on edges, outside and in empty boxes.
+    """
     left, top, right, bottom = _full_precision(ltrb).clamp(min=0).unbind(-1)
     horizontal = _min_over_max(left, right)
     vertical = _min_over_max(top, bottom)

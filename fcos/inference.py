@@ -1,4 +1,4 @@
-"""A trained detector without its training: load, predict on images, evaluate on a data set."""
+"""Trained detectors: load, predict on images, evaluate on a data set."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class Trained:
-    """A detector on its device with the settings and classes that it was trained with."""
+    """A trained detector on its device with its configuration and classes."""
 
     detector: FCOS
     config: Config
@@ -44,9 +44,10 @@ class Trained:
 
 
 def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
-    """The checkpoint at a path: its own folder, the newest good one below a run's folder, or a published weights file.
+    """Return the checkpoint at a path.
 
-    Raises CheckpointError where there is none, and ConfigError for a `published` model that does not fit.
+    The path is a checkpoint's folder, a run's folder (its newest intact checkpoint), or a published weights file.
+    Raises CheckpointError where there is none, and ConfigError for a `published` model that does not match.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such folder or file")
@@ -59,40 +60,45 @@ def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
     if (path / checkpoint.MANIFEST).is_file():
         return checkpoint.load(path)
     for folder in (path, path / "checkpoints"):
-        found, problems = checkpoint.latest(folder)
-        if found is not None:
-            return found
+        latest, problems = checkpoint.latest(folder)
+        if latest is not None:
+            return latest
         if problems:
             raise CheckpointError("; ".join(problems))
     raise CheckpointError(f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints")
 
 
 def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], published: str | None = None) -> Trained:
-    """The evaluated weights of a checkpoint, some settings changed (dotted key -> value).
+    """Load the weights to evaluate from a checkpoint, with some settings changed (dotted key -> value).
 
     Raises CheckpointError, and ConfigError for changes that the schema or the weights refuse.
     """
-    found = find_checkpoint(path, published)
-    config = change(found.config, changes)
-    # All weights come from the checkpoint; nothing is to be downloaded.
-    bare = config.model.model_copy(update={"backbone": config.model.backbone.model_copy(update={"weights": None})})
-    detector = build_detector(bare, len(found.classes), channels_last=config.schedule.channels_last)
+    loaded = find_checkpoint(path, published)
+    config = with_changes(loaded.config, changes)
+    # All weights come from the checkpoint, so none are downloaded.
+    model_config = config.model.model_copy(
+        update={"backbone": config.model.backbone.model_copy(update={"weights": None})}
+    )
+    detector = build_detector(model_config, len(loaded.classes), channels_last=config.schedule.channels_last)
     try:
-        detector.load_state_dict(found.weights)
+        detector.load_state_dict(loaded.weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{found.path}: the weights do not fit the changed model: {error}") from None
-    return Trained(detector.to(device).eval(), config, found.classes, found.step, device)
+        raise CheckpointError(f"{loaded.path}: the weights do not fit the changed model: {error}") from None
+    return Trained(detector.to(device).eval(), config, loaded.classes, loaded.step, device)
 
 
-def change(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:
-    """A configuration with dotted keys set to other values, validated."""
+def with_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:
+    """Return a validated configuration with some dotted keys changed."""
     for key, value in changes.items():
         config = set_value(config, key, value)
     return parse(Config, config)
 
 
 def list_images(path: Path) -> list[Path]:
-    """The image itself, or all images below a folder in order of their names; ConfigError where there are none."""
+    """Return the image itself, or all images below a folder sorted by name.
+
+    Raises ConfigError where there are none.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -104,9 +110,9 @@ def list_images(path: Path) -> list[Path]:
 
 
 def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
-    """Pixels and detections of one image; boxes in pixels of the image.
+    """Return pixels and detections of one image; boxes in pixels of the image.
 
-    Raises DataError where it cannot be read, and ConfigError for an oracle, which needs boxes to know.
+    Raises DataError where it cannot be read, and ConfigError for an oracle, which needs annotated boxes.
     """
     config = trained.config
     if config.model.postprocess.oracle != "none":
@@ -117,24 +123,24 @@ def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
     pixels = open_image(path)
     sample = _sample(path, pixels, config)
     batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
-    found = detect(
+    detections = detect(
         trained.detector,
         [batch],
-        {"": Postprocess(_without_analyses(config), config.model.assignment.corners)},
+        {"": Postprocess(_config_without_analyses(config), config.model.assignment.corners)},
         locate=build_locate(config.model),
         device=trained.device,
         precision=config.schedule.precision,
     )
-    return pixels, found[""][0]
+    return pixels, detections[""][0]
 
 
-def _without_analyses(config: Config) -> PostprocessConfig:
-    """Analyses hold detections against boxes, of which an image alone has none."""
+def _config_without_analyses(config: Config) -> PostprocessConfig:
+    """Return the post-processing without analyses, which need annotated boxes."""
     return config.model.postprocess.model_copy(update={"analyses": ()})
 
 
 def _sample(path: Path, pixels: torch.Tensor, config: Config) -> Sample:
-    """An image without boxes, at the size that evaluation gives it."""
+    """Return an image without boxes, at the size that it has in evaluation."""
     original = (pixels.shape[1], pixels.shape[2])
     size = original
     if config.data.short_sides is not None and config.data.long_side is not None:
@@ -149,10 +155,10 @@ def _sample(path: Path, pixels: torch.Tensor, config: Config) -> Sample:
 def evaluate(
     trained: Trained, *, batch_size: int, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, float]:
-    """COCO metrics on the validation images of the configuration's data set.
+    """Compute the metrics of the validation images of the configured data set.
 
-    `progress` is told how many images are done, of how many. Raises CheckpointError where the classes are not
-    the checkpoint's.
+    `progress` is called with the number of images done and their total. Raises CheckpointError where the classes are
+    not the checkpoint's.
     """
     config = trained.config
     masks = splits_with_masks(config.model.assignment, [config.model.postprocess], training=False)
@@ -176,10 +182,10 @@ def evaluate(
 def read_validation(
     trained: Trained, *, batch_size: int, masks: Collection[Split] = (), splits: Collection[Split] = VALIDATION
 ) -> tuple[PreparedData, Iterator[Batch]]:
-    """The splits of the data that the configuration names, and batches of its validation images.
+    """Prepare the requested splits of the configured data, and yield batches of its validation images.
 
     Raises CheckpointError where the classes of the data are not the checkpoint's, and ConfigError where shared memory
-    cannot hold what loader processes need.
+    cannot hold the batches of loader processes.
     """
     config = trained.config
     data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks, splits=splits)
@@ -201,5 +207,6 @@ def read_validation(
 
 
 def check_classes(data: PreparedData, classes: tuple[str, ...]) -> None:
+    """Raise CheckpointError where the classes of the data are not those of the checkpoint."""
     if data.classes != classes:
         raise CheckpointError(f"the data set's classes are {list(data.classes)}, the checkpoint's {list(classes)}")

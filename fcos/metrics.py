@@ -1,4 +1,4 @@
-"""The metrics that a run can report, which end of each is better, and which a data set leaves without a value."""
+"""Names of the metrics that a run can report, and which end of each is better."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -8,13 +8,13 @@ from fcos.config.run import Config
 Mode = Literal["max", "min"]
 CLASS_PREFIX = "val/class_AP/"
 MEMORY = "train/memory_gb"
-# Of a training step, without their prefix.
+# Names of a training step's terms, without the prefix train/.
 TERMS = (
     "loss", "loss_classification", "loss_regression", "loss_quality", "positives_per_image",
-    # What no prediction can get the quality loss below, and how far above that it is.
+    # The lower bound of the quality loss (the entropy of its targets), and the excess over it.
     "loss_quality_floor", "loss_quality_excess",
 )  # fmt: skip
-# The beginning of a name -> its better end; the longest that fits counts, and what none fits has no better end.
+# Prefix of a name -> its better end; the longest matching prefix counts, and names without one have no better end.
 _BETTER: dict[str, Mode | None] = {
     "val/AP": "max",
     "val/AR": "max",
@@ -25,11 +25,11 @@ _BETTER: dict[str, Mode | None] = {
     "val/score_iou/spearman": "max",
     "val/score_iou/calibration_error": "min",
     "val/score_iou/overconfident": "min",
-    # What mending a kind of error would gain.
+    # The gain of AP50 from correcting a kind of error.
     "val/errors/": "min",
     "val/errors/AP50": "max",
     "train/loss": "min",
-    # A property of the targets: no detector gets below it.
+    # A property of the targets, which no training changes.
     "train/loss_quality_floor": None,
     "train/images_per_second": "max",
     MEMORY: "min",
@@ -44,13 +44,13 @@ _BETTER: dict[str, Mode | None] = {
 
 
 def better_end(metric: str) -> Mode | None:
-    """Whether more or less of a metric is better; None where neither is."""
-    fitting = [start for start in _BETTER if metric.startswith(start)]
-    return _BETTER[max(fitting, key=len)] if fitting else None
+    """Return whether more or less of a metric is better; None for neither."""
+    prefixes = [start for start in _BETTER if metric.startswith(start)]
+    return _BETTER[max(prefixes, key=len)] if prefixes else None
 
 
 def reported_metrics(config: Config) -> tuple[str, ...]:
-    """Every metric that a run of this configuration reports, but for the APs of the data's own classes."""
+    """Return every metric that a run of this configuration reports, but for APs of classes."""
     if config.task == "coverage":
         from fcos.coverage.measures import figure_names
 
@@ -59,17 +59,17 @@ def reported_metrics(config: Config) -> tuple[str, ...]:
     from fcos.evaluation.coco import METRICS
 
     by_analysis = metric_names()
-    asked = config.model.postprocess.analyses
+    requested = config.model.postprocess.analyses
     return (
         *(f"val/{name}" for name in METRICS),
-        *(metric for metric, analysis in by_analysis.items() if analysis in asked),
+        *(metric for metric, analysis in by_analysis.items() if analysis in requested),
         *(f"train/{name}" for name in (*TERMS, "lr", "images_per_second")),
         MEMORY,
     )
 
 
 def analysis_metrics(configs: Iterable[Config]) -> dict[str, str]:
-    """Metric -> the analysis that gives it, of all that the configurations could ask for."""
+    """Return metric -> analysis of all analyses that the configurations could request."""
     if any(config.task == "train" for config in configs):
         from fcos.evaluation.analyses import metric_names
 

@@ -1,4 +1,4 @@
-"""Standard output that neither a character nor a reader who leaves can end with a traceback."""
+"""Standard output: encodings without some characters, and readers that close the pipe, end in no traceback."""
 
 import io
 import os
@@ -7,36 +7,36 @@ import sys
 from contextlib import suppress
 from typing import IO
 
-# What a shell reports of a program that wrote into a closed pipe.
+# Exit code that a shell reports for a program that wrote into a closed pipe.
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
-def print_any_character() -> None:
-    """Print a question mark for each character that the output's encoding does not have."""
-    # Standard error never fails for a character.
+def replace_unprintable_characters() -> None:
+    """Print a question mark for each character that the encoding of standard output lacks."""
+    # Standard error replaces such characters already.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
 
-def drop_output(stream: IO[str]) -> None:
-    """Let all that is written to a stream from now on go nowhere; what is buffered would fail again at the end."""
+def discard_output(stream: IO[str]) -> None:
+    """Redirect a stream to the null device; otherwise flushing its buffer at exit would fail again."""
     with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, stream.fileno())
+        os.close(null_device)
 
 
-def leave_closed_output(words: str) -> int:
-    """The exit code where standard output is closed, whose writer says so on standard error if that is still read."""
-    drop_output(sys.stdout)
+def exit_code_of_closed_output(message: str) -> int:
+    """Return the exit code for a closed standard output, after a message on standard error if that is open."""
+    discard_output(sys.stdout)
     try:
-        print(words, file=sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)
     except OSError:
-        drop_output(sys.stderr)
+        discard_output(sys.stderr)
     return BROKEN_PIPE
 
 
 def flush_output() -> None:
-    """Write out what is buffered, while a reader who left can still be noticed; raises BrokenPipeError."""
+    """Flush standard output while a closed pipe can still be handled; raises BrokenPipeError."""
     if sys.stdout is not None:
         sys.stdout.flush()

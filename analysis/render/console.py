@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from analysis.formatting import MINUS, MISSING
-from fcos.streams import flush_output, leave_closed_output
+from fcos.streams import exit_code_of_closed_output, flush_output
 
 # Printed for a character that the output's encoding lacks; without its minus a number would be another one.
 REPLACEMENTS = {MINUS: "-", MISSING: "-", "±": "+-", "∞": "inf"}
@@ -35,7 +35,7 @@ def print_safely(print_report: Callable[[], None]) -> int:
         print_report()
         flush_output()
     except BrokenPipeError:
-        return leave_closed_output("report: standard output was closed; the files are written")
+        return exit_code_of_closed_output("report: standard output was closed; the files are written")
     return 0
 
 

@@ -1,4 +1,7 @@
-"""Assign each box to the one location nearest to its center, as CenterNet and YOLOv1 do, on FCOS's levels."""
+"""Assign each box to the one location nearest to its center, on FCOS's levels.
+
+CenterNet and YOLOv1 do the same on their grids.
+"""
 
 import math
 from collections.abc import Sequence
@@ -47,7 +50,7 @@ def center_candidates(
 def _nearest_locations(
     boxes: Float[Tensor, "B M 4"], locations: Locations, ranges: Sequence[Range], ends: Ends
 ) -> tuple[Int[Tensor, "B M L"], Bool[Tensor, "B M L"]]:
-    """Return the location nearest to each box's center on every level, and whether it is a candidate for the box."""
+    """Return the location nearest to each box's center on every level, and whether it is a candidate."""
     near, far = boxes[..., :2], boxes[..., 2:]
     half = (far - near).amax(-1) / 2
     parts, candidate_parts = [], []
@@ -66,5 +69,8 @@ def _nearest_locations(
 
 
 def _nearest(center: Tensor, origin: float, step: float, size: int) -> Tensor:
-    """Return the nearest grid position in one axis; of two equally near ones the later, as a cell begins there."""
+    """Return the nearest grid position in one axis.
+
+    Of two equally near ones it is the later, as a cell begins there.
+    """
     return ((center - origin) / step + 0.5).floor().clamp(0, size - 1).long()

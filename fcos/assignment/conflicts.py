@@ -44,14 +44,20 @@ def scatter_min(
 
 
 def sortable_int32(values: Float[Tensor, "*N"]) -> Int[Tensor, "*N"]:
-    """Map float32 values to integers in the range of int32 that sort the same; -0.0 sorts just below 0.0."""
+    """Map float32 values to integers in the range of int32 that sort the same.
+
+    -0.0 sorts just below 0.0.
+    """
     bits = values.float().contiguous().view(torch.int32)
     # The bits of negative floats grow with their magnitude, so all but the sign bit are inverted.
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
 
 
 def ranking_cost(targets: Targets, box_convention: BoxConvention, tie_break: TieBreak) -> Float[Tensor, "B M"]:
-    """Return the cost that boxes are ranked by before any location is looked at; the lowest cost wins."""
+    """Return the cost that ranks boxes before any location is tested.
+
+    The lowest cost wins.
+    """
     match tie_break:
         case "smallest_area":
             return areas(targets.boxes, box_convention)
@@ -67,7 +73,10 @@ def with_center_distance(
     xy: Float[Tensor, "P 2"],
     index: Int[Tensor, "B M L rows columns"],
 ) -> Int[Tensor, "B M L rows columns"]:
-    """Replace the cost in the boxes' keys by each location's squared distance to the box center; keep EMPTY_KEY."""
+    """Replace the cost in keys by the squared distance of location and box center.
+
+    EMPTY_KEY is kept.
+    """
     centers = ((boxes[..., :2] + boxes[..., 2:]) / 2)[:, :, None, None, None]
     distance = (xy[index] - centers).square().sum(-1)
     return pack_key(sortable_int32(distance), keys & INDEX_MASK).where(keys != EMPTY_KEY, EMPTY_KEY)

@@ -42,12 +42,13 @@ def assign_fcos(
     tie_break: TieBreak = "smallest_area",
     compiled: bool = False,
 ) -> Assignment:
-    """Assign each location of a batch to one of its candidate boxes, or to NO_OBJECT, and encode the targets.
+    """Assign each location of a batch to one of its candidate boxes, and encode the targets.
 
     A box is a candidate for a location strictly inside it and within `center_sampling_radius` strides of its center
     (Chebyshev distance; None: anywhere inside) if max(l, t, r, b) in pixels lies in the range of the location's level.
     Other level rules (v2 Table 7) compare max(h, w) / 2 or sqrt(h w) / 2 of the whole box with the range; fpn needs no
-    ranges. Where the targets have masks, the location must also lie on the box's mask.
+    ranges. Where the targets have masks, the location must also lie on the box's mask. Locations without a candidate
+    get NO_OBJECT.
 
     Of several candidates the one of smallest area is taken, with areas by `box_convention`; or the one of closest
     center; or one at random, by torch's global generator of the device. Equal ones are resolved by the lower index.

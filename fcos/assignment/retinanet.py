@@ -22,11 +22,11 @@ GPU_BUDGET = 1 << 26
 def match_retinanet(
     targets: Targets, locations: Locations, low_quality: LowQuality
 ) -> tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]]:
-    """Return the index of the box assigned to each anchor, or NO_OBJECT, and which anchors are ignored in the loss.
+    """Return the index of the box assigned to each anchor, and which anchors the loss ignores.
 
     An anchor of IoU >= 0.5 with some box is assigned to the box of largest IoU, the first of equals. Below 0.5, an
-    anchor that is the best one of some box, with at least the IoU that `low_quality` asks for, is assigned to its own
-    best box too. Other anchors of IoU >= 0.4 are ignored: neither positive nor negative.
+    anchor that is the best one of some box, with at least the IoU of `low_quality`, is assigned to its own best box
+    too. All others get NO_OBJECT; those of IoU >= 0.4 are ignored: neither positive nor negative.
     """
     batch, boxes = targets.valid.shape
     anchors = anchor_boxes(locations)

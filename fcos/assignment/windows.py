@@ -1,6 +1,7 @@
-"""Windows of grid positions that hold all candidate locations of a box on a level, the same for every box of a batch.
+"""Windows of grid positions that hold all candidate locations of a box on a level.
 
-All conditions of an assignment are tested inside the windows and nowhere else.
+They are the same for every box of a batch. All conditions of an assignment are tested inside the windows and nowhere
+else.
 """
 
 import math
@@ -20,7 +21,7 @@ from fcos.structures import Locations
 
 @dataclass(frozen=True)
 class Grid:
-    """One pyramid level: its locations per axis (x first), the index of its first location, and its range in pixels."""
+    """One pyramid level: its locations per axis (x first), index of the first location, and range in pixels."""
 
     counts: tuple[int, int]
     origins: tuple[float, float]
@@ -81,7 +82,7 @@ def cached_windows(
 
 
 class Window:
-    """The grid positions that can be candidates for a box on each of L levels, and the test whether they are.
+    """The grid positions that can be candidates for a box on each of L levels, and the test of them.
 
     `longest` bounds the sides of all boxes, in pixels.
     """
@@ -127,7 +128,7 @@ class Window:
     def candidates(
         self, boxes: Float[Tensor, "B M 4"]
     ) -> tuple[Int[Tensor, "B M L rows columns"], Bool[Tensor, "B M L rows columns"]]:
-        """Return the index of the location at each window position, and whether it is a candidate for the box."""
+        """Return the index of each window position's location, and whether it is a candidate for the box."""
         x1, y1, x2, y2 = boxes.unbind(-1)
         column, valid_x, above_low_x = self._axis(x1, x2, 0)
         row, valid_y, above_low_y = self._axis(y1, y2, 1)
@@ -143,7 +144,7 @@ class Window:
     def _axis(
         self, start: Float[Tensor, "B M"], end: Float[Tensor, "B M"], axis: int
     ) -> tuple[Int[Tensor, "B M L count"], Bool[Tensor, "B M L count"], Bool[Tensor, "B M L count"]]:
-        """Return per window position in one axis: its index, whether it is valid, and whether above the lower end."""
+        """Return for each window position in one axis: index, is valid, is valid and above the lower end."""
         start, end = start[..., None, None], end[..., None, None]
         center = (start + end) / 2
         origin, step = self.origins[axis], self.steps[axis]

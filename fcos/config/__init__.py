@@ -1,0 +1,1 @@
+"""The configuration schema of a run, and reading it from plain values."""

@@ -1,4 +1,4 @@
-"""The words that settings choose from, said once for the settings and for the code that follows them."""
+"""Types of the values that settings choose from, shared by the schema and the code that uses them."""
 
 from typing import Literal
 
@@ -31,13 +31,13 @@ Towers = Literal["separate", "shared"]
 Quality = Literal["none", "centerness", "iou"]
 QualityBranch = Literal["classification", "regression", "own"]
 
-# Which location answers for which box.
+# Target assignment.
 LevelRule = Literal["longest_offset", "longer_side", "sqrt_area", "fpn"]
 TieBreak = Literal["smallest_area", "closest_center", "random"]
 LowQuality = Literal["none", "iou0_4", "all"]
-# Whether what equals an end of a range belongs to the level.
+# Whether a value equal to an end of a range belongs to the level.
 Ends = Literal["closed", "open"]
-# Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
+# Positions of locations: offset by half a stride (papers), or torchvision's grid from the corner.
 Placement = Literal["half_stride", "torchvision"]
 # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
 BoxConvention = Literal["plain", "inclusive"]
@@ -47,12 +47,12 @@ RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log
 QualityLoss = Literal["bce", "l1"]
 NormalizerScope = Literal["local", "global", "ema"]
 
-# Detections and what is measured of them.
+# Post-processing and evaluation.
 NmsOver = Literal["class", "all"]
 Oracle = Literal["none", "centerness", "iou", "class", "class_iou", "box"]
 OracleBackground = Literal["predicted", "nothing"]
 Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors"]
 
-# Coverage of boxes by locations and anchors.
+# Coverage statistics of locations and anchors.
 Rounding = Literal["half_up", "truncate"]
 AnchorRounding = Literal["maskrcnn_benchmark", "detectron2", "torchvision"]

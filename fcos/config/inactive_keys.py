@@ -1,4 +1,4 @@
-"""Settings that change nothing, given the others: what someone sets on purpose should not be one of them."""
+"""Keys that have no effect under the other settings, so that nobody sets one on purpose."""
 
 from collections.abc import Iterator
 
@@ -9,30 +9,33 @@ from fcos.config.run import Config, ScheduleConfig
 UNTRAINED = ("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "schedule")
 
 
-def why_dead(config: Config, key: str) -> str | None:
-    """The setting under which a dotted key has no effect, as key=value; None for a key that has one."""
-    for dead, reason in _rules(config):
-        if key == dead or key.startswith(f"{dead}."):
+def why_inactive(config: Config, key: str) -> str | None:
+    """Return the setting, as key=value, under which a dotted key has no effect.
+
+    Returns None for a key that has an effect.
+    """
+    for inactive, reason in _inactive_keys(config):
+        if key == inactive or key.startswith(f"{inactive}."):
             return reason
     return None
 
 
-def _rules(config: Config) -> Iterator[tuple[str, str]]:
-    """Every key, or section, without an effect, and why."""
+def _inactive_keys(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield every key or section without an effect, and the reason."""
     if config.task == "coverage":
         yield from ((section, "task=coverage") for section in UNTRAINED)
     else:
         yield "coverage", "task=train"
-    yield from _of_model(config.model)
-    yield from _of_schedule(config.schedule)
+    yield from _model_keys(config.model)
+    yield from _schedule_keys(config.schedule)
     if config.data.name == "synthetic":
         yield "data.group_by_aspect", "data=synthetic, whose images are all square"
 
 
-def _of_model(model: ModelConfig) -> Iterator[tuple[str, str]]:
+def _model_keys(model: ModelConfig) -> Iterator[tuple[str, str]]:
     head = model.head
-    yield from _of_assignment(model.assignment)
-    yield from _of_postprocess(model.postprocess)
+    yield from _assignment_keys(model.assignment)
+    yield from _postprocess_keys(model.postprocess)
     if model.backbone.name != "small_resnet":
         yield "model.backbone.widths", f"model.backbone.name={model.backbone.name}"
     if model.fpn.kind != "bifpn":
@@ -53,9 +56,9 @@ def _of_model(model: ModelConfig) -> Iterator[tuple[str, str]]:
         yield "model.head.divide_by_stride", "model.head.regression=deltas"
 
 
-def _of_assignment(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
-    # Which kinds look at a key; the others have rules of their own.
-    users = {
+def _assignment_keys(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
+    # The kinds that use a key.
+    kinds_using = {
         "ranges": ("fcos", "center"),
         "ends": ("fcos", "center"),
         "level_rule": ("fcos",),
@@ -65,23 +68,23 @@ def _of_assignment(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
         "candidates_per_level": ("atss",),
         "low_quality": ("retinanet",),
     }
-    for key, kinds in users.items():
+    for key, kinds in kinds_using.items():
         if assignment.kind not in kinds:
             yield f"model.assignment.{key}", f"model.assignment.kind={assignment.kind}"
     if assignment.level_rule == "fpn":
         yield from ((f"model.assignment.{key}", "model.assignment.level_rule=fpn") for key in ("ranges", "ends"))
 
 
-def _of_postprocess(rule: PostprocessConfig) -> Iterator[tuple[str, str]]:
-    if rule.quality == "none":
+def _postprocess_keys(config: PostprocessConfig) -> Iterator[tuple[str, str]]:
+    if config.quality == "none":
         yield from ((f"model.postprocess.{key}", "model.postprocess.quality=none") for key in ("score", "threshold_on"))
-    if rule.suppression == "peaks" and len(rule.tta_scales) == 1 and not rule.tta_flip:
-        # Several views are put together by NMS.
+    if config.suppression == "peaks" and len(config.tta_scales) == 1 and not config.tta_flip:
+        # Several augmentations are merged by NMS.
         keys = ("nms_threshold", "nms_over")
         yield from ((f"model.postprocess.{key}", "model.postprocess.suppression=peaks") for key in keys)
 
 
-def _of_schedule(schedule: ScheduleConfig) -> Iterator[tuple[str, str]]:
+def _schedule_keys(schedule: ScheduleConfig) -> Iterator[tuple[str, str]]:
     if schedule.optimizer != "sgd":
         yield "schedule.momentum", f"schedule.optimizer={schedule.optimizer}"
     if schedule.weight_decay == 0:

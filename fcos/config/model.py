@@ -1,4 +1,4 @@
-"""Strict schema of a detector: its parts, and which of their settings go together."""
+"""Schema of a detector: its parts, and which of their settings go together."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -17,16 +17,17 @@ from fcos.config.model_parts import (
 
 
 class ModelConfig(Section):
+    """A detector."""
+
     # Pyramid levels in use; level l has stride 2**l.
     levels: tuple[int, ...]
     # Batches are padded to multiples of this.
     size_divisor: int = Field(32, ge=1)
-    # One square of 8 strides, or RetinaNet's nine, each with predictions of its own.
+    # One square anchor of 8 strides, or RetinaNet's nine, each with predictions of its own.
     anchors_per_location: Literal[1, 9] = 1
-    # How many boxes a location may answer for, each with predictions of its own (K of v2's section 4.4, MIP).
+    # How many boxes a location is assigned, each with predictions of its own (K of v2's section 4.4, MIP).
     targets_per_location: Literal[1, 2] = 1
-    # What is subtracted from red, green and blue of 0..1, and what then divides them: ImageNet's, as torchvision's
-    # backbones want it.
+    # Mean and standard deviation of red, green and blue in 0..1: ImageNet's, as for torchvision's backbones.
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     backbone: BackboneConfig
@@ -42,20 +43,20 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
-        rules = (
+        checks = (
             self._input_and_levels,
             self._network,
             self._several_anchors,
             self._several_targets,
             self._losses,
-            self._truth,
+            self._ground_truth,
         )
-        for rule in rules:
-            for refusal in rule():
-                raise ValueError(refusal)
+        for check in checks:
+            for message in check():
+                raise ValueError(message)
         return self
 
-    # Each of these yields what it refuses.
+    # Each of these yields a message for every combination that it refuses.
 
     def _input_and_levels(self) -> Iterator[str]:
         if min(self.pixel_std) <= 0:
@@ -91,8 +92,8 @@ class ModelConfig(Section):
         given = f"anchors_per_location={self.anchors_per_location}"
         if self.assignment.kind != "retinanet":
             yield (
-                f"{given} needs assignment.kind=retinanet, which tells the anchors of a location apart; "
-                f"with assignment.kind={self.assignment.kind} all would learn the same"
+                f"{given} needs assignment.kind=retinanet, which assigns each anchor of a location by itself; "
+                f"with assignment.kind={self.assignment.kind} all would have the same targets"
             )
         if self.head.regression != "deltas":
             yield f"{given} needs head.regression=deltas; with {self.head.regression} no box starts from its anchor"
@@ -100,11 +101,11 @@ class ModelConfig(Section):
             yield f"{given}: postprocess.suppression=peaks looks for one peak at a location; set it to nms"
 
     def _several_targets(self) -> Iterator[str]:
-        kind, rule = self.assignment.kind, self.postprocess
+        kind, postprocess = self.assignment.kind, self.postprocess
         if self.targets_per_location == 1:
-            if rule.suppression == "set_nms":
+            if postprocess.suppression == "set_nms":
                 yield (
-                    "postprocess.suppression=set_nms: spares the other predictions of a location, and "
+                    "postprocess.suppression=set_nms: keeps the other predictions of a location, and "
                     "targets_per_location=1 gives it only one; set it to nms"
                 )
             return
@@ -112,21 +113,21 @@ class ModelConfig(Section):
         if self.anchors_per_location > 1:
             yield f"{given}: anchors_per_location={self.anchors_per_location} has a prediction for each anchor already"
         if kind != "fcos":
-            yield f"{given}: assignment.kind={kind} finds one box for a location; set it to fcos"
+            yield f"{given}: assignment.kind={kind} assigns one box to a location; set it to fcos"
         if self.head.regression == "deltas":
             yield (
                 f"{given}: head.regression=deltas would start all predictions of a location from one anchor; "
                 "set it to exp or relu"
             )
-        if rule.suppression == "peaks":
+        if postprocess.suppression == "peaks":
             yield (f"{given}: postprocess.suppression=peaks looks for one peak at a location; set it to nms or set_nms")
-        if rule.oracle != "none":
+        if postprocess.oracle != "none":
             yield (
-                f"{given}: postprocess.oracle={rule.oracle} knows one box of a location, and not which prediction's "
-                "it is"
+                f"{given}: postprocess.oracle={postprocess.oracle} uses one box per location, and does not know which "
+                "prediction it belongs to"
             )
-        if "ambiguous" in rule.analyses:
-            yield f"{given}: postprocess.analyses=[ambiguous] counts detections of locations that leave boxes out"
+        if "ambiguous" in postprocess.analyses:
+            yield f"{given}: postprocess.analyses=[ambiguous] counts detections of locations with one target"
 
     def _losses(self) -> Iterator[str]:
         if self.loss.regression != "log_l1":
@@ -142,16 +143,19 @@ class ModelConfig(Section):
                 "below 0; give l1"
             )
 
-    def _truth(self) -> Iterator[str]:
-        assignment, rule = self.assignment, self.postprocess
-        if rule.oracle != "none" and assignment.tie_break == "random":
+    def _ground_truth(self) -> Iterator[str]:
+        assignment, postprocess = self.assignment, self.postprocess
+        if postprocess.oracle != "none" and assignment.tie_break == "random":
             yield (
-                f"postprocess.oracle={rule.oracle}: which box a location answers for would be drawn anew at every "
+                f"postprocess.oracle={postprocess.oracle}: the box of a location would be chosen at random at every "
                 "evaluation; give another assignment.tie_break than random"
             )
-        claims = assignment.kind == "center" or (assignment.kind, assignment.level_rule) == ("fcos", "longest_offset")
-        if "ambiguous" in rule.analyses and not claims:
+        has_candidates = assignment.kind == "center" or (assignment.kind, assignment.level_rule) == (
+            "fcos",
+            "longest_offset",
+        )
+        if "ambiguous" in postprocess.analyses and not has_candidates:
             yield (
-                "postprocess.analyses=[ambiguous]: counts the claims of assignment.kind=fcos with "
+                "postprocess.analyses=[ambiguous]: counts the candidate boxes of assignment.kind=fcos with "
                 "level_rule=longest_offset, and of kind=center; leave it out"
             )

@@ -1,4 +1,4 @@
-"""Strict schemas of a detector's parts: network, assignment, losses, and how detections come out of it."""
+"""Schemas of a detector's parts: network, assignment, losses, post-processing."""
 
 import math
 from itertools import pairwise
@@ -31,21 +31,23 @@ from fcos.config.choices import (
     Towers,
 )
 
-BOTTLENECKS = ("resnet50", "resnet101", "resnext")
+BOTTLENECK_RESNETS = ("resnet50", "resnet101", "resnext")
 
 
 class BackboneConfig(Section):
+    """The backbone and its weights."""
+
     name: BackboneName
     norm: BackboneNorm
     # Name of a torchvision weight set of this backbone, e.g. IMAGENET1K_V1; null starts from random weights.
     weights: str | None = None
-    # How many stages, counted from the stem, receive no gradient (the papers freeze 2: stem and res2).
+    # Number of stages, counted from the stem, without gradients (the papers freeze 2: stem and res2).
     frozen_stages: int = Field(0, ge=0, le=5)
-    # How many stages, counted from the deepest, have deformable 3x3 convolutions (DCNv2; the papers': 3). ResNets only.
+    # Number of stages, counted from the deepest, with deformable 3x3 convolutions (DCNv2; the papers: 3). ResNets only.
     deformable_stages: int = Field(0, ge=0, le=4)
     # small_resnet only: channels of the stem and of C2 to C5.
     widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
-    # ResNets of Caffe and of detectron2 take a block's stride in its first convolution, torchvision's in its second.
+    # ResNets of Caffe and detectron2 have a block's stride in its first convolution, torchvision's in its second.
     stride_in_1x1: bool = False
 
     @model_validator(mode="after")
@@ -57,7 +59,7 @@ class BackboneConfig(Section):
             raise ValueError(
                 f"deformable_stages={self.deformable_stages}: {self.name} has no 3x3 convolutions over all channels"
             )
-        if self.stride_in_1x1 and not self.name.startswith(BOTTLENECKS):
+        if self.stride_in_1x1 and not self.name.startswith(BOTTLENECK_RESNETS):
             raise ValueError(f"stride_in_1x1=true: {self.name} has no blocks that begin with a 1x1 convolution")
         if self.name == "small_resnet" and self.weights is not None:
             raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
@@ -65,9 +67,11 @@ class BackboneConfig(Section):
 
 
 class FPNConfig(Section):
+    """The feature pyramid."""
+
     # bifpn: EfficientDet's cells with plain convolutions (v2: 6 cells of 160 channels).
     kind: Literal["fpn", "bifpn"] = "fpn"
-    # bifpn only: how often levels are fused downwards and upwards.
+    # bifpn only: number of cells, each one top-down and one bottom-up pass.
     cells: int = Field(6, ge=1)
     # After each convolution; the papers' FPN has none.
     norm: PyramidNorm = "none"
@@ -77,10 +81,12 @@ class FPNConfig(Section):
 
 
 class HeadConfig(Section):
+    """The prediction head."""
+
     num_convs: int = Field(4, ge=0)
-    # Classification and regression have a tower each, or one together (v2's real-time models).
+    # Classification and regression have one tower each, or share one (v2's real-time models).
     towers: Towers = "separate"
-    # One head for all levels (both papers), or one for each.
+    # One head for all levels (both papers), or one per level.
     across_levels: Literal["shared", "separate"] = "shared"
     norm: HeadNorm = "gn"
     gn_groups: int = Field(32, ge=1)
@@ -91,54 +97,56 @@ class HeadConfig(Section):
     # The regression is in units of the level's stride instead of pixels (v2); deltas are in units of the anchor.
     divide_by_stride: bool = False
     quality: Quality = "centerness"
-    # Whose tower the quality is predicted from; own is a third one.
+    # Tower that the quality is predicted from; own is a third tower.
     quality_branch: QualityBranch = "classification"
     prior: float = Field(0.01, gt=0, lt=1)
 
 
 class AssignmentConfig(Section):
-    # Which locations answer for a box: those inside of it whose level fits (fcos), those whose anchors overlap it
-    # more than most of its own candidates (atss), the one nearest to its center (center), anchors of an IoU of 0.5
-    # (retinanet), those that predict it best (simota).
+    """The target assignment."""
+
+    # Positive locations of a box: those inside it on a level of fitting range (fcos), candidates whose anchors overlap
+    # it more than most (atss), the one nearest to its center (center), anchors of an IoU of 0.5 (retinanet), those of
+    # lowest loss (simota).
     kind: Literal["fcos", "atss", "center", "retinanet", "simota"] = "fcos"
-    # atss: how many of a level's locations, nearest to the box's center first, are candidates (k).
+    # atss: number of candidates per level, nearest to the box's center first (k).
     candidates_per_level: int = Field(9, ge=1)
-    # retinanet: which anchors below an IoU of 0.5 answer, as a box's best ones.
+    # retinanet: which anchors below an IoU of 0.5 are positive because they are the best of a box.
     low_quality: LowQuality = "all"
-    # fcos, center: per level the range in pixels of what level_rule looks at; null is no upper end.
+    # fcos, center: per level the range in pixels of the value that level_rule names; null is no upper end.
     ranges: tuple[tuple[float, float | None], ...]
-    # Whether what equals an end of the range belongs to the level.
+    # Whether a value equal to an end of the range belongs to the level.
     ends: Ends = "closed"
-    # fcos: what decides the level (v2 Table 7): max(l, t, r, b) of a location, or of the whole box max(h, w) / 2,
+    # fcos: value that decides the level (v2 Table 7): max(l, t, r, b) of a location, or of the whole box max(h, w) / 2,
     # sqrt(h w) / 2, or FPN's floor(5 + log2(sqrt(h w) / 224)).
     level_rule: LevelRule = "longest_offset"
-    # fcos: which box a location takes that may answer for several; v2's section 3.5 takes the closest center for
+    # fcos: which of several candidate boxes a location is assigned to; v2's section 3.5 takes the closest center for
     # crowds.
     tie_break: TieBreak = "smallest_area"
-    # fcos, simota: in strides around the box center; null takes every location inside the box.
+    # fcos, simota: radius in strides around the box center; null allows every location inside the box.
     center_sampling_radius: float | None = Field(1.5, gt=0)
-    # fcos: a location inside of a box (and near its center) answers for it wherever it lies, or only on a pixel of the
-    # object's own mask, which the data must have.
+    # fcos: whether every location inside a box (and near its center) can be positive, or only those on the object's
+    # mask, which the data must have.
     positives: Literal["box", "mask"] = "box"
-    # Where locations lie: half a stride in (papers), or torchvision's grid from the corner.
+    # Positions of locations: offset by half a stride (papers), or torchvision's grid from the corner.
     locations: Placement = "half_stride"
-    # plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
+    # Box convention. plain: x2 = x + w. inclusive: x2 = x + w - 1, areas and clipping count pixels (v1's code).
     corners: BoxConvention = "plain"
 
     @property
     def by_outputs(self) -> bool:
-        """Whether it needs what the detector says of the images."""
+        """Whether the assignment depends on the head outputs."""
         return self.kind == "simota"
 
     @property
     def by_masks(self) -> bool:
-        """Whether it needs the masks of the objects."""
+        """Whether the assignment uses the masks of the objects."""
         return self.kind == "fcos" and self.positives == "mask"
 
     @field_validator("ranges", mode="before")
     @classmethod
-    def _infinity_is_no_end(cls, ranges: Any) -> Any:
-        """[128, inf] is what anyone would write for [128, null]."""
+    def _infinity_to_none(cls, ranges: Any) -> Any:
+        """Read [128, inf] as [128, null]."""
         if not isinstance(ranges, list):
             return ranges
         pairs = (tuple(pair) if isinstance(pair, list) else pair for pair in ranges)
@@ -163,12 +171,14 @@ class AssignmentConfig(Section):
 
 
 class LossConfig(Section):
+    """The losses and their weights."""
+
     regression: RegressionLoss = "iou"
-    # Each location's regression loss is weighted by its center-ness target.
+    # Weight each location's regression loss by its center-ness target.
     weight_by_centerness: bool = True
-    # Positives of this worker, mean over the workers, or the moving average of that over the steps (0.9).
+    # Number of positives on this worker, its mean over the workers, or the moving average of that mean (0.9).
     normalizer: NormalizerScope = "global"
-    # How the quality is learned: binary cross-entropy, or L1 on the probability (v2 Table 4).
+    # Loss of the quality: binary cross-entropy, or L1 on the probability (v2 Table 4).
     quality_loss: QualityLoss = "bce"
     focal_alpha: float = Field(0.25, ge=0, le=1)
     focal_gamma: float = Field(2.0, ge=0)
@@ -178,30 +188,32 @@ class LossConfig(Section):
 
 
 class PostprocessConfig(Section):
-    # Where the localisation quality in the score comes from: nowhere, the branch, or the predicted ltrb (dagger).
+    """From head outputs to detections, and the analyses of them."""
+
+    # Source of the localisation quality in the score: none, the branch, or the predicted ltrb (dagger).
     quality: Literal["none", "branch", "from_regression"] = "branch"
     score: Literal["product", "sqrt"] = "sqrt"
     score_threshold: float = Field(0.05, ge=0, lt=1)
-    # Whether the threshold is held against the classification alone or against the whole score.
+    # Whether the threshold applies to the classification alone or to the whole score.
     threshold_on: Literal["classification", "score"] = "classification"
     topk_per_level: int = Field(1000, ge=1)
-    # What keeps one object from being found twice: NMS; NMS in which predictions of one location spare each other; or
-    # only scores that are the largest of 3x3 neighbours on their level and in their class (CenterNet).
+    # How duplicates are removed: NMS; NMS in which predictions of one location do not suppress each other; or keeping
+    # only scores that are the largest of their 3x3 neighbourhood, per level and class (CenterNet).
     suppression: Literal["nms", "set_nms", "peaks"] = "nms"
     nms_threshold: float = Field(0.6, gt=0, le=1)
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
     multi_label: bool = True
-    # Test-time augmentation: sizes of an image relative to its own in evaluation, each also mirrored if so told.
+    # Test-time augmentation: scales relative to the size of an image in evaluation, with tta_flip each also mirrored.
     tta_scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
     tta_flip: bool = False
-    # Whether NMS compares boxes of one class, or all boxes of an image (proposals, whose class is no matter).
+    # Whether NMS compares boxes of one class, or all boxes of an image (for class-agnostic proposals).
     nms_over: NmsOver = "class"
-    # What the truth replaces at locations that answer for a box: an upper bound of what better learning could give.
+    # Which predictions of positive locations are replaced by ground truth: an upper bound of better training.
     oracle: Oracle = "none"
-    # With an oracle, what comes from all other locations: what was predicted there, or nothing.
+    # With an oracle, whether all other locations give their predictions or nothing.
     oracle_background: OracleBackground = "predicted"
-    # What evaluation measures beside COCO's numbers.
+    # Analyses in addition to the COCO metrics.
     analyses: tuple[Analysis, ...] = ()
 
     @property
@@ -213,10 +225,10 @@ class PostprocessConfig(Section):
     def _check(self) -> "PostprocessConfig":
         if len(set(self.tta_scales)) != len(self.tta_scales):
             raise ValueError(f"tta_scales={list(self.tta_scales)}: must be different")
-        asks = f"oracle={self.oracle}" if self.oracle != "none" else "analyses=[ambiguous]"
+        setting = f"oracle={self.oracle}" if self.oracle != "none" else "analyses=[ambiguous]"
         if self.needs_ground_truth and (self.tta_flip or self.tta_scales != (1.0,)):
             raise ValueError(
-                f"{asks}: is about the locations of the image as it is; leave tta_scales and tta_flip out with it"
+                f"{setting}: is about the locations of the image as it is; leave tta_scales and tta_flip out with it"
             )
         if self.oracle in ("centerness", "iou") and self.quality != "branch":
             raise ValueError(

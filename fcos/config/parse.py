@@ -1,4 +1,4 @@
-"""Plain values to a validated configuration, and what a user is told of those that are not valid."""
+"""Parse plain values into a validated configuration, with error messages for users."""
 
 import json
 from collections.abc import Mapping
@@ -15,16 +15,17 @@ SectionT = TypeVar("SectionT", bound=Section)
 def parse(schema: type[SectionT], values: dict[str, Any]) -> SectionT:
     """Validate plain values against a schema.
 
-    Raises ConfigError naming every wrong key with its value, the rule, and near matches for unknown keys.
+    Raises ConfigError naming every wrong key with its value, the rule, and suggestions for unknown keys.
     """
     try:
-        # As JSON, strict: a list is a tuple there, but neither true nor "10" is a number.
+        # As strict JSON, where a list is a tuple, but neither true nor "10" is a number.
         return schema.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(schema, item) for item in error.errors())) from None
 
 
 def _explain(schema: type[Section], item: Any) -> str:
+    """Return the message of one validation error."""
     key = ".".join(str(part) for part in item["loc"])
     match item["type"]:
         case "extra_forbidden":
@@ -42,13 +43,16 @@ def _explain(schema: type[Section], item: Any) -> str:
 
 
 def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
-    """The keys that a schema knows below a path of section names; empty where the path leads nowhere."""
+    """Return the keys of a schema below a path of section names.
+
+    Returns an empty list where the path does not exist.
+    """
     for part in path:
         field = schema.model_fields.get(part)
         if field is None:
             return []
-        nested = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        sections = [kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        annotations = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        sections = [kind for kind in annotations if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not sections:
             return []
         schema = sections[0]
@@ -56,23 +60,23 @@ def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def set_value(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Plain values with one dotted key set; sections on the way are copied, the original stays as it is.
+    """Return plain values with one dotted key set.
 
-    Raises ConfigError where the way leads through something that is no section.
+    Sections on the path are copied, the original is unchanged. Raises ConfigError where the path leads through a value.
     """
-    first, _, rest = key.partition(".")
-    if not rest:
+    first, _, remaining = key.partition(".")
+    if not remaining:
         return {**values, first: value}
-    below = values.get(first)
-    if below is None:
-        below = {}
-    if not isinstance(below, dict):
+    section = values.get(first)
+    if section is None:
+        section = {}
+    if not isinstance(section, dict):
         raise ConfigError(f"{key}: {first} is a value, not a section")
-    return {**values, first: set_value(below, rest, value)}
+    return {**values, first: set_value(section, remaining, value)}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; of a key given twice the last word wins."""
+    """Flatten nested mappings to dotted keys; of a key given twice the last value is taken."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"

@@ -1,4 +1,4 @@
-"""What each implementation of FCOS really does, as settings: conf/implementation."""
+"""Presets of FCOS's implementations: the settings of their code, from conf/implementation."""
 
 from typing import Any
 
@@ -10,12 +10,15 @@ from fcos.errors import ConfigError
 from fcos.installation import conf_folder
 
 CONF = conf_folder()
-# What all start from; a preset says all that it changes.
+# The model that every preset changes.
 BASE = "fcos_v2_r50"
 
 
-def presets() -> dict[str, ModelConfig]:
-    """The models of conf/implementation by name, official_v1 first, to which the others are compared."""
+def load_presets() -> dict[str, ModelConfig]:
+    """Load the models of conf/implementation by name.
+
+    The first is official_v1, to which the others are compared. Raises ConfigError where there are none.
+    """
     folder = CONF / "implementation"
     names = sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name != "official_v1", name))
     if not names:
@@ -24,10 +27,10 @@ def presets() -> dict[str, ModelConfig]:
             "the wheel again"
         )
     base = yaml.safe_load((CONF / "model" / f"{BASE}.yaml").read_text())
-    found = {}
+    models = {}
     for name in names:
         values: dict[str, Any] = base
         for key, value in flatten(yaml.safe_load((folder / f"{name}.yaml").read_text())["model"]).items():
             values = set_value(values, key, value)
-        found[name] = parse(ModelConfig, values)
-    return found
+        models[name] = parse(ModelConfig, values)
+    return models

@@ -1,4 +1,4 @@
-"""Strict schema of a whole run: detector, data, schedule; unknown keys are errors that name their neighbours."""
+"""Schema of a whole run: detector, data, schedule; unknown keys are errors with suggestions."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ from fcos.config.model import ModelConfig
 
 
 def _absolute(path: str) -> str:
-    """Resolve a path against the current folder, so that it names the same place for every process and machine."""
+    """Make a path absolute, so that it is the same for every process and machine."""
     try:
         return str(Path(path).expanduser().absolute()) if path else path
     except RuntimeError:
@@ -32,7 +32,7 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
 class SyntheticConfig(Section):
-    """Drawn shapes: five classes on textured ground, sizes log-uniform, overlap bounded."""
+    """Synthetic images: shapes of five classes on a textured background, log-uniform sizes, bounded overlap."""
 
     image_size: int = Field(128, ge=32)
     train_images: int = Field(1500, ge=1)
@@ -52,33 +52,37 @@ class SyntheticConfig(Section):
 
 
 class SplitConfig(Section):
+    """Annotation file and image folder of a split."""
+
     # Relative paths are taken from data.root.
     annotations: str
     images: str
 
 
 class DataConfig(Section):
+    """The data set, its cache, and how samples are made of it."""
+
     name: Literal["synthetic", "coco"]
     synthetic: SyntheticConfig | None = None
     # Made absolute when the configuration is read, as is cache_dir.
     root: AbsolutePath | None = None
     train: SplitConfig | None = None
     val: SplitConfig | None = None
-    # Where drawn data sets and decoded images are kept; null is the user's cache folder.
+    # Folder of synthetic data sets and decoded images; null is the user's cache folder.
     cache_dir: AbsolutePath | None = None
-    # Disk for decoded images, which all runs on a machine share; splits that do not fit are decoded as they are read.
+    # Disk space for decoded images, shared by all runs on a machine; other splits are decoded when they are read.
     cache_gb: float = Field(10.0, ge=0)
-    # Short sides to choose from in training (one is drawn per image), the largest also serves evaluation;
-    # null leaves every image at its own size.
+    # Short sides, one of which is sampled per image in training; evaluation uses the largest. null keeps every image
+    # at its own size.
     short_sides: tuple[int, ...] | None = None
     long_side: int | None = Field(None, ge=32)
     flip: float = Field(0.5, ge=0, le=1)
     # Portrait and landscape images never share a batch.
     group_by_aspect: bool = True
-    # Processes that load data for each worker; 0 loads in the training process.
+    # Loader processes per worker; 0 loads in the training process.
     num_workers: int = Field(0, ge=0)
     on_bad_image: OnBadImage = "error"
-    # Images of the data set to use at most, for trials; null uses all.
+    # Maximum number of images, for quick tests; null uses all.
     limit_train: int | None = Field(None, ge=1)
     limit_val: int | None = Field(None, ge=1)
 
@@ -103,13 +107,15 @@ class DataConfig(Section):
 
 
 class ScheduleConfig(Section):
+    """Optimizer steps, learning rate, precision, evaluation and checkpoints."""
+
     # Images per optimizer step, over all workers and accumulated micro-batches.
     batch_size: int = Field(ge=1)
     accumulate: int = Field(1, ge=1)
-    # Optimizer steps in all.
+    # Total number of optimizer steps.
     steps: int = Field(ge=1)
     optimizer: Optimizer
-    # null: lr_per_16_images * batch_size / 16, the linear rule.
+    # null: lr_per_16_images * batch_size / 16, the linear scaling rule.
     lr: float | None = Field(None, gt=0)
     lr_per_16_images: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -126,19 +132,19 @@ class ScheduleConfig(Section):
     clip_norm: float | None = Field(None, gt=0)
     # Decay of the moving average of the weights that is evaluated; null evaluates the weights themselves.
     ema: float | None = Field(None, gt=0, lt=1)
-    # fp16 scales the loss, and leaves out steps whose gradients overflow.
+    # fp16 scales the loss, and skips steps whose gradients overflow.
     precision: Precision = "fp32"
     channels_last: bool = False
-    # torch.compile for detector and losses. Training batches of an orientation are then all padded to one size,
-    # so that there are two shapes at most.
+    # torch.compile for detector and losses. Training batches of an orientation are then padded to one size, so that
+    # there are at most two shapes.
     compile: bool = False
-    # Only kernels that give the same numbers every time; false lets a GPU pick faster ones.
+    # Use deterministic kernels only; false allows a GPU faster ones.
     deterministic: bool = True
     log_every: int = Field(20, ge=1)
     eval_every: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(500, ge=1)
-    # Whole checkpoints kept of a run, newest first, and beside them the one that is best in this metric (of errors
-    # the lowest) at an evaluation, by the first arm; null keeps the newest alone.
+    # Number of newest checkpoints to keep, and the metric (of errors the lowest value) whose best checkpoint is kept
+    # too, by the evaluation of the first arm; null keeps the newest ones only.
     keep_checkpoints: int = Field(2, ge=1)
     best_metric: str | None = "val/AP"
 
@@ -166,17 +172,17 @@ class ScheduleConfig(Section):
 
 
 class CoverageConfig(Section):
-    """What task=coverage measures: which boxes an assignment reaches, without training."""
+    """What task=coverage computes: statistics of an assignment without training."""
 
     split: Split = "val"
     # fcos takes model.levels and model.assignment; retinanet its own anchors on P3 to P7.
     assignment: Literal["fcos", "retinanet"] = "fcos"
     # How the sides of a resized image are rounded: int(side + 0.5) as detectron2, int(side) as maskrcnn-benchmark.
     rounding: Rounding = "half_up"
-    # retinanet only: whose anchors, and which matches below an IoU of 0.5 count.
+    # retinanet only: whose anchors to use, and which matches below an IoU of 0.5 count.
     anchors: AnchorRounding = "detectron2"
     low_quality: LowQuality = "all"
-    # Move the ends of model.assignment.ranges to where the objective is highest, and report that.
+    # Search the ends of model.assignment.ranges for the highest objective, and report that.
     search_ranges: bool = False
     # objective = recall - ambiguity_weight * ambiguous + evenness_weight * evenness, all of them fractions.
     ambiguity_weight: float = Field(default=1.0, ge=0)
@@ -184,7 +190,7 @@ class CoverageConfig(Section):
 
 
 class Config(Section):
-    """One run on one data set: the training of a detector, or what its assignment does to the boxes."""
+    """One run on one data set: the training of a detector, or statistics of its assignment."""
 
     task: Literal["train", "coverage"] = "train"
     model: ModelConfig

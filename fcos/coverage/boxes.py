@@ -12,9 +12,10 @@ from fcos.data.transforms import resized_size
 
 @dataclass(frozen=True)
 class InputBoxes:
-    """Boxes as in training, image by image; those of image i are rows `offsets[i]` to `offsets[i + 1]`.
+    """Boxes as in training, image by image.
 
-    `boxes` are xyxy pixels of the network's input before padding, whose (height, width) is `sizes`.
+    Those of image i are rows `offsets[i]` to `offsets[i + 1]`. `boxes` are xyxy pixels of the network's input before
+    padding, whose (height, width) is `sizes`.
     """
 
     boxes: Float32[np.ndarray, "M 4"]

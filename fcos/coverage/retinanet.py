@@ -38,6 +38,25 @@ class Pairs:
     iou: Float[Tensor, " K"]
 
 
+@dataclass(frozen=True)
+class AnchorShape:
+    """One anchor shape of a level, on the grid of each box's image."""
+
+    # The anchor of the first cell, xyxy pixels.
+    base: Float[Tensor, " 4"]
+    level: int
+    # Number among the nine shapes of the level.
+    index: int
+    # (rows, columns) of the level in each box's image.
+    grid: Int[Tensor, "M 2"]
+    # 1 if both end pixels of a box count, else 0.
+    extra: float
+
+    @property
+    def stride(self) -> int:
+        return STRIDES[self.level]
+
+
 def base_anchors(size: int, stride: int, kind: AnchorRounding) -> Float[Tensor, "9 4"]:
     """Return the nine anchors of a level's first cell, xyxy.
 
@@ -83,19 +102,17 @@ def boxes_with_anchor(
     extra = 1.0 if kind == "maskrcnn_benchmark" else 0.0
     columns = [torch.div(sizes[:, 1] + stride - 1, stride, rounding_mode="floor") for stride in STRIDES]
     rows = [torch.div(sizes[:, 0] + stride - 1, stride, rounding_mode="floor") for stride in STRIDES]
-    bases = [base_anchors(size, stride, kind) for size, stride in zip(SIZES, STRIDES, strict=True)]
     grids = [torch.stack([r, c], dim=1) for r, c in zip(rows, columns, strict=True)]
-    foreground_pairs = _concatenate(
-        [
-            _pairs(boxes, base, grids[level], level, shape, extra, FOREGROUND)
-            for level in range(len(STRIDES))
-            for shape, base in enumerate(bases[level])
-        ]
-    )
+    shapes = [
+        AnchorShape(base, level, index, grids[level], extra)
+        for level, (size, stride) in enumerate(zip(SIZES, STRIDES, strict=True))
+        for index, base in enumerate(base_anchors(size, stride, kind))
+    ]
+    foreground_pairs = _concatenate([_pairs(boxes, shape, FOREGROUND) for shape in shapes])
     matched_boxes = _best_boxes(foreground_pairs, image[foreground_pairs.box])
     if set(rules) == {"none"}:
         return {"none": matched_boxes.unique()}
-    best_pairs = _best_anchors(boxes, bases, grids, extra)
+    best_pairs = _best_anchors(boxes, shapes)
     per_rule: dict[LowQuality, Int[Tensor, " boxes"]] = {}
     low_quality = _boxes_of_anchors(best_pairs, boxes, image, torch.from_numpy(part.offsets), extra)
     for rule in rules:
@@ -104,16 +121,9 @@ def boxes_with_anchor(
     return per_rule
 
 
-def _pairs(
-    boxes: Float[Tensor, "M 4"],
-    base: Float[Tensor, " 4"],
-    grid: Int[Tensor, "M 2"],
-    level: int,
-    shape: int,
-    extra: float,
-    min_iou: float,
-) -> Pairs:
+def _pairs(boxes: Float[Tensor, "M 4"], shape: AnchorShape, min_iou: float) -> Pairs:
     """Return the pairs with one anchor shape whose IoU is at least `min_iou`."""
+    base, extra, stride = shape.base, shape.extra, shape.stride
     width, height = (base[2:] - base[:2] + extra).tolist()
     sides = boxes[:, 2:] - boxes[:, :2] + extra
     # IoU is at most the ratio of the sides in either axis; the margin allows for rounding.
@@ -123,7 +133,6 @@ def _pairs(
     candidates = is_possible.nonzero().squeeze(1)
     # Largest distance of the centers: the overlap must be at least IoU / (1 + IoU) of both sides together.
     reach_x, reach_y = (side * (1 - min_iou_with_margin) / (2 * min_iou_with_margin) for side in (width, height))
-    stride = STRIDES[level]
     count_x, count_y = (math.floor(2 * reach / stride) + 3 for reach in (reach_x, reach_y))
     step = max(1, PAIR_BUDGET // (count_x * count_y))
     parts = []
@@ -133,29 +142,29 @@ def _pairs(
             torch.tensor([reach_x, reach_y])
         )
         first_cell = (first_cell / stride).floor().long()
-        parts.append(_window(boxes, rows, base, grid, level, shape, first_cell, (count_x, count_y), extra, min_iou))
+        parts.append(_window(boxes, rows, shape, first_cell, (count_x, count_y), min_iou))
     return _concatenate(parts)
 
 
 def _window(
     boxes: Float[Tensor, "M 4"],
     rows: Int[Tensor, " m"],
-    base: Float[Tensor, " 4"],
-    grid: Int[Tensor, "M 2"],
-    level: int,
-    shape: int,
+    shape: AnchorShape,
     start: Int[Tensor, "m 2"],
     counts: tuple[int, int],
-    extra: float,
     min_iou: float | Float[Tensor, " m"],
 ) -> Pairs:
-    """Return the pairs of some boxes with the anchors of a window of cells that starts at (column, row) `start`."""
+    """Return the pairs of some boxes with the anchors of a window of cells.
+
+    The window starts at (column, row) `start`.
+    """
+    base, grid, extra = shape.base, shape.grid, shape.extra
     column = start[:, :1] + torch.arange(counts[0])
     row = start[:, 1:] + torch.arange(counts[1])
     inside_x = (column >= 0) & (column < grid[rows, 1:])
     inside_y = (row >= 0) & (row < grid[rows, :1])
-    x = base[[0, 2]] + (column * STRIDES[level])[..., None]
-    y = base[[1, 3]] + (row * STRIDES[level])[..., None]
+    x = base[[0, 2]] + (column * shape.stride)[..., None]
+    y = base[[1, 3]] + (row * shape.stride)[..., None]
     box = boxes[rows]
     overlap_x = torch.minimum(x[..., 1], box[:, None, 2]) - torch.maximum(x[..., 0], box[:, None, 0]) + extra
     overlap_y = torch.minimum(y[..., 1], box[:, None, 3]) - torch.maximum(y[..., 0], box[:, None, 1]) + extra
@@ -171,25 +180,17 @@ def _window(
     anchor = torch.stack(
         [x[pair, column_index, 0], y[pair, row_index, 0], x[pair, column_index, 1], y[pair, row_index, 1]], dim=1
     )
-    return Pairs(rows[pair], (level * 9 + shape) * CELLS**2 + cell, anchor, iou[pair, row_index, column_index])
+    key = (shape.level * 9 + shape.index) * CELLS**2 + cell
+    return Pairs(rows[pair], key, anchor, iou[pair, row_index, column_index])
 
 
-def _best_anchors(
-    boxes: Float[Tensor, "M 4"], bases: list[Float[Tensor, "9 4"]], grid: list[Int[Tensor, "M 2"]], extra: float
-) -> Pairs:
+def _best_anchors(boxes: Float[Tensor, "M 4"], shapes: list[AnchorShape]) -> Pairs:
     """Return each box with all anchors that have exactly its largest IoU."""
-    bounds = torch.stack(
-        [
-            _largest_iou(boxes, base, grid[level], STRIDES[level], extra)
-            for level in range(len(STRIDES))
-            for base in bases[level]
-        ],
-        dim=1,
-    )
+    bounds = torch.stack([_largest_iou(boxes, shape) for shape in shapes], dim=1)
     min_iou = bounds.amax(1) * (1 - 1e-5)
     parts = []
-    for index, (level, shape) in enumerate(product(range(len(STRIDES)), range(9))):
-        base, stride = bases[level][shape], STRIDES[level]
+    for index, shape in enumerate(shapes):
+        base, stride = shape.base, shape.stride
         candidates = (bounds[:, index] >= min_iou).nonzero().squeeze(1)
         center = (boxes[candidates, :2] + boxes[candidates, 2:] - base[:2] - base[2:]) / 2 / stride
         # Where one side lies inside the other, shifting the anchor by up to their difference does not change the IoU.
@@ -201,30 +202,20 @@ def _best_anchors(
             counts = tuple(int(side) + 4 for side in slack[rows].amax(0).tolist())
             first_cell = (center[rows] - slack[rows] / 2).floor().long() - 1
             # The grid may end before the center of the box.
-            first_cell = torch.minimum(first_cell, grid[level][candidates[rows]].flip(1) - 1).clamp(min=0)
-            parts.append(
-                _window(
-                    boxes,
-                    candidates[rows],
-                    base,
-                    grid[level],
-                    level,
-                    shape,
-                    first_cell,
-                    (counts[0], counts[1]),
-                    extra,
-                    min_iou[candidates[rows]],
-                )
-            )
+            first_cell = torch.minimum(first_cell, shape.grid[candidates[rows]].flip(1) - 1).clamp(min=0)
+            window = (counts[0], counts[1])
+            parts.append(_window(boxes, candidates[rows], shape, first_cell, window, min_iou[candidates[rows]]))
     pairs = _concatenate(parts)
     top = torch.zeros(len(boxes)).scatter_reduce(0, pairs.box, pairs.iou, "amax")
     return _select(pairs, pairs.iou == top[pairs.box])
 
 
-def _largest_iou(
-    boxes: Float[Tensor, "M 4"], base: Float[Tensor, " 4"], grid: Int[Tensor, "M 2"], stride: int, extra: float
-) -> Float[Tensor, " M"]:
-    """Return the largest IoU with one anchor shape: that of the cell nearest to the box's center in each axis."""
+def _largest_iou(boxes: Float[Tensor, "M 4"], shape: AnchorShape) -> Float[Tensor, " M"]:
+    """Return the largest IoU with one anchor shape.
+
+    It is that of the cell nearest to the box's center in each axis.
+    """
+    base, grid, stride, extra = shape.base, shape.grid, shape.stride, shape.extra
     center = (boxes[:, :2] + boxes[:, 2:] - base[:2] - base[2:]) / 2 / stride
     cell = torch.minimum(center.round().clamp(min=0), grid.flip(1) - 1.0)
     top_left, bottom_right = base[:2] + cell * stride, base[2:] + cell * stride

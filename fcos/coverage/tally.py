@@ -92,5 +92,5 @@ def _tally_part(
         has_anchor = np.zeros(len(part.boxes), dtype=bool)
         has_anchor[boxes_with_anchor(part, config.anchors, (rule,))[rule].numpy()] = True
         return Tally(int(has_anchor.sum()), None, without_anchor(part, has_anchor))
-    counts, owners = count(part, strides, assignment)
-    return Tally(int(counts.recalled[0]), counts, explain_unrecalled(part, owners, strides, assignment))
+    counts, recall = count(part, strides, assignment)
+    return Tally(int(counts.recalled[0]), counts, explain_unrecalled(part, recall, strides, assignment))

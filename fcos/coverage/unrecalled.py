@@ -104,7 +104,10 @@ def _rows(part: InputBoxes, missing: NDArray[np.int64], reasons: NDArray[np.int6
 def _can_be_in_range(
     boxes: NDArray[np.float32], stride: int, level: int, assignment: AssignmentConfig
 ) -> Bool[np.ndarray, " m"]:
-    """Return whether max(l, t, r, b) of some point in each box, within the sampling radius, lies in a level's range."""
+    """Return whether some point in each box, within the sampling radius, meets a level's range.
+
+    The range holds max(l, t, r, b) of the point.
+    """
     low, high = assignment.ranges[level]
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) / 2
     under = True if high is None else (half <= high if assignment.ends == "closed" else half < high)

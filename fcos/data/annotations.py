@@ -82,11 +82,12 @@ class Annotations:
 
 
 def read_annotations(path: Path, box_convention: BoxConvention = "plain", cache: Path | None = None) -> Annotations:
-    """Read and validate a COCO json or json.gz file; `cache` is a folder that keeps the parsed content.
+    """Read and validate a COCO json or json.gz file.
 
-    Boxes of zero size or wholly outside their image are dropped, boxes partly outside are clipped for training; the
-    notes count both. box_convention=plain takes x2 = x + w; inclusive takes x2 = x + max(w - 1, 0) clipped to [0, W -
-    1], as v1's code does, and excludes boxes that become empty from training.
+    `cache` is a folder that keeps the parsed content. Boxes of zero size or wholly outside their image are dropped,
+    boxes partly outside are clipped for training; the notes count both. box_convention=plain takes x2 = x + w;
+    inclusive takes x2 = x + max(w - 1, 0) clipped to [0, W - 1], as v1's code does, and excludes boxes that become
+    empty from training.
 
     Raises DataError naming the file and the entry for anything malformed.
     """

@@ -37,7 +37,10 @@ def load_arrays(path: Path) -> dict[str, Any] | None:
 
 
 def save_arrays(named_arrays: Mapping[str, Any], path: Path) -> None:
-    """Save arrays in a file of the cache folder; a folder that cannot be written is logged as a warning."""
+    """Save arrays in a file of the cache folder.
+
+    A folder that cannot be written is logged as a warning.
+    """
     arrays = io.BytesIO()
     np.savez(arrays, **named_arrays)
     try:

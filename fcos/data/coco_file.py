@@ -43,9 +43,9 @@ class CocoFile:
 
 
 def parse_coco_file(content: bytes, path: Path) -> CocoFile:
-    """Parse a COCO json or json.gz file; iscrowd defaults to 0 and area to w * h.
+    """Parse a COCO json or json.gz file.
 
-    Raises DataError naming the file and the entry for anything malformed.
+    `iscrowd` defaults to 0 and `area` to w * h. Raises DataError naming the file and the entry for anything malformed.
     """
     text = decompress(content, path)
     sections = _sections(text, path)
@@ -106,7 +106,7 @@ def _column(entries: list[dict[str, Any]], key: str, section: str, path: Path) -
 
 
 def _entry_name(entries: list[dict[str, Any]], number: int, section: str) -> str:
-    """Return the name of an entry in messages: its section, number and id, and its image id where it has one."""
+    """Return the name of an entry in messages: section, number, id, and image id if it has one."""
     entry = entries[number]
     name = f"{section}[{number}] (id {entry['id']}" if "id" in entry else f"{section}[{number}] (no id"
     return name + (f", image_id {entry['image_id']})" if "image_id" in entry else ")")
@@ -243,10 +243,11 @@ TEXT_FIELDS = ("names", "classes", "digest")
 
 
 def read_coco_file(path: Path, cache: Path | None) -> CocoFile:
-    """Parse a COCO file, or read the parsed content from the cache folder; cache=None does not cache.
+    """Parse a COCO file, or read the parsed content from the cache folder.
 
-    The cache key is the content of the file and the code that parses it. Damaged cached files are parsed again, and so
-    is everything where the folder cannot be written. Raises DataError naming the file and the entry.
+    With cache=None nothing is cached. The cache key is the content of the file and the code that parses it. Damaged
+    cached files are parsed again, and so is everything where the folder cannot be written. Raises DataError naming the
+    file and the entry.
     """
     content = read_bytes(path, FILE_KIND)
     if cache is None or len(content) < MIN_CACHED_BYTES:
@@ -270,7 +271,7 @@ def _load(cached: Path) -> CocoFile | None:
     columns = load_arrays(cached)
     if columns is None:
         return None
-    texts = json.loads(columns.pop("words").tobytes())
+    texts = json.loads(columns.pop("texts").tobytes())
     names, classes = tuple(texts["names"]), tuple(texts["classes"])
     return CocoFile(**columns, names=names, classes=classes, digest=texts["digest"])
 
@@ -278,4 +279,4 @@ def _load(cached: Path) -> CocoFile | None:
 def _save(file: CocoFile, cached: Path) -> None:
     texts = {name: getattr(file, name) for name in TEXT_FIELDS}
     columns = {item.name: getattr(file, item.name) for item in fields(file) if item.name not in TEXT_FIELDS}
-    save_arrays({"words": np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8), **columns}, cached)
+    save_arrays({"texts": np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8), **columns}, cached)

@@ -113,7 +113,10 @@ def _remove_set(path: Path) -> None:
 def _decode(
     files: ImageFiles, path: Path, num_bytes: int, on_count: CountCallback | None, num_threads: int
 ) -> dict[int, str] | None:
-    """Decode all images into a file; return the failures by position, or None where the disk is full."""
+    """Decode all images into a file.
+
+    Returns the failures by position, or None where the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PIXELS_FILE}.{os.getpid()}")
     try:

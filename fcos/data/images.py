@@ -133,7 +133,10 @@ class ImageFiles:
 
 
 def file_stats(folder: Path, names: Sequence[str]) -> tuple[FileStat, ...]:
-    """Return size and time of each file, -1 for both where it is missing or must not be read; raises ReadError."""
+    """Return size and time of each file, -1 for both where it is missing or must not be read.
+
+    Raises ReadError.
+    """
     stats = []
     for name in names:
         try:

@@ -194,45 +194,37 @@ def train_batches(
     Raises ConfigError where the batch cannot be divided evenly or the data set is smaller than a batch.
     """
     check_batch(batch_size, accumulate, world_size, len(dataset))
-    splits = split_count(batch_size // accumulate, world_size, planned_size)
-    plans = _train_plans(
-        dataset,
-        TrainSampler(aspect_groups(dataset, group_by_aspect), batch_size, seed),
-        batch_size // accumulate,
-        rank,
-        world_size,
-        splits,
-        start_step,
-        lambda keys: (
-            largest_canvas(dataset, keys, size_divisor)
-            if fixed_canvas
-            else canvas_size(map(dataset.input_size, keys), size_divisor)
-        ),
-    )
+    micro_batch = batch_size // accumulate
+    share = micro_batch // world_size
+    splits = split_count(micro_batch, world_size, planned_size)
+    starts = range(rank * share, (rank + 1) * share, share // splits)
+
+    def canvas(keys: Sequence[SampleKey]) -> tuple[int, int]:
+        if fixed_canvas:
+            return largest_canvas(dataset, keys, size_divisor)
+        return canvas_size(map(dataset.input_size, keys), size_divisor)
+
+    sampler = TrainSampler(aspect_groups(dataset, group_by_aspect), batch_size, seed)
+    plans = _train_plans(sampler, start_step, micro_batch, starts, canvas)
     batches = _load_batches(dataset, plans, num_workers, pin_memory)
     return _grouped(batches, accumulate * splits)
 
 
 def _train_plans(
-    dataset: CocoDataset,
     sampler: TrainSampler,
+    step: int,
     micro_batch: int,
-    rank: int,
-    world_size: int,
-    splits: int,
-    start_step: int,
+    starts: range,
     canvas: Callable[[Sequence[SampleKey]], tuple[int, int]],
 ) -> Iterator[BatchPlan]:
-    share = micro_batch // world_size
-    split_size = share // splits
-    step = start_step
+    """Yield the batches of one rank from a step on; `starts` are their first samples in a micro-batch."""
     while True:
         keys = sampler.batch_keys(step)
         for start in range(0, len(keys), micro_batch):
             micro_batch_keys = keys[start : start + micro_batch]
             padded_size = canvas(micro_batch_keys)
-            for first in range(rank * share, (rank + 1) * share, split_size):
-                yield BatchPlan(micro_batch_keys[first : first + split_size], padded_size)
+            for first in starts:
+                yield BatchPlan(micro_batch_keys[first : first + starts.step], padded_size)
         step += 1
 
 
@@ -251,10 +243,11 @@ def eval_batches(
     num_workers: int,
     pin_memory: bool,
 ) -> Iterator[Batch]:
-    """Yield every image exactly once over the ranks, in batches of similar aspect ratio; the last may be smaller.
+    """Yield every image exactly once over the ranks, in batches of similar aspect ratio.
 
-    The batches are the same for any number of ranks, which take turns, so that padding, and with it every detection,
-    does not depend on the number of ranks. Ranks may get different numbers of batches, also none.
+    The last may be smaller. The batches are the same for any number of ranks, which take turns, so that padding, and
+    with it every detection, does not depend on the number of ranks. Ranks may get different numbers of batches, also
+    none.
     """
     height, width = dataset.annotations.sizes.T
     order = np.lexsort((np.arange(len(dataset)), height / width)).tolist()

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from fcos.config.choices import BoxConvention
 from fcos.data.annotations import Annotations
-from fcos.data.array_cache import CACHE_FOLDER, load_arrays, save_arrays
+from fcos.data.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
 from fcos.data.coco_file import FILE_KIND, decompress
 from fcos.data.reading import read_bytes
 from fcos.data.synthetic import visible_shape_indices
@@ -45,20 +45,25 @@ def add_masks(
     """
     is_large = len(annotations.boxes) >= MIN_CACHED_MASKS
     cached = (
-        cache / CACHE_FOLDER / f"{_key(annotations, box_convention)}.kept" if cache is not None and is_large else None
+        cache / CACHE_FOLDER / f"{_key(annotations, box_convention)}{SUFFIX}"
+        if cache is not None and is_large
+        else None
     )
     arrays = None if cached is None else load_arrays(cached)
     if arrays is None:
         arrays = _read_masks(annotations, box_convention, on_count)
         if cached is not None:
             save_arrays(arrays, cached)
-    masks, has_segmentation = arrays["masks"], arrays["given"]
+    masks, has_segmentation = arrays["masks"], arrays["has_segmentation"]
     _require_masks(annotations, has_segmentation)
     return replace(annotations, masks=masks, notes=(*annotations.notes, *_notes(annotations, masks, has_segmentation)))
 
 
 def add_synthetic_masks(annotations: Annotations, box_convention: BoxConvention) -> Annotations:
-    """Return the annotations of rendered shapes with the masks of their visible pixels; bitmaps as in `add_masks`."""
+    """Return the annotations of rendered shapes with the masks of their visible pixels.
+
+    The bitmaps are as in `add_masks`.
+    """
     cells = np.ones((len(annotations.boxes), MASK_SIDE, MASK_SIDE), dtype=bool)
     for index, (height, width) in enumerate(annotations.sizes.tolist()):
         rows = range(annotations.offsets[index], annotations.offsets[index + 1])
@@ -117,7 +122,7 @@ def _read_masks(
             on_count(row, total)
     if on_count is not None:
         on_count(total, total)
-    return {"masks": masks, "given": has_segmentation}
+    return {"masks": masks, "has_segmentation": has_segmentation}
 
 
 def _entries(annotations: Annotations) -> dict[int, tuple[int, dict[str, Any]]]:
@@ -182,7 +187,10 @@ def _shorten(value: Any) -> str:
 def _pixels(
     box: Float32[np.ndarray, " 4"], size: tuple[int, int], box_convention: BoxConvention
 ) -> tuple[Int64[np.ndarray, " S"], Int64[np.ndarray, " S"]]:
-    """Return row and column of the pixels at the centers of a box's cells; `size` is the image's (height, width)."""
+    """Return row and column of the pixels at the centers of a box's cells.
+
+    `size` is the image's (height, width).
+    """
     x1, y1, x2, y2 = box.astype(np.float64)
     fraction = (np.arange(MASK_SIDE) + 0.5) / MASK_SIDE
     # Inclusive coordinates are pixel indices, plain ones lie between pixels.

@@ -233,7 +233,7 @@ def _decode_or_check(
     cache: Path,
     progress: ProgressCallback | None,
 ) -> tuple[PreparedSplit, list[str]]:
-    """Return the split with its images decoded, or only checked, without those that do not open, and notes on them."""
+    """Decode the split's images, or only check them; return it without those that do not open, and notes."""
 
     def count_callback(verb: str) -> CountCallback | None:
         return None if progress is None else lambda done, total: progress(f"{verb} {name} images", done, total)

@@ -43,7 +43,10 @@ def is_folder(path: Path) -> bool:
 
 
 def raise_read_error(path: Path, error: OSError) -> NoReturn:
-    """Raise DataError or ReadError for an OSError of reading; lack of memory is raised as it is."""
+    """Raise DataError or ReadError for an OSError of reading.
+
+    Lack of memory is raised as it is.
+    """
     if error.errno == errno.ENOMEM:
         raise error
     reason = reason_of(error)

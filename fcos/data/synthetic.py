@@ -118,7 +118,10 @@ def visible_shape_indices(
 
 
 def _place_boxes(generator: np.random.Generator, config: SyntheticConfig) -> list[tuple[int, int, int, int]]:
-    """Return xywh boxes, large to small, whose pairwise IoU is at most the configured overlap; at least one."""
+    """Return xywh boxes, large to small, whose pairwise IoU is at most the configured overlap.
+
+    There is at least one.
+    """
     num_boxes = int(generator.integers(1, config.max_objects + 1))
     min_log_side, max_log_side = np.log(config.object_size)
     sides = np.exp(generator.uniform(min_log_side, max_log_side, num_boxes))

@@ -79,7 +79,10 @@ def resize_boxes(
 def flip(
     image: UInt8[Tensor, "3 H W"], boxes: Float[Tensor, "M 4"], box_convention: BoxConvention = "plain"
 ) -> tuple[UInt8[Tensor, "3 H W"], Float[Tensor, "M 4"]]:
-    """Mirror image and boxes left to right; inclusive box coordinates are pixel indices, the last of which is W - 1."""
+    """Mirror image and boxes left to right.
+
+    Inclusive box coordinates are pixel indices, the last of which is W - 1.
+    """
     mirrored: Any = transforms.horizontal_flip(_boxes(boxes, (image.shape[-2], image.shape[-1])))
     flipped: Any = transforms.horizontal_flip(image)
     flipped_boxes = mirrored.as_subclass(Tensor)

@@ -17,7 +17,7 @@ METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR1
 SIZES: Final = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
 
 
-def evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
+def coco_metrics(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
     """Compute val/AP to val/ARl as pycocotools does, and val/class_AP/<class name>, all in 0..1.
 
     Ground truth is used as annotated, not clipped; crowds are ignore regions. A metric without ground truth to measure
@@ -106,7 +106,10 @@ def keys_without_ground_truth(annotations: Annotations) -> frozenset[str]:
 
 
 def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
-    """Return the detections of all workers by image id, on every worker; they must be on the CPU."""
+    """Return the detections of all workers by image id, on every worker.
+
+    The detections must be on the CPU.
+    """
     parts: list[dict[int, Detections]] = gather_objects(dict(local))
     gathered = {image_id: detections for part in parts for image_id, detections in part.items()}
     assert len(gathered) == sum(map(len, parts)), "an image was evaluated by two workers"

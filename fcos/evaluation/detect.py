@@ -11,7 +11,7 @@ from fcos.data.annotations import Annotations
 from fcos.device import autocast, to_device
 from fcos.distributed import broadcast_object
 from fcos.evaluation.analyses import analyse
-from fcos.evaluation.coco import evaluate, gather_detections
+from fcos.evaluation.coco import coco_metrics, gather_detections
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets, OracleTargets, apply_oracle
 from fcos.postprocess.tta import augment, augmentations, merge, undo
@@ -55,7 +55,7 @@ def validate(
     for name, post_processing in postprocess.items():
         gathered = gather_detections(local[name])
         if rank == 0:
-            metrics[name] = evaluate(annotations, gathered) | analyse(
+            metrics[name] = coco_metrics(annotations, gathered) | analyse(
                 annotations, gathered, post_processing.config.analyses
             )
             detections[name] = gathered

@@ -34,9 +34,9 @@ def draw_sample_pictures(
     for arm, arm_detections in detections.items():
         pictures[arm] = []
         for index in chosen:
-            title = f"the sample picture of {annotations.names[index]}{f' for {arm}' if arm else ''}"
+            description = f"the sample picture of {annotations.names[index]}{f' for {arm}' if arm else ''}"
             draw = partial(_draw_sample, dataset, index, arm_detections, classes, folder / arm if arm else folder)
-            path, note = picture_or_note(draw, title)
+            path, note = picture_or_note(draw, description)
             if path is None:
                 notes.append(note)
             else:

@@ -20,13 +20,13 @@ KINDS: Final = {"localisation": LOCALISATION, "class": CLASS, "duplicate": DUPLI
 
 
 def tide_errors(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
-    """Compute val/errors/AP50 and the gain of AP50 from correcting each kind of error; empty without ground truth.
+    """Compute val/errors/AP50 and the gain of AP50 from correcting each kind of error.
 
-    localisation: IoU of 0.1 to 0.5 with a box of its class. class: IoU of at least 0.5 with a box of another class.
-    duplicate: IoU of at least 0.5 with a box that is matched already. background: none of these, also where both class
-    and position are wrong. missed: boxes without any such detection. To correct an error, localisation and class errors
-    are replaced by their box, unless it is matched already; the other detections are removed; missed boxes are removed
-    from the ground truth.
+    The result is empty without ground truth. localisation: IoU of 0.1 to 0.5 with a box of its class. class: IoU of at
+    least 0.5 with a box of another class. duplicate: IoU of at least 0.5 with a box that is matched already.
+    background: none of these, also where both class and position are wrong. missed: boxes without any such detection.
+    To correct an error, localisation and class errors are replaced by their box, unless it is matched already; the
+    other detections are removed; missed boxes are removed from the ground truth.
     """
     images = list(compute_overlaps(annotations, detections))
     kinds = {image.image_id: classify_errors(image) for image in images}

@@ -23,9 +23,10 @@ def focal_loss_sum(
     gamma: float = 2.0,
     compiled: bool = False,
 ) -> Float[Tensor, ""]:
-    """Sum the focal loss over the P locations of all levels and C classes; NO_OBJECT is negative for every class.
+    """Sum the focal loss over the P locations of all levels and C classes.
 
-    `compiled` uses one compiled pass over the logits, otherwise torch operations run on chunks that stay in a cache.
+    NO_OBJECT is negative for every class. `compiled` uses one compiled pass over the logits, otherwise torch operations
+    run on chunks that stay in a cache.
     """
     return _FocalSum.apply(labels, alpha, gamma, compiled, *logits)  # type: ignore[no-any-return]
 
@@ -150,7 +151,10 @@ def _level_loss(logits: Tensor, labels: Tensor, alpha: float, gamma: float) -> t
 
 
 def _log1p(x: Tensor) -> Tensor:
-    """Compute log(1 + x) for x in 0..1 as 2 artanh(x / (2 + x)), to float32 precision; faster than log1p on a CPU."""
+    """Compute log(1 + x) for x in 0..1 as 2 artanh(x / (2 + x)), to float32 precision.
+
+    This is faster than log1p on a CPU.
+    """
     y = x / (2 + x)
     square = y * y
     series = torch.full_like(y, 1 / 13)

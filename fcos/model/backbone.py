@@ -24,9 +24,10 @@ MOBILENET_STAGE_ENDS: Mapping[str, Sequence[int]] = {
 
 
 class Backbone(nn.Module):
-    """A stem and the stages c2, c3, ... up to the deepest level in use; returns features from `first_level` on.
+    """A stem and the stages c2, c3, ... up to the deepest level in use.
 
-    The first `frozen_stages`, counted from the stem, get no gradients, and their batch norms keep their statistics.
+    Returns features from `first_level` on. The first `frozen_stages`, counted from the stem, get no gradients, and
+    their batch norms keep their statistics.
     """
 
     def __init__(self, stem: nn.Module, stages: Sequence[nn.Module], *, first_level: int, frozen_stages: int) -> None:

@@ -16,9 +16,10 @@ EPSILON = 1e-4
 
 
 class BiFPN(nn.Module):
-    """From C3 to C5 to P3 to P5 and extra levels; plain 3x3 convolutions (v2 section 4.3) instead of depthwise ones.
+    """From C3 to C5 to P3 to P5 and extra levels.
 
-    The extra levels are max-pooled from the projection of C5 or P5.
+    Plain 3x3 convolutions (v2 section 4.3) instead of depthwise ones. The extra levels are max-pooled from the
+    projection of C5 or P5.
     """
 
     def __init__(

@@ -17,7 +17,10 @@ from fcos.structures import Detections, HeadOutputs, Locations
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Class scores above the threshold of all images of a batch; an image's are in order of location, then class."""
+    """Class scores above the threshold of all images of a batch.
+
+    An image's are in order of location, then class.
+    """
 
     image: Int[Tensor, " N"]
     level: Int[Tensor, " N"]

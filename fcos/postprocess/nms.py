@@ -38,10 +38,10 @@ def standard_nms(
     iou_threshold: float,
     limit: int,
 ) -> Int[Tensor, " K"]:
-    """Return the indices of the first `limit` boxes kept by NMS within groups; boxes must be sorted by score.
+    """Return the indices of the first `limit` boxes kept by NMS within groups.
 
-    NMS is greedy: what it keeps of the best n boxes is a prefix of what it keeps of all. So it runs on a prefix, which
-    grows until enough boxes are kept.
+    Boxes must be sorted by score. NMS is greedy: what it keeps of the best n boxes is a prefix of what it keeps of all.
+    So it runs on a prefix, which grows until enough boxes are kept.
     """
     # A trained head detects every object from many locations; a call costs more than some hundred boxes.
     prefix = 8 * limit
@@ -63,10 +63,11 @@ def set_nms(
     iou_threshold: float,
     limit: int,
 ) -> Int[Tensor, " K"]:
-    """Return the indices of the first `limit` boxes kept by set NMS; boxes must be sorted by score.
+    """Return the indices of the first `limit` boxes kept by set NMS.
 
-    A box is suppressed by a kept box of higher score if both are of one group but of different locations, and their
-    IoU is above the threshold. Works block by block: first against the boxes kept so far, then within the block.
+    Boxes must be sorted by score. A box is suppressed by a kept box of higher score if both are of one group but of
+    different locations, and their IoU is above the threshold. Works block by block: first against the boxes kept so
+    far, then within the block.
     """
     kept = torch.zeros(0, dtype=torch.long, device=boxes.device)
     for start in range(0, len(boxes), BLOCK):

@@ -15,7 +15,10 @@ from fcos.structures import Batch, Detections
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A change of the images before detection; the scale is relative to an image's size in evaluation."""
+    """A change of the images before detection.
+
+    The scale is relative to an image's size in evaluation.
+    """
 
     scale: float = 1.0
     mirrored: bool = False
@@ -28,7 +31,10 @@ def augmentations(config: PostprocessConfig) -> tuple[Augmentation, ...]:
 
 
 def augment(batch: Batch, augmentation: Augmentation) -> Batch:
-    """Scale and mirror the images of a batch, on its device; the targets are left as they are."""
+    """Scale and mirror the images of a batch, on its device.
+
+    The targets are left as they are.
+    """
     pixels, sizes = batch.pixels, batch.sizes
     if augmentation.scale != 1:
         canvas = [round(side * augmentation.scale) for side in pixels.shape[-2:]]

@@ -1,0 +1,1 @@
+"""Studies of single images and trained detectors, for the command line."""

@@ -1,4 +1,4 @@
-"""What each implementation of FCOS makes of one image: targets, and losses and detections of the same outputs."""
+"""Compare implementations of FCOS on one image: targets, and losses and detections of the same outputs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 from fcos.assignment.build import build_assign, build_locate
 from fcos.build import build_loss
 from fcos.config.model import ModelConfig
-from fcos.config.presets import presets
+from fcos.config.presets import load_presets
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import canvas_size, collate
@@ -26,166 +26,175 @@ from fcos.postprocess.decode import Postprocess
 from fcos.structures import NO_OBJECT, Assignment, Batch, HeadOutputs, Locations
 
 # Longest side of a panel in pixels.
-PANEL = 720
+PANEL_SIDE = 720
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One image as an implementation sees it, and what it makes of it."""
+class PresetResult:
+    """Targets, losses and detections of one image under the preset of an implementation."""
 
     name: str
     sample: Sample
-    places: Locations
+    locations: Locations
     assignment: Assignment
-    # Rows of the annotation file instead of positions, which differ where an implementation drops a box.
-    owners: Int[Tensor, " P"]
+    # Matched boxes as rows of the annotation file, since indices differ where an implementation drops a box.
+    matched_rows: Int[Tensor, " P"]
     losses: Losses
-    # What is left after threshold, top-k and NMS.
+    # Number after threshold, top-k and NMS.
     detections: int
 
 
-def compare(image: Path, annotations: Path, *, short_side: int, long_side: int, seed: int) -> list[Seen]:
-    """What every preset makes of an image, all with the same random head outputs.
+def compare_presets(
+    image: Path, annotations: Path, *, short_side: int, long_side: int, seed: int
+) -> list[PresetResult]:
+    """Apply every preset to an image, all with the same random head outputs.
 
-    Raises DataError for files that cannot be read, ConfigError where the annotations do not know the image.
+    Raises DataError for files that cannot be read, ConfigError where the annotations do not contain the image.
     """
-    models = presets()
-    files = {corners: read_annotations(annotations, corners) for corners in ("plain", "inclusive")}
+    models = load_presets()
+    files = {convention: read_annotations(annotations, convention) for convention in ("plain", "inclusive")}
     position = _position(files["plain"], image)
     samples, rows = {}, {}
     for name, model in models.items():
         file = files[model.assignment.corners]
         samples[name] = _sample(file, position, image, model, short_side, long_side)
-        own = np.arange(file.offsets[position], file.offsets[position + 1])
-        rows[name] = torch.from_numpy(own[file.trainable[own]])
-    # Sides may differ by a pixel of rounding; on one canvas all have the same number of locations.
+        file_rows = np.arange(file.offsets[position], file.offsets[position + 1])
+        rows[name] = torch.from_numpy(file_rows[file.trainable[file_rows]])
+    # Image sides may differ by a pixel of rounding; on one canvas all presets have the same number of locations.
     divisor = max(model.size_divisor for model in models.values())
     canvas = canvas_size([sample.size for sample in samples.values()], divisor)
     outputs: HeadOutputs | None = None
-    seen = []
+    results = []
     for name, model in models.items():
         batch = collate([samples[name]], canvas)
-        places = build_locate(model)(batch)
-        outputs = outputs or random_outputs(places, len(files["plain"].classes), seed)
-        seen.append(_see(name, model, samples[name], batch, places, rows[name], outputs))
-    return seen
+        locations = build_locate(model)(batch)
+        outputs = outputs or random_outputs(locations, len(files["plain"].classes), seed)
+        results.append(_apply_preset(name, model, samples[name], batch, locations, rows[name], outputs))
+    return results
 
 
-def random_outputs(places: Locations, classes: int, seed: int) -> HeadOutputs:
-    """Head outputs of a detector that knows nothing: few confident classes, boxes of some strides."""
-    draw = torch.Generator().manual_seed(seed)
-    num = len(places.xy)
-    logits = torch.randn(1, num, classes, generator=draw) * 1.2 - 6
-    ltrb = torch.exp(torch.randn(1, num, 4, generator=draw) / 2) * 2 * places.strides[:, None]
-    counts = [rows * columns for rows, columns in places.shapes]
-    return HeadOutputs(logits.split(counts, dim=1), ltrb, torch.randn(1, num, generator=draw), places.shapes)
+def random_outputs(locations: Locations, classes: int, seed: int) -> HeadOutputs:
+    """Return random head outputs: few confident classes, boxes of a few strides."""
+    generator = torch.Generator().manual_seed(seed)
+    num = len(locations.xy)
+    logits = torch.randn(1, num, classes, generator=generator) * 1.2 - 6
+    ltrb = torch.exp(torch.randn(1, num, 4, generator=generator) / 2) * 2 * locations.strides[:, None]
+    counts = [rows * columns for rows, columns in locations.shapes]
+    return HeadOutputs(logits.split(counts, dim=1), ltrb, torch.randn(1, num, generator=generator), locations.shapes)
 
 
-def _see(
+def _apply_preset(
     name: str,
     model: ModelConfig,
     sample: Sample,
     batch: Batch,
-    places: Locations,
+    locations: Locations,
     rows: Int[Tensor, " M"],
     outputs: HeadOutputs,
-) -> Seen:
-    assignment = build_assign(model)(batch.targets, places)
-    rule = build_loss(model)
+) -> PresetResult:
+    assignment = build_assign(model)(batch.targets, locations)
+    loss = build_loss(model)
     with torch.no_grad():
-        losses = rule(outputs, assignment, places, rule.normalizer([assignment]))
-    unbounded = model.postprocess.model_copy(update={"max_detections": len(places.xy)})
-    every = Postprocess(unbounded, model.assignment.corners)
-    found = every(outputs, places, batch.sizes, batch.original_sizes)
+        losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
+    unbounded = model.postprocess.model_copy(update={"max_detections": len(locations.xy)})
+    postprocess = Postprocess(unbounded, model.assignment.corners)
+    detections = postprocess(outputs, locations, batch.sizes, batch.original_sizes)
     matched = assignment.matched[0]
-    known = torch.cat((rows, rows.new_tensor([NO_OBJECT])))
-    return Seen(name, sample, places, assignment, known[matched], losses, len(found[0].boxes))
+    row_of_box = torch.cat((rows, rows.new_tensor([NO_OBJECT])))
+    return PresetResult(name, sample, locations, assignment, row_of_box[matched], losses, len(detections[0].boxes))
 
 
 def _position(file: Annotations, image: Path) -> int:
-    """Where an image stands in its annotations: by the end of its path, which must say which one is meant."""
+    """Return the index of an image in its annotations, by the end of its path.
+
+    Raises ConfigError unless exactly one image matches.
+    """
     text = image.resolve().as_posix()
     exact = [row for row, name in enumerate(file.names) if text.endswith(f"/{name}")]
     if len(exact) == 1:
         return exact[0]
-    raise ConfigError(f"{image}: {file.path} knows {'several images' if exact else 'no image'} of that name")
+    raise ConfigError(f"{image}: {file.path} has {'several images' if exact else 'no image'} of that name")
 
 
 def _sample(
     file: Annotations, position: int, image: Path, model: ModelConfig, short_side: int, long_side: int
 ) -> Sample:
-    alone = replace(file.select(np.array([position])), names=(image.name,))
+    single = replace(file.select(np.array([position])), names=(image.name,))
     dataset = CocoDataset(
-        alone, image.parent, short_sides=(short_side,), long_side=long_side, flip=0.0,
+        single, image.parent, short_sides=(short_side,), long_side=long_side, flip=0.0,
         box_convention=model.assignment.corners, training=False, seed=0,
     )  # fmt: skip
     return dataset[0, 0]
 
 
-def differs(one: Seen, first: Seen) -> Bool[Tensor, " P"]:
-    """Locations, by their place in the grid, that answer for another box, or for one in one of them alone."""
-    return one.owners != first.owners
+def differs(result: PresetResult, first: PresetResult) -> Bool[Tensor, " P"]:
+    """Return which locations, by index in the grid, have another box in the two results."""
+    return result.matched_rows != first.matched_rows
 
 
-def table(seen: Sequence[Seen]) -> list[str]:
-    """One line for each implementation, and under it what differs from the first in words."""
-    levels = [f"P{stride.bit_length() - 1}" for stride in seen[0].places.level_strides]
-    heads = ["", "positives", *levels, "unowned", "differ", "class", "box", "quality", "total", "detections"]
-    rows = [heads]
-    for one in seen:
-        positive = one.assignment.positive[0]
-        per_level = positive.split([rows * columns for rows, columns in one.places.shapes])
-        owned = set(one.owners[positive].tolist())
-        parts = (one.losses.classification, one.losses.regression, one.losses.quality, one.losses.total)
-        rows.append(
+def format_table(results: Sequence[PresetResult]) -> list[str]:
+    """Return a table with one line per implementation: positives, differences to the first, losses, detections."""
+    levels = [f"P{stride.bit_length() - 1}" for stride in results[0].locations.level_strides]
+    header = ["", "positives", *levels, "unassigned", "differ", "class", "box", "quality", "total", "detections"]
+    lines = [header]
+    for result in results:
+        positive = result.assignment.positive[0]
+        per_level = positive.split([lines * columns for lines, columns in result.locations.shapes])
+        matched_boxes = set(result.matched_rows[positive].tolist())
+        parts = (result.losses.classification, result.losses.regression, result.losses.quality, result.losses.total)
+        lines.append(
             [
-                one.name,
+                result.name,
                 str(int(positive.sum())),
                 *(str(int(part.sum())) for part in per_level),
-                str(len(one.sample.boxes) - len(owned)),
-                str(int(differs(one, seen[0]).sum())),
+                str(len(result.sample.boxes) - len(matched_boxes)),
+                str(int(differs(result, results[0]).sum())),
                 *(f"{float(part):.3f}" for part in parts),
-                str(one.detections),
+                str(result.detections),
             ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    widths = [max(len(cells[column]) for cells in lines) for column in range(len(header))]
     return [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows
+                  for column, (cell, width) in enumerate(zip(cells, widths, strict=True))).rstrip()
+        for cells in lines
     ]  # fmt: skip
 
 
-def groups_of_same(seen: Sequence[Seen]) -> list[str]:
-    """Which implementations give every location the same box."""
-    alike: dict[tuple[int, ...], list[str]] = {}
-    for one in seen:
-        alike.setdefault(tuple(one.owners.tolist()), []).append(one.name)
-    return [", ".join(names) for names in alike.values() if len(names) > 1]
+def identical_presets(results: Sequence[PresetResult]) -> list[str]:
+    """Return the groups of implementations that assign every location the same box."""
+    presets_by_targets: dict[tuple[int, ...], list[str]] = {}
+    for result in results:
+        presets_by_targets.setdefault(tuple(result.matched_rows.tolist()), []).append(result.name)
+    return [", ".join(names) for names in presets_by_targets.values() if len(names) > 1]
 
 
-def picture(seen: Sequence[Seen]) -> Image:
-    """A panel for each implementation: locations in the colour of their box, ringed where the first differs."""
-    numbers = {box: number for number, box in enumerate(sorted(Counter(_owners(seen))))}
+def draw_comparison(results: Sequence[PresetResult]) -> Image:
+    """Draw a panel per implementation, with locations in the colour of their box.
+
+    Locations that differ from those of the first implementation are ringed.
+    """
+    color_index = {box: number for number, box in enumerate(sorted(Counter(_matched_rows(results))))}
     panels = []
-    for one in seen:
-        height, width = one.sample.size
-        scale = min(1.0, PANEL / max(height, width))
-        pixels = resize_image(one.sample.image, (max(1, round(height * scale)), max(1, round(width * scale))))
-        other = differs(one, seen[0])
+    for result in results:
+        height, width = result.sample.size
+        scale = min(1.0, PANEL_SIDE / max(height, width))
+        pixels = resize_image(result.sample.image, (max(1, round(height * scale)), max(1, round(width * scale))))
+        differing = differs(result, results[0])
         panels.append(
             difference_panel(
                 pixels,
-                one.sample.boxes * scale,
-                one.places.xy * scale,
-                one.places.strides * scale,
-                [numbers.get(owner) for owner in one.owners.tolist()],
-                other,
-                title=f"{one.name}: {int(one.assignment.positive.sum())} positives, {int(other.sum())} differ",
+                result.sample.boxes * scale,
+                result.locations.xy * scale,
+                result.locations.strides * scale,
+                [color_index.get(row) for row in result.matched_rows.tolist()],
+                differing,
+                title=f"{result.name}: {int(result.assignment.positive.sum())} positives, "
+                f"{int(differing.sum())} differ",
             )
         )
     return tile(panels, columns=2)
 
 
-def _owners(seen: Sequence[Seen]) -> list[int]:
-    return [owner for one in seen for owner in one.owners.unique().tolist() if owner != NO_OBJECT]
+def _matched_rows(results: Sequence[PresetResult]) -> list[int]:
+    return [row for result in results for row in result.matched_rows.unique().tolist() if row != NO_OBJECT]

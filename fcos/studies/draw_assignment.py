@@ -1,4 +1,4 @@
-"""Draw the assignment of one image of a data set, level by level."""
+"""Draw the target assignment of one image of a data set, level by level."""
 
 import torch
 from PIL.Image import Image
@@ -18,15 +18,18 @@ from fcos.inference import Trained, check_classes
 def assignment_picture(
     config: Config, split: Split, image: str | None, trained: Trained | None = None
 ) -> tuple[Image, list[str]]:
-    """Which location answers for which box of one image, drawn level by level, and the same in words.
+    """Draw the assignment of one image, one panel per level, and describe it in lines of text.
 
-    `image` is a file name or an id; None takes the first image with boxes. `trained` is asked where the assignment
-    depends on what the detector says, for which the data must have its classes. Raises ConfigError for an unknown
-    image, and CheckpointError for other classes.
+    `image` is a file name or an id; None takes the first image with boxes. `trained` provides the outputs for
+    assignments that depend on them; the data must have its classes. Raises ConfigError for an unknown image, and
+    CheckpointError for other classes.
     """
-    setting = config.model.assignment
+    assignment_config = config.model.assignment
     data = prepare(
-        config.data, box_convention=setting.corners, masks=[split] if setting.by_masks else [], splits=[split]
+        config.data,
+        box_convention=assignment_config.corners,
+        masks=[split] if assignment_config.by_masks else [],
+        splits=[split],
     )
     if trained is not None:
         check_classes(data, trained.classes)
@@ -40,24 +43,24 @@ def assignment_picture(
             outputs = trained.detector.cpu()(batch.pixels, batch.sizes)
     assignment = build_assign(config.model)(batch.targets, locations, outputs)
     titles = [
-        f"P{level} stride {stride}, {_of_range(config.model.assignment, number)}"
-        for number, (level, stride) in enumerate(zip(config.model.levels, config.model.strides, strict=True))
+        f"P{level} stride {stride}, {_range_text(config.model.assignment, level_index)}"
+        for level_index, (level, stride) in enumerate(zip(config.model.levels, config.model.strides, strict=True))
     ]
     picture = draw_assignment(sample.image, batch.targets, assignment, locations, titles=titles)
     lines = [f"{sample.name}: {len(sample.labels)} boxes, {int(assignment.positive.sum())} positive locations"]
     for index, (box, label) in enumerate(zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True)):
-        own = assignment.matched[0] == index
+        is_own = assignment.matched[0] == index
         per_level = ", ".join(
             f"P{level}: {count}"
             for level, stride in zip(config.model.levels, config.model.strides, strict=True)
-            if (count := int((own & (locations.strides == stride)).sum()))
+            if (count := int((is_own & (locations.strides == stride)).sum()))
         )
-        corners = ", ".join(f"{side:.1f}" for side in box)
-        lines.append(f"  box {index} {data.classes[label]} [{corners}]: {per_level or 'no location answers for it'}")
+        box_text = ", ".join(f"{side:.1f}" for side in box)
+        lines.append(f"  box {index} {data.classes[label]} [{box_text}]: {per_level or 'no location'}")
     return picture, lines
 
 
-def _of_range(assignment: AssignmentConfig, level: int) -> str:
+def _range_text(assignment: AssignmentConfig, level: int) -> str:
     if assignment.kind not in ("fcos", "center"):
         return assignment.kind
     low, high = assignment.ranges[level]
@@ -71,7 +74,7 @@ def _position(dataset: CocoDataset, image: str | None) -> int:
         return next(with_boxes, 0)
     if image in annotations.names:
         return annotations.names.index(image)
-    ids = [str(number) for number in annotations.image_ids]
+    ids = [str(level_index) for level_index in annotations.image_ids]
     if image in ids:
         return ids.index(image)
     hint = suggest(image, annotations.names)

@@ -1,6 +1,6 @@
-"""A second stage on FCOS's proposals: torchvision's Fast R-CNN heads on the features of a trained, frozen FCOS.
+"""A second stage on FCOS's proposals: torchvision's Fast R-CNN heads on features of a trained, frozen FCOS.
 
-v1's Table 6 stops at the recall of proposals; this says what a detector makes of them.
+v1's Table 6 reports the recall of proposals only; this measures the detections that a second stage makes of them.
 """
 
 from collections import OrderedDict
@@ -20,45 +20,45 @@ from fcos.data.loader import train_batches
 from fcos.data.prepare import SPLITS, make_dataset
 from fcos.device import to_device
 from fcos.evaluation.analyses import analyse
-from fcos.evaluation.coco import evaluate
+from fcos.evaluation.coco import coco_metrics
 from fcos.inference import Trained, read_validation
 from fcos.model.detector import FCOS
 from fcos.postprocess.decode import Postprocess
 from fcos.structures import Batch, Detections
 
-# Levels that boxes are pooled from: P6 and P7 have too few cells for 7 x 7, as in Faster R-CNN with FPN.
-DEEPEST = 5
-POOLED = 7
+# Boxes are pooled from the levels up to this one, as in Faster R-CNN with FPN: P6 and P7 have too few cells for 7 x 7.
+MAX_POOLED_LEVEL = 5
+POOL_SIZE = 7
 
 
 @dataclass(frozen=True)
 class TwoStage:
-    """A frozen detector that proposes, and heads that classify its proposals and move their edges."""
+    """A frozen detector for proposals, and heads that classify and refine them."""
 
-    first: FCOS
-    second: RoIHeads
+    detector: FCOS
+    heads: RoIHeads
     config: ModelConfig
 
     @torch.no_grad()
     def propose(self, batch: Batch) -> tuple["OrderedDict[str, Tensor]", list[Tensor]]:
-        """Features by level name, and the proposals of each image in pixels of the network's input, best first."""
-        features = self.first.fpn(self.first.backbone(self.first.normalize(batch.pixels, batch.sizes)))
-        outputs = self.first.head(list(features.values()))
-        # As if images had not been resized: proposals stay in the frame of the features.
-        found = Postprocess(proposing(self.config.postprocess), self.config.assignment.corners)(
+        """Return features by level name, and each image's proposals in pixels of the network's input, best first."""
+        features = self.detector.fpn(self.detector.backbone(self.detector.normalize(batch.pixels, batch.sizes)))
+        outputs = self.detector.head(list(features.values()))
+        # With sizes as original sizes, so that proposals stay in the frame of the features.
+        detections = Postprocess(proposal_config(self.config.postprocess), self.config.assignment.corners)(
             outputs, build_locate(self.config)(batch), batch.sizes, batch.sizes
         )
         names = [f"p{level}" for level in self.config.levels]
         pooled = OrderedDict(
             (name, value)
             for name, level, value in zip(names, self.config.levels, features.values(), strict=True)
-            if level <= DEEPEST
+            if level <= MAX_POOLED_LEVEL
         )
-        return pooled, [item.boxes for item in found]
+        return pooled, [item.boxes for item in detections]
 
 
-def proposing(config: PostprocessConfig) -> PostprocessConfig:
-    """The post-processing that gives proposals: a location's best class, NMS over all classes, 1000 an image."""
+def proposal_config(config: PostprocessConfig) -> PostprocessConfig:
+    """Return the post-processing for proposals: a location's best class, class-agnostic NMS, 1000 per image."""
     changes = {
         "multi_label": False, "nms_over": "all", "nms_threshold": 0.7, "score_threshold": 0.0, "max_detections": 1000,
         "suppression": "nms", "tta_scales": (1.0,), "tta_flip": False,
@@ -67,13 +67,13 @@ def proposing(config: PostprocessConfig) -> PostprocessConfig:
     return config.model_copy(update=changes)
 
 
-def second_stage(config: ModelConfig, num_classes: int, *, hidden: int) -> RoIHeads:
-    """Faster R-CNN's heads with its own settings (torchvision), for the levels up to P5."""
-    names = [f"p{level}" for level in config.levels if level <= DEEPEST]
+def build_second_stage(config: ModelConfig, num_classes: int, *, hidden: int) -> RoIHeads:
+    """Build Faster R-CNN's heads with torchvision's settings, for the levels up to P5."""
+    names = [f"p{level}" for level in config.levels if level <= MAX_POOLED_LEVEL]
     channels = config.fpn.channels
     return RoIHeads(
-        MultiScaleRoIAlign(featmap_names=names, output_size=POOLED, sampling_ratio=2),
-        TwoMLPHead(channels * POOLED**2, hidden),
+        MultiScaleRoIAlign(featmap_names=names, output_size=POOL_SIZE, sampling_ratio=2),
+        TwoMLPHead(channels * POOL_SIZE**2, hidden),
         # torchvision's class 0 is the background.
         FastRCNNPredictor(hidden, num_classes + 1),
         fg_iou_thresh=0.5, bg_iou_thresh=0.5, batch_size_per_image=512, positive_fraction=0.25, bbox_reg_weights=None,
@@ -82,7 +82,7 @@ def second_stage(config: ModelConfig, num_classes: int, *, hidden: int) -> RoIHe
 
 
 def train_second_stage(
-    detector: TwoStage,
+    two_stage: TwoStage,
     batches: Iterable[list[Batch]],
     *,
     steps: int,
@@ -90,19 +90,22 @@ def train_second_stage(
     device: torch.device,
     progress: Callable[[int, int, float], None],
 ) -> None:
-    """Train the heads alone for `steps` batches, the rate falling as a cosine; `progress` is told step and loss."""
-    detector.first.eval()
-    detector.second.train()
-    optimizer = torch.optim.AdamW(detector.second.parameters(), lr=lr)
+    """Train the heads only, for `steps` batches, with a cosine schedule.
+
+    `progress` is called with step and loss.
+    """
+    two_stage.detector.eval()
+    two_stage.heads.train()
+    optimizer = torch.optim.AdamW(two_stage.heads.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step, (host,) in zip(range(1, steps + 1), batches, strict=False):
-        batch = to_device(host, device)
-        features, proposals = detector.propose(batch)
-        _, losses = detector.second(features, proposals, _shapes(batch), _targets(batch))
+    for step, (host_batch,) in zip(range(1, steps + 1), batches, strict=False):
+        batch = to_device(host_batch, device)
+        features, proposals = two_stage.propose(batch)
+        _, losses = two_stage.heads(features, proposals, _shapes(batch), _targets(batch))
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(detector.second.parameters(), 10.0)
+        nn.utils.clip_grad_norm_(two_stage.heads.parameters(), 10.0)
         optimizer.step()
         scheduler.step()
         if step % 20 == 0 or step == steps:
@@ -111,25 +114,27 @@ def train_second_stage(
 
 @torch.no_grad()
 def detect_in_two_stages(
-    detector: TwoStage, batches: Iterable[Batch], *, device: torch.device, progress: Callable[[int], None]
+    two_stage: TwoStage, batches: Iterable[Batch], *, device: torch.device, progress: Callable[[int], None]
 ) -> tuple[dict[int, Detections], dict[int, Detections]]:
-    """Detections and proposals of each image by its id, in pixels of the original image, on the CPU."""
-    detector.first.eval()
-    detector.second.eval()
-    found: dict[int, Detections] = {}
-    proposed: dict[int, Detections] = {}
-    for host in batches:
-        batch = to_device(host, device)
-        features, proposals = detector.propose(batch)
-        results, _ = detector.second(features, proposals, _shapes(batch), None)
+    """Return detections and proposals of each image by its id, in pixels of the original image, on the CPU."""
+    two_stage.detector.eval()
+    two_stage.heads.eval()
+    detections: dict[int, Detections] = {}
+    proposals_by_image: dict[int, Detections] = {}
+    for host_batch in batches:
+        batch = to_device(host_batch, device)
+        features, proposals = two_stage.propose(batch)
+        results, _ = two_stage.heads(features, proposals, _shapes(batch), None)
         scale = (batch.original_sizes / batch.sizes).flip(1).repeat(1, 2).float()
         for image_id, ratio, result, boxes in zip(batch.image_ids, scale, results, proposals, strict=True):
-            found[image_id] = _detections(result, ratio)
-            # Best first; the rank stands for the score.
+            detections[image_id] = _detections(result, ratio)
+            # Proposals are sorted by score; their ranks serve as scores.
             ranks = torch.linspace(1, 0, len(boxes) + 1)[:-1]
-            proposed[image_id] = Detections((boxes * ratio).cpu(), ranks, torch.zeros(len(boxes), dtype=torch.long))
-        progress(len(found))
-    return found, proposed
+            proposals_by_image[image_id] = Detections(
+                (boxes * ratio).cpu(), ranks, torch.zeros(len(boxes), dtype=torch.long)
+            )
+        progress(len(detections))
+    return detections, proposals_by_image
 
 
 def _detections(result: Mapping[str, Tensor], ratio: Tensor) -> Detections:
@@ -157,28 +162,29 @@ def run_two_stage(
     batch_size: int,
     lr: float,
     hidden: int,
-    training: Callable[[int, int, float], None],
-    evaluating: Callable[[int, int], None],
+    on_step: Callable[[int, int, float], None],
+    on_image: Callable[[int, int], None],
 ) -> dict[str, float]:
-    """Train a second stage on a trained detector's proposals; its COCO metrics, and val/proposals of the first.
+    """Train a second stage on a trained detector's proposals.
 
-    Raises CheckpointError where the classes of the data are not the checkpoint's.
+    Returns its COCO metrics, and val/proposals of the first stage. Raises CheckpointError where the classes of the data
+    are not the checkpoint's.
     """
     config, device = trained.config, trained.device
     data, val_batches = read_validation(trained, batch_size=batch_size, splits=SPLITS)
     torch.manual_seed(config.seed)
     trained.detector.requires_grad_(False)
-    heads = second_stage(config.model, len(trained.classes), hidden=hidden).to(device)
-    detector = TwoStage(trained.detector, heads, config.model)
+    heads = build_second_stage(config.model, len(trained.classes), hidden=hidden).to(device)
+    two_stage = TwoStage(trained.detector, heads, config.model)
     batches = train_batches(
         make_dataset(data, "train", config.data, training=True, seed=config.seed),
         batch_size=batch_size, accumulate=1, rank=0, world_size=1, seed=config.seed, start_step=0,
         size_divisor=config.model.size_divisor, num_workers=config.data.num_workers,
         group_by_aspect=config.data.group_by_aspect, pin_memory=device.type == "cuda",
     )  # fmt: skip
-    train_second_stage(detector, batches, steps=steps, lr=lr, device=device, progress=training)
+    train_second_stage(two_stage, batches, steps=steps, lr=lr, device=device, progress=on_step)
     annotations = data.val.annotations
-    found, proposed = detect_in_two_stages(
-        detector, val_batches, device=device, progress=lambda done: evaluating(done, len(annotations))
+    detections, proposals_by_image = detect_in_two_stages(
+        two_stage, val_batches, device=device, progress=lambda done: on_image(done, len(annotations))
     )
-    return evaluate(annotations, found) | analyse(annotations, proposed, ["proposals"])
+    return coco_metrics(annotations, detections) | analyse(annotations, proposals_by_image, ["proposals"])

@@ -1,0 +1,1 @@
+"""Training: optimizer steps, learning rates, checkpoints and interruptions."""

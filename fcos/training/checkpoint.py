@@ -1,8 +1,8 @@
-"""Whole training states on disk: written whole or not at all, verified when read, nothing unpickled but tensors.
+"""Checkpoints of complete training states: written atomically, verified when read, without unpickling code.
 
-A checkpoint is a folder: model.safetensors, ema.safetensors (where one is kept), state.pt (optimizer, schedule, step,
-random generators), config.json (configuration and classes) and manifest.json with the sha256 of the others, which is
-written last. The folder gets its name only when all of it is on disk.
+A checkpoint is a folder: model.safetensors, ema.safetensors (if there is a moving average), state.pt (optimizer,
+schedule, step, random generators), config.json (configuration and classes) and manifest.json with the sha256 of the
+others, which is written last. The folder gets its final name only when all files are on disk.
 """
 
 import hashlib
@@ -22,24 +22,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fcos.errors import Transient
-from fcos.files import is_transient, reason_of, retried
+from fcos.files import flush_to_disk, is_transient, reason_of, retried
 
 MANIFEST = "manifest.json"
-NEEDED = {"model.safetensors", "state.pt", "config.json"}
+REQUIRED_FILES = {"model.safetensors", "state.pt", "config.json"}
 PREFIX = "step_"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, incomplete or not what its manifest says."""
+    """A checkpoint is missing, incomplete or does not match its manifest."""
 
 
 class CheckpointReadError(Transient, CheckpointError):
-    """A checkpoint cannot be read just now, which says nothing about what it holds."""
+    """A checkpoint cannot be read for now, which says nothing about its content."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint: weights to evaluate with, and all that training needs to go on."""
+    """A verified checkpoint: weights for evaluation, and the state that training resumes from."""
 
     path: Path
     step: int
@@ -51,7 +51,7 @@ class Checkpoint:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """What is evaluated: the moving average where one is kept."""
+        """The weights to evaluate: the moving average, if there is one."""
         return self.model if self.ema is None else self.ema
 
 
@@ -67,8 +67,8 @@ def save(
 ) -> Path:
     """Write a checkpoint into folder/step_<step> and return that path.
 
-    `state` may hold tensors and plain values only. A checkpoint of the same step is replaced; where that is a link to
-    another run's, the link alone.
+    `state` may hold tensors and plain values only. A checkpoint of the same step is replaced; where it is a link to
+    another run's checkpoint, only the link is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".partial_{step:08d}_{os.getpid()}"
@@ -79,18 +79,18 @@ def save(
         if ema is not None:
             save_file(_contiguous(ema), partial / "ema.safetensors")
         torch.save(state, partial / "state.pt")
-        about = {"step": step, "config": config, "classes": list(classes)}
-        (partial / "config.json").write_text(json.dumps(about, indent=1))
-        _share_mode(partial / "config.json", partial.glob("*.safetensors"))
+        metadata = {"step": step, "config": config, "classes": list(classes)}
+        (partial / "config.json").write_text(json.dumps(metadata, indent=1))
+        _copy_mode(partial / "config.json", partial.glob("*.safetensors"))
         hashes = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
         for name in hashes:
-            _flush(partial / name)
+            flush_to_disk(partial / name)
         (partial / MANIFEST).write_text(json.dumps(hashes, indent=1))
-        _flush(partial / MANIFEST)
+        flush_to_disk(partial / MANIFEST)
         final = folder_of(folder, step)
         _remove(final)
         os.replace(partial, final)
-        _flush(folder)
+        flush_to_disk(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -98,13 +98,13 @@ def save(
 
 
 def folder_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies below the folder of all."""
+    """Return the path of the checkpoint of a step in the folder of all checkpoints."""
     return folder / f"{PREFIX}{step:08d}"
 
 
 def verify(path: Path) -> frozenset[str]:
-    """Names of a checkpoint's files, each held against its hash; raises CheckpointError naming what is wrong."""
-    with _readable(path):
+    """Verify a checkpoint's files by their hashes and return their names; raises CheckpointError naming the problem."""
+    with _reading(path):
         return _verify(path)
 
 
@@ -118,8 +118,8 @@ def _verify(path: Path) -> frozenset[str]:
         hashes = json.loads(retried(manifest.read_text, manifest))
     except ValueError:
         raise CheckpointError(f"{manifest}: is damaged (not JSON)") from None
-    if not isinstance(hashes, dict) or not set(hashes) >= NEEDED:
-        raise CheckpointError(f"{manifest}: is damaged (it must name {', '.join(sorted(NEEDED))})")
+    if not isinstance(hashes, dict) or not set(hashes) >= REQUIRED_FILES:
+        raise CheckpointError(f"{manifest}: is damaged (it must name {', '.join(sorted(REQUIRED_FILES))})")
     for name, expected in hashes.items():
         file = path / name
         if Path(name).name != name or not file.is_file():
@@ -130,16 +130,16 @@ def _verify(path: Path) -> frozenset[str]:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint; raises CheckpointError naming what is wrong with it."""
+    """Read and verify one checkpoint; raises CheckpointError naming the problem."""
     files = verify(path)
     try:
-        with _readable(path):
-            about = json.loads((path / "config.json").read_text())
+        with _reading(path):
+            metadata = json.loads((path / "config.json").read_text())
             return Checkpoint(
                 path=path,
-                step=int(about["step"]),
-                config=dict(about["config"]),
-                classes=tuple(map(str, about["classes"])),
+                step=int(metadata["step"]),
+                config=dict(metadata["config"]),
+                classes=tuple(map(str, metadata["classes"])),
                 model=load_file(path / "model.safetensors"),
                 ema=load_file(path / "ema.safetensors") if "ema.safetensors" in files else None,
                 state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
@@ -147,15 +147,15 @@ def load(path: Path) -> Checkpoint:
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        # Hashes that agree say who wrote the manifest, not what the files hold.
+        # Matching hashes do not guarantee that the files hold a checkpoint of this project.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: is no checkpoint of this project ({reason})") from None
 
 
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and what was wrong with newer ones; CheckpointError for a closed folder."""
+    """Return the newest intact checkpoint, and the problems of newer ones; CheckpointError for an unreadable folder."""
     problems: list[str] = []
-    for path in reversed(_all_in(folder)):
+    for path in reversed(_checkpoints_in(folder)):
         try:
             return load(path), problems
         except CheckpointError as error:
@@ -164,9 +164,12 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def newest_step(folder: Path) -> int:
-    """The step that a training goes on from: that of the newest whole checkpoint, 0 where none can be read."""
+    """Return the step of the newest intact checkpoint, from which training resumes.
+
+    Returns 0 where none can be read.
+    """
     with suppress(CheckpointError):
-        for path in reversed(_all_in(folder)):
+        for path in reversed(_checkpoints_in(folder)):
             with suppress(CheckpointError):
                 verify(path)
                 return int(path.name.removeprefix(PREFIX))
@@ -174,8 +177,8 @@ def newest_step(folder: Path) -> int:
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:
-    """Remove all but the newest `keep` checkpoints and that of step `best`, and what an interrupted write left."""
-    for path in _all_in(folder)[:-keep]:
+    """Remove all but the newest `keep` checkpoints and that of step `best`, and leftovers of interrupted writes."""
+    for path in _checkpoints_in(folder)[:-keep]:
         if best is None or path != folder_of(folder, best):
             _remove(path)
     for path in folder.glob(".partial_*"):
@@ -183,16 +186,19 @@ def prune(folder: Path, keep: int, best: int | None = None) -> None:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a checkpoint's manifest, which holds that of everything else; CheckpointError where there is none."""
-    with _readable(path):
+    """Return the sha256 of a checkpoint's manifest, which covers all its files.
+
+    Raises CheckpointError where it is missing.
+    """
+    with _reading(path):
         return _sha256(path / MANIFEST)
 
 
-def _all_in(folder: Path) -> list[Path]:
-    """List the checkpoints' folders and links to such, oldest first; none where there is no folder."""
-    with _readable(folder):
+def _checkpoints_in(folder: Path) -> list[Path]:
+    """Return the checkpoint folders and links to such, oldest first; none where the folder is missing."""
+    with _reading(folder):
         try:
-            # Not glob, which takes a folder that may not be looked into for an empty one.
+            # Not glob, which treats a folder without read permission as empty.
             entries = retried(lambda: list(folder.iterdir()), folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -201,8 +207,8 @@ def _all_in(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Raise CheckpointError naming file and reason for an OSError of reading below a path."""
+def _reading(path: Path) -> Iterator[None]:
+    """Turn an OSError of reading into a CheckpointError that names file and reason."""
     try:
         yield
     except OSError as error:
@@ -211,7 +217,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, or a link without what it leads to."""
+    """Remove a folder, or a link without its target."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     else:
@@ -219,11 +225,14 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path)
 
 
-def _share_mode(pattern: Path, files: Iterator[Path]) -> None:
-    """Give files the mode of one that was written as the umask has it; safetensors writes for the owner alone."""
-    mode = pattern.stat().st_mode & 0o777
+def _copy_mode(reference: Path, files: Iterator[Path]) -> None:
+    """Give files the mode of a reference file, which follows the umask.
+
+    safetensors writes files for the owner only.
+    """
+    mode = reference.stat().st_mode & 0o777
     for file in files:
-        # Where modes cannot be set, all files have the same.
+        # On file systems without modes all files have the same mode, and chmod may fail.
         if file.stat().st_mode & 0o777 != mode:
             file.chmod(mode)
 
@@ -239,11 +248,3 @@ def _sha256(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
     return retried(read, file)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

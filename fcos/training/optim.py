@@ -1,4 +1,4 @@
-"""Optimizer, learning rate over the steps, and the moving average of the weights."""
+"""Optimizer, learning rate schedule, and the moving average of the weights."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -13,13 +13,16 @@ from fcos.config.choices import Decay, Optimizer, Warmup
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_one_axis: bool) -> list[dict[str, object]]:
-    """Trainable parameters in two groups: with weight decay, and without (norms and biases, unless told otherwise)."""
+    """Return the trainable parameters in two groups: with weight decay, and without.
+
+    Parameters of one axis (norms and biases) are decayed only with `decay_one_axis`.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trainable if decay_one_axis or parameter.ndim > 1]
-    others = [parameter for parameter in trainable if not decay_one_axis and parameter.ndim <= 1]
+    undecayed = [parameter for parameter in trainable if not decay_one_axis and parameter.ndim <= 1]
     groups: list[dict[str, object]] = [
         {"params": decayed, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": undecayed, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -34,7 +37,7 @@ def make_optimizer(
     decay_one_axis: bool,
     fused: bool,
 ) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW; `fused` runs one kernel per group (CPU and CUDA)."""
+    """Build SGD with momentum or AdamW; `fused` runs one kernel per group (CPU and CUDA)."""
     groups = parameter_groups(model, weight_decay, decay_one_axis)
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
@@ -51,9 +54,9 @@ def lr_factor(
     milestones: Sequence[int],
     decay_factor: float,
 ) -> Callable[[int], float]:
-    """The factor on the learning rate at a step, counted from 0.
+    """Return the function from a step, counted from 0, to the factor of the learning rate.
 
-    Warm-up is linear from, or constant at, `warmup_factor` (the papers' code: constant, 1/3, 500 steps); decay=step
+    Warm-up is linear from `warmup_factor`, or constant at it (the papers' code: constant, 1/3, 500 steps). decay=step
     follows the papers' milestones, cosine falls to zero at the end of the run.
     """
 
@@ -72,11 +75,11 @@ def lr_factor(
     return factor
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> LambdaLR:
-    """torch's own schedule around a factor; its state is a step number."""
+def make_lr_scheduler(optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> LambdaLR:
+    """Build torch's LambdaLR from a factor; its state is a step number."""
     return LambdaLR(optimizer, factor)
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of all weights and buffers."""
+    """Build an exponential moving average of all weights and buffers."""
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

@@ -1,0 +1,1 @@
+"""Published weights of other implementations, converted from and to their layouts."""

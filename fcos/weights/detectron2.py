@@ -1,10 +1,10 @@
-"""State dicts of AdelaiDet's FCOS and of detectron2's own to ours."""
+"""Convert state dicts of AdelaiDet's FCOS and of detectron2's own to ours."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from fcos.weights.names import from_blue_green_red, rename, tower
+from fcos.weights.names import bgr_to_rgb, rename, tower_key
 
 _BODY = r"backbone\.bottom_up"
 _ADELAIDET = r"proposal_generator\.fcos_head"
@@ -23,7 +23,7 @@ _BACKBONE = {
 
 def _towers(names: Mapping[str, str]) -> dict[str, str]:
     return {
-        rf"{theirs}\.{position}\.(weight|bias)": tower(ours, position, r"\1")
+        rf"{theirs}\.{position}\.(weight|bias)": tower_key(ours, position, r"\1")
         for theirs, ours in names.items()
         for position in range(12)
     }
@@ -43,17 +43,17 @@ _RULES = {
 def from_detectron2(
     state_dict: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], list[float] | None, list[float] | None]:
-    """AdelaiDet's or detectron2's weights (R-50 and R-101, GN heads) under our names, for images in RGB.
+    """Convert AdelaiDet's or detectron2's weights (R-50 and R-101, GN heads) to our names and RGB images.
 
-    With them mean and deviation of red, green and blue in gray levels, where the file holds them. Raises WeightsError
-    for names that have no place.
+    Also returns mean and standard deviation of red, green and blue in 0..255, where the file has them. Raises
+    WeightsError for names that do not exist here.
     """
-    kept = {
+    weights_only = {
         key: value
         for key, value in state_dict.items()
         if key not in ("pixel_mean", "pixel_std") and not key.startswith("anchor_generator.")
     }
-    weights = from_blue_green_red(rename(kept, _RULES, "FCOS of AdelaiDet or detectron2"))
+    weights = bgr_to_rgb(rename(weights_only, _RULES, "FCOS of AdelaiDet or detectron2"))
     mean, std = (
         state_dict[key].flatten().flip(0).tolist() if key in state_dict else None for key in ("pixel_mean", "pixel_std")
     )

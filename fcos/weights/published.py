@@ -1,4 +1,4 @@
-"""Published detectors: what their presets and a weights file of torchvision, the official code or detectron2 say."""
+"""Published detectors as checkpoints: the preset of a model, and a weights file of another implementation."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
-from fcos.config.presets import presets
+from fcos.config.presets import load_presets
 from fcos.errors import ConfigError, suggest
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.detectron2 import from_detectron2
@@ -18,20 +18,20 @@ from fcos.weights.names import WeightsError
 from fcos.weights.official import from_official
 from fcos.weights.torchvision import from_torchvision
 
-# Red, green, blue of 0..255. Caffe's ResNets were trained on differences to these, in gray levels.
+# Mean of red, green, blue in 0..255, which is subtracted for Caffe's ResNets without a division.
 OFFICIAL_MEAN = (122.7717, 115.9465, 102.9801)
 DETECTRON2_MEAN = (123.675, 116.28, 103.53)
-# Blocks of the fourth stage.
+# Number of blocks of the fourth stage -> backbone.
 DEPTHS = {6: "resnet50", 23: "resnet101"}
 
 
 @dataclass(frozen=True)
 class _Published:
-    """What a model's weights add to the preset of its name."""
+    """A published model: the layout of its weights, and the pixel mean of a Caffe backbone."""
 
-    # See layout_of.
+    # See `detect_layout`.
     layout: str
-    # Taken from images in gray levels where the backbone is a ResNet of Caffe; None where it is torchvision's.
+    # In 0..255, for ResNets of Caffe; None for torchvision's backbone.
     caffe_mean: tuple[float, float, float] | None
 
 
@@ -50,106 +50,115 @@ COCO: Mapping[str, Any] = {
     "short_sides": [800],
     "long_side": 1333,
 }
-# Needed to be whole; nothing of it is used without training.
+# Required by the schema; not used without training.
 _SCHEDULE: Mapping[str, Any] = {"batch_size": 16, "steps": 1, "optimizer": "sgd", "decay": "none"}
 
 
 @dataclass(frozen=True)
-class _Read:
-    """Weights under our names, and what the file itself says of pixels."""
+class _Converted:
+    """Weights under our names, and the pixel statistics in the file."""
 
     weights: dict[str, Tensor]
     pixels: dict[str, Any]
 
 
 def model_values(name: str) -> dict[str, Any]:
-    """The model section of a published detector as plain values, from the preset of its name.
+    """Return the model section of a published detector as plain values, from the preset of its name.
 
-    Raises ConfigError with near matches for other names, and where there are no presets.
+    Raises ConfigError with suggestions for other names, and where there are no presets.
     """
     if name not in MODELS:
         hint = suggest(name, MODELS) or f"there are {', '.join(MODELS)}"
         raise ConfigError(f"--model {name}: no such published model; {hint}")
-    values = presets()[name].model_dump(mode="json")
+    values = load_presets()[name].model_dump(mode="json")
     mean = _PUBLISHED[name].caffe_mean
     backbone = {**values["backbone"], "weights": None, "stride_in_1x1": mean is not None}
     return {**values, "backbone": backbone, **({} if mean is None else _pixels(mean, (1.0, 1.0, 1.0)))}
 
 
 def _pixels(mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """Mean and deviation in gray levels, as what is subtracted from and divides 0..1."""
+    """Convert mean and standard deviation from 0..255 to 0..1."""
     return {"pixel_mean": [value / 255 for value in mean], "pixel_std": [value / 255 for value in std]}
 
 
 def load_published(path: Path, model: str | None) -> Checkpoint:
-    """A weights file as a checkpoint of step 0 on COCO 2017, whose data.root is still to be given.
+    """Load a weights file as a checkpoint of step 0 on COCO 2017, whose data.root is still to be set.
 
     `model` is one of MODELS; None takes the only one of the file's layout. Classes are COCO's 80. Raises
-    CheckpointError for a file that is no such state dict, and ConfigError for a model of another layout.
+    CheckpointError for a file that is not such a state dict, and ConfigError for a model of another layout.
     """
     state_dict = read_state_dict(path)
-    layout = layout_of(state_dict, path)
-    fitting = [name for name, each in _PUBLISHED.items() if each.layout == layout]
-    if model is None and len(fitting) > 1:
+    layout = detect_layout(state_dict, path)
+    candidates = [name for name, published in _PUBLISHED.items() if published.layout == layout]
+    if model is None and len(candidates) > 1:
         raise ConfigError(
-            f"{path}: the names tell the {layout} code, not which model; give --model {' or '.join(fitting)}"
+            f"{path}: the names are those of the {layout} code, which has several models; "
+            f"give --model {' or '.join(candidates)}"
         )
-    values = model_values(fitting[0] if model is None else model)
-    if model is not None and model not in fitting:
-        raise ConfigError(f"--model {model}: {path} has the names of {layout}; it is {' or '.join(fitting)}")
+    values = model_values(candidates[0] if model is None else model)
+    if model is not None and model not in candidates:
+        raise ConfigError(f"--model {model}: {path} has the names of {layout}; it is {' or '.join(candidates)}")
     try:
-        read = _convert(state_dict, layout)
+        converted = _convert(state_dict, layout)
     except WeightsError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    blocks = sum(key.startswith("backbone.c4.") and key.endswith(".conv1.weight") for key in read.weights)
+    blocks = sum(key.startswith("backbone.c4.") and key.endswith(".conv1.weight") for key in converted.weights)
     if blocks not in DEPTHS:
         raise CheckpointError(f"{path}: its fourth stage has {blocks} blocks; ResNet-50 has 6, ResNet-101 has 23")
-    values = {**values, **read.pixels, "backbone": {**values["backbone"], "name": DEPTHS[blocks]}}
-    weights, classes = _coco_classes(read.weights, path)
+    values = {**values, **converted.pixels, "backbone": {**values["backbone"], "name": DEPTHS[blocks]}}
+    weights, classes = _coco_classes(converted.weights, path)
     config = {"model": values, "data": {**COCO, "root": "."}, "schedule": dict(_SCHEDULE)}
     return Checkpoint(path=path, step=0, config=config, classes=classes, model=weights, ema=None, state={})
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pth file by name, without the `module.` of distributed training; nothing else is unpickled."""
+    """Return the tensors of a .pth file by name, without the prefix `module.` of distributed training.
+
+    Unpickles tensors only.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as a state dict of tensors: {reason}") from None
-    found = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    state_dict = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise CheckpointError(f"{path}: holds no state dict (names to tensors, or that under `model`)")
-    return {str(key).removeprefix("module."): value for key, value in found.items()}
+    return {str(key).removeprefix("module."): value for key, value in state_dict.items()}
 
 
-def layout_of(state_dict: Mapping[str, Tensor], path: Path) -> str:
-    """torchvision, official, adelaidet or detectron2, by the names; CheckpointError for others."""
-    marks = {
+def detect_layout(state_dict: Mapping[str, Tensor], path: Path) -> str:
+    """Return the layout by the names: torchvision, official, adelaidet or detectron2; CheckpointError for others."""
+    keys_by_layout = {
         "torchvision": "head.classification_head.cls_logits.weight",
         "official": "rpn.head.cls_logits.weight",
         "adelaidet": "proposal_generator.fcos_head.cls_logits.weight",
         "detectron2": "head.cls_score.weight",
     }
-    for layout, key in marks.items():
+    for layout, key in keys_by_layout.items():
         if key in state_dict:
             return layout
-    raise CheckpointError(f"{path}: the names are those of no known FCOS; one of {', '.join(marks.values())} is needed")
+    raise CheckpointError(
+        f"{path}: the names are those of no known FCOS; one of {', '.join(keys_by_layout.values())} is needed"
+    )
 
 
-def _convert(state_dict: Mapping[str, Tensor], layout: str) -> _Read:
+def _convert(state_dict: Mapping[str, Tensor], layout: str) -> _Converted:
     match layout:
         case "torchvision":
-            return _Read(from_torchvision(state_dict), {})
+            return _Converted(from_torchvision(state_dict), {})
         case "official":
-            return _Read(from_official(state_dict), {})
+            return _Converted(from_official(state_dict), {})
         case _:
             weights, mean, std = from_detectron2(state_dict)
-            return _Read(weights, {} if mean is None or std is None else _pixels(mean, std))
+            return _Converted(weights, {} if mean is None or std is None else _pixels(mean, std))
 
 
 def _coco_classes(weights: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Weights of COCO's 80 classes in order of their ids, and the names; others were trained by ids up to 90."""
+    """Return the weights of COCO's 80 classes in order of their ids, and the class names.
+
+    Heads with one class per id, up to 90, are reduced to these.
+    """
     names: list[str] = FCOS_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     ids = [number for number, name in enumerate(names) if name not in ("__background__", "N/A")]
     count = len(weights["head.classification.bias"])

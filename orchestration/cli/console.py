@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fcos.streams import drop_output
+from fcos.streams import discard_output
 from orchestration.cli.entry import OutputClosed
 
 
@@ -24,7 +24,7 @@ class OutputConsole(Console):
             del self._buffer[:]
             return
         self.quiet = True
-        drop_output(self.file)
+        discard_output(self.file)
         raise OutputClosed
 
 

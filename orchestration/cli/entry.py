@@ -23,15 +23,15 @@ def run_entry(
     4 stopped for want of budget, space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
     141 standard output was closed.
     """
-    from fcos.streams import flush_output, leave_closed_output, print_any_character
+    from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
 
-    print_any_character()
+    replace_unprintable_characters()
     try:
         code = _run(arguments, main, help_text)
         with _closing():
             flush_output()
     except OutputClosed:
-        return leave_closed_output("stopped: standard output was closed; the same command goes on")
+        return exit_code_of_closed_output("stopped: standard output was closed; the same command goes on")
     return code
 
 

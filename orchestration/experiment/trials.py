@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fcos.config.inactive_keys import why_dead
+from fcos.config.inactive_keys import why_inactive
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import flatten, known_keys, parse, set_value
 from fcos.config.run import Config
@@ -98,7 +98,7 @@ def deciding_fingerprint(config: Config) -> str:
 def check_effect(keys: Iterable[str], configs: Sequence[Config]) -> None:
     """Raise ConfigError for a key that was set although it changes nothing in any of the configs."""
     for key in keys:
-        reasons = [why_dead(config, key) for config in configs]
+        reasons = [why_inactive(config, key) for config in configs]
         if reasons and all(reasons):
             raise ConfigError(f"{key}: has no effect with {reasons[0]}; leave it out")
 

@@ -13,11 +13,19 @@ from torchvision.models.detection import FCOS, fcos_resnet50_fpn
 from fcos.__main__ import main
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse
-from fcos.config.presets import presets
+from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
 from fcos.inference import find_checkpoint, load_trained, predict
 from fcos.training.checkpoint import CheckpointError
-from fcos.weights.published import COCO, DETECTRON2_MEAN, MODELS, OFFICIAL_MEAN, layout_of, load_published, model_values
+from fcos.weights.published import (
+    COCO,
+    DETECTRON2_MEAN,
+    MODELS,
+    OFFICIAL_MEAN,
+    detect_layout,
+    load_published,
+    model_values,
+)
 
 CPU = torch.device("cpu")
 BLOCKS, CLASSES, CHANNELS = (3, 4, 6, 3), 80, 256
@@ -249,7 +257,7 @@ def test_weights_come_in_and_go_out_again(peer, tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_published_models_are_the_presets_but_for_what_belongs_to_the_weights(name: str) -> None:
     ours = flatten(parse(ModelConfig, model_values(name)).model_dump())
-    preset = flatten(presets()[name].model_dump())
+    preset = flatten(load_presets()[name].model_dump())
     caffe = {"backbone.stride_in_1x1", "pixel_std"}
     # AdelaiDet's and detectron2's mean is ImageNet's.
     of_weights = {
@@ -310,4 +318,4 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
 
 
 def test_layouts_are_told_by_one_name(tmp_path: Path) -> None:
-    assert layout_of({"head.cls_score.weight": torch.zeros(1)}, tmp_path) == "detectron2"
+    assert detect_layout({"head.cls_score.weight": torch.zeros(1)}, tmp_path) == "detectron2"

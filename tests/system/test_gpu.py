@@ -27,7 +27,7 @@ def test_a_training_step_never_waits_for_the_gpu(tiny_values: dict[str, Any], tm
     device = torch.device("cuda")
     data = prepare(config.data)
     detector = build_detector(config.model, len(data.classes), channels_last=True)
-    learner = build_train_state(config, detector, LocalRuntime(tmp_path, device))
+    state = build_train_state(config, detector, LocalRuntime(tmp_path, device))
     batches = train_batches(
         make_dataset(data, "train", config.data, training=True, seed=0), batch_size=8, accumulate=1, rank=0,
         world_size=1, seed=0, start_step=0, size_divisor=64, num_workers=0, group_by_aspect=True, pin_memory=True,
@@ -35,11 +35,11 @@ def test_a_training_step_never_waits_for_the_gpu(tiny_values: dict[str, Any], tm
     ready = [[to_device(batch, device) for batch in next(batches)] for _ in range(3)]
     # Kernels are chosen, and the locations cached, in the first steps.
     for step in ready[:2]:
-        train_step(learner, step)
+        train_step(state, step)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        terms = train_step(learner, ready[2])
+        terms = train_step(state, ready[2])
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert terms.isfinite().all()

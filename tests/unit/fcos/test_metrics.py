@@ -9,7 +9,7 @@ import torch
 from fcos.config.run import Config
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import metric_names
-from fcos.evaluation.coco import METRICS, evaluate, keys_without_ground_truth
+from fcos.evaluation.coco import METRICS, coco_metrics, keys_without_ground_truth
 from fcos.metrics import better_end, reported_metrics
 from fcos.run_folder import BestEvaluation
 from fcos.structures import Detections
@@ -50,7 +50,7 @@ def test_what_has_no_truth_is_what_the_evaluation_leaves_out(
     tmp_path: Path, boxes: list[tuple[int, float, int]]
 ) -> None:
     annotations = annotated(tmp_path, *boxes)
-    given = set(evaluate(annotations, {1: NOTHING}))
+    given = set(coco_metrics(annotations, {1: NOTHING}))
     names = {f"val/{name}" for name in METRICS} | {"val/class_AP/cat", "val/class_AP/dog"}
     assert keys_without_ground_truth(annotations) == names - given
 

@@ -14,7 +14,7 @@ from fcos.assignment.build import build_assign
 from fcos.assignment.fcos import assign_fcos, fcos_candidates, match_fcos
 from fcos.assignment.masks import pairs_on_mask
 from fcos.build import build_oracle_targets
-from fcos.config.inactive_keys import why_dead
+from fcos.config.inactive_keys import why_inactive
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
@@ -187,7 +187,7 @@ def test_only_kind_fcos_uses_masks(tiny_values: dict[str, Any]) -> None:
     assert with_masks(tiny_values).model.assignment.by_masks
     other = with_masks(tiny_values, kind="atss")
     assert not other.model.assignment.by_masks
-    assert why_dead(other, "model.assignment.positives") == "model.assignment.kind=atss"
+    assert why_inactive(other, "model.assignment.positives") == "model.assignment.kind=atss"
     with pytest.raises(ConfigError, match=r"model\.assignment\.positives='masks'.*'mask'"):
         with_masks(tiny_values, positives="masks")
 

@@ -232,9 +232,9 @@ def test_only_predictions_with_a_box_get_regression_gradients() -> None:
 def gradients(config: Config, batches: list[Batch]) -> dict[str, Tensor]:
     torch.manual_seed(0)
     detector = build_detector(config.model, 3, channels_last=False)
-    learner = build_train_state(config, detector, LocalRuntime(Path(), CPU))
-    learner.optimizer.step = lambda: None  # type: ignore[method-assign]
-    train_step(learner, batches)
+    state = build_train_state(config, detector, LocalRuntime(Path(), CPU))
+    state.optimizer.step = lambda: None  # type: ignore[method-assign]
+    train_step(state, batches)
     return {name: value.grad for name, value in detector.named_parameters() if value.grad is not None}
 
 
@@ -320,10 +320,10 @@ def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]
         config = configured(tiny_values, model__targets_per_location=count, schedule__lr=0.005)
         torch.manual_seed(0)
         detector = build_detector(config.model, 1, channels_last=False)
-        learner = build_train_state(config, detector, LocalRuntime(Path(), CPU))
-        learner = replace(learner, scheduler=torch.optim.lr_scheduler.ConstantLR(learner.optimizer, factor=1.0))
+        state = build_train_state(config, detector, LocalRuntime(Path(), CPU))
+        state = replace(state, scheduler=torch.optim.lr_scheduler.ConstantLR(state.optimizer, factor=1.0))
         for _ in range(120):
-            train_step(learner, [batch])
+            train_step(state, [batch])
         with torch.no_grad():
             outputs = detector.eval()(batch.pixels, batch.sizes)
         assert (min(best_ious(config.model, outputs, batch, "set_nms" if learns else "nms")) > 0.8) == learns

@@ -1,10 +1,10 @@
-"""What is set on purpose has an effect, or is refused with the setting that takes it away."""
+"""Keys that other settings make inactive are refused with the reason."""
 
 from typing import Any
 
 import pytest
 
-from fcos.config.inactive_keys import why_dead
+from fcos.config.inactive_keys import why_inactive
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
@@ -41,32 +41,32 @@ CASES = [
 ]
 
 
-def with_(values: dict[str, Any], key: str, value: Any) -> Config:
+def config_with(values: dict[str, Any], key: str, value: Any) -> Config:
     if (key, value) == ("model.head.quality", "none"):
         values = set_value(values, "model.postprocess.quality", "none")
     return parse(Config, set_value(values, key, value))
 
 
-@pytest.mark.parametrize(("dead", "key", "value"), CASES)
-def test_a_key_without_an_effect_is_told_with_its_reason(tiny_values, dead: str, key: str, value: Any) -> None:
-    assert str(why_dead(with_(tiny_values, key, value), dead)).startswith(key)
+@pytest.mark.parametrize(("inactive", "key", "value"), CASES)
+def test_an_inactive_key_has_a_reason(tiny_values, inactive: str, key: str, value: Any) -> None:
+    assert str(why_inactive(config_with(tiny_values, key, value), inactive)).startswith(key)
 
 
 def test_every_rule_names_keys_of_the_schema(tiny_values: dict[str, Any]) -> None:
     keys = dotted_keys(Config)
-    for dead, key, value in CASES:
-        assert dead in keys
-        assert any(why_dead(with_(tiny_values, key, value), each) is not None for each in keys)
+    for inactive, key, value in CASES:
+        assert inactive in keys
+        assert any(why_inactive(config_with(tiny_values, key, value), other) is not None for other in keys)
 
 
-def test_an_arm_that_sets_a_dead_key_is_refused(tiny_values: dict[str, Any]) -> None:
+def test_an_arm_that_sets_an_inactive_key_is_refused(tiny_values: dict[str, Any]) -> None:
     arms = {"a": {}, "b": {"schedule.momentum": 0.5}}
     experiment = parse(ExperimentConfig, {"name": "test", "baseline": "a", "arms": arms, "seeds": [0]})
     with pytest.raises(ConfigError, match=r"arms\.b: schedule\.momentum: has no effect with schedule\.optimizer=adamw"):
         arm_configs(parse(Config, tiny_values), experiment)
 
 
-def test_so_is_a_command_that_sets_one_for_all_arms(tmp_path) -> None:
+def test_a_command_that_sets_an_inactive_key_for_all_arms_is_refused(tmp_path) -> None:
     arguments = ["+experiment=ablation_optimizer", "model.loss.quality_weight=2.0", "schedule.decay_factor=0.5"]
     with pytest.raises(ConfigError, match=r"schedule\.decay_factor: has no effect with schedule\.decay=cosine"):
         make_plan(compose(check_overrides(arguments)), lambda config: ("d", ()), arguments)
@@ -77,7 +77,7 @@ def test_so_is_a_command_that_sets_one_for_all_arms(tmp_path) -> None:
         make_single_plan(compose(["++schedule.momentum=0.7"]), lambda config: ("d", ()), ["schedule.momentum=0.7"])
 
 
-def test_arms_that_add_up_carry_the_changes_of_those_above() -> None:
+def test_cumulative_arms_include_the_changes_of_those_above() -> None:
     lab = compose(check_overrides(["+experiment=ladder_table3"]))
     assert lab.experiment is not None
     arms = lab.experiment.arms

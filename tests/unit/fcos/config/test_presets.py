@@ -1,4 +1,4 @@
-"""Presets of other implementations are whole models, beside those of the papers and of torchvision."""
+"""Presets of other implementations are valid models that agree with ours of the same origin."""
 
 from pathlib import Path
 
@@ -7,18 +7,18 @@ import pytest
 from fcos.config import presets as module
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse
-from fcos.config.presets import presets
+from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
 
 
 def test_every_implementation_is_a_valid_model() -> None:
-    found = presets()
-    assert next(iter(found)) == "official_v1"
-    assert set(found) == {
+    models = load_presets()
+    assert next(iter(models)) == "official_v1"
+    assert set(models) == {
         "official_v1", "official_improved", "adelaidet", "torchvision", "mmdetection", "detectron2", "fcos_plus",
         "rosinality",
     }  # fmt: skip
-    assert len({model.model_dump_json() for model in found.values()}) == len(found)
+    assert len({model.model_dump_json() for model in models.values()}) == len(models)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,14 @@ def test_every_implementation_is_a_valid_model() -> None:
     ],
 )
 def test_presets_agree_with_the_models_of_the_same_origin(read_group, preset: str, model: str, different) -> None:
-    one = flatten(presets()[preset].model_dump())
-    other = flatten(parse(ModelConfig, read_group("model", model)).model_dump())
-    assert {key: (one[key], other[key]) for key in one if one[key] != other[key]} == different
+    preset_values = flatten(load_presets()[preset].model_dump())
+    model_values = flatten(parse(ModelConfig, read_group("model", model)).model_dump())
+    assert {
+        key: (preset_values[key], model_values[key]) for key in preset_values if preset_values[key] != model_values[key]
+    } == different
 
 
-def test_an_install_without_presets_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_installation_without_presets_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "CONF", tmp_path)
     with pytest.raises(ConfigError, match=r"no presets there; .* work in a checkout, or install"):
-        presets()
+        load_presets()

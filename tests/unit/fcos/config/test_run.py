@@ -1,4 +1,4 @@
-"""What the schema refuses, and in which words."""
+"""What the schema refuses, and its messages."""
 
 import math
 from typing import Any
@@ -37,26 +37,24 @@ from fcos.errors import ConfigError
         ("seed.more", 1, "seed is a value, not a section"),
     ],
 )
-def test_a_mistake_is_named_with_key_value_and_rule(
-    tiny_values: dict[str, Any], key: str, value: Any, message: str
-) -> None:
-    with pytest.raises(ConfigError) as told:
+def test_errors_name_key_value_and_rule(tiny_values: dict[str, Any], key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         parse(Config, set_value(tiny_values, key, value))
-    assert message in str(told.value)
+    assert message in str(caught.value)
 
 
-def test_an_infinite_upper_end_is_no_end(tiny_values: dict[str, Any]) -> None:
+def test_an_infinite_upper_end_becomes_none(tiny_values: dict[str, Any]) -> None:
     ranges = [[0, 32], [32, 64], [64, 128], [128, math.inf]]
     config = parse(Config, set_value(tiny_values, "model.assignment.ranges", ranges))
     assert config.model.assignment.ranges[-1] == (128, None)
 
 
-def test_a_config_survives_the_way_through_plain_values(tiny_values: dict[str, Any]) -> None:
+def test_a_config_survives_dumping_and_parsing(tiny_values: dict[str, Any]) -> None:
     config = parse(Config, tiny_values)
     assert parse(Config, config.model_dump(mode="json")) == config
 
 
-def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]) -> None:
+def test_set_value_does_not_change_the_original(tiny_values: dict[str, Any]) -> None:
     changed = set_value(tiny_values, "model.head.num_convs", 3)
     assert (tiny_values["model"]["head"]["num_convs"], changed["model"]["head"]["num_convs"]) == (1, 3)
 
@@ -81,10 +79,10 @@ def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]
         *(
             ({"model.targets_per_location": 2, **changes}, f"targets_per_location=2: {message}")
             for changes, message in (
-                ({"model.assignment.kind": "atss"}, "assignment.kind=atss finds one box for a location"),
+                ({"model.assignment.kind": "atss"}, "assignment.kind=atss assigns one box to a location"),
                 ({"model.head.regression": "deltas"}, "head.regression=deltas would start all predictions"),
                 ({"model.postprocess.suppression": "peaks"}, "postprocess.suppression=peaks looks for one peak"),
-                ({"model.postprocess.oracle": "box"}, "postprocess.oracle=box knows one box of a location"),
+                ({"model.postprocess.oracle": "box"}, "postprocess.oracle=box uses one box per location"),
                 ({"model.postprocess.analyses": ["ambiguous"]}, "postprocess.analyses=[ambiguous] counts detections"),
                 ({"task": "coverage"}, "task=coverage counts one box for each location"),
                 (
@@ -116,15 +114,15 @@ def test_setting_a_key_leaves_the_original_as_it_was(tiny_values: dict[str, Any]
         ),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused_with_the_reason(
+def test_incompatible_settings_are_refused_with_the_reason(
     tiny_values: dict[str, Any], changes: dict[str, Any], message: str
 ) -> None:
     values = tiny_values
     for key, value in changes.items():
         values = set_value(values, key, value)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         parse(Config, values)
-    assert message in str(told.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -136,20 +134,25 @@ def test_settings_that_do_not_go_together_are_refused_with_the_reason(
         ({"postprocess.analyses": ["ambiguous"], "postprocess.tta_scales": [0.5]}, r"analyses=\[ambiguous\]: is about"),
         (
             {"postprocess.analyses": ["ambiguous"], "assignment.kind": "atss"},
-            r"analyses=\[ambiguous\]: counts the claims",
+            r"analyses=\[ambiguous\]: counts the candidate boxes",
         ),
         ({"postprocess.analyses": ["ambiguous"], "assignment.level_rule": "fpn"}, r"analyses=\[ambiguous\]: counts"),
-        ({"postprocess.oracle": "class", "assignment.tie_break": "random"}, r"oracle=class: which box .* drawn anew"),
+        (
+            {"postprocess.oracle": "class", "assignment.tie_break": "random"},
+            r"oracle=class: the box of a location .* at random",
+        ),
     ],
 )
-def test_what_an_assignment_cannot_go_with_is_refused(tiny_values, changes: dict[str, Any], message: str) -> None:
+def test_settings_incompatible_with_the_assignment_are_refused(
+    tiny_values, changes: dict[str, Any], message: str
+) -> None:
     for key, value in changes.items():
         tiny_values = set_value(tiny_values, f"model.{key}", value)
     with pytest.raises(ConfigError, match=message):
         parse(Config, tiny_values)
 
 
-def test_what_goes_with_an_oracle_and_with_views_is_not(tiny_values: dict[str, Any]) -> None:
+def test_compatible_oracles_and_augmentations_are_accepted(tiny_values: dict[str, Any]) -> None:
     for changes in (
         {"postprocess.oracle": "box", "assignment.kind": "simota"},
         {"postprocess.analyses": ["ambiguous"], "assignment.kind": "center"},

@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from fcos.config.choices import Analysis
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import analyse
-from fcos.evaluation.coco import METRICS, class_keys, evaluate, gather_detections
+from fcos.evaluation.coco import METRICS, class_keys, coco_metrics, gather_detections
 from fcos.structures import Detections
 
 NOTHING = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
@@ -110,7 +110,7 @@ def random_set(folder: Path, seed: int) -> tuple[Path, dict[int, Detections], An
 def test_numbers_equal_pycocotools_on_random_detections_with_crowds(tmp_path: Path, seed: int) -> None:
     path, detections, annotations = random_set(tmp_path, seed)
     assert annotations.crowd.any()
-    ours = evaluate(annotations, detections)
+    ours = coco_metrics(annotations, detections)
     theirs = by_pycocotools(path, annotations, detections)
     for name, number in zip(METRICS, theirs, strict=True):
         # pycocotools says -1 where there is nothing to measure on.
@@ -130,11 +130,11 @@ def renumbered(
 def test_numbers_do_not_depend_on_the_ids_of_the_file(tmp_path: Path, first: int) -> None:
     _, detections, annotations = random_set(tmp_path, 1)
     analyses: list[Analysis] = ["class_agnostic", "proposals", "score_iou", "errors"]
-    expected = evaluate(annotations, detections) | analyse(annotations, detections, analyses)
+    expected = coco_metrics(annotations, detections) | analyse(annotations, detections, analyses)
     assert 0 < expected["val/AP"] < 1
     ids = [first + number for number in range(len(annotations))]
     other = renumbered(annotations, detections, ids, (first, first + 1, first + 2))
-    assert evaluate(*other) | analyse(*other, analyses) == expected
+    assert coco_metrics(*other) | analyse(*other, analyses) == expected
 
 
 def test_numbers_equal_the_published_ones(shared_data: Path) -> None:
@@ -143,7 +143,7 @@ def test_numbers_equal_the_published_ones(shared_data: Path) -> None:
     results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
     expected = json.loads((folder / "expected.json").read_text())
     assert tuple(expected["order"]) == METRICS
-    numbers = evaluate(annotations, as_detections(annotations, results))
+    numbers = coco_metrics(annotations, as_detections(annotations, results))
     np.testing.assert_array_equal([round(numbers[f"val/{name}"], 6) for name in METRICS], expected["bbox"])
 
 
@@ -165,7 +165,7 @@ def perfect(annotations: Annotations) -> dict[int, Detections]:
 
 def test_perfect_detections_score_one_and_absent_classes_are_left_out(tmp_path: Path) -> None:
     annotations = two_boxes(tmp_path)
-    numbers = evaluate(annotations, perfect(annotations))
+    numbers = coco_metrics(annotations, perfect(annotations))
     assert set(numbers) == {
         *(f"val/{name}" for name in METRICS if name not in {"APs", "APl", "ARs", "ARl"}),
         "val/class_AP/seen",
@@ -175,13 +175,13 @@ def test_perfect_detections_score_one_and_absent_classes_are_left_out(tmp_path: 
 
 def test_no_detections_score_zero(tmp_path: Path) -> None:
     annotations = two_boxes(tmp_path)
-    numbers = evaluate(annotations, dict.fromkeys(annotations.image_ids.tolist(), NOTHING))
+    numbers = coco_metrics(annotations, dict.fromkeys(annotations.image_ids.tolist(), NOTHING))
     assert numbers["val/AP"] == numbers["val/AR100"] == numbers["val/class_AP/seen"] == 0.0
 
 
 def test_class_ap_averages_to_ap(tmp_path: Path) -> None:
     _, detections, annotations = random_set(tmp_path, seed=7)
-    numbers = evaluate(annotations, detections)
+    numbers = coco_metrics(annotations, detections)
     by_class = [value for key, value in numbers.items() if key.startswith("val/class_AP/")]
     assert len(by_class) == 3
     assert len(set(by_class)) == 3
@@ -190,18 +190,18 @@ def test_class_ap_averages_to_ap(tmp_path: Path) -> None:
 
 def test_metrics_do_not_depend_on_the_order_of_images(tmp_path: Path) -> None:
     _, detections, annotations = random_set(tmp_path, seed=3)
-    assert evaluate(annotations, dict(reversed(detections.items()))) == evaluate(annotations, detections)
+    assert coco_metrics(annotations, dict(reversed(detections.items()))) == coco_metrics(annotations, detections)
 
 
 def test_missing_or_unknown_image_is_an_error(tmp_path: Path) -> None:
     annotations = two_boxes(tmp_path)
     with pytest.raises(ValueError, match=r"missing \[7\], unknown \[8\]"):
-        evaluate(annotations, dict.fromkeys([1, 4, 8], NOTHING))
+        coco_metrics(annotations, dict.fromkeys([1, 4, 8], NOTHING))
 
 
 def test_evaluation_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     annotations = two_boxes(tmp_path)
-    evaluate(annotations, perfect(annotations))
+    coco_metrics(annotations, perfect(annotations))
     assert capfd.readouterr() == ("", "")
 
 

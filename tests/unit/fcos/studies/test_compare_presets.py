@@ -1,4 +1,4 @@
-"""What the presets of other implementations make of one image."""
+"""Comparing the presets of other implementations on one image."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ from PIL import Image
 
 from fcos.__main__ import main
 from fcos.errors import ConfigError
-from fcos.studies.compare_presets import compare, differs, groups_of_same, picture, table
+from fcos.studies.compare_presets import compare_presets, differs, draw_comparison, format_table, identical_presets
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """An image of 160 x 120 with three boxes, one of them a single pixel wide, and its annotations."""
+def image_and_boxes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Write an image of 160 x 120 with three boxes, one of them a single pixel wide, and its annotations."""
     folder = tmp_path_factory.mktemp("drawn")
     Image.new("RGB", (160, 120), "gray").save(folder / "one.png")
     boxes = [[10, 10, 100, 80], [30, 20, 40, 40], [140, 60, 1, 30]]
@@ -31,56 +31,62 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "one.png", path
 
 
-def test_an_image_is_compared_location_by_location(drawn: tuple[Path, Path]) -> None:
-    seen = {one.name: one for one in compare(*drawn, short_side=240, long_side=400, seed=0)}
-    first = seen["official_v1"]
+def test_presets_are_compared_location_by_location(image_and_boxes: tuple[Path, Path]) -> None:
+    results = {
+        result.name: result for result in compare_presets(*image_and_boxes, short_side=240, long_side=400, seed=0)
+    }
+    first = results["official_v1"]
     assert not differs(first, first).any()
-    # Inclusive corners leave nothing of a box that is one pixel wide.
-    assert len(first.sample.boxes) == 2 and len(seen["adelaidet"].sample.boxes) == 3
-    # The same targets, other losses.
-    assert not differs(seen["official_v1"], seen["fcos_plus"]).any()
-    torch.testing.assert_close(seen["official_v1"].losses.total, seen["fcos_plus"].losses.total)
-    assert seen["official_improved"].assignment.positive.sum() < first.assignment.positive.sum()
-    assert "official_v1, fcos_plus" in groups_of_same([*seen.values()])
-    # Points from the corner are other places.
-    assert differs(seen["torchvision"], seen["detectron2"]).any()
-    assert (seen["mmdetection"].detections, first.detections) != (0, 0)
+    # With box_convention=inclusive a box of one pixel's width is empty.
+    assert len(first.sample.boxes) == 2 and len(results["adelaidet"].sample.boxes) == 3
+    # The same targets and losses.
+    assert not differs(results["official_v1"], results["fcos_plus"]).any()
+    torch.testing.assert_close(results["official_v1"].losses.total, results["fcos_plus"].losses.total)
+    assert results["official_improved"].assignment.positive.sum() < first.assignment.positive.sum()
+    assert "official_v1, fcos_plus" in identical_presets([*results.values()])
+    # torchvision's locations start at the corner.
+    assert differs(results["torchvision"], results["detectron2"]).any()
+    assert (results["mmdetection"].detections, first.detections) != (0, 0)
 
 
-def test_owners_do_not_depend_on_the_ids_of_the_file(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    image, annotations = drawn
+def test_matched_rows_do_not_depend_on_annotation_ids(image_and_boxes: tuple[Path, Path], tmp_path: Path) -> None:
+    image, annotations = image_and_boxes
     content = json.loads(annotations.read_text())
     for number, entry in enumerate(content["annotations"]):
         entry["id"] = number - 3
-    other = tmp_path / "boxes.json"
-    other.write_text(json.dumps(content))
-    expected = compare(image, annotations, short_side=240, long_side=400, seed=0)
-    found = compare(image, other, short_side=240, long_side=400, seed=0)
-    assert table(found) == table(expected)
+    changed_path = tmp_path / "boxes.json"
+    changed_path.write_text(json.dumps(content))
+    expected = compare_presets(image, annotations, short_side=240, long_side=400, seed=0)
+    changed = compare_presets(image, changed_path, short_side=240, long_side=400, seed=0)
+    assert format_table(changed) == format_table(expected)
     # An id of -1 stands for no box elsewhere.
-    assert all((one.owners >= 0).equal(one.assignment.matched[0] >= 0) for one in found)
+    assert all((result.matched_rows >= 0).equal(result.assignment.matched[0] >= 0) for result in changed)
 
 
-def test_the_table_has_a_line_for_each_and_the_picture_a_panel(drawn: tuple[Path, Path]) -> None:
-    seen = compare(*drawn, short_side=240, long_side=400, seed=0)
-    lines = table(seen)
-    assert len(lines) == 1 + len(seen) and lines[0].split()[:2] == ["positives", "P3"]
+def test_the_table_has_a_line_and_the_picture_a_panel_per_preset(image_and_boxes: tuple[Path, Path]) -> None:
+    results = compare_presets(*image_and_boxes, short_side=240, long_side=400, seed=0)
+    lines = format_table(results)
+    assert len(lines) == 1 + len(results) and lines[0].split()[:2] == ["positives", "P3"]
     positives = lines[1].split()[1]
-    assert int(positives) == int(seen[0].assignment.positive.sum())
-    assert picture(seen).width > 600
+    assert int(positives) == int(results[0].assignment.positive.sum())
+    assert draw_comparison(results).width > 600
 
 
-def test_the_command_prints_and_draws(drawn: tuple[Path, Path], tmp_path: Path, capsys) -> None:
-    image, annotations = drawn
+def test_the_command_prints_a_table_and_draws_a_picture(
+    image_and_boxes: tuple[Path, Path], tmp_path: Path, capsys
+) -> None:
+    image, annotations = image_and_boxes
     command = ["compare-presets", str(image), "--annotations", str(annotations), "--short-side", "240"]
     assert main([*command, "--output", str(tmp_path / "p" / "presets.png")]) == 0
     assert (tmp_path / "p" / "presets.png").is_file()
     assert "same targets: official_v1" in capsys.readouterr().out
-    stranger = image.with_name("two.png")
-    assert main(["compare-presets", str(stranger), "--annotations", str(annotations)]) == 2
-    assert "knows no image of that name" in capsys.readouterr().err
+    unknown = image.with_name("two.png")
+    assert main(["compare-presets", str(unknown), "--annotations", str(annotations)]) == 2
+    assert "has no image of that name" in capsys.readouterr().err
 
 
-def test_an_image_that_the_annotations_do_not_know_is_refused(drawn: tuple[Path, Path]) -> None:
-    with pytest.raises(ConfigError, match="knows no image of that name"):
-        compare(drawn[0].with_name("three.png"), drawn[1], short_side=240, long_side=400, seed=0)
+def test_an_image_without_annotations_is_refused(image_and_boxes: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match="has no image of that name"):
+        compare_presets(
+            image_and_boxes[0].with_name("three.png"), image_and_boxes[1], short_side=240, long_side=400, seed=0
+        )

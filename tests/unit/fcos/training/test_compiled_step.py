@@ -1,4 +1,4 @@
-"""A compiled step has a bounded number of shapes, and the compiled losses are the eager ones."""
+"""A compiled step has a bounded number of graphs, and compiled losses equal the eager ones."""
 
 import subprocess
 import sys
@@ -48,18 +48,19 @@ assert counter.frame_count == 2, counter.frame_count
 
 LOSSES = """
 batch = batch_of(64, 96, 8)
-places = build_locate(config)(batch)
-shape = (2, places.xy.shape[0])
-drawn = [torch.rand(*shape, 4) * 30, torch.randn(*shape)]
-# As convolutions give them: both orders in memory.
-drawn += [(torch.randn(2, 5, h, w) * 8).flatten(2).mT if h > 4 else torch.randn(2, h * w, 5) for h, w in places.shapes]
+locations = build_locate(config)(batch)
+shape = (2, locations.xy.shape[0])
+values = [torch.rand(*shape, 4) * 30, torch.randn(*shape)]
+# As returned by convolutions, in both memory layouts.
+for h, w in locations.shapes:
+    values.append((torch.randn(2, 5, h, w) * 8).flatten(2).mT if h > 4 else torch.randn(2, h * w, 5))
 outcomes = []
 for compiled in (False, True):
-    leaves = [value.clone().requires_grad_() for value in drawn]
-    assignment = build_assign(config, compiled=compiled)(batch.targets, places)
-    rule = build_loss(config, compiled=compiled)
-    outputs = HeadOutputs(tuple(leaves[2:]), *leaves[:2], places.shapes)
-    losses = rule(outputs, assignment, places, rule.normalizer([assignment]))
+    leaves = [value.clone().requires_grad_() for value in values]
+    assignment = build_assign(config, compiled=compiled)(batch.targets, locations)
+    loss = build_loss(config, compiled=compiled)
+    outputs = HeadOutputs(tuple(leaves[2:]), *leaves[:2], locations.shapes)
+    losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     losses.total.backward()
     terms = losses.classification, losses.regression, losses.quality
     outcomes.append([*terms, *(leaf.grad for leaf in leaves)])
@@ -72,15 +73,17 @@ for eager, fast in zip(*outcomes, strict=True):
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [COUNT, LOSSES], ids=["batches_of_one_canvas_share_one_graph", "losses_are_equal"])
 def test_compiled(script: str) -> None:
-    # In a process of its own: the shape checks that the tests put around every function cannot be traced.
-    done = subprocess.run([sys.executable, "-c", START + script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    # In a subprocess, because the shape checks around every function in tests cannot be traced.
+    process = subprocess.run(
+        [sys.executable, "-c", START + script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
 
 
 def test_only_training_is_compiled(tiny_values: dict[str, Any], tmp_path: Path) -> None:
     config = parse(Config, set_value(tiny_values, "schedule.compile", True))
     detector = build_detector(config.model, 5, channels_last=True)
-    learner = build_train_state(config, detector, LocalRuntime(tmp_path, torch.device("cpu")))
-    assert isinstance(learner.forward, torch._dynamo.OptimizedModule)
-    assert learner.evaluated is detector and detector._compiled_call_impl is None
-    assert learner.loss.compiled
+    state = build_train_state(config, detector, LocalRuntime(tmp_path, torch.device("cpu")))
+    assert isinstance(state.forward, torch._dynamo.OptimizedModule)
+    assert state.evaluated is detector and detector._compiled_call_impl is None
+    assert state.loss.compiled

@@ -1,4 +1,4 @@
-"""Learning rates over the steps, weight decay groups, the moving average."""
+"""Learning rate schedules, weight decay groups, and the moving average."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fcos.config.run import ScheduleConfig
-from fcos.training.optim import lr_factor, make_optimizer, make_scheduler, moving_average, parameter_groups
+from fcos.training.optim import lr_factor, make_lr_scheduler, make_optimizer, moving_average, parameter_groups
 
 PAPER = {
     "steps": 90_000, "warmup": "constant", "warmup_steps": 500, "warmup_factor": 1 / 3, "decay": "step",
@@ -28,16 +28,16 @@ PAPER = {
         (89_999, 0.01),
     ],
 )
-def test_the_papers_schedule(step: int, expected: float) -> None:
+def test_step_decay_equals_the_papers_schedule(step: int, expected: float) -> None:
     assert lr_factor(**PAPER)(step) == pytest.approx(expected)
 
 
-def test_linear_warm_up_reaches_one_and_cosine_falls_to_nothing() -> None:
+def test_linear_warm_up_reaches_one_and_cosine_falls_to_zero() -> None:
     factor = lr_factor(**{**PAPER, "steps": 100, "warmup": "linear", "warmup_steps": 10, "decay": "cosine"})
     values = [factor(step) for step in range(100)]
     assert values[9] == pytest.approx(1) and values[10] == pytest.approx(1)
-    assert all(low < high for low, high in pairwise(values[:10]))
-    assert all(high > low for high, low in pairwise(values[10:]))
+    assert all(earlier < later for earlier, later in pairwise(values[:10]))
+    assert all(later > earlier for later, earlier in pairwise(values[10:]))
     assert factor(100) == pytest.approx(0)
 
 
@@ -46,16 +46,16 @@ def test_the_scheduler_follows_the_factor() -> None:
     optimizer = make_optimizer(
         model, kind="sgd", lr=0.3, momentum=0.9, weight_decay=0.1, decay_one_axis=True, fused=False
     )
-    scheduler = make_scheduler(optimizer, lambda step: 1 / (1 + step))
-    seen = []
+    scheduler = make_lr_scheduler(optimizer, lambda step: 1 / (1 + step))
+    rates = []
     for _ in range(3):
-        seen.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    assert seen == pytest.approx([0.3, 0.15, 0.1])
+    assert rates == pytest.approx([0.3, 0.15, 0.1])
 
 
-def test_norms_and_biases_are_left_out_of_weight_decay_when_asked() -> None:
+def test_norms_and_biases_are_excluded_from_weight_decay_if_configured() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
     model[0].weight.requires_grad_(True)
     assert [len(group["params"]) for group in parameter_groups(model, 0.1, decay_one_axis=False)] == [1, 3]
@@ -68,7 +68,7 @@ def test_frozen_parameters_are_not_optimised() -> None:
     assert sum(len(group["params"]) for group in parameter_groups(model, 0.1, decay_one_axis=True)) == 2
 
 
-def test_the_average_moves_by_one_minus_its_decay() -> None:
+def test_the_moving_average_changes_by_one_minus_its_decay() -> None:
     model = nn.Linear(1, 1)
     average = moving_average(model, 0.75)
     average.update_parameters(model)
@@ -79,7 +79,7 @@ def test_the_average_moves_by_one_minus_its_decay() -> None:
     torch.testing.assert_close(average.module.weight.detach(), start + 1)
 
 
-def test_the_linear_rule_holds_unless_a_rate_is_given() -> None:
+def test_the_linear_scaling_rule_holds_unless_lr_is_given() -> None:
     common = {"batch_size": 4, "steps": 1, "optimizer": "sgd", "decay": "none"}
     assert ScheduleConfig(**common, lr_per_16_images=0.01).resolved_lr == pytest.approx(0.0025)
     assert ScheduleConfig(**common, lr=0.3).resolved_lr == 0.3

@@ -1,4 +1,4 @@
-"""Nothing in a training step reads a value back from the device, or makes a shape depend on one."""
+"""A training step neither reads values back from the device nor has shapes that depend on values."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets
 from fcos.training.step import train_step
 
-# Each of these makes the host wait for a GPU: .item() and bool(), boolean indexing, nonzero and its kin.
+# Operators that make the host wait for a GPU: .item() and bool(), boolean indexing, nonzero and similar ones.
 WAITING = (
     "_local_scalar_dense",
     "nonzero",
@@ -27,8 +27,8 @@ WAITING = (
 )
 
 
-class Refuse(TorchDispatchMode):
-    """Fails on an operation that would wait."""
+class RefuseWaiting(TorchDispatchMode):
+    """Raises an AssertionError for operations that would wait."""
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(operation)
@@ -53,15 +53,17 @@ def batch_of(counts: list[int], with_masks: bool) -> Batch:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("regression", get_args(RegressionLoss))
 @pytest.mark.parametrize("quality", ["none", "centerness", "iou"])
-def test_a_training_step_never_waits(tiny_values, optimizer: str, regression: str, quality: str) -> None:
-    step(tiny_values, {"model.loss.regression": regression, "model.head.quality": quality,
+def test_a_step_never_waits_with_any_loss_or_optimizer(
+    tiny_values, optimizer: str, regression: str, quality: str
+) -> None:
+    run_step(tiny_values, {"model.loss.regression": regression, "model.head.quality": quality,
                        "model.postprocess.quality": "none", "schedule.optimizer": optimizer})  # fmt: skip
 
 
 @pytest.mark.parametrize("radius", [None, 1.5])
 @pytest.mark.parametrize("precision", get_args(Precision))
-def test_nor_in_other_settings(tiny_values, radius: float | None, precision: str) -> None:
-    step(tiny_values, {"model.assignment.center_sampling_radius": radius, "schedule.precision": precision,
+def test_a_step_never_waits_with_any_radius_or_precision(tiny_values, radius: float | None, precision: str) -> None:
+    run_step(tiny_values, {"model.assignment.center_sampling_radius": radius, "schedule.precision": precision,
                        "model.backbone.norm": "frozen_bn"})  # fmt: skip
 
 
@@ -79,8 +81,8 @@ def test_nor_in_other_settings(tiny_values, radius: float | None, precision: str
         {"model.head.towers": "shared", "schedule.precision": "fp16", "schedule.clip_norm": None},
     ],
 )
-def test_nor_with_other_choices(tiny_values, changes: dict[str, Any]) -> None:
-    step(tiny_values, {**changes, "model.assignment.center_sampling_radius": None})
+def test_a_step_never_waits_with_any_rule_loss_or_head(tiny_values, changes: dict[str, Any]) -> None:
+    run_step(tiny_values, {**changes, "model.assignment.center_sampling_radius": None})
 
 
 @pytest.mark.parametrize(
@@ -93,26 +95,26 @@ def test_nor_with_other_choices(tiny_values, changes: dict[str, Any]) -> None:
         ("retinanet", {"model.head.regression": "deltas", "model.anchors_per_location": 9}),
     ],
 )
-def test_nor_with_another_assignment(tiny_values, kind: str, changes: dict[str, Any]) -> None:
-    step(tiny_values, {"model.assignment.kind": kind, **changes}, batches=1 if kind == "simota" else 2)
+def test_a_step_never_waits_with_any_assignment(tiny_values, kind: str, changes: dict[str, Any]) -> None:
+    run_step(tiny_values, {"model.assignment.kind": kind, **changes}, batches=1 if kind == "simota" else 2)
 
 
-def step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) -> None:
+def run_step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) -> None:
     for key, value in changes.items():
         values = set_value(values, key, value)
     config = parse(Config, values)
     torch.manual_seed(0)
-    learner = build_train_state(
+    state = build_train_state(
         config, build_detector(config.model, 5, channels_last=True), LocalRuntime(Path(), torch.device("cpu"))
     )
-    with Refuse():
+    with RefuseWaiting():
         # Torch's optimizers (and its moving average) read their step counters, which live on the host.
-        learner.optimizer.step = lambda: None  # type: ignore[method-assign]
+        state.optimizer.step = lambda: None  # type: ignore[method-assign]
         by_masks = config.model.assignment.by_masks
-        train_step(learner, [batch_of([8, 1], by_masks), batch_of([3, 0], by_masks)][:batches])
+        train_step(state, [batch_of([8, 1], by_masks), batch_of([3, 0], by_masks)][:batches])
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero()])
-def test_the_check_sees_what_waits(wait: Callable[[torch.Tensor], Any]) -> None:
-    with Refuse(), pytest.raises(AssertionError, match=r"waits|mask"):
+def test_waiting_operations_are_refused(wait: Callable[[torch.Tensor], Any]) -> None:
+    with RefuseWaiting(), pytest.raises(AssertionError, match=r"waits|mask"):
         wait(torch.ones(3))
