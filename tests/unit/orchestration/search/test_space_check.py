@@ -42,12 +42,12 @@ def test_a_key_that_cannot_be_searched_is_told(space: dict[str, dict[str, Any]],
 
 
 def test_a_key_is_tried_with_its_condition() -> None:
-    check(
-        {
-            "model.head.norm": {"choice": ["bn", "gn"]},
-            "model.head.gn_groups": {"choice": [4, 8], "when": {"model.head.norm": "gn"}},
-        }
-    )
+    groups = {"choice": [4, 8], "when": {"model.head.quality": "iou"}}
+    # The condition's own value is one that the schema refuses together with those of the key.
+    wrong = {"choice": [4, 8], "when": {"model.head.quality": "sharpness"}}
+    check({"model.head.quality": {"choice": ["iou", "none"]}, "model.head.gn_groups": groups})
+    with pytest.raises(ConfigError, match=r"space\.model\.head\.gn_groups: model\.head\.quality='sharpness'"):
+        check({"model.head.gn_groups": wrong, "model.head.quality": {"choice": ["iou", "none"]}})
 
 
 def test_what_only_a_rule_between_keys_refuses_is_left_to_the_drawing() -> None:
