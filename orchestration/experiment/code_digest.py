@@ -5,6 +5,8 @@ import hashlib
 import io
 import tokenize
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 # What a result rests on: every module of the package that these import, directly or not.
@@ -23,8 +25,7 @@ def code_digest(root: Path, entry: str) -> str:
     """
     total = hashlib.sha256(f"{RESULTS_VERSION}\n".encode())
     for module, file in deciding_modules(root, entry).items():
-        code = hashlib.sha256(_without_comments(file.read_text()).encode()).hexdigest()
-        total.update(f"{module} {code}\n".encode())
+        total.update(f"{module} {_read(file).digest}\n".encode())
     return total.hexdigest()
 
 
@@ -38,7 +39,7 @@ def deciding_modules(root: Path, entry: str) -> dict[str, Path]:
         if name in modules or file is None or name in DRAWING:
             continue
         modules[name] = file
-        waiting += [name.rpartition(".")[0], *_imports(file)]
+        waiting += [name.rpartition(".")[0], *_read(file).imports]
     return dict(sorted(modules.items()))
 
 
@@ -47,9 +48,32 @@ def _file_of(root: Path, module: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if module and file.exists()), None)
 
 
-def _imports(file: Path) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Source:
+    """What counts of one file."""
+
+    # Of its code without comments and docstrings.
+    digest: str
+    # Names that it imports from the package.
+    imports: tuple[str, ...]
+
+
+def _read(file: Path) -> _Source:
+    return _read_content(file.read_bytes())
+
+
+@lru_cache(maxsize=1024)
+def _read_content(content: bytes) -> _Source:
+    """Read a file's content, which a process meets more than once: before and after it loads the code."""
+    source = content.decode(errors="replace")
+    tree = _parsed(source)
+    code = _without_comments(source, tree)
+    return _Source(hashlib.sha256(code.encode()).hexdigest(), tuple(_imports(tree)))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
     """Iterate over the names that a file imports from the package; those of functions and classes are among them."""
-    for node in ast.walk(_parsed(file.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
@@ -57,10 +81,10 @@ def _imports(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _without_comments(source: str) -> str:
+def _without_comments(source: str, tree: ast.Module) -> str:
     """Return Python source without comments, docstrings and blank lines; as it is where it does not parse."""
     lines = source.splitlines()
-    for node in ast.walk(_parsed(source)):
+    for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
             first = body[0]

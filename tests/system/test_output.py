@@ -9,6 +9,8 @@ import pytest
 
 from tests.helpers.sweeps import ROOT, SHARED, environment, runs, start
 
+pytestmark = pytest.mark.ray
+
 TRAIN = "orchestration/train.py"
 
 
