@@ -17,7 +17,7 @@ def case(count: int, batch: int, size: tuple[int, int], goal: float | None = Non
     """The assignment of a batch whose images have `count` boxes each."""
     theirs, ours = draw_targets(count, batch, size)
     peer_anchors, per_level = anchors(size, batch)
-    peer, places = peer_matcher(), grid(size)
+    peer, locations = peer_matcher(), grid(size)
 
     def same(matched: list[Tensor], found: Tensor) -> str:
         require(torch.equal(torch.stack(matched), found), f"{int((torch.stack(matched) != found).sum())} indices")
@@ -27,7 +27,7 @@ def case(count: int, batch: int, size: tuple[int, int], goal: float | None = Non
     return Case(
         name=f"assignment, {count} boxes an image",
         peer=lambda: compute_loss(peer, theirs, {}, peer_anchors, per_level),
-        ours=lambda: match_fcos(ours, places, RANGES, "open", RADIUS, "plain"),
+        ours=lambda: match_fcos(ours, locations, RANGES, "open", RADIUS, "plain"),
         same=same,
         goal=goal,
         memory_goal=10,

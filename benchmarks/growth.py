@@ -149,8 +149,8 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(9.6, 5.4), layout="constrained")
-    for place, (panel, (x_name, y_name, logarithmic)) in enumerate(PANELS.items()):
-        axes = figure.add_subplot(2, 3, place + 1)
+    for index, (panel, (x_name, y_name, logarithmic)) in enumerate(PANELS.items()):
+        axes = figure.add_subplot(2, 3, index + 1)
         for curve in (each for each in curves if each.panel == panel):
             axes.plot(curve.x, curve.y, marker="o", markersize=4, label=curve.label)
         if logarithmic:

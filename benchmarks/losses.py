@@ -48,7 +48,7 @@ def case(
     """The loss of a batch whose images have `count` boxes each."""
     theirs, targets = draw_targets(count, batch, size)
     outputs = draw_outputs(batch, size)
-    places = grid(size)
+    locations = grid(size)
     peer, (peer_anchors, per_level) = peer_loss(), anchors(size, batch)
     rule = FCOSLoss(
         regression="giou", weight_by_centerness=False, quality="centerness", normalizer_scope="local",
@@ -63,7 +63,7 @@ def case(
         parts = [losses[key].detach() for key in ("classification", "bbox_regression", "bbox_ctrness")]
         return parts, [leaf.grad for leaf in leaves.values()]
 
-    pixels = outputs["bbox_regression"] * places.strides[:, None]
+    pixels = outputs["bbox_regression"] * locations.strides[:, None]
     of_levels = [part.contiguous() for part in outputs["cls_logits"].split(per_level, dim=1)]
 
     def run_ours() -> Outcome:
@@ -71,10 +71,10 @@ def case(
         quality = outputs["bbox_ctrness"].detach().squeeze(-1).requires_grad_()
         leaves = [pixels.detach().requires_grad_(), quality, *logits]
         assignment = assign_fcos(
-            targets, places, ranges=RANGES, ends="open", center_sampling_radius=RADIUS, compiled=compiled
+            targets, locations, ranges=RANGES, ends="open", center_sampling_radius=RADIUS, compiled=compiled
         )
-        head = HeadOutputs(logits, leaves[0], quality, places.shapes)
-        losses = rule(head, assignment, places, rule.normalizer([assignment]))
+        head = HeadOutputs(logits, leaves[0], quality, locations.shapes)
+        losses = rule(head, assignment, locations, rule.normalizer([assignment]))
         losses.total.backward()
         parts = [losses.classification.detach(), losses.regression.detach(), losses.quality.detach()]
         return parts, [leaf.grad for leaf in leaves]
@@ -82,7 +82,7 @@ def case(
     def compare(peer_outcome: Outcome, outcome: Outcome) -> str:
         distances, quality, *logits = outcome[1]
         # torchvision's distances are in strides, ours in pixels.
-        gradients = [torch.cat(logits, dim=1), distances * places.strides[:, None], quality]
+        gradients = [torch.cat(logits, dim=1), distances * locations.strides[:, None], quality]
         return same(peer_outcome, (outcome[0], gradients))
 
     return Case(name, run_peer, run_ours, compare, goal=goal, memory_goal=memory_goal)

@@ -29,19 +29,19 @@ Maps = dict[str, list[Tensor]]
 def trained_maps(batch: int, size: tuple[int, int], objects: int) -> Maps:
     """Convolution outputs as of a trained head: quiet ground, and objects whose middle is told by many locations."""
     generator = torch.Generator().manual_seed(0)
-    places = grid(size)
-    logits = torch.randn(batch, len(places.xy), CLASSES, generator=generator) * 0.7 - 6.5
-    distances = torch.rand(batch, len(places.xy), 4, generator=generator) * 4
-    quality = torch.randn(batch, len(places.xy), generator=generator)
+    locations = grid(size)
+    logits = torch.randn(batch, len(locations.xy), CLASSES, generator=generator) * 0.7 - 6.5
+    distances = torch.rand(batch, len(locations.xy), 4, generator=generator) * 4
+    quality = torch.randn(batch, len(locations.xy), generator=generator)
     for image in range(batch):
         boxes = draw_boxes(objects, size, generator)
         for box, label in zip(boxes, torch.randint(0, CLASSES, (objects,), generator=generator), strict=True):
-            ltrb = ltrb_from_boxes(places.xy, box.expand(len(places.xy), 4))
+            ltrb = ltrb_from_boxes(locations.xy, box.expand(len(locations.xy), 4))
             level = (box[2:] - box[:2]).max() / 8
-            near = (places.strides >= level / 2) & (places.strides < level) & (ltrb.amin(1) > 0)
+            near = (locations.strides >= level / 2) & (locations.strides < level) & (ltrb.amin(1) > 0)
             logits[image, near, label] = torch.randn(int(near.sum()), generator=generator) + 0.5
             noise = 1 + 0.1 * torch.randn(int(near.sum()), 4, generator=generator)
-            distances[image, near] = ltrb[near] * noise / places.strides[near, None]
+            distances[image, near] = ltrb[near] * noise / locations.strides[near, None]
             quality[image, near] = 6 * centerness(ltrb[near]) - 2
     return _as_maps(logits, distances, quality[..., None], size)
 
@@ -100,13 +100,13 @@ def sides(batch: int, size: tuple[int, int]) -> tuple[Callable[[Any], Any], Call
         max_detections=KEPT,
     )  # fmt: skip
     postprocess = Postprocess(rule)
-    places, sizes = grid(size), torch.tensor([size] * batch)
+    locations, sizes = grid(size), torch.tensor([size] * batch)
 
     def run_peer(flat: dict[str, Tensor]) -> Any:
         per_level_outputs = {name: list(value.split(per_level, dim=1)) for name, value in flat.items()}
         return FCOS.postprocess_detections(peer, per_level_outputs, split, [size] * batch)
 
-    return run_peer, lambda outputs: postprocess(outputs, places, sizes, sizes)
+    return run_peer, lambda outputs: postprocess(outputs, locations, sizes, sizes)
 
 
 def pair(name: str, maps: Maps, size: tuple[int, int], goals: tuple[float | None, float | None]) -> Iterator[Case]:

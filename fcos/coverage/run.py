@@ -122,7 +122,7 @@ def run(
         config.coverage,
         rank=runtime.rank,
         world_size=runtime.world_size,
-        beat=runtime.heartbeat,
+        heartbeat=runtime.heartbeat,
         report=lambda done: runtime.report(_record(done, images, counting)),
     )
     figures = _figures(config, counted, len(source.boxes.boxes))

@@ -50,11 +50,11 @@ def tally(
     rank: int,
     world_size: int,
     report: Callable[[int], None],
-    beat: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Tally:
     """Count all boxes, each worker its share of the chunks; every worker returns the sum.
 
-    `report` is called with the number of images done, equally often on every worker; `beat` is called after every
+    `report` is called with the number of images done, equally often on every worker; `heartbeat` is called after every
     chunk.
     """
     if assignment.locations == "torchvision":
@@ -69,7 +69,7 @@ def tally(
         # A worker without a chunk in the last round counts no images, but takes part in reports.
         start, end = chunks[position] if position < len(chunks) else (0, 0)
         parts.append(_tally_part(boxes.select(np.arange(start, end)), strides, assignment, config))
-        beat()
+        heartbeat()
         if round_number % max(1, rounds // REPORTS) == 0:
             report(ends[min((round_number + 1) * world_size, len(chunks))])
     return Tally.merge(gather_objects(Tally.merge(parts)))

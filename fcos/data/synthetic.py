@@ -92,7 +92,7 @@ def render_image(
     generator = np.random.default_rng([config.seed, _SPLITS.index(split), index])
     size = config.image_size
     canvas = _texture(generator, size, center=generator.uniform(60, 195, 3), contrast=45.0)
-    boxes = _place_boxes(generator, config)
+    boxes = _arrange_boxes(generator, config)
     labels = generator.integers(len(CLASSES), size=len(boxes)).tolist()
     for label, (x, y, w, h) in zip(labels, boxes, strict=True):
         window = canvas[y : y + h, x : x + w]
@@ -117,7 +117,7 @@ def visible_shape_indices(
     return indices
 
 
-def _place_boxes(generator: np.random.Generator, config: SyntheticConfig) -> list[tuple[int, int, int, int]]:
+def _arrange_boxes(generator: np.random.Generator, config: SyntheticConfig) -> list[tuple[int, int, int, int]]:
     """Return xywh boxes, large to small, whose pairwise IoU is at most the configured overlap.
 
     There is at least one.
