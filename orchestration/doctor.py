@@ -132,22 +132,22 @@ def _artifacts_of_store(lab: "LabConfig", uri: str) -> "tuple[str, str | None] |
     None where its experiment is not made yet. Raises TrackingError where the store takes no runs.
     """
     from orchestration.tracking.artifacts import artifact_problem
-    from orchestration.tracking.problems import asking
-    from orchestration.tracking.store import Store, connect, moved_from
-    from orchestration.tracking.tracker import artifacts_of
+    from orchestration.tracking.problems import store_errors
+    from orchestration.tracking.store import Store, connect, previous_artifact_folder
+    from orchestration.tracking.tracker import artifact_folder
 
     client = connect(uri)
-    with asking(uri):
+    with store_errors(uri):
         known = client.get_experiment_by_name(lab.tracking.experiment)
     if known is None:
         # Any experiment serves to see whether the store takes a write.
-        with asking(uri):
+        with store_errors(uri):
             known = client.search_experiments(max_results=1)[0]
         Store(client, known.experiment_id, uri, "").check()
         return None
     Store(client, known.experiment_id, uri, known.artifact_location).check()
-    place, location = artifacts_of(lab.tracking.uri, lab.folder), str(known.artifact_location)
-    old = moved_from(location, place) if place is not None else None
+    place, location = artifact_folder(lab.tracking.uri, lab.folder), str(known.artifact_location)
+    old = previous_artifact_folder(location, place) if place is not None else None
     if place is not None and old is not None:
         return f"{place} (the store was moved from {old}, the next command corrects it)", artifact_problem(
             str(place), uri

@@ -69,7 +69,7 @@ class SweepRun:
             self._record_kept()
             self._remove_checkpoints()
             self._close_sweep()
-            settled = self._tracker.settle(SETTLE_SECONDS)
+            settled = self._tracker.flush(SETTLE_SECONDS)
             reported = write_report is None or (settled and self._report(write_report))
         finally:
             for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
@@ -182,13 +182,13 @@ def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
     """Describe what the store did not take, why, and what helps; no line where it has everything."""
     lines = []
     if not closed:
-        absence = tracker.absence
+        outage = tracker.outage
         why = (
             f"tracking.uri={public_uri(tracker.uri)}: not within {CLOSE_SECONDS:.0f} s"
-            if absence is None
-            else str(absence)
+            if outage is None
+            else str(outage)
         )
-        helps = "" if absence is None or absence.advice in why else f"; {absence.advice}"
+        helps = "" if outage is None or outage.advice in why else f"; {outage.advice}"
         lines.append(f"not everything is stored: {why}{helps}; then the same command delivers the rest from {folder}")
     if tracker.artifact_problem is not None:
         artifacts, runs, why = tracker.artifact_problem
