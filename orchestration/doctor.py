@@ -64,31 +64,31 @@ def _of_the_cluster(lab: "LabConfig") -> "list[Check]":
     from ray.exceptions import RayError
 
     from fcos.data.shared_memory import max_loader_bytes
-    from orchestration.cluster.authentication import asks_for_token
+    from orchestration.cluster.authentication import requires_token
     from orchestration.cluster.health import checks
-    from orchestration.cluster.health.survey import cache_folder, survey
+    from orchestration.cluster.health.cluster_info import cache_folder, collect_cluster_info
 
     gcs = ray.get_runtime_context().gcs_address
     try:
-        found = survey(lab)
+        cluster = collect_cluster_info(lab)
     except RayError as error:
         reason = str(error).strip().splitlines()[-1]
         return [checks.Check("nodes", "failed", f"a node was lost: {reason}", "look at Ray's logs on the nodes")]
     cache_bytes = int(1e9 * lab.data.cache_gb) if lab.data.name == "coco" else 0
     return [
-        checks.check_answers(found.nodes, found.silent),
-        checks.check_token(asks_for_token(gcs), gcs, found.nodes),
-        checks.check_room(lab.cluster, found.nodes),
-        checks.check_versions(found.nodes, found.here.versions),
-        checks.check_code(found.nodes, found.here.code),
-        checks.check_gpus(lab.cluster, found.nodes),
-        checks.check_output(str(lab.folder), found.refused, found.seen),
-        checks.check_data(found.nodes, found.here),
-        checks.check_space(found.nodes, cache_folder(lab.data), cache_bytes),
+        checks.check_responses(cluster.nodes, cluster.silent),
+        checks.check_token(requires_token(gcs), gcs, cluster.nodes),
+        checks.check_capacity(lab.cluster, cluster.nodes),
+        checks.check_versions(cluster.nodes, cluster.driver.versions),
+        checks.check_code(cluster.nodes, cluster.driver.code),
+        checks.check_gpus(lab.cluster, cluster.nodes),
+        checks.check_output(str(lab.folder), cluster.write_errors, cluster.visible),
+        checks.check_data(cluster.nodes, cluster.driver),
+        checks.check_space(cluster.nodes, cache_folder(lab.data), cache_bytes),
         checks.check_shared_memory(
-            found.nodes, lab.data.num_workers, max_loader_bytes(lab.training, lab.cluster.workers)
+            cluster.nodes, lab.data.num_workers, max_loader_bytes(lab.training, lab.cluster.workers)
         ),
-        checks.check_clocks(found.nodes),
+        checks.check_clocks(cluster.nodes),
     ]
 
 
@@ -160,7 +160,7 @@ def _show(console: "Console", checks: "Sequence[Check]") -> None:
 
     from orchestration.cli.console import show_table
 
-    rows = [(check.name, Text(check.state, style=STYLES[check.state]), check.found, check.advice) for check in checks]
+    rows = [(check.name, Text(check.state, style=STYLES[check.state]), check.finding, check.advice) for check in checks]
     show_table(console, "Is everything ready?", ("check", "state", "found", "what to do"), rows)
 
 

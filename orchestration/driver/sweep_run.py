@@ -15,7 +15,7 @@ from fcos.errors import ConfigError
 from fcos.installation import command
 from orchestration.cli.console import show_table
 from orchestration.cli.entry import OK, SOME_FAILED, STOPPED
-from orchestration.cluster.connect import connected, fit
+from orchestration.cluster.connect import checked_local_nodes, connected
 from orchestration.cluster.resources import demand, max_concurrent
 from orchestration.driver.budget import enforce_budget, read_spent
 from orchestration.driver.events import Events, TrialStopped
@@ -87,7 +87,7 @@ class SweepRun:
         if not waiting:
             return
         lab, plan, progress = self._lab, self._plan, self._progress
-        nodes = fit(lab.cluster)
+        nodes = checked_local_nodes(lab.cluster)
         with ExitStack() as stack:
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))

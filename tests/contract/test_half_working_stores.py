@@ -229,11 +229,11 @@ def test_the_doctor_says_what_a_store_does_not_take(output: Path, damage: str) -
     if damage == "read-only":
         make_read_only(output / "mlflow.db")
         (check,) = _tracking(lab, 1)
-        assert check.state == "failed" and READ_ONLY in check.found
+        assert check.state == "failed" and READ_ONLY in check.finding
     else:
         (output / "mlartifacts").write_text("no folder")
         _, check = _tracking(lab, 1)
-        assert check.state == "warning" and "cannot be written (Not a directory)" in check.found
+        assert check.state == "warning" and "cannot be written (Not a directory)" in check.finding
 
 
 def test_a_store_that_was_moved_keeps_its_files_and_writes_no_more_to_the_old_place(

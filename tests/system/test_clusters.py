@@ -118,10 +118,10 @@ def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tm
         pytest.skip("needs to make a network namespace (root)")
     inner = (
         "from pathlib import Path\n"
-        "from orchestration.cluster.authentication import check_cluster, reached_at\n"
+        "from orchestration.cluster.authentication import check_cluster, reachable_addresses\n"
         "from tests.helpers.clusters import cluster\n"
         "with cluster(token=False) as nodes:\n"
-        "    print(reached_at(nodes.address), check_cluster(nodes.address, allow_unauthenticated=False))\n"
+        "    print(reachable_addresses(nodes.address), check_cluster(nodes.address, allow_unauthenticated=False))\n"
     )
     command = ["unshare", "--net", "bash", "-c", 'ip link set lo up && exec "$@"', "--", sys.executable, "-c", inner]
     done = subprocess.run(
