@@ -40,7 +40,7 @@ def _run(
 ) -> int:
     from fcos.errors import ConfigError, Transient
     from orchestration.cli.lock import FolderHeld
-    from orchestration.config.overrides import is_for_hydra, show_with_hydra
+    from orchestration.config.overrides import is_hydra_command, run_hydra_command
 
     caught: list[int] = []
     try:
@@ -49,9 +49,9 @@ def _run(
             with _closing():
                 print(help_text(arguments), flush=True)
             return OK
-        if is_for_hydra(arguments):
+        if is_hydra_command(arguments):
             with _closing():
-                show_with_hydra(arguments)
+                run_hydra_command(arguments)
             return OK
         with signals_raise() as caught:
             return main(arguments)

@@ -6,7 +6,7 @@ from pathlib import Path
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import ROOT
-from orchestration.config.groups import near
+from orchestration.config.groups import suggest_or_list
 from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment.data import DataDigests
 from orchestration.store_conventions import MetricPrefix
@@ -94,7 +94,7 @@ def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = 
             raise ConfigError(f"{key}: {metric}: is not measured; add {analysis} to model.postprocess.analyses")
         words = tuple(dict.fromkeys((*known, *by_analysis)))
         what = "no such metric" if trains else "no such metric of task=coverage"
-        raise ConfigError(f"{key}: {metric}: {what}; {near(metric, words)}")
+        raise ConfigError(f"{key}: {metric}: {what}; {suggest_or_list(metric, words)}")
 
 
 def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -> list[str]:
@@ -144,7 +144,7 @@ def _without_value(key: str, metric: str, configs: Sequence[Config], lab: LabCon
     facts = [data.facts(config) for config in configs]
     classes = tuple(dict.fromkeys(name for each in facts for name in each.class_keys or ()))
     if metric.startswith(CLASS_PREFIX) and classes and metric not in classes:
-        raise ConfigError(f"{key}: {metric}: the data have no such class; {near(metric, classes)}")
+        raise ConfigError(f"{key}: {metric}: the data have no such class; {suggest_or_list(metric, classes)}")
     if facts and all(metric in each.without_truth for each in facts):
         what = "class" if metric.startswith(CLASS_PREFIX) else "size"
         return f"the validation images have no box of that {what}"
