@@ -50,7 +50,7 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Cons
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
-    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, here=here), words)
+    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
     plan = replace(plan, notes=(*commit_notes(checkout()), *plan.notes))
     prepared = Prepared(lab, plan, find_reusable(lab, plan))
     show_plan(console, lab, plan, nodes, prepared.reusable)
