@@ -14,7 +14,7 @@ from rich.logging import RichHandler
 from fcos.errors import ConfigError
 from fcos.installation import command
 from orchestration.cli.console import show_table
-from orchestration.cli.entry import OK, SOME_FAILED, STOPPED
+from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cluster.connect import checked_local_nodes, connected
 from orchestration.cluster.resources import demand, max_concurrent
 from orchestration.driver.budget import enforce_budget, read_spent
@@ -79,7 +79,7 @@ class SweepRun:
             again = f"{command('report')} {self._plan.name} --tracking-uri {address}"
             text = f"no report was written; when the store has its runs: {again}"
             self._console.print(text, style="red", soft_wrap=True)
-        return max(self._exit_code(), OK if reported else SOME_FAILED)
+        return max(self._exit_code(), OK if reported else TRAINING_FAILED)
 
     def _train(self) -> None:
         """Run what is not finished with Ray Tune."""
@@ -175,7 +175,7 @@ class SweepRun:
             text = f"stopped: {why}; {count_of(len(stopped), 'training')} left: {advice}, the same command goes on"
             self._console.print(text, style="yellow", soft_wrap=True)
             return STOPPED
-        return SOME_FAILED if self._progress.count("failed") else OK
+        return TRAINING_FAILED if self._progress.count("failed") else OK
 
 
 def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.doctor import _tracking
+from orchestration.doctor import _check_store
 from orchestration.store_conventions import Tag, default_uri
 from orchestration.tracking import delivery
 from orchestration.tracking.history import open_history
@@ -225,14 +225,14 @@ def test_a_folder_that_takes_no_journal_beside_the_database_is_found_out(output:
 def test_the_doctor_says_what_a_store_does_not_take(output: Path, damage: str) -> None:
     lab = compose(check_overrides([f"output={output}", "tracking.experiment=lab"]))
     open_store(default_uri(output), "lab", output / "mlartifacts")
-    assert {check.name: check.state for check in _tracking(lab, 1)} == {"tracking": "ok", "artifacts": "ok"}
+    assert {check.name: check.state for check in _check_store(lab, 1)} == {"tracking": "ok", "artifacts": "ok"}
     if damage == "read-only":
         make_read_only(output / "mlflow.db")
-        (check,) = _tracking(lab, 1)
+        (check,) = _check_store(lab, 1)
         assert check.state == "failed" and READ_ONLY in check.finding
     else:
         (output / "mlartifacts").write_text("no folder")
-        _, check = _tracking(lab, 1)
+        _, check = _check_store(lab, 1)
         assert check.state == "warning" and "cannot be written (Not a directory)" in check.finding
 
 
