@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     console = OutputConsole()
     own, overrides = split_config_dir(arguments)
     lab = compose(check_overrides(overrides, own), own)
-    with console.status("Ray starts, and every node is asked ..."):
+    with console.status("Ray starts, and every node is checked ..."):
         checks = run_checks(lab)
     _show(console, checks)
     return int(any(check.state == "failed" for check in checks))

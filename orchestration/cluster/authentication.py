@@ -27,7 +27,7 @@ def check_cluster(address: str, *, allow_unauthenticated: bool) -> str:
         _use_token(address, gcs)
     elif addresses := reachable_addresses(gcs):
         problem = (
-            f"cluster.address={address}: this cluster asks for no token and is reached at {', '.join(addresses[:3])}"
+            f"cluster.address={address}: this cluster requires no token and is reachable at {', '.join(addresses[:3])}"
         )
         if not allow_unauthenticated:
             raise ConfigError(
@@ -136,7 +136,7 @@ def _use_token(address: str, gcs: str) -> None:
 
     if (path := token_file()) is not None and (note := make_private(path)) is not None:
         logging.getLogger(__name__).warning("%s", note)
-    problem = f"cluster.address={address}: this cluster asks for a token"
+    problem = f"cluster.address={address}: this cluster requires a token"
     # ray.init does this for address=auto only.
     if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
         raise ConfigError(

@@ -63,7 +63,7 @@ def presets() -> dict[str, list[str]]:
 def expand_presets(arms: Mapping[str, Any], own: Path | None = None) -> dict[str, Any]:
     """Return arms as dotted keys: each `group: option` becomes the keys of that file, an arm's own keys come on top.
 
-    Raises ConfigError with near matches for an option that does not exist.
+    Raises ConfigError with close matches for an option that does not exist.
     """
     options = groups(own)
     known = {group: options[group] for group in presets()}

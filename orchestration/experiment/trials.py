@@ -104,10 +104,10 @@ def check_effect(keys: Iterable[str], configs: Sequence[Config]) -> None:
 
 
 def check_arm_key(key: str) -> None:
-    """Raise ConfigError with near matches for a key that no arm can set."""
+    """Raise ConfigError with close matches for a key that no arm can set."""
     parts = key.split(".")
     known = [name for name in dotted_keys(Config) if name.split(".")[0] in ARM_SECTIONS]
-    if parts[0] in ARM_SECTIONS and all(part in known_keys(Config, parts[:place]) for place, part in enumerate(parts)):
+    if parts[0] in ARM_SECTIONS and all(part in known_keys(Config, parts[:i]) for i, part in enumerate(parts)):
         return
     same_leaf = [name for name in known if name.split(".")[-1] == parts[-1]]
     raise ConfigError(f"no such key {key}; {suggest_or_list(key, same_leaf or known)}")

@@ -57,7 +57,7 @@ def check_artifacts(store: Store) -> None:
     if problem is not None:
         raise TrackingError(
             f"tracking.required=true: artifacts of {public_uri(store.uri)} cannot be stored: {problem}; make that "
-            "place writable from here, or give another store"
+            "location writable from here, or give another store"
         )
 
 
@@ -255,11 +255,11 @@ class Tracker:
 
     def _relink_children(self, parent: str) -> None:
         """Restore the tags for parent and kind of earlier trials, whose parent run may have been replaced."""
-        wanted = {Tag.PARENT_RUN: parent, Tag.KIND: RunKind.TRIAL}
+        tags = {Tag.PARENT_RUN: parent, Tag.KIND: RunKind.TRIAL}
         for runs in (runs for key, runs in self._stored_runs.items() if key != SWEEP):
             for run in runs:
-                if any(run.tags.get(name) != value for name, value in wanted.items()):
-                    self._store.set_tags(run.run_id, wanted)
+                if any(run.tags.get(name) != value for name, value in tags.items()):
+                    self._store.set_tags(run.run_id, tags)
 
     def _describe(self, key: RunKey, facts: RunFacts) -> None:
         tags = self._tags(key, facts)

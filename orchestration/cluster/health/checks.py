@@ -116,7 +116,7 @@ def check_code(nodes: Sequence[NodeInfo], driver: Mapping[str, str | None]) -> C
 def check_gpus(cluster: ClusterConfig, nodes: Sequence[NodeInfo]) -> Check:
     """Check that torch sees the GPUs that Ray assigns."""
     if not cluster.gpus_per_worker and not any(each.node.gpus for each in nodes):
-        return Check("GPUs", "ok", "none asked for, none in the cluster")
+        return Check("GPUs", "ok", "none requested, none in the cluster")
     wrong = [
         f"{each.name}: Ray has {each.node.gpus:g}, torch sees {'none' if each.gpus is None else each.gpus}"
         for each in nodes
@@ -127,7 +127,7 @@ def check_gpus(cluster: ClusterConfig, nodes: Sequence[NodeInfo]) -> Check:
         return Check("GPUs", "failed", "; ".join(wrong), "a torch built for that node's driver; ray start --num-gpus")
     if not total:
         state: State = "failed" if cluster.device == "cuda" else "warning"
-        return Check("GPUs", state, "a GPU is asked for, the cluster has none", "cluster=local trains on processors")
+        return Check("GPUs", state, "a GPU is requested, the cluster has none", "cluster=local trains on processors")
     if not cluster.gpus_per_worker:
         return Check(
             "GPUs", "warning", f"{total:g} GPU would stand idle", "cluster.gpus_per_worker=1 cluster.device=cuda"
@@ -234,14 +234,16 @@ def check_token(required: bool, address: str, nodes: Sequence[NodeInfo]) -> Chec
     """Check that the cluster requires a token and that no token file is readable by others."""
     if not required:
         advice = "start it with RAY_AUTH_MODE=token (docs/clusters.md)"
-        return Check("token", "warning", f"{address} asks for no token: whoever reaches it runs code there", advice)
+        return Check(
+            "token", "warning", f"{address} requires no token: anybody who reaches it can run code there", advice
+        )
     readable = [f"{each.name}: mode {each.token_mode}" for each in nodes if each.token_mode not in ("", "600", "400")]
     if readable:
         return Check(
             "token", "failed", f"others can read the token file on {'; '.join(readable)}", "chmod 600 it there"
         )
     location = "in files of mode 600" if any(each.token_mode for each in nodes) else "in the environment alone"
-    return Check("token", "ok", f"asked for; it lies {location}")
+    return Check("token", "ok", f"required; it is {location}")
 
 
 def check_tracking(store: str, problem: str | None, *, sqlite: bool, num_nodes: int, advice: str = "") -> Check:
