@@ -47,7 +47,7 @@ class PastRun:
 
     @property
     def is_copy(self) -> bool:
-        """Whether it took its result from another run."""
+        """Whether its result is copied from another run."""
         return Tag.REUSED_FROM in self.tags
 
 

@@ -264,8 +264,8 @@ def test_a_run_of_another_training_is_superseded_and_lends_it_nothing(
     second.end(KEY, "FINISHED", {})
     assert second.flush(PATIENCE)
     after = second.run_id(KEY)
-    found = all_runs(output)
-    old, new = found[before], found[after or ""]
+    runs = all_runs(output)
+    old, new = runs[before], runs[after or ""]
     assert after != before and old.data.tags["fcos.superseded_by"] == after
     assert old.info.status == ("FINISHED" if status == "FINISHED" else "KILLED")
     assert new.data.params == {"identity": changed.tags["fcos.train_identity"]}

@@ -64,10 +64,10 @@ def test_a_package_that_decides_nothing_may_differ() -> None:
     assert checks.check_versions([replace(GOOD, versions={**VERSIONS, "mlflow": "9"})], VERSIONS).state == "ok"
 
 
-@pytest.mark.parametrize(("digest", "words"), [("d" * 64, "has another"), (None, "finds no")])
-def test_other_code_fails_by_node_and_package(digest: str | None, words: str) -> None:
+@pytest.mark.parametrize(("digest", "message"), [("d" * 64, "has another"), (None, "finds no")])
+def test_other_code_fails_by_node_and_package(digest: str | None, message: str) -> None:
     check = checks.check_code([GOOD, replace(OTHER, code={**CODE, "fcos": digest})], CODE)
-    assert check.state == "failed" and check.finding == f"second {words} fcos/"
+    assert check.state == "failed" and check.finding == f"second {message} fcos/"
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_an_output_folder_that_cannot_be_written_fails_with_the_reason() -> None
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"digests": {"train": None}}, "second: train is not there"),
         ({"digests": {"train": "d" * 64}}, "second: train is another file"),
         ({"images": {"/data/images": False}}, "second: no images in /data/images"),
     ],
 )
-def test_other_data_fail_by_node_and_file(changes: dict, words: str) -> None:
+def test_other_data_fail_by_node_and_file(changes: dict, message: str) -> None:
     check = checks.check_data([GOOD, replace(OTHER, **changes)], GOOD)
-    assert check.state == "failed" and check.finding == words
+    assert check.state == "failed" and check.finding == message
 
 
 def test_data_that_are_absent_here_fail_too() -> None:

@@ -125,10 +125,10 @@ def test_prepared_data_know_their_classes_and_what_has_no_truth(tmp_path: Path) 
     drawn = ["data.synthetic.train_images=8", "data.synthetic.val_images=2", "data.synthetic.image_size=64"]
     sized = ["data.synthetic.object_size=[10,40]", f"data.cache_dir={tmp_path}"]
     lab = compose(check_overrides([*drawn, *sized]))
-    facts = prepare_data(lab.training, Console(file=io.StringIO()), 1)
-    assert facts.class_keys is not None and "val/class_AP/disc" in facts.class_keys
-    assert {"val/APl", "val/ARl"} <= facts.metrics_without_truth
-    assert "val/AP" not in facts.metrics_without_truth
+    info = prepare_data(lab.training, Console(file=io.StringIO()), 1)
+    assert info.class_keys is not None and "val/class_AP/disc" in info.class_keys
+    assert {"val/APl", "val/ARl"} <= info.metrics_without_truth
+    assert "val/AP" not in info.metrics_without_truth
 
 
 def _offline(*_: object, **__: object) -> None:
