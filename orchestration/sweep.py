@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     """Plan, train, track and report; returns the exit code."""
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
-    from orchestration.cli.lock import hold
+    from orchestration.cli.lock import lock_folder
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.checks import fetch_weights
     from orchestration.planning.make_plan import make_plan
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     # The points of a search may not be drawn yet.
     fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
-    with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         report = partial(write_report, plan.name, plan.folder / "report")
         return SweepRun(prepared, console, on_workers=on_workers).run(report)
 

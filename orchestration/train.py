@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train one configuration with one seed; returns the exit code."""
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
-    from orchestration.cli.lock import hold
+    from orchestration.cli.lock import lock_folder
     from orchestration.driver.sweep_run import SweepRun, show_metrics
     from orchestration.experiment.checks import fetch_weights
     from orchestration.planning.make_plan import make_single_plan
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         return OK
     plan = prepared.plan
     fetch_weights(plan.arms.values())
-    with hold(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         code = SweepRun(prepared, console, on_workers=True).run(None)
     show_metrics(console, plan)
     return code

@@ -1,4 +1,4 @@
-"""What both entries share: help, exit codes, signals, one message for each mistake."""
+"""Shared entry point of the commands: help, exit codes, signals and error messages."""
 
 import signal
 import sys
@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-OK, SOME_FAILED, MISTAKE, HELD, STOPPED = 0, 1, 2, 3, 4
+OK, TRAINING_FAILED, USER_ERROR, FOLDER_IN_USE, STOPPED = 0, 1, 2, 3, 4
 
 
 class OutputClosed(KeyboardInterrupt):
-    """Whoever read standard output is gone; an interrupt, so that all ends in order and Ray lets it through."""
+    """The reader of standard output is gone; as a KeyboardInterrupt it ends a sweep in order and passes through Ray."""
 
 
 def run_entry(
     arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[Sequence[str]], str]
 ) -> int:
-    """Answer --help and Hydra's own flags, else run; returns the exit code.
+    """Handle --help and Hydra's flags, or run the command; return the exit code.
 
     0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use,
-    4 stopped for want of budget, space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
+    4 stopped for lack of budget, disk space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
     141 standard output was closed.
     """
     from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
@@ -28,7 +28,7 @@ def run_entry(
     replace_unprintable_characters()
     try:
         code = _run(arguments, main, help_text)
-        with _closing():
+        with _detect_closed_output():
             flush_output()
     except OutputClosed:
         return exit_code_of_closed_output("stopped: standard output was closed; the same command goes on")
@@ -39,28 +39,28 @@ def _run(
     arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[Sequence[str]], str]
 ) -> int:
     from fcos.errors import ConfigError, Transient
-    from orchestration.cli.lock import FolderHeld
-    from orchestration.config.overrides import is_for_hydra, show_with_hydra
+    from orchestration.cli.lock import FolderInUse
+    from orchestration.config.overrides import is_hydra_command, run_hydra_command
 
     caught: list[int] = []
     try:
         check_script(Path(sys.argv[0]))
         if any(argument in ("-h", "--help") for argument in arguments):
-            with _closing():
+            with _detect_closed_output():
                 print(help_text(arguments), flush=True)
             return OK
-        if is_for_hydra(arguments):
-            with _closing():
-                show_with_hydra(arguments)
+        if is_hydra_command(arguments):
+            with _detect_closed_output():
+                run_hydra_command(arguments)
             return OK
-        with signals_raise() as caught:
+        with interrupt_on_signals() as caught:
             return main(arguments)
     except (ConfigError, Transient) as error:
         print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
-    except FolderHeld as error:
+        return USER_ERROR
+    except FolderInUse as error:
         print(f"error: {error}", file=sys.stderr)
-        return HELD
+        return FOLDER_IN_USE
     except OutputClosed:
         raise
     except KeyboardInterrupt:
@@ -69,7 +69,7 @@ def _run(
 
 
 def check_script(script: Path) -> None:
-    """Raise ConfigError where a checkout's script would run with the packages of another installation."""
+    """Raise ConfigError where a checkout's script would import the packages of another installation."""
     from fcos.errors import ConfigError
 
     package = Path(__file__).resolve().parents[1]
@@ -82,8 +82,8 @@ def check_script(script: Path) -> None:
 
 
 @contextmanager
-def _closing() -> Iterator[None]:
-    """Raise OutputClosed where printing finds standard output closed."""
+def _detect_closed_output() -> Iterator[None]:
+    """Convert BrokenPipeError in the block to OutputClosed."""
     try:
         yield
     except BrokenPipeError:
@@ -91,10 +91,10 @@ def _closing() -> Iterator[None]:
 
 
 @contextmanager
-def signals_raise() -> Iterator[list[int]]:
-    """Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, which Ray lets through, and are ignored from then on.
+def interrupt_on_signals() -> Iterator[list[int]]:
+    """Let Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, which passes through Ray; ignore later ones.
 
-    Yields the list that the signal's number is put into.
+    Yields a list to which the number of the signal is appended.
     """
     caught: list[int] = []
 
@@ -104,13 +104,13 @@ def signals_raise() -> Iterator[list[int]]:
         caught.append(number)
         raise KeyboardInterrupt
 
-    # What is ignored from the start, as nohup asks for, stays ignored.
-    heard = [
+    # Signals that are already ignored, such as under nohup, stay ignored.
+    handled = [
         number
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
     ]
-    before = {number: signal.signal(number, stop) for number in heard}
+    before = {number: signal.signal(number, stop) for number in handled}
     try:
         yield caught
     finally:

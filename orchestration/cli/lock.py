@@ -1,4 +1,4 @@
-"""Lock of a sweep's folder: one command at a time."""
+"""Lock of a sweep's folder, for one command at a time."""
 
 import fcntl
 import json
@@ -16,22 +16,22 @@ from orchestration.trial.processes import start_time
 OWNER_SECONDS = 1.0
 
 
-class FolderHeld(RuntimeError):
-    """Another process works in this folder; the message says who and since when."""
+class FolderInUse(RuntimeError):
+    """Another process has locked the folder; the message names it and the time."""
 
 
 @contextmanager
-def hold(folder: Path, since: str) -> Iterator[None]:
-    """Hold a folder as long as the block runs; the system lets go of it when the process dies.
+def lock_folder(folder: Path, since: str) -> Iterator[None]:
+    """Lock a folder while the block runs; the operating system releases the lock when the process dies.
 
-    Raises FolderHeld where another process holds it, ConfigError where nothing can be written there.
+    Raises FolderInUse where another process has the lock, ConfigError where the folder cannot be written.
     """
     path = folder / "lock"
     with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FolderHeld(f"{folder} is in use by {_owner(path)}; wait, or give another name=...") from None
+            raise FolderInUse(f"{folder} is in use by {_owner(path)}; wait, or give another name=...") from None
         file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
         file.flush()
@@ -50,12 +50,12 @@ def _opened(path: Path) -> TextIO:
 
 
 def _owner(path: Path) -> str:
-    """Describe the process that holds the folder; it writes its name a moment after it took the lock."""
-    until = time.monotonic() + OWNER_SECONDS
-    while time.monotonic() < until:
+    """Describe the process that has the lock; it writes its id shortly after it took the lock."""
+    deadline = time.monotonic() + OWNER_SECONDS
+    while time.monotonic() < deadline:
         try:
             owner = json.loads(path.read_text())
-            # One of this machine that is gone is the holder before.
+            # A process of this machine that no longer exists was the previous owner.
             if owner["host"] != socket.gethostname() or start_time(owner["pid"]):
                 return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
         except (OSError, ValueError, KeyError):

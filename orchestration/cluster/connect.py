@@ -1,4 +1,4 @@
-"""Start or join Ray, quietly, and leave it."""
+"""Start Ray on this machine or join a cluster, without console output, and disconnect."""
 
 import gc
 import json
@@ -20,10 +20,10 @@ from orchestration.config.schema import ClusterConfig
 from orchestration.experiment.provenance import usable_cpus
 
 
-def fit(cluster: ClusterConfig) -> list[Node] | None:
-    """This machine, which holds at least one training; None where only a running cluster knows.
+def checked_local_nodes(cluster: ClusterConfig) -> list[Node] | None:
+    """Return this machine as the only node; None where a running cluster is to be joined.
 
-    Raises ConfigError for a training that can never fit.
+    Raises ConfigError for a training that does not fit on this machine.
     """
     if cluster.address != "local":
         return None
@@ -32,40 +32,40 @@ def fit(cluster: ClusterConfig) -> list[Node] | None:
     return nodes
 
 
-# Read by Ray and its processes; each is here because its default hurts us.
+# Environment of Ray and its processes, where the default is unsuitable.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Under `uv run` it would pack the folder of the command, outputs and all, and trip over files that come and go.
+    # Under `uv run`, Ray would upload the current folder with all outputs, and fail on files that change meanwhile.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Workers stay in the folder of the command, so that relative paths in a config mean one thing.
+    # Workers stay in the current folder of the command, against which relative paths in a config are resolved.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # The patch prints every line twice.
+    # The patch would print every line twice.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    # One report passes per poll, and the default poll is 2 s.
+    # Each poll passes one report on; the default interval is 2 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
-    # A notice that a machine will be taken away comes 30 s or more ahead.
+    # Preemption notices come 30 s or more ahead.
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
-    # How long workers are waited for before Ray looks again how many there may be.
+    # How long Ray waits for workers to start before it reconsiders their number.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
-    # Tune's own CSV, JSON and TensorBoard files: MLflow and our folders hold the numbers.
+    # No CSV, JSON and TensorBoard files of Tune: metrics are in MLflow and in the run folders.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Ctrl-C ends the sweep here, at once, and not at Tune's leisure.
+    # This package handles Ctrl-C itself; Tune would delay the end of the sweep.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Its state is never restored from: a rerun starts from our own plan and checkpoints.
+    # Tune's state is never restored: a rerun starts from the sweep's own plan and checkpoints.
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    # Trials follow each other in one process, each in a new thread: with an arena of its own for every thread,
-    # what one trial has freed is no use to the next.
+    # Trials run one after another in one process, each in a new thread. With one malloc arena per thread, memory
+    # that one trial freed could not be used by the next.
     "MALLOC_ARENA_MAX": "2",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
-KNOCK_SECONDS = 10.0
-# What Ray's processes import of ours.
+CONNECT_SECONDS = 10.0
+# Packages that Ray's processes import.
 PACKAGES = ("fcos", "orchestration")
 
 
 def local_nodes(cluster: ClusterConfig) -> list[Node]:
-    """What this machine offers; GPUs are counted only where a config asks for them."""
+    """Return this machine's resources; GPUs are counted only where the config requests them."""
     gpus = 0
     if cluster.gpus_per_worker:
         import torch
@@ -76,27 +76,27 @@ def local_nodes(cluster: ClusterConfig) -> list[Node]:
 
 @contextmanager
 def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) -> Iterator[list[Node]]:
-    """Start Ray on this machine or join a cluster; yields the machines it has.
+    """Start Ray on this machine or join a cluster; yield its nodes.
 
-    Raises ConfigError where the cluster cannot be reached or should not be joined (see `check_cluster`), and in a
-    folder with other packages of our names.
+    Raises ConfigError where the cluster cannot be reached or is not safe to join (see `check_cluster`), and where the
+    current folder holds other packages of the same names (see `_check_current_folder`).
     """
     _check_current_folder()
     local, address = cluster.address == "local", cluster.address
-    environment = {**ENVIRONMENT, **patience(cluster)}
+    environment = {**ENVIRONMENT, **health_check_timeout(cluster)}
     settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if local:
-        # Inherited by every process of a local Ray; a runtime environment would cost start-up time.
+        # Every process of a local Ray inherits it; a runtime environment would cost start-up time.
         os.environ.update({**environment, **_import_path()})
         settings |= _local_settings(nodes[0], cluster, on_workers)
     else:
-        _require_answer(cluster.address)
+        _check_reachable(cluster.address)
         environment |= _set_by_job(environment)
         os.environ.update(environment)
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         address = check_cluster(address, allow_unauthenticated=cluster.allow_unauthenticated)
-        # A submitted job has a runtime environment already, and Ray takes no second one with a variable of the first,
-        # unless it is allowed to.
+        # A submitted job already has a runtime environment; without this, Ray rejects a second one that sets the same
+        # variables.
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         settings |= {"runtime_env": {"env_vars": {**environment, **_import_path()}}}
     # Ray reads its environment when it is imported.
@@ -106,9 +106,9 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **settings)
-        # Ray takes the signal for itself and would end this process without a word.
+        # ray.init replaces the handler by one that ends this process without a message.
         signal.signal(signal.SIGTERM, on_sigterm)
-    except Exception as error:  # a start that takes too long, for one, is a bare Exception
+    except Exception as error:  # Ray raises a bare Exception when its start times out
         what = "Ray does not start on this machine" if local else "Ray cannot be reached"
         raise ConfigError(f"cluster.address={cluster.address}: {what}: {error}") from None
     try:
@@ -120,9 +120,9 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
 
 
 def _check_current_folder() -> None:
-    """Raise ConfigError in a folder that holds other packages of our names.
+    """Raise ConfigError where the current folder holds other packages named as PACKAGES.
 
-    Ray puts the folder of a command first on the path of its processes, which would import them.
+    Ray puts the current folder first on the import path of its processes, which would import them.
     """
     for name in PACKAGES:
         other = Path.cwd() / name / "__init__.py"
@@ -133,37 +133,43 @@ def _check_current_folder() -> None:
             )
 
 
-def head_of(cluster: ClusterConfig) -> str | None:
-    """host:port of the head of a cluster that was joined."""
+def head_address(cluster: ClusterConfig) -> str | None:
+    """Return host:port of the joined cluster's head node; None for a local Ray."""
     import ray
 
     return None if cluster.address == "local" else str(ray.get_runtime_context().gcs_address)
 
 
-def _require_answer(address: str) -> None:
-    """Ray would knock at a silent host:port for minutes, and loudly; auto it finds out by itself."""
+def _check_reachable(address: str) -> None:
+    """Raise ConfigError where nothing listens at host:port, which Ray would retry for minutes with console output.
+
+    Nothing is checked for auto, which Ray resolves quickly.
+    """
     host, colon, port = address.rpartition(":")
     if address == "auto":
         return
     if not colon or not port.isdecimal():
         raise ConfigError(f"cluster.address={address}: must be local, auto or host:port")
     try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
 
 
-def patience(cluster: ClusterConfig) -> dict[str, str]:
-    """How long Ray Train waits for a worker that does not answer: ten minutes, or less where a stall is told sooner."""
+def health_check_timeout(cluster: ClusterConfig) -> dict[str, str]:
+    """Return the environment variable for Ray Train's health check timeout.
+
+    Ten minutes, or the stall time and 30 s where that is less.
+    """
     if cluster.stall_seconds is None:
         return {}
     return {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": f"{min(600.0, cluster.stall_seconds + 30):g}"}
 
 
 def _set_by_job(names: Iterable[str]) -> dict[str, str]:
-    """Return those of some variables that the runtime environment of a submitted job sets; its values stand."""
-    described = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    variables = (described.get("runtime_env") or {}).get("env_vars") or {}
+    """Return those of some variables that the runtime environment of a submitted job sets, which take precedence."""
+    job_config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    variables = (job_config.get("runtime_env") or {}).get("env_vars") or {}
     return {name: variables[name] for name in names if name in variables}
 
 
@@ -171,7 +177,7 @@ def _import_path() -> dict[str, str]:
     """Return the PYTHONPATH of Ray's processes: this process's own, with the checkout first where there is one.
 
     They must import this checkout even where another one, or a wheel, is installed on their node. An installed wheel
-    needs no entry, and site-packages before the standard library could hide its modules.
+    needs no entry, and site-packages ahead of the standard library could shadow its modules.
     """
     root = checkout()
     paths = [*([] if root is None else [str(root)]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -179,8 +185,8 @@ def _import_path() -> dict[str, str]:
 
 
 def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dict[str, Any]:
-    # A token of this process alone: nothing is written to the home folder, nobody else can submit. Without one
-    # everybody could, as Ray listens at all addresses of the machine.
+    # A token for this process only: nothing is written to the home folder, and nobody else can submit jobs. Without
+    # a token anybody could, as Ray listens on all addresses of the machine.
     if not cluster.allow_unauthenticated:
         os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -188,12 +194,12 @@ def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dic
         "num_cpus": int(node.cpus),
         "num_gpus": int(node.gpus),
         "include_dashboard": on_workers,
-        # Nothing big passes through the object store.
+        # Only small objects pass through the object store.
         "object_store_memory": 200 * 2**20,
     }
     if on_workers:
-        # Ray Train frees the resources of a stopped training through the dashboard's API, and looks for it
-        # at the wrong place when a second Ray runs on the machine.
+        # Ray Train frees the resources of a stopped training through the dashboard's API, and uses the wrong address
+        # for it when a second Ray runs on the machine.
         port = _free_port()
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
         settings |= {"dashboard_host": "127.0.0.1", "dashboard_port": port}
@@ -201,21 +207,21 @@ def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dic
 
 
 def _free_port() -> int:
-    """A free loopback port below 10002, where Ray's range of worker ports begins.
+    """Return a random free loopback port below 10002, where Ray's range of worker ports begins.
 
-    Not the first one: that is also the first one of another sweep that starts at this moment.
+    Random, because another sweep that starts at the same time would choose the same first one.
     """
     ports = range(8265, 10002)
     for port in secrets.SystemRandom().sample(ports, len(ports)):
-        with socket.socket() as probe:
+        with socket.socket() as candidate:
             try:
-                probe.bind(("127.0.0.1", port))
+                candidate.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
     raise ConfigError("no free port between 8265 and 10001 for Ray's dashboard")
 
 
-def _nodes(described: list[dict[str, Any]]) -> list[Node]:
-    alive = [node["Resources"] for node in described if node["Alive"]]
+def _nodes(ray_nodes: list[dict[str, Any]]) -> list[Node]:
+    alive = [node["Resources"] for node in ray_nodes if node["Alive"]]
     return [Node(resources.get("CPU", 0), resources.get("GPU", 0)) for resources in alive]

@@ -1,4 +1,4 @@
-"""Compose a validated LabConfig from command line and YAML."""
+"""Compose a validated LabConfig from the command line and YAML files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ from orchestration.config.search import flat_space
 def compose(overrides: Sequence[str], own: Path | None = None) -> LabConfig:
     """Return the validated config of checked overrides (`overrides.check_overrides`).
 
-    `own` is the folder of --config-dir, whose options Hydra looks up after the built-in ones.
-    Raises ConfigError with one message that names key, value and rule.
+    `own` is the folder of --config-dir, whose options Hydra searches after the built-in ones.
+    Raises ConfigError naming key, value and rule.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -26,7 +26,7 @@ def compose(overrides: Sequence[str], own: Path | None = None) -> LabConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    shut_out_environment()
+    disable_environment_interpolation()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(conf_files.CONF), version_base=None):
@@ -36,16 +36,16 @@ def compose(overrides: Sequence[str], own: Path | None = None) -> LabConfig:
             raise ConfigError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
         values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_words_of(error)) from None
+        raise ConfigError(_error_text(error)) from None
     assert isinstance(values, dict)
     experiment = values.get("experiment")
     if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
         arms = expand_presets(experiment["arms"], own)
-        experiment["arms"] = add_up(arms) if experiment.get("cumulative") else arms
+        experiment["arms"] = accumulate_arms(arms) if experiment.get("cumulative") else arms
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])
-    return parse(LabConfig, _anchored({str(key): value for key, value in values.items()}))
+    return parse(LabConfig, _with_default_root({str(key): value for key, value in values.items()}))
 
 
 def _search_path(own: Path | None) -> list[str]:
@@ -57,8 +57,8 @@ def _search_path(own: Path | None) -> list[str]:
     return [f"hydra.searchpath=[{QuotedString(f'file://{own.absolute()}', Quote.single).with_quotes()}]"]
 
 
-def _anchored(values: dict[str, Any]) -> dict[str, Any]:
-    """Give annotations without a data.root, which coverage may have, the current folder for one where they need it."""
+def _with_default_root(values: dict[str, Any]) -> dict[str, Any]:
+    """Set data.root to the current folder where a coverage config has relative annotation paths but no root."""
     data, experiment = values.get("data"), values.get("experiment")
     if values.get("task") != "coverage" or not isinstance(data, dict) or data.get("root") is not None:
         return values
@@ -71,29 +71,29 @@ def _anchored(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "data": {**data, "root": "."}}
 
 
-def shut_out_environment() -> None:
-    """Let no config read the environment: what it resolves to is recorded, and may be a secret."""
+def disable_environment_interpolation() -> None:
+    """Make `oc.env` interpolations fail: resolved values are recorded, and could be secrets."""
     from omegaconf import OmegaConf
 
-    def refuse(*words: str) -> None:
-        name = words[0] if words else ""
+    def refuse(*arguments: str) -> None:
+        name = arguments[0] if arguments else ""
         raise ConfigError(f"${{oc.env:{name}}}: a config does not read the environment; write the value itself")
 
     OmegaConf.register_new_resolver("oc.env", refuse, replace=True)
 
 
-def add_up(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Arms as dotted keys, each with the changes of those before it; of a key given twice the last word wins."""
+def accumulate_arms(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return cumulative arms as dotted keys: each includes the changes of those before it, later values winning."""
     keys: dict[str, Any] = {}
-    found = {}
+    cumulative = {}
     for arm, changes in arms.items():
         keys = keys | flatten(changes)
-        found[arm] = keys
-    return found
+        cumulative[arm] = keys
+    return cumulative
 
 
-def _words_of(error: Exception) -> str:
-    """What Hydra or OmegaConf say, without their own type names."""
+def _error_text(error: Exception) -> str:
+    """Return the message of an error of Hydra or OmegaConf, without their type names."""
     lines = [line.strip() for cause in (error, error.__cause__) if cause for line in str(cause).splitlines()]
-    words = "; ".join(line for line in lines if line and not line.startswith("object_type"))
-    return words.removeprefix("ConfigError raised while resolving interpolation: ")
+    text = "; ".join(line for line in lines if line and not line.startswith("object_type"))
+    return text.removeprefix("ConfigError raised while resolving interpolation: ")

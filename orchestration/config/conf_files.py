@@ -1,4 +1,4 @@
-"""The YAML files of conf/ and of --config-dir: one message for a mistake in one of them, before Hydra reads it."""
+"""Read and check the YAML files of conf/ and --config-dir, with one message per mistake, before Hydra reads them."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from fcos.installation import conf_folder
 
 # The built-in config files.
 CONF = conf_folder()
-# Hydra's own word for a file whose keys are counted from the top; only such a file says all that it changes.
+# Hydra's header of a file whose keys are absolute; only such a file contains all keys that it changes.
 GLOBAL = "# @package _global_"
 _IS_GLOBAL = re.compile(rb"\s*#\s*@package\s+_global_\s*")
 _HEADER = re.compile(r"\s*#\s*@")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# What PyYAML finds -> what to do about it.
+# PyYAML's problem -> how to fix it.
 _HINTS = {
     "found character '\\t'": "indent with blanks, not with a tab",
     "mapping values are not allowed here": "a value that holds ': ' needs quotes",
@@ -24,9 +24,9 @@ _HINTS = {
 
 
 def conf_text(path: Path) -> str:
-    """The text of a config file.
+    """Return the text of a config file.
 
-    Raises ConfigError for a file that cannot be read or is not plain UTF-8.
+    Raises ConfigError for a file that cannot be read, is not UTF-8 or has a byte order mark.
     """
     try:
         content = path.read_bytes()
@@ -47,9 +47,9 @@ def conf_text(path: Path) -> str:
 
 
 def read_conf(path: Path) -> dict[str, Any]:
-    """The keys of a config file as plain values, interpolations as they are written.
+    """Return the keys of a config file as plain values, with unresolved interpolations.
 
-    Raises ConfigError naming file, line and rule for what is no YAML, or no mapping.
+    Raises ConfigError naming file, line and rule for invalid YAML and for YAML that is not a mapping.
     """
     import yaml
     from omegaconf import OmegaConf
@@ -70,7 +70,7 @@ def read_conf(path: Path) -> dict[str, Any]:
             )
         values = OmegaConf.to_container(OmegaConf.create(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{_shown(path)}, {_what(error, text)}") from None
+        raise ConfigError(f"{_shown(path)}, {_yaml_problem(error, text)}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{_shown(path)}: {str(error).splitlines()[0]}") from None
     assert isinstance(values, dict)
@@ -78,9 +78,9 @@ def read_conf(path: Path) -> dict[str, Any]:
 
 
 def read_experiment(path: Path) -> dict[str, Any]:
-    """The keys of an experiment's file.
+    """Return the keys of an experiment's file.
 
-    Raises ConfigError as `read_conf` does, and for a file that holds no experiment or counts its keys from elsewhere.
+    Raises ConfigError as `read_conf` does, and for a file without an experiment or without absolute keys.
     """
     values = read_conf(path)
     if not values:
@@ -94,10 +94,10 @@ def read_experiment(path: Path) -> dict[str, Any]:
     return values
 
 
-def claim_of(path: Path) -> str:
-    """What an experiment holds to be true; "" where its file names no claim.
+def experiment_claim(path: Path) -> str:
+    """Return the claim of an experiment; "" where its file has none.
 
-    Raises ConfigError as `read_experiment` does, whose full reading of all files would take seconds.
+    Faster than `read_experiment`, which would take seconds for all files; raises ConfigError as that does.
     """
     import yaml
 
@@ -114,27 +114,27 @@ def claim_of(path: Path) -> str:
 
 
 def _is_plain(node: Any) -> bool:
-    """Whether no key below a node is given twice, and none is anything but a word."""
+    """Return whether all keys below a node are scalars and none is repeated."""
     import yaml
 
-    waiting, seen = [node], set()
-    while waiting:
-        each = waiting.pop()
+    pending, seen = [node], set()
+    while pending:
+        each = pending.pop()
         if id(each) in seen:
             continue
         seen.add(id(each))
         if isinstance(each, yaml.MappingNode):
-            words = [key.value for key, _ in each.value if isinstance(key, yaml.ScalarNode)]
-            if len(set(words)) < len(each.value):
+            keys = [key.value for key, _ in each.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(keys)) < len(each.value):
                 return False
-            waiting += [value for _, value in each.value]
+            pending += [value for _, value in each.value]
         elif isinstance(each, yaml.SequenceNode):
-            waiting += each.value
+            pending += each.value
     return True
 
 
 def _below(node: Any, key: str) -> Any:
-    """The node of a key; raises LookupError where there is none."""
+    """Return the node of a key; raise LookupError where it is absent."""
     import yaml
 
     if not isinstance(node, yaml.MappingNode):
@@ -143,12 +143,12 @@ def _below(node: Any, key: str) -> Any:
 
 
 def is_global(path: Path) -> bool:
-    """Whether the first line of a file says that its keys are counted from the top; so does one that is unreadable."""
+    """Return whether a file has the header GLOBAL; True for an unreadable file."""
     try:
         with path.open("rb") as lines:
             first = next((line for line in lines if line.strip()), b"")
     except OSError:
-        # Whoever chooses it gets the message.
+        # The error is raised when the option is chosen.
         return True
     return _IS_GLOBAL.fullmatch(first) is not None
 
@@ -170,34 +170,34 @@ def check_files_in_use(chosen: Mapping[str, str | None], own: Path | None = None
     `chosen` are the options that the command line names, `own` is the folder of --config-dir.
     Raises ConfigError naming file, line and rule for the first file with a mistake.
     """
-    options = defaults_of(read_conf(CONF / "config.yaml"))
+    options = parse_defaults(read_conf(CONF / "config.yaml"))
     experiment = chosen.get("experiment")
     if experiment is not None:
-        options |= defaults_of(read_experiment(option_file("experiment", experiment, own)))
+        options |= parse_defaults(read_experiment(option_file("experiment", experiment, own)))
     for group, option in {**options, **chosen}.items():
         path = option_file(group, option, own)
-        # An option that does not exist is Hydra's to name.
+        # Hydra reports an option that does not exist.
         if option is not None and (path.is_symlink() or path.exists()):
             read_conf(path)
 
 
-def defaults_of(values: Mapping[str, Any]) -> dict[str, str | None]:
-    """Group -> option in a file's defaults list, whose entries may read `override /model: fcos_small`."""
-    listed = values.get("defaults") or ()
-    pairs = [pair for entry in listed if isinstance(entry, Mapping) for pair in entry.items()]
+def parse_defaults(values: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return group -> option of a file's defaults list, whose entries may be like `override /model: fcos_small`."""
+    entries = values.get("defaults") or ()
+    pairs = [pair for entry in entries if isinstance(entry, Mapping) for pair in entry.items()]
     return {str(key).split()[-1].strip("/"): None if option is None else str(option) for key, option in pairs}
 
 
-def _what(error: Exception, text: str) -> str:
-    """Line and rule of what PyYAML found."""
+def _yaml_problem(error: Exception, text: str) -> str:
+    """Return the line of a YAML error, its rule and a hint."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or problem is None:
         position = getattr(error, "position", 0)
         return f"line {text[:position].count(chr(10)) + 1}: {str(error).splitlines()[0]}"
-    hint = next((f"; {hint}" for words, hint in _HINTS.items() if str(problem).startswith(words)), "")
+    hint = next((f"; {hint}" for prefix, hint in _HINTS.items() if str(problem).startswith(prefix)), "")
     return f"line {mark.line + 1}: {problem}{hint}"
 
 
 def _shown(path: Path) -> str:
-    """Return a built-in file as conf/..., and a user's own file as its folder was given."""
+    """Return a file's path for messages: a built-in one as conf/..., another one as its folder was given."""
     return f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)

@@ -1,14 +1,13 @@
-"""The config groups of conf/ with their options, and those whose options an arm may choose."""
+"""Config groups with their options, and the presets that an arm may choose."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fcos.config.parse import flatten
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, suggest
 from orchestration.config import conf_files
-from orchestration.config.conf_files import GLOBAL, defaults_of, is_global, option_file, read_conf
+from orchestration.config.conf_files import GLOBAL, is_global, option_file, parse_defaults, read_conf
 
 
 def groups(own: Path | None = None) -> dict[str, list[str]]:
@@ -64,7 +63,7 @@ def presets() -> dict[str, list[str]]:
 def expand_presets(arms: Mapping[str, Any], own: Path | None = None) -> dict[str, Any]:
     """Return arms as dotted keys: each `group: option` becomes the keys of that file, an arm's own keys come on top.
 
-    Raises ConfigError with near matches for an option that does not exist.
+    Raises ConfigError with close matches for an option that does not exist.
     """
     options = groups(own)
     known = {group: options[group] for group in presets()}
@@ -78,7 +77,9 @@ def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]], own: P
     for group in (key for key in changes if key in known):
         option = str(changes[group])
         if option not in known[group]:
-            raise ConfigError(f"experiment.arms.{arm}.{group}={option}: no such {group}; {near(option, known[group])}")
+            raise ConfigError(
+                f"experiment.arms.{arm}.{group}={option}: no such {group}; {suggest_or_list(option, known[group])}"
+            )
         file = option_file(group, option, own)
         if not is_global(file):
             raise ConfigError(
@@ -89,14 +90,11 @@ def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]], own: P
     return keys | flatten({key: value for key, value in changes.items() if key not in known})
 
 
-def near(word: str, known: Sequence[str]) -> str:
-    """Return the end of a message: what a misspelt word may have meant, or the words to choose from."""
-    matches = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    if matches:
-        return f"did you mean {' or '.join(matches)}?"
-    return f"there are: {', '.join(known)}"
+def suggest_or_list(word: str, known: Sequence[str]) -> str:
+    """Return "did you mean ...?" with close matches for a misspelt word, or else all known words."""
+    return suggest(word, known) or f"there are: {', '.join(known)}"
 
 
 def default_options() -> dict[str, str | None]:
     """Return each group's option in conf/config.yaml, None where it may be left out."""
-    return defaults_of(read_conf(conf_files.CONF / "config.yaml"))
+    return parse_defaults(read_conf(conf_files.CONF / "config.yaml"))

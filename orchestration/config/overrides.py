@@ -1,4 +1,4 @@
-"""What a person types: overrides held against groups and schema before Hydra sees them, and the help."""
+"""Check command-line overrides against config groups and schema before Hydra parses them; the help text."""
 
 import io
 import shlex
@@ -15,19 +15,19 @@ from fcos.config.parse import known_keys
 from fcos.errors import ConfigError
 from fcos.installation import command
 from orchestration.config import conf_files
-from orchestration.config.compose import shut_out_environment
-from orchestration.config.conf_files import check_files_in_use, claim_of, option_file
-from orchestration.config.groups import check_own_folder, default_options, groups, near
+from orchestration.config.compose import disable_environment_interpolation
+from orchestration.config.conf_files import check_files_in_use, experiment_claim, option_file
+from orchestration.config.groups import check_own_folder, default_options, groups, suggest_or_list
 from orchestration.config.schema import LabConfig
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-# Flags that Hydra answers itself (show the config, where values come from, shell completion).
+# Flags that Hydra handles itself (show the config or the sources of values, shell completion).
 HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package", "-p")
 # Hydra's option for a folder of config files beside the built-in ones.
 CONFIG_DIR = ("--config-dir", "-cd")
-# Hydra's ways to read other config files in place of the built-in ones.
+# Hydra's options that replace the built-in config files.
 OTHER_FILES = ("--config-path", "-cp", "--config-name", "-cn", "hydra.searchpath")
 OWN_FILES = (
     "the built-in config files always hold; files of your own come beside them with --config-dir=FOLDER, such as "
@@ -35,21 +35,21 @@ OWN_FILES = (
 )
 
 
-def is_for_hydra(arguments: Sequence[str]) -> bool:
-    """Whether the command line asks Hydra to show something instead of running."""
+def is_hydra_command(arguments: Sequence[str]) -> bool:
+    """Return whether the command line has a flag that Hydra handles instead of a run."""
     return any(argument.split("=")[0] in HYDRA_FLAGS for argument in arguments)
 
 
 def split_config_dir(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Return the folder of --config-dir, None without one, and all other words.
+    """Return the folder of --config-dir (None without one) and all other arguments.
 
     Raises ConfigError for the option without a folder, or given twice.
     """
-    own, words, remaining = None, [], iter(arguments)
-    for word in remaining:
-        option, equals, folder = word.partition("=")
+    own, others, remaining = None, [], iter(arguments)
+    for argument in remaining:
+        option, equals, folder = argument.partition("=")
         if option not in CONFIG_DIR:
-            words.append(word)
+            others.append(argument)
             continue
         folder = folder if equals else next(remaining, "")
         if not folder:
@@ -57,26 +57,26 @@ def split_config_dir(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
         if own is not None:
             raise ConfigError(f"{option}={folder}: a second folder; give one, {option}={own} or this one")
         own = Path(folder).expanduser()
-    return own, words
+    return own, others
 
 
-def show_with_hydra(arguments: Sequence[str]) -> None:
-    """Let Hydra answer --cfg, --info and shell completion."""
+def run_hydra_command(arguments: Sequence[str]) -> None:
+    """Run Hydra for --cfg, --info and shell completion, and print its output."""
     import sys
 
     import hydra
 
-    shut_out_environment()
-    own, words = split_config_dir(arguments)
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    for word in words:
-        if word.partition("=")[0] in OTHER_FILES:
-            _check_form(word)
-    flags = [word for word in words if word not in overrides]
+    disable_environment_interpolation()
+    own, others = split_config_dir(arguments)
+    overrides = [argument for argument in others if "=" in argument and not argument.startswith("-")]
+    for argument in others:
+        if argument.partition("=")[0] in OTHER_FILES:
+            _check_form(argument)
+    flags = [argument for argument in others if argument not in overrides]
     completing = "-sc" in flags or "--shell-completion" in flags
     checked = overrides if completing else check_overrides(overrides, own)
     sys.argv = [sys.argv[0], *flags, *([] if own is None else [f"--config-dir={own}"]), *checked]
-    # Printed here: Hydra shows a traceback where standard output is closed.
+    # Captured and printed here: Hydra shows a traceback where standard output is closed.
     with redirect_stdout(io.StringIO()) as shown:
         hydra.main(config_path=str(conf_files.CONF), config_name="config", version_base=None)(lambda config: None)()
     print(shown.getvalue(), end="", flush=True)
@@ -85,9 +85,9 @@ def show_with_hydra(arguments: Sequence[str]) -> None:
 def check_overrides(arguments: Sequence[str], own: Path | None = None) -> list[str]:
     """Return overrides in Hydra's syntax, where every valid key may be set without a plus sign.
 
-    The schema has defaults that the YAML files do not spell out; Hydra would refuse those keys, so values
-    are handed on as `++key=value` once the schema knows the key. `own` is the folder of --config-dir, whose options
-    may be chosen too. Raises ConfigError with near matches.
+    The schema has keys with defaults that the YAML files do not contain, and that Hydra would refuse. Values are
+    therefore passed on as `++key=value` after a check that the schema has the key. `own` is the folder of
+    --config-dir, whose options may be chosen too. Raises ConfigError with close matches.
     """
     for argument in arguments:
         _check_form(argument)
@@ -95,17 +95,17 @@ def check_overrides(arguments: Sequence[str], own: Path | None = None) -> list[s
         check_own_folder(own)
     options = groups(own)
     checked, chosen = [], {}
-    for override in map(_parsed, arguments):
+    for override in map(_parse_override, arguments):
         line = str(override.input_line)
         key, _, value = line.partition("=")
         key = key.lstrip("+")
         if override.is_sweep_override():
-            raise ConfigError(_several(line, key, value))
+            raise ConfigError(_multiple_values_message(line, key, value))
         if override.is_delete():
             checked.append(line)
         elif key in options and not value.strip().startswith("{"):
             chosen[key] = _checked_option(key, value, options[key])
-            # Hydra has no null for a group.
+            # Hydra does not support null as the option of a group.
             choice = f"{'+' if key == 'experiment' else ''}{key}={value}"
             checked.append(f"~{key}" if chosen[key] is None else choice)
         else:
@@ -118,21 +118,21 @@ def check_overrides(arguments: Sequence[str], own: Path | None = None) -> list[s
 def _check_form(argument: str) -> None:
     if argument in ("-m", "--multirun"):
         raise ConfigError("--multirun: a sweep is what an experiment file says; use +experiment=<name>")
-    word = argument.lstrip("+").partition("=")[0]
-    if word in OTHER_FILES:
-        raise ConfigError(f"{word}: {OWN_FILES}")
+    key = argument.lstrip("+").partition("=")[0]
+    if key in OTHER_FILES:
+        raise ConfigError(f"{key}: {OWN_FILES}")
     if argument.startswith("-"):
         raise ConfigError(f"{argument}: no such option; values are given as key=value, see --help")
     if "=" not in argument and not argument.startswith("~"):
         raise ConfigError(f"{argument}: give a value as {argument}=...")
 
 
-def _parsed(argument: str) -> "Override":
-    """An override as Hydra reads it; the value of a key that holds text is taken as it is typed.
+def _parse_override(argument: str) -> "Override":
+    """Parse an override with Hydra's grammar; take the value of a text key literally.
 
-    Hydra's grammar has a use for = ( ) # , ~ and blanks, knows no letters but ASCII, and reads 123 and true as a number
-    and a truth value; a path may be any of that. Quotes, null, lists and what is escaped stay Hydra's.
-    Raises ConfigError for what is not readable, with the way it is quoted.
+    In Hydra's grammar = ( ) # , ~ and blanks have a meaning, letters are ASCII, and 123 and true are a number and a
+    boolean; a path may contain or be any of these. Quotes, null, lists and escapes keep Hydra's meaning.
+    Raises ConfigError for what cannot be parsed, with the way to quote it.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Quote, QuotedString
@@ -140,7 +140,7 @@ def _parsed(argument: str) -> "Override":
 
     parser = OverridesParser.create()
     key, _, value = argument.partition("=")
-    holds_text = not argument.startswith("~") and is_text(key.lstrip("+"))
+    holds_text = not argument.startswith("~") and is_text_key(key.lstrip("+"))
     try:
         parsed = parser.parse_override(argument)
         as_typed = holds_text and (parsed.is_sweep_override() or isinstance(parsed.value(), int | float))
@@ -148,12 +148,12 @@ def _parsed(argument: str) -> "Override":
             return parsed
     except HydraException:
         if not holds_text:
-            raise ConfigError(_unreadable(argument)) from None
+            raise ConfigError(_syntax_message(argument)) from None
     return parser.parse_override(f"{key}={QuotedString(value, Quote.single).with_quotes()}")
 
 
-def _unreadable(argument: str) -> str:
-    """What is wrong with an override that Hydra cannot read, unknown keys first."""
+def _syntax_message(argument: str) -> str:
+    """Return the message for an override that Hydra cannot parse; raise ConfigError where its key is unknown."""
     key, _, value = argument.partition("=")
     if not key.startswith("~") and key.lstrip("+") not in groups():
         check_key(key.lstrip("+"), argument)
@@ -168,19 +168,19 @@ def _unreadable(argument: str) -> str:
     return f"{argument}: not readable; write {quoted} (outer quotes for the shell, inner ones for the config)"
 
 
-def _several(line: str, key: str, value: str) -> str:
-    words = f"{line}: several values; arms and seeds belong into an experiment"
-    return words if "(" in value else f"{words}, and a list has brackets: {shlex.quote(f'{key}=[{value}]')}"
+def _multiple_values_message(line: str, key: str, value: str) -> str:
+    message = f"{line}: several values; arms and seeds belong into an experiment"
+    return message if "(" in value else f"{message}, and a list has brackets: {shlex.quote(f'{key}=[{value}]')}"
 
 
 def _checked_option(group: str, option: str, options: Sequence[str]) -> str | None:
-    """The chosen option; None leaves out a group that conf/config.yaml leaves out too."""
+    """Return the chosen option; None omits a group, which only one without a default in conf/config.yaml permits."""
     name = option.strip().strip("'\"")
     if name in options:
         return name
     default = default_options().get(group)
     if name.lower() != "null":
-        raise ConfigError(f"{group}={name}: no such {group}; {near(name, options)}")
+        raise ConfigError(f"{group}={name}: no such {group}; {suggest_or_list(name, options)}")
     if group == "experiment":
         raise ConfigError("experiment=null: leave experiment out")
     if default is not None:
@@ -189,40 +189,40 @@ def _checked_option(group: str, option: str, options: Sequence[str]) -> str | No
 
 
 def check_key(key: str, line: str) -> None:
-    """Raises ConfigError with near matches for a dotted key that the schema does not know."""
+    """Raise ConfigError with close matches for a dotted key that is not in the schema."""
     parts = key.split(".")
-    # Below an arm or a space stands a dotted key of its own; an arm's name is free.
+    # Keys below an arm or a search space are checked elsewhere; names of arms are free.
     if parts[:2] in (["experiment", "arms"], ["experiment", "paper"]) or parts[:3] == ["experiment", "search", "space"]:
         return
-    for place, part in enumerate(parts):
-        known = known_keys(LabConfig, parts[:place])
+    for depth, part in enumerate(parts):
+        known = known_keys(LabConfig, parts[:depth])
         if part in known:
             continue
-        ends = [full for full in dotted_keys(LabConfig) if full.split(".")[-1] == parts[-1]]
-        if known and not ends:
-            parent = ".".join(parts[:place])
-            ends = [f"{parent}.{name}" if parent else name for name in known]
-        raise ConfigError(f"{line}: no such key {key}; {near(key, ends or dotted_keys(LabConfig))}")
+        candidates = [full for full in dotted_keys(LabConfig) if full.split(".")[-1] == parts[-1]]
+        if known and not candidates:
+            parent = ".".join(parts[:depth])
+            candidates = [f"{parent}.{name}" if parent else name for name in known]
+        raise ConfigError(f"{line}: no such key {key}; {suggest_or_list(key, candidates or dotted_keys(LabConfig))}")
 
 
 def dotted_keys(schema: type[BaseModel]) -> list[str]:
-    """Every leaf that a schema knows, as a dotted key."""
+    """Return every leaf of a schema as a dotted key."""
     return list(_leaves(schema))
 
 
-def is_text(key: str) -> bool:
-    """Whether a dotted key of the schema, or such a key of an arm, holds free text: a path, a name, an address."""
+def is_text_key(key: str) -> bool:
+    """Return whether a dotted key, of the schema or of an arm, has free text as its value: a path, name or address."""
     parts = key.split(".")
     below_arm = parts[:2] == ["experiment", "arms"] and len(parts) > 3
     kind = _leaves(LabConfig).get(".".join(parts[3:]) if below_arm else key)
-    of = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
-    # Without what checks or completes the text.
-    bare = {typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each for each in of}
+    members = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
+    # Annotated types without their validators.
+    bare = {typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each for each in members}
     return bare - {types.NoneType} == {str}
 
 
 def _leaves(schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Every leaf that a schema knows, as a dotted key, with its type."""
+    """Return every leaf of a schema as a dotted key, with its type."""
     leaves: dict[str, Any] = {}
     for name, field in schema.model_fields.items():
         kinds = [field.annotation, *typing.get_args(field.annotation)]
@@ -235,9 +235,9 @@ def _leaves(schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 
 
 def help_text(name: str, purpose: str, examples: Sequence[str], arguments: Sequence[str] = ()) -> str:
-    """Return the help of a command: groups with options, experiments with claims, and a few examples.
+    """Return the help text of a command: groups with options, experiments with claims, and examples.
 
-    `name` is sweep, train or doctor. A folder of --config-dir among the arguments is listed too.
+    `name` is sweep, train or doctor. A folder of --config-dir among the arguments is included.
     """
     own, _ = split_config_dir(arguments)
     if own is not None:
@@ -260,8 +260,8 @@ def help_text(name: str, purpose: str, examples: Sequence[str], arguments: Seque
 
 
 def _claim(file: Path) -> str:
-    """What an experiment holds to be true, or what is wrong with its file."""
+    """Return the claim of an experiment, or the error in its file."""
     try:
-        return claim_of(file)
+        return experiment_claim(file)
     except ConfigError as error:
         return f"(cannot be used: {error})"

@@ -1,4 +1,4 @@
-"""Command line and YAML in, a validated LabConfig out."""
+"""Schema of the config: LabConfig and its sections."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from fcos.errors import ConfigError
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.tracking.addresses import absolute_uri
 
-# Safe as a folder, as a tag and as a word of a command line.
+# Valid as a folder name, as a tag and in a command line.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot or a dash"
 
@@ -22,17 +22,17 @@ class ExperimentConfig(Section):
 
     name: str
     claim: str = ""
-    # What the arms are compared with, seed by seed; coverage has no chance in it and needs none.
+    # Arm that the others are compared with, seed by seed; coverage is deterministic and needs none.
     baseline: str | None = None
-    # Arm -> the dotted keys that it changes; a preset group's option stands for the keys of its file.
+    # Arm -> the dotted keys that it changes; the option of a preset group is replaced by the keys of its file.
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    # Every arm also makes the changes of those above it.
+    # Whether every arm includes the changes of those above it.
     cumulative: bool = False
-    # Instead of arms: a space to draw them from; the config group `search` says how.
+    # Instead of arms: a search space; its strategy is the config group `search`.
     search: SearchConfig | None = None
     seeds: tuple[int, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
-    # Arm -> rows of the papers' tables that it is the like of.
+    # Arm -> corresponding rows of the papers' tables.
     paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -55,32 +55,32 @@ class ExperimentConfig(Section):
             raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics={list(self.metrics)}: each may be named once")
-        if strangers := sorted(set(self.paper) - set(self.arms)):
-            raise ValueError(f"paper: {', '.join(strangers)}: no such arm; the arms are {', '.join(self.arms)}")
+        if unknown := sorted(set(self.paper) - set(self.arms)):
+            raise ValueError(f"paper: {', '.join(unknown)}: no such arm; the arms are {', '.join(self.arms)}")
         return self
 
 
 class ClusterConfig(Section):
-    # local starts Ray on this machine; auto and host:port join a cluster that is already up.
+    # local starts Ray on this machine; auto and host:port join a running cluster.
     address: str = "local"
-    # Join a cluster that asks for no token although more than this machine reaches it.
+    # Join a cluster that requires no token although it is reachable from other machines.
     allow_unauthenticated: bool = False
-    # Processes that share one training.
+    # Worker processes of one training.
     workers: int = Field(default=1, ge=1)
-    # Workers that a training goes on with where machines are lost, at least; null waits for all of them.
+    # Least number of workers that a training continues with after nodes are lost; null waits for all of them.
     min_workers: int | None = Field(default=None, ge=1)
     cpus_per_worker: int = Field(default=1, ge=1)
     gpus_per_worker: float = Field(default=0, ge=0)
-    # auto is the GPU where gpus_per_worker asks for one and one is there.
+    # auto is the GPU where gpus_per_worker is above 0 and one is available.
     device: Literal["cpu", "cuda", "auto"] = "cpu"
-    # Trainings side by side at most; null is as many as fit.
+    # Maximum number of concurrent trainings; null is as many as fit.
     concurrent: int | None = Field(default=None, ge=1)
-    # A training of one worker runs in the trial's own process, or (always) through Ray Train as well.
+    # auto runs a training of one worker in the trial's process; always uses Ray Train for it too.
     ray_train: Literal["auto", "always"] = "auto"
-    # How often a training that lost its process is taken up again from its checkpoint.
+    # How often a training whose process died is resumed from its checkpoint.
     max_failures: int = Field(default=1, ge=0)
-    # A training that has got no further for so long is ended and taken up again; null waits for ever. Compiling,
-    # COCO evaluation of a large set and reading one batch must each be done in less.
+    # A training without progress for this long is killed and resumed; null never does so. Compiling, the COCO
+    # evaluation of a large set and reading one batch must each take less.
     stall_minutes: float | None = Field(default=30, ge=0.1)
 
     @model_validator(mode="after")
@@ -109,17 +109,17 @@ class ClusterConfig(Section):
 
 
 class TrackingConfig(Section):
-    # Where MLflow keeps its runs; null is an SQLite file in `output`.
+    # Address of the MLflow tracking store; null is an SQLite file in `output`.
     uri: str | None = None
-    # The MLflow experiment that all sweeps go to.
+    # The MLflow experiment of all sweeps.
     experiment: str = Field(default="fcos-lab", min_length=1)
-    # Start only where the store takes runs and their artifacts; otherwise what it misses is kept and delivered later.
+    # Start only if the store accepts runs and artifacts; otherwise what it does not accept is buffered and retried.
     required: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _make_absolute(cls, values: Any) -> Any:
-        """Let an SQLite address mean the same file from every folder."""
+        """Make the path of an SQLite address absolute."""
         if not (isinstance(values, dict) and isinstance(values.get("uri"), str)):
             return values
         try:
@@ -129,38 +129,39 @@ class TrackingConfig(Section):
 
 
 class BudgetConfig(Section):
-    """What a sweep may use over all its commands; then trainings stop at a checkpoint and none begins."""
+    """Limits of a sweep over all its commands; beyond them trainings stop at a checkpoint and none starts."""
 
-    # Hours times workers times their share of processors or GPUs; null is no limit.
+    # Hours times workers times their CPUs or GPUs; null is no limit.
     gpu_hours: float | None = Field(default=None, gt=0)
     cpu_hours: float | None = Field(default=None, gt=0)
-    # Hours in which the sweep trained.
+    # Hours in which at least one training ran.
     wall_hours: float | None = Field(default=None, gt=0)
 
 
 class KeepConfig(Section):
-    """What stays on disk of a sweep that has ended."""
+    """Checkpoints that are retained after the end of a sweep."""
 
-    # Trainings whose checkpoints stay, best first by the search's metric or the experiment's first; null is all.
+    # Number of trainings whose checkpoints are kept, the best by the search's metric or the experiment's first
+    # metric; null keeps all.
     trained: int | None = Field(default=None, ge=1)
 
 
 class LabConfig(Config):
-    """All that a command line can say."""
+    """The whole config of a command."""
 
-    # Folder of the sweep or run below `output`, and the name of its run in MLflow.
+    # Name of the folder of the sweep or run below `output`, and of its run in MLflow.
     name: str | None = None
     output: str = "outputs"
-    # Show the plan and stop.
+    # Show the plan and exit.
     dry_run: bool = False
-    # With dry_run: time a few steps of what no finished run gives an estimate for.
+    # With dry_run: time a few steps where no finished run provides a cost estimate.
     probe: bool = False
-    # Show why each training runs or does not, and stop.
+    # Show why each training runs or does not, and exit.
     explain: bool = False
-    # Take finished trainings of the same identity from other sweeps of the store.
+    # Reuse finished trainings of the same identity from other sweeps in the store.
     reuse: bool = True
     experiment: ExperimentConfig | None = None
-    # How an experiment's search proceeds.
+    # Strategy of an experiment's search.
     search: StrategyConfig = StrategyConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -191,7 +192,7 @@ class LabConfig(Config):
 
     @property
     def training(self) -> Config:
-        """The part that decides a run's result."""
+        """The part of the config that decides a run's result."""
         return Config(**{key: getattr(self, key) for key in Config.model_fields})
 
     @property

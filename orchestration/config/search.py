@@ -1,4 +1,4 @@
-"""Settings of a search: its space and its strategy."""
+"""Config of a search: its space and its strategy."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
@@ -9,24 +9,24 @@ from fcos.config.base import Section
 from fcos.config.parse import flatten
 
 
-class Draw(Section):
-    """How the values of one key are drawn: exactly one of the first six says it."""
+class Distribution(Section):
+    """The distribution of one key's values: exactly one of the first six fields is set."""
 
     choice: tuple[Any, ...] | None = None
     uniform: tuple[float, float] | None = None
     loguniform: tuple[float, float] | None = None
-    # Whole numbers, both ends included.
+    # Integers, both bounds included.
     randint: tuple[int, int] | None = None
-    # low, high, count: so many rising whole numbers, each log-uniform.
+    # low, high, count: that many increasing integers, each log-uniform.
     rising: tuple[int, int, int] | None = None
-    # low, high, count: touching level ranges [0, a], [a, b], ... [z, null] whose inner ends are `rising`.
+    # low, high, count: touching level ranges [0, a], [a, b], ... [z, null] whose inner bounds are `rising`.
     ranges: tuple[int, int, int] | None = None
-    # The key is only set where other keys of the space have these values.
+    # Condition: the key is only set where other keys of the space have these values.
     when: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def kind(self) -> str:
-        """The one way that is given."""
+        """Name of the field that is set."""
         return next(name for name in KINDS if getattr(self, name) is not None)
 
     @model_validator(mode="after")
@@ -37,15 +37,16 @@ class Draw(Section):
         if self.choice is not None and len(self.choice) < 2:
             raise ValueError("choice: needs two values or more")
         for name in ("uniform", "loguniform", "randint", "rising", "ranges"):
-            ends = getattr(self, name)
-            if ends is not None and not ends[0] < ends[1]:
-                raise ValueError(f"{name}: {ends[0]:g} must be below {ends[1]:g}")
-            if ends is not None and name in ("loguniform", "rising", "ranges") and ends[0] <= 0:
-                raise ValueError(f"{name}: {ends[0]:g} must be above 0")
+            bounds = getattr(self, name)
+            if bounds is not None and not bounds[0] < bounds[1]:
+                raise ValueError(f"{name}: {bounds[0]:g} must be below {bounds[1]:g}")
+            if bounds is not None and name in ("loguniform", "rising", "ranges") and bounds[0] <= 0:
+                raise ValueError(f"{name}: {bounds[0]:g} must be above 0")
         for name in ("rising", "ranges"):
-            ends = getattr(self, name)
-            if ends is not None and not 1 <= ends[2] <= ends[1] - ends[0]:
-                raise ValueError(f"{name}: {ends[2]} different whole numbers must fit between {ends[0]} and {ends[1]}")
+            bounds = getattr(self, name)
+            if bounds is not None and not 1 <= bounds[2] <= bounds[1] - bounds[0]:
+                low, high, count = bounds
+                raise ValueError(f"{name}: {count} different whole numbers must fit between {low} and {high}")
         return self
 
 
@@ -53,18 +54,18 @@ KINDS = ("choice", "uniform", "loguniform", "randint", "rising", "ranges")
 
 
 class SearchConfig(Section):
-    """What a search may change, for how many trainings, and what it looks for."""
+    """Space of a search, its number of trainings, and the metric that it optimizes."""
 
-    # Dotted key -> how it is drawn.
-    space: dict[str, Draw] = Field(min_length=1)
+    # Dotted key -> distribution of its values.
+    space: dict[str, Distribution] = Field(min_length=1)
     trials: int = Field(ge=1)
     metric: str = "val/AP"
     mode: Literal["max", "min"] = "max"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for key, draw in self.space.items():
-            for other, value in draw.when.items():
+        for key, distribution in self.space.items():
+            for other, value in distribution.when.items():
                 if other not in self.space:
                     raise ValueError(f"space.{key}.when: {other} is not in the space")
                 if key == other:
@@ -76,75 +77,75 @@ class SearchConfig(Section):
 
 
 def flat_space(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A space as dotted keys, where a command line left nested ones; a key whose last word is null is taken out.
+    """Return a space with dotted keys, which overrides may have nested; keys whose last value is null are removed.
 
-    A draw that comes after another of its key replaces how it is drawn. It keeps the other's `when` for what is still
-    in the space, unless it has one too.
+    A later distribution of a key replaces an earlier one. It keeps the earlier condition `when`, for keys that are
+    still in the space, unless it has its own.
     """
     flat: dict[str, Any] = {}
     kept: set[str] = set()
-    for key, draw in _draws(values):
+    for key, distribution in _iter_distributions(values):
         before = flat.get(key)
-        if isinstance(before, Mapping) and isinstance(draw, Mapping):
-            kept |= {key} if "when" not in draw else set()
-            draw = _replaced(before, draw)
-        flat[key] = draw
-    drawn = {key: _with_flat_when(draw) for key, draw in flat.items() if draw is not None}
-    for key in kept & set(drawn):
-        when = drawn[key].get("when", {})
-        drawn[key] = {**drawn[key], "when": {other: value for other, value in when.items() if other in drawn}}
-    return drawn
+        if isinstance(before, Mapping) and isinstance(distribution, Mapping):
+            kept |= {key} if "when" not in distribution else set()
+            distribution = _replaced(before, distribution)
+        flat[key] = distribution
+    space = {key: _with_flat_when(distribution) for key, distribution in flat.items() if distribution is not None}
+    for key in kept & set(space):
+        when = space[key].get("when", {})
+        space[key] = {**space[key], "when": {other: value for other, value in when.items() if other in space}}
+    return space
 
 
-def _draws(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each dotted key with its draw, in order, keys that are given twice too."""
+def _iter_distributions(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each dotted key with its distribution in order, repeated keys included."""
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and not _is_draw(value):
-            yield from _draws(value, f"{path}.")
+        if isinstance(value, Mapping) and not _is_distribution(value):
+            yield from _iter_distributions(value, f"{path}.")
         else:
             yield path, value
 
 
-def _is_draw(values: Mapping[str, Any]) -> bool:
-    # A section may have a key called `ranges` too, but never a list of bounds there; none has a key called `when`.
+def _is_distribution(values: Mapping[str, Any]) -> bool:
+    # A section may have a key `ranges` too, but with a mapping, not a list of bounds; none has a key `when`.
     return "when" in values or any(
         values.get(kind) is not None and not isinstance(values[kind], Mapping) for kind in KINDS
     )
 
 
-def _replaced(before: Mapping[str, Any], draw: Mapping[str, Any]) -> dict[str, Any]:
-    """A draw in place of another; what it leaves open, its way or its condition, stays."""
-    ways = {kind: value for kind, value in draw.items() if kind != "when"}
-    kept = before if not ways else {"when": before["when"]} if "when" in before else {}
-    return {**kept, **draw}
+def _replaced(before: Mapping[str, Any], distribution: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a distribution that replaces another; the condition, or the kind, is kept where the new one omits it."""
+    kinds = {kind: value for kind, value in distribution.items() if kind != "when"}
+    kept = before if not kinds else {"when": before["when"]} if "when" in before else {}
+    return {**kept, **distribution}
 
 
-def _with_flat_when(draw: Any) -> Any:
-    """A draw whose condition has dotted keys, as its schema wants them; one of null is none."""
-    if not isinstance(draw, Mapping) or "when" not in draw:
-        return draw
-    when = draw["when"]
-    return {**draw, "when": flatten(when) if isinstance(when, Mapping) else {} if when is None else when}
+def _with_flat_when(distribution: Any) -> Any:
+    """Return a distribution whose condition has dotted keys; a condition of null becomes an empty one."""
+    if not isinstance(distribution, Mapping) or "when" not in distribution:
+        return distribution
+    when = distribution["when"]
+    return {**distribution, "when": flatten(when) if isinstance(when, Mapping) else {} if when is None else when}
 
 
 class StrategyConfig(Section):
-    """Where the points of a search come from, and whether poor trainings are stopped early."""
+    """Searcher and early stopping of a search."""
 
-    # tpe learns from finished trainings (Optuna); grid takes every combination of choices.
+    # tpe (Optuna) uses the results of finished trainings; grid is every combination of choices.
     searcher: Literal["grid", "random", "tpe"] = "random"
-    # asha ends a training whose metric is not among the best of those that came as far; hyperband does so in several
-    # brackets, each of which begins to judge reduction_factor times later than the one before.
+    # asha stops a training whose metric is not among the best of those at its rung; hyperband does so in several
+    # brackets, the first rung of each being reduction_factor times later than that of the one before.
     early_stopping: Literal["none", "asha", "hyperband"] = "none"
-    # Nothing is stopped before this step; of those that reach a rung one in reduction_factor goes on.
+    # No training is stopped before this step; one in reduction_factor continues after each rung.
     grace_steps: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
-    # hyperband alone; trainings are spread over them at random.
+    # For hyperband only; trainings are assigned to brackets at random.
     brackets: int = Field(default=3, ge=2)
     seed: int = Field(default=0, ge=0)
 
     def grace(self, steps: int) -> int:
-        """The step before which nothing is stopped."""
+        """Return the step before which no training is stopped."""
         return self.grace_steps or max(1, steps // self.reduction_factor**2)
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, StoredPlan
 from orchestration.search.points import Search, search_values
 from orchestration.store_conventions import Artifact, RunKind, Tag
-from orchestration.tracking.store import LONGEST_TAG, RunKey
+from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
 from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
@@ -267,7 +267,7 @@ def _pictures(folder: Path, summary: RunSummary, arm: str) -> list[Path]:
 def _in_tags(declared: Mapping[str, Any]) -> dict[str, str]:
     """Return an experiment as tags, in as many parts as needed: a report must not depend on an artifact alone."""
     text = json.dumps(declared)
-    parts = [text[first : first + LONGEST_TAG] for first in range(0, len(text), LONGEST_TAG)]
+    parts = [text[first : first + MAX_TAG_CHARS] for first in range(0, len(text), MAX_TAG_CHARS)]
     named = {f"{Tag.EXPERIMENT_JSON}.{number}": part for number, part in enumerate(parts)}
     return {Tag.EXPERIMENT_JSON: str(len(parts)), **named}
 

@@ -15,7 +15,7 @@ from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.planning.plan import Plan, update_plan
 from orchestration.search.points import DrawnPoint, Search, name_of
 from orchestration.search.samplers import METRIC, make_searcher
-from orchestration.search.space import Point, keys_of
+from orchestration.search.space import Point, point_keys
 from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, Task
 
@@ -125,7 +125,7 @@ class SearchTrials:
 
         Raises ConfigError for a point that is no valid configuration.
         """
-        keys = keys_of(self.search.config.space, point)
+        keys = point_keys(self.search.config.space, point)
         config = with_keys(self.search.base, keys)
         check_arm(config, self.cluster)
         index = len(self.plan.trials)

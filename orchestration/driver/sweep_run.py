@@ -14,8 +14,8 @@ from rich.logging import RichHandler
 from fcos.errors import ConfigError
 from fcos.installation import command
 from orchestration.cli.console import show_table
-from orchestration.cli.entry import OK, SOME_FAILED, STOPPED
-from orchestration.cluster.connect import connected, fit
+from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
+from orchestration.cluster.connect import checked_local_nodes, connected
 from orchestration.cluster.resources import demand, max_concurrent
 from orchestration.driver.budget import enforce_budget, read_spent
 from orchestration.driver.events import Events, TrialStopped
@@ -69,7 +69,7 @@ class SweepRun:
             self._record_kept()
             self._remove_checkpoints()
             self._close_sweep()
-            settled = self._tracker.settle(SETTLE_SECONDS)
+            settled = self._tracker.flush(SETTLE_SECONDS)
             reported = write_report is None or (settled and self._report(write_report))
         finally:
             for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
@@ -79,7 +79,7 @@ class SweepRun:
             again = f"{command('report')} {self._plan.name} --tracking-uri {address}"
             text = f"no report was written; when the store has its runs: {again}"
             self._console.print(text, style="red", soft_wrap=True)
-        return max(self._exit_code(), OK if reported else SOME_FAILED)
+        return max(self._exit_code(), OK if reported else TRAINING_FAILED)
 
     def _train(self) -> None:
         """Run what is not finished with Ray Tune."""
@@ -87,7 +87,7 @@ class SweepRun:
         if not waiting:
             return
         lab, plan, progress = self._lab, self._plan, self._progress
-        nodes = fit(lab.cluster)
+        nodes = checked_local_nodes(lab.cluster)
         with ExitStack() as stack:
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
@@ -175,20 +175,20 @@ class SweepRun:
             text = f"stopped: {why}; {count_of(len(stopped), 'training')} left: {advice}, the same command goes on"
             self._console.print(text, style="yellow", soft_wrap=True)
             return STOPPED
-        return SOME_FAILED if self._progress.count("failed") else OK
+        return TRAINING_FAILED if self._progress.count("failed") else OK
 
 
 def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
     """Describe what the store did not take, why, and what helps; no line where it has everything."""
     lines = []
     if not closed:
-        absence = tracker.absence
+        outage = tracker.outage
         why = (
             f"tracking.uri={public_uri(tracker.uri)}: not within {CLOSE_SECONDS:.0f} s"
-            if absence is None
-            else str(absence)
+            if outage is None
+            else str(outage)
         )
-        helps = "" if absence is None or absence.advice in why else f"; {absence.advice}"
+        helps = "" if outage is None or outage.advice in why else f"; {outage.advice}"
         lines.append(f"not everything is stored: {why}{helps}; then the same command delivers the rest from {folder}")
     if tracker.artifact_problem is not None:
         artifacts, runs, why = tracker.artifact_problem

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from orchestration.cluster.connect import head_of
+from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
@@ -108,7 +108,7 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
         (plan.folder / RAY_LOG).open("a") as log,
         redirect_stdout(log),
         redirect_stderr(log),
-        watch_head(head_of(job.lab.cluster), on_head_lost),
+        watch_head(head_address(job.lab.cluster), on_head_lost),
     ):
         tuner.fit()
     return None if searcher is None else searcher.exhausted

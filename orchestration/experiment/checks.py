@@ -1,4 +1,4 @@
-"""Checks of a config, before Ray starts, for what would end a training at its first step."""
+"""Checks of a config before Ray starts, for mistakes that would end a training at its first step."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import ROOT
-from orchestration.config.groups import near
+from orchestration.config.groups import suggest_or_list
 from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
-from orchestration.experiment.data import DataDigests
+from orchestration.experiment.data import PreparedDatasets
 from orchestration.store_conventions import MetricPrefix
 
-# Ray unpacks the checkout of a submitted job below a folder of this name, and removes it with the job.
+# Folder in which Ray unpacks the checkout of a submitted job; deleted with the job.
 JOB_COPIES = "working_dir_files"
 
 
 def check_output(lab: LabConfig, root: Path = ROOT) -> None:
-    """Raise ConfigError for an output folder in the copy of the checkout that a submitted job works in."""
+    """Raise ConfigError for an output folder inside a submitted job's copy of the checkout."""
     if JOB_COPIES in root.parts and lab.folder.is_relative_to(root):
         raise ConfigError(
             f"output={lab.output}: lies in the job's own copy of the checkout, which is removed with the job; "
@@ -25,8 +25,8 @@ def check_output(lab: LabConfig, root: Path = ROOT) -> None:
 
 
 def check_arm(config: Config, cluster: ClusterConfig) -> None:
-    """Raise ConfigError for weights and metrics that do not exist, norms that cannot work together, uneven shares."""
-    _check_shares(config, cluster)
+    """Raise ConfigError for unknown weights and metrics, unsupported norms, and uneven batch shares."""
+    _check_batch_shares(config, cluster)
     backbone = config.model.backbone
     _check_best_metric(config)
     if backbone.weights is not None:
@@ -44,7 +44,7 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
 
 
 def _check_best_metric(config: Config) -> None:
-    """Raise ConfigError for a metric that evaluations do not give: the best checkpoint is chosen among them."""
+    """Raise ConfigError for schedule.best_metric that is not an evaluation metric with a better direction."""
     from fcos.metrics import better_end
 
     metric = config.schedule.best_metric
@@ -59,8 +59,8 @@ def _check_best_metric(config: Config) -> None:
         raise ConfigError(f"schedule.best_metric: {metric}: neither more nor less of it is better; name another metric")
 
 
-def _check_shares(config: Config, cluster: ClusterConfig) -> None:
-    """Raise ConfigError where some number of workers that a training may come down to cannot share its batch."""
+def _check_batch_shares(config: Config, cluster: ClusterConfig) -> None:
+    """Raise ConfigError where some number of workers from min_workers to workers does not divide the batch."""
     schedule = config.schedule
     images = schedule.batch_size // schedule.accumulate
     least = cluster.min_workers or cluster.workers
@@ -79,7 +79,7 @@ def _check_shares(config: Config, cluster: ClusterConfig) -> None:
 
 
 def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = "experiment.metrics") -> None:
-    """Raise ConfigError for a metric that none of the configs reports; names of classes are the data's to know."""
+    """Raise ConfigError for a metric that no config reports; class metrics are checked later (`check_values`)."""
     from fcos.metrics import CLASS_PREFIX, analysis_metrics, reported_metrics
 
     configs = tuple(configs)
@@ -92,16 +92,16 @@ def check_metrics(metrics: Sequence[str], configs: Iterable[Config], key: str = 
         if metric in by_analysis:
             analysis = by_analysis[metric]
             raise ConfigError(f"{key}: {metric}: is not measured; add {analysis} to model.postprocess.analyses")
-        words = tuple(dict.fromkeys((*known, *by_analysis)))
+        names = tuple(dict.fromkeys((*known, *by_analysis)))
         what = "no such metric" if trains else "no such metric of task=coverage"
-        raise ConfigError(f"{key}: {metric}: {what}; {near(metric, words)}")
+        raise ConfigError(f"{key}: {metric}: {what}; {suggest_or_list(metric, names)}")
 
 
-def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -> list[str]:
-    """Return notes on metrics of a report that have no value on these data, which are ready.
+def check_values(lab: LabConfig, configs: Sequence[Config], data: PreparedDatasets) -> list[str]:
+    """Return notes on the experiment's metrics that have no value on the prepared data.
 
-    Raises ConfigError for names of classes that the data do not have, and for a metric without a value where it
-    decides something: what a search looks for, which checkpoints stay.
+    Raises ConfigError for unknown class names, and for a metric without a value that a search optimizes or by which
+    checkpoints are kept.
     """
     for config in configs:
         if config.schedule.best_metric is not None and config.task == "train":
@@ -121,38 +121,40 @@ def check_values(lab: LabConfig, configs: Sequence[Config], data: DataDigests) -
 
 
 def requested_metrics(experiment: ExperimentConfig) -> tuple[str, ...]:
-    """Return the metrics of an experiment; a search that names none has its own alone."""
-    named = experiment.search is None or "metrics" in experiment.model_fields_set
-    return experiment.metrics if named else ()
+    """Return the metrics of an experiment; none for a search that names none, which reports its own metric."""
+    given = experiment.search is None or "metrics" in experiment.model_fields_set
+    return experiment.metrics if given else ()
 
 
-def _check_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: DataDigests) -> None:
+def _check_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: PreparedDatasets) -> None:
     reason = _without_value(key, metric, configs, lab, data)
     if reason is not None:
         raise ConfigError(f"{key}: {metric} will have no value: {reason}; name another metric")
 
 
-def _without_value(key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: DataDigests) -> str | None:
-    """Return why none of the trainings will have a value in a metric; None where one will.
+def _without_value(
+    key: str, metric: str, configs: Sequence[Config], lab: LabConfig, data: PreparedDatasets
+) -> str | None:
+    """Return why no training will have a value of a metric; None where at least one will.
 
-    Raises ConfigError for a class that the data of none of them has.
+    Raises ConfigError for a class that is in none of their data sets.
     """
     from fcos.metrics import CLASS_PREFIX, MEMORY
 
     if metric == MEMORY and lab.cluster.device == "cpu":
         return "the memory of a GPU is measured, and cluster.device=cpu"
-    facts = [data.facts(config) for config in configs]
-    classes = tuple(dict.fromkeys(name for each in facts for name in each.class_keys or ()))
+    infos = [data.info(config) for config in configs]
+    classes = tuple(dict.fromkeys(name for info in infos for name in info.class_keys or ()))
     if metric.startswith(CLASS_PREFIX) and classes and metric not in classes:
-        raise ConfigError(f"{key}: {metric}: the data have no such class; {near(metric, classes)}")
-    if facts and all(metric in each.without_truth for each in facts):
+        raise ConfigError(f"{key}: {metric}: the data have no such class; {suggest_or_list(metric, classes)}")
+    if infos and all(metric in info.metrics_without_truth for info in infos):
         what = "class" if metric.startswith(CLASS_PREFIX) else "size"
         return f"the validation images have no box of that {what}"
     return None
 
 
 def check_ranking(lab: LabConfig) -> None:
-    """Raise ConfigError where keep.trained cannot rank trainings: by a metric of which neither end is better."""
+    """Raise ConfigError where keep.trained cannot rank trainings, as the metric has no better direction."""
     from fcos.metrics import better_end
 
     if lab.keep.trained is None or lab.experiment is None:
@@ -170,13 +172,13 @@ def check_ranking(lab: LabConfig) -> None:
 
 
 def fetch_weights(configs: Iterable[Config]) -> None:
-    """Download the pretrained backbones of the configs that train, once, into the cache that all trainings read.
+    """Download the pretrained backbones of all trainings into the shared cache.
 
-    Raises ConfigError for weights that cannot be had.
+    Raises ConfigError for weights that cannot be downloaded.
     """
     backbones = {config.model.backbone for config in configs if config.task == "train"}
-    wanted = {(backbone.name, backbone.weights) for backbone in backbones if backbone.weights is not None}
-    for name, weights in sorted(wanted):
+    required = {(backbone.name, backbone.weights) for backbone in backbones if backbone.weights is not None}
+    for name, weights in sorted(required):
         from fcos.model.pretrained import pretrained_state_dict
 
         pretrained_state_dict(name, weights)

@@ -1,4 +1,4 @@
-"""Data made ready once, in the driver, before anything else starts."""
+"""Preparation of data sets, once, in the driver, before anything else starts."""
 
 import json
 from collections.abc import Callable
@@ -11,27 +11,27 @@ from rich.progress import Progress
 from fcos.config.run import Config
 
 
-class DataFacts(NamedTuple):
-    """What is known of data that are ready."""
+class DatasetInfo(NamedTuple):
+    """Information about a prepared data set."""
 
     digest: str
-    # Remarks such as dropped boxes.
+    # Notes such as on dropped boxes.
     notes: tuple[str, ...] = ()
     # The metric key of each class; None where no detector is evaluated on the data.
     class_keys: tuple[str, ...] | None = None
-    # Metric keys that have no value, as the validation images have no box for them.
-    without_truth: frozenset[str] = frozenset()
+    # Metric keys without a value, as the validation images have no box for them.
+    metrics_without_truth: frozenset[str] = frozenset()
 
 
-# Makes a config's data ready; gives its facts, of which the digest and the remarks are needed.
-PrepareData = Callable[[Config], DataFacts | tuple[str, tuple[str, ...]]]
+# Prepares a config's data and returns their info, of which the digest and the notes are required.
+PrepareData = Callable[[Config], DatasetInfo | tuple[str, tuple[str, ...]]]
 
 
-def prepare_data(config: Config, console: Console, workers: int, *, here: bool = True) -> DataFacts:
-    """Draw or check the data of a config; returns what is known of them.
+def prepare_data(config: Config, console: Console, workers: int, *, local: bool = True) -> DatasetInfo:
+    """Generate or check the data of a config; return their info.
 
-    Raises ConfigError naming the file and the rule for data that cannot be used, for a batch that cannot be made of
-    them, and where trainings are `here`, on this machine, for shared memory that cannot hold what loaders need.
+    Raises ConfigError naming the file and the rule for data that cannot be used, for a batch size that does not suit
+    them, and for `local` trainings (on this machine) also for shared memory too small for the loaders.
     """
     from fcos.coverage.run import read_source
     from fcos.data.loader import check_batch
@@ -51,46 +51,46 @@ def prepare_data(config: Config, console: Console, workers: int, *, here: bool =
 
         if config.task == "coverage":
             source = read_source(config, show)
-            return DataFacts(source.digest, source.notes)
+            return DatasetInfo(source.digest, source.notes)
         assignment = config.model.assignment
         masks = splits_with_masks(assignment, [config.model.postprocess], training=True)
         ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
-    if here:
+    if local:
         datasets = [make_dataset(ready, name, config.data, training=name == "train", seed=0) for name in ready.splits]
         images = schedule.batch_size // schedule.accumulate // workers
         check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
     val = ready.val.annotations
-    return DataFacts(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val))
+    return DatasetInfo(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val))
 
 
 @dataclass
-class DataDigests:
-    """Makes data ready, once for all configs that share it, and remembers what is known of them."""
+class PreparedDatasets:
+    """Cache of prepared data sets: configs with the same data share one preparation."""
 
     prepare_data: PrepareData
-    _known: dict[str, DataFacts] = field(default_factory=dict)
+    _cache: dict[str, DatasetInfo] = field(default_factory=dict)
 
     def of(self, config: Config) -> str:
-        """The digest of a config's data."""
-        return self.facts(config).digest
+        """Return the digest of a config's data."""
+        return self.info(config).digest
 
-    def facts(self, config: Config) -> DataFacts:
-        """All that is known of a config's data."""
-        # What prepare_data looks at; arms that agree in it share its work.
+    def info(self, config: Config) -> DatasetInfo:
+        """Return the info about a config's data; prepare them at the first call."""
+        # The settings that prepare_data uses; configs that agree in them share the preparation.
         assignment = config.model.assignment
-        about: list[object] = [config.data.model_dump(mode="json"), assignment.corners, assignment.by_masks]
+        settings: list[object] = [config.data.model_dump(mode="json"), assignment.corners, assignment.by_masks]
         if config.task == "coverage":
-            about.append(config.coverage.split)
+            settings.append(config.coverage.split)
         else:
             needs_truth = config.model.postprocess.needs_ground_truth
-            about += [config.schedule.batch_size, config.schedule.accumulate, assignment.by_masks and needs_truth]
-        key = json.dumps(about)
-        if key not in self._known:
-            self._known[key] = DataFacts(*self.prepare_data(config))
-        return self._known[key]
+            settings += [config.schedule.batch_size, config.schedule.accumulate, assignment.by_masks and needs_truth]
+        key = json.dumps(settings)
+        if key not in self._cache:
+            self._cache[key] = DatasetInfo(*self.prepare_data(config))
+        return self._cache[key]
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(note for facts in self._known.values() for note in facts.notes))
+        return tuple(dict.fromkeys(note for info in self._cache.values() for note in info.notes))

@@ -96,13 +96,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Return installed versions; "absent" for what is not installed."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            versions[name] = "absent"
+    return versions
 
 
 def usable_cpus() -> int:

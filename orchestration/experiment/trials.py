@@ -9,7 +9,7 @@ from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import flatten, known_keys, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from orchestration.config.groups import near
+from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
 from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.identity import RUN_ONLY, evaluation_identity, fingerprint, train_identity, without
@@ -104,13 +104,13 @@ def check_effect(keys: Iterable[str], configs: Sequence[Config]) -> None:
 
 
 def check_arm_key(key: str) -> None:
-    """Raise ConfigError with near matches for a key that no arm can set."""
+    """Raise ConfigError with close matches for a key that no arm can set."""
     parts = key.split(".")
     known = [name for name in dotted_keys(Config) if name.split(".")[0] in ARM_SECTIONS]
-    if parts[0] in ARM_SECTIONS and all(part in known_keys(Config, parts[:place]) for place, part in enumerate(parts)):
+    if parts[0] in ARM_SECTIONS and all(part in known_keys(Config, parts[:i]) for i, part in enumerate(parts)):
         return
     same_leaf = [name for name in known if name.split(".")[-1] == parts[-1]]
-    raise ConfigError(f"no such key {key}; {near(key, same_leaf or known)}")
+    raise ConfigError(f"no such key {key}; {suggest_or_list(key, same_leaf or known)}")
 
 
 def plan_trials(

@@ -9,11 +9,11 @@ from fcos.installation import command
 from orchestration.config.groups import groups
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
-from orchestration.experiment.data import DataDigests, PrepareData
+from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.provenance import current_provenance
 from orchestration.experiment.trials import ARM_SECTIONS, arm_configs, check_effect, plan_trials
 from orchestration.planning.plan import Plan, read_plan
-from orchestration.search.points import begin_search, draw_planned, drawn_before, search_notes
+from orchestration.search.points import draw_planned, drawn_before, make_search, search_notes
 
 
 def set_keys(overrides: Sequence[str]) -> list[str]:
@@ -37,7 +37,7 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     check_effect(set_keys(overrides), list(arms.values()))
     check_metrics(lab.experiment.metrics, arms.values())
     check_ranking(lab)
-    data = DataDigests(prepare_data)
+    data = PreparedDatasets(prepare_data)
     plan = _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.seeds, data)
     return replace(plan, notes=(*plan.notes, *check_values(lab, tuple(arms.values()), data)))
 
@@ -46,8 +46,8 @@ def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[
     assert lab.experiment is not None
     check_metrics(requested_metrics(lab.experiment), [lab.training])
     check_ranking(lab)
-    data = DataDigests(prepare_data)
-    search = begin_search(lab, data, overrides)
+    data = PreparedDatasets(prepare_data)
+    search = make_search(lab, data, overrides)
     # What every point shares is checked before the first is drawn.
     check_arm(lab.training, lab.cluster)
     notes = [*check_values(lab, [lab.training], data), *search_notes(search)]
@@ -67,7 +67,7 @@ def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Seque
     if lab.experiment is not None:
         raise ConfigError(f"experiment: a single run has no arms; use {command('sweep')}")
     check_effect(set_keys(overrides), [lab.training])
-    data = DataDigests(prepare_data)
+    data = PreparedDatasets(prepare_data)
     plan = _plan(lab, lab.name or "run", {"": lab.training}, (lab.seed,), data)
     check_values(lab, [lab.training], data)
     if lab.name is not None:
@@ -76,7 +76,9 @@ def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Seque
     return replace(plan, name=name, folder=lab.folder / name)
 
 
-def _plan(lab: LabConfig, name: str, arms: Mapping[str, Config], seeds: tuple[int, ...], data: DataDigests) -> Plan:
+def _plan(
+    lab: LabConfig, name: str, arms: Mapping[str, Config], seeds: tuple[int, ...], data: PreparedDatasets
+) -> Plan:
     for config in arms.values():
         check_arm(config, lab.cluster)
     digests = {arm: data.of(config) for arm, config in arms.items()}

@@ -8,7 +8,7 @@ from rich.console import Console
 from fcos.installation import checkout
 from fcos.run_folder import CHECKPOINTS
 from fcos.training.checkpoint import newest_step
-from orchestration.cluster.connect import fit
+from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides, split_config_dir
@@ -46,11 +46,11 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Cons
     own, overrides = split_config_dir(arguments)
     lab = compose(check_overrides(overrides, own), own)
     check_output(lab)
-    nodes = fit(lab.cluster)
+    nodes = checked_local_nodes(lab.cluster)
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
-    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, here=here), words)
+    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
     plan = replace(plan, notes=(*commit_notes(checkout()), *plan.notes))
     prepared = Prepared(lab, plan, find_reusable(lab, plan))
     show_plan(console, lab, plan, nodes, prepared.reusable)

@@ -12,10 +12,10 @@ from fcos.errors import ConfigError
 from orchestration.config.schema import LabConfig
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.experiment.checks import check_metrics
-from orchestration.experiment.data import DataDigests
+from orchestration.experiment.data import PreparedDatasets
 from orchestration.experiment.trials import changed_keys, deciding_fingerprint
 from orchestration.search.samplers import planned_points
-from orchestration.search.space import Point, check_space, keys_of
+from orchestration.search.space import Point, check_space, point_keys
 
 # Random points that are invalid or were drawn before, in a row, after which a space is taken for exhausted.
 MOST_MISSES = 200
@@ -38,7 +38,7 @@ class Search:
     strategy: StrategyConfig
     # What a point's keys are set in.
     base: Config
-    data: DataDigests
+    data: PreparedDatasets
     # Overrides of the command line.
     overrides: tuple[str, ...] = ()
     # Name of a training -> its point.
@@ -72,7 +72,7 @@ class StoredSearch(BaseModel):
         return cls(space=space, strategy=search.strategy.model_dump(mode="json"), drawn=dict(search.drawn))
 
 
-def begin_search(lab: LabConfig, data: DataDigests, overrides: Sequence[str]) -> Search:
+def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]) -> Search:
     """Check the search of an experiment; nothing is drawn yet.
 
     Raises ConfigError for a space, a metric or an early stopping that cannot work.
@@ -154,7 +154,7 @@ def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
     for point in planned_points(search.strategy, space):
         if misses > MOST_MISSES or (search.strategy.searcher != "grid" and len(configs) == trials):
             break
-        keys = keys_of(space, point)
+        keys = point_keys(space, point)
         try:
             config = with_keys(search.base, keys)
         except ConfigError as error:

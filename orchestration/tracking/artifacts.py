@@ -1,4 +1,4 @@
-"""Where runs keep their artifacts, and whether files can be written there."""
+"""Artifact locations of a store, and the check that files can be written there."""
 
 import re
 import tempfile
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from orchestration.store_conventions import client_uri
 from orchestration.tracking.addresses import without_secrets
-from orchestration.tracking.problems import reason
+from orchestration.tracking.problems import error_reason
 from orchestration.tracking.sqlite_store import check_folder
 
 WRITE_CHECK = "fcos_write_check.txt"
 
 
 def local_folder(location: str) -> Path | None:
-    """The folder of an artifact location on this machine, None for any other."""
+    """Return the folder of a local artifact location; None for a remote one."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
     if re.match(r"[a-z][a-z0-9+.-]+:", location, re.IGNORECASE) and not location.startswith("file:"):
@@ -23,14 +23,17 @@ def local_folder(location: str) -> Path | None:
 
 
 def artifact_problem(location: str, uri: str) -> str | None:
-    """Why no file can be written to an artifact location of a store, None where one can; nothing is left there."""
+    """Return why no file can be written to an artifact location; None where one can.
+
+    The file that is written for the check is deleted again.
+    """
     try:
         folder = local_folder(location)
         if folder is None:
             _check_remote(location, uri)
             return None
-    except Exception as error:  # whatever the client of the place raises
-        return f"{location}: {without_secrets(reason(error), uri)}"
+    except Exception as error:  # the clients of artifact stores raise errors of any type
+        return f"{location}: {without_secrets(error_reason(error), uri)}"
     try:
         check_folder(folder)
     except OSError as error:
@@ -41,11 +44,11 @@ def artifact_problem(location: str, uri: str) -> str | None:
 def _check_remote(location: str, uri: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    place = get_artifact_repository(location, tracking_uri=client_uri(uri))
+    repository = get_artifact_repository(location, tracking_uri=client_uri(uri))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / WRITE_CHECK
         file.write_text("written to see whether artifacts can be\n")
-        place.log_artifact(str(file))
-    # Not every place that may be written to may be deleted from.
+        repository.log_artifact(str(file))
+    # Permission to write does not always include permission to delete.
     with suppress(Exception):
-        place.delete_artifacts(WRITE_CHECK)
+        repository.delete_artifacts(WRITE_CHECK)

@@ -1,4 +1,4 @@
-"""A thread that carries out calls to a tracking store in order, and retries while the store takes none."""
+"""A thread that executes calls to a tracking store in order, and retries while the store is unavailable."""
 
 import logging
 import threading
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from orchestration.store_conventions import public_uri
 from orchestration.tracking.addresses import without_secrets
-from orchestration.tracking.problems import TrackingError, is_passing, problem_of, reason
+from orchestration.tracking.problems import TrackingError, error_reason, is_transient, to_tracking_error
 
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 5.0
-# As long as the first call in the queue may fail while the store takes others.
+# How long the first call in the queue may keep failing while the store accepts other writes.
 STUCK_SECONDS = 15.0
-# One call may hang beyond the deadline until it times out by itself.
+# Time beyond the deadline for a call that hangs until it times out by itself.
 CALL_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
@@ -23,23 +23,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoreCalls:
-    """What a delivery does with its store, in the delivery's own thread."""
+    """Operations of a store that the delivery thread calls."""
 
     # Opens the store; raises where it does not answer.
     open: Callable[[], None]
-    # Raises TrackingError where the store as a whole takes no write.
+    # Raises TrackingError where the store as a whole accepts no writes.
     check: Callable[[], None]
-    # Writes what has been collected, every FLUSH_SECONDS.
+    # Writes the buffered points, every FLUSH_SECONDS.
     flush: Callable[[], None]
-    # A call failed and will be repeated; it may have been carried out although its answer was lost.
+    # Called after a call failed that will be repeated; it may have succeeded although its response was lost.
     on_failure: Callable[[], None]
 
 
 class Delivery:
-    """Calls to one store, from any thread, carried out by a thread of their own.
+    """Queue of calls to one store, filled from any thread and executed by one background thread.
 
-    A call that the store refuses for good is dropped with a warning. One that fails because the store does not answer
-    is repeated, and those behind it wait, as long as the command runs.
+    A call that fails permanently is dropped with a warning. One that fails because the store is unavailable is
+    repeated as long as the command runs, and those behind it wait.
     """
 
     def __init__(self, uri: str, calls: StoreCalls, *, required: bool) -> None:
@@ -51,15 +51,15 @@ class Delivery:
         self._opened = threading.Event()
         self._refusal: TrackingError | None = None
         self._deadline: float | None = None
-        # Why the store took nothing when it was last called.
-        self.absence: TrackingError | None = None
+        # Why the last call failed; None after one that succeeded.
+        self.outage: TrackingError | None = None
         self._warned = False
         self._failing_since: float | None = None
-        self._patience = STUCK_SECONDS
+        self._stuck_seconds = STUCK_SECONDS
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def begin(self) -> None:
-        """Open the store and carry out calls from now on."""
+        """Start the thread, which opens the store and then executes calls."""
         self._thread.start()
 
     def push(self, call: Callable[[], None]) -> None:
@@ -69,16 +69,16 @@ class Delivery:
             self._changed.notify()
 
     def wait_open(self) -> None:
-        """Wait for the store's first answer.
+        """Wait for the first attempt to open the store.
 
-        Raises TrackingError where it can never be opened; where it only does not answer yet, if it is required.
+        Raises TrackingError for a permanent failure; for a transient one only if the store is required.
         """
         self._opened.wait()
         if self._refusal is not None:
             raise self._refusal
 
     def close(self, timeout: float) -> bool:
-        """Carry out what is in the queue within `timeout` seconds; returns False if something is left."""
+        """Execute the queued calls within `timeout` seconds; return False if some are left."""
         with self._changed:
             self._deadline = time.monotonic() + timeout
             self._changed.notify()
@@ -87,37 +87,37 @@ class Delivery:
 
     def _run(self) -> None:
         while not self._open():
-            if self._refusal is not None or self._is_late():
+            if self._refusal is not None or self._is_past_deadline():
                 return
         flushed = time.monotonic()
-        while self._next():
+        while self._process_next():
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 self._attempt(self._calls.flush)
                 flushed = time.monotonic()
 
     def _open(self) -> bool:
-        """Open the store, or wait a little before the next attempt."""
+        """Return whether the store could be opened; pause before the next attempt where not."""
         try:
             self._calls.open()
         except Exception as error:
-            if self._required or not is_passing(error):
-                # Raised by wait_open, in the thread that asked for the store.
-                self._refusal = problem_of(error, self._uri)
+            if self._required or not is_transient(error):
+                # Raised by wait_open, in the calling thread.
+                self._refusal = to_tracking_error(error, self._uri)
                 self._opened.set()
                 return False
             self._warn(error)
             self._opened.set()
             self._pause()
             return False
-        self._warned, self.absence = False, None
+        self._warned, self.outage = False, None
         self._opened.set()
         return True
 
-    def _is_late(self) -> bool:
+    def _is_past_deadline(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _next(self) -> bool:
-        """Carry out the next call or wait for one; returns False where there is nothing more to do."""
+    def _process_next(self) -> bool:
+        """Execute the next call or wait for one; return False when the thread should end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._deadline, timeout=FLUSH_SECONDS)
             call = self._queue[0] if self._queue else None
@@ -126,43 +126,43 @@ class Delivery:
         if self._attempt(call):
             self._queue.popleft()
             return True
-        return not self._is_late()
+        return not self._is_past_deadline()
 
     def _attempt(self, call: Callable[[], None]) -> bool:
-        """Return whether a call is done with, carried out or refused."""
+        """Return whether a call can leave the queue, executed or permanently refused."""
         try:
             call()
-        except Exception as error:  # whatever the store raises, no training may end because of it
-            if not is_passing(error) or self._is_stuck():
-                words = without_secrets(reason(error), self._uri)
-                _log.warning("tracking store %s refused: %s", public_uri(self._uri), words)
+        except Exception as error:  # no error of the store may end a training
+            if not is_transient(error) or self._is_stuck():
+                cause = without_secrets(error_reason(error), self._uri)
+                _log.warning("tracking store %s refused: %s", public_uri(self._uri), cause)
                 return True
             self._warn(error)
             self._calls.on_failure()
             self._pause()
             return False
-        self._warned, self.absence, self._failing_since = False, None, None
+        self._warned, self.outage, self._failing_since = False, None, None
         return True
 
     def _is_stuck(self) -> bool:
-        """Return whether one call fails again and again while the store as a whole takes writes."""
+        """Return whether one call keeps failing while the store as a whole accepts writes."""
         now = time.monotonic()
         self._failing_since = self._failing_since or now
-        if now - self._failing_since < self._patience:
+        if now - self._failing_since < self._stuck_seconds:
             return False
         try:
             self._calls.check()
         except TrackingError:
             return False
-        # What else fails is not waited for as long again.
-        self._failing_since, self._patience = None, 0.0
+        # The next call that fails this way is dropped without that waiting time.
+        self._failing_since, self._stuck_seconds = None, 0.0
         return True
 
     def _warn(self, error: Exception) -> None:
-        """Warn once of a store that takes nothing, until it takes something again."""
-        self.absence = problem_of(error, self._uri)
+        """Log one warning for each period in which the store is unavailable."""
+        self.outage = to_tracking_error(error, self._uri)
         if not self._warned:
-            _log.warning("%s; training goes on, what is not stored yet is kept", self.absence)
+            _log.warning("%s; training goes on, what is not stored yet is kept", self.outage)
         self._warned = True
 
     def _pause(self) -> None:

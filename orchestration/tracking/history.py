@@ -1,4 +1,4 @@
-"""What earlier commands finished, over all sweeps and MLflow experiments of a tracking store."""
+"""Finished runs of earlier commands, over all sweeps and MLflow experiments of a tracking store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from orchestration.store_conventions import RunKind, Tag, default_uri
 from orchestration.tracking.addresses import sqlite_file
-from orchestration.tracking.problems import asking
+from orchestration.tracking.problems import store_errors
 from orchestration.tracking.store import connect
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-# Of the finished runs that others are compared with.
-NEWEST = 1000
+# Largest number of finished runs that one query returns, newest first.
+MAX_RUNS = 1000
 FINISHED = "attributes.status = 'FINISHED'"
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """A finished run as the store keeps it."""
+    """A finished run in the store."""
 
     run_id: str
     tags: Mapping[str, str]
@@ -29,7 +29,7 @@ class PastRun:
 
     @property
     def name(self) -> str:
-        """How a person is told of it."""
+        """Label of the run in messages."""
         return f"run {self.run_id[:8]} of {self.sweep}"
 
     @property
@@ -42,44 +42,44 @@ class PastRun:
 
     @property
     def identity(self) -> str:
-        """Of training and evaluation together."""
+        """Identity of training and evaluation together."""
         return self.tags.get(Tag.IDENTITY, "")
 
     @property
     def is_copy(self) -> bool:
-        """Whether it took its result from another run."""
+        """Whether its result is copied from another run."""
         return Tag.REUSED_FROM in self.tags
 
 
 @dataclass(frozen=True)
 class History:
-    """The finished runs of a store that none superseded; raises TrackingError where it stops answering."""
+    """The finished, not superseded runs of a store; queries raise TrackingError where it is unavailable."""
 
     client: "MlflowClient"
     uri: str
 
     def of_training(self, identity: str) -> list[PastRun]:
-        """Runs of one training identity, those that are no copies first, then the newest."""
+        """Return the runs of one training identity: originals before copies, newest first."""
         runs = self._search(f"{FINISHED} and tags.`{Tag.TRAIN_IDENTITY}` = '{identity}'")
         return sorted(runs, key=lambda run: run.is_copy)
 
     def newest(self) -> list[PastRun]:
-        """The newest runs of trainings, and of what counts instead of training."""
+        """Return the newest trials of sweeps and the newest single runs."""
         kinds = [self._search(f"{FINISHED} and tags.`{Tag.KIND}` = '{kind}'") for kind in (RunKind.TRIAL, RunKind.RUN)]
         return [run for runs in kinds for run in runs]
 
     def _search(self, condition: str) -> list[PastRun]:
-        with asking(self.uri):
-            places = [experiment.experiment_id for experiment in self.client.search_experiments()]
-            found = self.client.search_runs(places, condition, max_results=NEWEST) if places else []
-        current = [run for run in found if Tag.SUPERSEDED not in run.data.tags]
+        with store_errors(self.uri):
+            experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
+            runs = self.client.search_runs(experiment_ids, condition, max_results=MAX_RUNS) if experiment_ids else []
+        current = [run for run in runs if Tag.SUPERSEDED not in run.data.tags]
         return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in current]
 
 
 def open_history(uri: str | None, output: Path) -> History | None:
-    """The history of a store; None for an SQLite file that nothing was ever written to.
+    """Return the history of a store; None for an SQLite file that is absent or empty.
 
-    Raises TrackingError where the store does not answer.
+    Raises TrackingError where the store is unavailable.
     """
     address = uri or default_uri(output)
     file = sqlite_file(address)

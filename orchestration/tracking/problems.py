@@ -1,4 +1,4 @@
-"""What goes wrong with a tracking store: its kinds, its reason in one line, and what helps."""
+"""Errors of a tracking store: permanent or transient, their cause in one line, and advice."""
 
 import re
 import sqlite3
@@ -9,7 +9,7 @@ from fcos.errors import ConfigError
 from orchestration.store_conventions import public_uri
 from orchestration.tracking.addresses import without_secrets
 
-# Answers of a store that would be the same if it were asked again.
+# MLflow's error codes that a retry would not change.
 PERMANENT = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -18,9 +18,9 @@ PERMANENT = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
-LONGEST_REASON = 300
-# What a reason is known by -> what helps.
-HELP = {
+MAX_REASON_CHARS = 300
+# Pattern of the cause -> advice.
+ADVICE = {
     r"read-?only|[Pp]ermission|unable to open": "make its file and folder writable",
     r"full|[Nn]o space": "make space on its disk",
     r"locked|busy": "end what holds it",
@@ -30,72 +30,72 @@ HELP = {
 
 
 class TrackingError(ConfigError):
-    """The tracking store cannot be used; the message names its address and the reason, `advice` what helps."""
+    """The tracking store cannot be used; the message names its address and the reason, `advice` a way out."""
 
     def __init__(self, message: str, advice: str | None = None) -> None:
         super().__init__(message)
-        found = (text for sign, text in HELP.items() if re.search(sign, message.rpartition(": ")[2]))
-        self.advice = advice or next(found, "give another tracking.uri")
+        matches = (text for pattern, text in ADVICE.items() if re.search(pattern, message.rpartition(": ")[2]))
+        self.advice = advice or next(matches, "give another tracking.uri")
 
 
-class StoreAway(TrackingError):
-    """The tracking store takes nothing now, and may later."""
+class StoreUnavailable(TrackingError):
+    """The tracking store accepts nothing now, but may later."""
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether a store that raised this may answer otherwise when it is asked again."""
+def is_transient(error: Exception) -> bool:
+    """Return whether a retry after this error of a store may succeed."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         return error.error_code not in PERMANENT
     # A connection that broke, a disk that is full; SQLAlchemy's own errors come through MLflow unwrapped.
-    passing = (OSError, sqlite3.OperationalError, StoreAway)
-    return isinstance(error, passing) or type(error).__module__.startswith("sqlalchemy")
+    transient = (OSError, sqlite3.OperationalError, StoreUnavailable)
+    return isinstance(error, transient) or type(error).__module__.startswith("sqlalchemy")
 
 
 @contextmanager
-def asking(uri: str) -> Iterator[None]:
-    """Turn what a store raises into StoreAway or TrackingError, with its address and no password."""
+def store_errors(uri: str) -> Iterator[None]:
+    """Convert errors raised in the block to StoreUnavailable or TrackingError (`to_tracking_error`)."""
     try:
         yield
     except TrackingError:
         raise
     except Exception as error:
-        raise problem_of(error, uri) from None
+        raise to_tracking_error(error, uri) from None
 
 
-def problem_of(error: Exception, uri: str) -> TrackingError:
-    """What a store raised, as StoreAway or TrackingError with its address and no password."""
+def to_tracking_error(error: Exception, uri: str) -> TrackingError:
+    """Convert an error of a store to StoreUnavailable or TrackingError, with its address and without passwords."""
     if isinstance(error, TrackingError):
         return error
     named = f"tracking.uri={public_uri(uri)}"
     if schema := re.search(r"found version (\w+), but expected (\w+)|Can't locate revision .*'(\w+)'", str(error)):
-        found, ours, unknown = schema.groups()
-        versions = f"schema {found or unknown}" + (f", this one has {ours}" if ours else "")
+        stored, expected, unknown = schema.groups()
+        versions = f"schema {stored or unknown}" + (f", this one has {expected}" if expected else "")
         advice = f"copy it and run `mlflow db upgrade {public_uri(uri)}`, or use the MLflow that made it"
-        return StoreAway(f"{named}: the store was made by another MLflow version ({versions}); {advice}", advice)
-    words = "the store cannot be reached" if _is_connection(error) else "the store refuses"
-    kind = StoreAway if is_passing(error) else TrackingError
-    return kind(f"{named}: {words}: {without_secrets(reason(error), uri)}")
+        return StoreUnavailable(f"{named}: the store was made by another MLflow version ({versions}); {advice}", advice)
+    what = "the store cannot be reached" if _is_connection_error(error) else "the store refuses"
+    kind = StoreUnavailable if is_transient(error) else TrackingError
+    return kind(f"{named}: {what}: {without_secrets(error_reason(error), uri)}")
 
 
-def _is_connection(error: Exception) -> bool:
-    """Whether nothing answered; a server that answers with errors is there."""
+def _is_connection_error(error: Exception) -> bool:
+    """Return whether no connection was made; a server that responds with errors is reachable."""
     if "error responses" in str(error):
         return False
     return isinstance(error, OSError) or re.search(r"Caused by|[Cc]onnect|timed out", str(error)) is not None
 
 
-def reason(error: BaseException) -> str:
-    """The line of an error that says why, such as `attempt to write a readonly database`."""
+def error_reason(error: BaseException) -> str:
+    """Return the line of an error with its cause, such as `attempt to write a readonly database`."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # SQLAlchemy writes the driver's words behind the name of its class, sometimes below a remark of its own.
+    # SQLAlchemy puts the driver's message after the name of its class, sometimes on a later line.
     for line in lines:
         if driver := re.search(r"\(\w+(?:\.\w+)+\) (.+)", line):
             return _cut(driver.group(1))
     if not lines:
         return type(error).__name__
-    # MLflow's tale of retries ends with what happened.
+    # MLflow's message about its retries ends with the cause.
     if caused := re.search(r"Caused by \w+\((.*)\)", lines[0]):
         text = caused.group(1).rsplit(": ", 1)[-1].strip("\"')")
         return _cut(text + ")" * (text.count("(") - text.count(")")))
@@ -106,4 +106,4 @@ def reason(error: BaseException) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
+    return text if len(text) <= MAX_REASON_CHARS else f"{text[:MAX_REASON_CHARS]} ..."

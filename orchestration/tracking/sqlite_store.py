@@ -1,4 +1,4 @@
-"""The SQLite file of a tracking store: whether it can be read and written, its tables, where its artifacts lie."""
+"""The SQLite file of a tracking store: access checks, creation of its tables, relocation of its artifacts."""
 
 import os
 import sqlite3
@@ -9,18 +9,18 @@ from pathlib import Path
 from filelock import FileLock
 
 from orchestration.store_conventions import client_uri, public_uri, quiet_libraries, sqlite_uri
-from orchestration.tracking.problems import StoreAway, TrackingError
+from orchestration.tracking.problems import StoreUnavailable, TrackingError
 
-# As long as one waits for another process that fills the SQLite file.
+# How long to wait for another process that creates the tables.
 FILLING_SECONDS = 120
 LOCKED_SECONDS = 5.0
 BLOCK = 4096
 
 
 def check_sqlite(uri: str, file: Path) -> None:
-    """Raise TrackingError for a file that is no database or cannot be read, StoreAway for one that is locked.
+    """Raise TrackingError for a file that is not a readable database, StoreUnavailable for a locked one.
 
-    MLflow would try a file that cannot be opened for minutes.
+    MLflow would retry to open such a file for minutes.
     """
     if file.is_dir():
         raise TrackingError(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be used: it is a folder")
@@ -28,36 +28,36 @@ def check_sqlite(uri: str, file: Path) -> None:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=LOCKED_SECONDS)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.Error as error:
-        kind = StoreAway if "locked" in str(error) else TrackingError
+        kind = StoreUnavailable if "locked" in str(error) else TrackingError
         raise kind(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be used: {error}") from None
 
 
 def check_writable(uri: str, file: Path) -> None:
-    """Raise StoreAway for a database that takes no write; whatever is written is rolled back."""
+    """Raise StoreUnavailable for a database that cannot be written; the test write is rolled back."""
     try:
         with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            # A journal beside the file, which its folder may not allow, is made at the first change.
+            # The first change creates a journal beside the file, which its folder may not permit.
             connection.execute("CREATE TABLE fcos_lab_write_check (id INTEGER)")
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
-        raise StoreAway(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be written: {error}") from None
+        raise StoreUnavailable(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be written: {error}") from None
 
 
 def check_folder(folder: Path) -> None:
-    """Raise OSError where files could not be written below a folder that is there or not; leaves nothing behind."""
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    with tempfile.TemporaryFile(dir=there) as file:
-        # A full disk still takes a file that holds nothing.
+    """Raise OSError where no files can be written below a folder, existing or not; leave no file behind."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    with tempfile.TemporaryFile(dir=existing) as file:
+        # A full disk still accepts an empty file.
         file.write(b"\0" * BLOCK)
         file.flush()
 
 
 def make_sqlite(uri: str, file: Path) -> None:
-    """Fill a file that is absent or holds nothing yet, once and in one piece; raises TrackingError where it cannot.
+    """Create the tables in a file that is absent or empty, once and atomically.
 
-    MLflow takes some seconds and a hundred steps for its tables. Two that do so at once, or one that is killed
-    meanwhile, would leave a file that nobody can open.
+    MLflow creates its tables in about a hundred steps over some seconds. Two processes at once, or one that is killed
+    meanwhile, would leave a file that cannot be opened. Raises TrackingError where the file cannot be made.
     """
     if _is_filled(file):
         return
@@ -66,8 +66,8 @@ def make_sqlite(uri: str, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         _fill_once(file, Path(f"{file}.lock"))
     except OSError as error:
-        words = f"the SQLite file cannot be made: {error.strerror or error}"
-        raise TrackingError(f"tracking.uri={public_uri(uri)}: {words}") from None
+        what = f"the SQLite file cannot be made: {error.strerror or error}"
+        raise TrackingError(f"tracking.uri={public_uri(uri)}: {what}") from None
 
 
 def _fill_once(file: Path, lock: Path) -> None:
@@ -76,7 +76,7 @@ def _fill_once(file: Path, lock: Path) -> None:
             if not _is_filled(file):
                 _fill(file)
     finally:
-        # Whoever waits for it finds the file filled, or fills it.
+        # Processes waiting for the lock find the tables, or create them.
         lock.unlink(missing_ok=True)
 
 
@@ -87,10 +87,10 @@ def _is_filled(file: Path) -> bool:
 def _fill(file: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    # Its loggers are set up while they are imported.
+    # The import sets up the loggers.
     quiet_libraries()
     new = file.with_name(f"{file.name}.new")
-    # Of one that was killed.
+    # Left by a process that was killed.
     new.unlink(missing_ok=True)
     try:
         SqlAlchemyStore(client_uri(sqlite_uri(new)), (file.parent / "mlruns").as_uri()).engine.dispose()
@@ -100,9 +100,9 @@ def _fill(file: Path) -> None:
 
 
 def move_artifacts(file: Path, old: str, new: str) -> None:
-    """Let all experiments and runs with artifacts at `old` have them at `new`, in one transaction.
+    """Change the artifact location of all experiments and runs from `old` to `new`, in one transaction.
 
-    Raises sqlite3.Error where the file does not take it.
+    Raises sqlite3.Error where the file cannot be written.
     """
     with closing(sqlite3.connect(file, timeout=LOCKED_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Writing to MLflow: what is asked of a store, call by call."""
+"""Calls to MLflow that create and update runs in a tracking store."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from orchestration.store_conventions import (
 )
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.artifacts import artifact_problem, local_folder
-from orchestration.tracking.problems import TrackingError, asking
+from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.tracking.sqlite_store import check_sqlite, check_writable, make_sqlite, move_artifacts
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # The tracker tries again itself, from its buffer; MLflow's own patience would be minutes a call.
+    # The tracker retries itself, from its buffer; MLflow's own retries would take minutes per call.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
-LONGEST_TAG = 5000
+MAX_TAG_CHARS = 5000
 TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
-# Tags of a run's last attempt, which the next one may not have.
-PASSING_TAGS = {Tag.FAILURE, Tag.STOPPED, Tag.REUSED_FROM, Tag.TRAINED_IN, Tag.ARTIFACTS_MISSING}
-# Tags by which a run belongs to one training and evaluation; absent from runs of sweeps and of older versions.
+# Tags that describe one attempt of a run; removed when the run is reopened.
+ATTEMPT_TAGS = {Tag.FAILURE, Tag.STOPPED, Tag.REUSED_FROM, Tag.TRAINED_IN, Tag.ARTIFACTS_MISSING}
+# Tags that identify the training and evaluation of a run; absent from runs of sweeps and of older versions.
 IDENTIFYING_TAGS = (Tag.TRAIN_IDENTITY, Tag.IDENTITY, Tag.TRAINING_ID)
 # (arm, seed); the sweep's own run has neither.
 RunKey = tuple[str | None, int | None]
@@ -57,45 +57,45 @@ TimedPoints = Mapping[tuple[str, int], tuple[float, int]]
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run that the store has already."""
+    """A run that exists in the store."""
 
     run_id: str
     status: str
     tags: Mapping[str, str]
 
     def belongs_to(self, tags: Mapping[str, str]) -> bool:
-        """Whether this run is of the training, and of its evaluation, that these tags identify."""
+        """Return whether this run is of the training and evaluation that these tags identify."""
         return all(self.tags.get(name, "") == tags.get(name, "") for name in IDENTIFYING_TAGS)
 
 
 @dataclass(frozen=True)
 class Store:
-    """One MLflow experiment."""
+    """One MLflow experiment of a tracking store, for writing."""
 
     client: "MlflowClient"
     experiment_id: str
     uri: str
-    # Where its runs keep their artifacts.
+    # Artifact location of its runs.
     artifacts: str
 
     def check(self) -> None:
-        """Raise StoreAway or TrackingError where the store as a whole takes no write."""
+        """Raise StoreUnavailable or TrackingError where the store as a whole accepts no writes."""
         file = sqlite_file(self.uri)
         if file is not None:
             check_sqlite(self.uri, file)
             check_writable(self.uri, file)
             return
-        with asking(self.uri):
-            # A value that is there already would not be written again.
+        with store_errors(self.uri):
+            # MLflow would not write a value that is stored already.
             _set_experiment_tag(self.client, self.experiment_id, Tag.WRITE_CHECK, str(time.time_ns()))
 
     def artifact_problem(self) -> str | None:
-        """Why no artifact can be written, None where one can."""
+        """Return why no artifact can be written; None where one can."""
         return artifact_problem(self.artifacts, self.uri)
 
     def find_runs(self, sweep_key: str) -> dict[RunKey, list[StoredRun]]:
-        """Return the runs of a sweep that earlier commands left and none superseded, of each key the newest first."""
-        found: dict[RunKey, list[StoredRun]] = {}
+        """Return the current (not superseded) runs of a sweep by key, newest first."""
+        runs: dict[RunKey, list[StoredRun]] = {}
         token = None
         while True:
             page = self.client.search_runs(
@@ -106,13 +106,13 @@ class Store:
                 seed = tags.get(Tag.SEED)
                 key = (tags.get(Tag.ARM), None if seed is None else int(seed))
                 if Tag.SUPERSEDED not in tags:
-                    found.setdefault(key, []).append(StoredRun(run.info.run_id, run.info.status, tags))
+                    runs.setdefault(key, []).append(StoredRun(run.info.run_id, run.info.status, tags))
             token = page.token
             if not token:
-                return found
+                return runs
 
     def supersede(self, run: StoredRun, run_id: str) -> None:
-        """Mark a run as replaced by another; nothing reads its numbers any more."""
+        """Mark a run as replaced by another, so that its metrics are no longer read."""
         self.set_tags(run.run_id, {Tag.SUPERSEDED: run_id})
         if run.status == "RUNNING":
             self.close(run.run_id, "KILLED")
@@ -122,14 +122,14 @@ class Store:
         self.client.delete_tag(run_id, tag)
 
     def create(self, name: str, tags: Mapping[str, str]) -> str:
-        """A new run, RUNNING; returns its id."""
+        """Create a run with status RUNNING; return its id."""
         run_id: str = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
         return run_id
 
     def reopen(self, run_id: str, name: str) -> None:
-        """An earlier run, RUNNING again; how it ended and whose result it took is forgotten."""
+        """Set an earlier run to RUNNING; remove the tags of its last attempt (ATTEMPT_TAGS)."""
         self.client.update_run(run_id, status="RUNNING", name=name)
-        for tag in PASSING_TAGS & set(self.client.get_run(run_id).data.tags):
+        for tag in ATTEMPT_TAGS & set(self.client.get_run(run_id).data.tags):
             self.client.delete_tag(run_id, tag)
 
     def close(self, run_id: str, status: str) -> None:
@@ -140,10 +140,10 @@ class Store:
         """Set or replace tags."""
         from mlflow.entities import RunTag
 
-        self.client.log_batch(run_id, tags=[RunTag(name, str(value)[:LONGEST_TAG]) for name, value in tags.items()])
+        self.client.log_batch(run_id, tags=[RunTag(name, str(value)[:MAX_TAG_CHARS]) for name, value in tags.items()])
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Nested values as dotted params; a param never changes, so what a run has already stays."""
+        """Store nested values as dotted params; params are immutable, so existing ones are skipped."""
         from mlflow.entities import Param
 
         known = self.client.get_run(run_id).data.params if params else {}
@@ -152,7 +152,7 @@ class Store:
             self.client.log_batch(run_id, params=fresh[first : first + PARAMS_PER_CALL])
 
     def log_points(self, run_id: str, points: TimedPoints) -> None:
-        """Store points; the same point twice would be stored twice."""
+        """Store metric points; repeated points are not deduplicated."""
         from mlflow.entities import Metric
 
         metrics = [Metric(name, value, now, step) for (name, step), (value, now) in points.items()]
@@ -161,15 +161,15 @@ class Store:
 
     def stored_points(self, run_id: str) -> dict[tuple[str, int], float]:
         """Return the newest value of each (metric, step) that a run has."""
-        found: dict[tuple[str, int], tuple[int, float]] = {}
+        newest: dict[tuple[str, int], tuple[int, float]] = {}
         for name in self.client.get_run(run_id).data.metrics:
             for point in self.client.get_metric_history(run_id, name):
                 key, value = (name, point.step), (point.timestamp, point.value)
-                found[key] = max(found.get(key, value), value)
-        return {key: value for key, (_, value) in found.items()}
+                newest[key] = max(newest.get(key, value), value)
+        return {key: value for key, (_, value) in newest.items()}
 
     def log_json(self, run_id: str, values: Mapping[str, Any]) -> None:
-        """File name -> plain value, stored as JSON artifacts."""
+        """Store plain values as JSON artifacts; `values` maps file names to values."""
         for name, value in values.items():
             self.client.log_dict(run_id, value, name)
 
@@ -180,39 +180,39 @@ class Store:
 
 
 def param_text(value: Any) -> str:
-    """A config value as MLflow keeps it: text as it is, anything else as JSON."""
+    """Return a config value as MLflow's param: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def is_same_value(stored: float, value: float) -> bool:
-    """Whether a store gives back `value` as `stored`; MLflow keeps infinities as the largest float."""
+    """Return whether `stored` is how a store returns `value`; MLflow stores infinities as the largest float."""
     if math.isnan(value) or math.isnan(stored):
         return math.isnan(value) and math.isnan(stored)
     return stored == value or (math.isinf(value) and stored == math.copysign(sys.float_info.max, value))
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client with little patience and nothing to say.
+    """Return an MLflow client with short timeouts and without console output.
 
-    Raises StoreAway for a store that does not answer now, TrackingError for one that cannot be used.
+    Raises StoreUnavailable for a store that cannot be reached now, TrackingError for one that cannot be used.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    _need_no_home()
+    _ensure_home()
     file = sqlite_file(uri)
     if file is not None and file.exists():
         check_sqlite(uri, file)
     from mlflow.tracking import MlflowClient
 
     quiet_libraries()
-    with asking(uri):
+    with store_errors(uri):
         if file is not None:
             make_sqlite(uri, file)
         return MlflowClient(tracking_uri=client_uri(uri))
 
 
-def _need_no_home() -> None:
-    """Give a user without a home folder one for this process: MLflow looks for it where it is imported."""
+def _ensure_home() -> None:
+    """Set HOME for a user without a home folder: MLflow looks it up at import."""
     try:
         Path.home()
     except RuntimeError:
@@ -220,22 +220,22 @@ def _need_no_home() -> None:
 
 
 def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
-    """Open a store for writing; its experiment is made where it does not exist, with its files in `artifacts`.
+    """Open a store for writing; create its experiment where it does not exist, with its artifacts in `artifacts`.
 
-    Where that is another folder than the files of the experiment were in, it was moved or copied with the store, and
-    the store is corrected. Raises StoreAway where it takes nothing now, TrackingError where it never will.
+    Where the experiment's artifact location is another folder, the store was moved or copied, and the location is
+    corrected. Raises StoreUnavailable where the store accepts nothing now, TrackingError where it never will.
     """
     file = sqlite_file(uri)
     client = connect(uri)
     if file is not None:
         check_writable(uri, file)
-    with asking(uri):
+    with store_errors(uri):
         known = client.get_experiment_by_name(experiment) or _make_experiment(client, experiment, artifacts)
     if known.lifecycle_stage != "active":
         raise TrackingError(f"tracking.experiment={experiment}: was deleted in {public_uri(uri)}; give another")
     location = str(known.artifact_location)
     if file is not None and artifacts is not None:
-        location = _settle_artifacts(file, location, artifacts)
+        location = _relocate_artifacts(file, location, artifacts)
     store = Store(client, known.experiment_id, uri, location)
     if file is None:
         store.check()
@@ -243,7 +243,7 @@ def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
 
 
 def _set_experiment_tag(client: "MlflowClient", experiment_id: str, key: str, value: str) -> None:
-    """As MLflow's client does, which of a server's error keeps the number alone and not the reason."""
+    """Set a tag of an experiment; unlike MLflow's client, keep the message of a server's error, not only its code."""
     store: Any = client._tracking_client.store
     if not hasattr(store, "get_host_creds"):
         client.set_experiment_tag(experiment_id, key, value)
@@ -256,15 +256,18 @@ def _set_experiment_tag(client: "MlflowClient", experiment_id: str, key: str, va
     verify_rest_response(answer, TAG_ROUTE)
 
 
-def moved_from(location: str, artifacts: Path) -> Path | None:
-    """The folder that the store in the output folder has its files in, None where it lies in that folder too."""
+def previous_artifact_folder(location: str, artifacts: Path) -> Path | None:
+    """Return the local artifact folder outside the output folder that a store refers to; None where there is none."""
     folder = local_folder(location)
     return None if folder is None or folder.is_relative_to(artifacts.parent) else folder
 
 
-def _settle_artifacts(file: Path, location: str, artifacts: Path) -> str:
-    """Where an experiment's files lie from now on; raises TrackingError where that would leave files behind."""
-    old = moved_from(location, artifacts)
+def _relocate_artifacts(file: Path, location: str, artifacts: Path) -> str:
+    """Correct the artifact location of a moved store; return the location in use from now on.
+
+    Raises TrackingError where the artifacts were not moved along.
+    """
+    old = previous_artifact_folder(location, artifacts)
     if old is None:
         return location
     if old.is_dir() and not artifacts.is_dir():
@@ -272,7 +275,7 @@ def _settle_artifacts(file: Path, location: str, artifacts: Path) -> str:
             f"output={file.parent}: the artifacts of its store lie in {old}; copy that folder to {artifacts}, or give "
             f"tracking.uri={public_uri(sqlite_uri(file))} to go on writing there"
         )
-    with asking(sqlite_uri(file)):
+    with store_errors(sqlite_uri(file)):
         move_artifacts(file, location.rstrip("/"), artifacts.as_uri())
     _log.warning("the store was moved or copied: its artifacts are read and written in %s, not in %s", artifacts, old)
     return artifacts.as_uri()
@@ -285,26 +288,26 @@ def _make_experiment(client: "MlflowClient", name: str, artifacts: Path | None) 
     try:
         return client.get_experiment(client.create_experiment(name, artifact_location=location))
     except MlflowException:
-        # Another sweep may have been first, since it was looked for.
-        made = client.get_experiment_by_name(name)
-        if made is None:
+        # Another process may have created it in the meantime.
+        existing = client.get_experiment_by_name(name)
+        if existing is None:
             raise
-        return made
+        return existing
 
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_\-. :/]")
-_LONGEST = 250
+_MAX_NAME_CHARS = 250
 
 
 def legal_name(name: str) -> str:
-    """The name itself where it is legal, else a legal likeness with a few digits of the name's hash.
+    """Return a metric name that MLflow accepts: the name itself, or a sanitized one with digits of the name's hash.
 
-    MLflow refuses other characters than A-Z a-z 0-9 _ - . space : /, names over 250 characters, and names
-    that are no plain path (empty, `.` and `..` parts); class names reach metric names, so anything can come.
+    MLflow rejects other characters than A-Z a-z 0-9 _ - . space : /, names over 250 characters, and names
+    that are not plain paths (empty, `.` and `..` parts). Class names, which are arbitrary, become part of names.
     """
     parts = [_ILLEGAL.sub("_", part) for part in name.split("/")]
     parts = ["_" if part in {"", ".", ".."} else part for part in parts]
     clean = "/".join(parts)
-    if clean == name and len(name) <= _LONGEST:
+    if clean == name and len(name) <= _MAX_NAME_CHARS:
         return name
-    return f"{clean[: _LONGEST - 7]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return f"{clean[: _MAX_NAME_CHARS - 7]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"

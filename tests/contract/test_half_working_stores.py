@@ -1,4 +1,4 @@
-"""Stores that can be read but not written, keep runs but no artifacts, were moved, or belong to another MLflow."""
+"""Stores that are read-only, accept no artifacts, were moved, or were made by another MLflow version."""
 
 import json
 import logging
@@ -17,11 +17,11 @@ from mlflow.tracking import MlflowClient
 
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.doctor import _tracking
+from orchestration.doctor import _check_store
 from orchestration.store_conventions import Tag, default_uri
 from orchestration.tracking import delivery
 from orchestration.tracking.history import open_history
-from orchestration.tracking.problems import StoreAway, TrackingError
+from orchestration.tracking.problems import StoreUnavailable, TrackingError
 from orchestration.tracking.store import connect, open_store
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker, require_store
 
@@ -38,7 +38,7 @@ def output(tmp_path: Path, empty_store: bytes) -> Path:
 
 
 def train(tracker: Tracker) -> None:
-    """What a sweep of one training gives to the store."""
+    """Write what a sweep of one training writes."""
     tracker.start(SWEEP, RunFacts("sweep", {"fcos.kind": "sweep"}, files={"experiment.json": {"a": 1}}))
     files = {"config.json": {"a": 1}, "versions.json": {"torch": "2"}}
     tracker.start(KEY, RunFacts("branch seed 0", {"fcos.arm": "branch", "fcos.seed": "0"}, {"a": 1}, files))
@@ -47,8 +47,8 @@ def train(tracker: Tracker) -> None:
     tracker.end(SWEEP, "FINISHED", {})
 
 
-def forget_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a new process: MLflow remembers where the artifacts of each run lie."""
+def clear_artifact_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clear MLflow's cache of artifact repositories, as in a new process."""
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._artifact_repos_cache", OrderedDict())
 
 
@@ -70,7 +70,7 @@ def test_artifacts_that_cannot_be_written_cost_artifacts_alone(output: Path, cap
     tracker = Tracker(None, "lab", output, "sweep-1")
     tracker.wait_open()
     train(tracker)
-    assert tracker.settle(20)
+    assert tracker.flush(20)
     assert tracker.close(20)
     run = MlflowClient(default_uri(output)).get_run(tracker.run_id(KEY) or "")
     assert run.info.status == "FINISHED"
@@ -117,10 +117,10 @@ def test_artifacts_of_a_disk_that_has_space_again_are_stored_by_the_same_command
 
     monkeypatch.setattr(tracker._store.client, "log_dict", refuse)
     train(tracker)
-    assert tracker.settle(20)
+    assert tracker.flush(20)
     assert tracker.artifact_problem == (3, 2, "[Errno 28] No space left on device")
     monkeypatch.setattr(tracker._store.client, "log_dict", log_dict)
-    assert tracker.settle(20)
+    assert tracker.flush(20)
     assert tracker.artifact_problem is None
     assert tracker.close(20)
     client = MlflowClient(default_uri(output))
@@ -153,7 +153,7 @@ def test_what_one_run_cannot_store_is_given_up_while_the_store_takes_everything_
 
     monkeypatch.setattr(tracker._store.client, "create_run", refuse_one)
     train(tracker)
-    assert tracker.settle(20)
+    assert tracker.flush(20)
     assert tracker.close(20)
     assert "refused: too many 500 error responses" in caplog.text
     assert "KeyError" not in caplog.text and "('branch', 0)" not in caplog.text
@@ -171,9 +171,9 @@ def test_a_store_that_cannot_be_written_says_so_at_the_start(
     train(tracker)
     assert not tracker.close(0.2)
     assert caplog.text.count(READ_ONLY) == 1
-    assert tracker.absence is not None
-    assert tracker.absence.advice == "make its file and folder writable"
-    with pytest.raises(StoreAway, match=READ_ONLY):
+    assert tracker.outage is not None
+    assert tracker.outage.advice == "make its file and folder writable"
+    with pytest.raises(StoreUnavailable, match=READ_ONLY):
         require_store(None, "lab", output)
     assert open_history(None, output) is not None
     assert [file.name for file in output.iterdir()] == ["mlflow.db"]
@@ -181,7 +181,7 @@ def test_a_store_that_cannot_be_written_says_so_at_the_start(
 
 
 class ReadOnlyServer(BaseHTTPRequestHandler):
-    """Answers every question, and refuses what would be written as MLflow's server does."""
+    """A server that answers reads, and rejects writes as MLflow's server does."""
 
     def do_GET(self) -> None:
         known = {"experiment_id": "1", "name": "lab", "artifact_location": "mlflow-artifacts:/1"}
@@ -207,12 +207,12 @@ def test_a_server_whose_database_cannot_be_written_is_named_with_the_reason() ->
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         uri = f"http://bob:hunter2@127.0.0.1:{server.server_port}"
-        with pytest.raises(StoreAway) as caught:
+        with pytest.raises(StoreUnavailable) as caught:
             open_store(uri, "lab", None)
         server.shutdown()
         thread.join()
-    told = "the store refuses: attempt to write a readonly database"
-    assert str(caught.value) == f"tracking.uri=http://127.0.0.1:{server.server_port}: {told}"
+    message = "the store refuses: attempt to write a readonly database"
+    assert str(caught.value) == f"tracking.uri=http://127.0.0.1:{server.server_port}: {message}"
 
 
 def test_a_folder_that_takes_no_journal_beside_the_database_is_found_out(output: Path) -> None:
@@ -225,15 +225,15 @@ def test_a_folder_that_takes_no_journal_beside_the_database_is_found_out(output:
 def test_the_doctor_says_what_a_store_does_not_take(output: Path, damage: str) -> None:
     lab = compose(check_overrides([f"output={output}", "tracking.experiment=lab"]))
     open_store(default_uri(output), "lab", output / "mlartifacts")
-    assert {check.name: check.state for check in _tracking(lab, 1)} == {"tracking": "ok", "artifacts": "ok"}
+    assert {check.name: check.state for check in _check_store(lab, 1)} == {"tracking": "ok", "artifacts": "ok"}
     if damage == "read-only":
         make_read_only(output / "mlflow.db")
-        (check,) = _tracking(lab, 1)
-        assert check.state == "failed" and READ_ONLY in check.found
+        (check,) = _check_store(lab, 1)
+        assert check.state == "failed" and READ_ONLY in check.finding
     else:
         (output / "mlartifacts").write_text("no folder")
-        _, check = _tracking(lab, 1)
-        assert check.state == "warning" and "cannot be written (Not a directory)" in check.found
+        _, check = _check_store(lab, 1)
+        assert check.state == "warning" and "cannot be written (Not a directory)" in check.finding
 
 
 def test_a_store_that_was_moved_keeps_its_files_and_writes_no_more_to_the_old_place(
@@ -242,7 +242,7 @@ def test_a_store_that_was_moved_keeps_its_files_and_writes_no_more_to_the_old_pl
     first = Tracker(None, "lab", output, "sweep-1")
     train(first)
     assert first.close(20)
-    forget_places(monkeypatch)
+    clear_artifact_cache(monkeypatch)
     moved = output.with_name("out % 2")
     output.rename(moved)
     second = Tracker(None, "lab", moved, "sweep-1")
@@ -260,7 +260,7 @@ def test_a_copied_store_leaves_the_original_alone(output: Path, monkeypatch: pyt
     first = Tracker(None, "lab", output, "sweep-1")
     train(first)
     assert first.close(20)
-    forget_places(monkeypatch)
+    clear_artifact_cache(monkeypatch)
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     copied = output.with_name("copy")
     shutil.copytree(output, copied)
@@ -296,7 +296,7 @@ def test_a_store_of_another_mlflow_is_waited_for_with_the_command_that_helps(
     assert f"`mlflow db upgrade sqlite:///{output / 'mlflow.db'}`" in caplog.text
     train(tracker)
     set_schema(output / "mlflow.db", version)
-    assert tracker.settle(20)
+    assert tracker.flush(20)
     assert tracker.close(20)
 
 

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from orchestration.store_conventions import default_uri, public_uri
 from orchestration.tracking import delivery
 from orchestration.tracking import tracker as tracker_module
-from orchestration.tracking.problems import StoreAway, TrackingError
+from orchestration.tracking.problems import StoreUnavailable, TrackingError
 from orchestration.tracking.store import open_store
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
 from tests.helpers.waiting import PATIENCE, wait_until
@@ -73,7 +73,7 @@ def steps(output: Path, tracker: Tracker, name: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in points)
 
 
-def test_a_sweep_and_its_trials_are_told_whole(opened: Opened, output: Path, tmp_path: Path) -> None:
+def test_a_sweep_and_its_trials_are_stored_completely(opened: Opened, output: Path, tmp_path: Path) -> None:
     picture = tmp_path / "000.png"
     picture.write_bytes(b"png")
     tracker = opened(experiment="fresh")
@@ -112,7 +112,7 @@ def test_a_point_is_stored_once_within_a_command_and_over_commands(opened: Opene
         tracker.start(KEY, facts("branch"))
         for _ in range(2):
             tracker.add(KEY, {("train/loss", step): float(step) for step in range(3 + attempt)})
-            assert tracker.settle(PATIENCE)
+            assert tracker.flush(PATIENCE)
         assert tracker.close(PATIENCE)
     assert steps(output, tracker, "train/loss") == [(step, float(step)) for step in range(4)]
     assert len(statuses(output)) == 2
@@ -167,19 +167,19 @@ def test_a_store_that_fails_in_the_middle_loses_and_doubles_nothing(
     tracker = opened()
     start_sweep(tracker)
     tracker.start(KEY, facts("branch"))
-    assert tracker.settle(PATIENCE)
-    client, away = tracker._store.client, threading.Event()
-    away.set()
+    assert tracker.flush(PATIENCE)
+    client, down = tracker._store.client, threading.Event()
+    down.set()
     log_batch, get_run = client.log_batch, client.get_run
 
     def lose_the_answer(run_id: str, **values: object) -> None:
-        # Stored, but the store goes away before it can say so.
+        # Stored, but the store goes down before it can say so.
         log_batch(run_id, **values)  # type: ignore[arg-type]
-        if away.is_set():
+        if down.is_set():
             raise ConnectionError("no route to host")
 
     def refuse(run_id: str) -> object:
-        if away.is_set():
+        if down.is_set():
             raise ConnectionError("no route to host")
         return get_run(run_id)
 
@@ -188,27 +188,27 @@ def test_a_store_that_fails_in_the_middle_loses_and_doubles_nothing(
     for step in range(5):
         tracker.add(KEY, {("train/loss", step): float(step)})
     # What is added waits for no answer.
-    assert not tracker.settle(0.5)
-    away.clear()
-    assert tracker.settle(PATIENCE)
+    assert not tracker.flush(0.5)
+    down.clear()
+    assert tracker.flush(PATIENCE)
     assert steps(output, tracker, "train/loss") == [(step, float(step)) for step in range(5)]
 
 
-def test_a_store_that_stays_away_is_given_up_in_time(
+def test_a_store_that_stays_unavailable_is_given_up_in_time(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     tracker = opened()
 
-    asked: list[None] = []
+    calls: list[None] = []
 
     def refuse(*args: object, **values: object) -> None:
-        asked.append(None)
+        calls.append(None)
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(tracker._store.client, "create_run", refuse)
     tracker.start(KEY, facts("branch"))
-    wait_until(lambda: len(asked) > 2)
+    wait_until(lambda: len(calls) > 2)
     assert not tracker.close(0.2)
     assert caplog.text.count("training goes on") == 1
 
@@ -250,22 +250,22 @@ def test_a_run_of_another_training_is_superseded_and_lends_it_nothing(
     start_sweep(first)
     first.start(KEY, of_training())
     first.add(KEY, {("val/AP", 6): 0.5, ("val/AP", 3): 0.25})
-    assert first.settle(PATIENCE)
+    assert first.flush(PATIENCE)
     before = first.run_id(KEY)
     assert before is not None
     if status == "FINISHED":
         first.end(KEY, "FINISHED", {"fcos.checkpoint": "old"})
-        assert first.settle(PATIENCE)
+        assert first.flush(PATIENCE)
     second = opened()
     start_sweep(second)
     assert not second.is_finished(KEY, changed.tags)
     second.start(KEY, changed)
     second.add(KEY, {("val/AP", 6): 0.125})
     second.end(KEY, "FINISHED", {})
-    assert second.settle(PATIENCE)
+    assert second.flush(PATIENCE)
     after = second.run_id(KEY)
-    found = all_runs(output)
-    old, new = found[before], found[after or ""]
+    runs = all_runs(output)
+    old, new = runs[before], runs[after or ""]
     assert after != before and old.data.tags["fcos.superseded_by"] == after
     assert old.info.status == ("FINISHED" if status == "FINISHED" else "KILLED")
     assert new.data.params == {"identity": changed.tags["fcos.train_identity"]}
@@ -283,7 +283,7 @@ def test_a_run_of_the_same_training_is_taken_up(opened: Opened, output: Path) ->
         start_sweep(tracker)
         tracker.start(KEY, of_training())
         tracker.end(KEY, "KILLED", {})
-        assert tracker.settle(PATIENCE)
+        assert tracker.flush(PATIENCE)
         ids.add(tracker.run_id(KEY))
     assert len(ids) == 1 and len(all_runs(output)) == 2
 
@@ -295,7 +295,7 @@ def test_of_a_step_that_came_out_otherwise_again_the_last_value_counts(opened: O
         tracker.start(KEY, of_training())
         for points in later:
             tracker.add(KEY, points)
-            assert tracker.settle(PATIENCE)
+            assert tracker.flush(PATIENCE)
     assert steps(output, tracker, "val/AP") == [(6, 0.25), (6, 0.5)]
     assert len(steps(output, tracker, "nan")) == len(steps(output, tracker, "inf")) == 1
     (run,) = all_runs(output).values()
@@ -308,13 +308,13 @@ def test_children_of_a_deleted_sweep_get_the_new_one_for_a_parent(opened: Opened
     for key, arm in ((KEY, "branch"), (TWIN, "none")):
         first.start(key, of_training(arm=arm))
         first.end(key, "FINISHED", {})
-    assert first.settle(PATIENCE)
+    assert first.flush(PATIENCE)
     client = MlflowClient(default_uri(output))
     client.delete_run(first.run_id(SWEEP) or "")
     client.delete_tag(first.run_id(TWIN) or "", "fcos.kind")
     second = opened()
     start_sweep(second)
-    assert second.settle(PATIENCE) and second.run_id(SWEEP) != first.run_id(SWEEP)
+    assert second.flush(PATIENCE) and second.run_id(SWEEP) != first.run_id(SWEEP)
     for key in (KEY, TWIN):
         run = client.get_run(first.run_id(key) or "")
         assert run.data.tags["mlflow.parentRunId"] == second.run_id(SWEEP)
@@ -370,12 +370,12 @@ def test_a_store_that_comes_later_misses_nothing(
 ) -> None:
     monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     there = threading.Event()
-    monkeypatch.setattr(tracker_module, "open_store", lambda *place: _open_when(there, *place))
+    monkeypatch.setattr(tracker_module, "open_store", lambda *arguments: _open_when(there, *arguments))
     tracker = Tracker(None, "lab", output, "sweep-1")
     tracker.wait_open()
     tracker.start(KEY, facts("branch"))
     tracker.add(KEY, {("train/loss", 1): 1.0})
-    assert not tracker.settle(0.3)
+    assert not tracker.flush(0.3)
     there.set()
     tracker.end(KEY, "FINISHED", {})
     assert tracker.close(PATIENCE)
@@ -386,7 +386,7 @@ def test_a_store_that_comes_later_misses_nothing(
 
 def _open_when(there: threading.Event, uri: str, experiment: str, artifacts: Path | None) -> object:
     if not there.is_set():
-        raise StoreAway("no route to host")
+        raise StoreUnavailable("no route to host")
     return open_store(uri, experiment, artifacts)
 
 

@@ -19,6 +19,8 @@ from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 DOCTOR = ROOT / "orchestration" / "doctor.py"
 
 
@@ -103,9 +105,9 @@ def test_a_cluster_without_a_token_is_refused_where_others_reach_it(tmp_path: Pa
         if not own_addresses():
             pytest.skip("this machine has no address but loopback")
         assert done.returncode == 2, done.stdout + done.stderr
-        assert "asks for no token and is reached at" in done.stderr and own_addresses()[0] in done.stderr
+        assert "requires no token and is reachable at" in done.stderr and own_addresses()[0] in done.stderr
         auto = run(TRAIN, *TINY, "cluster.address=auto", at=tmp_path, env=nodes.environment)
-        assert auto.returncode == 2 and "asks for no token" in auto.stderr
+        assert auto.returncode == 2 and "requires no token" in auto.stderr
         doctor = run(DOCTOR, f"cluster.address={nodes.address}", at=tmp_path, env=nodes.environment)
         assert doctor.returncode == 1 and states(doctor.stdout)["Ray"] == "failed"
         allowed = run(TRAIN, *words, "cluster.allow_unauthenticated=true", at=tmp_path, env=nodes.environment)
@@ -120,10 +122,10 @@ def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tm
         pytest.skip("needs to make a network namespace (root)")
     inner = (
         "from pathlib import Path\n"
-        "from orchestration.cluster.authentication import check_cluster, reached_at\n"
+        "from orchestration.cluster.authentication import check_cluster, reachable_addresses\n"
         "from tests.helpers.clusters import cluster\n"
         "with cluster(token=False) as nodes:\n"
-        "    print(reached_at(nodes.address), check_cluster(nodes.address, allow_unauthenticated=False))\n"
+        "    print(reachable_addresses(nodes.address), check_cluster(nodes.address, allow_unauthenticated=False))\n"
     )
     command = ["unshare", "--net", "bash", "-c", 'ip link set lo up && exec "$@"', "--", sys.executable, "-c", inner]
     done = subprocess.run(
@@ -140,7 +142,7 @@ def test_the_token_must_be_here_be_right_and_be_private(tmp_path: Path) -> None:
         path = nodes.home / ".ray" / "auth_token"
         elsewhere = {**nodes.environment, "HOME": str(tmp_path)}
         none = run(TRAIN, *words, at=tmp_path, env=elsewhere)
-        assert none.returncode == 2 and "asks for a token, and there is none here" in none.stderr
+        assert none.returncode == 2 and "requires a token, and there is none here" in none.stderr
         wrong = run(TRAIN, *words, at=tmp_path, env={**elsewhere, "RAY_AUTH_TOKEN": "0" * 32})
         assert wrong.returncode == 2 and "does not take the one in RAY_AUTH_TOKEN" in wrong.stderr
         path.chmod(0o644)

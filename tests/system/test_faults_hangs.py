@@ -16,6 +16,8 @@ from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 # Seconds, of which starting up and the first step must take less.
 STALL = 20
 STEPS, INTERVAL, LOG = 60, 6, 2

@@ -14,6 +14,8 @@ from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 LONGER = (
     "schedule.steps=100",
     "schedule.eval_every=100",

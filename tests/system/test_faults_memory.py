@@ -16,6 +16,8 @@ from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 MIB = 1 << 20
 # A step takes about 500 MB beside what is there between two steps, with half the images 270.
 SWEEP = (

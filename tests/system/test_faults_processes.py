@@ -28,6 +28,8 @@ from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 STEPS, INTERVAL, LOG = 60, 6, 2
 # Two trainings.
 SWEEP = (

@@ -13,6 +13,8 @@ from tests.helpers.sweeps import SHARED, SWEEP, runs, trials_of
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 SHAPES = SyntheticConfig(image_size=64, train_images=24, val_images=6, object_size=(10, 40))
 WORDS = [
     *(word for word in SHARED if not word.startswith("data.")),

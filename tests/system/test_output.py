@@ -11,6 +11,8 @@ from tests.helpers.sweeps import ROOT, SHARED, environment, runs, start
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 TRAIN = "orchestration/train.py"
 
 

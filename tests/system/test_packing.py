@@ -12,6 +12,8 @@ from tests.helpers.sweeps import ROOT, environment
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 SCRIPT = Path(__file__).with_name("packing.py")
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.helpers.sweeps import SHARED, client, finished, points, runs
 
+pytestmark = pytest.mark.ray
+
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STRICT = "+experiment.arms.strict={model.head.quality: none, model.postprocess.quality: none, " + (

@@ -12,6 +12,8 @@ from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.ray
 
+pytestmark = pytest.mark.ray
+
 SEARCH = (
     "+experiment=search_fcos",
     "search=tpe_asha",

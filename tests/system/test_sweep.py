@@ -14,7 +14,7 @@ import torch
 
 from fcos.runtime import LocalRuntime
 from fcos.train import run
-from orchestration.cli.lock import hold
+from orchestration.cli.lock import lock_folder
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.provenance import usable_cpus
@@ -34,6 +34,8 @@ from tests.helpers.sweeps import (
     wait_for,
 )
 from tests.helpers.waiting import PATIENCE, wait_until
+
+pytestmark = pytest.mark.ray
 
 pytestmark = pytest.mark.ray
 
@@ -191,7 +193,7 @@ def test_coverage_on_two_workers_is_that_of_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
-    with hold(tmp_path / "outputs" / "ablation_centerness", datetime.now().isoformat()):
+    with lock_folder(tmp_path / "outputs" / "ablation_centerness", datetime.now().isoformat()):
         done = ablation(tmp_path)
     assert done.returncode == 3
     assert f"in use by process {os.getpid()}" in done.stderr

@@ -26,7 +26,7 @@ from orchestration.planning.plan import settle_plan
 from orchestration.planning.reuse import find_reusable
 from orchestration.planning.table import plan_table
 from orchestration.store_conventions import public_uri
-from orchestration.tracking.problems import TrackingError, asking
+from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.trial import files
 from orchestration.trial.failures import read_failure
 
@@ -302,7 +302,7 @@ def test_a_class_may_have_any_name_and_its_metric_a_legal_one(tmp_path: Path) ->
 )
 def test_a_password_in_an_address_is_never_told(uri: str) -> None:
     assert SECRET not in public_uri(uri)
-    with pytest.raises(TrackingError) as caught, asking(uri):
+    with pytest.raises(TrackingError) as caught, store_errors(uri):
         raise ValueError(f"cannot parse {uri}")
     assert SECRET not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""What is right and wrong with a cluster, from what its nodes said of themselves (pure)."""
+"""Checks of a cluster from information that its nodes reported (pure functions)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,102 +10,113 @@ from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.schema import ClusterConfig
 
 State = Literal["ok", "warning", "failed"]
-# Versions that decide a result or whether a training starts at all; others may differ without harm.
-DECIDING = ("python", "ray", "torch", "torchvision", "numpy", "pillow", "faster-coco-eval", "pydantic", "safetensors")
-LEAST_BYTES = 1 << 30
+# Packages whose versions decide a result or whether a training starts; others may differ.
+DECIDING_PACKAGES = (
+    "python",
+    "ray",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "faster-coco-eval",
+    "pydantic",
+    "safetensors",
+)
+MIN_FREE_BYTES = 1 << 30
 CLOCK_SECONDS = 2.0
-# Shared memory of a container that was given none of its own.
+# Docker's default size of shared memory.
 DOCKER_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor: what was looked at, how it is, what was found and what to do about it."""
+    """Result of one check: its name, state, findings and advice."""
 
     name: str
     state: State
-    found: str
+    finding: str
     advice: str = ""
 
 
 @dataclass(frozen=True)
-class NodeFacts:
-    """What one node said of itself (see `node_facts.describe`), and what Ray says of it."""
+class NodeInfo:
+    """Information that one node reported (see `node_info.describe`), and its resources in Ray."""
 
     name: str
     node: Node
     versions: Mapping[str, str] = field(default_factory=dict)
-    # Package -> digest of its code, None where the node does not find it.
+    # Package -> digest of its code; None where it is not importable on the node.
     code: Mapping[str, str | None] = field(default_factory=dict)
-    # GPUs that torch counts; None where nobody asked or torch did not answer.
+    # GPUs that torch counts; None where not requested or where torch failed.
     gpus: int | None = None
+    # Mode of the token file in use; empty without one.
     token_mode: str = ""
     # Folder -> free bytes on its disk.
     free: Mapping[str, int] = field(default_factory=dict)
     # Free bytes of /dev/shm; None on a node without it.
     shared_memory: int | None = None
-    # Key -> sha256 of the file that the key names, None where it cannot be read.
+    # Key -> SHA-256 of the file that the key names; None where it cannot be read.
     digests: Mapping[str, str | None] = field(default_factory=dict)
-    # Folder of images -> whether it holds anything.
+    # Image folder -> whether it holds files.
     images: Mapping[str, bool] = field(default_factory=dict)
-    # Seconds that the node's clock is ahead of the driver's, and how sure that is.
-    ahead: float = 0.0
-    unsure: float = 0.0
+    # Seconds by which the node's clock is ahead of the driver's, and the uncertainty of that.
+    clock_offset: float = 0.0
+    clock_uncertainty: float = 0.0
 
 
-def check_answers(nodes: Sequence[NodeFacts], silent: Mapping[str, str]) -> Check:
-    """Every node that Ray calls alive has started a process and answered; `silent` ones with the reason."""
+def check_responses(nodes: Sequence[NodeInfo], silent: Mapping[str, str]) -> Check:
+    """Check that every node alive in Ray responded; `silent` maps the others to the reason."""
     count = f"{len(nodes) + len(silent)} node{'s' if len(nodes) + len(silent) != 1 else ''}"
     if silent:
-        told = "; ".join(f"{name}: {reason}" for name, reason in silent.items())
-        return Check("nodes", "failed", f"of {count} without an answer: {told}", "look at that node's Ray logs")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in silent.items())
+        return Check("nodes", "failed", f"of {count} without an answer: {reasons}", "look at that node's Ray logs")
     cpus, gpus = sum(each.node.cpus for each in nodes), sum(each.node.gpus for each in nodes)
     return Check("nodes", "ok", f"{count} with {cpus:g} CPU and {gpus:g} GPU, all answer")
 
 
-def check_room(cluster: ClusterConfig, nodes: Sequence[NodeFacts]) -> Check:
-    """A training of this configuration fits."""
-    machines = [each.node for each in nodes]
+def check_capacity(cluster: ClusterConfig, nodes: Sequence[NodeInfo]) -> Check:
+    """Check that a training of this config fits."""
+    resources = [each.node for each in nodes]
     try:
-        need = demand(cluster, machines)
-        fit = max_concurrent(machines, need, cluster.concurrent)
+        need = demand(cluster, resources)
+        concurrent = max_concurrent(resources, need, cluster.concurrent)
     except ConfigError as error:
         return Check("room", "failed", str(error))
-    return Check("room", "ok", f"{fit} side by side, each {need} on {need.device}")
+    return Check("room", "ok", f"{concurrent} side by side, each {need} on {need.device}")
 
 
-def check_versions(nodes: Sequence[NodeFacts], here: Mapping[str, str]) -> Check:
-    """Python and the packages that decide a result are the driver's on every node."""
+def check_versions(nodes: Sequence[NodeInfo], driver: Mapping[str, str]) -> Check:
+    """Check that Python and DECIDING_PACKAGES have the driver's versions on every node."""
     wrong = [
-        f"{each.name} has {name} {each.versions.get(name, 'absent')}, here is {here[name]}"
+        f"{each.name} has {name} {each.versions.get(name, 'absent')}, here is {driver[name]}"
         for each in nodes
-        for name in DECIDING
-        if each.versions.get(name) != here[name]
+        for name in DECIDING_PACKAGES
+        if each.versions.get(name) != driver[name]
     ]
     if wrong:
         return Check("versions", "failed", "; ".join(wrong), "install requirements.lock on every node")
-    shown = ", ".join(f"{name} {here[name]}" for name in ("python", "ray", "torch", "torchvision"))
+    shown = ", ".join(f"{name} {driver[name]}" for name in ("python", "ray", "torch", "torchvision"))
     return Check("versions", "ok", f"{shown}, the same on every node")
 
 
-def check_code(nodes: Sequence[NodeFacts], here: Mapping[str, str | None]) -> Check:
-    """Every node finds the very code that the driver has."""
+def check_code(nodes: Sequence[NodeInfo], driver: Mapping[str, str | None]) -> Check:
+    """Check that every node imports the same code as the driver."""
     wrong = [
         f"{each.name} {'has another' if each.code.get(package) else 'finds no'} {package}/"
         for each in nodes
-        for package, digest in here.items()
+        for package, digest in driver.items()
         if each.code.get(package) != digest
     ]
     if wrong:
         advice = "update that checkout, or submit the job with --working-dir . (docs/clusters.md)"
         return Check("code", "failed", "; ".join(wrong), advice)
-    return Check("code", "ok", f"fcos {(here.get('fcos') or '')[:12]}, the same on every node")
+    return Check("code", "ok", f"fcos {(driver.get('fcos') or '')[:12]}, the same on every node")
 
 
-def check_gpus(cluster: ClusterConfig, nodes: Sequence[NodeFacts]) -> Check:
-    """torch sees the GPUs that Ray hands out."""
+def check_gpus(cluster: ClusterConfig, nodes: Sequence[NodeInfo]) -> Check:
+    """Check that torch sees the GPUs that Ray assigns."""
     if not cluster.gpus_per_worker and not any(each.node.gpus for each in nodes):
-        return Check("GPUs", "ok", "none asked for, none in the cluster")
+        return Check("GPUs", "ok", "none requested, none in the cluster")
     wrong = [
         f"{each.name}: Ray has {each.node.gpus:g}, torch sees {'none' if each.gpus is None else each.gpus}"
         for each in nodes
@@ -116,7 +127,7 @@ def check_gpus(cluster: ClusterConfig, nodes: Sequence[NodeFacts]) -> Check:
         return Check("GPUs", "failed", "; ".join(wrong), "a torch built for that node's driver; ray start --num-gpus")
     if not total:
         state: State = "failed" if cluster.device == "cuda" else "warning"
-        return Check("GPUs", state, "a GPU is asked for, the cluster has none", "cluster=local trains on processors")
+        return Check("GPUs", state, "a GPU is requested, the cluster has none", "cluster=local trains on processors")
     if not cluster.gpus_per_worker:
         return Check(
             "GPUs", "warning", f"{total:g} GPU would stand idle", "cluster.gpus_per_worker=1 cluster.device=cuda"
@@ -124,59 +135,62 @@ def check_gpus(cluster: ClusterConfig, nodes: Sequence[NodeFacts]) -> Check:
     return Check("GPUs", "ok", f"{total:g}, seen by torch as by Ray")
 
 
-def check_output(folder: str, refused: Mapping[str, str], seen: Mapping[str, Sequence[str]]) -> Check:
-    """Every node writes into `output` and reads what the others wrote.
+def check_output(folder: str, write_errors: Mapping[str, str], visible: Mapping[str, Sequence[str]]) -> Check:
+    """Check that every node can write to `output` and read the files of the others.
 
-    `refused`: node -> why it could not write; `seen`: node -> the nodes whose files it reads.
+    `write_errors`: node -> why it could not write; `visible`: node -> the nodes whose files it reads.
     """
-    if refused:
-        told = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    if write_errors:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in write_errors.items())
         return Check(
-            "output", "failed", f"{folder} cannot be written by {told}", "give output=<folder that it may write>"
+            "output", "failed", f"{folder} cannot be written by {reasons}", "give output=<folder that it may write>"
         )
-    blind = [
+    unshared = [
         f"{name} does not see what {other} wrote"
-        for name, others in seen.items()
-        for other in seen
+        for name, others in visible.items()
+        for other in visible
         if other not in others
     ]
-    if blind:
-        more = f" (and {len(blind) - 3} more)" if len(blind) > 3 else ""
+    if unshared:
+        more = f" (and {len(unshared) - 3} more)" if len(unshared) > 3 else ""
         advice = "give output=<folder on storage that all nodes share>"
-        return Check("output", "failed", f"{folder}: {'; '.join(blind[:3])}{more}", advice)
+        return Check("output", "failed", f"{folder}: {'; '.join(unshared[:3])}{more}", advice)
     return Check(
-        "output", "ok", f"{folder}: written by every node, read by all" if len(seen) > 1 else f"{folder}: written"
+        "output", "ok", f"{folder}: written by every node, read by all" if len(visible) > 1 else f"{folder}: written"
     )
 
 
-def check_data(nodes: Sequence[NodeFacts], here: NodeFacts) -> Check:
-    """Every node has the driver's annotations, and image folders that are not empty."""
-    if not here.digests:
+def check_data(nodes: Sequence[NodeInfo], driver: NodeInfo) -> Check:
+    """Check that every node has the driver's annotations, and image folders that are not empty."""
+    if not driver.digests:
         return Check("data", "ok", "drawn on each node when it needs them")
-    if absent := [key for key, digest in here.digests.items() if digest is None]:
+    if absent := [key for key, digest in driver.digests.items() if digest is None]:
         return Check("data", "failed", f"{', '.join(absent)}: no such file here", "give data.root=<folder of the data>")
     wrong = [
         f"{each.name}: {key} {'is another file' if each.digests.get(key) else 'is not there'}"
         for each in nodes
-        for key, digest in here.digests.items()
+        for key, digest in driver.digests.items()
         if each.digests.get(key) != digest
     ]
     wrong += [
-        f"{each.name}: no images in {folder}" for each in nodes for folder, some in each.images.items() if not some
+        f"{each.name}: no images in {folder}"
+        for each in nodes
+        for folder, has_files in each.images.items()
+        if not has_files
     ]
     if wrong:
         return Check("data", "failed", "; ".join(wrong), "data.root must lead to the same data on every node")
-    digests = ", ".join(f"{key} {str(digest)[:12]}" for key, digest in here.digests.items())
+    digests = ", ".join(f"{key} {str(digest)[:12]}" for key, digest in driver.digests.items())
     return Check("data", "ok", f"{digests}, the same on every node")
 
 
-def check_space(nodes: Sequence[NodeFacts], cache: str, cache_bytes: int) -> Check:
-    """No disk is full, and decoded images have the space they may take (`cache_bytes`, 0 for none)."""
+def check_space(nodes: Sequence[NodeInfo], cache: str, cache_bytes: int) -> Check:
+    """Check that no disk is full and that decoded images fit into the cache (`cache_bytes`, 0 for none)."""
     full = [
         f"{each.name}: {free / 2**30:.1f} GiB free at {folder}"
         for each in nodes
         for folder, free in each.free.items()
-        if free < LEAST_BYTES
+        if free < MIN_FREE_BYTES
     ]
     if full:
         return Check("space", "failed", "; ".join(full), "make space, or give another output or data.cache_dir")
@@ -188,8 +202,8 @@ def check_space(nodes: Sequence[NodeFacts], cache: str, cache_bytes: int) -> Che
     return Check("space", "ok", f"at least {least / 2**30:.0f} GiB free wherever something is written")
 
 
-def check_shared_memory(nodes: Sequence[NodeFacts], num_workers: int, need: int | None) -> Check:
-    """Check that the batches of loader processes fit into shared memory: `need` bytes a worker, None if not known."""
+def check_shared_memory(nodes: Sequence[NodeInfo], num_workers: int, need: int | None) -> Check:
+    """Check that the batches of loader processes fit into shared memory: `need` bytes per worker, None if unknown."""
     if not num_workers:
         return Check("shared memory", "ok", "not used (data.num_workers=0)")
     free = {each.name: each.shared_memory for each in nodes if each.shared_memory is not None}
@@ -203,32 +217,37 @@ def check_shared_memory(nodes: Sequence[NodeFacts], num_workers: int, need: int 
     return Check("shared memory", "ok", f"at least {smallest / 2**20:.0f} MiB free{needed}")
 
 
-def check_clocks(nodes: Sequence[NodeFacts]) -> Check:
-    """No node's clock is off by more than the time an answer takes, and two seconds."""
-    off = [each for each in nodes if abs(each.ahead) - each.unsure > CLOCK_SECONDS]
+def check_clocks(nodes: Sequence[NodeInfo]) -> Check:
+    """Check that no node's clock deviates by more than CLOCK_SECONDS beyond the measurement's uncertainty."""
+    off = [each for each in nodes if abs(each.clock_offset) - each.clock_uncertainty > CLOCK_SECONDS]
     if off:
-        told = "; ".join(
-            f"{each.name}: {abs(each.ahead):.0f} s {'ahead' if each.ahead > 0 else 'behind'}" for each in off
+        offsets = "; ".join(
+            f"{each.name}: {abs(each.clock_offset):.0f} s {'ahead' if each.clock_offset > 0 else 'behind'}"
+            for each in off
         )
-        return Check("clocks", "warning", told, "run NTP there; times in logs and curves would mislead")
-    most = max((abs(each.ahead) + each.unsure for each in nodes), default=0.0)
+        return Check("clocks", "warning", offsets, "run NTP there; times in logs and curves would mislead")
+    most = max((abs(each.clock_offset) + each.clock_uncertainty for each in nodes), default=0.0)
     return Check("clocks", "ok", f"within {max(most, 0.001):.3f} s of this one")
 
 
-def check_token(asked: bool, address: str, nodes: Sequence[NodeFacts]) -> Check:
-    """The cluster turns away who has no token, and nobody else can read the token files."""
-    if not asked:
+def check_token(required: bool, address: str, nodes: Sequence[NodeInfo]) -> Check:
+    """Check that the cluster requires a token and that no token file is readable by others."""
+    if not required:
         advice = "start it with RAY_AUTH_MODE=token (docs/clusters.md)"
-        return Check("token", "warning", f"{address} asks for no token: whoever reaches it runs code there", advice)
-    loose = [f"{each.name}: mode {each.token_mode}" for each in nodes if each.token_mode not in ("", "600", "400")]
-    if loose:
-        return Check("token", "failed", f"others can read the token file on {'; '.join(loose)}", "chmod 600 it there")
-    kept = "in files of mode 600" if any(each.token_mode for each in nodes) else "in the environment alone"
-    return Check("token", "ok", f"asked for; it lies {kept}")
+        return Check(
+            "token", "warning", f"{address} requires no token: anybody who reaches it can run code there", advice
+        )
+    readable = [f"{each.name}: mode {each.token_mode}" for each in nodes if each.token_mode not in ("", "600", "400")]
+    if readable:
+        return Check(
+            "token", "failed", f"others can read the token file on {'; '.join(readable)}", "chmod 600 it there"
+        )
+    location = "in files of mode 600" if any(each.token_mode for each in nodes) else "in the environment alone"
+    return Check("token", "ok", f"required; it is {location}")
 
 
 def check_tracking(store: str, problem: str | None, *, sqlite: bool, num_nodes: int, advice: str = "") -> Check:
-    """The store takes what the driver, which alone writes to it, gives it."""
+    """Check that the store accepts writes; only the driver writes to it."""
     if problem is not None:
         return Check("tracking", "failed", problem, advice or "start the server, or give tracking.uri=...")
     if sqlite and num_nodes > 1:
@@ -237,9 +256,9 @@ def check_tracking(store: str, problem: str | None, *, sqlite: bool, num_nodes: 
     return Check("tracking", "ok", store)
 
 
-def check_artifacts(place: str, problem: str | None, *, required: bool) -> Check:
-    """Files of runs can be written to their place; without them params, points and reports are stored all the same."""
+def check_artifacts(location: str, problem: str | None, *, required: bool) -> Check:
+    """Check that artifacts can be written to their location; params, metrics and tags are stored without it too."""
     if problem is None:
-        return Check("artifacts", "ok", f"{place} can be written")
-    advice = "make that place writable from here; pictures, configs and reports of runs are missing else"
+        return Check("artifacts", "ok", f"{location} can be written")
+    advice = "make that location writable from here; pictures, configs and reports of runs are missing else"
     return Check("artifacts", "failed" if required else "warning", problem, advice)

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""The lock of a folder, for one process at a time."""
 
 import os
 import subprocess
@@ -8,47 +8,47 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cli.lock import FolderHeld, hold
+from orchestration.cli.lock import FolderInUse, lock_folder
 
 TRY = """
 import sys
 from pathlib import Path
-from orchestration.cli.lock import hold
-with hold(Path(sys.argv[1]), "now"):
+from orchestration.cli.lock import lock_folder
+with lock_folder(Path(sys.argv[1]), "now"):
     pass
 """
 
 
-def test_a_second_holder_is_told_who_and_since_when(tmp_path: Path) -> None:
-    with hold(tmp_path / "sweep", "2026-01-01T00:00:00"):
-        told = rf"process {os.getpid()} on .* since 2026-01-01T00:00:00"
-        with pytest.raises(FolderHeld, match=told), hold(tmp_path / "sweep", "later"):
+def test_a_second_process_gets_the_owner_and_the_time(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "sweep", "2026-01-01T00:00:00"):
+        message = rf"process {os.getpid()} on .* since 2026-01-01T00:00:00"
+        with pytest.raises(FolderInUse, match=message), lock_folder(tmp_path / "sweep", "later"):
             pytest.fail("held twice")
         other = subprocess.run(
             [sys.executable, "-c", TRY, str(tmp_path / "sweep")], capture_output=True, text=True, check=False
         )
-        assert "FolderHeld" in other.stderr
-    with hold(tmp_path / "sweep", "later"):
+        assert "FolderInUse" in other.stderr
+    with lock_folder(tmp_path / "sweep", "later"):
         pass
 
 
 RACE = """
 import sys
 from pathlib import Path
-from orchestration.cli.lock import FolderHeld, hold
+from orchestration.cli.lock import FolderInUse, lock_folder
 print("ready", flush=True)
 for line in sys.stdin:
     try:
-        with hold(Path(line.strip()), "now"):
+        with lock_folder(Path(line.strip()), "now"):
             print("held", flush=True)
             sys.stdin.readline()
-    except FolderHeld as error:
+    except FolderInUse as error:
         print(error, flush=True)
         sys.stdin.readline()
 """
 
 
-def test_of_a_hundred_double_starts_one_holds_the_folder_and_the_other_names_it(tmp_path: Path) -> None:
+def test_of_two_simultaneous_starts_exactly_one_gets_the_lock(tmp_path: Path) -> None:
     pair = [
         subprocess.Popen(
             [sys.executable, "-c", RACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -76,8 +76,8 @@ def test_of_a_hundred_double_starts_one_holds_the_folder_and_the_other_names_it(
             process.communicate()
 
 
-def test_a_folder_that_cannot_be_is_a_mistake(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told = r"output: .*file/sweep cannot be written \(Not a directory\)"
-    with pytest.raises(ConfigError, match=told), hold(tmp_path / "file" / "sweep", "now"):
+    message = r"output: .*file/sweep cannot be written \(Not a directory\)"
+    with pytest.raises(ConfigError, match=message), lock_folder(tmp_path / "file" / "sweep", "now"):
         pytest.fail("held")

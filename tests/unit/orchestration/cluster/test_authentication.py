@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cluster.authentication import asks_for_token, is_loopback, tighten, token_file
+from orchestration.cluster.authentication import is_loopback, make_private, requires_token, token_file
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o666, 0o777])
@@ -16,7 +16,7 @@ def test_a_token_file_that_others_read_is_made_private(tmp_path: Path, mode: int
     path = tmp_path / "auth_token"
     path.write_text("secret-of-mine")
     path.chmod(mode)
-    note = tighten(path)
+    note = make_private(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert note is not None and f"{mode:03o}" in note and "secret-of-mine" not in note
 
@@ -26,7 +26,7 @@ def test_a_private_token_file_stays_as_it_is(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "auth_token"
     path.touch()
     path.chmod(mode)
-    assert tighten(path) is None
+    assert make_private(path) is None
     assert path.stat().st_mode & 0o777 == mode
 
 
@@ -39,7 +39,7 @@ def test_a_token_file_that_cannot_be_made_private_is_refused(tmp_path: Path, mon
 
     monkeypatch.setattr(Path, "chmod", refuse)
     with pytest.raises(ConfigError, match=rf"{path}: others can read this token \(mode 644\); it must have mode 600"):
-        tighten(path)
+        make_private(path)
 
 
 def test_the_file_that_ray_takes_the_token_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_what_is_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-def test_what_is_no_ray_cluster_is_said_to_be_none() -> None:
+def test_a_server_that_is_not_a_ray_cluster_is_refused() -> None:
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -86,14 +86,14 @@ def test_what_is_no_ray_cluster_is_said_to_be_none() -> None:
         with pytest.raises(
             ConfigError, match=rf"cluster.address=127.0.0.1:{port}: Ray cannot be reached: UNIMPLEMENTED"
         ):
-            asks_for_token(f"127.0.0.1:{port}")
+            requires_token(f"127.0.0.1:{port}")
     finally:
         server.stop(None)
 
 
-def test_a_port_that_speaks_another_language_is_said_not_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestration.cluster.authentication.TRIES_SECONDS", 1.0)
+def test_a_port_with_another_protocol_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestration.cluster.authentication.RPC_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"cluster.address={address}: Ray cannot be reached: "):
-            asks_for_token(address)
+            requires_token(address)

@@ -226,11 +226,11 @@ def test_the_slurm_script_starts_ray_on_every_node_and_the_sweep_once(tmp_path: 
     stand_in(tmp_path / "bin" / "scontrol", "seq -f node-%.0f 5000")
     stand_in(tmp_path / "bin" / "srun", 'printf "%s\\n" "$RAY_AUTH_MODE" "${#RAY_AUTH_TOKEN}" "$@"')
     stand_in(tmp_path / "bin" / "python", f'exec {sys.executable} "$@"')
-    words = ["+experiment=ablation_centerness", "data=coco", "data.root=/shared/coco"]
+    arguments = ["+experiment=ablation_centerness", "data=coco", "data.root=/shared/coco"]
     slurm = {"SUBMIT_DIR": str(tmp_path), "JOB_NODELIST": "node-[1-5000]", "JOB_NUM_NODES": "2", "JOB_ID": "4123"}
     slurm |= {"CPUS_PER_TASK": "8", "GPUS_ON_NODE": "4"}
     done = subprocess.run(
-        ["bash", str(script), *words],
+        ["bash", str(script), *arguments],
         env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **{f"SLURM_{name}": value for name, value in slurm.items()}},
         capture_output=True,
         text=True,
@@ -241,7 +241,7 @@ def test_the_slurm_script_starts_ray_on_every_node_and_the_sweep_once(tmp_path: 
     start = command.index("symmetric-run")
     ray, sweep = command[start + 1 : command.index("--", start)], command[command.index("--", start) + 1 :]
     assert ray == ["--address", "node-1:6502", "--min-nodes", "2", "--num-cpus", "8", "--num-gpus", "4"]
-    assert sweep == ["python", "-u", "orchestration/sweep.py", "cluster=many_nodes", *words]
+    assert sweep == ["python", "-u", "orchestration/sweep.py", "cluster=many_nodes", *arguments]
     compose(check_overrides(sweep[3:]))
     # Ray itself reads its part, and keeps what is for `ray start`.
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
@@ -257,9 +257,9 @@ def stand_in(path: Path, body: str) -> None:
 
 def words_after_entry(command: str) -> list[str]:
     """The overrides of a command line that starts one of our entries."""
-    words = shlex.split(command, comments=True)
-    place = next(place for place, word in enumerate(words) if word.endswith(ENTRIES))
-    return [word for word in words[place + 1 :] if not word.startswith("$(")]
+    arguments = shlex.split(command, comments=True)
+    i = next(i for i, word in enumerate(arguments) if word.endswith(ENTRIES))
+    return [word for word in arguments[i + 1 :] if not word.startswith("$(")]
 
 
 def documented_commands() -> list[str]:
@@ -270,8 +270,8 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", documented_commands())
 def test_every_documented_command_composes(command: str) -> None:
-    words = " ".join(shlex.split(command, comments=True)).split()
-    keys = [word for word in words if re.match(r"[+~]?[a-z][\w./]*=", word)]
+    arguments = " ".join(shlex.split(command, comments=True)).split()
+    keys = [word for word in arguments if re.match(r"[+~]?[a-z][\w./]*=", word)]
     assert keys or "doctor.py" in command
     assert compose(check_overrides([re.sub(r"<[^>]*>", "/given", word) for word in keys])) is not None
 

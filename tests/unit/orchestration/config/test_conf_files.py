@@ -1,4 +1,4 @@
-"""A slip in a config file of one's own is one message with file, line and rule."""
+"""A mistake in a config file of one's own is one message with file, line and rule."""
 
 import shutil
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 
 from fcos.errors import ConfigError
 from orchestration.config import conf_files, groups
-from orchestration.config.conf_files import claim_of, read_conf
+from orchestration.config.conf_files import experiment_claim, read_conf
 from orchestration.config.overrides import check_overrides, help_text
 
 HEADER = b"# @package _global_\n"
 GOOD = HEADER + b"experiment:\n  name: mine\n  claim: higher\n  baseline: a\n"
-SLIPS = {
+MISTAKES = {
     "tab": (HEADER + b"experiment:\n\tname: mine\n", r"line 3: found character '\\t'.*indent with blanks"),
     "twice": (GOOD + b"  arms:\n    a: {}\n    a: {}\n", "line 8: found duplicate key a; each key may be given once"),
     "colon": (HEADER + b"experiment:\n  claim: higher AP: yes\n", "line 3: mapping values.*needs quotes"),
@@ -39,11 +39,11 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("slip", SLIPS)
-def test_a_slip_in_an_experiment_is_told_with_its_line_and_marked_in_the_help(conf: Path, slip: str) -> None:
-    content, words = SLIPS[slip]
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_an_experiment_is_reported_with_its_line_and_in_the_help(conf: Path, mistake: str) -> None:
+    content, message = MISTAKES[mistake]
     (conf / "experiment" / "mine.yaml").write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"conf/experiment/mine\.yaml[,:] {words}"):
+    with pytest.raises(ConfigError, match=rf"conf/experiment/mine\.yaml[,:] {message}"):
         check_overrides(["+experiment=mine"])
     # Nobody else is held up by it.
     assert check_overrides(["+experiment=ablation_centerness"]) == ["+experiment=ablation_centerness"]
@@ -51,7 +51,7 @@ def test_a_slip_in_an_experiment_is_told_with_its_line_and_marked_in_the_help(co
     assert "(cannot be used: conf/experiment/mine.yaml" in line
 
 
-def test_what_cannot_be_read_is_told(conf: Path) -> None:
+def test_an_unreadable_file_is_reported(conf: Path) -> None:
     (conf / "experiment" / "mine.yaml").symlink_to(conf / "nowhere")
     with pytest.raises(ConfigError, match=r"conf/experiment/mine\.yaml: cannot be read \(No such file"):
         check_overrides(["experiment=mine"])
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_told(conf: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["model=mine"], ["conventions=mine"], ["+experiment=uses"], ["+experiment=uses", "model=fcos_small"]]
 )
-def test_a_slip_in_any_file_that_is_read_is_told(conf: Path, arguments: list[str]) -> None:
+def test_a_mistake_in_any_file_in_use_is_reported(conf: Path, arguments: list[str]) -> None:
     for group in ("model", "conventions"):
         (conf / group / "mine.yaml").write_bytes(b"levels: [3, 4\n")
     uses = b"defaults:\n  - override /model: mine\n"
@@ -82,7 +82,7 @@ def test_an_arm_names_the_file_that_it_cannot_read(conf: Path) -> None:
 def test_every_file_of_the_project_is_valid_and_every_claim_is_read() -> None:
     for path in conf_files.CONF.glob("**/*.yaml"):
         assert read_conf(path)
-    assert all(claim_of(path) for path in (conf_files.CONF / "experiment").glob("*.yaml"))
+    assert all(experiment_claim(path) for path in (conf_files.CONF / "experiment").glob("*.yaml"))
 
 
 def test_without_config_files_it_is_said_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from orchestration.config.overrides import check_overrides
 
 
 def test_only_groups_that_say_all_that_they_change_are_presets() -> None:
-    found = presets()
-    assert found["conventions"] == ["torchvision", "v1", "v2"]
-    assert not {"model", "experiment", "cluster", "data"} & set(found)
+    options = presets()
+    assert options["conventions"] == ["torchvision", "v1", "v2"]
+    assert not {"model", "experiment", "cluster", "data"} & set(options)
 
 
 def test_a_preset_stands_for_its_keys_and_an_arms_own_keys_come_on_top() -> None:

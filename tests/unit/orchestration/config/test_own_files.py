@@ -7,7 +7,7 @@ import pytest
 
 from fcos.errors import ConfigError
 from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides, help_text, show_with_hydra, split_config_dir
+from orchestration.config.overrides import check_overrides, help_text, run_hydra_command, split_config_dir
 from orchestration.config.schema import LabConfig
 
 MINE = """# @package _global_
@@ -139,6 +139,6 @@ def test_hydra_shows_what_a_command_with_own_files_comes_to(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["sweep.py"])
-    show_with_hydra(["--cfg", "job", "--config-dir", "my configs", "+experiment=mine"])
+    run_hydra_command(["--cfg", "job", "--config-dir", "my configs", "+experiment=mine"])
     shown = capsys.readouterr().out
     assert "channels: 16" in shown and "claim: Wider is better." in shown

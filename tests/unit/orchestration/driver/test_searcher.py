@@ -5,12 +5,12 @@ from typing import Any
 
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
-from orchestration.config.search import Draw, StrategyConfig
+from orchestration.config.search import Distribution, StrategyConfig
 from orchestration.driver.searcher import TrialSearcher
 from orchestration.search.samplers import make_searcher
 from orchestration.search.space import Point
 
-SPACE = {"x": parse(Draw, {"choice": ["a", "refused", "c"]})}
+SPACE = {"x": parse(Distribution, {"choice": ["a", "refused", "c"]})}
 FINISHED = TrialSearcher.FINISHED
 
 

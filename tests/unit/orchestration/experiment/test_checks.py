@@ -10,7 +10,7 @@ from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.checks import fetch_weights
-from orchestration.experiment.data import DataFacts, prepare_data
+from orchestration.experiment.data import DatasetInfo, prepare_data
 from orchestration.planning.make_plan import make_plan
 
 EXPERIMENT = "+experiment=ablation_centerness"
@@ -69,7 +69,7 @@ def test_sync_bn_in_one_process_and_metrics_of_other_kinds_pass() -> None:
 COVERAGE = "+experiment=table1_bpr"
 SEARCH = "+experiment=search_fcos"
 # Data of two classes, one of them without a box in validation, and no large box.
-FACTS = DataFacts(
+FACTS = DatasetInfo(
     "d", (), ("val/class_AP/disc", "val/class_AP/ring"), frozenset({"val/APl", "val/ARl", "val/class_AP/ring"})
 )
 
@@ -125,10 +125,10 @@ def test_prepared_data_know_their_classes_and_what_has_no_truth(tmp_path: Path) 
     drawn = ["data.synthetic.train_images=8", "data.synthetic.val_images=2", "data.synthetic.image_size=64"]
     sized = ["data.synthetic.object_size=[10,40]", f"data.cache_dir={tmp_path}"]
     lab = compose(check_overrides([*drawn, *sized]))
-    facts = prepare_data(lab.training, Console(file=io.StringIO()), 1)
-    assert facts.class_keys is not None and "val/class_AP/disc" in facts.class_keys
-    assert {"val/APl", "val/ARl"} <= facts.without_truth
-    assert "val/AP" not in facts.without_truth
+    info = prepare_data(lab.training, Console(file=io.StringIO()), 1)
+    assert info.class_keys is not None and "val/class_AP/disc" in info.class_keys
+    assert {"val/APl", "val/ARl"} <= info.metrics_without_truth
+    assert "val/AP" not in info.metrics_without_truth
 
 
 def _offline(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""Search spaces: every drawn point is a valid value of its key, conditions hold, mistakes are told."""
+"""Search spaces: sampled points are valid, conditions hold, mistakes are reported."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
-from orchestration.config.search import Draw, SearchConfig, flat_space
-from orchestration.search.space import coordinates, grid_points, keys_of
+from orchestration.config.search import Distribution, SearchConfig, flat_space
+from orchestration.search.space import coordinates, grid_points, point_keys
 
 
-def space_of(**draws: dict[str, Any]) -> dict[str, Draw]:
-    return {name.replace("__", "."): parse(Draw, values) for name, values in draws.items()}
+def space_of(**distributions: dict[str, Any]) -> dict[str, Distribution]:
+    return {name.replace("__", "."): parse(Distribution, values) for name, values in distributions.items()}
 
 
 @given(
@@ -26,9 +26,9 @@ def space_of(**draws: dict[str, Any]) -> dict[str, Draw]:
 def test_level_ranges_always_touch_and_rise(low: int, extra: int, count: int, shares: list[float]) -> None:
     high = low + count + extra
     space = space_of(ranges={"ranges": [low, high, count]})
-    point = {f"ranges.{place}": low * (high / low) ** shares[place] for place in range(count)}
-    drawn = keys_of(space, point)["ranges"]
-    ranges = AssignmentConfig(ranges=tuple(map(tuple, drawn))).ranges
+    point = {f"ranges.{index}": low * (high / low) ** shares[index] for index in range(count)}
+    sampled = point_keys(space, point)["ranges"]
+    ranges = AssignmentConfig(ranges=tuple(map(tuple, sampled))).ranges
     assert len(ranges) == count + 1
     assert ranges[0][0] == 0
     assert ranges[-1][1] is None
@@ -37,15 +37,15 @@ def test_level_ranges_always_touch_and_rise(low: int, extra: int, count: int, sh
 
 def test_a_key_is_set_only_where_its_condition_holds() -> None:
     space = space_of(norm={"choice": ["gn", "bn"]}, groups={"choice": [8, 16], "when": {"norm": "gn"}})
-    assert keys_of(space, {"norm": 0, "groups": 1}) == {"norm": "gn", "groups": 16}
-    assert keys_of(space, {"norm": 1, "groups": 1}) == {"norm": "bn"}
+    assert point_keys(space, {"norm": 0, "groups": 1}) == {"norm": "gn", "groups": 16}
+    assert point_keys(space, {"norm": 1, "groups": 1}) == {"norm": "bn"}
 
 
 def test_a_grid_is_every_combination() -> None:
     space = space_of(a={"choice": [None, 1.0]}, b={"choice": [[1], [2], [3]]})
-    found = [keys_of(space, point) for point in grid_points(space)]
-    assert found[:2] == [{"a": None, "b": [1]}, {"a": None, "b": [2]}]
-    assert len(found) == 6
+    points = [point_keys(space, point) for point in grid_points(space)]
+    assert points[:2] == [{"a": None, "b": [1]}, {"a": None, "b": [2]}]
+    assert len(points) == 6
 
 
 def test_a_grid_needs_choices() -> None:
@@ -64,7 +64,7 @@ def test_coordinates_are_numbers_and_positions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("draw", "words"),
+    ("distribution", "message"),
     [
         ({}, "give exactly one of choice, uniform"),
         ({"uniform": [0.0, 1.0], "choice": [1, 2]}, "given: choice, uniform"),
@@ -75,13 +75,13 @@ def test_coordinates_are_numbers_and_positions() -> None:
         ({"normal": [0, 1]}, "normal"),
     ],
 )
-def test_a_wrong_draw_is_told(draw: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        parse(Draw, draw)
+def test_an_invalid_distribution_is_refused(distribution: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(Distribution, distribution)
 
 
 @pytest.mark.parametrize(
-    ("when", "words"),
+    ("when", "message"),
     [
         ({"other": 1}, "other is not in the space"),
         ({"b": 1}, "cannot depend on itself"),
@@ -89,9 +89,9 @@ def test_a_wrong_draw_is_told(draw: dict[str, Any], words: str) -> None:
         ({"c": 0.5}, "c=0.5 is none of its choices"),
     ],
 )
-def test_a_condition_names_a_choice_of_the_space(when: dict[str, Any], words: str) -> None:
+def test_a_condition_names_a_choice_of_the_space(when: dict[str, Any], message: str) -> None:
     space = {"a": {"choice": [1, 2]}, "b": {"choice": [1, 2], "when": when}, "c": {"uniform": [0.0, 1.0]}}
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         parse(SearchConfig, {"space": space, "trials": 3})
 
 
@@ -99,7 +99,7 @@ GROUPS = {"choice": [8, 16], "when": {"a.norm": "gn"}}
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "expected"),
     [
         ({"groups": {"choice": [2, 4]}}, {"choice": [2, 4], "when": {"a.norm": "gn"}}),
         ({"groups": {"randint": [2, 4]}}, {"randint": [2, 4], "when": {"a.norm": "gn"}}),
@@ -108,11 +108,11 @@ GROUPS = {"choice": [8, 16], "when": {"a.norm": "gn"}}
         ({"groups": {"choice": [2, 4]}, "norm": None}, {"choice": [2, 4], "when": {}}),
     ],
 )
-def test_a_draw_of_the_command_line_replaces_the_way_and_keeps_the_condition(
-    changes: dict[str, Any], found: dict[str, Any]
+def test_a_distribution_of_the_command_line_replaces_the_kind_and_keeps_the_condition(
+    changes: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     space = {"a.norm": {"choice": ["gn", "bn"]}, "a.groups": GROUPS, "a": changes}
-    assert flat_space(space)["a.groups"] == found
+    assert flat_space(space)["a.groups"] == expected
 
 
 def test_a_key_is_taken_out_by_null() -> None:

@@ -1,4 +1,4 @@
-"""A search space is held against the schema before anything starts."""
+"""A search space is checked against the schema before a search starts."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import pytest
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
 from orchestration.config.compose import compose
-from orchestration.config.search import Draw
+from orchestration.config.search import Distribution
 from orchestration.search.space import check_space
 
 
 def check(space: dict[str, dict[str, Any]]) -> None:
-    check_space(compose([]).training, {key: parse(Draw, values) for key, values in space.items()})
+    check_space(compose([]).training, {key: parse(Distribution, values) for key, values in space.items()})
 
 
 @pytest.mark.parametrize(
-    ("space", "words"),
+    ("space", "message"),
     [
         ({"model.head.nrom": {"choice": ["gn", "bn"]}}, r"space\.model\.head\.nrom: no such key.*did you mean model\."),
         ({"seed": {"randint": [0, 9]}}, "no such key seed"),
@@ -36,8 +36,8 @@ def check(space: dict[str, dict[str, Any]]) -> None:
         ),
     ],
 )
-def test_a_key_that_cannot_be_searched_is_told(space: dict[str, dict[str, Any]], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_a_key_that_cannot_be_searched_is_refused(space: dict[str, dict[str, Any]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         check(space)
 
 
@@ -50,7 +50,7 @@ def test_a_key_is_tried_with_its_condition() -> None:
         check({"model.head.gn_groups": wrong, "model.head.quality": {"choice": ["iou", "none"]}})
 
 
-def test_what_only_a_rule_between_keys_refuses_is_left_to_the_drawing() -> None:
+def test_values_that_only_a_joint_rule_refuses_are_accepted() -> None:
     # Three ranges do not fit the four levels that are set; with other levels they would.
     check(
         {

@@ -3,7 +3,7 @@
 import pytest
 from mlflow.exceptions import MlflowException
 
-from orchestration.tracking.problems import StoreAway, TrackingError, problem_of, reason
+from orchestration.tracking.problems import StoreUnavailable, TrackingError, error_reason, to_tracking_error
 
 AUTOFLUSH = (
     "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush is "
@@ -38,19 +38,19 @@ SCHEMA = "Detected out-of-date database schema (found version 0c77, but expected
     ],
 )
 def test_the_reason_is_the_line_that_says_why(text: str, shown: str) -> None:
-    assert reason(MlflowException(text)) == shown
+    assert error_reason(MlflowException(text)) == shown
 
 
 def test_a_store_of_another_mlflow_is_named_with_the_command_that_helps() -> None:
-    problem = problem_of(MlflowException(SCHEMA), "postgresql://bob:secret@host/db")
-    assert isinstance(problem, StoreAway)
+    problem = to_tracking_error(MlflowException(SCHEMA), "postgresql://bob:secret@host/db")
+    assert isinstance(problem, StoreUnavailable)
     assert "made by another MLflow version (schema 0c77, this one has dc11)" in str(problem)
     assert "`mlflow db upgrade postgresql://host/db`" in str(problem)
     assert "reached" not in str(problem)
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "advice"),
+    ("text", "message", "advice"),
     [
         (AUTOFLUSH, "the store refuses: attempt to write", "make its file and folder writable"),
         (REFUSED, "the store cannot be reached: [Errno 111]", "start the server, or give another tracking.uri"),
@@ -58,12 +58,12 @@ def test_a_store_of_another_mlflow_is_named_with_the_command_that_helps() -> Non
         ("(sqlite3.OperationalError) database or disk is full", "the store refuses", "make space on its disk"),
     ],
 )
-def test_a_problem_has_its_kind_and_what_helps(text: str, words: str, advice: str) -> None:
-    problem = problem_of(MlflowException(text), "http://h:1")
-    assert str(problem).startswith(f"tracking.uri=http://h:1: {words}")
+def test_a_problem_has_its_kind_and_what_helps(text: str, message: str, advice: str) -> None:
+    problem = to_tracking_error(MlflowException(text), "http://h:1")
+    assert str(problem).startswith(f"tracking.uri=http://h:1: {message}")
     assert problem.advice == advice
 
 
-def test_what_would_be_the_same_again_is_no_store_that_is_away() -> None:
-    problem = problem_of(ImportError("No module named 'psycopg'"), "postgresql://host/db")
+def test_an_error_that_a_retry_would_not_change_is_permanent() -> None:
+    problem = to_tracking_error(ImportError("No module named 'psycopg'"), "postgresql://host/db")
     assert type(problem) is TrackingError

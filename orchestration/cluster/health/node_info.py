@@ -1,7 +1,7 @@
-"""What a node says of itself when it is asked (`doctor.py`).
+"""Information about a node, collected by functions that run on the node (`doctor.py`).
 
-These functions travel to the node as they stand here (`by_value`), since its own copy of the code may be another one:
-nothing but the standard library may be needed to run them.
+The functions are pickled by value (`register_by_value`), since the code on the node may be another version: they may
+depend on nothing but the standard library.
 """
 
 import hashlib
@@ -20,23 +20,23 @@ from typing import Any
 from orchestration.experiment import provenance
 from orchestration.experiment.provenance import package_versions
 
-# Packages of the experiment's own code, looked up on the node as its trainings will find them.
+# Packages of the experiment's own code, located on the node as its trainings import them.
 CODE = ("fcos", "orchestration")
-# As in fcos.data.shared_memory, which brings torch along.
+# As in fcos.data.shared_memory, which would import torch.
 SHARED_MEMORY = Path("/dev/shm")
 COUNT_DEVICES = "import torch; print(torch.cuda.device_count())"
 
 
-class NodeProbe:
-    """An actor on one node that answers what it is asked."""
+class NodeActor:
+    """An actor that runs functions on its node."""
 
-    def ask(self, question: Any, *arguments: Any) -> Any:
+    def call(self, function: Any, *arguments: Any) -> Any:
         """Call a function on the node."""
-        return question(*arguments)
+        return function(*arguments)
 
 
-def by_value() -> None:
-    """Let Ray send what is asked as it stands here, not as a name to be looked up on the node."""
+def register_by_value() -> None:
+    """Let Ray pickle the functions by value, not by a name to be imported on the node."""
     from ray import cloudpickle
 
     for module in (sys.modules[__name__], provenance):
@@ -46,9 +46,10 @@ def by_value() -> None:
 def describe(
     folders: Sequence[str], files: Mapping[str, str], images: Sequence[str], count_gpus: bool
 ) -> dict[str, Any]:
-    """Versions, code, GPUs, token file, space below `folders`, digests of `files` by key, `images` folders in use.
+    """Return versions, code digests, GPUs, token file mode, free space and data of this node.
 
-    And how much shared memory is free.
+    Free space is that of `folders` and of shared memory, in bytes. `files` (key -> path) are given as digests,
+    the image folders `images` by whether they hold files.
     """
     return {
         "host": socket.gethostname(),
@@ -63,13 +64,13 @@ def describe(
     }
 
 
-def clock() -> float:
-    """Seconds since the epoch by the node's own clock."""
+def read_clock() -> float:
+    """Return seconds since the epoch by the node's clock."""
     return time.time()
 
 
-def leave_mark(folder: str, name: str) -> str | None:
-    """Write a file for the other nodes to read; returns why that is not possible, or None."""
+def write_marker(folder: str, name: str) -> str | None:
+    """Write a file for the other nodes to read; return why that failed, None on success."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / name).write_text(name)
@@ -78,8 +79,8 @@ def leave_mark(folder: str, name: str) -> str | None:
     return None
 
 
-def marks_seen(folder: str, names: Sequence[str]) -> list[str]:
-    """Which of the nodes' files this node reads whole."""
+def visible_markers(folder: str, names: Sequence[str]) -> list[str]:
+    """Return the markers of nodes that this node can read completely."""
     return [name for name in names if _read(Path(folder) / name) == name]
 
 
@@ -91,12 +92,12 @@ def _read(path: Path) -> str | None:
 
 
 def _code() -> dict[str, str | None]:
-    found = {}
+    digests = {}
     for package in CODE:
         spec = importlib.util.find_spec(package)
-        places = list(spec.submodule_search_locations or ()) if spec else []
-        found[package] = _folder_digest(Path(places[0])) if places else None
-    return found
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        digests[package] = _folder_digest(Path(folders[0])) if folders else None
+    return digests
 
 
 def _folder_digest(package: Path) -> str:
@@ -109,7 +110,7 @@ def _folder_digest(package: Path) -> str:
 
 
 def _gpus() -> int | None:
-    """What torch counts, in a process of its own: this one shall not hold a GPU."""
+    """Return the GPUs that torch counts, in a subprocess, so that this process does not allocate a GPU."""
     try:
         done = subprocess.run([sys.executable, "-c", COUNT_DEVICES], capture_output=True, text=True, timeout=120)
         return int(done.stdout)
@@ -118,7 +119,7 @@ def _gpus() -> int | None:
 
 
 def _token_mode() -> str:
-    """Mode of the token file in use; empty where the token lies in no file."""
+    """Return the mode of the token file in use; empty without one."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return ""
     # Not Path.home(), which raises for a user without one.
@@ -127,19 +128,19 @@ def _token_mode() -> str:
 
 
 def _free(folder: Path) -> int:
-    """Free bytes on the disk that a folder is on, or will be."""
+    """Return the free bytes on the disk of a folder, which may not exist yet."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def _shared_memory() -> int | None:
-    """Bytes of it that are free, None where there is no folder of it."""
+    """Return the free bytes of shared memory; None where it has no folder."""
     return _free(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
 
 
 def _digest(file: Path) -> str | None:
-    """sha256 of a file, None where it cannot be read."""
+    """Return the SHA-256 of a file; None where it cannot be read."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
