@@ -47,7 +47,7 @@ class Head(nn.Module):
     probability of every class (focal loss paper, 4.1).
     """
 
-    def __init__(  # noqa: PLR0913  # one per configuration key
+    def __init__(
         self,
         channels: int,
         num_classes: int,
