@@ -5,9 +5,11 @@ import logging
 import os
 import socket
 from pathlib import Path
-from typing import Any
+
+import psutil
 
 from fcos.errors import ConfigError
+from orchestration.cluster.ray_internals import enable_token, listed_hosts, plain_channel, resolve_address
 
 RPC_SECONDS = 10.0
 CONNECT_SECONDS = 1.0
@@ -45,7 +47,7 @@ def requires_token(gcs: str, token: str | None = None) -> bool:
     import grpc
 
     metadata = [("authorization", f"Bearer {token}")] if token else None
-    with _channel(gcs) as channel:
+    with plain_channel(gcs) as channel:
         get_cluster_id = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
         try:
             get_cluster_id(b"", timeout=RPC_SECONDS, metadata=metadata)
@@ -63,20 +65,7 @@ def reachable_addresses(gcs: str) -> list[str]:
 
     These are its nodes, its dashboard, and its own port on this machine's addresses.
     """
-    from ray.core.generated import gcs_service_pb2 as messages
-    from ray.core.generated import gcs_service_pb2_grpc as services
-
-    with _channel(gcs) as channel:
-        nodes = services.NodeInfoGcsServiceStub(channel).GetAllNodeInfo(
-            messages.GetAllNodeInfoRequest(),  # type: ignore[attr-defined]
-            timeout=RPC_SECONDS,
-        )
-        dashboard = services.InternalKVGcsServiceStub(channel).InternalKVGet(
-            messages.InternalKVGetRequest(namespace=b"dashboard", key=b"dashboard"),  # type: ignore[attr-defined]
-            timeout=RPC_SECONDS,
-        )
-    hosts = [gcs.rpartition(":")[0], *(node.node_manager_address for node in nodes.node_info_list)]
-    hosts += [dashboard.value.decode().removeprefix("http://").rpartition(":")[0]] if dashboard.value else []
+    hosts = listed_hosts(gcs, RPC_SECONDS)
     addresses = [host for host in hosts if not is_loopback(host)]
     # A cluster whose nodes all report 127.0.0.1 may still listen on every address of this machine.
     addresses += [
@@ -96,9 +85,6 @@ def is_loopback(host: str) -> bool:
 
 def own_addresses() -> list[str]:
     """Return the addresses of this machine other than loopback."""
-    import ray  # noqa: F401  # provides psutil
-    import psutil  # isort: skip
-
     families = (socket.AF_INET, socket.AF_INET6)
     addresses = [address for interface in psutil.net_if_addrs().values() for address in interface]
     hosts = [each.address for each in addresses if each.family in families]
@@ -131,42 +117,24 @@ def make_private(path: Path) -> str | None:
 
 def _use_token(address: str, gcs: str) -> None:
     """Let Ray send the user's token from now on; raise ConfigError where it is missing or not the cluster's."""
-    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
-
     if (path := token_file()) is not None and (note := make_private(path)) is not None:
         logging.getLogger(__name__).warning("%s", note)
     problem = f"cluster.address={address}: this cluster requires a token"
-    # ray.init does this for address=auto only.
-    if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
+    token = enable_token()
+    if token is None:
         raise ConfigError(
             f"{problem}, and there is none here: put it into ~/.ray/auth_token (mode 600) or RAY_AUTH_TOKEN, "
             "and leave RAY_AUTH_MODE unset or at token"
         )
-    token = AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True)
     if requires_token(gcs, token):
         source = "RAY_AUTH_TOKEN" if path is None else str(path)
         raise ConfigError(f"{problem}, and does not take the one in {source}; take the cluster's own")
 
 
-def _channel(gcs: str) -> Any:
-    """Return a plain gRPC channel: Ray's own would send this process's token with every call."""
-    import grpc
-    from ray._common.tls_utils import load_certs_from_env
-
-    options = [("grpc.enable_http_proxy", 0)]
-    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
-        return grpc.insecure_channel(gcs, options=options)
-    chain, key, authority = load_certs_from_env()
-    return grpc.secure_channel(gcs, grpc.ssl_channel_credentials(authority, key, chain), options=options)
-
-
 def _resolve(address: str) -> str:
     """Return the host:port of an address, resolved as Ray does."""
-    from ray._private.services import canonicalize_bootstrap_address_or_die
-
     try:
-        return str(canonicalize_bootstrap_address_or_die(address))
+        return resolve_address(address)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
 

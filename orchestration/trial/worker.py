@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fcos.run_folder import STOP, ProgressRecord, RunSummary
+from orchestration.cluster.ray_internals import draining_nodes
 from orchestration.experiment.provenance import ProvenanceDiffers, check_provenance
 from orchestration.trial import files
 from orchestration.trial.failures import (
@@ -195,7 +196,4 @@ def is_draining() -> bool:
     """Return whether the machine of this process has a notice that it will be taken away."""
     import ray
 
-    # As Ray Train's own watcher asks; there is no public call. https://github.com/ray-project/ray, preemption.py
-    from ray._private.state import state
-
-    return ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
+    return ray.get_runtime_context().get_node_id() in draining_nodes()

@@ -1,0 +1,67 @@
+"""Private modules of Ray, all of them in one place: what there is no public call for.
+
+Written for the Ray that `pyproject.toml` bounds; a new version is checked here.
+"""
+
+import os
+from typing import Any
+
+
+def draining_nodes() -> set[str]:
+    """Return the ids of nodes that will be taken away, as Ray Train's own watcher reads them."""
+    from ray._private.state import state
+
+    return set(state.get_draining_nodes())
+
+
+def resolve_address(address: str) -> str:
+    """Return the host:port of a cluster address, as ray.init resolves it.
+
+    Raises ConnectionError or ValueError where there is no such cluster.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    return str(canonicalize_bootstrap_address_or_die(address))
+
+
+def enable_token() -> str | None:
+    """Let Ray send the user's token with every call; return the token, None where there is none.
+
+    ray.init does this for address=auto only.
+    """
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    if not maybe_enable_token_auth_if_token_available(warn_if_disabled=False):
+        return None
+    return str(AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True))
+
+
+def plain_channel(gcs: str) -> Any:
+    """Return a plain gRPC channel: Ray's own would send this process's token with every call."""
+    import grpc
+    from ray._common.tls_utils import load_certs_from_env
+
+    options = [("grpc.enable_http_proxy", 0)]
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return grpc.insecure_channel(gcs, options=options)
+    chain, key, authority = load_certs_from_env()
+    return grpc.secure_channel(gcs, grpc.ssl_channel_credentials(authority, key, chain), options=options)
+
+
+def listed_hosts(gcs: str, seconds: float) -> list[str]:
+    """Return the hosts of a cluster without a token: its own, its nodes', its dashboard's."""
+    from ray.core.generated import gcs_service_pb2 as messages
+    from ray.core.generated import gcs_service_pb2_grpc as services
+
+    with plain_channel(gcs) as channel:
+        nodes = services.NodeInfoGcsServiceStub(channel).GetAllNodeInfo(
+            messages.GetAllNodeInfoRequest(),  # type: ignore[attr-defined]
+            timeout=seconds,
+        )
+        dashboard = services.InternalKVGcsServiceStub(channel).InternalKVGet(
+            messages.InternalKVGetRequest(namespace=b"dashboard", key=b"dashboard"),  # type: ignore[attr-defined]
+            timeout=seconds,
+        )
+    hosts = [gcs.rpartition(":")[0], *(node.node_manager_address for node in nodes.node_info_list)]
+    return hosts + ([dashboard.value.decode().removeprefix("http://").rpartition(":")[0]] if dashboard.value else [])
