@@ -53,7 +53,7 @@ def test_last_and_best_are_kept_and_the_first_of_equals_is_the_best(
 
 
 @pytest.mark.usefixtures("_told")
-def test_a_restart_remembers_it(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
+def test_a_restart_remembers_the_best_checkpoint(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
     class Cut(Exception):
         pass
 

@@ -81,7 +81,7 @@ def test_the_folder_is_valid_coco_and_rendered_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_other_settings_get_another_folder(tmp_path: Path) -> None:
+def test_other_settings_of_drawn_images_get_another_folder(tmp_path: Path) -> None:
     other = SMALL.model_copy(update={"max_overlap": 0.1})
     assert synthetic_folder(SMALL, tmp_path) != synthetic_folder(other, tmp_path)
 

@@ -65,7 +65,7 @@ def test_what_determines_a_result_changes_the_identity(config: Config, key: str,
         ("model.postprocess.tta_flip", True),
     ],
 )
-def test_what_only_runs_or_infers_does_not(config: Config, key: str, value: Any) -> None:
+def test_what_only_runs_or_infers_does_not_change_the_identity(config: Config, key: str, value: Any) -> None:
     changed = with_keys(config, {key: value})
     assert train_identity(changed, PROVENANCE, "d") == train_identity(config, PROVENANCE, "d")
 

@@ -35,13 +35,13 @@ def test_a_death_without_a_word_points_at_the_log(tmp_path: Path) -> None:
     assert str(tmp_path / LOG) in failure_reason(tmp_path)
 
 
-def test_fcos_own_errors_end_a_training_for_good() -> None:
+def test_lasting_errors_of_fcos_are_not_retryable() -> None:
     assert not is_retryable(ConfigError("x"))
     assert is_retryable(ValueError("x"))
     assert is_retryable(OSError("disk"))
 
 
-def test_errors_of_fcos_that_may_pass_do_not() -> None:
+def test_transient_errors_of_fcos_are_retryable() -> None:
     for error in (ReadError("a disk"), SharedMemoryError("/dev/shm"), CheckpointReadError("a disk")):
         assert is_retryable(error)
     assert not is_retryable(CheckpointError("damaged"))

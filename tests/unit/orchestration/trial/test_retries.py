@@ -82,11 +82,11 @@ def wrapped() -> BaseException:
         lambda: RuntimeError("std::bad_alloc"),
     ],
 )
-def test_every_word_for_it_is_known(make: Any) -> None:
+def test_every_message_of_a_failed_allocation_is_known(make: Any) -> None:
     assert is_out_of_memory(make())
 
 
-def test_ray_s_own_error_is_known() -> None:
+def test_ray_s_error_of_its_memory_monitor_is_known() -> None:
     from ray.exceptions import OutOfMemoryError
 
     assert is_out_of_memory(OutOfMemoryError("Task was killed due to the node running low on memory."))
@@ -95,11 +95,11 @@ def test_ray_s_own_error_is_known() -> None:
 @pytest.mark.parametrize(
     "error", [RuntimeError("shape mismatch"), OSError(errno.ENOSPC, "No space left"), ConfigError("out of memory")]
 )
-def test_other_errors_are_not(error: BaseException) -> None:
+def test_errors_without_a_failed_allocation_are_not_out_of_memory(error: BaseException) -> None:
     assert not is_out_of_memory(error)
 
 
-def test_it_is_answered_with_half_the_micro_batch_once_and_then_named(tmp_path: Path) -> None:
+def test_out_of_memory_halves_the_micro_batch_once_and_is_named_then(tmp_path: Path) -> None:
     task = task_in(tmp_path, max_failures=0)
     assert accumulate_of(task) == 1
     assert attempt(task, OutOfMemory("x"))
@@ -115,7 +115,7 @@ def test_it_is_answered_with_half_the_micro_batch_once_and_then_named(tmp_path: 
     assert "log:" not in reason
 
 
-def test_later_commands_keep_it_and_may_halve_again(tmp_path: Path) -> None:
+def test_later_commands_keep_the_smaller_micro_batch_and_may_halve_again(tmp_path: Path) -> None:
     attempt(task_in(tmp_path), OutOfMemory("x"))
     later = task_in(tmp_path, command_id="two")
     assert attempt(later, OutOfMemory("x"))
@@ -134,7 +134,7 @@ def test_a_micro_batch_of_one_image_a_worker_cannot_be_halved(tmp_path: Path) ->
     assert ", cluster.workers=8), which cannot be halved; " in failure_reason(tmp_path)
 
 
-def test_it_costs_none_of_the_failures_that_are_allowed(tmp_path: Path) -> None:
+def test_out_of_memory_costs_no_allowed_failure(tmp_path: Path) -> None:
     task = task_in(tmp_path, max_failures=1)
     assert attempt(task, OutOfMemory("x"))
     assert attempt(task, RuntimeError("connection lost"))
@@ -178,7 +178,7 @@ def test_a_stall_is_a_failure_even_where_memory_was_short(tmp_path: Path, monkey
     assert accumulate_of(task) == 1
 
 
-def test_what_ended_well_is_not_judged(tmp_path: Path) -> None:
+def test_an_attempt_that_ended_well_is_no_failure_at_the_next_start(tmp_path: Path) -> None:
     task = task_in(tmp_path, max_failures=0)
     begin_attempt(task, "here")
     end_attempt(task)
