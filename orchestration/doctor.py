@@ -95,7 +95,7 @@ def _check_cluster(lab: "LabConfig") -> "list[Check]":
 def _num_nodes() -> int:
     import ray
 
-    return sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":

@@ -50,4 +50,4 @@ def deform_stages(stages: Sequence[nn.Module]) -> None:
     for stage in stages:
         for block in stage.modules():
             if isinstance(block, BasicBlock | Bottleneck):
-                block.conv2 = DeformableConv2d(block.conv2)  # type: ignore[assignment]
+                block.conv2 = DeformableConv2d(block.conv2)

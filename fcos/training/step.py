@@ -118,7 +118,7 @@ def _forward(state: TrainState, batch: Batch) -> HeadOutputs:
 def _without_sync(model: nn.Module) -> AbstractContextManager[None]:
     """Return a context that keeps gradients local until the last micro-batch."""
     if isinstance(model, DistributedDataParallel):
-        return model.no_sync()  # type: ignore[no-any-return]
+        return model.no_sync()
     return nullcontext()
 
 

@@ -112,7 +112,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
         what = "Ray does not start on this machine" if local else "Ray cannot be reached"
         raise ConfigError(f"cluster.address={cluster.address}: {what}: {error}") from None
     try:
-        yield nodes if local else _nodes(ray.nodes())  # type: ignore[no-untyped-call]
+        yield nodes if local else _nodes(ray.nodes())
     finally:
         # Handles of actors in reference cycles, such as those of errors: freed while Ray ends, they end this process.
         gc.collect()

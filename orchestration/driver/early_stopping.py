@@ -24,7 +24,7 @@ class StopRequestingScheduler(FIFOScheduler):
 
     def __init__(self, inner: TrialScheduler, metric: str, mode: str, ended: Iterable[Path]) -> None:
         """`ended` are folders of trainings that earlier commands ended: they stand on the rungs as before."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         # It does not use Tune's controller, which trainings of earlier commands do not have.
         self._inner: Any = inner
         self._metric = None  # Tune would look for one in every report.

@@ -81,7 +81,7 @@ def train_on_workers(task: Task) -> None:
         run_config=ray.train.RunConfig(
             name=f"train-{task.identity[:16]}",
             storage_path=task.ray_folder,
-            callbacks=[TuneReportCallback()],  # type: ignore[list-item, no-untyped-call]  # two Ray APIs
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # two Ray APIs
             failure_config=ray.train.FailureConfig(max_failures=0),
         ),
     )

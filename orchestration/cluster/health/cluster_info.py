@@ -39,7 +39,7 @@ def collect_cluster_info(lab: LabConfig) -> ClusterInfo:
     import ray
 
     node_info.register_by_value()
-    alive = _named([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
+    alive = _named([node for node in ray.nodes() if node["Alive"]])
     actors = {name: _start_actor(node["NodeID"]) for name, node in alive.items()}
     arguments = _describe_arguments(lab)
     gpus = bool(lab.cluster.gpus_per_worker)
