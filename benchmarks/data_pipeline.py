@@ -37,7 +37,8 @@ def draw_jpegs(folder: Path, count: int) -> None:
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.fftfreq(WIDTH))
     frequency[0, 0] = 1
-    entries, images = [], []
+    entries: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     for number in range(1, count + 1):
         spectrum = np.fft.fft2(rng.standard_normal((3, HEIGHT, WIDTH)), axes=(1, 2)) / frequency
         planes = np.fft.ifft2(spectrum, axes=(1, 2)).real

@@ -27,7 +27,7 @@ WIDTH, HEIGHT, CLASSES, PER_IMAGE = 640, 480, 80, 100
 
 def draw_truth(images: int, rng: np.random.Generator) -> dict[str, Any]:
     """A COCO file's contents: 7.2 boxes an image, log-uniform in size."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     for image in range(1, images + 1):
         for _ in range(rng.poisson(7.2)):
             side = np.exp(rng.uniform(np.log(10), np.log(300), 2))

@@ -5,12 +5,13 @@ labels and order exactly, scores to 1e-4, boxes to 1e-2 pixels.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from detectors import build_pair, draw_batch, model_config
 from inputs import CPU, draw_targets
 from side_by_side import Case, main, require
-from torch import Tensor
+from torch import Tensor, nn
 
 from fcos.assignment.build import build_locate
 from fcos.evaluation.detect import detect
@@ -22,11 +23,12 @@ def case(batch: int, size: tuple[int, int]) -> Case:
     """One batch through both."""
     peer, detector = build_pair(size, channels_last=True, device=CPU)
     # Random weights say the same everywhere; these speak, and some detections pass the threshold.
+    pair: list[tuple[nn.Module, Any, Any]] = [
+        (peer, peer.head.classification_head.cls_logits, peer.head.regression_head.bbox_reg),
+        (detector, detector.head.classification, detector.head.regression),
+    ]
     with torch.no_grad():
-        for model, logits, distances in (
-            (peer, peer.head.classification_head.cls_logits, peer.head.regression_head.bbox_reg),
-            (detector, detector.head.classification, detector.head.regression),
-        ):
+        for model, logits, distances in pair:
             model.eval()
             logits.bias.fill_(-2.5), distances.bias.fill_(2.0)
             logits.weight.mul_(10), distances.weight.mul_(10)
@@ -37,7 +39,8 @@ def case(batch: int, size: tuple[int, int]) -> Case:
 
     def run_peer() -> list[dict[str, Tensor]]:
         with torch.no_grad():
-            return peer(images)
+            found: list[dict[str, Tensor]] = peer(images)
+        return found
 
     def run_ours() -> list[Detections]:
         found = detect(detector, [whole], rule, locate=locate, device=CPU, precision="fp32")[""]

@@ -61,7 +61,7 @@ def case(
         losses = compute_loss(peer, theirs, leaves, peer_anchors, per_level)
         sum(losses.values()).backward()
         parts = [losses[key].detach() for key in ("classification", "bbox_regression", "bbox_ctrness")]
-        return parts, [leaf.grad for leaf in leaves.values()]
+        return parts, [leaf.grad for leaf in leaves.values() if leaf.grad is not None]
 
     pixels = outputs["bbox_regression"] * locations.strides[:, None]
     of_levels = [part.contiguous() for part in outputs["cls_logits"].split(per_level, dim=1)]
