@@ -102,7 +102,9 @@ class Cluster:
         with grpc.insecure_channel(self.address) as channel:
             try:
                 every = services.NodeInfoGcsServiceStub(channel).GetAllNodeInfo(
-                    messages.GetAllNodeInfoRequest(), timeout=5, metadata=metadata
+                    messages.GetAllNodeInfoRequest(),  # type: ignore[attr-defined]
+                    timeout=5,
+                    metadata=metadata,
                 )
             except grpc.RpcError:
                 return 0

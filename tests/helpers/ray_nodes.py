@@ -36,7 +36,8 @@ class Nodes:
 
     def lose_head(self) -> None:
         """Kill the head's processes, the workers' machines stay."""
-        for processes in self._cluster.head_node.all_processes.values():
+        head: Any = self._cluster.head_node
+        for processes in head.all_processes.values():
             for each in processes:
                 os.kill(each.process.pid, signal.SIGKILL)
 

@@ -81,8 +81,8 @@ def runs(folder: Path, name: str = "ablation_centerness", store: MlflowClient | 
     """The runs of a sweep that none superseded by name, which is theirs alone."""
     store = store or client(folder)
     places = [experiment.experiment_id for experiment in store.search_experiments()]
-    found = store.search_runs(places, f"tags.`fcos.sweep` = '{name}'")
-    found = [one for one in found if "fcos.superseded_by" not in one.data.tags]
+    every = store.search_runs(places, f"tags.`fcos.sweep` = '{name}'")
+    found = [one for one in every if "fcos.superseded_by" not in one.data.tags]
     assert len({one.info.run_name for one in found}) == len(found)
     return {str(one.info.run_name): one for one in found}
 

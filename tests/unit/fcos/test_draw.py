@@ -12,7 +12,7 @@ from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.data.coco import Sample
 from fcos.data.loader import canvas_size, collate
-from fcos.draw import LONG_SIDE, SHORT_SIDE, TITLE_HEIGHT, draw_assignment, draw_boxes, picture_or_note
+from fcos.draw import LONG_SIDE, SHORT_SIDE, TITLE_HEIGHT, draw_assignment, draw_boxes, picture_or_note, save_detections
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 
@@ -60,12 +60,10 @@ def test_a_failed_sample_picture_does_not_fail_the_training(
 ) -> None:
     from fcos.evaluation import samples
 
-    save = samples.save_detections
-
     def fail_once(images: Any, classes: Any, folder: Path) -> list[Path]:
         if images[0][0] == "000002.png":
             raise OSError(5, "Input/output error")
-        return save(images, classes, folder)
+        return save_detections(images, classes, folder)
 
     monkeypatch.setattr(samples, "save_detections", fail_once)
     summary = run(parse(Config, tiny_values), LocalRuntime(tmp_path / "run", torch.device("cpu")))

@@ -1,6 +1,6 @@
 """Matches of rows of papers: which arm stands for a row, and that other data never passes for COCO."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +32,7 @@ CLASSES = {f"val/class_AP/{index}": 0.3 for index in range(80)}
 
 
 def make_sweep(
-    results: Mapping[str, list[float | None]],
+    results: Mapping[str, Sequence[float | None]],
     paper: Mapping[str, list[str]],
     data: str = "coco",
     name: str = "sweep",

@@ -1,6 +1,7 @@
 """FCOS's assignment equals the papers' definition, evaluated on the whole matrix of locations and boxes."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from fcos.assignment import fcos as fcos_module
 from fcos.assignment.fcos import assign_fcos, match_fcos
 from fcos.assignment.level_rules import fpn_ranges
+from fcos.config.choices import Ends, LevelRule, TieBreak
 from fcos.geometry import areas, ltrb_from_boxes
 from fcos.structures import NO_OBJECT, Locations, Targets
 from tests.helpers.pyramids import RANGES, box, in_range, pyramid, targets_of
@@ -50,7 +52,7 @@ def by_matrix(targets: Targets, locations: Locations, ranges, ends, radius, box_
     size=st.sampled_from([(128, 160), (96, 128), (130, 70)]),
     box_convention=st.sampled_from(["plain", "inclusive"]),
 )
-def test_windows_match_like_the_whole_matrix(images, ends, radius, kind, size, box_convention) -> None:
+def test_windows_match_like_the_whole_matrix(images, ends, radius, kind, size: tuple[int, int], box_convention) -> None:
     locations, targets = pyramid(*size, kind), targets_of(*images)
     assignment = assign_fcos(
         targets, locations, ranges=RANGES, ends=ends, center_sampling_radius=radius, box_convention=box_convention
@@ -117,7 +119,7 @@ def test_random_tie_break_picks_any_candidate() -> None:
 
 @pytest.mark.parametrize("rule", ["longest_offset", "longer_side", "sqrt_area", "fpn"])
 @pytest.mark.parametrize("tie_break", ["smallest_area", "closest_center", "random"])
-def test_no_boxes_match_nothing_under_any_rule(rule: str, tie_break: str) -> None:
+def test_no_boxes_match_nothing_under_any_rule(rule: LevelRule, tie_break: TieBreak) -> None:
     empty = Targets(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool))
     for targets in (empty, targets_of([], [])):
         assert (match_fcos(targets, pyramid(), RANGES, "closed", None, "plain", rule, tie_break) == NO_OBJECT).all()
@@ -186,7 +188,8 @@ def test_a_location_at_the_end_of_a_range_is_in_both_levels_if_closed_and_in_non
     locations = pyramid()
     center = (locations.xy == 20).all(1) & (locations.strides == 8)
     targets = targets_of([[8, 8, 52, 52]])
-    for ends, expected in (("closed", True), ("open", False)):
+    positive: dict[Ends, bool] = {"closed": True, "open": False}
+    for ends, expected in positive.items():
         assignment = assign_fcos(targets, locations, ranges=RANGES, ends=ends, center_sampling_radius=None)
         assert bool(assignment.positive[0, center]) is expected
 
@@ -207,7 +210,7 @@ def test_batch_equals_single_images(rules: dict[str, str]) -> None:
     boxes = torch.cat((corner, corner + torch.rand(3, 9, 2, generator=generator) * 60), dim=-1)
     valid = torch.rand(3, 9, generator=generator) > 0.3
     targets = Targets(boxes, torch.arange(27).view(3, 9), valid)
-    options = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": 1.5, **rules}
+    options: dict[str, Any] = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": 1.5, **rules}
     batched = assign_fcos(targets, pyramid(), **options)
     for image in range(3):
         part = slice(image, image + 1)

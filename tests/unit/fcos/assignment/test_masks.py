@@ -24,6 +24,7 @@ from fcos.errors import ConfigError
 from fcos.geometry import areas, compute_locations
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Targets
 from fcos.studies.draw_assignment import assignment_picture
+from tests.helpers.present import present
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
 LOCATIONS = compute_locations(((12, 16), (6, 8), (3, 4)), (8, 16, 32), (96, 128), "half_stride", torch.device("cpu"))
@@ -52,7 +53,7 @@ def match_box_by_box(targets: Targets, ends: Any, radius: float | None) -> Tenso
     for image, valid in enumerate(targets.valid):
         area = areas(targets.boxes[image], "plain").tolist()
         # The smallest box comes last and overwrites the others, of equals the first.
-        for box in sorted(valid.nonzero().flatten().tolist(), key=lambda m, area=area: (-area[m], -m)):
+        for box in sorted(valid.nonzero().flatten().tolist(), key=lambda m: (-area[m], -m)):
             part = slice(image, image + 1), slice(box, box + 1)
             single = Targets(targets.boxes[part], targets.labels[part], targets.valid[part])
             is_candidate = match_fcos(single, LOCATIONS, RANGES, ends, radius, "plain")[0] != NO_OBJECT
@@ -102,7 +103,7 @@ def test_masks_of_whole_boxes_change_nothing(images, radius, rule, tie_break) ->
 def test_candidate_pairs_on_masks_cover_the_positive_locations(image, radius) -> None:
     targets = targets_of(image)
     pairs = fcos_candidates(targets.boxes[0], LOCATIONS, RANGES, "closed", radius)
-    keep = pairs_on_mask(targets.masks[0], targets.boxes[0], LOCATIONS.xy, *pairs)
+    keep = pairs_on_mask(present(targets.masks)[0], targets.boxes[0], LOCATIONS.xy, *pairs)
     is_candidate = torch.zeros(len(LOCATIONS.xy), dtype=torch.bool)
     is_candidate[pairs[1][keep]] = True
     assert torch.equal(match_fcos(targets, LOCATIONS, RANGES, "closed", radius, "plain")[0] != NO_OBJECT, is_candidate)
@@ -114,7 +115,7 @@ def options(radius: float | None = None) -> dict[str, Any]:
 
 def test_one_box_is_positive_on_its_mask_only() -> None:
     targets = targets_of([[8.0, 8, 40, 40]], masks="none")
-    targets.masks[0, 0, :, : SIDE // 2] = True
+    present(targets.masks)[0, 0, :, : SIDE // 2] = True
     assignment = assign_fcos(targets, LOCATIONS, **options())
     on_mask = (
         (LOCATIONS.xy[:, 0] > 8) & (LOCATIONS.xy[:, 0] < 24) & (LOCATIONS.xy[:, 1] > 8) & (LOCATIONS.xy[:, 1] < 40)
@@ -128,7 +129,7 @@ def test_one_box_is_positive_on_its_mask_only() -> None:
 def test_locations_off_one_mask_go_to_the_next_box() -> None:
     twice = [[8.0, 8, 40, 40]] * 2
     targets = targets_of(twice, masks="whole")
-    targets.masks[0, 0, : SIDE // 2] = False
+    present(targets.masks)[0, 0, : SIDE // 2] = False
     matched = match_fcos(targets, LOCATIONS, RANGES, "closed", None, "plain")[0]
     upper = LOCATIONS.xy[:, 1] < 24
     assert set(matched[upper].tolist()) == {NO_OBJECT, 1} and set(matched[~upper].tolist()) == {NO_OBJECT, 0}
@@ -136,7 +137,7 @@ def test_locations_off_one_mask_go_to_the_next_box() -> None:
 
 def test_center_sampling_and_masks_combine() -> None:
     targets = targets_of([[0.0, 0, 64, 64]], masks="whole")
-    targets.masks[0, 0, :, : SIDE // 2] = False
+    present(targets.masks)[0, 0, :, : SIDE // 2] = False
     near, mask, both = (
         assign_fcos(each, LOCATIONS, **options(radius)).positive
         for each, radius in ((replace(targets, masks=None), 1.5), (targets, None), (targets, 1.5))
@@ -160,7 +161,7 @@ def test_no_boxes_match_nothing(boxes: int) -> None:
 
 
 def test_batch_equals_single_images() -> None:
-    images = [[8.0, 8, 40, 40], [20.0, 12, 90, 70]], [[3.0, 3, 100, 90]], []
+    images: list[list[list[float]]] = [[[8.0, 8, 40, 40], [20.0, 12, 90, 70]], [[3.0, 3, 100, 90]], []]
     targets = targets_of(*images)
     batched = assign_fcos(targets, LOCATIONS, **options(1.5))
     for image in range(3):
@@ -172,7 +173,7 @@ def test_batch_equals_single_images() -> None:
 
 def test_to_device_moves_masks() -> None:
     moved = to_device(targets_of([[8.0, 8, 40, 40]]), torch.device("meta"))
-    assert moved.masks.device.type == moved.boxes.device.type == "meta"
+    assert present(moved.masks).device.type == moved.boxes.device.type == "meta"
     assert to_device(replace(moved, masks=None), torch.device("meta")).masks is None
 
 
@@ -215,7 +216,7 @@ def test_the_assignment_picture_shows_locations_on_masks(tiny_values: dict[str, 
     (inside_picture, inside_lines), (mask_picture, mask_lines) = (
         assignment_picture(config, "val", None) for config in (parse(Config, values), with_masks(values))
     )
-    positives = [int(re.search(r"(\d+) positive", lines[0])[1]) for lines in (inside_lines, mask_lines)]
+    positives = [int(present(re.search(r"(\d+) positive", lines[0]))[1]) for lines in (inside_lines, mask_lines)]
     assert 0 < positives[1] < positives[0]
     assert mask_picture.size == inside_picture.size and mask_picture.tobytes() != inside_picture.tobytes()
 
@@ -233,10 +234,11 @@ def test_ambiguity_counts_candidates_on_masks(tiny_values: dict[str, Any]) -> No
     )
     config = with_masks(values, center_sampling_radius=None).model
     twice = targets_of([[8.0, 8, 40, 40]] * 2, masks="whole")
-    twice.masks[0, 0, : SIDE // 2] = False
+    present(twice.masks)[0, 0, : SIDE // 2] = False
     outputs = HeadOutputs((), torch.zeros(1, 0, 4), None, LOCATIONS.shapes)
     size = torch.tensor([[96, 128]])
     batch = Batch(torch.zeros(1, 3, 96, 128, dtype=torch.uint8), size, size, twice, (1,), ("a",))
     oracle_targets = build_oracle_targets(config, [config.postprocess])(batch, LOCATIONS, outputs)
-    ambiguous = oracle_targets.ambiguity[0] == oracle_targets.ambiguity.max()
+    ambiguity = present(oracle_targets.ambiguity)
+    ambiguous = ambiguity[0] == ambiguity.max()
     assert ambiguous.any() and (LOCATIONS.xy[ambiguous, 1] > 24).all()

@@ -17,6 +17,7 @@ from fcos.assignment.retinanet import match_retinanet
 from fcos.assignment.simota import match_simota
 from fcos.geometry import boxes_from_ltrb, compute_locations
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
+from tests.helpers.present import present
 from tests.helpers.pyramids import CPU, RANGES, STRIDES, pyramid, targets_of
 
 CLASSES = 3
@@ -34,7 +35,8 @@ def iou_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     near, far = np.maximum(one[:2], other[:, :2]), np.minimum(one[2:], other[:, 2:])
     shared = np.maximum(far - near, 0).prod(1, dtype=np.float32)
     union = (one[2:] - one[:2]).prod() + (other[:, 2:] - other[:, :2]).prod(1) - shared
-    return shared / np.maximum(union, np.finfo(np.float32).tiny)
+    iou: np.ndarray = shared / np.maximum(union, np.finfo(np.float32).tiny)
+    return iou
 
 
 def boxes_of(targets: Targets) -> list[np.ndarray]:
@@ -73,14 +75,14 @@ def atss_by_loops(targets: Targets, locations: Locations, k: int) -> np.ndarray:
 
 @settings(max_examples=80)
 @given(images=images, size=sizes, kind=kinds, k=st.sampled_from([1, 2, 9, 40]))
-def test_atss_equals_plain_loops(images, size, kind, k) -> None:
+def test_atss_equals_plain_loops(images, size: tuple[int, int], kind, k) -> None:
     locations, targets = pyramid(*size, kind), targets_of(*images)
     np.testing.assert_array_equal(match_atss(targets, locations, k).numpy(), atss_by_loops(targets, locations, k))
 
 
 @settings(max_examples=80)
 @given(one=box, size=sizes, kind=kinds, k=st.sampled_from([1, 3, 9, 19]))
-def test_nearest_locations_equal_a_full_sort(one, size, kind, k) -> None:
+def test_nearest_locations_equal_a_full_sort(one, size: tuple[int, int], kind, k) -> None:
     locations = pyramid(*size, kind)
     nearest = nearest_locations(torch.tensor([[one]]), locations, k)[0, 0].tolist()
     center = np.array([one[0] + one[2], one[1] + one[3]], dtype=np.float32) / 2
@@ -253,7 +255,7 @@ def test_batch_equals_single_images(monkeypatch: pytest.MonkeyPatch) -> None:
         part = slice(image, image + 1)
         single = Targets(boxes[part], targets.labels[part], targets.valid[part])
         single_outputs = HeadOutputs(
-            tuple(x[part] for x in outputs.logits), outputs.ltrb[part], outputs.quality[part], outputs.shapes
+            tuple(x[part] for x in outputs.logits), outputs.ltrb[part], present(outputs.quality)[part], outputs.shapes
         )
         single_matched = {
             "simota": match_simota(single, locations, single_outputs, 2.5),

@@ -29,6 +29,7 @@ from fcos.runtime import LocalRuntime
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Locations, Targets
 from fcos.training.checkpoint import CheckpointError, save
 from fcos.training.step import train_step
+from tests.helpers.present import present
 from tests.helpers.pyramids import CPU, RANGES, box, in_range, pyramid, targets_of
 
 LOCATIONS = compute_locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
@@ -76,7 +77,7 @@ def test_the_first_two_candidates_equal_the_whole_matrix(images, ends, radius, r
     )
 
 
-RULES = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "box_convention": "plain"}
+RULES: dict[str, Any] = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "box_convention": "plain"}
 
 
 def boxes_at(targets: Targets, x: float, y: float, **rules: Any) -> list[int]:
@@ -216,7 +217,7 @@ def test_equal_costs_keep_the_pairing() -> None:
 
 def test_only_predictions_with_a_box_get_regression_gradients() -> None:
     loss, outputs = make_loss(), random_outputs(1)
-    leaves = [outputs.logits[0].requires_grad_(), outputs.ltrb.requires_grad_(), outputs.quality.requires_grad_()]
+    leaves = [each.requires_grad_() for each in (outputs.logits[0], outputs.ltrb, present(outputs.quality))]
     assignment = encode_targets(FEW_MATCHED, FEW_BOXES, FEW_LOCATIONS.xy)
     normalizer = loss.normalizer([assignment])
     paired = loss.best_pairing(outputs, assignment, FEW_LOCATIONS, normalizer)
@@ -233,7 +234,7 @@ def gradients(config: Config, batches: list[Batch]) -> dict[str, Tensor]:
     torch.manual_seed(0)
     detector = build_detector(config.model, 3, channels_last=False)
     state = build_train_state(config, detector, LocalRuntime(Path(), CPU))
-    state.optimizer.step = lambda: None  # type: ignore[method-assign]
+    state.optimizer.step = lambda: None  # type: ignore[assignment]
     train_step(state, batches)
     return {name: value.grad for name, value in detector.named_parameters() if value.grad is not None}
 

@@ -21,6 +21,7 @@ from fcos.data.masks import MASK_SIDE, unpack_masks
 from fcos.errors import DataError
 from fcos.runtime import LocalRuntime
 from fcos.structures import NO_OBJECT, Targets
+from tests.helpers.present import present
 
 STRIDES = (8, 16)
 RANGES = ((0.0, 32.0), (32.0, None))
@@ -68,7 +69,7 @@ def test_recalled_boxes_equal_the_training_assignment(images, radius, covered) -
             torch.from_numpy(single.boxes)[None],
             torch.from_numpy(single.labels)[None],
             torch.ones(1, len(single.boxes), dtype=torch.bool),
-            torch.from_numpy(unpack_masks(single.masks))[None],
+            torch.from_numpy(unpack_masks(present(single.masks)))[None],
         )
         matched = match_fcos(targets, locations, RANGES, "closed", radius, "plain")[0]
         recalled += [bool((matched == number).any()) for number in range(len(single.boxes))]

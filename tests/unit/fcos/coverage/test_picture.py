@@ -1,5 +1,6 @@
 """The map of one image: which image is selected, and its two columns of panels."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
 
 
 def annotations_of(
-    *images: list[list[float]], box_convention: str = "plain", crowd: tuple[int, ...] = ()
+    *images: Sequence[Sequence[float]], box_convention: str = "plain", crowd: tuple[int, ...] = ()
 ) -> Annotations:
     """Return annotations of xywh boxes in images of 200 x 100 pixels (width x height)."""
     xywh = np.array([box for image in images for box in image], dtype=np.float64).reshape(-1, 4)

@@ -42,7 +42,12 @@ def tally_by_workers(
     setting = AssignmentConfig(ranges=RANGES, locations="torchvision")
     parts: list[Tally] = []
     reports: list[list[int]] = []
-    monkeypatch.setattr(tally_module, "gather_objects", lambda share: [parts.append(share) or share])
+
+    def gather(share: Tally) -> list[Tally]:
+        parts.append(share)
+        return [share]
+
+    monkeypatch.setattr(tally_module, "gather_objects", gather)
     for rank in range(workers):
         reported: list[int] = []
         tally(boxes, STRIDES, setting, config, rank=rank, world_size=workers, report=reported.append)

@@ -52,7 +52,7 @@ def assert_equal(one: CocoFile, other: CocoFile) -> None:
 
 
 def cached_files(cache: Path) -> list[Path]:
-    return sorted((cache / coco_file.CACHE_FOLDER).iterdir())
+    return sorted((cache / array_cache.CACHE_FOLDER).iterdir())
 
 
 @pytest.mark.parametrize("boxes", [0, 1, 2])

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-import fcos.data.decoded
 from fcos.data.decoded import CACHE_FOLDER, PIXELS_FILE, DecodedImages, decode_images
 from fcos.data.images import ImageFiles, file_stats, open_image
 from fcos.data.transforms import resize_image
@@ -97,7 +96,7 @@ def test_a_full_disk_gives_none(files: ImageFiles, tmp_path: Path, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fcos.data.decoded.os, "posix_fallocate", full)
+    monkeypatch.setattr("fcos.data.decoded.os.posix_fallocate", full)
     assert decode_images(files, tmp_path, LIMIT) is None
     assert list((tmp_path / CACHE_FOLDER).glob("*/*")) == []
 

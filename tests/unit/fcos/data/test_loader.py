@@ -27,7 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write images of many sizes, three of them portrait; the first two have no boxes."""
     folder = tmp_path_factory.mktemp("coco")
     generator = np.random.default_rng(0)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number in range(NUM_IMAGES):
         width, height = (40 + 3 * number, 30) if number % 4 else (30, 40 + number)
         pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from fcos.assignment.masks import pairs_on_mask
+from fcos.config.choices import Split
 from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data import masks as masks_module
 from fcos.data.annotations import Annotations, read_annotations
@@ -22,6 +23,7 @@ from fcos.data.prepare import make_dataset, prepare
 from fcos.data.synthetic import render_image, shape_mask
 from fcos.errors import DataError
 from fcos.geometry import compute_locations
+from tests.helpers.present import present
 
 HEIGHT, WIDTH = 60, 100
 DIAMOND = [[50.0, 5.0, 93.0, 30.0, 50.0, 55.0, 7.0, 30.0]]
@@ -32,7 +34,8 @@ def pixels_of(segmentation: Any) -> np.ndarray:
     """Return the mask of one object from pycocotools' own annToMask."""
     api = COCO()
     api.imgs = {1: {"height": HEIGHT, "width": WIDTH}}
-    return api.annToMask({"image_id": 1, "segmentation": segmentation}).astype(bool)
+    pixels: np.ndarray = api.annToMask({"image_id": 1, "segmentation": segmentation}).astype(bool)
+    return pixels
 
 
 def run_lengths(pixels: np.ndarray, packed: bool) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def test_boxes_without_a_mask_count_as_whole_and_are_noted(tmp_path: Path) -> No
         "instances.json: 1 boxes whose segmentation covers none of their "
         f"{MASK_SIDE} x {MASK_SIDE} cells have no location",
     )
-    assert annotations.training_masks(0).shape == (4, MASK_SIDE * MASK_SIDE // 8)
+    assert present(annotations.training_masks(0)).shape == (4, MASK_SIDE * MASK_SIDE // 8)
 
 
 @pytest.mark.parametrize("segmentation", [[], None])
@@ -135,7 +138,7 @@ def test_a_file_without_any_mask_is_refused_naming_key_value_and_file(tmp_path: 
 def test_no_boxes_need_no_masks(tmp_path: Path) -> None:
     annotations = read(write(tmp_path))
     assert cells(annotations).shape == (0, MASK_SIDE, MASK_SIDE)
-    assert annotations.select(np.array([0])).training_masks(0).shape == (0, MASK_SIDE * MASK_SIDE // 8)
+    assert present(annotations.select(np.array([0])).training_masks(0)).shape == (0, MASK_SIDE * MASK_SIDE // 8)
 
 
 LENGTHS = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
@@ -182,13 +185,13 @@ def test_masks_are_cached_by_all_that_they_depend_on(tmp_path: Path, monkeypatch
     assert progress == []
     monkeypatch.setattr(masks_module, "_read_masks", lambda *_: pytest.fail("read again"))
     again = read(path, "plain", cache)
-    assert np.array_equal(again.masks, first.masks) and again.notes == first.notes
+    assert np.array_equal(present(again.masks), present(first.masks)) and again.notes == first.notes
     monkeypatch.undo()
     monkeypatch.setattr(masks_module, "MIN_CACHED_MASKS", 0)
     read(path, "inclusive", cache)
     assert len(list((cache / "annotations").iterdir())) == 2
     path.write_text(path.read_text().replace("93.0", "60.0"))
-    assert not np.array_equal(read(path, "plain", cache).masks, first.masks)
+    assert not np.array_equal(present(read(path, "plain", cache).masks), present(first.masks))
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
@@ -228,8 +231,9 @@ def test_a_flipped_mask_equals_the_mask_of_the_flipped_image(tmp_path: Path) -> 
     other = dataset(tmp_path / "two", pixels[:, ::-1], mirrored=True)[0, 0]
     plain = dataset(tmp_path / "three", pixels)[0, 0]
     torch.testing.assert_close(flipped.boxes, other.boxes)
-    assert torch.equal(flipped.masks, other.masks)
-    assert torch.equal(flipped.masks, plain.masks.flip(-1)) and not torch.equal(flipped.masks, plain.masks)
+    ours, theirs, unflipped = (present(sample.masks) for sample in (flipped, other, plain))
+    assert torch.equal(ours, theirs)
+    assert torch.equal(ours, unflipped.flip(-1)) and not torch.equal(ours, unflipped)
 
 
 def test_masks_stay_on_their_objects_after_resizing(tmp_path: Path) -> None:
@@ -239,7 +243,7 @@ def test_masks_stay_on_their_objects_after_resizing(tmp_path: Path) -> None:
     xy = compute_locations(((19, 32),), (8,), (150, 250), "half_stride", torch.device("cpu")).xy
     xy = xy[((xy > sample.boxes[0, :2]) & (xy < sample.boxes[0, 2:])).all(1)]
     box_index = torch.zeros(len(xy), dtype=torch.long)
-    on_mask = pairs_on_mask(sample.masks, sample.boxes, xy, box_index, torch.arange(len(xy)))
+    on_mask = pairs_on_mask(present(sample.masks), sample.boxes, xy, box_index, torch.arange(len(xy)))
     expected = torch.from_numpy(pixels)[*(xy / 2.5).long().flip(1).unbind(1)]
     # A cell has 1.6 x 2.7 pixels of the original.
     assert (on_mask != expected).float().mean() < 0.03 < expected.float().mean()
@@ -248,8 +252,9 @@ def test_masks_stay_on_their_objects_after_resizing(tmp_path: Path) -> None:
 def test_batches_pad_masks_like_boxes(tmp_path: Path) -> None:
     data = dataset(tmp_path / "one", pixels_of(DIAMOND))
     batch = collate([data[0, 0], data[0, 0]], canvas_size([(HEIGHT, WIDTH)], 32))
-    assert batch.targets.masks.shape == (*batch.targets.valid.shape, MASK_SIDE, MASK_SIDE)
-    assert torch.equal(batch.targets.masks.any(-1).any(-1), batch.targets.valid)
+    masks = present(batch.targets.masks)
+    assert masks.shape == (*batch.targets.valid.shape, MASK_SIDE, MASK_SIDE)
+    assert torch.equal(masks.any(-1).any(-1), batch.targets.valid)
     data.annotations = read_annotations(tmp_path / "one" / "instances.json")
     assert collate([data[0, 0]], canvas_size([(HEIGHT, WIDTH)], 32)).targets.masks is None
 
@@ -266,14 +271,14 @@ def test_synthetic_masks_are_the_visible_pixels(tmp_path: Path) -> None:
         visible = np.full((64, 64), -1)
         for shape_index, (label, (x, y, w, h)) in enumerate(zip(labels, boxes, strict=True)):
             visible[y : y + h, x : x + w][shape_mask(annotations.classes[label], w, h)] = shape_index
-        masks = unpack_masks(annotations.training_masks(index))
+        masks = unpack_masks(present(annotations.training_masks(index)))
         for shape_index, (x, y, w, h) in enumerate(boxes):
             rows, columns = (int((MASK_SIDE - 1.5) * side / MASK_SIDE) for side in (h, w))
             assert masks[shape_index, 0, 0] == (visible[y, x] == shape_index)
             assert masks[shape_index, MASK_SIDE - 2, MASK_SIDE - 2] == (visible[y + rows, x + columns] == shape_index)
             assert masks[shape_index].mean() == pytest.approx((visible == shape_index).sum() / (w * h), abs=0.12)
     sample = make_dataset(with_masks, "train", config, training=False, seed=0)[0, 3]
-    assert sample.masks.shape == (len(sample.boxes), MASK_SIDE, MASK_SIDE)
+    assert present(sample.masks).shape == (len(sample.boxes), MASK_SIDE, MASK_SIDE)
 
 
 def test_the_requested_splits_must_have_masks(tmp_path: Path) -> None:
@@ -282,7 +287,8 @@ def test_the_requested_splits_must_have_masks(tmp_path: Path) -> None:
         write(tmp_path / split, segmentation)
     (train, val) = (SplitConfig(annotations=f"{name}/instances.json", images=name) for name in ("train", "val"))
     config = DataConfig(name="coco", root=str(tmp_path), train=train, val=val, cache_dir=str(tmp_path / "cache"))
-    prepared = prepare(config, masks=("train",))
+    of_training: tuple[Split, ...] = ("train",)
+    prepared = prepare(config, masks=of_training)
     assert prepared.train.annotations.masks is not None and prepared.val.annotations.masks is None
     with pytest.raises(DataError, match=r"val/instances\.json: none of the 1 boxes"):
         prepare(config, masks=("train", "val"))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcos.config.choices import Split
 from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data.prepare import cache_folder, make_dataset, prepare
 from fcos.errors import ConfigError, DataError
@@ -186,7 +187,8 @@ def test_samples_from_decoded_images_equal_those_from_files(root: Path) -> None:
     for sides in (None, (32,), (32, 48)):
         sizes: dict[str, Any] = {} if sides is None else {"short_sides": sides, "long_side": 96}
         uncached, cached = coco(root, cache_gb=0.0, **sizes), coco(root, **sizes)
-        for split, training in (("train", True), ("val", False)):
+        splits: dict[Split, bool] = {"train": True, "val": False}
+        for split, training in splits.items():
             expected = make_dataset(prepare(uncached), split, uncached, training=training, seed=3)
             dataset = make_dataset(prepare(cached), split, cached, training=training, seed=3)
             assert expected.decoded is None

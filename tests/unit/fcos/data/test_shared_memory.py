@@ -121,13 +121,12 @@ def test_a_loader_process_without_space_fails_with_the_reason(dataset: CocoDatas
 
 
 def test_locks_without_space_are_not_a_full_disk(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fcos.data import loader
     from orchestration.trial.failures import is_no_space
 
     def refuse(self: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(loader.DataLoader, "__iter__", refuse)
+    monkeypatch.setattr("fcos.data.loader.DataLoader.__iter__", refuse)
     with pytest.raises(SharedMemoryError, match="no room for the locks") as caught:
         next(batches_of(dataset))
     assert not is_no_space(caught.value)

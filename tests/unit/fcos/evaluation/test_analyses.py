@@ -12,13 +12,14 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fcos.config.choices import Analysis
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.overlaps import compute_overlaps
 from fcos.evaluation.tide import CLASS, CORRECT, DUPLICATE, IN_CROWD, LOCALISATION, OTHER, classify_errors
 from fcos.structures import Detections
 
-ALL = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")
+ALL: tuple[Analysis, ...] = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")
 # xywh, class, crowd
 BOXES = [((10, 10, 40, 40), 0, 0), ((100, 10, 40, 40), 1, 0), ((10, 100, 40, 40), 1, 0), ((100, 100, 60, 60), 0, 1)]
 

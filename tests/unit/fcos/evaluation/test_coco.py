@@ -246,4 +246,6 @@ def _gather(rank: int, folder: str, overlap: bool) -> None:
 @pytest.mark.parametrize("overlap", [False, True])
 def test_two_workers_gather_every_image_once(tmp_path: Path, overlap: bool) -> None:
     # Forked, because a spawned process cannot import a test module.
-    torch.multiprocessing.start_processes(_gather, (str(tmp_path), overlap), nprocs=2, start_method="fork")
+    torch.multiprocessing.start_processes(  # type: ignore[attr-defined]
+        _gather, (str(tmp_path), overlap), nprocs=2, start_method="fork"
+    )

@@ -1,7 +1,8 @@
 """Losses equal torchvision's and their definitions."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from fcos.config.choices import RegressionLoss
 from fcos.geometry import iou_of_ltrb
 from fcos.losses.boxes import regression_loss
-from fcos.losses.criterion import FCOSLoss, Normalizer, focal_loss_sum
+from fcos.losses.criterion import FCOSLoss, Normalizer
+from fcos.losses.focal import focal_loss_sum
 from fcos.structures import NO_OBJECT, Assignment, HeadOutputs, Locations
+from tests.helpers.present import present
 
 
 def random_logits(rows: int, classes: int, seed: int = 0) -> torch.Tensor:
@@ -59,14 +62,14 @@ def test_focal_loss_stays_finite_for_huge_logits() -> None:
     logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]]).requires_grad_()
     loss = focal_loss_sum([logits[None]], torch.tensor([[1, NO_OBJECT]]))
     loss.backward()
-    assert loss.isfinite() and logits.grad.isfinite().all()
+    assert loss.isfinite() and present(logits.grad).isfinite().all()
 
 
 def test_focal_loss_of_bf16_logits_is_float32_and_its_gradient_bf16() -> None:
     logits = random_logits(50, 3).bfloat16().requires_grad_()
     loss = focal_loss_sum([logits[None]], torch.zeros(1, 50, dtype=torch.long))
     loss.backward()
-    assert loss.dtype == torch.float32 and logits.grad.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32 and present(logits.grad).dtype == torch.bfloat16
     exact = focal_loss_sum([logits[None].detach().float()], torch.zeros(1, 50, dtype=torch.long))
     torch.testing.assert_close(loss.detach(), exact)
 
@@ -92,7 +95,9 @@ ltrb = st.tuples(side, side, side, side)
         ("ciou", ops.complete_box_iou_loss),
     ],
 )
-def test_iou_losses_equal_torchvision(kind: str, reference: object, pairs: list) -> None:
+def test_iou_losses_equal_torchvision(
+    kind: RegressionLoss, reference: Callable[..., torch.Tensor], pairs: list
+) -> None:
     predicted = torch.tensor([one for one, _ in pairs])
     target = torch.tensor([other for _, other in pairs])
     sign = torch.tensor([-1.0, -1, 1, 1])
@@ -117,7 +122,7 @@ def test_iou_and_linear_iou_losses_follow_the_iou(pairs: list) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(RegressionLoss))
-def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(kind: str) -> None:
+def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(kind: RegressionLoss) -> None:
     target = torch.tensor([[3.0, 5, 7, 9], [30.0, 5, 7, 9]])
     strides = torch.tensor([8.0, 16.0])
     torch.testing.assert_close(regression_loss(kind, target, target, strides), torch.zeros(2), rtol=0, atol=1e-5)
@@ -125,15 +130,15 @@ def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(kind: str)
 
 
 @pytest.mark.parametrize("kind", get_args(RegressionLoss))
-def test_a_distance_of_zero_has_a_finite_gradient(kind: str) -> None:
+def test_a_distance_of_zero_has_a_finite_gradient(kind: RegressionLoss) -> None:
     predicted = torch.zeros(1, 4, requires_grad=True)
     loss = regression_loss(kind, predicted, torch.full((1, 4), 9.0), torch.tensor([8.0]))
     loss.sum().backward()
-    assert loss.isfinite().all() and predicted.grad.isfinite().all()
+    assert loss.isfinite().all() and present(predicted.grad).isfinite().all()
 
 
 @pytest.mark.parametrize("kind", get_args(RegressionLoss))
-def test_regression_loss_of_a_batch_equals_single_locations(kind: str) -> None:
+def test_regression_loss_of_a_batch_equals_single_locations(kind: RegressionLoss) -> None:
     generator = torch.Generator().manual_seed(0)
     predicted, target = torch.rand(2, 2, 3, 4, generator=generator) * 30
     strides = torch.tensor([8.0, 16.0, 32.0])
@@ -146,14 +151,14 @@ def test_regression_loss_of_a_batch_equals_single_locations(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"), [("l1", [2.0, 1.0]), ("l2", [4.0, 1.0]), ("log_l1", [1.0986123, 0.6931472])]
 )
-def test_side_losses_are_in_strides(kind: str, expected: list[float]) -> None:
+def test_side_losses_are_in_strides(kind: RegressionLoss, expected: list[float]) -> None:
     target = torch.zeros(2, 4)
     loss = regression_loss(kind, target + 16, target, torch.tensor([8.0, 16.0]))
     torch.testing.assert_close(loss, torch.tensor(expected))
 
 
 def make_loss(**changes: object) -> FCOSLoss:
-    settings_ = {
+    settings_: dict[str, Any] = {
         "regression": "giou", "weight_by_centerness": True, "quality": "centerness", "normalizer_scope": "global",
         "focal_alpha": 0.25, "focal_gamma": 2.0, "classification_weight": 1.0, "regression_weight": 1.0,
         "quality_weight": 1.0,
@@ -184,7 +189,7 @@ def test_without_positives_regression_and_quality_are_zero_and_gradients_finite(
     losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     losses.total.backward()
     assert losses.regression == 0 and losses.quality == 0 and losses.classification > 0
-    assert outputs.ltrb.grad.eq(0).all() and outputs.logits[0].grad.isfinite().all()
+    assert present(outputs.ltrb.grad).eq(0).all() and present(outputs.logits[0].grad).isfinite().all()
 
 
 def test_infinite_predictions_at_negatives_leave_the_gradient_finite() -> None:
@@ -196,7 +201,8 @@ def test_infinite_predictions_at_negatives_leave_the_gradient_finite() -> None:
     outputs = HeadOutputs(outputs.logits, ltrb, outputs.quality, outputs.shapes)
     losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     losses.total.backward()
-    assert losses.total.isfinite() and ltrb.grad.isfinite().all() and ltrb.grad[0, 1].abs().sum() > 0
+    gradient = present(ltrb.grad)
+    assert losses.total.isfinite() and gradient.isfinite().all() and gradient[0, 1].abs().sum() > 0
 
 
 def test_loss_terms_equal_the_papers_definition() -> None:
@@ -207,7 +213,7 @@ def test_loss_terms_equal_the_papers_definition() -> None:
     per_location = regression_loss("giou", outputs.ltrb[0, index], assignment.ltrb[0, index], locations.strides[index])
     weights = assignment.centerness[0, index]
     torch.testing.assert_close(losses.regression, 2 * (per_location * weights).sum() / weights.sum())
-    bce = torch.nn.functional.binary_cross_entropy_with_logits(outputs.quality[0, index], weights)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(present(outputs.quality)[0, index], weights)
     torch.testing.assert_close(losses.quality, 0.5 * bce)
     torch.testing.assert_close(losses.total, losses.classification + losses.regression + losses.quality)
 
@@ -218,7 +224,7 @@ def test_the_iou_target_is_the_iou_of_the_prediction() -> None:
     losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     index = torch.tensor([1, 4])
     iou = 1 - regression_loss("linear_iou", outputs.ltrb[0, index], assignment.ltrb[0, index], locations.strides[index])
-    bce = torch.nn.functional.binary_cross_entropy_with_logits(outputs.quality[0, index], iou.detach())
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(present(outputs.quality)[0, index], iou.detach())
     torch.testing.assert_close(losses.quality, bce)
 
 
@@ -227,10 +233,10 @@ def test_l1_quality_loss_compares_probabilities() -> None:
     loss = make_loss(quality_loss="l1")
     losses = loss(outputs, assignment, locations, loss.normalizer([assignment]))
     index = torch.tensor([1, 4])
-    difference = (outputs.quality[0, index].sigmoid() - assignment.centerness[0, index]).abs()
+    difference = (present(outputs.quality)[0, index].sigmoid() - assignment.centerness[0, index]).abs()
     torch.testing.assert_close(losses.quality, difference.mean())
     losses.quality.backward()
-    has_gradient = outputs.quality.grad[0] != 0
+    has_gradient = present(present(outputs.quality).grad)[0] != 0
     assert has_gradient.nonzero().flatten().tolist() == [1, 4]
 
 
@@ -259,7 +265,8 @@ def test_ignored_locations_have_no_classification_loss() -> None:
     normalizer = loss.normalizer([assignment])
     losses = loss(outputs, replace(assignment, ignored=ignored), locations, normalizer)
     losses.total.backward()
-    assert outputs.logits[0].grad[0, [0, 5]].eq(0).all() and outputs.logits[0].grad[0, 1:5].ne(0).all()
+    gradient = present(outputs.logits[0].grad)
+    assert gradient[0, [0, 5]].eq(0).all() and gradient[0, 1:5].ne(0).all()
     rest = torch.tensor([1, 2, 3, 4])
     expected = focal_loss_sum([outputs.logits[0].detach()[:, rest]], assignment.labels[:, rest])
     torch.testing.assert_close(losses.classification.detach(), expected / normalizer.positives)
@@ -274,7 +281,7 @@ def test_disjoint_boxes_have_zero_iou_and_finite_losses(kind: RegressionLoss) ->
     assert iou == 0 and union == 6 * 4 + 6 * 6
     loss = regression_loss(kind, predicted, target, torch.tensor([8.0]))
     loss.sum().backward()
-    assert loss.isfinite().all() and predicted.grad.isfinite().all()
+    assert loss.isfinite().all() and present(predicted.grad).isfinite().all()
     if kind in ("giou", "diou", "ciou"):
         corners = [torch.tensor([[-8.0, -6, -2, -2]]), torch.tensor([[3.0, 4, 9, 10]])]
         theirs = {
@@ -289,8 +296,8 @@ def test_losses_of_micro_batches_sum_to_that_of_the_batch() -> None:
     normalizer = loss.normalizer([first[1], second[1]])
     assert isinstance(normalizer, Normalizer) and normalizer.positives == 2
     logits = torch.cat((*first[0].logits, *second[0].logits))
-    boxes_and_quality = (_joined(first[0], second[0], name) for name in ("ltrb", "quality"))
-    outputs = HeadOutputs((logits,), *boxes_and_quality, first[0].shapes)
+    ltrb, quality = (_joined(first[0], second[0], name) for name in ("ltrb", "quality"))
+    outputs = HeadOutputs((logits,), ltrb, quality, first[0].shapes)
     names = ("matched", "labels", "ltrb", "centerness")
     assignment = Assignment(*(_joined(first[1], second[1], name) for name in names))
     whole = loss(outputs, assignment, first[2], loss.normalizer([assignment]))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from fcos.config.choices import ExtraLevelsFrom
 from fcos.model.fpn import ExtraLevels, build_fpn
 
 
@@ -19,7 +20,7 @@ def features(channels: list[int], size: tuple[int, int] = (12, 20)) -> dict[str,
 
 @pytest.mark.parametrize("extra_levels", [0, 1, 2, 3])
 @pytest.mark.parametrize("source", ["p5", "c5"])
-def test_each_extra_level_halves_the_sides(extra_levels: int, source: str) -> None:
+def test_each_extra_level_halves_the_sides(extra_levels: int, source: ExtraLevelsFrom) -> None:
     fpn = build_fpn([8, 12, 16], 10, extra_levels=extra_levels, extra_levels_from=source)
     levels = list(fpn(features([8, 12, 16], (13, 25))).values())
     sizes = [(13, 25), (7, 13), (4, 7), (2, 4), (1, 2), (1, 1)]
@@ -32,7 +33,7 @@ def test_a_single_level_can_be_built() -> None:
 
 
 @pytest.mark.parametrize(("source", "channels"), [("p5", 10), ("c5", 16)])
-def test_two_extra_levels_equal_torchvision(source: str, channels: int) -> None:
+def test_two_extra_levels_equal_torchvision(source: ExtraLevelsFrom, channels: int) -> None:
     peer, extra = LastLevelP6P7(channels, 10), ExtraLevels(channels, 10, count=2, source=source)
     for ours, theirs in zip(extra.convs, (peer.p6, peer.p7), strict=True):
         ours.load_state_dict(theirs.state_dict())

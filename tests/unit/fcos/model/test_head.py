@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fcos.model.head import Head, SeparateHeads
 from fcos.structures import HeadOutputs
+from tests.helpers.present import present
 
 STRIDES = (8, 16)
 SIZES = ((4, 6), (2, 3))
@@ -37,6 +38,7 @@ def features(batch: int = 2) -> list[Tensor]:
 
 def raw_regression(head: Head, level: int) -> Tensor:
     """Return the output of the regression convolution, row by row, before scale, activation and unit."""
+    assert head.regression_tower is not None
     x = head.regression(head.regression_tower(features()[level], level))
     return torch.stack([x[:, :, row, column] for row in range(x.shape[2]) for column in range(x.shape[3])], dim=1)
 
@@ -53,7 +55,7 @@ def test_outputs_are_ordered_by_level_and_row() -> None:
     torch.testing.assert_close(outputs.joined_logits[1, 2 * 6 + 5], maps[0][1, :, 2, 5])
     torch.testing.assert_close(outputs.joined_logits[0, 24 + 1 * 3 + 2], maps[1][0, :, 1, 2])
     assert outputs.quality is not None
-    torch.testing.assert_close(outputs.quality[0, 24 + 1 * 3 + 2], head.quality(features()[1])[0, 0, 1, 2])
+    torch.testing.assert_close(outputs.quality[0, 24 + 1 * 3 + 2], present(head.quality)(features()[1])[0, 0, 1, 2])
 
 
 @pytest.mark.parametrize("prior", [0.01, 0.3])
@@ -72,7 +74,7 @@ def test_distances_are_scaled_activated_and_converted_to_pixels(
     nn.init.normal_(head.regression.weight, std=0.5)
     scales = torch.tensor([0.5, 2.0])
     if scaled:
-        head.scales.data.copy_(scales)
+        present(head.scales).data.copy_(scales)
     for level, ltrb in enumerate(split(head(features()))):
         raw = raw_regression(head, level) * (scales[level] if scaled else 1)
         expected = raw.exp() if regression == "exp" else raw.clamp(min=0)
@@ -83,13 +85,14 @@ def test_each_level_has_its_own_scale() -> None:
     head = build()
     nn.init.normal_(head.regression.weight, std=0.5)
     split(head(features()))[1].sum().backward()
-    assert head.scales.grad[0] == 0
-    assert head.scales.grad[1] != 0
+    gradient = present(present(head.scales).grad)
+    assert gradient[0] == 0
+    assert gradient[1] != 0
 
 
 def test_overflowing_distances_are_large_but_finite() -> None:
     head = build()
-    nn.init.constant_(head.regression.bias, 100.0)
+    nn.init.constant_(present(head.regression.bias), 100.0)
     ltrb = head(features()).ltrb
     assert ltrb.isfinite().all() and (ltrb > 1e30).all()
 
@@ -143,7 +146,7 @@ def test_separate_heads_get_gradients_from_their_level_only() -> None:
     (outputs.logits[1].sum() + split(outputs)[1].sum()).backward()
     others = [parameter.grad for parameter in heads.heads[0].parameters()]
     assert all(gradient is None or not gradient.any() for gradient in others)
-    assert heads.heads[1].classification.weight.grad.abs().sum() > 0
+    assert present(heads.get_parameter("heads.1.classification.weight").grad).abs().sum() > 0
 
 
 def test_no_quality_branch_gives_no_quality() -> None:
@@ -165,14 +168,15 @@ def test_every_norm_starts_from_the_same_weights(norm: str) -> None:
     for name in ("classification_tower.convs.1.weight", "regression.weight", "quality.weight"):
         torch.testing.assert_close(head.state_dict()[name], build(norm="gn").state_dict()[name], rtol=0, atol=0)
     outputs = head(features())
-    (outputs.joined_logits.sum() + outputs.ltrb.sum() + outputs.quality.sum()).backward()
-    assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
+    (outputs.joined_logits.sum() + outputs.ltrb.sum() + present(outputs.quality).sum()).backward()
+    assert all(present(parameter.grad).isfinite().all() for parameter in head.parameters())
 
 
 def test_batch_norm_per_level_has_statistics_per_level() -> None:
     head = build(norm="bn_per_level").train()
     head([features()[0], features()[1] * 5 + 7])
-    first, second = (norms[0] for norms in head.classification_tower.norms)
+    norms: list[Any] = [norms.get_submodule("0") for norms in head.classification_tower.norms]
+    first, second = norms
     expected = nn.BatchNorm2d(16)
     expected(head.classification_tower.convs[0](features()[0]))
     torch.testing.assert_close(first.running_mean, expected.running_mean)
@@ -184,7 +188,7 @@ def test_shared_batch_norm_sees_every_level() -> None:
     assert len(norms) == 1
     head = build(norm="bn").train()
     head(features())
-    assert head.classification_tower.norms[0][0].num_batches_tracked == len(STRIDES)
+    assert head.get_submodule("classification_tower.norms.0.0").num_batches_tracked == len(STRIDES)
 
 
 def test_group_norm_of_an_image_does_not_depend_on_the_batch() -> None:
@@ -220,7 +224,7 @@ def test_an_overflowing_exp_leaves_other_gradients_finite() -> None:
     )  # fmt: skip
     ltrb = head._distances(raw[None], 0)
     ltrb.where(torch.tensor([[[False, True, True, True]]]), 1.0).sum().backward()
-    assert ltrb.isfinite().all() and raw.grad.isfinite().all()
+    assert ltrb.isfinite().all() and present(raw.grad).isfinite().all()
 
 
 @pytest.mark.parametrize("anchors", [((8.0, 8.0),), ((4.0, 2.0), (2.0, 4.0), (3.0, 3.0))])
@@ -250,7 +254,7 @@ def test_predictions_of_a_location_are_consecutive() -> None:
     head = build(num_convs=0, targets_per_location=2)
     outputs = head(features())
     assert outputs.shapes == tuple((rows, 2 * columns) for rows, columns in SIZES)
-    logits, quality = head.classification(features()[1])[1, :, 1, 2], head.quality(features()[1])[1, :, 1, 2]
+    logits, quality = head.classification(features()[1])[1, :, 1, 2], present(head.quality)(features()[1])[1, :, 1, 2]
     ltrb = head.regression(features()[1])[1, :, 1, 2].exp()
     assert outputs.quality is not None
     for slot in range(2):

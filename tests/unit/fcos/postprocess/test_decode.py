@@ -14,6 +14,7 @@ from fcos.postprocess.decode import peaks
 from fcos.postprocess.nms import standard_nms
 from fcos.structures import HeadOutputs
 from tests.helpers.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess, sizes
+from tests.helpers.present import present
 
 LOCATIONS = compute_locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"))
 
@@ -30,7 +31,8 @@ def outputs_of(seed: int, images: int = 2, classes: int = 3, bias: float = -1.0)
 
 
 def split_levels(logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return logits.split([height * width for height, width in SHAPES], dim=1)
+    levels: tuple[torch.Tensor, ...] = logits.split([height * width for height, width in SHAPES], dim=1)
+    return levels
 
 
 def detect_by_hand(config: PostprocessConfig, outputs: HeadOutputs, image: int) -> list[tuple[float, int, list[float]]]:
@@ -39,7 +41,7 @@ def detect_by_hand(config: PostprocessConfig, outputs: HeadOutputs, image: int) 
     classification = outputs.joined_logits[image].sigmoid()
     quality = {
         "none": torch.ones(len(boxes)),
-        "branch": outputs.quality[image].sigmoid(),
+        "branch": present(outputs.quality)[image].sigmoid(),
         "from_regression": centerness(outputs.ltrb[image]),
     }[config.quality]
     score = classification * quality[:, None]
@@ -139,7 +141,9 @@ def test_batch_equals_single_images() -> None:
     batched = make_postprocess()(outputs, LOCATIONS, sizes(2), sizes(2))
     for image in range(2):
         part = slice(image, image + 1)
-        single = HeadOutputs(tuple(x[part] for x in outputs.logits), outputs.ltrb[part], outputs.quality[part], SHAPES)
+        single = HeadOutputs(
+            tuple(x[part] for x in outputs.logits), outputs.ltrb[part], present(outputs.quality)[part], SHAPES
+        )
         torch.testing.assert_close(
             make_postprocess()(single, LOCATIONS, sizes(1), sizes(1))[0].boxes, batched[image].boxes
         )

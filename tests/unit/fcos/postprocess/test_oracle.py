@@ -3,10 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from fcos.assignment.build import build_assign, build_locate
 from fcos.assignment.fcos import assign_fcos, fcos_candidates
 from fcos.build import build_detector, build_oracle_targets
+from fcos.config.choices import Oracle
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
@@ -16,6 +18,7 @@ from fcos.losses.boxes import quality_entropy_sum
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import DIFFERENT_CLASSES, ONE_BOX, SAME_CLASS, apply_oracle, location_ambiguity
 from fcos.structures import Assignment, Batch, HeadOutputs, Targets
+from tests.helpers.present import present
 
 SHAPES, STRIDES, IMAGE = ((8, 8), (4, 4)), (8, 16), (64, 64)
 RANGES = ((0.0, 32.0), (32.0, None))
@@ -55,10 +58,13 @@ def test_quality_oracles_change_only_positives() -> None:
     positive = assignment.positive
     assert positive.any() and not positive.all()
     iou, _, _ = iou_of_ltrb(outputs.ltrb, assignment.ltrb)
-    for kind, expected in (("centerness", assignment.centerness), ("iou", iou)):
+    expected_qualities: dict[Oracle, Tensor] = {"centerness": assignment.centerness, "iou": iou}
+    before = present(outputs.quality)
+    for kind, expected in expected_qualities.items():
         changed = apply_oracle(outputs, assignment, kind, "predicted")
-        torch.testing.assert_close(changed.quality[positive].sigmoid(), expected[positive], atol=2e-6, rtol=0)
-        assert torch.equal(changed.quality[~positive], outputs.quality[~positive])
+        quality = present(changed.quality)
+        torch.testing.assert_close(quality[positive].sigmoid(), expected[positive], atol=2e-6, rtol=0)
+        assert torch.equal(quality[~positive], before[~positive])
         assert torch.equal(changed.joined_logits, outputs.joined_logits) and torch.equal(changed.ltrb, outputs.ltrb)
 
 
@@ -90,18 +96,20 @@ def test_batch_equals_single_images_and_no_boxes_change_nothing(kind) -> None:
     for row in range(2):
         outputs_row = HeadOutputs(
             tuple(level[row : row + 1] for level in outputs.logits),
-            outputs.ltrb[row : row + 1], outputs.quality[row : row + 1], SHAPES,
+            outputs.ltrb[row : row + 1], present(outputs.quality)[row : row + 1], SHAPES,
         )  # fmt: skip
         assignment_row = Assignment(
             *(getattr(assignment, name)[row : row + 1] for name in ("matched", "labels", "ltrb", "centerness"))
         )
         single = apply_oracle(outputs_row, assignment_row, kind, "nothing")
         assert torch.equal(single.joined_logits[0], changed.joined_logits[row])
-        assert torch.equal(single.ltrb[0], changed.ltrb[row]) and torch.equal(single.quality[0], changed.quality[row])
+        assert torch.equal(single.ltrb[0], changed.ltrb[row])
+        assert torch.equal(present(single.quality)[0], present(changed.quality)[row])
     outputs, no_boxes = case(boxes=0)
     unchanged = apply_oracle(outputs, no_boxes, kind, "predicted")
     assert torch.equal(unchanged.joined_logits, outputs.joined_logits)
-    assert torch.equal(unchanged.ltrb, outputs.ltrb) and torch.equal(unchanged.quality, outputs.quality)
+    assert torch.equal(unchanged.ltrb, outputs.ltrb)
+    assert torch.equal(present(unchanged.quality), present(outputs.quality))
     sizes = torch.tensor([[64, 64]] * 2)
     detections = make_postprocess()(apply_oracle(outputs, no_boxes, kind, "nothing"), LOCATIONS, sizes, sizes)
     assert [len(item.boxes) for item in detections] == [0, 0]

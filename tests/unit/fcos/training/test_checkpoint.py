@@ -1,6 +1,7 @@
 """Checkpoints are written atomically, verified, and never run code."""
 
 import errno
+import json
 import os
 import pickle
 from pathlib import Path
@@ -118,9 +119,9 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
             return Path.touch, (marker,)
 
     torch.save({"optimizer": Payload()}, path / "state.pt")
-    manifest = checkpoint.json.loads((path / "manifest.json").read_text())
+    manifest = json.loads((path / "manifest.json").read_text())
     manifest["state.pt"] = checkpoint._sha256(path / "state.pt")
-    (path / "manifest.json").write_text(checkpoint.json.dumps(manifest))
+    (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises((pickle.UnpicklingError, CheckpointError)):
         checkpoint.load(path)
     assert not marker.exists()

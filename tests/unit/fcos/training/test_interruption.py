@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(interruption.time, "monotonic", clock)
+    monkeypatch.setattr("fcos.training.interruption.time.monotonic", clock)
     return clock
 
 

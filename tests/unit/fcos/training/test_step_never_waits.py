@@ -9,9 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcos.build import build_detector, build_train_state
-from fcos.config.choices import LevelRule, NormalizerScope, RegressionLoss, TieBreak
+from fcos.config.choices import LevelRule, NormalizerScope, Precision, RegressionLoss, TieBreak
 from fcos.config.parse import parse, set_value
-from fcos.config.run import Config, Precision
+from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.structures import Batch, Targets
 from fcos.training.step import train_step
@@ -109,7 +109,7 @@ def run_step(values: dict[str, Any], changes: dict[str, Any], batches: int = 2) 
     )
     with RefuseWaiting():
         # Torch's optimizers (and its moving average) read their step counters, which live on the host.
-        state.optimizer.step = lambda: None  # type: ignore[method-assign]
+        state.optimizer.step = lambda: None  # type: ignore[assignment]
         by_masks = config.model.assignment.by_masks
         train_step(state, [batch_of([8, 1], by_masks), batch_of([3, 0], by_masks)][:batches])
 

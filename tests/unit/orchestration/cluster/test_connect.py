@@ -88,10 +88,10 @@ def test_a_submitted_job_gets_one_environment_of_its_own_and_ours(
         head.bind(("127.0.0.1", 0))
         head.listen()
         monkeypatch.setattr(os, "environ", dict(os.environ))
-        of_job = {} if env_vars is None else {"env_vars": env_vars, "working_dir": "gcs://x.zip"}
+        of_job: Any = {} if env_vars is None else {"env_vars": env_vars, "working_dir": "gcs://x.zip"}
         os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": of_job, "metadata": {}})
         os.environ["PYTHONPATH"] = "/of/the/job"
-        merged: list[dict[str, Any]] = []
+        merged: list[Any] = []
 
         def init(**settings: Any) -> None:
             override = os.environ.get("RAY_OVERRIDE_JOB_RUNTIME_ENV") == "1"

@@ -38,7 +38,8 @@ class Trainings:
         files.append_points(self.folder / trial.trial_id, points)
         record = ProgressRecord(step, STEPS, 1.0, 0, points)
         assert self.scheduler.on_trial_result(None, trial, {RECORD: record.to_json()}) == "CONTINUE"
-        return (self.folder / trial.trial_id / STOP).exists()
+        folder: Path = self.folder / trial.trial_id
+        return (folder / STOP).exists()
 
 
 def test_the_worse_of_two_is_asked_once_it_stands_on_a_rung(tmp_path: Path) -> None:

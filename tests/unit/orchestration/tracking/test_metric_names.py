@@ -19,4 +19,4 @@ def test_different_names_stay_different() -> None:
 
 @given(st.text(max_size=400))
 def test_any_name_becomes_legal(name: str) -> None:
-    _validate_metric_name(legal_name(f"val/class_AP/{name}"))  # type: ignore[no-untyped-call]
+    _validate_metric_name(legal_name(f"val/class_AP/{name}"))

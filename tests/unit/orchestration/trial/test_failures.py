@@ -8,7 +8,7 @@ import pytest
 from fcos.errors import ConfigError, ReadError, SharedMemoryError
 from fcos.run_folder import LOG
 from fcos.training.checkpoint import CheckpointError, CheckpointReadError
-from orchestration.trial import failures, files
+from orchestration.trial import files
 from orchestration.trial.failures import (
     BudgetUsedUp,
     DiskFull,
@@ -72,6 +72,6 @@ def test_a_failure_that_cannot_be_recorded_raises_nothing(tmp_path: Path, monkey
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(failures.json, "dump", refuse)
+    monkeypatch.setattr("orchestration.trial.failures.json.dump", refuse)
     write_failure(tmp_path, ValueError("why"), retryable=True)
     assert read_failure(tmp_path) is None
