@@ -45,7 +45,7 @@ def shared_data() -> Path:
 
 
 def _read_group(group: str, option: str) -> dict[str, Any]:
-    values = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{option}.yaml"))
+    values: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{option}.yaml"))
     assert isinstance(values, dict)
     return values
 
@@ -59,7 +59,7 @@ def read_group() -> Callable[[str, str], dict[str, Any]]:
 @pytest.fixture
 def tiny_values(tmp_path: Path) -> dict[str, Any]:
     """A configuration that trains in a second: the embedded default, smaller in every way."""
-    values = {
+    values: dict[str, Any] = {
         "model": _read_group("model", "fcos_small"),
         "data": _read_group("data", "synthetic"),
         "schedule": _read_group("schedule", "embedded"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fcos.config.choices import BoxConvention, LowQuality, Rounding
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import CoverageConfig
 from fcos.coverage.boxes import InputBoxes, input_boxes
@@ -20,7 +21,8 @@ GRIDS = {"no_fpn": ((4,), ((0, None),)), "fpn": ((3, 4, 5, 6, 7), FPN)}
 
 @cache
 def boxes_of(path: Path, version: str) -> InputBoxes:
-    corners, rounding = ("inclusive", "truncate") if version == "v1" else ("plain", "half_up")
+    corners: BoxConvention = "inclusive" if version == "v1" else "plain"
+    rounding: Rounding = "truncate" if version == "v1" else "half_up"
     return input_boxes(read_annotations(path, corners), 800, 1333, rounding)
 
 
@@ -68,7 +70,7 @@ def test_fcos_rows_of_tables_1_and_2(val2017: Path, version: str, grid: str, rad
 )
 def test_retinanet_rows_of_table_1(val2017: Path, version: str, kind, printed: list[str]) -> None:
     boxes = boxes_of(val2017, version)
-    rules = ("none", "iou0_4", "all")
+    rules: tuple[LowQuality, ...] = ("none", "iou0_4", "all")
     total = dict.fromkeys(rules, 0)
     for first in range(0, len(boxes), 512):
         part = boxes.select(np.arange(first, min(first + 512, len(boxes))))

@@ -36,11 +36,16 @@ SIDES = {"data.short_sides": [128], "data.long_side": 192}
 
 def bottlenecks() -> list[tuple[int, int, dict[str, tuple[int, ...]]]]:
     """Stage, number and convolutions (name -> shape) of each block of ResNet-50; sc is the shortcut."""
-    blocks, inputs = [], 64
+    blocks: list[tuple[int, int, dict[str, tuple[int, ...]]]] = []
+    inputs = 64
     for stage, count in enumerate(BLOCKS):
         width = 64 * 2**stage
         for number in range(count):
-            shapes = {"1": (width, inputs, 1, 1), "2": (width, width, 3, 3), "3": (4 * width, width, 1, 1)}
+            shapes: dict[str, tuple[int, ...]] = {
+                "1": (width, inputs, 1, 1),
+                "2": (width, width, 3, 3),
+                "3": (4 * width, width, 1, 1),
+            }
             if number == 0:
                 shapes["sc"] = (4 * width, inputs, 1, 1)
             blocks.append((stage, number, shapes))
@@ -185,9 +190,9 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
         y = conv(x, f"{place}.conv1", bn(f"{place}.conv1"), 2, 0).relu()
         y = conv(y, f"{place}.conv2", bn(f"{place}.conv2"), 1, 1).relu()
         y = conv(y, f"{place}.conv3", bn(f"{place}.conv3"), 1, 0)
-        shortcut = ("downsample.0", "downsample.1") if name == "official_v1" else ("shortcut", "shortcut.norm")
-        y = (y + conv(x, *(f"{place}.{part}" for part in shortcut), 2, 0)).relu()
-        torch.testing.assert_close(detector.backbone.c3[0](x), y, rtol=1e-4, atol=1e-5)
+        of_conv, of_norm = ("downsample.0", "downsample.1") if name == "official_v1" else ("shortcut", "shortcut.norm")
+        y = (y + conv(x, f"{place}.{of_conv}", f"{place}.{of_norm}", 2, 0)).relu()
+        torch.testing.assert_close(detector.backbone.get_submodule("c3.0")(x), y, rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_file_says_of_pixels_counts(tmp_path: Path) -> None:

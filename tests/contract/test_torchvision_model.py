@@ -100,7 +100,8 @@ def test_the_same_loss_gives_the_same_gradients(peer: detection.FCOS, ours: FCOS
     weights = [torch.randn(y.shape, generator=generator) for y in expected]
     for detector, outputs in ((peer, expected), (ours, found)):
         detector.zero_grad()
-        sum((weight * x).sum() for weight, x in zip(weights, outputs, strict=True)).backward()
+        products = ((weight * x).sum() for weight, x in zip(weights, outputs, strict=True))
+        sum(products, start=torch.zeros(())).backward()
 
     # `peer` trains the stages that model=torchvision does: torchvision freezes the stem and layer1 as well.
     theirs = dict(peer.named_parameters())

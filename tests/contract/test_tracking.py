@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities import Run
@@ -424,7 +425,7 @@ print(open_store(sys.argv[1], sys.argv[2], None).experiment_id)
 def test_a_fresh_file_is_filled_once_where_several_begin_together(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db.new").write_bytes(b"what one that was killed left")
     command = [sys.executable, "-c", OPENING, default_uri(tmp_path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     started = [subprocess.Popen([*command, name], text=True, **pipes) for name in ("one", "two", "two")]
     for process in started:
         assert process.stdout is not None

@@ -4,6 +4,7 @@ Prints for each trial the GPU that it was given and when it ran.
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -40,7 +41,7 @@ def main(gpus: int, fraction: float, trials: int, folder: str) -> None:
     cluster = ClusterConfig(device="cuda", gpus_per_worker=fraction)
     nodes = [Node(8, gpus)]
     resources = demand(cluster, nodes)
-    ray.init(address="local", num_cpus=8, num_gpus=gpus, include_dashboard=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=8, num_gpus=gpus, include_dashboard=False, logging_level=logging.ERROR)
     concurrent = max_concurrent(nodes, resources, None)
     space = {"folder": folder, "fit": concurrent, "number": tune.grid_search(list(range(trials)))}
     tune.Tuner(

@@ -10,9 +10,8 @@ from typing import Any
 
 from orchestration import sweep
 from orchestration.cli.entry import run_entry
+from orchestration.cluster.connect import connected
 from orchestration.driver import sweep_run
-
-connected = sweep_run.connected
 
 
 @contextmanager
@@ -33,5 +32,5 @@ def watched(*arguments: Any, **keywords: Any) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    sweep_run.connected = watched
+    sweep_run.connected = watched  # type: ignore[attr-defined]
     sys.exit(run_entry(sys.argv[2:], sweep.main, str))

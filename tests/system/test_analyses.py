@@ -11,6 +11,7 @@ from fcos.__main__ import main
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse
 from fcos.config.run import Config
+from fcos.run_folder import RunSummary
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 
@@ -18,7 +19,7 @@ ALL = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")
 
 
 @pytest.fixture
-def trained(tiny_values, tmp_path: Path) -> tuple[Path, dict, list]:
+def trained(tiny_values, tmp_path: Path) -> tuple[Path, RunSummary, list]:
     """A run with oracles as arms that share its training; its summary and points."""
     tiny_values["model"]["postprocess"]["score_threshold"] = 0.001
     base = tiny_values["model"]["postprocess"]

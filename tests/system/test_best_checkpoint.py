@@ -9,10 +9,11 @@ import torch
 from fcos import train as training
 from fcos.config.parse import parse
 from fcos.config.run import Config
-from fcos.evaluation.detect import Validation
-from fcos.run_folder import BestEvaluation
+from fcos.evaluation.detect import Validation, validate
+from fcos.run_folder import BestEvaluation, ProgressRecord
 from fcos.runtime import LocalRuntime
 from fcos.training import checkpoint
+from tests.helpers.present import present
 
 # By step; every third is evaluated.
 CURVE = {3: 0.2, 6: 0.5, 9: 0.5, 12: 0.1}
@@ -26,15 +27,15 @@ def values_of(tiny_values: dict[str, Any], **schedule: Any) -> Config:
 @pytest.fixture
 def _told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations whose values are given, as those of so small a run are all alike."""
-    real = training.validate
+    real = validate
     steps = iter([*CURVE.values(), 0.1])
 
-    def validate(*arguments: Any, **keywords: Any) -> Validation:
+    def told(*arguments: Any, **keywords: Any) -> Validation:
         found = real(*arguments, **keywords)
         value = next(steps)
         return Validation({arm: {"val/AP": value} for arm in found.metrics}, found.detections)
 
-    monkeypatch.setattr(training, "validate", validate)
+    monkeypatch.setattr(training, "validate", told)
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -57,7 +58,7 @@ def test_a_restart_remembers_the_best_checkpoint(tmp_path: Path, tiny_values: di
     class Cut(Exception):
         pass
 
-    def cut(record: dict[str, Any]) -> None:
+    def cut(record: ProgressRecord) -> None:
         if record.step == 9:
             raise Cut
 
@@ -68,7 +69,7 @@ def test_a_restart_remembers_the_best_checkpoint(tmp_path: Path, tiny_values: di
     # What is evaluated from here on is worse.
     summary = training.run(config, LocalRuntime(tmp_path, torch.device("cpu")))
     assert summary.resumed_from == 6
-    assert summary.best.step == 6
+    assert present(summary.best).step == 6
     assert steps_of(tmp_path) == [6, 12]
 
 

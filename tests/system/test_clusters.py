@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.cluster.authentication import own_addresses
-from orchestration.experiment.provenance import code_digest
+from orchestration.experiment.code_digest import ENTRIES, code_digest
 from tests.helpers.clusters import RAY, Cluster, cluster, data_words, needs_mounts, run
 from tests.helpers.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
 from tests.helpers.waiting import PATIENCE
@@ -192,8 +192,8 @@ def test_a_submitted_job_runs_this_very_code_on_both_nodes_and_reports(tmp_path:
     sweep = tmp_path / "outputs" / "ablation_centerness"
     assert (
         json.loads((sweep / "plan.json").read_text())["code"]
-        == code_digest(copy / "fcos")
-        != code_digest(ROOT / "fcos")
+        == code_digest(copy, ENTRIES["train"])
+        != code_digest(ROOT, ENTRIES["train"])
     )
     places = {Path(file.read_text()).parents[1] for file in (tmp_path / "seen").iterdir()}
     assert all("working_dir_files" in place.parts for place in places) and len(list((tmp_path / "seen").iterdir())) >= 3

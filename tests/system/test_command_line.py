@@ -12,12 +12,13 @@ from fcos.__main__ import main
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.data.prepare import prepare
+from fcos.run_folder import RunSummary
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 
 
 @pytest.fixture
-def trained(tiny_values, tmp_path: Path) -> tuple[Path, dict]:
+def trained(tiny_values, tmp_path: Path) -> tuple[Path, RunSummary]:
     folder = tmp_path / "run"
     summary = run(parse(Config, tiny_values), LocalRuntime(folder, torch.device("cpu")))
     return folder, summary

@@ -131,7 +131,11 @@ def small_group() -> Iterator[Callable[[int], None]]:
         (group / "memory.limit_in_bytes").write_text(str(ENOUGH_FOR_HALF))
     except OSError:
         pytest.skip("needs to make a control group of memory (version 1), as root")
-    yield lambda pid: (group / "cgroup.procs").write_text(str(pid)) and None
+
+    def limit(pid: int) -> None:
+        (group / "cgroup.procs").write_text(str(pid))
+
+    yield limit
     until = time.monotonic() + PATIENCE
     while (group / "cgroup.procs").read_text() and time.monotonic() < until:
         time.sleep(0.1)

@@ -28,8 +28,6 @@ from tests.helpers.sweeps import (
 )
 from tests.helpers.waiting import PATIENCE, wait_until
 
-pytestmark = pytest.mark.ray
-
 __all__ = ["ray_folder"]
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow(minutes=1)]

@@ -77,7 +77,11 @@ def kill_again_and_again(folder: Path, seed: int, kills: int, *arguments: str) -
     moments = sorted(random.Random(seed).sample(range(2 * STEPS - 4), kills))
     for moment in moments:
         process = start_twice(folder, *arguments) if moment == moments[0] else start(folder, *SWEEP, *arguments)
-        wait_for(lambda moment=moment: progress(folder) >= moment and trials_of(folder), process)
+
+        def reached(moment: int = moment) -> bool:
+            return progress(folder) >= moment and bool(trials_of(folder))
+
+        wait_for(reached, process)
         assert process.poll() is None, process.communicate()
         # The driver alone: what it started has to notice by itself.
         os.kill(process.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from fcos.config.run import Config
 from fcos.data.loader import train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.device import to_device
+from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 from fcos.training.step import train_step
@@ -51,7 +52,7 @@ def test_a_run_on_the_gpu_ends_near_the_one_on_the_cpu(tiny_values: dict[str, An
     for name in ("cpu", "cuda"):
         points: list[float] = []
 
-        def listen(record: dict[str, Any], points: list[float] = points) -> None:
+        def listen(record: ProgressRecord, points: list[float] = points) -> None:
             points += [value for _, key, _, value in record.points if key == "train/loss"]
 
         run(config, LocalRuntime(tmp_path / name, torch.device(name), listen))

@@ -49,7 +49,8 @@ def test_one_worker_of_two_takes_the_whole_batch_in_two_pieces(tiny_values: dict
     run(config, LocalRuntime(tmp_path / "whole", CPU, whole.append))
     run(config, LocalRuntime(tmp_path / "pieces", CPU, pieces.append, planned_size=2))
     assert losses(pieces) != losses(whole), "cut in pieces the sums come in another order"
-    assert losses(pieces) == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in losses(whole)]
+    expected: list[Any] = [(step, pytest.approx(loss, rel=1e-5)) for step, loss in losses(whole)]
+    assert losses(pieces) == expected
 
 
 def test_a_number_of_workers_that_changed_is_told(tiny_values: dict[str, Any], tmp_path: Path) -> None:

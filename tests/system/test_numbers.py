@@ -13,8 +13,6 @@ import pytest
 from tests.helpers.sweeps import ROOT, SHARED, TINY, client, environment, finished, runs, trials_of, wait_for
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
 pytestmark = [pytest.mark.ray, pytest.mark.slow(minutes=2)]
 
 SEARCH = (
@@ -27,7 +25,7 @@ SEARCH = (
 def results(folder: Path, name: str) -> dict[tuple[str, int], dict[str, float]]:
     """(arm, seed) -> the metrics in the summary of its training's folder."""
     plan = json.loads((folder / "outputs" / name / "plan.json").read_text())
-    found = {}
+    found: dict[tuple[str, int], dict[str, float]] = {}
     for trial in plan["trials"]:
         path = folder / "outputs" / name / "trials" / trial["identity"][:16] / "summary.json"
         if path.exists():

@@ -7,8 +7,6 @@ import pytest
 
 from tests.helpers.sweeps import SHARED, client, finished, points, runs
 
-pytestmark = pytest.mark.ray
-
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STRICT = "+experiment.arms.strict={model.head.quality: none, model.postprocess.quality: none, " + (

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 from orchestration.cli.lock import lock_folder
@@ -60,9 +61,11 @@ def without_ray(folder: Path) -> dict[str, list[tuple[str, int, float]]]:
     found: dict[str, list[tuple[str, int, float]]] = {}
     for trial in make_plan(lab, lambda config: ("digest", ())).trials:
         told: list[Any] = []
-        listener = LocalRuntime(
-            folder / trial.short, torch.device("cpu"), lambda record, told=told: told.extend(record.points)
-        )
+
+        def listen(record: ProgressRecord, told: list[Any] = told) -> None:
+            told.extend(record.points)
+
+        listener = LocalRuntime(folder / trial.short, torch.device("cpu"), listen)
         run(trial.config, listener, trial.arms)
         for arm in trial.arms:
             own = [(name, step, value) for who, name, step, value in told if who in (None, arm)]

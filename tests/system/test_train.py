@@ -12,11 +12,12 @@ from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError, DataError
 from fcos.inference import evaluate, load_trained
-from fcos.run_folder import STOP, ProgressRecord
+from fcos.run_folder import STOP, ProgressRecord, RunSummary
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.step import Diverged
+from tests.helpers.present import present
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parents[1] / "golden" / "loss_curve.txt"
@@ -35,7 +36,7 @@ class Listener:
         return [(step, value) for record in self.records for _, name, step, value in record.points if name == key]
 
 
-def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[dict[str, Any], Listener]:
+def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[RunSummary, Listener]:
     for key, value in changes.items():
         values = set_value(values, key.replace("__", "."), value)
     listener = Listener()
@@ -52,7 +53,7 @@ def test_a_run_tells_and_leaves_what_it_promises(tiny_values: dict[str, Any], tm
     assert set(summary.metrics) == {""}
     pictures = [tmp_path / "run" / name for name in summary.pictures[""]]
     assert len(pictures) == 6 and all(path.is_file() for path in pictures)
-    final = tmp_path / "run" / summary.checkpoint
+    final = tmp_path / "run" / present(summary.checkpoint)
     assert checkpoint.load(final).classes == tuple(summary.classes)
     assert checkpoint.digest(final) == summary.checkpoint_sha256
 
@@ -80,7 +81,7 @@ def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_v
     resumed, listener = train(tiny_values, tmp_path / "cut", **changes)
     assert listener.records[0].resumed_from == 3
     assert resumed.metrics == whole.metrics
-    ours, theirs = (checkpoint.load(tmp_path / name / whole.checkpoint) for name in ("whole", "cut"))
+    ours, theirs = (checkpoint.load(tmp_path / name / present(whole.checkpoint)) for name in ("whole", "cut"))
     assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)
 
 
@@ -103,7 +104,7 @@ def test_a_run_that_is_asked_to_stop_ends_evaluated_and_can_go_on(tiny_values, t
     assert whole.pruned is None
     assert (pruned.pruned, pruned.step) == (2, 2)
     assert set(pruned.metrics[""]) == set(whole.metrics[""])
-    assert checkpoint.load(folder / pruned.checkpoint).step == 2
+    assert checkpoint.load(folder / present(pruned.checkpoint)).step == 2
     (folder / STOP).unlink()
     resumed, listener = train(tiny_values, folder)
     assert listener.records[0].resumed_from == 2

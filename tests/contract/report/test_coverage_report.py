@@ -10,10 +10,12 @@ import torch
 
 from analysis.report import write_report
 from fcos.coverage.run import read_source, run
+from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.recorder import RunRecorder
+from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
 from tests.helpers.stored_sweeps import SweepWriter
@@ -40,11 +42,11 @@ def counted(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Co
         recorder.open_sweep()
         for trial in plan.trials:
             recorder.start(trial)
-            runtime = LocalRuntime(
-                plan.folder_of(trial),
-                torch.device("cpu"),
-                lambda record, trial=trial: recorder.add(trial, record.points),
-            )
+
+            def listen(record: ProgressRecord, trial: Trial = trial) -> None:
+                recorder.add(trial, record.points)
+
+            runtime = LocalRuntime(plan.folder_of(trial), torch.device("cpu"), listen)
             recorder.finish(trial, run(trial.config, runtime, trial.arms))
         recorder.close_sweep(0, 0)
         assert tracker.close(60)
