@@ -92,6 +92,4 @@ def flip(
 
 
 def _boxes(boxes: Float[Tensor, "M 4"], size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
-    return tv_tensors.BoundingBoxes(
-        boxes.clone(), format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size
-    )
+    return tv_tensors.BoundingBoxes(boxes.clone(), format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size)
