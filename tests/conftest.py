@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from fcos.installation import conf_folder
 
 CONF = conf_folder()
+# Tests of one part each, in one process and without a tracking store; all others are marked `ray`.
+INNER_LOOP = Path(__file__).parent / "unit"
 
 torch.set_num_threads(1)
 # How long an example takes says how busy the machine is.
@@ -20,8 +22,12 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out slow tests that -m does not ask for; begin with long ones, so that none is left alone at the end."""
+    for item in items:
+        if not item.path.is_relative_to(INNER_LOOP):
+            item.add_marker("ray")
     if "slow" not in str(config.getoption("markexpr")):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)

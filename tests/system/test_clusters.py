@@ -17,10 +17,6 @@ from tests.helpers.clusters import RAY, Cluster, cluster, data_words, needs_moun
 from tests.helpers.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 DOCTOR = ROOT / "orchestration" / "doctor.py"
 
 

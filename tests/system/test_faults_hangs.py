@@ -14,10 +14,6 @@ from tests.helpers.holding import Hold
 from tests.helpers.sweeps import SHARED, client, loss_steps, points, runs, start, statuses, trials_of, wait_for
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 # Seconds, of which starting up and the first step must take less.
 STALL = 20
 STEPS, INTERVAL, LOG = 60, 6, 2

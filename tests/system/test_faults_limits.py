@@ -12,10 +12,6 @@ from tests.helpers.holding import Hold
 from tests.helpers.sweeps import SHARED, finished, loss_steps, runs, start, statuses, trials_of, wait_for
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 LONGER = (
     "schedule.steps=100",
     "schedule.eval_every=100",

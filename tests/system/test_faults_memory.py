@@ -14,10 +14,6 @@ from tests.helpers.holding import Hold
 from tests.helpers.sweeps import SHARED, runs, start, statuses, sweep, trials_of
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 MIB = 1 << 20
 # A step takes about 500 MB beside what is there between two steps, with half the images 270.
 SWEEP = (

@@ -30,7 +30,7 @@ from tests.helpers.waiting import PATIENCE, wait_until
 
 __all__ = ["ray_folder"]
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow(minutes=1)]
+pytestmark = pytest.mark.slow(minutes=1)
 
 STEPS, INTERVAL, LOG = 60, 20, 4
 # A step that is reported after the first checkpoint, and the steps from that checkpoint to it.

@@ -26,10 +26,6 @@ from tests.helpers.sweeps import (
 )
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 STEPS, INTERVAL, LOG = 60, 6, 2
 # Two trainings.
 SWEEP = (

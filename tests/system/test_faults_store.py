@@ -30,10 +30,6 @@ from tests.helpers.sweeps import (
 )
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")
 STEPS = 100
 LONGER = (f"schedule.steps={STEPS}", f"schedule.eval_every={STEPS}", "schedule.checkpoint_every=50")

@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.sweeps import ROOT, SHARED, TINY, client, environment, finished, runs, trials_of, wait_for
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow(minutes=2)]
+pytestmark = pytest.mark.slow(minutes=2)
 
 SEARCH = (
     "+experiment=search_fcos",

@@ -11,10 +11,6 @@ from fcos.data.synthetic import synthetic_folder
 from tests.helpers.clusters import cluster, data_words, needs_mounts, run
 from tests.helpers.sweeps import SHARED, SWEEP, runs, trials_of
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 SHAPES = SyntheticConfig(image_size=64, train_images=24, val_images=6, object_size=(10, 40))
 WORDS = [
     *(word for word in SHARED if not word.startswith("data.")),

@@ -9,10 +9,6 @@ import pytest
 
 from tests.helpers.sweeps import ROOT, SHARED, environment, runs, start
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 TRAIN = "orchestration/train.py"
 
 

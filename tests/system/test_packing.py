@@ -10,10 +10,6 @@ import pytest
 
 from tests.helpers.sweeps import ROOT, environment
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 SCRIPT = Path(__file__).with_name("packing.py")
 
 

@@ -6,10 +6,6 @@ import pytest
 
 from tests.helpers.sweeps import TINY, finished, runs, trials_of
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 SWEEP = (
     "+experiment=ablation_centerness",
     "experiment.seeds=[0,1]",

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.sweeps import SHARED, client, finished, points, runs
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 STRICT = "+experiment.arms.strict={model.head.quality: none, model.postprocess.quality: none, " + (
     "model.postprocess.nms_threshold: 0.4}"

@@ -10,10 +10,6 @@ from tests.helpers.holding import Hold
 from tests.helpers.sweeps import TINY, finished, runs, start, statuses, wait_for
 from tests.helpers.waiting import wait_until
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 SEARCH = (
     "+experiment=search_fcos",
     "search=tpe_asha",

@@ -36,10 +36,6 @@ from tests.helpers.sweeps import (
 )
 from tests.helpers.waiting import PATIENCE, wait_until
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)
 
 

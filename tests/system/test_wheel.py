@@ -16,10 +16,6 @@ import pytest
 from tests.helpers.sweeps import ROOT, TINY, client, environment, runs
 from tests.helpers.waiting import PATIENCE
 
-pytestmark = pytest.mark.ray
-
-pytestmark = pytest.mark.ray
-
 # What a distribution is made of, without tests and documents.
 SOURCES = ("fcos", "orchestration", "analysis", "conf", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 BUILD_SDIST = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
