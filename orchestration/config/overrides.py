@@ -245,9 +245,12 @@ def help_text(name: str, purpose: str, examples: Sequence[str], arguments: Seque
     options = groups(own)
     lines = [purpose, "", f"usage: {command(name)} [--config-dir=FOLDER] [group=option] [key=value] ...", ""]
     lines.append("Groups")
-    lines += [f"  {group:<12} {', '.join(options[group])}" for group in options if group != "experiment"]
+    others = [group for group in options if group != "experiment"]
+    lines += [f"  {group:<{_width(others)}}  {', '.join(options[group])}" for group in others]
     lines += ["", "Experiments (+experiment=<name>)"]
-    lines += [f"  {each:<22} {_claim(option_file('experiment', each, own))}" for each in options["experiment"]]
+    experiments = options["experiment"]
+    width = _width(experiments)
+    lines += [f"  {each:<{width}}  {_claim(option_file('experiment', each, own))}" for each in experiments]
     lines += ["", "Examples"]
     lines += [f"  {command(name)} {example}".rstrip() for example in examples]
     lines += [
@@ -257,6 +260,10 @@ def help_text(name: str, purpose: str, examples: Sequence[str], arguments: Seque
         "",
     ]
     return "\n".join(lines)
+
+
+def _width(names: Sequence[str]) -> int:
+    return max(map(len, names), default=0)
 
 
 def _claim(file: Path) -> str:
