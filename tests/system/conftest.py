@@ -22,7 +22,7 @@ from tests.helpers.waiting import PATIENCE
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """As many tests of whole runs at once as there are processors, also where more processes run tests.
+    """One test of whole runs more than there are processors at once, also where more processes run tests.
 
     One that is marked `alone` takes all places. Waiting counts for no test.
     """
@@ -46,7 +46,8 @@ def _lock(name: str) -> FileLock:
 
 
 def _places() -> list[FileLock]:
-    return [_lock(str(number)) for number in range(usable_cpus())]
+    # One more than processors: a whole run waits for a fifth of its time.
+    return [_lock(str(number)) for number in range(usable_cpus() + 1)]
 
 
 def _any_of(places: list[FileLock]) -> AbstractContextManager[object]:
