@@ -21,7 +21,7 @@ RETIRED = {
     "heard": "on_<event>",
     "heart": "on_heartbeat",
     "heed": "<signal>_requested",
-    "nobody": "empty",
+    "nobody": "empty, unassigned or no_object",
     "place": "location, slot or index",
     "places": "locations, slots or indices",
     "say": "log or message",
@@ -30,7 +30,7 @@ RETIRED = {
     "tell": "report or log",
     "tells": "report or log",
     "told": "reported",
-    "whom": "a name of the thing",
+    "whom": "the name of the receiver",
 }
 
 

@@ -21,7 +21,7 @@ from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
 from fcos.data.annotations import Annotations, build_annotations
 from fcos.data.coco_file import read_coco_file
 from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
-from fcos.data.progress import ProgressCallback
+from fcos.data.reading import ProgressCallback
 from fcos.data.synthetic import synthetic_folder
 from fcos.draw import picture_or_note
 from fcos.errors import DataError

@@ -19,8 +19,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from fcos.data.images import ImageFiles, Size, open_image
-from fcos.data.progress import CountCallback
-from fcos.data.reading import file_stat
+from fcos.data.reading import CountCallback, file_stat
 from fcos.data.transforms import resize_image
 from fcos.errors import DataError, ReadError
 from fcos.files import evict_least_recently_used, retried

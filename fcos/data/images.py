@@ -16,8 +16,7 @@ from jaxtyping import Int64, UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
-from fcos.data.progress import CountCallback
-from fcos.data.reading import file_stat, read_bytes
+from fcos.data.reading import CountCallback, file_stat, read_bytes
 from fcos.errors import DataError
 
 # What Pillow raises for files that are not images, or broken.

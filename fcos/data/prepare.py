@@ -19,8 +19,7 @@ from fcos.data.coco import CocoDataset
 from fcos.data.decoded import DecodedImages, decode_images
 from fcos.data.images import ImageFiles, check_files, file_stats
 from fcos.data.masks import add_masks, add_synthetic_masks
-from fcos.data.progress import CountCallback, ProgressCallback
-from fcos.data.reading import file_stat, is_folder, raise_cache_error
+from fcos.data.reading import CountCallback, ProgressCallback, file_stat, is_folder, raise_cache_error
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
 from fcos.errors import DataChanged, DataError

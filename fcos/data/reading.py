@@ -3,11 +3,17 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from fcos.errors import DataError, ReadError
 from fcos.files import LASTING_IN_WRITING, is_transient, reason_of, retried
+
+# Called with the number of items done and their total.
+CountCallback = Callable[[int, int], None]
+# Called with a description of the work, the number of items done and their total.
+ProgressCallback = Callable[[str, int, int], None]
 
 
 def read_bytes(path: Path, description: str) -> bytes:
