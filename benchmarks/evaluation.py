@@ -19,7 +19,8 @@ from pycocotools.cocoeval import COCOeval
 from side_by_side import Case, main, require
 
 from fcos.data.annotations import read_annotations
-from fcos.evaluation.coco import METRICS, coco_metrics
+from fcos.evaluation.coco import coco_metrics
+from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
 
 WIDTH, HEIGHT, CLASSES, PER_IMAGE = 640, 480, 80, 100
@@ -96,7 +97,7 @@ def run_peer(truth: dict[str, Any], results: list[dict[str, Any]]) -> list[float
 
 def same(theirs: list[float], ours: dict[str, float]) -> str:
     """All 12; a number without ground truth is -1 there and absent here. Their means are added in different orders."""
-    found = [ours.get(f"val/{name}", -1.0) for name in METRICS]
+    found = [ours.get(f"val/{name}", -1.0) for name in COCO_METRICS]
     apart = max(abs(mine - peer) for mine, peer in zip(found, theirs, strict=True))
     require(apart <= 1e-12, f"{found} and {theirs}")
     return f"12 numbers equal to {apart:.0e}, AP {100 * found[0]:.1f}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from fcos.config.run import Config
+from fcos.evaluation.metric_names import COCO_METRICS, analysis_metric_names
 
 Mode = Literal["max", "min"]
 CLASS_PREFIX = "val/class_AP/"
@@ -55,13 +56,10 @@ def reported_metrics(config: Config) -> tuple[str, ...]:
         from fcos.coverage.measures import figure_names
 
         return figure_names(config.model.levels, config.coverage)
-    from fcos.evaluation.analyses import metric_names
-    from fcos.evaluation.coco import METRICS
-
-    by_analysis = metric_names()
+    by_analysis = analysis_metric_names()
     requested = config.model.postprocess.analyses
     return (
-        *(f"val/{name}" for name in METRICS),
+        *(f"val/{name}" for name in COCO_METRICS),
         *(metric for metric, analysis in by_analysis.items() if analysis in requested),
         *(f"train/{name}" for name in (*TERMS, "lr", "images_per_second")),
         MEMORY,
@@ -71,7 +69,5 @@ def reported_metrics(config: Config) -> tuple[str, ...]:
 def analysis_metrics(configs: Iterable[Config]) -> dict[str, str]:
     """Return metric -> analysis of all analyses that the configurations could request."""
     if any(config.task == "train" for config in configs):
-        from fcos.evaluation.analyses import metric_names
-
-        return {metric: str(analysis) for metric, analysis in metric_names().items()}
+        return {metric: str(analysis) for metric, analysis in analysis_metric_names().items()}
     return {}

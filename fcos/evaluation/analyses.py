@@ -1,34 +1,16 @@
 """Run the configured analyses of detections."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import torch
 
 from fcos.config.choices import Analysis
 from fcos.data.annotations import Annotations
-from fcos.evaluation.calibration import NUM_BINS, score_iou
-from fcos.evaluation.class_agnostic import LIMITS, THRESHOLDS, class_agnostic, proposals
-from fcos.evaluation.tide import KINDS, tide_errors
+from fcos.evaluation.calibration import score_iou
+from fcos.evaluation.class_agnostic import class_agnostic, proposals
+from fcos.evaluation.tide import tide_errors
 from fcos.postprocess.oracle import DIFFERENT_CLASSES, ONE_BOX
 from fcos.structures import Detections
-
-# Metric names of each analysis, without the prefix val/<analysis>/.
-NUMBERS: Final[Mapping[Analysis, tuple[str, ...]]] = {
-    "class_agnostic": ("AP", *(f"AP{round(100 * threshold)}" for threshold in THRESHOLDS)),
-    "proposals": tuple(LIMITS.values()),
-    "score_iou": (
-        *("pearson", "spearman", "calibration_error", "overconfident"),
-        *(f"iou_of_{bin_ / NUM_BINS:.1f}" for bin_ in range(NUM_BINS)),
-    ),
-    "ambiguous": ("detections", "detections_of_different_classes"),
-    "errors": ("AP50", *KINDS, "missed"),
-}
-
-
-def metric_names() -> dict[str, Analysis]:
-    """Return every metric val/<analysis>/<number> that an analysis can give, with its analysis."""
-    return {f"val/{analysis}/{number}": analysis for analysis, numbers in NUMBERS.items() for number in numbers}
 
 
 def analyse(

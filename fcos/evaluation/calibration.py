@@ -7,10 +7,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from fcos.data.annotations import Annotations
+from fcos.evaluation.metric_names import SCORE_BINS
 from fcos.evaluation.overlaps import compute_overlaps
 from fcos.structures import Detections
-
-NUM_BINS = 10
 
 
 def score_iou(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
@@ -29,7 +28,7 @@ def score_iou(annotations: Annotations, detections: Mapping[int, Detections]) ->
 
 def score_iou_statistics(score: Float64[np.ndarray, " N"], iou: Float64[np.ndarray, " N"]) -> dict[str, float]:
     """Compute the numbers of `score_iou` by their short names."""
-    # Imported here because it takes seconds, and this module is also imported for the names alone.
+    # Imported here because it takes a second, and most runs do not ask for this analysis.
     from scipy import stats
 
     numbers: dict[str, float] = {}
@@ -37,13 +36,15 @@ def score_iou_statistics(score: Float64[np.ndarray, " N"], iou: Float64[np.ndarr
         numbers["pearson"] = float(stats.pearsonr(score, iou).statistic)
         numbers["spearman"] = float(stats.spearmanr(score, iou).statistic)
     if len(score):
-        bin_index = np.minimum((score * NUM_BINS).astype(int), NUM_BINS - 1)
-        count = np.bincount(bin_index, minlength=NUM_BINS)
+        bin_index = np.minimum((score * SCORE_BINS).astype(int), SCORE_BINS - 1)
+        count = np.bincount(bin_index, minlength=SCORE_BINS)
         divisor = np.maximum(count, 1)
-        mean_score = np.bincount(bin_index, score, NUM_BINS) / divisor
-        mean_iou = np.bincount(bin_index, iou, NUM_BINS) / divisor
+        mean_score = np.bincount(bin_index, score, SCORE_BINS) / divisor
+        mean_iou = np.bincount(bin_index, iou, SCORE_BINS) / divisor
         numbers["calibration_error"] = float((np.abs(mean_score - mean_iou) * count).sum() / count.sum())
-        numbers |= {f"iou_of_{bin_ / NUM_BINS:.1f}": float(mean_iou[bin_]) for bin_ in range(NUM_BINS) if count[bin_]}
+        numbers |= {
+            f"iou_of_{bin_ / SCORE_BINS:.1f}": float(mean_iou[bin_]) for bin_ in range(SCORE_BINS) if count[bin_]
+        }
     if (score > 0.5).any():
         numbers["overconfident"] = float((iou[score > 0.5] < 0.5).mean())
     return {name: value for name, value in numbers.items() if not math.isnan(value)}

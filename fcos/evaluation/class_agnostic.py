@@ -6,12 +6,8 @@ import numpy as np
 
 from fcos.data.annotations import Annotations
 from fcos.evaluation.coco import accumulate
+from fcos.evaluation.metric_names import AGNOSTIC_THRESHOLDS, PROPOSAL_LIMITS
 from fcos.structures import Detections
-
-# IoU thresholds of AP; v1's Table 7 has 50, 75 and 90.
-THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
-# Proposals per image -> metric name.
-LIMITS = {100: "AR100", 1000: "AR1k"}
 
 
 def class_agnostic(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
@@ -19,7 +15,7 @@ def class_agnostic(annotations: Annotations, detections: Mapping[int, Detections
     evaluator = accumulate(annotations, detections, limits=(100,), by_class=False)
     precision = evaluator.eval["precision"][:, :, 0, 0, -1]
     rows = {"AP": precision}
-    for threshold in THRESHOLDS:
+    for threshold in AGNOSTIC_THRESHOLDS:
         is_threshold = np.isclose(evaluator.params.iouThrs, threshold)
         rows[f"AP{round(100 * threshold)}"] = precision[is_threshold]
     return {f"val/class_agnostic/{name}": float(row.mean()) for name, row in rows.items() if (row > -1).all()}
@@ -30,7 +26,7 @@ def proposals(annotations: Annotations, detections: Mapping[int, Detections]) ->
 
     AR1k is of the available detections, at most 1000; see postprocess.max_detections.
     """
-    evaluator = accumulate(annotations, detections, limits=tuple(LIMITS), by_class=False)
+    evaluator = accumulate(annotations, detections, limits=tuple(PROPOSAL_LIMITS), by_class=False)
     recall = evaluator.eval["recall"][:, 0, 0]
-    rows = {f"val/proposals/{name}": recall[:, index] for index, name in enumerate(LIMITS.values())}
+    rows = {f"val/proposals/{name}": recall[:, index] for index, name in enumerate(PROPOSAL_LIMITS.values())}
     return {key: float(row.mean()) for key, row in rows.items() if (row > -1).all()}

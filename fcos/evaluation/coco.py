@@ -10,9 +10,9 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from fcos.data.annotations import Annotations
 from fcos.distributed import gather_objects
+from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
 
-METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 # COCO's area ranges in pixels, ends included: small, medium and large.
 SIZES: Final = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
 
@@ -30,7 +30,7 @@ def coco_metrics(annotations: Annotations, detections: Mapping[int, Detections])
     evaluator.evaluate()
     evaluator.accumulate()
     evaluator.summarize()
-    numbers = {f"val/{name}": float(value) for name, value in zip(METRICS, evaluator.stats, strict=True)}
+    numbers = {f"val/{name}": float(value) for name, value in zip(COCO_METRICS, evaluator.stats, strict=True)}
     # Axes: IoU threshold, recall, class, area range (the first is all), maximum detections (the last is 100).
     by_class = evaluator.eval["precision"][:, :, :, 0, -1]
     for label, key in enumerate(class_keys(annotations)):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 import torch
@@ -11,12 +10,12 @@ from torch import Tensor
 
 from fcos.data.annotations import Annotations
 from fcos.evaluation.coco import accumulate
+from fcos.evaluation.metric_names import ERROR_KINDS
 from fcos.evaluation.overlaps import Overlaps, compute_overlaps
 from fcos.structures import Detections
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 CORRECT, LOCALISATION, CLASS, DUPLICATE, OTHER, IN_CROWD = range(6)
-KINDS: Final = {"localisation": LOCALISATION, "class": CLASS, "duplicate": DUPLICATE, "background": OTHER}
 
 
 def tide_errors(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
@@ -34,7 +33,7 @@ def tide_errors(annotations: Annotations, detections: Mapping[int, Detections]) 
     if before < 0:
         return {}
     numbers = {"AP50": before}
-    for name, kind in KINDS.items():
+    for name, kind in zip(ERROR_KINDS, (LOCALISATION, CLASS, DUPLICATE, OTHER), strict=True):
         corrected = {image.image_id: correct_errors(image, *kinds[image.image_id], kind) for image in images}
         numbers[name] = _ap50(annotations, corrected) - before
     matched = _matched_boxes(images, kinds)

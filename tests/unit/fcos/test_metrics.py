@@ -8,8 +8,8 @@ import torch
 
 from fcos.config.run import Config
 from fcos.data.annotations import Annotations, read_annotations
-from fcos.evaluation.analyses import metric_names
-from fcos.evaluation.coco import METRICS, coco_metrics, keys_without_ground_truth
+from fcos.evaluation.coco import coco_metrics, keys_without_ground_truth
+from fcos.evaluation.metric_names import COCO_METRICS, analysis_metric_names
 from fcos.metrics import better_end, reported_metrics
 from fcos.run_folder import BestEvaluation
 from fcos.structures import Detections
@@ -51,7 +51,7 @@ def test_what_has_no_truth_is_what_the_evaluation_leaves_out(
 ) -> None:
     annotations = annotated(tmp_path, *boxes)
     given = set(coco_metrics(annotations, {1: NOTHING}))
-    names = {f"val/{name}" for name in METRICS} | {"val/class_AP/cat", "val/class_AP/dog"}
+    names = {f"val/{name}" for name in COCO_METRICS} | {"val/class_AP/cat", "val/class_AP/dog"}
     assert keys_without_ground_truth(annotations) == names - given
 
 
@@ -93,9 +93,9 @@ def test_the_better_end_of_a_metric(metric: str, end: str | None) -> None:
 
 
 def test_every_number_of_evaluations_but_a_few_has_a_better_end() -> None:
-    without = {name for name in metric_names() if better_end(name) is None}
+    without = {name for name in analysis_metric_names() if better_end(name) is None}
     assert {name.rsplit("/", 1)[0] for name in without} == {"val/score_iou", "val/ambiguous"}
-    assert all(better_end(f"val/{name}") == "max" for name in METRICS)
+    assert all(better_end(f"val/{name}") == "max" for name in COCO_METRICS)
 
 
 def best_at(metric: str, step: int, value: float) -> BestEvaluation:

@@ -18,7 +18,8 @@ from pycocotools.cocoeval import COCOeval
 from fcos.config.choices import Analysis
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import analyse
-from fcos.evaluation.coco import METRICS, class_keys, coco_metrics, gather_detections
+from fcos.evaluation.coco import class_keys, coco_metrics, gather_detections
+from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
 
 NOTHING = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
@@ -112,7 +113,7 @@ def test_numbers_equal_pycocotools_on_random_detections_with_crowds(tmp_path: Pa
     assert annotations.crowd.any()
     ours = coco_metrics(annotations, detections)
     theirs = by_pycocotools(path, annotations, detections)
-    for name, number in zip(METRICS, theirs, strict=True):
+    for name, number in zip(COCO_METRICS, theirs, strict=True):
         # pycocotools says -1 where there is nothing to measure on.
         assert ours.get(f"val/{name}", -1.0) == pytest.approx(number, abs=1e-12), name
 
@@ -142,9 +143,9 @@ def test_numbers_equal_the_published_ones(shared_data: Path) -> None:
     annotations = read_annotations(folder / "instances_val2014_100.json")
     results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
     expected = json.loads((folder / "expected.json").read_text())
-    assert tuple(expected["order"]) == METRICS
+    assert tuple(expected["order"]) == COCO_METRICS
     numbers = coco_metrics(annotations, as_detections(annotations, results))
-    np.testing.assert_array_equal([round(numbers[f"val/{name}"], 6) for name in METRICS], expected["bbox"])
+    np.testing.assert_array_equal([round(numbers[f"val/{name}"], 6) for name in COCO_METRICS], expected["bbox"])
 
 
 def two_boxes(folder: Path) -> Annotations:
@@ -167,7 +168,7 @@ def test_perfect_detections_score_one_and_absent_classes_are_left_out(tmp_path: 
     annotations = two_boxes(tmp_path)
     numbers = coco_metrics(annotations, perfect(annotations))
     assert set(numbers) == {
-        *(f"val/{name}" for name in METRICS if name not in {"APs", "APl", "ARs", "ARl"}),
+        *(f"val/{name}" for name in COCO_METRICS if name not in {"APs", "APl", "ARs", "ARl"}),
         "val/class_AP/seen",
     }
     assert all(abs(value - 1) < 1e-9 for value in numbers.values())
