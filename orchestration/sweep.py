@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        report = partial(write_report, plan.name, plan.folder / "report")
+        report = partial(write_report, plan.name, plan.folder / "report") if lab.report else None
         return SweepRun(prepared, console, on_workers=on_workers).run(report)
 
 

@@ -160,6 +160,8 @@ class LabConfig(Config):
     explain: bool = False
     # Reuse finished trainings of the same identity from other sweeps in the store.
     reuse: bool = True
+    # Write the report at the end of a sweep; analysis/report.py writes it at any time.
+    report: bool = True
     experiment: ExperimentConfig | None = None
     # Strategy of an experiment's search.
     search: StrategyConfig = StrategyConfig()

@@ -75,10 +75,11 @@ class SweepRun:
             for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
                 self._console.print(line, highlight=False, soft_wrap=True, markup=False)
         if not reported:
-            address = shlex.quote(public_uri(self._tracker.uri))
-            again = f"{command('report')} {self._plan.name} --tracking-uri {address}"
-            text = f"no report was written; when the store has its runs: {again}"
+            text = f"no report was written; when the store has its runs: {self._report_command()}"
             self._console.print(text, style="red", soft_wrap=True)
+        if self._lab.experiment is not None and not self._lab.report:
+            text = f"report=false: for the report, {self._report_command()}"
+            self._console.print(text, highlight=False, soft_wrap=True)
         return max(self._exit_code(), OK if reported else TRAINING_FAILED)
 
     def _train(self) -> None:
@@ -162,6 +163,9 @@ class SweepRun:
         folder = self._plan.folder / "report"
         self._recorder.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
         return True
+
+    def _report_command(self) -> str:
+        return f"{command('report')} {self._plan.name} --tracking-uri {shlex.quote(public_uri(self._tracker.uri))}"
 
     def _exit_code(self) -> int:
         """Print what failed or was stopped, and why; return the exit code of the trainings."""

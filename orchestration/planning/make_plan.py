@@ -7,6 +7,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import command
 from orchestration.config.groups import groups
+from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
 from orchestration.experiment.data import PrepareData, PreparedDatasets
@@ -29,7 +30,8 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     Raises ConfigError where the config names no experiment or an arm is wrong.
     """
     if lab.experiment is None:
-        known = ", ".join(groups()["experiment"])
+        own, _ = split_config_dir(overrides)
+        known = ", ".join(groups(own)["experiment"])
         raise ConfigError(f"no experiment is chosen; give +experiment=<name>, there are: {known}")
     if lab.experiment.search is not None:
         return _plan_search(lab, prepare_data, overrides)

@@ -39,7 +39,7 @@ def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_pat
     assert [checkpoint.newest_step(trial / "checkpoints") for trial in stopped] == [
         max(loss_steps(trial)) for trial in stopped
     ]
-    finished(tmp_path, *words, "budget.wall_hours=1")
+    finished(tmp_path, *words, "budget.wall_hours=1", "report=false")
     assert set(statuses(tmp_path).values()) == {"FINISHED"}
     assert len(runs(tmp_path)) == 5
     for trial in trials_of(tmp_path):

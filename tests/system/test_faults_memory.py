@@ -75,7 +75,7 @@ def check_halved(folder: Path) -> None:
     assert note in (folder / "outputs" / "ablation_centerness" / "report" / "report.md").read_text()
     # The identity, and with it the folder, is what it was; a later command has nothing to do.
     assert len(trials_of(folder)) == 1
-    again = sweep(folder, *SWEEP)
+    again = sweep(folder, *SWEEP, "report=false")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "starts" not in again.stdout
     assert runs(folder)["none seed 0"].data.tags["fcos.accumulate"] == "2"
@@ -100,7 +100,7 @@ def test_an_allocation_that_is_refused_is_answered_with_half_the_micro_batch(
 
 @pytest.mark.slow(minutes=1)
 def test_what_half_is_too_much_for_fails_by_name_and_others_go_on(tmp_path: Path, hold: Hold) -> None:
-    words = (*SWEEP, "experiment.seeds=[0,1]", "data.synthetic.image_size=768")
+    words = (*SWEEP, "experiment.seeds=[0,1]", "data.synthetic.image_size=768", "report=false")
     with limited(hold, limit_data(ENOUGH_FOR_HALF // 8), 2):
         done = sweep(tmp_path, *words)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -153,7 +153,7 @@ def test_a_process_that_the_kernel_killed_for_memory_is_told_from_others(
 def test_what_ray_s_own_monitor_ends_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whatever runs is too much.
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
-    process = start(tmp_path, *SWEEP)
+    process = start(tmp_path, *SWEEP, "report=false")
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output + errors
     assert "OutOfMemory: the machine had no more memory, and Ray ended its process" in " ".join(output.split())

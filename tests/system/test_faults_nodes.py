@@ -45,7 +45,7 @@ ONE = (
     f"schedule.log_every={LOG}",
 )
 # Two trainings, and one with two evaluations.
-PAIR = (*ONE, "~experiment.arms.from_regression", "~experiment.paper.from_regression")
+PAIR = (*ONE, "~experiment.arms.from_regression", "~experiment.paper.from_regression", "report=false")
 SINGLE = (*ONE, "~experiment.arms.branch", "~experiment.paper.branch")
 EVERY = ("steps", "eval_every", "checkpoint_every")
 # Seconds from the notice to the loss of a machine, as clouds give them.

@@ -103,7 +103,7 @@ def test_a_store_that_is_absent_from_start_to_end_is_told_all_later(tmp_path: Pa
     assert "not everything is stored" in done.stdout and "then the same command delivers the rest" in done.stdout
     server = serve(tmp_path, port)
     try:
-        assert "starts" not in finished(tmp_path, *words)
+        assert "starts" not in finished(tmp_path, *words, "report=false")
         check_whole(tmp_path, MlflowClient(f"http://127.0.0.1:{port}"))
     finally:
         kill(server)
@@ -115,7 +115,7 @@ def test_a_server_killed_in_the_middle_and_back_misses_nothing(tmp_path: Path, h
     server = serve(tmp_path, port)
     try:
         hold.at(FIRST)
-        process = start(tmp_path, *SHARED, *LONGER, f"tracking.uri=http://127.0.0.1:{port}")
+        process = start(tmp_path, *SHARED, *LONGER, "report=false", f"tracking.uri=http://127.0.0.1:{port}")
         wait_for(hold.held, process)
         kill(server)
         check_goes_on(tmp_path, hold, process)
@@ -131,12 +131,12 @@ def test_a_server_killed_in_the_middle_and_back_misses_nothing(tmp_path: Path, h
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the start", "in the middle"])
 def test_a_store_locked_for_half_a_minute_misses_nothing(tmp_path: Path, hold: Hold, moment: str) -> None:
-    finished(tmp_path, *SHARED, "name=first", "experiment.seeds=[1]")
+    finished(tmp_path, *SHARED, "name=first", "experiment.seeds=[1]", "report=false")
     with closing(sqlite3.connect(tmp_path / "outputs" / "mlflow.db", isolation_level=None)) as other:
         if moment == "before the start":
             other.execute("BEGIN EXCLUSIVE")
         hold.at(FIRST)
-        process = start(tmp_path, *SHARED, *LONGER)
+        process = start(tmp_path, *SHARED, *LONGER, "report=false")
         wait_for(hold.held, process)
         if moment == "in the middle":
             other.execute("BEGIN EXCLUSIVE")

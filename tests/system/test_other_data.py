@@ -17,6 +17,7 @@ WORDS = [
     "data.short_sides=null",
     "data.long_side=null",
     "data.num_workers=0",
+    "report=false",
 ]
 
 

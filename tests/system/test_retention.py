@@ -12,6 +12,7 @@ SWEEP = (
     "~experiment.arms.branch",
     "~experiment.paper.branch",
     *TINY,
+    "report=false",
 )
 
 

@@ -51,9 +51,9 @@ def test_a_search_draws_trains_and_reports(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_more_trials_go_on_from_those_before(tmp_path: Path) -> None:
-    finished(tmp_path, *SEARCH)
+    finished(tmp_path, *SEARCH, "report=false")
     before, drawn = summaries(tmp_path), plan_of(tmp_path)["search"]["drawn"]
-    again = finished(tmp_path, *SEARCH, "experiment.search.trials=4")
+    again = finished(tmp_path, *SEARCH, "experiment.search.trials=4", "report=false")
     assert "t003 · seed 0:  starts" in again
     assert not any(f"{name} · seed 0:  starts" in again for name in before)
     assert {name: summaries(tmp_path)[name] for name in before} == before
@@ -62,7 +62,13 @@ def test_more_trials_go_on_from_those_before(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path, hold: Hold) -> None:
-    longer = ("schedule.steps=40", "schedule.eval_every=20", "schedule.checkpoint_every=10", "search=tpe")
+    longer = (
+        "schedule.steps=40",
+        "schedule.eval_every=20",
+        "schedule.checkpoint_every=10",
+        "search=tpe",
+        "report=false",
+    )
     hold.at(20)
     with start(tmp_path, *SEARCH, *longer) as process:
         wait_for(hold.held, process)
@@ -85,7 +91,13 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path: Path, hold: Hol
 @pytest.mark.slow
 def test_stopped_trainings_on_workers_leave_nothing_in_ray(tmp_path: Path) -> None:
     script = Path(__file__).with_name("search_on_workers.py")
-    more = ("search=asha", "cluster.ray_train=always", "cluster.workers=1", "experiment.search.trials=5")
+    more = (
+        "search=asha",
+        "cluster.ray_train=always",
+        "cluster.workers=1",
+        "experiment.search.trials=5",
+        "report=false",
+    )
     finished(tmp_path, str(tmp_path / "left.json"), *SEARCH, *more, entry=script)
     left = json.loads((tmp_path / "left.json").read_text())
     # One of Tune and one of Ray Train for each training.

@@ -90,8 +90,11 @@ def test_ray_and_no_ray_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_pat
     assert found["from_regression seed 0"].data.tags["fcos.trained_by"] == found["none seed 0"].info.run_id
 
     before = {arm: points_of(here, arm) for arm in ARMS}
-    again = ablation(here)
+    again = ablation(here, "report=false")
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "report=false: for the report, python analysis/report.py ablation_centerness" in " ".join(
+        again.stdout.split()
+    )
     assert "starts" not in again.stdout
     assert {arm: points_of(here, arm) for arm in ARMS} == before
 
@@ -105,7 +108,7 @@ def test_ray_and_no_ray_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_pat
 def test_a_stopped_sweep_leaves_nothing_running_and_the_same_command_finishes_it(
     tmp_path: Path, hold: Hold, number: signal.Signals, code: int
 ) -> None:
-    longer = ("schedule.steps=40", "schedule.eval_every=40", "schedule.checkpoint_every=10")
+    longer = ("schedule.steps=40", "schedule.eval_every=40", "schedule.checkpoint_every=10", "report=false")
     hold.at(20)
     with start(tmp_path, *ABLATION, *longer) as process:
         wait_for(hold.held, process)

@@ -9,6 +9,7 @@ from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides, help_text, run_hydra_command, split_config_dir
 from orchestration.config.schema import LabConfig
+from orchestration.planning.make_plan import make_plan
 
 MINE = """# @package _global_
 defaults:
@@ -61,6 +62,11 @@ def test_an_experiment_a_model_and_a_preset_of_a_users_own_are_found(own: Path, 
     assert lab.experiment is not None and lab.experiment.name == "mine"
     assert (lab.model.fpn.channels, lab.schedule.steps) == (16, 700)
     assert lab.experiment.arms["counted"] == {"model.assignment.corners": "inclusive"}
+
+
+def test_a_sweep_without_an_experiment_lists_a_users_own_too(own: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no experiment is chosen.*ablation_centerness, .*mine"):
+        make_plan(composed(f"--config-dir={own}"), lambda config: ("d", ()), [f"--config-dir={own}"])
 
 
 def test_a_folder_of_any_name_is_found(own: Path) -> None:
