@@ -16,7 +16,7 @@ from fcos.config.run import Config
 from fcos.data.coco import Sample
 from fcos.data.images import open_image
 from fcos.data.loader import canvas_size, collate, eval_batches
-from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
+from fcos.data.prepare import PreparedData, image_rules, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.data.transforms import resize_image, resized_size
 from fcos.errors import ConfigError
@@ -120,7 +120,7 @@ def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
             f"model.postprocess.oracle={config.model.postprocess.oracle}: needs annotated boxes; use evaluate, "
             "or predict with --set model.postprocess.oracle=none"
         )
-    pixels = open_image(path)
+    pixels = open_image(path, rules=image_rules(config.data))
     sample = _sample(path, pixels, config)
     batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
     detections = detect(
