@@ -94,6 +94,8 @@ def prepare(
     for name in masks:
         annotations = read_masks(read[name].annotations, config, box_convention, progress)
         read[name] = replace(read[name], annotations=annotations)
+    for split in read.values():
+        require_boxes(split.annotations)
     notes = [note for split in read.values() for note in split.annotations.notes]
     digest = hashlib.sha256()
     checked: dict[Split, PreparedSplit] = {}
@@ -111,6 +113,7 @@ def prepare(
     if config.name == "coco":
         notes += _duplicates(files_in_use, cache, progress)
     for split in checked.values():
+        # Once more, as those with boxes may have been left out.
         require_boxes(split.annotations)
     return PreparedData(checked, first.classes, box_convention, digest.hexdigest(), tuple(notes))
 
