@@ -4,8 +4,12 @@ import logging
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from PIL import ImageFont
+
+# Fonts that draw the same box, or nothing, for every letter.
+_PLACEHOLDERS = ("lastresort", "adobeblank", "fallback")
 
 # matplotlib, whose font list takes a moment, is imported only where letters beyond ASCII are drawn.
 
@@ -16,9 +20,19 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFo
     return ImageFont.load_default(size=size) if path is None else ImageFont.truetype(path, size)
 
 
-def drawable_names(classes: Sequence[str]) -> list[str]:
-    """Return the names of classes as pictures show them: `class <number>` where no installed font has the letters."""
-    return [name if _is_drawable(name) else f"class {number}" for number, name in enumerate(classes)]
+def drawable_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes as pictures show them: `class <number>` where no installed font has the letters.
+
+    What the numbers stand for is logged once.
+    """
+    return _drawable_names(tuple(classes))
+
+
+@lru_cache(maxsize=16)
+def _drawable_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    for note in undrawable_notes(classes):
+        logging.getLogger(__name__).warning("%s", note)
+    return tuple(name if _is_drawable(name) else f"class {number}" for number, name in enumerate(classes))
 
 
 def undrawable_notes(classes: Sequence[str]) -> list[str]:
@@ -47,11 +61,14 @@ def _font_with(letters: frozenset[str]) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _codes_of(path: str) -> frozenset[int]:
-    """Return the characters that a font has a glyph for; empty for one that cannot be read."""
+    """Return the characters that a font has a glyph for; empty for one that Pillow or matplotlib cannot read."""
     from matplotlib.ft2font import FT2Font
 
+    if any(word in Path(path).name.lower() for word in _PLACEHOLDERS):
+        return frozenset()
     try:
+        # Fonts of coloured bitmaps have no outlines to scale.
+        ImageFont.truetype(path, 12)
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError, ValueError):
-        logging.getLogger(__name__).debug("%s: cannot be read as a font", path)
         return frozenset()
