@@ -116,8 +116,8 @@ def build_annotations(
     boxes, not_empty = _clipped_boxes(xywh, width, height, box_convention)
     order = np.argsort(file.image, kind="stable")
     problems = {
-        "of zero size, counted in evaluation and not trained on": ~sized,
-        "wholly outside the image, counted in evaluation and not trained on": sized & ~inside,
+        "of zero size, counted in evaluation and not trained on": ~crowd & ~sized,
+        "wholly outside the image, counted in evaluation and not trained on": ~crowd & sized & ~inside,
         "partly outside the image clipped for training": visible & _partly_outside(xywh, width, height),
         f"left without area by {box_convention} corners not trained on": visible & ~crowd & ~not_empty,
     }

@@ -48,9 +48,9 @@ def check_units(xywh: Float64[np.ndarray, "M 4"], sizes: Int64[np.ndarray, "M 2"
 def _check_fractions(boxes: NDArray[np.float64], ends: NDArray[np.float64], path: Path) -> None:
     if (boxes[:, :2] >= -SLACK).all() and (ends <= 1 + SLACK).all():
         raise DataError(
-            f"{path}: {_all(boxes, 'lie')} within the unit square (0 to 1), as fractions of an image's sides do; COCO's boxes "
-            "are [x, y, width, height] in pixels: multiply x and width by the width of the image, y and height by its "
-            "height"
+            f"{path}: {_all(boxes, 'lie')} within the unit square (0 to 1), as fractions of an image's sides do; "
+            "COCO's boxes are [x, y, width, height] in pixels: multiply x and width by the width of the image, y and "
+            "height by its height"
         )
     if _is_tiny(boxes).all():
         raise DataError(
@@ -96,8 +96,8 @@ def _percent_note(ends: NDArray[np.float64], sides: NDArray[np.float64], path: P
         return []
     height, width = int(sides[:, 1].min()), int(sides[:, 0].min())
     return [
-        f"{path.name}: {_all(ends, 'lie')} within the first 100 pixels of images of at least {width}x{height}; are they "
-        "percentages? COCO's boxes are in pixels"
+        f"{path.name}: {_all(ends, 'lie')} within the first 100 pixels of images of at least {width}x{height}; are "
+        "they percentages? COCO's boxes are in pixels"
     ]
 
 

@@ -122,9 +122,7 @@ def _equal_groups(positions: Iterable[int], key: Callable[[int], Hashable]) -> l
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _digests(
-    read: Callable[[int], bytes], positions: Sequence[int], on_count: CountCallback | None
-) -> Iterator[bytes]:
+def _digests(read: Callable[[int], bytes], positions: Sequence[int], on_count: CountCallback | None) -> Iterator[bytes]:
     """Yield the digest of what is read for each position."""
 
     def digest(position: int) -> bytes:

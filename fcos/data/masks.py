@@ -228,8 +228,8 @@ def _require_masks(
     if boxes and not (has_segmentation & masks.any(axis=1)).any():
         empty = " that covers a part of its box" if has_segmentation.any() else ""
         raise DataError(
-            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation{empty}, and {SETTING} needs masks; "
-            "give annotations with masks, or leave positives=box"
+            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation{empty}, and {SETTING} needs "
+            "masks; give annotations with masks, or leave positives=box"
         )
 
 

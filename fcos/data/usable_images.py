@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 
 from fcos.config.choices import OnBadImage, Split
 from fcos.config.run import DataConfig

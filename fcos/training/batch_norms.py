@@ -31,8 +31,8 @@ def check_batch_norms(config: Config, dataset: CocoDataset, *, workers: int) -> 
         if count >= micro_batch:
             batching = f"schedule.batch_size={schedule.batch_size}, schedule.accumulate={schedule.accumulate}"
             raise ConfigError(
-                f"{batching}: leaves one image to a micro-batch of a worker ({workers} in all), and {key}={norm} has no "
-                f"variance over the one location that P{level} (stride {2**level}) has on {count} of {len(dataset)} "
+                f"{batching}: leaves one image to a micro-batch of a worker ({workers} in all), and {key}={norm} has "
+                f"no variance over the one location that P{level} (stride {2**level}) has on {count} of {len(dataset)} "
                 "training images; give more images to a micro-batch, a norm without batch statistics (gn in the head, "
                 "frozen_bn in the backbone, none in the pyramid), larger images or fewer model.levels"
             )

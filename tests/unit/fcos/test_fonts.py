@@ -31,8 +31,7 @@ def test_names_that_no_font_has_become_explained_numbers(caplog: pytest.LogCaptu
         assert drawable_names(classes) == drawable_names(classes) == ("cat", "class 1", "Größe")
     (note,) = undrawable_notes(classes)
     assert note == (
-        "no installed font has the letters of 1 class names, pictures show their numbers: "
-        f"class 1 is {NO_FONT}"
+        f"no installed font has the letters of 1 class names, pictures show their numbers: class 1 is {NO_FONT}"
     )
     assert caplog.text.count("no installed font") == 1
 

@@ -49,7 +49,9 @@ def test_one_image_on_a_level_of_one_location_is_refused(case: Case, norm: str) 
         case.check(head__norm=norm)
     message = str(error.value)
     assert message.startswith("schedule.batch_size=1, schedule.accumulate=1: leaves one image to a micro-batch")
-    assert f"model.head.norm={norm} has no variance over the one location that P7 (stride 128) has on 24 of 24" in message
+    assert (
+        f"model.head.norm={norm} has no variance over the one location that P7 (stride 128) has on 24 of 24" in message
+    )
 
 
 def test_the_refusal_is_what_torch_would_say_at_the_first_step(case: Case, tmp_path: Path) -> None:
