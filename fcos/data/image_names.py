@@ -13,8 +13,8 @@ from fcos.data.image_files import FileStat, file_stats
 
 # What exporters and archives change in a name. macOS stores decomposed letters, other systems composed ones.
 _MENDS: Final[tuple[Callable[[str], str], ...]] = (
-    lambda name: name.replace("\\", "/"),
     unquote,
+    lambda name: name.replace("\\", "/"),
     partial(unicodedata.normalize, "NFC"),
     partial(unicodedata.normalize, "NFD"),
 )

@@ -96,15 +96,18 @@ def class_keys(annotations: Annotations) -> tuple[str, ...]:
 
 
 def _metric_name(name: str) -> str:
-    """Return a class name with `_` for what is no letter or digit, vowel signs, accents and symbols by their names."""
+    """Return a class name with its letters and digits; vowel signs and symbols are spelled, other characters are `_`."""
     letters = unicodedata.normalize("NFC", name)
-    plain = "".join(letter if letter.isascii() or letter.isalnum() else _spelled(letter) for letter in letters)
-    return re.sub(r"[^\w\-. :]", "_", plain).strip(". ") or "_"
+    spelled = "".join(letter if letter.isascii() or letter.isalnum() else _spelled(letter) for letter in letters)
+    return re.sub(r"[^\w\-. :]", "_", spelled).strip(". ") or "_"
 
 
 def _spelled(letter: str) -> str:
-    """Return the last word of the name of a sign that is no letter: AA of the Devanagari vowel sign AA."""
-    return unicodedata.name(letter, "_").rpartition(" ")[2].lower()
+    """Return the last word of the name of a mark or a symbol: `aa` of the Devanagari vowel sign AA."""
+    words = unicodedata.name(letter, "").lower().split()
+    if not words or words[0] == "variation" or unicodedata.category(letter)[0] not in "MS":
+        return "" if unicodedata.category(letter) in ("Cf", "Mn") else "_"
+    return words[-1]
 
 
 def keys_without_ground_truth(annotations: Annotations) -> frozenset[str]:

@@ -187,7 +187,7 @@ def test_a_missing_image_is_named_with_the_spellings_that_were_tried(root: Path)
     edit(root / "val.json", lambda content: content["images"][0].update(file_name="sub\\my%20photo.png"))
     with pytest.raises(DataError) as error:
         prepare(coco(root))
-    tried = "(nor 'sub/my%20photo.png' or 'sub\\\\my photo.png' or 'sub/my photo.png')"
+    tried = "(nor 'sub\\\\my photo.png' or 'sub/my%20photo.png' or 'sub/my photo.png')"
     assert f"my%20photo.png: no such image file {tried}. data.on_bad_image=skip" in str(error.value)
 
 
