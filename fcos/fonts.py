@@ -54,8 +54,8 @@ def _font_with(letters: frozenset[str]) -> str | None:
     from matplotlib import font_manager
 
     codes = {ord(letter) for letter in letters if unicodedata.category(letter) not in ("Cc", "Cf")}
-    dejavu = font_manager.findfont("DejaVu Sans")
-    others = sorted({entry.fname for entry in font_manager.fontManager.ttflist} - {dejavu})
+    dejavu: str = font_manager.findfont("DejaVu Sans")
+    others: list[str] = sorted({entry.fname for entry in font_manager.fontManager.ttflist} - {dejavu})
     return next((path for path in (dejavu, *others) if codes <= _codes_of(path)), None)
 
 

@@ -160,7 +160,8 @@ def _fill(
         target[starts[position] : starts[position + 1]] = resized.permute(1, 2, 0).reshape(-1).numpy()
         return image.has_orientation
 
-    failures, oriented = {}, []
+    failures: dict[int, str] = {}
+    oriented: list[int] = []
     with ThreadPoolExecutor(num_threads) as pool:
         for position, result in enumerate(pool.map(decode, range(len(paths)))):
             if isinstance(result, str):

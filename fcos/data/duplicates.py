@@ -47,7 +47,7 @@ def duplicate_notes(
 
 def _repeated(split: Split, names: Sequence[str], ids: Sequence[int]) -> list[str]:
     """Return the note on files of a split with the content of another; a name that is listed twice is no other file."""
-    by_content = defaultdict(list)
+    by_content: dict[int, list[str]] = defaultdict(list)
     for name, content in dict(zip(names, ids, strict=True)).items():
         by_content[content].append(name)
     groups = [group for group in by_content.values() if len(group) > 1]
@@ -116,7 +116,7 @@ def _content_ids(
 
 def _equal_groups(positions: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
     """Return the groups of at least two positions with the same key."""
-    groups = defaultdict(list)
+    groups: dict[Hashable, list[int]] = defaultdict(list)
     for position in positions:
         groups[key(position)].append(position)
     return [group for group in groups.values() if len(group) > 1]
