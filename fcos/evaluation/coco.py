@@ -96,7 +96,7 @@ def class_keys(annotations: Annotations) -> tuple[str, ...]:
 
 
 def _metric_name(name: str) -> str:
-    """Return a class name with its letters and digits; vowel signs and symbols are spelled, other characters are `_`."""
+    """Return a class name with its letters and digits; marks and symbols are spelled, other characters are `_`."""
     letters = unicodedata.normalize("NFC", name)
     spelled = "".join(letter if letter.isascii() or letter.isalnum() else _spelled(letter) for letter in letters)
     return re.sub(r"[^\w\-. :]", "_", spelled).strip(". ") or "_"
