@@ -60,8 +60,7 @@ def _check_fractions(boxes: NDArray[np.float64], ends: NDArray[np.float64], path
 
 
 def _is_tiny(boxes: NDArray[np.float64]) -> Bool[np.ndarray, " M"]:
-    tiny: Bool[np.ndarray, " M"] = (boxes[:, 2:] < 1).all(axis=1)
-    return tiny
+    return np.asarray((boxes[:, 2:] < 1).all(axis=1))
 
 
 def _tiny_note(boxes: NDArray[np.float64], path: Path) -> list[str]:

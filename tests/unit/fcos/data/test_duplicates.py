@@ -9,6 +9,7 @@ from fcos.config.choices import Split
 from fcos.data import duplicates
 from fcos.data.duplicates import BLOCK_BYTES, duplicate_notes
 from fcos.data.image_files import FileStat, file_stats
+from fcos.data.reading import read_bytes
 
 
 def split_of(folder: Path, **contents: bytes) -> tuple[Path, Sequence[FileStat]]:
@@ -69,13 +70,12 @@ def test_only_files_of_equal_size_and_middle_are_read_whole(tmp_path: Path, monk
     other = long[:-BLOCK_BYTES] + b"1" * BLOCK_BYTES
     train = split_of(tmp_path / "train", a=long, b=long + b"1", c=other, d=long)
     whole: list[str] = []
-    original = duplicates.read_bytes
 
-    def read_bytes(path: Path, description: str) -> bytes:
+    def count(path: Path, description: str) -> bytes:
         whole.append(path.name)
-        return original(path, description)
+        return read_bytes(path, description)
 
-    monkeypatch.setattr(duplicates, "read_bytes", read_bytes)
+    monkeypatch.setattr(duplicates, "read_bytes", count)
     duplicate_notes({"train": train}, tmp_path / "cache")
     assert sorted(whole) == ["a", "d"]
 

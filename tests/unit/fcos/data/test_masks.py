@@ -112,7 +112,16 @@ def test_several_polygons_are_one_mask(tmp_path: Path) -> None:
 
 # Of an object that covers no pixel, and the forms of an object without a mask.
 NO_PIXEL = [[1.0, 1.0, 1.1, 1.0, 1.1, 1.1]]
-EMPTY = ([], None, [[]], [[[]]], [[], []], [[50.0, 5, 60, 6]], [[50.0, 5], []], {"size": [60, 100], "counts": [6000]})
+EMPTY: tuple[Any, ...] = (
+    [],
+    None,
+    [[]],
+    [[[]]],
+    [[], []],
+    [[50.0, 5, 60, 6]],
+    [[50.0, 5], []],
+    {"size": [60, 100], "counts": [6000]},
+)
 
 
 @pytest.mark.parametrize("segmentation", EMPTY)

@@ -131,8 +131,12 @@ def test_boxes_that_cannot_be_seen_count_as_in_pycocotools_on_the_file_as_it_is(
     content = json.loads(path.read_text())
     generator = np.random.default_rng(seed)
     for bbox, area in UNSEEN:
-        number = len(content["annotations"]) + 1
-        entry = {"id": number, "image_id": int(3 * generator.integers(12) + 1), "category_id": 5, "iscrowd": 0}
+        entry = {
+            "id": len(content["annotations"]) + 1,
+            "image_id": int(3 * generator.integers(12) + 1),
+            "category_id": 5,
+            "iscrowd": 0,
+        }
         # pycocotools needs an area; without one ours is that of the sides.
         content["annotations"].append(entry | {"bbox": bbox, "area": bbox[2] * bbox[3] if area is None else area})
     path.write_text(json.dumps(content))

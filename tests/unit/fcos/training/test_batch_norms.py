@@ -1,5 +1,6 @@
 """Micro-batches of one image on a level of one location are refused with batch norm, and only then."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ class Case:
 
     values: dict[str, Any]
 
-    def check(self, *, workers: int = 1, **changes: Any) -> None:
-        for key, value in changes.items():
+    def check(self, changes: Mapping[str, Any] | None = None, *, workers: int = 1, **more: Any) -> None:
+        for key, value in {**(changes or {}), **more}.items():
             section, name = key.split("__")
             target = self.values if section == "schedule" else self.values["model"]
             target[section][name] = value
@@ -90,13 +91,13 @@ def test_synchronised_norms_see_the_images_of_all_workers(case: Case) -> None:
 
 def test_backbone_and_pyramid_are_judged_by_the_levels_of_their_norms(case: Case) -> None:
     for part in ("backbone", "fpn"):
-        case.check(**{f"{part}__norm": "bn"})
+        case.check({f"{part}__norm": "bn"})
     case.values["data"]["synthetic"] |= {"image_size": 32, "object_size": [8, 20]}
     for part, off in (("backbone", "frozen_bn"), ("fpn", "none")):
         case.check(backbone__norm="frozen_bn", fpn__norm="none")
         with pytest.raises(ConfigError, match=rf"model\.{part}\.norm=bn has no variance .* P5 \(stride 32\)"):
-            case.check(**{f"{part}__norm": "bn"})
-        case.check(**{f"{part}__norm": off})
+            case.check({f"{part}__norm": "bn"})
+        case.check({f"{part}__norm": off})
 
 
 def test_a_frozen_backbone_keeps_its_statistics(case: Case) -> None:
