@@ -24,7 +24,7 @@ from torchvision.transforms import functional
 from fcos.data.annotations import read_annotations
 from fcos.data.coco import CocoDataset
 from fcos.data.decoded import DecodedImages, decode_images
-from fcos.data.images import ImageFiles, file_stats
+from fcos.data.image_files import ImageFiles, file_stats
 from fcos.data.loader import canvas_size, collate
 from fcos.model.detector import PIXEL_MEAN, PIXEL_STD
 from fcos.structures import Batch

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
+from fcos.fonts import drawable_names, font_for
 from fcos.structures import NO_OBJECT, Assignment, Detections, Locations, Targets
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
@@ -57,10 +58,11 @@ def draw_boxes(
     """Draw boxes (xyxy pixels of the image), class names and scores on an image, enlarged to be legible."""
     picture, scale = _canvas(pixels, title)
     pen = ImageDraw.Draw(picture)
+    names = drawable_names(classes)
     # Later boxes are drawn on top, so the best is drawn last.
     for index in range(len(boxes) - 1, -1, -1):
         label = int(labels[index])
-        text = classes[label] if scores is None else f"{classes[label]} {float(scores[index]):.2f}"
+        text = names[label] if scores is None else f"{names[label]} {float(scores[index]):.2f}"
         _draw_box(pen, (boxes[index] * scale).tolist(), color_of(label), text)
     return picture
 
@@ -234,7 +236,7 @@ def _canvas(pixels: Tensor, title: str) -> tuple[Image.Image, float]:
 def _draw_box(pen: ImageDraw.ImageDraw, box: list[float], color: str, text: str) -> None:
     x1, y1, x2, y2 = box[0], box[1] + TITLE_HEIGHT, box[2], box[3] + TITLE_HEIGHT
     pen.rectangle((x1, y1, x2, y2), outline=color, width=2)
-    font = ImageFont.load_default(size=12)
+    font = font_for(text, 12)
     left, top, right, bottom = pen.textbbox((x1 + 2, y1 + 1), text, font=font)
     pen.rectangle((left - 2, top - 1, right + 2, bottom + 1), fill=color)
     pen.text((x1 + 2, y1 + 1), text, fill="white", font=font)

@@ -1,5 +1,6 @@
 """Trained detectors: load, predict on images, evaluate on a data set."""
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.data.coco import Sample
-from fcos.data.images import open_image
+from fcos.data.images import read_image
 from fcos.data.loader import canvas_size, collate, eval_batches
-from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
+from fcos.data.prepare import PreparedData, image_rules, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.data.transforms import resize_image, resized_size
 from fcos.errors import ConfigError
@@ -28,6 +29,7 @@ from fcos.training import checkpoint
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.published import load_published
 
+_log = logging.getLogger(__name__)
 VALIDATION: Final[tuple[Split, ...]] = ("val",)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -120,7 +122,10 @@ def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
             f"model.postprocess.oracle={config.model.postprocess.oracle}: needs annotated boxes; use evaluate, "
             "or predict with --set model.postprocess.oracle=none"
         )
-    pixels = open_image(path)
+    image = read_image(path, rules=image_rules(config.data))
+    if image.has_orientation and config.data.exif_orientation == "ignore":
+        _log.warning("%s: its EXIF orientation is not applied (data.exif_orientation=ignore, as in training)", path)
+    pixels = image.pixels
     sample = _sample(path, pixels, config)
     batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
     detections = detect(
@@ -189,6 +194,8 @@ def read_validation(
     """
     config = trained.config
     data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks, splits=splits)
+    for note in data.notes:
+        _log.warning("%s", note)
     check_classes(data, trained.classes)
     datasets = [
         make_dataset(data, split, config.data, training=split == "train", seed=config.seed) for split in data.splits

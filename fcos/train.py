@@ -22,6 +22,7 @@ from fcos.postprocess.oracle import BuildOracleTargets
 from fcos.run_folder import CHECKPOINTS, DETECTIONS, BestEvaluation, RunSummary
 from fcos.runtime import Runtime
 from fcos.training import checkpoint
+from fcos.training.batch_norms import check_batch_norms
 from fcos.training.best import improved, read_best
 from fcos.training.elastic import extend_history, history_notes
 from fcos.training.interruption import InterruptionPoll, Preempted
@@ -76,8 +77,9 @@ def run(
         workers = extend_history(workers, restored.step, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, restored.step)
     writer = StateWriter(config, runtime, run_.data.classes, run_.state, workers)
-    validation = train_loop(run_, progress, writer)
-    notes = [*restored.notes, *run_.data.notes, *history_notes(workers, config)]
+    log = LossLog()
+    validation = train_loop(run_, progress, writer, log)
+    notes = [*restored.notes, *run_.data.notes, *history_notes(workers, config), *log.missing_positives.notes()]
     return _summarize(run_, progress, validation, workers, notes)
 
 
@@ -100,13 +102,14 @@ def _prepare(
         arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
         oracle_targets=build_oracle_targets(config.model, settings.values()),
     )
+    check_batch_norms(config, prepared.train, workers=max(runtime.world_size, runtime.planned_size))
     datasets = [prepared.train, prepared.val]
     divisor = config.model.size_divisor
     check_shared_memory(datasets, config.data, images=prepared.images_per_worker, divisor=divisor)
     return prepared
 
 
-def train_loop(run: _Run, progress: Progress, writer: StateWriter) -> Validation:
+def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog) -> Validation:
     """Train all steps that are left, or until the run is requested to stop; return the last evaluation."""
     config, runtime, state = run.config, run.runtime, run.state
     schedule = config.schedule
@@ -125,7 +128,7 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter) -> Validation
         planned_size=runtime.planned_size,
         fixed_canvas=schedule.compile,
     )
-    log, interruption = LossLog(), InterruptionPoll(runtime, progress.start)
+    interruption = InterruptionPoll(runtime, progress.start)
     validation, best = None, _best_until(run, progress.start)
     progress.restart_clock()
     for step in range(progress.start + 1, schedule.steps + 1):

@@ -5,6 +5,8 @@ from typing import Literal
 # Data and training.
 Split = Literal["train", "val"]
 OnBadImage = Literal["error", "skip"]
+Crowds = Literal["ignore", "objects"]
+ExifOrientation = Literal["ignore", "apply"]
 Optimizer = Literal["sgd", "adamw"]
 Warmup = Literal["linear", "constant"]
 Decay = Literal["step", "cosine", "none"]

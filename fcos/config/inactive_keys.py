@@ -30,6 +30,8 @@ def _inactive_keys(config: Config) -> Iterator[tuple[str, str]]:
     yield from _schedule_keys(config.schedule)
     if config.data.name == "synthetic":
         yield "data.group_by_aspect", "data=synthetic, whose images are all square"
+        keys = ("crowds", "exif_orientation", "max_megapixels")
+        yield from ((f"data.{key}", "data=synthetic, whose images are drawn") for key in keys)
 
 
 def _model_keys(model: ModelConfig) -> Iterator[tuple[str, str]]:

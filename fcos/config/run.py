@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 from fcos.config.base import Section
 from fcos.config.choices import (
     AnchorRounding,
+    Crowds,
     Decay,
+    ExifOrientation,
     LowQuality,
     OnBadImage,
     Optimizer,
@@ -29,6 +31,8 @@ def _absolute(path: str) -> str:
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+# Largest image by default, in millions of pixels: what Pillow itself takes for an attack on memory, rounded up.
+MAX_MEGAPIXELS = 179.0
 
 
 class SyntheticConfig(Section):
@@ -82,6 +86,14 @@ class DataConfig(Section):
     # Loader processes per worker; 0 loads in the training process.
     num_workers: int = Field(0, ge=0)
     on_bad_image: OnBadImage = "error"
+    # Whether boxes with iscrowd=1 are neither trained on nor counted as objects in evaluation, as in COCO, or are
+    # objects like all others in both.
+    crowds: Crowds = "ignore"
+    # Whether images are taken as stored, as COCO's own tools do, or turned as their EXIF orientation asks; boxes and
+    # annotated sizes are then those of the turned image.
+    exif_orientation: ExifOrientation = "ignore"
+    # Images of more million pixels are refused by their header, before they are decoded.
+    max_megapixels: float = Field(MAX_MEGAPIXELS, gt=0)
     # Maximum number of images, for quick tests; null uses all.
     limit_train: int | None = Field(None, ge=1)
     limit_val: int | None = Field(None, ge=1)

@@ -30,7 +30,7 @@ def image_to_draw(annotations: Annotations) -> int:
 
     Uses annotated sizes, so that arms with different box conventions show the same image. Needs at least one box.
     """
-    keep = ~annotations.crowd
+    keep = ~annotations.crowd & (annotations.xywh[:, 2:] > 0).all(axis=1)
     image = np.repeat(np.arange(len(annotations)), np.diff(annotations.offsets))[keep]
     sides = annotations.xywh[keep, 2:] / annotations.sizes[image].max(axis=1, keepdims=True)
     longest = sides.max(axis=1)

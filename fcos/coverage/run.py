@@ -18,13 +18,12 @@ from fcos.coverage.picture import draw_maps, image_to_draw
 from fcos.coverage.search_ranges import search_ranges
 from fcos.coverage.tally import Tally, tally
 from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
-from fcos.data.annotations import Annotations, build_annotations
+from fcos.data.annotations import build_annotations, require_boxes
 from fcos.data.coco_file import read_coco_file
 from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
 from fcos.data.reading import ProgressCallback
 from fcos.data.synthetic import synthetic_folder
 from fcos.draw import picture_or_note
-from fcos.errors import DataError
 from fcos.files import expanded
 from fcos.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
 from fcos.runtime import Runtime
@@ -56,30 +55,19 @@ def read_source(config: Config, progress: ProgressCallback | None = None) -> Sou
     if progress is not None:
         progress(f"reading {path.name}", 0, 1)
     file = read_coco_file(path, cache_folder(data))
-    annotations = build_annotations(file, path, config.model.assignment.corners)
+    annotations = build_annotations(file, path, config.model.assignment.corners, data.crowds)
     limit = data.limit_train if split == "train" else data.limit_val
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
-    _require_boxes(annotations)
+    require_boxes(annotations)
     assignment = config.model.assignment
     if assignment.by_masks and config.coverage.assignment == "fcos":
         annotations = read_masks(annotations, data, assignment.corners, progress)
     short_side = None if data.short_sides is None else max(data.short_sides)
     boxes = input_boxes(annotations, short_side, data.long_side, config.coverage.rounding)
-    unused = excluded_boxes(file, boxes, annotations.image_ids)
+    unused = excluded_boxes(file, boxes, annotations.image_ids, data.crowds)
     digest = f"{annotations.digest}-{len(annotations)}"
     return Source(boxes, annotations.classes, unused, digest, annotations.notes, image_to_draw(annotations))
-
-
-def _require_boxes(annotations: Annotations) -> None:
-    if annotations.trainable.any():
-        return
-    number, crowds = len(annotations.boxes), int(annotations.crowd.sum())
-    have = f"the {len(annotations)} images in use have"
-    if not number:
-        raise DataError(f"{annotations.path}: {have} no box at all; coverage needs boxes")
-    kinds = [f"{crowds} crowds"] * bool(crowds) + [f"{number - crowds} without area"] * (number > crowds)
-    raise DataError(f"{annotations.path}: {have} no box to train on, only {' and '.join(kinds)}; coverage needs boxes")
 
 
 def _annotation_file(config: Config, progress: ProgressCallback | None) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
+from fcos.config.choices import Crowds
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import PADDING, BoxRecall
@@ -141,10 +142,12 @@ def _contains_location(
     return result
 
 
-def excluded_boxes(file: CocoFile, boxes: InputBoxes, image_ids: NDArray[np.int64]) -> Unrecalled:
-    """Return the boxes of a file that training excludes, but for crowds."""
-    is_kept = np.isin(file.image_ids[file.image], image_ids)
-    rows = np.flatnonzero(~file.crowd & is_kept & ~np.isin(file.ids, boxes.ids))
+def excluded_boxes(
+    file: CocoFile, boxes: InputBoxes, image_ids: NDArray[np.int64], crowds: Crowds = "ignore"
+) -> Unrecalled:
+    """Return the boxes of a file that training excludes, but for crowds that are ignored."""
+    is_kept = np.isin(file.image_ids[file.image], image_ids) & ~(file.crowd & (crowds == "ignore"))
+    rows = np.flatnonzero(is_kept & ~np.isin(file.ids, boxes.ids))
     height, width = file.sizes[file.image[rows]].T
     x, y, w, h = file.xywh[rows].T
     is_outside = (w > 0) & (h > 0) & ((x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0))

@@ -1,5 +1,6 @@
 """Annotations of a data set, image by image, for training and for evaluation."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
-from fcos.config.choices import BoxConvention
+from fcos.config.choices import BoxConvention, Crowds
+from fcos.data.box_units import check_units
 from fcos.data.coco_file import CocoFile, read_coco_file
+from fcos.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,9 @@ class Annotations:
     """A data set's images in order of their ids, with their boxes in the order of the file.
 
     Boxes of image i are rows `offsets[i]` to `offsets[i + 1]`. `boxes` are xyxy pixels for training, clipped to the
-    image, in the configured box convention; `xywh` and `areas` are as annotated, for evaluation. `trainable` excludes
-    crowds and boxes that the box convention makes empty. Label c stands for `category_ids[c]`, named `classes[c]`.
+    image, in the configured box convention; `xywh` and `areas` are as annotated, for evaluation, which has every box of
+    the file. `trainable` excludes crowds, boxes of zero size or wholly outside their image, and boxes that the box
+    convention makes empty. Label c stands for `category_ids[c]`, named `classes[c]`.
     """
 
     path: Path
@@ -36,7 +40,7 @@ class Annotations:
     areas: Float64[np.ndarray, " M"]
     # Annotation ids of the file.
     ids: Int64[np.ndarray, " M"]
-    # Messages about boxes that were dropped or clipped.
+    # Messages about boxes that are clipped or not trained on, and about names that are listed twice.
     notes: tuple[str, ...]
     # sha256 of the JSON text after decompression.
     digest: str
@@ -81,35 +85,41 @@ class Annotations:
         return masks
 
 
-def read_annotations(path: Path, box_convention: BoxConvention = "plain", cache: Path | None = None) -> Annotations:
+def read_annotations(
+    path: Path, box_convention: BoxConvention = "plain", cache: Path | None = None, crowds: Crowds = "ignore"
+) -> Annotations:
     """Read and validate a COCO json or json.gz file.
 
-    `cache` is a folder that keeps the parsed content. Boxes of zero size or wholly outside their image are dropped,
-    boxes partly outside are clipped for training; the notes count both. box_convention=plain takes x2 = x + w;
-    inclusive takes x2 = x + max(w - 1, 0) clipped to [0, W - 1], as v1's code does, and excludes boxes that become
-    empty from training.
+    `cache` is a folder that keeps the parsed content. Boxes of zero size or wholly outside their image are not trained
+    on, boxes partly outside are clipped for training; evaluation has both as annotated, as pycocotools does. The notes
+    count all of them. box_convention=plain takes x2 = x + w; inclusive takes x2 = x + max(w - 1, 0) clipped to
+    [0, W - 1], as v1's code does, and excludes boxes that become empty from training. crowds=objects takes boxes with
+    iscrowd=1 as objects like all others.
 
-    Raises DataError naming the file and the entry for anything malformed.
+    Raises DataError naming the file and the entry for anything malformed, and for boxes that cannot be in pixels.
     """
-    return build_annotations(read_coco_file(path, cache), path, box_convention)
+    return build_annotations(read_coco_file(path, cache), path, box_convention, crowds)
 
 
-def build_annotations(file: CocoFile, path: Path, box_convention: BoxConvention) -> Annotations:
+def build_annotations(
+    file: CocoFile, path: Path, box_convention: BoxConvention, crowds: Crowds = "ignore"
+) -> Annotations:
     """Build the annotations from a file's content and its path; see `read_annotations`."""
-    xywh = file.xywh
-    height, width = file.sizes[file.image].T.astype(np.float64)
+    xywh, crowd = file.xywh, file.crowd & (crowds == "ignore")
+    box_sizes = file.sizes[file.image]
+    unit_notes = check_units(xywh, box_sizes, path)
+    height, width = box_sizes.T.astype(np.float64)
     x1, y1, w, h = xywh.T
     sized = (w > 0) & (h > 0)
     inside = (x1 < width) & (y1 < height) & (x1 + w > 0) & (y1 + h > 0)
-    partly = sized & inside & _partly_outside(xywh, width, height)
+    visible = sized & inside
     boxes, not_empty = _clipped_boxes(xywh, width, height, box_convention)
-    keep = sized & inside
-    order = np.flatnonzero(keep)[np.argsort(file.image[keep], kind="stable")]
-    dropped = {
-        "of zero size dropped": ~sized,
-        "wholly outside the image dropped": sized & ~inside,
-        "partly outside the image clipped for training": partly,
-        f"left without area by {box_convention} corners not trained on": keep & ~file.crowd & ~not_empty,
+    order = np.argsort(file.image, kind="stable")
+    problems = {
+        "of zero size, counted in evaluation and not trained on": ~crowd & ~sized,
+        "wholly outside the image, counted in evaluation and not trained on": ~crowd & sized & ~inside,
+        "partly outside the image clipped for training": visible & _partly_outside(xywh, width, height),
+        f"left without area by {box_convention} corners not trained on": visible & ~crowd & ~not_empty,
     }
     return Annotations(
         path=path,
@@ -121,14 +131,33 @@ def build_annotations(file: CocoFile, path: Path, box_convention: BoxConvention)
         offsets=np.searchsorted(file.image[order], np.arange(len(file.names) + 1)).astype(np.int64),
         boxes=boxes[order],
         labels=file.label[order],
-        trainable=(not_empty & ~file.crowd)[order],
-        crowd=file.crowd[order],
+        trainable=(visible & not_empty & ~crowd)[order],
+        crowd=crowd[order],
         xywh=xywh[order],
         areas=file.areas[order],
         ids=file.ids[order],
-        notes=_notes(path, dropped, file.ids),
+        notes=(
+            *unit_notes,
+            *_box_notes(path, problems, file.ids),
+            *_crowd_notes(path, file.crowd, crowds),
+            *_repeated_names(path, file.names),
+        ),
         digest=file.digest,
     )
+
+
+def require_boxes(annotations: Annotations) -> None:
+    """Raise DataError where no box can be trained on and detected; the message says why and names the way out."""
+    if annotations.trainable.any():
+        return
+    images, boxes = f"{annotations.path}: the {len(annotations)} images in use have", len(annotations.boxes)
+    if not boxes:
+        raise DataError(f"{images} no box at all")
+    crowds = int(annotations.crowd.sum())
+    empty = f"{boxes - crowds} of zero size or outside the image"
+    kinds = [f"{crowds} with iscrowd=1"] * (crowds > 0) + [empty] * (boxes > crowds)
+    way_out = "; data.crowds=objects takes those with iscrowd=1 as objects" if crowds else ""
+    raise DataError(f"{images} no box to train on or to detect, only {' and '.join(kinds)}{way_out}")
 
 
 def _partly_outside(
@@ -158,13 +187,32 @@ def _clipped_boxes(
     return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
-def _notes(path: Path, dropped: dict[str, NDArray[np.bool_]], ids: NDArray[np.int64]) -> tuple[str, ...]:
+def _box_notes(path: Path, problems: dict[str, NDArray[np.bool_]], ids: NDArray[np.int64]) -> list[str]:
     notes = []
-    for problem, rows in dropped.items():
+    for problem, rows in problems.items():
         shown = ids[rows][:5].tolist()
         if shown:
             ellipsis = ", ..." if rows.sum() > len(shown) else ""
             boxes = "box" if rows.sum() == 1 else "boxes"
             listed = ", ".join(map(str, shown))
             notes.append(f"{path.name}: {rows.sum()} {boxes} {problem} (annotation ids {listed}{ellipsis})")
-    return tuple(notes)
+    return notes
+
+
+def _crowd_notes(path: Path, crowd: Bool[np.ndarray, " M"], crowds: Crowds) -> list[str]:
+    if not crowd.any():
+        return []
+    counted = f"{path.name}: {crowd.sum()} of {len(crowd)} boxes have iscrowd=1"
+    if crowds == "objects":
+        return [f"{counted} and are objects like all others (data.crowds=objects)"]
+    return [f"{counted}: not trained on, and ignored in evaluation; data.crowds=objects takes them as objects"]
+
+
+def _repeated_names(path: Path, names: tuple[str, ...]) -> list[str]:
+    repeated = {name: count for name, count in Counter(names).items() if count > 1}
+    if not repeated:
+        return []
+    shown = ", ".join(f"{name} ({count} times)" for name, count in list(repeated.items())[:5])
+    ellipsis = ", ..." if len(repeated) > 5 else ""
+    files = "1 file is" if len(repeated) == 1 else f"{len(repeated)} files are"
+    return [f"{path.name}: {files} listed more than once and counted each time: {shown}{ellipsis}"]

@@ -52,4 +52,4 @@ def save_arrays(named_arrays: Mapping[str, Any], path: Path) -> None:
         evict_least_recently_used(cached, MAX_BYTES, Path.unlink, keep_newest=True)
     except OSError as error:
         reason = reason_of(error)
-        logging.getLogger(__name__).warning("%s: cannot be written (%s); annotations are parsed anew", path, reason)
+        logging.getLogger(__name__).warning("%s: cannot be written (%s); its content is computed anew", path, reason)

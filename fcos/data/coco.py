@@ -12,7 +12,7 @@ from fcos.config.choices import BoxConvention
 from fcos.data import transforms
 from fcos.data.annotations import Annotations
 from fcos.data.decoded import DecodedImages
-from fcos.data.images import open_image
+from fcos.data.images import DEFAULT_RULES, ImageRules, open_image
 from fcos.data.masks import unpack_masks
 
 
@@ -39,7 +39,7 @@ class CocoDataset(Dataset[Sample]):
     """Samples of annotated images, by (epoch, index).
 
     Training samples short side and flip at random; evaluation uses the largest short side and never flips. `decoded`
-    images, at their own size or at that of the samples, are used instead of the files.
+    images, at their own size or at that of the samples, are used instead of the files, which are read by `rules`.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class CocoDataset(Dataset[Sample]):
         training: bool,
         seed: int,
         decoded: DecodedImages | None = None,
+        rules: ImageRules = DEFAULT_RULES,
     ) -> None:
         self.annotations = annotations
         self.folder = folder
@@ -64,6 +65,7 @@ class CocoDataset(Dataset[Sample]):
         self.training = training
         self.seed = seed
         self.decoded = decoded
+        self.rules = rules
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -111,4 +113,4 @@ class CocoDataset(Dataset[Sample]):
     def _image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         if self.decoded is not None:
             return self.decoded[index]
-        return open_image(self.folder / self.annotations.names[index], self.original_size(index))
+        return open_image(self.folder / self.annotations.names[index], self.original_size(index), self.rules)

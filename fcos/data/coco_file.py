@@ -1,10 +1,8 @@
 """Parse a COCO json file and validate every entry."""
 
-import gzip
 import hashlib
 import json
 import re
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
-from pydantic_core import from_json
 
 from fcos.data.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
+from fcos.data.json_text import json_text, parse_json
 from fcos.data.reading import read_bytes
 from fcos.errors import DataError
 
@@ -38,7 +36,7 @@ class CocoFile:
     xywh: Float64[np.ndarray, "M 4"]
     areas: Float64[np.ndarray, " M"]
     crowd: Bool[np.ndarray, " M"]
-    # sha256 of the JSON text after decompression.
+    # sha256 of the JSON text after decompression, without a byte order mark.
     digest: str
 
 
@@ -47,7 +45,7 @@ def parse_coco_file(content: bytes, path: Path) -> CocoFile:
 
     `iscrowd` defaults to 0 and `area` to w * h. Raises DataError naming the file and the entry for anything malformed.
     """
-    text = decompress(content, path)
+    text = json_text(content, path)
     sections = _sections(text, path)
     image_ids, names, sizes = _images(sections["images"], path)
     category_ids, classes = _categories(sections["categories"], path)
@@ -70,20 +68,8 @@ def parse_coco_file(content: bytes, path: Path) -> CocoFile:
     )
 
 
-def decompress(content: bytes, path: Path) -> bytes:
-    """Return the JSON text of a file, gzipped or not; raises DataError for broken gzip data."""
-    try:
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the gzip data are broken ({error})") from None
-
-
 def _sections(text: bytes, path: Path) -> dict[str, Any]:
-    try:
-        # Twice as fast as the json module; COCO's file has half a gigabyte.
-        content = from_json(text)
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error})") from None
+    content = parse_json(text, path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a JSON {type(content).__name__}; COCO format is an object")
     for name in ("images", "annotations", "categories"):
@@ -143,14 +129,14 @@ def _images(
         raise DataError(f"{path}: {_entry_name(entries, number, 'images')}: size {width}x{height} must be at least 1x1")
     names = _column(entries, "file_name", "images", path)
     for number, name in enumerate(names):
-        if not _is_below_folder(name):
+        if not is_below_folder(name):
             entry = _entry_name(entries, number, "images")
             raise DataError(f"{path}: {entry}: file_name={name!r} must be a path below the image folder")
     order = np.argsort(ids)
     return ids[order], tuple(names[i] for i in order), sizes[order]
 
 
-def _is_below_folder(name: Any) -> bool:
+def is_below_folder(name: Any) -> bool:
     """Return whether a file name stays below the folder it is joined to, on POSIX and on Windows."""
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         return False
@@ -196,7 +182,7 @@ def _boxes(entries: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "M 
 def _areas(entries: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, " M"]:
     values = [_area(entry) for entry in entries]
     for number, value in enumerate(values):
-        if type(value) not in (int, float) or not 0 <= value < 1e300:
+        if not _is_finite(value) or (value < 0 and _has_size(entries[number])):
             name = _entry_name(entries, number, "annotations")
             raise DataError(f"{path}: {name}: area={value!r} must be a finite number, 0 or more")
     return np.array(values, dtype=np.float64)
@@ -204,11 +190,18 @@ def _areas(entries: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, " M
 
 def _area(entry: dict[str, Any]) -> Any:
     _, _, width, height = entry["bbox"]
-    if width <= 0 or height <= 0:
-        # Such a box is dropped later, so its area need not be valid.
-        return 0.0
     area = entry.get("area")
-    return width * height if area is None else area
+    # An empty box can have no right area; a negative one counts as COCO's evaluation does, which then ignores the box.
+    return width * height if area is None or not (_has_size(entry) or _is_finite(area)) else area
+
+
+def _has_size(entry: dict[str, Any]) -> bool:
+    _, _, width, height = entry["bbox"]
+    return bool(width > 0 and height > 0)
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def _crowd(entries: list[dict[str, Any]], path: Path) -> Bool[np.ndarray, " M"]:

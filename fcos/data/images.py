@@ -1,43 +1,73 @@
-"""Open image files as RGB tensors, and check them before a run starts."""
+"""Open image files as RGB tensors, by the rules of a configuration."""
 
-import hashlib
 import io
-import json
 import struct
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
-from PIL import ExifTags, Image, UnidentifiedImageError
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from fcos.data.reading import CountCallback, file_stat, read_bytes
+from fcos.config.choices import ExifOrientation
+from fcos.config.run import MAX_MEGAPIXELS
+from fcos.data.reading import read_bytes
 from fcos.errors import DataError
 
+# Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
+Image.MAX_IMAGE_PIXELS = None
 # What Pillow raises for files that are not images, or broken.
-_PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+_PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error)
+# EXIF orientations other than upright; those from 5 on exchange width and height.
+_TURNED: Final = range(2, 9)
+_QUARTER_TURNED: Final = range(5, 9)
 
 
-def open_image(path: Path, size: tuple[int, int] | None = None) -> UInt8[Tensor, "3 H W"]:
-    """Read an image as RGB uint8, 3 x H x W.
+@dataclass(frozen=True)
+class ImageRules:
+    """Rules for reading image files: data.exif_orientation and data.max_megapixels."""
+
+    exif_orientation: ExifOrientation = "ignore"
+    max_megapixels: float = MAX_MEGAPIXELS
+
+
+DEFAULT_RULES: Final = ImageRules()
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """RGB pixels of a file, and whether its EXIF orientation asks for another picture than the stored one."""
+
+    pixels: UInt8[Tensor, "3 H W"]
+    has_orientation: bool
+
+
+def open_image(
+    path: Path, size: tuple[int, int] | None = None, rules: ImageRules = DEFAULT_RULES
+) -> UInt8[Tensor, "3 H W"]:
+    """Read an image as RGB uint8, 3 x H x W; see `read_image`."""
+    return read_image(path, size, rules).pixels
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRules = DEFAULT_RULES) -> ReadImage:
+    """Read an image as RGB uint8, 3 x H x W, with its orientation.
 
     Gray is repeated, transparency dropped, CMYK converted, and 16 bits are scaled so that 65535 becomes 255. `size` is
-    the annotated (height, width). EXIF orientation is not applied, as in COCO's own tools.
+    the annotated (height, width), of the oriented picture where the rules apply EXIF orientation. By default it is not
+    applied, as in COCO's own tools; that of TIFF, which belongs to the format, always is.
 
-    Raises DataError naming the file where it is missing, broken, of another size, or has pixels that cannot be
-    converted to RGB, and ReadError where it cannot be read for now.
+    Raises DataError naming the file where it is missing, broken, of another size, too large, or has pixels that cannot
+    be converted to RGB, and ReadError where it cannot be read for now.
     """
     content = read_bytes(path, "image file")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            _check_size(path, image, size)
+            _check_pixels(image, rules.max_megapixels)
             # Not torchvision.io 0.29, which crashes on a broken PNG and is deprecated.
-            return _to_rgb(image)
+            return _read_oriented(image, size, rules.exif_orientation)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except _PILLOW_ERRORS as error:
@@ -46,14 +76,58 @@ def open_image(path: Path, size: tuple[int, int] | None = None) -> UInt8[Tensor,
         raise DataError(f"{path}: is not a whole image ({reason})") from None
 
 
-def _check_size(path: Path, image: Image.Image, size: tuple[int, int] | None) -> None:
+def _check_pixels(image: Image.Image, max_megapixels: float) -> None:
+    """Refuse an image by its header, before a small file of many pixels fills the memory."""
     width, height = image.size
-    if size is None or size == (height, width):
-        return
-    hint = ""
-    if size == (width, height) and image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
-        hint = "; its EXIF orientation asks for a quarter turn, which COCO format does not apply"
-    raise DataError(f"is {width}x{height}, and the annotations say {size[1]}x{size[0]}{hint}")
+    if width * height > max_megapixels * 1e6:
+        raise DataError(
+            f"has {width * height / 1e6:.1f} million pixels ({width}x{height}), more than "
+            f"data.max_megapixels={max_megapixels:g} allows; raise it where the file is trusted "
+            f"({3 * width * height / 1e9:.1f} GB once decoded)"
+        )
+
+
+def _read_oriented(image: Image.Image, size: tuple[int, int] | None, rule: ExifOrientation) -> ReadImage:
+    """Decode an image, apply its orientation where asked for, and compare its size with the annotated one."""
+    if rule == "ignore":
+        # Before decoding, since wrong sizes are often those of many files.
+        _check_size(image.size, size, _turn_hint(image, size))
+    image.load()
+    # After decoding, which applies and removes the orientation of TIFF, and reads that of PNG.
+    orientation = _orientation(image)
+    if rule == "ignore":
+        return ReadImage(_to_rgb(image), orientation in _TURNED)
+    oriented = ImageOps.exif_transpose(image) if orientation in _TURNED else image
+    turned = orientation in _QUARTER_TURNED
+    hint = "; its EXIF orientation is applied (data.exif_orientation=apply), which exchanges the sides"
+    _check_size(oriented.size, size, hint if turned and size == oriented.size else "")
+    return ReadImage(_to_rgb(oriented), orientation in _TURNED)
+
+
+def _check_size(actual: tuple[int, int], size: tuple[int, int] | None, hint: str) -> None:
+    """Compare the (width, height) of an image with the annotated (height, width)."""
+    width, height = actual
+    if size is not None and size != (height, width):
+        raise DataError(f"is {width}x{height}, and the annotations say {size[1]}x{size[0]}{hint}")
+
+
+def _turn_hint(image: Image.Image, size: tuple[int, int] | None) -> str:
+    # Annotated (height, width) equals stored (width, height): the sides are exchanged.
+    if size != image.size or image.format == "TIFF" or _orientation(image) not in _QUARTER_TURNED:
+        return ""
+    return (
+        "; its EXIF orientation asks for a quarter turn, which COCO format does not apply; "
+        "data.exif_orientation=apply does"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image; 1, upright, where it has none or its EXIF data are broken."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (*_PILLOW_ERRORS, KeyError, TypeError):
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
@@ -68,93 +142,3 @@ def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
         pixels = np.array(source if source.mode == "RGB" else source.convert("RGB"))
     # A channels-last view, which is also faster to resize.
     return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def check_images(
-    paths: Sequence[Path],
-    sizes: Sequence[tuple[int, int]],
-    num_threads: int = 8,
-    on_count: CountCallback | None = None,
-) -> dict[int, str]:
-    """Open and decode every image; return the reasons of failures by position.
-
-    Raises ReadError where an image cannot be read for now, which is no reason to leave it out.
-    """
-
-    def check(path: Path, size: tuple[int, int]) -> str | None:
-        try:
-            open_image(path, size)
-        except DataError as error:
-            return str(error)
-        return None
-
-    failures: dict[int, str] = {}
-    with ThreadPoolExecutor(num_threads) as pool:
-        for position, reason in enumerate(pool.map(check, paths, sizes)):
-            if reason is not None:
-                failures[position] = reason
-            if on_count is not None:
-                on_count(position + 1, len(paths))
-    return failures
-
-
-Size = tuple[int, int]
-# (name, bytes, modification time in ns) of a file; -1 for both where it is missing.
-FileStat = tuple[str, int, int]
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """Image files of one folder with their annotated (height, width) and the target (height, width)."""
-
-    folder: Path
-    stats: tuple[FileStat, ...]
-    sizes: tuple[Size, ...]
-    target_sizes: tuple[Size, ...]
-
-    @property
-    def paths(self) -> list[Path]:
-        return [self.folder / name for name, _, _ in self.stats]
-
-    @property
-    def fingerprint(self) -> str:
-        """Return a digest of the files and their annotated sizes."""
-        text = json.dumps([str(self.folder.resolve()), self.stats, self.sizes])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def select(self, positions: Int64[np.ndarray, " n"]) -> "ImageFiles":
-        """Return the files at these positions, in this order."""
-
-        def take(values: Sequence[Any]) -> tuple[Any, ...]:
-            return tuple(values[position] for position in positions.tolist())
-
-        return ImageFiles(self.folder, take(self.stats), take(self.sizes), take(self.target_sizes))
-
-
-def file_stats(folder: Path, names: Sequence[str]) -> tuple[FileStat, ...]:
-    """Return size and time of each file, -1 for both where it is missing or must not be read.
-
-    Raises ReadError.
-    """
-    stats = []
-    for name in names:
-        try:
-            stat = file_stat(folder / name)
-        except DataError:
-            # The error is reported when the image is opened.
-            stat = None
-        stats.append((name, -1, -1) if stat is None else (name, stat.st_size, stat.st_mtime_ns))
-    return tuple(stats)
-
-
-def check_files(files: ImageFiles, cache: Path, on_count: CountCallback | None) -> dict[int, str]:
-    """Return the reasons of images that do not open by position; cached while no file changes."""
-    marker = cache / "image_checks" / files.fingerprint[:32]
-    if file_stat(marker) is not None:
-        return {}
-    failures = check_images(files.paths, files.sizes, on_count=on_count)
-    # Failures are not cached: their cause may disappear without a change of the file.
-    if not failures:
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
-    return failures

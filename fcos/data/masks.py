@@ -16,7 +16,8 @@ from pydantic_core import from_json
 from fcos.config.choices import BoxConvention
 from fcos.data.annotations import Annotations
 from fcos.data.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
-from fcos.data.coco_file import FILE_KIND, decompress
+from fcos.data.coco_file import FILE_KIND
+from fcos.data.json_text import json_text
 from fcos.data.reading import read_bytes
 from fcos.data.synthetic import visible_shape_indices
 from fcos.errors import DataError
@@ -55,7 +56,7 @@ def add_masks(
         if cached is not None:
             save_arrays(arrays, cached)
     masks, has_segmentation = arrays["masks"], arrays["has_segmentation"]
-    _require_masks(annotations, has_segmentation)
+    _require_masks(annotations, masks, has_segmentation)
     return replace(annotations, masks=masks, notes=(*annotations.notes, *_notes(annotations, masks, has_segmentation)))
 
 
@@ -128,7 +129,7 @@ def _read_masks(
 def _entries(annotations: Annotations) -> dict[int, tuple[int, dict[str, Any]]]:
     """Return number and content of each annotation by its id."""
     path = annotations.path
-    text = decompress(read_bytes(path, FILE_KIND), path)
+    text = json_text(read_bytes(path, FILE_KIND), path)
     if hashlib.sha256(text).hexdigest() != annotations.digest:
         raise DataError(f"{path}: was changed while it was read")
     return {entry["id"]: (number, entry) for number, entry in enumerate(from_json(text)["annotations"])}
@@ -137,28 +138,37 @@ def _entries(annotations: Annotations) -> dict[int, tuple[int, dict[str, Any]]]:
 def _runs(segmentation: Any, height: int, width: int) -> Runs | None:
     """Return the lengths of alternating runs outside and inside, column by column; None without a segmentation.
 
+    Polygons of fewer than three points, and run lengths without a pixel, enclose nothing and are no segmentation.
     Raises ValueError with a message that follows the entry's name.
     """
-    if segmentation is None or segmentation == []:
+    if segmentation is None:
         return None
     if isinstance(segmentation, dict):
-        return _decode_run_lengths(segmentation, height, width)
+        runs = _decode_run_lengths(segmentation, height, width)
+        return runs if runs[1::2].any() else None
     if not isinstance(segmentation, list):
         raise ValueError(f"is a JSON {type(segmentation).__name__}; it must be a list of polygons or run lengths")
-    for polygon in segmentation:
-        if not isinstance(polygon, list) or len(polygon) % 2:
-            raise ValueError(f"holds {_shorten(polygon)}; each polygon must be a list [x1, y1, x2, y2, ...]")
+    # pycocotools would interpret two points as a box.
+    polygons = [polygon for polygon in map(_flat_polygon, segmentation) if len(polygon) >= 6]
+    if not polygons:
+        return None
+    for polygon in polygons:
         for values, side in ((polygon[::2], width), (polygon[1::2], height)):
             # pycocotools walks along every edge, however long; the comparison excludes NaN.
             if not all(type(value) in (int, float) and -side <= value <= 2 * side for value in values):
                 rule = f"finite numbers, at most one image of {width}x{height} away"
                 raise ValueError(f"holds {_shorten(polygon)}; coordinates must be {rule}")
-    # Two points or fewer enclose nothing; pycocotools would interpret them as a box.
-    polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-    if not polygons:
-        return np.array([height * width])
     merged = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     return np.array(toUncompressedRLE([merged])[0]["counts"], dtype=np.int64)
+
+
+def _flat_polygon(polygon: Any) -> list[Any]:
+    """Return a polygon as a flat list; empty for nested lists without a number, such as [[]]."""
+    if isinstance(polygon, list) and all(isinstance(part, list) and not _flat_polygon(part) for part in polygon):
+        return []
+    if not isinstance(polygon, list) or len(polygon) % 2:
+        raise ValueError(f"holds {_shorten(polygon)}; each polygon must be a list [x1, y1, x2, y2, ...]")
+    return polygon
 
 
 def _decode_run_lengths(segmentation: dict[str, Any], height: int, width: int) -> Runs:
@@ -211,12 +221,15 @@ def _is_inside(
     return inside
 
 
-def _require_masks(annotations: Annotations, has_segmentation: Bool[np.ndarray, " M"]) -> None:
+def _require_masks(
+    annotations: Annotations, masks: UInt8[np.ndarray, "M bytes"], has_segmentation: Bool[np.ndarray, " M"]
+) -> None:
     boxes = int(annotations.trainable.sum())
-    if boxes and not has_segmentation.any():
+    if boxes and not (has_segmentation & masks.any(axis=1)).any():
+        empty = " that covers a part of its box" if has_segmentation.any() else ""
         raise DataError(
-            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation, and {SETTING} needs masks; "
-            "give annotations with masks, or leave positives=box"
+            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation{empty}, and {SETTING} needs "
+            "masks; give annotations with masks, or leave positives=box"
         )
 
 

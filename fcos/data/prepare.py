@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 
-from fcos.config.choices import BoxConvention, OnBadImage, Split
+from fcos.config.choices import BoxConvention, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
-from fcos.data.annotations import Annotations, read_annotations
+from fcos.data.annotations import Annotations, read_annotations, require_boxes
 from fcos.data.coco import CocoDataset
-from fcos.data.decoded import DecodedImages, decode_images
-from fcos.data.images import ImageFiles, check_files, file_stats
+from fcos.data.duplicates import duplicate_notes
+from fcos.data.image_files import FileStat, ImageFiles
+from fcos.data.image_names import locate_images
+from fcos.data.images import ImageRules
 from fcos.data.masks import add_masks, add_synthetic_masks
-from fcos.data.reading import CountCallback, ProgressCallback, file_stat, is_folder, raise_cache_error
+from fcos.data.reading import ProgressCallback, file_stat, is_folder
 from fcos.data.synthetic import synthetic_folder
 from fcos.data.transforms import resized_size
+from fcos.data.usable_images import PreparedSplit, decode_or_check
 from fcos.errors import DataChanged, DataError
 from fcos.files import expanded, user_cache
 
@@ -29,20 +31,11 @@ SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 
 
 @dataclass(frozen=True)
-class PreparedSplit:
-    """Annotations of the usable images, their folder, and the decoded images where they are cached."""
-
-    annotations: Annotations
-    folder: Path
-    decoded: DecodedImages | None = None
-
-
-@dataclass(frozen=True)
 class PreparedData:
     """The requested splits, checked.
 
     `digest` covers their annotations, image names and image sizes on disk; the order of `classes` gives the labels.
-    `notes` are messages about what was dropped, clipped or left out.
+    `notes` are messages about what is left out, ignored or changed, and about what is doubtful.
     """
 
     splits: Mapping[Split, PreparedSplit]
@@ -101,19 +94,36 @@ def prepare(
     for name in masks:
         annotations = read_masks(read[name].annotations, config, box_convention, progress)
         read[name] = replace(read[name], annotations=annotations)
+    for split in read.values():
+        require_boxes(split.annotations)
     notes = [note for split in read.values() for note in split.annotations.notes]
     digest = hashlib.sha256()
     checked: dict[Split, PreparedSplit] = {}
+    files_in_use: dict[Split, tuple[Path, list[FileStat]]] = {}
     for name, split in read.items():
-        files = _image_files(split, config, box_convention, always_one_size=name == "val")
+        located = locate_images(split.folder, split.annotations.names)
+        split = replace(split, annotations=replace(split.annotations, names=located.names))
+        files = _image_files(split, located.stats, config, box_convention, always_one_size=name == "val")
         sizes_on_disk = [stat[:2] for stat in files.stats]
         digest.update(json.dumps([split.annotations.digest, sizes_on_disk]).encode())
-        checked[name], split_notes = _decode_or_check(split, files, config, name, cache, progress)
-        notes += split_notes
-    for name, split in checked.items():
-        if not (split.annotations.trainable.any() if name == "train" else (~split.annotations.crowd).any()):
-            raise DataError(f"{split.annotations.path}: the {len(split.annotations)} images in use have no box at all")
+        checked[name], split_notes = decode_or_check(split, files, config, name, cache, progress)
+        notes += [*located.notes(name), *split_notes]
+        stats = {stat[0]: stat for stat in files.stats}
+        files_in_use[name] = split.folder, [stats[image] for image in checked[name].annotations.names]
+    if config.name == "coco":
+        notes += _duplicates(files_in_use, cache, progress)
+    for split in checked.values():
+        # Once more, as those with boxes may have been left out.
+        require_boxes(split.annotations)
     return PreparedData(checked, first.classes, box_convention, digest.hexdigest(), tuple(notes))
+
+
+def _duplicates(
+    files: Mapping[Split, tuple[Path, list[FileStat]]], cache: Path, progress: ProgressCallback | None
+) -> list[str]:
+    """Return notes on images that the splits have twice."""
+    on_count = None if progress is None else lambda done, total: progress("comparing images", done, total)
+    return duplicate_notes(files, cache, on_count)
 
 
 def check_digest(config: DataConfig, digest: str, planned: str | None) -> None:
@@ -161,7 +171,13 @@ def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, train
         training=training,
         seed=seed,
         decoded=source.decoded,
+        rules=image_rules(config),
     )
+
+
+def image_rules(config: DataConfig) -> ImageRules:
+    """Return the rules by which image files are read, in training, evaluation and prediction alike."""
+    return ImageRules(config.exif_orientation, config.max_megapixels)
 
 
 def _split_locations(
@@ -187,7 +203,7 @@ def _read_split(
     folder = root / expanded(split.images, f"data.{name}.images={split.images}")
     if not is_folder(folder):
         raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
-    annotations = read_annotations(annotation_file(root, split, name), box_convention, cache)
+    annotations = read_annotations(annotation_file(root, split, name), box_convention, cache, config.crowds)
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))
     return PreparedSplit(annotations, folder)
@@ -214,56 +230,16 @@ def _require_same_categories(train: Annotations, val: Annotations) -> None:
 
 
 def _image_files(
-    split: PreparedSplit, config: DataConfig, box_convention: BoxConvention, *, always_one_size: bool
+    split: PreparedSplit,
+    stats: tuple[FileStat, ...],
+    config: DataConfig,
+    box_convention: BoxConvention,
+    *,
+    always_one_size: bool,
 ) -> ImageFiles:
     """Return the split's files with target sizes: that of the samples where it is fixed, else their own."""
     sizes = tuple((height, width) for height, width in split.annotations.sizes.tolist())
     target_sizes, sides, long_side = sizes, config.short_sides, config.long_side
     if sides is not None and long_side is not None and (always_one_size or len(sides) == 1):
         target_sizes = tuple(resized_size(size, max(sides), long_side, box_convention) for size in sizes)
-    return ImageFiles(split.folder, file_stats(split.folder, split.annotations.names), sizes, target_sizes)
-
-
-def _decode_or_check(
-    split: PreparedSplit,
-    files: ImageFiles,
-    config: DataConfig,
-    name: str,
-    cache: Path,
-    progress: ProgressCallback | None,
-) -> tuple[PreparedSplit, list[str]]:
-    """Decode the split's images, or only check them; return it without those that do not open, and notes."""
-
-    def count_callback(verb: str) -> CountCallback | None:
-        return None if progress is None else lambda done, total: progress(f"{verb} {name} images", done, total)
-
-    limit = int(1e9 * config.cache_gb)
-    try:
-        decoded = decode_images(files, cache, limit, count_callback("decoding")) if limit else None
-        if isinstance(decoded, DecodedImages):
-            return replace(split, decoded=decoded), []
-        failures = check_files(files, cache, count_callback("checking")) if decoded is None else decoded
-        split, keep, notes = _drop_bad_images(split, failures, config.on_bad_image, name)
-        if decoded is not None:
-            decoded_rest = decode_images(files.select(keep), cache, limit, count_callback("decoding"))
-            split = replace(split, decoded=decoded_rest if isinstance(decoded_rest, DecodedImages) else None)
-    except OSError as error:
-        raise_cache_error(cache, error)
-    return split, notes
-
-
-def _drop_bad_images(
-    split: PreparedSplit, failures: Mapping[int, str], on_bad_image: OnBadImage, name: str
-) -> tuple[PreparedSplit, Int64[np.ndarray, " kept"], list[str]]:
-    """Return the split without the images that failed, the positions of the others, and a note."""
-    keep = np.array([index for index in range(len(split.annotations)) if index not in failures], dtype=np.int64)
-    if not failures:
-        return split, keep, []
-    reasons = "; ".join(list(failures.values())[:5]) + ("; ..." if len(failures) > 5 else "")
-    message = f"{len(failures)} of {len(split.annotations)} {name} images cannot be used"
-    if on_bad_image == "error":
-        raise DataError(f"{message}: {reasons}. data.on_bad_image=skip goes on without them")
-    if not len(keep):
-        raise DataError(f"{message}, which leaves none: {reasons}")
-    remaining = replace(split, annotations=split.annotations.select(keep))
-    return remaining, keep, [f"{message} and are left out: {reasons}"]
+    return ImageFiles(split.folder, stats, sizes, target_sizes, image_rules(config))

@@ -21,8 +21,23 @@ def read_bytes(path: Path, description: str) -> bytes:
 
     Raises DataError where it is missing or must not be read, and ReadError where another attempt may succeed.
     """
+    return _read(path.read_bytes, path, description)
+
+
+def read_block(path: Path, start: int, length: int, description: str) -> bytes:
+    """Read at most `length` bytes of a file from a position on; raises as `read_bytes`."""
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    return _read(read, path, description)
+
+
+def _read(read: Callable[[], bytes], path: Path, description: str) -> bytes:
     try:
-        return retried(path.read_bytes, path)
+        return retried(read, path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such {description}") from None
     except OSError as error:

@@ -1,6 +1,7 @@
 """The 12 COCO metrics and AP by class."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,13 +15,15 @@ from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
 
 # COCO's area ranges in pixels, ends included: small, medium and large.
-SIZES: Final = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
+MAX_AREA: Final = 1e10
+SIZES: Final = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, MAX_AREA)}
 
 
 def coco_metrics(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
     """Compute val/AP to val/ARl as pycocotools does, and val/class_AP/<class name>, all in 0..1.
 
-    Ground truth is used as annotated, not clipped; crowds are ignore regions. A metric without ground truth to measure
+    Ground truth is used as annotated: not clipped, with the boxes of zero size or wholly outside their image that no
+    detection can match; crowds are ignore regions. A metric without ground truth to measure
     (-1 in pycocotools: a class or an area range that does not occur) is left out.
 
     Raises ValueError unless there is exactly one entry, which may be empty, for each image.
@@ -82,19 +85,34 @@ def _coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -
 
 
 def class_keys(annotations: Annotations) -> tuple[str, ...]:
-    """Return the metric key of each class, in characters that tracking servers accept.
+    """Return the metric key of each class, in characters that MLflow accepts: letters and digits of any script.
 
     Where two keys would be equal, every key gets its category id.
     """
-    names = [re.sub(r"[^A-Za-z0-9_\-. :]", "_", name).strip(". ") or "_" for name in annotations.classes]
+    names = [_metric_name(name) for name in annotations.classes]
     if len(set(names)) < len(names):
         names = [f"{name}_{id_}" for name, id_ in zip(names, annotations.category_ids, strict=True)]
     return tuple(f"val/class_AP/{name}" for name in names)
 
 
+def _metric_name(name: str) -> str:
+    """Return a class name with its letters and digits; marks and symbols are spelled, other characters are `_`."""
+    letters = unicodedata.normalize("NFC", name)
+    spelled = "".join(letter if letter.isascii() or letter.isalnum() else _spelled(letter) for letter in letters)
+    return re.sub(r"[^\w\-. :]", "_", spelled).strip(". ") or "_"
+
+
+def _spelled(letter: str) -> str:
+    """Return the last word of the name of a mark or a symbol: `aa` of the Devanagari vowel sign AA."""
+    words = unicodedata.name(letter, "").lower().split()
+    if not words or words[0] == "variation" or unicodedata.category(letter)[0] not in "MS":
+        return "" if unicodedata.category(letter) in ("Cf", "Mn") else "_"
+    return words[-1]
+
+
 def keys_without_ground_truth(annotations: Annotations) -> frozenset[str]:
     """Return the metric keys without a value on these annotations: areas and classes without a box that counts."""
-    counts = ~annotations.crowd
+    counts = ~annotations.crowd & (annotations.areas >= 0) & (annotations.areas <= MAX_AREA)
     keys = {
         f"val/{name}{letter}"
         for letter, (low, high) in SIZES.items()

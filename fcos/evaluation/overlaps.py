@@ -43,7 +43,8 @@ def compute_overlaps(annotations: Annotations, detections: Mapping[int, Detectio
         rows = slice(int(annotations.offsets[index]), int(annotations.offsets[index + 1]))
         image_detections = detections[image_id]
         predicted = image_detections.boxes.to(boxes.dtype)
-        iou = box_iou(predicted, boxes[rows])
+        # Of two boxes of zero size it is 0 / 0.
+        iou = box_iou(predicted, boxes[rows]).nan_to_num(nan=0.0)
         in_crowd = _fraction_inside(predicted, boxes[rows]) >= 0.5
         in_crowd &= crowd[rows] & (image_detections.labels[:, None] == labels[rows])
         yield Overlaps(

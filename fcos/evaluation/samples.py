@@ -9,6 +9,7 @@ import torch
 from fcos.data.coco import CocoDataset
 from fcos.data.images import open_image
 from fcos.draw import picture_or_note, save_detections
+from fcos.fonts import undrawable_notes
 from fcos.structures import Detections
 
 NUM_PICTURES = 6
@@ -22,7 +23,8 @@ def draw_sample_pictures(
 ) -> tuple[dict[str, list[Path]], list[str]]:
     """Draw the same few images for each arm, in folder/<arm>, or in the folder itself for the nameless arm.
 
-    The images are spread evenly over those that have boxes. Also returns notes on pictures that could not be drawn.
+    The images are spread evenly over those that have boxes. Also returns notes on pictures that could not be drawn and
+    on names that they cannot show.
     """
     annotations = dataset.annotations
     with_boxes = [index for index in range(len(annotations)) if len(annotations.training_boxes(index)[1])]
@@ -30,7 +32,7 @@ def draw_sample_pictures(
         with_boxes[position * len(with_boxes) // NUM_PICTURES] for position in range(min(NUM_PICTURES, len(with_boxes)))
     ]
     pictures: dict[str, list[Path]] = {}
-    notes = []
+    notes = undrawable_notes(classes)
     for arm, arm_detections in detections.items():
         pictures[arm] = []
         for index in chosen:
@@ -51,7 +53,7 @@ def _draw_sample(
     rows, labels = annotations.training_boxes(index)
     ground_truth = Detections(torch.from_numpy(rows), torch.ones(len(rows)), torch.from_numpy(labels))
     name = annotations.names[index]
-    pixels = open_image(dataset.folder / name, dataset.original_size(index))
+    pixels = open_image(dataset.folder / name, dataset.original_size(index), dataset.rules)
     (path,) = save_detections(
         [(name, pixels, ground_truth, arm_detections[int(annotations.image_ids[index])])], classes, folder
     )

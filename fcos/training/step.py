@@ -19,6 +19,9 @@ from fcos.losses.boxes import quality_entropy_sum
 from fcos.losses.criterion import FCOSLoss, Losses, Normalizer
 from fcos.metrics import TERMS
 from fcos.structures import Assignment, Batch, HeadOutputs, Locations
+from fcos.training.missing_positives import MissingPositives
+
+_POSITIVES = TERMS.index("positives_per_image")
 
 
 class Diverged(RuntimeError):
@@ -130,6 +133,7 @@ class LossLog:
     """
 
     pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
+    missing_positives: MissingPositives = field(default_factory=MissingPositives)
 
     def add(self, step: int, terms: Float[Tensor, " 7"], names: tuple[str, ...]) -> None:
         self.pending.append((step, terms, names))
@@ -148,6 +152,8 @@ class LossLog:
         if not finite.all():
             index = int((~finite).nonzero()[0])
             raise Diverged(self._describe(index, values[index].tolist()))
+        for (step, _, _), positives in zip(self.pending, values[:, _POSITIVES].tolist(), strict=True):
+            self.missing_positives.add(step, positives)
         self.pending.clear()
         return dict(zip(TERMS, values.mean(0).tolist(), strict=True))
 

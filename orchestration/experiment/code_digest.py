@@ -13,7 +13,7 @@ from pathlib import Path
 PACKAGE = "fcos"
 ENTRIES: Mapping[str, str] = {"train": "fcos.train", "coverage": "fcos.coverage.run"}
 # Draw pictures, from which no number follows.
-DRAWING = ("fcos.draw", "fcos.evaluation.samples", "fcos.coverage.picture")
+DRAWING = ("fcos.draw", "fcos.fonts", "fcos.evaluation.samples", "fcos.coverage.picture")
 # To be raised where the code decides the same but results must count as new, such as after a changed preset file.
 RESULTS_VERSION = 1
 

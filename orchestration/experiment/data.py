@@ -31,13 +31,14 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
     """Generate or check the data of a config; return their info.
 
     Raises ConfigError naming the file and the rule for data that cannot be used, for a batch size that does not suit
-    them, and for `local` trainings (on this machine) also for shared memory too small for the loaders.
+    them or the norms, and for `local` trainings (on this machine) also for shared memory too small for the loaders.
     """
     from fcos.coverage.run import read_source
     from fcos.data.loader import check_batch
     from fcos.data.prepare import make_dataset, prepare, splits_with_masks
     from fcos.data.shared_memory import check_shared_memory
     from fcos.evaluation.coco import class_keys, keys_without_ground_truth
+    from fcos.training.batch_norms import check_batch_norms
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
@@ -57,6 +58,8 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
         ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
+    train = make_dataset(ready, "train", config.data, training=True, seed=0)
+    check_batch_norms(config, train, workers=workers)
     if local:
         datasets = [make_dataset(ready, name, config.data, training=name == "train", seed=0) for name in ready.splits]
         images = schedule.batch_size // schedule.accumulate // workers
@@ -85,7 +88,12 @@ class PreparedDatasets:
             settings.append(config.coverage.split)
         else:
             needs_truth = config.model.postprocess.needs_ground_truth
-            settings += [config.schedule.batch_size, config.schedule.accumulate, assignment.by_masks and needs_truth]
+            model, schedule = config.model, config.schedule
+            settings += [schedule.batch_size, schedule.accumulate, assignment.by_masks and needs_truth]
+            norms = [model.backbone.norm, model.fpn.norm, model.head.norm]
+            if any("bn" in norm and norm != "frozen_bn" for norm in norms):
+                # What check_batch_norms depends on.
+                settings += [*norms, model.levels, schedule.compile]
         key = json.dumps(settings)
         if key not in self._cache:
             self._cache[key] = DatasetInfo(*self.prepare_data(config))

@@ -295,15 +295,16 @@ def _make_experiment(client: "MlflowClient", name: str, artifacts: Path | None) 
         return existing
 
 
-_ILLEGAL = re.compile(r"[^A-Za-z0-9_\-. :/]")
+_ILLEGAL = re.compile(r"[^\w\-. :/]")
 _MAX_NAME_CHARS = 250
 
 
 def legal_name(name: str) -> str:
     """Return a metric name that MLflow accepts: the name itself, or a sanitized one with digits of the name's hash.
 
-    MLflow rejects other characters than A-Z a-z 0-9 _ - . space : /, names over 250 characters, and names
-    that are not plain paths (empty, `.` and `..` parts). Class names, which are arbitrary, become part of names.
+    MLflow rejects other characters than letters and digits of any script, _ - . space : /, names over 250 characters,
+    and names that are not plain paths (empty, `.` and `..` parts). Class names, which are arbitrary, become part of
+    names.
     """
     parts = [_ILLEGAL.sub("_", part) for part in name.split("/")]
     parts = ["_" if part in {"", ".", ".."} else part for part in parts]

@@ -114,7 +114,8 @@ def test_every_line_of_an_experiment_changes_something() -> None:
 # Which data there is, how it is read, what published weights were trained with, and what makes no difference.
 NO_QUESTION = (
     *("task", "seed", "data.name", "data.root", "data.train", "data.val", "data.synthetic", "data.on_bad_image"),
-    *("data.limit_val", "coverage.split", "coverage.rounding", *RUN_ONLY),
+    *("data.limit_val", "data.crowds", "data.exif_orientation", "data.max_megapixels"),
+    *("coverage.split", "coverage.rounding", *RUN_ONLY),
     *("model.pixel_mean", "model.pixel_std", "model.backbone.stride_in_1x1"),
 )
 

@@ -15,7 +15,9 @@ def write_split(root: Path, name: str, num_images: int, categories: dict[int, st
     images, annotations = [], []
     for number in range(num_images):
         file_name = f"{number}.png"
-        Image.fromarray(np.full((20, 30, 3), 10 * number, dtype=np.uint8)).save(root / name / file_name)
+        # Of another content than the images of other splits.
+        gray = 10 * number + (name != "train")
+        Image.fromarray(np.full((20, 30, 3), gray, dtype=np.uint8)).save(root / name / file_name)
         images.append({"id": number + 1, "file_name": file_name, "width": 30, "height": 20})
         annotations.append(
             {"id": number + 1, "image_id": number + 1, "category_id": min(categories), "bbox": [1, 2, 10, 10]}

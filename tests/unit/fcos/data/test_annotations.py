@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcos.data.annotations import read_annotations
+from fcos.data.annotations import read_annotations, require_boxes
 from fcos.errors import ConfigError, DataError
 
 
@@ -53,15 +53,54 @@ def test_ids_with_gaps_become_contiguous_in_order_of_ids(tmp_path: Path) -> None
     assert read.offsets.tolist() == [0, 1, 3]
     assert read.boxes.tolist() == [[0, 0, 60, 80], [10, 5, 30.5, 15], [1, 2, 4, 6]]
     assert read.areas.tolist() == [4800, 100, 12]
-    assert read.notes == ()
 
 
-def test_crowds_are_evaluated_but_not_trained_on(tmp_path: Path) -> None:
+def test_crowds_are_evaluated_but_not_trained_on_and_counted(tmp_path: Path) -> None:
     read = read_annotations(write(tmp_path, content()))
     assert read.crowd.tolist() == [False, False, True]
     boxes, labels = read.training_boxes(1)
     assert boxes.tolist() == [[10, 5, 30.5, 15]]
     assert labels.tolist() == [1]
+    (note,) = read.notes
+    assert note == (
+        "instances.json: 1 of 3 boxes have iscrowd=1: not trained on, and ignored in evaluation; "
+        "data.crowds=objects takes them as objects"
+    )
+
+
+def test_crowds_can_be_objects_like_all_others(tmp_path: Path) -> None:
+    path = write(tmp_path, content())
+    read = read_annotations(path, crowds="objects")
+    assert not read.crowd.any() and read.trainable.all()
+    assert read.training_boxes(1)[0].tolist() == [[10, 5, 30.5, 15], [1, 2, 4, 6]]
+    assert read.notes == (
+        "instances.json: 1 of 3 boxes have iscrowd=1 and are objects like all others (data.crowds=objects)",
+    )
+    assert read.digest == read_annotations(path).digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iscrowd": 1}, "no box to train on or to detect, only 3 with iscrowd=1; data.crowds=objects takes those"),
+        ({"bbox": [1, 2, 0, 4], "iscrowd": 0}, "only 3 of zero size or outside the image"),
+    ],
+)
+def test_the_refusal_of_a_file_without_usable_boxes_says_why(tmp_path: Path, change: Any, message: str) -> None:
+    unusable = content()
+    for entry in unusable["annotations"]:
+        entry |= change
+    annotations = read_annotations(write(tmp_path, unusable))
+    with pytest.raises(DataError) as error:
+        require_boxes(annotations)
+    assert message in str(error.value) and str(error.value).startswith(str(tmp_path / "instances.json"))
+
+
+def test_a_name_that_is_listed_twice_is_noted(tmp_path: Path) -> None:
+    twice = content()
+    twice["images"].append(twice["images"][0] | {"id": 11})
+    notes = read_annotations(write(tmp_path, twice)).notes
+    assert "instances.json: 1 file is listed more than once and counted each time: b.jpg (2 times)" in notes
 
 
 def test_packed_file_gives_the_same_content_and_digest(tmp_path: Path) -> None:
@@ -73,21 +112,35 @@ def test_packed_file_gives_the_same_content_and_digest(tmp_path: Path) -> None:
     assert np.array_equal(first.boxes, second.boxes)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, packed: bool) -> None:
+    plain = write(tmp_path, content())
+    marked = tmp_path / "marked.json"
+    text = b"\xef\xbb\xbf" + plain.read_bytes()
+    marked.write_bytes(gzip.compress(text) if packed else text)
+    assert read_annotations(marked).digest == read_annotations(plain).digest
+
+
 @pytest.mark.parametrize(
     ("bbox", "note"),
     [
-        ([5, 5, 0, 3], "of zero size dropped"),
-        ([5, 5, -2, 3], "of zero size dropped"),
-        ([100, 5, 4, 3], "wholly outside the image dropped"),
-        ([-8, 5, 4, 3], "wholly outside the image dropped"),
+        ([5, 5, 0, 3], "of zero size"),
+        ([5, 5, -2, 3], "of zero size"),
+        ([100, 5, 4, 3], "wholly outside the image"),
+        ([-8, 5, 4, 3], "wholly outside the image"),
     ],
 )
-def test_box_without_a_visible_pixel_is_dropped_and_counted(tmp_path: Path, bbox: list[float], note: str) -> None:
+def test_box_without_a_visible_pixel_is_evaluated_alone_and_counted(
+    tmp_path: Path, bbox: list[float], note: str
+) -> None:
     broken = content()
     broken["annotations"][0] |= {"bbox": bbox}
     read = read_annotations(write(tmp_path, broken))
-    assert len(read.boxes) == len(read.labels) == len(read.areas) == 2
-    assert read.notes == (f"instances.json: 1 box {note} (annotation ids 10)",)
+    assert read.xywh[1].tolist() == bbox and read.trainable.tolist() == [True, False, False]
+    assert read.training_boxes(1)[0].shape == (0, 4)
+    assert read.notes[0] == (
+        f"instances.json: 1 box {note}, counted in evaluation and not trained on (annotation ids 10)"
+    )
 
 
 def test_box_partly_outside_is_clipped_for_training_and_kept_for_evaluation(tmp_path: Path) -> None:
@@ -117,10 +170,11 @@ def test_box_that_is_empty_in_single_precision_is_not_trained_on(tmp_path: Path)
     assert "1 box left without area by plain corners" in read.notes[0]
 
 
-def test_area_of_a_box_of_zero_size_is_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("area", "expected"), [(-6, -6), (7, 7), (None, -6), (math.nan, -6), ("?", -6)])
+def test_area_of_a_box_of_zero_size_is_as_annotated_or_its_sides(tmp_path: Path, area: Any, expected: float) -> None:
     negative = content()
-    negative["annotations"][0] |= {"bbox": [5, 5, -2, 3], "area": -6}
-    assert len(read_annotations(write(tmp_path, negative)).boxes) == 2
+    negative["annotations"][0] |= {"bbox": [5, 5, -2, 3], "area": area}
+    assert read_annotations(write(tmp_path, negative)).areas[1] == expected
 
 
 def test_an_image_without_boxes_has_empty_boxes(tmp_path: Path) -> None:
@@ -203,7 +257,18 @@ def test_missing_key_is_an_error_that_names_the_entry(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(b"{", "is not JSON"), (b"\xff\xd8\xff", "is not JSON"), (b"\x1f\x8bnonsense", "gzip data are broken")],
+    [
+        (b"{", "is not JSON"),
+        (b"", "is empty"),
+        (b"\xff\xd8\xff", "is not JSON: byte 0xff at position 0 is not UTF-8"),
+        (b"\x1f\x8bnonsense", "gzip data are broken"),
+        ('{"images": "é"}'.encode("latin-1"), "byte 0xe9 at position 12 is not UTF-8"),
+        ("{}".encode("utf-16"), "is UTF-16 text, and JSON files are UTF-8; .* iconv -f UTF-16 -t UTF-8"),
+        ("{}".encode("utf-16-le"), "is UTF-16-LE text"),
+        ("{}".encode("utf-16-be"), "is UTF-16-BE text"),
+        ("{}".encode("utf-32"), "is UTF-32 text"),
+        (gzip.compress("{}".encode("utf-16")), "is UTF-16 text"),
+    ],
 )
 def test_unreadable_text_is_an_error_that_names_the_file(tmp_path: Path, text: bytes, message: str) -> None:
     path = tmp_path / "instances.json"
@@ -234,16 +299,17 @@ def test_val2017_counts_of_both_corner_conventions(shared_data: Path) -> None:
     assert plain.trainable.sum() == 36_335
     assert inclusive.trainable.sum() == 36_334
     assert plain.crowd.sum() == inclusive.crowd.sum() == 446
-    assert plain.notes == ()
+    (note,) = plain.notes
+    assert "446 of 36781 boxes have iscrowd=1" in note
 
 
-def test_bccd_zero_size_boxes_are_dropped_and_noted(shared_data: Path) -> None:
+def test_bccd_zero_size_boxes_are_not_trained_on_and_noted(shared_data: Path) -> None:
     folder = shared_data / "bccd" / "annotations"
     clean, raw = (read_annotations(folder / f"instances_train{kind}.json") for kind in ("", "_raw"))
-    assert len(clean.boxes) == len(raw.boxes) == 2804
+    assert len(clean.boxes) == raw.trainable.sum() == 2804 and len(raw.boxes) == 2805
     assert clean.notes == ()
-    assert "1 box of zero size dropped" in raw.notes[0]
-    assert np.array_equal(np.sort(clean.boxes, axis=0), np.sort(raw.boxes, axis=0))
+    assert "1 box of zero size, counted in evaluation and not trained on" in raw.notes[0]
+    assert np.array_equal(np.sort(clean.boxes, axis=0), np.sort(raw.boxes[raw.trainable], axis=0))
 
 
 def test_coco_tiny_has_crowds_and_images_without_boxes(shared_data: Path) -> None:

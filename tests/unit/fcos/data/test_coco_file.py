@@ -106,7 +106,7 @@ def test_without_a_writable_cache_files_are_parsed(annotations: Path, tmp_path: 
     (tmp_path / "cache").write_text("no folder")
     with caplog.at_level(logging.WARNING):
         assert_equal(read_coco_file(annotations, tmp_path / "cache"), read_coco_file(annotations, None))
-    assert "annotations are parsed anew" in caplog.text
+    assert "its content is computed anew" in caplog.text
 
 
 def test_concurrent_readers_leave_one_complete_file(annotations: Path, tmp_path: Path) -> None:

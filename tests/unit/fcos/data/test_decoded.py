@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from fcos.data.decoded import CACHE_FOLDER, PIXELS_FILE, DecodedImages, decode_images
-from fcos.data.images import ImageFiles, file_stats, open_image
+from fcos.data.image_files import ImageFiles, file_stats
+from fcos.data.images import open_image
 from fcos.data.transforms import resize_image
 
 SIZES = ((20, 30), (31, 17), (8, 8))
@@ -111,6 +112,18 @@ def test_the_least_recently_used_set_is_evicted(files: ImageFiles, tmp_path: Pat
     decode(other, tmp_path, limit=sum(sizes[1:]) + 3 * 20 * 30)
     assert [path.exists() for path in paths] == [False, True, True]
     assert len(list((tmp_path / CACHE_FOLDER).glob(f"*/{PIXELS_FILE}"))) == 3
+
+
+def test_orientations_are_known_without_decoding_again(files: ImageFiles, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (8, 8)).save(files.folder / "2.png", exif=exif)
+    files = ImageFiles(files.folder, file_stats(files.folder, ["0.png", "1.png", "2.png"]), SIZES, SIZES)
+    counts: list[int] = []
+    for _ in range(2):
+        decoded = decode_images(files, tmp_path, LIMIT, lambda done, total: counts.append(done))
+        assert isinstance(decoded, DecodedImages) and decoded.oriented == (2,)
+    assert counts == [1, 2, 3]
 
 
 def test_a_pickled_copy_maps_the_same_file(files: ImageFiles, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Opening images of many kinds, and checking that they open."""
+"""Opening images of many kinds, by the rules for orientation and size."""
 
 import io
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from fcos.data.images import check_images, open_image
+from fcos.data.images import ImageRules, open_image, read_image
 from fcos.errors import DataError
+
+APPLY = ImageRules(exif_orientation="apply")
 
 
 def picture() -> Image.Image:
@@ -64,13 +66,89 @@ def test_size_must_be_the_annotated_one(tmp_path: Path) -> None:
         open_image(tmp_path / "a.png", (60, 40))
 
 
-def test_exif_quarter_turn_is_not_applied_but_named(tmp_path: Path) -> None:
+def save_oriented(path: Path, orientation: int, image: Image.Image | None = None) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    picture().save(tmp_path / "a.jpg", exif=exif)
+    exif[0x0112] = orientation
+    (picture() if image is None else image).save(path, exif=exif)
+
+
+def test_exif_quarter_turn_is_not_applied_but_named(tmp_path: Path) -> None:
+    save_oriented(tmp_path / "a.jpg", 6)
     assert open_image(tmp_path / "a.jpg", (40, 60)).shape == (3, 40, 60)
-    with pytest.raises(DataError, match="EXIF orientation"):
+    with pytest.raises(DataError, match=r"EXIF orientation asks .* data\.exif_orientation=apply does"):
         open_image(tmp_path / "a.jpg", (60, 40))
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_is_applied_on_request_and_always_known(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture().save(path, exif=exif, lossless=True)
+    stored = read_image(path, (40, 60))
+    assert torch.equal(stored.pixels, expected(picture()))
+    assert stored.has_orientation is (orientation > 1)
+    size = (60, 40) if orientation >= 5 else (40, 60)
+    applied = read_image(path, size, APPLY)
+    with Image.open(path) as opened:
+        assert torch.equal(applied.pixels, expected(ImageOps.exif_transpose(opened).convert("RGB")))
+    assert applied.has_orientation is (orientation > 1)
+
+
+def test_annotated_sizes_are_those_of_the_oriented_image_where_it_is_applied(tmp_path: Path) -> None:
+    save_oriented(tmp_path / "a.jpg", 8)
+    with pytest.raises(DataError, match=r"is 40x60, and the annotations say 60x40; .*exif_orientation=apply\), which"):
+        open_image(tmp_path / "a.jpg", (40, 60), APPLY)
+    with pytest.raises(DataError, match=r"is 40x60, and the annotations say 3x2$"):
+        open_image(tmp_path / "a.jpg", (2, 3), APPLY)
+
+
+def test_16_bit_gray_is_turned_too(tmp_path: Path) -> None:
+    gray = Image.fromarray(np.arange(0, 60000, 10000, dtype=np.uint16).reshape(2, 3))
+    save_oriented(tmp_path / "a.png", 3, gray)
+    stored, applied = open_image(tmp_path / "a.png"), open_image(tmp_path / "a.png", rules=APPLY)
+    assert torch.equal(applied, stored.flip(-1, -2))
+
+
+@pytest.mark.parametrize("rules", [ImageRules(), APPLY], ids=["ignore", "apply"])
+def test_the_orientation_of_tiff_belongs_to_the_format(tmp_path: Path, rules: ImageRules) -> None:
+    picture().save(tmp_path / "a.tif", tiffinfo={274: 6})
+    image = read_image(tmp_path / "a.tif", (60, 40), rules)
+    assert torch.equal(image.pixels, expected(picture().transpose(Image.Transpose.ROTATE_270)))
+    assert not image.has_orientation
+
+
+@pytest.mark.parametrize("rules", [ImageRules(), APPLY], ids=["ignore", "apply"])
+@pytest.mark.parametrize("broken", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
+def test_broken_exif_data_are_none(tmp_path: Path, broken: bytes, rules: ImageRules) -> None:
+    picture().save(tmp_path / "a.jpg", exif=broken)
+    image = read_image(tmp_path / "a.jpg", (40, 60), rules)
+    assert image.pixels.shape == (3, 40, 60) and not image.has_orientation
+
+
+def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("1", (15000, 13000)).save(path)
+    whole = path.read_bytes()
+    # Without its pixels: nothing is decoded.
+    path.write_bytes(whole[:100])
+    with pytest.raises(DataError) as error:
+        open_image(path)
+    assert str(error.value) == (
+        f"{path}: has 195.0 million pixels (15000x13000), more than data.max_megapixels=179 allows; raise it where the "
+        "file is trusted (0.6 GB once decoded)"
+    )
+    picture().save(path)
+    assert open_image(path, rules=ImageRules(max_megapixels=0.0024)).shape == (3, 40, 60)
+    with pytest.raises(DataError, match=r"more than data\.max_megapixels=0\.002 allows"):
+        open_image(path, rules=ImageRules(max_megapixels=0.002))
+
+
+def test_images_beyond_the_limit_of_pillow_open_where_it_is_raised(tmp_path: Path) -> None:
+    Image.new("1", (190_000, 1000)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (190_000, 1000)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
@@ -99,18 +177,6 @@ def test_corrupt_png_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
 def test_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.png: no such image file"):
         open_image(tmp_path / "none.png")
-
-
-def test_check_images_reports_failures_and_progress(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{number}.png" for number in range(5)]
-    for path in paths[:4]:
-        picture().save(path)
-    paths[1].write_text("no image")
-    counts: list[tuple[int, int]] = []
-    failures = check_images(paths, [(40, 60)] * 5, on_count=lambda done, total: counts.append((done, total)))
-    assert sorted(failures) == [1, 4]
-    assert "no such image file" in failures[4]
-    assert counts == [(done, 5) for done in range(1, 6)]
 
 
 def test_coco_tiny_gray_image_opens_as_rgb(shared_data: Path) -> None:

@@ -110,8 +110,29 @@ def test_several_polygons_are_one_mask(tmp_path: Path) -> None:
     assert np.array_equal(cells(annotations)[0], at_centers(pixels_of(parts[:2]), annotations.boxes[0]))
 
 
+# Of an object that covers no pixel, and the forms of an object without a mask.
+NO_PIXEL = [[1.0, 1.0, 1.1, 1.0, 1.1, 1.1]]
+EMPTY: tuple[Any, ...] = (
+    [],
+    None,
+    [[]],
+    [[[]]],
+    [[], []],
+    [[50.0, 5, 60, 6]],
+    [[50.0, 5], []],
+    {"size": [60, 100], "counts": [6000]},
+)
+
+
+@pytest.mark.parametrize("segmentation", EMPTY)
+def test_a_segmentation_that_encloses_nothing_is_none(tmp_path: Path, segmentation: Any) -> None:
+    annotations = read(write(tmp_path, DIAMOND, segmentation))
+    assert cells(annotations)[1].all()
+    assert annotations.notes == ("instances.json: 1 boxes without a segmentation count as their whole box",)
+
+
 def test_boxes_without_a_mask_count_as_whole_and_are_noted(tmp_path: Path) -> None:
-    path = write(tmp_path, DIAMOND, [], None, [[50.0, 5, 60, 6]])
+    path = write(tmp_path, DIAMOND, [], None, NO_PIXEL)
     content = json.loads(path.read_text())
     del content["annotations"][2]["segmentation"]
     content["annotations"].append(content["annotations"][0] | {"id": 99, "iscrowd": 1, "segmentation": "unread"})
@@ -119,7 +140,7 @@ def test_boxes_without_a_mask_count_as_whole_and_are_noted(tmp_path: Path) -> No
     annotations = read(path)
     assert cells(annotations).all(axis=(1, 2)).tolist() == [False, True, True, False, True]
     assert not cells(annotations)[3].any()
-    assert annotations.notes == (
+    assert annotations.notes[1:] == (
         "instances.json: 2 boxes without a segmentation count as their whole box",
         "instances.json: 1 boxes whose segmentation covers none of their "
         f"{MASK_SIDE} x {MASK_SIDE} cells have no location",
@@ -127,7 +148,7 @@ def test_boxes_without_a_mask_count_as_whole_and_are_noted(tmp_path: Path) -> No
     assert present(annotations.training_masks(0)).shape == (4, MASK_SIDE * MASK_SIDE // 8)
 
 
-@pytest.mark.parametrize("segmentation", [[], None])
+@pytest.mark.parametrize("segmentation", [*EMPTY, NO_PIXEL])
 def test_a_file_without_any_mask_is_refused_naming_key_value_and_file(tmp_path: Path, segmentation: Any) -> None:
     path = write(tmp_path, segmentation, segmentation)
     with pytest.raises(DataError, match=r"none of the 2 boxes .* model\.assignment\.positives=mask needs") as error:

@@ -114,6 +114,97 @@ def test_split_without_a_box_is_an_error(root: Path, split: str) -> None:
         prepare(coco(root))
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_split_of_crowds_alone_is_refused_before_images_are_read(root: Path, split: str) -> None:
+    def crowds(content: Any) -> None:
+        for entry in content["annotations"]:
+            entry["iscrowd"] = 1
+
+    edit(root / f"{split}.json", crowds)
+    progress: list[str] = []
+    with pytest.raises(DataError, match=r"no box to train on .* with iscrowd=1; data\.crowds=objects takes those"):
+        prepare(coco(root), progress=lambda work, done, total: progress.append(work))
+    assert progress == []
+    prepared = prepare(coco(root, crowds="objects"))
+    assert all(item.annotations.trainable.all() for item in prepared.splits.values())
+    assert sum("are objects like all others" in note for note in prepared.notes) == 1
+
+
+def test_boxes_in_fractions_are_refused(root: Path) -> None:
+    edit(root / "val.json", lambda content: [entry.update(bbox=[0, 0.1, 0.5, 0.4]) for entry in content["annotations"]])
+    with pytest.raises(DataError, match=r"val\.json: all 3 boxes lie within the unit square"):
+        prepare(coco(root))
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+def test_orientations_are_counted_in_every_run_and_applied_on_request(root: Path, cache_gb: float) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    half = np.zeros((20, 30, 3), dtype=np.uint8)
+    half[:10] = 200
+    Image.fromarray(half).save(root / "train" / "1.png", exif=exif)
+    top: dict[str, int] = {}
+    for rule in ("ignore", "apply"):
+        config = coco(root, cache_gb=cache_gb, exif_orientation=rule, flip=0.0)
+        first, second = prepare(config), prepare(config)
+        (note,) = first.notes
+        assert second.notes == first.notes and note.startswith("train: 1 of 5 images (1.png)")
+        assert ("not applied" in note) is (rule == "ignore") and "data.exif_orientation=apply" in note
+        assert (first.train.decoded is None) is (cache_gb == 0)
+        for training in (True, False):
+            top[rule] = int(make_dataset(first, "train", config, training=training, seed=0)[0, 1].image[0, 0, 0])
+            assert top[rule] == (200 if rule == "ignore" else 0)
+
+
+def test_an_orientation_is_counted_beside_images_that_do_not_open(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (30, 20)).save(root / "train" / "4.png", exif=exif)
+    (root / "train" / "1.png").write_bytes(b"no image")
+    for cache_gb in (0.0, 1.0):
+        left_out, turned = prepare(coco(root, on_bad_image="skip", cache_gb=cache_gb)).notes
+        assert "left out" in left_out and "images (4.png) have an EXIF orientation" in turned
+
+
+def test_an_image_above_the_limit_is_refused_naming_the_setting(root: Path) -> None:
+    assert prepare(coco(root, max_megapixels=0.0006)).notes == ()
+    with pytest.raises(DataError, match=r"5 of 5 train images .*data\.max_megapixels=0\.0005 allows"):
+        prepare(coco(root, max_megapixels=0.0005))
+
+
+def test_images_under_another_spelling_are_read_and_noted(root: Path) -> None:
+    (root / "val" / "my photo.png").write_bytes((root / "val" / "0.png").read_bytes())
+    (root / "val" / "0.png").unlink()
+    edit(root / "val.json", lambda content: content["images"][0].update(file_name="my%20photo.png"))
+    prepared = prepare(coco(root))
+    assert prepared.val.annotations.names[0] == "my photo.png"
+    assert prepared.notes == (
+        "val: 1 image is read under another spelling of the name: 'my%20photo.png' as 'my photo.png'",
+    )
+
+
+def test_a_missing_image_is_named_with_the_spellings_that_were_tried(root: Path) -> None:
+    edit(root / "val.json", lambda content: content["images"][0].update(file_name="sub\\my%20photo.png"))
+    with pytest.raises(DataError) as error:
+        prepare(coco(root))
+    tried = "(nor 'sub\\\\my photo.png' or 'sub/my%20photo.png' or 'sub/my photo.png')"
+    assert f"my%20photo.png: no such image file {tried}. data.on_bad_image=skip" in str(error.value)
+
+
+def test_images_that_are_trained_and_evaluated_on_are_a_warning(root: Path) -> None:
+    (root / "val" / "1.png").write_bytes((root / "train" / "3.png").read_bytes())
+    (note,) = prepare(coco(root)).notes
+    assert note.startswith("warning: 1 of 3 val images are train images too, by content: val 1.png = train 3.png;")
+    assert prepare(coco(root), splits=["val"]).notes == ()
+    assert prepare(coco(root, limit_train=2)).notes == ()
+
+
+def test_validation_without_categories_is_refused_as_such(root: Path) -> None:
+    edit(root / "val.json", lambda content: content.update(categories=[], annotations=[]))
+    with pytest.raises(DataError, match=r"val\.json: section 'categories' is empty"):
+        prepare(coco(root))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -165,7 +256,11 @@ def test_coco_tiny_is_accepted_whole(shared_data: Path, tmp_path: Path) -> None:
     prepared = prepare(config)
     assert (len(prepared.train.annotations), len(prepared.val.annotations)) == (128, 80)
     assert len(prepared.classes) == 80
-    assert prepared.notes == ()
+    assert [note.split(":")[0] for note in prepared.notes] == [
+        "instances_train2017.json",
+        "instances_val2017.json",
+    ]
+    assert all("have iscrowd=1" in note for note in prepared.notes)
 
 
 def test_bccd_raw_notes_its_zero_size_boxes(shared_data: Path, tmp_path: Path) -> None:
@@ -177,8 +272,8 @@ def test_bccd_raw_notes_its_zero_size_boxes(shared_data: Path, tmp_path: Path) -
     )
     prepared = prepare(config)
     assert [note.split(" (")[0] for note in prepared.notes] == [
-        "instances_train_raw.json: 1 box of zero size dropped",
-        "instances_val_raw.json: 1 box of zero size dropped",
+        "instances_train_raw.json: 1 box of zero size, counted in evaluation and not trained on",
+        "instances_val_raw.json: 1 box of zero size, counted in evaluation and not trained on",
     ]
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from fcos import files
 from fcos.data.decoded import DecodedImages
-from fcos.data.images import check_images, file_stats, open_image
+from fcos.data.image_files import ImageFiles, check_images, file_stats
+from fcos.data.images import open_image
 from fcos.data.loader import eval_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.errors import DataError, ReadError, SharedMemoryError
@@ -120,7 +121,7 @@ def test_reading_annotations_is_retried(root: Path, disk: Disk) -> None:
 def test_check_images_raises_for_a_failing_disk(image: Path, disk: Disk) -> None:
     disk.fail("image.png", errno.EIO, 100)
     with pytest.raises(ReadError):
-        check_images([image], [(20, 30)])
+        check_images(ImageFiles(image.parent, file_stats(image.parent, [image.name]), ((20, 30),), ((20, 30),)))
 
 
 def test_missing_or_truncated_decoded_images_are_a_read_error(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from fcos.config.choices import Analysis
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import analyse
-from fcos.evaluation.coco import class_keys, coco_metrics, gather_detections
+from fcos.evaluation.coco import class_keys, coco_metrics, gather_detections, keys_without_ground_truth
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
 
@@ -118,6 +118,64 @@ def test_numbers_equal_pycocotools_on_random_detections_with_crowds(tmp_path: Pa
         assert ours.get(f"val/{name}", -1.0) == pytest.approx(number, abs=1e-12), name
 
 
+# xywh and area, in images of 200x150: empty, negative, outside, with areas that their sides do not give.
+UNSEEN = [
+    ([20, 30, 0, 10], 0.0), ([20, 30, 0, 0], 5000.0), ([50, 50, -10, 20], -200.0), ([50, 50, -10, -20], 200.0),
+    ([300, 10, 40, 40], 1600.0), ([-80, 10, 40, 40], 1600.0), ([10, 200, 120, 120], 14400.0), ([60, 20, 30, 0], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_boxes_that_cannot_be_seen_count_as_in_pycocotools_on_the_file_as_it_is(tmp_path: Path, seed: int) -> None:
+    path, _, _ = random_set(tmp_path, seed)
+    content = json.loads(path.read_text())
+    generator = np.random.default_rng(seed)
+    for bbox, area in UNSEEN:
+        entry = {
+            "id": len(content["annotations"]) + 1,
+            "image_id": int(3 * generator.integers(12) + 1),
+            "category_id": 5,
+            "iscrowd": 0,
+        }
+        # pycocotools needs an area; without one ours is that of the sides.
+        content["annotations"].append(entry | {"bbox": bbox, "area": bbox[2] * bbox[3] if area is None else area})
+    path.write_text(json.dumps(content))
+    annotations = read_annotations(path)
+    assert len(annotations.boxes) == len(content["annotations"]) > annotations.trainable.sum()
+    detections = as_detections(annotations, results_near(content["annotations"], generator))
+    ours, theirs = coco_metrics(annotations, detections), by_pycocotools(path, annotations, detections)
+    for name, number in zip(COCO_METRICS, theirs, strict=True):
+        assert ours.get(f"val/{name}", -1.0) == pytest.approx(number, abs=1e-12), name
+    visible = replace(annotations, crowd=annotations.crowd | ~annotations.trainable)
+    assert ours["val/AR100"] < coco_metrics(visible, detections)["val/AR100"], "unseen boxes are missed"
+    analyses: list[Analysis] = ["class_agnostic", "proposals", "score_iou", "errors"]
+    assert all(np.isfinite(value) for value in analyse(annotations, detections, analyses).values())
+
+
+def results_near(entries: list[dict[str, Any]], generator: np.random.Generator) -> list[dict[str, Any]]:
+    """Return a detection on each box, also on those without an area."""
+    return [
+        {
+            "image_id": entry["image_id"],
+            "category_id": entry["category_id"],
+            "bbox": (np.array(entry["bbox"]) + generator.choice([0.0, 1.0])).tolist(),
+            "score": round(float(generator.random()), 1),
+        }
+        for entry in entries
+    ]
+
+
+def test_a_class_of_a_negative_area_has_no_metric(tmp_path: Path) -> None:
+    entries = [
+        {"id": 1, "image_id": 1, "category_id": 4, "bbox": [10, 10, 40, 50], "iscrowd": 0},
+        {"id": 2, "image_id": 1, "category_id": 9, "bbox": [50, 50, -10, 20], "iscrowd": 0},
+    ]
+    annotations = read_annotations(write(tmp_path, entries, {4: "seen", 9: "never"}, num_images=1))
+    numbers = coco_metrics(annotations, perfect(annotations))
+    assert "val/class_AP/never" not in numbers
+    assert "val/class_AP/never" in keys_without_ground_truth(annotations)
+
+
 def renumbered(
     annotations: Annotations, detections: dict[int, Detections], ids: list[int], categories: tuple[int, ...]
 ) -> tuple[Annotations, dict[int, Detections]]:
@@ -206,17 +264,36 @@ def test_evaluation_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr() == ("", "")
 
 
-def test_class_keys_are_legal_and_distinct(tmp_path: Path) -> None:
-    names = {1: "plain name", 2: "a/b", 3: "Größe", 4: ".."}
-    annotations = read_annotations(write(tmp_path, [], names, num_images=1))
-    assert [key.removeprefix("val/class_AP/") for key in class_keys(annotations)] == [
-        "plain name",
-        "a_b",
-        "Gr__e",
-        "_",
-    ]
-    equal = read_annotations(write(tmp_path, [], {1: "a+b", 5: "a*b"}, num_images=1))
-    assert class_keys(equal) == ("val/class_AP/a_b_1", "val/class_AP/a_b_5")
+def keys_of(folder: Path, *names: str) -> list[str]:
+    annotations = read_annotations(write(folder, [], dict(enumerate(names, start=1)), num_images=1))
+    return [key.removeprefix("val/class_AP/") for key in class_keys(annotations)]
+
+
+def test_class_keys_keep_ascii_names_in_the_characters_of_metrics(tmp_path: Path) -> None:
+    names = ("plain name", "a/b", "..", "traffic light: red", "-x.", "(y)")
+    assert keys_of(tmp_path, *names) == ["plain name", "a_b", "_", "traffic light: red", "-x", "_y_"]
+    assert keys_of(tmp_path, "a+b", "x", "a*b") == ["a_b_1", "x_2", "a_b_3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("翘头剪", "翘头剪"),
+        ("Größe", "Größe"),
+        ("Gro\u0308ße", "Größe"),
+        ("кошка", "кошка"),
+        ("قطة", "قطة"),
+        ("고양이", "고양이"),
+        ("猫/犬", "猫_犬"),
+        ("कुत्ता", "कuतviramaतaa"),
+        ("🍎", "apple"),
+    ],
+)
+def test_class_keys_keep_letters_of_any_script(tmp_path: Path, name: str, key: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    assert keys_of(tmp_path, name) == [key]
+    _validate_metric_name(f"val/class_AP/{key}")
 
 
 def test_gathering_on_one_worker_changes_nothing() -> None:

@@ -8,12 +8,12 @@ from orchestration.tracking.store import legal_name
 
 
 def test_legal_names_stay() -> None:
-    for name in ("train/loss", "val/AP50", "val/class_AP/traffic light", "a:b-c.d"):
+    for name in ("train/loss", "val/AP50", "val/class_AP/traffic light", "a:b-c.d", "val/class_AP/翘头剪"):
         assert legal_name(name) == name
 
 
 def test_different_names_stay_different() -> None:
-    classes = ("café", "cafè", "caf_", "a/../b", "a//b", "x" * 300, "x" * 301)
+    classes = ("café", "cafè", "caf_", "caf+", "a/../b", "a//b", "x" * 300, "x" * 301)
     assert len({legal_name(f"val/class_AP/{name}") for name in classes}) == len(classes)
 
 

@@ -1,0 +1,63 @@
+"""Images are found under another spelling of their name, and never outside their folder."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from fcos.data.image_names import locate_images, other_spellings
+
+
+def touch(folder: Path, name: str) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"12345")
+
+
+@pytest.mark.parametrize(
+    ("listed", "on_disk"),
+    [
+        ("upload\\a.png", "upload/a.png"),
+        ("my%20photo.png", "my photo.png"),
+        ("upload%2Fa.png", "upload/a.png"),
+        ("up%5Cmy%20a.png", "up/my a.png"),
+        ("%E7%BF%98.png", "翘.png"),
+        (unicodedata.normalize("NFC", "Größe.png"), unicodedata.normalize("NFD", "Größe.png")),
+        (unicodedata.normalize("NFD", "Größe.png"), unicodedata.normalize("NFC", "Größe.png")),
+    ],
+)
+def test_an_image_is_found_under_another_spelling_which_is_noted(tmp_path: Path, listed: str, on_disk: str) -> None:
+    touch(tmp_path, on_disk)
+    located = locate_images(tmp_path, ["none.png", listed])
+    assert located.names == ("none.png", on_disk)
+    assert [size for _, size, _ in located.stats] == [-1, 5]
+    assert located.notes("val") == [
+        f"val: 1 image is read under another spelling of the name: {listed!r} as {on_disk!r}"
+    ]
+
+
+def test_a_name_that_exists_is_left_alone(tmp_path: Path) -> None:
+    for name in ("my%20photo.png", "my photo.png", "a\\b.png", "a/b.png"):
+        touch(tmp_path, name)
+    names = ("my%20photo.png", "a\\b.png")
+    located = locate_images(tmp_path, names)
+    assert located.names == names and located.notes("train") == []
+
+
+def test_many_names_are_counted_and_three_shown(tmp_path: Path) -> None:
+    for number in range(5):
+        touch(tmp_path, f"a {number}.png")
+    (note,) = locate_images(tmp_path, [f"a%20{number}.png" for number in range(5)]).notes("train")
+    assert note.startswith("train: 5 images are read under") and note.count(" as ") == 3 and note.endswith(", ...")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["%2e%2e%2fsecret.png", "a%2f..%2f..%2fsecret.png", "%2Fetc%2Fpasswd", "C%3A%5Csecret.png", "..%5Csecret.png",
+     "%5C%5Chost%5Csecret.png", "a%00.png", "%20"],
+)  # fmt: skip
+def test_a_spelling_that_leaves_the_folder_is_never_tried(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "secret.png")
+    (tmp_path / "images").mkdir()
+    assert other_spellings(name) == []
+    assert locate_images(tmp_path / "images", [name]).stats == ((name, -1, -1),)
