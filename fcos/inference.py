@@ -168,12 +168,14 @@ def evaluate(
         trained.detector,
         batches,
         data.val.annotations,
-        {"": Postprocess(config.model.postprocess, config.model.assignment.corners)},
-        locate=build_locate(config.model),
-        device=trained.device,
-        precision=config.schedule.precision,
+        Inference(
+            {"": Postprocess(config.model.postprocess, config.model.assignment.corners)},
+            build_locate(config.model),
+            trained.device,
+            config.schedule.precision,
+            build_oracle_targets(config.model, [config.model.postprocess]),
+        ),
         rank=0,
-        oracle_targets=build_oracle_targets(config.model, [config.model.postprocess]),
         progress=None if progress is None else lambda done: progress(done, total),
     )
     return validation.metrics[""]
