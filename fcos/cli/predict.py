@@ -25,7 +25,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write detections and pictures of all images; returns the exit code."""
-    from fcos.draw import draw_boxes
+    from fcos.draw.boxes import draw_boxes
     from fcos.inference import list_images, predict
 
     images = list_images(options.images)

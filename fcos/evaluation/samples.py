@@ -8,7 +8,8 @@ import torch
 
 from fcos.data.coco import CocoDataset
 from fcos.data.images import open_image
-from fcos.draw import picture_or_note, save_detections
+from fcos.draw.boxes import save_detections
+from fcos.draw.canvas import picture_or_note
 from fcos.structures import Detections
 
 NUM_PICTURES = 6
