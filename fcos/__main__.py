@@ -15,7 +15,7 @@ from fcos.cli import (
     score_iou,
     two_stage,
 )
-from fcos.errors import ConfigError, Transient
+from fcos.errors import ConfigError, Transient, is_allocation_failure
 from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
 
 # In the order of the help.
@@ -25,6 +25,7 @@ EPILOG = """examples:
   python -m fcos evaluate outputs/NAME/trials/ID
   python -m fcos evaluate outputs/NAME/trials/ID --set model.postprocess.nms_threshold=0.5
   python -m fcos predict outputs/NAME/trials/ID photos/ --output found/
+  python -m fcos predict outputs/NAME/trials/ID clip.mp4 'photos/**/*.jpg' --output found/ --score 0.5 --batch 16
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
   python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
   python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
@@ -36,8 +37,8 @@ EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns 0 for success, 1 where a command says that a part failed, 2 for a user's mistake (one message), 130 for an
-    interrupt, 141 for a closed output.
+    Returns 0 for success, 1 where some images failed and the others are done, 2 for a user's mistake or too little
+    memory (one message), 130 for an interrupt, 141 for a closed output.
     """
     replace_unprintable_characters()
     options = _parser().parse_args(arguments)
@@ -51,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code_of_closed_output("stopped: standard output was closed")
     except (ConfigError, CheckpointError, Transient, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_allocation_failure(error):
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"error: not enough memory ({reason[0]}); fewer images at a time may help", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

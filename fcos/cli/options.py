@@ -78,10 +78,10 @@ def load_checkpoint(options: argparse.Namespace) -> "Trained":
     return load_trained(options.checkpoint, device, parse_changes(options.changes), options.model)
 
 
-def show_progress(done: int, total: int) -> None:
+def show_progress(done: int, total: int, unit: str = "images") -> None:
     """Print the number of images done over the last one, on a terminal only."""
     if sys.stderr.isatty():
-        print(f"\r{done} of {total} images", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        print(f"\r{done} of {total} {unit}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def print_metrics(options: argparse.Namespace, step: int, metrics: Mapping[str, float]) -> None:

@@ -1,72 +1,98 @@
-"""python -m fcos predict: detections of an image or a folder of images."""
+"""python -m fcos predict: detections of images, folders of images and videos."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fcos.cli.options import Commands, add_trained_parser, load_checkpoint, show_progress
-from fcos.errors import ConfigError, DataError, ReadError
+from fcos.cli.options import Commands, add_trained_parser, load_checkpoint, positive_int, show_progress
+from fcos.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
-    from fcos.structures import Detections
+    from fcos.prediction.sources import Sources
 
 
 def add_parser(commands: Commands) -> None:
     """Add the parser of the command."""
-    parser = add_trained_parser(commands, "predict", "detect objects in an image or a folder of images")
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--output", type=Path, required=True, help="folder for detections.json and pictures")
-    parser.add_argument("--score", type=float, default=0.3, help="lowest score in pictures; the JSON file has all")
+    parser = add_trained_parser(commands, "predict", "detect objects in images, folders of images and videos")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGES",
+        help="image files of any kind that Pillow decodes, folders with all folders below them, patterns such as "
+        "'photos/**/*.jpg', or video files",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, required=True,
+        help="folder for detections.json (COCO results), images.json (what their ids stand for) and pictures/",
+    )  # fmt: skip
+    parser.add_argument("--batch", type=positive_int, default=8, metavar="N", help="images at a time (8)")
+    parser.add_argument(
+        "--score", type=_score, metavar="S",
+        help="lowest score that is kept; without it the results have all, and pictures those from 0.3",
+    )  # fmt: skip
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="classes that are kept, of what max_detections leaves"
+    )
+    parser.add_argument("--no-pictures", action="store_false", dest="pictures", help="results alone")
     parser.set_defaults(run=run)
 
 
+def _score(text: str) -> float:
+    """Parse a score, 0 and 1 included, for argparse."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{number}: must lie between 0 and 1")
+    return number
+
+
 def run(options: argparse.Namespace) -> int:
-    """Write detections and pictures of all images; returns the exit code."""
-    from fcos.draw.boxes import draw_boxes
-    from fcos.inference import list_images, predict
+    """Write detections and pictures of all images.
 
-    images = list_images(options.images)
-    root = options.images if options.images.is_dir() else options.images.parent
-    if options.output.resolve().is_relative_to(root.resolve()) and options.images.is_dir():
-        raise ConfigError(f"--output {options.output}: must not lie in the folder of the images")
+    Returns 0, or 1 where an image or a video failed and the others are done. Raises ConfigError for a user's mistake.
+    """
+    from fcos.prediction.predictor import Predictor
+    from fcos.prediction.run import Progress, Request, run_prediction
+    from fcos.prediction.sources import find_sources
+
+    sources = find_sources(options.images)
+    _check_videos(sources)
+    if options.output.exists() and not options.output.is_dir():
+        raise ConfigError(f"--output {options.output}: is a file; give a folder")
     trained = load_checkpoint(options)
-    options.output.mkdir(parents=True, exist_ok=True)
-    results, unreadable = [], 0
-    for done, path in enumerate(images, start=1):
-        name = path.relative_to(root)
-        try:
-            pixels, detections = predict(trained, path)
-        except (DataError, ReadError) as error:
-            unreadable += 1
-            print(f"left out: {error}", file=sys.stderr)
-            continue
-        results.append(_to_json(str(name), detections, trained.classes))
-        above_score = detections.scores > options.score
-        picture = draw_boxes(
-            pixels,
-            detections.boxes[above_score],
-            detections.labels[above_score],
-            trained.classes,
-            detections.scores[above_score],
-        )
-        target = options.output / f"{name}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(target)
-        show_progress(done, len(images))
-    (options.output / "detections.json").write_text(json.dumps(results, indent=1))
-    print(f"{len(results)} images, {sum(len(item['detections']) for item in results)} detections: {options.output}")
-    if unreadable:
-        raise ConfigError(f"{unreadable} of {len(images)} images could not be read; the others are in {options.output}")
-    return 0
+    labels = _labels(options.classes, trained.classes)
+    request = Request(options.output, trained.classes, options.batch, options.score, labels, options.pictures)
+    for note in sources.notes:
+        print(f"note: {note}", file=sys.stderr)
+    progress = Progress(
+        on_done=lambda unit, done, total: show_progress(done, total, unit),
+        on_failure=lambda message: print(f"failed: {message}", file=sys.stderr),
+    )
+    try:
+        outcome = run_prediction(Predictor(trained), sources, request, progress)
+    except KeyboardInterrupt:
+        print(f"kept: what was predicted until now, in {options.output}", file=sys.stderr)
+        raise
+    frames = " and frames" if sources.videos else ""
+    print(f"{outcome.num_images} images{frames}, {outcome.num_detections} detections: {options.output}")
+    if outcome.num_failures:
+        print(f"{outcome.num_failures} failed, named above; the others are complete", file=sys.stderr)
+    return 1 if outcome.num_failures else 0
 
 
-def _to_json(name: str, detections: "Detections", classes: Sequence[str]) -> dict[str, Any]:
-    """Return the detections of an image as plain values."""
-    rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
-    return {
-        "image": name,
-        "detections": [{"box_xyxy": box, "score": score, "class": classes[label]} for box, score, label in rows],
-    }
+def _check_videos(sources: "Sources") -> None:
+    """Raise ConfigError where a video cannot be read for want of PyAV."""
+    if sources.videos:
+        from fcos.prediction.video import check_pyav
+
+        check_pyav(sources.videos[0].path)
+
+
+def _labels(names: Sequence[str] | None, classes: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the indices of classes by name; raises ConfigError for a name that the detector does not know."""
+    if names is None:
+        return None
+    for name in names:
+        if name not in classes:
+            known = suggest(name, classes) or f"the detector knows {', '.join(classes)}"
+            raise ConfigError(f"--classes {name}: no such class; {known}")
+    return tuple(classes.index(name) for name in names)

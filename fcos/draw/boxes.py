@@ -39,24 +39,31 @@ def draw_boxes(
     classes: Sequence[str],
     scores: Float[Tensor, " N"] | None = None,
     *,
-    title: str = "",
+    title: str | None = "",
     long_side: int = LONG_SIDE,
 ) -> Image.Image:
-    """Draw boxes (xyxy pixels of the image), class names and scores on an image, enlarged to be legible."""
+    """Draw boxes (xyxy pixels of the image), class names and scores on an image, enlarged to be legible.
+
+    A title of None leaves out the title's line.
+    """
     picture, scale = canvas_of(pixels, title, long_side=long_side)
     pen, style = ImageDraw.Draw(picture), _Style.of(picture)
+    top = 0 if title is None else TITLE_HEIGHT
     # Later boxes are drawn on top, so the best is drawn last.
     for index in range(len(boxes) - 1, -1, -1):
         label = int(labels[index])
         text = classes[label] if scores is None else f"{classes[label]} {float(scores[index]):.2f}"
-        _draw_box(pen, (boxes[index] * scale).tolist(), color_of(label), text, style)
+        x1, y1, x2, y2 = (boxes[index] * scale).tolist()
+        _draw_box(pen, (x1, y1 + top, x2, y2 + top), color_of(label), text, style)
     return picture
 
 
-def _draw_box(pen: ImageDraw.ImageDraw, box: list[float], color: str, text: str, style: _Style) -> None:
+def _draw_box(
+    pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], color: str, text: str, style: _Style
+) -> None:
     """Draw one box; its text stands in its upper left corner, moved as far as it takes to lie on the picture."""
-    x1, y1, x2, y2 = box[0], box[1] + TITLE_HEIGHT, box[2], box[3] + TITLE_HEIGHT
-    pen.rectangle((x1, y1, x2, y2), outline=color, width=style.line)
+    x1, y1 = box[:2]
+    pen.rectangle(box, outline=color, width=style.line)
     text, font = legible(text, style.font)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     picture_width, picture_height = pen.im.size

@@ -37,24 +37,27 @@ def color_of(index: int) -> str:
 
 
 def canvas_of(
-    pixels: UInt8[Tensor, "3 H W"], title: str, *, fade: float = 0.0, long_side: int = LONG_SIDE
+    pixels: UInt8[Tensor, "3 H W"], title: str | None, *, fade: float = 0.0, long_side: int = LONG_SIDE
 ) -> tuple[Image.Image, float]:
     """Return the image below a title line, enlarged to be legible as far as `long_side` allows, and the scale.
 
-    `fade` is the share of white mixed in. Memory is bounded: a huge image is subsampled before anything is made of it.
+    Without a title (None) there is no line. `fade` is the share of white mixed in. Memory is bounded: a huge image is
+    subsampled before anything is made of it.
     """
     height, width = pixels.shape[1:]
     scale = min(max(1.0, SHORT_SIDE / min(height, width)), long_side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    step = max(1, max(height, width) // (2 * long_side))
+    step = max(1, max(height, width) // long_side)
     image = Image.fromarray(pixels[:, ::step, ::step].permute(1, 2, 0).contiguous().numpy())
     image = image.resize(size, Image.Resampling.BICUBIC)
     if fade:
         image = Image.blend(image, Image.new("RGB", size, "white"), fade)
     # The canvas of a thin image is wider, so that titles and names fit.
-    canvas = Image.new("RGB", (max(size[0], SHORT_SIDE), max(size[1], SHORT_SIDE) + TITLE_HEIGHT), "white")
-    canvas.paste(image, (0, TITLE_HEIGHT))
-    ImageDraw.Draw(canvas).text((4, 4), title, fill="black", font=ImageFont.load_default(size=14))
+    top = 0 if title is None else TITLE_HEIGHT
+    canvas = Image.new("RGB", (max(size[0], SHORT_SIDE), max(size[1], SHORT_SIDE) + top), "white")
+    canvas.paste(image, (0, top))
+    if title:
+        ImageDraw.Draw(canvas).text((4, 4), title, fill="black", font=ImageFont.load_default(size=14))
     return canvas, scale
 
 
