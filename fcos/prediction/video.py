@@ -63,7 +63,7 @@ class VideoReader:
             raise DataError(f"{path}: is not a video that can be read ({_reason(error)})") from None
         if stream is None:
             raise DataError(f"{path}: has no video stream")
-        stream.thread_type = "AUTO"  # type: ignore[assignment]
+        stream.thread_type = "AUTO"
         self._stream: VideoStream = stream
         self.rate = stream.average_rate or DEFAULT_RATE
         # 0 where the container does not tell.
@@ -130,7 +130,8 @@ class VideoWriter:
         if self._last < 0:
             # Chroma has half the resolution.
             self._stream.width, self._stream.height = picture.width // 2 * 2, picture.height // 2 * 2
-        frame = av.VideoFrame.from_image(picture.crop((0, 0, self._stream.width, self._stream.height)))
+        cut = picture.crop((0, 0, self._stream.width, self._stream.height))
+        frame = av.VideoFrame.from_ndarray(np.asarray(cut), format="rgb24")
         self._last = max(round(seconds * TICKS), self._last + 1)
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
         self._encode(frame)
