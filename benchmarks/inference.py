@@ -14,7 +14,7 @@ from side_by_side import Case, main, require
 from torch import Tensor, nn
 
 from fcos.assignment.build import build_locate
-from fcos.evaluation.detect import detect
+from fcos.evaluation.detect import Inference, detect
 from fcos.postprocess.decode import Postprocess
 from fcos.structures import Detections
 
@@ -35,7 +35,7 @@ def case(batch: int, size: tuple[int, int]) -> Case:
     images, _, whole = draw_batch(batch, size, draw_targets(7, batch, size), CPU)
     config = model_config()
     rule = {"": Postprocess(config.postprocess, config.assignment.corners)}
-    locate = build_locate(config)
+    inference = Inference(rule, build_locate(config), CPU, "fp32")
 
     def run_peer() -> list[dict[str, Tensor]]:
         with torch.no_grad():
@@ -43,7 +43,7 @@ def case(batch: int, size: tuple[int, int]) -> Case:
         return found
 
     def run_ours() -> list[Detections]:
-        found = detect(detector, [whole], rule, locate=locate, device=CPU, precision="fp32")[""]
+        found = detect(detector, [whole], inference)[""]
         return [found[image] for image in whole.image_ids]
 
     def same(theirs: list[dict[str, Tensor]], ours: list[Detections]) -> str:

@@ -1,7 +1,19 @@
 """Errors that a user can cause or that may be transient; each message names key or file, value and rule."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+# Parts of the messages of torch, CUDA and its libraries, C++ and Ray, in lower case.
+MEMORY_MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "alloc_failed",
+    "low on memory",
+)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -44,3 +56,13 @@ class SharedMemoryError(Transient, RuntimeError):
 
     The message names how to provide more.
     """
+
+
+def is_allocation_failure(error: BaseException) -> bool:
+    """Return whether an error is a failed allocation, on the CPU or on a GPU."""
+    # Torch and Ray each have an error of that name, on the GPU and from the monitor of a machine's memory.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in MEMORY_MESSAGES)

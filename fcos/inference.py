@@ -1,4 +1,4 @@
-"""Trained detectors: load, predict on images, evaluate on a data set."""
+"""Trained detectors: load them, evaluate them on a data set."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,27 +11,22 @@ import torch
 from fcos.assignment.build import build_locate
 from fcos.build import build_detector, build_oracle_targets
 from fcos.config.choices import Split
-from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
-from fcos.data.coco import Sample
-from fcos.data.images import read_image
-from fcos.data.loader import canvas_size, collate, eval_batches
-from fcos.data.prepare import PreparedData, image_rules, make_dataset, prepare, splits_with_masks
+from fcos.data.loader import eval_batches
+from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
-from fcos.data.transforms import resize_image, resized_size
 from fcos.errors import ConfigError
-from fcos.evaluation.detect import detect, validate
+from fcos.evaluation.detect import Inference, validate
 from fcos.model.detector import FCOS
 from fcos.postprocess.decode import Postprocess
-from fcos.structures import Batch, Detections
+from fcos.structures import Batch
 from fcos.training import checkpoint
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.published import load_published
 
 _log = logging.getLogger(__name__)
 VALIDATION: Final[tuple[Split, ...]] = ("val",)
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -96,67 +91,6 @@ def with_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:
     return parse(Config, config)
 
 
-def list_images(path: Path) -> list[Path]:
-    """Return the image itself, or all images below a folder sorted by name.
-
-    Raises ConfigError where there are none.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ConfigError(f"{path}: no such image or folder")
-    images = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise ConfigError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return images
-
-
-def predict(trained: Trained, path: Path) -> tuple[torch.Tensor, Detections]:
-    """Return pixels and detections of one image; boxes in pixels of the image.
-
-    Raises DataError where it cannot be read, and ConfigError for an oracle, which needs annotated boxes.
-    """
-    config = trained.config
-    if config.model.postprocess.oracle != "none":
-        raise ConfigError(
-            f"model.postprocess.oracle={config.model.postprocess.oracle}: needs annotated boxes; use evaluate, "
-            "or predict with --set model.postprocess.oracle=none"
-        )
-    image = read_image(path, rules=image_rules(config.data))
-    if image.has_orientation and config.data.exif_orientation == "ignore":
-        _log.warning("%s: its EXIF orientation is not applied (data.exif_orientation=ignore, as in training)", path)
-    pixels = image.pixels
-    sample = _sample(path, pixels, config)
-    batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
-    detections = detect(
-        trained.detector,
-        [batch],
-        {"": Postprocess(_config_without_analyses(config), config.model.assignment.corners)},
-        locate=build_locate(config.model),
-        device=trained.device,
-        precision=config.schedule.precision,
-    )
-    return pixels, detections[""][0]
-
-
-def _config_without_analyses(config: Config) -> PostprocessConfig:
-    """Return the post-processing without analyses, which need annotated boxes."""
-    return config.model.postprocess.model_copy(update={"analyses": ()})
-
-
-def _sample(path: Path, pixels: torch.Tensor, config: Config) -> Sample:
-    """Return an image without boxes, at the size that it has in evaluation."""
-    original = (pixels.shape[1], pixels.shape[2])
-    size = original
-    if config.data.short_sides is not None and config.data.long_side is not None:
-        size = resized_size(
-            original, max(config.data.short_sides), config.data.long_side, config.model.assignment.corners
-        )
-    return Sample(
-        resize_image(pixels, size), torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 0, path.name, size, original
-    )
-
-
 def evaluate(
     trained: Trained, *, batch_size: int, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, float]:
@@ -173,12 +107,14 @@ def evaluate(
         trained.detector,
         batches,
         data.val.annotations,
-        {"": Postprocess(config.model.postprocess, config.model.assignment.corners)},
-        locate=build_locate(config.model),
-        device=trained.device,
-        precision=config.schedule.precision,
+        Inference(
+            {"": Postprocess(config.model.postprocess, config.model.assignment.corners)},
+            build_locate(config.model),
+            trained.device,
+            config.schedule.precision,
+            build_oracle_targets(config.model, [config.model.postprocess]),
+        ),
         rank=0,
-        oracle_targets=build_oracle_targets(config.model, [config.model.postprocess]),
         progress=None if progress is None else lambda done: progress(done, total),
     )
     return validation.metrics[""]

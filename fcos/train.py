@@ -15,7 +15,7 @@ from fcos.data.prepare import PreparedData, check_digest, make_dataset, prepare,
 from fcos.data.shared_memory import check_shared_memory
 from fcos.device import to_device
 from fcos.distributed import broadcast_buffers, broadcast_object
-from fcos.evaluation.detect import Validation, validate
+from fcos.evaluation.detect import Inference, Validation, validate
 from fcos.evaluation.samples import draw_sample_pictures
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets
@@ -196,13 +196,9 @@ def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
         state.evaluated,
         batches,
         run.data.val.annotations,
-        run.arms,
-        locate=state.locate,
-        device=runtime.device,
-        precision=state.precision,
+        Inference(run.arms, state.locate, runtime.device, state.precision, run.oracle_targets),
         rank=runtime.rank,
         progress=lambda _: runtime.heartbeat(),
-        oracle_targets=run.oracle_targets,
     )
     progress.add_metrics(step, validation.metrics)
     return validation

@@ -23,7 +23,7 @@ from fcos.data.coco_file import read_coco_file
 from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
 from fcos.data.reading import ProgressCallback
 from fcos.data.synthetic import synthetic_folder
-from fcos.draw import picture_or_note
+from fcos.draw.canvas import picture_or_note
 from fcos.files import expanded
 from fcos.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
 from fcos.runtime import Runtime

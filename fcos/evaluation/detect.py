@@ -26,88 +26,96 @@ class Validation:
     detections: dict[str, dict[int, Detections]]
 
 
+@dataclass(frozen=True)
+class Inference:
+    """How a detector's outputs become detections: post-processing by arm, locations, device and precision.
+
+    `oracle_targets` is called only where a post-processing has an oracle or analyses ambiguous locations, which
+    excludes test-time augmentation.
+    """
+
+    postprocess: Mapping[str, Postprocess]
+    locate: Callable[[Batch], Locations]
+    device: torch.device
+    precision: Precision
+    oracle_targets: BuildOracleTargets | None = None
+
+
 def validate(
     model: nn.Module,
     batches: Iterable[Batch],
     annotations: Annotations,
-    postprocess: Mapping[str, Postprocess],
+    inference: Inference,
     *,
-    locate: Callable[[Batch], Locations],
-    device: torch.device,
-    precision: Precision,
     rank: int,
-    oracle_targets: BuildOracleTargets | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Validation:
     """Evaluate one set of weights under each post-processing; `batches` are this worker's share of the images."""
-    local = detect(
-        model,
-        batches,
-        postprocess,
-        locate=locate,
-        device=device,
-        precision=precision,
-        oracle_targets=oracle_targets,
-        progress=progress,
-    )
+    local = detect(model, batches, inference, progress=progress)
     metrics: dict[str, dict[str, float]] = {}
     detections: dict[str, dict[int, Detections]] = {}
-    for name, post_processing in postprocess.items():
+    for name, post_processing in inference.postprocess.items():
         gathered = gather_detections(local[name])
         if rank == 0:
             metrics[name] = coco_metrics(annotations, gathered) | analyse(
                 annotations, gathered, post_processing.config.analyses
             )
             detections[name] = gathered
-    return Validation(broadcast_object(metrics, device), detections)
+    return Validation(broadcast_object(metrics, inference.device), detections)
 
 
-@torch.no_grad()
 def detect(
     model: nn.Module,
     batches: Iterable[Batch],
-    postprocess: Mapping[str, Postprocess],
+    inference: Inference,
     *,
-    locate: Callable[[Batch], Locations],
-    device: torch.device,
-    precision: Precision,
-    oracle_targets: BuildOracleTargets | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, dict[int, Detections]]:
     """Return the detections of this worker's images under each post-processing, by image id, on the CPU.
 
-    One forward pass per augmentation serves every post-processing. `progress` is called with the number of images done.
-    `oracle_targets` is called only where a post-processing has an oracle or analyses ambiguous locations, which
-    excludes test-time augmentation.
+    `progress` is called with the number of images done.
     """
-    requested = {name: augmentations(item.config) for name, item in postprocess.items()}
     was_training = model.training
     model.eval()
-    detections: dict[str, dict[int, Detections]] = {name: {} for name in postprocess}
+    detections: dict[str, dict[int, Detections]] = {name: {} for name in inference.postprocess}
     done = 0
-    for host_batch in batches:
-        batch = to_device(host_batch, device)
-        parts: dict[str, list[list[Detections]]] = {name: [] for name in postprocess}
-        for augmentation in dict.fromkeys(item for items in requested.values() for item in items):
-            augmented = augment(batch, augmentation)
-            with autocast(device, precision):
-                outputs = model(augmented.pixels, augmented.sizes)
-            active = {name: item for name, item in postprocess.items() if augmentation in requested[name]}
-            locations = locate(augmented)
-            needs_targets = any(item.config.needs_ground_truth for item in active.values())
-            targets = oracle_targets(augmented, locations, outputs) if oracle_targets and needs_targets else None
-            for name, item in active.items():
-                augmented_detections = _postprocess(item, outputs, locations, augmented, targets)
-                parts[name].append(undo(augmentation, augmented_detections, augmented.original_sizes))
-        for name, item in postprocess.items():
-            merged = merge(parts[name], item.config)
-            on_host = (to_device(image_detections, torch.device("cpu")) for image_detections in merged)
-            detections[name].update(zip(batch.image_ids, on_host, strict=True))
+    for batch in batches:
+        for name, batch_detections in detect_batch(model, batch, inference).items():
+            detections[name].update(zip(batch.image_ids, batch_detections, strict=True))
         done += len(batch.image_ids)
         if progress is not None:
             progress(done)
     model.train(was_training)
     return detections
+
+
+@torch.no_grad()
+def detect_batch(model: nn.Module, batch: Batch, inference: Inference) -> dict[str, list[Detections]]:
+    """Return the detections of each image of a batch under each post-processing, on the CPU.
+
+    One forward pass per augmentation serves every post-processing. The model must be in evaluation mode.
+    """
+    requested = {name: augmentations(item.config) for name, item in inference.postprocess.items()}
+    batch = to_device(batch, inference.device)
+    parts: dict[str, list[list[Detections]]] = {name: [] for name in requested}
+    for augmentation in dict.fromkeys(item for items in requested.values() for item in items):
+        augmented = augment(batch, augmentation)
+        with autocast(inference.device, inference.precision):
+            outputs = model(augmented.pixels, augmented.sizes)
+        active = {name: item for name, item in inference.postprocess.items() if augmentation in requested[name]}
+        locations = inference.locate(augmented)
+        needs_targets = any(item.config.needs_ground_truth for item in active.values())
+        targets = None
+        if inference.oracle_targets and needs_targets:
+            targets = inference.oracle_targets(augmented, locations, outputs)
+        for name, item in active.items():
+            augmented_detections = _postprocess(item, outputs, locations, augmented, targets)
+            parts[name].append(undo(augmentation, augmented_detections, augmented.original_sizes))
+    cpu = torch.device("cpu")
+    return {
+        name: [to_device(image_detections, cpu) for image_detections in merge(parts[name], item.config)]
+        for name, item in inference.postprocess.items()
+    }
 
 
 def _postprocess(

@@ -8,8 +8,9 @@ import torch
 
 from fcos.data.coco import CocoDataset
 from fcos.data.images import open_image
-from fcos.draw import picture_or_note, save_detections
-from fcos.fonts import undrawable_notes
+from fcos.draw.boxes import save_detections
+from fcos.draw.canvas import picture_or_note
+from fcos.draw.fonts import undrawable_notes
 from fcos.structures import Detections
 
 NUM_PICTURES = 6

@@ -19,7 +19,8 @@ from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import canvas_size, collate
 from fcos.data.transforms import resize_image
-from fcos.draw import difference_panel, tile
+from fcos.draw.assignment import difference_panel
+from fcos.draw.canvas import tile
 from fcos.errors import ConfigError
 from fcos.losses.criterion import Losses
 from fcos.postprocess.decode import Postprocess

@@ -10,7 +10,7 @@ from fcos.config.run import Config
 from fcos.data.coco import CocoDataset
 from fcos.data.loader import canvas_size, collate
 from fcos.data.prepare import make_dataset, prepare
-from fcos.draw import draw_assignment
+from fcos.draw.assignment import draw_assignment
 from fcos.errors import ConfigError, suggest
 from fcos.inference import Trained, check_classes
 

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from fcos.assignment.build import build_locate
 from fcos.config.model_parts import PostprocessConfig
 from fcos.evaluation.calibration import score_iou_pairs, score_iou_statistics
-from fcos.evaluation.detect import detect
+from fcos.evaluation.detect import Inference, detect
 from fcos.inference import Trained, read_validation
 from fcos.postprocess.decode import Postprocess
 
@@ -45,10 +45,8 @@ def measure_panels(trained: Trained, *, batch_size: int, progress: Callable[[int
         title: Postprocess(setting, config.model.assignment.corners)
         for title, setting in panel_settings(config.model.postprocess).items()
     }
-    detections = detect(
-        trained.detector, batches, postprocess, locate=build_locate(config.model), device=trained.device,
-        precision=config.schedule.precision, progress=lambda done: progress(done, total),
-    )  # fmt: skip
+    inference = Inference(postprocess, build_locate(config.model), trained.device, config.schedule.precision)
+    detections = detect(trained.detector, batches, inference, progress=lambda done: progress(done, total))
     return {title: Panel(*score_iou_pairs(data.val.annotations, detections[title])) for title in postprocess}
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 # What a result rests on: every module of the package that these import, directly or not.
 PACKAGE = "fcos"
 ENTRIES: Mapping[str, str] = {"train": "fcos.train", "coverage": "fcos.coverage.run"}
-# Draw pictures, from which no number follows.
-DRAWING = ("fcos.draw", "fcos.fonts", "fcos.evaluation.samples", "fcos.coverage.picture")
+# Modules and packages that draw pictures, from which no number follows.
+DRAWING = ("fcos.draw", "fcos.evaluation.samples", "fcos.coverage.picture")
 # To be raised where the code decides the same but results must count as new, such as after a changed preset file.
 RESULTS_VERSION = 1
 
@@ -36,11 +36,15 @@ def deciding_modules(root: Path, entry: str) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         file = _file_of(root, name)
-        if name in modules or file is None or name in DRAWING:
+        if name in modules or file is None or _draws(name):
             continue
         modules[name] = file
         waiting += [name.rpartition(".")[0], *_read(file).imports]
     return dict(sorted(modules.items()))
+
+
+def _draws(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in DRAWING)
 
 
 def _file_of(root: Path, module: str) -> Path | None:

@@ -10,21 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fcos.errors import Transient
+from fcos.errors import Transient, is_allocation_failure
 from fcos.run_folder import FAILURE, LOG, STOP
 
 # Bytes below which a disk counts as full: a record of why a training ended needs some.
 LEAST_SPACE = 1 << 20
-# Parts of the messages of torch, CUDA and its libraries, C++ and Ray, in lower case.
-MEMORY_MESSAGES = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "alloc_failed",
-    "low on memory",
-)
 MESSAGE_LINES = 12
 
 
@@ -152,16 +142,7 @@ def is_no_space(error: BaseException | None) -> bool:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Return whether an error, or one that it came from, is a failed allocation."""
-    return any(_is_allocation_failure(each) for each in _chain(error))
-
-
-def _is_allocation_failure(error: BaseException) -> bool:
-    # Torch and Ray each have an error of that name, on the GPU and from the monitor of a machine's memory.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in MEMORY_MESSAGES)
+    return any(is_allocation_failure(each) for each in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -15,7 +15,8 @@ from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse
 from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
-from fcos.inference import find_checkpoint, load_trained, predict
+from fcos.inference import find_checkpoint, load_trained
+from fcos.prediction.predictor import Predictor
 from fcos.training.checkpoint import CheckpointError
 from fcos.weights.published import (
     COCO,
@@ -234,9 +235,11 @@ def load_names() -> list[str]:
 def test_a_file_of_torchvision_gives_torchvisions_detections(peer) -> None:
     theirs, path, image = peer
     trained = load_trained(path, CPU, SIDES)
-    pixels, found = predict(trained, image)
+    predictor = Predictor(trained)
+    picture = predictor.read(image)
+    (found,) = predictor.detect([picture.sample])
     with torch.no_grad():
-        (expected,) = theirs([pixels.float() / 255])
+        (expected,) = theirs([picture.pixels.float() / 255])
     assert len(found.boxes) > 10
     torch.testing.assert_close(found.scores, expected["scores"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.boxes, expected["boxes"], rtol=1e-5, atol=1e-3)

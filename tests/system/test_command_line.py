@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from fcos.__main__ import main
 from fcos.config.parse import parse
@@ -34,25 +36,49 @@ def test_evaluate_gives_the_numbers_of_the_run(trained, tmp_path: Path, capsys) 
     assert "val/AP50" in capsys.readouterr().out
 
 
-def test_predict_writes_detections_and_pictures(trained, tmp_path: Path, capsys) -> None:
+def test_predict_writes_coco_results_and_pictures(trained, tmp_path: Path, capsys) -> None:
     folder, _ = trained
     photos = tmp_path / "photos" / "below"
     photos.mkdir(parents=True)
     Image.new("RGB", (50, 70), "red").save(photos / "a.jpg")
     Image.new("L", (64, 40), 200).save(photos.parent / "gray.png")
-    output = tmp_path / "found"
+    (photos.parent / "notes.txt").write_text("of the day")
+    output = photos.parent / "found"
     arguments = ["predict", str(folder), str(photos.parent), "--output", str(output)]
-    assert main([*arguments, "--set", "model.postprocess.score_threshold=0.001"]) == 0
+    for _ in range(2):
+        assert main([*arguments, "--set", "model.postprocess.score_threshold=0.001"]) == 0
+        told = capsys.readouterr()
+        assert "2 images, " in told.out and "files that are no images" in told.err and "notes.txt" in told.err
+    data = json.loads((output / "images.json").read_text())
+    assert [image["file_name"] for image in data["images"]] == ["below/a.jpg", "gray.png"]
+    assert [category["name"] for category in data["categories"]] == ["disc", "square", "triangle", "ring", "cross"]
+    sizes = {image["id"]: (image["width"], image["height"]) for image in data["images"]}
+    assert list(sizes.values()) == [(50, 70), (64, 40)]
     found = json.loads((output / "detections.json").read_text())
-    assert [item["image"] for item in found] == ["below/a.jpg", "gray.png"]
-    for item, (width, height) in zip(found, [(50, 70), (64, 40)], strict=True):
-        assert item["detections"]
-        for detection in item["detections"]:
-            x1, y1, x2, y2 = detection["box_xyxy"]
-            assert 0 <= x1 <= x2 <= width + 1e-3 and 0 <= y1 <= y2 <= height + 1e-3
-            assert 0 < detection["score"] < 1 and detection["class"] in ("disc", "square", "triangle", "ring", "cross")
-    assert (output / "below" / "a.jpg.png").is_file() and (output / "gray.png.png").is_file()
-    assert "2 images" in capsys.readouterr().out
+    assert {item["image_id"] for item in found} == set(sizes)
+    for item in found:
+        x, y, width, height = item["bbox"]
+        right, bottom = sizes[item["image_id"]]
+        assert 0 <= x <= x + width <= right + 1e-2 and 0 <= y <= y + height <= bottom + 1e-2
+        assert 0 < item["score"] < 1 and 1 <= item["category_id"] <= 5
+    assert (output / "pictures" / "below" / "a.jpg.jpg").is_file() and (output / "pictures" / "gray.png.jpg").is_file()
+
+
+def test_predicted_validation_images_have_the_numbers_of_the_evaluation(trained, tiny_values, tmp_path: Path) -> None:
+    folder, summary = trained
+    val = prepare(parse(Config, tiny_values).data).val
+    output = tmp_path / "found"
+    assert main(["predict", str(folder), str(val.folder), "--output", str(output), "--no-pictures"]) == 0
+    truth = COCO(str(val.annotations.path))
+    ids = {image["file_name"]: image["id"] for image in truth.dataset["images"]}
+    names = {image["id"]: image["file_name"] for image in json.loads((output / "images.json").read_text())["images"]}
+    found = json.loads((output / "detections.json").read_text())
+    evaluation = COCOeval(truth, truth.loadRes([item | {"image_id": ids[names[item["image_id"]]]} for item in found]))
+    evaluation.params.iouType = "bbox"
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(summary.metrics[""]["val/AP"], abs=1e-4)
 
 
 def test_predict_goes_on_past_an_image_that_cannot_be_read(trained, tmp_path: Path, capsys) -> None:
@@ -60,10 +86,11 @@ def test_predict_goes_on_past_an_image_that_cannot_be_read(trained, tmp_path: Pa
     photos.mkdir()
     (photos / "broken.jpg").write_bytes(b"no image")
     Image.new("RGB", (50, 70), "red").save(photos / "whole.jpg")
-    assert main(["predict", str(trained[0]), str(photos), "--output", str(tmp_path / "found")]) == 2
-    assert [item["image"] for item in json.loads((tmp_path / "found" / "detections.json").read_text())] == ["whole.jpg"]
+    assert main(["predict", str(trained[0]), str(photos), "--output", str(tmp_path / "found")]) == 1
+    (image,) = json.loads((tmp_path / "found" / "images.json").read_text())["images"]
+    assert image["file_name"] == "whole.jpg"
     told = capsys.readouterr().err
-    assert "broken.jpg" in told and "1 of 2 images could not be read" in told
+    assert "broken.jpg: is not a whole image" in told and "1 failed, named above; the others are complete" in told
 
 
 def test_draw_tells_and_draws_who_answers_for_whom(trained, tmp_path: Path, capsys) -> None:
@@ -120,7 +147,7 @@ def test_an_image_of_one_pixel_width_is_predicted_and_drawn(trained, tmp_path: P
     photos.mkdir()
     Image.new("RGB", (1, 12_000), "red").save(photos / "thin.png")
     assert main(["predict", str(trained[0]), str(photos), "--output", str(tmp_path / "found")]) == 0
-    with Image.open(tmp_path / "found" / "thin.png.png") as picture:
+    with Image.open(tmp_path / "found" / "pictures" / "thin.png.jpg") as picture:
         assert max(picture.size) < 5_000
 
 
@@ -133,16 +160,20 @@ def test_an_image_of_one_pixel_width_is_predicted_and_drawn(trained, tmp_path: P
         (["evaluate", "{run}", "--set", "nonsense"], "must be KEY=VALUE"),
         (["evaluate", "{run}", "--set", "model.head.num_convs=3"], "do not fit the changed model"),
         (["evaluate", "{run}", "--device", "cuda"], "no CUDA device is present"),
-        (["predict", "{run}", "{missing}", "--output", "{out}"], "no such image or folder"),
-        (["predict", "{run}", "{run}", "--output", "{run}/found"], "must not lie in the folder of the images"),
+        (["predict", "{run}", "{missing}", "--output", "{out}"], "missing: no such folder or file"),
+        (["predict", "{run}", "{empty}", "--output", "{out}"], "empty: holds no image"),
+        (["predict", "{run}", "{photo}", "--output", "{photo}"], "is a file; give a folder"),
+        (["predict", "{run}", "{photo}", "--output", "{out}", "--classes", "squares"], "did you mean square"),
         (["draw", "{run}", "--image", "000099.png"], "has no image of that file name"),
     ],
 )
 def test_a_slip_is_one_message_and_exit_code_2(trained, tmp_path: Path, capsys, arguments, message) -> None:
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("a CUDA device is present")
-    names = {"missing": tmp_path / "missing", "run": trained[0], "out": tmp_path / "out", "empty": tmp_path / "empty"}
+    names = {name: tmp_path / name for name in ("missing", "out", "empty")}
+    names |= {"run": trained[0], "photo": tmp_path / "a.png"}
     names["empty"].mkdir()
+    Image.new("RGB", (64, 64)).save(names["photo"])
     assert main([argument.format(**names) for argument in arguments]) == 2
     told = capsys.readouterr()
     assert message in told.err and told.err.startswith("error: ") and "Traceback" not in told.err

@@ -47,7 +47,7 @@ def test_a_changed_assignment_makes_other_trainings_and_other_counts(checkout: P
     [
         ("train.py", '"""One training run', '"""One long training run'),
         ("training/step.py", "\nimport torch\n", "\n# Why.\nimport torch  # a remark\n\n\n"),
-        ("draw.py", "sheet.paste(row, (0, top))", "sheet.paste(row, (1, top))"),
+        ("draw/canvas.py", "sheet.paste(row, (0, top))", "sheet.paste(row, (1, top))"),
         ("__main__.py", "import ", "import json  # noqa\nimport "),
         ("studies/two_stage.py", "import torch\n", "import json\nimport torch\n"),
     ],

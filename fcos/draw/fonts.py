@@ -23,7 +23,7 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFo
 def drawable_names(classes: Sequence[str]) -> tuple[str, ...]:
     """Return the names of classes as pictures show them: `class <number>` where no installed font has the letters.
 
-    What the numbers stand for is logged once.
+    What the numbers stand for is logged once. Control characters become question marks.
     """
     return _drawable_names(tuple(classes))
 
@@ -32,7 +32,8 @@ def drawable_names(classes: Sequence[str]) -> tuple[str, ...]:
 def _drawable_names(classes: tuple[str, ...]) -> tuple[str, ...]:
     for note in undrawable_notes(classes):
         logging.getLogger(__name__).warning("%s", note)
-    return tuple(name if _is_drawable(name) else f"class {number}" for number, name in enumerate(classes))
+    names = ("".join("?" if unicodedata.category(letter) == "Cc" else letter for letter in name) for name in classes)
+    return tuple(name if _is_drawable(name) else f"class {number}" for number, name in enumerate(names))
 
 
 def undrawable_notes(classes: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ from fcos.build import build_detector
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.errors import DataError
-from fcos.inference import Trained, predict
+from fcos.inference import Trained
+from fcos.prediction.predictor import Picture, Predictor
 
 
 def trained(values: dict[str, Any], **data: Any) -> Trained:
@@ -29,21 +30,20 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.jpg"
 
 
-def test_an_orientation_is_named_where_it_is_not_applied(
-    tiny_values: dict[str, Any], photo: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    pixels, _ = predict(trained(tiny_values), photo)
-    assert pixels.shape == (3, 40, 60)
-    assert "photo.jpg: its EXIF orientation is not applied (data.exif_orientation=ignore" in caplog.text
+def read(photo: Path, values: dict[str, Any], **data: Any) -> Picture:
+    return Predictor(trained(values, **data)).read(photo)
 
 
-def test_an_orientation_is_applied_as_in_training(
-    tiny_values: dict[str, Any], photo: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    pixels, _ = predict(trained(tiny_values, exif_orientation="apply"), photo)
-    assert pixels.shape == (3, 60, 40) and caplog.text == ""
+def test_an_orientation_is_marked_where_it_is_not_applied(tiny_values: dict[str, Any], photo: Path) -> None:
+    picture = read(photo, tiny_values)
+    assert picture.pixels.shape == (3, 40, 60) and picture.is_turned
+
+
+def test_an_orientation_is_applied_as_in_training(tiny_values: dict[str, Any], photo: Path) -> None:
+    picture = read(photo, tiny_values, exif_orientation="apply")
+    assert picture.pixels.shape == (3, 60, 40) and not picture.is_turned
 
 
 def test_the_limit_of_pixels_holds_too(tiny_values: dict[str, Any], photo: Path) -> None:
     with pytest.raises(DataError, match=r"more than data\.max_megapixels=0\.001 allows"):
-        predict(trained(tiny_values, max_megapixels=0.001), photo)
+        read(photo, tiny_values, max_megapixels=0.001)

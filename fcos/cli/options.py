@@ -1,0 +1,94 @@
+"""Options that several commands share: numbers, the checkpoint with its changes, progress, metrics."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fcos.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fcos.inference import Trained
+
+# Where a command adds its own parser.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def positive_int(text: str) -> int:
+    """Parse an integer above 0, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: must be at least 1")
+    return number
+
+
+def fraction(text: str) -> float:
+    """Parse a number between 0 and 1, for argparse."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: must lie between 0 and 1")
+    return number
+
+
+def add_trained_parser(commands: Commands, name: str, summary: str) -> argparse.ArgumentParser:
+    """Add the parser of a command on trained weights: the checkpoint, --model, --set and --device."""
+    parser = commands.add_parser(name, help=summary, description=summary)
+    parser.add_argument(
+        "checkpoint", type=Path,
+        help="a checkpoint folder, a run's folder (its newest checkpoint), or a .pth file of published weights",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", metavar="NAME",
+        help="the published model that a .pth file holds: torchvision, official_v1, official_improved, adelaidet or "
+        "detectron2",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+        help="change a setting of the checkpoint's config, e.g. data.root=/data/coco (may be repeated)",
+    )  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser
+
+
+def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parse KEY=VALUE pairs; values are JSON, or strings where they are not."""
+    changes = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {pair}: must be KEY=VALUE")
+        try:
+            changes[key] = json.loads(text)
+        except ValueError:
+            changes[key] = text
+    return changes
+
+
+def load_checkpoint(options: argparse.Namespace) -> "Trained":
+    """Load the trained detector that the options of `add_trained_parser` name.
+
+    Raises CheckpointError, and ConfigError for a missing device or refused changes.
+    """
+    from fcos.device import pick_device
+    from fcos.inference import load_trained
+
+    device = pick_device(options.device)
+    return load_trained(options.checkpoint, device, parse_changes(options.changes), options.model)
+
+
+def show_progress(done: int, total: int, unit: str = "images") -> None:
+    """Print the number of images done over the last one, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} {unit}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def print_metrics(options: argparse.Namespace, step: int, metrics: Mapping[str, float]) -> None:
+    """Print metrics, and write them to the file of --output."""
+    print(f"{options.checkpoint}, step {step}")
+    for key, value in metrics.items():
+        print(f"  {key:<28} {value:.4f}")
+    if options.output is not None:
+        options.output.write_text(json.dumps({"step": step, "metrics": dict(metrics)}, indent=1))
+        print(f"written: {options.output}")

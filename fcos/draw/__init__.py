@@ -1,0 +1,1 @@
+"""Pictures of bounded size: detections beside the ground truth, and target assignments."""

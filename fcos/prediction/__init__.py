@@ -1,0 +1,1 @@
+"""Detections of images and videos that have no annotations: which files, in what batches, written where."""
