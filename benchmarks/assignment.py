@@ -6,7 +6,7 @@ Both give the index of the box that each location answers for; the indices must 
 from collections.abc import Iterator
 
 import torch
-from inputs import RADIUS, RANGES, SIZE, anchors, compute_loss, draw_targets, grid, peer_matcher
+from inputs import RULE, SIZE, anchors, compute_loss, draw_targets, grid, peer_matcher
 from side_by_side import Case, main, require
 from torch import Tensor
 
@@ -27,7 +27,7 @@ def case(count: int, batch: int, size: tuple[int, int], goal: float | None = Non
     return Case(
         name=f"assignment, {count} boxes an image",
         peer=lambda: compute_loss(peer, theirs, {}, peer_anchors, per_level),
-        ours=lambda: match_fcos(ours, locations, RANGES, "open", RADIUS, "plain"),
+        ours=lambda: match_fcos(ours, locations, RULE),
         same=same,
         goal=goal,
         memory_goal=10,

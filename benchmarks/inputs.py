@@ -13,6 +13,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
+from fcos.config.model_parts import AssignmentConfig
 from fcos.data.loader import box_bucket
 from fcos.geometry import compute_locations
 from fcos.structures import Locations, Targets
@@ -21,8 +22,12 @@ CPU = torch.device("cpu")
 SIZE = (800, 1344)
 CLASSES = 80
 STRIDES = (8, 16, 32, 64, 128)
-RANGES = ((0.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, None))
 RADIUS = 1.5
+RULE = AssignmentConfig(
+    ranges=((0.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 512.0), (512.0, None)),
+    ends="open",
+    center_sampling_radius=RADIUS,
+)
 
 
 def shapes(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from inputs import CLASSES, RADIUS, RANGES, SIZE, anchors, compute_loss, draw_targets, grid, peer_loss, shapes
+from inputs import CLASSES, RULE, SIZE, anchors, compute_loss, draw_targets, grid, peer_loss, shapes
 from side_by_side import Case, main, require
 from torch import Tensor
 
@@ -70,9 +70,7 @@ def case(
         logits = tuple(part.detach().requires_grad_() for part in of_levels)
         quality = outputs["bbox_ctrness"].detach().squeeze(-1).requires_grad_()
         leaves = [pixels.detach().requires_grad_(), quality, *logits]
-        assignment = assign_fcos(
-            targets, locations, ranges=RANGES, ends="open", center_sampling_radius=RADIUS, compiled=compiled
-        )
+        assignment = assign_fcos(targets, locations, RULE, compiled=compiled)
         head = HeadOutputs(logits, leaves[0], quality, locations.shapes)
         losses = rule(head, assignment, locations, rule.normalizer([assignment]))
         losses.total.backward()

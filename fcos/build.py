@@ -70,19 +70,9 @@ def _build_head(config: ModelConfig, num_classes: int, strides: Sequence[int]) -
     return Head(
         config.fpn.channels,
         num_classes,
+        config.head,
         strides=strides,
-        num_convs=config.head.num_convs,
-        towers=config.head.towers,
-        norm=config.head.norm,
-        gn_groups=config.head.gn_groups,
-        scale_per_level=config.head.scale_per_level,
-        regression=anchor_sizes(config.anchors_per_location)
-        if config.head.regression == "deltas"
-        else config.head.regression,
-        divide_by_stride=config.head.divide_by_stride,
-        quality=config.head.quality,
-        quality_branch=config.head.quality_branch,
-        prior=config.head.prior,
+        anchors=anchor_sizes(config.anchors_per_location) if config.head.regression == "deltas" else (),
         targets_per_location=config.targets_per_location,
     )
 
@@ -123,6 +113,7 @@ def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.dev
         weight_by_centerness=config.loss.weight_by_centerness,
         quality=config.head.quality,
         normalizer_scope=config.loss.normalizer,
+        normalizer_floor=config.loss.normalizer_floor,
         history=torch.zeros(3, device=device) if config.loss.normalizer == "ema" else None,
         focal_alpha=config.loss.focal_alpha,
         focal_gamma=config.loss.focal_gamma,

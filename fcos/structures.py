@@ -83,7 +83,7 @@ class Assignment:
     """The box assigned to each location (NO_OBJECT for none) and the training targets that follow from it.
 
     At negatives `ltrb` is 1 and `centerness` 0. A side of `ltrb` is negative where a location lies outside its box,
-    which is possible for anchors only.
+    which is possible for anchors and for simota_rule=yolox only.
     """
 
     matched: Int[Tensor, "B P"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,7 +13,7 @@ from fcos.assignment.center import center_candidates, match_center
 from fcos.assignment.encode import encode_targets
 from fcos.assignment.fcos import assign_fcos, fcos_candidates
 from fcos.assignment.retinanet import match_retinanet
-from fcos.assignment.simota import match_simota
+from fcos.assignment.simota import match_simota, match_yolox
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig
 from fcos.geometry import compute_locations
@@ -51,21 +51,13 @@ def build_locate(config: ModelConfig) -> Callable[[Batch], Locations]:
 def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
     """Return the configured target assignment; `compiled` runs the encoding of targets through torch.compile."""
     setting = config.assignment
-    fcos_options: dict[str, Any] = {
-        "ranges": setting.ranges,
-        "ends": setting.ends,
-        "center_sampling_radius": setting.center_sampling_radius,
-        "box_convention": setting.corners,
-        "level_rule": setting.level_rule,
-        "tie_break": setting.tie_break,
-    }
 
     def assign(targets: Targets, locations: Locations, outputs: HeadOutputs | None = None) -> Assignment:
         ignored = None
         assert targets.masks is not None or not setting.by_masks, "assignment by masks needs targets with masks"
         match setting.kind:
             case "fcos":
-                return assign_fcos(targets, locations, **fcos_options, compiled=compiled)
+                return assign_fcos(targets, locations, setting, compiled=compiled)
             case "atss":
                 matched = match_atss(targets, locations, setting.candidates_per_level)
             case "center":
@@ -74,7 +66,8 @@ def build_assign(config: ModelConfig, *, compiled: bool = False) -> Assign:
                 matched, ignored = match_retinanet(targets, locations, setting.low_quality)
             case "simota":
                 assert outputs is not None, "simota assigns after the forward pass"
-                matched = match_simota(targets, locations, outputs, setting.center_sampling_radius)
+                match_by_outputs = match_simota if setting.simota_rule == "inside_box" else match_yolox
+                matched = match_by_outputs(targets, locations, outputs, setting.center_sampling_radius)
         return replace(encode_targets(matched, targets, locations.xy, compiled=compiled), ignored=ignored)
 
     return assign

@@ -19,7 +19,8 @@ from fcos.assignment.encode import encode_targets
 from fcos.assignment.level_rules import Range
 from fcos.assignment.masks import on_mask
 from fcos.assignment.windows import Window, cached_windows, level_grids
-from fcos.config.choices import BoxConvention, Ends, LevelRule, TieBreak
+from fcos.config.choices import Ends
+from fcos.config.model_parts import AssignmentConfig
 from fcos.geometry import unique_locations
 from fcos.structures import Assignment, Locations, Targets
 
@@ -31,16 +32,7 @@ BOXES_PER_WINDOW = 1 << 11
 
 
 def assign_fcos(
-    targets: Targets,
-    locations: Locations,
-    *,
-    ranges: Sequence[Range],
-    ends: Ends,
-    center_sampling_radius: float | None,
-    box_convention: BoxConvention = "plain",
-    level_rule: LevelRule = "longest_offset",
-    tie_break: TieBreak = "smallest_area",
-    compiled: bool = False,
+    targets: Targets, locations: Locations, config: AssignmentConfig, *, compiled: bool = False
 ) -> Assignment:
     """Assign each location of a batch to one of its candidate boxes, and encode the targets.
 
@@ -50,39 +42,28 @@ def assign_fcos(
     ranges. Where the targets have masks, the location must also lie on the box's mask. Locations without a candidate
     get NO_OBJECT.
 
-    Of several candidates the one of smallest area is taken, with areas by `box_convention`; or the one of closest
-    center; or one at random, by torch's global generator of the device. Equal ones are resolved by the lower index.
+    Of several candidates the one of smallest area is taken, with areas by `corners`; or the one of closest center; or
+    one at random, by torch's global generator of the device. Equal ones are resolved by the lower index.
 
     Where locations have several targets (MIP, arXiv 2003.09163; v2 section 4.4), their predictions get the first
     candidates in that order, NO_OBJECT where there are fewer; which prediction learns which of them is decided in
     fcos.losses.criterion. `compiled` compiles the encoding of the targets; the matching is the same.
     """
-    matched = match_fcos(
-        targets, locations, ranges, ends, center_sampling_radius, box_convention, level_rule, tie_break
-    )
-    return encode_targets(matched, targets, locations.xy, compiled=compiled)
+    return encode_targets(match_fcos(targets, locations, config), targets, locations.xy, compiled=compiled)
 
 
-def match_fcos(
-    targets: Targets,
-    locations: Locations,
-    ranges: Sequence[Range],
-    ends: Ends,
-    center_sampling_radius: float | None,
-    box_convention: BoxConvention,
-    level_rule: LevelRule = "longest_offset",
-    tie_break: TieBreak = "smallest_area",
-) -> Int[Tensor, "B P"]:
+def match_fcos(targets: Targets, locations: Locations, config: AssignmentConfig) -> Int[Tensor, "B P"]:
     """Return the index of the box assigned to each location, or NO_OBJECT; see `assign_fcos`."""
     batch, boxes = targets.valid.shape
     points = unique_locations(locations)
     # Ranks instead of areas are exact for any size; the stable sort resolves ties by the lower index.
-    order = ranking_cost(targets, box_convention, tie_break).argsort(dim=1, stable=True)
+    order = ranking_cost(targets, config.corners, config.tie_break).argsort(dim=1, stable=True)
     sorted_boxes = targets.boxes.gather(1, order[..., None].expand(-1, -1, 4))
     ranks = torch.arange(boxes, device=order.device)
     box_keys = conflicts.pack_key(ranks, order).where(targets.valid.gather(1, order), conflicts.EMPTY_KEY)
     budget = CPU_BUDGET if order.device.type == "cpu" else GPU_BUDGET
-    windows = cached_windows(level_grids(points, ranges, level_rule), ends, center_sampling_radius, order.device)
+    grids = level_grids(points, config.ranges, config.level_rule)
+    windows = cached_windows(grids, config.ends, config.center_sampling_radius, order.device)
     rounds: list[Tensor] = []
     for _ in range(locations.targets):
         keys = conflicts.empty_keys(batch, len(points.xy), order.device)
@@ -94,7 +75,7 @@ def match_fcos(
                 if targets.masks is not None:
                     is_candidate &= on_mask(targets.masks, order[:, chunk], sorted_boxes[:, chunk], points.xy, index)
                 candidate_keys = box_keys[:, chunk, None, None, None]
-                if tie_break == "closest_center":
+                if config.tie_break == "closest_center":
                     candidate_keys = with_center_distance(candidate_keys, sorted_boxes[:, chunk], points.xy, index)
                 if rounds:
                     # Keys of one location are all different: the next is the smallest above the last round's key.

@@ -37,6 +37,7 @@ QualityBranch = Literal["classification", "regression", "own"]
 LevelRule = Literal["longest_offset", "longer_side", "sqrt_area", "fpn"]
 TieBreak = Literal["smallest_area", "closest_center", "random"]
 LowQuality = Literal["none", "iou0_4", "all"]
+SimotaRule = Literal["inside_box", "yolox"]
 # Whether a value equal to an end of a range belongs to the level.
 Ends = Literal["closed", "open"]
 # Positions of locations: offset by half a stride (papers), or torchvision's grid from the corner.
@@ -48,9 +49,13 @@ BoxConvention = Literal["plain", "inclusive"]
 RegressionLoss = Literal["iou", "linear_iou", "giou", "diou", "ciou", "l1", "log_l1", "l2"]
 QualityLoss = Literal["bce", "l1"]
 NormalizerScope = Literal["local", "global", "ema"]
+NormalizerFloor = Literal["one_per_step", "one_per_worker"]
 
 # Post-processing and evaluation.
 NmsOver = Literal["class", "all"]
+TopkBy = Literal["score", "classification"]
+Clip = Literal["before_nms", "after_nms"]
+DropEmpty = Literal["never", "before_nms", "after_nms"]
 Oracle = Literal["none", "centerness", "iou", "class", "class_iou", "box"]
 OracleBackground = Literal["predicted", "nothing"]
 Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors"]

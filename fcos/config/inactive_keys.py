@@ -45,15 +45,18 @@ def _model_keys(model: ModelConfig) -> Iterator[tuple[str, str]]:
     if model.levels[-1] <= 5:
         yield "model.fpn.extra_levels_from", f"model.levels={list(model.levels)}"
     if head.num_convs == 0:
-        yield from ((f"model.head.{key}", "model.head.num_convs=0") for key in ("norm", "towers", "quality_branch"))
+        keys = ("norm", "conv_bias", "towers", "quality_branch")
+        yield from ((f"model.head.{key}", "model.head.num_convs=0") for key in keys)
     if head.norm != "gn" or head.num_convs == 0:
         reason = f"model.head.norm={head.norm}" if head.norm != "gn" else "model.head.num_convs=0"
         yield "model.head.gn_groups", reason
     if head.quality == "none":
-        keys = ("model.head.quality_branch", "model.loss.quality_weight", "model.loss.quality_loss")
-        yield from ((key, "model.head.quality=none") for key in keys)
+        quality_keys = ("model.head.quality_branch", "model.loss.quality_weight", "model.loss.quality_loss")
+        yield from ((key, "model.head.quality=none") for key in quality_keys)
     elif head.towers == "shared" and head.quality_branch != "own":
         yield "model.head.quality_branch", "model.head.towers=shared"
+    if model.loss.normalizer == "local":
+        yield "model.loss.normalizer_floor", "model.loss.normalizer=local"
     if head.regression == "deltas":
         yield "model.head.divide_by_stride", "model.head.regression=deltas"
 
@@ -69,6 +72,7 @@ def _assignment_keys(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
         "center_sampling_radius": ("fcos", "simota"),
         "candidates_per_level": ("atss",),
         "low_quality": ("retinanet",),
+        "simota_rule": ("simota",),
     }
     for key, kinds in kinds_using.items():
         if assignment.kind not in kinds:
@@ -79,11 +83,13 @@ def _assignment_keys(assignment: AssignmentConfig) -> Iterator[tuple[str, str]]:
 
 def _postprocess_keys(config: PostprocessConfig) -> Iterator[tuple[str, str]]:
     if config.quality == "none":
-        yield from ((f"model.postprocess.{key}", "model.postprocess.quality=none") for key in ("score", "threshold_on"))
-    if config.suppression == "peaks" and len(config.tta_scales) == 1 and not config.tta_flip:
-        # Several augmentations are merged by NMS.
-        keys = ("nms_threshold", "nms_over")
-        yield from ((f"model.postprocess.{key}", "model.postprocess.suppression=peaks") for key in keys)
+        keys = ("score", "threshold_on", "topk_by")
+        yield from ((f"model.postprocess.{key}", "model.postprocess.quality=none") for key in keys)
+    if config.suppression == "peaks":
+        # Several augmentations are merged by NMS, of boxes that are clipped.
+        merges = len(config.tta_scales) > 1 or config.tta_flip
+        unused = ("nms_corners", "clip") if merges else ("nms_corners", "clip", "nms_threshold", "nms_over")
+        yield from ((f"model.postprocess.{key}", "model.postprocess.suppression=peaks") for key in unused)
 
 
 def _schedule_keys(schedule: ScheduleConfig) -> Iterator[tuple[str, str]]:

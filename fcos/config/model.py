@@ -83,6 +83,11 @@ class ModelConfig(Section):
             )
         if head.norm == "bn_per_level" and head.across_levels == "separate":
             yield "head.norm=bn_per_level: where head.across_levels=separate every norm belongs to one level; give bn"
+        if self.postprocess.nms_corners == "inclusive" and self.assignment.corners == "plain":
+            yield (
+                "postprocess.nms_corners=inclusive: adds the last pixel, which boxes of assignment.corners=plain have "
+                "already; set both to inclusive, or nms_corners to plain"
+            )
         if head.norm == "gn" and fpn.channels % head.gn_groups:
             yield f"head.gn_groups={head.gn_groups} does not divide fpn.channels={fpn.channels}"
 
@@ -132,9 +137,11 @@ class ModelConfig(Section):
     def _losses(self) -> Iterator[str]:
         if self.loss.regression != "log_l1":
             return
-        if self.assignment.kind == "retinanet":
+        kind = self.assignment.kind
+        if kind == "retinanet" or (kind == "simota" and self.assignment.simota_rule == "yolox"):
+            setting = "kind=retinanet" if kind == "retinanet" else "simota_rule=yolox"
             yield (
-                "loss.regression=log_l1: takes the logarithm of distances, and assignment.kind=retinanet also has "
+                f"loss.regression=log_l1: takes the logarithm of distances, and assignment.{setting} also has "
                 "locations outside of their boxes, where they are negative; give l1"
             )
         if self.head.regression == "deltas":

@@ -12,12 +12,15 @@ from fcos.config.choices import (
     BackboneName,
     BackboneNorm,
     BoxConvention,
+    Clip,
+    DropEmpty,
     Ends,
     ExtraLevelsFrom,
     HeadNorm,
     LevelRule,
     LowQuality,
     NmsOver,
+    NormalizerFloor,
     NormalizerScope,
     Oracle,
     OracleBackground,
@@ -27,7 +30,9 @@ from fcos.config.choices import (
     QualityBranch,
     QualityLoss,
     RegressionLoss,
+    SimotaRule,
     TieBreak,
+    TopkBy,
     Towers,
 )
 
@@ -90,6 +95,8 @@ class HeadConfig(Section):
     across_levels: Literal["shared", "separate"] = "shared"
     norm: HeadNorm = "gn"
     gn_groups: int = Field(32, ge=1)
+    # Whether the convolutions of the towers have a bias, which a norm behind them makes all but superfluous.
+    conv_bias: bool = True
     # A learned factor per level on the regression (v1: exp(s_i x), v2: relu(s_i x)).
     scale_per_level: bool = True
     # deltas: from an anchor, by its shift and log-scale (RetinaNet).
@@ -125,6 +132,9 @@ class AssignmentConfig(Section):
     tie_break: TieBreak = "smallest_area"
     # fcos, simota: radius in strides around the box center; null allows every location inside the box.
     center_sampling_radius: float | None = Field(1.5, gt=0)
+    # simota: inside_box has candidates inside a box alone; yolox, the rule of YOLOX's code and of mmdetection, has all
+    # locations in or near any box as candidates of every box (see fcos.assignment.simota).
+    simota_rule: SimotaRule = "inside_box"
     # fcos: whether every location inside a box (and near its center) can be positive, or only those on the object's
     # mask, which the data must have.
     positives: Literal["box", "mask"] = "box"
@@ -178,6 +188,9 @@ class LossConfig(Section):
     weight_by_centerness: bool = True
     # Number of positives on this worker, its mean over the workers, or the moving average of that mean (0.9).
     normalizer: NormalizerScope = "global"
+    # global, ema: the least number of positives to divide by: one in the whole step, or one for each worker (official
+    # code, AdelaiDet, mmdetection).
+    normalizer_floor: NormalizerFloor = "one_per_step"
     # Loss of the quality: binary cross-entropy, or L1 on the probability (v2 Table 4).
     quality_loss: QualityLoss = "bce"
     focal_alpha: float = Field(0.25, ge=0, le=1)
@@ -197,10 +210,19 @@ class PostprocessConfig(Section):
     # Whether the threshold applies to the classification alone or to the whole score.
     threshold_on: Literal["classification", "score"] = "classification"
     topk_per_level: int = Field(1000, ge=1)
+    # What the best of a level are chosen by: the whole score, or the classification alone (mmdetection).
+    topk_by: TopkBy = "score"
     # How duplicates are removed: NMS; NMS in which predictions of one location do not suppress each other; or keeping
     # only scores that are the largest of their 3x3 neighbourhood, per level and class (CenterNet).
     suppression: Literal["nms", "set_nms", "peaks"] = "nms"
     nms_threshold: float = Field(0.6, gt=0, le=1)
+    # Whether IoUs in NMS count the last pixel of a box (inclusive; maskrcnn-benchmark's NMS).
+    nms_corners: BoxConvention = "plain"
+    # Whether NMS compares boxes that are clipped to the image, or clips what it kept (AdelaiDet, detectron2).
+    clip: Clip = "before_nms"
+    # Whether boxes that have no area within the image are dropped: never; before NMS (mmdetection); or from what NMS
+    # kept, so that fewer than max_detections may be left (AdelaiDet, detectron2).
+    drop_empty: DropEmpty = "never"
     max_detections: int = Field(100, ge=1)
     # Every class over the threshold is a candidate, or only the best class of a location.
     multi_label: bool = True

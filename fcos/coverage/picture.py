@@ -67,17 +67,12 @@ def draw_maps(boxes: InputBoxes, image: int, levels: tuple[int, ...], assignment
     )
     locations = locations_of_largest(image_boxes, tuple(2**level for level in levels), assignment.locations)
     radius = assignment.center_sampling_radius or DEFAULT_RADIUS
+    plain = AssignmentConfig(ranges=assignment.ranges, ends=assignment.ends, corners=assignment.corners)
     radii = {"no center sampling": None, f"center sampling {radius:g}": radius}
     columns, positive = [], torch.zeros(len(levels), dtype=torch.bool)
     for name, sampling_radius in radii.items():
-        result = assign_fcos(
-            targets,
-            locations,
-            ranges=assignment.ranges,
-            ends=assignment.ends,
-            center_sampling_radius=sampling_radius,
-            box_convention=assignment.corners,
-        )
+        sampling = plain.model_copy(update={"center_sampling_radius": sampling_radius})
+        result = assign_fcos(targets, locations, sampling)
         positive |= _positive_levels(result, locations)
         columns.append(_panels(image_boxes, targets, result, locations, [f"P{level}, {name}" for level in levels]))
     rows = [

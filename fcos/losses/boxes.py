@@ -1,6 +1,7 @@
 """Box regression and quality losses, and the entropy of the quality targets."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -73,30 +74,38 @@ def _shape_difference(predicted: Tensor, target: Tensor) -> Tensor:
     return (4 / math.pi**2) * (angle(target) - angle(predicted)).square()
 
 
+@dataclass(frozen=True)
+class BoxLossSettings:
+    """What a positive location's box and quality cost; `quality` names the target of the quality."""
+
+    regression: RegressionLoss
+    # Multiply the regression loss by the center-ness target.
+    weight_by_centerness: bool
+    quality: Quality
+    quality_loss: QualityLoss = "bce"
+
+
 def box_and_quality_loss(
     ltrb: Float[Tensor, "B P 4"],
     quality: Float[Tensor, "B P"] | None,
     assignment: Assignment,
     strides: Float[Tensor, " P"],
-    kind: RegressionLoss,
-    quality_kind: Quality,
-    quality_loss: QualityLoss,
-    weight_by_centerness: bool,
+    settings: BoxLossSettings,
 ) -> tuple[Float[Tensor, "B P"], Float[Tensor, "B P"]]:
-    """Return regression and quality loss of each location, 0 where it is not positive.
-
-    `weight_by_centerness` multiplies the regression loss by the center-ness target.
-    """
+    """Return regression and quality loss of each location, 0 where it is not positive."""
     positive = assignment.positive
     # At negatives prediction and target are both ones, so that nothing non-finite reaches the gradient.
     predicted = ltrb.float().where(positive[..., None], 1.0)
-    per_location = regression_loss(kind, predicted, assignment.ltrb, strides)
-    regression = per_location * assignment.centerness if weight_by_centerness else per_location.where(positive, 0.0)
+    per_location = regression_loss(settings.regression, predicted, assignment.ltrb, strides)
+    if settings.weight_by_centerness:
+        regression = per_location * assignment.centerness
+    else:
+        regression = per_location.where(positive, 0.0)
     if quality is None:
         return regression, torch.zeros_like(regression)
     iou, _, _ = iou_of_ltrb(predicted.detach(), assignment.ltrb)
-    target = iou if quality_kind == "iou" else assignment.centerness
-    if quality_loss == "l1":
+    target = iou if settings.quality == "iou" else assignment.centerness
+    if settings.quality_loss == "l1":
         loss = (quality.float().sigmoid() - target).abs()
     else:
         loss = F.binary_cross_entropy_with_logits(quality.float(), target, reduction="none")

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fcos.config.choices import NormalizerScope, Quality, QualityLoss, RegressionLoss
+from fcos.config.choices import NormalizerFloor, NormalizerScope, Quality, QualityLoss, RegressionLoss
 from fcos.distributed import mean_over_workers, world_size
-from fcos.losses.boxes import box_and_quality_loss
+from fcos.losses.boxes import BoxLossSettings, box_and_quality_loss
 from fcos.losses.focal import focal_loss_sum, label_costs
 from fcos.structures import Assignment, HeadOutputs, Locations
 
@@ -35,6 +35,11 @@ def _mask_ignored(logits: Sequence[Float[Tensor, "B _ C"]], assignment: Assignme
         return logits
     parts = assignment.ignored.split([level.shape[1] for level in logits], dim=1)
     return [level.masked_fill(part[..., None], -1e4) for level, part in zip(logits, parts, strict=True)]
+
+
+def _at_least_one(mean: Float[Tensor, "2"], workers: int) -> Float[Tensor, "2"]:
+    """Raise positives and center-ness, means over the workers, so that their sums are at least 1 and 1e-6."""
+    return torch.stack([mean[0].clamp(min=1 / workers), mean[1].clamp(min=1e-6 / workers)])
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class FCOSLoss:
     regression_weight: float
     quality_weight: float
     quality_loss: QualityLoss = "bce"
+    normalizer_floor: NormalizerFloor = "one_per_step"
     # ema only: moving averages of weight, positives and center-ness; saved in checkpoints.
     history: Float[Tensor, "3"] | None = None
     # Run the focal loss, and the box and quality losses, through torch.compile.
@@ -83,18 +89,23 @@ class FCOSLoss:
         For the global scope this is the mean over workers, computed by one collective that every worker takes part in,
         so that averaging gradients over workers gives the gradient of the whole batch. For ema it is the moving average
         of that mean over all steps, this one included.
+
+        It is at least one positive, and a center-ness of 1e-6. With a floor of one_per_step that holds for the sum over
+        the workers, as it would if one worker had the whole batch; with one_per_worker for the mean over them, and for
+        ema for the mean of each step.
         """
         positives = torch.stack([assignment.positive.sum() for assignment in assignments]).sum()
         centerness = torch.stack([assignment.centerness.sum() for assignment in assignments]).sum()
         sums, workers = torch.stack([positives.float(), centerness]), 1
         if self.normalizer_scope != "local":
             sums, workers = mean_over_workers(sums), world_size()
+        if self.normalizer_floor == "one_per_worker":
+            sums, workers = _at_least_one(sums, 1), 1
         if self.history is not None:
             # Bias correction: dividing by the sum of the weights makes an initial value unnecessary.
             self.history.mul_(EMA_DECAY).add_(torch.cat([sums.new_ones(1), sums]), alpha=1 - EMA_DECAY)
             sums = self.history[1:] / self.history[0]
-        # The lower limits hold for the sum over workers, as they would if one worker had the whole batch.
-        return Normalizer(sums[0].clamp(min=1 / workers), sums[1].clamp(min=1e-6 / workers))
+        return Normalizer(*_at_least_one(sums, workers))
 
     @torch.no_grad()
     def best_pairing(
@@ -125,8 +136,8 @@ class FCOSLoss:
 
     def _box_loss_inputs(self, outputs: HeadOutputs, assignment: Assignment, locations: Locations) -> tuple[Any, ...]:
         """Return the arguments of `box_and_quality_loss`."""
-        settings = (self.regression, self.quality, self.quality_loss, self.weight_by_centerness)
-        return (outputs.ltrb, outputs.quality, assignment, locations.strides, *settings)
+        settings = BoxLossSettings(self.regression, self.weight_by_centerness, self.quality, self.quality_loss)
+        return outputs.ltrb, outputs.quality, assignment, locations.strides, settings
 
     def _weight_terms(
         self, classification: Tensor, regression: Tensor, quality: Tensor, normalizer: Normalizer

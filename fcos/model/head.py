@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fcos.config.choices import HeadNorm, Quality, QualityBranch, Towers
+from fcos.config.choices import HeadNorm
+from fcos.config.model_parts import HeadConfig
 from fcos.model.norm import batch_norm
 from fcos.structures import HeadOutputs
 
@@ -20,12 +20,13 @@ Anchors = tuple[tuple[float, float], ...]
 class Tower(nn.Module):
     """3x3 convolutions shared by all levels, each followed by a norm (shared or one per level) and ReLU."""
 
-    def __init__(self, channels: int, *, num_convs: int, norm: HeadNorm, gn_groups: int, num_levels: int) -> None:
+    def __init__(self, channels: int, config: HeadConfig, *, num_levels: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(_conv(channels, channels) for _ in range(num_convs))
-        copies = num_levels if norm == "bn_per_level" else 1
+        layers = range(config.num_convs)
+        self.convs = nn.ModuleList(_conv(channels, channels, bias=0.0 if config.conv_bias else None) for _ in layers)
+        copies = num_levels if config.norm == "bn_per_level" else 1
         self.norms = nn.ModuleList(
-            nn.ModuleList(_norm(norm, channels, gn_groups) for _ in range(num_convs)) for _ in range(copies)
+            nn.ModuleList(_norm(config.norm, channels, config.gn_groups) for _ in layers) for _ in range(copies)
         )
 
     def forward(self, x: Float[Tensor, "B C H W"], level: int) -> Float[Tensor, "B C H W"]:
@@ -41,51 +42,41 @@ class Head(nn.Module):
 
     towers=separate has one for classification and one for regression, shared one for both; quality_branch=own adds one
     for the quality. regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i per level or none;
-    `divide_by_stride` predicts in units of the stride (v2), but ltrb is returned in pixels. With anchors, (width,
-    height) in strides, regression predicts shift and log-scale of each anchor (RetinaNet). Locations with several
-    anchors, or with several `targets_per_location`, have consecutive predictions for each. `prior` is the initial
-    probability of every class (focal loss paper, 4.1).
+    `divide_by_stride` predicts in units of the stride (v2), but ltrb is returned in pixels. deltas predicts shift and
+    log-scale of each of the `anchors`, (width, height) in strides (RetinaNet). Locations with several anchors, or with
+    several `targets_per_location`, have consecutive predictions for each. `prior` is the initial probability of every
+    class (focal loss paper, 4.1).
     """
 
     def __init__(
         self,
         channels: int,
         num_classes: int,
+        config: HeadConfig,
         *,
         strides: Sequence[int],
-        num_convs: int,
-        norm: HeadNorm,
-        gn_groups: int,
-        scale_per_level: bool,
-        regression: Literal["exp", "relu"] | Anchors,
-        divide_by_stride: bool,
-        quality: Quality,
-        quality_branch: QualityBranch,
-        prior: float,
-        towers: Towers = "separate",
+        anchors: Anchors = (),
         targets_per_location: int = 1,
     ) -> None:
         super().__init__()
-        make_tower = partial(
-            Tower, channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
-        )
-        self.regression_kind = regression if isinstance(regression, str) else "deltas"
+        make_tower = partial(Tower, channels, config, num_levels=len(strides))
+        self.regression_kind = config.regression
         self.strides = tuple(strides)
-        anchors = () if isinstance(regression, str) else regression
         self.predictions_per_location = max(targets_per_location, len(anchors))
         self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2), persistent=False)
-        self.units = [float(stride) if divide_by_stride else 1.0 for stride in strides]
-        self.quality_branch = quality_branch
+        self.units = [float(stride) if config.divide_by_stride else 1.0 for stride in strides]
+        self.quality_branch = config.quality_branch
         # Also the regression tower where towers are shared.
         self.classification_tower = make_tower()
-        self.regression_tower = make_tower() if towers == "separate" else None
-        prior_bias = -math.log((1 - prior) / prior)
+        self.regression_tower = make_tower() if config.towers == "separate" else None
+        prior_bias = -math.log((1 - config.prior) / config.prior)
         self.classification = _conv(channels, num_classes * self.predictions_per_location, bias=prior_bias)
         self.regression = _conv(channels, 4 * self.predictions_per_location)
-        self.scales = nn.Parameter(torch.ones(len(strides))) if scale_per_level else None
+        self.scales = nn.Parameter(torch.ones(len(strides))) if config.scale_per_level else None
         # Last, so that all other initial weights are the same with and without it.
-        self.quality_tower = make_tower() if quality != "none" and quality_branch == "own" else None
-        self.quality = _conv(channels, self.predictions_per_location) if quality != "none" else None
+        has_quality = config.quality != "none"
+        self.quality_tower = make_tower() if has_quality and config.quality_branch == "own" else None
+        self.quality = _conv(channels, self.predictions_per_location) if has_quality else None
 
     anchors: Float[Tensor, "A 2"]
 
@@ -136,11 +127,12 @@ class Head(nn.Module):
                 return torch.cat((half_size - shift, half_size + shift), dim=-1)
 
 
-def _conv(in_channels: int, out_channels: int, bias: float = 0.0) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+def _conv(in_channels: int, out_channels: int, bias: float | None = 0.0) -> nn.Conv2d:
+    """Return a 3x3 convolution with FCOS's initial weights; None has no bias."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias is not None)
     nn.init.normal_(conv.weight, std=0.01)
-    assert conv.bias is not None
-    nn.init.constant_(conv.bias, bias)
+    if conv.bias is not None and bias is not None:
+        nn.init.constant_(conv.bias, bias)
     return conv
 
 

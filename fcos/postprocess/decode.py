@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fcos.config.choices import BoxConvention
@@ -53,26 +53,40 @@ class Postprocess:
         original_sizes: Int[Tensor, "B 2"],
     ) -> list[Detections]:
         """Return the detections of each image, best first, clipped to the image, in pixels of the original image."""
-        candidates = self._topk(self._candidates(outputs), len(outputs.logits))
-        image, location = candidates.image, candidates.location
-        boxes = boxes_from_ltrb(locations.xy[location], outputs.ltrb[image, location])
-        last_pixel = 1 if self.box_convention == "inclusive" else 0
-        ends = (sizes - last_pixel).flip(1).repeat(1, 2).to(boxes)
-        boxes = torch.minimum(boxes.clamp(min=0), ends[image])
-        in_original = boxes * (original_sizes / sizes).flip(1).repeat(1, 2).to(boxes)[image]
-        in_original[:, 2:] += last_pixel
-        counts = image.bincount(minlength=len(sizes)).tolist()
+        candidates = self._candidates(outputs)
+        compared, in_original = self._boxes(
+            boxes_from_ltrb(locations.xy[candidates.location], outputs.ltrb[candidates.image, candidates.location]),
+            sizes[candidates.image],
+            original_sizes[candidates.image],
+        )
+        if self.config.drop_empty == "before_nms":
+            rows = _has_area(in_original).nonzero().squeeze(1)
+            candidates, compared, in_original = candidates.select(rows), compared[rows], in_original[rows]
+        counts = candidates.image.bincount(minlength=len(sizes)).tolist()
         detections = []
-        location_index = location // locations.targets
+        location_index = candidates.location // locations.targets
         keeps_locations = self.config.suppression == "set_nms" or "ambiguous" in self.config.analyses
         for image_boxes, original_boxes, scores, labels, location_part in zip(
-            *(x.split(counts) for x in (boxes, in_original, candidates.score, candidates.label, location_index)),
+            *(x.split(counts) for x in (compared, in_original, candidates.score, candidates.label, location_index)),
             strict=True,
         ):
             keep = apply_nms(self.config, image_boxes, scores, labels, location_part)
+            if self.config.drop_empty == "after_nms":
+                keep = keep[_has_area(original_boxes[keep])]
             detection_locations = location_part[keep] if keeps_locations else None
             detections.append(Detections(original_boxes[keep], scores[keep], labels[keep], detection_locations))
         return detections
+
+    def _boxes(
+        self, decoded: Float[Tensor, "N 4"], sizes: Int[Tensor, "N 2"], original_sizes: Int[Tensor, "N 2"]
+    ) -> tuple[Float[Tensor, "N 4"], Float[Tensor, "N 4"]]:
+        """Return boxes as NMS compares them, and clipped in pixels of the original image."""
+        last_pixel = 1 if self.box_convention == "inclusive" else 0
+        ends = (sizes - last_pixel).flip(1).repeat(1, 2).to(decoded)
+        clipped = torch.minimum(decoded.clamp(min=0), ends)
+        in_original = clipped * (original_sizes / sizes).flip(1).repeat(1, 2).to(decoded)
+        in_original[:, 2:] += last_pixel
+        return clipped if self.config.clip == "before_nms" else decoded, in_original
 
     def _score(self, classification: Tensor, quality: Tensor | None) -> Tensor:
         """Combine class probability and quality into the score."""
@@ -100,9 +114,9 @@ class Postprocess:
         return math.log(min_probability / (1 - min_probability)) - 0.01 if min_probability > 0 else -math.inf
 
     def _candidates(self, outputs: HeadOutputs) -> _Candidates:
-        """Return every (location, class) above the threshold.
+        """Return the best (location, class) above the threshold, sorted by image and then by score.
 
-        Only locations whose best class can pass are looked at twice.
+        Equal scores are in order of location. Only locations whose best class can pass are looked at twice.
         """
         parts, start = [], 0
         for level, logits in enumerate(outputs.logits):
@@ -113,11 +127,15 @@ class Postprocess:
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Candidates))
         )
         quality = self._quality(outputs, candidates.image, candidates.location)
-        scores = self._score(candidates.score, quality)
-        thresholded = candidates.score if self.config.threshold_on == "classification" else scores
-        return replace(candidates, score=scores).select(
-            (thresholded > self.config.score_threshold).nonzero().squeeze(1)
-        )
+        classification, scores = candidates.score, self._score(candidates.score, quality)
+        thresholded = classification if self.config.threshold_on == "classification" else scores
+        passing = (thresholded > self.config.score_threshold).nonzero().squeeze(1)
+        candidates = replace(candidates, score=scores).select(passing)
+        if self.config.topk_by == "score":
+            return candidates.select(self._topk(candidates, candidates.score, len(parts)))
+        candidates = candidates.select(self._topk(candidates, classification[passing], len(parts)))
+        best_first = candidates.score.argsort(descending=True, stable=True)
+        return candidates.select(best_first[candidates.image[best_first].argsort(stable=True)])
 
     def _level_candidates(self, logits: Float[Tensor, "B N C"], level: int, start: int) -> _Candidates:
         """Return what may pass on one level, whose first location has index `start`, scored by the class alone."""
@@ -131,19 +149,23 @@ class Postprocess:
         image, location = image[row], location[row] + start
         return _Candidates(image, torch.full_like(image, level), location, label, rows[row, label].sigmoid())
 
-    def _topk(self, candidates: _Candidates, levels: int) -> _Candidates:
-        """Return the best k of every image and level.
+    def _topk(self, candidates: _Candidates, values: Float[Tensor, " N"], levels: int) -> Int[Tensor, " K"]:
+        """Return the indices of the candidates of the k largest values of every image and level.
 
-        Sorted by image and then by score, equal ones in order of location.
+        Sorted by image and then by value, equal ones in order of location.
         """
-        best_first = candidates.score.argsort(descending=True, stable=True)
+        best_first = values.argsort(descending=True, stable=True)
         image = candidates.image[best_first]
         group = image * levels + candidates.level[best_first]
         by_group = group.argsort(stable=True)
         sizes = group.bincount()
         rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[by_group]]
         selected = by_group[rank < self.config.topk_per_level].sort().values
-        return candidates.select(best_first[selected[image[selected].argsort(stable=True)]])
+        return best_first[selected[image[selected].argsort(stable=True)]]
+
+
+def _has_area(boxes: Float[Tensor, "N 4"]) -> Bool[Tensor, " N"]:
+    return (boxes[:, 2:] > boxes[:, :2]).all(1)
 
 
 def peaks(logits: Float[Tensor, "B N C"], shape: tuple[int, int]) -> Float[Tensor, "B N C"]:

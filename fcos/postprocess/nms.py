@@ -20,6 +20,9 @@ def apply_nms(
     Boxes must be sorted by descending score. Boxes of equal `locations` come from one location; only set NMS uses
     them. suppression=peaks has suppressed logits before boxes were decoded (see `peaks`), so nothing is left to do.
     """
+    if config.nms_corners == "inclusive":
+        # Boxes that end in their last pixel: with it, overlap and areas are those of maskrcnn-benchmark's NMS.
+        boxes = torch.cat((boxes[:, :2], boxes[:, 2:] + 1), dim=1)
     groups = labels if config.nms_over == "class" else torch.zeros_like(labels)
     match config.suppression:
         case "peaks":
@@ -43,6 +46,10 @@ def standard_nms(
     Boxes must be sorted by score. NMS is greedy: what it keeps of the best n boxes is a prefix of what it keeps of all.
     So it runs on a prefix, which grows until enough boxes are kept.
     """
+    # batched_nms separates groups by shifting them apart, which takes coordinates from 0 on; boxes that are not clipped
+    # have others, and nothing changes for those that are.
+    if len(boxes):
+        boxes = boxes - boxes.amin().clamp(max=0)
     # A trained head detects every object from many locations; a call costs more than some hundred boxes.
     prefix = 8 * limit
     while True:

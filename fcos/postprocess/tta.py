@@ -73,12 +73,12 @@ def merge(parts: Sequence[Sequence[Detections]], config: PostprocessConfig) -> l
     """Merge the detections of each image over all augmentations, one list of images per augmentation.
 
     suppression=peaks compares scores within one augmentation only, so NMS merges several of them. Locations of
-    different augmentations are different locations.
+    different augmentations are different locations. What is merged is clipped, and includes the last pixel of a box.
     """
     if len(parts) == 1:
         return list(parts[0])
-    if config.suppression == "peaks":
-        config = config.model_copy(update={"suppression": "nms"})
+    suppression = "nms" if config.suppression == "peaks" else config.suppression
+    config = config.model_copy(update={"suppression": suppression, "nms_corners": "plain"})
     return [_merge_image(per_augmentation, config) for per_augmentation in zip(*parts, strict=True)]
 
 

@@ -1,9 +1,12 @@
 """Small pyramids of locations, and targets for them."""
 
+from typing import Any
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fcos.config.model_parts import AssignmentConfig
 from fcos.geometry import compute_locations
 from fcos.structures import Locations, Targets
 
@@ -19,6 +22,12 @@ STRIDES = (8, 16, 32)
 def pyramid(height: int = 128, width: int = 160, kind: str = "half_stride", strides=STRIDES) -> Locations:
     shapes = tuple((-(-height // s), -(-width // s)) for s in strides)
     return compute_locations(shapes, strides, (height, width), kind, CPU)
+
+
+def fcos_rule(ends: str = "closed", radius: float | None = None, **changes: Any) -> AssignmentConfig:
+    """The settings of FCOS's assignment on the pyramid's ranges."""
+    values = {"ranges": RANGES, "ends": ends, "center_sampling_radius": radius, **changes}
+    return AssignmentConfig(**values)
 
 
 def targets_of(*images: list[list[float]], labels: list[list[int]] | None = None) -> Targets:

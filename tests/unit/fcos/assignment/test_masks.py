@@ -25,8 +25,8 @@ from fcos.geometry import areas, compute_locations
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Targets
 from fcos.studies.draw_assignment import assignment_picture
 from tests.helpers.present import present
+from tests.helpers.pyramids import RANGES, fcos_rule
 
-RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
 LOCATIONS = compute_locations(((12, 16), (6, 8), (3, 4)), (8, 16, 32), (96, 128), "half_stride", torch.device("cpu"))
 SIDE = 8
 
@@ -56,7 +56,7 @@ def match_box_by_box(targets: Targets, ends: Any, radius: float | None) -> Tenso
         for box in sorted(valid.nonzero().flatten().tolist(), key=lambda m: (-area[m], -m)):
             part = slice(image, image + 1), slice(box, box + 1)
             single = Targets(targets.boxes[part], targets.labels[part], targets.valid[part])
-            is_candidate = match_fcos(single, LOCATIONS, RANGES, ends, radius, "plain")[0] != NO_OBJECT
+            is_candidate = match_fcos(single, LOCATIONS, fcos_rule(ends, radius))[0] != NO_OBJECT
             x1, y1, x2, y2 = targets.boxes[image, box].tolist()
             for index in is_candidate.nonzero().flatten().tolist():
                 x, y = LOCATIONS.xy[index].tolist()
@@ -78,7 +78,7 @@ radii = st.sampled_from([None, 0.5, 1.5])
 @given(images=images_of_boxes, ends=st.sampled_from(["closed", "open"]), radius=radii)
 def test_positive_locations_lie_on_the_mask_of_their_box(images, ends, radius) -> None:
     targets = targets_of(*images)
-    matched = match_fcos(targets, LOCATIONS, RANGES, ends, radius, "plain")
+    matched = match_fcos(targets, LOCATIONS, fcos_rule(ends, radius))
     torch.testing.assert_close(matched, match_box_by_box(targets, ends, radius))
 
 
@@ -92,7 +92,7 @@ def test_positive_locations_lie_on_the_mask_of_their_box(images, ends, radius) -
 def test_masks_of_whole_boxes_change_nothing(images, radius, rule, tie_break) -> None:
     targets = targets_of(*images, masks="whole")
     matched, matched_without_masks = (
-        match_fcos(case, LOCATIONS, RANGES, "closed", radius, "plain", rule, tie_break)
+        match_fcos(case, LOCATIONS, fcos_rule(radius=radius, level_rule=rule, tie_break=tie_break))
         for case in (targets, replace(targets, masks=None))
     )
     assert torch.equal(matched, matched_without_masks)
@@ -106,17 +106,13 @@ def test_candidate_pairs_on_masks_cover_the_positive_locations(image, radius) ->
     keep = pairs_on_mask(present(targets.masks)[0], targets.boxes[0], LOCATIONS.xy, *pairs)
     is_candidate = torch.zeros(len(LOCATIONS.xy), dtype=torch.bool)
     is_candidate[pairs[1][keep]] = True
-    assert torch.equal(match_fcos(targets, LOCATIONS, RANGES, "closed", radius, "plain")[0] != NO_OBJECT, is_candidate)
-
-
-def options(radius: float | None = None) -> dict[str, Any]:
-    return {"ranges": RANGES, "ends": "closed", "center_sampling_radius": radius}
+    assert torch.equal(match_fcos(targets, LOCATIONS, fcos_rule(radius=radius))[0] != NO_OBJECT, is_candidate)
 
 
 def test_one_box_is_positive_on_its_mask_only() -> None:
     targets = targets_of([[8.0, 8, 40, 40]], masks="none")
     present(targets.masks)[0, 0, :, : SIDE // 2] = True
-    assignment = assign_fcos(targets, LOCATIONS, **options())
+    assignment = assign_fcos(targets, LOCATIONS, fcos_rule())
     on_mask = (
         (LOCATIONS.xy[:, 0] > 8) & (LOCATIONS.xy[:, 0] < 24) & (LOCATIONS.xy[:, 1] > 8) & (LOCATIONS.xy[:, 1] < 40)
     )
@@ -130,7 +126,7 @@ def test_locations_off_one_mask_go_to_the_next_box() -> None:
     twice = [[8.0, 8, 40, 40]] * 2
     targets = targets_of(twice, masks="whole")
     present(targets.masks)[0, 0, : SIDE // 2] = False
-    matched = match_fcos(targets, LOCATIONS, RANGES, "closed", None, "plain")[0]
+    matched = match_fcos(targets, LOCATIONS, fcos_rule())[0]
     upper = LOCATIONS.xy[:, 1] < 24
     assert set(matched[upper].tolist()) == {NO_OBJECT, 1} and set(matched[~upper].tolist()) == {NO_OBJECT, 0}
 
@@ -139,7 +135,7 @@ def test_center_sampling_and_masks_combine() -> None:
     targets = targets_of([[0.0, 0, 64, 64]], masks="whole")
     present(targets.masks)[0, 0, :, : SIDE // 2] = False
     near, mask, both = (
-        assign_fcos(each, LOCATIONS, **options(radius)).positive
+        assign_fcos(each, LOCATIONS, fcos_rule(radius=radius)).positive
         for each, radius in ((replace(targets, masks=None), 1.5), (targets, None), (targets, 1.5))
     )
     assert torch.equal(both, near & mask)
@@ -148,7 +144,7 @@ def test_center_sampling_and_masks_combine() -> None:
 
 def test_an_object_without_locations_on_its_mask_is_unassigned() -> None:
     targets = targets_of([[8.0, 8, 40, 40], [60, 20, 90, 70]], masks="none")
-    assert not assign_fcos(targets, LOCATIONS, **options()).positive.any()
+    assert not assign_fcos(targets, LOCATIONS, fcos_rule()).positive.any()
 
 
 @pytest.mark.parametrize("boxes", [0, 3])
@@ -157,16 +153,16 @@ def test_no_boxes_match_nothing(boxes: int) -> None:
         torch.zeros(2, boxes, 4), torch.zeros(2, boxes).long(), torch.zeros(2, boxes).bool(),
         torch.ones(2, boxes, SIDE, SIDE).bool(),
     )  # fmt: skip
-    assert not assign_fcos(nothing, LOCATIONS, **options()).positive.any()
+    assert not assign_fcos(nothing, LOCATIONS, fcos_rule()).positive.any()
 
 
 def test_batch_equals_single_images() -> None:
     images: list[list[list[float]]] = [[[8.0, 8, 40, 40], [20.0, 12, 90, 70]], [[3.0, 3, 100, 90]], []]
     targets = targets_of(*images)
-    batched = assign_fcos(targets, LOCATIONS, **options(1.5))
+    batched = assign_fcos(targets, LOCATIONS, fcos_rule(radius=1.5))
     for image in range(3):
         single = Targets(*(column[image : image + 1] for column in vars(targets).values()))
-        single_assignment = assign_fcos(single, LOCATIONS, **options(1.5))
+        single_assignment = assign_fcos(single, LOCATIONS, fcos_rule(radius=1.5))
         assert torch.equal(single_assignment.matched, batched.matched[image : image + 1])
         assert torch.equal(single_assignment.ltrb, batched.ltrb[image : image + 1])
 

@@ -30,7 +30,7 @@ from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Locations, Targets
 from fcos.training.checkpoint import CheckpointError, save
 from fcos.training.step import train_step
 from tests.helpers.present import present
-from tests.helpers.pyramids import CPU, RANGES, box, in_range, pyramid, targets_of
+from tests.helpers.pyramids import CPU, RANGES, box, fcos_rule, in_range, pyramid, targets_of
 
 LOCATIONS = compute_locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
 
@@ -69,20 +69,16 @@ def first_two_by_matrix(targets: Targets, locations: Locations, ends: str, radiu
 )
 def test_the_first_two_candidates_equal_the_whole_matrix(images, ends, radius, rule, tie_break) -> None:
     locations, targets = pyramid(), targets_of(*images)
-    matched = match_fcos(targets, LOCATIONS, RANGES, ends, radius, "plain", rule, tie_break).unflatten(1, (-1, 2))
+    config = fcos_rule(ends, radius, level_rule=rule, tie_break=tie_break)
+    matched = match_fcos(targets, LOCATIONS, config).unflatten(1, (-1, 2))
     expected = first_two_by_matrix(targets, locations, ends, radius, rule, tie_break)
     torch.testing.assert_close(matched, expected)
-    torch.testing.assert_close(
-        matched[..., 0], match_fcos(targets, locations, RANGES, ends, radius, "plain", rule, tie_break)
-    )
+    torch.testing.assert_close(matched[..., 0], match_fcos(targets, locations, config))
 
 
-RULES: dict[str, Any] = {"ranges": RANGES, "ends": "closed", "center_sampling_radius": None, "box_convention": "plain"}
-
-
-def boxes_at(targets: Targets, x: float, y: float, **rules: Any) -> list[int]:
+def boxes_at(targets: Targets, x: float, y: float, **changes: Any) -> list[int]:
     """Return the boxes of the finest location at a point of the first image."""
-    matched = match_fcos(targets, LOCATIONS, **{**RULES, **rules})[0]
+    matched = match_fcos(targets, LOCATIONS, fcos_rule(**changes))[0]
     here = (LOCATIONS.xy == torch.tensor([x, y])).all(1) & (LOCATIONS.strides == 8)
     return matched[here].tolist()
 
@@ -107,11 +103,11 @@ def test_random_tie_break_never_takes_one_box_twice() -> None:
 
 def test_batch_equals_single_images_also_without_boxes() -> None:
     images = [[[0.0, 0, 60, 60], [10.0, 10, 50, 50]], [], [[20.0, 20, 90, 90]] * 3]
-    batched = match_fcos(targets_of(*images), LOCATIONS, **RULES)
+    batched = match_fcos(targets_of(*images), LOCATIONS, fcos_rule())
     for boxes, row in zip(images, batched, strict=True):
-        assert torch.equal(match_fcos(targets_of(boxes), LOCATIONS, **RULES)[0], row)
+        assert torch.equal(match_fcos(targets_of(boxes), LOCATIONS, fcos_rule())[0], row)
     none = Targets(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long), torch.zeros(2, 0, dtype=torch.bool))
-    matched = match_fcos(none, LOCATIONS, **RULES)
+    matched = match_fcos(none, LOCATIONS, fcos_rule())
     assert not encode_targets(matched, none, LOCATIONS.xy).positive.any() and matched.shape == (2, len(LOCATIONS.xy))
 
 

@@ -25,9 +25,26 @@ def test_every_implementation_is_a_valid_model() -> None:
     ("preset", "model", "different"),
     [
         ("torchvision", "torchvision", {}),
-        # The papers themselves say a product (v1) and open ends (v2).
-        ("official_v1", "fcos_v1_r50", {"postprocess.score": ("sqrt", "product")}),
-        ("adelaidet", "fcos_v2_r50", {"assignment.ends": ("closed", "open")}),
+        # The papers themselves say a product (v1) and open ends (v2), and nothing of the others.
+        (
+            "official_v1",
+            "fcos_v1_r50",
+            {
+                "postprocess.score": ("sqrt", "product"),
+                "postprocess.nms_corners": ("inclusive", "plain"),
+                "loss.normalizer_floor": ("one_per_worker", "one_per_step"),
+            },
+        ),
+        (
+            "adelaidet",
+            "fcos_v2_r50",
+            {
+                "assignment.ends": ("closed", "open"),
+                "postprocess.clip": ("after_nms", "before_nms"),
+                "postprocess.drop_empty": ("after_nms", "never"),
+                "loss.normalizer_floor": ("one_per_worker", "one_per_step"),
+            },
+        ),
     ],
 )
 def test_presets_agree_with_the_models_of_the_same_origin(read_group, preset: str, model: str, different) -> None:
@@ -36,6 +53,24 @@ def test_presets_agree_with_the_models_of_the_same_origin(read_group, preset: st
     assert {
         key: (preset_values[key], model_values[key]) for key in preset_values if preset_values[key] != model_values[key]
     } == different
+
+
+def test_implementations_whose_towers_have_no_bias() -> None:
+    assert {name for name, model in load_presets().items() if not model.head.conv_bias} == {"mmdetection", "rosinality"}
+
+
+def test_what_no_key_says_stands_at_the_top_of_each_preset() -> None:
+    """What differs and is no setting is declared."""
+    declared = {
+        "rosinality": ("padded to the next multiple of 32 above", "positives plus the number of images"),
+        "fcos_plus": ("positives plus the number of images",),
+        "adelaidet": ("IoU with 1 added", "divides the class loss alone"),
+        "detectron2": ("begins at 300",),
+    }
+    for name, sentences in declared.items():
+        lines = (module.CONF / "implementation" / f"{name}.yaml").read_text().splitlines()
+        comment = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+        assert [sentence for sentence in sentences if sentence not in comment] == [], name
 
 
 def test_an_installation_without_presets_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_recalled_boxes_equal_the_training_assignment(images, ends, radius, kind
     if rule == "center":
         matched = match_center(targets, locations, RANGES, ends, "plain")
     else:
-        matched = match_fcos(targets, locations, RANGES, ends, radius, "plain")
+        matched = match_fcos(targets, locations, setting(ends=ends, center_sampling_radius=radius))
     expected = [number in matched[row] for row, image in enumerate(images) for number in range(len(image))]
     assert recall.recalled.tolist() == expected
     assert counts.claims.sum() == int((matched != NO_OBJECT).sum())

@@ -71,7 +71,7 @@ def test_recalled_boxes_equal_the_training_assignment(images, radius, covered) -
             torch.ones(1, len(single.boxes), dtype=torch.bool),
             torch.from_numpy(unpack_masks(present(single.masks)))[None],
         )
-        matched = match_fcos(targets, locations, RANGES, "closed", radius, "plain")[0]
+        matched = match_fcos(targets, locations, setting(radius))[0]
         recalled += [bool((matched == number).any()) for number in range(len(single.boxes))]
         positives += int((matched != NO_OBJECT).sum())
     assert recall.recalled.tolist() == recalled

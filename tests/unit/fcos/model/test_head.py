@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fcos.config.model_parts import HeadConfig
 from fcos.model.head import Head, SeparateHeads
 from fcos.structures import HeadOutputs
 from tests.helpers.present import present
@@ -16,19 +17,9 @@ SIZES = ((4, 6), (2, 3))
 
 def build(seed: int = 0, num_classes: int = 3, **settings: Any) -> Head:
     torch.manual_seed(seed)
-    defaults: dict[str, Any] = {
-        "strides": STRIDES,
-        "num_convs": 2,
-        "norm": "gn",
-        "gn_groups": 4,
-        "scale_per_level": True,
-        "regression": "exp",
-        "divide_by_stride": False,
-        "quality": "centerness",
-        "quality_branch": "classification",
-        "prior": 0.01,
-    }
-    return Head(16, num_classes, **{**defaults, **settings})
+    network = {key: settings.pop(key) for key in ("strides", "anchors", "targets_per_location") if key in settings}
+    config = HeadConfig(**{"num_convs": 2, "gn_groups": 4, **settings})
+    return Head(16, num_classes, config, **{"strides": STRIDES, **network})
 
 
 def features(batch: int = 2) -> list[Tensor]:
@@ -172,6 +163,16 @@ def test_every_norm_starts_from_the_same_weights(norm: str) -> None:
     assert all(present(parameter.grad).isfinite().all() for parameter in head.parameters())
 
 
+def test_towers_without_bias_have_only_that_less() -> None:
+    head, biased = build(conv_bias=False), build()
+    missing = {f"{tower}_tower.convs.{n}.bias" for tower in ("classification", "regression") for n in (0, 1)}
+    assert biased.state_dict().keys() - head.state_dict().keys() == missing
+    # The predictions keep theirs: a class starts at the prior.
+    assert abs(head(features()).joined_logits.sigmoid().mean() - 0.01) < 5e-4
+    weights = head.state_dict()["classification_tower.convs.1.weight"]
+    assert abs(weights.std() - 0.01) < 1e-3 and abs(weights.mean()) < 1e-3
+
+
 def test_batch_norm_per_level_has_statistics_per_level() -> None:
     head = build(norm="bn_per_level").train()
     head([features()[0], features()[1] * 5 + 7])
@@ -218,9 +219,9 @@ def test_channels_last_gives_the_same() -> None:
 
 def test_an_overflowing_exp_leaves_other_gradients_finite() -> None:
     raw = torch.tensor([[500.0, 1.0, 1.0, 1.0]], requires_grad=True)
-    head = Head(
-        16, 1, strides=(8,), num_convs=0, norm="none", gn_groups=1, scale_per_level=False, regression="exp",
-        divide_by_stride=True, quality="none", quality_branch="regression", prior=0.01,
+    head = build(
+        num_classes=1, strides=(8,), num_convs=0, norm="none", scale_per_level=False, divide_by_stride=True,
+        quality="none",
     )  # fmt: skip
     ltrb = head._distances(raw[None], 0)
     ltrb.where(torch.tensor([[[False, True, True, True]]]), 1.0).sum().backward()
@@ -229,7 +230,7 @@ def test_an_overflowing_exp_leaves_other_gradients_finite() -> None:
 
 @pytest.mark.parametrize("anchors", [((8.0, 8.0),), ((4.0, 2.0), (2.0, 4.0), (3.0, 3.0))])
 def test_deltas_shift_and_scale_the_anchors_of_a_location(anchors: tuple[tuple[float, float], ...]) -> None:
-    head = build(regression=anchors, scale_per_level=False)
+    head = build(regression="deltas", anchors=anchors, scale_per_level=False)
     outputs = head(features())
     assert outputs.quality is not None
     for level, (rows, columns) in enumerate(SIZES):

@@ -9,7 +9,7 @@ from fcos.assignment.build import build_assign, build_locate
 from fcos.assignment.fcos import assign_fcos, fcos_candidates
 from fcos.build import build_detector, build_oracle_targets
 from fcos.config.choices import Oracle
-from fcos.config.model_parts import PostprocessConfig
+from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
@@ -42,7 +42,7 @@ def case(images: int = 2, boxes: int = 2) -> tuple[HeadOutputs, Assignment]:
         torch.tensor([1, 2])[:boxes].expand(images, -1),
         torch.ones(images, boxes, dtype=torch.bool),
     )
-    return outputs, assign_fcos(targets, LOCATIONS, ranges=RANGES, ends="closed", center_sampling_radius=None)
+    return outputs, assign_fcos(targets, LOCATIONS, AssignmentConfig(ranges=RANGES, center_sampling_radius=None))
 
 
 def make_postprocess(**changes: object) -> Postprocess:

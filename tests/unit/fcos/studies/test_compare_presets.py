@@ -42,7 +42,10 @@ def test_presets_are_compared_location_by_location(image_and_boxes: tuple[Path, 
     # The same targets and losses.
     assert not differs(results["official_v1"], results["fcos_plus"]).any()
     torch.testing.assert_close(results["official_v1"].losses.total, results["fcos_plus"].losses.total)
-    assert results["official_improved"].assignment.positive.sum() < first.assignment.positive.sum()
+    improved, rosinality = results["official_improved"], results["rosinality"]
+    assert not differs(improved, rosinality).any()
+    torch.testing.assert_close(improved.losses.regression, rosinality.losses.regression)
+    assert improved.assignment.positive.sum() < first.assignment.positive.sum()
     assert "official_v1, fcos_plus" in identical_presets([*results.values()])
     # torchvision's locations start at the corner.
     assert differs(results["torchvision"], results["detectron2"]).any()
