@@ -1,6 +1,7 @@
-"""python -m fcos evaluate | predict | draw | compare-presets | score-iou | two-stage | import-weights | export-weights.
+"""python -m fcos evaluate | predict | draw | compare-presets | score-iou | two-stage | import-weights | export-weights |
+convert.
 
-Evaluate trained detectors, draw and compare target assignments, import and export weights.
+Evaluate trained detectors, draw and compare target assignments, import and export weights, convert data sets to COCO.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fcos.cli import convert
 from fcos.errors import ConfigError, Transient
 from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
 
@@ -22,6 +24,7 @@ EPILOG = """examples:
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
   python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
   python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
+  python -m fcos convert photos/ --output photos_coco/
   python -m fcos evaluate FCOS_R_50_1x.pth --set data.root=/data/coco
   python -m fcos evaluate FCOS_imprv_R_50_FPN_1x.pth --model official_improved --set data.root=/data/coco
 """
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _import(options)
             case "export-weights":
                 _export(options)
+            case "convert":
+                convert.run(options)
         flush_output()
     except BrokenPipeError:
         return exit_code_of_closed_output("stopped: standard output was closed")
@@ -139,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser("export-weights", parents=[shared], help="convert weights to torchvision's FCOS")
     export.add_argument("--output", type=Path, required=True, help="the .pth file to write")
+    convert.add_parser(commands)
     return parser
 
 
