@@ -1,5 +1,6 @@
-"""python -m fcos evaluate | predict | draw | compare-presets | score-iou | two-stage | import-weights | export-weights |
-convert.
+"""python -m fcos evaluate | predict | draw | compare-presets | score-iou | two-stage | import-weights | ...
+
+Further commands: export-weights and convert.
 
 Evaluate trained detectors, draw and compare target assignments, import and export weights, convert data sets to COCO.
 """
@@ -142,8 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     import_.add_argument("--output", type=Path, required=True, help="folder to write the checkpoint folder to")
 
-    export = commands.add_parser("export-weights", parents=[shared], help="convert weights to torchvision's FCOS")
-    export.add_argument("--output", type=Path, required=True, help="the .pth file to write")
+    commands.add_parser("export-weights", parents=[shared], help="convert weights to torchvision's FCOS").add_argument(
+        "--output", type=Path, required=True, help="the .pth file to write"
+    )
     convert.add_parser(commands)
     return parser
 

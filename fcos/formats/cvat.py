@@ -95,7 +95,7 @@ def _image(listing: Listing, file: PurePosixPath, element: Element, remarks: Rem
     boxes = []
     for shape in element:
         if shape.tag not in ("box", "polygon", "ellipse"):
-            remarks.add(f"shapes of an unsupported kind are left out: {shape.tag}", name)
+            remarks.add(f"shapes of kind {shape.tag} are left out", name)
             continue
         try:
             box = _box(shape)

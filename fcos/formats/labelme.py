@@ -114,7 +114,7 @@ def _image(listing: Listing, file: PurePosixPath, remarks: Remarks) -> LabelledI
     for shape in content.shapes:
         kind = shape.shape_type or "polygon"
         if kind not in (*_AROUND, "circle"):
-            remarks.add(f"shapes of an unsupported kind are left out: {kind}", str(file))
+            remarks.add(f"shapes of kind {kind} are left out", str(file))
             continue
         box = _box(kind, shape.label.strip(), shape.points)
         if box is None:

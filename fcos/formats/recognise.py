@@ -9,8 +9,8 @@ from fcos.formats.listing import Listing
 from fcos.formats.structures import Evidence, FormatName, LabelledFolder, SplitName
 
 LOOKED_FOR: Final = (
-    "COCO (JSON with images, annotations, categories), Pascal VOC (XML with <annotation>), YOLO (text files of numbers), "
-    "CVAT for images 1.1 (XML with <annotations>), LabelMe (JSON with shapes and imagePath)"
+    "COCO (JSON with images, annotations, categories), Pascal VOC (XML with <annotation>), YOLO (text files "
+    "of numbers), CVAT for images 1.1 (XML with <annotations>), LabelMe (JSON with shapes and imagePath)"
 )
 
 
@@ -29,7 +29,8 @@ def recognise(listing: Listing, given: FormatName | None = None) -> Evidence:
         raise ConfigError(f"auto.format={given}: {listing.root} holds nothing of this format; found {others}")
     if not found:
         raise DataError(
-            f"{listing.root}: {len(listing.images)} images and no annotations of a known format; looked for {LOOKED_FOR}"
+            f"{listing.root}: {len(listing.images)} images and no annotations of a known format; looked for "
+            f"{LOOKED_FOR}"
         )
     if len(found) > 1:
         listed = "; ".join(f"{each.format}: {each.found}" for each in found)
@@ -61,7 +62,8 @@ def read_folder(listing: Listing, name: FormatName, given_files: Mapping[SplitNa
     if given_files and name != "coco":
         split = next(iter(given_files))
         raise ConfigError(
-            f"data.{split}.annotations={given_files[split]}: names a COCO file, and {listing.root} is {name}; leave it out"
+            f"data.{split}.annotations={given_files[split]}: names a COCO file, and {listing.root} is {name}; "
+            "leave it out"
         )
     match name:
         case "coco":

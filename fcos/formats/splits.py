@@ -64,8 +64,8 @@ def _drawn(folder: LabelledFolder, images: Sequence[LabelledImage], fraction: fl
     ranked = sorted(images, key=lambda image: hashlib.sha256(f"{seed}:{image.name}".encode()).digest())
     names = {image.name for image in ranked[:count]}
     reason = (
-        f"the folder has one set: {fraction:.0%} of its images validate, drawn image by image with seed {seed}; pictures "
-        "of one scene may lie on both sides, so split by hand where they do"
+        f"the folder has one set: {fraction:.0%} of its images validate, drawn image by image with seed {seed}; "
+        "pictures of one scene may lie on both sides, so split by hand where they do"
     )
     return TrainingSplits(
         tuple(image for image in images if image.name not in names),

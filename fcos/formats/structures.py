@@ -77,10 +77,11 @@ class Remarks:
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each remark, with its count and examples."""
-        return tuple(
-            f"{count} {remark} ({', '.join(self.examples[remark])}{', ...' if count > len(self.examples[remark]) else ''})"
-            for remark, count in self.counts.items()
-        )
+        return tuple(f"{remark}: {count} ({self._examples(remark)})" for remark, count in self.counts.items())
+
+    def _examples(self, remark: str) -> str:
+        shown = self.examples[remark]
+        return ", ".join([*shown, *(["..."] if self.counts[remark] > len(shown) else [])])
 
 
 def classes_of(images: Iterable[LabelledImage]) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def _images_of(listing: Listing, source: PurePosixPath, remarks: Remarks) -> Ite
 
 
 def _label_file(listing: Listing, image: PurePosixPath) -> PurePosixPath | None:
-    """Return the label file of an image: in `labels` where the image is in `images`, beside it, or in `labels` there."""
+    """Return the label file of an image: in `labels` for one in `images`, beside it, or in `labels` there."""
     name = f"{image.stem}.txt"
     candidates = []
     if "images" in image.parts:

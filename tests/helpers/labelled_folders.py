@@ -72,7 +72,8 @@ def write_cvat(root: Path, images: Sequence[LabelledImage]) -> None:
         entries.append(f"{head}{shapes}</image>")
     labels = "".join(f"<label><name>{escape(name)}</name></label>" for name in CLASSES)
     meta = f"<meta><job><labels>{labels}</labels></job></meta>"
-    text = f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version>{meta}{"".join(entries)}</annotations>'
+    body = f"<version>1.1</version>{meta}{''.join(entries)}"
+    text = f'<?xml version="1.0" encoding="utf-8"?><annotations>{body}</annotations>'
     (root / "annotations.xml").write_text(text, encoding="utf-8")
 
 

@@ -110,7 +110,7 @@ def test_images_without_a_file_are_left_out_and_counted(tmp_path: Path) -> None:
     (tmp_path / "images" / "b.png").unlink()
     folder = coco.read(list_folder(tmp_path), {"all": coco.annotation_files(list_folder(tmp_path))[0]})
     assert [each.name for each in folder.splits["all"]] == ["images/a.png"]
-    assert folder.notes == ("1 annotated images without a file are left out (b.png)",)
+    assert folder.notes == ("annotated images without a file are left out: 1 (b.png)",)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"images": [], "categories": []}', json.dumps({"shapes": []})])

@@ -47,11 +47,11 @@ def test_other_shapes_and_images_without_a_file_are_counted(tmp_path: Path) -> N
     folder = read(tmp_path, body, "a.png", "unnamed.png")
     assert folder.splits["all"][0].boxes == ()
     assert folder.notes == (
-        "1 shapes of an unsupported kind are left out: polyline (a.png)",
-        "1 shapes of an unsupported kind are left out: tag (a.png)",
-        "1 shapes without an area are left out (a.png)",
-        "1 annotated images without a file are left out (lost.png)",
-        "1 images that no annotation file names are left out (unnamed.png)",
+        "shapes of kind polyline are left out: 1 (a.png)",
+        "shapes of kind tag are left out: 1 (a.png)",
+        "shapes without an area are left out: 1 (a.png)",
+        "annotated images without a file are left out: 1 (lost.png)",
+        "images that no annotation file names are left out: 1 (unnamed.png)",
     )
 
 

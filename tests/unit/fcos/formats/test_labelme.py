@@ -44,9 +44,9 @@ def test_other_shapes_are_counted(tmp_path: Path) -> None:
     folder = read(tmp_path, shape("line", [1, 1], [2, 2]), shape("point", [1, 1]), shape("rectangle", [1, 1]))
     assert folder.splits["all"][0].boxes == ()
     assert [note.partition(" (")[0] for note in folder.notes] == [
-        "1 shapes of an unsupported kind are left out: line",
-        "1 shapes of an unsupported kind are left out: point",
-        "1 shapes without an area are left out",
+        "shapes of kind line are left out: 1",
+        "shapes of kind point are left out: 1",
+        "shapes without an area are left out: 1",
     ]
 
 

@@ -111,4 +111,4 @@ def test_a_name_in_an_annotation_never_leads_out_of_the_folder(tmp_path: Path) -
     (root / "c.xml").write_text(text.replace("a.png", str(tmp_path / "secret.png")))
     folder = read(root)
     assert [each.name for each in folder.splits["all"]] == ["a.png"]
-    assert "2 annotation files without an image are left out (b.xml, c.xml)" in folder.notes
+    assert "annotation files without an image are left out: 2 (b.xml, c.xml)" in folder.notes

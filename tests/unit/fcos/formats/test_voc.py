@@ -43,7 +43,7 @@ def test_lists_in_imagesets_are_the_splits(tmp_path: Path) -> None:
         "train": ["JPEGImages/a.png", "JPEGImages/b.png"],
         "val": ["JPEGImages/c.png"],
     }
-    assert "1 images of no list in ImageSets/Main are left out (JPEGImages/d.png)" in folder.notes
+    assert "images of no list in ImageSets/Main are left out: 1 (JPEGImages/d.png)" in folder.notes
 
 
 def test_trainval_without_train_is_the_training_set(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_windows_path_in_filename_means_the_file_of_that_name(tmp_path: Path) 
 def test_a_missing_size_is_taken_from_the_image_and_noted(tmp_path: Path, size: str) -> None:
     folder = changed(tmp_path, "<size><width>64</width><height>48</height><depth>3</depth></size>", size)
     assert [(each.width, each.height) for each in folder.splits["all"]] == [(64, 48)]
-    assert folder.notes == ("1 annotation files without the image's size, which is taken from the image (a.xml)",)
+    assert folder.notes == ("annotation files without the image's size, which is taken from the image: 1 (a.xml)",)
 
 
 def test_files_of_the_challenges_count_pixels_from_one(tmp_path: Path) -> None:
@@ -78,13 +78,13 @@ def test_files_of_the_challenges_count_pixels_from_one(tmp_path: Path) -> None:
 def test_boxes_without_an_area_and_objects_without_a_box_are_counted(tmp_path: Path) -> None:
     folder = changed(tmp_path, "<xmax>12.0</xmax>", "<xmax>2.0</xmax>")
     assert folder.splits["all"][0].boxes == ()
-    assert "1 boxes without an area are left out (a.xml)" in folder.notes
+    assert "boxes without an area are left out: 1 (a.xml)" in folder.notes
 
 
 def test_an_image_without_a_file_of_its_own_is_left_out_and_counted(tmp_path: Path) -> None:
     write_folder(tmp_path, "voc", [image("a.png", box())])
     write_image(tmp_path / "more" / "b.JPG", 8, 8)
-    assert read(tmp_path).notes == ("1 images without an annotation file are left out (more/b.JPG)",)
+    assert read(tmp_path).notes == ("images without an annotation file are left out: 1 (more/b.JPG)",)
 
 
 @pytest.mark.parametrize(

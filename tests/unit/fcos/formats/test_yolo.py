@@ -64,8 +64,8 @@ def test_a_list_of_images_and_a_path_key_are_followed(tmp_path: Path) -> None:
     images = {"images/one/a.jpg": LINE, "images/one/b.jpg": LINE, "images/val/c.jpg": LINE}
     folder = read(write(tmp_path, images, data_yaml=settings, train_txt="./images/one/a.jpg\n./images/one/x.jpg\n"))
     assert names_of(folder) == {"train": ["images/one/a.jpg"], "val": ["images/val/c.jpg"]}
-    assert "1 listed images without a file are left out (./images/one/x.jpg)" in folder.notes
-    assert "1 images that data.yaml does not name are left out (images/one/b.jpg)" in folder.notes
+    assert "listed images without a file are left out: 1 (./images/one/x.jpg)" in folder.notes
+    assert "images that data.yaml does not name are left out: 1 (images/one/b.jpg)" in folder.notes
 
 
 def test_a_path_that_leads_nowhere_is_refused_with_its_key(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_boxes_that_leave_the_image_are_clipped_and_counted(tmp_path: Path) -> N
     (box,) = folder.splits["all"][0].boxes
     assert (box.x, box.width) == pytest.approx((0.85 * 64, 0.15 * 64))
     assert folder.notes == (
-        "2 boxes that leave the image are clipped (a.txt)",
-        "2 boxes without an area in the image are left out (a.txt)",
+        "boxes that leave the image are clipped: 2 (a.txt)",
+        "boxes without an area in the image are left out: 2 (a.txt)",
     )
 
 
@@ -109,8 +109,8 @@ def test_images_without_labels_are_without_objects_and_labels_without_an_image_a
         "images/c.jpg": 0,
     }
     assert folder.notes == (
-        "1 images without a label file are taken as images without objects (images/b.jpg)",
-        "1 label files without an image are left out (labels/lost.txt)",
+        "images without a label file are taken as images without objects: 1 (images/b.jpg)",
+        "label files without an image are left out: 1 (labels/lost.txt)",
     )
 
 
