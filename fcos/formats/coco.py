@@ -1,5 +1,6 @@
 """COCO: a JSON file for each split, or one for all; also as Roboflow exports it, one in each split's folder."""
 
+import codecs
 import gzip
 import os
 import zlib
@@ -151,7 +152,7 @@ def _is_coco(listing: Listing, file: PurePosixPath) -> bool:
         with gzip.open(path) if zipped else path.open("rb") as content:
             window = content.read(_PARSED_BYTES)
             if len(window) < _PARSED_BYTES:
-                values = from_json(window.removeprefix(b"\xef\xbb\xbf"))
+                values = from_json(window.removeprefix(codecs.BOM_UTF8))
                 return isinstance(values, dict) and all(isinstance(values.get(name), list) for name in _SECTIONS)
             if not zipped:
                 content.seek(-_WINDOW_BYTES, os.SEEK_END)

@@ -1,11 +1,12 @@
 """LabelMe: a JSON file for each image with its shapes."""
 
+import codecs
 from collections.abc import Mapping, Sequence
 from math import dist
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from fcos.errors import DataError
 from fcos.formats.box_shapes import Point, box_of_ellipse, box_of_points
@@ -38,9 +39,6 @@ class _File(BaseModel):
     imagePath: str = ""  # noqa: N815
     imageWidth: int | None = None  # noqa: N815
     imageHeight: int | None = None  # noqa: N815
-
-
-_FILE: Final[TypeAdapter[_File]] = TypeAdapter(_File)
 
 
 def recognise(listing: Listing) -> Evidence | None:
@@ -92,7 +90,7 @@ def _annotation_files(listing: Listing) -> list[PurePosixPath]:
 
 def _image(listing: Listing, file: PurePosixPath, remarks: Remarks) -> LabelledImage | None:
     try:
-        content = _FILE.validate_json(listing.read(file, "annotation file"))
+        content = _File.model_validate_json(listing.read(file, "annotation file").removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         first: Any = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -12,14 +12,15 @@ from fcos.formats.listing import Listing
 
 
 def read_xml(listing: Listing, file: PurePosixPath) -> Element:
-    """Return the root element of a file; raises DataError for what is no XML, or declares entities."""
+    """Return the root element of a file; raises DataError for what is no XML, or has a document type."""
     content = listing.read(file, "annotation file")
     try:
-        root: Element = fromstring(content, forbid_dtd=False, forbid_entities=True, forbid_external=True)
+        root: Element = fromstring(content, forbid_dtd=True, forbid_entities=True, forbid_external=True)
     except (ParseError, ValueError, LookupError) as error:
         # Refused constructs are ValueErrors with texts for programmers.
         refused = isinstance(error, DefusedXmlException)
-        reason = "declares entities or names other files, which is refused" if refused else f"is no XML ({error})"
+        reason = "has a <!DOCTYPE ...>, which may name entities and other files and is refused; remove it"
+        reason = reason if refused else f"is no XML ({error})"
         raise DataError(f"{listing.root / file}: {reason}") from None
     return root
 
