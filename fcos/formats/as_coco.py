@@ -26,6 +26,7 @@ CACHE_FOLDER: Final = "folders"
 OUTCOME: Final = "outcome.json"
 # A link to the folder of the images, so that names and paths are the same wherever that lies.
 IMAGES: Final = "images"
+SPLITS: Final[tuple[SplitName, ...]] = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class CocoFolder(BaseModel):
     format: FormatName
     # What the format was recognised by.
     found: str
-    # Where the splits come from, and the override that sets it by hand.
+    # Where the splits come from, and the overrides that set it by hand.
     splits: str
-    splits_by_hand: str | None
+    splits_by_hand: tuple[str, ...]
     # What was left out, changed or taken for granted.
     notes: tuple[str, ...]
     converted: bool
@@ -123,7 +124,7 @@ def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found
     if "train" not in files or "val" not in files or settings.val_fraction is not None:
         return None
     locations, categories = {}, []
-    for split in ("train", "val"):
+    for split in SPLITS:
         parsed = read_coco_file(listing.root / files[split], cache)
         folder = coco.images_folder(listing, files[split], split, list(parsed.names))
         if folder is None or any(folder / name not in listing.known for name in parsed.names):
@@ -136,7 +137,7 @@ def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found
     return CocoFolder(
         root=str(listing.root), **locations, format="coco", found=found,
         splits=f"the folder's own splits, {files['train']} and {files['val']}{unused}",
-        splits_by_hand=f"data.train.annotations={files['train']} data.val.annotations={files['val']}",
+        splits_by_hand=tuple(f"data.{split}.annotations={files[split]}" for split in SPLITS),
         notes=(), converted=False,
     )  # fmt: skip
 

@@ -18,9 +18,9 @@ class TrainingSplits:
 
     train: tuple[LabelledImage, ...]
     val: tuple[LabelledImage, ...]
-    # In words, and the override that would choose it by hand; None where only other files would change it.
+    # In words, and the overrides that would choose it by hand; none where only other files would change it.
     reason: str
-    by_hand: str | None
+    by_hand: tuple[str, ...] = ()
 
 
 def training_splits(folder: LabelledFolder, val_fraction: float | None, seed: int) -> TrainingSplits:
@@ -36,10 +36,10 @@ def training_splits(folder: LabelledFolder, val_fraction: float | None, seed: in
                 f"auto.val_fraction={val_fraction:g}: has no effect, as {folder.root} has validation images of its own "
                 f"({len(splits['val'])}); leave it out"
             )
-        return TrainingSplits(splits["train"], splits["val"], _own_splits(splits), None)
+        return TrainingSplits(splits["train"], splits["val"], _own_splits(splits))
     if "train" in splits and "test" in splits and val_fraction is None:
         reason = "the folder has train and test alone: test validates, and is then no independent test"
-        return TrainingSplits(splits["train"], splits["test"], reason, f"auto.val_fraction={VAL_FRACTION:g}")
+        return TrainingSplits(splits["train"], splits["test"], reason, (f"auto.val_fraction={VAL_FRACTION:g}",))
     if "train" not in splits and len(splits) > 1:
         counts = ", ".join(f"{split} ({len(images)})" for split, images in splits.items())
         raise DataError(f"{folder.root}: has images in {counts} and none in a split called train")
@@ -71,5 +71,5 @@ def _drawn(folder: LabelledFolder, images: Sequence[LabelledImage], fraction: fl
         tuple(image for image in images if image.name not in names),
         tuple(image for image in images if image.name in names),
         reason,
-        f"auto.val_fraction={fraction:g}" + (f" auto.split_seed={seed}" if seed else ""),
+        (f"auto.val_fraction={fraction:g}", f"auto.split_seed={seed}"),
     )

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fcos.config.base import Section
+import numpy as np
+
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import CoverageConfig
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.errors import ConfigError, DataError
 from fcos.files import expanded, user_cache
-from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
+from fcos.formats.as_coco import SPLITS, CocoFolder, FolderSettings, folder_as_coco
+from fcos.formats.structures import SplitName
 from orchestration.config import folder_choices
 from orchestration.config.choice import Choice
 from orchestration.config.given import Given
@@ -49,7 +52,7 @@ def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
             "nodes of a cluster must share; give data.cache_dir=<folder on shared storage>, or convert it once with "
             "python -m fcos convert and give data=coco"
         )
-    train = _annotations(folder, cache)
+    train = _annotations(folder, cache, values["data"].get("limit_train"))
     choices = [*_folder_choices(folder)]
     start = choose_start(len(train), cluster.device)
     if values.get("task", "train") == "train":
@@ -69,8 +72,8 @@ def _folder(data: Mapping[str, Any], auto: AutoConfig) -> tuple[CocoFolder, Path
     root = data.get("root")
     if not root:
         raise ConfigError("data.root is missing: data=auto needs data.root=<folder of labelled images>")
-    files = {}
-    for split in ("train", "val"):
+    files: dict[SplitName, str] = {}
+    for split in SPLITS:
         section = data.get(split) or {}
         if section.get("images") is not None:
             raise ConfigError(
@@ -80,7 +83,7 @@ def _folder(data: Mapping[str, Any], auto: AutoConfig) -> tuple[CocoFolder, Path
             files[split] = str(section["annotations"])
     cache = data.get("cache_dir")
     cache_folder = user_cache() if cache is None else expanded(cache, f"data.cache_dir={cache}").absolute()
-    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)  # type: ignore[arg-type]
+    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
     path = expanded(str(root), f"data.root={root}").absolute()
     return folder_as_coco(path, settings, cache_folder), cache_folder
 
@@ -90,18 +93,19 @@ def _as_coco(data: Mapping[str, Any], folder: CocoFolder) -> Values:
     return {**data, **splits, "name": "coco", "root": folder.root}
 
 
-def _annotations(folder: CocoFolder, cache: Path) -> Annotations:
+def _annotations(folder: CocoFolder, cache: Path, limit: int | None) -> Annotations:
     annotations = read_annotations(Path(folder.root) / folder.train.annotations, cache=cache)
+    if isinstance(limit, int) and 0 < limit < len(annotations):
+        annotations = annotations.select(np.arange(limit))
     if not annotations.trainable.any():
         raise DataError(f"{annotations.path}: the {len(annotations)} training images have no box to train on")
     return annotations
 
 
 def _folder_choices(folder: CocoFolder) -> list[Choice]:
-    by_hand = () if folder.splits_by_hand is None else tuple(folder.splits_by_hand.split(" "))
     return [
         Choice("format", {}, folder.found, (f"auto.format={folder.format}",)),
-        Choice("splits", {}, folder.splits, by_hand),
+        Choice("splits", {}, folder.splits, folder.splits_by_hand),
     ]
 
 

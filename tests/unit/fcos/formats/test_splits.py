@@ -22,13 +22,13 @@ def test_given_splits_are_taken_and_the_test_images_left_alone() -> None:
     splits = training_splits(folder(train=3, val=2, test=1), None, 0)
     assert (len(splits.train), len(splits.val)) == (3, 2)
     assert splits.reason == "the folder's own splits; not used: test (1 images)"
-    assert splits.by_hand is None
+    assert splits.by_hand == ()
 
 
 def test_test_images_validate_where_there_are_no_others_and_that_is_said() -> None:
     splits = training_splits(folder(train=3, test=2), None, 0)
     assert [each.name for each in splits.val] == ["test/0.png", "test/1.png"]
-    assert "test validates" in splits.reason and splits.by_hand == "auto.val_fraction=0.2"
+    assert "test validates" in splits.reason and splits.by_hand == ("auto.val_fraction=0.2",)
 
 
 def test_a_fraction_keeps_the_test_images_out() -> None:
@@ -45,7 +45,7 @@ def test_one_set_is_divided_by_seed_without_loss(name: str) -> None:
     assert {*splits.train, *splits.val} == {*one.splits[name]}  # type: ignore[index]
     assert training_splits(one, None, 0) == splits
     assert training_splits(one, None, 1).val != splits.val
-    assert splits.by_hand == "auto.val_fraction=0.2"
+    assert splits.by_hand == ("auto.val_fraction=0.2", "auto.split_seed=0")
 
 
 def test_an_added_image_moves_no_other_from_train_to_val_but_the_one_at_the_edge() -> None:
