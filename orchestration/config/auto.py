@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fcos.config.base import Section
 import numpy as np
 
+from fcos.config.base import Section
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import CoverageConfig
