@@ -72,7 +72,7 @@ class Remarks:
         """Count one more case of a remark, such as "shapes of an unsupported kind are left out"."""
         self.counts[remark] += 1
         shown = self.examples.setdefault(remark, [])
-        if len(shown) < EXAMPLES and example not in shown:
+        if len(shown) <= EXAMPLES and example not in shown:
             shown.append(example)
 
     def notes(self) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class Remarks:
 
     def _examples(self, remark: str) -> str:
         shown = self.examples[remark]
-        return ", ".join([*shown, *(["..."] if self.counts[remark] > len(shown) else [])])
+        return ", ".join([*shown[:EXAMPLES], *(["..."] if len(shown) > EXAMPLES else [])])
 
 
 def classes_of(images: Iterable[LabelledImage]) -> tuple[str, ...]:

@@ -1,11 +1,10 @@
 """A folder's format is found by what it holds; what could be two things is asked for by the key to set."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos.errors import ConfigError, DataError
@@ -40,10 +39,12 @@ def labelled_images(draw: st.DrawFn) -> list[LabelledImage]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=25)
 @given(images=labelled_images())
-def test_what_is_written_in_a_format_is_read_with_the_same_boxes(name: FormatName, images: list[LabelledImage]) -> None:
-    with TemporaryDirectory() as folder:
-        found = read(write_folder(Path(folder), name, images))
+def test_what_is_written_in_a_format_is_read_with_the_same_boxes(
+    tmp_path_factory: pytest.TempPathFactory, name: FormatName, images: list[LabelledImage]
+) -> None:
+    found = read(write_folder(tmp_path_factory.mktemp("images"), name, images))
     assert found.format == name
     result = sorted(found.splits["all"], key=lambda each: each.name)
     assert [(each.name, each.width, each.height) for each in result] == [(i.name, i.width, i.height) for i in images]

@@ -48,10 +48,10 @@ def test_one_set_is_divided_by_seed_without_loss(name: str) -> None:
     assert splits.by_hand == ("auto.val_fraction=0.2", "auto.split_seed=0")
 
 
-def test_an_added_image_moves_no_other_from_train_to_val_but_the_one_at_the_edge() -> None:
+def test_an_added_image_moves_at_most_one_other() -> None:
     before, after = (training_splits(folder(all=size), 0.5, 0) for size in (40, 41))
     moved = {each.name for each in before.val} ^ {each.name for each in after.val}
-    assert len(moved) <= 1
+    assert len(moved - {"all/40.png"}) <= 1
 
 
 def test_two_images_are_the_least() -> None:
