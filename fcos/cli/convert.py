@@ -35,11 +35,16 @@ def run(options: argparse.Namespace) -> None:
     from fcos.formats.listing import list_folder
     from fcos.formats.recognise import read_folder, recognise
     from fcos.formats.splits import training_splits
+    from fcos.formats.structures import SplitName
     from fcos.formats.write_coco import write_splits
 
     root = options.folder.expanduser().absolute()
     listing = list_folder(root)
-    given = {split: getattr(options, split) for split in ("train", "val") if getattr(options, split) is not None}
+    given: dict[SplitName, str] = {}
+    if options.train is not None:
+        given["train"] = options.train
+    if options.val is not None:
+        given["val"] = options.val
     try:
         evidence = recognise(listing, options.format)
         folder = read_folder(listing, evidence.format, given)

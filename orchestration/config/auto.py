@@ -19,6 +19,7 @@ from fcos.formats.structures import SplitName
 from orchestration.config import folder_choices
 from orchestration.config.choice import Choice
 from orchestration.config.given import Given
+from orchestration.config.groups import default_options
 from orchestration.config.schema import AutoConfig, ClusterConfig
 from orchestration.config.start import Start, choose_start
 
@@ -58,7 +59,9 @@ def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
     if values.get("task", "train") == "train":
         chosen = _groups(start, given)
         choices += chosen
-        words = [word for choice in chosen for word in choice.words]
+        # What conf/config.yaml chooses anyway is composed already.
+        defaults = {f"{group}={option}" for group, option in default_options().items()}
+        words = [word for choice in chosen for word in choice.words if word not in defaults]
         values = compose(words) if words else values
     values = {**values, "data": _as_coco(values["data"], folder)}
     for choice in _settings(values, given, train, start, auto.minutes, cluster):

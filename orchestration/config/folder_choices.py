@@ -29,7 +29,7 @@ SMALL_BOX: Final = 16
 SHORTEST: Final = 256
 SIDE_STEP: Final = 32
 # Levels that are tried, and the number of images on which their ranges are searched.
-LEVELS: Final = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5, 6, 7))
+LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5, 6, 7))
 SEARCH_IMAGES: Final = 200
 BATCH: Final = 8
 FEWEST_STEPS: Final = 100
@@ -132,7 +132,8 @@ def input_pixels(train: Annotations, sides: tuple[int, int] | None) -> float:
 
 def _box_sides(train: Annotations) -> Float64[np.ndarray, "M 2"]:
     boxes = train.boxes[train.trainable].astype(np.float64)
-    return boxes[:, 2:] - boxes[:, :2]
+    sides: Float64[np.ndarray, "M 2"] = boxes[:, 2:] - boxes[:, :2]
+    return sides
 
 
 def _searched(
@@ -166,5 +167,5 @@ def _rounded_up(side: float) -> int:
 
 def _two_digits(number: int) -> int:
     """Return a number of steps with two digits that matter, rounded down."""
-    unit = 10 ** max(0, len(str(number)) - 2)
+    unit = int(10 ** max(0, len(str(number)) - 2))
     return number // unit * unit

@@ -99,7 +99,9 @@ def test_a_large_file_is_known_by_its_ends(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_crowds_areas_and_masks_are_kept(tmp_path: Path) -> None:
-    crowd = LabelledBox("dog", 1.0, 2.0, 3.0, 4.0, crowd=True, area=5.0, segmentation={"counts": [0, 9], "size": [3, 3]})
+    crowd = LabelledBox(
+        "dog", 1.0, 2.0, 3.0, 4.0, crowd=True, area=5.0, segmentation={"counts": [0, 9], "size": [3, 3]}
+    )
     write(tmp_path, "result.json", "images", image("a.png", crowd))
     folder = coco.read(list_folder(tmp_path), {"all": coco.annotation_files(list_folder(tmp_path))[0]})
     assert folder.splits["all"][0].boxes == (crowd,)

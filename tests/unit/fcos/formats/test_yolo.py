@@ -1,5 +1,6 @@
 """YOLO as tools really write it: layouts, names, polygons and labels that are out of order."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def read(root: Path) -> LabelledFolder:
     return yolo.read(list_folder(root))
 
 
-def write(root: Path, images: dict[str, str | None], **files: str) -> Path:
+def write(root: Path, images: Mapping[str, str | None], **files: str) -> Path:
     """Write images of 64 x 48 with the labels of each, None for no file, and further files; `_` stands for a dot."""
     for name, labels in images.items():
         write_image(root / name, 64, 48)
