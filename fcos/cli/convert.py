@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
     if options.val is not None:
         given["val"] = options.val
     try:
-        evidence = recognise(listing, options.format)
-        folder = read_folder(listing, evidence.format, given)
+        recognised = recognise(listing, options.format)
+        folder = read_folder(listing, recognised.format, given)
         splits = training_splits(folder, options.val_fraction, options.split_seed)
     except ConfigError as error:
         raise type(error)(_as_options(str(error))) from None
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     if folder.splits.get("test") and folder.splits["test"] != splits.val:
         images["test"] = folder.splits["test"]
     files = write_splits(options.output, images, folder.classes, overwrite=options.overwrite)
-    print(f"{root}: {evidence.format}, {evidence.found}")
+    print(f"{root}: {recognised.format}, {recognised.found}")
     print(f"splits: {splits.reason}")
     for note in folder.notes:
         print(f"note: {note}")

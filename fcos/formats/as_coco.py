@@ -78,16 +78,16 @@ def folder_as_coco(root: Path, settings: FolderSettings, cache: Path) -> CocoFol
     Raises DataError and ConfigError for what cannot be read or told apart, naming file or key, rule and way out.
     """
     listing = list_folder(root)
-    evidence = recognise(listing, settings.format)
-    if evidence.format == "coco":
-        usable = _usable_as_is(listing, settings, cache, evidence.found)
+    recognised = recognise(listing, settings.format)
+    if recognised.format == "coco":
+        usable = _usable_as_is(listing, settings, cache, recognised.found)
         if usable is not None:
             return usable
-    folder = cache / CACHE_FOLDER / _key(listing, evidence.format, settings)
+    folder = cache / CACHE_FOLDER / _key(listing, recognised.format, settings)
     outcome = _load(folder)
     if outcome is not None:
         return outcome
-    labelled = read_folder(listing, evidence.format, settings.files)
+    labelled = read_folder(listing, recognised.format, settings.files)
     splits = training_splits(labelled, settings.val_fraction, settings.seed)
     require_boxes(labelled, splits)
     result = CocoFolder(
@@ -95,7 +95,7 @@ def folder_as_coco(root: Path, settings: FolderSettings, cache: Path) -> CocoFol
         train=SplitLocation(annotations="train.json", images=IMAGES),
         val=SplitLocation(annotations="val.json", images=IMAGES),
         format=labelled.format,
-        found=evidence.found,
+        found=recognised.found,
         splits=splits.reason,
         splits_by_hand=splits.by_hand,
         notes=(*labelled.notes, *_notes_on_classes(labelled)),

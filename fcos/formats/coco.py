@@ -14,7 +14,7 @@ from fcos.data.coco_file import decompress, parse_coco_file
 from fcos.errors import ConfigError, suggest
 from fcos.formats.listing import Listing
 from fcos.formats.split_names import split_of_folder, split_of_name
-from fcos.formats.structures import Evidence, LabelledBox, LabelledFolder, LabelledImage, Remarks, SplitName
+from fcos.formats.structures import LabelledBox, LabelledFolder, LabelledImage, Recognised, Remarks, SplitName
 
 # Files up to this size are parsed to see what they are; of larger ones the first and last bytes decide.
 _PARSED_BYTES: Final = 1 << 20
@@ -26,13 +26,13 @@ _SAMPLE: Final = 200
 SplitFiles = Mapping[SplitName, PurePosixPath]
 
 
-def recognise(listing: Listing) -> Evidence | None:
+def recognise(listing: Listing) -> Recognised | None:
     """Return what makes a folder COCO's: JSON files with images, annotations and categories."""
     files = annotation_files(listing)
     if not files:
         return None
     listed = str(files[0]) if len(files) == 1 else f"{len(files)} files such as {files[0]}"
-    return Evidence("coco", f"{listed} with images, annotations and categories")
+    return Recognised("coco", f"{listed} with images, annotations and categories")
 
 
 def annotation_files(listing: Listing) -> list[PurePosixPath]:

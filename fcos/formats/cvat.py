@@ -10,10 +10,10 @@ from fcos.formats.box_shapes import Point, box_of_ellipse, box_of_points, box_of
 from fcos.formats.listing import Listing
 from fcos.formats.split_names import split_of_folder, split_of_name
 from fcos.formats.structures import (
-    Evidence,
     LabelledBox,
     LabelledFolder,
     LabelledImage,
+    Recognised,
     Remarks,
     SplitName,
     classes_of,
@@ -24,10 +24,10 @@ _ROOT: Final = re.compile(rb"<annotations[\s>]")
 _HEAD_BYTES: Final = 4096
 
 
-def recognise(listing: Listing) -> Evidence | None:
+def recognise(listing: Listing) -> Recognised | None:
     """Return what makes a folder CVAT's: XML files whose root is <annotations>."""
     files = _annotation_files(listing)
-    return Evidence("cvat", f"{_listed(files)} with <annotations>") if files else None
+    return Recognised("cvat", f"{_listed(files)} with <annotations>") if files else None
 
 
 def read(listing: Listing) -> LabelledFolder:

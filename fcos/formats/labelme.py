@@ -13,10 +13,10 @@ from fcos.formats.box_shapes import Point, box_of_ellipse, box_of_points
 from fcos.formats.listing import Listing
 from fcos.formats.split_names import split_of_path
 from fcos.formats.structures import (
-    Evidence,
     LabelledBox,
     LabelledFolder,
     LabelledImage,
+    Recognised,
     Remarks,
     SplitName,
     classes_of,
@@ -41,12 +41,12 @@ class _File(BaseModel):
     imageHeight: int | None = None  # noqa: N815
 
 
-def recognise(listing: Listing) -> Evidence | None:
+def recognise(listing: Listing) -> Recognised | None:
     """Return what makes a folder LabelMe's: JSON files with shapes and imagePath."""
     files = _annotation_files(listing)
     if not files:
         return None
-    return Evidence("labelme", f"{len(files)} JSON files with shapes and imagePath, such as {files[0]}")
+    return Recognised("labelme", f"{len(files)} JSON files with shapes and imagePath, such as {files[0]}")
 
 
 def read(listing: Listing) -> LabelledFolder:

@@ -6,7 +6,7 @@ from typing import Final, get_args
 from fcos.errors import ConfigError, DataError
 from fcos.formats import coco, cvat, labelme, voc, yolo
 from fcos.formats.listing import Listing
-from fcos.formats.structures import Evidence, FormatName, LabelledFolder, SplitName
+from fcos.formats.structures import FormatName, LabelledFolder, Recognised, SplitName
 
 LOOKED_FOR: Final = (
     "COCO (JSON with images, annotations, categories), Pascal VOC (XML with <annotation>), YOLO (text files "
@@ -14,15 +14,15 @@ LOOKED_FOR: Final = (
 )
 
 
-def recognise(listing: Listing, given: FormatName | None = None) -> Evidence:
-    """Return the format of a folder and what shows it; `given` is the user's word, which still needs evidence.
+def recognise(listing: Listing, given: FormatName | None = None) -> Recognised:
+    """Return the format of a folder and what shows it; `given` is the user's choice among those found.
 
     Raises DataError for a folder of no known format, and ConfigError that lists the candidates where several fit.
     """
     every = [recognise_one(listing, name) for name in get_args(FormatName)]
-    found = [evidence for evidence in every if evidence is not None]
+    found = [recognised for recognised in every if recognised is not None]
     if given is not None:
-        chosen = [evidence for evidence in found if evidence.format == given]
+        chosen = [recognised for recognised in found if recognised.format == given]
         if chosen:
             return chosen[0]
         others = ", ".join(f"{each.format}: {each.found}" for each in found) or "no other format either"
@@ -39,8 +39,8 @@ def recognise(listing: Listing, given: FormatName | None = None) -> Evidence:
     return found[0]
 
 
-def recognise_one(listing: Listing, name: FormatName) -> Evidence | None:
-    """Return the evidence that a folder is of one format, or None."""
+def recognise_one(listing: Listing, name: FormatName) -> Recognised | None:
+    """Return what makes a folder of one format, or None."""
     match name:
         case "coco":
             return coco.recognise(listing)

@@ -54,7 +54,7 @@ class LabelledFolder:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Recognised:
     """Why a folder may be of a format: what was found, for messages."""
 
     format: FormatName

@@ -11,10 +11,10 @@ from fcos.formats.box_shapes import box_of_corners
 from fcos.formats.listing import Listing, folded
 from fcos.formats.split_names import split_of_path
 from fcos.formats.structures import (
-    Evidence,
     LabelledBox,
     LabelledFolder,
     LabelledImage,
+    Recognised,
     Remarks,
     SplitName,
     classes_of,
@@ -28,12 +28,12 @@ _CHALLENGE: Final = re.compile(r"The VOC20\d\d Database")
 _CHALLENGE_REMARK: Final = "annotation files of the VOC challenges, whose corners are read as pixel numbers from 1"
 
 
-def recognise(listing: Listing) -> Evidence | None:
+def recognise(listing: Listing) -> Recognised | None:
     """Return what makes a folder Pascal VOC: XML files whose root is <annotation>."""
     files = _annotation_files(listing)
     if not files:
         return None
-    return Evidence("voc", f"{len(files)} XML files with <annotation>, such as {files[0]}")
+    return Recognised("voc", f"{len(files)} XML files with <annotation>, such as {files[0]}")
 
 
 def read(listing: Listing) -> LabelledFolder:

@@ -8,7 +8,7 @@ from fcos.errors import DataError
 from fcos.formats.box_shapes import box_of_corners
 from fcos.formats.listing import Listing
 from fcos.formats.split_names import split_of_path
-from fcos.formats.structures import Evidence, LabelledBox, LabelledFolder, LabelledImage, Remarks, SplitName
+from fcos.formats.structures import LabelledBox, LabelledFolder, LabelledImage, Recognised, Remarks, SplitName
 from fcos.formats.xml_file import number
 from fcos.formats.yolo_settings import NAME_LISTS, YoloSettings, find_settings, read_settings
 
@@ -18,7 +18,7 @@ _MOST_FRACTION: Final = 2.0
 _TOLERANCE: Final = 1e-4
 
 
-def recognise(listing: Listing) -> Evidence | None:
+def recognise(listing: Listing) -> Recognised | None:
     """Return what makes a folder YOLO's: label files of numbers that belong to images."""
     count, first = 0, None
     for path in listing.images:
@@ -28,7 +28,7 @@ def recognise(listing: Listing) -> Evidence | None:
             first = first or file
     if first is None:
         return None
-    return Evidence("yolo", f"{count} text files of numbers beside images, such as {first}")
+    return Recognised("yolo", f"{count} text files of numbers beside images, such as {first}")
 
 
 def read(listing: Listing) -> LabelledFolder:
