@@ -1,4 +1,4 @@
-"""Evaluate trained detectors, detect objects, draw and compare target assignments, import and export weights."""
+"""Commands on detectors and data sets: evaluate, predict, draw, compare, convert, import and export weights."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fcos.cli import (
     compare_presets,
+    convert,
     draw,
     evaluate,
     export_weights,
@@ -19,7 +20,7 @@ from fcos.errors import ConfigError, Transient, is_allocation_failure
 from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
 
 # In the order of the help.
-COMMANDS = (evaluate, predict, draw, compare_presets, score_iou, two_stage, import_weights, export_weights)
+COMMANDS = (evaluate, predict, draw, compare_presets, score_iou, two_stage, import_weights, export_weights, convert)
 
 EPILOG = """examples:
   python -m fcos evaluate outputs/NAME/trials/ID
@@ -29,6 +30,7 @@ EPILOG = """examples:
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
   python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
   python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
+  python -m fcos convert photos/ --output photos_coco/
   python -m fcos evaluate FCOS_R_50_1x.pth --set data.root=/data/coco
   python -m fcos evaluate FCOS_imprv_R_50_FPN_1x.pth --model official_improved --set data.root=/data/coco
 """

@@ -8,6 +8,7 @@ from functools import partial
 PURPOSE = "Train one configuration once."
 EXAMPLES = (
     "",
+    "data=auto data.root=/data/photos",
     "seed=1 schedule.steps=600 name=shorter",
     "cluster.workers=2",
     "data=coco data.root=/data/coco schedule=paper_1x model=fcos_v2_r50 cluster=many_gpus",

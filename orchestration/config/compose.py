@@ -1,6 +1,7 @@
 """Compose a validated LabConfig from the command line and YAML files."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,50 @@ from fcos.config.parse import flatten, parse
 from fcos.config.run import CoverageConfig
 from fcos.errors import ConfigError
 from orchestration.config import conf_files
+from orchestration.config.choice import Choice
+from orchestration.config.given import given_by
 from orchestration.config.groups import expand_presets
 from orchestration.config.schema import LabConfig
 from orchestration.config.search import flat_space
 
 
+@dataclass(frozen=True)
+class Composed:
+    """A validated config, and what data=auto found and chose on the way to it."""
+
+    lab: LabConfig
+    choices: tuple[Choice, ...] = ()
+    # What was left out of a folder, changed or taken for granted.
+    notes: tuple[str, ...] = ()
+
+
 def compose(overrides: Sequence[str], own: Path | None = None) -> LabConfig:
-    """Return the validated config of checked overrides (`overrides.check_overrides`).
+    """Return the validated config of checked overrides; see `compose_with_choices`."""
+    return compose_with_choices(overrides, own).lab
+
+
+def compose_with_choices(overrides: Sequence[str], own: Path | None = None) -> Composed:
+    """Return the validated config of checked overrides (`overrides.check_overrides`), with the choices of data=auto.
 
     `own` is the folder of --config-dir, whose options Hydra searches after the built-in ones.
     Raises ConfigError naming key, value and rule.
     """
+    values = _plain_values(overrides, own)
+    if (values.get("data") or {}).get("name") == "auto":
+        # Reads boxes and counts their locations, for which it imports torch.
+        from orchestration.config.auto import configure
+
+        given = given_by(overrides, values.get("experiment"), own)
+        configured = configure(values, given, lambda words: _plain_values([*words, *overrides], own))
+        return Composed(parse(LabConfig, configured.values), configured.choices, configured.notes)
+    if values.get("auto"):
+        key = next(iter(values["auto"]))
+        raise ConfigError(f"auto.{key}={values['auto'][key]}: has an effect on data=auto alone; leave it out")
+    return Composed(parse(LabConfig, _with_default_root(values)))
+
+
+def _plain_values(overrides: Sequence[str], own: Path | None) -> dict[str, Any]:
+    """Return what Hydra composes as plain values, with arms and search spaces as dotted keys."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -45,7 +79,7 @@ def compose(overrides: Sequence[str], own: Path | None = None) -> LabConfig:
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])
-    return parse(LabConfig, _with_default_root({str(key): value for key, value in values.items()}))
+    return {str(key): value for key, value in values.items()}
 
 
 def _search_path(own: Path | None) -> list[str]:

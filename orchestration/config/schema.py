@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from fcos.config.base import Section
 from fcos.config.run import Config
 from fcos.errors import ConfigError
+from fcos.formats.structures import FormatName
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.tracking.addresses import absolute_uri
 
@@ -146,6 +147,19 @@ class KeepConfig(Section):
     trained: int | None = Field(default=None, ge=1)
 
 
+class AutoConfig(Section):
+    """What data=auto is told about a folder, instead of finding it out; without effect on other data."""
+
+    # Where a folder holds several formats.
+    format: FormatName | None = None
+    # Share of the images that validates, where the folder names no images for it; null is a fifth.
+    val_fraction: float | None = Field(default=None, gt=0, lt=1)
+    # Seed by which these are drawn, the same for all seeds of a sweep.
+    split_seed: int = Field(default=0, ge=0)
+    # Bound of the time that steps are chosen for on a processor, as a constant estimates it.
+    minutes: float = Field(default=8, gt=0)
+
+
 class LabConfig(Config):
     """The whole config of a command."""
 
@@ -165,6 +179,8 @@ class LabConfig(Config):
     experiment: ExperimentConfig | None = None
     # Strategy of an experiment's search.
     search: StrategyConfig = StrategyConfig()
+    # What data=auto is told; it is resolved to data=coco before the config is validated.
+    auto: AutoConfig = AutoConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
     budget: BudgetConfig = BudgetConfig()

@@ -10,7 +10,7 @@ from fcos.run_folder import CHECKPOINTS
 from fcos.training.checkpoint import newest_step
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
-from orchestration.config.compose import compose
+from orchestration.config.compose import compose_with_choices
 from orchestration.config.overrides import check_overrides, split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_output
@@ -21,7 +21,7 @@ from orchestration.planning.cost import Pace, estimate_lines, pace_of, probe, sp
 from orchestration.planning.explain import explain
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
-from orchestration.planning.table import show_plan
+from orchestration.planning.table import show_choices, show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
 
@@ -44,14 +44,17 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Cons
     Raises ConfigError for a user's mistake, and TrackingError for a required store that does not answer.
     """
     own, overrides = split_config_dir(arguments)
-    lab = compose(check_overrides(overrides, own), own)
+    composed = compose_with_choices(check_overrides(overrides, own), own)
+    lab = composed.lab
+    if composed.choices:
+        show_choices(console, composed.choices)
     check_output(lab)
     nodes = checked_local_nodes(lab.cluster)
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
-    plan = replace(plan, notes=(*commit_notes(checkout()), *plan.notes))
+    plan = replace(plan, notes=(*commit_notes(checkout()), *composed.notes, *plan.notes))
     prepared = Prepared(lab, plan, find_reusable(lab, plan))
     show_plan(console, lab, plan, nodes, prepared.reusable)
     if lab.dry_run or lab.explain:

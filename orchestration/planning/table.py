@@ -1,7 +1,7 @@
 """Show a plan: a table of its trainings, and which of them are left to do."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,12 +9,22 @@ from rich.console import Console
 from fcos.run_folder import CHECKPOINTS
 from orchestration.cli.console import show_table
 from orchestration.cluster.resources import Node, demand, max_concurrent
+from orchestration.config.choice import Choice
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, dangling_links, is_done
 from orchestration.search.points import Search
 from orchestration.trial.files import read_reused
+
+
+def show_choices(console: Console, choices: Sequence[Choice]) -> None:
+    """Print what data=auto chose: the words that would set each by hand, and below them the reason."""
+    console.print("chosen for this folder, with the words that set it by hand:", style="bold")
+    width = max(len(choice.topic) for choice in choices)
+    for choice in choices:
+        for line in (f"{choice.topic:<{width}}  {choice.by_hand}", f"{'':<{width}}    {choice.reason}"):
+            console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def show_plan(console: Console, lab: LabConfig, plan: Plan, nodes: list[Node] | None, reusable: ReusableRuns) -> None:

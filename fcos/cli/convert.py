@@ -1,0 +1,98 @@
+"""python -m fcos convert FOLDER --output OUT: write a folder of any known format as COCO files."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import get_args
+
+from fcos.cli.options import Commands
+from fcos.errors import ConfigError
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command and its options to the parser of all commands."""
+    from fcos.formats.structures import FormatName
+
+    parser = commands.add_parser("convert", help="write a folder of labelled images in any format as COCO files")
+    parser.add_argument("folder", type=Path, help="COCO, Pascal VOC, YOLO, CVAT or LabelMe")
+    parser.add_argument("--output", type=Path, required=True, help="folder for train.json, val.json and test.json")
+    parser.add_argument("--format", choices=get_args(FormatName), help="where the folder holds several")
+    parser.add_argument(
+        "--val-fraction", type=_fraction, help="share of the images that validate; only without a split"
+    )
+    parser.add_argument("--split-seed", type=int, default=0, help="seed by which those are drawn")
+    for split in ("train", "val"):
+        parser.add_argument(
+            f"--{split}", metavar="FILE", help=f"the COCO file of {split}, where several could be meant"
+        )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are in the output folder")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert the folder and print what was found, left out and written.
+
+    Raises ConfigError and DataError as data=auto does, and ConfigError for files that would be overwritten.
+    """
+    from fcos.formats.listing import list_folder
+    from fcos.formats.recognise import read_folder, recognise
+    from fcos.formats.splits import training_splits
+    from fcos.formats.structures import SplitName
+    from fcos.formats.write_coco import write_splits
+
+    root = options.folder.expanduser().absolute()
+    listing = list_folder(root)
+    given: dict[SplitName, str] = {}
+    if options.train is not None:
+        given["train"] = options.train
+    if options.val is not None:
+        given["val"] = options.val
+    try:
+        recognised = recognise(listing, options.format)
+        folder = read_folder(listing, recognised.format, given)
+        splits = training_splits(folder, options.val_fraction, options.split_seed)
+    except ConfigError as error:
+        raise type(error)(_as_options(str(error))) from None
+    images = {"train": splits.train, "val": splits.val}
+    if folder.splits.get("test") and folder.splits["test"] != splits.val:
+        images["test"] = folder.splits["test"]
+    files = write_splits(options.output, images, folder.classes, overwrite=options.overwrite)
+    print(f"{root}: {recognised.format}, {recognised.found}")
+    print(f"splits: {splits.reason}")
+    for note in folder.notes:
+        print(f"note: {note}")
+    for file, of_split in zip(files, images.values(), strict=True):
+        boxes = sum(len(image.boxes) for image in of_split)
+        print(f"written: {file}, {len(of_split)} images, {boxes} boxes, {len(folder.classes)} classes")
+    words = [
+        f"data.root={root}",
+        *(
+            word
+            for name, file in zip(("train", "val"), files, strict=False)
+            for word in (f"data.{name}.annotations={file.absolute()}", f"data.{name}.images=.")
+        ),
+    ]
+    print(f"train on it: python orchestration/train.py data=coco {shlex.join(words)}")
+    return 0
+
+
+def _as_options(message: str) -> str:
+    """Return a message of data=auto with the options of this command in place of keys."""
+    for key, option in (
+        ("data.train.annotations=", "--train="),
+        ("data.val.annotations=", "--val="),
+        ("data.train.annotations", "--train"),
+        ("data.val.annotations", "--val"),
+        ("auto.val_fraction=", "--val-fraction="),
+        ("auto.format=", "--format="),
+    ):
+        message = message.replace(key, option)
+    return message
+
+
+def _fraction(text: str) -> float:
+    """Parse a number between 0 and 1, for argparse."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{value:g}: must lie between 0 and 1")
+    return value

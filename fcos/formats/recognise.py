@@ -1,0 +1,78 @@
+"""Find out the format of a folder of labelled images, and read it."""
+
+from collections.abc import Mapping
+from typing import Final, get_args
+
+from fcos.errors import ConfigError, DataError
+from fcos.formats import coco, cvat, labelme, voc, yolo
+from fcos.formats.listing import Listing
+from fcos.formats.structures import FormatName, LabelledFolder, Recognised, SplitName
+
+LOOKED_FOR: Final = (
+    "COCO (JSON with images, annotations, categories), Pascal VOC (XML with <annotation>), YOLO (text files "
+    "of numbers), CVAT for images 1.1 (XML with <annotations>), LabelMe (JSON with shapes and imagePath)"
+)
+
+
+def recognise(listing: Listing, given: FormatName | None = None) -> Recognised:
+    """Return the format of a folder and what shows it; `given` is the user's choice among those found.
+
+    Raises DataError for a folder of no known format, and ConfigError that lists the candidates where several fit.
+    """
+    every = [recognise_one(listing, name) for name in get_args(FormatName)]
+    found = [recognised for recognised in every if recognised is not None]
+    if given is not None:
+        chosen = [recognised for recognised in found if recognised.format == given]
+        if chosen:
+            return chosen[0]
+        others = ", ".join(f"{each.format}: {each.found}" for each in found) or "no other format either"
+        raise ConfigError(f"auto.format={given}: {listing.root} holds nothing of this format; found {others}")
+    if not found:
+        raise DataError(
+            f"{listing.root}: {len(listing.images)} images and no annotations of a known format; looked for "
+            f"{LOOKED_FOR}"
+        )
+    if len(found) > 1:
+        listed = "; ".join(f"{each.format}: {each.found}" for each in found)
+        choices = " or ".join(f"auto.format={each.format}" for each in found)
+        raise ConfigError(f"{listing.root}: holds annotations in several formats ({listed}); choose {choices}")
+    return found[0]
+
+
+def recognise_one(listing: Listing, name: FormatName) -> Recognised | None:
+    """Return what makes a folder of one format, or None."""
+    match name:
+        case "coco":
+            return coco.recognise(listing)
+        case "voc":
+            return voc.recognise(listing)
+        case "yolo":
+            return yolo.recognise(listing)
+        case "cvat":
+            return cvat.recognise(listing)
+        case "labelme":
+            return labelme.recognise(listing)
+
+
+def read_folder(listing: Listing, name: FormatName, given_files: Mapping[SplitName, str]) -> LabelledFolder:
+    """Read a folder of a recognised format; `given_files` are COCO files that the user named, by split.
+
+    Raises DataError naming file and rule, and ConfigError for a file that is given and not there.
+    """
+    if given_files and name != "coco":
+        split = next(iter(given_files))
+        raise ConfigError(
+            f"data.{split}.annotations={given_files[split]}: names a COCO file, and {listing.root} is {name}; "
+            "leave it out"
+        )
+    match name:
+        case "coco":
+            return coco.read(listing, coco.choose_files(listing, given_files))
+        case "voc":
+            return voc.read(listing)
+        case "yolo":
+            return yolo.read(listing)
+        case "cvat":
+            return cvat.read(listing)
+        case "labelme":
+            return labelme.read(listing)

@@ -1,0 +1,175 @@
+"""data=auto: find out what a folder holds, go on as data=coco, and choose what follows from it and is not given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fcos.config.base import Section
+from fcos.config.model_parts import AssignmentConfig
+from fcos.config.parse import parse, set_value
+from fcos.config.run import CoverageConfig
+from fcos.data.annotations import Annotations, read_annotations
+from fcos.errors import ConfigError, DataError
+from fcos.files import expanded, user_cache
+from fcos.formats.as_coco import SPLITS, CocoFolder, FolderSettings, folder_as_coco
+from fcos.formats.structures import SplitName
+from orchestration.config import folder_choices
+from orchestration.config.choice import Choice
+from orchestration.config.given import Given
+from orchestration.config.groups import default_options
+from orchestration.config.schema import AutoConfig, ClusterConfig
+from orchestration.config.start import Start, choose_start
+
+SectionT = TypeVar("SectionT", bound=Section)
+Values = dict[str, Any]
+# Composes the command line with further overrides, and returns plain values.
+Compose = Callable[[list[str]], Values]
+
+
+@dataclass(frozen=True)
+class AutoConfigured:
+    """Plain values of a config with data=coco, and what was found and chosen on the way."""
+
+    values: Values
+    choices: tuple[Choice, ...]
+    notes: tuple[str, ...]
+
+
+def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
+    """Return the config of a command with data=auto.
+
+    Settings that the command line, an experiment or its arms give are never chosen. The same folder and command give
+    the same choices. Raises ConfigError and DataError for a folder that cannot be read or told apart.
+    """
+    auto = _parsed(AutoConfig, "auto", values.get("auto"))
+    cluster = _parsed(ClusterConfig, "cluster", values.get("cluster"))
+    folder, cache = _folder(values["data"], auto)
+    if folder.converted and cluster.address != "local" and values["data"].get("cache_dir") is None:
+        raise ConfigError(
+            f"data.root={values['data']['root']}: is {folder.format} and is converted into the cache folder, which the "
+            "nodes of a cluster must share; give data.cache_dir=<folder on shared storage>, or convert it once with "
+            "python -m fcos convert and give data=coco"
+        )
+    train = _annotations(folder, cache, values["data"].get("limit_train"))
+    choices = [*_folder_choices(folder)]
+    start = choose_start(len(train), cluster.device)
+    if values.get("task", "train") == "train":
+        chosen = _groups(start, given)
+        choices += chosen
+        # What conf/config.yaml chooses anyway is composed already.
+        defaults = {f"{group}={option}" for group, option in default_options().items()}
+        words = [word for choice in chosen for word in choice.words if word not in defaults]
+        values = compose(words) if words else values
+    values = {**values, "data": _as_coco(values["data"], folder)}
+    for choice in _settings(values, given, train, start, auto.minutes, cluster):
+        choices.append(choice)
+        for key, value in choice.values.items():
+            values = set_value(values, key, value)
+    return AutoConfigured(values, tuple(choices), folder.notes)
+
+
+def _folder(data: Mapping[str, Any], auto: AutoConfig) -> tuple[CocoFolder, Path]:
+    root = data.get("root")
+    if not root:
+        raise ConfigError("data.root is missing: data=auto needs data.root=<folder of labelled images>")
+    files: dict[SplitName, str] = {}
+    for split in SPLITS:
+        section = data.get(split) or {}
+        if section.get("images") is not None:
+            raise ConfigError(
+                f"data.{split}.images={section['images']}: data=auto finds the images; give data=coco with it"
+            )
+        if section.get("annotations") is not None:
+            files[split] = str(section["annotations"])
+    cache = data.get("cache_dir")
+    cache_folder = user_cache() if cache is None else expanded(cache, f"data.cache_dir={cache}").absolute()
+    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
+    path = expanded(str(root), f"data.root={root}").absolute()
+    return folder_as_coco(path, settings, cache_folder), cache_folder
+
+
+def _as_coco(data: Mapping[str, Any], folder: CocoFolder) -> Values:
+    splits = {"train": folder.train.model_dump(), "val": folder.val.model_dump()}
+    return {**data, **splits, "name": "coco", "root": folder.root}
+
+
+def _annotations(folder: CocoFolder, cache: Path, limit: int | None) -> Annotations:
+    annotations = read_annotations(Path(folder.root) / folder.train.annotations, cache=cache)
+    if isinstance(limit, int) and 0 < limit < len(annotations):
+        annotations = annotations.select(np.arange(limit))
+    if not annotations.trainable.any():
+        raise DataError(f"{annotations.path}: the {len(annotations)} training images have no box to train on")
+    return annotations
+
+
+def _folder_choices(folder: CocoFolder) -> list[Choice]:
+    return [
+        Choice("format", {}, folder.found, (f"auto.format={folder.format}",)),
+        Choice("splits", {}, folder.splits, folder.splits_by_hand),
+    ]
+
+
+def _groups(start: Start, given: Given) -> list[Choice]:
+    """Choose the groups model and schedule, unless they are given."""
+    chosen = {"model": start.model, "schedule": start.schedule}
+    return [
+        Choice(
+            group, {}, start.reason if group == "model" else f"goes with model={start.model}", (f"{group}={option}",)
+        )
+        for group, option in chosen.items()
+        if group not in given.groups
+    ]
+
+
+def _settings(
+    values: Values, given: Given, train: Annotations, start: Start, minutes: float, cluster: ClusterConfig
+) -> list[Choice]:
+    """Choose the settings below the groups; those that are given stay."""
+    choices = []
+    on_gpu = cluster.device != "cpu"
+    data = values["data"]
+    sides = None
+    if not given.sets("data.short_sides", "data.long_side"):
+        size = folder_choices.input_size(train, on_gpu)
+        choices.append(size)
+        data = {**data, "short_sides": size.values["data.short_sides"], "long_side": size.values["data.long_side"]}
+    if data.get("short_sides") and data.get("long_side"):
+        sides = (max(data["short_sides"]), data["long_side"])
+    assignment = _parsed(AssignmentConfig, "model.assignment", values["model"].get("assignment"))
+    fits = assignment.kind in ("fcos", "center") and assignment.level_rule == "longest_offset"
+    if fits and not given.sets("model.levels", "model.assignment.ranges"):
+        coverage = _parsed(CoverageConfig, "coverage", values.get("coverage"))
+        choices.append(folder_choices.levels_and_ranges(train, sides, assignment, coverage))
+    if values.get("task", "train") == "train" and "schedule" not in given.groups:
+        bound = None if on_gpu else minutes
+        choices += _schedule(
+            values["schedule"], given, len(train), folder_choices.input_pixels(train, sides), start, bound
+        )
+    return choices
+
+
+def _schedule(
+    schedule: Mapping[str, Any], given: Given, images: int, pixels: float, start: Start, minutes: float | None
+) -> list[Choice]:
+    """Choose batch size, steps, and what goes with them."""
+    choices = []
+    batch, total = schedule["batch_size"], schedule["steps"]
+    if not given.sets("schedule.batch_size"):
+        choices.append(folder_choices.batch_size(images))
+        batch = choices[-1].values["schedule.batch_size"]
+    if not given.sets("schedule.steps"):
+        choices.append(folder_choices.steps(images, batch, pixels, start, minutes))
+        total = choices[-1].values["schedule.steps"]
+    between = folder_choices.intervals(total, given.keys)
+    return choices if between is None else [*choices, between]
+
+
+def _parsed(schema: type[SectionT], section: str, values: Any) -> SectionT:
+    """Validate one section; its errors name the whole keys."""
+    try:
+        return parse(schema, values or {})
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{section}.{line}" for line in str(error).splitlines())) from None

@@ -1,0 +1,171 @@
+"""The rules of data=auto: input size from the images, levels from the boxes, steps from the amount of data.
+
+All of them are computed from the annotations and from constants, never from a measured time: the same command gives
+the same choices on every machine.
+"""
+
+import math
+from collections.abc import Collection
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+
+from fcos.config.model_parts import AssignmentConfig
+from fcos.config.run import CoverageConfig
+from fcos.coverage.boxes import InputBoxes, input_boxes
+from fcos.coverage.counts import count
+from fcos.coverage.measures import measures
+from fcos.coverage.search_ranges import search_ranges
+from fcos.data.annotations import Annotations
+from orchestration.config.choice import Choice
+from orchestration.config.start import Start
+
+# Longest side of the input on a processor and on a GPU.
+LONGEST: Final = {"cpu": 512, "gpu": 1333}
+# What the shorter side of all but the smallest tenth of boxes should reach at the input: two cells of P3.
+SMALL_BOX: Final = 16
+# No input is smaller than this, unless the images are.
+SHORTEST: Final = 256
+SIDE_STEP: Final = 32
+# Levels that are tried, and the number of images on which their ranges are searched.
+LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5, 6, 7))
+SEARCH_IMAGES: Final = 200
+BATCH: Final = 8
+FEWEST_STEPS: Final = 100
+MOST_STEPS: Final = 20_000
+WARMUP_STEPS: Final = 250
+
+
+def input_size(train: Annotations, on_gpu: bool) -> Choice:
+    """Choose data.short_sides and data.long_side: as small as the small boxes allow, within what the device bears."""
+    height, width = np.median(train.sizes, axis=0)
+    short, long = np.median(train.sizes.min(axis=1)), np.median(train.sizes.max(axis=1))
+    sides = _box_sides(train).min(axis=1)
+    small = float(np.quantile(sides, 0.1))
+    longest = LONGEST["gpu" if on_gpu else "cpu"]
+    wanted = max(SMALL_BOX / max(small, 1.0), SHORTEST / short)
+    scale = min(wanted, longest / long, 1.0)
+    short_side = max(SIDE_STEP, _rounded(scale * short))
+    # Longer images than all but a hundredth are made smaller, so that no batch is mostly padding.
+    aspect = float(np.quantile(train.sizes.max(axis=1) / train.sizes.min(axis=1), 0.99))
+    long_side = max(short_side, min(_rounded_up(short_side * aspect), 4 * short_side))
+    reached = small * short_side / short
+    cut = "" if reached >= SMALL_BOX else f"; below {SMALL_BOX} px, and more than {longest} px is much for this device"
+    reason = (
+        f"images of {width:.0f}x{height:.0f} px (median); the smallest tenth of boxes has a side below {small:.0f} px, "
+        f"which becomes {reached:.0f} px at the input{cut}"
+    )
+    return Choice("input size", {"data.short_sides": [short_side], "data.long_side": long_side}, reason)
+
+
+def levels_and_ranges(
+    train: Annotations, sides: tuple[int, int] | None, assignment: AssignmentConfig, coverage: CoverageConfig
+) -> Choice:
+    """Choose model.levels and model.assignment.ranges of highest objective, as the experiment advise_levels does.
+
+    `sides` are the short and the long side of the input; None leaves every image at its own size.
+    """
+    short_side, long_side = sides or (None, None)
+    boxes = input_boxes(_spread(train, SEARCH_IMAGES), short_side, long_side, coverage.rounding)
+    tried = {levels: _searched(boxes, levels, assignment, coverage) for levels in LEVELS}
+    best = max(LEVELS, key=lambda levels: tried[levels][1]["coverage/objective"])
+    found, figures = tried[best]
+    reason = (
+        f"of {', '.join(f'P3 to P{levels[-1]}' for levels in LEVELS)} with searched ranges this fits the boxes best: "
+        f"{figures['coverage/bpr']:.1%} of them can be found, {figures['coverage/ambiguous']:.1%} of the positive "
+        "locations lie in several boxes (+experiment=advise_levels compares more)"
+    )
+    ranges = [list(pair) for pair in found.ranges]
+    return Choice("levels", {"model.levels": list(best), "model.assignment.ranges": ranges}, reason)
+
+
+def batch_size(images: int) -> Choice:
+    """Choose schedule.batch_size: 8, or fewer where there are not as many images."""
+    batch = min(BATCH, images)
+    return Choice(
+        "batch", {"schedule.batch_size": batch}, f"{images} training images" if batch < BATCH else "the usual"
+    )
+
+
+def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: float | None) -> Choice:
+    """Choose schedule.steps: so many epochs of the start, within bounds and within the minutes that a processor has.
+
+    `input_pixels` are those of a mean image at the input; minutes=None sets no bound of time.
+    """
+    wanted = math.ceil(start.epochs * images / batch)
+    bounded = min(max(wanted, FEWEST_STEPS), MOST_STEPS)
+    reason = f"{start.epochs} passes over {images} images are {wanted} steps of {batch}"
+    if minutes is not None:
+        affordable = int(minutes * 60 * start.megapixels_per_second * 1e6 / (input_pixels * batch))
+        if affordable < bounded:
+            bounded = max(affordable, FEWEST_STEPS)
+            reason += f"; cut to what a CPU core does in about {minutes:g} minutes (auto.minutes)"
+    elif bounded < wanted:
+        reason += f"; no more than {MOST_STEPS}"
+    if bounded > wanted:
+        reason += f"; no fewer than {FEWEST_STEPS}"
+    return Choice("steps", {"schedule.steps": _two_digits(bounded)}, reason)
+
+
+def intervals(total: int, given: Collection[str]) -> Choice | None:
+    """Choose warm-up, evaluations and checkpoints to go with the number of steps; None where all of them are given."""
+    values = {
+        "schedule.warmup_steps": min(WARMUP_STEPS, total // 4),
+        "schedule.eval_every": max(1, math.ceil(total / 4)),
+        "schedule.checkpoint_every": max(1, math.ceil(total / 4)),
+    }
+    left = {key: value for key, value in values.items() if key not in given}
+    return (
+        Choice("intervals", left, f"a quarter of {total} steps each, warm-up at most {WARMUP_STEPS}") if left else None
+    )
+
+
+def input_pixels(train: Annotations, sides: tuple[int, int] | None) -> float:
+    """Return the mean number of pixels of an image at the input."""
+    height, width = train.sizes.T.astype(np.float64)
+    if sides is None:
+        return float((height * width).mean())
+    scale = np.minimum(sides[0] / np.minimum(height, width), sides[1] / np.maximum(height, width))
+    return float((height * width * scale**2).mean())
+
+
+def _box_sides(train: Annotations) -> Float64[np.ndarray, "M 2"]:
+    boxes = train.boxes[train.trainable].astype(np.float64)
+    sides: Float64[np.ndarray, "M 2"] = boxes[:, 2:] - boxes[:, :2]
+    return sides
+
+
+def _searched(
+    boxes: InputBoxes, levels: tuple[int, ...], assignment: AssignmentConfig, coverage: CoverageConfig
+) -> tuple[AssignmentConfig, dict[str, float]]:
+    """Return the assignment with searched ranges, starting from doubling ones, and its figures."""
+    strides = tuple(2**level for level in levels)
+    ends = [0.0, *(8.0 * stride for stride in strides[:-1])]
+    first = [(low, high) for low, high in zip(ends, [*ends[1:], None], strict=True)]
+    found = search_ranges(
+        boxes, strides, assignment.model_copy(update={"ranges": tuple(first)}), coverage, lambda *_: None
+    )
+    counts, _ = count(boxes, strides, found)
+    return found, measures(counts, levels, coverage)
+
+
+def _spread(train: Annotations, most: int) -> Annotations:
+    """Return at most so many images, spread evenly over the data set."""
+    if len(train) <= most:
+        return train
+    return train.select(np.linspace(0, len(train) - 1, most).astype(np.int64))
+
+
+def _rounded(side: float) -> int:
+    return round(side / SIDE_STEP) * SIDE_STEP
+
+
+def _rounded_up(side: float) -> int:
+    return math.ceil(side / SIDE_STEP) * SIDE_STEP
+
+
+def _two_digits(number: int) -> int:
+    """Return a number of steps with two digits that matter, rounded down."""
+    unit = int(10 ** max(0, len(str(number)) - 2))
+    return number // unit * unit

@@ -1,0 +1,140 @@
+"""data=auto: a folder becomes data=coco with settings that follow from it, and what is given stays."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fcos.errors import ConfigError
+from orchestration.config import folder_choices
+from orchestration.config.compose import Composed, compose, compose_with_choices
+from orchestration.config.overrides import check_overrides
+from orchestration.experiment.trials import arm_configs
+from tests.helpers.labelled_folders import box, image, write_folder
+
+
+@pytest.fixture(autouse=True)
+def _few_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search the ranges of two levels instead of three to five, which takes seconds."""
+    monkeypatch.setattr(folder_choices, "LEVELS", ((4, 5),))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twelve photographs of 640 x 480 with boxes of 40 and of 200 pixels."""
+    images = [
+        image(
+            f"{number}.jpg", box("cat", 10 * number, 20, 40, 44), box("dog", 300, 100, 200, 220), width=640, height=480
+        )
+        for number in range(12)
+    ]
+    return write_folder(tmp_path / "photos", "yolo", images)
+
+
+def composed(photos: Path, *words: str) -> Composed:
+    cache = photos.parent / "cache"
+    return compose_with_choices(
+        check_overrides(["data=auto", f"data.root={photos}", f"data.cache_dir={cache}", *words])
+    )
+
+
+def chosen(result: Composed) -> dict[str, str]:
+    return {choice.topic: choice.by_hand for choice in result.choices}
+
+
+def test_a_folder_alone_is_enough(photos: Path) -> None:
+    result = composed(photos)
+    lab = result.lab
+    assert lab.data.name == "coco" and lab.data.train is not None and lab.data.train.annotations == "train.json"
+    assert set(chosen(result)) == {
+        *("format", "splits", "model", "schedule", "input size", "levels", "batch", "steps", "intervals")
+    }
+    assert all(choice.reason for choice in result.choices)
+    assert lab.data.short_sides == (256,) and lab.data.long_side == 352
+    assert len(lab.model.levels) == len(lab.model.assignment.ranges)
+    assert lab.schedule.warmup_steps < lab.schedule.steps
+
+
+def test_the_words_that_are_shown_set_the_same_by_hand(photos: Path) -> None:
+    result = composed(photos)
+    words = [word for choice in result.choices for word in shlex.split(choice.by_hand)]
+    by_hand = composed(photos, *words)
+    training, again = (each.lab.training.model_dump() for each in (result, by_hand))
+    # The conversion of other words lies in another folder, with the same content.
+    assert again | {"data": again["data"] | {"root": training["data"]["root"]}} == training
+    assert set(chosen(by_hand)) == {"format", "splits"}
+
+
+def test_the_same_command_chooses_the_same(photos: Path) -> None:
+    assert composed(photos) == composed(photos)
+
+
+@pytest.mark.parametrize(
+    ("words", "topics", "key", "value"),
+    [
+        (["data.short_sides=[320]", "data.long_side=448"], {"input size"}, "data.short_sides", (320,)),
+        (["data.short_sides=null", "data.long_side=null"], {"input size"}, "data.short_sides", None),
+        (["schedule.steps=30"], {"steps"}, "schedule.steps", 30),
+        (["schedule.steps=30", "schedule.warmup_steps=2"], {"steps"}, "schedule.warmup_steps", 2),
+        (["schedule=embedded"], {"schedule", "batch", "steps", "intervals"}, "schedule.steps", 1000),
+        (["model=fcos_v2_r50"], {"model"}, "model.backbone.name", "resnet50"),
+        (["model.assignment.ranges=[[0,50],[50,100],[100,200],[200,null]]"], {"levels"}, "model.levels", (3, 4, 5, 6)),
+    ],
+)
+def test_what_is_given_is_not_chosen(photos: Path, words: list[str], topics: set[str], key: str, value: object) -> None:
+    result = composed(photos, *words)
+    assert not topics & set(chosen(result))
+    found: object = result.lab
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_arms_and_experiments_keep_their_own_settings(photos: Path) -> None:
+    result = composed(photos, "+experiment=ablation_ranges")
+    assert "levels" not in chosen(result)
+    assert result.lab.experiment is not None
+    assert arm_configs(result.lab.training, result.lab.experiment)
+    assert "levels" in chosen(composed(photos, "+experiment=ablation_centerness"))
+
+
+def test_coverage_chooses_nothing_about_a_training(photos: Path) -> None:
+    result = composed(photos, "+experiment=advise_levels")
+    assert set(chosen(result)) == {"format", "splits", "input size"}
+
+
+def test_small_boxes_ask_for_a_larger_input(tmp_path: Path) -> None:
+    sides = {}
+    for side in (12, 20, 60):
+        images = [image(f"{n}.jpg", box("cat", 9, 9, side, side), width=640, height=480) for n in range(4)]
+        root = write_folder(tmp_path / str(side), "voc", images)
+        sides[side] = composed(root).lab.data.short_sides
+    assert sides == {12: (384,), 20: (384,), 60: (256,)}
+
+
+def test_fewer_images_than_a_batch_make_a_smaller_batch(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "few", "voc", [image(f"{n}.jpg", box()) for n in range(4)])
+    assert composed(root).lab.schedule.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data=auto"], r"data\.root is missing: data=auto needs data\.root=<folder of labelled images>"),
+        (["data=auto", "data.root=/nowhere"], "/nowhere: no such folder"),
+        (["auto.val_fraction=0.5"], r"auto\.val_fraction=0\.5: has an effect on data=auto alone"),
+        (["data=auto", "data.root=/x", "auto.format=yolov9"], r"auto\.format='yolov9'"),
+        (["data=auto", "data.root=/x", "auto.val_fraction=2"], r"auto\.val_fraction=2: input should be less than 1"),
+        (["data=auto", "data.root=/x", "data.val.images=y"], r"data\.val\.images=y: data=auto finds the images"),
+        (["auto.fromat=yolo"], r"no such key auto\.fromat; did you mean auto\.format"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose(check_overrides(words))
+
+
+def test_a_conversion_that_other_nodes_do_not_see_is_refused(photos: Path) -> None:
+    words = ["data=auto", f"data.root={photos}", "cluster=many_nodes"]
+    with pytest.raises(ConfigError, match=r"give data\.cache_dir=<folder on shared storage>, or convert it once"):
+        compose(check_overrides(words))

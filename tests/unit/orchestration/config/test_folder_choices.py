@@ -1,0 +1,95 @@
+"""The rules by which data=auto chooses: input size, levels, steps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fcos.config.model_parts import AssignmentConfig
+from fcos.config.run import CoverageConfig
+from fcos.data.annotations import Annotations, read_annotations
+from fcos.formats.write_coco import coco_text
+from orchestration.config import folder_choices
+from orchestration.config.start import FROM_SCRATCH
+from tests.helpers.labelled_folders import box, image
+
+START = replace(FROM_SCRATCH, epochs=60, megapixels_per_second=1.5)
+
+
+def annotations(folder: Path, side: float, width: int = 640, height: int = 480) -> Annotations:
+    images = [image(f"{n}.jpg", box("cat", 5, 5, side, side), width=width, height=height) for n in range(4)]
+    (folder / "a.json").write_text(coco_text(images, ("cat",)))
+    return read_annotations(folder / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "on_gpu", "short_side", "long_side"),
+    [
+        (60, (640, 480), False, 256, 352),
+        (12, (640, 480), False, 384, 512),
+        (12, (640, 480), True, 480, 640),
+        (100, (4000, 3000), True, 480, 640),
+        (10, (4000, 3000), True, 992, 1344),
+        (20, (90, 60), False, 64, 96),
+        (20, (200, 4000), False, 32, 128),
+    ],
+)
+def test_the_input_is_as_small_as_the_small_boxes_allow(
+    tmp_path: Path, side: float, size: tuple[int, int], on_gpu: bool, short_side: int, long_side: int
+) -> None:
+    choice = folder_choices.input_size(annotations(tmp_path, side, *size), on_gpu)
+    assert choice.values == {"data.short_sides": [short_side], "data.long_side": long_side}
+
+
+def test_small_boxes_that_the_device_does_not_bear_are_told(tmp_path: Path) -> None:
+    assert (
+        "which becomes 10 px at the input; below 16 px"
+        in folder_choices.input_size(annotations(tmp_path, 12), on_gpu=False).reason
+    )
+
+
+def test_searched_ranges_are_no_worse_than_doubling_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_choices, "LEVELS", ((3, 4, 5),))
+    data = annotations(tmp_path, 200)
+    assignment = AssignmentConfig(ranges=((0, 64), (64, None)))
+    choice = folder_choices.levels_and_ranges(data, (480, 640), assignment, CoverageConfig())
+    assert choice.values["model.levels"] == [3, 4, 5]
+    assert choice.values["model.assignment.ranges"][-1][1] is None
+    assert "100.0% of them can be found" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("images", "minutes", "expected", "reason"),
+    [
+        (200, None, 1500, "60 passes over 200 images are 1500 steps of 8"),
+        (200, 8, 1200, "cut to what a CPU core does in about 8 minutes"),
+        (4, None, 100, "no fewer than 100"),
+        (200, 0.01, 100, "cut to what a CPU core does"),
+        (100_000, None, 20_000, "no more than 20000"),
+    ],
+)
+def test_steps_are_passes_over_the_images_within_bounds(
+    images: int, minutes: float | None, expected: int, reason: str
+) -> None:
+    choice = folder_choices.steps(images, 8, 75_000.0, START, minutes)
+    assert choice.values == {"schedule.steps": expected}
+    assert reason in choice.reason
+
+
+def test_intervals_that_are_given_stay() -> None:
+    choice = folder_choices.intervals(30, {"schedule.warmup_steps"})
+    assert choice is not None
+    assert choice.values == {"schedule.eval_every": 8, "schedule.checkpoint_every": 8}
+    keys = {f"schedule.{name}" for name in ("warmup_steps", "eval_every", "checkpoint_every")}
+    assert folder_choices.intervals(30, keys) is None
+
+
+def test_a_batch_is_never_larger_than_the_data() -> None:
+    assert folder_choices.batch_size(3).values == {"schedule.batch_size": 3}
+    assert folder_choices.batch_size(300).values == {"schedule.batch_size": 8}
+
+
+def test_pixels_of_the_input_follow_the_resized_size(tmp_path: Path) -> None:
+    data = annotations(tmp_path, 60)
+    assert folder_choices.input_pixels(data, (240, 320)) == 240 * 320
+    assert folder_choices.input_pixels(data, None) == 480 * 640
