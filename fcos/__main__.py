@@ -278,8 +278,9 @@ def _to_json(name: str, detections: Any, classes: Sequence[str]) -> dict[str, An
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from fcos.inference import find_checkpoint, with_changes
+    from fcos.inference import with_changes
     from fcos.studies.draw_assignment import assignment_picture
+    from fcos.weights.find import find_checkpoint
 
     config = with_changes(find_checkpoint(options.checkpoint, options.model).config, _parse_changes(options.changes))
     trained = _load_trained(options) if config.model.assignment.by_outputs else None

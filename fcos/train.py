@@ -8,6 +8,7 @@ import torch
 
 from fcos.build import build_detector, build_oracle_targets, build_train_state
 from fcos.config.model_parts import PostprocessConfig
+from fcos.config.rates import rate_notes
 from fcos.config.run import Config, ScheduleConfig
 from fcos.data.coco import CocoDataset
 from fcos.data.loader import eval_batches, train_batches
@@ -28,6 +29,7 @@ from fcos.training.interruption import InterruptionPoll, Preempted
 from fcos.training.progress import Progress
 from fcos.training.state import StateWriter, restore
 from fcos.training.step import LossLog, TrainState, train_step
+from fcos.weights.begin import begin_from_weights
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class _Run:
     # Arm -> its inference settings.
     arms: Mapping[str, Postprocess]
     oracle_targets: BuildOracleTargets | None
+    # Remarks on the weights that it began from, and on its schedule.
+    notes: tuple[str, ...]
 
     @property
     def images_per_worker(self) -> int:
@@ -77,7 +81,7 @@ def run(
     progress = Progress(runtime, config.schedule.steps, restored.step)
     writer = StateWriter(config, runtime, run_.data.classes, run_.state, workers)
     validation = train_loop(run_, progress, writer)
-    notes = [*restored.notes, *run_.data.notes, *history_notes(workers, config)]
+    notes = [*restored.notes, *run_.data.notes, *run_.notes, *history_notes(workers, config)]
     return _summarize(run_, progress, validation, workers, notes)
 
 
@@ -90,6 +94,7 @@ def _prepare(
     data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
+    notes = (*detector.backbone.notes, *begin_from_weights(detector, config.model, data.classes), *rate_notes(config))
     prepared = _Run(
         config=config,
         runtime=runtime,
@@ -99,6 +104,7 @@ def _prepare(
         state=build_train_state(config, detector, runtime),
         arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
         oracle_targets=build_oracle_targets(config.model, settings.values()),
+        notes=notes,
     )
     datasets = [prepared.train, prepared.val]
     divisor = config.model.size_divisor

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fcos.config.choices import HeadNorm, Quality, QualityBranch, Towers
+from fcos.config.choices import HeadNorm
+from fcos.config.model_parts import HeadConfig
 from fcos.model.norm import batch_norm
 from fcos.structures import HeadOutputs
 
@@ -41,8 +41,8 @@ class Head(nn.Module):
 
     towers=separate has one for classification and one for regression, shared one for both; quality_branch=own adds one
     for the quality. regression=exp: exp(s_i x) (v1), relu: relu(s_i x) (v2), with a learned s_i per level or none;
-    `divide_by_stride` predicts in units of the stride (v2), but ltrb is returned in pixels. With anchors, (width,
-    height) in strides, regression predicts shift and log-scale of each anchor (RetinaNet). Locations with several
+    `divide_by_stride` predicts in units of the stride (v2), but ltrb is returned in pixels. regression=deltas predicts
+    shift and log-scale of each of the `anchors`, (width, height) in strides (RetinaNet). Locations with several
     anchors, or with several `targets_per_location`, have consecutive predictions for each. `prior` is the initial
     probability of every class (focal loss paper, 4.1).
     """
@@ -51,41 +51,38 @@ class Head(nn.Module):
         self,
         channels: int,
         num_classes: int,
+        config: HeadConfig,
         *,
         strides: Sequence[int],
-        num_convs: int,
-        norm: HeadNorm,
-        gn_groups: int,
-        scale_per_level: bool,
-        regression: Literal["exp", "relu"] | Anchors,
-        divide_by_stride: bool,
-        quality: Quality,
-        quality_branch: QualityBranch,
-        prior: float,
-        towers: Towers = "separate",
+        anchors: Anchors = (),
         targets_per_location: int = 1,
     ) -> None:
         super().__init__()
         make_tower = partial(
-            Tower, channels, num_convs=num_convs, norm=norm, gn_groups=gn_groups, num_levels=len(strides)
+            Tower,
+            channels,
+            num_convs=config.num_convs,
+            norm=config.norm,
+            gn_groups=config.gn_groups,
+            num_levels=len(strides),
         )
-        self.regression_kind = regression if isinstance(regression, str) else "deltas"
+        self.regression_kind = config.regression
         self.strides = tuple(strides)
-        anchors = () if isinstance(regression, str) else regression
         self.predictions_per_location = max(targets_per_location, len(anchors))
         self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2), persistent=False)
-        self.units = [float(stride) if divide_by_stride else 1.0 for stride in strides]
-        self.quality_branch = quality_branch
+        self.units = [float(stride) if config.divide_by_stride else 1.0 for stride in strides]
+        self.quality_branch = config.quality_branch
         # Also the regression tower where towers are shared.
         self.classification_tower = make_tower()
-        self.regression_tower = make_tower() if towers == "separate" else None
-        prior_bias = -math.log((1 - prior) / prior)
+        self.regression_tower = make_tower() if config.towers == "separate" else None
+        prior_bias = -math.log((1 - config.prior) / config.prior)
         self.classification = _conv(channels, num_classes * self.predictions_per_location, bias=prior_bias)
         self.regression = _conv(channels, 4 * self.predictions_per_location)
-        self.scales = nn.Parameter(torch.ones(len(strides))) if scale_per_level else None
+        self.scales = nn.Parameter(torch.ones(len(strides))) if config.scale_per_level else None
         # Last, so that all other initial weights are the same with and without it.
-        self.quality_tower = make_tower() if quality != "none" and quality_branch == "own" else None
-        self.quality = _conv(channels, self.predictions_per_location) if quality != "none" else None
+        has_quality = config.quality != "none"
+        self.quality_tower = make_tower() if has_quality and config.quality_branch == "own" else None
+        self.quality = _conv(channels, self.predictions_per_location) if has_quality else None
 
     anchors: Float[Tensor, "A 2"]
 

@@ -116,6 +116,7 @@ NO_QUESTION = (
     *("task", "seed", "data.name", "data.root", "data.train", "data.val", "data.synthetic", "data.on_bad_image"),
     *("data.limit_val", "coverage.split", "coverage.rounding", *RUN_ONLY),
     *("model.pixel_mean", "model.pixel_std", "model.backbone.stride_in_1x1"),
+    *("model.weights", "model.weights_sha256", "model.backbone.weights_sha256"),
 )
 
 

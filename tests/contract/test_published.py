@@ -15,8 +15,9 @@ from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse
 from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
-from fcos.inference import find_checkpoint, load_trained, predict
+from fcos.inference import load_trained, predict
 from fcos.training.checkpoint import CheckpointError
+from fcos.weights.find import find_checkpoint
 from fcos.weights.published import (
     COCO,
     DETECTRON2_MEAN,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fcos.model.head import Head, SeparateHeads
+from fcos.config.model_parts import HeadConfig
+from fcos.model.head import Anchors, Head, SeparateHeads
 from fcos.structures import HeadOutputs
 from tests.helpers.present import present
 
@@ -14,21 +15,17 @@ STRIDES = (8, 16)
 SIZES = ((4, 6), (2, 3))
 
 
-def build(seed: int = 0, num_classes: int = 3, **settings: Any) -> Head:
+def build(
+    seed: int = 0,
+    num_classes: int = 3,
+    strides: tuple[int, ...] = STRIDES,
+    anchors: Anchors = (),
+    targets_per_location: int = 1,
+    **settings: Any,
+) -> Head:
     torch.manual_seed(seed)
-    defaults: dict[str, Any] = {
-        "strides": STRIDES,
-        "num_convs": 2,
-        "norm": "gn",
-        "gn_groups": 4,
-        "scale_per_level": True,
-        "regression": "exp",
-        "divide_by_stride": False,
-        "quality": "centerness",
-        "quality_branch": "classification",
-        "prior": 0.01,
-    }
-    return Head(16, num_classes, **{**defaults, **settings})
+    config = HeadConfig(**{"num_convs": 2, "gn_groups": 4, **({"regression": "deltas"} if anchors else {}), **settings})
+    return Head(16, num_classes, config, strides=strides, anchors=anchors, targets_per_location=targets_per_location)
 
 
 def features(batch: int = 2) -> list[Tensor]:
@@ -218,10 +215,15 @@ def test_channels_last_gives_the_same() -> None:
 
 def test_an_overflowing_exp_leaves_other_gradients_finite() -> None:
     raw = torch.tensor([[500.0, 1.0, 1.0, 1.0]], requires_grad=True)
-    head = Head(
-        16, 1, strides=(8,), num_convs=0, norm="none", gn_groups=1, scale_per_level=False, regression="exp",
-        divide_by_stride=True, quality="none", quality_branch="regression", prior=0.01,
-    )  # fmt: skip
+    head = build(
+        num_classes=1,
+        strides=(8,),
+        num_convs=0,
+        norm="none",
+        scale_per_level=False,
+        divide_by_stride=True,
+        quality="none",
+    )
     ltrb = head._distances(raw[None], 0)
     ltrb.where(torch.tensor([[[False, True, True, True]]]), 1.0).sum().backward()
     assert ltrb.isfinite().all() and present(raw.grad).isfinite().all()
@@ -229,7 +231,7 @@ def test_an_overflowing_exp_leaves_other_gradients_finite() -> None:
 
 @pytest.mark.parametrize("anchors", [((8.0, 8.0),), ((4.0, 2.0), (2.0, 4.0), (3.0, 3.0))])
 def test_deltas_shift_and_scale_the_anchors_of_a_location(anchors: tuple[tuple[float, float], ...]) -> None:
-    head = build(regression=anchors, scale_per_level=False)
+    head = build(anchors=anchors, scale_per_level=False)
     outputs = head(features())
     assert outputs.quality is not None
     for level, (rows, columns) in enumerate(SIZES):
