@@ -103,8 +103,8 @@ def check_timm(config: BackboneConfig) -> None:
     if name is None:
         return
     timm = _timm()
-    if not timm.is_model(name):
-        architecture, dot, tag = name.partition(".")
+    architecture, dot, tag = name.partition(".")
+    if dot or not timm.is_model(name):
         if dot and timm.is_model(architecture):
             hint = f"give {TIMM}{architecture} and {KEY}={tag}"
         else:
