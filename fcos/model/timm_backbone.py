@@ -193,10 +193,8 @@ def _set_norms(body: nn.Module, config: BackboneConfig) -> None:
                 parent, _, last = name.rpartition(".")
                 setattr(body.get_submodule(parent), last, FrozenBatchNormAct2d(norm))
         case "sync_bn":
-            from timm.layers import convert_sync_batchnorm
-
             require_cuda_workers()
-            convert_sync_batchnorm(body)
+            _timm().layers.convert_sync_batchnorm(body)
         case _:
             pass
 

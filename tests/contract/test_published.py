@@ -184,7 +184,7 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
     x = F.max_pool2d(conv(x, stem, bn(stem), 2, 3).relu(), 3, 2, 1)
     place = place.replace("layer1", "layer2").replace("res2", "res3")
     with torch.no_grad():
-        stemmed = detector.backbone.stem(detector.normalize(pixels, torch.tensor([[50, 96]])))
+        stemmed = detector.backbone.get_submodule("stem")(detector.normalize(pixels, torch.tensor([[50, 96]])))
         torch.testing.assert_close(stemmed, x, rtol=1e-4, atol=1e-4)
         # A block with a stride takes it in its first convolution.
         x = torch.rand(1, 256, 16, 24)

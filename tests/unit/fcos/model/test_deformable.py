@@ -16,7 +16,9 @@ def build(name: str, stages: int, norm: BackboneNorm = "bn", frozen_stages: int 
     config = BackboneConfig.model_validate(
         {"name": name, "norm": norm, "frozen_stages": frozen_stages, "deformable_stages": stages, "widths": (16,) * 5}
     )
-    return build_backbone(config, first_level=3, last_level=5)
+    backbone = build_backbone(config, first_level=3, last_level=5)
+    assert isinstance(backbone, Backbone)
+    return backbone
 
 
 @pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 4), (2, 4)])
