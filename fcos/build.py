@@ -32,17 +32,9 @@ def build_detector(config: ModelConfig, num_classes: int, *, channels_last: bool
     Raises ConfigError for pretrained weights that are not available, and for synchronised norms on CPU workers.
     """
     last_backbone_level = min(config.levels[-1], 5)
-    backbone = build_backbone(
-        config.backbone.name,
-        norm=config.backbone.norm,
-        weights=config.backbone.weights,
-        frozen_stages=config.backbone.frozen_stages,
-        widths=config.backbone.widths,
-        stride_in_1x1=config.backbone.stride_in_1x1,
-        first_level=config.levels[0],
-        last_level=last_backbone_level,
-        deformable_stages=config.backbone.deformable_stages,
-    )
+    # With a whole detector's weights those of the backbone alone would be loaded for nothing.
+    parts = config.backbone if config.weights is None else config.backbone.model_copy(update={"weights": None})
+    backbone = build_backbone(parts, first_level=config.levels[0], last_level=last_backbone_level)
     make_pyramid = build_fpn if config.fpn.kind == "fpn" else partial(BiFPN, cells=config.fpn.cells)
     fpn = make_pyramid(
         backbone.channels,
@@ -139,15 +131,7 @@ def build_train_state(config: Config, detector: FCOS, runtime: Runtime) -> Train
         )
     detector.to(runtime.device)
     average = None if schedule.ema is None else moving_average(detector, schedule.ema)
-    optimizer = make_optimizer(
-        detector,
-        kind=schedule.optimizer,
-        lr=schedule.resolved_lr,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-        decay_one_axis=schedule.decay_one_axis,
-        fused=runtime.device.type in ("cpu", "cuda"),
-    )
+    optimizer = make_optimizer(detector, schedule, fused=runtime.device.type in ("cpu", "cuda"))
     factor = lr_factor(
         steps=schedule.steps,
         warmup=schedule.warmup,

@@ -16,14 +16,12 @@ from fcos.config.run import Config
 from fcos.data.loader import eval_batches
 from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
-from fcos.errors import ConfigError
 from fcos.evaluation.detect import Inference, validate
 from fcos.model.detector import FCOS
 from fcos.postprocess.decode import Postprocess
 from fcos.structures import Batch
-from fcos.training import checkpoint
-from fcos.training.checkpoint import Checkpoint, CheckpointError
-from fcos.weights.published import load_published
+from fcos.training.checkpoint import CheckpointError
+from fcos.weights.find import find_checkpoint
 
 _log = logging.getLogger(__name__)
 VALIDATION: Final[tuple[Split, ...]] = ("val",)
@@ -40,31 +38,6 @@ class Trained:
     device: torch.device
 
 
-def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
-    """Return the checkpoint at a path.
-
-    The path is a checkpoint's folder, a run's folder (its newest intact checkpoint), or a published weights file.
-    Raises CheckpointError where there is none, and ConfigError for a `published` model that does not match.
-    """
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such folder or file")
-    if path.is_file():
-        return load_published(path, published)
-    if published is not None:
-        raise ConfigError(
-            f"--model {published}: is for a weights file, and {path} is none; a checkpoint has its own config"
-        )
-    if (path / checkpoint.MANIFEST).is_file():
-        return checkpoint.load(path)
-    for folder in (path, path / "checkpoints"):
-        latest, problems = checkpoint.latest(folder)
-        if latest is not None:
-            return latest
-        if problems:
-            raise CheckpointError("; ".join(problems))
-    raise CheckpointError(f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints")
-
-
 def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], published: str | None = None) -> Trained:
     """Load the weights to evaluate from a checkpoint, with some settings changed (dotted key -> value).
 
@@ -74,7 +47,7 @@ def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], p
     config = with_changes(loaded.config, changes)
     # All weights come from the checkpoint, so none are downloaded.
     model_config = config.model.model_copy(
-        update={"backbone": config.model.backbone.model_copy(update={"weights": None})}
+        update={"weights": None, "backbone": config.model.backbone.model_copy(update={"weights": None})}
     )
     detector = build_detector(model_config, len(loaded.classes), channels_last=config.schedule.channels_last)
     try:

@@ -24,7 +24,10 @@ def conf_folder() -> Path:
 
 
 def command(name: str) -> str:
-    """Return how `sweep`, `train`, `doctor` or `report` is started: as a script of the checkout or as fcos-<name>."""
+    """Return how `sweep`, `train`, `doctor`, `lr_range` or `report` is started.
+
+    That is a script of the checkout, or fcos-<name>.
+    """
     if checkout() is None or Path(sys.argv[0]).stem.startswith("fcos-"):
-        return f"fcos-{name}"
+        return f"fcos-{name.replace('_', '-')}"
     return f"python {'analysis' if name == 'report' else 'orchestration'}/{name}.py"

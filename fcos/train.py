@@ -8,6 +8,7 @@ import torch
 
 from fcos.build import build_detector, build_oracle_targets, build_train_state
 from fcos.config.model_parts import PostprocessConfig
+from fcos.config.rates import rate_notes
 from fcos.config.run import Config, ScheduleConfig
 from fcos.data.coco import CocoDataset
 from fcos.data.loader import eval_batches, train_batches
@@ -29,6 +30,7 @@ from fcos.training.interruption import InterruptionPoll, Preempted
 from fcos.training.progress import Progress
 from fcos.training.state import StateWriter, restore
 from fcos.training.step import LossLog, TrainState, train_step
+from fcos.weights.begin import begin_from_weights
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class _Run:
     # Arm -> its inference settings.
     arms: Mapping[str, Postprocess]
     oracle_targets: BuildOracleTargets | None
+    # Remarks on the weights that it began from, and on its schedule.
+    notes: tuple[str, ...]
 
     @property
     def images_per_worker(self) -> int:
@@ -79,7 +83,8 @@ def run(
     writer = StateWriter(config, runtime, run_.data.classes, run_.state, workers)
     log = LossLog()
     validation = train_loop(run_, progress, writer, log)
-    notes = [*restored.notes, *run_.data.notes, *history_notes(workers, config), *log.missing_positives.notes()]
+    notes = [*restored.notes, *run_.data.notes, *run_.notes, *history_notes(workers, config)]
+    notes += log.missing_positives.notes()
     return _summarize(run_, progress, validation, workers, notes)
 
 
@@ -92,6 +97,7 @@ def _prepare(
     data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
+    notes = (*detector.backbone.notes, *begin_from_weights(detector, config.model, data.classes), *rate_notes(config))
     prepared = _Run(
         config=config,
         runtime=runtime,
@@ -101,6 +107,7 @@ def _prepare(
         state=build_train_state(config, detector, runtime),
         arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
         oracle_targets=build_oracle_targets(config.model, settings.values()),
+        notes=notes,
     )
     check_batch_norms(config, prepared.train, workers=max(runtime.world_size, runtime.planned_size))
     datasets = [prepared.train, prepared.val]

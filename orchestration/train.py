@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
     from orchestration.driver.sweep_run import SweepRun, show_metrics
-    from orchestration.experiment.checks import fetch_weights
+    from orchestration.experiment.weights import fetch_weights
     from orchestration.planning.make_plan import make_single_plan
     from orchestration.planning.prepare import prepare_command
 

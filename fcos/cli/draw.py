@@ -17,8 +17,9 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the assignment and describe it; returns the exit code."""
-    from fcos.inference import find_checkpoint, with_changes
+    from fcos.inference import with_changes
     from fcos.studies.draw_assignment import assignment_picture
+    from fcos.weights.find import find_checkpoint
 
     config = with_changes(find_checkpoint(options.checkpoint, options.model).config, parse_changes(options.changes))
     trained = load_checkpoint(options) if config.model.assignment.by_outputs else None

@@ -25,7 +25,8 @@ BackboneName = Literal[
     "mobilenet_v2",
     "mobilenet_v3_large",
 ]
-BackboneNorm = Literal["frozen_bn", "bn", "sync_bn"]
+# own: the norms of a timm network that has no batch norms, such as layer norms.
+BackboneNorm = Literal["frozen_bn", "bn", "sync_bn", "own"]
 PyramidNorm = Literal["none", "bn", "sync_bn"]
 HeadNorm = Literal["gn", "bn", "bn_per_level", "sync_bn", "none"]
 ExtraLevelsFrom = Literal["p5", "c5"]

@@ -38,6 +38,8 @@ def _model_keys(model: ModelConfig) -> Iterator[tuple[str, str]]:
     head = model.head
     yield from _assignment_keys(model.assignment)
     yield from _postprocess_keys(model.postprocess)
+    if model.weights is not None:
+        yield "model.backbone.weights", "model.weights, whose backbone is taken"
     if model.backbone.name != "small_resnet":
         yield "model.backbone.widths", f"model.backbone.name={model.backbone.name}"
     if model.fpn.kind != "bifpn":

@@ -5,20 +5,26 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from fcos.config.backbone import BackboneConfig
 from fcos.config.base import Section
 from fcos.config.model_parts import (
     AssignmentConfig,
-    BackboneConfig,
     FPNConfig,
     HeadConfig,
     LossConfig,
     PostprocessConfig,
 )
+from fcos.config.paths import AbsolutePath
 
 
 class ModelConfig(Section):
     """A detector."""
 
+    # Trained detector to begin from: a run's folder, a checkpoint, or a file of published weights. null begins from
+    # backbone.weights.
+    weights: AbsolutePath | None = None
+    # SHA-256 of its content, filled in with the plan; a training begins from that content only.
+    weights_sha256: str | None = None
     # Pyramid levels in use; level l has stride 2**l.
     levels: tuple[int, ...]
     # Batches are padded to multiples of this.

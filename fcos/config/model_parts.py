@@ -1,4 +1,4 @@
-"""Schemas of a detector's parts: network, assignment, losses, post-processing."""
+"""Schemas of a detector's parts: pyramid, head, assignment, losses, post-processing."""
 
 import math
 from itertools import pairwise
@@ -9,8 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from fcos.config.base import Section
 from fcos.config.choices import (
     Analysis,
-    BackboneName,
-    BackboneNorm,
     BoxConvention,
     Clip,
     DropEmpty,
@@ -35,40 +33,6 @@ from fcos.config.choices import (
     TopkBy,
     Towers,
 )
-
-BOTTLENECK_RESNETS = ("resnet50", "resnet101", "resnext")
-
-
-class BackboneConfig(Section):
-    """The backbone and its weights."""
-
-    name: BackboneName
-    norm: BackboneNorm
-    # Name of a torchvision weight set of this backbone, e.g. IMAGENET1K_V1; null starts from random weights.
-    weights: str | None = None
-    # Number of stages, counted from the stem, without gradients (the papers freeze 2: stem and res2).
-    frozen_stages: int = Field(0, ge=0, le=5)
-    # Number of stages, counted from the deepest, with deformable 3x3 convolutions (DCNv2; the papers: 3). ResNets only.
-    deformable_stages: int = Field(0, ge=0, le=4)
-    # small_resnet only: channels of the stem and of C2 to C5.
-    widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128)
-    # ResNets of Caffe and detectron2 have a block's stride in its first convolution, torchvision's in its second.
-    stride_in_1x1: bool = False
-
-    @model_validator(mode="after")
-    def _check(self) -> "BackboneConfig":
-        # torch 2.15 corrupts the heap in the backward of a narrow 1x1 stride-2 convolution in channels_last.
-        if self.name == "small_resnet" and min(self.widths) < 16:
-            raise ValueError(f"widths={list(self.widths)}: every width must be at least 16")
-        if self.deformable_stages and self.name.startswith("mobilenet"):
-            raise ValueError(
-                f"deformable_stages={self.deformable_stages}: {self.name} has no 3x3 convolutions over all channels"
-            )
-        if self.stride_in_1x1 and not self.name.startswith(BOTTLENECK_RESNETS):
-            raise ValueError(f"stride_in_1x1=true: {self.name} has no blocks that begin with a 1x1 convolution")
-        if self.name == "small_resnet" and self.weights is not None:
-            raise ValueError(f"weights={self.weights}: small_resnet has no pretrained weights")
-        return self
 
 
 class FPNConfig(Section):

@@ -1,9 +1,8 @@
 """Schema of a whole run: detector, data, schedule; unknown keys are errors with suggestions."""
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from fcos.config.base import Section
 from fcos.config.choices import (
@@ -20,17 +19,8 @@ from fcos.config.choices import (
     Warmup,
 )
 from fcos.config.model import ModelConfig
+from fcos.config.paths import AbsolutePath
 
-
-def _absolute(path: str) -> str:
-    """Make a path absolute, so that it is the same for every process and machine."""
-    try:
-        return str(Path(path).expanduser().absolute()) if path else path
-    except RuntimeError:
-        raise ValueError("this user has no home folder for ~; write the whole path") from None
-
-
-AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 # Largest image by default, in millions of pixels: what Pillow itself takes for an attack on memory, rounded up.
 MAX_MEGAPIXELS = 179.0
 
@@ -134,6 +124,8 @@ class ScheduleConfig(Section):
     weight_decay: float = Field(1e-4, ge=0)
     # Whether norms and biases (parameters of one axis) decay too.
     decay_one_axis: bool = True
+    # The backbone's learning rate relative to the others': below 1 it keeps more of its pretrained weights.
+    backbone_lr_factor: float = Field(1.0, gt=0)
     warmup: Warmup = "linear"
     warmup_steps: int = Field(0, ge=0)
     warmup_factor: float = Field(1 / 3, gt=0, le=1)

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from fcos.config.backbone import BackboneConfig
 from fcos.config.choices import BackboneNorm
 from fcos.model.deformable import deform_stages
 from fcos.model.norm import batch_norm, fold_frozen_norms
-from fcos.model.pretrained import pretrained_state_dict
+from fcos.model.pretrained import load_file_weights, local_file, pretrained_state_dict, tensors_of
+from fcos.model.timm_backbone import TimmBackbone, build_timm
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -37,6 +39,8 @@ class Backbone(nn.Module):
             self.add_module(f"c{level}", stage)
         self.first_level = first_level
         self.frozen_stages = frozen_stages
+        # Remarks on the weights that it began from.
+        self.notes: tuple[str, ...] = ()
         self.channels = [_out_channels(stage) for stage in stages][first_level - 2 :]
         for stage in self._frozen():
             stage.requires_grad_(False)
@@ -60,47 +64,55 @@ class Backbone(nn.Module):
         return {name: x for name, x in features.items() if name != "stem" and int(name[1:]) >= self.first_level}
 
 
-def build_backbone(
-    name: str,
-    *,
-    norm: BackboneNorm,
-    weights: str | None,
-    frozen_stages: int,
-    widths: Sequence[int],
-    first_level: int,
-    last_level: int,
-    deformable_stages: int = 0,
-    stride_in_1x1: bool = False,
-) -> Backbone:
-    """Build a backbone that returns the feature maps of the levels first_level..last_level (2..5).
+def build_backbone(config: BackboneConfig, *, first_level: int, last_level: int) -> Backbone | TimmBackbone:
+    """Build a backbone that returns the feature maps of the levels first_level..last_level (2..5), with its weights.
 
-    `widths` are the channels of small_resnet's stem and C2 to C5. The last `deformable_stages` stages get deformable
-    convolutions. `stride_in_1x1` is for weights that were trained with it.
-
-    Raises ConfigError for weights that are not available, and for sync_bn on CPU workers.
+    Raises ConfigError for weights that are not available or are those of another network, for a network of timm that
+    does not exist or yield these levels, and for sync_bn on CPU workers.
     """
-    match name:
-        case "small_resnet":
-            stem, stages = _small_resnet(widths, norm)
-        case "mobilenet_v2" | "mobilenet_v3_large":
-            stem, stages = _mobilenet(name, norm, weights)
-        case _:
-            stem, stages = _resnet(name, norm, weights)
-            if stride_in_1x1:
-                _move_stride_to_first_conv(stages)
-    backbone = Backbone(stem, stages[: last_level - 1], first_level=first_level, frozen_stages=frozen_stages)
+    if config.timm_name is not None:
+        return build_timm(config, first_level=first_level, last_level=last_level)
+    network, stem, stages = _layers(config)
+    stages = stages[: last_level - 1]
+    backbone = Backbone(stem, stages, first_level=first_level, frozen_stages=config.frozen_stages)
+    if (file := local_file(config)) is not None:
+        backbone.notes = load_file_weights(
+            file, config, [tensors_of(network, backbone), tensors_of(backbone, backbone)]
+        )
     # Before folding, which needs plain convolutions; after the channels are counted and the weights loaded.
-    built_stages = stages[: last_level - 1]
-    deform_stages(built_stages[max(0, len(built_stages) - deformable_stages) :])
+    deform_stages(stages[max(0, len(stages) - config.deformable_stages) :])
     fold_frozen_norms(backbone)
     return backbone
 
 
-def _resnet(name: str, norm: BackboneNorm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
-    model = get_model(name, weights=None, norm_layer=batch_norm(norm))
+def _layers(config: BackboneConfig) -> tuple[nn.Module, nn.Module, list[nn.Module]]:
+    """Return a network, with torchvision's weights where a set is named, its stem, and its stages C2 to C5."""
+    match config.name:
+        case "small_resnet":
+            stem, stages = _small_resnet(config.widths, config.norm)
+            return nn.Sequential(stem, *stages), stem, stages
+        case "mobilenet_v2" | "mobilenet_v3_large":
+            network = _network(config)
+            return network, *_mobilenet_parts(network, config.name)
+        case _:
+            network = _network(config)
+            stem, stages = _resnet_parts(network)
+            if config.stride_in_1x1:
+                _move_stride_to_first_conv(stages)
+            return network, stem, stages
+
+
+def _network(config: BackboneConfig) -> nn.Module:
+    # torchvision trained v3 with these values; a smaller eps would change the outputs of the pretrained weights.
+    special = {"eps": 0.001, "momentum": 0.01} if config.name == "mobilenet_v3_large" else {}
+    network: nn.Module = get_model(config.name, weights=None, norm_layer=batch_norm(config.norm, **special))
+    if config.weights is not None and local_file(config) is None:
+        network.load_state_dict(pretrained_state_dict(config.name, config.weights))
+    return network
+
+
+def _resnet_parts(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
     assert isinstance(model, ResNet)
-    if weights is not None:
-        model.load_state_dict(pretrained_state_dict(name, weights))
     stem = nn.Sequential(OrderedDict(conv1=model.conv1, bn1=model.bn1, relu=model.relu, maxpool=model.maxpool))
     return stem, [model.layer1, model.layer2, model.layer3, model.layer4]
 
@@ -111,13 +123,8 @@ def _move_stride_to_first_conv(stages: Sequence[nn.Module]) -> None:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
-def _mobilenet(name: str, norm: BackboneNorm, weights: str | None) -> tuple[nn.Module, list[nn.Module]]:
-    # torchvision trained v3 with these values; a smaller eps would change the outputs of the pretrained weights.
-    norm_layer = batch_norm(norm, eps=0.001, momentum=0.01) if name == "mobilenet_v3_large" else batch_norm(norm)
-    model = get_model(name, weights=None, norm_layer=norm_layer)
-    if weights is not None:
-        model.load_state_dict(pretrained_state_dict(name, weights))
-    features = model.features
+def _mobilenet_parts(model: nn.Module, name: str) -> tuple[nn.Module, list[nn.Module]]:
+    features = model.get_submodule("features")
     assert isinstance(features, nn.Sequential)
     stem_end, *_ = ends = MOBILENET_STAGE_ENDS[name]
     return features[:stem_end], [features[start:end] for start, end in pairwise(ends)]

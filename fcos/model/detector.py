@@ -10,6 +10,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from fcos.model.backbone import Backbone
 from fcos.model.bifpn import BiFPN
 from fcos.model.head import Head, SeparateHeads
+from fcos.model.timm_backbone import TimmBackbone
 from fcos.structures import HeadOutputs
 
 # ImageNet statistics of RGB in 0..1, with which torchvision's backbones were trained.
@@ -25,7 +26,7 @@ class FCOS(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | TimmBackbone,
         fpn: FeaturePyramidNetwork | BiFPN,
         head: Head | SeparateHeads,
         *,

@@ -84,7 +84,7 @@ def fold_frozen_norms(model: nn.Module) -> None:
     """Fold every frozen batch norm into the convolution directly before it."""
     for parent in list(model.modules()):
         for (name, conv), (_, norm) in pairwise(list(parent.named_children())):
-            if not (isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)) or conv.bias is not None:
+            if not (type(conv) is nn.Conv2d and isinstance(norm, FrozenBatchNorm2d)) or conv.bias is not None:
                 continue
             folded = FoldedConv2d(
                 conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,  # type: ignore[arg-type]
@@ -105,11 +105,14 @@ def batch_norm(name: BackboneNorm, *, eps: float = 1e-5, momentum: float = 0.1) 
         case "bn":
             return partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
         case "sync_bn":
-            _require_cuda_workers()
+            require_cuda_workers()
             return partial(nn.SyncBatchNorm, eps=eps, momentum=momentum)
+        case "own":
+            raise AssertionError("the configuration refuses norm=own but for timm")
 
 
-def _require_cuda_workers() -> None:
+def require_cuda_workers() -> None:
+    """Raise ConfigError where the workers of a training are processes on the CPU."""
     # torch refuses CPU tensors once a process group exists, but only at the first training step.
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":

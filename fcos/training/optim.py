@@ -9,39 +9,41 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fcos.config.choices import Decay, Optimizer, Warmup
+from fcos.config.choices import Decay, Warmup
+from fcos.config.run import ScheduleConfig
+
+# Prefix of the backbone's parameters in a detector.
+BACKBONE = "backbone."
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, decay_one_axis: bool) -> list[dict[str, object]]:
-    """Return the trainable parameters in two groups: with weight decay, and without.
+def parameter_groups(model: nn.Module, config: ScheduleConfig) -> list[dict[str, object]]:
+    """Return the trainable parameters in groups: with weight decay and without, the backbone's apart and last.
 
-    Parameters of one axis (norms and biases) are decayed only with `decay_one_axis`.
+    Parameters of one axis (norms and biases) are decayed only with schedule.decay_one_axis. The backbone has groups of
+    its own only where its learning rate is another one.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trainable if decay_one_axis or parameter.ndim > 1]
-    undecayed = [parameter for parameter in trainable if not decay_one_axis and parameter.ndim <= 1]
-    groups: list[dict[str, object]] = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
+    apart = config.backbone_lr_factor != 1
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {
+        (own, decayed): [] for own in (False, True) for decayed in (True, False)
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decayed = config.decay_one_axis or parameter.ndim > 1
+            groups[apart and name.startswith(BACKBONE), decayed].append(parameter)
+    rates = {False: config.resolved_lr, True: config.resolved_lr * config.backbone_lr_factor}
+    return [
+        {"params": parameters, "weight_decay": config.weight_decay if decayed else 0.0, "lr": rates[own]}
+        for (own, decayed), parameters in groups.items()
+        if parameters
     ]
-    return [group for group in groups if group["params"]]
 
 
-def make_optimizer(
-    model: nn.Module,
-    *,
-    kind: Optimizer,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    decay_one_axis: bool,
-    fused: bool,
-) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: ScheduleConfig, *, fused: bool) -> torch.optim.Optimizer:
     """Build SGD with momentum or AdamW; `fused` runs one kernel per group (CPU and CUDA)."""
-    groups = parameter_groups(model, weight_decay, decay_one_axis)
-    if kind == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
-    return torch.optim.AdamW(groups, lr=lr, fused=fused)
+    groups = parameter_groups(model, config)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.resolved_lr, momentum=config.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=config.resolved_lr, fused=fused)
 
 
 def lr_factor(

@@ -1,17 +1,16 @@
 """Published detectors as checkpoints: the preset of a model, and a weights file of another implementation."""
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
 from fcos.config.presets import load_presets
 from fcos.errors import ConfigError, suggest
+from fcos.model.weights_file import read_tensors
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.detectron2 import from_detectron2
 from fcos.weights.names import WeightsError
@@ -81,16 +80,17 @@ def _pixels(mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     return {"pixel_mean": [value / 255 for value in mean], "pixel_std": [value / 255 for value in std]}
 
 
-def load_published(path: Path, model: str | None) -> Checkpoint:
+def load_published(path: Path, model: str | None, *, first_preset: bool = False) -> Checkpoint:
     """Load a weights file as a checkpoint of step 0 on COCO 2017, whose data.root is still to be set.
 
-    `model` is one of MODELS; None takes the only one of the file's layout. Classes are COCO's 80. Raises
-    CheckpointError for a file that is not such a state dict, and ConfigError for a model of another layout.
+    `model` is one of MODELS; None takes the only one of the file's layout, with `first_preset` the first of several.
+    Classes are COCO's 80. Raises CheckpointError for a file that is not such a state dict, and ConfigError for a model
+    of another layout.
     """
     state_dict = read_state_dict(path)
     layout = detect_layout(state_dict, path)
     candidates = [name for name, published in _PUBLISHED.items() if published.layout == layout]
-    if model is None and len(candidates) > 1:
+    if model is None and len(candidates) > 1 and not first_preset:
         raise ConfigError(
             f"{path}: the names are those of the {layout} code, which has several models; "
             f"give --model {' or '.join(candidates)}"
@@ -112,19 +112,11 @@ def load_published(path: Path, model: str | None) -> Checkpoint:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .pth file by name, without the prefix `module.` of distributed training.
-
-    Unpickles tensors only.
-    """
+    """Return the tensors of a .pth or .safetensors file by name (see `read_tensors`); raises CheckpointError."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read as a state dict of tensors: {reason}") from None
-    state_dict = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        raise CheckpointError(f"{path}: holds no state dict (names to tensors, or that under `model`)")
-    return {str(key).removeprefix("module."): value for key, value in state_dict.items()}
+        return read_tensors(path)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def detect_layout(state_dict: Mapping[str, Tensor], path: Path) -> str:

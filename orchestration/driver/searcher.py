@@ -12,6 +12,7 @@ from fcos.errors import ConfigError
 from orchestration.config.schema import ClusterConfig
 from orchestration.experiment.checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
+from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
 from orchestration.search.points import DrawnPoint, Search, name_of
 from orchestration.search.samplers import METRIC, make_searcher
@@ -128,6 +129,7 @@ class SearchTrials:
         keys = point_keys(self.search.config.space, point)
         config = with_keys(self.search.base, keys)
         check_arm(config, self.cluster)
+        config = pin_weights(config)
         index = len(self.plan.trials)
         name = name_of(index)
         digests = {name: self.search.data.of(config)}

@@ -9,6 +9,7 @@ from fcos.installation import ROOT
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment.data import PreparedDatasets
+from orchestration.experiment.weights import check_weights
 from orchestration.store_conventions import MetricPrefix
 
 # Folder in which Ray unpacks the checkout of a submitted job; deleted with the job.
@@ -29,10 +30,7 @@ def check_arm(config: Config, cluster: ClusterConfig) -> None:
     _check_batch_shares(config, cluster)
     backbone = config.model.backbone
     _check_best_metric(config)
-    if backbone.weights is not None:
-        from fcos.model.pretrained import choose_weights
-
-        choose_weights(backbone.name, backbone.weights)
+    check_weights(config)
     model = config.model
     norms = {"model.backbone.norm": backbone.norm, "model.fpn.norm": model.fpn.norm, "model.head.norm": model.head.norm}
     synchronised = [key for key, norm in norms.items() if norm == "sync_bn"]
@@ -169,16 +167,3 @@ def check_ranking(lab: LabConfig) -> None:
             f"keep.trained={lab.keep.trained}: ranks by the first of experiment.metrics, and neither more nor less of "
             f"{metric} is better; put another metric first"
         )
-
-
-def fetch_weights(configs: Iterable[Config]) -> None:
-    """Download the pretrained backbones of all trainings into the shared cache.
-
-    Raises ConfigError for weights that cannot be downloaded.
-    """
-    backbones = {config.model.backbone for config in configs if config.task == "train"}
-    required = {(backbone.name, backbone.weights) for backbone in backbones if backbone.weights is not None}
-    for name, weights in sorted(required):
-        from fcos.model.pretrained import pretrained_state_dict
-
-        pretrained_state_dict(name, weights)

@@ -21,6 +21,8 @@ class DatasetInfo(NamedTuple):
     class_keys: tuple[str, ...] | None = None
     # Metric keys without a value, as the validation images have no box for them.
     metrics_without_truth: frozenset[str] = frozenset()
+    # None where no detector is trained on the data.
+    classes: tuple[str, ...] | None = None
 
 
 # Prepares a config's data and returns their info, of which the digest and the notes are required.
@@ -65,7 +67,7 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
         images = schedule.batch_size // schedule.accumulate // workers
         check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
     val = ready.val.annotations
-    return DatasetInfo(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val))
+    return DatasetInfo(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val), ready.classes)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from fcos.config.model_parts import PostprocessConfig
 from fcos.config.run import Config
 from fcos.training.elastic import worker_dependences
 from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.weights import pinned_keys
 
 # Keys that change how a training is run or watched, never what comes out.
 RUN_ONLY = (
@@ -32,11 +33,12 @@ def fingerprint(value: Any) -> str:
 
 def train_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
     """Return the fingerprint of a training: arms that differ in inference settings alone have the same."""
-    deciding = without(config.model_dump(mode="json"), (*RUN_ONLY, *INFERENCE_ONLY))
+    values = config.model_dump(mode="json")
+    deciding = without(values, (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(values)))
     # The key `evidence` is that of earlier versions.
-    values = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
+    parts = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
     apart = {"workers": provenance.workers} if provenance.workers > 1 and worker_dependences_of(config) else {}
-    return fingerprint({**values, **apart})
+    return fingerprint({**parts, **apart})
 
 
 def worker_dependences_of(config: Config) -> list[str]:

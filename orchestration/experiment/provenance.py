@@ -14,7 +14,7 @@ from fcos.installation import ROOT
 from orchestration.experiment.code_digest import ENTRIES, PACKAGE, code_digest, deciding_modules
 
 # Packages whose versions can move a number.
-DECIDING_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "faster-coco-eval")
+DECIDING_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "faster-coco-eval")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ PACKAGES = (
     "fcos-lab",
     "torch",
     "torchvision",
+    "timm",
     "numpy",
     "pillow",
     "faster-coco-eval",

@@ -24,13 +24,17 @@ RUNS = 10
 FREE = (
     *RUN_ONLY,
     "seed",
+    "model.weights",
+    "model.weights_sha256",
+    "model.backbone.weights",
+    "model.backbone.weights_sha256",
     "model.postprocess",
     "model.head.prior",
     *(
         f"schedule.{name}"
         for name in (
             "steps",
-            *("lr", "lr_per_16_images", "momentum", "weight_decay", "decay_one_axis"),
+            *("lr", "lr_per_16_images", "backbone_lr_factor", "momentum", "weight_decay", "decay_one_axis"),
             *("warmup", "warmup_steps", "warmup_factor", "decay", "milestones", "decay_factor", "clip_norm"),
         )
     ),

@@ -9,6 +9,7 @@ from fcos.training.checkpoint import newest_step
 from orchestration.experiment.identity import INFERENCE_ONLY, RUN_ONLY, without
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
+from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, Source, is_done
 from orchestration.store_conventions import Tag
@@ -74,7 +75,7 @@ def _nearest(trial: Trial, provenance: Provenance, others: Sequence[PastRun]) ->
 
 def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]:
     """Return `what: theirs -> ours` for all that enters the identity of a training: config, code, versions, data."""
-    left_out = (*RUN_ONLY, *INFERENCE_ONLY)
+    left_out = (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(trial.values))
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
     lines = _changed(theirs, ours)

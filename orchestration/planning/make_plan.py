@@ -13,6 +13,7 @@ from orchestration.experiment.checks import check_arm, check_metrics, check_rank
 from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.provenance import current_provenance
 from orchestration.experiment.trials import ARM_SECTIONS, arm_configs, check_effect, plan_trials
+from orchestration.experiment.weights import BeginningNotes, pin_weights
 from orchestration.planning.plan import Plan, read_plan
 from orchestration.search.points import draw_planned, drawn_before, make_search, search_notes
 
@@ -83,7 +84,10 @@ def _plan(
 ) -> Plan:
     for config in arms.values():
         check_arm(config, lab.cluster)
+    arms = {arm: pin_weights(config) for arm, config in arms.items()}
     digests = {arm: data.of(config) for arm, config in arms.items()}
     provenance = current_provenance(lab.task, lab.cluster.workers)
     trials = plan_trials(arms, seeds, provenance, digests)
-    return Plan(name, lab.folder / name, trials, provenance, dict(arms), data.notes)
+    beginning = BeginningNotes()
+    notes = [note for config in arms.values() for note in beginning.of(config, data.info(config).classes)]
+    return Plan(name, lab.folder / name, trials, provenance, dict(arms), (*data.notes, *dict.fromkeys(notes)))

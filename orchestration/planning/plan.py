@@ -15,6 +15,7 @@ from fcos.run_folder import CHECKPOINTS, RunSummary
 from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
+from orchestration.experiment.weights import pinned_keys
 from orchestration.search.points import Search, StoredSearch, search_differences
 from orchestration.trial.files import read_summary, write_json
 
@@ -174,7 +175,8 @@ def _differences(before: StoredPlan, now: Plan) -> list[str]:
     arms = {arm: config.model_dump(mode="json") for arm, config in now.arms.items() if arm in before.arms}
     changes: dict[str, list[str]] = {}
     for arm, config in arms.items():
-        old, new = (without(values, (*RUN_ONLY, "seed")) for values in (before.arms[arm], config))
+        pair = (before.arms[arm], config)
+        old, new = (without(values, (*RUN_ONLY, *pinned_keys(values), "seed")) for values in pair)
         for line in changed_keys(old, new):
             changes.setdefault(line, []).append(arm)
     lines = [line if len(of) == len(arms) else f"{line} (arm {', '.join(of)})" for line, of in changes.items()]

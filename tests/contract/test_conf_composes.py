@@ -118,6 +118,7 @@ NO_QUESTION = (
     *("data.limit_val", "data.crowds", "data.exif_orientation", "data.max_megapixels"),
     *("coverage.split", "coverage.rounding", *RUN_ONLY),
     *("model.pixel_mean", "model.pixel_std", "model.backbone.stride_in_1x1"),
+    *("model.weights", "model.weights_sha256", "model.backbone.weights_sha256"),
 )
 
 

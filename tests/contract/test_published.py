@@ -15,9 +15,10 @@ from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse
 from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
-from fcos.inference import find_checkpoint, load_trained
+from fcos.inference import load_trained
 from fcos.prediction.predictor import Predictor
 from fcos.training.checkpoint import CheckpointError
+from fcos.weights.find import find_checkpoint
 from fcos.weights.published import (
     COCO,
     DETECTRON2_MEAN,
@@ -184,7 +185,7 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
     x = F.max_pool2d(conv(x, stem, bn(stem), 2, 3).relu(), 3, 2, 1)
     place = place.replace("layer1", "layer2").replace("res2", "res3")
     with torch.no_grad():
-        stemmed = detector.backbone.stem(detector.normalize(pixels, torch.tensor([[50, 96]])))
+        stemmed = detector.backbone.get_submodule("stem")(detector.normalize(pixels, torch.tensor([[50, 96]])))
         torch.testing.assert_close(stemmed, x, rtol=1e-4, atol=1e-4)
         # A block with a stride takes it in its first convolution.
         x = torch.rand(1, 256, 16, 24)

@@ -11,7 +11,7 @@ import pytest
 
 from fcos.installation import ROOT
 
-SCRIPTS = ("sweep.py", "train.py", "doctor.py")
+SCRIPTS = ("sweep.py", "train.py", "doctor.py", "lr_range.py")
 
 
 @pytest.mark.parametrize("package", ["orchestration", "analysis"])

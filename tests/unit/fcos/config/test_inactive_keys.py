@@ -65,6 +65,11 @@ def test_every_rule_names_keys_of_the_schema(tiny_values: dict[str, Any]) -> Non
         assert any(why_inactive(config_with(tiny_values, key, value), other) is not None for other in keys)
 
 
+def test_a_whole_detector_brings_its_backbone(tiny_values: dict[str, Any]) -> None:
+    config = parse(Config, set_value(tiny_values, "model.weights", "/runs/one"))
+    assert why_inactive(config, "model.backbone.weights") == "model.weights, whose backbone is taken"
+
+
 def test_an_arm_that_sets_an_inactive_key_is_refused(tiny_values: dict[str, Any]) -> None:
     arms = {"a": {}, "b": {"schedule.momentum": 0.5}}
     experiment = parse(ExperimentConfig, {"name": "test", "baseline": "a", "arms": arms, "seeds": [0]})

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision import ops
 from torchvision.models import get_model, get_model_weights
 
+from fcos.config.backbone import BackboneConfig
 from fcos.config.choices import BackboneName, BackboneNorm
 from fcos.errors import ConfigError
 from fcos.model.backbone import Backbone, build_backbone
@@ -28,17 +29,12 @@ CHANNELS = {
 
 
 def build(
-    name: str = "small_resnet", norm: BackboneNorm = "bn", first: int = 3, last: int = 5, **kwargs: int
+    name: str = "small_resnet", norm: BackboneNorm = "bn", first: int = 3, last: int = 5, **settings: object
 ) -> Backbone:
-    return build_backbone(
-        name,
-        norm=norm,
-        weights=None,
-        frozen_stages=kwargs.get("frozen_stages", 0),
-        widths=(16, 32, 64, 96, 128),
-        first_level=first,
-        last_level=last,
-    )
+    config = BackboneConfig.model_validate({"name": name, "norm": norm, **settings})
+    backbone = build_backbone(config, first_level=first, last_level=last)
+    assert isinstance(backbone, Backbone)
+    return backbone
 
 
 @pytest.mark.parametrize("name", get_args(BackboneName))
@@ -198,15 +194,7 @@ def test_cached_weights_are_loaded_without_network(hub: Path) -> None:
     torch.manual_seed(0)
     source = get_model("resnet18", weights=None)
     torch.save(source.state_dict(), hub / Path(get_model_weights("resnet18")["IMAGENET1K_V1"].url).name)
-    backbone = build_backbone(
-        "resnet18",
-        norm="frozen_bn",
-        weights="IMAGENET1K_V1",
-        frozen_stages=0,
-        widths=(),
-        first_level=5,
-        last_level=5,
-    )
+    backbone = build("resnet18", "frozen_bn", first=5, weights="IMAGENET1K_V1")
     x = torch.randn(1, 3, 64, 64)
     up_to_c5 = nn.Sequential(*list(source.eval().children())[:-2])
     torch.testing.assert_close(backbone(x)["c5"], up_to_c5(x))
@@ -229,9 +217,7 @@ def test_unknown_weights_are_refused_with_suggestions(weights: str, hint: str) -
 
 
 def test_frozen_stages_keep_their_statistics_from_the_first_step() -> None:
-    backbone = build_backbone(
-        "small_resnet", norm="bn", weights=None, frozen_stages=2, widths=(16,) * 5, first_level=3, last_level=5
-    )
+    backbone = build(frozen_stages=2, widths=(16,) * 5)
     before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}
     backbone(torch.randn(2, 3, 64, 64))
     changed = {
@@ -266,10 +252,7 @@ def test_folding_does_not_change_the_state_dict() -> None:
 
 
 def _frozen_small_resnet() -> Backbone:
-    backbone = build_backbone(
-        "small_resnet", norm="frozen_bn", weights=None, frozen_stages=0, widths=(16, 16, 32, 32, 32),
-        first_level=3, last_level=3,
-    )  # fmt: skip
+    backbone = build("small_resnet", "frozen_bn", last=3, widths=(16, 16, 32, 32, 32))
     for name, buffer in backbone.named_buffers():
         if name.endswith(("running_var", "bn1.weight")):
             buffer.uniform_(0.5, 1.5)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fcos.config.backbone import BackboneConfig
 from fcos.config.choices import BackboneNorm
 from fcos.model.backbone import Backbone, build_backbone
 from fcos.model.deformable import DeformableConv2d
@@ -12,10 +13,12 @@ from tests.helpers.present import present
 
 def build(name: str, stages: int, norm: BackboneNorm = "bn", frozen_stages: int = 0) -> Backbone:
     torch.manual_seed(0)
-    return build_backbone(
-        name, norm=norm, weights=None, frozen_stages=frozen_stages, widths=(16, 16, 16, 16, 16), first_level=3,
-        last_level=5, deformable_stages=stages,
-    )  # fmt: skip
+    config = BackboneConfig.model_validate(
+        {"name": name, "norm": norm, "frozen_stages": frozen_stages, "deformable_stages": stages, "widths": (16,) * 5}
+    )
+    backbone = build_backbone(config, first_level=3, last_level=5)
+    assert isinstance(backbone, Backbone)
+    return backbone
 
 
 @pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 4), (2, 4)])

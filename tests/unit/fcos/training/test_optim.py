@@ -44,9 +44,7 @@ def test_linear_warm_up_reaches_one_and_cosine_falls_to_zero() -> None:
 
 def test_the_scheduler_follows_the_factor() -> None:
     model = nn.Linear(2, 2)
-    optimizer = make_optimizer(
-        model, kind="sgd", lr=0.3, momentum=0.9, weight_decay=0.1, decay_one_axis=True, fused=False
-    )
+    optimizer = make_optimizer(model, schedule(lr=0.3), fused=False)
     scheduler = make_lr_scheduler(optimizer, lambda step: 1 / (1 + step))
     rates = []
     for _ in range(3):
@@ -56,9 +54,36 @@ def test_the_scheduler_follows_the_factor() -> None:
     assert rates == pytest.approx([0.3, 0.15, 0.1])
 
 
+def schedule(**settings: Any) -> ScheduleConfig:
+    return ScheduleConfig(**{"batch_size": 4, "steps": 1, "optimizer": "sgd", "decay": "none", **settings})
+
+
 def group_sizes(model: nn.Module, decay_one_axis: bool) -> list[int]:
-    groups: list[dict[str, Any]] = parameter_groups(model, 0.1, decay_one_axis=decay_one_axis)
+    groups: list[dict[str, Any]] = parameter_groups(model, schedule(decay_one_axis=decay_one_axis))
     return [len(group["params"]) for group in groups]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_backbone_learns_at_its_share_of_the_rate_from_warm_up_to_the_end(optimizer: str) -> None:
+    model = nn.ModuleDict({"backbone": nn.Conv2d(3, 4, 3), "head": nn.Conv2d(4, 4, 3)})
+    made = make_optimizer(
+        model, schedule(optimizer=optimizer, lr=0.1, backbone_lr_factor=0.25, decay_one_axis=False), fused=False
+    )
+    scheduler = make_lr_scheduler(made, lambda step: 1 / (1 + step))
+    for step in range(3):
+        rates = {id(parameter): group["lr"] for group in made.param_groups for parameter in group["params"]}
+        for name, parameter in model.named_parameters():
+            share = 0.25 if name.startswith("backbone.") else 1.0
+            assert rates[id(parameter)] == pytest.approx(0.1 * share / (1 + step)), name
+        assert made.param_groups[0]["lr"] == pytest.approx(0.1 / (1 + step)), "the rate that is reported"
+        made.step()
+        scheduler.step()
+
+
+def test_a_backbone_at_the_common_rate_has_no_groups_of_its_own() -> None:
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    (group,) = parameter_groups(model, schedule())
+    assert [id(parameter) for parameter in model.parameters()] == [id(each) for each in group["params"]]  # type: ignore[attr-defined]
 
 
 def test_norms_and_biases_are_excluded_from_weight_decay_if_configured() -> None:
@@ -86,6 +111,5 @@ def test_the_moving_average_changes_by_one_minus_its_decay() -> None:
 
 
 def test_the_linear_scaling_rule_holds_unless_lr_is_given() -> None:
-    common = {"batch_size": 4, "steps": 1, "optimizer": "sgd", "decay": "none"}
-    assert ScheduleConfig(**common, lr_per_16_images=0.01).resolved_lr == pytest.approx(0.0025)
-    assert ScheduleConfig(**common, lr=0.3).resolved_lr == 0.3
+    assert schedule(lr_per_16_images=0.01).resolved_lr == pytest.approx(0.0025)
+    assert schedule(lr=0.3).resolved_lr == 0.3

@@ -9,8 +9,8 @@ from rich.console import Console
 from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.experiment.checks import fetch_weights
 from orchestration.experiment.data import DatasetInfo, prepare_data
+from orchestration.experiment.weights import fetch_weights
 from orchestration.planning.make_plan import make_plan
 
 EXPERIMENT = "+experiment=ablation_centerness"

@@ -1,0 +1,33 @@
+"""Find the checkpoint at a path: a checkpoint's folder, a run's folder, or a published weights file."""
+
+from pathlib import Path
+
+from fcos.errors import ConfigError
+from fcos.training import checkpoint
+from fcos.training.checkpoint import Checkpoint, CheckpointError
+from fcos.weights.published import load_published
+
+
+def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
+    """Return the checkpoint at a path.
+
+    The path is a checkpoint's folder, a run's folder (its newest intact checkpoint), or a published weights file.
+    Raises CheckpointError where there is none, and ConfigError for a `published` model that does not match.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such folder or file")
+    if path.is_file():
+        return load_published(path, published)
+    if published is not None:
+        raise ConfigError(
+            f"--model {published}: is for a weights file, and {path} is none; a checkpoint has its own config"
+        )
+    if (path / checkpoint.MANIFEST).is_file():
+        return checkpoint.load(path)
+    for folder in (path, path / "checkpoints"):
+        latest, problems = checkpoint.latest(folder)
+        if latest is not None:
+            return latest
+        if problems:
+            raise CheckpointError("; ".join(problems))
+    raise CheckpointError(f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints")
