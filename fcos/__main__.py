@@ -1,4 +1,4 @@
-"""python -m fcos evaluate | predict | draw | compare-presets | score-iou | two-stage | import-weights | export-weights.
+"""python -m fcos evaluate | predict | draw | draw-augmentation | compare-presets | score-iou | two-stage | ...
 
 Evaluate trained detectors, draw and compare target assignments, import and export weights.
 """
@@ -21,6 +21,7 @@ EPILOG = """examples:
   python -m fcos predict outputs/NAME/trials/ID photos/ --output found/
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
   python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
+  python -m fcos draw-augmentation val2017/ --annotations annotations/instances_val2017.json
   python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
   python -m fcos evaluate FCOS_R_50_1x.pth --set data.root=/data/coco
   python -m fcos evaluate FCOS_imprv_R_50_FPN_1x.pth --model official_improved --set data.root=/data/coco
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _predict(options)
             case "draw":
                 _draw(options)
+            case "draw-augmentation":
+                _draw_augmentation(options)
             case "compare-presets":
                 _compare_presets(options)
             case "score-iou":
@@ -106,6 +109,17 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--split", choices=("train", "val"), default="val")
     draw.add_argument("--image", help="file name or id of the image; default: the first with boxes")
     draw.add_argument("--output", type=Path, default=Path("assignment.png"))
+
+    augmentation = commands.add_parser(
+        "draw-augmentation", help="draw what each augmentation of training does to an image"
+    )
+    augmentation.add_argument("images", type=Path, help="the folder of the images")
+    augmentation.add_argument("--annotations", type=Path, required=True, help="a COCO file of images in that folder")
+    augmentation.add_argument("--image", help="file name or id of the image; default: the first with boxes")
+    augmentation.add_argument("--short-side", type=_positive_int, default=320)
+    augmentation.add_argument("--epochs", type=_positive_int, default=4, help="pictures of each augmentation")
+    augmentation.add_argument("--seed", type=int, default=0, help="seed of the training")
+    augmentation.add_argument("--output", type=Path, default=Path("augmentation.png"))
 
     compare = commands.add_parser(
         "compare-presets", help="compare targets and losses of FCOS's implementations on an image"
@@ -288,6 +302,20 @@ def _draw(options: argparse.Namespace) -> None:
     picture.save(options.output)
     print("\n".join(lines))
     print(f"written: {options.output}")
+
+
+def _draw_augmentation(options: argparse.Namespace) -> None:
+    from fcos.data.annotations import read_annotations
+    from fcos.studies.draw_augmentation import augmentation_sheet
+
+    annotations = read_annotations(options.annotations)
+    sheet, notes = augmentation_sheet(
+        annotations, options.images, options.image, short_side=options.short_side, epochs=options.epochs,
+        seed=options.seed,
+    )  # fmt: skip
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(options.output)
+    print("\n".join([*notes, f"written: {options.output}"]))
 
 
 def _compare_presets(options: argparse.Namespace) -> None:

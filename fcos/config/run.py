@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from fcos.config.augmentation import AugmentationConfig
 from fcos.config.base import Section
 from fcos.config.choices import (
     AnchorRounding,
@@ -77,6 +78,7 @@ class DataConfig(Section):
     short_sides: tuple[int, ...] | None = None
     long_side: int | None = Field(None, ge=32)
     flip: float = Field(0.5, ge=0, le=1)
+    augmentation: AugmentationConfig = AugmentationConfig()
     # Portrait and landscape images never share a batch.
     group_by_aspect: bool = True
     # Loader processes per worker; 0 loads in the training process.

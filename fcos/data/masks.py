@@ -1,4 +1,4 @@
-"""Masks of objects as small bitmaps in the frames of their boxes, for model.assignment.positives=mask."""
+"""Masks of objects as small bitmaps in the frames of their boxes, for assignments by mask and pasted objects."""
 
 import hashlib
 from collections.abc import Callable
@@ -26,7 +26,7 @@ MASK_SIDE: Final = 32
 # Fewer masks are read as fast as cached ones.
 MIN_CACHED_MASKS: Final = 1 << 10
 REPORT_EVERY: Final = 1 << 10
-SETTING: Final = "model.assignment.positives=mask"
+SETTINGS: Final = "model.assignment.positives=mask and data.augmentation.copy_paste"
 
 CountCallback = Callable[[int, int], None]
 Runs = NDArray[np.int64]
@@ -215,8 +215,8 @@ def _require_masks(annotations: Annotations, has_segmentation: Bool[np.ndarray, 
     boxes = int(annotations.trainable.sum())
     if boxes and not has_segmentation.any():
         raise DataError(
-            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation, and {SETTING} needs masks; "
-            "give annotations with masks, or leave positives=box"
+            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation, and {SETTINGS} need masks; "
+            "give annotations with masks, or leave both settings out"
         )
 
 
