@@ -1,4 +1,5 @@
-"""python -m fcos evaluate | predict | draw | draw-augmentation | compare-presets | score-iou | two-stage | ...
+"""python -m fcos evaluate | predict | draw | draw-augmentation | compare-presets | score-iou | two-stage |
+import-weights | export-weights.
 
 Evaluate trained detectors, draw and compare target assignments, import and export weights.
 """
