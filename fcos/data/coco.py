@@ -1,6 +1,6 @@
 """Samples of a data set in COCO format."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class SampleSettings:
     long_side: int | None = None
     # Probability.
     flip: float = 0.0
-    augmentation: AugmentationConfig = AugmentationConfig()
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     box_convention: BoxConvention = "plain"
     # Whether samples have the masks of the annotations; copy_paste uses them in any case.
     masks: bool = True
@@ -135,21 +135,21 @@ class CocoDataset(Dataset[Sample]):
     def _augmented(self, epoch: int, index: int, item: LabeledImage) -> LabeledImage:
         """Return the sample with all augmentations but the flip.
 
-        They see boxes in the plain convention; of the others, those that inclusive coordinates leave without an area
-        are dropped.
+        They see boxes in the plain convention. Boxes that then have no area in the inclusive one are dropped.
         """
         last_pixel = 1.0 if self.settings.box_convention == "inclusive" else 0.0
         offset = item.boxes.new_tensor([0.0, 0.0, last_pixel, last_pixel])
 
-        def load(other: int) -> LabeledImage:
-            loaded = self._resized(epoch, other)
-            return replace(loaded, boxes=loaded.boxes + offset)
+        def with_plain_boxes(labeled: LabeledImage) -> LabeledImage:
+            # Inclusive boxes of an image that was made smaller reach beyond its edge by a part of a pixel.
+            edge = item.boxes.new_tensor([labeled.size[1], labeled.size[0]] * 2)
+            return replace(labeled, boxes=(labeled.boxes + offset).minimum(edge))
 
         augmented = augment(
-            replace(item, boxes=item.boxes + offset),
+            with_plain_boxes(item),
             self.settings.augmentation,
             partial(draws_of, self.seed, epoch, index),
-            load,
+            lambda other: with_plain_boxes(self._resized(epoch, other)),
             len(self),
         )
         boxes = augmented.boxes - offset

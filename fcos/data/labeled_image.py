@@ -11,7 +11,7 @@ from fcos.data.transforms import resize_image
 
 # RGB of what no image covers: the mean of ImageNet, which the detector normalises to about 0.
 FILL: Final = (124, 116, 104)
-# Boxes with a shorter side, in pixels, are dropped by what resizes an image.
+# Boxes with a shorter side, in pixels, are dropped by crops and resizes.
 MIN_SIDE: Final = 1.0
 
 
@@ -55,15 +55,15 @@ def keep_objects(item: LabeledImage, keep: Bool[Tensor, " M"]) -> LabeledImage:
 
 
 def crop(item: LabeledImage, window: Window, min_visible: float) -> LabeledImage:
-    """Crop to a window inside the image and clip the boxes; drop those with too small a share of their area inside.
+    """Crop to a window inside the image and clip the boxes.
 
-    The pixels are a view of the image's.
+    Boxes with a share of their area inside below `min_visible`, or a side below MIN_SIDE, are dropped. The pixels are a
+    view of the image's.
     """
     rows, columns = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
     shifted = item.boxes - item.boxes.new_tensor([window.left, window.top, window.left, window.top])
     clipped = shifted.clamp(min=0).minimum(shifted.new_tensor([window.width, window.height] * 2))
-    area = _area(clipped)
-    keep = (area > 0) & (area >= min_visible * _area(shifted))
+    keep = _is_wide(clipped) & (_area(clipped) >= min_visible * _area(shifted))
     masks = None if item.masks is None else reframe_masks(item.masks[keep], shifted[keep], clipped[keep])
     return LabeledImage(item.image[:, rows, columns], clipped[keep], item.labels[keep], masks)
 
@@ -78,8 +78,7 @@ def resize(item: LabeledImage, size: tuple[int, int]) -> LabeledImage:
     # Rounded products may lie beyond the edge.
     boxes = (item.boxes * ratios).minimum(item.boxes.new_tensor([size[1], size[0]] * 2))
     resized = LabeledImage(resize_image(packed, size), boxes, item.labels, item.masks)
-    sides = resized.boxes[:, 2:] - resized.boxes[:, :2]
-    return keep_objects(resized, (sides >= MIN_SIDE).all(dim=1))
+    return keep_objects(resized, _is_wide(boxes))
 
 
 def pad(item: LabeledImage, size: tuple[int, int], top: int = 0, left: int = 0) -> LabeledImage:
@@ -123,6 +122,10 @@ def reframe_masks(
     fraction = (start + center * extent - boxes[:, :2, None]) / old_extent
     columns, rows = (fraction * side).floor().clamp(0, side - 1).long().unbind(1)
     return masks[torch.arange(len(masks))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _is_wide(boxes: Float[Tensor, "M 4"]) -> Bool[Tensor, " M"]:
+    return (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(dim=1)
 
 
 def _area(boxes: Float[Tensor, "M 4"]) -> Float[Tensor, " M"]:
