@@ -106,6 +106,33 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--output", type=Path, required=True, help="folder for detections.json and pictures")
     predict.add_argument("--score", type=float, default=0.3, help="lowest score in pictures; the JSON file has all")
 
+    _add_drawing_commands(commands, shared)
+
+    score = commands.add_parser("score-iou", parents=[shared], help="draw score against IoU (v1's Figure 7)")
+    score.add_argument("--batch-size", type=_positive_int, default=8)
+    score.add_argument("--output", type=Path, default=Path("score_iou.png"))
+
+    two = commands.add_parser(
+        "two-stage", parents=[shared], help="train Fast R-CNN's heads on this detector's proposals"
+    )
+    two.add_argument("--steps", type=_positive_int, default=500, help="number of batches to train the heads")
+    two.add_argument("--batch-size", type=_positive_int, default=8)
+    two.add_argument("--lr", type=_rate, default=0.001, help="peak learning rate of AdamW, with cosine decay")
+    two.add_argument("--hidden", type=_positive_int, default=1024, help="channels of the two fully connected layers")
+    two.add_argument("--output", type=Path, help="also write the metrics to this JSON file")
+
+    import_ = commands.add_parser(
+        "import-weights", parents=[shared], help="convert published weights to a checkpoint folder"
+    )
+    import_.add_argument("--output", type=Path, required=True, help="folder to write the checkpoint folder to")
+
+    export = commands.add_parser("export-weights", parents=[shared], help="convert weights to torchvision's FCOS")
+    export.add_argument("--output", type=Path, required=True, help="the .pth file to write")
+    return parser
+
+
+def _add_drawing_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Add the parsers of draw, draw-augmentation and compare-presets."""
     draw = commands.add_parser("draw", parents=[shared], help="draw the target assignment of an image")
     draw.add_argument("--split", choices=("train", "val"), default="val")
     draw.add_argument("--image", help="file name or id of the image; default: the first with boxes")
@@ -133,28 +160,6 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="seed of the random head outputs, which are the same for all"
     )
     compare.add_argument("--output", type=Path, default=Path("presets.png"))
-
-    score = commands.add_parser("score-iou", parents=[shared], help="draw score against IoU (v1's Figure 7)")
-    score.add_argument("--batch-size", type=_positive_int, default=8)
-    score.add_argument("--output", type=Path, default=Path("score_iou.png"))
-
-    two = commands.add_parser(
-        "two-stage", parents=[shared], help="train Fast R-CNN's heads on this detector's proposals"
-    )
-    two.add_argument("--steps", type=_positive_int, default=500, help="number of batches to train the heads")
-    two.add_argument("--batch-size", type=_positive_int, default=8)
-    two.add_argument("--lr", type=_rate, default=0.001, help="peak learning rate of AdamW, with cosine decay")
-    two.add_argument("--hidden", type=_positive_int, default=1024, help="channels of the two fully connected layers")
-    two.add_argument("--output", type=Path, help="also write the metrics to this JSON file")
-
-    import_ = commands.add_parser(
-        "import-weights", parents=[shared], help="convert published weights to a checkpoint folder"
-    )
-    import_.add_argument("--output", type=Path, required=True, help="folder to write the checkpoint folder to")
-
-    export = commands.add_parser("export-weights", parents=[shared], help="convert weights to torchvision's FCOS")
-    export.add_argument("--output", type=Path, required=True, help="the .pth file to write")
-    return parser
 
 
 def _positive_int(text: str) -> int:

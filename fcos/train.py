@@ -86,9 +86,7 @@ def _prepare(
 ) -> _Run:
     """Read the data, and build model, optimizer and loss."""
     assignment = config.model.assignment
-    masks = splits_with_masks(
-        assignment, settings.values(), training=True, augmentation=config.data.augmentation
-    )
+    masks = splits_with_masks(assignment, settings.values(), training=True, augmentation=config.data.augmentation)
     data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)

@@ -112,9 +112,7 @@ def _with_objects(image: Tensor, parts: Sequence[LabeledImage]) -> LabeledImage:
     )
 
 
-def _rasterize(
-    masks: Bool[Tensor, "M S S"], boxes: Float[Tensor, "M 4"], size: tuple[int, int]
-) -> Bool[Tensor, "H W"]:
+def _rasterize(masks: Bool[Tensor, "M S S"], boxes: Float[Tensor, "M 4"], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     """Return the pixels of an image of (height, width) whose center lies on one of the masks."""
     side = masks.shape[-1]
     inside = torch.zeros(size, dtype=torch.bool)
@@ -145,9 +143,7 @@ def _uncovered(item: LabeledImage, covered: Bool[Tensor, "H W"], min_visible: fl
     cell = (item.boxes[:, 2:] - item.boxes[:, :2]) / side
     centers = item.boxes[:, :2, None] + cell[..., None] * (torch.arange(side) + 0.5)
     columns, rows = centers[:, 0].long(), centers[:, 1].long()
-    is_covered = covered[
-        rows.clamp(0, item.size[0] - 1)[:, :, None], columns.clamp(0, item.size[1] - 1)[:, None, :]
-    ]
+    is_covered = covered[rows.clamp(0, item.size[0] - 1)[:, :, None], columns.clamp(0, item.size[1] - 1)[:, None, :]]
     visible = item.masks & ~is_covered
     before, after = item.masks.sum((1, 2)), visible.sum((1, 2))
     # A mask without any cell, which trains nothing, stays as it is.

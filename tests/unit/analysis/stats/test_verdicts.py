@@ -129,9 +129,9 @@ def test_the_papers_setting_has_no_departures() -> None:
 @pytest.mark.parametrize(
     ("changed", "departure"),
     [
-        ({"data.augmentation.mosaic": 0.5}, "data.augmentation.mosaic 0.5 (paper: off)"),
+        ({"data__augmentation__mosaic": 0.5}, "data.augmentation.mosaic 0.5 (paper: off)"),
         (
-            {"data.augmentation.scale_jitter": [0.5, 2.0], "data.augmentation.min_visible": 0.1},
+            {"data__augmentation__scale_jitter": [0.5, 2.0], "data__augmentation__min_visible": 0.1},
             "data.augmentation.scale_jitter [0.5, 2.0] (paper: off)",
         ),
         ({"schedule__steps": 1200}, "schedule.steps 1200 (paper: 90000)"),

@@ -20,7 +20,8 @@ from fcos.studies.draw_augmentation import ALONE
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "augmentation"
 SIZE = (96, 128)
-KEY = (0, 0, 1)
+# A mosaic of all three images, and a pasted object.
+KEY = (0, 0, 18)
 # Processors round resized and distorted pixels differently.
 TOLERANCE = 4
 

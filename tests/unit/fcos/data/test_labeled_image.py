@@ -22,7 +22,7 @@ SIZE = (40, 60)
 
 
 def test_the_fill_is_the_mean_that_images_are_normalised_by() -> None:
-    assert FILL == tuple(round(255 * mean) for mean in PIXEL_MEAN)
+    assert tuple(round(255 * mean) for mean in PIXEL_MEAN) == FILL
     assert blank((2, 3)).permute(1, 2, 0).tolist() == [[list(FILL)] * 3] * 2
 
 
@@ -67,7 +67,9 @@ def test_resizing_scales_boxes_and_drops_those_below_a_pixel() -> None:
 def test_resized_boxes_never_reach_beyond_the_edge() -> None:
     for side in range(2, 200):
         item = LabeledImage(
-            torch.zeros(3, 7, 7, dtype=torch.uint8), torch.tensor([[0.0, 0.0, 7.0, 7.0]]), torch.zeros(1, dtype=torch.long)
+            torch.zeros(3, 7, 7, dtype=torch.uint8),
+            torch.tensor([[0.0, 0.0, 7.0, 7.0]]),
+            torch.zeros(1, dtype=torch.long),
         )
         assert (resize(item, (side, side)).boxes <= side).all()
 

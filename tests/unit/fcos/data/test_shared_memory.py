@@ -39,9 +39,7 @@ def dataset(tmp_path: Path) -> CocoDataset:
 
 
 def batches_of(dataset: CocoDataset) -> Iterator[list[Batch]]:
-    return train_batches(
-        dataset, Batching(2, 32), WorkerShare(), seed=0, start_step=0, num_workers=1, pin_memory=False
-    )
+    return train_batches(dataset, Batching(2, 32), WorkerShare(), seed=0, start_step=0, num_workers=1, pin_memory=False)
 
 
 def test_loader_bytes_cover_all_prefetched_batches(dataset: CocoDataset, tmp_path: Path) -> None:
