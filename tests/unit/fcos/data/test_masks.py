@@ -130,7 +130,9 @@ def test_boxes_without_a_mask_count_as_whole_and_are_noted(tmp_path: Path) -> No
 @pytest.mark.parametrize("segmentation", [[], None])
 def test_a_file_without_any_mask_is_refused_naming_key_value_and_file(tmp_path: Path, segmentation: Any) -> None:
     path = write(tmp_path, segmentation, segmentation)
-    with pytest.raises(DataError, match=r"none of the 2 boxes .* model\.assignment\.positives=mask needs") as error:
+    with pytest.raises(
+        DataError, match=r"none of the 2 boxes .* model\.assignment\.positives=mask and .*copy_paste need"
+    ) as error:
         read(path)
     assert str(error.value).startswith(f"{path}: ")
 
