@@ -7,11 +7,13 @@ the size of the network's input. What is enlarged therefore has no more detail t
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
+from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_iou
 from torchvision.transforms.v2 import functional
@@ -89,7 +91,10 @@ def photometric(item: LabeledImage, probability: float, generator: Draws) -> Lab
     is_on = generator.random(4) < probability
     fractions = generator.random(4)
     contrast_first = bool(generator.random() < 0.5)
-    image = item.image
+    if not is_on.any():
+        return item
+    # On pictures of Pillow the same functions are four times as fast, in whole numbers.
+    picture = Image.fromarray(item.image.permute(1, 2, 0).numpy())
     steps = [
         (functional.adjust_brightness, BRIGHTNESS, 0),
         (functional.adjust_contrast, CONTRAST, 1),
@@ -100,8 +105,8 @@ def photometric(item: LabeledImage, probability: float, generator: Draws) -> Lab
         steps.append(steps.pop(1))
     for adjust, (low, high), number in steps:
         if is_on[number]:
-            image = adjust(image, low + float(fractions[number]) * (high - low))
-    return LabeledImage(image, item.boxes, item.labels, item.masks)
+            picture = adjust(picture, low + float(fractions[number]) * (high - low))
+    return replace(item, image=functional.pil_to_tensor(picture))
 
 
 def zoom_out(item: LabeledImage, probability: float, generator: Draws) -> LabeledImage:
@@ -208,7 +213,8 @@ def _candidate_windows(size: tuple[int, int], draws: Float64[np.ndarray, "4 K"])
     h, w = (np.array(size)[:, None] * (low + (high - low) * draws[:2])).astype(np.int64)
     y1, x1 = ((np.array(size)[:, None] - (h, w)) * draws[2:]).astype(np.int64)
     is_valid = (h >= 1) & (w >= 1) & (w >= IOU_CROP_ASPECTS[0] * h) & (w <= IOU_CROP_ASPECTS[1] * h)
-    return np.stack([x1, y1, x1 + w, y1 + h], axis=1)[is_valid]
+    windows: Int64[np.ndarray, "T 4"] = np.stack([x1, y1, x1 + w, y1 + h], axis=1)[is_valid]
+    return windows
 
 
 def _centers_inside(item: LabeledImage, windows: Tensor) -> Bool[Tensor, "T M"]:

@@ -19,6 +19,7 @@ from fcos.errors import DataError
 from tests.helpers.coco_folders import coco, write_split
 from tests.helpers.present import present
 
+TRAIN: tuple[Split, ...] = ("train",)
 ALL = AugmentationConfig(
     mosaic=0.3, copy_paste=0.3, mixup=0.3, photometric=0.5, zoom_out=0.3, iou_crop=0.5, random_crop=0.7,
     scale_jitter=(0.5, 1.5),
@@ -29,7 +30,7 @@ def dataset_of(
     cache: Path,
     *,
     convention: BoxConvention = "plain",
-    with_masks: Collection[Split] = ("train",),
+    with_masks: Collection[Split] = TRAIN,
     keep_masks: bool = True,
     **changes: Any,
 ) -> CocoDataset:
@@ -96,7 +97,7 @@ def test_samples_do_not_depend_on_their_order(tmp_path: Path) -> None:
 
 
 def test_masks_for_pasting_alone_are_not_in_the_sample(tmp_path: Path) -> None:
-    pasting = {"augmentation": AugmentationConfig(copy_paste=1.0)}
+    pasting: dict[str, Any] = {"augmentation": AugmentationConfig(copy_paste=1.0)}
     dataset, kept = dataset_of(tmp_path, keep_masks=False, **pasting), dataset_of(tmp_path, **pasting)
     assert dataset[0, 0].masks is None and kept[0, 0].masks is not None
     assert torch.equal(dataset[0, 0].image, kept[0, 0].image)
@@ -122,7 +123,7 @@ def test_pasting_without_masks_is_refused_with_its_setting(tmp_path: Path) -> No
     write_split(tmp_path / "data", "val", 3, {2: "cat"})
     config = coco(tmp_path / "data", augmentation=AugmentationConfig(copy_paste=0.5))
     with pytest.raises(DataError, match=r"none of the 3 boxes .*data\.augmentation\.copy_paste"):
-        prepare(config, masks=("train",))
+        prepare(config, masks=TRAIN)
 
 
 def test_a_data_set_of_one_image_combines_it_with_itself(tmp_path: Path) -> None:
