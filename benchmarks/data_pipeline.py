@@ -22,7 +22,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import functional
 
 from fcos.data.annotations import read_annotations
-from fcos.data.coco import CocoDataset
+from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.decoded import DecodedImages, decode_images
 from fcos.data.image_files import ImageFiles, file_stats
 from fcos.data.loader import canvas_size, collate
@@ -57,10 +57,9 @@ def draw_jpegs(folder: Path, count: int) -> None:
 
 def make_dataset(folder: Path, side: int, decoded: DecodedImages | None = None) -> CocoDataset:
     """The data set at its evaluation size, neither flipped nor drawn; sides are truncated, as torchvision's are."""
-    return CocoDataset(
-        read_annotations(folder / "truth.json"), folder, short_sides=(side,), long_side=1333 * side // 800,
-        flip=0.0, box_convention="inclusive", training=False, seed=0, decoded=decoded,
-    )  # fmt: skip
+    settings = SampleSettings((side,), 1333 * side // 800, box_convention="inclusive")
+    annotations = read_annotations(folder / "truth.json")
+    return CocoDataset(annotations, folder, settings, training=False, seed=0, decoded=decoded)
 
 
 def decode(folder: Path, dataset: CocoDataset) -> DecodedImages:

@@ -9,6 +9,7 @@ from fcos.cli import (
     compare_presets,
     convert,
     draw,
+    draw_augmentation,
     evaluate,
     export_weights,
     import_weights,
@@ -20,7 +21,10 @@ from fcos.errors import ConfigError, Transient, is_allocation_failure
 from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
 
 # In the order of the help.
-COMMANDS = (evaluate, predict, draw, compare_presets, score_iou, two_stage, import_weights, export_weights, convert)
+COMMANDS = (
+    evaluate, predict, draw, draw_augmentation, compare_presets, score_iou, two_stage, import_weights, export_weights,
+    convert,
+)  # fmt: skip
 
 EPILOG = """examples:
   python -m fcos evaluate outputs/NAME/trials/ID
@@ -29,6 +33,7 @@ EPILOG = """examples:
   python -m fcos predict outputs/NAME/trials/ID clip.mp4 'photos/**/*.jpg' --output found/ --score 0.5 --batch 16
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val
   python -m fcos draw outputs/NAME/trials/ID --set model.assignment.center_sampling_radius=null
+  python -m fcos draw-augmentation val2017/ --annotations annotations/instances_val2017.json
   python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
   python -m fcos convert photos/ --output photos_coco/
   python -m fcos evaluate FCOS_R_50_1x.pth --set data.root=/data/coco

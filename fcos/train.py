@@ -11,7 +11,7 @@ from fcos.config.model_parts import PostprocessConfig
 from fcos.config.rates import rate_notes
 from fcos.config.run import Config, ScheduleConfig
 from fcos.data.coco import CocoDataset
-from fcos.data.loader import eval_batches, train_batches
+from fcos.data.loader import Batching, WorkerShare, eval_batches, train_batches
 from fcos.data.prepare import PreparedData, check_digest, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.device import to_device
@@ -93,7 +93,7 @@ def _prepare(
 ) -> _Run:
     """Read the data, and build model, optimizer and loss."""
     assignment = config.model.assignment
-    masks = splits_with_masks(assignment, settings.values(), training=True)
+    masks = splits_with_masks(assignment, settings.values(), training=True, augmentation=config.data.augmentation)
     data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
@@ -102,7 +102,7 @@ def _prepare(
         config=config,
         runtime=runtime,
         data=data,
-        train=make_dataset(data, "train", config.data, training=True, seed=config.seed),
+        train=make_dataset(data, "train", config.data, True, config.seed, masks=assignment.by_masks),
         val=make_dataset(data, "val", config.data, training=False, seed=config.seed),
         state=build_train_state(config, detector, runtime),
         arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
@@ -122,18 +122,12 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog)
     schedule = config.schedule
     batches = train_batches(
         run.train,
-        batch_size=schedule.batch_size,
-        accumulate=schedule.accumulate,
-        rank=runtime.rank,
-        world_size=runtime.world_size,
+        Batching.of(config),
+        WorkerShare(runtime.rank, runtime.world_size, runtime.planned_size),
         seed=config.seed,
         start_step=progress.start,
-        size_divisor=config.model.size_divisor,
         num_workers=config.data.num_workers,
-        group_by_aspect=config.data.group_by_aspect,
         pin_memory=runtime.device.type == "cuda",
-        planned_size=runtime.planned_size,
-        fixed_canvas=schedule.compile,
     )
     interruption = InterruptionPoll(runtime, progress.start)
     validation, best = None, _best_until(run, progress.start)

@@ -15,6 +15,7 @@ RECIPE_TABLES = {
     "atss": ("Table 1", "Table 2", "Table 3", "Table 4"),
 }
 COCO_CLASSES = 80
+AUGMENTATION = "data.augmentation."
 RECIPE: Mapping[str, Any] = {
     "model.backbone.name": "resnet50",
     "schedule.steps": 90000,
@@ -78,9 +79,21 @@ def list_departures(trials: Sequence[Trial], row: PaperRow) -> list[str]:
         # What differs between arms is the subject of the comparison, not a departure.
         if len(values) == 1 and values[0] != expected:
             departures.append(f"{key} {_format_value(values[0])} (paper: {_format_value(expected)})")
+    departures += _list_augmentations(trials)
     if not _every_param(trials, "model.backbone.weights", lambda name: name is not None):
         departures.append("the backbone does not start from ImageNet weights")
     return departures
+
+
+def _list_augmentations(trials: Sequence[Trial]) -> list[str]:
+    """List the augmentations that all trials use; the papers have none but the flip and the short sides."""
+    keys = sorted({key for trial in trials for key in trial.params if key.startswith(AUGMENTATION)})
+    used = {key: _distinct_values(trials, key) for key in keys if key != f"{AUGMENTATION}min_visible"}
+    return [
+        f"{key} {_format_value(values[0])} (paper: off)"
+        for key, values in used.items()
+        if len(values) == 1 and values[0] not in (None, 0)
+    ]
 
 
 def _contains(path: Any, *parts: str) -> bool:

@@ -6,7 +6,9 @@ from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import Config, ScheduleConfig
 
-UNTRAINED = ("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "schedule")
+UNTRAINED = (
+    *("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "data.augmentation", "schedule"),
+)
 
 
 def why_inactive(config: Config, key: str) -> str | None:
@@ -28,6 +30,8 @@ def _inactive_keys(config: Config) -> Iterator[tuple[str, str]]:
         yield "coverage", "task=train"
     yield from _model_keys(config.model)
     yield from _schedule_keys(config.schedule)
+    if not config.data.augmentation.drops_boxes:
+        yield "data.augmentation.min_visible", "no augmentation that crops or covers boxes"
     if config.data.name == "synthetic":
         yield "data.group_by_aspect", "data=synthetic, whose images are all square"
         keys = ("crowds", "exif_orientation", "max_megapixels")

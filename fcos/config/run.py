@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from fcos.config.augmentation import AugmentationConfig
 from fcos.config.base import Section
 from fcos.config.choices import (
     AnchorRounding,
@@ -71,6 +72,7 @@ class DataConfig(Section):
     short_sides: tuple[int, ...] | None = None
     long_side: int | None = Field(None, ge=32)
     flip: float = Field(0.5, ge=0, le=1)
+    augmentation: AugmentationConfig = AugmentationConfig()
     # Portrait and landscape images never share a batch.
     group_by_aspect: bool = True
     # Loader processes per worker; 0 loads in the training process.

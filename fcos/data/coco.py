@@ -1,6 +1,7 @@
 """Samples of a data set in COCO format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,11 +9,14 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import BoxConvention
 from fcos.data import transforms
 from fcos.data.annotations import Annotations
+from fcos.data.augmentation import augment, draws_of
 from fcos.data.decoded import DecodedImages
 from fcos.data.images import DEFAULT_RULES, ImageRules, open_image
+from fcos.data.labeled_image import LabeledImage, keep_objects
 from fcos.data.masks import unpack_masks
 
 
@@ -35,22 +39,35 @@ class Sample:
 SampleKey = tuple[int, int]
 
 
+@dataclass(frozen=True)
+class SampleSettings:
+    """How a sample is made of an image: the keys of DataConfig, and the box convention of the annotations."""
+
+    # One is sampled for each training sample; None keeps every image at its own size.
+    short_sides: tuple[int, ...] | None = None
+    long_side: int | None = None
+    # Probability.
+    flip: float = 0.0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    box_convention: BoxConvention = "plain"
+    # Whether samples have the masks of the annotations; copy_paste uses them in any case.
+    masks: bool = True
+
+
 class CocoDataset(Dataset[Sample]):
     """Samples of annotated images, by (epoch, index).
 
-    Training samples short side and flip at random; evaluation uses the largest short side and never flips. `decoded`
-    images, at their own size or at that of the samples, are used instead of the files, which are read by `rules`.
+    Training samples short side, augmentations and flip at random; evaluation uses the largest short side and nothing
+    else. `decoded` images, at their own size or at that of the samples, are used instead of the files, which are read
+    by `rules`.
     """
 
     def __init__(
         self,
         annotations: Annotations,
         folder: Path,
+        settings: SampleSettings,
         *,
-        short_sides: tuple[int, ...] | None,
-        long_side: int | None,
-        flip: float,
-        box_convention: BoxConvention,
         training: bool,
         seed: int,
         decoded: DecodedImages | None = None,
@@ -58,10 +75,7 @@ class CocoDataset(Dataset[Sample]):
     ) -> None:
         self.annotations = annotations
         self.folder = folder
-        self.short_sides = short_sides
-        self.long_side = long_side
-        self.flip = flip
-        self.box_convention = box_convention
+        self.settings = settings
         self.training = training
         self.seed = seed
         self.decoded = decoded
@@ -72,24 +86,22 @@ class CocoDataset(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         epoch, index = key
-        original_size = self.original_size(index)
-        rows, labels = self.annotations.training_boxes(index)
-        packed_masks = self.annotations.training_masks(index)
-        masks = None if packed_masks is None else torch.from_numpy(unpack_masks(packed_masks))
-        size = self.input_size(key)
-        image = transforms.resize_image(self._image(index), size)
-        boxes = transforms.resize_boxes(torch.from_numpy(rows), original_size, size)
-        if self.training and transforms.sample_augmentation(self.seed, epoch, index).flip < self.flip:
-            image, boxes = transforms.flip(image, boxes, self.box_convention)
+        settings = self.settings
+        item = self._resized(epoch, index)
+        if self.training and settings.augmentation.is_active:
+            item = self._augmented(epoch, index, item)
+        image, boxes, masks = item.image, item.boxes, item.masks if settings.masks else None
+        if self.training and transforms.sample_augmentation(self.seed, epoch, index).flip < settings.flip:
+            image, boxes = transforms.flip(image, boxes, settings.box_convention)
             masks = None if masks is None else masks.flip(-1)
         return Sample(
             image=image,
             boxes=boxes,
-            labels=torch.from_numpy(labels),
+            labels=item.labels,
             image_id=int(self.annotations.image_ids[index]),
             name=self.annotations.names[index],
-            size=size,
-            original_size=original_size,
+            size=item.size,
+            original_size=self.original_size(index),
             masks=masks,
         )
 
@@ -101,14 +113,50 @@ class CocoDataset(Dataset[Sample]):
     def input_size(self, key: SampleKey) -> tuple[int, int]:
         """Return (height, width) of the sample without opening the image."""
         epoch, index = key
+        settings = self.settings
         original_size = self.original_size(index)
-        if self.short_sides is None or self.long_side is None:
+        if settings.short_sides is None or settings.long_side is None:
             return original_size
-        short_side = max(self.short_sides)
+        short_side = max(settings.short_sides)
         if self.training:
             augmentation = transforms.sample_augmentation(self.seed, epoch, index)
-            short_side = transforms.pick(self.short_sides, augmentation.short_side)
-        return transforms.resized_size(original_size, short_side, self.long_side, self.box_convention)
+            short_side = transforms.pick(settings.short_sides, augmentation.short_side)
+        return transforms.resized_size(original_size, short_side, settings.long_side, settings.box_convention)
+
+    def _resized(self, epoch: int, index: int) -> LabeledImage:
+        """Return image and objects at the network's input size, boxes in the convention of the annotations."""
+        rows, labels = self.annotations.training_boxes(index)
+        packed_masks = self.annotations.training_masks(index)
+        size = self.input_size((epoch, index))
+        return LabeledImage(
+            image=transforms.resize_image(self._image(index), size),
+            boxes=transforms.resize_boxes(torch.from_numpy(rows), self.original_size(index), size),
+            labels=torch.from_numpy(labels),
+            masks=None if packed_masks is None else torch.from_numpy(unpack_masks(packed_masks)),
+        )
+
+    def _augmented(self, epoch: int, index: int, item: LabeledImage) -> LabeledImage:
+        """Return the sample with all augmentations but the flip.
+
+        They see boxes in the plain convention. Boxes that then have no area in the inclusive one are dropped.
+        """
+        last_pixel = 1.0 if self.settings.box_convention == "inclusive" else 0.0
+        offset = item.boxes.new_tensor([0.0, 0.0, last_pixel, last_pixel])
+
+        def with_plain_boxes(labeled: LabeledImage) -> LabeledImage:
+            # Inclusive boxes of an image that was made smaller reach beyond its edge by a part of a pixel.
+            edge = item.boxes.new_tensor([labeled.size[1], labeled.size[0]] * 2)
+            return replace(labeled, boxes=(labeled.boxes + offset).minimum(edge))
+
+        augmented = augment(
+            with_plain_boxes(item),
+            self.settings.augmentation,
+            partial(draws_of, self.seed, epoch, index),
+            lambda other: with_plain_boxes(self._resized(epoch, other)),
+            len(self),
+        )
+        boxes = augmented.boxes - offset
+        return keep_objects(replace(augmented, boxes=boxes), (boxes[:, 2:] > boxes[:, :2]).all(dim=1))
 
     def _image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         if self.decoded is not None:

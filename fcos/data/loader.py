@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from fcos.config.run import Config
 from fcos.data.coco import CocoDataset, Sample, SampleKey
 from fcos.data.sampler import BatchPlan, TrainSampler, aspect_groups, split_count
 from fcos.data.shared_memory import PREFETCHED, move_to_shared_memory, no_space_message
@@ -34,11 +36,12 @@ def largest_canvas(dataset: CocoDataset, keys: Iterable[SampleKey], divisor: int
     """
     heights, widths = zip(*(dataset.original_size(index) for _, index in keys), strict=True)
     portrait = [height > width for height, width in zip(heights, widths, strict=True)]
-    if dataset.short_sides is None or dataset.long_side is None:
+    settings = dataset.settings
+    if settings.short_sides is None or settings.long_side is None:
         height, width = dataset.annotations.sizes.T
         same_orientation = np.isin(height > width, portrait)
         return canvas_size([(int(height[same_orientation].max()), int(width[same_orientation].max()))], divisor)
-    short, long = max(dataset.short_sides), dataset.long_side
+    short, long = max(settings.short_sides), settings.long_side
     return canvas_size([(long, short) if is_portrait else (short, long) for is_portrait in portrait], divisor)
 
 
@@ -167,44 +170,76 @@ def check_batch(batch_size: int, accumulate: int, world_size: int, num_images: i
         raise ConfigError(f"schedule.batch_size={batch_size}: the training set has only {num_images} images")
 
 
+@dataclass(frozen=True)
+class Batching:
+    """How the images of optimizer steps form batches: the keys of the configuration.
+
+    `batch_size` counts the images of a step over all workers and `accumulate` micro-batches. `fixed_canvas` pads all
+    batches of an orientation to the same size, for compiled detectors.
+    """
+
+    batch_size: int
+    size_divisor: int
+    accumulate: int = 1
+    group_by_aspect: bool = True
+    fixed_canvas: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> "Batching":
+        """Return the batching of a training."""
+        schedule = config.schedule
+        return cls(
+            batch_size=schedule.batch_size,
+            size_divisor=config.model.size_divisor,
+            accumulate=schedule.accumulate,
+            group_by_aspect=config.data.group_by_aspect,
+            fixed_canvas=schedule.compile,
+        )
+
+
+@dataclass(frozen=True)
+class WorkerShare:
+    """Which part of every micro-batch a worker takes.
+
+    With fewer workers than `planned_size`, each splits its part further, so that no batch is larger than planned.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    planned_size: int = 1
+
+
 def train_batches(
     dataset: CocoDataset,
+    batching: Batching,
+    share: WorkerShare,
     *,
-    batch_size: int,
-    accumulate: int,
-    rank: int,
-    world_size: int,
     seed: int,
     start_step: int,
-    size_divisor: int,
     num_workers: int,
-    group_by_aspect: bool,
     pin_memory: bool,
-    planned_size: int = 1,
-    fixed_canvas: bool = False,
 ) -> Iterator[list[Batch]]:
     """Yield for each optimizer step the `accumulate` micro-batches of this rank, without end.
 
     A step's `batch_size` images are cut into micro-batches, and each of those into one slice per rank, padded as the
     whole micro-batch needs, so that all ranks together see exactly what a single rank would see. Order and contents
-    depend on seed and step alone; starting at any step costs nothing. `fixed_canvas` pads all batches of an orientation
-    to the same size, for compiled detectors. With fewer ranks than `planned_size`, each rank splits its slice further,
-    so that no batch is larger than planned.
+    depend on seed and step alone; starting at any step costs nothing.
 
     Raises ConfigError where the batch cannot be divided evenly or the data set is smaller than a batch.
     """
-    check_batch(batch_size, accumulate, world_size, len(dataset))
-    micro_batch = batch_size // accumulate
-    share = micro_batch // world_size
-    splits = split_count(micro_batch, world_size, planned_size)
-    starts = range(rank * share, (rank + 1) * share, share // splits)
+    accumulate, divisor = batching.accumulate, batching.size_divisor
+    check_batch(batching.batch_size, accumulate, share.world_size, len(dataset))
+    micro_batch = batching.batch_size // accumulate
+    images = micro_batch // share.world_size
+    splits = split_count(micro_batch, share.world_size, share.planned_size)
+    starts = range(share.rank * images, (share.rank + 1) * images, images // splits)
 
     def canvas(keys: Sequence[SampleKey]) -> tuple[int, int]:
-        if fixed_canvas:
-            return largest_canvas(dataset, keys, size_divisor)
-        return canvas_size(map(dataset.input_size, keys), size_divisor)
+        if batching.fixed_canvas:
+            return largest_canvas(dataset, keys, divisor)
+        return canvas_size(map(dataset.input_size, keys), divisor)
 
-    sampler = TrainSampler(aspect_groups(dataset, group_by_aspect), batch_size, seed)
+    sampler = TrainSampler(aspect_groups(dataset, batching.group_by_aspect), batching.batch_size, seed)
     plans = _train_plans(sampler, start_step, micro_batch, starts, canvas)
     batches = _load_batches(dataset, plans, num_workers, pin_memory)
     return _grouped(batches, accumulate * splits)

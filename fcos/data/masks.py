@@ -1,4 +1,4 @@
-"""Masks of objects as small bitmaps in the frames of their boxes, for model.assignment.positives=mask."""
+"""Masks of objects as small bitmaps in the frames of their boxes, for assignments by mask and pasted objects."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ MASK_SIDE: Final = 32
 # Fewer masks are read as fast as cached ones.
 MIN_CACHED_MASKS: Final = 1 << 10
 REPORT_EVERY: Final = 1 << 10
-SETTING: Final = "model.assignment.positives=mask"
+SETTINGS: Final = "model.assignment.positives=mask and data.augmentation.copy_paste"
 
 CountCallback = Callable[[int, int], None]
 Runs = NDArray[np.int64]
@@ -228,8 +228,8 @@ def _require_masks(
     if boxes and not (has_segmentation & masks.any(axis=1)).any():
         empty = " that covers a part of its box" if has_segmentation.any() else ""
         raise DataError(
-            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation{empty}, and {SETTING} needs "
-            "masks; give annotations with masks, or leave positives=box"
+            f"{annotations.path}: none of the {boxes} boxes in use has a segmentation{empty}, and {SETTINGS} need "
+            "masks; give annotations with masks, or leave both settings out"
         )
 
 

@@ -10,11 +10,12 @@ from typing import Final
 
 import numpy as np
 
+from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import BoxConvention, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.annotations import Annotations, read_annotations, require_boxes
-from fcos.data.coco import CocoDataset
+from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.duplicates import duplicate_notes
 from fcos.data.image_files import FileStat, ImageFiles
 from fcos.data.image_names import locate_images
@@ -54,14 +55,23 @@ class PreparedData:
 
 
 def splits_with_masks(
-    assignment: AssignmentConfig, settings: Iterable[PostprocessConfig], *, training: bool
+    assignment: AssignmentConfig,
+    settings: Iterable[PostprocessConfig],
+    *,
+    training: bool,
+    augmentation: AugmentationConfig | None = None,
 ) -> tuple[Split, ...]:
     """Return the splits whose masks are used.
 
-    Those of train are used for training, those of val where a post-processing needs ground truth of locations.
+    Those of train are used for training, by an assignment or by pasting objects; those of val where a post-processing
+    needs ground truth of locations.
     """
-    needed: dict[Split, bool] = {"train": training, "val": any(setting.needs_ground_truth for setting in settings)}
-    return tuple(split for split, is_needed in needed.items() if is_needed and assignment.by_masks)
+    pastes = augmentation is not None and augmentation.copy_paste > 0
+    needed: dict[Split, bool] = {
+        "train": training and (assignment.by_masks or pastes),
+        "val": assignment.by_masks and any(setting.needs_ground_truth for setting in settings),
+    }
+    return tuple(split for split, is_needed in needed.items() if is_needed)
 
 
 def prepare(
@@ -158,16 +168,26 @@ def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
     return path
 
 
-def make_dataset(prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int) -> CocoDataset:
-    """Return the samples of a split, with the transforms of training or of evaluation."""
+def make_dataset(
+    prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int, *, masks: bool = True
+) -> CocoDataset:
+    """Return the samples of a split, with the transforms of training or of evaluation.
+
+    `masks` says whether samples have the masks that were read, which only the assignment by masks needs.
+    """
     source = prepared.splits[split]
-    return CocoDataset(
-        source.annotations,
-        source.folder,
+    settings = SampleSettings(
         short_sides=config.short_sides,
         long_side=config.long_side,
         flip=config.flip,
+        augmentation=config.augmentation,
         box_convention=prepared.box_convention,
+        masks=masks,
+    )
+    return CocoDataset(
+        source.annotations,
+        source.folder,
+        settings,
         training=training,
         seed=seed,
         decoded=source.decoded,

@@ -120,10 +120,11 @@ def largest_padded(dataset: CocoDataset, divisor: int, *, by_aspect: bool) -> tu
 def _input_sizes(dataset: CocoDataset) -> Int64[np.ndarray, "K 2"]:
     """Return the distinct (height, width) of images at the largest short side."""
     sizes = np.unique(dataset.annotations.sizes, axis=0)
-    sides, long_side = dataset.short_sides, dataset.long_side
-    if sides is None or long_side is None:
+    settings = dataset.settings
+    if settings.short_sides is None or settings.long_side is None:
         return sizes
-    return np.array([resized_size((h, w), max(sides), long_side, dataset.box_convention) for h, w in sizes.tolist()])
+    limits = (max(settings.short_sides), settings.long_side, settings.box_convention)
+    return np.array([resized_size((height, width), *limits) for height, width in sizes.tolist()])
 
 
 def format_mib(number: int) -> str:

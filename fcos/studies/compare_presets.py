@@ -16,7 +16,7 @@ from fcos.build import build_loss
 from fcos.config.model import ModelConfig
 from fcos.config.presets import load_presets
 from fcos.data.annotations import Annotations, read_annotations
-from fcos.data.coco import CocoDataset, Sample
+from fcos.data.coco import CocoDataset, Sample, SampleSettings
 from fcos.data.loader import canvas_size, collate
 from fcos.data.transforms import resize_image
 from fcos.draw.assignment import difference_panel
@@ -121,10 +121,8 @@ def _sample(
     file: Annotations, position: int, image: Path, model: ModelConfig, short_side: int, long_side: int
 ) -> Sample:
     single = replace(file.select(np.array([position])), names=(image.name,))
-    dataset = CocoDataset(
-        single, image.parent, short_sides=(short_side,), long_side=long_side, flip=0.0,
-        box_convention=model.assignment.corners, training=False, seed=0,
-    )  # fmt: skip
+    settings = SampleSettings((short_side,), long_side, box_convention=model.assignment.corners)
+    dataset = CocoDataset(single, image.parent, settings, training=False, seed=0)
     return dataset[0, 0]
 
 

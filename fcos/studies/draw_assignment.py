@@ -34,7 +34,7 @@ def assignment_picture(
     if trained is not None:
         check_classes(data, trained.classes)
     dataset = make_dataset(data, split, config.data, training=False, seed=config.seed)
-    sample = dataset[0, _position(dataset, image)]
+    sample = dataset[0, find_position(dataset, image)]
     batch = collate([sample], canvas_size([sample.size], config.model.size_divisor))
     locations = build_locate(config.model)(batch)
     outputs = None
@@ -67,7 +67,11 @@ def _range_text(assignment: AssignmentConfig, level: int) -> str:
     return f"{low:g} to {'inf' if high is None else format(high, 'g')} px"
 
 
-def _position(dataset: CocoDataset, image: str | None) -> int:
+def find_position(dataset: CocoDataset, image: str | None) -> int:
+    """Return the index of an image by its file name or id; None takes the first with boxes.
+
+    Raises ConfigError with close matches for an unknown one.
+    """
     annotations = dataset.annotations
     if image is None:
         with_boxes = (index for index in range(len(annotations)) if len(annotations.training_boxes(index)[1]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from fcos.build import build_detector, build_train_state
 from fcos.config.parse import with_keys
 from fcos.config.run import Config
-from fcos.data.loader import train_batches
+from fcos.data.loader import Batching, WorkerShare, train_batches
 from fcos.data.prepare import make_dataset, prepare, splits_with_masks
 from fcos.device import to_device
 from fcos.errors import ConfigError
@@ -90,17 +90,12 @@ def run_range_test(
     dataset = make_dataset(data, "train", config.data, training=True, seed=config.seed)
     batches = train_batches(
         dataset,
-        batch_size=config.schedule.batch_size,
-        accumulate=config.schedule.accumulate,
-        rank=0,
-        world_size=1,
+        Batching.of(config),
+        WorkerShare(),
         seed=config.seed,
         start_step=0,
-        size_divisor=config.model.size_divisor,
         num_workers=config.data.num_workers,
-        group_by_aspect=config.data.group_by_aspect,
         pin_memory=runtime.device.type == "cuda",
-        fixed_canvas=config.schedule.compile,
     )
     rates: list[float] = []
     losses: list[float] = []

@@ -14,9 +14,10 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import MultiScaleRoIAlign
 
 from fcos.assignment.build import build_locate
+from fcos.config.choices import Split
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import PostprocessConfig
-from fcos.data.loader import train_batches
+from fcos.data.loader import Batching, WorkerShare, train_batches
 from fcos.data.prepare import SPLITS, make_dataset
 from fcos.device import to_device
 from fcos.evaluation.analyses import analyse
@@ -171,17 +172,22 @@ def run_two_stage(
     are not the checkpoint's.
     """
     config, device = trained.config, trained.device
-    data, val_batches = read_validation(trained, batch_size=batch_size, splits=SPLITS)
+    masks: tuple[Split, ...] = ("train",) if config.data.augmentation.copy_paste else ()
+    data, val_batches = read_validation(trained, batch_size=batch_size, masks=masks, splits=SPLITS)
     torch.manual_seed(config.seed)
     trained.detector.requires_grad_(False)
     heads = build_second_stage(config.model, len(trained.classes), hidden=hidden).to(device)
     two_stage = TwoStage(trained.detector, heads, config.model)
+    divisor, by_aspect = config.model.size_divisor, config.data.group_by_aspect
     batches = train_batches(
-        make_dataset(data, "train", config.data, training=True, seed=config.seed),
-        batch_size=batch_size, accumulate=1, rank=0, world_size=1, seed=config.seed, start_step=0,
-        size_divisor=config.model.size_divisor, num_workers=config.data.num_workers,
-        group_by_aspect=config.data.group_by_aspect, pin_memory=device.type == "cuda",
-    )  # fmt: skip
+        make_dataset(data, "train", config.data, training=True, seed=config.seed, masks=False),
+        Batching(batch_size, divisor, group_by_aspect=by_aspect),
+        WorkerShare(),
+        seed=config.seed,
+        start_step=0,
+        num_workers=config.data.num_workers,
+        pin_memory=device.type == "cuda",
+    )
     train_second_stage(two_stage, batches, steps=steps, lr=lr, device=device, progress=on_step)
     annotations = data.val.annotations
     detections, proposals_by_image = detect_in_two_stages(

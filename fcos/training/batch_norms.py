@@ -59,9 +59,10 @@ def _images_on_one_location(config: Config, dataset: CocoDataset, level: int) ->
         keys = [(0, index) for index in range(len(dataset))]
         height, width = largest_canvas(dataset, keys, divisor)
         return len(dataset) if max(height, width) <= 2**level else 0
-    if dataset.short_sides is not None and dataset.long_side is not None:
+    settings = dataset.settings
+    if settings.short_sides is not None and settings.long_side is not None:
         unique, rows = np.unique(sizes, axis=0, return_inverse=True)
-        short, long, convention = min(dataset.short_sides), dataset.long_side, dataset.box_convention
+        short, long, convention = min(settings.short_sides), settings.long_side, settings.box_convention
         resized = [resized_size((height, width), short, long, convention) for height, width in unique.tolist()]
         sizes = np.array(resized)[rows.reshape(-1)]
     padded = -(-sizes // divisor) * divisor

@@ -56,7 +56,8 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
             source = read_source(config, show)
             return DatasetInfo(source.digest, source.notes)
         assignment = config.model.assignment
-        masks = splits_with_masks(assignment, [config.model.postprocess], training=True)
+        postprocess, augmentation = config.model.postprocess, config.data.augmentation
+        masks = splits_with_masks(assignment, [postprocess], training=True, augmentation=augmentation)
         ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
@@ -85,7 +86,8 @@ class PreparedDatasets:
         """Return the info about a config's data; prepare them at the first call."""
         # The settings that prepare_data uses; configs that agree in them share the preparation.
         assignment = config.model.assignment
-        settings: list[object] = [config.data.model_dump(mode="json"), assignment.corners, assignment.by_masks]
+        data = config.data.model_dump(mode="json", exclude={"augmentation"})
+        settings: list[object] = [data, assignment.corners, assignment.by_masks]
         if config.task == "coverage":
             settings.append(config.coverage.split)
         else:
@@ -96,6 +98,7 @@ class PreparedDatasets:
             if any("bn" in norm and norm != "frozen_bn" for norm in norms):
                 # What check_batch_norms depends on.
                 settings += [*norms, model.levels, schedule.compile]
+            settings.append(config.data.augmentation.copy_paste > 0)
         key = json.dumps(settings)
         if key not in self._cache:
             self._cache[key] = DatasetInfo(*self.prepare_data(config))

@@ -9,7 +9,7 @@ import torch
 from fcos.build import build_detector, build_train_state
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
-from fcos.data.loader import train_batches
+from fcos.data.loader import Batching, WorkerShare, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.device import to_device
 from fcos.run_folder import ProgressRecord
@@ -29,10 +29,10 @@ def test_a_training_step_never_waits_for_the_gpu(tiny_values: dict[str, Any], tm
     data = prepare(config.data)
     detector = build_detector(config.model, len(data.classes), channels_last=True)
     state = build_train_state(config, detector, LocalRuntime(tmp_path, device))
+    dataset = make_dataset(data, "train", config.data, training=True, seed=0)
     batches = train_batches(
-        make_dataset(data, "train", config.data, training=True, seed=0), batch_size=8, accumulate=1, rank=0,
-        world_size=1, seed=0, start_step=0, size_divisor=64, num_workers=0, group_by_aspect=True, pin_memory=True,
-    )  # fmt: skip
+        dataset, Batching(8, 64), WorkerShare(), seed=0, start_step=0, num_workers=0, pin_memory=True
+    )
     ready = [[to_device(batch, device) for batch in next(batches)] for _ in range(3)]
     # Kernels are chosen, and the locations cached, in the first steps.
     for step in ready[:2]:

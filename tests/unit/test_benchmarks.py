@@ -61,6 +61,12 @@ def test_data_pipeline(load, tmp_path: Path) -> None:
         check(case)
 
 
+def test_augmentation(load, tmp_path: Path) -> None:
+    module = load("augmentation")
+    for dataset in module.datasets(tmp_path, 96).values():
+        assert module.seconds_of(dataset, 0) > 0
+
+
 @pytest.mark.slow
 def test_training_step_and_inference(load) -> None:
     step = load("train_step")

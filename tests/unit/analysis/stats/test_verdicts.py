@@ -129,6 +129,11 @@ def test_the_papers_setting_has_no_departures() -> None:
 @pytest.mark.parametrize(
     ("changed", "departure"),
     [
+        ({"data__augmentation__mosaic": 0.5}, "data.augmentation.mosaic 0.5 (paper: off)"),
+        (
+            {"data__augmentation__scale_jitter": [0.5, 2.0], "data__augmentation__min_visible": 0.1},
+            "data.augmentation.scale_jitter [0.5, 2.0] (paper: off)",
+        ),
         ({"schedule__steps": 1200}, "schedule.steps 1200 (paper: 90000)"),
         ({"model__backbone__name": "resnet18"}, "model.backbone.name resnet18 (paper: resnet50)"),
         ({"model__backbone__weights": None}, "the backbone does not start from ImageNet weights"),

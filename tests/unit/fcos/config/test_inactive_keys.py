@@ -43,6 +43,7 @@ CASES = [
     ("schedule.decay_factor", "schedule.decay", "cosine"),
     ("schedule.warmup_factor", "schedule.warmup_steps", 0),
     ("coverage.search_ranges", "task", "train"),
+    ("data.augmentation.mosaic", "task", "coverage"),
     ("schedule.steps", "task", "coverage"),
 ]
 
@@ -56,6 +57,13 @@ def config_with(values: dict[str, Any], key: str, value: Any) -> Config:
 @pytest.mark.parametrize(("inactive", "key", "value"), CASES)
 def test_an_inactive_key_has_a_reason(tiny_values, inactive: str, key: str, value: Any) -> None:
     assert str(why_inactive(config_with(tiny_values, key, value), inactive)).startswith(key)
+
+
+def test_the_visible_share_needs_an_augmentation_that_crops_or_covers(tiny_values: dict[str, Any]) -> None:
+    values = set_value(tiny_values, "data.augmentation.zoom_out", 0.5)
+    assert why_inactive(parse(Config, values), "data.augmentation.min_visible") is not None
+    values = set_value(values, "data.augmentation.iou_crop", 0.5)
+    assert why_inactive(parse(Config, values), "data.augmentation.min_visible") is None
 
 
 def test_every_rule_names_keys_of_the_schema(tiny_values: dict[str, Any]) -> None:

@@ -40,6 +40,10 @@ from fcos.errors import ConfigError
         ("schedule.accumulate", 3, "accumulate=3 does not divide batch_size=8"),
         ("data.root", "/data", "have no effect on drawn shapes"),
         ("data.short_sides", [64], "go together"),
+        ("data.augmentation.scale_jitter", [1.5, 0.5], "scale_jitter=[1.5, 0.5]: must rise"),
+        ("data.augmentation.scale_jitter", [0.0, 1.0], "from a factor above 0"),
+        ("data.augmentation.mosaic", 1.5, "data.augmentation.mosaic=1.5: input should be less than or equal to 1"),
+        ("data.augmentation.mosaik", 0.5, "did you mean mosaic"),
         ("seed.more", 1, "seed is a value, not a section"),
     ],
 )

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import torch
 from PIL import Image
 
 from fcos.data.annotations import read_annotations
-from fcos.data.coco import CocoDataset
-from fcos.data.loader import box_bucket, canvas_size, collate, eval_batches, train_batches
+from fcos.data.coco import CocoDataset, SampleSettings
+from fcos.data.loader import Batching, WorkerShare, box_bucket, canvas_size, collate, eval_batches, train_batches
 from fcos.data.sampler import TrainSampler, aspect_groups
 from fcos.errors import ConfigError
 from fcos.structures import Batch
 
 NUM_IMAGES = 11
+ALONE = WorkerShare()
 
 
 @pytest.fixture(scope="module")
@@ -49,32 +51,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_dataset(folder: Path, **changes: Any) -> CocoDataset:
-    options: dict[str, Any] = {
-        "short_sides": (32, 48),
-        "long_side": 120,
-        "flip": 0.5,
-        "box_convention": "plain",
-        "training": True,
-        "seed": 5,
-    }
-    return CocoDataset(read_annotations(folder / "instances.json"), folder, **options | changes)
+def make_dataset(folder: Path, *, training: bool = True, **changes: Any) -> CocoDataset:
+    settings = replace(SampleSettings(short_sides=(32, 48), long_side=120, flip=0.5), **changes)
+    return CocoDataset(read_annotations(folder / "instances.json"), folder, settings, training=training, seed=5)
 
 
-def train(dataset: CocoDataset, **changes: Any) -> Iterator[list[Batch]]:
-    options: dict[str, Any] = {
-        "batch_size": 4,
-        "accumulate": 1,
-        "rank": 0,
-        "world_size": 1,
-        "seed": 5,
-        "start_step": 0,
-        "size_divisor": 32,
-        "num_workers": 0,
-        "group_by_aspect": True,
-        "pin_memory": False,
-    }
-    return train_batches(dataset, **options | changes)
+def train(
+    dataset: CocoDataset,
+    share: WorkerShare = ALONE,
+    *,
+    seed: int = 5,
+    start_step: int = 0,
+    num_workers: int = 0,
+    **changes: Any,
+) -> Iterator[list[Batch]]:
+    batching = replace(Batching(batch_size=4, size_divisor=32), **changes)
+    return train_batches(
+        dataset, batching, share, seed=seed, start_step=start_step, num_workers=num_workers, pin_memory=False
+    )
 
 
 def evaluation(dataset: CocoDataset, **changes: Any) -> list[Batch]:
@@ -108,7 +102,7 @@ def concatenated(batches: list[Batch]) -> dict[str, Any]:
 def test_two_workers_together_see_the_batches_of_one(folder: Path, accumulate: int) -> None:
     dataset = make_dataset(folder)
     single = train(dataset, accumulate=accumulate)
-    workers = [train(dataset, accumulate=accumulate, rank=rank, world_size=2) for rank in range(2)]
+    workers = [train(dataset, WorkerShare(rank, 2), accumulate=accumulate) for rank in range(2)]
     for _ in range(6):
         expected, first, second = next(single), next(workers[0]), next(workers[1])
         assert len(expected) == len(first) == len(second) == accumulate
@@ -120,7 +114,7 @@ def test_two_workers_together_see_the_batches_of_one(folder: Path, accumulate: i
 def test_fewer_workers_than_planned_split_batches_to_the_planned_size(folder: Path, accumulate: int) -> None:
     dataset = make_dataset(folder)
     full = train(dataset, accumulate=accumulate)
-    single = train(dataset, accumulate=accumulate, planned_size=2)
+    single = train(dataset, WorkerShare(planned_size=2), accumulate=accumulate)
     for _ in range(6):
         expected, split = next(full), next(single)
         assert len(split) == 2 * accumulate
@@ -249,7 +243,7 @@ def test_evaluation_sees_every_image_once_in_the_same_batches(folder: Path, worl
 
 def test_batch_that_cannot_be_cut_is_an_error(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"schedule\.batch_size=4: must be divisible by .* 1 \* 3"):
-        train(make_dataset(folder), world_size=3)
+        train(make_dataset(folder), WorkerShare(world_size=3))
 
 
 def test_data_set_smaller_than_a_batch_is_an_error(folder: Path) -> None:

@@ -16,7 +16,7 @@ from fcos.config.choices import Split
 from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data import masks as masks_module
 from fcos.data.annotations import Annotations, read_annotations
-from fcos.data.coco import CocoDataset
+from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.loader import canvas_size, collate
 from fcos.data.masks import MASK_SIDE, add_masks, unpack_masks
 from fcos.data.prepare import make_dataset, prepare
@@ -151,7 +151,9 @@ def test_boxes_without_a_mask_count_as_whole_and_are_noted(tmp_path: Path) -> No
 @pytest.mark.parametrize("segmentation", [*EMPTY, NO_PIXEL])
 def test_a_file_without_any_mask_is_refused_naming_key_value_and_file(tmp_path: Path, segmentation: Any) -> None:
     path = write(tmp_path, segmentation, segmentation)
-    with pytest.raises(DataError, match=r"none of the 2 boxes .* model\.assignment\.positives=mask needs") as error:
+    with pytest.raises(
+        DataError, match=r"none of the 2 boxes .* model\.assignment\.positives=mask and .*copy_paste need"
+    ) as error:
         read(path)
     assert str(error.value).startswith(f"{path}: ")
 
@@ -235,15 +237,7 @@ def dataset(folder: Path, pixels: np.ndarray, **changes: Any) -> CocoDataset:
     path = write(folder, run_lengths(pixels, packed=True), box=[7.3, 5.1, 85.4, 49.8])
     if changes.pop("mirrored", False):
         path = write(folder, run_lengths(pixels, packed=True), box=[WIDTH - 7.3 - 85.4, 5.1, 85.4, 49.8])
-    options = {
-        "short_sides": None,
-        "long_side": None,
-        "flip": 0.0,
-        "box_convention": "plain",
-        "training": True,
-        "seed": 0,
-    }
-    return CocoDataset(read(path), folder, **options | changes)
+    return CocoDataset(read(path), folder, SampleSettings(**changes), training=True, seed=0)
 
 
 def test_a_flipped_mask_equals_the_mask_of_the_flipped_image(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from fcos.config.parse import parse
 from fcos.config.run import Config, DataConfig, SyntheticConfig
 from fcos.data import shared_memory
 from fcos.data.coco import CocoDataset, Sample
-from fcos.data.loader import canvas_size, train_batches
+from fcos.data.loader import Batching, WorkerShare, canvas_size, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.data.shared_memory import PREFETCHED, check_shared_memory, largest_padded, loader_bytes, max_loader_bytes
 from fcos.errors import ConfigError, SharedMemoryError
@@ -38,10 +39,7 @@ def dataset(tmp_path: Path) -> CocoDataset:
 
 
 def batches_of(dataset: CocoDataset) -> Iterator[list[Batch]]:
-    return train_batches(
-        dataset, batch_size=2, accumulate=1, rank=0, world_size=1, seed=0, start_step=0, size_divisor=32,
-        num_workers=1, group_by_aspect=True, pin_memory=False,
-    )  # fmt: skip
+    return train_batches(dataset, Batching(2, 32), WorkerShare(), seed=0, start_step=0, num_workers=1, pin_memory=False)
 
 
 def test_loader_bytes_cover_all_prefetched_batches(dataset: CocoDataset, tmp_path: Path) -> None:
@@ -56,7 +54,7 @@ def test_loader_bytes_cover_all_prefetched_batches(dataset: CocoDataset, tmp_pat
 def test_no_batch_exceeds_the_largest_padded_size(dataset: CocoDataset, by_aspect: bool) -> None:
     sizes = torch.tensor([[30, 90], [100, 40], [64, 64]]).repeat(3, 1).numpy()
     object.__setattr__(dataset.annotations, "sizes", sizes)
-    dataset.short_sides, dataset.long_side = (32, 48), 120
+    dataset.settings = replace(dataset.settings, short_sides=(32, 48), long_side=120)
     largest = largest_padded(dataset, 32, by_aspect=by_aspect)
     assert largest == ((128, 64) if by_aspect else (128, 128))
     for epoch in range(20):
