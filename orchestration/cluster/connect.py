@@ -16,8 +16,8 @@ from fcos.errors import ConfigError
 from fcos.installation import ROOT, checkout
 from orchestration.cluster.authentication import check_cluster
 from orchestration.cluster.resources import Node, demand, max_concurrent
+from orchestration.config.processors import usable_cpus
 from orchestration.config.schema import ClusterConfig
-from orchestration.experiment.provenance import usable_cpus
 
 
 def checked_local_nodes(cluster: ClusterConfig) -> list[Node] | None:

@@ -20,8 +20,9 @@ from orchestration.config import folder_choices
 from orchestration.config.choice import Choice
 from orchestration.config.given import Given
 from orchestration.config.groups import default_options
+from orchestration.config.processors import usable_cpus
 from orchestration.config.schema import AutoConfig, ClusterConfig
-from orchestration.config.start import Start, choose_start
+from orchestration.config.start import START
 
 SectionT = TypeVar("SectionT", bound=Section)
 Values = dict[str, Any]
@@ -55,16 +56,15 @@ def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
         )
     train = _annotations(folder, cache, values["data"].get("limit_train"))
     choices = [*_folder_choices(folder)]
-    start = choose_start(len(train), cluster.device)
     if values.get("task", "train") == "train":
-        chosen = _groups(start, given)
+        chosen = _groups(given)
         choices += chosen
         # What conf/config.yaml chooses anyway is composed already.
         defaults = {f"{group}={option}" for group, option in default_options().items()}
         words = [word for choice in chosen for word in choice.words if word not in defaults]
         values = compose(words) if words else values
     values = {**values, "data": _as_coco(values["data"], folder)}
-    for choice in _settings(values, given, train, start, auto.minutes, cluster):
+    for choice in _settings(values, given, train, auto.minutes, cluster):
         choices.append(choice)
         for key, value in choice.values.items():
             values = set_value(values, key, value)
@@ -112,21 +112,19 @@ def _folder_choices(folder: CocoFolder) -> list[Choice]:
     ]
 
 
-def _groups(start: Start, given: Given) -> list[Choice]:
-    """Choose the groups model and schedule, unless they are given."""
-    chosen = {"model": start.model, "schedule": start.schedule}
+def _groups(given: Given) -> list[Choice]:
+    """Choose the groups model and schedule; a model that is given keeps the schedule that it comes with."""
+    chosen = {} if "model" in given.groups else {"model": START.model, "schedule": START.schedule}
     return [
         Choice(
-            group, {}, start.reason if group == "model" else f"goes with model={start.model}", (f"{group}={option}",)
+            group, {}, START.reason if group == "model" else f"goes with model={START.model}", (f"{group}={option}",)
         )
         for group, option in chosen.items()
         if group not in given.groups
     ]
 
 
-def _settings(
-    values: Values, given: Given, train: Annotations, start: Start, minutes: float, cluster: ClusterConfig
-) -> list[Choice]:
+def _settings(values: Values, given: Given, train: Annotations, minutes: float, cluster: ClusterConfig) -> list[Choice]:
     """Choose the settings below the groups; those that are given stay."""
     choices = []
     on_gpu = cluster.device != "cpu"
@@ -143,16 +141,17 @@ def _settings(
     if fits and not given.sets("model.levels", "model.assignment.ranges"):
         coverage = _parsed(CoverageConfig, "coverage", values.get("coverage"))
         choices.append(folder_choices.levels_and_ranges(train, sides, assignment, coverage))
+    single = values.get("experiment") is None and cluster.address == "local" and not on_gpu
+    if single and "cluster" not in given.groups and not given.sets("cluster.cpus_per_worker"):
+        choices.append(folder_choices.processors(max(1, usable_cpus() // cluster.workers)))
     if values.get("task", "train") == "train" and "schedule" not in given.groups:
         bound = None if on_gpu else minutes
-        choices += _schedule(
-            values["schedule"], given, len(train), folder_choices.input_pixels(train, sides), start, bound
-        )
+        choices += _schedule(values["schedule"], given, len(train), folder_choices.input_pixels(train, sides), bound)
     return choices
 
 
 def _schedule(
-    schedule: Mapping[str, Any], given: Given, images: int, pixels: float, start: Start, minutes: float | None
+    schedule: Mapping[str, Any], given: Given, images: int, pixels: float, minutes: float | None
 ) -> list[Choice]:
     """Choose batch size, steps, and what goes with them."""
     choices = []
@@ -161,9 +160,9 @@ def _schedule(
         choices.append(folder_choices.batch_size(images))
         batch = choices[-1].values["schedule.batch_size"]
     if not given.sets("schedule.steps"):
-        choices.append(folder_choices.steps(images, batch, pixels, start, minutes))
+        choices.append(folder_choices.steps(images, batch, pixels, START, minutes))
         total = choices[-1].values["schedule.steps"]
-    between = folder_choices.intervals(total, given.keys)
+    between = folder_choices.intervals(total, schedule["warmup_steps"], given.keys)
     return choices if between is None else [*choices, between]
 
 

@@ -1,7 +1,7 @@
 """The rules of data=auto: input size from the images, levels from the boxes, steps from the amount of data.
 
-All of them are computed from the annotations and from constants, never from a measured time: the same command gives
-the same choices on every machine.
+All but the number of processors are computed from the annotations and from constants, never from a measured time: the
+same command trains the same on every machine.
 """
 
 import math
@@ -34,7 +34,7 @@ SEARCH_IMAGES: Final = 200
 BATCH: Final = 8
 FEWEST_STEPS: Final = 100
 MOST_STEPS: Final = 20_000
-WARMUP_STEPS: Final = 250
+MOST_PROCESSORS: Final = 8
 
 
 def input_size(train: Annotations, on_gpu: bool) -> Choice:
@@ -100,7 +100,7 @@ def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: f
         affordable = int(minutes * 60 * start.megapixels_per_second * 1e6 / (input_pixels * batch))
         if affordable < bounded:
             bounded = max(affordable, FEWEST_STEPS)
-            reason += f"; cut to what a CPU core does in about {minutes:g} minutes (auto.minutes)"
+            reason += f"; cut to what two CPU cores do in about {minutes:g} minutes (auto.minutes)"
     elif bounded < wanted:
         reason += f"; no more than {MOST_STEPS}"
     if bounded > wanted:
@@ -108,16 +108,24 @@ def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: f
     return Choice("steps", {"schedule.steps": _two_digits(bounded)}, reason)
 
 
-def intervals(total: int, given: Collection[str]) -> Choice | None:
+def processors(usable: int) -> Choice:
+    """Choose cluster.cpus_per_worker: a worker's processors of this machine, up to MOST_PROCESSORS."""
+    chosen = min(usable, MOST_PROCESSORS)
+    reason = f"a single training may use all of this machine, {usable} for each worker"
+    more = f"; more than {MOST_PROCESSORS} gain little" if chosen < usable else ""
+    return Choice("processors", {"cluster.cpus_per_worker": chosen}, reason + more)
+
+
+def intervals(total: int, warmup_steps: int, given: Collection[str]) -> Choice | None:
     """Choose warm-up, evaluations and checkpoints to go with the number of steps; None where all of them are given."""
     values = {
-        "schedule.warmup_steps": min(WARMUP_STEPS, total // 4),
+        "schedule.warmup_steps": min(warmup_steps, total // 4),
         "schedule.eval_every": max(1, math.ceil(total / 4)),
         "schedule.checkpoint_every": max(1, math.ceil(total / 4)),
     }
     left = {key: value for key, value in values.items() if key not in given}
     return (
-        Choice("intervals", left, f"a quarter of {total} steps each, warm-up at most {WARMUP_STEPS}") if left else None
+        Choice("intervals", left, f"a quarter of {total} steps each, warm-up at most {warmup_steps}") if left else None
     )
 
 

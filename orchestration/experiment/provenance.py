@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fcos.installation import ROOT
+from orchestration.config.processors import usable_cpus
 from orchestration.experiment.code_digest import ENTRIES, PACKAGE, code_digest, deciding_modules
 
 # Packages whose versions can move a number.
@@ -104,16 +105,6 @@ def package_versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "absent"
     return versions
-
-
-def usable_cpus() -> int:
-    """Return the number of processors that this process may use, by affinity and by the container's quota."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
 
 
 def hardware(device: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from fcos.run_folder import RunSummary
-from orchestration.experiment.provenance import usable_cpus
+from orchestration.config.processors import usable_cpus
 from tests.helpers.holding import Hold
 from tests.helpers.waiting import PATIENCE
 

@@ -18,7 +18,7 @@ from fcos.train import run
 from orchestration.cli.lock import lock_folder
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.experiment.provenance import usable_cpus
+from orchestration.config.processors import usable_cpus
 from orchestration.planning.make_plan import make_plan
 from tests.helpers.holding import Hold
 from tests.helpers.sweeps import (

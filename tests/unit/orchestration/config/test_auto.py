@@ -47,7 +47,7 @@ def test_a_folder_alone_is_enough(photos: Path) -> None:
     lab = result.lab
     assert lab.data.name == "coco" and lab.data.train is not None and lab.data.train.annotations == "train.json"
     assert set(chosen(result)) == {
-        *("format", "splits", "model", "schedule", "input size", "levels", "batch", "steps", "intervals")
+        *("format", "splits", "model", "schedule", "input size", "levels", "processors", "batch", "steps", "intervals")
     }
     assert all(choice.reason for choice in result.choices)
     assert lab.data.short_sides == (256,) and lab.data.long_side == 352

@@ -10,10 +10,10 @@ from fcos.config.run import CoverageConfig
 from fcos.data.annotations import Annotations, read_annotations
 from fcos.formats.write_coco import coco_text
 from orchestration.config import folder_choices
-from orchestration.config.start import FROM_SCRATCH
+from orchestration.config.start import START as CHOSEN
 from tests.helpers.labelled_folders import box, image
 
-START = replace(FROM_SCRATCH, epochs=60, megapixels_per_second=1.5)
+START = replace(CHOSEN, epochs=60, megapixels_per_second=1.5)
 
 
 def annotations(folder: Path, side: float, width: int = 640, height: int = 480) -> Annotations:
@@ -62,9 +62,9 @@ def test_searched_ranges_are_no_worse_than_doubling_ones(tmp_path: Path, monkeyp
     ("images", "minutes", "expected", "reason"),
     [
         (200, None, 1500, "60 passes over 200 images are 1500 steps of 8"),
-        (200, 8, 1200, "cut to what a CPU core does in about 8 minutes"),
+        (200, 8, 1200, "cut to what two CPU cores do in about 8 minutes"),
         (4, None, 100, "no fewer than 100"),
-        (200, 0.01, 100, "cut to what a CPU core does"),
+        (200, 0.01, 100, "cut to what two CPU cores do"),
         (100_000, None, 20_000, "no more than 20000"),
     ],
 )
@@ -77,11 +77,11 @@ def test_steps_are_passes_over_the_images_within_bounds(
 
 
 def test_intervals_that_are_given_stay() -> None:
-    choice = folder_choices.intervals(30, {"schedule.warmup_steps"})
+    choice = folder_choices.intervals(30, 250, {"schedule.warmup_steps"})
     assert choice is not None
     assert choice.values == {"schedule.eval_every": 8, "schedule.checkpoint_every": 8}
     keys = {f"schedule.{name}" for name in ("warmup_steps", "eval_every", "checkpoint_every")}
-    assert folder_choices.intervals(30, keys) is None
+    assert folder_choices.intervals(30, 250, keys) is None
 
 
 def test_a_batch_is_never_larger_than_the_data() -> None:
