@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fcos.annotations.annotations import read_annotations
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.counts import count
-from fcos.data.annotations import read_annotations
 
 STRIDES = (8, 16, 32, 64, 128)
 RANGES = ((0, 64), (64, 128), (128, 256), (256, 512), (512, None))

@@ -21,11 +21,11 @@ from torch import Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import functional
 
-from fcos.data.annotations import read_annotations
+from fcos.annotations.annotations import read_annotations
 from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.data.decoded import DecodedImages, decode_images
-from fcos.data.image_files import ImageFiles, file_stats
 from fcos.data.loader import canvas_size, collate
+from fcos.images.decoded import DecodedImages, decode_images
+from fcos.images.image_files import ImageFiles, file_stats
 from fcos.model.detector import PIXEL_MEAN, PIXEL_STD
 from fcos.structures import Batch
 

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from side_by_side import Case, main, require
 
-from fcos.data.annotations import read_annotations
+from fcos.annotations.annotations import read_annotations
 from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections

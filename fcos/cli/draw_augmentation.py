@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the sheet and print what was left out; returns the exit code."""
-    from fcos.data.annotations import read_annotations
+    from fcos.annotations.annotations import read_annotations
     from fcos.studies.draw_augmentation import augmentation_sheet
 
     annotations = read_annotations(options.annotations)

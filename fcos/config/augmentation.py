@@ -6,7 +6,7 @@ from fcos.config.base import Section
 
 
 class AugmentationConfig(Section):
-    """Augmentations of training samples beside the sampled short side and the flip (see fcos.data.augmentation).
+    """Augmentations of training samples beside the sampled short side and the flip (see fcos.augmentation.augment).
 
     None changes the size of a sample. Each draws from a generator of its own, so that one can be switched off without
     changing what the others draw. They are applied in this order: mosaic, copy_paste, mixup, photometric, zoom_out,

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from fcos.annotations.annotations import Annotations
+from fcos.augmentation.transforms import resized_size
 from fcos.config.choices import BoxConvention, Rounding
-from fcos.data.annotations import Annotations
-from fcos.data.transforms import resized_size
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from fcos.annotations.annotations import Annotations
 from fcos.assignment.fcos import assign_fcos
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import locations_of_largest
-from fcos.data.annotations import Annotations
 from fcos.data.masks import unpack_masks
 from fcos.draw.assignment import assignment_panels
 from fcos.draw.canvas import tile

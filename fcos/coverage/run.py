@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fcos.annotations.annotations import build_annotations, require_boxes
+from fcos.annotations.coco_file import read_coco_file
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import Config
 from fcos.coverage.boxes import InputBoxes, input_boxes
@@ -18,13 +20,11 @@ from fcos.coverage.picture import draw_maps, image_to_draw
 from fcos.coverage.search_ranges import search_ranges
 from fcos.coverage.tally import Tally, tally
 from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
-from fcos.data.annotations import build_annotations, require_boxes
-from fcos.data.coco_file import read_coco_file
 from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
-from fcos.data.reading import ProgressCallback
 from fcos.data.synthetic import synthetic_folder
 from fcos.draw.canvas import picture_or_note
 from fcos.files import expanded
+from fcos.reading import ProgressCallback
 from fcos.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
 from fcos.runtime import Runtime
 

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
+from fcos.annotations.coco_file import CocoFile
 from fcos.config.choices import Crowds
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import PADDING, BoxRecall
-from fcos.data.coco_file import CocoFile
 from fcos.geometry import origin_and_step
 
 OUTSIDE = "outside the image"

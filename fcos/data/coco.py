@@ -9,15 +9,15 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fcos.annotations.annotations import Annotations
+from fcos.augmentation import transforms
+from fcos.augmentation.augment import augment, draws_of
+from fcos.augmentation.labeled_image import LabeledImage, keep_objects
 from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import BoxConvention
-from fcos.data import transforms
-from fcos.data.annotations import Annotations
-from fcos.data.augmentation import augment, draws_of
-from fcos.data.decoded import DecodedImages
-from fcos.data.images import DEFAULT_RULES, ImageRules, open_image
-from fcos.data.labeled_image import LabeledImage, keep_objects
 from fcos.data.masks import unpack_masks
+from fcos.images.decoded import DecodedImages
+from fcos.images.open_image import DEFAULT_RULES, ImageRules, open_image
 
 
 @dataclass(frozen=True)

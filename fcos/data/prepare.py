@@ -10,23 +10,23 @@ from typing import Final
 
 import numpy as np
 
+from fcos.annotations.annotations import Annotations, read_annotations, require_boxes
+from fcos.augmentation.transforms import resized_size
 from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import BoxConvention, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
-from fcos.data.annotations import Annotations, read_annotations, require_boxes
 from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.data.duplicates import duplicate_notes
-from fcos.data.image_files import FileStat, ImageFiles
-from fcos.data.image_names import locate_images
-from fcos.data.images import ImageRules
 from fcos.data.masks import add_masks, add_synthetic_masks
-from fcos.data.reading import ProgressCallback, file_stat, is_folder
 from fcos.data.synthetic import synthetic_folder
-from fcos.data.transforms import resized_size
-from fcos.data.usable_images import PreparedSplit, decode_or_check
 from fcos.errors import DataChanged, DataError
 from fcos.files import expanded, user_cache
+from fcos.images.duplicates import duplicate_notes
+from fcos.images.image_files import FileStat, ImageFiles
+from fcos.images.image_names import locate_images
+from fcos.images.open_image import ImageRules
+from fcos.images.usable_images import PreparedSplit, decode_or_check
+from fcos.reading import ProgressCallback, file_stat, is_folder
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 

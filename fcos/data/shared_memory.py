@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
+from fcos.augmentation.transforms import resized_size
 from fcos.config.run import Config, DataConfig
 from fcos.data.coco import CocoDataset
-from fcos.data.transforms import resized_size
 from fcos.errors import ConfigError, SharedMemoryError
 
 FOLDER: Final = Path("/dev/shm")

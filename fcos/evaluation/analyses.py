@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from fcos.annotations.annotations import Annotations
 from fcos.config.choices import Analysis
-from fcos.data.annotations import Annotations
 from fcos.evaluation.calibration import score_iou
 from fcos.evaluation.class_agnostic import class_agnostic, proposals
 from fcos.evaluation.tide import tide_errors

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float64
 
-from fcos.data.annotations import Annotations
+from fcos.annotations.annotations import Annotations
 from fcos.evaluation.metric_names import SCORE_BINS
 from fcos.evaluation.overlaps import compute_overlaps
 from fcos.structures import Detections

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fcos.data.annotations import Annotations
+from fcos.annotations.annotations import Annotations
 from fcos.evaluation.coco import accumulate
 from fcos.evaluation.metric_names import AGNOSTIC_THRESHOLDS, PROPOSAL_LIMITS
 from fcos.structures import Detections

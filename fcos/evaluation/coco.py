@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
 
-from fcos.data.annotations import Annotations
+from fcos.annotations.annotations import Annotations
 from fcos.distributed import gather_objects
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from fcos.annotations.annotations import Annotations
 from fcos.config.choices import Precision
-from fcos.data.annotations import Annotations
 from fcos.device import autocast, to_device
 from fcos.distributed import broadcast_object
 from fcos.evaluation.analyses import analyse

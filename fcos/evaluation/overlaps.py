@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from fcos.data.annotations import Annotations
+from fcos.annotations.annotations import Annotations
 from fcos.structures import Detections
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from fcos.data.coco import CocoDataset
-from fcos.data.images import open_image
 from fcos.draw.boxes import save_detections
 from fcos.draw.canvas import picture_or_note
 from fcos.draw.fonts import undrawable_notes
+from fcos.images.open_image import open_image
 from fcos.structures import Detections
 
 NUM_PICTURES = 6

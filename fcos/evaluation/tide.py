@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from fcos.data.annotations import Annotations
+from fcos.annotations.annotations import Annotations
 from fcos.evaluation.coco import accumulate
 from fcos.evaluation.metric_names import ERROR_KINDS
 from fcos.evaluation.overlaps import Overlaps, compute_overlaps

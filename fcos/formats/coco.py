@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from fcos.data.coco_file import parse_coco_file
-from fcos.data.json_text import json_text, parse_json
+from fcos.annotations.coco_file import parse_coco_file
+from fcos.annotations.json_text import json_text, parse_json
 from fcos.errors import ConfigError, suggest
 from fcos.formats.listing import Listing
 from fcos.formats.split_names import split_of_folder, split_of_name

@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 from PIL import Image
 
-from fcos.data.reading import is_folder, read_bytes
 from fcos.errors import DataError
+from fcos.reading import is_folder, read_bytes
 
 IMAGE_SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2")

@@ -10,13 +10,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from fcos.assignment.build import build_locate
+from fcos.augmentation.transforms import resize_image, resized_size
 from fcos.data.coco import Sample
-from fcos.data.images import read_image
 from fcos.data.loader import canvas_size, collate
 from fcos.data.prepare import image_rules
-from fcos.data.transforms import resize_image, resized_size
 from fcos.errors import ConfigError
 from fcos.evaluation.detect import Inference, detect_batch
+from fcos.images.open_image import read_image
 from fcos.inference import Trained
 from fcos.postprocess.decode import Postprocess
 from fcos.prediction.memory import bytes_per_pixel

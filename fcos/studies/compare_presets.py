@@ -11,14 +11,14 @@ from jaxtyping import Bool, Int
 from PIL.Image import Image
 from torch import Tensor
 
+from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.assignment.build import build_assign, build_locate
+from fcos.augmentation.transforms import resize_image
 from fcos.build import build_loss
 from fcos.config.model import ModelConfig
 from fcos.config.presets import load_presets
-from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, Sample, SampleSettings
 from fcos.data.loader import canvas_size, collate
-from fcos.data.transforms import resize_image
 from fcos.draw.assignment import difference_panel
 from fcos.draw.canvas import tile
 from fcos.errors import ConfigError

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL.Image import Image
 
+from fcos.annotations.annotations import Annotations
 from fcos.config.augmentation import AugmentationConfig
-from fcos.data.annotations import Annotations
 from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.masks import add_masks
 from fcos.draw.boxes import draw_boxes
@@ -16,7 +16,7 @@ from fcos.draw.canvas import tile
 from fcos.errors import DataError
 from fcos.studies.draw_assignment import find_position
 
-# Each augmentation alone, with probability 1 and as far as its paper goes (see fcos.data.augmentation).
+# Each augmentation alone, with probability 1 and as far as its paper goes (see fcos.augmentation.augment).
 ALONE: Mapping[str, Mapping[str, Any]] = {
     "photometric": {"photometric": 1.0},
     "zoom_out": {"zoom_out": 1.0},

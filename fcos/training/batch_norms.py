@@ -5,11 +5,11 @@ from typing import Final
 
 import numpy as np
 
+from fcos.augmentation.transforms import resized_size
 from fcos.config.model import ModelConfig
 from fcos.config.run import Config
 from fcos.data.coco import CocoDataset
 from fcos.data.loader import largest_canvas
-from fcos.data.transforms import resized_size
 from fcos.errors import ConfigError
 
 # Norms over the images of one worker, and over those of all workers.

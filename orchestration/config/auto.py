@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.base import Section
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import CoverageConfig
-from fcos.data.annotations import Annotations, read_annotations
 from fcos.errors import ConfigError, DataError
 from fcos.files import expanded, user_cache
 from fcos.formats.as_coco import SPLITS, CocoFolder, FolderSettings, folder_as_coco

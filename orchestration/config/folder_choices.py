@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
+from fcos.annotations.annotations import Annotations
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import CoverageConfig
 from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.counts import count
 from fcos.coverage.measures import measures
 from fcos.coverage.search_ranges import search_ranges
-from fcos.data.annotations import Annotations
 from orchestration.config.choice import Choice
 from orchestration.config.start import Start
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fcos.annotations.annotations import read_annotations
 from fcos.config.choices import BoxConvention, LowQuality, Rounding
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import CoverageConfig
@@ -13,7 +14,6 @@ from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.counts import count
 from fcos.coverage.measures import measures
 from fcos.coverage.retinanet import boxes_with_anchor
-from fcos.data.annotations import read_annotations
 
 FPN = ((0, 64), (64, 128), (128, 256), (256, 512), (512, None))
 GRIDS = {"no_fpn": ((4,), ((0, None),)), "fpn": ((3, 4, 5, 6, 7), FPN)}

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fcos.data.labeled_image import LabeledImage
+from fcos.augmentation.labeled_image import LabeledImage
 
 BACKGROUND = (40, 40, 40)
 # Far apart from each other, from the background and from what is blank.

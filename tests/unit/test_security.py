@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from fcos.data.annotations import read_annotations
+from fcos.annotations.annotations import read_annotations
 from fcos.errors import ConfigError, DataError
 from fcos.run_folder import FAILURE, POINTS, REUSED, SUMMARY
 from fcos.training import checkpoint

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.run import Config
-from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.coco import coco_metrics, keys_without_ground_truth
 from fcos.evaluation.metric_names import COCO_METRICS, analysis_metric_names
 from fcos.metrics import better_end, reported_metrics

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fcos.annotations.annotations import Annotations
 from fcos.config.model_parts import AssignmentConfig
 from fcos.coverage.boxes import input_boxes
 from fcos.coverage.picture import PANEL_SIDE, draw_maps, image_to_draw
-from fcos.data.annotations import Annotations
 from fcos.draw.canvas import LONG_SIDE, TITLE_HEIGHT
 
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fcos.data.annotations import read_annotations
+from fcos.annotations.annotations import read_annotations
 from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.loader import Batching, WorkerShare, box_bucket, canvas_size, collate, eval_batches, train_batches
 from fcos.data.sampler import TrainSampler, aspect_groups

@@ -11,11 +11,11 @@ import torch
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.assignment.masks import pairs_on_mask
 from fcos.config.choices import Split
 from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data import masks as masks_module
-from fcos.data.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.loader import canvas_size, collate
 from fcos.data.masks import MASK_SIDE, add_masks, unpack_masks

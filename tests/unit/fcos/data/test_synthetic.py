@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcos.annotations.annotations import read_annotations
 from fcos.config.run import SyntheticConfig
-from fcos.data.annotations import read_annotations
 from fcos.data.synthetic import CLASSES, render_image, shape_mask, synthetic_folder
 from fcos.errors import DataError
 

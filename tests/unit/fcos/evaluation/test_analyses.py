@@ -12,8 +12,8 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.choices import Analysis
-from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.overlaps import compute_overlaps
 from fcos.evaluation.tide import CLASS, CORRECT, DUPLICATE, IN_CROWD, LOCALISATION, OTHER, classify_errors

@@ -15,8 +15,8 @@ import torch.multiprocessing
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.choices import Analysis
-from fcos.data.annotations import Annotations, read_annotations
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import class_keys, coco_metrics, gather_detections, keys_without_ground_truth
 from fcos.evaluation.metric_names import COCO_METRICS

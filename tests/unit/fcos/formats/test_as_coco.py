@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from fcos.annotations.annotations import read_annotations
 from fcos.config.run import DataConfig, SplitConfig
-from fcos.data.annotations import read_annotations
 from fcos.data.prepare import prepare
 from fcos.errors import DataError
 from fcos.formats import as_coco

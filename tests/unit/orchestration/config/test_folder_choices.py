@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import CoverageConfig
-from fcos.data.annotations import Annotations, read_annotations
 from fcos.formats.write_coco import coco_text
 from orchestration.config import folder_choices
 from orchestration.config.start import START as CHOSEN

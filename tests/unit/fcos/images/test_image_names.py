@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.data.image_names import locate_images, other_spellings
+from fcos.images.image_names import locate_images, other_spellings
 
 
 def touch(folder: Path, name: str) -> None:

@@ -1,6 +1,6 @@
 """Golden pictures: what each augmentation makes of a drawn image, pixel by pixel and box by box.
 
-`FCOS_LAB_WRITE_GOLDEN=1 pytest -n 0 tests/unit/fcos/data/test_augmentation_pictures.py` writes them.
+`FCOS_LAB_WRITE_GOLDEN=1 pytest -n 0 tests/unit/fcos/augmentation/test_augmentation_pictures.py` writes them.
 """
 
 import os
@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
+from fcos.augmentation.augment import augment, draws_of
+from fcos.augmentation.labeled_image import LabeledImage
 from fcos.config.augmentation import AugmentationConfig
-from fcos.data.augmentation import augment, draws_of
-from fcos.data.labeled_image import LabeledImage
 from fcos.data.synthetic import shape_mask
 from fcos.studies.draw_augmentation import ALONE
 

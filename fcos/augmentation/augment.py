@@ -18,9 +18,9 @@ from torch import Tensor
 from torchvision.ops import box_iou
 from torchvision.transforms.v2 import functional
 
+from fcos.augmentation.compositing import copy_paste, mixup, mosaic
+from fcos.augmentation.labeled_image import LabeledImage, Window, crop, fitting_size, keep_objects, pad, resize
 from fcos.config.augmentation import AugmentationConfig
-from fcos.data.compositing import copy_paste, mixup, mosaic
-from fcos.data.labeled_image import LabeledImage, Window, crop, fitting_size, keep_objects, pad, resize
 
 # As torchvision's RandomPhotometricDistort: smallest and largest factor, and for the hue a part of the colour circle.
 BRIGHTNESS: Final = (0.875, 1.125)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcos.data import image_files
-from fcos.data.image_files import ImageCheck, ImageFiles, check_files, check_images, file_stats
-from fcos.data.images import ImageRules
+from fcos.images import image_files
+from fcos.images.image_files import ImageCheck, ImageFiles, check_files, check_images, file_stats
+from fcos.images.open_image import ImageRules
 
 SIZE = (40, 60)
 

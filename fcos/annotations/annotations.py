@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 
+from fcos.annotations.box_units import check_units
+from fcos.annotations.coco_file import CocoFile, read_coco_file
 from fcos.config.choices import BoxConvention, Crowds
-from fcos.data.box_units import check_units
-from fcos.data.coco_file import CocoFile, read_coco_file
 from fcos.errors import DataError
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from fcos.config.choices import Split
-from fcos.data import duplicates
-from fcos.data.duplicates import BLOCK_BYTES, duplicate_notes
-from fcos.data.image_files import FileStat, file_stats
-from fcos.data.reading import read_bytes
+from fcos.images import duplicates
+from fcos.images.duplicates import BLOCK_BYTES, duplicate_notes
+from fcos.images.image_files import FileStat, file_stats
+from fcos.reading import read_bytes
 
 
 def split_of(folder: Path, **contents: bytes) -> tuple[Path, Sequence[FileStat]]:

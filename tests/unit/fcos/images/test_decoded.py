@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fcos.data.decoded import CACHE_FOLDER, PIXELS_FILE, DecodedImages, decode_images
-from fcos.data.image_files import ImageFiles, file_stats
-from fcos.data.images import open_image
-from fcos.data.transforms import resize_image
+from fcos.augmentation.transforms import resize_image
+from fcos.images.decoded import CACHE_FOLDER, PIXELS_FILE, DecodedImages, decode_images
+from fcos.images.image_files import ImageFiles, file_stats
+from fcos.images.open_image import open_image
 
 SIZES = ((20, 30), (31, 17), (8, 8))
 LIMIT = 1_000_000
@@ -97,7 +97,7 @@ def test_a_full_disk_gives_none(files: ImageFiles, tmp_path: Path, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fcos.data.decoded.os.posix_fallocate", full)
+    monkeypatch.setattr("fcos.images.decoded.os.posix_fallocate", full)
     assert decode_images(files, tmp_path, LIMIT) is None
     assert list((tmp_path / CACHE_FOLDER).glob("*/*")) == []
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
-from fcos.data.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
-from fcos.data.json_text import json_text, parse_json
-from fcos.data.reading import read_bytes
+from fcos.annotations.json_text import json_text, parse_json
+from fcos.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
 from fcos.errors import DataError
+from fcos.reading import read_bytes
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from fcos.data.labeled_image import (
+from fcos.augmentation.labeled_image import (
     FILL,
     LabeledImage,
     Window,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fcos.annotations.annotations import Annotations
 from fcos.config.choices import OnBadImage, Split
 from fcos.config.run import DataConfig
-from fcos.data.annotations import Annotations
-from fcos.data.decoded import DecodedImages, decode_images
-from fcos.data.image_files import FileStat, ImageFiles, check_files
-from fcos.data.image_names import other_spellings
-from fcos.data.reading import CountCallback, ProgressCallback, raise_cache_error
 from fcos.errors import DataError
+from fcos.images.decoded import DecodedImages, decode_images
+from fcos.images.image_files import FileStat, ImageFiles, check_files
+from fcos.images.image_names import other_spellings
+from fcos.reading import CountCallback, ProgressCallback, raise_cache_error
 
 
 @dataclass(frozen=True)

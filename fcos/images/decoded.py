@@ -18,12 +18,12 @@ from filelock import FileLock
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from fcos.data.image_files import ImageFiles, Size, load_oriented, save_oriented
-from fcos.data.images import read_image
-from fcos.data.reading import CountCallback, file_stat
-from fcos.data.transforms import resize_image
+from fcos.augmentation.transforms import resize_image
 from fcos.errors import DataError, ReadError
 from fcos.files import evict_least_recently_used, retried
+from fcos.images.image_files import ImageFiles, Size, load_oriented, save_oriented
+from fcos.images.open_image import read_image
+from fcos.reading import CountCallback, file_stat
 
 CACHE_FOLDER, PIXELS_FILE = "decoded_images", "pixels.bin"
 # Beside the pixels: the positions of the images with an EXIF orientation.

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from fcos.data.images import ImageRules, open_image, read_image
 from fcos.errors import DataError
+from fcos.images.open_image import ImageRules, open_image, read_image
 
 APPLY = ImageRules(exif_orientation="apply")
 

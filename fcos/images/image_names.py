@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from fcos.data.coco_file import is_below_folder
-from fcos.data.image_files import FileStat, file_stats
+from fcos.annotations.coco_file import is_below_folder
+from fcos.images.image_files import FileStat, file_stats
 
 # What exporters and archives change in a name. macOS stores decomposed letters, other systems composed ones.
 _MENDS: Final[tuple[Callable[[str], str], ...]] = (

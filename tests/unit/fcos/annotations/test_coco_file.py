@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcos.data import array_cache, coco_file
-from fcos.data.coco_file import CocoFile, read_coco_file
+from fcos import array_cache
+from fcos.annotations import coco_file
+from fcos.annotations.coco_file import CocoFile, read_coco_file
 from fcos.errors import DataError
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcos.data.box_units import MIN_BOXES, check_units
+from fcos.annotations.box_units import MIN_BOXES, check_units
 from fcos.errors import DataError
 
 FILE = Path("folder/train.json")

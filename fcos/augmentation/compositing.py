@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fcos.data.labeled_image import (
+from fcos.augmentation.labeled_image import (
     LabeledImage,
     Window,
     blank,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from fcos.data.transforms import resize_image
+from fcos.augmentation.transforms import resize_image
 
 # RGB of what no image covers: the mean of ImageNet, which the detector normalises to about 0.
 FILL: Final = (124, 116, 104)

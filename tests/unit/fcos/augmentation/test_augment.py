@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcos.augmentation.augment import augment, draws_of, iou_crop, photometric, random_crop, scale_jitter, zoom_out
+from fcos.augmentation.labeled_image import FILL, LabeledImage
 from fcos.config.augmentation import AugmentationConfig
-from fcos.data.augmentation import augment, draws_of, iou_crop, photometric, random_crop, scale_jitter, zoom_out
-from fcos.data.labeled_image import FILL, LabeledImage
 from fcos.studies.draw_augmentation import ALONE
 from tests.helpers.labeled_images import BACKGROUND, OBJECT_COLORS, labeled_image, object_extent
 from tests.helpers.present import present

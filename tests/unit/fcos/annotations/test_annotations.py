@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcos.data.annotations import read_annotations, require_boxes
+from fcos.annotations.annotations import read_annotations, require_boxes
 from fcos.errors import ConfigError, DataError
 
 

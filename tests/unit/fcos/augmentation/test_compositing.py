@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fcos.data.compositing import copy_paste, mixup, mosaic
-from fcos.data.labeled_image import LabeledImage
+from fcos.augmentation.compositing import copy_paste, mixup, mosaic
+from fcos.augmentation.labeled_image import LabeledImage
 from tests.helpers.labeled_images import OBJECT_COLORS, labeled_image, object_extent
 from tests.helpers.present import present
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcos.data.transforms import flip, pick, resize_boxes, resize_image, resized_size, sample_augmentation
+from fcos.augmentation.transforms import flip, pick, resize_boxes, resize_image, resized_size, sample_augmentation
 
 IMAGE = torch.arange(3 * 4 * 6, dtype=torch.uint8).reshape(3, 4, 6)
 SIZE = (4, 6)

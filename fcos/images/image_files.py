@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from fcos.data.images import DEFAULT_RULES, ImageRules, read_image
-from fcos.data.reading import CountCallback, file_stat, read_bytes
 from fcos.errors import DataError
 from fcos.files import write_atomically
+from fcos.images.open_image import DEFAULT_RULES, ImageRules, read_image
+from fcos.reading import CountCallback, file_stat, read_bytes
 
 Size = tuple[int, int]
 # (name, bytes, modification time in ns) of a file; -1 for both where it is missing.

@@ -1,0 +1,1 @@
+"""Annotations of data sets: COCO files, their boxes and labels."""
