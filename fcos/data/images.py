@@ -72,8 +72,17 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
         raise DataError(f"{path}: {error}") from None
     except _PILLOW_ERRORS as error:
         # Pillow's message would name the buffer by its memory address.
-        reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = _kind(content) if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"{path}: is not a whole image ({reason})") from None
+
+
+def _kind(content: bytes) -> str:
+    """Return what a file is whose content is no image."""
+    if not content:
+        return "an empty file"
+    if content.startswith(b"version https://git-lfs."):
+        return "a pointer of Git LFS, whose content `git lfs pull` fetches"
+    return "of no known kind"
 
 
 def _check_pixels(image: Image.Image, max_megapixels: float) -> None:

@@ -164,6 +164,20 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path: Path, suffix: str, f
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS"),
+        (b"<html>404</html>", "of no known kind"),
+    ],
+)
+def test_a_file_that_is_no_image_is_told_for_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "image.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"image\.png: is not a whole image \({reason}"):
+        open_image(tmp_path / "image.png")
+
+
 def test_corrupt_png_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     picture().save(buffer, "PNG")
