@@ -12,6 +12,7 @@ from fcos.data.annotations import Annotations
 from fcos.data.decoded import DecodedImages, decode_images
 from fcos.data.image_files import FileStat, ImageFiles, check_files
 from fcos.data.image_names import other_spellings
+from fcos.data.image_traits import ImageTraits
 from fcos.data.reading import CountCallback, ProgressCallback, raise_cache_error
 from fcos.errors import DataError
 
@@ -49,12 +50,12 @@ def decode_or_check(
             split, files, notes = _drop_bad_images(split, files, decoded, config.on_bad_image, name)
             decoded = decode_images(files, cache, limit, count_callback("decoding"))
         if isinstance(decoded, DecodedImages):
-            return replace(split, decoded=decoded), [*notes, *_orientation_notes(files, decoded.oriented, name)]
+            return replace(split, decoded=decoded), [*notes, *_trait_notes(files, decoded.traits, name)]
         check = check_files(files, cache, count_callback("checking"))
     except OSError as error:
         raise_cache_error(cache, error)
     split, _, more_notes = _drop_bad_images(split, files, check.failures, config.on_bad_image, name)
-    return split, [*notes, *more_notes, *_orientation_notes(files, check.oriented, name)]
+    return split, [*notes, *more_notes, *_trait_notes(files, check.traits, name)]
 
 
 def _drop_bad_images(
@@ -82,14 +83,5 @@ def _spellings_tried(stat: FileStat) -> str:
     return f" (nor {' or '.join(map(repr, spellings))})" if spellings else ""
 
 
-def _orientation_notes(files: ImageFiles, oriented: tuple[int, ...], name: Split) -> list[str]:
-    if not oriented:
-        return []
-    shown = ", ".join(files.stats[position][0] for position in oriented[:3]) + (", ..." if len(oriented) > 3 else "")
-    counted = f"{name}: {len(oriented)} of {len(files.stats)} images ({shown})"
-    if files.rules.exif_orientation == "apply":
-        return [f"{counted} are turned by their EXIF orientation (data.exif_orientation=apply)"]
-    return [
-        f"{counted} have an EXIF orientation that is not applied, as in COCO's own tools; where their boxes were drawn "
-        "on turned pictures, give data.exif_orientation=apply"
-    ]
+def _trait_notes(files: ImageFiles, traits: ImageTraits, name: Split) -> list[str]:
+    return traits.notes([stat[0] for stat in files.stats], name, files.rules.exif_orientation)

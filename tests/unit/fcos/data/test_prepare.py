@@ -160,6 +160,20 @@ def test_boxes_in_fractions_are_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+def test_frames_that_are_not_read_are_counted_in_every_run(root: Path, cache_gb: float) -> None:
+    for index in (0, 3):
+        frames = [Image.new("RGB", (30, 20), (shade + index, 0, 0)) for shade in (10, 90, 200)]
+        frames[0].save(root / "train" / f"{index}.gif", save_all=True, append_images=frames[1:])
+    edit(root / "train.json", lambda content: [content["images"][i].update(file_name=f"{i}.gif") for i in (0, 3)])
+    for _ in range(2):
+        prepared = prepare(coco(root, cache_gb=cache_gb))
+        (note,) = prepared.notes
+        assert note.startswith("train: 2 of 5 images (0.gif, 3.gif) are animated or have several pages")
+    dataset = make_dataset(prepared, "train", coco(root), training=False, seed=0)
+    assert int(dataset[0, 0].image[0].max()) < 50
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
 def test_orientations_are_counted_in_every_run_and_applied_on_request(root: Path, cache_gb: float) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
