@@ -19,6 +19,9 @@ from fcos.errors import DataError
 
 # Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
 Image.MAX_IMAGE_PIXELS = None
+# Kinds that are not decoded: Pillow only knows the header of the first
+# four, and hands EPS, which is a program, to Ghostscript.
+NOT_DECODED: Final = frozenset(("MPEG", "BUFR", "GRIB", "HDF5", "EPS"))
 # What Pillow raises for files that are not images, or broken.
 _PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error)
 # EXIF orientations other than upright; those from 5 on exchange width and height.
@@ -68,6 +71,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
     content = read_bytes(path, "image file")
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if image.format in NOT_DECODED:
+                raise DataError(f"is {image.format}, a kind of file that is not decoded")
             _check_pixels(image, rules.max_megapixels)
             # Not torchvision.io 0.29, which crashes on a broken PNG and is deprecated.
             read = _read_oriented(image, size, rules.exif_orientation)

@@ -9,10 +9,8 @@ from typing import Final
 
 from PIL import Image, UnidentifiedImageError
 
-from fcos.data.images import has_several_frames
+from fcos.data.images import NOT_DECODED, has_several_frames
 
-# Kinds that Pillow recognises and cannot decode.
-NOT_DECODED: Final = frozenset(("MPEG", "BUFR", "GRIB", "HDF5"))
 THREADS: Final = 8
 
 

@@ -224,3 +224,9 @@ def test_a_broken_second_page_costs_nothing(tmp_path: Path) -> None:
     page.save(path, save_all=True, append_images=[page])
     path.write_bytes(path.read_bytes()[: single + 20])
     assert int(read_image(path).pixels.min()) == 9
+
+
+def test_a_program_that_draws_is_not_run(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "image.eps")
+    with pytest.raises(DataError, match=r"image\.eps: is EPS, a kind of file that is not decoded"):
+        read_image(tmp_path / "image.eps")
