@@ -10,7 +10,7 @@ from fcos.config.choices import OnBadImage, Split
 from fcos.config.run import DataConfig
 from fcos.data.annotations import Annotations
 from fcos.data.decoded import DecodedImages, decode_images
-from fcos.data.image_files import FileStat, ImageFiles, check_files
+from fcos.data.image_files import ImageFiles, check_files
 from fcos.data.image_names import other_spellings
 from fcos.data.image_traits import ImageTraits
 from fcos.data.reading import CountCallback, ProgressCallback, raise_cache_error
@@ -65,7 +65,7 @@ def _drop_bad_images(
     if not failures:
         return split, files, []
     keep = np.array([index for index in range(len(split.annotations)) if index not in failures], dtype=np.int64)
-    reasons = "; ".join(reason + _spellings_tried(files.stats[index]) for index, reason in list(failures.items())[:5])
+    reasons = "; ".join(reason + _spellings_tried(files, index) for index, reason in list(failures.items())[:5])
     reasons += "; ..." if len(failures) > 5 else ""
     message = f"{len(failures)} of {len(split.annotations)} {name} images cannot be used"
     if on_bad_image == "error":
@@ -76,10 +76,10 @@ def _drop_bad_images(
     return remaining, files.select(keep), [f"{message} and are left out: {reasons}"]
 
 
-def _spellings_tried(stat: FileStat) -> str:
+def _spellings_tried(files: ImageFiles, index: int) -> str:
     """Return the other spellings of the name of a file that is not there, as the end of a message."""
-    name, size, _ = stat
-    spellings = other_spellings(name) if size < 0 else []
+    name, size, _ = files.stats[index]
+    spellings = other_spellings(name, files.folder.name) if size < 0 else []
     return f" (nor {' or '.join(map(repr, spellings))})" if spellings else ""
 
 
