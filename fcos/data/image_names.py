@@ -65,7 +65,8 @@ def locate_images(folder: Path, names: Sequence[str]) -> LocatedImages:
 def other_spellings(name: str, folder: str) -> list[str]:
     """Return the other spellings of a name that stay below its folder, whose own name may be repeated in it."""
     spellings = {name: None}
-    for mend in (*_MENDS, partial(_without_folder, folder)):
+    mends: list[Callable[[str], str]] = [*_MENDS, partial(_without_folder, folder)]
+    for mend in mends:
         spellings |= dict.fromkeys([mend(spelling) for spelling in spellings])
     return [spelling for spelling in spellings if spelling != name and is_below_folder(spelling)]
 
