@@ -98,11 +98,17 @@ def read_validation(
 ) -> tuple[PreparedData, Iterator[Batch]]:
     """Prepare the requested splits of the configured data, and yield batches of its validation images.
 
-    Raises CheckpointError where the classes of the data are not the checkpoint's, and ConfigError where shared memory
-    cannot hold the batches of loader processes.
+    Categories are matched with the checkpoint's classes by name. Raises CheckpointError where those of the data are
+    others, and ConfigError where shared memory cannot hold the batches of loader processes.
     """
     config = trained.config
-    data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks, splits=splits)
+    data = prepare(
+        config.data,
+        box_convention=config.model.assignment.corners,
+        masks=masks,
+        splits=splits,
+        classes=trained.classes,
+    )
     for note in data.notes:
         _log.warning("%s", note)
     check_classes(data, trained.classes)

@@ -36,8 +36,15 @@ def read_block(path: Path, start: int, length: int, description: str) -> bytes:
 
 
 def _read(read: Callable[[], bytes], path: Path, description: str) -> bytes:
+    def read_file() -> bytes:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            # Opening one would wait for ever, or never reach its end.
+            raise DataError(f"{path}: is a pipe, a socket or a device, and no {description}")
+        return read()
+
     try:
-        return retried(read, path)
+        return retried(read_file, path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such {description}") from None
     except OSError as error:

@@ -120,6 +120,8 @@ def build_annotations(
         "wholly outside the image, counted in evaluation and not trained on": ~crowd & sized & ~inside,
         "partly outside the image clipped for training": visible & _partly_outside(xywh, width, height),
         f"left without area by {box_convention} corners not trained on": visible & ~crowd & ~not_empty,
+        "given more than once, with the same class and place, counted each time": _repeated(file),
+        "of a size with area=0, counted as small in evaluation": visible & ~crowd & (file.areas == 0),
     }
     return Annotations(
         path=path,
@@ -167,6 +169,16 @@ def _partly_outside(
     x, y, w, h = xywh.T
     outside: Bool[np.ndarray, " M"] = (x < -0.01) | (y < -0.01) | (x + w > width + 0.01) | (y + h > height + 0.01)
     return outside
+
+
+def _repeated(file: CocoFile) -> Bool[np.ndarray, " M"]:
+    """Return which boxes have the image, the class, the place and the kind of an earlier one."""
+    rows = np.column_stack([file.image, file.label, file.crowd, file.xywh])
+    # Rows as bytes, which are sorted much faster than along an axis.
+    _, first = np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel(), return_index=True)
+    repeated = np.ones(len(rows), dtype=bool)
+    repeated[first] = False
+    return repeated
 
 
 def _clipped_boxes(

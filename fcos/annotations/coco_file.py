@@ -79,7 +79,8 @@ def _sections(text: bytes, path: Path) -> dict[str, Any]:
         if not isinstance(section, list) or not all(isinstance(entry, dict) for entry in section):
             raise DataError(f"{path}: section '{name}' must be a list of objects")
         if not section and name != "annotations":
-            raise DataError(f"{path}: section '{name}' is empty")
+            hint = "; it names the classes, which are the same in each split" if name == "categories" else ""
+            raise DataError(f"{path}: section '{name}' is empty{hint}")
     return content
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from fcos.annotations.annotations import Annotations, read_annotations, require_boxes
+from fcos.annotations.categories import require_same_categories, with_classes
 from fcos.augmentation.transforms import resized_size
 from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import BoxConvention, Split
@@ -80,13 +81,15 @@ def prepare(
     box_convention: BoxConvention = "plain",
     masks: Collection[Split] = (),
     splits: Collection[Split] = SPLITS,
+    classes: Sequence[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> PreparedData:
     """Read the data, rendering synthetic ones first, and check that every image in use opens.
 
-    Only the requested `splits` of a data set on disk are read. Images are decoded into the cache folder, until the size
-    or time of a file changes; where they do not fit, only the result of the check is cached. `masks` names the splits
-    whose masks are read too.
+    Only the requested `splits` of a data set on disk are read. Labels follow `classes`, or else those of the first
+    split; categories are matched by name, and data of other names than `classes` keep their own. Images are decoded
+    into the cache folder, until the size or time of a file changes; where they do not fit, only the result of the check
+    is cached. `masks` names the splits whose masks are read too.
 
     Raises DataError naming file and rule; with on_bad_image=skip, images that do not open are left out and noted.
     Raises ReadError for what cannot be read for now, which is never left out.
@@ -99,8 +102,10 @@ def prepare(
         if name in splits
     }
     first = next(iter(read.values())).annotations
-    for split in read.values():
-        _require_same_categories(first, split.annotations)
+    labelled = with_classes(first, first.classes if classes is None else classes)
+    for name, split in read.items():
+        require_same_categories(first, split.annotations)
+        read[name] = replace(split, annotations=with_classes(split.annotations, labelled.classes))
     for name in masks:
         annotations = read_masks(read[name].annotations, config, box_convention, progress)
         read[name] = replace(read[name], annotations=annotations)
@@ -125,7 +130,7 @@ def prepare(
     for split in checked.values():
         # Once more, as those with boxes may have been left out.
         require_boxes(split.annotations)
-    return PreparedData(checked, first.classes, box_convention, digest.hexdigest(), tuple(notes))
+    return PreparedData(checked, labelled.classes, box_convention, digest.hexdigest(), tuple(notes))
 
 
 def _duplicates(
@@ -238,15 +243,6 @@ def read_masks(
     work = f"reading masks of {annotations.path.name}"
     on_count = None if progress is None else lambda done, total: progress(work, done, total)
     return add_masks(annotations, box_convention, cache_folder(config), on_count)
-
-
-def _require_same_categories(train: Annotations, val: Annotations) -> None:
-    first = dict(zip(train.category_ids, train.classes, strict=True))
-    second = dict(zip(val.category_ids, val.classes, strict=True))
-    differing = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
-    if differing:
-        differences = ", ".join(f"id {key}: {first.get(key)!r} and {second.get(key)!r}" for key in differing[:5])
-        raise DataError(f"{train.path} and {val.path} must have the same categories; they differ in {differences}")
 
 
 def _image_files(

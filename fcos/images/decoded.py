@@ -21,26 +21,27 @@ from torch import Tensor
 from fcos.augmentation.transforms import resize_image
 from fcos.errors import DataError, ReadError
 from fcos.files import evict_least_recently_used, retried
-from fcos.images.image_files import ImageFiles, Size, load_oriented, save_oriented
+from fcos.images.image_files import ImageFiles, Size
+from fcos.images.image_traits import Flags, ImageTraits, flags_of, load_traits, save_traits, traits_of
 from fcos.images.open_image import read_image
 from fcos.reading import CountCallback, file_stat
 
+NO_TRAITS = ImageTraits()
 CACHE_FOLDER, PIXELS_FILE = "decoded_images", "pixels.bin"
-# Beside the pixels: the positions of the images with an EXIF orientation.
-ORIENTED_FILE = "oriented.json"
+# Beside the pixels.
+TRAITS_FILE = "traits.json"
 
 
 class DecodedImages:
     """Decoded images by position, in a memory-mapped file whose pages all processes of a machine share.
 
-    `sizes` are their (height, width), `oriented` the positions of those with an EXIF orientation. A pickled copy maps
-    the file again in its own process.
+    `sizes` are their (height, width). A pickled copy maps the file again in its own process.
     """
 
-    def __init__(self, path: Path, sizes: Sequence[Size], oriented: Sequence[int] = ()) -> None:
+    def __init__(self, path: Path, sizes: Sequence[Size], traits: ImageTraits = NO_TRAITS) -> None:
         self.path = path
         self.sizes = tuple(sizes)
-        self.oriented = tuple(oriented)
+        self.traits = traits
         self._starts = _starts(sizes)
         self._map: np.memmap[Any, Any] | None = self._open()
 
@@ -92,7 +93,7 @@ def decode_images(
     with suppress(OSError):
         # The modification time is the time of last use, for eviction; fails for another user's file.
         os.utime(path)
-    return DecodedImages(path, files.target_sizes, load_oriented(path.with_name(ORIENTED_FILE)) or ())
+    return DecodedImages(path, files.target_sizes, load_traits(path.with_name(TRAITS_FILE)) or NO_TRAITS)
 
 
 def _num_bytes(sizes: Sequence[Size]) -> int:
@@ -107,7 +108,7 @@ def _key(files: ImageFiles) -> str:
 
 def _is_complete(path: Path, num_bytes: int) -> bool:
     stat = file_stat(path)
-    return stat is not None and stat.st_size == num_bytes and load_oriented(path.with_name(ORIENTED_FILE)) is not None
+    return stat is not None and stat.st_size == num_bytes and load_traits(path.with_name(TRAITS_FILE)) is not None
 
 
 def _remove_set(path: Path) -> None:
@@ -130,10 +131,10 @@ def _decode(
                 os.posix_fallocate(file.fileno(), 0, num_bytes)
             except OSError:
                 return None
-        failures, oriented = _fill(files, temporary, on_count, num_threads)
+        failures, traits = _fill(files, temporary, on_count, num_threads)
         if not failures:
             # First, since the pixels say that all is there.
-            save_oriented(oriented, path.with_name(ORIENTED_FILE))
+            save_traits(traits, path.with_name(TRAITS_FILE))
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -142,36 +143,36 @@ def _decode(
 
 def _fill(
     files: ImageFiles, temporary: Path, on_count: CountCallback | None, num_threads: int
-) -> tuple[dict[int, str], list[int]]:
+) -> tuple[dict[int, str], ImageTraits]:
     """Decode and resize all images into the mapped file.
 
-    Returns the failures by position, and the positions of images with an EXIF orientation.
+    Returns the failures by position, and the traits of the others.
     """
     target = np.memmap(temporary, dtype=np.uint8, mode="r+")
     starts = _starts(files.target_sizes)
     paths = files.paths
 
-    def decode(position: int) -> str | bool:
+    def decode(position: int) -> str | Flags:
         try:
             image = read_image(paths[position], files.sizes[position], files.rules)
         except DataError as error:
             return str(error)
         resized = resize_image(image.pixels, files.target_sizes[position])
         target[starts[position] : starts[position + 1]] = resized.permute(1, 2, 0).reshape(-1).numpy()
-        return image.has_orientation
+        return flags_of(image)
 
     failures: dict[int, str] = {}
-    oriented: list[int] = []
+    flags: dict[int, Flags] = {}
     with ThreadPoolExecutor(num_threads) as pool:
         for position, result in enumerate(pool.map(decode, range(len(paths)))):
             if isinstance(result, str):
                 failures[position] = result
-            elif result:
-                oriented.append(position)
+            else:
+                flags[position] = result
             if on_count is not None:
                 on_count(position + 1, len(paths))
     target.flush()
-    return failures, oriented
+    return failures, traits_of(flags)
 
 
 def _starts(sizes: Sequence[Size]) -> Int64[np.ndarray, " n_plus_1"]:

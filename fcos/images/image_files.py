@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from fcos.errors import DataError
-from fcos.files import write_atomically
+from fcos.images.image_traits import Flags, ImageTraits, flags_of, load_traits, save_traits, traits_of
 from fcos.images.open_image import DEFAULT_RULES, ImageRules, read_image
-from fcos.reading import CountCallback, file_stat, read_bytes
+from fcos.reading import CountCallback, file_stat
 
 Size = tuple[int, int]
 # (name, bytes, modification time in ns) of a file; -1 for both where it is missing.
@@ -72,8 +72,7 @@ class ImageCheck:
 
     # Reasons of those that do not open.
     failures: dict[int, str] = field(default_factory=dict)
-    # Those whose EXIF orientation asks for another picture than the stored one.
-    oriented: tuple[int, ...] = ()
+    traits: ImageTraits = field(default_factory=ImageTraits)
 
 
 def check_images(files: ImageFiles, on_count: CountCallback | None = None, num_threads: int = 8) -> ImageCheck:
@@ -82,53 +81,34 @@ def check_images(files: ImageFiles, on_count: CountCallback | None = None, num_t
     Raises ReadError where an image cannot be read for now, which is no reason to leave it out.
     """
 
-    def check(path: Path, size: Size) -> str | bool:
+    def check(path: Path, size: Size) -> str | Flags:
         try:
-            return read_image(path, size, files.rules).has_orientation
+            return flags_of(read_image(path, size, files.rules))
         except DataError as error:
             return str(error)
 
     failures: dict[int, str] = {}
-    oriented: list[int] = []
+    flags: dict[int, Flags] = {}
     with ThreadPoolExecutor(num_threads) as pool:
         for position, result in enumerate(pool.map(check, files.paths, files.sizes)):
             if isinstance(result, str):
                 failures[position] = result
-            elif result:
-                oriented.append(position)
+            else:
+                flags[position] = result
             if on_count is not None:
                 on_count(position + 1, len(files.stats))
-    return ImageCheck(failures, tuple(oriented))
+    return ImageCheck(failures, traits_of(flags))
 
 
 def check_files(files: ImageFiles, cache: Path, on_count: CountCallback | None) -> ImageCheck:
     """Return the result of `check_images`, cached while no file changes."""
     marker = cache / "image_checks" / files.fingerprint[:32]
-    oriented = load_oriented(marker)
-    if oriented is not None:
-        return ImageCheck(oriented=oriented)
+    traits = load_traits(marker)
+    if traits is not None:
+        return ImageCheck(traits=traits)
     check = check_images(files, on_count)
     # Failures are not cached: their cause may disappear without a change of the file.
     if not check.failures:
         marker.parent.mkdir(parents=True, exist_ok=True)
-        save_oriented(check.oriented, marker)
+        save_traits(check.traits, marker)
     return check
-
-
-def load_oriented(path: Path) -> tuple[int, ...] | None:
-    """Return the positions of images with an EXIF orientation from a cached file; None where it is missing or broken.
-
-    Raises DataError or ReadError where it cannot be read.
-    """
-    if file_stat(path) is None:
-        return None
-    try:
-        positions = json.loads(read_bytes(path, "cached check"))
-    except ValueError:
-        return None
-    return tuple(positions) if isinstance(positions, list) else None
-
-
-def save_oriented(positions: Sequence[int], path: Path) -> None:
-    """Save the positions of images with an EXIF orientation; raises OSError."""
-    write_atomically(path, json.dumps(list(positions)))

@@ -1,4 +1,4 @@
-"""Names of image files that annotations spell otherwise than the disk: backslashes, percent-encoding, Unicode forms."""
+"""Names of images that annotations spell otherwise than the disk: backslashes, percent-encoding, Unicode forms."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -11,8 +11,11 @@ from urllib.parse import unquote
 from fcos.annotations.coco_file import is_below_folder
 from fcos.images.image_files import FileStat, file_stats
 
-# What exporters and archives change in a name. macOS stores decomposed letters, other systems composed ones.
+# What exporters and archives change in a name. Encoded names are encoded once more where they become part of an
+# address. macOS stores decomposed letters, other systems composed ones.
 _MENDS: Final[tuple[Callable[[str], str], ...]] = (
+    str.strip,
+    unquote,
     unquote,
     lambda name: name.replace("\\", "/"),
     partial(unicodedata.normalize, "NFC"),
@@ -53,15 +56,20 @@ def locate_images(folder: Path, names: Sequence[str]) -> LocatedImages:
     for position, (name, size, _) in enumerate(stats):
         if size >= 0:
             continue
-        found = next((stat for stat in file_stats(folder, other_spellings(name)) if stat[1] >= 0), None)
+        found = next((stat for stat in file_stats(folder, other_spellings(name, folder.name)) if stat[1] >= 0), None)
         if found is not None:
             stats[position], mended[name] = found, found[0]
     return LocatedImages(tuple(stats), mended)
 
 
-def other_spellings(name: str) -> list[str]:
-    """Return the other spellings of a name that stay below its folder."""
+def other_spellings(name: str, folder: str) -> list[str]:
+    """Return the other spellings of a name that stay below its folder, whose own name may be repeated in it."""
     spellings = {name: None}
-    for mend in _MENDS:
-        spellings |= dict.fromkeys(mend(spelling) for spelling in list(spellings))
+    mends: list[Callable[[str], str]] = [*_MENDS, partial(_without_folder, folder)]
+    for mend in mends:
+        spellings |= dict.fromkeys([mend(spelling) for spelling in spellings])
     return [spelling for spelling in spellings if spelling != name and is_below_folder(spelling)]
+
+
+def _without_folder(folder: str, name: str) -> str:
+    return name.removeprefix(f"{folder}/")

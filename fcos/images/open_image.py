@@ -2,7 +2,7 @@
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,9 @@ from fcos.reading import read_bytes
 
 # Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
 Image.MAX_IMAGE_PIXELS = None
+# Kinds that are not decoded: Pillow only knows the header of the first
+# four, and hands EPS, which is a program, to Ghostscript.
+NOT_DECODED: Final = frozenset(("MPEG", "BUFR", "GRIB", "HDF5", "EPS"))
 # What Pillow raises for files that are not images, or broken.
 _PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error)
 # EXIF orientations other than upright; those from 5 on exchange width and height.
@@ -39,10 +42,13 @@ DEFAULT_RULES: Final = ImageRules()
 
 @dataclass(frozen=True)
 class ReadImage:
-    """RGB pixels of a file, and whether its EXIF orientation asks for another picture than the stored one."""
+    """RGB pixels of a file, and whether another picture could be read from it."""
 
     pixels: UInt8[Tensor, "3 H W"]
+    # Its EXIF orientation asks for another picture than the stored one.
     has_orientation: bool
+    # It has frames or pages after the first, which is the one that is read.
+    has_several_frames: bool = False
 
 
 def open_image(
@@ -53,7 +59,7 @@ def open_image(
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRules = DEFAULT_RULES) -> ReadImage:
-    """Read an image as RGB uint8, 3 x H x W, with its orientation.
+    """Read an image as RGB uint8, 3 x H x W, of several frames or pages the first, with its orientation.
 
     Gray is repeated, transparency dropped, CMYK converted, and 16 bits are scaled so that 65535 becomes 255. `size` is
     the annotated (height, width), of the oriented picture where the rules apply EXIF orientation. By default it is not
@@ -65,15 +71,38 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
     content = read_bytes(path, "image file")
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if image.format in NOT_DECODED:
+                raise DataError(f"is {image.format}, a kind of file that is not decoded")
             _check_pixels(image, rules.max_megapixels)
             # Not torchvision.io 0.29, which crashes on a broken PNG and is deprecated.
-            return _read_oriented(image, size, rules.exif_orientation)
+            read = _read_oriented(image, size, rules.exif_orientation)
+            return replace(read, has_several_frames=has_several_frames(image))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except _PILLOW_ERRORS as error:
         # Pillow's message would name the buffer by its memory address.
-        reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = _kind(content) if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"{path}: is not a whole image ({reason})") from None
+
+
+def has_several_frames(image: Image.Image) -> bool:
+    """Return whether an image is animated or has several pages.
+
+    The second pictures in photographs of cameras (MPO), which are previews, do not count.
+    """
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except (*_PILLOW_ERRORS, KeyError, TypeError):  # what follows the first frame is broken
+        return False
+
+
+def _kind(content: bytes) -> str:
+    """Return what a file is whose content is no image."""
+    if not content:
+        return "an empty file"
+    if content.startswith(b"version https://git-lfs."):
+        return "a pointer of Git LFS, whose content `git lfs pull` fetches"
+    return "of no known kind"
 
 
 def _check_pixels(image: Image.Image, max_megapixels: float) -> None:

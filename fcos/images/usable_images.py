@@ -11,8 +11,9 @@ from fcos.config.choices import OnBadImage, Split
 from fcos.config.run import DataConfig
 from fcos.errors import DataError
 from fcos.images.decoded import DecodedImages, decode_images
-from fcos.images.image_files import FileStat, ImageFiles, check_files
+from fcos.images.image_files import ImageFiles, check_files
 from fcos.images.image_names import other_spellings
+from fcos.images.image_traits import ImageTraits
 from fcos.reading import CountCallback, ProgressCallback, raise_cache_error
 
 
@@ -49,12 +50,12 @@ def decode_or_check(
             split, files, notes = _drop_bad_images(split, files, decoded, config.on_bad_image, name)
             decoded = decode_images(files, cache, limit, count_callback("decoding"))
         if isinstance(decoded, DecodedImages):
-            return replace(split, decoded=decoded), [*notes, *_orientation_notes(files, decoded.oriented, name)]
+            return replace(split, decoded=decoded), [*notes, *_trait_notes(files, decoded.traits, name)]
         check = check_files(files, cache, count_callback("checking"))
     except OSError as error:
         raise_cache_error(cache, error)
     split, _, more_notes = _drop_bad_images(split, files, check.failures, config.on_bad_image, name)
-    return split, [*notes, *more_notes, *_orientation_notes(files, check.oriented, name)]
+    return split, [*notes, *more_notes, *_trait_notes(files, check.traits, name)]
 
 
 def _drop_bad_images(
@@ -64,7 +65,7 @@ def _drop_bad_images(
     if not failures:
         return split, files, []
     keep = np.array([index for index in range(len(split.annotations)) if index not in failures], dtype=np.int64)
-    reasons = "; ".join(reason + _spellings_tried(files.stats[index]) for index, reason in list(failures.items())[:5])
+    reasons = "; ".join(reason + _spellings_tried(files, index) for index, reason in list(failures.items())[:5])
     reasons += "; ..." if len(failures) > 5 else ""
     message = f"{len(failures)} of {len(split.annotations)} {name} images cannot be used"
     if on_bad_image == "error":
@@ -75,21 +76,12 @@ def _drop_bad_images(
     return remaining, files.select(keep), [f"{message} and are left out: {reasons}"]
 
 
-def _spellings_tried(stat: FileStat) -> str:
+def _spellings_tried(files: ImageFiles, index: int) -> str:
     """Return the other spellings of the name of a file that is not there, as the end of a message."""
-    name, size, _ = stat
-    spellings = other_spellings(name) if size < 0 else []
+    name, size, _ = files.stats[index]
+    spellings = other_spellings(name, files.folder.name) if size < 0 else []
     return f" (nor {' or '.join(map(repr, spellings))})" if spellings else ""
 
 
-def _orientation_notes(files: ImageFiles, oriented: tuple[int, ...], name: Split) -> list[str]:
-    if not oriented:
-        return []
-    shown = ", ".join(files.stats[position][0] for position in oriented[:3]) + (", ..." if len(oriented) > 3 else "")
-    counted = f"{name}: {len(oriented)} of {len(files.stats)} images ({shown})"
-    if files.rules.exif_orientation == "apply":
-        return [f"{counted} are turned by their EXIF orientation (data.exif_orientation=apply)"]
-    return [
-        f"{counted} have an EXIF orientation that is not applied, as in COCO's own tools; where their boxes were drawn "
-        "on turned pictures, give data.exif_orientation=apply"
-    ]
+def _trait_notes(files: ImageFiles, traits: ImageTraits, name: Split) -> list[str]:
+    return traits.notes([stat[0] for stat in files.stats], name, files.rules.exif_orientation)

@@ -37,6 +37,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{path}: no such file") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            # torch's own message advises to unpickle anything.
+            reason = "it is no file of torch.save, or holds other objects than tensors, which are never unpickled"
         raise ConfigError(f"{path}: cannot be read as a state dict of tensors: {reason}") from None
     section = next((name for name in SECTIONS if isinstance(content, Mapping) and name in content), None)
     state_dict = content if section is None else content[section]

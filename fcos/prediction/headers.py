@@ -9,8 +9,8 @@ from typing import Final
 
 from PIL import Image, UnidentifiedImageError
 
-# Kinds that Pillow recognises and cannot decode.
-NOT_DECODED: Final = frozenset(("MPEG", "BUFR", "GRIB", "HDF5"))
+from fcos.images.open_image import NOT_DECODED, has_several_frames
+
 THREADS: Final = 8
 
 
@@ -40,7 +40,7 @@ def read_header(path: Path) -> Header:
         with Image.open(path) as image:
             width, height = image.size
             is_image = image.format not in NOT_DECODED
-            return Header(is_image, (height, width) if is_image else None, bool(getattr(image, "is_animated", False)))
+            return Header(is_image, (height, width) if is_image else None, has_several_frames(image))
     except UnidentifiedImageError:
         return Header(is_image=False)
     except Exception:  # whatever a decoder raises on a broken file

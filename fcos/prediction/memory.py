@@ -46,9 +46,11 @@ def bytes_per_pixel(detector: nn.Module) -> float:
 def images_that_fit(canvas: tuple[int, int], pixel_bytes: float, device: torch.device) -> int:
     """Return how many images of a canvas (height, width) a batch may have by the memory that is free now.
 
-    An estimate from below, as `pixel_bytes` is: a failed allocation is still possible.
+    An estimate from below, as `pixel_bytes` is: a failed allocation is still possible. A single image may take what is
+    reserved beside a batch, so that none is refused that could be predicted.
     """
-    return int(max(0, free_bytes(device) - RESERVE) // (canvas[0] * canvas[1] * pixel_bytes))
+    free, needed = free_bytes(device), canvas[0] * canvas[1] * pixel_bytes
+    return max(int(max(0, free - RESERVE) // needed), int(needed <= free))
 
 
 def free_bytes(device: torch.device) -> int:

@@ -30,6 +30,7 @@ def assignment_picture(
         box_convention=assignment_config.corners,
         masks=[split] if assignment_config.by_masks else [],
         splits=[split],
+        classes=None if trained is None else trained.classes,
     )
     if trained is not None:
         check_classes(data, trained.classes)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fcos.errors import ConfigError
+from fcos.model.weights_file import some
 from fcos.training import checkpoint
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.published import load_published
@@ -30,4 +31,8 @@ def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
             return latest
         if problems:
             raise CheckpointError("; ".join(problems))
-    raise CheckpointError(f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints")
+    trainings = sorted(str(folder.parent) for folder in path.glob("trials/*/checkpoints"))
+    hint = f"; name one of its trainings: {some(tuple(trainings))}" if trainings else ""
+    raise CheckpointError(
+        f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints{hint}"
+    )

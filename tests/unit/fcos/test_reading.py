@@ -1,6 +1,7 @@
 """Transient read errors are retried, and never taken for missing or broken files."""
 
 import errno
+import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_missing_or_forbidden_files_are_final_at_once(image: Path, disk: Disk, n
         open_image(image)
     assert disk.attempts == 1
     assert not is_retryable(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png: is a pipe, a socket or a device, and no image file"):
+        open_image(tmp_path / "pipe.png")
 
 
 def test_lack_of_memory_is_raised_unchanged(image: Path, disk: Disk) -> None:

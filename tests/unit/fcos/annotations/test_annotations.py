@@ -103,6 +103,24 @@ def test_a_name_that_is_listed_twice_is_noted(tmp_path: Path) -> None:
     assert "instances.json: 1 file is listed more than once and counted each time: b.jpg (2 times)" in notes
 
 
+def test_a_box_that_is_given_twice_is_noted_and_kept(tmp_path: Path) -> None:
+    twice = content()
+    first = twice["annotations"][0]
+    others = [first | {"id": 901, "area": 1.0}, first | {"id": 902, "bbox": [*first["bbox"][:3], first["bbox"][3] + 1]}]
+    twice["annotations"] += others
+    read = read_annotations(write(tmp_path, twice))
+    (note,) = [note for note in read.notes if "more than once" in note]
+    assert note.startswith("instances.json: 1 box given more than once") and "(annotation ids 901)" in note
+    assert len(read.boxes) == 5
+
+
+def test_boxes_without_an_area_of_their_own_are_noted(tmp_path: Path) -> None:
+    empty = content()
+    empty["annotations"][0]["area"] = 0
+    notes = read_annotations(write(tmp_path, empty)).notes
+    assert any(note.startswith("instances.json: 1 box of a size with area=0") for note in notes)
+
+
 def test_packed_file_gives_the_same_content_and_digest(tmp_path: Path) -> None:
     plain = write(tmp_path, content())
     packed = tmp_path / "instances.json.gz"

@@ -103,8 +103,31 @@ def test_limits_take_the_first_images_by_id(root: Path) -> None:
 
 def test_splits_must_have_the_same_categories(root: Path) -> None:
     edit(root / "val.json", lambda content: content["categories"][1].update(name="bird"))
-    with pytest.raises(DataError, match=r"same categories; they differ in id 8: 'dog' and 'bird'"):
+    with pytest.raises(DataError, match=r"same categories; only train\.json has 'dog', only val\.json has 'bird'"):
         prepare(coco(root))
+
+
+def test_splits_that_number_their_categories_otherwise_are_matched_by_name(root: Path) -> None:
+    def renumber(content: Any) -> None:
+        content["categories"] = [{"id": 0, "name": "dog"}, {"id": 1, "name": "cat"}]
+        for entry, category in zip(content["annotations"], (0, 1, 0), strict=True):
+            entry["category_id"] = category
+
+    edit(root / "val.json", renumber)
+    prepared = prepare(coco(root))
+    assert prepared.classes == prepared.val.annotations.classes == ("cat", "dog")
+    assert prepared.val.annotations.labels.tolist() == [1, 0, 1]
+    assert prepared.val.annotations.category_ids == (1, 0)
+    assert [note for note in prepared.notes if "matched by name" in note] == list(prepared.notes)
+    assert prepared.notes[0].startswith("val.json: ")
+
+
+def test_labels_follow_the_classes_that_are_asked_for(root: Path) -> None:
+    own = prepare(coco(root), splits=["val"])
+    prepared = prepare(coco(root), splits=["val"], classes=("dog", "cat"))
+    assert prepared.classes == prepared.val.annotations.classes == ("dog", "cat")
+    assert (prepared.val.annotations.labels == 1 - own.val.annotations.labels).all()
+    assert prepare(coco(root), splits=["val"], classes=("dog", "bird")).classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -134,6 +157,20 @@ def test_boxes_in_fractions_are_refused(root: Path) -> None:
     edit(root / "val.json", lambda content: [entry.update(bbox=[0, 0.1, 0.5, 0.4]) for entry in content["annotations"]])
     with pytest.raises(DataError, match=r"val\.json: all 3 boxes lie within the unit square"):
         prepare(coco(root))
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+def test_frames_that_are_not_read_are_counted_in_every_run(root: Path, cache_gb: float) -> None:
+    for index in (0, 3):
+        frames = [Image.new("RGB", (30, 20), (shade + index, 0, 0)) for shade in (10, 90, 200)]
+        frames[0].save(root / "train" / f"{index}.gif", save_all=True, append_images=frames[1:])
+    edit(root / "train.json", lambda content: [content["images"][i].update(file_name=f"{i}.gif") for i in (0, 3)])
+    for _ in range(2):
+        prepared = prepare(coco(root, cache_gb=cache_gb))
+        (note,) = prepared.notes
+        assert note.startswith("train: 2 of 5 images (0.gif, 3.gif) are animated or have several pages")
+    dataset = make_dataset(prepared, "train", coco(root), training=False, seed=0)
+    assert int(dataset[0, 0].image[0].max()) < 50
 
 
 @pytest.mark.parametrize("cache_gb", [0.0, 1.0])

@@ -122,7 +122,7 @@ def test_orientations_are_known_without_decoding_again(files: ImageFiles, tmp_pa
     counts: list[int] = []
     for _ in range(2):
         decoded = decode_images(files, tmp_path, LIMIT, lambda done, total: counts.append(done))
-        assert isinstance(decoded, DecodedImages) and decoded.oriented == (2,)
+        assert isinstance(decoded, DecodedImages) and decoded.traits.oriented == (2,)
     assert counts == [1, 2, 3]
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fcos.images import image_files
 from fcos.images.image_files import ImageCheck, ImageFiles, check_files, check_images, file_stats
+from fcos.images.image_traits import ImageTraits
 from fcos.images.open_image import ImageRules
 
 SIZE = (40, 60)
@@ -33,7 +34,7 @@ def test_failures_orientations_and_progress_are_reported(tmp_path: Path) -> None
     check = check_images(files_of(tmp_path, 5), lambda done, total: counts.append((done, total)))
     assert sorted(check.failures) == [1, 4]
     assert "no such image file" in check.failures[4]
-    assert check.oriented == (2, 3)
+    assert check.traits.oriented == (2, 3)
     assert counts == [(done, 5) for done in range(1, 6)]
 
 
@@ -43,7 +44,7 @@ def test_a_second_check_reads_no_image_and_knows_the_orientations(
     save(tmp_path / "0.jpg", 3)
     files, cache = files_of(tmp_path, 1), tmp_path / "cache"
     expected = check_files(files, cache, None)
-    assert expected == ImageCheck(oriented=(0,))
+    assert expected == ImageCheck(traits=ImageTraits(oriented=(0,)))
 
     def fail(*_: object) -> ImageCheck:
         raise AssertionError("read again")
@@ -59,14 +60,14 @@ def test_a_second_check_reads_no_image_and_knows_the_orientations(
             check_files(changed, cache, None)
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}"])
+@pytest.mark.parametrize("content", ["", "{", "{}", "[0]", '{"oriented": [0]}'])
 def test_a_broken_or_older_marker_is_checked_again(tmp_path: Path, content: str) -> None:
     save(tmp_path / "0.jpg", 3)
     files, cache = files_of(tmp_path, 1), tmp_path / "cache"
     check_files(files, cache, None)
     (marker,) = (cache / "image_checks").iterdir()
     marker.write_text(content)
-    assert check_files(files, cache, None).oriented == (0,)
+    assert check_files(files, cache, None).traits.oriented == (0,)
 
 
 def test_a_selection_keeps_the_rules(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fcos.annotations.coco_file import is_below_folder
 from fcos.images.image_names import locate_images, other_spellings
 
 
@@ -22,13 +23,18 @@ def touch(folder: Path, name: str) -> None:
         ("upload%2Fa.png", "upload/a.png"),
         ("up%5Cmy%20a.png", "up/my a.png"),
         ("%E7%BF%98.png", "翘.png"),
+        ("my%2520photo.png", "my photo.png"),
+        (" a.png ", "a.png"),
+        ("photos/a.png", "a.png"),
+        ("photos\\up\\a.png", "up/a.png"),
         (unicodedata.normalize("NFC", "Größe.png"), unicodedata.normalize("NFD", "Größe.png")),
         (unicodedata.normalize("NFD", "Größe.png"), unicodedata.normalize("NFC", "Größe.png")),
     ],
 )
 def test_an_image_is_found_under_another_spelling_which_is_noted(tmp_path: Path, listed: str, on_disk: str) -> None:
-    touch(tmp_path, on_disk)
-    located = locate_images(tmp_path, ["none.png", listed])
+    folder = tmp_path / "photos"
+    touch(folder, on_disk)
+    located = locate_images(folder, ["none.png", listed])
     assert located.names == ("none.png", on_disk)
     assert [size for _, size, _ in located.stats] == [-1, 5]
     assert located.notes("val") == [
@@ -59,5 +65,13 @@ def test_many_names_are_counted_and_three_shown(tmp_path: Path) -> None:
 def test_a_spelling_that_leaves_the_folder_is_never_tried(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "secret.png")
     (tmp_path / "images").mkdir()
-    assert other_spellings(name) == []
+    assert other_spellings(name, "photos") == []
     assert locate_images(tmp_path / "images", [name]).stats == ((name, -1, -1),)
+
+
+@pytest.mark.parametrize(
+    "name", ["%252e%252e%252fsecret.png", "photos//etc/hostname", " ../secret.png", "photos/../../a"]
+)
+def test_no_spelling_leads_out_of_the_folder(name: str) -> None:
+    assert all(is_below_folder(spelling) for spelling in other_spellings(name, "photos"))
+    assert not {"../secret.png", "/etc/hostname", "../../a"} & set(other_spellings(name, "photos"))

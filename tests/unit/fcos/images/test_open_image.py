@@ -164,6 +164,20 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path: Path, suffix: str, f
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS"),
+        (b"<html>404</html>", "of no known kind"),
+    ],
+)
+def test_a_file_that_is_no_image_is_told_for_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "image.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"image\.png: is not a whole image \({reason}"):
+        open_image(tmp_path / "image.png")
+
+
 def test_corrupt_png_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     picture().save(buffer, "PNG")
@@ -183,3 +197,36 @@ def test_coco_tiny_gray_image_opens_as_rgb(shared_data: Path) -> None:
     opened = open_image(shared_data / "coco_tiny" / "train2017" / "000000000086.jpg")
     assert opened.shape[0] == 3
     torch.testing.assert_close(opened[0], opened[2])
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tiff", "png"])
+def test_of_several_frames_the_first_is_read_and_the_others_are_told(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"image.{suffix}"
+    frames = [Image.new("RGB", (6, 4), (shade, shade, shade)) for shade in (0, 128, 255)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    read = read_image(path)
+    assert read.has_several_frames and int(read.pixels.max()) == 0
+    frames[1].save(path)
+    assert not read_image(path).has_several_frames
+
+
+def test_the_preview_in_a_photograph_is_no_frame(tmp_path: Path) -> None:
+    photograph = Image.new("RGB", (6, 4))
+    photograph.save(tmp_path / "image.jpg", "MPO", save_all=True, append_images=[photograph])
+    assert not read_image(tmp_path / "image.jpg").has_several_frames
+
+
+def test_a_broken_second_page_costs_nothing(tmp_path: Path) -> None:
+    page = Image.new("RGB", (6, 4), (9, 9, 9))
+    whole, path = io.BytesIO(), tmp_path / "image.tiff"
+    page.save(whole, "TIFF")
+    single = len(whole.getvalue())
+    page.save(path, save_all=True, append_images=[page])
+    path.write_bytes(path.read_bytes()[: single + 20])
+    assert int(read_image(path).pixels.min()) == 9
+
+
+def test_a_program_that_draws_is_not_run(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "image.eps")
+    with pytest.raises(DataError, match=r"image\.eps: is EPS, a kind of file that is not decoded"):
+        read_image(tmp_path / "image.eps")

@@ -79,3 +79,10 @@ def test_other_content_than_planned_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"two")
     with pytest.raises(ConfigError, match=r"key=.*weights\.pth: holds other weights .* than those of the plan"):
         check_sha256(file, planned, "key")
+
+
+def test_a_file_of_text_is_refused_without_the_advice_to_unpickle_it(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_text("no weights")
+    with pytest.raises(ConfigError, match=r"weights\.pth: .*never unpickled") as caught:
+        read_tensors(tmp_path / "weights.pth")
+    assert "weights_only" not in str(caught.value)

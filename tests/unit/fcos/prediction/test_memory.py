@@ -16,7 +16,13 @@ def test_the_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     used = psutil.Process().memory_info().vms
     monkeypatch.setattr(resource, "getrlimit", lambda _: (used + (64 << 20), resource.RLIM_INFINITY))
     assert 32 << 20 < free_bytes(CPU) <= 64 << 20
-    assert images_that_fit((32, 32), 100.0, CPU) == 0
+    assert images_that_fit((1024, 1024), 100.0, CPU) == 0
+
+
+def test_an_image_that_fits_by_itself_is_never_refused_for_the_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcos.prediction.memory.free_bytes", lambda _: 100 * 100 * 50)
+    assert images_that_fit((100, 100), 50.0, CPU) == 1
+    assert images_that_fit((100, 101), 50.0, CPU) == 0
 
 
 def test_as_many_images_fit_as_their_pixels_do(monkeypatch: pytest.MonkeyPatch) -> None:
