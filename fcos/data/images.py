@@ -2,7 +2,7 @@
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,10 +39,15 @@ DEFAULT_RULES: Final = ImageRules()
 
 @dataclass(frozen=True)
 class ReadImage:
-    """RGB pixels of a file, and whether its EXIF orientation asks for another picture than the stored one."""
+    """RGB pixels of a file, whether its EXIF orientation asks for another picture than the stored one, and its mode.
+
+    `mode` is Pillow's, of the stored pixels. `peak` is the highest stored value of pixels of 16 bits, else None.
+    """
 
     pixels: UInt8[Tensor, "3 H W"]
     has_orientation: bool
+    mode: str = "RGB"
+    peak: int | None = None
 
 
 def open_image(
@@ -67,7 +72,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
         with Image.open(io.BytesIO(content)) as image:
             _check_pixels(image, rules.max_megapixels)
             # Not torchvision.io 0.29, which crashes on a broken PNG and is deprecated.
-            return _read_oriented(image, size, rules.exif_orientation)
+            read = _read_oriented(image, size, rules.exif_orientation)
+            return replace(read, mode=image.mode, peak=_peak(image, content, read.pixels))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except _PILLOW_ERRORS as error:
@@ -128,6 +134,16 @@ def _orientation(image: Image.Image) -> int:
     except (*_PILLOW_ERRORS, KeyError, TypeError):
         return 1
     return orientation if isinstance(orientation, int) else 1
+
+
+def _peak(image: Image.Image, content: bytes, pixels: UInt8[Tensor, "3 H W"]) -> int | None:
+    """Return the highest value of a decoded image of 16 bits a channel, None for one of fewer."""
+    if image.mode.startswith("I;16"):
+        return int(np.asarray(image).max())
+    # Byte 24 of a PNG file is its depth. Pillow keeps the upper eight bits of colours.
+    if image.format == "PNG" and content[24] == 16:
+        return int(pixels.max()) * 256 + 255
+    return None
 
 
 def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:

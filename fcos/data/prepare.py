@@ -100,7 +100,7 @@ def prepare(
     }
     first = next(iter(read.values())).annotations
     for split in read.values():
-        _require_same_categories(first, split.annotations)
+        require_same_categories(first, split.annotations)
     for name in masks:
         annotations = read_masks(read[name].annotations, config, box_convention, progress)
         read[name] = replace(read[name], annotations=annotations)
@@ -240,7 +240,8 @@ def read_masks(
     return add_masks(annotations, box_convention, cache_folder(config), on_count)
 
 
-def _require_same_categories(train: Annotations, val: Annotations) -> None:
+def require_same_categories(train: Annotations, val: Annotations) -> None:
+    """Raise DataError where two splits differ in ids or names of their categories."""
     first = dict(zip(train.category_ids, train.classes, strict=True))
     second = dict(zip(val.category_ids, val.classes, strict=True))
     differing = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
