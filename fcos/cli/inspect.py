@@ -25,17 +25,20 @@ def run(options: argparse.Namespace) -> int:
 
     Raises ConfigError and DataError for data that cannot be found or read at all.
     """
+    from fcos.errors import ConfigError
     from fcos.files import write_atomically
     from fcos.inspection.page import render_page
     from fcos.inspection.run import inspect_data
     from fcos.inspection.source import find_source
     from fcos.inspection.summary import summary_lines
 
+    if options.output.is_dir():
+        raise ConfigError(f"--output {options.output}: is a folder; give the file of the page in it")
     source = find_source(options.words)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     inspection = inspect_data(source, lambda work, done, total: show_progress(done, total, f"({work})"))
     print("\n".join(summary_lines(inspection)))
     page = render_page(inspection)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.output, page)
     print(f"written: {options.output} ({len(page.encode()) / 1e6:.1f} MB)")
     if source.train_command:

@@ -4,10 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
+from pydantic import Field
 
+from fcos.config.base import Section
 from fcos.config.choices import Split
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse, set_value
@@ -16,7 +18,7 @@ from fcos.data.prepare import SPLITS
 from fcos.errors import ConfigError, suggest
 from fcos.files import expanded, user_cache
 from fcos.formats.as_coco import FolderSettings, folder_as_coco
-from fcos.formats.structures import SplitName
+from fcos.formats.structures import FormatName, SplitName
 from fcos.inference import with_changes
 from fcos.installation import command, conf_folder
 from fcos.training import checkpoint
@@ -24,8 +26,7 @@ from fcos.weights.find import find_checkpoint
 
 # The model whose level ranges sizes are compared with, where none is named: that of conf/config.yaml.
 DEFAULT_MODEL: Final = "fcos_small"
-# Words that say how a folder is read, with the fields of FolderSettings.
-AUTO_WORDS: Final = {"auto.format": "format", "auto.val_fraction": "val_fraction", "auto.split_seed": "seed"}
+AUTO_WORDS: Final = ("auto.format", "auto.val_fraction", "auto.split_seed")
 MODEL_WORDS: Final = ("model.levels", "model.assignment.ranges", "model.assignment.corners")
 KNOWN: Final = (
     "data", "data.root", "data.train.annotations", "data.train.images", "data.val.annotations", "data.val.images",
@@ -33,6 +34,15 @@ KNOWN: Final = (
     "data.max_megapixels", "data.limit_train", "data.limit_val", "data.cache_dir", *AUTO_WORDS, "model", *MODEL_WORDS,
 )  # fmt: skip
 Values = dict[str, Any]
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+class AutoWords(Section):
+    """What may be said about a folder instead of letting it be found out."""
+
+    format: FormatName | None = None
+    val_fraction: float | None = Field(None, gt=0, lt=1)
+    split_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,11 @@ def find_source(words: Sequence[str]) -> Source:
     """
     first = Path(words[0]).expanduser()
     is_path = "=" not in words[0] or first.exists()
+    if first.is_file():
+        raise ConfigError(
+            f"{first}: is a file; give its folder, or data.root=<folder> data.train.annotations=<file below it> "
+            "data.train.images=<folder of the images below it>"
+        )
     given = _parsed(words[1:] if is_path else words)
     if is_path and _is_run(first):
         return _of_run(first, given)
@@ -132,16 +147,19 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
     files: dict[SplitName, str] = {
         split: str(given[key]) for split in SPLITS if (key := f"data.{split}.annotations") in given
     }
-    options = {field: given[key] for key, field in AUTO_WORDS.items() if key in given}
+    auto = _validated(AutoWords, "auto", _section("auto", given, {}))
     cache = given.get("data.cache_dir")
     cache_folder = user_cache() if cache is None else expanded(cache, f"data.cache_dir={cache}").absolute()
-    folder = folder_as_coco(path, FolderSettings(**options, files=files), cache_folder)
+    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
+    folder = folder_as_coco(path, settings, cache_folder)
     own = {"name": "coco", "root": folder.root, "train": folder.train.model_dump(), "val": folder.val.model_dump()}
     left = {key: value for key, value in given.items() if key != "data.root" and not key.endswith(".annotations")}
-    model, model_name = _model(given)
+    model, model_name = _model(
+        given, "data=auto chooses other ranges and an input size by the boxes; its plan has the words"
+    )
     return Source(
         name=str(path),
-        data=_data({**_section("data", left, {}), **own}),
+        data=_validated(DataConfig, "data", {**_section("data", left, {}), **own}),
         model=model,
         splits=SPLITS,
         model_name=model_name,
@@ -164,7 +182,7 @@ def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> Sour
         raise ConfigError(f"data.root is missing: data={name} needs data.root=<the folder of the data>")
     return Source(
         name=str(root or f"data={name}"),
-        data=_data(values),
+        data=_validated(DataConfig, "data", values),
         model=model,
         splits=splits,
         model_name=model_name,
@@ -180,13 +198,14 @@ def _train_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> l
     return first + [word for word in words if "=" in word and word.partition("=")[0] not in ("data", "data.root")]
 
 
-def _model(given: Mapping[str, Any]) -> tuple[ModelConfig, str]:
-    """Return the model that decides the level ranges, and its name in words."""
+def _model(given: Mapping[str, Any], unnamed: str = "trained unless another is named") -> tuple[ModelConfig, str]:
+    """Return the model that decides the level ranges, and its name in words with what is said where none is given."""
     name = str(given.get("model", DEFAULT_MODEL))
     changes = _model_values(given)
-    model = parse(ModelConfig, _set(_conf("model", name), changes))
-    said = f"model={name}" + ("" if "model" in given else ", what trains unless another is named")
-    return model, said + (f", with {', '.join(f'model.{key}' for key in changes)} as given" if changes else "")
+    model = _validated(ModelConfig, "model", _set(_conf("model", name), changes))
+    return model, f"model={name}" + ("" if "model" in given else f" ({unnamed})") + (
+        f", with {', '.join(f'model.{key}' for key in changes)} as given" if changes else ""
+    )
 
 
 def _model_values(given: Mapping[str, Any]) -> Values:
@@ -204,12 +223,12 @@ def _set(values: Values, keys: Mapping[str, Any]) -> Values:
     return values
 
 
-def _data(values: Values) -> DataConfig:
-    """Validate the data; its errors name the whole keys."""
+def _validated(schema: type[SectionT], section: str, values: Values) -> SectionT:
+    """Validate a section; its errors name the whole keys."""
     try:
-        return parse(DataConfig, values)
+        return parse(schema, values)
     except ConfigError as error:
-        raise ConfigError("; ".join(f"data.{line}" for line in str(error).splitlines())) from None
+        raise ConfigError("; ".join(f"{section}.{line}" for line in str(error).splitlines())) from None
 
 
 def _conf(group: str, name: str) -> Values:

@@ -9,10 +9,7 @@ from fcos.data.prepare import SPLITS
 from fcos.installation import checkout
 
 # Keys of the data that decide what an inspection finds; those at their defaults are left out.
-KEYS = (
-    "short_sides", "long_side", "crowds", "exif_orientation", "on_bad_image", "max_megapixels", "limit_train",
-    "limit_val", "cache_dir",
-)  # fmt: skip
+KEYS = ("crowds", "exif_orientation", "on_bad_image", "max_megapixels", "limit_train", "limit_val", "cache_dir")
 
 
 def inspect_notes(config: Config, notes: Sequence[str]) -> tuple[str, ...]:
@@ -35,13 +32,12 @@ def _words(config: Config) -> list[str]:
     default = {name: field.default for name, field in DataConfig.model_fields.items()}
     words = [f"data.root={data['root']}"]
     words += [f"data.{split}.{key}={data[split][key]}" for split in SPLITS for key in ("annotations", "images")]
+    # Always given, as those of conf/data/coco.yaml hold without them.
+    words += [f"data.{key}={_text(data[key])}" for key in ("short_sides", "long_side")]
     words += [f"data.{key}={_text(data[key])}" for key in KEYS if data[key] != default[key]]
-    model = config.model.model_dump(mode="json")
-    return [
-        *words,
-        f"model.levels={_text(model['levels'])}",
-        f"model.assignment.ranges={_text(model['assignment']['ranges'])}",
-    ]
+    levels = _text(config.model.levels)
+    ends = [f"[{low:g},{'null' if high is None else f'{high:g}'}]" for low, high in config.model.assignment.ranges]
+    return [*words, f"model.levels={levels}", f"model.assignment.ranges=[{','.join(ends)}]"]
 
 
 def _text(value: object) -> str:
