@@ -36,5 +36,7 @@ def inspect_data(source: Source, progress: ProgressCallback) -> Inspection:
     findings += split_findings(
         view.splits, cache_folder(data), lambda done, total: progress("comparing images", done, total)
     )
+    if source.refused and not any(finding.severity == "error" for finding in findings):
+        findings.append(Finding("error", None, "training refuses the folder", f"{source.refused}."))
     findings += [Finding("warning", None, "while the folder was read", f"{note}.") for note in source.notes]
     return Inspection(source, view.splits, count_data(view.splits, data, model), by_severity(findings))

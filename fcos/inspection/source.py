@@ -17,9 +17,10 @@ from fcos.config.run import DataConfig
 from fcos.data.prepare import SPLITS
 from fcos.errors import ConfigError, suggest
 from fcos.files import expanded, user_cache
-from fcos.formats.as_coco import FolderSettings, folder_as_coco
+from fcos.formats.as_coco import FolderSettings
 from fcos.formats.structures import FormatName, SplitName
 from fcos.inference import with_changes
+from fcos.inspection.folder_files import find_folder_files
 from fcos.installation import command, conf_folder
 from fcos.training import checkpoint
 from fcos.weights.find import find_checkpoint
@@ -61,6 +62,8 @@ class Source:
     notes: tuple[str, ...]
     # The command that trains on these data.
     train_command: str
+    # Why training refuses the folder as a whole.
+    refused: str = ""
 
 
 def find_source(words: Sequence[str]) -> Source:
@@ -151,21 +154,22 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
     cache = given.get("data.cache_dir")
     cache_folder = user_cache() if cache is None else expanded(cache, f"data.cache_dir={cache}").absolute()
     settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
-    folder = folder_as_coco(path, settings, cache_folder)
-    own = {"name": "coco", "root": folder.root, "train": folder.train.model_dump(), "val": folder.val.model_dump()}
     left = {key: value for key, value in given.items() if key != "data.root" and not key.endswith(".annotations")}
-    model, model_name = _model(
-        given, "data=auto chooses other ranges and an input size by the boxes; its plan has the words"
-    )
+    found = find_folder_files(path, settings, cache_folder)
+    # The schema asks for both splits; a split that there is not is not read.
+    locations = {split: found.splits.get(split) or next(iter(found.splits.values())) for split in SPLITS}
+    own = {"name": "coco", "root": found.root, **{str(name): split.model_dump() for name, split in locations.items()}}
+    model, model_name = _model(given, "data=auto chooses other ranges and an input size; its plan has the words")
     return Source(
         name=str(path),
         data=_validated(DataConfig, "data", {**_section("data", left, {}), **own}),
         model=model,
-        splits=SPLITS,
+        splits=tuple(found.splits),
         model_name=model_name,
-        understood=(f"{folder.format}: {folder.found}", folder.splits),
-        notes=folder.notes,
+        understood=found.understood,
+        notes=found.notes,
         train_command=f"{command('train')} {shlex.join(_train_words('auto', given, words))}",
+        refused=found.refused,
     )
 
 

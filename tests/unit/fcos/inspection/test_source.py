@@ -8,9 +8,10 @@ import yaml
 from fcos.config.choices import Split
 from fcos.errors import ConfigError, DataError
 from fcos.formats.structures import FormatName
+from fcos.inspection.run import inspect_data
 from fcos.inspection.source import DEFAULT_MODEL, find_source
 from fcos.installation import conf_folder
-from tests.helpers.inspections import WORDS
+from tests.helpers.inspections import WORDS, edit
 from tests.helpers.labelled_folders import box, image, write_folder
 
 IMAGES = [image("train/a.png", box()), image("val/b.png", box("dog"))]
@@ -23,6 +24,22 @@ def test_a_folder_of_any_format_is_read_as_data_auto_does(tmp_path: Path, name: 
     assert source.understood[0].startswith(f"{name}: ")
     assert source.train_command.startswith(f"python orchestration/train.py data=auto 'data.root={root}'")
     assert source.data.name == "coco" and source.splits == ("train", "val")
+
+
+def test_a_folder_that_training_refuses_is_shown_where_it_is_coco(root: Path) -> None:
+    (root / "val.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    source = find_source([str(root), f"data.cache_dir={root.parent / 'cache'}"])
+    assert "val.json: section 'images' is empty" in source.refused
+    found = inspect_data(source, lambda *_: None)
+    assert [each.title for each in found.findings if each.severity == "error"] == ["annotations cannot be read"]
+    assert found.counts.splits["train"].images == 5
+
+
+def test_a_folder_of_one_set_without_any_box_is_shown_with_the_refusal(root: Path) -> None:
+    edit(root / "train.json", lambda content: content.update(annotations=[]))
+    (root / "val.json").unlink()
+    source = find_source([str(root), f"data.cache_dir={root.parent / 'cache'}"])
+    assert source.splits == ("train",) and "have no box at all" in source.refused
 
 
 def test_the_words_of_a_training_name_its_data(root: Path) -> None:
