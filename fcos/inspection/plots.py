@@ -42,7 +42,9 @@ def plot_sizes(counts: Counts, theme: Theme) -> bytes:
     # Whole powers of two, so that there are always ticks.
     first, last = np.floor(np.log2(max(low, 0.25))), np.ceil(np.log2(max(high, 0.5)))
     edges = np.geomspace(2**first, 2 ** max(last, first + 2), 41)
-    _histograms(axes, counts, {name: split.half_sides for name, split in counts.splits.items()}, edges, theme)
+    # Smaller ones, as of boxes in other units, are in the first bin.
+    values = {name: split.half_sides.clip(edges[0], edges[-1]) for name, split in counts.splits.items()}
+    _histograms(axes, counts, values, edges, theme)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlim(edges[0], edges[-1])
