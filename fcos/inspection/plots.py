@@ -1,12 +1,14 @@
 """Plots of a data set as SVG, for light and for dark pages; the same input gives the same bytes."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from jaxtyping import Float64
 
+from fcos.config.choices import Split
 from fcos.inspection.counts import Counts
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def plot_sizes(counts: Counts, theme: Theme) -> bytes:
     edges = np.geomspace(2**first, 2 ** max(last, first + 2), 41)
     # Smaller ones, as of boxes in other units, are in the first bin.
     values = {name: split.half_sides.clip(edges[0], edges[-1]) for name, split in counts.splits.items()}
-    _histograms(axes, counts, values, edges, theme)
+    _histograms(axes, values, edges, theme)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlim(edges[0], edges[-1])
@@ -70,7 +72,7 @@ def plot_boxes_an_image(counts: Counts, theme: Theme) -> bytes:
     most = max(int(split.per_image.max(initial=0)) for split in counts.splits.values())
     step = max(1, -(-(most + 1) // MAX_BARS))
     edges = np.arange(0, most + step + 1, step) - 0.5
-    _histograms(axes, counts, {name: split.per_image * 1.0 for name, split in counts.splits.items()}, edges, theme)
+    _histograms(axes, {name: split.per_image * 1.0 for name, split in counts.splits.items()}, edges, theme)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("boxes an image" + (f", in steps of {step}" if step > 1 else ""))
     axes.set_ylabel("share of the split's images, %")
@@ -78,7 +80,7 @@ def plot_boxes_an_image(counts: Counts, theme: Theme) -> bytes:
 
 
 def _histograms(
-    axes: "Axes", counts: Counts, values: dict[str, Float64[np.ndarray, " _"]], edges: Float64[np.ndarray, " _"],
+    axes: "Axes", values: Mapping[Split, Float64[np.ndarray, " _"]], edges: Float64[np.ndarray, " _"],
     theme: Theme,
 ) -> None:  # fmt: skip
     for (name, of_split), colour, filled in zip(values.items(), theme.splits, FILLED, strict=False):
