@@ -1,4 +1,4 @@
-"""Commands on detectors and data sets: evaluate, predict, draw, compare, convert, import and export weights."""
+"""Commands on detectors and data sets: evaluate, predict, draw, compare, convert, inspect, import and export."""
 
 import argparse
 import sys
@@ -13,6 +13,7 @@ from fcos.cli import (
     evaluate,
     export_weights,
     import_weights,
+    inspect,
     predict,
     score_iou,
     two_stage,
@@ -23,7 +24,7 @@ from fcos.streams import exit_code_of_closed_output, flush_output, replace_unpri
 # In the order of the help.
 COMMANDS = (
     evaluate, predict, draw, draw_augmentation, compare_presets, score_iou, two_stage, import_weights, export_weights,
-    convert,
+    convert, inspect,
 )  # fmt: skip
 
 EPILOG = """examples:
@@ -36,6 +37,7 @@ EPILOG = """examples:
   python -m fcos draw-augmentation val2017/ --annotations annotations/instances_val2017.json
   python -m fcos compare-presets val2017/000000000139.jpg --annotations annotations/instances_val2017.json
   python -m fcos convert photos/ --output photos_coco/
+  python -m fcos inspect photos/
   python -m fcos evaluate FCOS_R_50_1x.pth --set data.root=/data/coco
   python -m fcos evaluate FCOS_imprv_R_50_FPN_1x.pth --model official_improved --set data.root=/data/coco
 """

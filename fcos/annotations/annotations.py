@@ -1,6 +1,7 @@
 """Annotations of a data set, image by image, for training and for evaluation."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,24 +106,21 @@ def build_annotations(
     file: CocoFile, path: Path, box_convention: BoxConvention, crowds: Crowds = "ignore"
 ) -> Annotations:
     """Build the annotations from a file's content and its path; see `read_annotations`."""
+    unit_notes = check_units(file.xywh, file.sizes[file.image], path)
+    annotations = arrange_annotations(file, path, box_convention, crowds)
+    return replace(annotations, notes=(*unit_notes, *annotations.notes))
+
+
+def arrange_annotations(
+    file: CocoFile, path: Path, box_convention: BoxConvention, crowds: Crowds = "ignore"
+) -> Annotations:
+    """Build the annotations without asking whether the boxes are pixels; see `read_annotations`."""
     xywh, crowd = file.xywh, file.crowd & (crowds == "ignore")
-    box_sizes = file.sizes[file.image]
-    unit_notes = check_units(xywh, box_sizes, path)
-    height, width = box_sizes.T.astype(np.float64)
-    x1, y1, w, h = xywh.T
-    sized = (w > 0) & (h > 0)
-    inside = (x1 < width) & (y1 < height) & (x1 + w > 0) & (y1 + h > 0)
-    visible = sized & inside
+    height, width = file.sizes[file.image].T.astype(np.float64)
     boxes, not_empty = _clipped_boxes(xywh, width, height, box_convention)
+    problems = box_problems(file, box_convention, crowds)
     order = np.argsort(file.image, kind="stable")
-    problems = {
-        "of zero size, counted in evaluation and not trained on": ~crowd & ~sized,
-        "wholly outside the image, counted in evaluation and not trained on": ~crowd & sized & ~inside,
-        "partly outside the image clipped for training": visible & _partly_outside(xywh, width, height),
-        f"left without area by {box_convention} corners not trained on": visible & ~crowd & ~not_empty,
-        "given more than once, with the same class and place, counted each time": _repeated(file),
-        "of a size with area=0, counted as small in evaluation": visible & ~crowd & (file.areas == 0),
-    }
+
     return Annotations(
         path=path,
         image_ids=file.image_ids,
@@ -133,19 +131,54 @@ def build_annotations(
         offsets=np.searchsorted(file.image[order], np.arange(len(file.names) + 1)).astype(np.int64),
         boxes=boxes[order],
         labels=file.label[order],
-        trainable=(visible & not_empty & ~crowd)[order],
+        trainable=(_visible(xywh, width, height) & not_empty & ~crowd)[order],
         crowd=crowd[order],
         xywh=xywh[order],
         areas=file.areas[order],
         ids=file.ids[order],
         notes=(
-            *unit_notes,
             *_box_notes(path, problems, file.ids),
             *_crowd_notes(path, file.crowd, crowds),
             *_repeated_names(path, file.names),
         ),
         digest=file.digest,
     )
+
+
+@dataclass(frozen=True)
+class BoxProblem:
+    """Boxes of a file, in its order, that share a problem in training."""
+
+    # After "N boxes" in a message.
+    text: str
+    rows: Bool[np.ndarray, " M"]
+
+
+def box_problems(file: CocoFile, box_convention: BoxConvention, crowds: Crowds = "ignore") -> tuple[BoxProblem, ...]:
+    """Return the boxes that are clipped or not trained on, problem by problem; see `read_annotations`."""
+    xywh, crowd = file.xywh, file.crowd & (crowds == "ignore")
+    height, width = file.sizes[file.image].T.astype(np.float64)
+    sized = (xywh[:, 2:] > 0).all(axis=1)
+    visible = _visible(xywh, width, height)
+    _, not_empty = _clipped_boxes(xywh, width, height, box_convention)
+    return (
+        BoxProblem("of zero size, counted in evaluation and not trained on", ~crowd & ~sized),
+        BoxProblem("wholly outside the image, counted in evaluation and not trained on", ~crowd & sized & ~visible),
+        BoxProblem("partly outside the image clipped for training", visible & _partly_outside(xywh, width, height)),
+        BoxProblem(f"left without area by {box_convention} corners not trained on", visible & ~crowd & ~not_empty),
+        BoxProblem("given more than once, with the same class and place, counted each time", _repeated(file)),
+        BoxProblem("of a size with area=0, counted as small in evaluation", visible & ~crowd & (file.areas == 0)),
+    )
+
+
+def _visible(
+    xywh: Float64[np.ndarray, "M 4"], width: Float64[np.ndarray, " M"], height: Float64[np.ndarray, " M"]
+) -> Bool[np.ndarray, " M"]:
+    """Return which boxes have a size and lie in their image at least in part."""
+    x1, y1, w, h = xywh.T
+    inside = (x1 < width) & (y1 < height) & (x1 + w > 0) & (y1 + h > 0)
+    visible: Bool[np.ndarray, " M"] = (w > 0) & (h > 0) & inside
+    return visible
 
 
 def require_boxes(annotations: Annotations) -> None:
@@ -199,15 +232,15 @@ def _clipped_boxes(
     return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
-def _box_notes(path: Path, problems: dict[str, NDArray[np.bool_]], ids: NDArray[np.int64]) -> list[str]:
+def _box_notes(path: Path, problems: Sequence[BoxProblem], ids: NDArray[np.int64]) -> list[str]:
     notes = []
-    for problem, rows in problems.items():
-        shown = ids[rows][:5].tolist()
+    for problem in problems:
+        count, shown = int(problem.rows.sum()), ids[problem.rows][:5].tolist()
         if shown:
-            ellipsis = ", ..." if rows.sum() > len(shown) else ""
-            boxes = "box" if rows.sum() == 1 else "boxes"
+            ellipsis = ", ..." if count > len(shown) else ""
+            boxes = "box" if count == 1 else "boxes"
             listed = ", ".join(map(str, shown))
-            notes.append(f"{path.name}: {rows.sum()} {boxes} {problem} (annotation ids {listed}{ellipsis})")
+            notes.append(f"{path.name}: {count} {boxes} {problem.text} (annotation ids {listed}{ellipsis})")
     return notes
 
 

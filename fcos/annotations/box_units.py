@@ -52,19 +52,20 @@ def _check_fractions(boxes: NDArray[np.float64], ends: NDArray[np.float64], path
             "COCO's boxes are [x, y, width, height] in pixels: multiply x and width by the width of the image, y and "
             "height by its height"
         )
-    if _is_tiny(boxes).all():
+    if is_tiny(boxes).all():
         raise DataError(
             f"{path}: {_all(boxes, 'are')} smaller than a pixel in width and height; COCO's boxes are [x, y, width, "
             "height] in pixels: multiply fractions by the sides of the image"
         )
 
 
-def _is_tiny(boxes: NDArray[np.float64]) -> Bool[np.ndarray, " M"]:
+def is_tiny(boxes: Float64[np.ndarray, "M 4"]) -> Bool[np.ndarray, " M"]:
+    """Return which xywh boxes are smaller than a pixel in width and height."""
     return np.asarray((boxes[:, 2:] < 1).all(axis=1))
 
 
 def _tiny_note(boxes: NDArray[np.float64], path: Path) -> list[str]:
-    count = int(_is_tiny(boxes).sum())
+    count = int(is_tiny(boxes).sum())
     if not count:
         return []
     return [f"{path.name}: {count} of {len(boxes)} boxes are smaller than a pixel in width and height"]

@@ -95,7 +95,7 @@ def prepare(
     Raises ReadError for what cannot be read for now, which is never left out.
     """
     cache = cache_folder(config)
-    root, locations = _split_locations(config, cache, progress)
+    root, locations = split_locations(config, cache, progress)
     read = {
         name: _read_split(root, locations[name], box_convention, config, name, cache)
         for name in SPLITS
@@ -205,7 +205,7 @@ def image_rules(config: DataConfig) -> ImageRules:
     return ImageRules(config.exif_orientation, config.max_megapixels)
 
 
-def _split_locations(
+def split_locations(
     config: DataConfig, cache: Path, progress: ProgressCallback | None
 ) -> tuple[Path, dict[Split, SplitConfig]]:
     """Return the root folder and, for each split, its files."""

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,29 @@ REPORT_EVERY: Final = 256
 MAX_SHOWN: Final = 3
 
 
+@dataclass(frozen=True)
+class Duplicates:
+    """Names of images whose files have the same content."""
+
+    # Groups of different names of one content, by split.
+    repeated: Mapping[Split, tuple[tuple[str, ...], ...]]
+    # (name in val, name in train) of images of validation that are also trained on.
+    shared: tuple[tuple[str, str], ...]
+
+
 def duplicate_notes(
     splits: Mapping[Split, tuple[Path, Sequence[FileStat]]], cache: Path, on_count: CountCallback | None = None
 ) -> list[str]:
-    """Return notes on images whose files have the same content, from the folder and the files of each split.
+    """Return notes on images whose files have the same content; see `find_duplicates`."""
+    found = find_duplicates(splits, cache, on_count)
+    notes = [_repeated_note(split, groups) for split, groups in found.repeated.items() if groups]
+    return [*notes, _shared_note(found.shared, len(splits["val"][1]))] if found.shared else notes
+
+
+def find_duplicates(
+    splits: Mapping[Split, tuple[Path, Sequence[FileStat]]], cache: Path, on_count: CountCallback | None = None
+) -> Duplicates:
+    """Return the images whose files have the same content, from the folder and the files of each split.
 
     Only files of equal size are read, at first a block of each; the result is cached while no file changes. A file
     that cannot be read counts as unique. Raises ReadError.
@@ -41,34 +61,37 @@ def duplicate_notes(
     contents = dict(zip(stats, _cached_contents(stats, cache, on_count).tolist(), strict=True))
     names = {split: [stat[0] for stat in split_stats] for split, (_, split_stats) in splits.items()}
     ids = {split: [contents[path] for path in split_paths] for split, split_paths in paths.items()}
-    notes = [note for split in splits for note in _repeated(split, names[split], ids[split])]
-    return [*notes, *_shared(names, ids)] if {"train", "val"} <= set(splits) else notes
+    repeated = {split: _repeated(names[split], ids[split]) for split in splits}
+    return Duplicates(repeated, _shared(names, ids) if {"train", "val"} <= set(splits) else ())
 
 
-def _repeated(split: Split, names: Sequence[str], ids: Sequence[int]) -> list[str]:
-    """Return the note on files of a split with the content of another; a name that is listed twice is no other file."""
+def _repeated(names: Sequence[str], ids: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of files of a split with one content; a name that is listed twice is no other file."""
     by_content: dict[int, list[str]] = defaultdict(list)
     for name, content in dict(zip(names, ids, strict=True)).items():
         by_content[content].append(name)
-    groups = [group for group in by_content.values() if len(group) > 1]
-    if not groups:
-        return []
+    return tuple(tuple(group) for group in by_content.values() if len(group) > 1)
+
+
+def _shared(names: Mapping[Split, Sequence[str]], ids: Mapping[Split, Sequence[int]]) -> tuple[tuple[str, str], ...]:
+    """Return the images of validation that are also trained on, with their names in both splits."""
+    of_training = dict(zip(ids["train"], names["train"], strict=True))
+    pairs = zip(names["val"], ids["val"], strict=True)
+    return tuple((name, of_training[content]) for name, content in pairs if content in of_training)
+
+
+def _repeated_note(split: Split, groups: Sequence[Sequence[str]]) -> str:
     count = sum(len(group) - 1 for group in groups)
     images = "1 image repeats" if count == 1 else f"{count} images repeat"
-    return [f"{split}: {images} the content of another under a name of its own: {_shown(map(' = '.join, groups))}"]
+    return f"{split}: {images} the content of another under a name of its own: {_shown(map(' = '.join, groups))}"
 
 
-def _shared(names: Mapping[Split, Sequence[str]], ids: Mapping[Split, Sequence[int]]) -> list[str]:
-    """Return the note on images of validation that are also trained on."""
-    of_training = dict(zip(ids["train"], names["train"], strict=True))
-    shared = [(name, of_training[i]) for name, i in zip(names["val"], ids["val"], strict=True) if i in of_training]
-    if not shared:
-        return []
-    return [
-        f"warning: {len(shared)} of {len(names['val'])} val images are train images too, by content: "
+def _shared_note(shared: Sequence[tuple[str, str]], total: int) -> str:
+    return (
+        f"warning: {len(shared)} of {total} val images are train images too, by content: "
         f"{_shown(f'val {name} = train {other}' for name, other in shared)}; the metrics of val are partly those of "
         "images that were trained on"
-    ]
+    )
 
 
 def _shown(examples: Iterable[str]) -> str:

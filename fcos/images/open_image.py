@@ -42,13 +42,16 @@ DEFAULT_RULES: Final = ImageRules()
 
 @dataclass(frozen=True)
 class ReadImage:
-    """RGB pixels of a file, and whether another picture could be read from it."""
+    """RGB pixels of a file, whether its EXIF orientation asks for another picture than the stored one, and its mode.
+
+    `mode` is Pillow's, of the stored pixels. `peak` is the highest stored value of pixels of 16 bits, else None.
+    """
 
     pixels: UInt8[Tensor, "3 H W"]
     # Its EXIF orientation asks for another picture than the stored one.
     has_orientation: bool
-    # It has frames or pages after the first, which is the one that is read.
-    has_several_frames: bool = False
+    mode: str = "RGB"
+    peak: int | None = None
 
 
 def open_image(
@@ -76,7 +79,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
             _check_pixels(image, rules.max_megapixels)
             # Not torchvision.io 0.29, which crashes on a broken PNG and is deprecated.
             read = _read_oriented(image, size, rules.exif_orientation)
-            return replace(read, has_several_frames=has_several_frames(image))
+            return replace(read, mode=image.mode, peak=_peak(image, content, read.pixels))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except _PILLOW_ERRORS as error:
@@ -157,6 +160,16 @@ def _orientation(image: Image.Image) -> int:
     except (*_PILLOW_ERRORS, KeyError, TypeError):
         return 1
     return orientation if isinstance(orientation, int) else 1
+
+
+def _peak(image: Image.Image, content: bytes, pixels: UInt8[Tensor, "3 H W"]) -> int | None:
+    """Return the highest value of a decoded image of 16 bits a channel, None for one of fewer."""
+    if image.mode.startswith("I;16"):
+        return int(np.asarray(image).max())
+    # Byte 24 of a PNG file is its depth. Pillow keeps the upper eight bits of colours.
+    if image.format == "PNG" and content[24] == 16:
+        return int(pixels.max()) * 256 + 255
+    return None
 
 
 def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:

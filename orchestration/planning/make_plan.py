@@ -14,6 +14,7 @@ from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.provenance import current_provenance
 from orchestration.experiment.trials import ARM_SECTIONS, arm_configs, check_effect, plan_trials
 from orchestration.experiment.weights import BeginningNotes, pin_weights
+from orchestration.planning.inspect_note import inspect_notes
 from orchestration.planning.plan import Plan, read_plan
 from orchestration.search.points import draw_planned, drawn_before, make_search, search_notes
 
@@ -90,4 +91,5 @@ def _plan(
     trials = plan_trials(arms, seeds, provenance, digests)
     beginning = BeginningNotes()
     notes = [note for config in arms.values() for note in beginning.of(config, data.info(config).classes)]
-    return Plan(name, lab.folder / name, trials, provenance, dict(arms), (*data.notes, *dict.fromkeys(notes)))
+    notes = [*data.notes, *inspect_notes(lab.training, data.notes), *dict.fromkeys(notes)]
+    return Plan(name, lab.folder / name, trials, provenance, dict(arms), tuple(notes))

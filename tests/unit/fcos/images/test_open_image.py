@@ -1,6 +1,8 @@
 """Opening images of many kinds, by the rules for orientation and size."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +232,24 @@ def test_a_program_that_draws_is_not_run(tmp_path: Path) -> None:
     Image.new("RGB", (6, 4)).save(tmp_path / "image.eps")
     with pytest.raises(DataError, match=r"image\.eps: is EPS, a kind of file that is not decoded"):
         read_image(tmp_path / "image.eps")
+
+
+def png_of_16_bits(red: int, green: int, blue: int) -> bytes:
+    """Return a PNG file of one pixel with 16 bits a channel, which Pillow reads and does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + struct.pack(">HHH", red, green, blue))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_mode_and_highest_value_of_the_stored_pixels_are_kept(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 4095]], dtype=np.uint16)).save(tmp_path / "gray.png")
+    (tmp_path / "color.png").write_bytes(png_of_16_bits(0x0FFF, 3, 0x0123))
+    Image.new("CMYK", (2, 2)).save(tmp_path / "cmyk.tif")
+    gray, color, cmyk = (read_image(tmp_path / name) for name in ("gray.png", "color.png", "cmyk.tif"))
+    assert (gray.mode, gray.peak) == ("I;16", 4095)
+    assert (color.mode, color.peak) == ("RGB", 0x0FFF)
+    assert (cmyk.mode, cmyk.peak) == ("CMYK", None)

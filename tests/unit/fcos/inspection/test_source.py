@@ -1,0 +1,90 @@
+"""Which data the words of the command line name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fcos.config.choices import Split
+from fcos.errors import ConfigError, DataError
+from fcos.formats.structures import FormatName
+from fcos.inspection.run import inspect_data
+from fcos.inspection.source import DEFAULT_MODEL, find_source
+from fcos.installation import conf_folder
+from tests.helpers.inspections import WORDS, edit
+from tests.helpers.labelled_folders import box, image, write_folder
+
+IMAGES = [image("train/a.png", box()), image("val/b.png", box("dog"))]
+
+
+@pytest.mark.parametrize("name", ["coco", "voc", "yolo", "cvat", "labelme"])
+def test_a_folder_of_any_format_is_read_as_data_auto_does(tmp_path: Path, name: FormatName) -> None:
+    root = write_folder(tmp_path / "my photos", name, IMAGES)
+    source = find_source([str(root), f"data.cache_dir={tmp_path / 'cache'}"])
+    assert source.understood[0].startswith(f"{name}: ")
+    assert source.train_command.startswith(f"python orchestration/train.py data=auto 'data.root={root}'")
+    assert source.data.name == "coco" and source.splits == ("train", "val")
+
+
+def test_a_folder_that_training_refuses_is_shown_where_it_is_coco(root: Path) -> None:
+    (root / "val.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    source = find_source([str(root), f"data.cache_dir={root.parent / 'cache'}"])
+    assert "val.json: section 'images' is empty" in source.refused
+    found = inspect_data(source, lambda *_: None)
+    assert [each.title for each in found.findings if each.severity == "error"] == ["annotations cannot be read"]
+    assert found.counts.splits["train"].images == 5
+
+
+def test_a_folder_of_one_set_without_any_box_is_shown_with_the_refusal(root: Path) -> None:
+    edit(root / "train.json", lambda content: content.update(annotations=[]))
+    (root / "val.json").unlink()
+    source = find_source([str(root), f"data.cache_dir={root.parent / 'cache'}"])
+    assert source.splits == ("train",) and "have no box at all" in source.refused
+
+
+def test_the_words_of_a_training_name_its_data(root: Path) -> None:
+    source = find_source([f"data.root={root}", *WORDS, "data.crowds=objects"])
+    assert source.data.crowds == "objects" and source.data.short_sides is None
+    assert source.train_command.endswith("data.short_sides=null data.long_side=null data.crowds=objects")
+
+
+def test_of_one_split_that_is_named_only_that_is_read(root: Path) -> None:
+    only: tuple[Split, ...] = ("val",)
+    assert find_source([f"data.root={root}", "data.val.annotations=val.json", "data.val.images=val"]).splits == only
+
+
+def test_the_default_model_is_that_of_a_training(root: Path) -> None:
+    defaults = yaml.safe_load((conf_folder() / "config.yaml").read_text())["defaults"]
+    assert {"model": DEFAULT_MODEL} in defaults
+
+
+def test_a_model_that_changes_another_is_read_with_it(root: Path) -> None:
+    source = find_source(["data=synthetic", "model=fcos_rt_r50"])
+    assert source.model.levels == (3, 4, 5) and source.model.assignment.ranges[0] == (0, 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.rot=/x"], "data.rot=/x: .* did you mean data.root"),
+        (["data=coco"], "data.root is missing"),
+        (["data=auto"], "data.root is missing"),
+        (["data=cocoo", "data.root=/x"], "data=cocoo: no such option; did you mean coco"),
+        (["{root}", "more"], "more: only the first word may be a folder"),
+        (["{root}", "data.root=/x"], "leave out data.root"),
+        (["{root}/train.json"], "is a file; give its folder"),
+        (["{root}", "auto.val_fraction=x"], "auto.val_fraction='x'"),
+        (["data=synthetic", "model.levels=[3]"], "model.assignment.ranges has 4 ranges for 1 levels"),
+        (["data=synthetic", "data.limit_train=a"], "data.limit_train='a'"),
+    ],
+)
+def test_a_mistake_is_told_with_the_word(root: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_source([word.format(root=root) for word in words])
+
+
+def test_a_folder_that_is_missing_or_holds_no_labels_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        find_source([str(tmp_path / "nowhere")])
+    with pytest.raises(DataError, match="holds no images"):
+        find_source([str(tmp_path)])
