@@ -1,9 +1,10 @@
 """Annotations of a data set, image by image, for training and for evaluation."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
@@ -145,10 +146,14 @@ def arrange_annotations(
     )
 
 
+BoxProblemKind = Literal["no_size", "outside", "clipped", "no_area", "repeated", "area_zero"]
+
+
 @dataclass(frozen=True)
 class BoxProblem:
     """Boxes of a file, in its order, that share a problem in training."""
 
+    kind: BoxProblemKind
     # After "N boxes" in a message.
     text: str
     rows: Bool[np.ndarray, " M"]
@@ -161,14 +166,15 @@ def box_problems(file: CocoFile, box_convention: BoxConvention, crowds: Crowds =
     sized = (xywh[:, 2:] > 0).all(axis=1)
     visible = _visible(xywh, width, height)
     _, not_empty = _clipped_boxes(xywh, width, height, box_convention)
-    return (
-        BoxProblem("of zero size, counted in evaluation and not trained on", ~crowd & ~sized),
-        BoxProblem("wholly outside the image, counted in evaluation and not trained on", ~crowd & sized & ~visible),
-        BoxProblem("partly outside the image clipped for training", visible & _partly_outside(xywh, width, height)),
-        BoxProblem(f"left without area by {box_convention} corners not trained on", visible & ~crowd & ~not_empty),
-        BoxProblem("given more than once, with the same class and place, counted each time", _repeated(file)),
-        BoxProblem("of a size with area=0, counted as small in evaluation", visible & ~crowd & (file.areas == 0)),
-    )
+    rows: Mapping[BoxProblemKind, tuple[str, Bool[np.ndarray, " M"]]] = {
+        "no_size": ("of zero size, counted in evaluation and not trained on", ~crowd & ~sized),
+        "outside": ("wholly outside the image, counted in evaluation and not trained on", ~crowd & sized & ~visible),
+        "clipped": ("partly outside the image clipped for training", visible & _partly_outside(xywh, width, height)),
+        "no_area": (f"left without area by {box_convention} corners not trained on", visible & ~crowd & ~not_empty),
+        "repeated": ("given more than once, with the same class and place, counted each time", _repeated(file)),
+        "area_zero": ("of a size with area=0, counted as small in evaluation", visible & ~crowd & (file.areas == 0)),
+    }
+    return tuple(BoxProblem(kind, text, of_kind) for kind, (text, of_kind) in rows.items())
 
 
 def _visible(

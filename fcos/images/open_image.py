@@ -42,7 +42,7 @@ DEFAULT_RULES: Final = ImageRules()
 
 @dataclass(frozen=True)
 class ReadImage:
-    """RGB pixels of a file, whether its EXIF orientation asks for another picture than the stored one, and its mode.
+    """RGB pixels of a file, whether another picture could be read from it, and what is stored.
 
     `mode` is Pillow's, of the stored pixels. `peak` is the highest stored value of pixels of 16 bits, else None.
     """
@@ -50,6 +50,8 @@ class ReadImage:
     pixels: UInt8[Tensor, "3 H W"]
     # Its EXIF orientation asks for another picture than the stored one.
     has_orientation: bool
+    # It has frames or pages after the first, which is the one that is read.
+    has_several_frames: bool = False
     mode: str = "RGB"
     peak: int | None = None
 
@@ -79,7 +81,12 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
             _check_pixels(image, rules.max_megapixels)
             # Not torchvision.io 0.29, which crashes on a broken PNG and is deprecated.
             read = _read_oriented(image, size, rules.exif_orientation)
-            return replace(read, mode=image.mode, peak=_peak(image, content, read.pixels))
+            return replace(
+                read,
+                has_several_frames=has_several_frames(image),
+                mode=image.mode,
+                peak=_peak(image, content, read.pixels),
+            )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except _PILLOW_ERRORS as error:

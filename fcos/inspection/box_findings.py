@@ -1,9 +1,11 @@
 """Findings in the boxes of a split: units, sizes, crowds, and boxes without a location."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool
 
-from fcos.annotations.annotations import box_problems, require_boxes
+from fcos.annotations.annotations import BoxProblemKind, box_problems, require_boxes
 from fcos.annotations.box_units import check_units, is_tiny
 from fcos.config.choices import Crowds
 from fcos.config.model import ModelConfig
@@ -18,8 +20,32 @@ from fcos.inspection.read import SplitView
 MANY_CROWDS = 0.2
 # Images, spread evenly, whose boxes are assigned to locations.
 ASSIGNED_IMAGES = 200
-_PROBLEM_TITLES = ("boxes of zero size", "boxes wholly outside their image", "boxes partly outside their image",
-                   "boxes left without area by the box convention")  # fmt: skip
+_NOT_TRAINED = "They are not trained on, and evaluation counts them as objects that are never found."
+_MEND = "Remove or redraw them."
+# Severity, title, meaning and way out of each kind.
+_PROBLEMS: Mapping[BoxProblemKind, tuple[Severity, str, str, str]] = {
+    "no_size": ("warning", "boxes of zero size", _NOT_TRAINED, _MEND),
+    "outside": ("warning", "boxes wholly outside their image", _NOT_TRAINED, _MEND),
+    "clipped": (
+        "note",
+        "boxes partly outside their image",
+        "Training clips them to their image; evaluation has them as annotated.",
+        "",
+    ),
+    "no_area": ("warning", "boxes left without area by the box convention", _NOT_TRAINED, _MEND),
+    "repeated": (
+        "warning",
+        "boxes given more than once",
+        "Each counts as an object of its own: of two detections that are asked for, one can only be a duplicate.",
+        "Remove the copies.",
+    ),
+    "area_zero": (
+        "note",
+        "boxes of a size with area=0",
+        "Evaluation counts them as small objects, by the area that the file gives.",
+        "Leave area out, and it is width times height.",
+    ),
+}
 
 
 def box_findings(view: SplitView, data: DataConfig, model: ModelConfig) -> list[Finding]:
@@ -84,16 +110,10 @@ def _tiny(view: SplitView) -> list[Finding]:
 
 def _problems(view: SplitView, crowds: Crowds, model: ModelConfig) -> list[Finding]:
     findings = []
-    problems = box_problems(view.file, model.assignment.corners, crowds)
-    for title, problem in zip(_PROBLEM_TITLES, problems, strict=True):
-        clipped = "clipped" in problem.text
-        meaning = (
-            "Training clips them to their image; evaluation has them as annotated." if clipped
-            else "They are not trained on, and evaluation counts them as objects that are never found."
-        )  # fmt: skip
-        way_out = "" if clipped else "Remove or redraw them."
+    for problem in box_problems(view.file, model.assignment.corners, crowds):
+        severity, title, meaning, way_out = _PROBLEMS[problem.kind]
         rows = view.rows_of(view.file.ids[problem.rows])
-        findings += _counted(view, "note" if clipped else "warning", title, rows, meaning, way_out)
+        findings += _counted(view, severity, title, rows, meaning, way_out)
     return findings
 
 

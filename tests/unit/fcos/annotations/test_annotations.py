@@ -285,7 +285,7 @@ def test_missing_key_is_an_error_that_names_the_entry(tmp_path: Path) -> None:
         ("{}".encode("utf-16-le"), "is UTF-16-LE text"),
         ("{}".encode("utf-16-be"), "is UTF-16-BE text"),
         ("{}".encode("utf-32"), "is UTF-32 text"),
-        (gzip.compress("{}".encode("utf-16")), "is UTF-16 text"),
+        (gzip.compress("{}".encode("utf-16"), mtime=0), "is UTF-16 text"),
     ],
 )
 def test_unreadable_text_is_an_error_that_names_the_file(tmp_path: Path, text: bytes, message: str) -> None:

@@ -21,7 +21,7 @@ def test_categories_that_differ_are_an_error_and_both_splits_are_shown(root: Pat
     edit(root / "val.json", lambda content: content["categories"][0].update(name="dog"))
     found = inspected(root)
     error = finding(found, "the splits differ in their categories", None)
-    assert error.severity == "error" and "id 2: 'cat' and 'dog'" in error.meaning
+    assert error.severity == "error" and "only train.json has 'cat', only val.json has 'dog'" in error.meaning
     assert set(found.counts.splits) == {"train", "val"}
 
 
