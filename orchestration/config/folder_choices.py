@@ -51,7 +51,8 @@ def input_size(train: Annotations, on_gpu: bool) -> Choice:
     aspect = float(np.quantile(train.sizes.max(axis=1) / train.sizes.min(axis=1), 0.99))
     long_side = max(short_side, min(_rounded_up(short_side * aspect), 4 * short_side))
     reached = small * short_side / short
-    cut = "" if reached >= SMALL_BOX else f"; below {SMALL_BOX} px, and more than {longest} px is much for this device"
+    limit = f"more than {longest} px is much for this device" if scale < 1.0 else "the images have no more pixels"
+    cut = "" if reached >= SMALL_BOX else f"; {SMALL_BOX} px would be better, but {limit}"
     reason = (
         f"images of {width:.0f}x{height:.0f} px (median); the smallest tenth of boxes has a side below {small:.0f} px, "
         f"which becomes {reached:.0f} px at the input{cut}"

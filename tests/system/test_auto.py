@@ -9,7 +9,6 @@ from tests.helpers.sweeps import TRAIN, finished, trials_of
 WORDS = [
     "data.root=photos",
     "data.cache_dir=cache",
-    "model.backbone.widths=[16,16,16,16,16]",
     "model.fpn.channels=16",
     "model.head.num_convs=1",
     "schedule.steps=4",

@@ -43,7 +43,7 @@ def test_the_input_is_as_small_as_the_small_boxes_allow(
 
 def test_small_boxes_that_the_device_does_not_bear_are_told(tmp_path: Path) -> None:
     assert (
-        "which becomes 10 px at the input; below 16 px"
+        "which becomes 10 px at the input; 16 px would be better, but more than 512 px is much for this device"
         in folder_choices.input_size(annotations(tmp_path, 12), on_gpu=False).reason
     )
 
