@@ -108,7 +108,8 @@ def _notes(path: Path, config: BackboneConfig, missing: tuple[str, ...], left_ou
     parts = []
     if missing:
         parts.append(f"{len(missing)} tensors of {config.name} are not in it and start random: {some(missing)}")
-    if left_out:
+    # Of the installed ones it is known that only the layers after the last stage are left out.
+    if left_out and config.weights != INSTALLED:
         parts.append(f"{len(left_out)} of its tensors have no place in {config.name}: {some(left_out)}")
     return (f"{KEY}={path.name}: {'; '.join(parts)}",) if parts else ()
 

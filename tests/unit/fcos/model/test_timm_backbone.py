@@ -111,9 +111,7 @@ def test_layer_norms_stay_as_they_are() -> None:
 def test_installed_weights_need_no_network_and_leave_nothing_random(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     backbone = build(LITE, "frozen_bn", weights="installed")
-    (note,) = backbone.notes
-    assert "start random" not in note
-    assert "have no place in timm/tf_efficientnet_lite0: conv_head" in note.replace("_conv_head", "conv_head")
+    assert backbone.notes == ()
     # The statistics of 1.2 million images, not those of a new norm.
     assert all(norm.running_var.std() > 0 for norm in backbone.modules() if isinstance(norm, FrozenBatchNorm2d))
 
