@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from orchestration.store_conventions import MetricPrefix
+from fcos.storage.store_conventions import MetricPrefix
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     from analysis.reader.client import StoreError
     from analysis.render.console import print_safely
-    from orchestration.store_conventions import default_uri
+    from fcos.storage.store_conventions import default_uri
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
 

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from fcos.run_folder import STOP, ProgressRecord
+from fcos.storage.run_folder import STOP, ProgressRecord
 
 
 @runtime_checkable

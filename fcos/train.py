@@ -20,8 +20,8 @@ from fcos.evaluation.detect import Inference, Validation, validate
 from fcos.evaluation.samples import draw_sample_pictures
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets
-from fcos.run_folder import CHECKPOINTS, DETECTIONS, BestEvaluation, RunSummary
 from fcos.runtime import Runtime
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, BestEvaluation, RunSummary
 from fcos.training import checkpoint
 from fcos.training.batch_norms import check_batch_norms
 from fcos.training.best import improved, read_best

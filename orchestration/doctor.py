@@ -100,8 +100,8 @@ def _num_nodes() -> int:
 
 def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     """Check that the store accepts runs and artifacts; nothing is left in it."""
+    from fcos.storage.store_conventions import default_uri, is_sqlite, public_uri
     from orchestration.cluster.health.checks import check_artifacts, check_tracking
-    from orchestration.store_conventions import default_uri, is_sqlite, public_uri
     from orchestration.tracking.addresses import sqlite_file
     from orchestration.tracking.problems import TrackingError
     from orchestration.tracking.sqlite_store import check_folder

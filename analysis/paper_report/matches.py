@@ -14,7 +14,7 @@ from analysis.reader.sweep import Sweep, Trial
 from analysis.sections.coverage_table import compare_digits
 from analysis.stats import paired
 from analysis.stats.verdicts import RERUN_NOISE, make_verdict
-from orchestration.store_conventions import MetricPrefix
+from fcos.storage.store_conventions import MetricPrefix
 
 SYNTHETIC = "drawn shapes, not COCO"
 OTHER = "other data, not COCO"

@@ -28,7 +28,7 @@ def build_paper_document(version: Version, tracking_uri: str, mlflow_experiment:
     from analysis.paper_report.comparison import PaperDocument, make_comparison_tables
     from analysis.paper_report.matches import match_rows
     from analysis.reader.runs import read_sweeps_with_paper_rows
-    from orchestration.store_conventions import public_uri
+    from fcos.storage.store_conventions import public_uri
 
     sweeps, store_notes = read_sweeps_with_paper_rows(tracking_uri, mlflow_experiment)
     matches, row_notes = match_rows(sweeps, version)

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.formatting import join_words
 from analysis.papers.rows import PaperRow
 from analysis.reader.sweep import Trial
-from orchestration.store_conventions import MetricPrefix
+from fcos.storage.store_conventions import MetricPrefix
 
 # Tables whose rows share the recipe below, except for what the row itself varies.
 RECIPE_TABLES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from orchestration.store_conventions import Artifact, client_uri, is_sqlite, public_uri, quiet_libraries
+from fcos.storage.store_conventions import Artifact, client_uri, is_sqlite, public_uri, quiet_libraries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analysis.reader.client import StoreError, extract_reason, read_artifact
-from orchestration.store_conventions import Artifact
+from fcos.storage.store_conventions import Artifact
 
 # Lower and upper end in pixels; None is unbounded.
 LevelRange = tuple[float, float | None]

@@ -34,7 +34,7 @@ from analysis.reader.sweep import (
     Sweep,
     Trial,
 )
-from orchestration.store_conventions import Artifact, RunKind, Tag, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, Tag, public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

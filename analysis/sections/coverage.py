@@ -16,7 +16,7 @@ from analysis.sections.content import Figure, ReportContent, render_figure
 from analysis.sections.coverage_table import OBJECTIVE, collect_coverage_values, make_coverage_table
 from analysis.sections.gallery import encode_picture
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
-from orchestration.store_conventions import Artifact, MetricPrefix
+from fcos.storage.store_conventions import Artifact, MetricPrefix
 
 MAX_ARMS = 6
 MAX_MAPS = 2

@@ -21,7 +21,7 @@ from analysis.sections.provenance import (
 )
 from analysis.sections.search import build_search_content
 from analysis.stats.paired import collect_final_values
-from orchestration.store_conventions import public_uri
+from fcos.storage.store_conventions import public_uri
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.formatting import format_count, join_words
 from analysis.reader.client import read_artifact
 from analysis.reader.sweep import FINISHED, Provenance, Sweep, Trial
-from orchestration.store_conventions import Artifact
+from fcos.storage.store_conventions import Artifact
 
 UNKNOWN = "unknown"
 

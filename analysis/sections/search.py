@@ -18,7 +18,7 @@ from analysis.sections.gallery import build_gallery
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
 from analysis.stats.importance import compute_importance, is_unset
 from fcos.installation import command
-from orchestration.store_conventions import MetricPrefix
+from fcos.storage.store_conventions import MetricPrefix
 
 # Overrides that belong to the search itself or to its storage, and not to the trainings.
 SEARCH_KEYS = ("search", "name", "dry_run", "tracking", "experiment.search", "experiment.seeds")

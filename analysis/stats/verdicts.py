@@ -10,7 +10,7 @@ from analysis.papers.recipe import list_departures
 from analysis.papers.rows import PaperRow, RowsBySource
 from analysis.reader.sweep import Trial
 from analysis.stats.paired import Comparison
-from orchestration.store_conventions import MetricPrefix
+from fcos.storage.store_conventions import MetricPrefix
 
 # Of val/ metrics: an interval around zero within +-1.0 AP shows that there is no difference that matters; a wider one
 # shows nothing.

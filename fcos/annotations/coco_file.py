@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from fcos.annotations.json_text import json_text, parse_json
-from fcos.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
 from fcos.errors import DataError
-from fcos.reading import read_bytes
+from fcos.storage.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
+from fcos.storage.reading import read_bytes
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ def run(options: argparse.Namespace) -> int:
     Raises ConfigError and DataError for data that cannot be found or read at all.
     """
     from fcos.errors import ConfigError
-    from fcos.files import write_atomically
     from fcos.inspection.page import render_page
     from fcos.inspection.run import inspect_data
     from fcos.inspection.source import find_source
     from fcos.inspection.summary import summary_lines
+    from fcos.storage.files import write_atomically
 
     if options.output.is_dir():
         raise ConfigError(f"--output {options.output}: is a folder; give the file of the page in it")

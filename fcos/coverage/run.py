@@ -23,10 +23,10 @@ from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
 from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.draw.canvas import picture_or_note
-from fcos.files import expanded
-from fcos.reading import ProgressCallback
-from fcos.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
 from fcos.runtime import Runtime
+from fcos.storage.files import expanded
+from fcos.storage.reading import ProgressCallback
+from fcos.storage.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
 
 # Longest sides of boxes, in quarter octaves of pixels.
 HISTOGRAM_ENDS = 2.0 ** np.arange(0, 11.25, 0.25)

@@ -16,11 +16,11 @@ from pydantic_core import from_json
 from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_file import FILE_KIND
 from fcos.annotations.json_text import json_text
-from fcos.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
 from fcos.config.choices import BoxConvention
 from fcos.data.synthetic import visible_shape_indices
 from fcos.errors import DataError
-from fcos.reading import read_bytes
+from fcos.storage.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
+from fcos.storage.reading import read_bytes
 
 # Cells of a bitmap per axis; each holds the value of the pixel at its center.
 MASK_SIDE: Final = 32

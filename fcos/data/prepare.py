@@ -21,13 +21,13 @@ from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.masks import add_masks, add_synthetic_masks
 from fcos.data.synthetic import synthetic_folder
 from fcos.errors import DataChanged, DataError
-from fcos.files import expanded, user_cache
 from fcos.images.duplicates import duplicate_notes
 from fcos.images.image_files import FileStat, ImageFiles
 from fcos.images.image_names import locate_images
 from fcos.images.open_image import ImageRules
 from fcos.images.usable_images import PreparedSplit, decode_or_check
-from fcos.reading import ProgressCallback, file_stat, is_folder
+from fcos.storage.files import expanded, user_cache
+from fcos.storage.reading import ProgressCallback, file_stat, is_folder
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from PIL import Image
 
 from fcos.config.run import SyntheticConfig
-from fcos.reading import CountCallback, is_folder, raise_cache_error
+from fcos.storage.reading import CountCallback, is_folder, raise_cache_error
 
 CLASSES: Final = ("disc", "square", "triangle", "ring", "cross")
 # Part of the folder's name; incremented with every change of the rendered images.

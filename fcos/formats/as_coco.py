@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.annotations.coco_file import read_coco_file
 from fcos.errors import DataError
-from fcos.files import write_atomically
 from fcos.formats import coco
 from fcos.formats.listing import Listing, list_folder
 from fcos.formats.recognise import read_folder, recognise
 from fcos.formats.splits import TrainingSplits, training_splits
 from fcos.formats.structures import FormatName, LabelledFolder, SplitName
 from fcos.formats.write_coco import coco_text
-from fcos.reading import raise_cache_error
+from fcos.storage.files import write_atomically
+from fcos.storage.reading import raise_cache_error
 
 CACHE_FOLDER: Final = "folders"
 OUTCOME: Final = "outcome.json"

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from PIL import Image
 
 from fcos.errors import DataError
-from fcos.reading import is_folder, read_bytes
+from fcos.storage.reading import is_folder, read_bytes
 
 IMAGE_SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2")

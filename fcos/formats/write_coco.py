@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fcos.errors import ConfigError
-from fcos.files import write_atomically
 from fcos.formats.structures import LabelledBox, LabelledImage
+from fcos.storage.files import write_atomically
 
 
 def coco_text(images: Sequence[LabelledImage], classes: Sequence[str]) -> str:

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from fcos.augmentation.transforms import resize_image
 from fcos.errors import DataError, ReadError
-from fcos.files import evict_least_recently_used, retried
 from fcos.images.image_files import ImageFiles, Size
 from fcos.images.image_traits import Flags, ImageTraits, flags_of, load_traits, save_traits, traits_of
 from fcos.images.open_image import read_image
-from fcos.reading import CountCallback, file_stat
+from fcos.storage.files import evict_least_recently_used, retried
+from fcos.storage.reading import CountCallback, file_stat
 
 NO_TRAITS = ImageTraits()
 CACHE_FOLDER, PIXELS_FILE = "decoded_images", "pixels.bin"

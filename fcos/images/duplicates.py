@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int64
 
-from fcos.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
 from fcos.config.choices import Split
 from fcos.errors import DataError
 from fcos.images.image_files import FileStat
-from fcos.reading import CountCallback, read_block, read_bytes
+from fcos.storage.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
+from fcos.storage.reading import CountCallback, read_block, read_bytes
 
 # Bytes in the middle of a file that tell most files of equal size apart without reading the rest.
 BLOCK_BYTES: Final = 4096

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from fcos.errors import DataError
 from fcos.images.image_traits import Flags, ImageTraits, flags_of, load_traits, save_traits, traits_of
 from fcos.images.open_image import DEFAULT_RULES, ImageRules, read_image
-from fcos.reading import CountCallback, file_stat
+from fcos.storage.reading import CountCallback, file_stat
 
 Size = tuple[int, int]
 # (name, bytes, modification time in ns) of a file; -1 for both where it is missing.

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from fcos.config.choices import ExifOrientation, Split
-from fcos.files import write_atomically
 from fcos.images.open_image import ReadImage
-from fcos.reading import file_stat, read_bytes
+from fcos.storage.files import write_atomically
+from fcos.storage.reading import file_stat, read_bytes
 
 # Examples in a note.
 MAX_SHOWN: Final = 3

@@ -15,7 +15,7 @@ from torch import Tensor
 from fcos.config.choices import ExifOrientation
 from fcos.config.run import MAX_MEGAPIXELS
 from fcos.errors import DataError
-from fcos.reading import read_bytes
+from fcos.storage.reading import read_bytes
 
 # Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
 Image.MAX_IMAGE_PIXELS = None

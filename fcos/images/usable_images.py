@@ -14,7 +14,7 @@ from fcos.images.decoded import DecodedImages, decode_images
 from fcos.images.image_files import ImageFiles, check_files
 from fcos.images.image_names import other_spellings
 from fcos.images.image_traits import ImageTraits
-from fcos.reading import CountCallback, ProgressCallback, raise_cache_error
+from fcos.storage.reading import CountCallback, ProgressCallback, raise_cache_error
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Final
 from fcos.errors import DataError
 from fcos.images.image_files import Size
 from fcos.images.open_image import ImageRules, read_image
-from fcos.reading import CountCallback
+from fcos.storage.reading import CountCallback
 
 GRAY_MODES: Final = frozenset(("1", "L", "LA", "La"))
 ALPHA_MODES: Final = frozenset(("RGBA", "LA", "PA", "RGBa", "La"))

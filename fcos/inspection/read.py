@@ -13,12 +13,12 @@ from fcos.config.choices import Split
 from fcos.config.run import DataConfig
 from fcos.data.prepare import annotation_file, cache_folder, image_rules, split_locations
 from fcos.errors import DataError
-from fcos.files import expanded
 from fcos.images.image_names import LocatedImages, locate_images
 from fcos.inspection.findings import Finding
 from fcos.inspection.image_facts import ImageFacts, read_image_facts
 from fcos.inspection.source import Source
-from fcos.reading import ProgressCallback, is_folder
+from fcos.storage.files import expanded
+from fcos.storage.reading import ProgressCallback, is_folder
 
 
 @dataclass(frozen=True)

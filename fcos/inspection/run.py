@@ -12,7 +12,7 @@ from fcos.inspection.image_findings import image_findings
 from fcos.inspection.read import SplitView, read_data
 from fcos.inspection.source import Source
 from fcos.inspection.split_findings import split_findings
-from fcos.reading import ProgressCallback
+from fcos.storage.reading import ProgressCallback
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from fcos.config.parse import flatten, parse, set_value
 from fcos.config.run import DataConfig
 from fcos.data.prepare import SPLITS
 from fcos.errors import ConfigError, suggest
-from fcos.files import expanded, user_cache
 from fcos.formats.as_coco import FolderSettings
 from fcos.formats.structures import FormatName, SplitName
 from fcos.inference import with_changes
 from fcos.inspection.folder_files import find_folder_files
 from fcos.installation import command, conf_folder
+from fcos.storage.files import expanded, user_cache
 from fcos.training import checkpoint
 from fcos.weights.find import find_checkpoint
 

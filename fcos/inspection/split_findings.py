@@ -12,7 +12,7 @@ from fcos.images.duplicates import Duplicates, find_duplicates
 from fcos.images.image_files import FileStat
 from fcos.inspection.findings import MAX_EXAMPLES, Example, Finding
 from fcos.inspection.read import SplitView
-from fcos.reading import CountCallback
+from fcos.storage.reading import CountCallback
 
 
 def split_findings(views: Mapping[Split, SplitView], cache: Path, on_count: CountCallback) -> list[Finding]:

@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from fcos.files import write_atomically
 from fcos.metrics import better_end
-from fcos.run_folder import CHECKPOINTS, BestEvaluation
+from fcos.storage.files import write_atomically
+from fcos.storage.run_folder import CHECKPOINTS, BestEvaluation
 from fcos.training.checkpoint import folder_of
 
 BEST = "best.json"

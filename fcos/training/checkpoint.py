@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fcos.errors import Transient
-from fcos.files import flush_to_disk, is_transient, reason_of, retried
+from fcos.storage.files import flush_to_disk, is_transient, reason_of, retried
 
 MANIFEST = "manifest.json"
 REQUIRED_FILES = {"model.safetensors", "state.pt", "config.json"}

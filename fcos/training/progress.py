@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from fcos.run_folder import MetricPoint, ProgressRecord
 from fcos.runtime import Runtime
+from fcos.storage.run_folder import MetricPoint, ProgressRecord
 
 
 @dataclass

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fcos.config.run import Config
 from fcos.distributed import broadcast_object, gather_objects
-from fcos.run_folder import CHECKPOINTS, BestEvaluation
 from fcos.runtime import Runtime
+from fcos.storage.run_folder import CHECKPOINTS, BestEvaluation
 from fcos.training import checkpoint
 from fcos.training.best import write_best
 from fcos.training.elastic import WorkerHistory

@@ -13,9 +13,9 @@ from fcos.config.model_parts import AssignmentConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import CoverageConfig
 from fcos.errors import ConfigError, DataError
-from fcos.files import expanded, user_cache
 from fcos.formats.as_coco import SPLITS, CocoFolder, FolderSettings, folder_as_coco
 from fcos.formats.structures import SplitName
+from fcos.storage.files import expanded, user_cache
 from orchestration.config import folder_choices
 from orchestration.config.choice import Choice
 from orchestration.config.given import Given

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray import tune
 
-from fcos.run_folder import ProgressRecord
+from fcos.storage.run_folder import ProgressRecord
 from orchestration.driver.events import (
     Events,
     TrialFailed,

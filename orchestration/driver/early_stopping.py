@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from fcos.run_folder import MetricPoint, ProgressRecord
+from fcos.storage.run_folder import MetricPoint, ProgressRecord
 from orchestration.search.samplers import METRIC, STEP
 from orchestration.trial import files
 from orchestration.trial.task import TASK, Task

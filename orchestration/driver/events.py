@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fcos.run_folder import ProgressRecord, RunSummary
+from fcos.storage.run_folder import ProgressRecord, RunSummary
 from orchestration.experiment.trials import Trial
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fcos.run_folder import ProgressRecord, RunSummary
+from fcos.storage.run_folder import ProgressRecord, RunSummary
 from orchestration.driver.events import (
     Event,
     TrialFailed,

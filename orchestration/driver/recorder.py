@@ -8,7 +8,8 @@ from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.installation import checkout
-from fcos.run_folder import MetricPoint, RunSummary
+from fcos.storage.run_folder import MetricPoint, RunSummary
+from fcos.storage.store_conventions import Artifact, RunKind, Tag
 from fcos.training.elastic import describe_history
 from orchestration.cluster.resources import hardware_device, resources_text
 from orchestration.config.schema import ExperimentConfig, LabConfig
@@ -25,7 +26,6 @@ from orchestration.experiment.provenance import Commit, git_commit, hardware, pa
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, StoredPlan
 from orchestration.search.points import Search, search_values
-from orchestration.store_conventions import Artifact, RunKind, Tag
 from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
 from orchestration.trial import files

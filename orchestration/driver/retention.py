@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.metrics import Mode, better_end
-from fcos.run_folder import CHECKPOINTS, REUSED
+from fcos.storage.run_folder import CHECKPOINTS, REUSED
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import TRIALS, Plan

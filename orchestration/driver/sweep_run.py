@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 
 from fcos.errors import ConfigError
 from fcos.installation import command
+from fcos.storage.store_conventions import public_uri
 from orchestration.cli.console import show_table
 from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cluster.connect import checked_local_nodes, connected
@@ -29,7 +30,6 @@ from orchestration.planning.plan import Plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import take_all
 from orchestration.planning.table import count_of
-from orchestration.store_conventions import public_uri
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space
 

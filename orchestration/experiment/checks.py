@@ -6,11 +6,11 @@ from pathlib import Path
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import ROOT
+from fcos.storage.store_conventions import MetricPrefix
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
 from orchestration.experiment.data import PreparedDatasets
 from orchestration.experiment.weights import check_weights
-from orchestration.store_conventions import MetricPrefix
 
 # Folder in which Ray unpacks the checkout of a submitted job; deleted with the job.
 JOB_COPIES = "working_dir_files"

@@ -9,12 +9,12 @@ from typing import Any
 
 from fcos.config.parse import flatten, with_keys
 from fcos.config.run import Config
-from fcos.run_folder import ProgressRecord
+from fcos.storage.run_folder import ProgressRecord
+from fcos.storage.store_conventions import Tag
 from orchestration.cli.console import format_duration
 from orchestration.cluster.resources import Demand
 from orchestration.experiment.identity import RUN_ONLY, without
 from orchestration.experiment.trials import Trial
-from orchestration.store_conventions import Tag
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from fcos.config.parse import flatten
-from fcos.run_folder import CHECKPOINTS
+from fcos.storage.run_folder import CHECKPOINTS
+from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import newest_step
 from orchestration.experiment.identity import INFERENCE_ONLY, RUN_ONLY, without
 from orchestration.experiment.provenance import Provenance
@@ -12,7 +13,6 @@ from orchestration.experiment.trials import Trial
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, Source, is_done
-from orchestration.store_conventions import Tag
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import read_reused

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.run_folder import CHECKPOINTS, RunSummary
+from fcos.storage.run_folder import CHECKPOINTS, RunSummary
 from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from fcos.installation import checkout
-from fcos.run_folder import CHECKPOINTS
+from fcos.storage.run_folder import CHECKPOINTS
 from fcos.training.checkpoint import newest_step
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text

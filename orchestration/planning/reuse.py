@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcos.run_folder import CHECKPOINTS, DETECTIONS, MetricPoint
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, MetricPoint
+from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import CheckpointError, digest, verify
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
-from orchestration.store_conventions import Tag
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fcos.run_folder import CHECKPOINTS
+from fcos.storage.run_folder import CHECKPOINTS
 from orchestration.cli.console import show_table
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.choice import Choice

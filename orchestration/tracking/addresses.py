@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from fcos.errors import ConfigError
-from orchestration.store_conventions import is_sqlite, public_uri
+from fcos.storage.store_conventions import is_sqlite, public_uri
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

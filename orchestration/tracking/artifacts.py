@@ -5,7 +5,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from orchestration.store_conventions import client_uri
+from fcos.storage.store_conventions import client_uri
 from orchestration.tracking.addresses import without_secrets
 from orchestration.tracking.problems import error_reason
 from orchestration.tracking.sqlite_store import check_folder

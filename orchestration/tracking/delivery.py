@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestration.store_conventions import public_uri
+from fcos.storage.store_conventions import public_uri
 from orchestration.tracking.addresses import without_secrets
 from orchestration.tracking.problems import TrackingError, error_reason, is_transient, to_tracking_error
 

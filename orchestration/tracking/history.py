@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.store_conventions import RunKind, Tag, default_uri
+from fcos.storage.store_conventions import RunKind, Tag, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import store_errors
 from orchestration.tracking.store import connect

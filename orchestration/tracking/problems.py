@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fcos.errors import ConfigError
-from orchestration.store_conventions import public_uri
+from fcos.storage.store_conventions import public_uri
 from orchestration.tracking.addresses import without_secrets
 
 # MLflow's error codes that a retry would not change.

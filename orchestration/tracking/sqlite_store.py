@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from orchestration.store_conventions import client_uri, public_uri, quiet_libraries, sqlite_uri
+from fcos.storage.store_conventions import client_uri, public_uri, quiet_libraries, sqlite_uri
 from orchestration.tracking.problems import StoreUnavailable, TrackingError
 
 # How long to wait for another process that creates the tables.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcos.config.parse import flatten
-from orchestration.store_conventions import (
+from fcos.storage.store_conventions import (
     Tag,
     client_uri,
     public_uri,

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestration.store_conventions import Artifact, RunKind, Tag, default_uri, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, Tag, default_uri, public_uri
 from orchestration.tracking.artifact_buffer import ArtifactBuffer
 from orchestration.tracking.delivery import Delivery, StoreCalls
 from orchestration.tracking.problems import TrackingError, is_transient

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.errors import Transient, is_allocation_failure
-from fcos.run_folder import FAILURE, LOG, STOP
+from fcos.storage.run_folder import FAILURE, LOG, STOP
 
 # Bytes below which a disk counts as full: a record of why a training ended needs some.
 LEAST_SPACE = 1 << 20

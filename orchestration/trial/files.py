@@ -1,7 +1,7 @@
 """Files of a training's folder: points, summary, notes, its id, requests to stop.
 
 Everything is written whole or appended line by line, so that a kill at any moment loses the last line at most. The
-names of all files are in fcos/run_folder.py; failures are in failures.py, attempts in retries.py.
+names of all files are in fcos/storage/run_folder.py; failures are in failures.py, attempts in retries.py.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fcos.files import write_atomically
-from fcos.run_folder import (
+from fcos.storage.files import write_atomically
+from fcos.storage.run_folder import (
     CHECKPOINTS,
     LOG,
     NOTES,

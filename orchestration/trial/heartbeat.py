@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fcos.run_folder import HEARTBEATS
+from fcos.storage.run_folder import HEARTBEATS
 from orchestration.trial.files import write_json
 from orchestration.trial.processes import start_time
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fcos.run_folder import ATTEMPTS
-from orchestration.store_conventions import Tag
+from fcos.storage.run_folder import ATTEMPTS
+from fcos.storage.store_conventions import Tag
 from orchestration.trial import files
 from orchestration.trial.failures import Failure, FailureKind, OutOfMemory, clear_failure, read_failure, write_failure
 from orchestration.trial.task import MicroBatching, Task

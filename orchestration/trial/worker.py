@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fcos.run_folder import STOP, ProgressRecord, RunSummary
+from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
 from orchestration.cluster.ray_internals import draining_nodes
 from orchestration.experiment.provenance import ProvenanceDiffers, check_provenance
 from orchestration.trial import files

@@ -15,10 +15,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from fcos.storage.store_conventions import Tag, default_uri
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.doctor import _check_store
-from orchestration.store_conventions import Tag, default_uri
 from orchestration.tracking import delivery
 from orchestration.tracking.history import open_history
 from orchestration.tracking.problems import StoreUnavailable, TrackingError

@@ -11,7 +11,7 @@ import torch
 from analysis.report import write_report
 from fcos.errors import ConfigError
 from fcos.inference import evaluate, load_trained
-from fcos.run_folder import RunSummary
+from fcos.storage.run_folder import RunSummary
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan

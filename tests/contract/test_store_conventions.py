@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fcos.metrics import CLASS_PREFIX, reported_metrics
-from fcos.run_folder import COVERAGE_MAP, COVERAGE_TABLE, DETECTIONS
+from fcos.storage.run_folder import COVERAGE_MAP, COVERAGE_TABLE, DETECTIONS
+from fcos.storage.store_conventions import Artifact, MetricPrefix, RunKind, Tag
 from orchestration.config.compose import compose
-from orchestration.store_conventions import Artifact, MetricPrefix, RunKind, Tag
 
 ROOT = Path(__file__).parents[2]
 LEAF = ROOT / "orchestration" / "store_conventions.py"

@@ -14,7 +14,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from orchestration.store_conventions import default_uri, public_uri
+from fcos.storage.store_conventions import default_uri, public_uri
 from orchestration.tracking import delivery
 from orchestration.tracking import tracker as tracker_module
 from orchestration.tracking.problems import StoreUnavailable, TrackingError

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fcos.run_folder import RunSummary
+from fcos.storage.run_folder import RunSummary
 
 
 def summary_of(metrics: Mapping[str, Mapping[str, float]], **more: Any) -> RunSummary:

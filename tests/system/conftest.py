@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from fcos.run_folder import RunSummary
+from fcos.storage.run_folder import RunSummary
 from orchestration.config.processors import usable_cpus
 from tests.helpers.holding import Hold
 from tests.helpers.waiting import PATIENCE

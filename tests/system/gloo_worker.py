@@ -16,8 +16,8 @@ from fcos import train
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.coverage import run as coverage
-from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import ProgressRecord
 
 
 class GlooRuntime(LocalRuntime):

@@ -11,8 +11,8 @@ from fcos.__main__ import main
 from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import parse
 from fcos.config.run import Config
-from fcos.run_folder import RunSummary
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import RunSummary
 from fcos.train import run
 
 ALL = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")

@@ -10,8 +10,8 @@ from fcos import train as training
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.evaluation.detect import Validation, validate
-from fcos.run_folder import BestEvaluation, ProgressRecord
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import BestEvaluation, ProgressRecord
 from fcos.training import checkpoint
 from tests.helpers.present import present
 

@@ -14,8 +14,8 @@ from fcos.__main__ import main
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.data.prepare import prepare
-from fcos.run_folder import RunSummary
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import RunSummary
 from fcos.train import run
 
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from fcos.config.parse import with_keys
 from fcos.config.run import Config
-from fcos.run_folder import RunSummary
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import RunSummary
 from orchestration.config.compose import compose
 from orchestration.config.groups import groups
 from orchestration.config.overrides import check_overrides

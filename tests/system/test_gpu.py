@@ -12,8 +12,8 @@ from fcos.config.run import Config
 from fcos.data.loader import Batching, WorkerShare, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.device import to_device
-from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import ProgressRecord
 from fcos.train import run
 from fcos.training.step import train_step
 

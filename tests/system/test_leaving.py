@@ -10,8 +10,8 @@ import torch
 
 from fcos.config.parse import parse
 from fcos.config.run import Config
-from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import ProgressRecord
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.interruption import Preempted

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import ProgressRecord
 from fcos.train import run
 from orchestration.cli.lock import lock_folder
 from orchestration.config.compose import compose

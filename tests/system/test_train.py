@@ -12,8 +12,8 @@ from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError, DataError
 from fcos.inference import evaluate, load_trained
-from fcos.run_folder import STOP, ProgressRecord, RunSummary
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.step import Diverged

@@ -13,7 +13,8 @@ from torch import nn
 
 from fcos.annotations.annotations import read_annotations
 from fcos.errors import ConfigError, DataError
-from fcos.run_folder import FAILURE, POINTS, REUSED, SUMMARY
+from fcos.storage.run_folder import FAILURE, POINTS, REUSED, SUMMARY
+from fcos.storage.store_conventions import public_uri
 from fcos.training import checkpoint
 from fcos.training.checkpoint import CheckpointError
 from orchestration.config.compose import compose
@@ -25,7 +26,6 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import settle_plan
 from orchestration.planning.reuse import find_reusable
 from orchestration.planning.table import plan_table
-from orchestration.store_conventions import public_uri
 from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.trial import files
 from orchestration.trial.failures import read_failure

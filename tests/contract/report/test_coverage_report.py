@@ -10,8 +10,8 @@ import torch
 
 from analysis.report import write_report
 from fcos.coverage.run import read_source, run
-from fcos.run_folder import ProgressRecord
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import ProgressRecord
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.recorder import RunRecorder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import write_report
-from fcos.run_folder import MetricPoint
+from fcos.storage.run_folder import MetricPoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.recorder import RunRecorder

@@ -11,7 +11,7 @@ from fcos.config.run import Config
 from fcos.evaluation.coco import coco_metrics, keys_without_ground_truth
 from fcos.evaluation.metric_names import COCO_METRICS, analysis_metric_names
 from fcos.metrics import better_end, reported_metrics
-from fcos.run_folder import BestEvaluation
+from fcos.storage.run_folder import BestEvaluation
 from fcos.structures import Detections
 from fcos.training.best import improved
 from orchestration.config.compose import compose

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcos import array_cache
 from fcos.annotations import coco_file
 from fcos.annotations.coco_file import CocoFile, read_coco_file
 from fcos.errors import DataError
+from fcos.storage import array_cache
 
 
 @pytest.fixture

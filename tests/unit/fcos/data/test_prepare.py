@@ -15,7 +15,7 @@ from fcos.config.choices import Split
 from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data.prepare import cache_folder, make_dataset, prepare
 from fcos.errors import ConfigError, DataError
-from fcos.files import user_cache
+from fcos.storage.files import user_cache
 from tests.helpers.coco_folders import coco
 
 

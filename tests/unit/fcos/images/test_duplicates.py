@@ -9,7 +9,7 @@ from fcos.config.choices import Split
 from fcos.images import duplicates
 from fcos.images.duplicates import BLOCK_BYTES, duplicate_notes
 from fcos.images.image_files import FileStat, file_stats
-from fcos.reading import read_bytes
+from fcos.storage.reading import read_bytes
 
 
 def split_of(folder: Path, **contents: bytes) -> tuple[Path, Sequence[FileStat]]:

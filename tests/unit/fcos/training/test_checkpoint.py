@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from fcos import files
-from fcos.run_folder import BestEvaluation
+from fcos.storage import files
+from fcos.storage.run_folder import BestEvaluation
 from fcos.training import checkpoint
 from fcos.training.best import BEST, read_best, write_best
 from fcos.training.checkpoint import CheckpointError, CheckpointReadError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fcos.run_folder import STOP
 from fcos.runtime import LocalRuntime
+from fcos.storage.run_folder import STOP
 from fcos.training import interruption
 from fcos.training.interruption import InterruptionPoll
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fcos.run_folder import STOP, MetricPoint, ProgressRecord
+from fcos.storage.run_folder import STOP, MetricPoint, ProgressRecord
 from orchestration.config.search import StrategyConfig
 from orchestration.driver.early_stopping import StopRequestingScheduler, curve
 from orchestration.search.samplers import make_scheduler

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fcos.config.parse import parse
 from fcos.config.run import Config
-from fcos.run_folder import MetricPoint, ProgressRecord
+from fcos.storage.run_folder import MetricPoint, ProgressRecord
 from orchestration.cli.console import format_duration
 from orchestration.driver.events import (
     TrialFailed,

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from fcos.errors import ConfigError
-from fcos.run_folder import REUSED, MetricPoint
+from fcos.storage.run_folder import REUSED, MetricPoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.run_folder import HEARTBEATS
+from fcos.storage.run_folder import HEARTBEATS
 from orchestration.driver import watchdogs
 from orchestration.driver.watchdogs import START_SECONDS, StallDetector, end_here, end_stalled
 from orchestration.trial import files, heartbeat, processes

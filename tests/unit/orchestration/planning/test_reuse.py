@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from fcos.run_folder import TRAINING_ID, MetricPoint
+from fcos.storage.run_folder import TRAINING_ID, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides

@@ -7,9 +7,9 @@ from sqlalchemy.engine import make_url
 
 from analysis.reader import client
 from fcos.errors import ConfigError
+from fcos.storage.store_conventions import default_uri
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.store_conventions import default_uri
 from orchestration.tracking.addresses import absolute_uri, sqlite_file, without_secrets
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fcos.run_folder import POINTS, SUMMARY, MetricPoint
+from fcos.storage.run_folder import POINTS, SUMMARY, MetricPoint
 from orchestration.trial import files
 from tests.helpers.summaries import summary_of
 

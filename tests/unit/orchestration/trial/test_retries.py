@@ -11,7 +11,7 @@ import torch
 from fcos.config.parse import parse, with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.run_folder import ATTEMPTS
+from fcos.storage.run_folder import ATTEMPTS
 from orchestration.cluster.resources import Demand
 from orchestration.trial import files, retries
 from orchestration.trial.failures import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.files import evict_least_recently_used, write_atomically
+from fcos.storage.files import evict_least_recently_used, write_atomically
 
 
 @pytest.mark.parametrize(("data", "content"), [("Größe", "Größe".encode()), (b"\x00\xff", b"\x00\xff")])

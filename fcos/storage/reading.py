@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fcos.errors import DataError, ReadError
-from fcos.files import LASTING_IN_WRITING, is_transient, reason_of, retried
+from fcos.storage.files import LASTING_IN_WRITING, is_transient, reason_of, retried
 
 # Called with the number of items done and their total.
 CountCallback = Callable[[int, int], None]

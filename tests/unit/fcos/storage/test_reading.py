@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcos import files
 from fcos.data.loader import eval_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.errors import DataError, ReadError, SharedMemoryError
 from fcos.images.decoded import DecodedImages
 from fcos.images.image_files import ImageFiles, check_images, file_stats
 from fcos.images.open_image import open_image
+from fcos.storage import files
 from orchestration.trial.failures import is_out_of_memory, is_retryable
 from tests.helpers.coco_folders import coco
 

@@ -1,7 +1,7 @@
 """Names and address forms that the writer and the reader of a tracking store share.
 
-The writer is orchestration/, the reader is analysis/, which may import this module and no other of orchestration/. The
-module depends on the standard library and MLflow alone.
+The writer is orchestration/, the reader is analysis/; neither imports the other. This module depends on the standard
+library alone, but for the form of an SQLite address, which is SQLAlchemy's.
 """
 
 import logging
@@ -156,9 +156,6 @@ def client_uri(uri: str) -> str:
 
 def quiet_libraries() -> None:
     """Keep what MLflow's libraries log off the console; call it after MLflow is imported, which sets them up."""
-    from mlflow.utils.logging_utils import disable_logging
-
-    disable_logging()
     for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers = [logging.NullHandler()]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fcos.files import evict_least_recently_used, reason_of, write_atomically
+from fcos.storage.files import evict_least_recently_used, reason_of, write_atomically
 
 CACHE_FOLDER = "annotations"
 SUFFIX = ".kept"

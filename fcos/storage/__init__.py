@@ -1,0 +1,1 @@
+"""Files of runs and caches, and what the tracking store's writer and reader share."""
