@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import get_args
 
-from fcos.cli.options import Commands
+from fcos.cli.options import Commands, fraction
 from fcos.errors import ConfigError
 
 
@@ -17,9 +17,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("folder", type=Path, help="COCO, Pascal VOC, YOLO, CVAT or LabelMe")
     parser.add_argument("--output", type=Path, required=True, help="folder for train.json, val.json and test.json")
     parser.add_argument("--format", choices=get_args(FormatName), help="where the folder holds several")
-    parser.add_argument(
-        "--val-fraction", type=_fraction, help="share of the images that validate; only without a split"
-    )
+    parser.add_argument("--val-fraction", type=fraction, help="share of the images that validate; only without a split")
     parser.add_argument("--split-seed", type=int, default=0, help="seed by which those are drawn")
     for split in ("train", "val"):
         parser.add_argument(
@@ -88,11 +86,3 @@ def _as_options(message: str) -> str:
     ):
         message = message.replace(key, option)
     return message
-
-
-def _fraction(text: str) -> float:
-    """Parse a number between 0 and 1, for argparse."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{value:g}: must lie between 0 and 1")
-    return value

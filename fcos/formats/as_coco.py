@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.annotations.coco_file import read_coco_file
 from fcos.errors import DataError
-from fcos.formats import coco
 from fcos.formats.listing import Listing, list_folder
+from fcos.formats.readers import coco
 from fcos.formats.recognise import read_folder, recognise
 from fcos.formats.splits import TrainingSplits, training_splits
 from fcos.formats.structures import FormatName, LabelledFolder, SplitName
@@ -111,11 +111,8 @@ def folder_as_coco(root: Path, settings: FolderSettings, cache: Path) -> CocoFol
 def require_boxes(folder: LabelledFolder, splits: TrainingSplits) -> None:
     """Raise DataError where the training images have no box at all."""
     if not any(image.boxes for image in splits.train):
-        reasons = "; ".join(folder.notes)
-        raise DataError(
-            f"{folder.root}: the {len(splits.train)} training images have no box at all"
-            + (f": {reasons}" * bool(reasons))
-        )
+        reasons = f": {'; '.join(folder.notes)}" if folder.notes else ""
+        raise DataError(f"{folder.root}: the {len(splits.train)} training images have no box at all{reasons}")
 
 
 def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found: str) -> CocoFolder | None:
@@ -151,11 +148,11 @@ def _notes_on_classes(folder: LabelledFolder) -> list[str]:
 def _key(listing: Listing, name: FormatName, settings: FolderSettings) -> str:
     """Return the cache key of a conversion."""
     key = hashlib.sha256()
-    for module in sorted(Path(__file__).parent.glob("*.py")):
+    for module in sorted(Path(__file__).parent.rglob("*.py")):
         key.update(module.read_bytes())
     files = sorted(settings.files.items())
-    said = [str(listing.root.resolve()), name, settings.val_fraction, settings.seed, files]
-    key.update(json.dumps(said).encode())
+    choices = [str(listing.root.resolve()), name, settings.val_fraction, settings.seed, files]
+    key.update(json.dumps(choices).encode())
     images = frozenset(listing.images)
     for file in listing.files:
         if file in images:

@@ -1,17 +1,30 @@
 """Find out the format of a folder of labelled images, and read it."""
 
 from collections.abc import Mapping
-from typing import Final, get_args
+from typing import Final, Protocol, get_args
 
 from fcos.errors import ConfigError, DataError
-from fcos.formats import coco, cvat, labelme, voc, yolo
 from fcos.formats.listing import Listing
+from fcos.formats.readers import coco, cvat, labelme, voc, yolo
 from fcos.formats.structures import FormatName, LabelledFolder, Recognised, SplitName
 
 LOOKED_FOR: Final = (
     "COCO (JSON with images, annotations, categories), Pascal VOC (XML with <annotation>), YOLO (text files "
     "of numbers), CVAT for images 1.1 (XML with <annotations>), LabelMe (JSON with shapes and imagePath)"
 )
+
+
+class Reader(Protocol):
+    """The module of a format whose folders need no choice of files."""
+
+    def recognise(self, listing: Listing) -> Recognised | None:
+        """Return what makes a folder of this format, or None."""
+
+    def read(self, listing: Listing) -> LabelledFolder:
+        """Read all annotations."""
+
+
+READERS: Final[Mapping[FormatName, Reader]] = {"voc": voc, "yolo": yolo, "cvat": cvat, "labelme": labelme}
 
 
 def recognise(listing: Listing, given: FormatName | None = None) -> Recognised:
@@ -41,17 +54,7 @@ def recognise(listing: Listing, given: FormatName | None = None) -> Recognised:
 
 def recognise_one(listing: Listing, name: FormatName) -> Recognised | None:
     """Return what makes a folder of one format, or None."""
-    match name:
-        case "coco":
-            return coco.recognise(listing)
-        case "voc":
-            return voc.recognise(listing)
-        case "yolo":
-            return yolo.recognise(listing)
-        case "cvat":
-            return cvat.recognise(listing)
-        case "labelme":
-            return labelme.recognise(listing)
+    return coco.recognise(listing) if name == "coco" else READERS[name].recognise(listing)
 
 
 def read_folder(listing: Listing, name: FormatName, given_files: Mapping[SplitName, str]) -> LabelledFolder:
@@ -65,14 +68,6 @@ def read_folder(listing: Listing, name: FormatName, given_files: Mapping[SplitNa
             f"data.{split}.annotations={given_files[split]}: names a COCO file, and {listing.root} is {name}; "
             "leave it out"
         )
-    match name:
-        case "coco":
-            return coco.read(listing, coco.choose_files(listing, given_files))
-        case "voc":
-            return voc.read(listing)
-        case "yolo":
-            return yolo.read(listing)
-        case "cvat":
-            return cvat.read(listing)
-        case "labelme":
-            return labelme.read(listing)
+    if name == "coco":
+        return coco.read(listing, coco.choose_files(listing, given_files))
+    return READERS[name].read(listing)

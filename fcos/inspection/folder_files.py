@@ -9,9 +9,9 @@ from fcos.config.choices import Split
 from fcos.config.run import SplitConfig
 from fcos.data.prepare import SPLITS
 from fcos.errors import DataError
-from fcos.formats import coco
 from fcos.formats.as_coco import FolderSettings, folder_as_coco
 from fcos.formats.listing import list_folder
+from fcos.formats.readers import coco
 from fcos.formats.recognise import recognise
 
 

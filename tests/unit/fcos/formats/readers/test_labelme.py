@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fcos.errors import DataError
-from fcos.formats import labelme
 from fcos.formats.listing import list_folder
+from fcos.formats.readers import labelme
 from fcos.formats.structures import LabelledFolder
 from tests.helpers.labelled_folders import write_image
 

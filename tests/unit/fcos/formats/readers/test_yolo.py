@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import DataError
-from fcos.formats import yolo
 from fcos.formats.listing import list_folder
+from fcos.formats.readers import yolo
 from fcos.formats.structures import LabelledFolder
 from tests.helpers.labelled_folders import write_image
 

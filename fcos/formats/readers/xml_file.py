@@ -1,7 +1,9 @@
 """Parse XML annotation files, which may come from anywhere: no entities, no external files."""
 
 import math
+import re
 from pathlib import PurePosixPath
+from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -9,6 +11,20 @@ from defusedxml.ElementTree import fromstring
 
 from fcos.errors import DataError
 from fcos.formats.listing import Listing
+
+# Bytes of a file within which its root element begins.
+_HEAD_BYTES: Final = 4096
+
+
+def files_with_root(listing: Listing, name: str) -> list[PurePosixPath]:
+    """Return the XML files whose root element has this name, by their first bytes."""
+    root = re.compile(rb"<" + name.encode() + rb"[\s>]")
+    files = []
+    for file in listing.with_suffix(".xml"):
+        with (listing.root / file).open("rb") as content:
+            if root.search(content.read(_HEAD_BYTES)):
+                files.append(file)
+    return files
 
 
 def read_xml(listing: Listing, file: PurePosixPath) -> Element:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import DataError
-from fcos.formats import cvat
 from fcos.formats.listing import list_folder
+from fcos.formats.readers import cvat
 from fcos.formats.structures import LabelledFolder
 from tests.helpers.labelled_folders import write_image
 

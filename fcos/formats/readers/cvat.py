@@ -1,13 +1,13 @@
 """CVAT for images 1.1: XML files with an <image> for each image and its shapes below it."""
 
-import re
 from pathlib import PurePosixPath
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from fcos.errors import DataError
-from fcos.formats.box_shapes import Point, box_of_ellipse, box_of_points, box_of_rotated
 from fcos.formats.listing import Listing
+from fcos.formats.readers.box_shapes import Point, box_of_ellipse, box_of_points, box_of_rotated
+from fcos.formats.readers.xml_file import child_text, files_with_root, number, read_xml
 from fcos.formats.split_names import split_of_folder, split_of_name
 from fcos.formats.structures import (
     LabelledBox,
@@ -18,15 +18,13 @@ from fcos.formats.structures import (
     SplitName,
     classes_of,
 )
-from fcos.formats.xml_file import child_text, number, read_xml
 
-_ROOT: Final = re.compile(rb"<annotations[\s>]")
-_HEAD_BYTES: Final = 4096
+ROOT: Final = "annotations"
 
 
 def recognise(listing: Listing) -> Recognised | None:
     """Return what makes a folder CVAT's: XML files whose root is <annotations>."""
-    files = _annotation_files(listing)
+    files = files_with_root(listing, ROOT)
     return Recognised("cvat", f"{_listed(files)} with <annotations>") if files else None
 
 
@@ -39,7 +37,7 @@ def read(listing: Listing) -> LabelledFolder:
     remarks = Remarks()
     splits: dict[SplitName, dict[str, LabelledImage]] = {}
     declared: dict[str, None] = {}
-    for file in _annotation_files(listing):
+    for file in files_with_root(listing, ROOT):
         root = read_xml(listing, file)
         if root.find("track") is not None:
             raise DataError(
@@ -66,15 +64,6 @@ def read(listing: Listing) -> LabelledFolder:
     classes = tuple(name for name in declared if name in found) + tuple(name for name in found if name not in declared)
     frozen = {split: tuple(images.values()) for split, images in splits.items()}
     return LabelledFolder(listing.root, "cvat", frozen, classes, remarks.notes())
-
-
-def _annotation_files(listing: Listing) -> list[PurePosixPath]:
-    files = []
-    for file in listing.with_suffix(".xml"):
-        with (listing.root / file).open("rb") as content:
-            if _ROOT.search(content.read(_HEAD_BYTES)):
-                files.append(file)
-    return files
 
 
 def _listed(files: list[PurePosixPath]) -> str:

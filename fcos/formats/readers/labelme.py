@@ -1,7 +1,7 @@
 """LabelMe: a JSON file for each image with its shapes."""
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import dist
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, Field, ValidationError
 
 from fcos.errors import DataError
-from fcos.formats.box_shapes import Point, box_of_ellipse, box_of_points
 from fcos.formats.listing import Listing
+from fcos.formats.readers.box_shapes import Point, box_of_ellipse, box_of_points
+from fcos.formats.readers.file_per_image import image_of_file, image_size, read_images
 from fcos.formats.split_names import split_of_path
 from fcos.formats.structures import (
     LabelledBox,
@@ -18,8 +19,6 @@ from fcos.formats.structures import (
     LabelledImage,
     Recognised,
     Remarks,
-    SplitName,
-    classes_of,
 )
 
 # Kinds of shapes whose points lie around the object; a circle has its center and a point of its edge.
@@ -50,29 +49,20 @@ def recognise(listing: Listing) -> Recognised | None:
 
 
 def read(listing: Listing) -> LabelledFolder:
-    """Read all annotations; images without a JSON file are left out, as nobody has said that they hold nothing.
+    """Read all annotations; images without a JSON file are left out.
 
     Rectangles, polygons and circles become the boxes around them; other shapes are left out. Raises DataError naming
     file and rule.
     """
     remarks = Remarks()
-    splits: dict[SplitName, list[LabelledImage]] = {}
-    used: set[str] = set()
-    for file in _annotation_files(listing):
-        image = _image(listing, file, remarks)
-        if image is None:
-            continue
-        if image.name in used:
-            remarks.add("annotation files of an image that has one already are left out", str(file))
-            continue
-        used.add(image.name)
-        splits.setdefault(split_of_path(file), []).append(image)
-    for path in listing.images:
-        if str(path) not in used:
-            remarks.add("images without an annotation file are left out", str(path))
-    classes = classes_of(image for images in splits.values() for image in images)
-    frozen: Mapping[SplitName, tuple[LabelledImage, ...]] = {split: tuple(images) for split, images in splits.items()}
-    return LabelledFolder(listing.root, "labelme", frozen, classes, remarks.notes())
+    return read_images(
+        listing,
+        "labelme",
+        _annotation_files(listing),
+        lambda file: _image(listing, file, remarks),
+        lambda file, _: [split_of_path(file)],
+        remarks,
+    )
 
 
 def _annotation_files(listing: Listing) -> list[PurePosixPath]:
@@ -95,19 +85,11 @@ def _image(listing: Listing, file: PurePosixPath, remarks: Remarks) -> LabelledI
         first: Any = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{listing.root / file}: {where or 'the file'}: {first['msg']}; LabelMe's format") from None
-    path = listing.find_image(content.imagePath, file.parent) if content.imagePath.strip() else None
-    if path is None:
-        path = listing.image_of_stem(file.stem, file.parent)
-    if path is None:
-        remarks.add("annotation files without an image are left out", str(file))
+    path = image_of_file(listing, file, content.imagePath, remarks)
+    given = (content.imageWidth, content.imageHeight) if content.imageWidth and content.imageHeight else None
+    size = None if path is None else image_size(listing, file, path, given, remarks)
+    if path is None or size is None:
         return None
-    size = (content.imageWidth, content.imageHeight) if content.imageWidth and content.imageHeight else None
-    if size is None:
-        size = listing.image_size(path)
-        if size is None:
-            remarks.add("images that do not open are left out", str(path))
-            return None
-        remarks.add("annotation files without the image's size, which is taken from the image", str(file))
     boxes = []
     for shape in content.shapes:
         kind = shape.shape_type or "polygon"

@@ -5,12 +5,12 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from fcos.errors import DataError
-from fcos.formats.box_shapes import box_of_corners
 from fcos.formats.listing import Listing
+from fcos.formats.readers.box_shapes import box_of_corners
+from fcos.formats.readers.xml_file import number
+from fcos.formats.readers.yolo_settings import NAME_LISTS, YoloSettings, find_settings, read_settings
 from fcos.formats.split_names import split_of_path
 from fcos.formats.structures import LabelledBox, LabelledFolder, LabelledImage, Recognised, Remarks, SplitName
-from fcos.formats.xml_file import number
-from fcos.formats.yolo_settings import NAME_LISTS, YoloSettings, find_settings, read_settings
 
 # A coordinate above this is no fraction that rounding has moved over the border.
 _MOST_FRACTION: Final = 2.0

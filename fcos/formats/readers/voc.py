@@ -7,8 +7,10 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from fcos.errors import DataError
-from fcos.formats.box_shapes import box_of_corners
 from fcos.formats.listing import Listing, folded
+from fcos.formats.readers.box_shapes import box_of_corners
+from fcos.formats.readers.file_per_image import image_of_file, image_size, read_images
+from fcos.formats.readers.xml_file import child_text, files_with_root, number, read_xml
 from fcos.formats.split_names import split_of_path
 from fcos.formats.structures import (
     LabelledBox,
@@ -17,12 +19,9 @@ from fcos.formats.structures import (
     Recognised,
     Remarks,
     SplitName,
-    classes_of,
 )
-from fcos.formats.xml_file import child_text, number, read_xml
 
-_ROOT: Final = re.compile(rb"<annotation[\s>]")
-_HEAD_BYTES: Final = 4096
+ROOT: Final = "annotation"
 # Of the challenges' own files, whose corners are the numbers of the first and last pixel, counted from 1.
 _CHALLENGE: Final = re.compile(r"The VOC20\d\d Database")
 _CHALLENGE_REMARK: Final = "annotation files of the VOC challenges, whose corners are read as pixel numbers from 1"
@@ -30,50 +29,29 @@ _CHALLENGE_REMARK: Final = "annotation files of the VOC challenges, whose corner
 
 def recognise(listing: Listing) -> Recognised | None:
     """Return what makes a folder Pascal VOC: XML files whose root is <annotation>."""
-    files = _annotation_files(listing)
+    files = files_with_root(listing, ROOT)
     if not files:
         return None
     return Recognised("voc", f"{len(files)} XML files with <annotation>, such as {files[0]}")
 
 
 def read(listing: Listing) -> LabelledFolder:
-    """Read all annotations; images without an XML file are left out, as nobody has said that they hold nothing.
+    """Read all annotations; images without an XML file are left out.
 
     Corners are taken as they are written, but in files of the VOC challenges, whose inclusive corners from 1 become
     [xmin - 1, xmax]. Raises DataError naming file and rule.
     """
     remarks = Remarks()
     lists = _split_lists(listing)
-    splits: dict[SplitName, list[LabelledImage]] = {}
-    used: set[str] = set()
-    for file in _annotation_files(listing):
-        image = _image(listing, file, remarks)
-        if image is None:
-            continue
-        if image.name in used:
-            remarks.add("annotation files of an image that has one already are left out", str(file))
-            continue
-        used.add(image.name)
+
+    def splits_of(file: PurePosixPath, image: LabelledImage) -> list[SplitName]:
         named = _splits_of(file, lists)
         if not named:
             remarks.add("images of no list in ImageSets/Main are left out", image.name)
-        for split in named:
-            splits.setdefault(split, []).append(image)
-    for path in listing.images:
-        if str(path) not in used:
-            remarks.add("images without an annotation file are left out", str(path))
-    classes = classes_of(image for images in splits.values() for image in images)
-    frozen = {split: tuple(images) for split, images in splits.items()}
-    return LabelledFolder(listing.root, "voc", frozen, classes, remarks.notes())
+        return named
 
-
-def _annotation_files(listing: Listing) -> list[PurePosixPath]:
-    files = []
-    for file in listing.with_suffix(".xml"):
-        with (listing.root / file).open("rb") as content:
-            if _ROOT.search(content.read(_HEAD_BYTES)):
-                files.append(file)
-    return files
+    files = files_with_root(listing, ROOT)
+    return read_images(listing, "voc", files, lambda file: _image(listing, file, remarks), splits_of, remarks)
 
 
 def _split_lists(listing: Listing) -> dict[SplitName, set[str]]:
@@ -102,20 +80,10 @@ def _splits_of(file: PurePosixPath, lists: Mapping[SplitName, set[str]]) -> list
 
 def _image(listing: Listing, file: PurePosixPath, remarks: Remarks) -> LabelledImage | None:
     root = read_xml(listing, file)
-    name = child_text(root, "filename")
-    path = listing.find_image(name, file.parent) if name is not None else None
-    if path is None:
-        path = listing.image_of_stem(file.stem, file.parent)
-    if path is None:
-        remarks.add("annotation files without an image are left out", str(file))
+    path = image_of_file(listing, file, child_text(root, "filename"), remarks)
+    size = None if path is None else image_size(listing, file, path, _size(root), remarks)
+    if path is None or size is None:
         return None
-    size = _size(root)
-    if size is None:
-        size = listing.image_size(path)
-        if size is None:
-            remarks.add("images that do not open are left out", str(path))
-            return None
-        remarks.add("annotation files without the image's size, which is taken from the image", str(file))
     first = 0.0
     if _CHALLENGE.search(child_text(root, "source/database") or ""):
         remarks.add(_CHALLENGE_REMARK, str(file))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import DataError
-from fcos.formats import voc
 from fcos.formats.listing import list_folder
+from fcos.formats.readers import voc
 from fcos.formats.structures import LabelledFolder
 from tests.helpers.labelled_folders import box, image, write_folder, write_image, write_voc
 

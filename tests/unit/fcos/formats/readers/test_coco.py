@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from fcos.formats import coco
 from fcos.formats.listing import list_folder
+from fcos.formats.readers import coco
 from fcos.formats.structures import LabelledBox, LabelledImage
 from fcos.formats.write_coco import coco_text
 from tests.helpers.labelled_folders import box, image, write_image

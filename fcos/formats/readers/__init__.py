@@ -1,0 +1,1 @@
+"""Readers of labelled folders, a module for each format."""
