@@ -19,7 +19,7 @@ MIN_BOXES: Final = 8
 FAR: Final = 0.05
 # Share of boxes far beyond their image from which boxes that are all possible corners are taken for corners.
 CORNERS_SHARE: Final = 0.2
-# Percentages are only told apart in images of several times their bound.
+# Boxes in percent can be distinguished from boxes in pixels only in images of several times 100 pixels.
 PERCENT_SIDE: Final = 300
 
 

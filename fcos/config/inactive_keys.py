@@ -1,4 +1,4 @@
-"""Keys that have no effect under the other settings, so that nobody sets one on purpose."""
+"""Keys that have no effect under the other settings, so that none is set in vain."""
 
 from collections.abc import Iterator
 

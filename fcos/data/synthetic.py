@@ -5,12 +5,13 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from PIL import Image
 
+from fcos.annotations.coco_entries import CocoAnnotation, CocoImage
 from fcos.config.run import SyntheticConfig
 from fcos.storage.reading import CountCallback, is_folder, raise_cache_error
 
@@ -54,8 +55,8 @@ def _write(config: SyntheticConfig, folder: Path, on_count: CountCallback | None
     done = 0
     for split in _SPLITS:
         (folder / split).mkdir(parents=True)
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
+        images: list[CocoImage] = []
+        annotations: list[CocoAnnotation] = []
         for index in range(totals[split]):
             pixels, labels, boxes = render_image(config, split, index)
             name = f"{index:06d}.png"

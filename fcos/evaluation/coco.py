@@ -3,13 +3,14 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
 
 from fcos.annotations.annotations import Annotations
+from fcos.annotations.coco_entries import CocoAnnotation, CocoDetection
 from fcos.distributed import gather_objects
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
@@ -134,7 +135,7 @@ def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
     return gathered
 
 
-def _ground_truth(annotations: Annotations) -> list[dict[str, Any]]:
+def _ground_truth(annotations: Annotations) -> list[CocoAnnotation]:
     image_ids = np.repeat(np.arange(1, len(annotations) + 1), np.diff(annotations.offsets)).tolist()
     category_ids = (annotations.labels + 1).tolist()
     return [
@@ -160,8 +161,8 @@ def _ground_truth(annotations: Annotations) -> list[dict[str, Any]]:
     ]
 
 
-def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = []
+def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> list[CocoDetection]:
+    results: list[CocoDetection] = []
     image_number = {image_id: number for number, image_id in enumerate(annotations.image_ids.tolist(), start=1)}
     for image_id, image_detections in detections.items():
         # In double precision, so that x + w is exactly the predicted corner.

@@ -75,7 +75,7 @@ def folder_as_coco(root: Path, settings: FolderSettings, cache: Path) -> CocoFol
     is converted once into the cache folder, keyed by the content of the annotation files, the sizes and times of the
     images, the settings and the code that reads them; the images stay where they are.
 
-    Raises DataError and ConfigError for what cannot be read or told apart, naming file or key, rule and way out.
+    Raises DataError and ConfigError for what cannot be read or is ambiguous, naming file or key, rule and way out.
     """
     listing = list_folder(root)
     recognised = recognise(listing, settings.format)

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from fcos.annotations.coco_entries import CocoAnnotation
 from fcos.errors import ConfigError
 from fcos.formats.structures import LabelledBox, LabelledImage
 from fcos.storage.files import write_atomically
@@ -26,8 +26,8 @@ def coco_text(images: Sequence[LabelledImage], classes: Sequence[str]) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False)
 
 
-def _entry(number: int, image: int, category: Mapping[str, int], box: LabelledBox) -> dict[str, Any]:
-    entry = {
+def _entry(number: int, image: int, category: Mapping[str, int], box: LabelledBox) -> CocoAnnotation:
+    entry: CocoAnnotation = {
         "id": number,
         "image_id": image,
         "category_id": category[box.label],
@@ -35,7 +35,9 @@ def _entry(number: int, image: int, category: Mapping[str, int], box: LabelledBo
         "area": box.width * box.height if box.area is None else box.area,
         "iscrowd": int(box.crowd),
     }
-    return entry if box.segmentation is None else {**entry, "segmentation": box.segmentation}
+    if box.segmentation is not None:
+        entry["segmentation"] = box.segmentation
+    return entry
 
 
 def write_splits(

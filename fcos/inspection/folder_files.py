@@ -32,7 +32,7 @@ def find_folder_files(root: Path, settings: FolderSettings, cache: Path) -> Fold
     """Return the files as data=auto reads them, converted where it converts them.
 
     Of a COCO folder that training refuses its own files are returned. Raises DataError and ConfigError for any other
-    folder that cannot be read or told apart.
+    folder that cannot be read or is ambiguous.
     """
     try:
         folder = folder_as_coco(root, settings, cache)

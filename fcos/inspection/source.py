@@ -70,7 +70,7 @@ def find_source(words: Sequence[str]) -> Source:
     """Return what the words of the command line name.
 
     The first may be a folder, of images or of a run; all others are KEY=VALUE as for a training. Raises ConfigError,
-    CheckpointError and DataError for what is not there or cannot be read or told apart.
+    CheckpointError and DataError for what is not there or cannot be read or is ambiguous.
     """
     first = Path(words[0]).expanduser()
     is_path = "=" not in words[0] or first.exists()

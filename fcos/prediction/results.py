@@ -1,12 +1,13 @@
 """Files of a prediction: COCO results, and the images and categories that they name, kept as they come."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import IO, Final
 
+from fcos.annotations.coco_entries import CocoImage, CocoResult
 from fcos.structures import Detections
 
 # COCO's format of results: a list of {image_id, category_id, bbox, score}, bbox is x, y, width, height in pixels.
@@ -75,7 +76,7 @@ class ResultWriter:
     def add(self, image: ResultImage, detections: Detections) -> None:
         """Write the detections of one image."""
         columns = (detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist())
-        found = [
+        found: list[CocoResult] = [
             {
                 "image_id": image.id,
                 "category_id": label + 1,
@@ -90,7 +91,7 @@ class ResultWriter:
         self._file.flush()
         self.num_detections += len(found)
 
-    def _records(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    def _records(self) -> Iterator[tuple[CocoImage, list[CocoResult]]]:
         """Iterate over images and their detections by image id, one line in memory at a time."""
         for _, position in sorted(self._lines):
             self._file.seek(position)
@@ -99,7 +100,7 @@ class ResultWriter:
 
 
 def write_list(
-    path: Path, items: Iterable[dict[str, Any]], content: dict[str, Any] | None = None, key: str = ""
+    path: Path, items: Iterable[Mapping[str, object]], content: Mapping[str, object] | None = None, key: str = ""
 ) -> None:
     """Write a JSON list, an item a line, or an object with the list under a key; never holds the list in memory.
 

@@ -43,7 +43,7 @@ def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
     """Return the config of a command with data=auto.
 
     Settings that the command line, an experiment or its arms give are never chosen. The same folder and command give
-    the same choices. Raises ConfigError and DataError for a folder that cannot be read or told apart.
+    the same choices. Raises ConfigError and DataError for a folder that cannot be read or is ambiguous.
     """
     auto = _parsed(AutoConfig, "auto", values.get("auto"))
     cluster = _parsed(ClusterConfig, "cluster", values.get("cluster"))

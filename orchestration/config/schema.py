@@ -148,7 +148,7 @@ class KeepConfig(Section):
 
 
 class AutoConfig(Section):
-    """What data=auto is told about a folder, instead of finding it out; without effect on other data."""
+    """Settings of data=auto about a folder, which it would otherwise find out; without effect on other data."""
 
     # Where a folder holds several formats.
     format: FormatName | None = None
@@ -179,7 +179,7 @@ class LabConfig(Config):
     experiment: ExperimentConfig | None = None
     # Strategy of an experiment's search.
     search: StrategyConfig = StrategyConfig()
-    # What data=auto is told; it is resolved to data=coco before the config is validated.
+    # Settings of data=auto; it is resolved to data=coco before the config is validated.
     auto: AutoConfig = AutoConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()

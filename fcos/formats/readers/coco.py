@@ -6,10 +6,11 @@ import os
 import zlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from pydantic_core import from_json
 
+from fcos.annotations.coco_entries import CocoAnnotation
 from fcos.annotations.coco_file import parse_coco_file
 from fcos.annotations.json_text import json_text, parse_json
 from fcos.errors import ConfigError, suggest
@@ -133,7 +134,7 @@ def read(listing: Listing, files: SplitFiles) -> LabelledFolder:
     return LabelledFolder(listing.root, "coco", splits, tuple(classes), remarks.notes())
 
 
-def _boxes(entries: list[dict[str, Any]], names: Mapping[int, str]) -> dict[int, list[LabelledBox]]:
+def _boxes(entries: list[CocoAnnotation], names: Mapping[int, str]) -> dict[int, list[LabelledBox]]:
     """Return the boxes by image id; the entries are validated."""
     boxes: dict[int, list[LabelledBox]] = {}
     for entry in entries:

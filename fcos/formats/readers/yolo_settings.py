@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
@@ -70,7 +70,7 @@ def _yaml_files(listing: Listing) -> list[PurePosixPath]:
     return [file for file in listing.with_suffix(".yaml", ".yml") if "names" in (_mapping(listing, file) or {})]
 
 
-def _mapping(listing: Listing, file: PurePosixPath) -> dict[str, Any] | None:
+def _mapping(listing: Listing, file: PurePosixPath) -> Mapping[str, object] | None:
     """Return the keys of a YAML file, or None for what is no mapping."""
     try:
         values = yaml.safe_load(listing.read_text(file, "YAML file"))
@@ -79,7 +79,7 @@ def _mapping(listing: Listing, file: PurePosixPath) -> dict[str, Any] | None:
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else None
 
 
-def _names(values: dict[str, Any], listing: Listing, file: PurePosixPath) -> tuple[str, ...]:
+def _names(values: Mapping[str, object], listing: Listing, file: PurePosixPath) -> tuple[str, ...]:
     names = values["names"]
     if isinstance(names, list):
         return tuple(map(str, names))
@@ -97,7 +97,7 @@ def _checked(names: tuple[str, ...], listing: Listing, file: PurePosixPath) -> t
     return names
 
 
-def _folder(listing: Listing, file: PurePosixPath, values: dict[str, Any], key: str, entry: str) -> PurePosixPath:
+def _folder(listing: Listing, file: PurePosixPath, values: Mapping[str, object], key: str, entry: str) -> PurePosixPath:
     """Return where the images of a split lie below the root.
 
     Tools write paths of the machine that they ran on, and ../ where there is none: the longest end of the path that
