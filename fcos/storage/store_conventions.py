@@ -6,6 +6,7 @@ library alone, but for the form of an SQLite address, which is SQLAlchemy's.
 
 import logging
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -155,7 +156,12 @@ def client_uri(uri: str) -> str:
 
 
 def quiet_libraries() -> None:
-    """Keep what MLflow's libraries log off the console; call it after MLflow is imported, which sets them up."""
+    """Keep what MLflow and its libraries print and log off the console.
+
+    Call it after MLflow is imported, which sets them up: the core does not import it.
+    """
+    if mlflow_logging := sys.modules.get("mlflow.utils.logging_utils"):
+        mlflow_logging.disable_logging()
     for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers = [logging.NullHandler()]
