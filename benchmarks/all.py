@@ -55,7 +55,7 @@ def machine() -> str:
     if Path("/proc/cpuinfo").exists():
         entries = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((entry.split(": ")[1] for entry in entries if entry.startswith("model name")), model)
-    packages = ("torch", "torchvision", "pycocotools", "faster-coco-eval", "pillow")
+    packages = ("torch", "torchvision", "pycocotools", "hotcoco", "pillow")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return (
         f"Measured on {model.strip()} ({os.cpu_count()} cores, of which one was used; "

@@ -39,9 +39,3 @@ class CocoResult(TypedDict):
     category_id: int
     bbox: list[float]
     score: float
-
-
-class CocoDetection(CocoAnnotation):
-    """A detection as COCO's evaluation holds it, beside the annotations."""
-
-    score: float

@@ -3,14 +3,14 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import torch
-from faster_coco_eval import COCO, COCOeval_faster
+from hotcoco import COCO, COCOeval
+from jaxtyping import Float64
 
 from fcos.annotations.annotations import Annotations
-from fcos.annotations.coco_entries import CocoAnnotation, CocoDetection
 from fcos.distributed import gather_objects
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
@@ -29,18 +29,44 @@ def coco_metrics(annotations: Annotations, detections: Mapping[int, Detections])
 
     Raises ValueError unless there is exactly one entry, which may be empty, for each image.
     """
-    ground_truth, detected = _coco_pair(annotations, detections)
-    evaluator = COCOeval_faster(ground_truth, detected, iouType="bbox")
-    evaluator.evaluate()
-    evaluator.accumulate()
-    evaluator.summarize()
-    numbers = {f"val/{name}": float(value) for name, value in zip(COCO_METRICS, evaluator.stats, strict=True)}
-    # Axes: IoU threshold, recall, class, area range (the first is all), maximum detections (the last is 100).
-    by_class = evaluator.eval["precision"][:, :, :, 0, -1]
+    tables = _tables(_evaluate(annotations, detections))
+    numbers = {f"val/{name}": value for name, value in zip(COCO_METRICS, tables.summary(), strict=True)}
     for label, key in enumerate(class_keys(annotations)):
-        precision = by_class[:, :, label]
-        numbers[key] = float(precision[precision > -1].mean()) if (precision > -1).any() else -1.0
+        numbers[key] = mean_of_measured(tables.precision[:, :, label, 0, -1])
     return {key: value for key, value in numbers.items() if value > -1}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Precision and recall of an evaluation, -1 where there is no ground truth to measure.
+
+    Axes of precision: IoU threshold, recall threshold, class, area range (the first is all), maximum detections; of
+    recall the same without recall thresholds.
+    """
+
+    thresholds: Float64[np.ndarray, " T"]
+    precision: Float64[np.ndarray, "T R K A M"]
+    recall: Float64[np.ndarray, "T K A M"]
+
+    def summary(self) -> list[float]:
+        """Return the 12 numbers of COCO_METRICS, -1 where there is nothing to measure."""
+        precision, recall = self.precision, self.recall
+        ap = [precision[:, :, :, area, -1] for area in range(4)]
+        fixed = [precision[np.isclose(self.thresholds, threshold), :, :, 0, -1] for threshold in (0.5, 0.75)]
+        ar = [recall[:, :, 0, limit] for limit in range(3)] + [recall[:, :, area, -1] for area in (1, 2, 3)]
+        return [mean_of_measured(table) for table in (ap[0], *fixed, *ap[1:], *ar)]
+
+
+def _tables(evaluator: COCOeval) -> Tables:
+    tables = evaluator.eval
+    assert tables is not None, "not accumulated"
+    return Tables(np.asarray(evaluator.params.iou_thrs), tables["precision"], tables["recall"])
+
+
+def mean_of_measured(table: np.ndarray) -> float:
+    """Return the mean of the entries that are not -1; -1 without any."""
+    measured = table[table > -1]
+    return float(np.mean(measured)) if len(measured) else -1.0
 
 
 def accumulate(
@@ -50,39 +76,55 @@ def accumulate(
     limits: Sequence[int],
     thresholds: Sequence[float] | None = None,
     by_class: bool = True,
-) -> COCOeval_faster:
+) -> Tables:
     """Run COCO's evaluation for all areas together; the area axis of its tables has length one.
 
     `limits` are the maximum numbers of detections per image, `thresholds` those of the IoU (None: COCO's 0.5 to 0.95).
     """
-    evaluator = COCOeval_faster(*_coco_pair(annotations, detections), iouType="bbox")
-    evaluator.params.useCats = int(by_class)
-    evaluator.params.maxDets = list(limits)
-    evaluator.params.areaRng = evaluator.params.areaRng[:1]
-    evaluator.params.areaRngLbl = evaluator.params.areaRngLbl[:1]
+    evaluator = COCOeval(*coco_pair(annotations, detections), "bbox")
+    params = evaluator.params
+    params.use_cats = by_class
+    params.max_dets = list(limits)
+    params.area_rng = params.area_rng[:1]
+    params.area_rng_lbl = params.area_rng_lbl[:1]
     if thresholds is not None:
-        evaluator.params.iouThrs = np.array(thresholds)
+        params.iou_thrs = list(thresholds)
+    evaluator.evaluate()
+    evaluator.accumulate()
+    return _tables(evaluator)
+
+
+def _evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> COCOeval:
+    evaluator = COCOeval(*coco_pair(annotations, detections), "bbox")
     evaluator.evaluate()
     evaluator.accumulate()
     return evaluator
 
 
-def _coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -> tuple[COCO, COCO]:
-    """Return ground truth and detections for COCO's evaluation; ValueError unless each image has one entry."""
+def coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -> tuple[COCO, COCO]:
+    """Return ground truth and detections for COCO's evaluation; ValueError unless each image has one entry.
+
+    Images and classes are numbered from 1 in the order of the annotations, whatever their ids in the file are.
+    """
     expected = set(annotations.image_ids.tolist())
     if expected != set(detections):
         missing, unknown = sorted(expected - set(detections)), sorted(set(detections) - expected)
         raise ValueError(f"detections must cover every image once: missing {missing[:5]}, unknown {unknown[:5]}")
-    # Numbered from 1, not as in the file: the evaluator stores ids as floating point numbers, and 0 means none.
     images = [
-        {"id": number, "height": height, "width": width}
+        {"id": number, "file_name": "", "height": height, "width": width}
         for number, (height, width) in enumerate(annotations.sizes.tolist(), start=1)
     ]
-    categories = [{"id": number, "name": name} for number, name in enumerate(annotations.classes, start=1)]
-    common = {"images": images, "categories": categories}
-    ground_truth = COCO({**common, "annotations": _ground_truth(annotations)})
-    detected = COCO({**common, "annotations": _results(annotations, detections)})
-    return ground_truth, detected
+    categories = [{"id": number, "name": str(number)} for number in range(1, len(annotations.classes) + 1)]
+    ground_truth = COCO.from_arrays(
+        images,
+        categories,
+        np.repeat(np.arange(1, len(annotations) + 1), np.diff(annotations.offsets)),
+        annotations.labels + 1,
+        annotations.xywh,
+        area=annotations.areas,
+        iscrowd=annotations.crowd,
+    )
+    return ground_truth, ground_truth.load_res(_result_rows(annotations, detections))
 
 
 def class_keys(annotations: Annotations) -> tuple[str, ...]:
@@ -135,51 +177,15 @@ def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
     return gathered
 
 
-def _ground_truth(annotations: Annotations) -> list[CocoAnnotation]:
-    image_ids = np.repeat(np.arange(1, len(annotations) + 1), np.diff(annotations.offsets)).tolist()
-    category_ids = (annotations.labels + 1).tolist()
-    return [
-        {
-            "id": number,
-            "image_id": image_id,
-            "category_id": category_id,
-            "bbox": bbox,
-            "area": area,
-            "iscrowd": crowd,
-        }
-        for number, (image_id, category_id, bbox, area, crowd) in enumerate(
-            zip(
-                image_ids,
-                category_ids,
-                annotations.xywh.tolist(),
-                annotations.areas.tolist(),
-                annotations.crowd.astype(int).tolist(),
-                strict=True,
-            ),
-            start=1,
-        )
-    ]
-
-
-def _results(annotations: Annotations, detections: Mapping[int, Detections]) -> list[CocoDetection]:
-    results: list[CocoDetection] = []
-    image_number = {image_id: number for number, image_id in enumerate(annotations.image_ids.tolist(), start=1)}
-    for image_id, image_detections in detections.items():
-        # In double precision, so that x + w is exactly the predicted corner.
-        boxes = image_detections.boxes.to("cpu", torch.float64)
-        xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
-        for bbox, score, label in zip(
-            xywh.tolist(), image_detections.scores.tolist(), image_detections.labels.tolist(), strict=True
-        ):
-            results.append(
-                {
-                    "id": len(results) + 1,
-                    "image_id": image_number[image_id],
-                    "category_id": label + 1,
-                    "bbox": bbox,
-                    "area": bbox[2] * bbox[3],
-                    "iscrowd": 0,
-                    "score": score,
-                }
-            )
-    return results
+def _result_rows(annotations: Annotations, detections: Mapping[int, Detections]) -> Float64[np.ndarray, "N 7"]:
+    """Return rows of image number, x, y, width, height, score and class number, in the order of the images."""
+    ordered = [detections[image_id] for image_id in annotations.image_ids.tolist()]
+    counts = [len(item.scores) for item in ordered]
+    if not sum(counts):
+        return np.zeros((0, 7))
+    # In double precision, so that x + width is exactly the predicted corner.
+    boxes = np.concatenate([item.boxes.cpu().double().numpy() for item in ordered])
+    scores = np.concatenate([item.scores.cpu().double().numpy() for item in ordered])
+    labels = np.concatenate([item.labels.cpu().numpy() for item in ordered])
+    numbers = np.repeat(np.arange(1, len(ordered) + 1), counts)
+    return np.column_stack([numbers, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores, labels + 1])

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from fcos.annotations.annotations import Annotations
-from fcos.evaluation.coco import accumulate
+from fcos.evaluation.coco import accumulate, mean_of_measured
 from fcos.evaluation.metric_names import ERROR_KINDS
 from fcos.evaluation.overlaps import Overlaps, compute_overlaps
 from fcos.structures import Detections
@@ -133,5 +133,4 @@ def _select_boxes(annotations: Annotations, keep: Bool[np.ndarray, " M"]) -> Ann
 
 
 def _ap50(annotations: Annotations, detections: Mapping[int, Detections]) -> float:
-    precision = accumulate(annotations, detections, limits=(100,), thresholds=(FOREGROUND,)).eval["precision"]
-    return float(precision[precision > -1].mean()) if (precision > -1).any() else -1.0
+    return mean_of_measured(accumulate(annotations, detections, limits=(100,), thresholds=(FOREGROUND,)).precision)

@@ -15,7 +15,7 @@ from orchestration.config.processors import usable_cpus
 from orchestration.experiment.code_digest import ENTRIES, PACKAGE, code_digest, deciding_modules
 
 # Packages whose versions can move a number.
-DECIDING_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "faster-coco-eval")
+DECIDING_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "hotcoco")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ PACKAGES = (
     "timm",
     "numpy",
     "pillow",
-    "faster-coco-eval",
+    "hotcoco",
     "pycocotools",
     "ray",
     "mlflow",

@@ -18,7 +18,7 @@ DECIDING_PACKAGES = (
     "torchvision",
     "numpy",
     "pillow",
-    "faster-coco-eval",
+    "hotcoco",
     "pydantic",
     "safetensors",
 )
