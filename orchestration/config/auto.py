@@ -140,7 +140,8 @@ def _settings(values: Values, given: Given, train: Annotations, minutes: float, 
     fits = assignment.kind in ("fcos", "center") and assignment.level_rule == "longest_offset"
     if fits and not given.sets("model.levels", "model.assignment.ranges"):
         coverage = _parsed(CoverageConfig, "coverage", values.get("coverage"))
-        choices.append(folder_choices.levels_and_ranges(train, sides, assignment, coverage))
+        own = folder_choices.LevelSettings(tuple(values["model"]["levels"]), assignment, coverage)
+        choices.append(folder_choices.levels_and_ranges(train, sides, own))
     single = values.get("experiment") is None and cluster.address == "local" and not on_gpu
     if single and "cluster" not in given.groups and not given.sets("cluster.cpus_per_worker"):
         choices.append(folder_choices.processors(max(1, usable_cpus() // cluster.workers)))
