@@ -1,8 +1,9 @@
-"""Write the report of a sweep from MLflow: report.html (one file), report.md, table.csv, table.tex.
+"""Write the report of a sweep from MLflow: report.html (one file), report.md, report.json and tables.
 
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
 python analysis/report.py --paper v1               all tables of a paper, with the runs for each row
+python analysis/report.py --schema                 the JSON schema of report.json
 """
 
 # Heavy imports are inside the functions, so that --help prints at once.
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 # Where no terminal sets a width.
 PLAIN_WIDTH = 200
-FILES = ("report.html", "report.md", "table.csv", "table.tex")
+FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     from analysis.reader.client import StoreError
     from analysis.render.console import print_safely
+
+    if options.schema:
+        return print_safely(_print_schema)
     from fcos.storage.store_conventions import default_uri
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
@@ -44,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"report: {error}", file=sys.stderr)
         return 2
     return print_safely(print_result)
+
+
+def _print_schema() -> None:
+    from analysis.report_json.schema import make_schema_text
+
+    sys.stdout.write(make_schema_text())
 
 
 def _write_sweep(options: argparse.Namespace) -> Callable[[], None]:
@@ -77,6 +87,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="folder of the report (default: outputs/<sweep>/report, outputs/paper_<version>)"
     )
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of report.json and end")
     parser.add_argument("--experiment", help="look only in the MLflow experiment of this name")
     options = parser.parse_args(arguments)
     if options.paper is not None and options.sweep is not None:
@@ -111,12 +122,14 @@ def render_files(document: "Document") -> dict[str, str]:
     """Return the text of each file."""
     from analysis.render import tables
     from analysis.render.templates import make_environment
+    from analysis.report_json.build import make_report_json
 
     context = {"document": document, "tables": tables}
     first = document.content.tables[0]
     return {
         "report.html": make_environment(True).get_template("report.html.j2").render(context),
         "report.md": make_environment(False).get_template("report.md.j2").render(context),
+        "report.json": make_report_json(document),
         "table.csv": tables.to_csv(document.content.values),
         "table.tex": tables.to_latex(first.frame, first.columns),
     }

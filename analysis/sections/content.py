@@ -1,10 +1,11 @@
 """Content of a sweep's report, whatever the kind of sweep: tables, figures, verdicts, remarks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from analysis.reader.coverage import CoverageCounts
 from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
@@ -35,7 +36,8 @@ class ReportContent:
     has_training: whether there are trainings, and so checkpoints. has_verdicts: whether arms are compared with a
     baseline, where there is one. values: the frame of table.csv. tables: the first is also shown on the console and in
     LaTeX. legend: how to read the tables. method, limitations: lines on how the numbers came about, and on what they do
-    not show. recommended_settings: YAML to paste.
+    not show. recommended_settings: YAML to paste. importance: of a search's keys, see analysis.stats.importance.
+    coverage_counts: arm -> counts.
     """
 
     has_training: bool
@@ -50,3 +52,5 @@ class ReportContent:
     notes: tuple[str, ...] = ()
     recommended_settings: str | None = None
     has_verdicts: bool = True
+    importance: pd.DataFrame | None = None
+    coverage_counts: Mapping[str, CoverageCounts] = field(default_factory=dict)

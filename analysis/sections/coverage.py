@@ -57,6 +57,7 @@ def build_coverage_content(
         figures=(*_plot_figures(fcos_counts, order), *maps),
         notes=tuple(notes),
         recommended_settings=format_best_settings(counts, baseline) if metrics[0] == OBJECTIVE else None,
+        coverage_counts=counts,
     )
 
 

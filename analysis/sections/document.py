@@ -26,12 +26,16 @@ from fcos.storage.store_conventions import public_uri
 
 @dataclass(frozen=True)
 class Document:
-    """A sweep, the content of its report, and where its numbers come from."""
+    """A sweep, the content of its report, and where its numbers come from.
+
+    final_values: see analysis.stats.paired.collect_final_values.
+    """
 
     sweep: Sweep
     store: str
     state: str
     content: ReportContent
+    final_values: pd.DataFrame
     missing: tuple[MissingResult, ...]
     provenance: tuple[ProvenanceRow, ...]
     versions: tuple[PackageVersions, ...]
@@ -61,6 +65,7 @@ def build_document(sweep: Sweep) -> Document:
         store=public_uri(sweep.uri),
         state=_describe_state(sweep, values),
         content=content,
+        final_values=values,
         missing=tuple(_list_missing(values, content)),
         provenance=collect_provenance(sweep),
         versions=collect_versions(sweep),

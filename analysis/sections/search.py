@@ -46,6 +46,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
         gallery=gallery,
         notes=gallery.notes,
         recommended_settings=None if best is None else _format_best_settings(sweep, search, best),
+        importance=shares,
     )
 
 

@@ -1,6 +1,7 @@
 """The report of coverage sweeps: counted, recorded and read as the commands do it."""
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -137,3 +138,16 @@ def test_the_console_shows_every_arm(
     assert any(line.split()[:1] == ["torchvision_fcos_fpn"] and "no row in the papers" in line for line in lines)
     assert not any("coverage/" in line for line in lines)
     assert max(len(line.rstrip()) for line in lines if line.startswith("  v")) < 80
+
+
+def test_report_json_has_the_counts_of_every_arm_with_its_run(advised: Path) -> None:
+    report = json.loads((advised / "report.json").read_text())
+    rows = {row["arm"]: row for row in report["coverage"]}
+    assert set(rows) == {"coco_defaults", "p3_to_p5_radius_1_0"}
+    runs = {item["arm"]: item["run_id"] for item in report["provenance"]}
+    assert all(row["run_id"] == runs[arm] for arm, row in rows.items())
+    values = {(item["metric"], item["arm"]): item["value"] for item in report["values"]}
+    assert rows["coco_defaults"]["metrics"]["coverage/bpr"] == values["coverage/bpr", "coco_defaults"]
+    assert rows["coco_defaults"]["levels"] == [3, 4, 5, 6, 7]
+    assert sum(rows["coco_defaults"]["longest_side"]["boxes"]) > 0
+    assert report["summaries"] == []

@@ -36,9 +36,10 @@ def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempP
     return write_report("centerness", writer.uri, tmp_path_factory.mktemp("report"))[1]
 
 
-def test_four_files_are_written(written: Path) -> None:
+def test_all_files_are_written(written: Path) -> None:
     assert sorted(path.name for path in written.iterdir()) == [
         "report.html",
+        "report.json",
         "report.md",
         "table.csv",
         "table.tex",

@@ -1,6 +1,7 @@
 """The report of a search: planned, recorded and read as the commands do it; only the trainings are made up."""
 
 import csv
+import json
 import re
 import shlex
 from pathlib import Path
@@ -88,3 +89,18 @@ def test_the_page_shows_history_and_keys(searched: tuple[Plan, Path]) -> None:
     page = (searched[1] / "report.html").read_text()
     assert "AP of each training" in page and "AP over each key" in page
     assert page.count("data:image/svg+xml") == 4
+
+
+def test_report_json_has_every_point_with_its_run_and_settings(searched: tuple[Plan, Path]) -> None:
+    plan, folder = searched
+    assert plan.search is not None
+    report = json.loads((folder / "report.json").read_text())
+    points = report["search"]["points"]
+    assert [point["trial"] for point in points] == [*(f"t{index:03d}" for index in range(11, 1, -1)), "t001", "t000"]
+    assert all(point["run_id"] for point in points)
+    assert points[0]["value"] == 0.11
+    assert (points[-2]["state"], points[-2]["value"], points[-2]["step"]) == ("pruned", 0.5, 50)
+    assert points[-1]["value"] is None
+    assert all(point["settings"] == dict(plan.search.drawn[point["trial"]].keys) for point in points)
+    assert sum(item["importance"] for item in report["search"]["importance"]) == pytest.approx(1)
+    assert (report["summaries"], report["comparisons"], report["coverage"]) == ([], [], [])

@@ -1,0 +1,257 @@
+"""Form of report.json: every number of a sweep's report with the run that it comes from.
+
+The JSON schema in docs/report.schema.json is generated from these models: `python analysis/report.py --schema`.
+"""
+
+import json
+import math
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from analysis.reader.coverage import AssignmentSettings, BoxHistogram
+from analysis.reader.sweep import Distribution
+from analysis.stats.verdicts import Agreement, Outcome
+
+SCHEMA_VERSION: Final = 1
+
+
+def _to_finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# JSON has no NaN and no infinities: both are null.
+Number = Annotated[float | None, BeforeValidator(_to_finite)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
+
+
+class SweepRecord(_Record):
+    """The sweep, or the single run, that is reported. state: in words, as in report.html."""
+
+    name: str
+    run_id: str
+    kind: str
+    status: str
+    state: str
+    started: str = Field(description="ISO 8601, UTC")
+
+
+class ExperimentRecord(_Record):
+    """What the sweep set out to compare; the settings of the arms are in config.json of their runs."""
+
+    name: str
+    claim: str | None
+    baseline: str | None
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+class MetricRecord(_Record):
+    """A metric. Fractions are shown in percent by report.html, other values as they are."""
+
+    name: str
+    unit: Literal["fraction", "as logged"]
+
+
+class ValueRecord(_Record):
+    """Final value of a metric of one arm and seed; null without a finished run that logged it."""
+
+    metric: str
+    arm: str
+    seed: int
+    value: Number
+    step: int | None
+    run_id: str = Field(description="empty where the trial never started")
+    status: str = Field(description="of the run: FINISHED, RUNNING, FAILED, KILLED, or MISSING without a run")
+    failure: str
+
+
+class SummaryRecord(_Record):
+    """Values of an arm over its seeds. deviation: of a sample."""
+
+    metric: str
+    arm: str
+    n: int
+    mean: Number
+    deviation: Number
+    missing_seeds: tuple[int, ...]
+
+
+class ComparisonRecord(_Record):
+    """Difference of an arm to the baseline, paired by seed.
+
+    low, high: ends of the interval, null where the pairs do not bound it. level: probability of error at which it was
+    made. p: null for metrics that are described and not tested.
+    """
+
+    metric: str
+    arm: str
+    difference: Number
+    low: Number
+    high: Number
+    level: Number
+    p: Number
+    adjusted_p: Number
+    smallest: Number
+    largest: Number
+    num_pairs: int
+    num_higher: int
+    correlation: Number
+    seeds_replaced: Number
+
+
+class PaperVerdictRecord(_Record):
+    """Our difference beside that of the same two rows in one table of a paper."""
+
+    source: str
+    difference: Number
+    agreement: Agreement
+    text: str
+
+
+class VerdictRecord(_Record):
+    """What an arm shows against the baseline."""
+
+    metric: str
+    arm: str
+    outcome: Outcome
+    text: str
+    papers: tuple[PaperVerdictRecord, ...]
+
+
+class PaperRowRecord(_Record):
+    """A row of a paper that arms stand for. metrics: fractions for what is printed in percent."""
+
+    id: str
+    arxiv: str
+    table: str
+    label: str
+    setting: str
+    metrics: dict[str, Number]
+    arms: tuple[str, ...]
+
+
+class CurveRecord(_Record):
+    """Logged history of a metric of one run."""
+
+    metric: str
+    arm: str
+    seed: int
+    run_id: str
+    steps: tuple[int, ...]
+    values: tuple[Number, ...]
+
+
+class PointRecord(_Record):
+    """One training of a search. settings: dotted key -> sampled value. number: its turn."""
+
+    trial: str
+    run_id: str
+    number: int
+    state: str
+    step: int | None
+    value: Number
+    settings: dict[str, Any]
+
+
+class ImportanceRecord(_Record):
+    """Share of a key in the variation of a search's metric."""
+
+    key: str
+    importance: Number
+
+
+class SearchRecord(_Record):
+    """A search: its space, its trainings best first, and the importance of the keys."""
+
+    metric: str
+    mode: str
+    trials: int
+    searcher: str | None
+    early_stopping: str
+    space: dict[str, Distribution]
+    points: tuple[PointRecord, ...]
+    importance: tuple[ImportanceRecord, ...]
+
+
+class CoverageRecord(_Record):
+    """Counts of one arm without training. difference: of the first metric to the baseline."""
+
+    arm: str
+    run_id: str
+    difference: Number
+    verdict: str
+    levels: tuple[int, ...] | None
+    assignment: AssignmentSettings | None
+    longest_side: BoxHistogram | None
+    metrics: dict[str, Number]
+
+
+class MissingRecord(_Record):
+    """A planned trial without a result. run_id: empty where it never started."""
+
+    arm: str
+    seed: int
+    state: str
+    reason: str
+    run_id: str
+
+
+class ProvenanceRecord(_Record):
+    """What the result of a run was made from; empty for what it does not record."""
+
+    arm: str
+    seed: int
+    status: str
+    run_id: str
+    superseded: bool
+    trained_by: str
+    git_commit: str
+    git_dirty: bool
+    data: str
+    data_digest: str
+    identity: str
+    hardware: str
+    checkpoint_sha256: str
+    workers: str
+
+
+class VersionsRecord(_Record):
+    """Package versions that some trials ran with."""
+
+    trials: str
+    packages: dict[str, str]
+
+
+class ReportRecord(_Record):
+    """All numbers of a sweep's report, unrounded, each with the id of its MLflow run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    sweep: SweepRecord
+    experiment: ExperimentRecord
+    metrics: tuple[MetricRecord, ...]
+    values: tuple[ValueRecord, ...]
+    summaries: tuple[SummaryRecord, ...]
+    comparisons: tuple[ComparisonRecord, ...]
+    verdicts: tuple[VerdictRecord, ...]
+    paper_rows: tuple[PaperRowRecord, ...]
+    curves: tuple[CurveRecord, ...]
+    search: SearchRecord | None
+    coverage: tuple[CoverageRecord, ...]
+    missing: tuple[MissingRecord, ...]
+    provenance: tuple[ProvenanceRecord, ...]
+    versions: tuple[VersionsRecord, ...]
+    legend: str
+    method: tuple[str, ...]
+    limitations: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def make_schema_text() -> str:
+    """Return the JSON schema of report.json."""
+    schema = ReportRecord.model_json_schema(mode="serialization")
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=1) + "\n"
