@@ -1,4 +1,4 @@
-"""Write the report of a sweep from MLflow: report.html (one file), report.md, report.json and tables.
+"""Write the report of a sweep from MLflow: report.html (one file), report.md, explorer.html, report.json and tables.
 
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Where no terminal sets a width.
 PLAIN_WIDTH = 200
+# Of sweeps that compare trainings.
+EXPLORER = "explorer.html"
 FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
 
 
@@ -98,7 +100,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def write_report(
     sweep: str | None, tracking_uri: str, output: Path | None = None, mlflow_experiment: str | None = None
 ) -> "tuple[Document, Path]":
-    """Write the files of FILES; returns the document and their folder.
+    """Write the files of FILES, and EXPLORER where trainings are compared; returns the document and their folder.
 
     Raises StoreError where the store or the sweep is missing.
     """
@@ -119,20 +121,23 @@ def make_folder_name(sweep: str) -> str:
 
 
 def render_files(document: "Document") -> dict[str, str]:
-    """Return the text of each file."""
+    """Return the text of each file; reads the store for evaluations."""
+    from analysis.explorer.page import has_explorer, make_explorer_page
     from analysis.render import tables
     from analysis.render.templates import make_environment
     from analysis.report_json.build import make_report_json
 
-    context = {"document": document, "tables": tables}
+    is_explored = has_explorer(document.sweep)
+    context = {"document": document, "tables": tables, "is_explored": is_explored}
     first = document.content.tables[0]
-    return {
+    files = {
         "report.html": make_environment(True).get_template("report.html.j2").render(context),
         "report.md": make_environment(False).get_template("report.md.j2").render(context),
         "report.json": make_report_json(document),
         "table.csv": tables.to_csv(document.content.values),
         "table.tex": tables.to_latex(first.frame, first.columns),
     }
+    return {**files, EXPLORER: make_explorer_page(document)} if is_explored else files
 
 
 def print_report(document: "Document", path: Path) -> None:

@@ -19,6 +19,7 @@ from fcos.distributed import broadcast_buffers, broadcast_object
 from fcos.evaluation.detect import Inference, Validation, validate
 from fcos.evaluation.samples import draw_sample_pictures
 from fcos.evaluation.save_evaluations import save_evaluations
+from fcos.evaluation.thumbnails import save_thumbnails
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets
 from fcos.runtime import Runtime
@@ -225,21 +226,23 @@ def _best_until(run: _Run, step: int) -> BestEvaluation | None:
 def _summarize(
     run: _Run, progress: Progress, validation: Validation, workers: list[list[int]], notes: list[str]
 ) -> RunSummary:
-    """Draw sample detections, save the evaluation, and return rank 0's summary on every worker."""
+    """Draw sample detections, save evaluation and thumbnails, and return rank 0's summary on every worker."""
     runtime, folder, step = run.runtime, run.runtime.directory, progress.step
     pictures, not_drawn = draw_sample_pictures(run.val, validation.detections, run.data.classes, folder / DETECTIONS)
     saved = save_evaluations(
         run.data.val.annotations, validation.detections, folder / EVALUATION, data_digest=run.data.digest, step=step
     )
+    thumbnails, without_thumbnail = save_thumbnails(run.val, folder) if runtime.rank == 0 else (None, ())
     name = checkpoint.folder_of(Path(CHECKPOINTS), step)
     summary = RunSummary(
         step=step,
         seconds=progress.seconds,
         metrics=validation.metrics,
         classes=run.data.classes,
-        notes=(*notes, *not_drawn, *saved.notes),
+        notes=(*notes, *not_drawn, *saved.notes, *without_thumbnail),
         pictures=_names(folder, pictures),
         evaluations=_names(folder, saved.files),
+        thumbnails="" if thumbnails is None else thumbnails.name,
         data_digest=run.data.digest,
         pruned=step if step < run.config.schedule.steps else None,
         checkpoint=str(name),

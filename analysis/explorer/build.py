@@ -22,6 +22,7 @@ from analysis.formatting import format_count
 from analysis.reader.sweep import Sweep
 from analysis.render.curve_plots import MAX_ARMS, plot_bands
 from analysis.sections.content import Figure, render_figure
+from fcos.storage.thumbnail_files import digest_images
 
 MENDED = (
     "An arm mends an image where its F1 is higher than the baseline's in more than half of the seeds that both have, "
@@ -105,8 +106,9 @@ def _make_run_entries(
 
 
 def _read_thumbnails(sweep: Sweep, evaluations: Evaluations) -> Mapping[int, bytes]:
-    run_ids = [sweep.run_id, *(trial.run_id for trial in evaluations.trials.values())]
-    return read_thumbnails(sweep.uri, dict.fromkeys(run_ids), evaluations.data_digest)
+    truth = evaluations.truth
+    digest = digest_images(zip(truth.image_ids.tolist(), truth.names, strict=True))
+    return read_thumbnails(sweep.uri, [trial.run_id for trial in evaluations.trials.values()], digest)
 
 
 def _note_thumbnails(count: int, num_images: int) -> list[str]:

@@ -14,7 +14,6 @@ from fcos.annotations.coco_results import CocoResults
 from fcos.errors import DataError
 from fcos.evaluation.saved_evaluation import EvaluationIndex, SavedEvaluation, parse_evaluation
 
-
 MAX_NAMED = 6
 
 
@@ -39,15 +38,14 @@ def read_evaluations(
         if not _is_same_truth(saved.index, first.index):
             notes.append(f"{trial.label} was evaluated against other annotations: its images are not compared.")
             continue
-        detections[trial.arm, trial.seed] = _to_detection_set(saved.results, len(saved.annotations))
+        detections[trial.arm, trial.seed] = to_detection_set(saved.results, len(saved.annotations))
     notes += _note_missing(missing, len(trials))
     if first is None:
         return None, notes
     kept = {(trial.arm, trial.seed): trial for trial in trials if (trial.arm, trial.seed) in detections}
     return (
         Evaluations(
-            truth=_to_truth(first.annotations),
-            data_digest=first.index.data_digest,
+            truth=to_truth(first.annotations),
             arms=tuple(arms),
             seeds=tuple(seeds),
             baseline=baseline,
@@ -68,9 +66,8 @@ def _note_missing(missing: Sequence[str], num_trials: int) -> list[str]:
             "images, and all tables by class, size and crowding, cannot be computed."
         ]
     more = [f"{len(missing) - MAX_NAMED} more"] if len(missing) > MAX_NAMED else []
-    return [
-        f"Without an evaluation in the store, and so in no table below the metrics: {join_words([*missing[:MAX_NAMED], *more])}."
-    ]
+    named = join_words([*missing[:MAX_NAMED], *more])
+    return [f"Without an evaluation in the store, and so in no table below the metrics: {named}."]
 
 
 def _read(sweep: Sweep, trial: Trial, missing: list[str], notes: list[str]) -> SavedEvaluation | None:
@@ -90,7 +87,8 @@ def _is_same_truth(one: EvaluationIndex, other: EvaluationIndex) -> bool:
     return (one.annotations_sha256, one.classes) == (other.annotations_sha256, other.classes)
 
 
-def _to_truth(annotations: Annotations) -> Truth:
+def to_truth(annotations: Annotations) -> Truth:
+    """Return the boxes of annotations as they were evaluated."""
     return Truth(
         image_ids=annotations.image_ids,
         names=annotations.names,
@@ -104,7 +102,8 @@ def _to_truth(annotations: Annotations) -> Truth:
     )
 
 
-def _to_detection_set(results: CocoResults, num_images: int) -> DetectionSet:
+def to_detection_set(results: CocoResults, num_images: int) -> DetectionSet:
+    """Return COCO results as detections sorted by image and score."""
     return make_detection_set(num_images, results.image, _to_corners(results.xywh), results.label, results.scores)
 
 

@@ -81,7 +81,8 @@ def compute_image_f1(
     true = np.bincount(detections.images[counted & (matches.box >= 0)], minlength=len(truth))
     detected = np.bincount(detections.images[counted], minlength=len(truth))
     total = detected + np.bincount(truth.images[~truth.crowd], minlength=len(truth))
-    return np.divide(2.0 * true, total, out=np.ones(len(truth)), where=total > 0)
+    f1: NDArray[np.float64] = np.divide(2.0 * true, total, out=np.ones(len(truth)), where=total > 0)
+    return f1
 
 
 def count_confusion(
@@ -96,5 +97,6 @@ def count_confusion(
     hit[box[box >= 0]] = True
     confusion = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
     np.add.at(confusion, (rows, detections.labels[counted]), 1)
-    np.add.at(confusion, (truth.labels[~hit & ~truth.crowd], nothing), 1)
+    missed = truth.labels[~hit & ~truth.crowd]
+    np.add.at(confusion, (missed, np.full(len(missed), nothing)), 1)
     return confusion

@@ -78,7 +78,6 @@ class Evaluations:
     """
 
     truth: Truth
-    data_digest: str
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     baseline: str | None

@@ -13,23 +13,25 @@ from fcos.storage.thumbnail_files import LONG_SIDE, MAX_BYTES, MAX_IMAGES, QUALI
 MAX_PIXELS = (2 * LONG_SIDE) ** 2
 
 
-def read_thumbnails(uri: str, run_ids: Iterable[str], data_digest: str) -> Mapping[int, bytes]:
-    """Return image id -> JPEG from the first of the runs that has thumbnails of these data; empty without any."""
+def read_thumbnails(uri: str, run_ids: Iterable[str], digest: str) -> Mapping[int, bytes]:
+    """Return image id -> JPEG from the first of the runs that has thumbnails of these images; empty without any.
+
+    digest: see fcos.storage.thumbnail_files.digest_images."""
     for run_id in run_ids:
         content = read_artifact(uri, run_id, f"{Artifact.EVALUATION}/{THUMBNAILS}", MAX_BYTES)
-        thumbnails = {} if content is None else unpack_thumbnails(content, data_digest)
+        thumbnails = {} if content is None else unpack_thumbnails(content, digest)
         if thumbnails:
             return thumbnails
     return {}
 
 
-def unpack_thumbnails(content: bytes, data_digest: str) -> dict[int, bytes]:
-    """Return image id -> JPEG; empty for a file that is broken, too large, or of other data."""
+def unpack_thumbnails(content: bytes, digest: str) -> dict[int, bytes]:
+    """Return image id -> JPEG; empty for a file that is broken, too large, or of other images."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             entries = file.infolist()
             size = sum(entry.file_size for entry in entries)
-            if file.comment != data_digest.encode() or len(entries) > MAX_IMAGES or size > MAX_BYTES:
+            if file.comment != digest.encode() or len(entries) > MAX_IMAGES or size > MAX_BYTES:
                 return {}
             return {
                 image_id: file.read(entry) for entry in entries if (image_id := _parse_name(entry.filename)) is not None

@@ -44,7 +44,9 @@ function describeChange(picture, arm) {
   const change = picture.changes[arm];
   if (!change) return "";
   const size = change.mean > 0 ? `+${change.mean.toFixed(2)}` : change.mean.toFixed(2).replace("-", "−");
-  return `F1 ${size}; better in ${change.better}, worse in ${change.worse} of ${change.pairs}`;
+  const counts = [[change.better, "better"], [change.worse, "worse"]].filter(([count]) => count);
+  const text = counts.map(([count, word]) => `${word} in ${count}`).join(", ") || "the same in all";
+  return `F1 ${size}, ${text} of ${change.pairs} seeds`;
 }
 
 function hasClass(picture) {

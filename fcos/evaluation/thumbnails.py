@@ -12,23 +12,33 @@ from fcos.data.coco import CocoDataset
 from fcos.draw.canvas import picture_or_note
 from fcos.images.open_image import open_image
 from fcos.storage.files import write_atomically
-from fcos.storage.thumbnail_files import LONG_SIDE, MAX_BYTES, MAX_IMAGES, QUALITY, SUFFIX, THUMBNAILS
+from fcos.storage.thumbnail_files import (
+    LONG_SIDE,
+    MAX_BYTES,
+    MAX_IMAGES,
+    QUALITY,
+    SUFFIX,
+    THUMBNAILS,
+    digest_images,
+)
 
 # The earliest that the format has; a real one would differ between two files of the same content.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def save_thumbnails(dataset: CocoDataset, folder: Path, *, data_digest: str) -> tuple[Path | None, tuple[str, ...]]:
+def save_thumbnails(dataset: CocoDataset, folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     """Save thumbnails of at most MAX_IMAGES images, spread evenly over the data set, as folder/thumbnails.zip.
 
     Returns the file, None without any thumbnail, and a note where some cannot be drawn. What is over MAX_BYTES is left
     out. The same images give the same bytes. Raises OSError.
     """
-    count = min(len(dataset.annotations), MAX_IMAGES)
-    chosen = [position * len(dataset.annotations) // count for position in range(count)]
+    annotations = dataset.annotations
+    count = min(len(annotations), MAX_IMAGES)
+    chosen = [position * len(annotations) // count for position in range(count)]
     buffer, problems, saved = io.BytesIO(), [], 0
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        file.comment = data_digest.encode()
+        images = zip(annotations.image_ids.tolist(), annotations.names, strict=True)
+        file.comment = digest_images(images).encode()
         for image_id, content, problem in _encode_images(dataset, chosen):
             if content is None:
                 problems.append(problem)
@@ -39,7 +49,6 @@ def save_thumbnails(dataset: CocoDataset, folder: Path, *, data_digest: str) -> 
     notes = (f"{problems[0]}{more}",) if problems else ()
     if not saved:
         return None, notes
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / THUMBNAILS, buffer.getvalue())
     return folder / THUMBNAILS, notes
 

@@ -96,6 +96,8 @@ class RunSummary(BaseModel):
     pictures: dict[str, tuple[str, ...]] = {}
     # Arm -> its saved evaluation; arms without one are missing.
     evaluations: dict[str, tuple[str, ...]] = {}
+    # Of the validation images, which all arms share; empty without any.
+    thumbnails: str = ""
     # Of the data that it was trained and evaluated on (see fcos.data.prepare.PreparedData).
     data_digest: str = ""
     # Tables and pictures of a count.
@@ -111,7 +113,9 @@ class RunSummary(BaseModel):
     workers: list[list[int]] = []
 
     def all_files(self) -> Iterable[str]:
-        """Iterate over tables, pictures and saved evaluations."""
+        """Iterate over tables, pictures, saved evaluations and thumbnails."""
         yield from self.files
+        if self.thumbnails:
+            yield self.thumbnails
         for names in (*self.pictures.values(), *self.evaluations.values()):
             yield from names

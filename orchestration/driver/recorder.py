@@ -132,7 +132,7 @@ class RunRecorder:
         for arm in trial.arms:
             key = self._key(arm, trial)
             self.tracker.add_files(key, _tables(folder, summary), Artifact.COVERAGE)
-            self.tracker.add_files(key, _evaluation(folder, summary, arm), Artifact.EVALUATION)
+            self.tracker.add_files(key, _evaluation(folder, trial, summary, arm), Artifact.EVALUATION)
             self.tracker.end(key, status, tags, _pictures(folder, summary, arm))
 
     def _result_tags(self, trial: Trial, summary: RunSummary) -> dict[str, str]:
@@ -187,7 +187,7 @@ class RunRecorder:
             key = self._key(arm, trial)
             self.tracker.add_json(key, self._json_files(trial, arm))
             self.tracker.add_files(key, _tables(folder, summary), Artifact.COVERAGE)
-            self.tracker.add_files(key, _evaluation(folder, summary, arm), Artifact.EVALUATION)
+            self.tracker.add_files(key, _evaluation(folder, trial, summary, arm), Artifact.EVALUATION)
             self.tracker.add_files(key, _pictures(folder, summary, arm), Artifact.DETECTIONS)
             self.tracker.complete(key)
 
@@ -266,9 +266,12 @@ def _pictures(folder: Path, summary: RunSummary, arm: str) -> list[Path]:
     return [path for name in summary.pictures.get(arm, ()) if (path := folder / name).exists()]
 
 
-def _evaluation(folder: Path, summary: RunSummary, arm: str) -> list[Path]:
-    """Return the files of an arm's saved evaluation that are there."""
-    return [path for name in summary.evaluations.get(arm, ()) if (path := folder / name).exists()]
+def _evaluation(folder: Path, trial: Trial, summary: RunSummary, arm: str) -> list[Path]:
+    """Return the files of an arm's saved evaluation that are there; thumbnails go to a training's first arm alone."""
+    names = [*summary.evaluations.get(arm, ())]
+    if summary.thumbnails and arm == next(iter(trial.arms)):
+        names.append(summary.thumbnails)
+    return [path for name in names if (path := folder / name).exists()]
 
 
 def _in_tags(declared: Mapping[str, Any]) -> dict[str, str]:

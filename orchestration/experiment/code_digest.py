@@ -18,6 +18,7 @@ PRESENTING = (
     "fcos.evaluation.samples",
     "fcos.evaluation.save_evaluations",
     "fcos.evaluation.saved_evaluation",
+    "fcos.evaluation.thumbnails",
     "fcos.coverage.picture",
 )
 # To be raised where the code decides the same but results must count as new, such as after a changed preset file.

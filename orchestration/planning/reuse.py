@@ -187,7 +187,7 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     files.append_points(folder, _points(source, origin))
     if summary.checkpoint:
         _link(folder / summary.checkpoint, origin / summary.checkpoint)
-    for name in summary.files:
+    for name in (*summary.files, *([summary.thumbnails] if summary.thumbnails else [])):
         _copy(origin / name, folder / name)
     metrics: dict[str, dict[str, float]] = {}
     pictures: dict[str, tuple[str, ...]] = {}

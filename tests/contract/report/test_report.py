@@ -38,6 +38,7 @@ def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempP
 
 def test_all_files_are_written(written: Path) -> None:
     assert sorted(path.name for path in written.iterdir()) == [
+        "explorer.html",
         "report.html",
         "report.json",
         "report.md",
@@ -51,7 +52,7 @@ def test_the_page_loads_nothing_from_elsewhere(written: Path) -> None:
     sources = Sources()
     sources.feed(page)
     assert sources.addresses
-    assert all(address.startswith("data:image/") for address in sources.addresses)
+    assert all(address.startswith("data:image/") or address == "explorer.html" for address in sources.addresses)
     assert "http://" not in page
     assert "https://" not in page
     assert not re.search(r"url\(|@import", page)
