@@ -13,6 +13,7 @@ from analysis.explorer.page_data import Cell, GroupTable, Row
 from analysis.explorer.run_results import RunResults
 from analysis.explorer.structures import Evaluations, RunKey, Truth
 from analysis.formatting import is_percentage, shorten_metric
+from analysis.stats.median_interval import compute_median_interval
 
 # COCO's limits of areas in square pixels.
 SMALL, LARGE = 32**2, 96**2
@@ -34,7 +35,16 @@ def make_cell(arm: str, seeds: Sequence[int], measure: Measure, baseline: str | 
     pairs = [difference for difference in differences if math.isfinite(difference)]
     if not pairs:
         return Cell(values=values, mean=mean)
-    return Cell(values=values, mean=mean, difference=math.fsum(pairs) / len(pairs), low=min(pairs), high=max(pairs))
+    interval = compute_median_interval(pairs)
+    return Cell(
+        values=values,
+        mean=mean,
+        difference=math.fsum(pairs) / len(pairs),
+        low=interval.low,
+        high=interval.high,
+        confidence=interval.confidence,
+        pairs=len(pairs),
+    )
 
 
 def make_metric_tables(

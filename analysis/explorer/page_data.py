@@ -28,9 +28,10 @@ class _Data(BaseModel):
 
 
 class Cell(_Data):
-    """Values of one arm by seed, their mean, and the paired difference to the baseline with its range over the pairs.
+    """Values of one arm by seed, their mean, and the paired difference to the baseline.
 
-    Fractions for what is shown in percent.
+    low, high: interval of the median difference over `pairs` seeds, see analysis.stats.median_interval. Fractions for
+    what is shown in percent.
     """
 
     values: list[Number]
@@ -38,6 +39,8 @@ class Cell(_Data):
     difference: Number = None
     low: Number = None
     high: Number = None
+    confidence: Number = None
+    pairs: int = 0
 
 
 class Row(_Data):

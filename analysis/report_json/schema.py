@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from analysis.reader.coverage import AssignmentSettings, BoxHistogram
 from analysis.reader.sweep import Distribution
-from analysis.stats.verdicts import Agreement, Outcome
+from analysis.stats.verdicts import Agreement
+from fcos.statistics.outcomes import Outcome
 
 SCHEMA_VERSION: Final = 1
 
@@ -83,8 +84,9 @@ class SummaryRecord(_Record):
 class ComparisonRecord(_Record):
     """Difference of an arm to the baseline, paired by seed.
 
-    low, high: ends of the interval, null where the pairs do not bound it. level: probability of error at which it was
-    made. p: null for metrics that are described and not tested.
+    low, high: ends of the interval of confidence 1 - level, null where the pairs do not bound it. p, adjusted_p: null
+    for metrics that are described and not tested. smallest, largest: of the pairs. correlation, seeds_replaced: what
+    pairing gains, see docs/reports.md.
     """
 
     metric: str

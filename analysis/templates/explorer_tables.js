@@ -55,7 +55,9 @@ function describeCell(cell, arm, isPercent) {
   const lines = [data.arms[arm], ...cell.values.map((value, seed) => describeSeed(arm, seed, value, isPercent))];
   if (cell.difference !== null) {
     const [difference, low, high] = [cell.difference, cell.low, cell.high].map((value) => format(value, isPercent, true));
-    lines.push(`difference to ${data.arms[data.baseline]}: ${difference}, ${low} to ${high} over the pairs`);
+    lines.push(`difference to ${data.arms[data.baseline]}: ${difference}`);
+    const pairs = cell.pairs === 1 ? "1 pair" : `${cell.pairs} pairs`;
+    lines.push(`${Math.floor(100 * cell.confidence)} % interval of ${pairs}: ${low} to ${high}`);
   }
   return lines.join("\n");
 }
@@ -106,7 +108,7 @@ function numberCell(text, describe) {
 
 function differenceCell(cell, arm, isPercent) {
   const element = numberCell(format(cell.difference, isPercent, true), () => describeCell(cell, arm, isPercent));
-  // Coloured where all pairs agree; in counts of errors less is not always better.
+  // Coloured where the interval leaves zero out; in counts of errors less is not always better.
   if (isPercent && cell.low > 0) element.classList.add("up");
   if (isPercent && cell.high < 0 && cell.high !== null) element.classList.add("down");
   return element;
