@@ -31,8 +31,8 @@ MENDED = (
     "highest. An image without boxes and detections has an F1 of 1."
 )
 TABLES = (
-    "Recall, precision, errors and confusions are of the detections above that threshold. A difference is the mean over "
-    "the pairs of seeds. Its interval is one of the median that holds whatever the distribution: of at least 95 % from "
+    "Recall, precision, errors and confusions are of the detections above that threshold. A difference is the mean "
+    "over the pairs of seeds. Its interval is one of the median that holds whatever the distribution: of at least 95 % from "
     "six pairs on; below, the range of the pairs, which covers less (75 % with three). All of this describes; what was "
     "tested stands in report.html."
 )
