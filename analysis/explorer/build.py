@@ -32,9 +32,9 @@ MENDED = (
 )
 TABLES = (
     "Recall, precision, errors and confusions are of the detections above that threshold. A difference is the mean "
-    "over the pairs of seeds. Its interval is one of the median that holds whatever the distribution: of at least 95 % from "
-    "six pairs on; below, the range of the pairs, which covers less (75 % with three). All of this describes; what was "
-    "tested stands in report.html."
+    "over the pairs of seeds. Its interval is one of the median that holds whatever the distribution: of at least 95 % "
+    "from six pairs on; below, the range of the pairs, which covers less (75 % with three). All of this describes; "
+    "what was tested stands in report.html."
 )
 
 
