@@ -179,9 +179,9 @@ def _make_error_table(evaluations: Evaluations, results: Mapping[RunKey, RunResu
         rows.append(Row(label=name, cells=_make_cells(evaluations, results, measure)))
     return GroupTable(
         caption="Where errors go",
-        note="Detections by kind, and missed boxes. Poor place: IoU of 0.1 to 0.5 with a box of its class. Wrong "
-        "class: IoU of at least 0.5 with a box of another class. Duplicate: of a box that is found already. "
-        "Background: none of these. The kinds are TIDE's (arXiv 2008.08115).",
+        note="Detections by kind, and missed boxes. Localisation: IoU of 0.1 to 0.5 with a box of its class. "
+        "Class: IoU of at least 0.5 with a box of another class. Duplicate: of a box that is found already. "
+        "Background: none of these. The kinds are TIDE's (arXiv 2008.08115); val/errors/ weighs them in AP50.",
         group="kind",
         is_percent=False,
         rows=rows,

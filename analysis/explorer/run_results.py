@@ -21,8 +21,8 @@ from analysis.explorer.structures import DetectionSet, Truth
 
 ERROR_NAMES: Final = {
     CORRECT: "correct",
-    LOCALISATION: "poor place",
-    CLASS: "wrong class",
+    LOCALISATION: "localisation",
+    CLASS: "class",
     DUPLICATE: "duplicate",
     OTHER: "background",
 }

@@ -121,13 +121,13 @@ function makeMetricTable(table) {
       numberCell(format(value, table.is_percent), () => describeSeed(arm, seed, value, table.is_percent)));
     const name = data.arms[arm] + (arm === data.baseline ? " (baseline)" : "");
     const mean = numberCell(format(cell.mean, table.is_percent), () => describeCell(cell, arm, table.is_percent));
-    const row = make("tr", {}, nameCell(name), ...seeds, mean, differenceCell(cell, arm, table.is_percent));
-    row.keys = [data.arms[arm], ...cell.values, cell.mean, cell.difference];
+    const row = make("tr", {}, nameCell(name), mean, differenceCell(cell, arm, table.is_percent), ...seeds);
+    row.keys = [data.arms[arm], cell.mean, cell.difference, ...cell.values];
     return row;
   });
   const unit = table.is_percent ? ", in percent" : "";
   const seeds = data.seeds.map((seed) => `seed ${seed}`);
-  return makeTable(`${table.caption} (${table.note})${unit}`, ["arm", ...seeds, "mean", "difference"], rows);
+  return makeTable(`${table.caption} (${table.note})${unit}`, ["arm", "mean", "difference", ...seeds], rows);
 }
 
 // Groups below each other, columns for each arm.

@@ -60,18 +60,18 @@ def texts(explorer: Any, selector: str) -> list[str]:
 def test_a_column_sorts_numbers_from_the_highest_and_names_from_a(explorer: Any) -> None:
     column = "#metrics table >> nth=0 >> tbody td:nth-child({})"
     assert texts(explorer, column.format(1)) == ["none (baseline)", "branch", HOSTILE]
-    seed_2 = explorer.locator("#metrics th button").nth(3)
+    seed_2 = explorer.locator("#metrics th button").nth(5)
     seed_2.click()
     # The failed seed is last, whatever the direction.
-    assert texts(explorer, column.format(4)) == ["50.5", "47.0", "–"]
+    assert texts(explorer, column.format(6)) == ["50.5", "47.0", "–"]
     seed_2.click()
-    assert texts(explorer, column.format(4)) == ["47.0", "50.5", "–"]
+    assert texts(explorer, column.format(6)) == ["47.0", "50.5", "–"]
     explorer.locator("#metrics th button").first.click()
     assert texts(explorer, column.format(1)) == [HOSTILE, "branch", "none (baseline)"]
 
 
 def test_a_number_shows_its_seeds_and_runs(explorer: Any) -> None:
-    mean = explorer.locator("#metrics tbody tr").nth(1).locator("td").nth(4)
+    mean = explorer.locator("#metrics tbody tr").nth(1).locator("td").nth(1)
     mean.hover()
     lines = explorer.locator("#tip").inner_text().splitlines()
     assert lines[0] == "branch"
@@ -79,7 +79,7 @@ def test_a_number_shows_its_seeds_and_runs(explorer: Any) -> None:
     assert lines[-2:] == ["difference to none: +3.3", "75 % interval of 3 pairs: +3.1 to +3.5"]
     explorer.keyboard.press("Escape")
     assert explorer.locator("#tip").is_hidden()
-    failed = explorer.locator("#metrics tbody tr").nth(2).locator("td").nth(3)
+    failed = explorer.locator("#metrics tbody tr").nth(2).locator("td").nth(5)
     failed.focus()
     assert explorer.locator("#tip").inner_text().startswith("seed 2: failed, run ")
 
