@@ -61,6 +61,11 @@ def test_overrides_are_checked_before_hydra_sees_them(arguments: list[str], mess
         ([EXPERIMENT, "experiment.margin=0"], r"margin=0: must be above 0 and below 100, in percent points of AP"),
         ([EXPERIMENT, "experiment.margin=-1"], r"margin=-1: must be above 0 and below 100, in percent points of AP"),
         ([EXPERIMENT, "experiment.margin=100"], r"margin=100: must be above 0 and below 100, in percent points of AP"),
+        (
+            [EXPERIMENT, "experiment.margin=2", "experiment.metrics=[train/loss,val/AP]"],
+            r"margin=2: has no effect with metrics=.* whose first is no AP; leave it out",
+        ),
+        (["+experiment=search_fcos", "experiment.margin=2"], r"margin=2: has no effect with a search; leave it out"),
         ([EXPERIMENT, "experiment.margin=nan"], r"experiment\.margin=nan: input should be a finite number"),
         ([EXPERIMENT, "experiment.margin=much"], r"experiment\.margin='much': input should be a valid number"),
         (["~schedule.stps"], "schedule.stps"),
