@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import torch
 
+from analysis.reader.client import read_artifact
 from analysis.reader.evaluation import read_evaluation
 from fcos.evaluation.coco import result_metrics
 from fcos.evaluation.saved_evaluation import parse_evaluation
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import ProgressRecord
+from fcos.storage.store_conventions import Artifact
+from fcos.storage.thumbnail_files import THUMBNAILS
 from fcos.train import run
 from orchestration.cli.lock import lock_folder
 from orchestration.config.compose import compose
@@ -100,6 +103,11 @@ def test_ray_and_no_ray_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_pat
         numbers = result_metrics(saved.annotations, saved.results)
         assert numbers["val/AP"] > 0
         assert numbers.items() <= {name: value for name, step, value in points_of(here, arm) if step == 12}.items()
+    # Once for the training that the first two arms share.
+    stored = [read_artifact(uri, found[arm].info.run_id, f"{Artifact.EVALUATION}/{THUMBNAILS}") for arm in ARMS]
+    assert [content is None for content in stored] == [False, True, False]
+    explorer = (here / "outputs" / "ablation_centerness" / "report" / "explorer.html").read_text()
+    assert explorer.count('"thumbnail":"data:image/jpeg;base64,') == 6
 
     before = {arm: points_of(here, arm) for arm in ARMS}
     again = ablation(here, "report=false")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from analysis.explorer.thumbnails import unpack_thumbnails
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError, DataError
@@ -18,6 +19,7 @@ from fcos.inference import evaluate, load_trained
 from fcos.runtime import LocalRuntime
 from fcos.storage.evaluation_files import FILES, RESULTS
 from fcos.storage.run_folder import EVALUATION, STOP, ProgressRecord, RunSummary
+from fcos.storage.thumbnail_files import THUMBNAILS, digest_images
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.step import Diverged
@@ -162,14 +164,17 @@ def test_every_number_of_a_run_is_computed_again_from_what_it_saved(tiny_values,
         assert result_metrics(saved.annotations, saved.results) == metrics
         assert coco_metrics(saved.annotations, detections_of(saved.annotations, saved.results)) == metrics
         assert (saved.index.step, saved.index.data_digest) == (summary.step, summary.data_digest)
+        images = zip(saved.annotations.image_ids.tolist(), saved.annotations.names, strict=True)
+        thumbnails = unpack_thumbnails((tmp_path / "run" / summary.thumbnails).read_bytes(), digest_images(images))
+        assert list(thumbnails) == saved.annotations.image_ids.tolist()
     assert summary.metrics["full"] != summary.metrics["few"]
 
 
 def test_a_repeated_run_saves_the_same_bytes(tiny_values, tmp_path: Path) -> None:
     for name in ("first", "again"):
         train(tiny_values, tmp_path / name)
-    for file in FILES:
-        first, again = ((tmp_path / name / EVALUATION / file).read_bytes() for name in ("first", "again"))
+    for file in (*(f"{EVALUATION}/{name}" for name in FILES), THUMBNAILS):
+        first, again = ((tmp_path / name / file).read_bytes() for name in ("first", "again"))
         assert first == again
 
 

@@ -72,8 +72,10 @@ def finish(trial: Trial, folder: Path, arm: str, called: str) -> PastRun:
     for name in evaluation:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
+    (folder / "thumbnails.zip").write_text("thumbnails")
     summary = summary_of(
         {called: {"val/AP": 0.25}},
+        thumbnails="thumbnails.zip",
         pictures={called: [f"detections/{called}/0.png"]},
         evaluations={called: evaluation},
         checkpoint="checkpoints/step_00000004",
@@ -107,6 +109,7 @@ def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
     assert summary is not None and summary.metrics == {"branch": {"val/AP": 0.25}}
     assert (folder / summary.pictures["branch"][0]).read_bytes() == b"png"
     assert summary.evaluations == {"branch": tuple(f"evaluation/branch/{name}" for name in FILES)}
+    assert (folder / summary.thumbnails).read_text() == "thumbnails"
     for name in FILES:
         assert (folder / "evaluation" / "branch" / name).read_text() == f"evaluation/with_branch/{name}"
     assert checkpoint.newest_step(folder / "checkpoints") == 4
