@@ -96,8 +96,8 @@ def _detect_closed_output() -> Iterator[None]:
 def interrupt_on_signals() -> Iterator[list[int]]:
     """Let Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, which passes through Ray; ignore later ones.
 
-    During an import it is raised a moment later: Python swallows what is raised in the callbacks that clean up behind an
-    import, and is left with its import lock taken, so that the process neither stops nor goes on.
+    During an import it is raised a moment later: Python swallows what is raised in the callbacks that clean up behind
+    an import, and is left with its import lock taken, so that the process neither stops nor goes on.
     Yields a list to which the number of the signal is appended.
     """
     caught: list[int] = []
