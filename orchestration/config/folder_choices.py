@@ -147,9 +147,7 @@ def intervals(total: int, warmup_steps: int, given: Collection[str]) -> Choice |
     }
     left = {key: value for key, value in values.items() if key not in given}
     return (
-        Choice(
-            "intervals", left, f"two evaluations and four checkpoints in {total} steps, warm-up at most {warmup_steps}"
-        )
+        Choice("intervals", left, f"2 evaluations, 4 checkpoints in {total} steps; warm-up at most {warmup_steps}")
         if left
         else None
     )
