@@ -24,6 +24,7 @@ RUNS = 10
 FREE = (
     *RUN_ONLY,
     "seed",
+    "seeds",
     "model.weights",
     "model.weights_sha256",
     "model.backbone.weights",
