@@ -113,9 +113,7 @@ def read_validation(
         _log.warning("%s", note)
     check_classes(data, trained.classes)
     seed = config.resolved_seeds.augmentation
-    datasets = [
-        make_dataset(data, split, config.data, training=split == "train", seed=seed) for split in data.splits
-    ]
+    datasets = [make_dataset(data, split, config.data, training=split == "train", seed=seed) for split in data.splits]
     check_shared_memory(datasets, config.data, images=batch_size, divisor=config.model.size_divisor)
     batches = eval_batches(
         make_dataset(data, "val", config.data, training=False, seed=seed),

@@ -75,7 +75,9 @@ def find_share(effect: float, pairs: int) -> float:
 def resolution(pairs: int) -> Resolution:
     """Return what so many paired seeds resolve."""
     sorted_thresholds = thresholds(pairs)
-    return Resolution(pairs, float(sorted_thresholds.mean()), float(sorted_thresholds[math.ceil(POWER * SIMULATED) - 1]))
+    return Resolution(
+        pairs, float(sorted_thresholds.mean()), float(sorted_thresholds[math.ceil(POWER * SIMULATED) - 1])
+    )
 
 
 def pairs_needed(effect: float) -> int | None:

@@ -63,5 +63,6 @@ def read_noise_floor(path: Path) -> NoiseFloor:
         return NoiseFloor.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: is no noise floor ({where}: {first['msg']}); write its report again") from None
+        where = "".join(f"{part}." for part in first["loc"]).rstrip(".")
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise DataError(f"{path}: is no noise floor ({reason}); write its report again") from None

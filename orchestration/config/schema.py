@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from fcos.config.base import Section
 from fcos.config.parse import flatten
-from fcos.config.run import Config
+from fcos.config.run import Config, SeedsConfig
 from fcos.errors import ConfigError
 from fcos.formats.structures import FormatName
 from orchestration.config.search import SearchConfig, StrategyConfig
@@ -79,7 +79,9 @@ class ExperimentConfig(Section):
                 f"arms.{arm}: {key}: with kind=noise_floor all arms train the same, with other seeds; set it for the "
                 f"whole sweep ({key}=...), or leave kind out"
             )
-        fixed = [] if self.baseline is None else [key for key, seed in changes[self.baseline].items() if seed is not None]
+        fixed = (
+            [] if self.baseline is None else [key for key, seed in changes[self.baseline].items() if seed is not None]
+        )
         if fixed:
             raise ValueError(
                 f"arms.{self.baseline}: {', '.join(fixed)}: is the baseline of kind=noise_floor, in which every seed "
@@ -220,6 +222,10 @@ class LabConfig(Config):
         if self.experiment is not None and self.seed != LabConfig.model_fields["seed"].default:
             raise ValueError(
                 f"seed={self.seed}: an experiment has seeds of its own; give experiment.seeds=[{self.seed}]"
+            )
+        if self.experiment is not None and self.experiment.kind == "noise_floor" and self.seeds != SeedsConfig():
+            raise ValueError(
+                "seeds: an experiment of kind=noise_floor sets the seeds in its arms; give them there, or leave them out"
             )
         searches = self.experiment is not None and self.experiment.search is not None
         if not searches and self.search.early_stopping != "none":
