@@ -22,8 +22,8 @@ LEGEND = (
     "sd: sample standard deviation over seeds of one training, with its 95 % chi-square interval, which few seeds "
     "leave wide. Share: of the variance where all sources vary. A difference of two means over n paired seeds counts "
     "for nothing below the half-width of its interval: of the t-interval, and of the exact sign-flip test's, by which "
-    f"fewer than {MIN_PAIRS} seeds show nothing (∞). Found: the true difference that {format_share(POWER)} of such sweeps find. "
-    "All as if pairing bought nothing: two runs differ by √2 times the sd."
+    f"fewer than {MIN_PAIRS} seeds show nothing (∞). Found: the true difference that {format_share(POWER)} of such "
+    "sweeps find. All as if pairing bought nothing: two runs differ by √2 times the sd."
 )
 # Sections of the config that a noise floor holds for.
 SETTING_SECTIONS = ("model.", "data.", "schedule.")

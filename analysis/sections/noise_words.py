@@ -77,7 +77,8 @@ def describe_limitations(sweep: Sweep, spread: Spread | None, validation: Valida
     elif spread is not None:
         share = validation_share(spread.deviation, validation)
         lines.append(
-            f"Other validation images would add to that: of the variance over seeds and images together, {format_share(share)} "
-            f"is from the {validation.images} images (bootstrap, {format_count(validation.resamples, 'resample')})."
+            "Other validation images would add to that: of the variance over seeds and images together, "
+            f"{format_share(share)} is from the {validation.images} images (bootstrap, "
+            f"{format_count(validation.resamples, 'resample')})."
         )
     return [*lines, *describe_provenance_differences(sweep.finished)]

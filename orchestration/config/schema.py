@@ -225,7 +225,7 @@ class LabConfig(Config):
             )
         if self.experiment is not None and self.experiment.kind == "noise_floor" and self.seeds != SeedsConfig():
             raise ValueError(
-                "seeds: an experiment of kind=noise_floor sets the seeds in its arms; give them there, or leave them out"
+                "seeds: the arms of an experiment of kind=noise_floor set them; give them there, or leave them out"
             )
         searches = self.experiment is not None and self.experiment.search is not None
         if not searches and self.search.early_stopping != "none":
