@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.formatting import format_count, format_number, format_share, join_words, shorten_metric
 from analysis.reader.sweep import Sweep
 from analysis.sections.provenance import describe_provenance_differences
-from analysis.stats.noise import SourceSum, ValidationNoise, validation_share
+from analysis.stats.noise import SourceSum, ValidationNoise, share_factor, validation_share
 from fcos.storage.noise_floor import Spread
 
 
@@ -41,7 +41,10 @@ def describe_findings(
     ]
     if shares:
         together = "" if total is None or math.isnan(total.share) else f", together {format_share(total.share)}"
-        lines.append(f"Of the variance where all sources vary, single ones have {join_words(shares)}{together}")
+        lines.append(
+            f"Of the variance where all sources vary, single ones have {join_words(shares)}{together}; over {seeds} a "
+            f"share is known to a factor of {share_factor(spread.seeds):.2g} either way"
+        )
     return lines
 
 
@@ -54,7 +57,8 @@ def describe_method(sweep: Sweep) -> list[str]:
     deterministic = {trial.params.get("schedule.deterministic") for trial in sweep.finished}
     if deterministic == {True}:
         lines.append(
-            "schedule.deterministic=true: equal seeds give equal numbers on one machine, so kernels add no noise."
+            "schedule.deterministic=true: on one machine's CPU equal seeds give equal numbers, so kernels add no noise; on "
+            "a GPU only operations without a deterministic kernel can, of which torch warns."
         )
     elif deterministic:
         lines.append(

@@ -112,6 +112,11 @@ def sum_sources(frame: pd.DataFrame, metric: str, baseline: str) -> SourceSum | 
     return SourceSum(SOURCES, spread, total / of_all if of_all else math.nan)
 
 
+def share_factor(seeds: int) -> float:
+    """Return the factor within which so many seeds know the ratio of two variances: their F-interval's (95 %)."""
+    return float(stats.f.ppf((1 + CONFIDENCE) / 2, seeds - 1, seeds - 1))
+
+
 def validation_share(deviation: float, validation: ValidationNoise) -> float:
     """Return the share that the validation sample has of the variance over seeds and images together."""
     total = deviation**2 + validation.variance

@@ -69,7 +69,8 @@ def test_the_report_says_how_large_the_noise_is_and_what_counts_for_nothing(writ
     assert "AP has a standard deviation of 2.4 over 6 seeds (95 % interval 1.5 to 5.8)." in text
     assert "- A difference of two arms in AP counts for nothing below 4.3 over 6 seeds, 3.1 over 8 seeds and" in text
     assert "; over 3 no exact test shows any." in text
-    assert "single ones have weights 37 %, order 21 % and augmentation 1 %, together 59 %." in text
+    assert "single ones have weights 37 %, order 21 % and augmentation 1 %, together 59 %; over" in text
+    assert "; over 6 seeds a share is known to a factor of 7.1 either way." in text
     assert "| sum of weights, order and augmentation |" in text
     # Neither verdicts on arms nor a plea for a baseline.
     assert "## Verdict" not in text and "Nothing is compared" not in text

@@ -15,6 +15,7 @@ from analysis.stats.noise import (
     compute_resolutions,
     compute_spread,
     find_sources,
+    share_factor,
     sum_sources,
     summarise_noise,
     validation_share,
@@ -123,6 +124,12 @@ def test_resolutions_scale_with_the_noise_and_few_seeds_show_nothing() -> None:
         assert one.loc[seeds, "shows_high"] == pytest.approx(4 * one.loc[seeds, "shows_low"])
         assert one.loc[seeds, "counts_from"] < one.loc[seeds, "shows"]
     assert one["t"].is_monotonic_decreasing
+
+
+def test_a_share_of_six_seeds_is_known_to_a_factor_of_seven() -> None:
+    # F quantiles of 0.975 at 5, 5 and 2, 2 degrees of freedom, from a table.
+    assert share_factor(6) == pytest.approx(7.146, abs=1e-3)
+    assert share_factor(3) == pytest.approx(39.0, abs=1e-3)
 
 
 def test_no_noise_resolves_everything_from_six_seeds_on() -> None:
