@@ -1,4 +1,5 @@
-"""Write the report of a sweep from MLflow: report.html (one file), report.md, table.csv, table.tex.
+"""Write the report of a sweep from MLflow: report.html (one file), report.md, table.csv, table.tex; noise.json too
+for a noise floor.
 
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
@@ -87,7 +88,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def write_report(
     sweep: str | None, tracking_uri: str, output: Path | None = None, mlflow_experiment: str | None = None
 ) -> "tuple[Document, Path]":
-    """Write the files of FILES; returns the document and their folder.
+    """Write the files of FILES, and noise.json for a noise floor; returns the document and their folder.
 
     Raises StoreError where the store or the sweep is missing.
     """
@@ -111,10 +112,12 @@ def render_files(document: "Document") -> dict[str, str]:
     """Return the text of each file."""
     from analysis.render import tables
     from analysis.render.templates import make_environment
+    from fcos.storage.noise_floor import NOISE
 
     context = {"document": document, "tables": tables}
-    first = document.content.tables[0]
-    return {
+    first, noise = document.content.tables[0], document.content.noise
+    files = {} if noise is None else {NOISE: noise.to_json()}
+    return files | {
         "report.html": make_environment(True).get_template("report.html.j2").render(context),
         "report.md": make_environment(False).get_template("report.md.j2").render(context),
         "table.csv": tables.to_csv(document.content.values),
@@ -135,6 +138,8 @@ def print_report(document: "Document", path: Path) -> None:
     console.print(_fit_table(content.tables[0], document.sweep.name, console))
     if content.recommended_settings:
         console.print(Text(content.recommended_settings), soft_wrap=True)
+    for line in content.findings:
+        console.print(Text(line), soft_wrap=not console.is_terminal)
     for verdict in content.verdicts:
         console.print(Text(f"{verdict.arm}: {verdict.text}"), soft_wrap=not console.is_terminal)
     if document.missing:

@@ -9,6 +9,7 @@ from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.stats.verdicts import Verdict
+from fcos.storage.noise_floor import NoiseFloor
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class ReportContent:
     has_training: whether there are trainings, and so checkpoints. has_verdicts: whether arms are compared with a
     baseline, where there is one. values: the frame of table.csv. tables: the first is also shown on the console and in
     LaTeX. legend: how to read the tables. method, limitations: lines on how the numbers came about, and on what they do
-    not show. recommended_settings: YAML to paste.
+    not show. recommended_settings: YAML to paste. findings: what was found, without a full stop. noise: the content of
+    noise.json, of a noise floor alone.
     """
 
     has_training: bool
@@ -50,3 +52,5 @@ class ReportContent:
     notes: tuple[str, ...] = ()
     recommended_settings: str | None = None
     has_verdicts: bool = True
+    findings: tuple[str, ...] = ()
+    noise: NoiseFloor | None = None
