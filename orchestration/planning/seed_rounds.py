@@ -7,7 +7,9 @@ killed, comes to the same decisions.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fcos.statistics.arms import ArmVerdict, compare_arms
+from fcos.statistics.holm import make_arm_tests, make_sample
+from fcos.statistics.outcomes import DECIDED, Outcome, classify_test
+from fcos.storage.store_conventions import MetricPrefix
 from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
@@ -21,8 +23,8 @@ class Needed:
     indices: tuple[int, ...]
     # Numbers of seeds at which the arms were looked at.
     looks: tuple[int, ...]
-    # Verdicts of the last look, by arm; empty before the first.
-    verdicts: Mapping[str, ArmVerdict]
+    # What the last look showed, by arm; empty before the first.
+    outcomes: Mapping[str, Outcome]
     # Arms that the last round still trains.
     undecided: tuple[str, ...]
     # Whether all that is needed is there.
@@ -31,7 +33,7 @@ class Needed:
     @property
     def text(self) -> str:
         """What the last look showed, and what follows, for the console."""
-        decided = [f"{arm} {verdict.outcome}" for arm, verdict in self.verdicts.items() if arm not in self.undecided]
+        decided = [f"{arm} {outcome}" for arm, outcome in self.outcomes.items() if arm not in self.undecided]
         text = f"after {self.looks[-1]} seeds: " if self.looks else ""
         text += f"decided: {', '.join(decided)}; " if decided else ""
         return f"{text}not decided: {', '.join(self.undecided)}; one more seed is trained"
@@ -72,31 +74,48 @@ class SeedRounds:
         undecided = tuple(arm for arm in self.experiment.arms if arm != baseline)
         indices: list[int] = []
         looks: list[int] = []
-        verdicts: dict[str, ArmVerdict] = {}
+        outcomes: dict[str, Outcome] = {}
         for count in range(len(self.experiment.seeds), len(self.experiment.all_seeds) + 1):
             seeds = self.experiment.all_seeds[looks[-1] if looks else 0 : count]
             indices += self._trainings(seeds, {baseline, *undecided})
             if not all(has_ended(self.plan.trials[index]) for index in indices):
-                return Needed(tuple(indices), tuple(looks), verdicts, undecided, complete=False)
+                return Needed(tuple(indices), tuple(looks), outcomes, undecided, complete=False)
             looks.append(count)
-            verdicts = self._verdicts(indices, looks)
-            undecided = tuple(arm for arm in undecided if not verdicts[arm].is_decided)
+            outcomes = self._outcomes(indices, looks)
+            undecided = tuple(arm for arm in undecided if outcomes[arm] not in DECIDED)
             if not undecided:
                 break
-        return Needed(tuple(indices), tuple(looks), verdicts, undecided, complete=True)
+        return Needed(tuple(indices), tuple(looks), outcomes, undecided, complete=True)
 
     def _trainings(self, seeds: Sequence[int], arms: set[str | None]) -> list[int]:
         trials = enumerate(self.plan.trials)
         return [index for index, trial in trials if trial.seed in seeds and arms & set(trial.arms)]
 
-    def _verdicts(self, indices: Sequence[int], looks: Sequence[int]) -> dict[str, ArmVerdict]:
+    def _outcomes(self, indices: Sequence[int], looks: Sequence[int]) -> dict[str, Outcome]:
+        """Return what the arms show in the first metric, as a report of these trainings does."""
         experiment = self.experiment
         assert experiment.baseline is not None, "checked by the schema"
-        values: dict[str, dict[int, float]] = {arm: {} for arm in experiment.arms}
+        values = {arm: self._values(arm, indices) for arm in experiment.arms}
+        baseline = values.pop(experiment.baseline)
+        seeds = experiment.all_seeds[: looks[-1]]
+        samples = [
+            make_sample([_difference(of_arm.get(seed), baseline.get(seed)) for seed in seeds], looks)
+            for of_arm in values.values()
+        ]
+        margin = experiment.margin / 100 if experiment.metrics[0].startswith(MetricPrefix.VAL) else None
+        tests = make_arm_tests(samples)
+        return {arm: classify_test(test, margin) for arm, test in zip(values, tests, strict=True)}
+
+    def _values(self, arm: str, indices: Sequence[int]) -> dict[int, float]:
+        """Return the first metric of an arm by seed."""
+        found = {}
         for trial in (self.plan.trials[index] for index in indices):
-            summary = self.plan.summary_of(trial)
-            for arm in trial.arms if summary is not None else ():
-                value = summary.metrics[arm].get(experiment.metrics[0])
-                if value is not None:
-                    values[arm][trial.seed] = value
-        return compare_arms(values, experiment.baseline, experiment.all_seeds, looks, margin=experiment.margin / 100)
+            summary = self.plan.summary_of(trial) if arm in trial.arms else None
+            value = None if summary is None else summary.metrics[arm].get(self.experiment.metrics[0])
+            if value is not None:
+                found[trial.seed] = value
+        return found
+
+
+def _difference(value: float | None, baseline: float | None) -> float | None:
+    return None if value is None or baseline is None else value - baseline
