@@ -69,6 +69,11 @@ def format_confidence(level: float) -> str:
     return f"{100 * (1 - level):.3g} %"
 
 
+def format_share(value: float) -> str:
+    """Format a share in whole percent: 40 % for 0.4."""
+    return MISSING if math.isnan(value) else f"{100 * value:.0f} %"
+
+
 def format_count(count: int, noun: str) -> str:
     """Format a count with its noun: 3 pairs, 1 pair."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,4 +1,5 @@
-"""Write the report of a sweep from MLflow: report.html (one file), report.md, explorer.html, report.json and tables.
+"""Write the report of a sweep from MLflow: report.html (one file), report.md, explorer.html, report.json and tables;
+noise.json too for a noise floor.
 
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
@@ -100,7 +101,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def write_report(
     sweep: str | None, tracking_uri: str, output: Path | None = None, mlflow_experiment: str | None = None
 ) -> "tuple[Document, Path]":
-    """Write the files of FILES, and EXPLORER where trainings are compared; returns the document and their folder.
+    """Write the files of FILES, EXPLORER where trainings are compared, and noise.json for a noise floor.
+
+    Returns the document and their folder.
 
     Raises StoreError where the store or the sweep is missing.
     """
@@ -126,18 +129,21 @@ def render_files(document: "Document") -> dict[str, str]:
     from analysis.render import tables
     from analysis.render.templates import make_environment
     from analysis.report_json.build import make_report_json
+    from fcos.storage.noise_floor import NOISE
 
     is_explored = has_explorer(document.sweep)
     context = {"document": document, "tables": tables, "is_explored": is_explored}
-    first = document.content.tables[0]
-    files = {
+    first, noise = document.content.tables[0], document.content.noise
+    extra = {} if noise is None else {NOISE: noise.to_json()}
+    if is_explored:
+        extra[EXPLORER] = make_explorer_page(document)
+    return extra | {
         "report.html": make_environment(True).get_template("report.html.j2").render(context),
         "report.md": make_environment(False).get_template("report.md.j2").render(context),
         "report.json": make_report_json(document),
         "table.csv": tables.to_csv(document.content.values),
         "table.tex": tables.to_latex(first.frame, first.columns),
     }
-    return {**files, EXPLORER: make_explorer_page(document)} if is_explored else files
 
 
 def print_report(document: "Document", path: Path) -> None:
@@ -153,6 +159,8 @@ def print_report(document: "Document", path: Path) -> None:
     console.print(_fit_table(content.tables[0], document.sweep.name, console))
     if content.recommended_settings:
         console.print(Text(content.recommended_settings), soft_wrap=True)
+    for line in content.findings:
+        console.print(Text(line), soft_wrap=not console.is_terminal)
     for verdict in content.verdicts:
         console.print(Text(f"{verdict.arm}: {verdict.text}"), soft_wrap=not console.is_terminal)
     if document.missing:

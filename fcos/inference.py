@@ -112,12 +112,11 @@ def read_validation(
     for note in data.notes:
         _log.warning("%s", note)
     check_classes(data, trained.classes)
-    datasets = [
-        make_dataset(data, split, config.data, training=split == "train", seed=config.seed) for split in data.splits
-    ]
+    seed = config.resolved_seeds.augmentation
+    datasets = [make_dataset(data, split, config.data, training=split == "train", seed=seed) for split in data.splits]
     check_shared_memory(datasets, config.data, images=batch_size, divisor=config.model.size_divisor)
     batches = eval_batches(
-        make_dataset(data, "val", config.data, training=False, seed=config.seed),
+        make_dataset(data, "val", config.data, training=False, seed=seed),
         batch_size=batch_size,
         rank=0,
         world_size=1,

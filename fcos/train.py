@@ -75,7 +75,7 @@ def run(
     Raises ConfigError for a user's mistake, DataChanged for other data than planned, Diverged where the loss is no
     longer finite, and Preempted where the run saved itself because a machine of it will be taken away.
     """
-    seed_everything(config.seed, config.schedule.deterministic)
+    seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
     run_ = _prepare(config, runtime, postprocess or {"": config.model.postprocess}, data_digest)
     restored = restore(run_.state, runtime)
     workers = restored.workers
@@ -100,12 +100,13 @@ def _prepare(
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     notes = (*detector.backbone.notes, *begin_from_weights(detector, config.model, data.classes), *rate_notes(config))
+    seed = config.resolved_seeds.augmentation
     prepared = _Run(
         config=config,
         runtime=runtime,
         data=data,
-        train=make_dataset(data, "train", config.data, True, config.seed, masks=assignment.by_masks),
-        val=make_dataset(data, "val", config.data, training=False, seed=config.seed),
+        train=make_dataset(data, "train", config.data, True, seed, masks=assignment.by_masks),
+        val=make_dataset(data, "val", config.data, training=False, seed=seed),
         state=build_train_state(config, detector, runtime),
         arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
         oracle_targets=build_oracle_targets(config.model, settings.values()),
@@ -126,7 +127,7 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog)
         run.train,
         Batching.of(config),
         WorkerShare(runtime.rank, runtime.world_size, runtime.planned_size),
-        seed=config.seed,
+        seed=config.resolved_seeds.order,
         start_step=progress.start,
         num_workers=config.data.num_workers,
         pin_memory=runtime.device.type == "cuda",
@@ -208,7 +209,7 @@ def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed torch's generators, from which the initial weights follow; augmentation has generators of its own."""
+    """Seed torch's generators, from which the initial weights follow; order and augmentation have their own."""
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)

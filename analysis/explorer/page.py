@@ -19,8 +19,9 @@ SCRIPTS: Final = ("explorer_tables.js", "explorer_images.js")
 
 
 def has_explorer(sweep: Sweep) -> bool:
-    """Return whether a sweep compares trainings; counts and searches have no seeds to look at."""
-    return sweep.experiment.search is None and not is_coverage(sweep)
+    """Return whether a sweep compares trainings: not a count, a search or a noise floor."""
+    experiment = sweep.experiment
+    return experiment.search is None and not experiment.is_noise_floor and not is_coverage(sweep)
 
 
 def make_explorer_page(document: Document, max_bytes: int = MAX_BYTES) -> str:

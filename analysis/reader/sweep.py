@@ -67,8 +67,15 @@ class Experiment(BaseModel):
     margin: float = Field(default=1.0, gt=0, lt=100)
     # None where the arms are declared by name.
     search: Search | None = None
+    # See is_noise_floor; anything else compares arms.
+    kind: str = "comparison"
     # Arm -> ids of the rows of papers that it stands for (see analysis/papers/rows.py).
     paper: dict[str, list[str]] = Field(default_factory=dict)
+
+    @property
+    def is_noise_floor(self) -> bool:
+        """Whether the arms are the baseline itself, with other seeds fixed."""
+        return self.kind == "noise_floor"
 
 
 @dataclass(frozen=True)

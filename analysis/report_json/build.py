@@ -9,6 +9,7 @@ from analysis.formatting import is_percentage
 from analysis.reader.sweep import Search, Sweep
 from analysis.report_json import schema
 from analysis.report_json.comparisons import make_comparison_records, make_verdict_records
+from analysis.report_json.noise import make_noise_record
 from analysis.sections.coverage import is_coverage
 from analysis.sections.document import Document
 from analysis.stats.importance import is_unset
@@ -23,7 +24,7 @@ def make_report_json(document: Document) -> str:
 def build_report_record(document: Document) -> schema.ReportRecord:
     """Return every number of a document, unrounded and with its run."""
     sweep, content, values = document.sweep, document.content, document.final_values
-    is_ablation = sweep.experiment.search is None and not is_coverage(sweep)
+    is_compared, is_noise = "num_pairs" in content.values, "share" in content.values
     experiment = sweep.experiment
     return schema.ReportRecord(
         sweep=schema.SweepRecord(
@@ -43,13 +44,14 @@ def build_report_record(document: Document) -> schema.ReportRecord:
         ),
         metrics=tuple(_make_metrics(values)),
         values=tuple(_make_values(values)),
-        summaries=tuple(_make_summaries(values)) if is_ablation else (),
-        comparisons=tuple(make_comparison_records(content.values)) if is_ablation else (),
+        summaries=tuple(_make_summaries(values)) if is_compared else (),
+        comparisons=tuple(make_comparison_records(content.values)) if is_compared else (),
         verdicts=tuple(make_verdict_records(content.verdicts)),
         paper_rows=tuple(_make_paper_rows(document)),
         curves=tuple(_make_curves(sweep)),
         search=None if experiment.search is None else _make_search(document, experiment.search),
         coverage=tuple(_make_coverage(document)),
+        noise=make_noise_record(content) if is_noise else None,
         missing=tuple(schema.MissingRecord(**vars(item)) for item in document.missing),
         provenance=tuple(_make_provenance(sweep)),
         versions=tuple(
@@ -58,6 +60,7 @@ def build_report_record(document: Document) -> schema.ReportRecord:
         legend=content.legend,
         method=content.method,
         limitations=content.limitations,
+        findings=content.findings,
         notes=document.notes,
     )
 

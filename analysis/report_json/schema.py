@@ -192,6 +192,49 @@ class CoverageRecord(_Record):
     metrics: dict[str, Number]
 
 
+class NoiseSpreadRecord(_Record):
+    """Sample standard deviation of one training over seeds, with its 95 % interval. sources: what the seeds vary."""
+
+    metric: str
+    arm: str
+    sources: tuple[str, ...]
+    n: int
+    mean: Number
+    deviation: Number
+    low: Number
+    high: Number
+    share: Number
+
+
+class SourceSumRecord(_Record):
+    """Square root of the summed variances of single sources of the first metric, and its share of all variance."""
+
+    sources: tuple[str, ...]
+    deviation: Number
+    low: Number
+    high: Number
+    share: Number
+
+
+class ResolutionRecord(_Record):
+    """What the difference of two means over so many paired seeds resolves, null where nothing does."""
+
+    seeds: int
+    t: Number
+    counts_from: Number
+    shows: Number
+    shows_low: Number
+    shows_high: Number
+
+
+class NoiseRecord(_Record):
+    """A noise floor: the baseline beside itself. noise.json has it in the form that dry runs read."""
+
+    spreads: tuple[NoiseSpreadRecord, ...]
+    source_sum: SourceSumRecord | None
+    resolutions: tuple[ResolutionRecord, ...]
+
+
 class MissingRecord(_Record):
     """A planned trial without a result. run_id: empty where it never started."""
 
@@ -243,12 +286,14 @@ class ReportRecord(_Record):
     curves: tuple[CurveRecord, ...]
     search: SearchRecord | None
     coverage: tuple[CoverageRecord, ...]
+    noise: NoiseRecord | None
     missing: tuple[MissingRecord, ...]
     provenance: tuple[ProvenanceRecord, ...]
     versions: tuple[VersionsRecord, ...]
     legend: str
     method: tuple[str, ...]
     limitations: tuple[str, ...]
+    findings: tuple[str, ...]
     notes: tuple[str, ...]
 
 

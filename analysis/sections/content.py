@@ -9,7 +9,9 @@ from analysis.reader.coverage import CoverageCounts
 from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
+from analysis.stats.noise import SourceSum
 from analysis.stats.verdicts import Verdict
+from fcos.storage.noise_floor import NoiseFloor
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class ReportContent:
     has_training: whether there are trainings, and so checkpoints. has_verdicts: whether arms are compared with a
     baseline, where there is one. values: the frame of table.csv. tables: the first is also shown on the console and in
     LaTeX. legend: how to read the tables. method, limitations: lines on how the numbers came about, and on what they do
-    not show. recommended_settings: YAML to paste. importance: of a search's keys, see analysis.stats.importance.
-    coverage_counts: arm -> counts.
+    not show. recommended_settings: YAML to paste. findings: what was found, without a full stop. importance: of a
+    search's keys, see analysis.stats.importance. coverage_counts: arm -> counts. noise: the content of noise.json, of a
+    noise floor alone, as are source_sum and resolutions; see analysis.stats.noise.
     """
 
     has_training: bool
@@ -52,5 +55,9 @@ class ReportContent:
     notes: tuple[str, ...] = ()
     recommended_settings: str | None = None
     has_verdicts: bool = True
+    findings: tuple[str, ...] = ()
+    noise: NoiseFloor | None = None
     importance: pd.DataFrame | None = None
     coverage_counts: Mapping[str, CoverageCounts] = field(default_factory=dict)
+    source_sum: SourceSum | None = None
+    resolutions: pd.DataFrame | None = None

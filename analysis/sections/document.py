@@ -11,6 +11,7 @@ from analysis.reader.sweep import RUNNING, Sweep, Trial
 from analysis.sections.ablation import build_ablation_content
 from analysis.sections.content import ReportContent
 from analysis.sections.coverage import build_coverage_content, is_coverage
+from analysis.sections.noise_floor import build_noise_content
 from analysis.sections.provenance import (
     MissingResult,
     PackageVersions,
@@ -57,6 +58,8 @@ def build_document(sweep: Sweep) -> Document:
         notes.append(f"The baseline {experiment.baseline} is no arm of this sweep: nothing is compared.")
     if experiment.search is not None:
         content = build_search_content(sweep, experiment.search)
+    elif experiment.is_noise_floor and baseline is not None:
+        content = build_noise_content(sweep, values, baseline)
     else:
         build_content = build_coverage_content if is_coverage(sweep) else build_ablation_content
         content = build_content(sweep, values, baseline, rows)
@@ -66,7 +69,7 @@ def build_document(sweep: Sweep) -> Document:
         state=_describe_state(sweep, values),
         content=content,
         final_values=values,
-        missing=tuple(_list_missing(values, content)),
+        missing=tuple(_list_missing(values, content, searched=experiment.search is not None)),
         provenance=collect_provenance(sweep),
         versions=collect_versions(sweep),
         rows=tuple({row.id: row for of_arm in rows.values() for row in of_arm.values()}.values()),
@@ -86,10 +89,10 @@ def _collect_training_notes(trials: Sequence[Trial]) -> list[str]:
     ]
 
 
-def _list_missing(values: pd.DataFrame, content: ReportContent) -> list[MissingResult]:
+def _list_missing(values: pd.DataFrame, content: ReportContent, *, searched: bool) -> list[MissingResult]:
     """List trials without a result; one that a search stopped early has a value, at the step it reached."""
     missing = list_missing_results(values)
-    if content.has_verdicts:
+    if not searched:
         return missing
     with_value = set(content.values.loc[content.values["value"].notna(), "trial"])
     return [item for item in missing if item.arm not in with_value]

@@ -62,7 +62,8 @@ def _describe_pairing(comparison: Comparison, baseline: str) -> str:
     gain = comparison.pairing
     if gain is None:
         return ""
-    worth = "any number of" if math.isinf(gain.seeds_replaced) else f"about {gain.seeds_replaced:.2g}"
+    digits = 1 if gain.seeds_replaced < 10 else 0
+    worth = "any number of" if math.isinf(gain.seeds_replaced) else f"about {gain.seeds_replaced:.{digits}f}"
     return (
         f"{comparison.arm}: correlation with {baseline} {gain.correlation:.2f} over "
         f"{format_count(comparison.num_pairs, 'seed')}; a paired seed replaces {worth} unpaired ones."

@@ -8,6 +8,7 @@ from fcos.config.run import Config, ScheduleConfig
 
 UNTRAINED = (
     *("model.backbone", "model.fpn", "model.head", "model.loss", "model.postprocess", "data.augmentation", "schedule"),
+    "seeds",
 )
 
 

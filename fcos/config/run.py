@@ -1,5 +1,6 @@
 """Schema of a whole run: detector, data, schedule; unknown keys are errors with suggestions."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -195,6 +196,26 @@ class CoverageConfig(Section):
     evenness_weight: float = Field(default=0.1, ge=0)
 
 
+class SeedsConfig(Section):
+    """Seeds of single sources of chance; null takes `seed`, which alone sets all of them."""
+
+    # Initial weights of the layers that no file gives, and with assignment.tie_break=random the ties.
+    weights: int | None = Field(None, ge=0)
+    # Order of the training images, and which of them share a batch.
+    order: int | None = Field(None, ge=0)
+    # Flip, short side and data.augmentation of each training sample.
+    augmentation: int | None = Field(None, ge=0)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seed of every source of chance in a training."""
+
+    weights: int
+    order: int
+    augmentation: int
+
+
 class Config(Section):
     """One run on one data set: the training of a detector, or statistics of its assignment."""
 
@@ -204,6 +225,13 @@ class Config(Section):
     schedule: ScheduleConfig
     coverage: CoverageConfig = CoverageConfig()
     seed: int = Field(0, ge=0)
+    seeds: SeedsConfig = SeedsConfig()
+
+    @property
+    def resolved_seeds(self) -> Seeds:
+        """The seed that each source of chance draws from."""
+        given = (self.seeds.weights, self.seeds.order, self.seeds.augmentation)
+        return Seeds(*(self.seed if seed is None else seed for seed in given))
 
     @model_validator(mode="after")
     def _check_root(self) -> "Config":

@@ -79,7 +79,7 @@ def run_range_test(
         )
     schedule = {"steps": steps, "lr": low, "warmup_steps": 0, "decay": "none", "milestones": [], "ema": None}
     config = with_keys(config, {f"schedule.{key}": value for key, value in schedule.items()})
-    seed_everything(config.seed, config.schedule.deterministic)
+    seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
     masks = splits_with_masks(config.model.assignment, [], training=True)
     data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
@@ -87,12 +87,12 @@ def run_range_test(
     state = build_train_state(config, detector, runtime)
     growth = (high / low) ** (1 / (steps - 1))
     state = replace(state, scheduler=make_lr_scheduler(state.optimizer, lambda step: growth**step))
-    dataset = make_dataset(data, "train", config.data, training=True, seed=config.seed)
+    dataset = make_dataset(data, "train", config.data, training=True, seed=config.resolved_seeds.augmentation)
     batches = train_batches(
         dataset,
         Batching.of(config),
         WorkerShare(),
-        seed=config.seed,
+        seed=config.resolved_seeds.order,
         start_step=0,
         num_workers=config.data.num_workers,
         pin_memory=runtime.device.type == "cuda",

@@ -174,16 +174,17 @@ def run_two_stage(
     config, device = trained.config, trained.device
     masks: tuple[Split, ...] = ("train",) if config.data.augmentation.copy_paste else ()
     data, val_batches = read_validation(trained, batch_size=batch_size, masks=masks, splits=SPLITS)
-    torch.manual_seed(config.seed)
+    seeds = config.resolved_seeds
+    torch.manual_seed(seeds.weights)
     trained.detector.requires_grad_(False)
     heads = build_second_stage(config.model, len(trained.classes), hidden=hidden).to(device)
     two_stage = TwoStage(trained.detector, heads, config.model)
     divisor, by_aspect = config.model.size_divisor, config.data.group_by_aspect
     batches = train_batches(
-        make_dataset(data, "train", config.data, training=True, seed=config.seed, masks=False),
+        make_dataset(data, "train", config.data, training=True, seed=seeds.augmentation, masks=False),
         Batching(batch_size, divisor, group_by_aspect=by_aspect),
         WorkerShare(),
-        seed=config.seed,
+        seed=seeds.order,
         start_step=0,
         num_workers=config.data.num_workers,
         pin_memory=device.type == "cuda",

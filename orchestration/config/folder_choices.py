@@ -27,7 +27,7 @@ LONGEST: Final = {"cpu": 512, "gpu": 1333}
 # What the shorter side of all but the smallest tenth of boxes should reach at the input: two cells of P3.
 SMALL_BOX: Final = 16
 # No input is smaller than this, unless the images are.
-SHORTEST: Final = 256
+SHORTEST: Final = 320
 SIDE_STEP: Final = 32
 # Levels that are tried, and the number of images on which their ranges are searched.
 LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5, 6, 7))
@@ -142,12 +142,14 @@ def intervals(total: int, warmup_steps: int, given: Collection[str]) -> Choice |
     """Choose warm-up, evaluations and checkpoints to go with the number of steps; None where all of them are given."""
     values = {
         "schedule.warmup_steps": min(warmup_steps, total // 4),
-        "schedule.eval_every": max(1, math.ceil(total / 4)),
+        "schedule.eval_every": max(1, math.ceil(total / 2)),
         "schedule.checkpoint_every": max(1, math.ceil(total / 4)),
     }
     left = {key: value for key, value in values.items() if key not in given}
     return (
-        Choice("intervals", left, f"a quarter of {total} steps each, warm-up at most {warmup_steps}") if left else None
+        Choice("intervals", left, f"2 evaluations, 4 checkpoints in {total} steps; warm-up at most {warmup_steps}")
+        if left
+        else None
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fcos.config.base import Section
-from fcos.config.run import Config
+from fcos.config.parse import flatten
+from fcos.config.run import Config, SeedsConfig
 from fcos.errors import ConfigError
 from fcos.formats.structures import FormatName
 from fcos.storage.store_conventions import MetricPrefix
@@ -32,12 +33,22 @@ class ExperimentConfig(Section):
     cumulative: bool = False
     # Instead of arms: a search space; its strategy is the config group `search`.
     search: SearchConfig | None = None
+    # Seeds that every arm is trained with; with until=decided those of the first round.
     seeds: tuple[int, ...] = Field(min_length=1)
+    # seeds: no more than these. decided: one more seed at a time, in which arms that are decided are left out, until
+    # every arm is decided on the first metric or has most_seeds.
+    until: Literal["seeds", "decided"] = "seeds"
+    most_seeds: int = Field(default=12, ge=1)
     metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
     # Largest difference of the first metric that does not matter, in percent points of AP.
     margin: float = 1.0
     # Arm -> corresponding rows of the papers' tables.
     paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    # noise_floor: arms are the baseline itself, each with other seeds fixed, and the report splits the noise by them.
+    kind: Literal["comparison", "noise_floor"] = "comparison"
+    # Difference in the first metric that the claim is about, in percent points: dry_run=true shows how many seeds
+    # would find it.
+    effect: float | None = Field(default=None, gt=0, lt=100)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -51,6 +62,10 @@ class ExperimentConfig(Section):
             raise ValueError(f"arms, search: give exactly one of them; {given}")
         if self.search is not None and len(self.seeds) != 1:
             raise ValueError(f"seeds={list(self.seeds)}: a search trains each point once; give one seed")
+        if self.until == "decided" and self.baseline is None:
+            raise ValueError("until=decided: compares arms with a baseline seed by seed; give experiment.baseline")
+        if self.until == "decided" and self.most_seeds < len(self.seeds):
+            raise ValueError(f"most_seeds={self.most_seeds}: must not be below the {len(self.seeds)} seeds given")
         if self.search is not None and (self.baseline is not None or self.paper):
             raise ValueError("baseline, paper: have no meaning for a search, whose trainings have no names yet")
         if self.baseline is not None and self.baseline not in self.arms:
@@ -70,6 +85,35 @@ class ExperimentConfig(Section):
         if unknown := sorted(set(self.paper) - set(self.arms)):
             raise ValueError(f"paper: {', '.join(unknown)}: no such arm; the arms are {', '.join(self.arms)}")
         return self
+
+    @model_validator(mode="after")
+    def _check_noise_floor(self) -> Self:
+        if self.kind != "noise_floor":
+            return self
+        if self.search is not None:
+            raise ValueError("kind=noise_floor: has arms that differ in seeds; leave the search out")
+        changes = {arm: flatten(keys) for arm, keys in self.arms.items()}
+        others = {arm: key for arm, keys in changes.items() for key in keys if not key.startswith("seeds.")}
+        for arm, key in others.items():
+            raise ValueError(
+                f"arms.{arm}: {key}: with kind=noise_floor all arms train the same, with other seeds; set it for the "
+                f"whole sweep ({key}=...), or leave kind out"
+            )
+        fixed = (
+            [] if self.baseline is None else [key for key, seed in changes[self.baseline].items() if seed is not None]
+        )
+        if fixed:
+            raise ValueError(
+                f"arms.{self.baseline}: {', '.join(fixed)}: is the baseline of kind=noise_floor, in which every seed "
+                "varies; set it to null"
+            )
+        return self
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds that are trained, with until=decided also those that may be: the numbers after the first ones."""
+        more = self.most_seeds - len(self.seeds) if self.until == "decided" else 0
+        return (*self.seeds, *range(max(self.seeds) + 1, max(self.seeds) + 1 + more))
 
 
 class ClusterConfig(Section):
@@ -204,6 +248,10 @@ class LabConfig(Config):
         if self.experiment is not None and self.seed != LabConfig.model_fields["seed"].default:
             raise ValueError(
                 f"seed={self.seed}: an experiment has seeds of its own; give experiment.seeds=[{self.seed}]"
+            )
+        if self.experiment is not None and self.experiment.kind == "noise_floor" and self.seeds != SeedsConfig():
+            raise ValueError(
+                "seeds: the arms of an experiment of kind=noise_floor set them; give them there, or leave them out"
             )
         searches = self.experiment is not None and self.experiment.search is not None
         if not searches and self.search.early_stopping != "none":

@@ -84,13 +84,13 @@ class RunRecorder:
             SWEEP, RunFacts(self.plan.name, tags, files={Artifact.EXPERIMENT: declared, Artifact.PLAN: plan})
         )
 
-    def close_sweep(self, failed: int, stopped: int) -> None:
-        """Close the sweep's own run."""
+    def close_sweep(self, failed: int, stopped: int, looks: Sequence[int] = ()) -> None:
+        """Close the sweep's own run; `looks` are the numbers of seeds at which its arms were looked at."""
         if self.experiment is not None:
             status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
             if failed:
                 status, word = "FAILED", "failed"
-            self.tracker.end(SWEEP, status, {Tag.STATUS: word})
+            self.tracker.end(SWEEP, status, {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks))})
 
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fcos.config.model_parts import PostprocessConfig
@@ -34,11 +35,20 @@ def fingerprint(value: Any) -> str:
 def train_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
     """Return the fingerprint of a training: arms that differ in inference settings alone have the same."""
     values = config.model_dump(mode="json")
-    deciding = without(values, (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(values)))
+    deciding = without(values, (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(values), "seeds")) | seeds_apart(config)
     # The key `evidence` is that of earlier versions.
     parts = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
     apart = {"workers": provenance.workers} if provenance.workers > 1 and worker_dependences_of(config) else {}
     return fingerprint({**parts, **apart})
+
+
+def seeds_apart(config: Config) -> dict[str, dict[str, int]]:
+    """Return the seeds of single sources of chance that differ from `seed`, below the key of their section.
+
+    Empty where there are none: then `seed` alone stands for all of them.
+    """
+    own = {name: seed for name, seed in asdict(config.resolved_seeds).items() if seed != config.seed}
+    return {"seeds": own} if own else {}
 
 
 def worker_dependences_of(config: Config) -> list[str]:

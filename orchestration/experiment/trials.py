@@ -15,8 +15,8 @@ from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.identity import RUN_ONLY, evaluation_identity, fingerprint, train_identity, without
 from orchestration.experiment.provenance import Provenance
 
-# What an arm may change; seeds are an axis of their own.
-ARM_SECTIONS = ("model", "data", "schedule", "coverage")
+# What an arm may change; `seed` is an axis of its own.
+ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ RUNS = 10
 FREE = (
     *RUN_ONLY,
     "seed",
+    "seeds",
     "model.weights",
     "model.weights_sha256",
     "model.backbone.weights",
@@ -61,7 +62,7 @@ def pace_of(trial: Trial, runs: Sequence[PastRun], hardware: str, resources: str
         and float(run.tags.get(Tag.STEPS_TIMED, 0)) > 0
     ]
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, FREE)).items()}
-    ways = (("the same model and schedule", tuple(ours)), ("a similar model", tuple(filter(_is_main, ours))))
+    ways = (("the same model and schedule", tuple(ours)), ("a similar model", tuple(filter(is_main, ours))))
     for description, keys in ways:
         like = [run for run in timed if all(run.params.get(key) == ours[key] for key in keys)][:RUNS]
         if like:
@@ -73,8 +74,28 @@ def pace_of(trial: Trial, runs: Sequence[PastRun], hardware: str, resources: str
     return None
 
 
-def _is_main(key: str) -> bool:
+def is_main(key: str) -> bool:
+    """Return whether a dotted key is one that a step's time mostly follows from."""
     return any(key == name or key.startswith(f"{name}.") for name in MAIN)
+
+
+@dataclass(frozen=True)
+class SeedCost:
+    """What all arms of one seed cost, in hours of `unit` (GPU-hours or CPU-hours)."""
+
+    hours: float
+    unit: str
+
+
+def cost_of_seed(trials: Sequence[Trial], paces: Sequence[Pace | None], resources: Demand) -> SeedCost | None:
+    """Return what trainings of one seed cost at their paces; None where one is unknown."""
+    seconds = 0.0
+    for trial, pace in zip(trials, paces, strict=True):
+        if pace is None:
+            return None
+        seconds += pace.seconds * trial.config.schedule.steps
+    each, unit = (resources.gpus, "GPU-hours") if resources.gpus else (resources.cpus, "CPU-hours")
+    return SeedCost(seconds / 3600 * resources.workers * each, unit)
 
 
 def wall_seconds(seconds: Sequence[float], max_concurrent: int) -> float:

@@ -78,6 +78,11 @@ def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]
     left_out = (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(trial.values))
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
+    # Runs of earlier versions have no seeds of single sources, which says the same as null.
+    ours, theirs = (
+        {key: value for key, value in values.items() if not (_is_below(key, ("seeds",)) and value == param_text(None))}
+        for values in (ours, theirs)
+    )
     lines = _changed(theirs, ours)
     lines += _changed({"code of fcos/": _short(run.tags.get(Tag.CODE))}, {"code of fcos/": _short(provenance.code)})
     before = json.loads(run.tags.get(Tag.VERSIONS, "{}"))

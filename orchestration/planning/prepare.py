@@ -17,10 +17,12 @@ from orchestration.experiment.checks import check_output
 from orchestration.experiment.data import PrepareData, prepare_data
 from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
-from orchestration.planning.cost import Pace, estimate_lines, pace_of, probe, speed_key
+from orchestration.planning.cost import Pace, SeedCost, cost_of_seed, estimate_lines, pace_of, probe, speed_key
 from orchestration.planning.explain import explain
+from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
+from orchestration.planning.seed_rounds import later_trainings
 from orchestration.planning.table import show_choices, show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
@@ -69,17 +71,24 @@ def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None
     """Print the reasons where explain=true asks for them, and the estimate where dry_run=true does."""
     lab = prepared.lab
     lines = explain(prepared.plan, prepared.reusable, reuse=lab.reuse) if lab.explain else []
-    lines += _estimate(console, prepared, nodes) if lab.dry_run else []
+    if lab.dry_run:
+        lines += _estimate(console, prepared, nodes)
+        if lab.experiment is not None:
+            cost = None if lab.experiment.effect is None else _cost_of_seed(prepared, nodes)
+            lines += power_lines(lab.experiment, prepared.plan, lab.folder, cost)
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) -> list[str]:
     lab, plan, reusable = prepared.lab, prepared.plan, prepared.reusable
+    later = later_trainings(plan, lab.experiment)
     trials = [
         trial
         for trial in plan.trials
-        if trial.identity not in reusable.sources and not is_done(plan, trial, reuse=lab.reuse)
+        if trial.identity not in later
+        and trial.identity not in reusable.sources
+        and not is_done(plan, trial, reuse=lab.reuse)
     ]
     if not trials:
         return ["estimate: nothing is left to train"]
@@ -95,6 +104,16 @@ def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) ->
         for trial in trials
     }
     return estimate_lines(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources)
+
+
+def _cost_of_seed(prepared: Prepared, nodes: list[Node] | None) -> SeedCost | None:
+    """Return what all arms of one seed cost by the store's finished runs; None where that is unknown."""
+    lab, plan, history = prepared.lab, prepared.plan, prepared.reusable.history
+    if nodes is None or history is None or not plan.trials:
+        return None
+    runs, machine, taken = history.newest(), hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
+    trials = [trial for trial in plan.trials if trial.seed == plan.trials[-1].seed]
+    return cost_of_seed(trials, [pace_of(trial, runs, machine, taken) for trial in trials], demand(lab.cluster, nodes))
 
 
 def _paces(

@@ -136,9 +136,9 @@ def _unusable(run: PastRun, trial: Trial, folder: Path) -> str:
     return "" if digest(path) == run.tags.get(Tag.CHECKPOINT_SHA256) else f"{path}: is not the checkpoint it saved"
 
 
-def take_all(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> None:
-    """Copy what other sweeps have into this sweep's folder; with reuse=false remove what was copied before."""
-    for trial in plan.trials:
+def take_all(lab: LabConfig, plan: Plan, trials: Iterable[Trial], reusable: ReusableRuns) -> None:
+    """Copy what other sweeps have of some trials into this sweep's folder; with reuse=false remove earlier copies."""
+    for trial in trials:
         folder = plan.folder_of(trial)
         source = reusable.sources.get(trial.identity)
         if not lab.reuse and files.read_reused(folder) is not None:

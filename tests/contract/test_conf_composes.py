@@ -1,6 +1,7 @@
 """Every option of every group composes into a valid configuration, every experiment into a plan."""
 
 import re
+from dataclasses import astuple
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from analysis.papers.rows import get_row
+from analysis.papers.rows import get_row, group_rows_by_source
 from fcos.config.parse import flatten, parse
 from fcos.config.run import Config
 from fcos.installation import ROOT
@@ -41,7 +42,7 @@ def test_every_option_composes(choice: str) -> None:
 
 SEARCHES = [name for name in groups()["experiment"] if name.startswith("search_")]
 ABLATIONS = [name for name in groups()["experiment"] if name not in SEARCHES]
-MOST_KEYS = 113
+MOST_KEYS = 116
 
 
 def header(name: str) -> list[str]:
@@ -137,6 +138,23 @@ def test_every_key_of_the_schema_is_the_question_of_an_experiment() -> None:
     assert len(keys) <= MOST_KEYS
 
 
+EFFECTS = [name for name in groups()["experiment"] if raw(name)["experiment"].get("effect") is not None]
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_the_effect_of_a_claim_is_a_difference_of_the_papers(name: str) -> None:
+    experiment = raw(name)["experiment"]
+    rows, _ = group_rows_by_source(experiment["paper"])
+    metric, base = experiment["metrics"][0], rows[experiment["baseline"]]
+    differences = {
+        round(100 * abs(row.metrics[metric] - base[source].metrics[metric]), 2)
+        for of_arm in rows.values()
+        for source, row in of_arm.items()
+        if source in base and metric in row.metrics
+    }
+    assert experiment["effect"] in differences
+
+
 @pytest.mark.parametrize("name", groups()["experiment"])
 def test_every_experiment_says_its_command_claim_and_cost(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
@@ -148,6 +166,23 @@ def test_every_experiment_says_its_command_claim_and_cost(name: str) -> None:
 def test_the_document_of_experiments_has_them_all() -> None:
     text = (ROOT / "docs" / "experiments.md").read_text()
     assert [name for name in groups()["experiment"] if f"`{name}`" not in text] == []
+
+
+def test_noise_floor_trains_equal_seeds_once() -> None:
+    lab = compose(check_overrides(["+experiment=noise_floor", "experiment.seeds=[0,4]"]))
+    assert lab.experiment is not None
+    configs = arm_configs(lab.training, lab.experiment)
+    trials = plan_trials(configs, lab.experiment.seeds, Provenance("c", {}), dict.fromkeys(configs, "d"))
+    assert [(trial.seed, list(trial.arms)) for trial in trials] == [
+        (0, ["all", "weights", "order", "augmentation"]),
+        *((4, [arm]) for arm in ("all", "weights", "order", "augmentation")),
+    ]
+    assert [astuple(trial.config.resolved_seeds) for trial in trials[1:]] == [
+        (4, 4, 4),
+        (4, 0, 0),
+        (0, 4, 0),
+        (0, 0, 4),
+    ]
 
 
 def test_ablation_centerness_trains_six_times_for_nine_results() -> None:

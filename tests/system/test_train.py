@@ -73,6 +73,31 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tiny_value
     assert first.checkpoint_sha256 != other.checkpoint_sha256
 
 
+def test_seed_alone_sets_the_seed_of_every_source_of_chance(tiny_values, tmp_path: Path) -> None:
+    plain, plain_curve = train(tiny_values, tmp_path / "plain", seed=1)
+    given = {"seeds__weights": 1, "seeds__order": 1, "seeds__augmentation": 1}
+    apart, apart_curve = train(tiny_values, tmp_path / "apart", seed=0, **given)
+    assert apart_curve.curve("train/loss") == plain_curve.curve("train/loss")
+    assert apart.metrics == plain.metrics
+
+
+def test_every_source_of_chance_has_a_seed_of_its_own(tiny_values, tmp_path: Path) -> None:
+    names = ("weights", "order", "augmentation")
+    curves = [train(tiny_values, tmp_path / "plain", data__flip=0.5)[1].curve("train/loss")]
+    for name in names:
+        changes = {f"seeds__{name}": 1, "data__flip": 0.5}
+        curves.append(train(tiny_values, tmp_path / name, **changes)[1].curve("train/loss"))
+    assert all(one != other for i, one in enumerate(curves) for other in curves[:i])
+
+
+def test_the_seed_of_augmentation_decides_nothing_where_nothing_is_augmented(tiny_values, tmp_path: Path) -> None:
+    plain, same = (
+        train(tiny_values, tmp_path / str(seed), data__flip=0.0, seeds__augmentation=seed)[1].curve("train/loss")
+        for seed in (0, 1)
+    )
+    assert plain == same
+
+
 @pytest.mark.parametrize("changes", [{}, {"schedule__optimizer": "sgd", "schedule__ema": 0.9}])
 def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_values, tmp_path: Path, changes) -> None:
     whole, _ = train(tiny_values, tmp_path / "whole", **changes)

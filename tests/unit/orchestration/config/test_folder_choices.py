@@ -25,7 +25,7 @@ def annotations(folder: Path, side: float, width: int = 640, height: int = 480) 
 @pytest.mark.parametrize(
     ("side", "size", "on_gpu", "short_side", "long_side"),
     [
-        (60, (640, 480), False, 256, 352),
+        (60, (640, 480), False, 320, 448),
         (12, (640, 480), False, 384, 512),
         (12, (640, 480), True, 480, 640),
         (100, (4000, 3000), True, 480, 640),
@@ -92,7 +92,7 @@ def test_steps_are_passes_over_the_images_within_bounds(
 def test_intervals_that_are_given_stay() -> None:
     choice = folder_choices.intervals(30, 250, {"schedule.warmup_steps"})
     assert choice is not None
-    assert choice.values == {"schedule.eval_every": 8, "schedule.checkpoint_every": 8}
+    assert choice.values == {"schedule.eval_every": 15, "schedule.checkpoint_every": 8}
     keys = {f"schedule.{name}" for name in ("warmup_steps", "eval_every", "checkpoint_every")}
     assert folder_choices.intervals(30, 250, keys) is None
 

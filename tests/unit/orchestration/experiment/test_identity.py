@@ -101,6 +101,26 @@ def test_code_versions_and_data_change_the_identity(config: Config) -> None:
     assert len(set(others)) == 4
 
 
+def test_seeds_of_sources_count_where_they_differ_from_seed_alone(config: Config) -> None:
+    def identity(**keys: int | None) -> str:
+        return train_identity(
+            with_keys(config, {key.replace("_", "."): each for key, each in keys.items()}), PROVENANCE, "d"
+        )
+
+    plain = identity(seed=3)
+    assert identity(seed=3, seeds_weights=3) == plain
+    assert identity(seed=3, seeds_weights=3, seeds_order=3, seeds_augmentation=3) == plain
+    others = [identity(seed=3, **{f"seeds_{source}": 0}) for source in ("weights", "order", "augmentation")]
+    assert len({plain, *others, identity(seed=0)}) == 5
+    assert identity(seed=3, seeds_weights=0, seeds_order=3) == identity(seed=3, seeds_weights=0)
+
+
+def test_equal_seeds_of_sources_keep_the_identity_of_versions_without_them(config: Config) -> None:
+    values = without(config.model_dump(mode="json"), (*RUN_ONLY, *INFERENCE_ONLY, "seeds"))
+    parts = {"config": values, "evidence": {"code": "c", "versions": dict(PROVENANCE.versions)}, "data": "d"}
+    assert train_identity(config, PROVENANCE, "d") == fingerprint(parts)
+
+
 def test_inference_settings_change_the_evaluation_identity(config: Config) -> None:
     settings = config.model.postprocess
     assert evaluation_identity("t", settings) != evaluation_identity("t", with_keys(settings, {"nms_threshold": 0.1}))

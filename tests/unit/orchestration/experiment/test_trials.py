@@ -47,6 +47,18 @@ def test_every_training_has_an_identity_of_its_own(base: Config) -> None:
     assert len({trial.identity for trial in trials}) == 4
 
 
+def test_arms_with_equal_seeds_share_a_training_of_one_seed_and_never_of_two(base: Config) -> None:
+    fixed = {"seeds.weights": 3, "seeds.order": 0, "seeds.augmentation": 0}
+    configs = arm_configs(base, experiment({"all": {}, "weights": {**fixed, "seeds.weights": None}, "fixed": fixed}))
+    trials = plan_trials(configs, (0, 3), PROVENANCE, dict.fromkeys(configs, "d"))
+    assert [(trial.seed, list(trial.arms)) for trial in trials] == [
+        (0, ["all", "weights"]),
+        (0, ["fixed"]),
+        (3, ["all"]),
+        (3, ["weights", "fixed"]),
+    ]
+
+
 def test_arms_with_other_data_do_not_share(base: Config) -> None:
     configs = arm_configs(base, experiment({"none": NONE, "dagger": DAGGER}))
     trials = plan_trials(configs, (0,), PROVENANCE, {"none": "d", "dagger": "other"})
@@ -62,6 +74,8 @@ def test_nested_and_dotted_keys_are_the_same_and_the_last_word_wins() -> None:
     [
         ({"a": {"model.head.nrm": "bn"}}, r"arms\.a: no such key model\.head\.nrm.*model\.head\.norm"),
         ({"a": {"seed": 3}}, "no such key seed"),
+        ({"a": {"seeds.ordre": 3}}, r"no such key seeds\.ordre.*seeds\.order"),
+        ({"a": {"seeds.order": -1}}, r"seeds\.order=-1"),
         ({"a": {"cluster.workers": 2}}, r"no such key cluster\.workers"),
         ({"a": {"model.head.norm.x": 2}}, r"no such key model\.head\.norm\.x"),
         ({"a": {"model.head.norm": "ln"}}, r"experiment\.arms\.a: model\.head\.norm='ln'"),
@@ -86,6 +100,10 @@ def test_wrong_arms_are_refused_by_name(base: Config, arms: dict[str, Any], mess
         ({"arms": {"a": {}, "b/c": {}}}, "the arm 'b/c' must be"),
         ({"paper": {"z": ["v1.table4.none"]}}, "paper: z: no such arm"),
         ({"claims": "x"}, "claims='x': no such key; did you mean claim"),
+        ({"kind": "noise_floor"}, r"arms\.b: model\.head\.norm: with kind=noise_floor all arms train the same"),
+        ({"kind": "noise_floor", "arms": {"a": {"seeds": {"order": 1}}}}, r"arms\.a: seeds\.order: is the baseline"),
+        ({"effect": 0}, "effect=0: "),
+        ({"effect": 100}, "effect=100: "),
     ],
 )
 def test_wrong_experiments_are_refused_by_key(changes: dict[str, Any], message: str) -> None:

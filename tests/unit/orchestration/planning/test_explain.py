@@ -1,6 +1,7 @@
 """Why a training runs: what sets it apart from the nearest that is finished."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def test_code_versions_and_data_are_named(tmp_path: Path, tags: dict[str, str], 
     plan = planned(tmp_path)
     found = differences(plan.trials[1], plan.provenance, finished(plan, plan.trials[1], **tags))
     assert any(one.startswith(line) for one in found)
+
+
+def test_seeds_of_sources_are_named_where_they_are_given_alone(tmp_path: Path) -> None:
+    trial = (plan := planned(tmp_path)).trials[1]
+    params = {key: text for key, text in finished(plan, trial).params.items() if not key.startswith("seeds.")}
+    older = replace(finished(plan, trial), params=params)
+    assert differences(trial, plan.provenance, older) == []
+    other = planned(tmp_path, "seeds.order=3")
+    assert differences(other.trials[1], plan.provenance, older) == ["seeds.order: absent -> 3"]
 
 
 def test_the_nearest_of_all_is_named_with_the_keys(tmp_path: Path) -> None:

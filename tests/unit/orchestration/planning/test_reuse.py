@@ -241,10 +241,10 @@ def test_dangling_links_lead_to_the_same_weights_elsewhere_or_go(lab: LabConfig,
         "fcos.checkpoint": str(tmp_path / "second" / "checkpoints" / link.name),
     }
     source = Source(PastRun("2", tags, {}, {}), {})
-    take_all(lab, plan, ReusableRuns(None, sources={trial.identity: source}))
+    take_all(lab, plan, plan.trials, ReusableRuns(None, sources={trial.identity: source}))
     assert link.is_symlink() and checkpoint.newest_step(folder / "checkpoints") == 4
     (tmp_path / "second").rename(tmp_path / "third")
-    take_all(lab, plan, ReusableRuns(None))
+    take_all(lab, plan, plan.trials, ReusableRuns(None))
     assert dangling_links(folder) == [] and plan.summary_of(trial) == before is not None
 
 
@@ -254,7 +254,7 @@ def test_a_training_that_rested_on_a_link_to_nowhere_begins_anew(lab: LabConfig,
     (folder / "summary.json").unlink()
     before = files.training_id(folder)
     shutil.rmtree(tmp_path / "first")
-    take_all(lab, plan, ReusableRuns(None))
+    take_all(lab, plan, plan.trials, ReusableRuns(None))
     assert before and not folder.exists()
 
 

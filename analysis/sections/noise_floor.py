@@ -1,0 +1,191 @@
+"""Content of a noise floor's report: one training beside itself, its variance by source of chance."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from analysis.formatting import MISSING, format_count, format_number, format_share, join_words, shorten_metric
+from analysis.reader.sweep import Sweep
+from analysis.render.noise_plots import plot_power, plot_values_by_source
+from analysis.render.tables import Column, Table, make_caption
+from analysis.sections.content import Figure, ReportContent, render_figure
+from analysis.sections.noise_words import describe_findings, describe_limitations, describe_method
+from analysis.stats import noise
+from analysis.stats.noise import SOURCES, SourceSum, ValidationNoise
+from fcos.statistics.power import MIN_PAIRS, POWER
+from fcos.storage.noise_floor import NoiseFloor, Spread
+
+LEGEND = (
+    "sd: sample standard deviation over seeds of one training, with its 95 % chi-square interval, which few seeds "
+    "leave wide. Share: of the variance where all sources vary. A difference of two means over n paired seeds counts "
+    "for nothing below the half-width of its interval: of the t-interval, and of the exact sign-flip test's, by which "
+    f"fewer than {MIN_PAIRS} seeds show nothing (∞). Found: the true difference that {format_share(POWER)} of such "
+    "sweeps find. All as if pairing bought nothing: two runs differ by √2 times the sd."
+)
+# Sections of the config that a noise floor holds for.
+SETTING_SECTIONS = ("model.", "data.", "schedule.")
+
+
+def build_noise_content(
+    sweep: Sweep, values: pd.DataFrame, baseline: str, validation: ValidationNoise | None = None
+) -> ReportContent:
+    """Split the variance of one training by its sources of chance; `validation` is that of the validation sample.
+
+    values: see analysis.stats.paired.collect_final_values.
+    """
+    metric = sweep.experiment.metrics[0]
+    frame = noise.summarise_noise(values, sweep.experiment, baseline)
+    labels = label_arms(noise.find_sources(sweep.experiment))
+    total = noise.sum_sources(frame, metric, baseline)
+    of_metric = values[values["metric"] == metric]
+    figures = [
+        render_figure(
+            f"{shorten_metric(metric)} of one configuration, by what varies with the seed",
+            "A dot is a training; bars are means.",
+            partial(plot_values_by_source, of_metric, labels, metric),
+        )
+    ]
+    tables = [_make_source_table(frame, labels, metric, total, validation)]
+    spread = _find_spread(frame, metric, baseline)
+    resolutions = None if spread is None else noise.compute_resolutions(spread)
+    if spread is not None and resolutions is not None:
+        tables.append(_make_resolution_table(resolutions, metric))
+        figures += _plot_power(spread, metric)
+    tables += _make_other_metrics_table(frame, baseline, sweep.experiment.metrics[1:])
+    return ReportContent(
+        has_training=True,
+        has_verdicts=False,
+        values=frame.assign(sources=[" ".join(sources) for sources in frame["sources"]]),
+        tables=tuple(tables),
+        legend=LEGEND,
+        findings=tuple(describe_findings(metric, spread, resolutions, frame, total)),
+        method=tuple(describe_method(sweep)),
+        limitations=tuple(describe_limitations(sweep, spread, validation)),
+        figures=tuple(figures),
+        noise=_make_noise_floor(sweep, frame, baseline),
+        source_sum=total,
+        resolutions=resolutions,
+    )
+
+
+def label_arms(sources: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return for each arm what varies in it, in words; see analysis.stats.noise.find_sources."""
+
+    def label(arm: str, varying: tuple[str, ...]) -> str:
+        if varying == SOURCES:
+            return "all"
+        return join_words(varying) if varying else f"nothing ({arm})"
+
+    return {arm: label(arm, varying) for arm, varying in sources.items()}
+
+
+def _find_spread(frame: pd.DataFrame, metric: str, arm: str) -> Spread | None:
+    rows = frame[(frame["metric"] == metric) & (frame["arm"] == arm) & frame["deviation"].notna()]
+    return None if rows.empty else noise.to_spread(rows.iloc[0].to_dict())
+
+
+def _make_source_table(
+    frame: pd.DataFrame,
+    labels: Mapping[str, str],
+    metric: str,
+    total: SourceSum | None,
+    validation: ValidationNoise | None,
+) -> Table:
+    """Return the table of the first metric: a row for each arm, their sum, and the validation sample where given."""
+    rows: list[dict[str, Any]] = frame[frame["metric"] == metric].to_dict("records")
+    for row in rows:
+        row["varies"] = labels.get(row["arm"], row["arm"])
+    empty = {"metric": metric, "arm": "", "n": math.nan, "mean": math.nan, "low": math.nan, "high": math.nan}
+    if total is not None:
+        spread = total.spread
+        numbers = {"deviation": spread.deviation, "low": spread.low, "high": spread.high, "share": total.share}
+        rows.append({**empty, **numbers, "varies": f"sum of {join_words(total.sources)}"})
+    if validation is not None and rows:
+        deviation = math.sqrt(validation.variance)
+        of_all = next((row["deviation"] for row in rows if row["varies"] == "all"), math.nan)
+        share = validation.variance / of_all**2 if of_all else math.nan
+        rows.append({**empty, "deviation": deviation, "share": share, "varies": "validation images"})
+    columns = [
+        Column("varies", "varies", lambda row: str(row["varies"]), "left"),
+        Column("n", "n", lambda row: MISSING if math.isnan(row["n"]) else f"{row['n']:.0f}"),
+        Column("mean", "mean", lambda row: format_number(row["mean"], metric), optional=True),
+        *_make_spread_columns(metric),
+        Column("share", "share", lambda row: format_share(row["share"])),
+    ]
+    return Table(f"Noise of {make_caption(metric)}", pd.DataFrame(rows), columns)
+
+
+def _make_spread_columns(metric: str | None = None) -> list[Column]:
+    """Return the columns of a deviation and its interval; of the row's own metric where none is given."""
+
+    def format_range(row: Mapping[str, Any]) -> str:
+        low, high = (format_number(row[key], metric or row["metric"]) for key in ("low", "high"))
+        return MISSING if low == MISSING else f"{low} to {high}"
+
+    return [
+        Column("sd", "deviation", lambda row: format_number(row["deviation"], metric or row["metric"])),
+        Column("95 % interval", "low", format_range),
+    ]
+
+
+def _make_resolution_table(resolutions: pd.DataFrame, metric: str) -> Table:
+    def number(key: str) -> Column:
+        header = {"t": "counts from (t)", "counts_from": "counts from (sign flip)", "shows": "found"}[key]
+        return Column(header, key, lambda row: format_number(row[key], metric))
+
+    def format_range(row: Mapping[str, Any]) -> str:
+        if math.isinf(row["shows"]):
+            return MISSING
+        return f"{format_number(row['shows_low'], metric)} to {format_number(row['shows_high'], metric)}"
+
+    columns = [
+        Column("seeds", "seeds", lambda row: f"{row['seeds']:.0f}"),
+        *(number(key) for key in ("t", "counts_from", "shows")),
+        Column("found, over the interval of the sd", "shows_low", format_range, optional=True),
+    ]
+    return Table(f"Difference of two arms in {make_caption(metric)}, by number of seeds", resolutions, columns)
+
+
+def _make_other_metrics_table(frame: pd.DataFrame, baseline: str, metrics: list[str]) -> list[Table]:
+    rows = frame[(frame["arm"] == baseline) & frame["metric"].isin(metrics)]
+    if rows.empty:
+        return []
+    columns = [
+        Column("metric", "metric", lambda row: shorten_metric(row["metric"]), "left"),
+        Column("n", "n", lambda row: str(row["n"])),
+        Column("mean", "mean", lambda row: format_number(row["mean"], row["metric"])),
+        *_make_spread_columns(),
+    ]
+    return [Table("Noise of the other metrics, all sources varying", rows, columns)]
+
+
+def _plot_power(spread: Spread, metric: str) -> list[Figure]:
+    if not spread.deviation:
+        return []
+    return [
+        render_figure(
+            f"Power: which differences in {shorten_metric(metric)} a sweep finds",
+            f"Exact sign-flip test over paired seeds, at an sd of {format_number(spread.deviation, metric)} (from "
+            f"{format_count(spread.seeds, 'seed')}). The line is at {format_share(POWER)}.",
+            partial(plot_power, spread.deviation, metric),
+        )
+    ]
+
+
+def _make_noise_floor(sweep: Sweep, frame: pd.DataFrame, baseline: str) -> NoiseFloor | None:
+    """Return what noise.json holds; None where no metric has a spread."""
+    metrics = noise.collect_metric_noise(frame, baseline)
+    trial = next((trial for trial in sweep.finished if trial.arm == baseline), None)
+    if not metrics or trial is None:
+        return None
+    settings = {key: value for key, value in sorted(trial.params.items()) if key.startswith(SETTING_SECTIONS)}
+    return NoiseFloor(
+        sweep=sweep.name,
+        run_id=sweep.run_id,
+        metrics=dict(metrics),
+        settings=settings,
+        data_digest=trial.provenance.data_digest,
+    )

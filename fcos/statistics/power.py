@@ -1,0 +1,100 @@
+"""Which difference between two arms a number of paired seeds can show, by the exact sign-flip test.
+
+The one-sided bound that belongs to the test is the K-th smallest of the means of all nonempty subsets of the pairs,
+K = floor(level * 2**n / 2) (Hartigan 1969, "Using subsample values as typical values"). So each simulated set of pairs
+has one threshold above which the test finds the true difference, and power is the share of sets whose threshold is
+lower. Differences are taken as normally distributed.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Float
+
+ALPHA = 0.05
+# Share of the sweeps in which a difference that a number of seeds "can show" is found.
+POWER = 0.8
+# Below this many pairs no exact test reaches ALPHA: 2 / 2**5 is 0.06.
+MIN_PAIRS = 6
+SIMULATED = 2000
+# Up to this many subsets all are taken; of more pairs so many are drawn.
+SUBSETS = 4096
+MAX_PAIRS = 1000
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What n paired seeds resolve, in standard deviations of a pair's difference; infinite where nothing.
+
+    counts_from: expected half-width of the interval; a smaller observed difference does not count. shows: true
+    difference that is found in POWER of the sweeps.
+    """
+
+    pairs: int
+    counts_from: float
+    shows: float
+
+
+def spent_level(pairs: int) -> float:
+    """Return the level that one look at so many pairs may spend: ALPHA * n / (n + 3)."""
+    return ALPHA * pairs / (pairs + 3)
+
+
+@lru_cache(maxsize=64)
+def thresholds(pairs: int) -> Float[np.ndarray, " S"]:
+    """Return for each simulated set of pairs the true difference above which the test finds it, in ascending order.
+
+    In standard deviations of a pair's difference. The generator is fixed.
+    """
+    generator = np.random.default_rng(pairs)
+    draws = generator.standard_normal((SIMULATED, pairs)).astype(np.float32)
+    if pairs < 64 and 2**pairs <= SUBSETS:
+        members = (np.arange(1, 2**pairs)[:, None] >> np.arange(pairs)) & 1
+        rejected = math.floor(spent_level(pairs) * 2**pairs / 2)
+    else:
+        members = generator.integers(0, 2, (SUBSETS, pairs))
+        members = members[members.any(axis=1)]
+        rejected = math.floor(spent_level(pairs) * len(members) / 2)
+    if rejected < 1:
+        return np.full(SIMULATED, math.inf)
+    means = draws @ (members / members.sum(axis=1, keepdims=True)).astype(np.float32).T
+    return np.sort(-np.partition(means, rejected - 1, axis=1)[:, rejected - 1]).astype(float)
+
+
+def find_share(effect: float, pairs: int) -> float:
+    """Return the share of sweeps in which a true difference above zero is found (power).
+
+    effect: in standard deviations of a pair's difference.
+    """
+    return float(np.searchsorted(thresholds(pairs), effect)) / SIMULATED
+
+
+def resolution(pairs: int) -> Resolution:
+    """Return what so many paired seeds resolve."""
+    sorted_thresholds = thresholds(pairs)
+    return Resolution(
+        pairs, float(sorted_thresholds.mean()), float(sorted_thresholds[math.ceil(POWER * SIMULATED) - 1])
+    )
+
+
+def pairs_needed(effect: float) -> int | None:
+    """Return the least number of pairs that shows a difference; None above MAX_PAIRS.
+
+    effect: above zero, in standard deviations of a pair's difference.
+    """
+    quantiles = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
+    # As if the deviation were known: a few too low where few pairs are enough.
+    pairs = max(MIN_PAIRS, math.floor((quantiles / effect) ** 2))
+    while pairs <= MAX_PAIRS:
+        if pairs > 100 or resolution(pairs).shows <= effect:
+            return pairs
+        pairs += 1
+    return None
+
+
+def unpaired_deviation(deviation: float) -> float:
+    """Return the deviation of a difference of two runs from that of one, where pairing buys nothing."""
+    return math.sqrt(2) * deviation

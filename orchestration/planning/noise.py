@@ -1,0 +1,128 @@
+"""What the planned seeds can show, from the noise floors that earlier sweeps left in the output folder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcos.config.parse import flatten
+from fcos.errors import DataError
+from fcos.statistics.power import MAX_PAIRS, MIN_PAIRS, pairs_needed, resolution, unpaired_deviation
+from fcos.storage.noise_floor import NOISE, MetricNoise, NoiseFloor, read_noise_floor
+from fcos.storage.store_conventions import Artifact, MetricPrefix
+from orchestration.config.schema import ExperimentConfig
+from orchestration.experiment.identity import RUN_ONLY, without
+from orchestration.experiment.weights import pinned_keys
+from orchestration.planning.cost import SeedCost, is_main
+from orchestration.planning.plan import Plan
+from orchestration.planning.table import count_of
+from orchestration.tracking.store import param_text
+
+# Sections that a noise floor holds for.
+SECTIONS = ("model", "data", "schedule")
+# Differing keys that a line names.
+MOST_KEYS = 3
+
+
+@dataclass(frozen=True)
+class KnownNoise:
+    """Noise of a metric that was measured on a training like the planned baseline."""
+
+    sweep: str
+    noise: MetricNoise
+    # Keys of the model in which the two differ; empty for the same training.
+    differing: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        """The sweep, its number of seeds, and how its model differs."""
+        text = f"from {self.sweep}, {self.noise.seeds} seeds"
+        if not self.differing:
+            return text
+        more = f" and {len(self.differing) - MOST_KEYS} more" if len(self.differing) > MOST_KEYS else ""
+        return f"{text}, of a model that differs in {', '.join(self.differing[:MOST_KEYS])}{more}"
+
+
+def read_noise_floors(output: Path) -> tuple[list[NoiseFloor], list[str]]:
+    """Return the noise floors that reports below an output folder hold, and notes on files that are none."""
+    floors, notes = [], []
+    for path in sorted(output.glob(f"*/{Artifact.REPORT}/{NOISE}")):
+        try:
+            floors.append(read_noise_floor(path))
+        except (DataError, OSError) as error:
+            notes.append(f"noise floor left out: {error}")
+    return floors, notes
+
+
+def find_noise(plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor]) -> KnownNoise | None:
+    """Return the noise of an arm's training, or else of the most similar model on the same data and schedule.
+
+    Of several the one of more seeds. None where no floor is of that data and schedule.
+    """
+    values = plan.arms[arm].model_dump(mode="json")
+    left_out = (*RUN_ONLY, *pinned_keys(values))
+    ours = _setting_texts(flatten(without(values, left_out)), left_out)
+    digest = next(trial.data_digest for trial in plan.trials if arm in trial.arms)
+    known = []
+    for floor in floors:
+        theirs = _setting_texts(floor.settings, left_out)
+        differing = tuple(key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key))
+        if metric in floor.metrics and floor.data_digest == digest and not any(map(is_main, differing)):
+            known.append(KnownNoise(floor.sweep, floor.metrics[metric], differing))
+    return min(known, key=lambda each: (len(each.differing), -each.noise.seeds), default=None)
+
+
+def _setting_texts(flat: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, str]:
+    """Return the settings that decide the noise, as the text of a param."""
+    return {
+        key: param_text(value) for key, value in flat.items() if key.split(".")[0] in SECTIONS and key not in left_out
+    }
+
+
+def power_lines(experiment: ExperimentConfig, plan: Plan, output: Path, cost: SeedCost | None) -> list[str]:
+    """Describe which difference to the baseline the planned seeds can show, and how many the claim's effect needs.
+
+    cost: of one seed, None where unknown. No line for a search, a noise floor and what trains nothing.
+    """
+    if experiment.baseline is None or experiment.kind == "noise_floor" or plan.trials[0].is_coverage:
+        return []
+    metric = experiment.metrics[0]
+    floors, notes = read_noise_floors(output)
+    known = find_noise(plan, experiment.baseline, metric, floors)
+    if known is None:
+        return [*notes, "no noise known for this model, data and schedule: +experiment=noise_floor measures it"]
+    lines = [_shown_line(len(experiment.seeds), known, metric)]
+    if experiment.effect is not None and metric.startswith(MetricPrefix.VAL):
+        lines.append(_effect_line(experiment.effect / 100, known, metric, cost))
+    return [*notes, *lines]
+
+
+def _shown_line(seeds: int, known: KnownNoise, metric: str) -> str:
+    """Return `6 seeds can show a difference of about 5.4 AP (noise: sd 2.1 AP from noise_floor, 6 seeds)`."""
+    of_pair = unpaired_deviation(known.noise.deviation)
+    noise = f"(noise: sd {in_units(known.noise.deviation, metric)} {known.source})"
+    if seeds < MIN_PAIRS:
+        least = in_units(resolution(MIN_PAIRS).shows * of_pair, metric)
+        return (
+            f"{count_of(seeds, 'seed')} can show no difference by an exact test, however large; {MIN_PAIRS} are the "
+            f"least, and can show one of about {least} {noise}"
+        )
+    return f"{seeds} seeds can show a difference of about {in_units(resolution(seeds).shows * of_pair, metric)} {noise}"
+
+
+def _effect_line(effect: float, known: KnownNoise, metric: str, cost: SeedCost | None) -> str:
+    """Return `the claim's effect of 3.6 AP needs about 10 seeds, 2.5 GPU-hours in all`."""
+    of_pair = unpaired_deviation(known.noise.deviation)
+    needed = pairs_needed(effect / of_pair) if of_pair else MIN_PAIRS
+    text = f"the claim's effect of {in_units(effect, metric)}"
+    if needed is None:
+        return f"{text} needs more than {MAX_PAIRS} seeds: it is lost in this noise"
+    hours = "" if cost is None else f", {cost.hours * needed:.3g} {cost.unit} in all"
+    return f"{text} needs about {needed} seeds{hours}"
+
+
+def in_units(value: float, metric: str) -> str:
+    """Return a difference of a metric with its name: `3.8 AP`, in percent points for evaluation metrics."""
+    if metric.startswith(MetricPrefix.VAL):
+        return f"{100 * value:.1f} {metric.removeprefix(MetricPrefix.VAL)}"
+    return f"{value:.3g} {metric}"

@@ -1,0 +1,116 @@
+"""A dry run says which difference the planned seeds can show, from the noise that earlier sweeps measured."""
+
+from pathlib import Path
+
+from fcos.config.parse import flatten
+from fcos.storage.noise_floor import MetricNoise, NoiseFloor
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.config.schema import ExperimentConfig
+from orchestration.planning.cost import SeedCost
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.noise import power_lines
+from orchestration.planning.plan import Plan
+
+NONE = "no noise known for this model, data and schedule: +experiment=noise_floor measures it"
+
+
+def planned(output: Path, *arguments: str, name: str = "ablation_centerness") -> tuple[ExperimentConfig, Plan]:
+    lab = compose(check_overrides([f"+experiment={name}", f"output={output}", *arguments]))
+    assert lab.experiment is not None
+    return lab.experiment, make_plan(lab, lambda config: ("d", ()))
+
+
+def write_floor(output: Path, plan: Plan, arm: str = "none", sweep: str = "noise_floor", **changes: object) -> None:
+    """Write the noise floor of an arm's training, with an sd of 2.0 AP over 6 seeds unless changed."""
+    values = {"seeds": 6, "deviation": 0.02, "low": 0.0125, "high": 0.049, "mean": 0.3}
+    floor = NoiseFloor(
+        sweep=sweep,
+        run_id="r",
+        metrics={"val/AP": MetricNoise.model_validate(values | changes)},
+        settings=flatten(plan.arms[arm].model_dump(mode="json")),
+        data_digest="d",
+    )
+    path = output / sweep / "report" / "noise.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(floor.to_json())
+
+
+def lines(output: Path, *arguments: str, cost: SeedCost | None = None) -> list[str]:
+    return power_lines(*planned(output, "experiment.effect=null", *arguments), output, cost)
+
+
+SIX = "experiment.seeds=[0,1,2,3,4,5]"
+
+
+def test_without_a_noise_floor_the_way_to_one_is_named(tmp_path: Path) -> None:
+    assert lines(tmp_path) == [NONE]
+
+
+def test_the_noise_of_the_same_training_bounds_what_the_seeds_can_show(tmp_path: Path) -> None:
+    write_floor(tmp_path, planned(tmp_path)[1])
+    assert lines(tmp_path, SIX) == [
+        "6 seeds can show a difference of about 5.1 AP (noise: sd 2.0 AP from noise_floor, 6 seeds)"
+    ]
+
+
+def test_fewer_than_six_seeds_show_nothing_and_six_are_named(tmp_path: Path) -> None:
+    write_floor(tmp_path, planned(tmp_path)[1])
+    (line,) = lines(tmp_path)
+    assert line.startswith("3 seeds can show no difference by an exact test, however large; 6 are the least, and can ")
+    assert "show one of about 5.1 AP" in line
+    assert lines(tmp_path, "experiment.seeds=[0]")[0].startswith("1 seed can show no difference")
+
+
+def test_a_similar_model_stands_in_and_its_differences_are_named(tmp_path: Path) -> None:
+    write_floor(tmp_path, planned(tmp_path)[1], arm="branch")
+    (line,) = lines(tmp_path, SIX)
+    assert line.endswith(
+        "from noise_floor, 6 seeds, of a model that differs in model.head.quality, model.postprocess.quality)"
+    )
+
+
+def test_the_same_training_is_taken_before_a_similar_one_and_more_seeds_before_fewer(tmp_path: Path) -> None:
+    plan = planned(tmp_path)[1]
+    write_floor(tmp_path, plan, arm="branch", sweep="a_similar", seeds=20)
+    write_floor(tmp_path, plan, sweep="b_three", seeds=3)
+    write_floor(tmp_path, plan, sweep="c_eight", seeds=8)
+    assert "from c_eight, 8 seeds)" in lines(tmp_path, SIX)[0]
+
+
+def test_another_schedule_backbone_or_data_is_no_help(tmp_path: Path) -> None:
+    write_floor(tmp_path, planned(tmp_path)[1])
+    assert lines(tmp_path, "schedule.steps=500") == [NONE]
+    assert lines(tmp_path, "model.backbone.widths=[16,16,16,16,16]") == [NONE]
+    experiment, plan = planned(tmp_path)
+    others = make_plan(compose(check_overrides(["+experiment=ablation_centerness"])), lambda config: ("other", ()))
+    assert power_lines(experiment, plan, tmp_path, None) != [NONE]
+    assert power_lines(experiment, others, tmp_path, None) == [NONE]
+
+
+def test_settings_that_decide_nothing_do_not_count(tmp_path: Path) -> None:
+    write_floor(tmp_path, planned(tmp_path, "schedule.log_every=7", "data.num_workers=1")[1])
+    assert "from noise_floor, 6 seeds)" in lines(tmp_path, SIX)[0]
+
+
+def test_the_claims_effect_needs_a_number_of_seeds_and_its_hours(tmp_path: Path) -> None:
+    write_floor(tmp_path, planned(tmp_path)[1])
+    cost = SeedCost(0.5, "GPU-hours")
+    assert lines(tmp_path, SIX, "experiment.effect=3.6", cost=cost)[1] == (
+        "the claim's effect of 3.6 AP needs about 9 seeds, 4.5 GPU-hours in all"
+    )
+    assert lines(tmp_path, SIX, "experiment.effect=3.6")[1] == "the claim's effect of 3.6 AP needs about 9 seeds"
+    assert "is lost in this noise" in lines(tmp_path, SIX, "experiment.effect=0.1")[1]
+
+
+def test_a_file_that_is_no_noise_floor_gives_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "broken" / "report" / "noise.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    note, none = lines(tmp_path)
+    assert note.startswith(f"noise floor left out: {path}: is no noise floor (sweep: ") and none == NONE
+
+
+def test_noise_floors_and_counts_have_no_such_line(tmp_path: Path) -> None:
+    for name in ("noise_floor", "table1_bpr"):
+        assert power_lines(*planned(tmp_path, name=name), tmp_path, None) == []
