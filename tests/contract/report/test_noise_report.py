@@ -1,6 +1,7 @@
 """The report of a noise floor: its tables, its sentences, its figures, and the noise.json that later sweeps read."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,20 @@ def test_the_console_shows_the_findings(
     output = capsys.readouterr().out
     assert "floor: Noise of AP (val/AP), in percent" in output
     assert "standard deviation of 2.4 over 6 seeds" in output
+
+
+def test_report_json_has_every_spread_and_what_seeds_resolve(written: Path) -> None:
+    report = json.loads((written / "report.json").read_text())
+    spreads = {(item["metric"], item["arm"]): item for item in report["noise"]["spreads"]}
+    assert spreads["val/AP", "all"]["deviation"] == read_noise_floor(written / NOISE).metrics["val/AP"].deviation
+    assert (spreads["val/AP", "weights"]["sources"], spreads["val/AP", "augmentation"]["n"]) == (["weights"], 5)
+    assert report["noise"]["source_sum"]["sources"] == list(VARYING)
+    assert [(item["seeds"], item["shows"] is None) for item in report["noise"]["resolutions"]] == [
+        (3, True),
+        (6, False),
+        (8, False),
+        (12, False),
+    ]
+    assert (report["comparisons"], report["summaries"]) == ([], [])
+    assert report["findings"]
+    assert not (written / "explorer.html").exists()
