@@ -15,6 +15,13 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> SweepWriter:
     return SweepWriter(f"sqlite:///{folder / 'mlflow.db'}", folder)
 
 
+@pytest.fixture(scope="module")
+def own_writer(tmp_path_factory: pytest.TempPathFactory) -> SweepWriter:
+    """Writer into a store of this module, whose sweeps no other test counts."""
+    folder = tmp_path_factory.mktemp("own_store")
+    return SweepWriter(f"sqlite:///{folder / 'mlflow.db'}", folder)
+
+
 @pytest.fixture(scope="session")
 def centerness(writer: SweepWriter) -> str:
     """Run id of the sweep `centerness` in the MLflow experiment `main`: 9 trials, one failed."""

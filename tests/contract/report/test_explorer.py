@@ -54,9 +54,9 @@ def notes_of(page: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    write_explored_sweep(writer, "explored", tmp_path_factory.mktemp("images"), NUM_IMAGES)
-    return write_report("explored", writer.uri, tmp_path_factory.mktemp("report"))[1]
+def folder(own_writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    write_explored_sweep(own_writer, "explored", tmp_path_factory.mktemp("images"), NUM_IMAGES)
+    return write_report("explored", own_writer.uri, tmp_path_factory.mktemp("report"))[1]
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +91,9 @@ def test_images_that_changed_most_come_first(page: str) -> None:
     assert sizes[0] > 0
 
 
-def test_values_and_runs_are_those_of_the_store(page: str, writer: SweepWriter) -> None:
+def test_values_and_runs_are_those_of_the_store(page: str, own_writer: SweepWriter) -> None:
     data = data_of(page)
-    runs = {(trial.arm, trial.seed): trial.run_id for trial in read_sweep(writer.uri, "explored").current}
+    runs = {(trial.arm, trial.seed): trial.run_id for trial in read_sweep(own_writer.uri, "explored").current}
     for arm, of_arm in zip(data["arms"], data["runs"], strict=True):
         assert [run["run_id"] for run in of_arm] == [runs[arm, seed] for seed in data["seeds"]]
     cell = data["metrics"][0]["rows"][0]["cells"][1]
@@ -146,15 +146,17 @@ def test_the_report_without_scripts_links_to_the_page(folder: Path) -> None:
     assert "script" not in report.tags
 
 
-def test_the_same_store_gives_the_same_page(page: str, writer: SweepWriter, tmp_path: Path) -> None:
-    write_report("explored", writer.uri, tmp_path)
+def test_the_same_store_gives_the_same_page(page: str, own_writer: SweepWriter, tmp_path: Path) -> None:
+    write_report("explored", own_writer.uri, tmp_path)
     assert (tmp_path / "explorer.html").read_text() == page
 
 
-def test_pictures_are_left_out_with_a_note_where_the_page_would_be_too_large(page: str, writer: SweepWriter) -> None:
+def test_pictures_are_left_out_with_a_note_where_the_page_would_be_too_large(
+    page: str, own_writer: SweepWriter
+) -> None:
     assert len(page.encode()) < MAX_BYTES
     max_bytes = len(page.encode()) - 20_000
-    smaller = make_explorer_page(build_document(read_sweep(writer.uri, "explored")), max_bytes)
+    smaller = make_explorer_page(build_document(read_sweep(own_writer.uri, "explored")), max_bytes)
     assert len(smaller.encode()) <= max_bytes
     shown = len(data_of(smaller)["pictures"])
     assert 0 < shown < NUM_IMAGES
@@ -174,24 +176,24 @@ def test_of_runs_without_evaluations_the_values_by_seed_are_left(
 
 
 @pytest.fixture
-def other_truth(writer: SweepWriter, tmp_path: Path) -> str:
+def other_truth(own_writer: SweepWriter, tmp_path: Path) -> str:
     """Name of a sweep whose arms are evaluated against different annotations, one of them tampered with."""
     experiment = {**EXPERIMENT, "arms": {"none": {}, "branch": {}, "broken": {}}, "seeds": [0], "paper": {}}
-    parent = writer.write_sweep("mixed", "mixed", {}, experiment=experiment)
+    parent = own_writer.write_sweep("mixed", "mixed", {}, experiment=experiment)
     for arm, count in (("none", 4), ("branch", 5), ("broken", 4)):
         folder = tmp_path / arm
         folder.mkdir()
         files = save_run(draw_images(folder, count), "none", 0, folder / "saved")
         if arm == "broken":
             next(file for file in files if file.name == "results.json.gz").write_bytes(b"[]")
-        log_files(writer, writer.write_trial("mixed", parent, arm, 0, 0.4), files)
+        log_files(own_writer, own_writer.write_trial("mixed", parent, arm, 0, 0.4), files)
     return "mixed"
 
 
 def test_evaluations_of_other_annotations_or_tampered_with_are_noted_and_left_out(
-    writer: SweepWriter, other_truth: str, run_report: Callable[..., int], tmp_path: Path
+    own_writer: SweepWriter, other_truth: str, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
-    assert run_report(other_truth, "--tracking-uri", writer.uri, "--output", tmp_path / "report") == 0
+    assert run_report(other_truth, "--tracking-uri", own_writer.uri, "--output", tmp_path / "report") == 0
     page = (tmp_path / "report" / "explorer.html").read_text()
     notes = notes_of(page)
     assert "branch seed 0 was evaluated against other annotations" in notes

@@ -21,10 +21,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(browser: Any, writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(browser: Any, own_writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # After the browser, without which nothing of this is needed.
-    write_explored_sweep(writer, "browsed", tmp_path_factory.mktemp("browsed"), 60)
-    return write_report("browsed", writer.uri, tmp_path_factory.mktemp("pages"))[1]
+    write_explored_sweep(own_writer, "browsed", tmp_path_factory.mktemp("browsed"), 60)
+    return write_report("browsed", own_writer.uri, tmp_path_factory.mktemp("pages"))[1]
 
 
 @pytest.fixture

@@ -90,10 +90,10 @@ def test_neither_the_store_nor_checkpoints_are_located(writer: SweepWriter, writ
 
 
 def test_numbers_that_are_not_finite_are_null(
-    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+    own_writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
-    writer.write_sweep("infinite", "infinite", {"none": [math.inf], "branch": [0.4]})
-    assert run_report("infinite", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    own_writer.write_sweep("infinite", "infinite", {"none": [math.inf], "branch": [0.4]})
+    assert run_report("infinite", "--tracking-uri", own_writer.uri, "--output", tmp_path) == 0
     values = {(item["metric"], item["arm"]): item for item in read(tmp_path)["values"] if item["seed"] == 0}
     assert values["val/AP", "none"]["value"] is None
     assert values["val/AP", "none"]["status"] == "FINISHED"
@@ -101,10 +101,10 @@ def test_numbers_that_are_not_finite_are_null(
 
 
 def test_a_single_run_without_a_baseline_has_no_comparisons(
-    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+    own_writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
-    writer.write_sweep("alone", "alone", {"only": [0.4]}, experiment=None)
-    assert run_report("alone", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    own_writer.write_sweep("alone", "alone", {"only": [0.4]}, experiment=None)
+    assert run_report("alone", "--tracking-uri", own_writer.uri, "--output", tmp_path) == 0
     report = read(tmp_path)
     assert (report["comparisons"], report["verdicts"], report["search"], report["coverage"]) == ([], [], None, [])
     assert len(report["values"]) == 3
