@@ -1,1 +1,1 @@
-"""Statistics that the driver and the reports share; numpy and the standard library alone."""
+"""Statistics that sweeps stop by and reports are written from; numpy alone."""

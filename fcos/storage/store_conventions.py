@@ -22,6 +22,8 @@ class Tag:
     EXPERIMENT = "fcos.experiment"
     # experiment.json: the number of its parts, and in `.0`, `.1`, ... below it part by part.
     EXPERIMENT_JSON = "fcos.experiment_json"
+    # Of a sweep's own run: after how many seeds a decision was taken, a JSON list of rising numbers such as [3, 6, 8].
+    LOOKS = "fcos.looks"
     ARM = "fcos.arm"
     SEED = "fcos.seed"
     # Dotted keys that a search sampled for this trial, as JSON.
@@ -96,6 +98,8 @@ class Artifact:
     VERSIONS = "versions.json"
     # Folder of sample detections, PNG files.
     DETECTIONS = "detections"
+    # Folder of the saved evaluation, whose files are in evaluation_files.py.
+    EVALUATION = "evaluation"
     # Folder of a coverage run's files, and two of these.
     COVERAGE = "coverage"
     COVERAGE_COUNTS = "coverage/coverage.json"

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+# After which a signal that came during an import is looked at again.
+RETRY_SECONDS = 0.05
 OK, TRAINING_FAILED, USER_ERROR, FOLDER_IN_USE, STOPPED = 0, 1, 2, 3, 4
 
 
@@ -94,11 +96,19 @@ def _detect_closed_output() -> Iterator[None]:
 def interrupt_on_signals() -> Iterator[list[int]]:
     """Let Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, which passes through Ray; ignore later ones.
 
+    During an import it is raised a moment later: Python swallows what is raised in the callbacks that clean up behind
+    an import, and is left with its import lock taken, so that the process neither stops nor goes on.
     Yields a list to which the number of the signal is appended.
     """
     caught: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGALRM:
+            waiting.append(number)
+        if _is_importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+            return
+        number = waiting[0]
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         caught.append(number)
@@ -110,9 +120,20 @@ def interrupt_on_signals() -> Iterator[list[int]]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
     ]
-    before = {number: signal.signal(number, stop) for number in handled}
+    waiting: list[int] = []
+    before = {number: signal.signal(number, stop) for number in (*handled, signal.SIGALRM)}
     try:
         yield caught
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a frame was called, however deep, by the import of a module."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") in ("importlib._bootstrap", "_frozen_importlib"):
+            return True
+        frame = frame.f_back
+    return False

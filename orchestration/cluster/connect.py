@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import secrets
-import signal
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 from fcos.errors import ConfigError
 from fcos.installation import ROOT, checkout
 from orchestration.cluster.authentication import check_cluster
+from orchestration.cluster.ray_internals import keep_sigterm_handler
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.processors import usable_cpus
 from orchestration.config.schema import ClusterConfig
@@ -103,11 +103,9 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, **settings)
-        # ray.init replaces the handler by one that ends this process without a message.
-        signal.signal(signal.SIGTERM, on_sigterm)
+        with keep_sigterm_handler():
+            ray.init(address=address, **settings)
     except Exception as error:  # Ray raises a bare Exception when its start times out
         what = "Ray does not start on this machine" if local else "Ray cannot be reached"
         raise ConfigError(f"cluster.address={cluster.address}: {what}: {error}") from None

@@ -4,7 +4,22 @@ Written for the Ray that `pyproject.toml` bounds; a new version is checked here.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+
+@contextmanager
+def keep_sigterm_handler() -> Iterator[None]:
+    """Keep the process's own handler of SIGTERM: ray.init installs ones that end it without a message."""
+    from ray._private import utils
+
+    before = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
 
 
 def draining_nodes() -> set[str]:

@@ -113,13 +113,19 @@ def _folder_choices(folder: CocoFolder) -> list[Choice]:
 
 
 def _groups(given: Given) -> list[Choice]:
-    """Choose the groups model and schedule; a model that is given keeps the schedule that it comes with."""
-    chosen = {} if "model" in given.groups else {"model": START.model, "schedule": START.schedule}
+    """Choose model, schedule and augmentation; a model that is given keeps the schedule that it comes with."""
+    chosen = {"augmentation": (START.augmentation, "few images are seen many times")}
+    if "model" not in given.groups:
+        chosen = {
+            "model": (START.model, START.reason),
+            "schedule": (START.schedule, f"goes with model={START.model}"),
+            **chosen,
+        }
+    if given.sets("data.augmentation"):
+        del chosen["augmentation"]
     return [
-        Choice(
-            group, {}, START.reason if group == "model" else f"goes with model={START.model}", (f"{group}={option}",)
-        )
-        for group, option in chosen.items()
+        Choice(group, {}, reason, (f"{group}={option}",))
+        for group, (option, reason) in chosen.items()
         if group not in given.groups
     ]
 
@@ -140,7 +146,8 @@ def _settings(values: Values, given: Given, train: Annotations, minutes: float, 
     fits = assignment.kind in ("fcos", "center") and assignment.level_rule == "longest_offset"
     if fits and not given.sets("model.levels", "model.assignment.ranges"):
         coverage = _parsed(CoverageConfig, "coverage", values.get("coverage"))
-        choices.append(folder_choices.levels_and_ranges(train, sides, assignment, coverage))
+        own = folder_choices.LevelSettings(tuple(values["model"]["levels"]), assignment, coverage)
+        choices.append(folder_choices.levels_and_ranges(train, sides, own))
     single = values.get("experiment") is None and cluster.address == "local" and not on_gpu
     if single and "cluster" not in given.groups and not given.sets("cluster.cpus_per_worker"):
         choices.append(folder_choices.processors(max(1, usable_cpus() // cluster.workers)))

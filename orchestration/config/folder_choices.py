@@ -6,6 +6,7 @@ same command trains the same on every machine.
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -26,11 +27,13 @@ LONGEST: Final = {"cpu": 512, "gpu": 1333}
 # What the shorter side of all but the smallest tenth of boxes should reach at the input: two cells of P3.
 SMALL_BOX: Final = 16
 # No input is smaller than this, unless the images are.
-SHORTEST: Final = 256
+SHORTEST: Final = 320
 SIDE_STEP: Final = 32
 # Levels that are tried, and the number of images on which their ranges are searched.
 LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5, 6, 7))
 SEARCH_IMAGES: Final = 200
+# Share of the boxes that must be found with the ranges of the model, or others are searched.
+FOUND_BOXES: Final = 0.99
 BATCH: Final = 8
 FEWEST_STEPS: Final = 100
 MOST_STEPS: Final = 20_000
@@ -60,25 +63,43 @@ def input_size(train: Annotations, on_gpu: bool) -> Choice:
     return Choice("input size", {"data.short_sides": [short_side], "data.long_side": long_side}, reason)
 
 
-def levels_and_ranges(
-    train: Annotations, sides: tuple[int, int] | None, assignment: AssignmentConfig, coverage: CoverageConfig
-) -> Choice:
-    """Choose model.levels and model.assignment.ranges of highest objective, as the experiment advise_levels does.
+@dataclass(frozen=True)
+class LevelSettings:
+    """The levels and the assignment that a model comes with, and how coverage is computed."""
 
-    `sides` are the short and the long side of the input; None leaves every image at its own size.
+    levels: tuple[int, ...]
+    assignment: AssignmentConfig
+    coverage: CoverageConfig
+
+    def figures(self, boxes: InputBoxes) -> dict[str, float]:
+        """Return what of the boxes the model's own levels and ranges cover."""
+        counts, _ = count(boxes, tuple(2**level for level in self.levels), self.assignment)
+        return measures(counts, self.levels, self.coverage)
+
+
+def levels_and_ranges(train: Annotations, sides: tuple[int, int] | None, own: LevelSettings) -> Choice:
+    """Choose model.levels and model.assignment.ranges: the model's own, or searched ones where these lose boxes.
+
+    Ranges that are searched for the highest objective spread objects of one class over levels, which costs more in
+    training than it gains; `sides` are the short and the long side of the input, None leaves images at their size.
     """
     short_side, long_side = sides or (None, None)
-    boxes = input_boxes(_spread(train, SEARCH_IMAGES), short_side, long_side, coverage.rounding)
-    tried = {levels: _searched(boxes, levels, assignment, coverage) for levels in LEVELS}
-    best = max(LEVELS, key=lambda levels: tried[levels][1]["coverage/objective"])
-    found, figures = tried[best]
+    boxes = input_boxes(_spread(train, SEARCH_IMAGES), short_side, long_side, own.coverage.rounding)
+    figures = own.figures(boxes)
+    levels, ranges, why = own.levels, own.assignment.ranges, "the model's own fit the boxes"
+    if figures["coverage/bpr"] < FOUND_BOXES:
+        tried = {levels: _searched(boxes, levels, own.assignment, own.coverage) for levels in LEVELS}
+        best = max(LEVELS, key=lambda levels: tried[levels][1]["coverage/bpr"])
+        found, searched = tried[best]
+        if searched["coverage/bpr"] > figures["coverage/bpr"]:
+            lost = f"the model's own lose {1 - figures['coverage/bpr']:.1%} of the boxes"
+            levels, ranges, figures, why = best, found.ranges, searched, f"{lost}, searched ranges fewer"
     reason = (
-        f"of {', '.join(f'P3 to P{levels[-1]}' for levels in LEVELS)} with searched ranges this fits the boxes best: "
-        f"{figures['coverage/bpr']:.1%} of them can be found, {figures['coverage/ambiguous']:.1%} of the positive "
-        "locations lie in several boxes (+experiment=advise_levels compares more)"
+        f"{why}: {figures['coverage/bpr']:.1%} of them can be found, {figures['coverage/ambiguous']:.1%} of the "
+        "positive locations lie in several boxes (+experiment=advise_levels compares more)"
     )
-    ranges = [list(pair) for pair in found.ranges]
-    return Choice("levels", {"model.levels": list(best), "model.assignment.ranges": ranges}, reason)
+    values = {"model.levels": list(levels), "model.assignment.ranges": [list(pair) for pair in ranges]}
+    return Choice("levels", values, reason)
 
 
 def batch_size(images: int) -> Choice:
@@ -121,12 +142,14 @@ def intervals(total: int, warmup_steps: int, given: Collection[str]) -> Choice |
     """Choose warm-up, evaluations and checkpoints to go with the number of steps; None where all of them are given."""
     values = {
         "schedule.warmup_steps": min(warmup_steps, total // 4),
-        "schedule.eval_every": max(1, math.ceil(total / 4)),
+        "schedule.eval_every": max(1, math.ceil(total / 2)),
         "schedule.checkpoint_every": max(1, math.ceil(total / 4)),
     }
     left = {key: value for key, value in values.items() if key not in given}
     return (
-        Choice("intervals", left, f"a quarter of {total} steps each, warm-up at most {warmup_steps}") if left else None
+        Choice("intervals", left, f"2 evaluations, 4 checkpoints in {total} steps; warm-up at most {warmup_steps}")
+        if left
+        else None
     )
 
 

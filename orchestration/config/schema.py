@@ -12,6 +12,7 @@ from fcos.config.run import Config
 from fcos.config.seeds import SeedsConfig
 from fcos.errors import ConfigError
 from fcos.formats.structures import FormatName
+from fcos.storage.store_conventions import MetricPrefix
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.tracking.addresses import absolute_uri
 
@@ -33,8 +34,15 @@ class ExperimentConfig(Section):
     cumulative: bool = False
     # Instead of arms: a search space; its strategy is the config group `search`.
     search: SearchConfig | None = None
+    # Seeds that every arm is trained with; with until=decided those of the first round.
     seeds: tuple[int, ...] = Field(min_length=1)
+    # seeds: no more than these. decided: one more seed at a time, in which arms that are decided are left out, until
+    # every arm is decided on the first metric or has most_seeds.
+    until: Literal["seeds", "decided"] = "seeds"
+    most_seeds: int = Field(default=12, ge=1)
     metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
+    # Largest difference of the first metric that does not matter, in percent points of AP.
+    margin: float = 1.0
     # Arm -> corresponding rows of the papers' tables.
     paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     # noise_floor: arms are the baseline itself, each with other seeds fixed, and the report splits the noise by them.
@@ -55,6 +63,10 @@ class ExperimentConfig(Section):
             raise ValueError(f"arms, search: give exactly one of them; {given}")
         if self.search is not None and len(self.seeds) != 1:
             raise ValueError(f"seeds={list(self.seeds)}: a search trains each point once; give one seed")
+        if self.until == "decided" and self.baseline is None:
+            raise ValueError("until=decided: compares arms with a baseline seed by seed; give experiment.baseline")
+        if self.until == "decided" and self.most_seeds < len(self.seeds):
+            raise ValueError(f"most_seeds={self.most_seeds}: must not be below the {len(self.seeds)} seeds given")
         if self.search is not None and (self.baseline is not None or self.paper):
             raise ValueError("baseline, paper: have no meaning for a search, whose trainings have no names yet")
         if self.baseline is not None and self.baseline not in self.arms:
@@ -63,6 +75,14 @@ class ExperimentConfig(Section):
             raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics={list(self.metrics)}: each may be named once")
+        if not 0 < self.margin < 100:
+            raise ValueError(
+                f"margin={self.margin:g}: must be above 0 and below 100, in percent points of AP: 1.0 is an AP of 0.01"
+            )
+        is_default = self.margin == ExperimentConfig.model_fields["margin"].default
+        if not is_default and (self.search is not None or not self.metrics[0].startswith(MetricPrefix.VAL)):
+            given = "a search" if self.search is not None else f"metrics={list(self.metrics)}, whose first is no AP"
+            raise ValueError(f"margin={self.margin:g}: has no effect with {given}; leave it out")
         if unknown := sorted(set(self.paper) - set(self.arms)):
             raise ValueError(f"paper: {', '.join(unknown)}: no such arm; the arms are {', '.join(self.arms)}")
         return self
@@ -89,6 +109,12 @@ class ExperimentConfig(Section):
                 "varies; set it to null"
             )
         return self
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds that are trained, with until=decided also those that may be: the numbers after the first ones."""
+        more = self.most_seeds - len(self.seeds) if self.until == "decided" else 0
+        return (*self.seeds, *range(max(self.seeds) + 1, max(self.seeds) + 1 + more))
 
 
 class ClusterConfig(Section):

@@ -1,6 +1,6 @@
 """Progress of a sweep: one state for each training, or point that is still to be drawn."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,8 @@ from orchestration.search.points import name_of
 from orchestration.trial.failures import FailureKind, failure_reason, has_failed
 from orchestration.trial.files import read_reused
 
-State = Literal["waiting", "running", "finished", "failed", "kept", "stopped"]
+# later: of a round of seeds that has not begun, and may never be needed.
+State = Literal["later", "waiting", "running", "finished", "failed", "kept", "stopped"]
 ENDED: tuple[State, ...] = ("finished", "failed", "kept", "stopped")
 
 
@@ -103,22 +104,41 @@ class TrialProgress:
 class SweepProgress:
     """All trainings of a sweep, by index."""
 
-    trials: list[TrialProgress]
+    # By index in the plan.
+    all_trials: list[TrialProgress]
     # Trainings that run at the same time.
     max_concurrent: int = 1
 
     @classmethod
-    def of(cls, plan: Plan) -> "SweepProgress":
-        """Return the progress of a plan at the start of a command; what is finished is kept."""
+    def of(cls, plan: Plan, needed: Collection[int] | None = None) -> "SweepProgress":
+        """Return the progress of a plan at the start of a command; what is finished is kept.
+
+        `needed` are the indices of trainings of the rounds that have begun; None where there are no rounds.
+        """
         trials = [_begin(plan, index, trial) for index, trial in enumerate(plan.trials)]
         if plan.search is not None and plan.search.draws_as_it_goes:
             steps, count = plan.search.base.schedule.steps, plan.search.config.trials
             trials += [TrialProgress(index, None, steps) for index in range(len(trials), count)]
+        if needed is not None:
+            for progress in trials:
+                if progress.index not in needed:
+                    progress.state, progress.note = "later", ""
         return cls(trials)
+
+    @property
+    def trials(self) -> list[TrialProgress]:
+        """The trainings that are needed, without those of later rounds."""
+        return [progress for progress in self.all_trials if progress.state != "later"]
+
+    def include(self, plan: Plan, indices: Iterable[int]) -> None:
+        """Include trainings of a round that begins; what is finished is kept."""
+        for index in indices:
+            if self.all_trials[index].state == "later":
+                self.all_trials[index] = _begin(plan, index, plan.trials[index])
 
     def handle(self, event: Event) -> None:
         """Update the training that an event is about."""
-        progress = self.trials[event.index]
+        progress = self.all_trials[event.index]
         match event:
             case TrialStarted():
                 progress.trial = event.trial

@@ -133,7 +133,7 @@ class PlainView:
 
     def handle(self, event: Event) -> None:
         """Print a line where the state is new, or the quarter some seconds after the last line."""
-        self.show(self._progress.trials[event.index])
+        self.show(self._progress.all_trials[event.index])
 
     def show(self, trial: TrialProgress) -> None:
         """Print a line of a training, where there is something new."""

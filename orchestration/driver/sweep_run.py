@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,10 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.driver.retention import remove_checkpoints
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
-from orchestration.planning.plan import Plan, settle_plan
+from orchestration.planning.plan import Plan, add_looks, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import take_all
+from orchestration.planning.seed_rounds import Needed, SeedRounds
 from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space
@@ -47,11 +48,26 @@ class SweepRun:
         self._console = console
         self._on_workers = on_workers
         key = settle_plan(self._plan)
-        take_all(self._lab, self._plan, self._reusable)
+        self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
+        needed = self._take_results()
         tracking = self._lab.tracking
         self._tracker = Tracker(tracking.uri, tracking.experiment, self._lab.folder, key, required=tracking.required)
         self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
-        self._progress = SweepProgress.of(self._plan)
+        self._progress = SweepProgress.of(self._plan, needed)
+
+    def _take_results(self) -> Sequence[int] | None:
+        """Take over what other sweeps have; return the indices of the trainings of the rounds that have begun."""
+        lab, plan, rounds = self._lab, self._plan, self._rounds
+        if rounds is None:
+            take_all(lab, plan, plan.trials, self._reusable)
+            return None
+        taken: tuple[int, ...] = ()
+        # What is taken over may complete a round, so that the next one begins.
+        while (needed := rounds.needed()).indices != taken:
+            new = [plan.trials[index] for index in needed.indices if index not in taken]
+            take_all(lab, plan, new, self._reusable)
+            taken = needed.indices
+        return taken
 
     def run(self, write_report: Callable[[str], bool] | None) -> int:
         """Train, record, and let `write_report` write the report for a tracking URI; return the exit code.
@@ -101,8 +117,16 @@ class SweepRun:
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
             pending = [each.index for each in waiting if each.trial is not None]
             to_draw = len(waiting) - len(pending)
-            job = TuneJob(lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw)
+            begin = None if self._rounds is None else self._begin_round
+            job = TuneJob(lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw, begin)
             self._run_tune(job, Events([progress.handle, view.handle, self._recorder.handle]), view)
+
+    def _begin_round(self, needed: Needed) -> None:
+        """Include the trainings of a later round, with what other sweeps have of them."""
+        trials = [self._plan.trials[index] for index in needed.indices]
+        take_all(self._lab, self._plan, trials, self._reusable)
+        self._progress.include(self._plan, needed.indices)
+        self._console.print(needed.text, highlight=False, soft_wrap=True, markup=False)
 
     def _run_tune(self, job: TuneJob, events: Events, view: ProgressView) -> None:
         try:
@@ -155,7 +179,17 @@ class SweepRun:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _close_sweep(self) -> None:
-        self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"))
+        looks = add_looks(self._plan, self._looks())
+        self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks)
+
+    def _looks(self) -> Sequence[int]:
+        """Return at how many seeds the arms can be looked at with what there is now."""
+        if self._lab.experiment is None or self._lab.experiment.baseline is None:
+            return ()
+        if self._rounds is not None:
+            return self._rounds.needed().looks
+        complete = all(self._plan.summary_of(trial) is not None for trial in self._plan.trials)
+        return (len(self._lab.experiment.seeds),) if complete else ()
 
     def _report(self, write: Callable[[str], bool]) -> bool:
         if not write(self._tracker.uri):

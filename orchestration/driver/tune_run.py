@@ -14,6 +14,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
 from orchestration.driver.watchdogs import watch_head
 from orchestration.planning.plan import Plan
+from orchestration.planning.seed_rounds import BeginRound, SeedRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.files import begin_training
@@ -42,6 +43,8 @@ class TuneJob:
     pending: Sequence[int]
     # Points that are still to be drawn.
     to_draw: int
+    # What begins a later round of seeds; None where all trainings are known.
+    begin_round: BeginRound | None = None
 
     def task(self, command_id: str, index: int) -> Task:
         """Return what the processes of a training are given."""
@@ -87,7 +90,7 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
         param_space={} if searcher else {TASK: tune.grid_search([task(index) for index in job.pending])},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            num_samples=len(job.pending) + job.to_draw if searcher else 1,
+            num_samples=_most_trainings(job) if searcher else 1,
             scheduler=_scheduler(job),
             max_concurrent_trials=job.max_concurrent,
             # A process that trains here keeps its imports for the next trial.
@@ -114,14 +117,23 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
     return None if searcher is None else searcher.exhausted
 
 
+def _most_trainings(job: TuneJob) -> int:
+    return len(job.plan.trials) if job.begin_round is not None else len(job.pending) + job.to_draw
+
+
 def _searcher(job: TuneJob, task: Callable[[int], Task]) -> Any:
-    """Return what draws trainings from results, None where all are planned."""
+    """Return what chooses trainings from results, None where all are planned."""
     search, experiment = job.plan.search, job.lab.experiment
+    rounds = SeedRounds.of(job.plan, experiment)
+    if rounds is not None and job.begin_round is not None:
+        from orchestration.driver.round_searcher import RoundSearcher
+
+        return RoundSearcher(job.plan, rounds, job.pending, task, job.begin_round)
     if experiment is None or search is None or not search.draws_as_it_goes:
         return None
     from orchestration.driver.searcher import SearchTrials
 
-    return SearchTrials(job.plan, search, experiment.seeds[0], job.lab.cluster, task).searcher(job.pending)
+    return SearchTrials(job.plan, search, experiment.all_seeds[0], job.lab.cluster, task).searcher(job.pending)
 
 
 def _scheduler(job: TuneJob) -> Any:

@@ -42,7 +42,7 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     check_metrics(lab.experiment.metrics, arms.values())
     check_ranking(lab)
     data = PreparedDatasets(prepare_data)
-    plan = _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.seeds, data)
+    plan = _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.all_seeds, data)
     return replace(plan, notes=(*plan.notes, *check_values(lab, tuple(arms.values()), data)))
 
 
@@ -62,7 +62,7 @@ def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[
     else:
         configs, left_out = draw_planned(search)
         notes += left_out
-    plan = _plan(lab, name, configs, lab.experiment.seeds, data)
+    plan = _plan(lab, name, configs, lab.experiment.all_seeds, data)
     return replace(plan, trials=list(plan.trials), search=search, notes=(*plan.notes, *notes))
 
 

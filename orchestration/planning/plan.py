@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ class StoredPlan(BaseModel):
     arms: dict[str, dict[str, Any]]
     trials: list[StoredTrial]
     search: StoredSearch | None = None
+    # Numbers of seeds at which commands of this sweep looked at the arms.
+    looks: list[int] = []
 
     @classmethod
     def of(cls, plan: Plan, key: str) -> "StoredPlan":
@@ -115,7 +117,8 @@ class StoredPlan(BaseModel):
         if new.search is not None and self.search is not None:
             search = new.search.model_copy(update={"drawn": {**self.search.drawn, **new.search.drawn}})
         arms = {**self.arms, **new.arms}
-        return new.model_copy(update={"arms": arms, "trials": list(trials.values()), "search": search})
+        looks = sorted({*self.looks, *new.looks})
+        return new.model_copy(update={"arms": arms, "trials": list(trials.values()), "search": search, "looks": looks})
 
     def values(self) -> dict[str, Any]:
         """Return the plan as plain values, without what it does not have."""
@@ -168,6 +171,16 @@ def update_plan(plan: Plan) -> None:
     before = read_plan(plan.folder)
     assert before is not None, "settled before anything is drawn"
     write_json(plan.folder / PLAN, before.merged(StoredPlan.of(plan, before.key)).values())
+
+
+def add_looks(plan: Plan, looks: Iterable[int]) -> list[int]:
+    """Store at how many seeds the arms were looked at; return the looks of all commands so far."""
+    before = read_plan(plan.folder)
+    assert before is not None, "settled before anything is trained"
+    stored = before.model_copy(update={"looks": sorted({*before.looks, *looks})})
+    if stored != before:
+        write_json(plan.folder / PLAN, stored.values())
+    return stored.looks
 
 
 def _differences(before: StoredPlan, now: Plan) -> list[str]:

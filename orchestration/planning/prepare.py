@@ -22,6 +22,7 @@ from orchestration.planning.explain import explain
 from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
+from orchestration.planning.seed_rounds import later_trainings
 from orchestration.planning.table import show_choices, show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
@@ -81,10 +82,13 @@ def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None
 
 def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) -> list[str]:
     lab, plan, reusable = prepared.lab, prepared.plan, prepared.reusable
+    later = later_trainings(plan, lab.experiment)
     trials = [
         trial
         for trial in plan.trials
-        if trial.identity not in reusable.sources and not is_done(plan, trial, reuse=lab.reuse)
+        if trial.identity not in later
+        and trial.identity not in reusable.sources
+        and not is_done(plan, trial, reuse=lab.reuse)
     ]
     if not trials:
         return ["estimate: nothing is left to train"]

@@ -1,7 +1,7 @@
 """Show a plan: a table of its trainings, and which of them are left to do."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, dangling_links, is_done
+from orchestration.planning.seed_rounds import later_trainings
 from orchestration.search.points import Search
 from orchestration.trial.files import read_reused
 
@@ -29,13 +30,17 @@ def show_choices(console: Console, choices: Sequence[Choice]) -> None:
 
 def show_plan(console: Console, lab: LabConfig, plan: Plan, nodes: list[Node] | None, reusable: ReusableRuns) -> None:
     """Print the plan, what of it is done and where, and how many trainings run at the same time."""
-    title, header, rows = plan_table(plan, reusable, reuse=lab.reuse)
+    later = later_trainings(plan, lab.experiment)
+    title, header, rows = plan_table(plan, reusable, reuse=lab.reuse, later=later)
     if rows:
         show_table(console, title, header, rows)
     else:
         console.print(title, style="bold")
     if plan.search is not None:
         console.print(search_text(plan), highlight=False, soft_wrap=True)
+    if later and lab.experiment is not None:
+        text = f"{count_of(len(later), 'training')} of later seeds until every arm is decided on"
+        console.print(f"{text} {lab.experiment.metrics[0]}", highlight=False, soft_wrap=True)
     if nodes is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
     else:
@@ -49,9 +54,12 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, nodes: list[Node] | 
 
 
 def plan_table(
-    plan: Plan, reusable: ReusableRuns, *, reuse: bool = True
+    plan: Plan, reusable: ReusableRuns, *, reuse: bool = True, later: Collection[str] = ()
 ) -> tuple[str, tuple[str, ...], list[list[str]]]:
-    """Return title, header and rows of the planned trainings, or of runs that train nothing."""
+    """Return title, header and rows of the planned trainings, or of runs that train nothing.
+
+    `later` holds the identities of trainings of rounds that have not begun.
+    """
     if plan.search is not None:
         return _search_table(plan, plan.search, reusable, reuse)
     if all(trial.is_coverage for trial in plan.trials):
@@ -67,12 +75,13 @@ def plan_table(
             ", ".join(trial.arms),
             str(trial.config.schedule.steps),
             trial.short,
-            _state(plan, trial, reusable, reuse),
+            "if not decided before" if trial.identity in later else _state(plan, trial, reusable, reuse),
         ]
         for number, trial in enumerate(plan.trials)
     ]
     results = sum(len(trial.arms) for trial in plan.trials)
-    title = f"{plan.name}: {count_of(len(rows), 'training')}, {count_of(results, 'result')}"
+    most = "at most " if later else ""
+    title = f"{plan.name}: {most}{count_of(len(rows), 'training')}, {count_of(results, 'result')}"
     return title, ("training", "seed", "arms", "steps", "identity", "state"), rows
 
 

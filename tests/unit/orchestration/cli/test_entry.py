@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,25 @@ def test_a_signal_is_an_interrupt_and_is_kept(number: signal.Signals) -> None:
         assert caught == [number]
     finally:
         signal.signal(number, before)
+
+
+def test_a_signal_during_an_import_ends_the_import_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing that the clean-up behind an import swallows may be raised in it.
+    (tmp_path / "signalled_module.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nwhole = sum(range(1000))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupt_on_signals() as caught:
+            import signalled_module  # type: ignore[import-not-found]
+
+            assert signalled_module.whole == 499500
+            signal.pause()
+        assert caught == [signal.SIGTERM]
+        assert "signalled_module" in sys.modules
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:

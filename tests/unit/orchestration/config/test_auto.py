@@ -47,10 +47,11 @@ def test_a_folder_alone_is_enough(photos: Path) -> None:
     lab = result.lab
     assert lab.data.name == "coco" and lab.data.train is not None and lab.data.train.annotations == "train.json"
     assert set(chosen(result)) == {
-        *("format", "splits", "model", "schedule", "input size", "levels", "processors", "batch", "steps", "intervals")
+        *("format", "splits", "model", "schedule", "augmentation", "input size", "levels", "processors"),
+        *("batch", "steps", "intervals"),
     }
     assert all(choice.reason for choice in result.choices)
-    assert lab.data.short_sides == (256,) and lab.data.long_side == 352
+    assert lab.data.short_sides == (320,) and lab.data.long_side == 448
     assert len(lab.model.levels) == len(lab.model.assignment.ranges)
     assert lab.schedule.warmup_steps < lab.schedule.steps
 
@@ -74,6 +75,8 @@ def test_the_same_command_chooses_the_same(photos: Path) -> None:
     [
         (["data.short_sides=[320]", "data.long_side=448"], {"input size"}, "data.short_sides", (320,)),
         (["data.short_sides=null", "data.long_side=null"], {"input size"}, "data.short_sides", None),
+        (["augmentation=none"], {"augmentation"}, "data.augmentation.photometric", 0.0),
+        (["data.augmentation.mosaic=0.5"], {"augmentation"}, "data.augmentation.photometric", 0.0),
         (["schedule.steps=30"], {"steps"}, "schedule.steps", 30),
         (["schedule.steps=30", "schedule.warmup_steps=2"], {"steps"}, "schedule.warmup_steps", 2),
         (["schedule=embedded"], {"schedule", "batch", "steps", "intervals"}, "schedule.steps", 1000),
@@ -109,7 +112,7 @@ def test_small_boxes_ask_for_a_larger_input(tmp_path: Path) -> None:
         images = [image(f"{n}.jpg", box("cat", 9, 9, side, side), width=640, height=480) for n in range(4)]
         root = write_folder(tmp_path / str(side), "voc", images)
         sides[side] = composed(root).lab.data.short_sides
-    assert sides == {12: (384,), 20: (384,), 60: (256,)}
+    assert sides == {12: (384,), 20: (384,), 60: (320,)}
 
 
 def test_fewer_images_than_a_batch_make_a_smaller_batch(tmp_path: Path) -> None:
