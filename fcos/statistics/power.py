@@ -14,6 +14,8 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float
 
+from fcos.statistics.sign_flip import spend
+
 ALPHA = 0.05
 # Share of the sweeps in which a difference that a number of seeds "can show" is found.
 POWER = 0.8
@@ -39,8 +41,8 @@ class Resolution:
 
 
 def spent_level(pairs: int) -> float:
-    """Return the level that one look at so many pairs may spend: ALPHA * n / (n + 3)."""
-    return ALPHA * pairs / (pairs + 3)
+    """Return the level that a verdict spends in one look at so many pairs of a single arm."""
+    return ALPHA * spend(pairs)
 
 
 @lru_cache(maxsize=64)
