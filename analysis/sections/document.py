@@ -44,7 +44,8 @@ def build_document(sweep: Sweep) -> Document:
     """Build the report of a sweep; reads the store for artifacts alone."""
     experiment, trials = sweep.experiment, sweep.current
     arms = list(dict.fromkeys([*experiment.arms, *(trial.arm for trial in trials)]))
-    seeds = experiment.seeds or sorted({trial.seed for trial in trials})
+    # In the order in which they were seen: those of later rounds follow the planned ones.
+    seeds = [*experiment.seeds, *sorted({trial.seed for trial in trials} - set(experiment.seeds))]
     rows, row_notes = group_rows_by_source(experiment.paper)
     notes = [*sweep.notes, *_collect_training_notes(trials), *row_notes]
     metrics = experiment.metrics if experiment.search is None else [experiment.search.metric]

@@ -57,8 +57,8 @@ def describe_method(sweep: Sweep) -> list[str]:
     deterministic = {trial.params.get("schedule.deterministic") for trial in sweep.finished}
     if deterministic == {True}:
         lines.append(
-            "schedule.deterministic=true: on one machine's CPU equal seeds give equal numbers, so kernels add none; "
-            "on a GPU only operations without a deterministic kernel can, of which torch warns."
+            "schedule.deterministic=true: on one machine's CPU equal seeds give equal numbers, so kernels add none. "
+            "On a GPU only operations without a deterministic kernel can, of which torch warns."
         )
     elif deterministic:
         lines.append(

@@ -9,8 +9,8 @@ import pandas as pd
 
 from analysis.reader.sweep import Sweep
 from analysis.stats.pairing import PairingGain, measure_pairing_gain
+from analysis.stats.pairs_needed import estimate_pairs_needed
 from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
-from fcos.statistics.outcomes import estimate_pairs_needed
 from fcos.storage.store_conventions import MetricPrefix
 
 

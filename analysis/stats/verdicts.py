@@ -16,7 +16,8 @@ from analysis.papers.recipe import list_departures
 from analysis.papers.rows import PaperRow, RowsBySource
 from analysis.reader.sweep import Trial
 from analysis.stats.comparison import Comparison
-from fcos.statistics.outcomes import MAX_PAIRS_NEEDED, Outcome, classify_test
+from analysis.stats.pairs_needed import MAX_PAIRS_NEEDED
+from fcos.statistics.outcomes import Outcome, classify_test
 from fcos.statistics.sign_flip import find_fewest_pairs
 
 # Below this a difference prints as 0.0 percent: no reader sees it, however certain it is.

@@ -14,13 +14,13 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float
 
-from fcos.statistics.sign_flip import spend
+from fcos.statistics.sign_flip import find_fewest_pairs, spend
 
 ALPHA = 0.05
 # Share of the sweeps in which a difference that a number of seeds "can show" is found.
 POWER = 0.8
-# Below this many pairs no exact test reaches ALPHA: 2 / 2**5 is 0.06.
-MIN_PAIRS = 6
+# Fewest pairs that reach ALPHA.
+MIN_PAIRS = find_fewest_pairs(ALPHA) or 0
 SIMULATED = 2000
 # Up to this many subsets all are taken; of more pairs so many are drawn.
 SUBSETS = 4096
@@ -41,7 +41,7 @@ class Resolution:
 
 
 def spent_level(pairs: int) -> float:
-    """Return the level that a verdict spends in one look at so many pairs of a single arm."""
+    """Return the level that one look at so many pairs may spend."""
     return ALPHA * spend(pairs)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests
-from fcos.statistics.outcomes import classify_test, estimate_pairs_needed
+from fcos.statistics.outcomes import classify_test
 from fcos.statistics.sign_flip import compute_p_values
 
 
@@ -44,12 +44,3 @@ def test_no_difference_of_note_is_two_one_sided_tests_at_half_of_the_level_each(
         shifted = compute_p_values(np.add(differences, [[margin], [-margin]]), [8], 0.05)
         both_rejected = bool((shifted <= 0.05).all()) and abs(sum(differences) / 8) < margin
         assert (classify_test(test, margin) == "equal") == both_rejected
-
-
-def test_the_pairs_needed_grow_with_the_spread_and_are_unknown_beyond_thirty() -> None:
-    needed = [estimate_pairs_needed(0.03, deviation, 0.05) for deviation in (0.001, 0.02, 0.03, 0.05)]
-    assert needed[0] == 6
-    assert needed == [6, 6, 8, 15]
-    assert estimate_pairs_needed(0.03, 0.3, 0.05) is None
-    assert estimate_pairs_needed(0.03, math.nan, 0.05) is None
-    assert estimate_pairs_needed(-0.03, 0.02, 0.05) == 6
