@@ -1,6 +1,5 @@
 """Schema of a whole run: detector, data, schedule; unknown keys are errors with suggestions."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -22,6 +21,7 @@ from fcos.config.choices import (
 )
 from fcos.config.model import ModelConfig
 from fcos.config.paths import AbsolutePath
+from fcos.config.seeds import Seeds, SeedsConfig
 
 # Largest image by default, in millions of pixels: what Pillow itself takes for an attack on memory, rounded up.
 MAX_MEGAPIXELS = 179.0
@@ -194,26 +194,6 @@ class CoverageConfig(Section):
     # objective = recall - ambiguity_weight * ambiguous + evenness_weight * evenness, all of them fractions.
     ambiguity_weight: float = Field(default=1.0, ge=0)
     evenness_weight: float = Field(default=0.1, ge=0)
-
-
-class SeedsConfig(Section):
-    """Seeds of single sources of chance; null takes `seed`, which alone sets all of them."""
-
-    # Initial weights of the layers that no file gives, and with assignment.tie_break=random the ties.
-    weights: int | None = Field(None, ge=0)
-    # Order of the training images, and which of them share a batch.
-    order: int | None = Field(None, ge=0)
-    # Flip, short side and data.augmentation of each training sample.
-    augmentation: int | None = Field(None, ge=0)
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """The seed of every source of chance in a training."""
-
-    weights: int
-    order: int
-    augmentation: int
 
 
 class Config(Section):

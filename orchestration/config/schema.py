@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from fcos.config.base import Section
 from fcos.config.parse import flatten
-from fcos.config.run import Config, SeedsConfig
+from fcos.config.run import Config
+from fcos.config.seeds import SeedsConfig
 from fcos.errors import ConfigError
 from fcos.formats.structures import FormatName
 from fcos.storage.store_conventions import MetricPrefix
