@@ -11,6 +11,7 @@ from fcos.cli import (
     draw,
     draw_augmentation,
     evaluate,
+    evaluate_results,
     export_weights,
     import_weights,
     inspect,
@@ -23,13 +24,15 @@ from fcos.streams import exit_code_of_closed_output, flush_output, replace_unpri
 
 # In the order of the help.
 COMMANDS = (
-    evaluate, predict, draw, draw_augmentation, compare_presets, score_iou, two_stage, import_weights, export_weights,
-    convert, inspect,
+    evaluate, evaluate_results, predict, draw, draw_augmentation, compare_presets, score_iou, two_stage,
+    import_weights, export_weights, convert, inspect,
 )  # fmt: skip
 
 EPILOG = """examples:
   python -m fcos evaluate outputs/NAME/trials/ID
   python -m fcos evaluate outputs/NAME/trials/ID --set model.postprocess.nms_threshold=0.5
+  python -m fcos evaluate-results outputs/NAME/trials/ID/evaluation/ARM
+  python -m fcos evaluate-results detections.json annotations/instances_val2017.json
   python -m fcos predict outputs/NAME/trials/ID photos/ --output found/
   python -m fcos predict outputs/NAME/trials/ID clip.mp4 'photos/**/*.jpg' --output found/ --score 0.5 --batch 16
   python -m fcos draw outputs/NAME/trials/ID --image 000000000139.jpg --split val

@@ -1,6 +1,6 @@
 """One training run on one page: data, model, steps, evaluation, checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from fcos.device import to_device
 from fcos.distributed import broadcast_buffers, broadcast_object
 from fcos.evaluation.detect import Inference, Validation, validate
 from fcos.evaluation.samples import draw_sample_pictures
+from fcos.evaluation.save_evaluations import save_evaluations
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets
 from fcos.runtime import Runtime
-from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, BestEvaluation, RunSummary
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, BestEvaluation, RunSummary
 from fcos.training import checkpoint
 from fcos.training.batch_norms import check_batch_norms
 from fcos.training.best import improved, read_best
@@ -224,17 +225,22 @@ def _best_until(run: _Run, step: int) -> BestEvaluation | None:
 def _summarize(
     run: _Run, progress: Progress, validation: Validation, workers: list[list[int]], notes: list[str]
 ) -> RunSummary:
-    """Draw sample detections and return rank 0's summary on every worker."""
+    """Draw sample detections, save the evaluation, and return rank 0's summary on every worker."""
     runtime, folder, step = run.runtime, run.runtime.directory, progress.step
     pictures, not_drawn = draw_sample_pictures(run.val, validation.detections, run.data.classes, folder / DETECTIONS)
+    saved = save_evaluations(
+        run.data.val.annotations, validation.detections, folder / EVALUATION, data_digest=run.data.digest, step=step
+    )
     name = checkpoint.folder_of(Path(CHECKPOINTS), step)
     summary = RunSummary(
         step=step,
         seconds=progress.seconds,
         metrics=validation.metrics,
         classes=run.data.classes,
-        notes=(*notes, *not_drawn),
-        pictures={arm: tuple(str(path.relative_to(folder)) for path in paths) for arm, paths in pictures.items()},
+        notes=(*notes, *not_drawn, *saved.notes),
+        pictures=_names(folder, pictures),
+        evaluations=_names(folder, saved.files),
+        data_digest=run.data.digest,
         pruned=step if step < run.config.schedule.steps else None,
         checkpoint=str(name),
         checkpoint_sha256=checkpoint.digest(folder / name) if runtime.rank == 0 else "",
@@ -243,3 +249,8 @@ def _summarize(
         workers=workers,
     )
     return broadcast_object(summary, runtime.device)  # type: ignore[no-any-return]
+
+
+def _names(folder: Path, files: Mapping[str, Iterable[Path]]) -> dict[str, tuple[str, ...]]:
+    """Return the names of each arm's files below the run's folder."""
+    return {arm: tuple(str(path.relative_to(folder)) for path in paths) for arm, paths in files.items()}

@@ -142,17 +142,18 @@ def search_runs(client: "MlflowClient", experiment_ids: list[str], filter_string
             return runs
 
 
-def read_artifact(uri: str, run_id: str, path: str) -> bytes | None:
-    """Return the content of an artifact file of a run, None where it cannot be fetched."""
+def read_artifact(uri: str, run_id: str, path: str, max_bytes: int | None = None) -> bytes | None:
+    """Return the content of an artifact file of a run, None where it cannot be fetched or has over `max_bytes`."""
     from mlflow.exceptions import MlflowException
 
     client = connect(uri)
     with tempfile.TemporaryDirectory() as folder:
         try:
             moved = find_moved_artifacts(uri, client.get_run(run_id))
-            if moved is not None:
-                return (moved / path).read_bytes()
-            return Path(client.download_artifacts(run_id, path, folder)).read_bytes()
+            file = moved / path if moved else Path(client.download_artifacts(run_id, path, folder))
+            if max_bytes is not None and file.stat().st_size > max_bytes:
+                return None
+            return file.read_bytes()
         except (MlflowException, OSError):
             return None
 

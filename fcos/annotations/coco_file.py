@@ -40,12 +40,12 @@ class CocoFile:
     digest: str
 
 
-def parse_coco_file(content: bytes, path: Path) -> CocoFile:
-    """Parse a COCO json or json.gz file.
+def parse_coco_file(content: bytes, path: Path, max_bytes: int | None = None) -> CocoFile:
+    """Parse a COCO json or json.gz file, whose text may have `max_bytes`.
 
     `iscrowd` defaults to 0 and `area` to w * h. Raises DataError naming the file and the entry for anything malformed.
     """
-    text = json_text(content, path)
+    text = json_text(content, path, max_bytes)
     sections = _sections(text, path)
     image_ids, names, sizes = _images(sections["images"], path)
     category_ids, classes = _categories(sections["categories"], path)
@@ -149,11 +149,13 @@ def _categories(entries: list[dict[str, Any]], path: Path) -> tuple[Int64[np.nda
     ids = _integers(entries, "id", "categories", path)
     _require_unique(ids, "categories", path)
     names = _column(entries, "name", "categories", path)
+    earlier: set[str] = set()
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise DataError(f"{path}: {_entry_name(entries, number, 'categories')}: name={name!r} must be a text")
-        if names.index(name) != number:
+        if name in earlier:
             raise DataError(f"{path}: {_entry_name(entries, number, 'categories')}: the name {name!r} is given twice")
+        earlier.add(name)
     order = np.argsort(ids)
     return ids[order], tuple(names[i] for i in order)
 

@@ -20,5 +20,5 @@ def run(options: argparse.Namespace) -> int:
 
     trained = load_checkpoint(options)
     metrics = evaluate(trained, batch_size=options.batch_size, progress=show_progress)
-    print_metrics(options, trained.step, metrics)
+    print_metrics(str(options.checkpoint), metrics, options.output, trained.step)
     return 0

@@ -84,11 +84,12 @@ def show_progress(done: int, total: int, unit: str = "images") -> None:
         print(f"\r{done} of {total} {unit}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def print_metrics(options: argparse.Namespace, step: int, metrics: Mapping[str, float]) -> None:
-    """Print metrics, and write them to the file of --output."""
-    print(f"{options.checkpoint}, step {step}")
+def print_metrics(title: str, metrics: Mapping[str, float], output: Path | None, step: int | None = None) -> None:
+    """Print metrics below a title, and write them with the step that they are of to a JSON file."""
+    print(title if step is None else f"{title}, step {step}")
     for key, value in metrics.items():
         print(f"  {key:<28} {value:.4f}")
-    if options.output is not None:
-        options.output.write_text(json.dumps({"step": step, "metrics": dict(metrics)}, indent=1))
-        print(f"written: {options.output}")
+    if output is not None:
+        values = {} if step is None else {"step": step}
+        output.write_text(json.dumps({**values, "metrics": dict(metrics)}, indent=1))
+        print(f"written: {output}")

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         trained, steps=options.steps, batch_size=options.batch_size, lr=options.lr, hidden=options.hidden,
         on_step=_show_step, on_image=show_progress,
     )  # fmt: skip
-    print_metrics(options, trained.step, metrics)
+    print_metrics(str(options.checkpoint), metrics, options.output, trained.step)
     return 0
 
 

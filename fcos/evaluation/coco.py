@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 from hotcoco import COCO, COCOeval
 from jaxtyping import Float64
 
 from fcos.annotations.annotations import Annotations
+from fcos.annotations.coco_results import CocoResults
 from fcos.distributed import gather_objects
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
@@ -29,7 +31,12 @@ def coco_metrics(annotations: Annotations, detections: Mapping[int, Detections])
 
     Raises ValueError unless there is exactly one entry, which may be empty, for each image.
     """
-    tables = _tables(_evaluate(annotations, detections))
+    return result_metrics(annotations, results_of(annotations, detections))
+
+
+def result_metrics(annotations: Annotations, results: CocoResults) -> dict[str, float]:
+    """Compute the metrics of `coco_metrics` from detections that are COCO results."""
+    tables = _tables(_evaluate(annotations, results))
     numbers = {f"val/{name}": value for name, value in zip(COCO_METRICS, tables.summary(), strict=True)}
     for label, key in enumerate(class_keys(annotations)):
         numbers[key] = mean_of_measured(tables.precision[:, :, label, 0, -1])
@@ -81,7 +88,7 @@ def accumulate(
 
     `limits` are the maximum numbers of detections per image, `thresholds` those of the IoU (None: COCO's 0.5 to 0.95).
     """
-    evaluator = COCOeval(*coco_pair(annotations, detections), "bbox")
+    evaluator = COCOeval(*coco_pair(annotations, results_of(annotations, detections)), "bbox")
     params = evaluator.params
     params.use_cats = by_class
     params.max_dets = list(limits)
@@ -94,22 +101,18 @@ def accumulate(
     return _tables(evaluator)
 
 
-def _evaluate(annotations: Annotations, detections: Mapping[int, Detections]) -> COCOeval:
-    evaluator = COCOeval(*coco_pair(annotations, detections), "bbox")
+def _evaluate(annotations: Annotations, results: CocoResults) -> COCOeval:
+    evaluator = COCOeval(*coco_pair(annotations, results), "bbox")
     evaluator.evaluate()
     evaluator.accumulate()
     return evaluator
 
 
-def coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) -> tuple[COCO, COCO]:
-    """Return ground truth and detections for COCO's evaluation; ValueError unless each image has one entry.
+def coco_pair(annotations: Annotations, results: CocoResults) -> tuple[COCO, COCO]:
+    """Return ground truth and detections for COCO's evaluation.
 
     Images and classes are numbered from 1 in the order of the annotations, whatever their ids in the file are.
     """
-    expected = set(annotations.image_ids.tolist())
-    if expected != set(detections):
-        missing, unknown = sorted(expected - set(detections)), sorted(set(detections) - expected)
-        raise ValueError(f"detections must cover every image once: missing {missing[:5]}, unknown {unknown[:5]}")
     images = [
         {"id": number, "file_name": "", "height": height, "width": width}
         for number, (height, width) in enumerate(annotations.sizes.tolist(), start=1)
@@ -124,7 +127,8 @@ def coco_pair(annotations: Annotations, detections: Mapping[int, Detections]) ->
         area=annotations.areas,
         iscrowd=annotations.crowd,
     )
-    return ground_truth, ground_truth.load_res(_result_rows(annotations, detections))
+    rows = np.column_stack([results.image + 1, results.xywh, results.scores, results.label + 1])
+    return ground_truth, ground_truth.load_res(rows)
 
 
 def class_keys(annotations: Annotations) -> tuple[str, ...]:
@@ -177,15 +181,44 @@ def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:
     return gathered
 
 
-def _result_rows(annotations: Annotations, detections: Mapping[int, Detections]) -> Float64[np.ndarray, "N 7"]:
-    """Return rows of image number, x, y, width, height, score and class number, in the order of the images."""
+def results_of(annotations: Annotations, detections: Mapping[int, Detections]) -> CocoResults:
+    """Return detections as COCO results in the order of the images; ValueError unless each image has one entry."""
+    expected = set(annotations.image_ids.tolist())
+    if expected != set(detections):
+        missing, unknown = sorted(expected - set(detections)), sorted(set(detections) - expected)
+        raise ValueError(f"detections must cover every image once: missing {missing[:5]}, unknown {unknown[:5]}")
     ordered = [detections[image_id] for image_id in annotations.image_ids.tolist()]
-    counts = [len(item.scores) for item in ordered]
-    if not sum(counts):
-        return np.zeros((0, 7))
+    if not ordered:
+        return CocoResults.empty()
     # In double precision, so that x + width is exactly the predicted corner.
     boxes = np.concatenate([item.boxes.cpu().double().numpy() for item in ordered])
-    scores = np.concatenate([item.scores.cpu().double().numpy() for item in ordered])
-    labels = np.concatenate([item.labels.cpu().numpy() for item in ordered])
-    numbers = np.repeat(np.arange(1, len(ordered) + 1), counts)
-    return np.column_stack([numbers, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores, labels + 1])
+    return CocoResults(
+        image=np.repeat(np.arange(len(ordered)), [len(item.scores) for item in ordered]),
+        label=np.concatenate([item.labels.cpu().numpy() for item in ordered]).astype(np.int64),
+        xywh=np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]),
+        scores=np.concatenate([item.scores.cpu().double().numpy() for item in ordered]),
+    )
+
+
+def detections_of(annotations: Annotations, results: CocoResults) -> dict[int, Detections]:
+    """Return COCO results as detections by image id, best first; the reverse of `results_of`.
+
+    In float32 where `results_of` gives every number again from that, as for all that came from float32 boxes. Else in
+    float64, where a side may differ from that of the results by rounding.
+    """
+    corners = np.column_stack([results.xywh[:, :2], results.xywh[:, :2] + results.xywh[:, 2:]])
+    values = np.column_stack([corners, results.scores])
+    single = values.astype(np.float32).astype(np.float64)
+    sides = single[:, 2:4] - single[:, :2]
+    unchanged = (sides == results.xywh[:, 2:]) & (single[:, :2] == corners[:, :2])
+    if unchanged.all() and (single[:, 4] == results.scores).all():
+        values = values.astype(np.float32)
+    order = np.lexsort((-results.scores, results.image))
+    columns, labels = torch.from_numpy(values[order]), torch.from_numpy(results.label[order])
+    counts = np.bincount(results.image, minlength=len(annotations)).tolist()
+    return {
+        image_id: Detections(part[:, :4], part[:, 4], image_labels)
+        for image_id, part, image_labels in zip(
+            annotations.image_ids.tolist(), columns.split(counts), labels.split(counts), strict=True
+        )
+    }

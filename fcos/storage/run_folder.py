@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 # Written by a run itself.
 CHECKPOINTS = "checkpoints"
 DETECTIONS = "detections"
+# Below it a folder for each arm, or the files themselves; their names are in evaluation_files.py.
+EVALUATION = "evaluation"
 COVERAGE_TABLE = "coverage.json"
 UNRECALLED = "unrecalled.csv"
 COVERAGE_MAP = "maps/center_sampling.png"
@@ -92,6 +94,10 @@ class RunSummary(BaseModel):
     notes: tuple[str, ...] = ()
     # Arm -> sample detections.
     pictures: dict[str, tuple[str, ...]] = {}
+    # Arm -> its saved evaluation; arms without one are missing.
+    evaluations: dict[str, tuple[str, ...]] = {}
+    # Of the data that it was trained and evaluated on (see fcos.data.prepare.PreparedData).
+    data_digest: str = ""
     # Tables and pictures of a count.
     files: tuple[str, ...] = ()
     # Of trainings alone. The step at which it was stopped early, None after all steps.
@@ -105,7 +111,7 @@ class RunSummary(BaseModel):
     workers: list[list[int]] = []
 
     def all_files(self) -> Iterable[str]:
-        """Iterate over tables and pictures."""
+        """Iterate over tables, pictures and saved evaluations."""
         yield from self.files
-        for names in self.pictures.values():
+        for names in (*self.pictures.values(), *self.evaluations.values()):
             yield from names

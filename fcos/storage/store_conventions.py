@@ -96,6 +96,8 @@ class Artifact:
     VERSIONS = "versions.json"
     # Folder of sample detections, PNG files.
     DETECTIONS = "detections"
+    # Folder of the saved evaluation, whose files are in evaluation_files.py.
+    EVALUATION = "evaluation"
     # Folder of a coverage run's files, and two of these.
     COVERAGE = "coverage"
     COVERAGE_COUNTS = "coverage/coverage.json"

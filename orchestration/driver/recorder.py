@@ -132,6 +132,7 @@ class RunRecorder:
         for arm in trial.arms:
             key = self._key(arm, trial)
             self.tracker.add_files(key, _tables(folder, summary), Artifact.COVERAGE)
+            self.tracker.add_files(key, _evaluation(folder, summary, arm), Artifact.EVALUATION)
             self.tracker.end(key, status, tags, _pictures(folder, summary, arm))
 
     def _result_tags(self, trial: Trial, summary: RunSummary) -> dict[str, str]:
@@ -186,6 +187,7 @@ class RunRecorder:
             key = self._key(arm, trial)
             self.tracker.add_json(key, self._json_files(trial, arm))
             self.tracker.add_files(key, _tables(folder, summary), Artifact.COVERAGE)
+            self.tracker.add_files(key, _evaluation(folder, summary, arm), Artifact.EVALUATION)
             self.tracker.add_files(key, _pictures(folder, summary, arm), Artifact.DETECTIONS)
             self.tracker.complete(key)
 
@@ -262,6 +264,11 @@ def _tables(folder: Path, summary: RunSummary) -> list[Path]:
 def _pictures(folder: Path, summary: RunSummary, arm: str) -> list[Path]:
     """Return the sample detections of an arm that are there."""
     return [path for name in summary.pictures.get(arm, ()) if (path := folder / name).exists()]
+
+
+def _evaluation(folder: Path, summary: RunSummary, arm: str) -> list[Path]:
+    """Return the files of an arm's saved evaluation that are there."""
+    return [path for name in summary.evaluations.get(arm, ()) if (path := folder / name).exists()]
 
 
 def _in_tags(declared: Mapping[str, Any]) -> dict[str, str]:

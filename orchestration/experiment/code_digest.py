@@ -12,8 +12,14 @@ from pathlib import Path
 # What a result rests on: every module of the package that these import, directly or not.
 PACKAGE = "fcos"
 ENTRIES: Mapping[str, str] = {"train": "fcos.train", "coverage": "fcos.coverage.run"}
-# Modules and packages that draw pictures, from which no number follows.
-DRAWING = ("fcos.draw", "fcos.evaluation.samples", "fcos.coverage.picture")
+# Modules and packages that draw pictures or save what was evaluated, from which no number follows.
+PRESENTING = (
+    "fcos.draw",
+    "fcos.evaluation.samples",
+    "fcos.evaluation.save_evaluations",
+    "fcos.evaluation.saved_evaluation",
+    "fcos.coverage.picture",
+)
 # To be raised where the code decides the same but results must count as new, such as after a changed preset file.
 RESULTS_VERSION = 1
 
@@ -21,7 +27,8 @@ RESULTS_VERSION = 1
 def code_digest(root: Path, entry: str) -> str:
     """Return the SHA-256 over the code of all modules that decide the results of an entry.
 
-    Docstrings, comments, blank lines and drawing do not count; neither does any module that the entry does not import.
+    Docstrings, comments, blank lines and what only draws or saves results do not count; neither does any module that
+    the entry does not import.
     """
     total = hashlib.sha256(f"{RESULTS_VERSION}\n".encode())
     for module, file in deciding_modules(root, entry).items():
@@ -36,15 +43,15 @@ def deciding_modules(root: Path, entry: str) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         file = _file_of(root, name)
-        if name in modules or file is None or _draws(name):
+        if name in modules or file is None or _presents(name):
             continue
         modules[name] = file
         waiting += [name.rpartition(".")[0], *_read(file).imports]
     return dict(sorted(modules.items()))
 
 
-def _draws(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in DRAWING)
+def _presents(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in PRESENTING)
 
 
 def _file_of(root: Path, module: str) -> Path | None:

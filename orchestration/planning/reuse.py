@@ -2,11 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, MetricPoint
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, MetricPoint
 from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import CheckpointError, digest, verify
 from orchestration.config.schema import LabConfig
@@ -175,7 +175,7 @@ def _link(link: Path, target: Path) -> None:
 
 
 def take(trial: Trial, source: Source, folder: Path) -> None:
-    """Fill a trial's folder as if it had been trained there: curves, pictures, tables, a link to the weights.
+    """Fill a trial's folder as if it had been trained there: curves, evaluations, tables, a link to the weights.
 
     The summary, which says that all is done, is left out where an arm has yet to be evaluated.
     """
@@ -191,14 +191,15 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
         _copy(origin / name, folder / name)
     metrics: dict[str, dict[str, float]] = {}
     pictures: dict[str, tuple[str, ...]] = {}
+    evaluations: dict[str, tuple[str, ...]] = {}
     for arm, run in source.evaluated.items():
         from_folder = Path(run.tags[Tag.FOLDER])
         theirs = files.load_summary(from_folder)
         metrics[arm] = theirs.metrics[run.arm]
-        names = {name: str(Path(DETECTIONS, arm, Path(name).name)) for name in theirs.pictures.get(run.arm, ())}
-        for theirs_name, name in names.items():
-            _copy(from_folder / theirs_name, folder / name)
-        pictures[arm] = tuple(names.values())
+        pictures[arm] = _copy_all(from_folder, theirs.pictures.get(run.arm, ()), folder, Path(DETECTIONS, arm))
+        if run.arm in theirs.evaluations:
+            files_of_arm = theirs.evaluations[run.arm]
+            evaluations[arm] = _copy_all(from_folder, files_of_arm, folder, Path(EVALUATION, arm))
     trained, tags = source.trained, source.trained.tags
     record = files.ReuseRecord(
         trained_by=tags.get(Tag.TRAINED_BY, trained.run_id),
@@ -208,7 +209,8 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     files.write_reused(folder, record)
     if set(trial.arms) <= set(metrics):
         # Only the last checkpoint has a link.
-        taken = summary.model_copy(update={"best": None, "metrics": metrics, "pictures": pictures})
+        update = {"best": None, "metrics": metrics, "pictures": pictures, "evaluations": evaluations}
+        taken = summary.model_copy(update=update)
         files.write_summary(folder, trial.identity, taken)
 
 
@@ -219,6 +221,14 @@ def _points(source: Source, origin: Path) -> list[MetricPoint]:
         theirs = files.read_points(Path(run.tags[Tag.FOLDER]))
         points += [point._replace(arm=arm) for point in theirs if point.arm == run.arm]
     return points
+
+
+def _copy_all(origin: Path, names: Iterable[str], folder: Path, below: Path) -> tuple[str, ...]:
+    """Copy files into a folder below a trial's; return their names there."""
+    copies = {name: str(below / Path(name).name) for name in names}
+    for name, copy in copies.items():
+        _copy(origin / name, folder / copy)
+    return tuple(copies.values())
 
 
 def _copy(file: Path, target: Path) -> None:
