@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fcos.metrics import CLASS_PREFIX, reported_metrics
-from fcos.storage.run_folder import COVERAGE_MAP, COVERAGE_TABLE, DETECTIONS
+from fcos.storage.run_folder import COVERAGE_MAP, COVERAGE_TABLE, DETECTIONS, EVALUATION
 from fcos.storage.store_conventions import Artifact, MetricPrefix, RunKind, Tag
 from orchestration.config.compose import compose
 
@@ -47,6 +47,6 @@ def test_metrics_of_fcos_have_the_prefixes() -> None:
 
 
 def test_artifacts_have_the_names_of_the_files_that_fcos_writes() -> None:
-    assert DETECTIONS == Artifact.DETECTIONS
+    assert (DETECTIONS, EVALUATION) == (Artifact.DETECTIONS, Artifact.EVALUATION)
     assert f"{Artifact.COVERAGE}/{Path(COVERAGE_TABLE).name}" == Artifact.COVERAGE_COUNTS
     assert f"{Artifact.COVERAGE}/{Path(COVERAGE_MAP).name}" == Artifact.CENTER_SAMPLING_MAP

@@ -173,7 +173,9 @@ def test_artifacts_that_cannot_be_written_cost_nothing_else_and_come_later(tmp_p
         check_whole(tmp_path, store)
         for name, run in runs(tmp_path, store=store).items():
             files = {file.path for file in store.list_artifacts(run.info.run_id)}
-            assert files >= ({"experiment.json", "report"} if name == NAMES[0] else {"config.json", "detections"})
+            assert files >= (
+                {"experiment.json", "report"} if name == NAMES[0] else {"config.json", "detections", "evaluation"}
+            )
             assert "fcos.artifacts_missing" not in run.data.tags
     finally:
         kill(server)

@@ -36,6 +36,7 @@ def test_the_lesser_trainings_make_room_and_are_trained_again_where_they_are_nee
         False,
     ]
     assert len(list(tmp_path.glob("outputs/*/trials/*/checkpoints"))) == 1
+    assert len(list(tmp_path.glob("outputs/*/trials/*/evaluation/*/results.json.gz"))) == 4
     # What is finished stays finished.
     assert "starts" not in finished(tmp_path, *SWEEP, "keep.trained=1")
     told = finished(tmp_path, *SWEEP, "name=second", "explain=true")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.reader.evaluation import read_evaluation
 from tests.helpers.sweeps import SHARED, client, finished, points, runs
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,9 @@ def test_results_of_another_sweep_and_experiment_are_taken_over_whole(trained: P
         assert points(new, store) == points(old, store)
         assert new.info.status == "FINISHED"
         assert store.list_artifacts(new.info.run_id, "detections")
+        uri = f"sqlite:///{trained / 'outputs' / 'mlflow.db'}"
+        evaluation = read_evaluation(uri, new.info.run_id)
+        assert evaluation is not None and evaluation == read_evaluation(uri, old.info.run_id)
     report = (trained / "outputs" / "second" / "report" / "report.md").read_text()
     assert f"{before['none seed 0'].info.run_id} of first" in report
 

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from analysis.reader.evaluation import read_evaluation
+from fcos.evaluation.coco import result_metrics
+from fcos.evaluation.saved_evaluation import parse_evaluation
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import ProgressRecord
 from fcos.train import run
@@ -88,6 +91,15 @@ def test_ray_and_no_ray_give_the_same_numbers_and_a_rerun_trains_nothing(tmp_pat
         found["none seed 0"].data.tags["fcos.train_identity"] == twins["none seed 0"].data.tags["fcos.train_identity"]
     )
     assert found["from_regression seed 0"].data.tags["fcos.trained_by"] == found["none seed 0"].info.run_id
+
+    uri = f"sqlite:///{here / 'outputs' / 'mlflow.db'}"
+    for arm in ARMS:
+        files = read_evaluation(uri, found[arm].info.run_id)
+        assert files is not None
+        saved = parse_evaluation(files, Path(arm))
+        numbers = result_metrics(saved.annotations, saved.results)
+        assert numbers["val/AP"] > 0
+        assert numbers.items() <= {name: value for name, step, value in points_of(here, arm) if step == 12}.items()
 
     before = {arm: points_of(here, arm) for arm in ARMS}
     again = ablation(here, "report=false")

@@ -11,9 +11,13 @@ import torch
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError, DataError
+from fcos.evaluation import save_evaluations
+from fcos.evaluation.coco import coco_metrics, detections_of, result_metrics
+from fcos.evaluation.saved_evaluation import SavedEvaluation, read_evaluation
 from fcos.inference import evaluate, load_trained
 from fcos.runtime import LocalRuntime
-from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
+from fcos.storage.evaluation_files import FILES, RESULTS
+from fcos.storage.run_folder import EVALUATION, STOP, ProgressRecord, RunSummary
 from fcos.train import run
 from fcos.training import checkpoint
 from fcos.training.step import Diverged
@@ -141,6 +145,43 @@ def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Pa
     assert told == set(arms)
 
 
+def saved_evaluation(folder: Path, summary: RunSummary, arm: str = "") -> SavedEvaluation:
+    """Read an evaluation by the files that a summary names."""
+    assert [Path(name).name for name in summary.evaluations[arm]] == list(FILES)
+    return read_evaluation((folder / summary.evaluations[arm][0]).parent)
+
+
+def test_every_number_of_a_run_is_computed_again_from_what_it_saved(tiny_values, tmp_path: Path) -> None:
+    config = parse(Config, tiny_values)
+    plain = config.model.postprocess
+    arms = {"full": plain, "few": plain.model_copy(update={"max_detections": 2})}
+    summary = run(config, LocalRuntime(tmp_path / "run", CPU), arms)
+    assert set(summary.evaluations) == set(arms) and summary.data_digest
+    for arm, metrics in summary.metrics.items():
+        saved = saved_evaluation(tmp_path / "run", summary, arm)
+        assert result_metrics(saved.annotations, saved.results) == metrics
+        assert coco_metrics(saved.annotations, detections_of(saved.annotations, saved.results)) == metrics
+        assert (saved.index.step, saved.index.data_digest) == (summary.step, summary.data_digest)
+    assert summary.metrics["full"] != summary.metrics["few"]
+
+
+def test_a_repeated_run_saves_the_same_bytes(tiny_values, tmp_path: Path) -> None:
+    for name in ("first", "again"):
+        train(tiny_values, tmp_path / name)
+    for file in FILES:
+        first, again = ((tmp_path / name / EVALUATION / file).read_bytes() for name in ("first", "again"))
+        assert first == again
+
+
+def test_an_evaluation_over_the_bound_is_a_note_of_the_run(
+    tiny_values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(save_evaluations, "MAX_TEXT_BYTES", 1000)
+    summary, _ = train(tiny_values, tmp_path / "run")
+    assert summary.evaluations == {} and not (tmp_path / "run" / EVALUATION / RESULTS).exists()
+    assert any("the evaluation is not saved: with" in note for note in summary.notes)
+
+
 def test_accumulated_micro_batches_make_the_step_of_the_whole_batch(tiny_values, tmp_path: Path) -> None:
     values = _changed(tiny_values, {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd"})
     _, whole = train(values, tmp_path / "whole")
@@ -215,6 +256,8 @@ def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(
 def test_two_workers_evaluate_what_they_save(tiny_values, tmp_path: Path, run_with_workers) -> None:
     # With batch norm each worker gathers statistics of its own.
     summary, *_ = run_with_workers(tiny_values, tmp_path / "two", 2)[0]
+    saved = saved_evaluation(tmp_path / "two", summary)
+    assert result_metrics(saved.annotations, saved.results) == summary.metrics[""]
     trained = load_trained(tmp_path / "two", CPU, {})
     assert evaluate(trained, batch_size=4) == pytest.approx(summary.metrics[""], abs=1e-6)
 

@@ -48,11 +48,13 @@ def test_a_changed_assignment_makes_other_trainings_and_other_counts(checkout: P
         ("train.py", '"""One training run', '"""One long training run'),
         ("training/step.py", "\nimport torch\n", "\n# Why.\nimport torch  # a remark\n\n\n"),
         ("draw/canvas.py", "sheet.paste(row, (0, top))", "sheet.paste(row, (1, top))"),
+        ("evaluation/save_evaluations.py", "compresslevel=6", "compresslevel=9"),
+        ("evaluation/saved_evaluation.py", "VERSION: Final = 1", "VERSION: Final = 2"),
         ("__main__.py", "import ", "import json  # noqa\nimport "),
         ("studies/two_stage.py", "import torch\n", "import json\nimport torch\n"),
     ],
 )
-def test_docstrings_comments_drawing_and_what_is_not_imported_change_nothing(
+def test_docstrings_comments_drawing_saving_and_what_is_not_imported_change_nothing(
     checkout: Path, file: str, old: str, new: str
 ) -> None:
     assert changed_by(checkout, file, old, new) == set()

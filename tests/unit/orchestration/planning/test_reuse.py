@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from fcos.storage.evaluation_files import FILES
 from fcos.storage.run_folder import TRAINING_ID, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
@@ -67,9 +68,14 @@ def finish(trial: Trial, folder: Path, arm: str, called: str) -> PastRun:
     picture = folder / "detections" / called / "0.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"png")
+    evaluation = [f"evaluation/{called}/{name}" for name in FILES]
+    for name in evaluation:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
     summary = summary_of(
         {called: {"val/AP": 0.25}},
         pictures={called: [f"detections/{called}/0.png"]},
+        evaluations={called: evaluation},
         checkpoint="checkpoints/step_00000004",
     )
     files.write_summary(folder, trial.identity, summary)
@@ -100,6 +106,9 @@ def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
     summary = plan.summary_of(trial)
     assert summary is not None and summary.metrics == {"branch": {"val/AP": 0.25}}
     assert (folder / summary.pictures["branch"][0]).read_bytes() == b"png"
+    assert summary.evaluations == {"branch": tuple(f"evaluation/branch/{name}" for name in FILES)}
+    for name in FILES:
+        assert (folder / "evaluation" / "branch" / name).read_text() == f"evaluation/with_branch/{name}"
     assert checkpoint.newest_step(folder / "checkpoints") == 4
     assert files.read_reused(folder) == ReuseRecord("1234567890", "before", {"branch": "1234567890"})
 
@@ -133,6 +142,27 @@ def test_what_does_not_verify_is_not_taken(plan: Plan, tmp_path: Path, damage: s
     assert problem.startswith("run 12345678 of before: ")
 
 
+def test_a_run_of_an_older_version_is_taken_without_an_evaluation(plan: Plan, tmp_path: Path) -> None:
+    trial, origin = plan.trials[1], tmp_path / "there"
+    run = finish(trial, origin, "branch", "branch")
+    summary = files.load_summary(origin).model_copy(update={"evaluations": {}})
+    files.write_summary(origin, trial.identity, summary)
+    source, _ = find_source(Store(run), trial)  # type: ignore[arg-type]
+    assert source is not None
+    take(trial, source, plan.folder_of(trial))
+    taken = plan.summary_of(trial)
+    assert taken is not None and taken.evaluations == {}
+
+
+def test_a_summary_that_names_an_evaluation_elsewhere_is_no_result(plan: Plan, tmp_path: Path) -> None:
+    trial, origin = plan.trials[0], tmp_path / "there"
+    run = finish(trial, origin, "none", "none")
+    summary = files.load_summary(origin).model_copy(update={"evaluations": {"none": ("../../secret",)}})
+    files.write_summary(origin, trial.identity, summary)
+    source, problem = found(plan, run)
+    assert source is None and "holds no summary" in problem
+
+
 @contextmanager
 def as_somebody_else(path: Path) -> Iterator[None]:
     """Let a path be closed to this process, which may be root's."""
@@ -151,7 +181,14 @@ def as_somebody_else(path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     "name",
-    [".", "summary.json", "points.jsonl", "detections/none/0.png", "checkpoints/step_00000004/model.safetensors"],
+    [
+        ".",
+        "summary.json",
+        "points.jsonl",
+        "detections/none/0.png",
+        "evaluation/none/results.json.gz",
+        "checkpoints/step_00000004/model.safetensors",
+    ],
 )
 def test_what_another_user_may_not_read_is_not_taken_and_says_why(plan: Plan, name: str) -> None:
     # Below a folder that everybody may pass through.
