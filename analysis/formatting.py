@@ -59,8 +59,14 @@ def format_mean(mean: float, deviation: float, metric: str) -> str:
 
 
 def format_interval(low: float, high: float, metric: str) -> str:
-    """Format an interval of differences: +1.2 to +5.0."""
-    return MISSING if math.isnan(low) else f"{format_difference(low, metric)} to {format_difference(high, metric)}"
+    """Format an interval of differences: +1.2 to +5.0. One that nothing bounds is left out."""
+    is_missing = math.isnan(low) or (math.isinf(low) and math.isinf(high))
+    return MISSING if is_missing else f"{format_difference(low, metric)} to {format_difference(high, metric)}"
+
+
+def format_confidence(level: float) -> str:
+    """Format the confidence of an interval from the level of its test: 95 % for 0.05, 98.3 % for 0.05 / 3."""
+    return f"{100 * (1 - level):.3g} %"
 
 
 def format_count(count: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from analysis.papers.recipe import find_coverage_departure, list_data_departures
 from analysis.papers.rows import PaperRow, Version, group_rows_by_source, resolve_rows
 from analysis.reader.sweep import Sweep, Trial
 from analysis.sections.coverage_table import compare_digits
-from analysis.stats import paired
+from analysis.stats.comparison import compare_arms, get_comparison, make_design
 from analysis.stats.verdicts import RERUN_NOISE, make_verdict
 from fcos.storage.store_conventions import MetricPrefix
 
@@ -165,8 +165,11 @@ def _compare_directions(sweep: Sweep, arm: str, row: PaperRow, metric: str) -> s
         return ""
     if arm == baseline:
         return "the baseline of its comparison" if len(experiment.arms) > 1 else ""
-    differences = paired.compute_paired_differences(_collect_values(sweep, metric), baseline)
-    comparison = paired.get_comparison(paired.compare_arms(differences), metric, arm)
+    if metric != experiment.metrics[0]:
+        # A sweep tests its first metric alone.
+        return ""
+    comparisons = compare_arms(_collect_values(sweep, metric), make_design(sweep, baseline))
+    comparison = get_comparison(comparisons, metric, arm)
     if not comparison.num_pairs:
         return ""
     rows, _ = group_rows_by_source(experiment.paper)

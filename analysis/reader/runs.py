@@ -24,6 +24,7 @@ from analysis.reader.client import (
     search_runs,
     suggest_names,
 )
+from analysis.reader.looks import read_looks
 from analysis.reader.metric_history import read_histories
 from analysis.reader.sweep import (
     COVERAGE_METRICS,
@@ -104,7 +105,8 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
         notes.append(f"{namesakes} sweeps in the store are named {entry.name}; this is the newest ({entry.run_id}).")
     searched = [experiment.search.metric] if experiment.search is not None else []
     points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])
-    return _make_sweep(entry, uri, experiment, trials, points, notes)
+    looks, look_notes = read_looks(parent.data.tags)
+    return _make_sweep(entry, uri, experiment, trials, points, looks, [*notes, *look_notes])
 
 
 def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) -> tuple[list[Sweep], list[str]]:
@@ -122,7 +124,8 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
             if experiment.paper:
                 trials = _read_trials(_search_children(client, parent))
                 no_points = pd.DataFrame(columns=POINT_COLUMNS)
-                sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, ()))
+                looks, _ = read_looks(parent.data.tags)
+                sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, looks, ()))
     if not unreadable:
         return sweeps, []
     names = join_words(unreadable)
@@ -135,6 +138,7 @@ def _make_sweep(
     experiment: Experiment,
     trials: tuple[Trial, ...],
     points: pd.DataFrame,
+    looks: tuple[int, ...],
     notes: Iterable[str],
 ) -> Sweep:
     return Sweep(
@@ -148,6 +152,7 @@ def _make_sweep(
         trials=trials,
         points=points,
         notes=tuple(notes),
+        looks=looks,
     )
 
 

@@ -63,6 +63,8 @@ class Experiment(BaseModel):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[int] = Field(default_factory=list)
     metrics: list[str] = Field(default_factory=lambda: list(DEFAULT_METRICS), min_length=1)
+    # Largest difference that does not matter, in percent points of AP.
+    margin: float = Field(default=1.0, gt=0, lt=100)
     # None where the arms are declared by name.
     search: Search | None = None
     # Arm -> ids of the rows of papers that it stands for (see analysis/papers/rows.py).
@@ -137,6 +139,7 @@ class Sweep:
 
     trials: every run, by arm and seed, the one that counts first.
     points: a frame with columns run_id, key, step, value; one row for each (run, key, step), the last one written.
+    looks: after how many seeds decisions were taken; empty where the seeds were fixed, which is one look at all.
     """
 
     name: str
@@ -150,6 +153,7 @@ class Sweep:
     trials: tuple[Trial, ...]
     points: pd.DataFrame
     notes: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
 
     @property
     def current(self) -> tuple[Trial, ...]:

@@ -1,6 +1,7 @@
 """Figures of an ablation as SVG, and what all figures share: the same input gives the same bytes."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import pandas as pd
 
 from analysis.formatting import MINUS, shorten_metric, to_display_units
 from analysis.reader.sweep import FINISHED
+from analysis.stats.comparison import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +77,7 @@ def plot_learning_curves(points: pd.DataFrame, metric: str, arms: Sequence[str],
 
 def plot_paired_differences(
     differences: pd.DataFrame,
-    comparisons: pd.DataFrame,
+    comparisons: Sequence[Comparison],
     paper_differences: Mapping[str, Mapping[str, float]],
     metric: str,
     baseline: str,
@@ -83,21 +85,20 @@ def plot_paired_differences(
 ) -> bytes:
     """Plot a line for each arm: dots for the pairs, their mean with its interval, diamonds for the papers.
 
-    differences, comparisons: of this metric, see analysis.stats.paired. paper_differences: arm -> source -> difference
-    of the same rows in a paper.
+    differences: of this metric, see analysis.stats.paired. comparisons: of this metric, with pairs. paper_differences:
+    arm -> source -> difference of the same rows in a paper.
     """
-    arms = list(dict.fromkeys(comparisons["arm"]))
+    arms = [comparison.arm for comparison in comparisons]
     figure, axes = make_figure(theme, (6.4, 1.5 + 0.62 * len(arms)))
     axes.axvline(0, color=theme.quiet, linewidth=1)
-    for line, arm in enumerate(arms):
+    for line, (arm, comparison) in enumerate(zip(arms, comparisons, strict=True)):
         pairs = to_display_units(differences.loc[differences["arm"] == arm, "difference"], metric)
-        row = comparisons[comparisons["arm"] == arm].iloc[0]
         colour = theme.arms[0]
         axes.plot(pairs, [line + 0.16] * len(pairs), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0)
-        if pd.notna(row["low"]):
-            ends = [to_display_units(row["low"], metric), to_display_units(row["high"], metric)]
+        ends = [to_display_units(end, metric) for end in (comparison.test.low, comparison.test.high)]
+        if all(math.isfinite(end) for end in ends):
             axes.plot(ends, [line] * 2, color=colour, linewidth=2)
-        axes.plot([to_display_units(row["difference"], metric)], [line], "o", color=colour, markersize=8)
+        axes.plot([to_display_units(comparison.difference, metric)], [line], "o", color=colour, markersize=8)
         for value in paper_differences.get(arm, {}).values():
             x = to_display_units(value, metric)
             axes.plot([x], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none")
@@ -112,7 +113,7 @@ def plot_paired_differences(
 def _add_difference_legend(axes: "Axes", theme: Theme, with_papers: bool) -> None:
     colour = theme.arms[0]
     axes.plot([], [], "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0, label="one seed")
-    axes.plot([], [], "o-", color=colour, markersize=7, label="mean, 95 % interval")
+    axes.plot([], [], "o-", color=colour, markersize=7, label="mean, interval of the test")
     if with_papers:
         axes.plot([], [], "D", color=theme.arms[1], markersize=5, mfc="none", label="papers")
     add_legend(axes, theme)

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.formatting import (
     MINUS,
     MISSING,
+    format_confidence,
     format_difference,
     format_interval,
     format_mean,
@@ -20,6 +21,7 @@ from analysis.formatting import (
 )
 from analysis.papers.rows import RowsBySource
 from analysis.reader.sweep import FINISHED
+from analysis.stats.comparison import Comparison, collect_comparisons
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,16 @@ class Table:
 def collect_results(
     values: pd.DataFrame,
     summary: pd.DataFrame,
-    comparisons: pd.DataFrame,
+    comparisons: Sequence[Comparison],
     baseline: str | None,
     rows: Mapping[str, RowsBySource],
 ) -> pd.DataFrame:
     """Return a row for each (metric, arm): its statistics, `seed <n>` (number or state), `paper <source>`.
 
-    `paper <source> difference` is the paper's number minus that of the baseline's row. values, summary, comparisons:
-    see analysis.stats.paired. rows: arm -> source -> row.
+    `paper <source> difference` is the paper's number minus that of the baseline's row. values, summary: see
+    analysis.stats.paired. rows: arm -> source -> row.
     """
-    frame = summary.merge(comparisons, on=["metric", "arm"], how="left")
+    frame = summary.merge(collect_comparisons(comparisons), on=["metric", "arm"], how="left")
     frame["is_baseline"] = frame["arm"] == baseline
     for seed in sorted(values["seed"].unique()):
         of_seed = values[values["seed"] == seed].set_index(["metric", "arm"])
@@ -102,12 +104,12 @@ def make_result_columns(frame: pd.DataFrame) -> list[Column]:
         Column("n", "n", lambda row: str(row["n"])),
         Column("mean ± sd", "mean", lambda row: format_mean(row["mean"], row["deviation"], row["metric"])),
         Column("paired difference", "difference", lambda row: format_difference(row["difference"], row["metric"])),
-        Column("95 % interval", "low", lambda row: format_interval(row["low"], row["high"], row["metric"])),
+        Column("interval", "low", _format_interval_cell),
         Column("pairs", "num_pairs", lambda row: MISSING if pd.isna(row["num_pairs"]) else str(row["num_pairs"])),
         Column(
             "p",
-            "p_sign_flip",
-            lambda row: MISSING if pd.isna(row["p_sign_flip"]) else f"{row['p_sign_flip']:.2g}",
+            "adjusted_p",
+            lambda row: MISSING if pd.isna(row["adjusted_p"]) else f"{row['adjusted_p']:.2g}",
         ),
         *(make_paper_column(key) for key in frame.columns if key.startswith("paper ") and key.endswith(" difference")),
     ]
@@ -116,6 +118,16 @@ def make_result_columns(frame: pd.DataFrame) -> list[Column]:
 def format_arm(row: Mapping[str, Any]) -> str:
     """Return an arm's name, with a mark for the baseline."""
     return str(row["arm"]) + (" (baseline)" if row["is_baseline"] else "")
+
+
+def _format_interval_cell(row: Mapping[str, Any]) -> str:
+    """Format an interval with its confidence, or the range of pairs that are too few for one."""
+    if pd.isna(row["low"]) or row["num_pairs"] < 2:
+        return MISSING
+    interval = format_interval(row["low"], row["high"], row["metric"])
+    if interval != MISSING:
+        return f"{format_confidence(row['level'])}: {interval}"
+    return f"pairs: {format_interval(row['smallest'], row['largest'], row['metric'])}"
 
 
 def _format_seed_cell(value: float | str, metric: str) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 
 import pandas as pd
 
-from analysis.formatting import format_count, join_words, shorten_metric
+from analysis.formatting import join_words, shorten_metric
 from analysis.papers.recipe import list_departures
 from analysis.papers.rows import RowsBySource
 from analysis.reader.sweep import TRAIN_LOSS, Sweep, Trial
@@ -13,13 +13,16 @@ from analysis.render import plots, tables
 from analysis.sections.content import Figure, ReportContent, render_figure
 from analysis.sections.gallery import build_gallery
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
+from analysis.sections.statistics import describe_test
 from analysis.stats import paired
+from analysis.stats.comparison import Comparison, compare_arms, make_design
 from analysis.stats.verdicts import Verdict, make_verdict
 
 LEGEND = (
     "Mean ± sample standard deviation over seeds. The paired difference is the mean over the seeds that both arms "
-    "have, with its 95 % t-interval. Beside the papers' numbers, in brackets, their difference to their own baseline "
-    "row. p: exact sign-flip test."
+    "have, with the interval that inverts the test, or the range of the pairs where these are too few for one. Beside "
+    "the papers' numbers, in brackets, their difference to their own baseline row. p: exact sign-flip test, corrected "
+    "for the number of arms; at most 0.05 where the interval leaves zero out."
 )
 
 
@@ -32,22 +35,24 @@ def build_ablation_content(
     """
     metrics = sweep.experiment.metrics
     differences = paired.compute_paired_differences(values, baseline or "")
-    comparisons = paired.compare_arms(differences)
+    design = None if baseline is None else make_design(sweep, baseline)
+    comparisons = compare_arms(values, design)
     arms = list(dict.fromkeys(values["arm"]))
-    verdicts = _make_verdicts(comparisons, metrics[0], arms, baseline, rows, sweep.finished)
+    tested = [comparison for comparison in comparisons if comparison.is_tested]
+    verdicts = [make_verdict(comparison, baseline or "", rows, sweep.finished) for comparison in tested]
     frame = tables.collect_results(values, paired.summarise(values), comparisons, baseline, rows)
     gallery = build_gallery(sweep)
     figures = _plot_curves(sweep, arms)
     if baseline is not None:
-        figures += _plot_differences(differences, comparisons, metrics[0], baseline, verdicts)
+        figures += _plot_differences(differences, tested, baseline, verdicts)
     return ReportContent(
         has_training=True,
         values=frame,
         tables=tuple(_make_table(frame, metric) for metric in dict.fromkeys(metrics)),
         legend=LEGEND,
         verdicts=tuple(verdicts),
-        method=tuple(_describe_method(sweep, baseline if verdicts else None)),
-        limitations=tuple(_describe_limitations(values, comparisons, metrics[0], rows, sweep.finished)),
+        method=(*describe_test(tested, design), *describe_shared_trainings(sweep)),
+        limitations=tuple(_describe_limitations(values, metrics[0], rows, sweep.finished)),
         figures=tuple(figures),
         gallery=gallery,
         notes=gallery.notes,
@@ -59,51 +64,10 @@ def _make_table(frame: pd.DataFrame, metric: str) -> tables.Table:
     return tables.Table(tables.make_caption(metric), of_metric, tables.make_result_columns(frame))
 
 
-def _make_verdicts(
-    comparisons: pd.DataFrame,
-    metric: str,
-    arms: Sequence[str],
-    baseline: str | None,
-    rows: Mapping[str, RowsBySource],
-    finished: Sequence[Trial],
-) -> list[Verdict]:
-    if baseline is None:
-        return []
-    return [
-        make_verdict(paired.get_comparison(comparisons, metric, arm), baseline, rows, finished)
-        for arm in arms
-        if arm != baseline
-    ]
-
-
-def _describe_method(sweep: Sweep, baseline: str | None) -> list[str]:
-    lines = []
-    if baseline is not None:
-        lines.append(
-            f"Each arm is compared with {baseline} seed by seed: arms of one seed start from the same weights and see "
-            "the same images in the same order, so that the effect of the seed cancels out."
-        )
-    return [*lines, *describe_shared_trainings(sweep)]
-
-
 def _describe_limitations(
-    values: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    metric: str,
-    rows: Mapping[str, RowsBySource],
-    finished: Sequence[Trial],
+    values: pd.DataFrame, metric: str, rows: Mapping[str, RowsBySource], finished: Sequence[Trial]
 ) -> list[str]:
-    lines = []
-    of_metric = comparisons[comparisons["metric"] == metric]
-    if len(of_metric):
-        pairs = int(of_metric["num_pairs"].max())
-        lines.append(
-            f"{format_count(pairs, 'pair')} of seeds: the interval assumes that the differences are normally "
-            f"distributed; without that no p value below {2 / 2**pairs:.2g} is possible (exact sign-flip test)."
-        )
-    if len(of_metric) > 1:
-        lines.append(f"{len(of_metric)} comparisons with the baseline, each with its own 95 % interval.")
-    lines += _describe_departures(rows, finished)
+    lines = _describe_departures(rows, finished)
     steps = values.loc[values["metric"] == metric, "step"].dropna().astype(int).unique()
     if len(steps) > 1:
         lines.append(f"The trials ended at different steps: {join_words(sorted(steps))}.")
@@ -153,11 +117,12 @@ def _plot_curves(sweep: Sweep, arms: Sequence[str]) -> list[Figure]:
 
 
 def _plot_differences(
-    differences: pd.DataFrame, comparisons: pd.DataFrame, metric: str, baseline: str, verdicts: Sequence[Verdict]
+    differences: pd.DataFrame, tested: Sequence[Comparison], baseline: str, verdicts: Sequence[Verdict]
 ) -> list[Figure]:
-    of_metric = comparisons[comparisons["metric"] == metric]
-    if of_metric.empty:
+    comparisons = [comparison for comparison in tested if comparison.num_pairs]
+    if not comparisons:
         return []
+    metric = comparisons[0].metric
     pairs = differences[differences["metric"] == metric]
     paper_differences = {
         verdict.arm: {paper.source: paper.difference for paper in verdict.paper}
@@ -168,6 +133,6 @@ def _plot_differences(
         render_figure(
             f"{shorten_metric(metric)}: paired differences to {baseline}",
             "An interval that excludes zero shows a direction.",
-            partial(plots.plot_paired_differences, pairs, of_metric, paper_differences, metric, baseline),
+            partial(plots.plot_paired_differences, pairs, comparisons, paper_differences, metric, baseline),
         )
     ]

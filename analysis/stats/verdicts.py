@@ -1,29 +1,30 @@
 """Verdicts on paired differences: against the baseline, and beside the papers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.formatting import format_difference, format_interval, format_number, shorten_metric
+from analysis.formatting import (
+    format_confidence,
+    format_count,
+    format_difference,
+    format_interval,
+    format_number,
+    shorten_metric,
+)
 from analysis.papers.recipe import list_departures
 from analysis.papers.rows import PaperRow, RowsBySource
 from analysis.reader.sweep import Trial
-from analysis.stats.paired import Comparison
-from fcos.storage.store_conventions import MetricPrefix
+from analysis.stats.comparison import Comparison
+from fcos.statistics.outcomes import MAX_PAIRS_NEEDED, Outcome, classify_test
+from fcos.statistics.sign_flip import find_fewest_pairs
 
-# Of val/ metrics: an interval around zero within +-1.0 AP shows that there is no difference that matters; a wider one
-# shows nothing.
-EQUIVALENCE_MARGIN = 0.010
 # Below this a difference prints as 0.0 percent: no reader sees it, however certain it is.
 PRINT_RESOLUTION = 0.0005
 # Papers give one run for each row, and re-runs of one FCOS recipe differ by 0.2 to 0.7 AP (mmdetection PR
 # 4370): a smaller difference in a paper is no clear one.
 RERUN_NOISE = 0.007
-# An exact sign-flip test of fewer pairs can never reach p <= 0.05 (2 / 2**6 = 0.03).
-MIN_PAIRS_FOR_ABSENCE = 6
 
-Outcome = Literal["higher", "lower", "equal", "identical", "not shown", "too few"]
 Agreement = Literal["reproduced", "not reproduced", "agrees", "contradicts", "differs", "cannot tell"]
 
 
@@ -49,53 +50,53 @@ class Verdict:
 
 
 def classify(comparison: Comparison) -> Outcome:
-    """Return the direction that the pairs show, or why they show none."""
-    pairs, low, high = comparison.num_pairs, comparison.low, comparison.high
-    if pairs < 2:
-        return "too few"
-    if low == high:
-        # Equal in every pair: the arms do the same. Any other constant has no spread to assess it by.
-        return "identical" if abs(low) < 1e-12 else "too few"
-    is_ap = comparison.metric.startswith(MetricPrefix.VAL)
-    if is_ap and max(-low, high) < PRINT_RESOLUTION:
-        return "equal"
-    if low > 0 or high < 0:
-        return "higher" if low > 0 else "lower"
-    if is_ap and max(-low, high) <= EQUIVALENCE_MARGIN:
-        return "equal"
-    return "too few" if pairs < MIN_PAIRS_FOR_ABSENCE else "not shown"
+    """Return the direction that the test shows, or why it shows none."""
+    resolution = 0.0 if comparison.margin is None else PRINT_RESOLUTION
+    return classify_test(comparison.test, comparison.margin, resolution)
 
 
 def describe_outcome(comparison: Comparison, baseline: str) -> str:
-    """Return the outcome in words: `higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 3 pairs`."""
+    """Return the outcome in words: `higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 8 pairs`."""
     outcome, metric, pairs = classify(comparison), comparison.metric, comparison.num_pairs
     if pairs == 0:
         return f"too few seeds to tell: no seed has finished in both this arm and {baseline}"
     size = f"{format_difference(comparison.difference, metric)} {shorten_metric(metric)}"
-    if pairs == 1:
-        return f"too few seeds to tell: {size} in a single pair, which has no interval"
-    statistics = f"{size}, 95 % interval {format_interval(comparison.low, comparison.high, metric)} over {pairs} pairs"
+    interval = format_interval(comparison.test.low, comparison.test.high, metric)
+    statistics = f"{size}, {format_confidence(comparison.test.level)} interval {interval} over {pairs} pairs"
     match outcome:
         case "higher" | "lower":
             return f"{outcome} than {baseline}: {statistics}"
         case "equal":
-            margin = f"{format_number(EQUIVALENCE_MARGIN, metric)} {shorten_metric(metric)}"
+            margin = f"{format_number(comparison.margin, metric)} {shorten_metric(metric)}"
             return f"no difference above {margin} to {baseline}: {statistics}"
         case "identical":
             return f"identical to {baseline} in all {pairs} pairs: the arms' settings have no effect here"
         case "not shown":
-            return f"no difference to {baseline} shown: {statistics}"
+            return f"no difference to {baseline} shown: {statistics}; {_describe_pairs_needed(comparison)}"
         case _:
-            return f"too few seeds to tell: {statistics}{_describe_trend(comparison)}"
+            return f"too few seeds to tell: {size}{_describe_range(comparison)}; {_describe_pairs_needed(comparison)}"
 
 
-def _describe_trend(comparison: Comparison) -> str:
-    """Return the direction that all undecided pairs share and how many would decide, "" without such a direction."""
-    pairs, needed = comparison.num_pairs, comparison.pairs_needed
-    direction = {pairs: "higher", 0: "lower"}.get(comparison.num_higher)
-    if direction is None or math.isnan(needed) or needed <= pairs:
-        return ""
-    return f"; {direction} in every pair, and about {needed:.0f} pairs with this spread would settle it"
+def _describe_range(comparison: Comparison) -> str:
+    """Return the range of pairs that are too few for an interval, and the direction that all of them share."""
+    if comparison.num_pairs == 1:
+        return " in a single pair"
+    pairs = format_interval(comparison.smallest, comparison.largest, comparison.metric)
+    direction = {comparison.num_pairs: ", higher in each", 0: ", lower in each"}.get(comparison.num_higher, "")
+    return (
+        f", {pairs} in {comparison.num_pairs} pairs{direction if comparison.smallest * comparison.largest > 0 else ''}"
+    )
+
+
+def _describe_pairs_needed(comparison: Comparison) -> str:
+    """Return how many pairs could decide: the fewest that the level allows, or an estimate where it is more."""
+    pairs, fewest, needed = comparison.num_pairs, find_fewest_pairs(comparison.test.level), comparison.pairs_needed
+    if fewest is not None and pairs < fewest:
+        rule = f"{format_count(pairs, 'pair')} cannot decide, at least {fewest} are needed"
+        return rule if needed is None or needed <= fewest else f"{rule}, about {needed} with this spread"
+    if needed is None:
+        return f"with this spread more than {MAX_PAIRS_NEEDED} pairs would be needed"
+    return f"with this spread about {max(needed, pairs + 1)} pairs would decide"
 
 
 def make_verdict(
@@ -149,7 +150,7 @@ def _is_clear(difference: float) -> bool:
 
 
 def _is_same_size(comparison: Comparison, difference: float) -> bool:
-    is_inside = comparison.low <= difference <= comparison.high
+    is_inside = comparison.test.low <= difference <= comparison.test.high
     return is_inside or abs(comparison.difference - difference) <= RERUN_NOISE
 
 
@@ -159,7 +160,7 @@ def compare_with_paper(comparison: Comparison, difference: float) -> Agreement:
     difference: between the paper's two rows, a fraction of AP.
     """
     paper_outcome = "equal" if not _is_clear(difference) else ("higher" if difference > 0 else "lower")
-    low, high = comparison.low, comparison.high
+    low, high = comparison.test.low, comparison.test.high
     match outcome := classify(comparison):
         case "higher" | "lower" if paper_outcome == "equal":
             # Clear of zero is not enough: only a difference beyond the noise of re-runs contradicts "none".
@@ -168,7 +169,9 @@ def compare_with_paper(comparison: Comparison, difference: float) -> Agreement:
             return "agrees" if outcome == paper_outcome else "contradicts"
         case "equal" | "identical" if paper_outcome == "equal":
             return "agrees"
-        case "equal" | "identical":
-            return "contradicts" if not math.isnan(low) and not low <= difference <= high else "cannot tell"
+        case "identical":
+            return "contradicts"
+        case "equal":
+            return "cannot tell" if low <= difference <= high else "contradicts"
         case _:
             return "cannot tell"

@@ -22,6 +22,8 @@ class Tag:
     EXPERIMENT = "fcos.experiment"
     # experiment.json: the number of its parts, and in `.0`, `.1`, ... below it part by part.
     EXPERIMENT_JSON = "fcos.experiment_json"
+    # Of a sweep's own run: after how many seeds a decision was taken, a JSON list of rising numbers such as [3, 6, 8].
+    LOOKS = "fcos.looks"
     ARM = "fcos.arm"
     SEED = "fcos.seed"
     # Dotted keys that a search sampled for this trial, as JSON.

@@ -33,6 +33,8 @@ class ExperimentConfig(Section):
     search: SearchConfig | None = None
     seeds: tuple[int, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
+    # Largest difference of the first metric that does not matter, in percent points of AP.
+    margin: float = 1.0
     # Arm -> corresponding rows of the papers' tables.
     paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
@@ -56,6 +58,10 @@ class ExperimentConfig(Section):
             raise ValueError(f"seeds={list(self.seeds)}: must be different and not negative")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics={list(self.metrics)}: each may be named once")
+        if not 0 < self.margin < 100:
+            raise ValueError(
+                f"margin={self.margin:g}: must be above 0 and below 100, in percent points of AP: 1.0 is an AP of 0.01"
+            )
         if unknown := sorted(set(self.paper) - set(self.arms)):
             raise ValueError(f"paper: {', '.join(unknown)}: no such arm; the arms are {', '.join(self.arms)}")
         return self

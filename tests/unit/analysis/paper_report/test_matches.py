@@ -110,8 +110,11 @@ def test_other_data_never_passes_for_coco(data: str, changed: dict[str, Any], ex
 
 
 def test_where_sizes_do_not_compare_the_direction_is_compared() -> None:
-    match = match_first(make_sweep({"none": [0.33, 0.34, 0.35], "branch": [0.37, 0.39, 0.40]}, ROW, "synthetic"))
+    none, branch = [0.33, 0.34, 0.35, 0.33, 0.34, 0.35], [0.37, 0.39, 0.40, 0.38, 0.38, 0.40]
+    match = match_first(make_sweep({"none": none, "branch": branch}, ROW, "synthetic"))
     assert match.verdict == "agrees in direction: +4.7 to none, paper +3.6"
+    three = match_first(make_sweep({"none": none[:3], "branch": branch[:3]}, ROW, "synthetic"))
+    assert three.verdict == "cannot tell: +4.7 to none, paper +3.6"
 
 
 def test_coco_comes_before_other_data_then_the_recipe_then_more_seeds() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 
 import pandas as pd
 import pytest
@@ -9,6 +10,8 @@ from PIL import Image
 
 from analysis.render.plots import DARK, LIGHT, plot_learning_curves, plot_paired_differences
 from analysis.sections.gallery import LONGEST_SIDE, encode_picture
+from analysis.stats.comparison import Comparison
+from fcos.statistics.holm import ArmTest
 
 
 @pytest.fixture
@@ -36,9 +39,11 @@ def test_an_arm_without_points_or_without_a_finished_trial_is_no_error(curves: p
 
 def test_paired_differences_are_plotted_with_and_without_an_interval() -> None:
     differences = pd.DataFrame({"arm": ["a", "a", "b"], "seed": [0, 1, 0], "difference": [0.01, 0.02, -0.01]})
-    comparisons = pd.DataFrame(
-        {"arm": ["a", "b"], "difference": [0.015, -0.01], "low": [0.005, None], "high": [0.025, None]}
-    )
+    bounded, unbounded = (0.005, 0.025), (-math.inf, math.inf)
+    comparisons = [
+        Comparison("val/AP", arm, ArmTest(2, *ends, 0.05, 0.5, 0.5, False), difference=difference)
+        for arm, difference, ends in (("a", 0.015, bounded), ("b", -0.01, unbounded))
+    ]
     figure = plot_paired_differences(differences, comparisons, {"a": {"v1 Table 4": 0.036}}, "val/AP", "none", LIGHT)
     assert figure.startswith(b"<?xml")
     assert figure != plot_paired_differences(differences, comparisons, {}, "val/AP", "none", LIGHT)

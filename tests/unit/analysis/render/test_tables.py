@@ -5,7 +5,14 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.formatting import format_difference, format_interval, format_mean, format_number, join_words
+from analysis.formatting import (
+    format_confidence,
+    format_difference,
+    format_interval,
+    format_mean,
+    format_number,
+    join_words,
+)
 from analysis.papers.rows import get_row
 from analysis.render.tables import (
     collect_results,
@@ -16,7 +23,8 @@ from analysis.render.tables import (
     to_latex,
     to_markdown,
 )
-from analysis.stats.paired import compare_arms, compute_paired_differences, summarise
+from analysis.stats.comparison import ComparisonDesign, compare_arms
+from analysis.stats.paired import summarise
 
 AP = "val/AP"
 
@@ -31,14 +39,30 @@ def frame() -> pd.DataFrame:
         "none": {"v1 Table 4": get_row("v1.table4.none")},
         "a_b & c": {"v1 Table 4": get_row("v1.table4.branch")},
     }
-    comparisons = compare_arms(compute_paired_differences(values, "none"))
+    comparisons = compare_arms(values, ComparisonDesign("none", AP, (0, 1), (), margin=0.01))
     return collect_results(values, summarise(values), comparisons, "none", paper_rows)
 
 
 def test_cells_show_states_and_dashes_where_there_is_no_number(frame: pd.DataFrame) -> None:
     assert format_cells(frame, make_result_columns(frame)) == [
         ["none (baseline)", "45.0", "43.0", "2", "44.0 ± 1.4", "–", "–", "–", "–", "33.5"],
-        ["a_b & c", "48.0", "failed", "1", "48.0", "+3.0", "–", "1", "–", "37.1 (+3.6)"],
+        ["a_b & c", "48.0", "failed", "1", "48.0", "+3.0", "–", "1", "1", "37.1 (+3.6)"],
+    ]
+
+
+def test_an_interval_has_its_confidence_and_pairs_too_few_for_one_their_range() -> None:
+    rows = [
+        {"metric": AP, "arm": arm, "seed": seed, "status": "FINISHED", "value": 0.4 + shift * (seed + 1)}
+        for arm, shift, seeds in (("none", 0.0, 8), ("many", 0.01, 8), ("few", 0.01, 2))
+        for seed in range(seeds)
+    ]
+    values = pd.DataFrame(rows)
+    comparisons = compare_arms(values, ComparisonDesign("none", AP, tuple(range(8)), (), margin=0.01))
+    frame = collect_results(values, summarise(values), comparisons, "none", {})
+    columns = [column for column in make_result_columns(frame) if column.header in ("arm", "interval", "pairs", "p")]
+    assert format_cells(frame, columns)[1:] == [
+        ["many", "97.5 %: +1.5 to +7.5", "8", "0.021"],
+        ["few", "pairs: +1.0 to +2.0", "2", "1"],
     ]
 
 
@@ -52,7 +76,6 @@ def test_markdown_has_one_line_for_each_row(frame: pd.DataFrame) -> None:
 def test_latex_is_escaped(frame: pd.DataFrame) -> None:
     table = to_latex(frame, make_result_columns(frame))
     assert r"a\_b \& c & 48.0 & failed" in table
-    assert r"95 \% interval" in table
     assert r"44.0 $\pm$ 1.4" in table
 
 
@@ -88,7 +111,16 @@ def test_a_difference_has_a_sign_unless_it_rounds_to_nothing(value: float, text:
 def test_spread_and_interval_are_left_out_where_they_do_not_exist() -> None:
     assert format_mean(0.4, math.nan, AP) == "40.0"
     assert format_interval(math.nan, math.nan, AP) == "–"
+    assert format_interval(-math.inf, math.inf, AP) == "–"
     assert format_interval(-0.012, 0.05, AP) == "−1.2 to +5.0"
+    assert format_interval(-0.012, math.inf, AP) == "−1.2 to ∞"
+    assert [format_confidence(0.05 / arms) for arms in (1, 2, 3, 5, 9)] == [
+        "95 %",
+        "97.5 %",
+        "98.3 %",
+        "99 %",
+        "99.4 %",
+    ]
 
 
 def test_markdown_cannot_be_broken_by_a_name() -> None:

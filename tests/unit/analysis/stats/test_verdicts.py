@@ -10,25 +10,30 @@ import pytest
 from analysis.papers.recipe import RECIPE, list_departures
 from analysis.papers.rows import get_row
 from analysis.reader.sweep import Provenance, Trial
-from analysis.stats.paired import Comparison
+from analysis.stats.comparison import Comparison
 from analysis.stats.verdicts import classify, compare_with_paper, describe_outcome, make_verdict
+from fcos.statistics.holm import ArmTest
 
 AP = "val/AP"
 
 
 def make_comparison(
-    low: float, high: float, pairs: int = 3, difference: float | None = None, metric: str = AP
+    low: float, high: float, pairs: int = 8, difference: float | None = None, metric: str = AP, level: float = 0.05
 ) -> Comparison:
+    """Return the comparison that a test with this interval gives; without an interval (NaN) nothing is bounded."""
     mean = (low + high) / 2 if difference is None else difference
+    low, high = (-math.inf, math.inf) if math.isnan(low) else (low, high)
+    p = 0.01 if low > 0 or high < 0 else 0.5
     return Comparison(
         metric,
         "branch",
+        ArmTest(pairs, low, high, level, p, p, low == high == 0),
+        margin=0.01 if metric == AP else None,
         difference=mean,
-        low=low,
-        high=high,
-        num_pairs=pairs,
+        smallest=mean - 0.002,
+        largest=mean + 0.002,
         num_higher=pairs if mean > 0 else 0,
-        pairs_needed=5.0,
+        pairs_needed=9,
     )
 
 
@@ -51,38 +56,54 @@ def make_coco_trial(**changed: Any) -> Trial:
 @pytest.mark.parametrize(
     ("low", "high", "pairs", "expected"),
     [
-        (0.012, 0.050, 3, "higher"),
-        (-0.050, -0.012, 3, "lower"),
-        (-0.004, 0.009, 3, "equal"),
-        (-0.020, 0.030, 3, "too few"),
-        (-0.020, 0.030, 6, "not shown"),
+        (0.012, 0.050, 8, "higher"),
+        (-0.050, -0.012, 8, "lower"),
+        (-0.004, 0.009, 8, "equal"),
+        (-0.020, 0.030, 8, "not shown"),
+        (math.nan, math.nan, 5, "too few"),
         (math.nan, math.nan, 1, "too few"),
-        (0.0001, 0.0004, 3, "equal"),
-        (-0.0004, -0.0001, 3, "equal"),
-        (0.0, 0.0, 3, "identical"),
-        (0.02, 0.02, 2, "too few"),
+        (0.0001, 0.0004, 8, "equal"),
+        (0.0, 0.0, 8, "identical"),
+        (0.02, 0.02, 8, "higher"),
     ],
 )
-def test_the_outcome_follows_the_interval_and_the_pairs(low: float, high: float, pairs: int, expected: str) -> None:
+def test_the_outcome_follows_the_interval(low: float, high: float, pairs: int, expected: str) -> None:
     assert classify(make_comparison(low, high, pairs)) == expected
 
 
 def test_a_loss_is_never_called_equal_by_the_margin_of_ap() -> None:
-    assert classify(make_comparison(-0.004, 0.009, metric="train/loss")) == "too few"
+    assert classify(make_comparison(-0.004, 0.009, metric="train/loss")) == "not shown"
+    assert classify(make_comparison(0.0001, 0.0004, metric="train/loss")) == "higher"
 
 
-def test_the_text_has_size_interval_and_pairs() -> None:
+def test_the_text_has_size_interval_with_its_level_and_pairs() -> None:
     text = describe_outcome(make_comparison(0.012, 0.050), "none")
-    assert text == "higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 3 pairs"
-    single = describe_outcome(make_comparison(math.nan, math.nan, 1, 0.02), "none")
-    assert single == "too few seeds to tell: +2.0 AP in a single pair, which has no interval"
+    assert text == "higher than none: +3.1 AP, 95 % interval +1.2 to +5.0 over 8 pairs"
+    third = describe_outcome(make_comparison(-0.006, 0.004, level=0.05 / 3), "none")
+    assert third == "no difference above 1.0 AP to none: −0.1 AP, 98.3 % interval −0.6 to +0.4 over 8 pairs"
 
 
-def test_undecided_pairs_give_their_common_direction_and_how_many_would_decide() -> None:
-    same_direction = describe_outcome(make_comparison(-0.012, 0.077), "none")
-    assert same_direction.endswith("; higher in every pair, and about 5 pairs with this spread would settle it")
-    mixed = describe_outcome(replace(make_comparison(-0.012, 0.077), num_higher=2), "none")
-    assert mixed.endswith("over 3 pairs")
+def test_pairs_that_are_too_few_give_their_range_and_how_many_could_decide() -> None:
+    three = make_comparison(math.nan, math.nan, 3, 0.031)
+    assert describe_outcome(replace(three, pairs_needed=6), "none") == (
+        "too few seeds to tell: +3.1 AP, +2.9 to +3.3 in 3 pairs, higher in each; "
+        "3 pairs cannot decide, at least 6 are needed"
+    )
+    assert describe_outcome(three, "none").endswith("at least 6 are needed, about 9 with this spread")
+    second_arm = make_comparison(math.nan, math.nan, 6, -0.031, level=0.025)
+    assert describe_outcome(replace(second_arm, num_higher=1), "none") == (
+        "too few seeds to tell: −3.1 AP, −3.3 to −2.9 in 6 pairs; "
+        "6 pairs cannot decide, at least 7 are needed, about 9 with this spread"
+    )
+    single = describe_outcome(replace(make_comparison(math.nan, math.nan, 1, 0.02), pairs_needed=None), "none")
+    assert single == "too few seeds to tell: +2.0 AP in a single pair; 1 pair cannot decide, at least 6 are needed"
+
+
+def test_what_is_not_shown_says_how_many_pairs_would_decide() -> None:
+    undecided = make_comparison(-0.012, 0.050)
+    assert describe_outcome(undecided, "none").endswith("; with this spread about 9 pairs would decide")
+    endless = describe_outcome(replace(undecided, pairs_needed=None), "none")
+    assert endless.endswith("; with this spread more than 30 pairs would be needed")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +116,8 @@ def test_undecided_pairs_give_their_common_direction_and_how_many_would_decide()
         (-0.004, 0.004, -0.005, "agrees"),
         (-0.004, 0.004, 0.036, "contradicts"),
         (-0.004, 0.009, 0.009, "cannot tell"),
+        (0.0, 0.0, 0.036, "contradicts"),
+        (math.nan, math.nan, 0.036, "cannot tell"),
         (0.001, 0.030, 0.0, "cannot tell"),
         (0.010, 0.030, 0.0, "differs"),
     ],

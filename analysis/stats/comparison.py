@@ -1,0 +1,150 @@
+"""Comparison of each arm with the baseline: the test of the first metric, the description of the others."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.reader.sweep import Sweep
+from analysis.stats.pairing import PairingGain, measure_pairing_gain
+from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
+from fcos.statistics.outcomes import estimate_pairs_needed
+from fcos.storage.store_conventions import MetricPrefix
+
+
+@dataclass(frozen=True)
+class ComparisonDesign:
+    """How the arms of a sweep are compared.
+
+    metric: the one that is tested. seeds: in the order in which they were trained. looks: after how many of them
+    decisions were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
+    """
+
+    baseline: str
+    metric: str
+    seeds: tuple[int, ...]
+    looks: tuple[int, ...]
+    margin: float
+
+
+def make_design(sweep: Sweep, baseline: str) -> ComparisonDesign:
+    """Return the design of a sweep; seeds that are not planned any more come after the planned ones."""
+    experiment = sweep.experiment
+    seeds = dict.fromkeys([*experiment.seeds, *sorted(trial.seed for trial in sweep.current)])
+    return ComparisonDesign(baseline, experiment.metrics[0], tuple(seeds), sweep.looks, experiment.margin / 100)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired difference of an arm to the baseline in one metric.
+
+    test: with one look and without correction where is_tested is False; such a metric is described, its interval is
+    its own and its p value is not shown. margin: None for metrics that are no AP. difference: the mean over pairs,
+    smallest to largest their range (NaN without pairs). num_higher: pairs in which the arm is higher. pairs_needed: see
+    fcos.statistics.outcomes, None where unknown.
+    """
+
+    metric: str
+    arm: str
+    test: ArmTest
+    is_tested: bool = True
+    margin: float | None = None
+    difference: float = math.nan
+    smallest: float = math.nan
+    largest: float = math.nan
+    num_higher: int = 0
+    pairs_needed: int | None = None
+    pairing: PairingGain | None = None
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of seeds that both arms have."""
+        return self.test.num_pairs
+
+
+def compare_arms(values: pd.DataFrame, design: ComparisonDesign | None) -> list[Comparison]:
+    """Return a comparison for each metric and arm but the baseline, also for arms without pairs; none without design.
+
+    values: columns metric, arm, seed, value; see analysis.stats.paired.collect_final_values.
+    """
+    if design is None:
+        return []
+    comparisons = []
+    for metric, of_metric in values.groupby("metric", sort=False):
+        table = of_metric.pivot_table(index="seed", columns="arm", values="value", aggfunc="last", dropna=False)
+        table = table.reindex(index=list(design.seeds))
+        arms = [arm for arm in dict.fromkeys(of_metric["arm"]) if arm != design.baseline]
+        comparisons += _compare_metric(str(metric), table.reindex(columns=[design.baseline, *arms]), design)
+    return comparisons
+
+
+def get_comparison(comparisons: Sequence[Comparison], metric: str, arm: str) -> Comparison:
+    """Return the comparison of an arm in a metric, which must be among them."""
+    return next(item for item in comparisons if (item.metric, item.arm) == (metric, arm))
+
+
+def _compare_metric(metric: str, table: pd.DataFrame, design: ComparisonDesign) -> list[Comparison]:
+    """Compare the columns of a table with its first, the baseline; a row for each seed in order."""
+    is_tested = metric == design.metric
+    baseline, arms = table[design.baseline], table.columns[1:]
+    seeds = [table[arm] - baseline for arm in arms]
+    # An infinite loss has no difference either.
+    by_seed = [[float(value) if math.isfinite(value) else None for value in column] for column in seeds]
+    samples = [make_sample(differences, design.looks if is_tested else ()) for differences in by_seed]
+    tests = make_arm_tests(samples) if is_tested else [make_arm_tests([sample])[0] for sample in samples]
+    margin = design.margin if metric.startswith(MetricPrefix.VAL) else None
+    return [
+        _describe_pairs(Comparison(metric, str(arm), test, is_tested, margin), sample, table[arm], baseline)
+        for arm, test, sample in zip(arms, tests, samples, strict=True)
+    ]
+
+
+def _describe_pairs(comparison: Comparison, sample: PairedSample, values: pd.Series, baseline: pd.Series) -> Comparison:
+    """Return a comparison with the mean, range and spread of its pairs."""
+    if not sample.differences:
+        return comparison
+    differences = np.array(sample.differences)
+    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else math.nan
+    paired = np.isfinite(values - baseline)
+    mean = float(differences.mean())
+    return replace(
+        comparison,
+        difference=mean,
+        smallest=float(differences.min()),
+        largest=float(differences.max()),
+        num_higher=int((differences > 0).sum()),
+        pairs_needed=estimate_pairs_needed(mean, deviation, comparison.test.level),
+        pairing=measure_pairing_gain(values[paired].to_numpy(dtype=float), baseline[paired].to_numpy(dtype=float)),
+    )
+
+
+def collect_comparisons(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """Return a row for each comparison with its numbers; p values are NaN where a metric is described alone."""
+    rows = [
+        {
+            "metric": item.metric,
+            "arm": item.arm,
+            "difference": item.difference,
+            "low": item.test.low if item.num_pairs else math.nan,
+            "high": item.test.high if item.num_pairs else math.nan,
+            "level": item.test.level,
+            "smallest": item.smallest,
+            "largest": item.largest,
+            "num_pairs": item.num_pairs,
+            "num_higher": item.num_higher,
+            "p": item.test.p if item.is_tested and item.num_pairs else math.nan,
+            "adjusted_p": item.test.adjusted_p if item.is_tested and item.num_pairs else math.nan,
+            "correlation": math.nan if item.pairing is None else item.pairing.correlation,
+            "seeds_replaced": math.nan if item.pairing is None else item.pairing.seeds_replaced,
+        }
+        for item in comparisons
+    ]
+    columns = [
+        "metric", "arm", "difference", "low", "high", "level", "smallest", "largest", "num_pairs", "num_higher", "p",
+        "adjusted_p", "correlation", "seeds_replaced",
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=columns)
+    # Nullable, so that counts stay whole numbers where the frame is joined with the baseline, which has none.
+    return frame.astype({"num_pairs": "Int64", "num_higher": "Int64"})

@@ -1,0 +1,1 @@
+"""Statistics that sweeps stop by and reports are written from; numpy alone."""
