@@ -46,9 +46,7 @@ def draw_truth(images: int, rng: np.random.Generator, classes: int = CLASSES) ->
     }
 
 
-def draw_detections(
-    truth: dict[str, Any], rng: np.random.Generator, classes: int = CLASSES
-) -> dict[int, Detections]:
+def draw_detections(truth: dict[str, Any], rng: np.random.Generator, classes: int = CLASSES) -> dict[int, Detections]:
     """100 an image: every box found about twice, the rest anywhere; scores tell the two apart in part."""
     by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
     for entry in truth["annotations"]:

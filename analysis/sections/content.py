@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
+from analysis.sections.other_images import OtherImages
 from analysis.stats.verdicts import Verdict
 
 
@@ -35,7 +36,7 @@ class ReportContent:
     has_training: whether there are trainings, and so checkpoints. has_verdicts: whether arms are compared with a
     baseline, where there is one. values: the frame of table.csv. tables: the first is also shown on the console and in
     LaTeX. legend: how to read the tables. method, limitations: lines on how the numbers came about, and on what they do
-    not show. recommended_settings: YAML to paste.
+    not show. recommended_settings: YAML to paste. other_images: None where nothing is compared, or for a single run.
     """
 
     has_training: bool
@@ -50,3 +51,4 @@ class ReportContent:
     notes: tuple[str, ...] = ()
     recommended_settings: str | None = None
     has_verdicts: bool = True
+    other_images: OtherImages | None = None

@@ -19,6 +19,7 @@ from analysis.sections.provenance import (
     collect_versions,
     list_missing_results,
 )
+from analysis.sections.resampling import Resampling
 from analysis.sections.search import build_search_content
 from analysis.stats.paired import collect_final_values
 from fcos.storage.store_conventions import public_uri
@@ -39,8 +40,8 @@ class Document:
     notes: tuple[str, ...]
 
 
-def build_document(sweep: Sweep) -> Document:
-    """Build the report of a sweep; reads the store for artifacts alone."""
+def build_document(sweep: Sweep, resampling: Resampling) -> Document:
+    """Build the report of a sweep; reads the store for artifacts alone. resampling: of the validation images."""
     experiment, trials = sweep.experiment, sweep.current
     arms = list(dict.fromkeys([*experiment.arms, *(trial.arm for trial in trials)]))
     seeds = experiment.seeds or sorted({trial.seed for trial in trials})
@@ -53,9 +54,10 @@ def build_document(sweep: Sweep) -> Document:
         notes.append(f"The baseline {experiment.baseline} is no arm of this sweep: nothing is compared.")
     if experiment.search is not None:
         content = build_search_content(sweep, experiment.search)
+    elif is_coverage(sweep):
+        content = build_coverage_content(sweep, values, baseline, rows)
     else:
-        build_content = build_coverage_content if is_coverage(sweep) else build_ablation_content
-        content = build_content(sweep, values, baseline, rows)
+        content = build_ablation_content(sweep, values, baseline, rows, resampling)
     return Document(
         sweep=sweep,
         store=public_uri(sweep.uri),

@@ -7,9 +7,9 @@ of images I and of both together SI, its variance is (S + SI) / n + I:
 - the variance of d over resamples of the images with these seeds is I + SI / n;
 - the variance over resamples of what single seeds differ by from d is SI, so that I follows.
 
-Adding the first two would count SI / n twice (Owen, Annals of Applied Statistics 2007; Cameron, Gelbach and Miller, Journal of
-Business & Economic Statistics 2011). The quantile is Student's t with Welch's and Satterthwaite's degrees of freedom:
-n - 1 for seeds, the number of images - 1 for images.
+Adding the first two would count SI / n twice (Cameron, Gelbach and Miller, Journal of Business & Economic Statistics
+2011). The quantile is Student's t with Welch's and Satterthwaite's degrees of freedom: n - 1 for seeds, the number of
+images - 1 for images.
 """
 
 import math
@@ -24,7 +24,8 @@ Integers = NDArray[np.int64]
 
 # One sequence of resamples for every report: the same evaluations give the same intervals.
 SEED = 0
-CONFIDENCE = 0.95
+# Differences that are equal but for the rounding of a subtraction vary by less.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ImageVariance:
 class TwoLevelInterval:
     """A mean paired difference with its interval for other seeds and other images.
 
-    image_share: share of the squared standard error that other images add.
+    image_share: share of the squared standard error that other images add; NaN where nothing varies.
     """
 
     difference: float
@@ -81,10 +82,13 @@ def estimate_image_variance(samples: Floats, num_images: int) -> ImageVariance |
     return ImageVariance(common=max(0.0, of_mean - by_seed / num_seeds), by_seed=by_seed)
 
 
-def estimate_two_level(differences: Floats, resampled: Floats, num_images: int) -> TwoLevelInterval | None:
-    """Return the interval of a mean paired difference; None below two seeds, or where images do not vary.
+def estimate_two_level(
+    differences: Floats, resampled: Floats, num_images: int, level: float = 0.05
+) -> TwoLevelInterval | None:
+    """Return the interval of a mean paired difference; None below two seeds, images or resamples with a value.
 
-    differences: of each seed on all images. resampled: (seeds, resamples), see estimate_image_variance.
+    differences: of each seed on all images. resampled: (seeds, resamples), see estimate_image_variance. level: one
+    minus the confidence.
     """
     num_seeds = len(differences)
     of_images = estimate_image_variance(resampled, num_images)
@@ -93,16 +97,17 @@ def estimate_two_level(differences: Floats, resampled: Floats, num_images: int) 
     mean = float(differences.mean())
     of_seeds = float(differences.var(ddof=1)) / num_seeds
     variance = of_seeds + of_images.common
-    if variance == 0:
-        return TwoLevelInterval(mean, mean, mean, 0.0, math.inf, math.nan)
-    freedom = variance**2 / (of_seeds**2 / (num_seeds - 1) + of_images.common**2 / (num_images - 1))
     error = math.sqrt(variance)
-    half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    if error < _ROUNDING:
+        return TwoLevelInterval(mean, mean, mean, 0.0, math.inf, math.nan)
+    image_share = of_images.common / variance
+    freedom = 1 / ((1 - image_share) ** 2 / (num_seeds - 1) + image_share**2 / (num_images - 1))
+    half_width = float(stdtrit(freedom, 1 - level / 2)) * error
     return TwoLevelInterval(
         difference=mean,
         low=mean - half_width,
         high=mean + half_width,
         standard_error=error,
         degrees_of_freedom=freedom,
-        image_share=of_images.common / variance,
+        image_share=image_share,
     )

@@ -1,11 +1,12 @@
 """Match detections to ground truth as COCO does, into arrays from which metrics follow for any weights of the images.
 
-The matching is that of pycocotools' `COCOeval.evaluateImg`, in numpy for all images and classes at once; hotcoco returns
-its own as a dict for each image and class, which takes seconds for 80 classes. This module loads no torch.
+The matching is that of pycocotools' `COCOeval.evaluateImg`, in numpy for all images and classes at once; hotcoco
+returns its own as a dict for each image and class, which takes seconds for 80 classes. This module loads no torch.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -51,7 +52,7 @@ class Matches:
     @property
     def num_images(self) -> int:
         """Number of images, also of those without boxes."""
-        return self.positives.shape[1]
+        return int(self.positives.shape[1])
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,7 @@ def _rank_in_group(group: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
     return rank
 
 
-def _overlapping_pairs(
-    truth: _Truth, group: Int64[np.ndarray, " N"], xywh: Float64[np.ndarray, "N 4"]
-) -> _Pairs:
+def _overlapping_pairs(truth: _Truth, group: Int64[np.ndarray, " N"], xywh: Float64[np.ndarray, "N 4"]) -> _Pairs:
     """Return the pairs of detections and boxes that any threshold accepts."""
     first = np.searchsorted(truth.group, group)
     counts = np.searchsorted(truth.group, group, side="right") - first
@@ -135,7 +134,7 @@ def _chunks(counts: Int64[np.ndarray, " N"]) -> Iterator[slice]:
     """Yield slices of the detections with about _CHUNK pairs each."""
     number = np.cumsum(counts) // _CHUNK
     bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(counts)]
-    return (slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True))
+    return (slice(start, stop) for start, stop in pairwise(bounds))
 
 
 def _iou(
@@ -147,7 +146,8 @@ def _iou(
     overlap_h = np.minimum(h + y, height + top) - np.maximum(y, top)
     overlap = np.where((overlap_w > 0) & (overlap_h > 0), overlap_w * overlap_h, 0.0)
     union = np.where(crowd, w * h, w * h + width * height - overlap)
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
+    iou: Float64[np.ndarray, " P"] = np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
+    return iou
 
 
 def _assign(
@@ -170,7 +170,7 @@ def _assign(
     taken = np.zeros((len(thresholds), len(truth.group)), dtype=bool)
     matched = np.zeros((len(thresholds), len(group)), dtype=bool)
     ignored = np.zeros_like(matched)
-    for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+    for start, stop in pairwise(bounds.tolist()):
         if start == stop:
             continue
         rows, boxes = detection[start:stop], box[start:stop]

