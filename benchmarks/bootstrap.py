@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from evaluation import draw_detections, draw_truth
-from image_population import Effects, ImageSet, draw_images, draw_pair
+from image_population import DIFFERING, POPULATIONS, Effects, ImageSet, draw_images, draw_pair
 from scipy import stats
 
 from analysis.stats.two_level import draw_image_weights, estimate_two_level
@@ -147,19 +147,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the times and the coverages."""
     parser = argparse.ArgumentParser(description="Time and coverage of the intervals for other seeds and images.")
     parser.add_argument("--coverage", type=int, default=1000, metavar="SWEEPS", help="simulated sweeps (default: 1000)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 8, 12], help="numbers of seeds to simulate")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 6, 12], help="numbers of seeds to simulate")
+    parser.add_argument("--populations", nargs="+", choices=POPULATIONS, default=list(POPULATIONS))
     options = parser.parse_args(arguments)
     for num_classes in (3, 80):
         time_intervals(num_classes)
     if not options.coverage:
         return
-    simulation = Simulation()
-    truth = find_truth(3 * options.coverage, simulation)
-    print(f"\ntrue difference {100 * truth:+.2f} AP; intervals of 95 % that hold it, of {options.coverage} sweeps:")
-    print("seeds  " + "  ".join(METHODS))
-    for num_seeds in options.seeds:
-        coverage = measure_coverage(num_seeds, options.coverage, truth, simulation)
-        print(f"{num_seeds:5}  " + "  ".join(f"{coverage[method]:>{len(method)}.1%}" for method in METHODS), flush=True)
+    for name, effects in POPULATIONS.items():
+        if name not in options.populations:
+            continue
+        simulation = Simulation(effects=effects)
+        truth = find_truth(3 * options.coverage, simulation)
+        print(f"\npopulation where {DIFFERING[name]}; true difference {100 * truth:+.2f} AP, {options.coverage} sweeps")
+        print("seeds  " + "  ".join(METHODS))
+        for num_seeds in options.seeds:
+            coverage = measure_coverage(num_seeds, options.coverage, truth, simulation)
+            shares = "  ".join(f"{coverage[method]:>{len(method)}.1%}" for method in METHODS)
+            print(f"{num_seeds:5}  {shares}", flush=True)
 
 
 if __name__ == "__main__":
