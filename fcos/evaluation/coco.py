@@ -179,13 +179,14 @@ def detections_of(annotations: Annotations, results: CocoResults) -> dict[int, D
     In float32 where `results_of` gives every number again from that, as for all that came from float32 boxes. Else in
     float64, where a side may differ from that of the results by rounding.
     """
-    corners = np.column_stack([results.xywh[:, :2], results.xywh[:, :2] + results.xywh[:, 2:]])
-    values = np.column_stack([corners, results.scores])
-    single = values.astype(np.float32).astype(np.float64)
-    sides = single[:, 2:4] - single[:, :2]
-    unchanged = (sides == results.xywh[:, 2:]) & (single[:, :2] == corners[:, :2])
-    if unchanged.all() and (single[:, 4] == results.scores).all():
-        values = values.astype(np.float32)
+    values = np.column_stack([results.xywh[:, :2], results.xywh[:, :2] + results.xywh[:, 2:], results.scores])
+    # What float32 cannot hold becomes infinite, and differs.
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values.astype(np.float32)
+        again = single.astype(np.float64)
+        sides = np.column_stack([again[:, :2], again[:, 2:4] - again[:, :2]])
+    if (sides == results.xywh).all() and (again[:, 4] == results.scores).all():
+        values = single
     order = np.lexsort((-results.scores, results.image))
     columns, labels = torch.from_numpy(values[order]), torch.from_numpy(results.label[order])
     counts = np.bincount(results.image, minlength=len(annotations)).tolist()

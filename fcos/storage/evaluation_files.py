@@ -16,7 +16,7 @@ RESULTS: Final = "results.json.gz"
 # Annotations first and index last: where the index is, the others are whole.
 FILES: Final = (ANNOTATIONS, RESULTS, INDEX)
 
-# Bytes of an evaluation's files together. COCO's val2017 with 100 detections for each of its 5,000 images has 25 MB.
+# Bytes of an evaluation's files together; COCO's val2017 with 100 detections for each of its 5,000 images has a third.
 MAX_BYTES: Final = 64 << 20
 # Bytes of the JSON text of either file. Detections compress to about a third, a hostile file to a thousandth.
 MAX_TEXT_BYTES: Final = 512 << 20

@@ -23,7 +23,9 @@ LABELS = ("öther", "two", "eleven")
 def random_evaluation(folder: Path, seed: int, num_images: int = 8) -> tuple[Annotations, dict[int, Detections]]:
     """Return annotations and detections near their boxes, best first, with ties, misses and false positives."""
     generator = np.random.default_rng(seed)
-    images, boxes, detections = [], [], {}
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    detections: dict[int, Detections] = {}
     for number in range(num_images):
         image_id = 2**54 + 3 * number
         images.append({"id": image_id, "file_name": f"a/{number} ü.jpg", "width": 200, "height": 150})

@@ -89,10 +89,12 @@ def test_corners_of_boxes_clipped_to_an_image_come_back_bit_by_bit(rows: list[tu
     assert again.boxes.dtype == torch.float32 and torch.equal(again.boxes, values[:, :4])
 
 
-def test_numbers_that_float32_does_not_hold_stay_float64(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("change", [0.1, 1e300])
+def test_numbers_that_float32_does_not_hold_stay_float64(tmp_path: Path, change: float) -> None:
     annotations, detections = random_evaluation(tmp_path, 1)
     results = results_of(annotations, detections)
-    results = replace(results, xywh=results.xywh + 0.1)
+    results = replace(results, xywh=results.xywh + change)
     boxes = torch.cat([item.boxes for item in detections_of(annotations, results).values()])
     assert boxes.dtype == torch.float64
     assert torch.equal(boxes[:, 0], torch.from_numpy(results.xywh[:, 0]))
