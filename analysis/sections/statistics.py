@@ -8,6 +8,8 @@ from analysis.stats.comparison import Comparison, ComparisonDesign
 from fcos.statistics.holm import FAMILY_LEVEL
 from fcos.statistics.sign_flip import find_fewest_pairs
 
+_FAMILY = f"{100 * FAMILY_LEVEL:.0f} %"
+
 
 def describe_test(tested: Sequence[Comparison], design: ComparisonDesign | None) -> list[str]:
     """Return how the arms were compared with the baseline; nothing without arms beside it."""
@@ -31,9 +33,7 @@ def _describe_looks(design: ComparisonDesign) -> str:
     if not looks:
         return f"One look, at all of the {format_count(len(design.seeds), 'seed')}; seeds added later are another look."
     numbers = join_words([*looks, len(design.seeds)])
-    return (
-        f"Looks after {numbers} seeds: a false verdict at any of them has a probability of at most {FAMILY_LEVEL:.0%}."
-    )
+    return f"Looks after {numbers} seeds: a false verdict at any of them has a probability of at most {_FAMILY}."
 
 
 def _describe_levels(tested: Sequence[Comparison]) -> str:
@@ -41,11 +41,11 @@ def _describe_levels(tested: Sequence[Comparison]) -> str:
     fewest = find_fewest_pairs(FAMILY_LEVEL / len(tested))
     least = "" if fewest is None else f" At least {fewest} pairs can decide"
     if len(tested) == 1:
-        return f"One arm, tested at {FAMILY_LEVEL:.0%}.{least}."
+        return f"One arm, tested at {_FAMILY}.{least}."
     levels = sorted({comparison.test.level for comparison in tested}, reverse=True)
     confidences = join_words([format_confidence(level) for level in levels])
     return (
-        f"{len(tested)} arms, corrected by Holm's procedure to {FAMILY_LEVEL:.0%} for all of them; each interval has "
+        f"{len(tested)} arms, corrected by Holm's procedure to {_FAMILY} for all of them; each interval has "
         f"the confidence at which its arm was tested ({confidences}).{least} for the first of them."
     )
 
@@ -62,7 +62,8 @@ def _describe_pairing(comparison: Comparison, baseline: str) -> str:
     gain = comparison.pairing
     if gain is None:
         return ""
-    worth = "any number of" if math.isinf(gain.seeds_replaced) else f"about {gain.seeds_replaced:.2g}"
+    digits = 1 if gain.seeds_replaced < 10 else 0
+    worth = "any number of" if math.isinf(gain.seeds_replaced) else f"about {gain.seeds_replaced:.{digits}f}"
     return (
         f"{comparison.arm}: correlation with {baseline} {gain.correlation:.2f} over "
         f"{format_count(comparison.num_pairs, 'seed')}; a paired seed replaces {worth} unpaired ones."

@@ -12,7 +12,7 @@ them. A test over a subgroup is as exact as one over all patterns (Hemerik and G
 looks are the same in both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -82,17 +82,42 @@ def compute_p_values(differences: Floats, looks: Sequence[int], level: float) ->
     of all.
     """
     num_pairs = differences.shape[1]
-    tolerance = TIE_TOLERANCE * np.abs(differences).sum(axis=1, keepdims=True)
+    tolerance = _make_tolerance(differences)
     rejected = np.zeros((len(differences), 1), dtype=bool)
-    for look in looks[:-1]:
-        if allowed := count_rejectable(look, level):
-            statistics = _compute_statistics(differences, look)
-            rejected = _repeat(rejected, look)
-            rejected = rejected | _reject_largest(statistics, rejected, allowed, tolerance)
+    for _, until in _reject_by_look(differences, looks[:-1], level):
+        rejected = until
     statistics = _compute_statistics(differences, num_pairs)
     counted = _repeat(rejected, num_pairs) | (statistics >= statistics[:, :1] - tolerance)
     counts: Floats = counted.sum(axis=1) / (count_patterns(num_pairs) * spend(num_pairs))
     return np.minimum(counts, 1.0)
+
+
+def find_first_rejections(differences: Floats, looks: Sequence[int], level: float) -> NDArray[np.int64]:
+    """Return for each row the number of pairs at the first look that rejects, 0 where none does.
+
+    differences, looks: as for compute_p_values.
+    """
+    first = np.zeros(len(differences), dtype=np.int64)
+    for look, rejected in _reject_by_look(differences, looks, level):
+        first[(first == 0) & rejected[:, 0]] = look
+    return first
+
+
+def _reject_by_look(differences: Floats, looks: Sequence[int], level: float) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Iterate over the looks that can decide, each with the patterns that are rejected up to it: (rows, patterns)."""
+    rejected = np.zeros((len(differences), 1), dtype=bool)
+    for look in looks:
+        if allowed := count_rejectable(look, level):
+            statistics = _compute_statistics(differences, look)
+            rejected = _repeat(rejected, look)
+            tolerance = _make_tolerance(differences[:, :look])
+            rejected = rejected | _reject_largest(statistics, rejected, allowed, tolerance)
+            yield look, rejected
+
+
+def _make_tolerance(differences: Floats) -> Floats:
+    total: Floats = np.abs(differences).sum(axis=1, keepdims=True)
+    return TIE_TOLERANCE * total
 
 
 def _compute_statistics(differences: Floats, look: int) -> Floats:

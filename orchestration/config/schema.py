@@ -10,6 +10,7 @@ from fcos.config.base import Section
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.formats.structures import FormatName
+from fcos.storage.store_conventions import MetricPrefix
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.tracking.addresses import absolute_uri
 
@@ -62,6 +63,10 @@ class ExperimentConfig(Section):
             raise ValueError(
                 f"margin={self.margin:g}: must be above 0 and below 100, in percent points of AP: 1.0 is an AP of 0.01"
             )
+        is_default = self.margin == ExperimentConfig.model_fields["margin"].default
+        if not is_default and (self.search is not None or not self.metrics[0].startswith(MetricPrefix.VAL)):
+            given = "a search" if self.search is not None else f"metrics={list(self.metrics)}, whose first is no AP"
+            raise ValueError(f"margin={self.margin:g}: has no effect with {given}; leave it out")
         if unknown := sorted(set(self.paper) - set(self.arms)):
             raise ValueError(f"paper: {', '.join(unknown)}: no such arm; the arms are {', '.join(self.arms)}")
         return self

@@ -141,5 +141,7 @@ def make_trial_tags(parent: str, arm: str, seed: int) -> dict[str, str]:
 def draw_picture(seed: int) -> Image.Image:
     """Return a small picture that differs between seeds."""
     image = Image.new("RGB", (128, 96), (228, 230, 226))
-    ImageDraw.Draw(image).rectangle((20 + 10 * seed, 20, 80, 70), fill=(90, 140, 170), outline=(200, 60, 20), width=2)
+    ImageDraw.Draw(image).rectangle(
+        (20 + 10 * (seed % 6), 20, 80, 70), fill=(90, 140, 170), outline=(200, 60, 20), width=2
+    )
     return image

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import make_folder_name, write_report
-from tests.helpers.stored_sweeps import HOSTILE, SweepWriter
+from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "golden" / "report_table.md"
@@ -79,7 +79,9 @@ def test_the_csv_holds_unrounded_fractions(written: Path) -> None:
     branch = rows[("val/AP", "branch")]
     assert float(branch["mean"]) == pytest.approx(0.486)
     assert float(branch["difference"]) == pytest.approx((0.031 + 0.032 + 0.035) / 3)
-    assert (branch["num_pairs"], branch["num_higher"], branch["p_sign_flip"]) == ("3", "3", "0.25")
+    assert (branch["num_pairs"], branch["num_higher"], branch["adjusted_p"]) == ("3", "3", "1.0")
+    assert (branch["p"], branch["low"], branch["high"], branch["level"]) == ("0.5", "-inf", "inf", "0.025")
+    assert rows[("val/AP50", "branch")]["p"] == ""
     assert float(branch["paper v1 Table 4 difference"]) == pytest.approx(0.036)
 
 
@@ -99,11 +101,46 @@ def test_the_failed_seed_is_shown_with_its_reason(written: Path) -> None:
 
 def test_the_verdict_gives_direction_statistics_and_papers(written: Path) -> None:
     text = (written / "report.md").read_text()
-    assert "**branch**: higher than none: +3.3 AP, 95 % interval +2.7 to +3.8 over 3 pairs" in text
-    assert "v1 Table 4 (+3.6): agrees in direction" in text
-    assert "too few seeds to tell" in text
+    assert (
+        "**branch**: too few seeds to tell: +3.3 AP, +3.1 to +3.5 in 3 pairs, higher in each; "
+        "3 pairs cannot decide, at least 7 are needed." in text
+    )
+    assert "v1 Table 4 (+3.6): cannot tell, though every pair points the same way" in text
     assert "Absolute numbers are not comparable with v1 Table 4 and v2 Table 4" in text
     assert "reproduced" not in text
+
+
+NONE = (0.460, 0.430, 0.470, 0.455, 0.441, 0.462, 0.450, 0.448)
+GAINS = (0.031, 0.032, 0.035, 0.028, 0.036, 0.030, 0.033, 0.029)
+EIGHT_SEEDS = {"none": NONE, "branch": [value + gain for value, gain in zip(NONE, GAINS, strict=True)]}
+
+
+def report_eight_seeds(writer: SweepWriter, run_report: Callable[..., int], looks: str, output: Path) -> str:
+    """Return the report of a sweep with one arm beside the baseline, over eight seeds, with a tag of its looks."""
+    experiment = {**EXPERIMENT, "seeds": list(range(8)), "arms": {"none": {}, "branch": {}}, "margin": 4.0}
+    parent = writer.write_sweep(output.name, output.name, EIGHT_SEEDS, experiment=experiment)
+    writer.client.set_tag(parent, "fcos.looks", looks)
+    assert run_report(output.name, "--tracking-uri", writer.uri, "--output", output) == 0
+    return (output / "report.md").read_text()
+
+
+def test_the_looks_of_a_sweep_are_shown_and_count(
+    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    text = report_eight_seeds(writer, run_report, "[3, 6, 8]", tmp_path / "looks")
+    assert "**branch**: higher than none: +3.2 AP, 95 % interval" in text and "over 8 pairs" in text
+    assert "v1 Table 4 (+3.6): agrees in direction" in text
+    assert "Looks after 3, 6 and 8 seeds" in text
+    assert "One arm, tested at 5 %" in text and "within 4.0 AP of zero (experiment.margin)" in text
+    assert re.search(
+        r"branch: correlation with none 0\.\d\d over 8 seeds; a paired seed replaces about \d+ unpaired", text
+    )
+
+
+def test_a_broken_tag_of_looks_is_one_note(writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path) -> None:
+    text = report_eight_seeds(writer, run_report, "[3, 3]", tmp_path / "broken")
+    assert text.count("is no list of rising numbers of seeds; the report counts one look at all") == 1
+    assert "One look, at all of the 8 seeds" in text
 
 
 def test_every_run_is_named(written: Path, writer: SweepWriter, centerness: str) -> None:

@@ -17,6 +17,7 @@ from fcos.statistics.sign_flip import (
     compute_p_values,
     compute_scaled_p_value,
     find_fewest_pairs,
+    find_first_rejections,
     make_patterns,
     spend,
 )
@@ -202,11 +203,14 @@ def test_with_several_looks_at_most_the_level_is_rejected_at_any_of_them() -> No
     signs = np.array(list(itertools.product((1.0, -1.0), repeat=9)))
     looks = [3, 5, 6, 7, 8, 9]
     ever = np.zeros(len(signs), dtype=bool)
+    first = np.zeros(len(signs), dtype=int)
     for index, look in enumerate(looks):
         rejected = compute_p_values((signs * sizes)[:, :look], looks[: index + 1], 0.2) <= 0.2
+        first[rejected & ~ever] = look
         ever |= rejected
         assert ever.mean() <= 0.2 * spend(look)
     assert ever.mean() > 0.12
+    assert find_first_rejections(signs * sizes, looks, 0.2).tolist() == first.tolist()
 
 
 def test_a_scaled_p_value_is_above_one_where_any_level_does_not_reject() -> None:

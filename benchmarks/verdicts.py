@@ -1,0 +1,200 @@
+"""Error rates, coverage and power of the verdicts of a report, simulated: python benchmarks/verdicts.py [--quick]
+
+Sweeps whose differences are drawn instead of trained, decided by the code that reports use:
+
+- False verdicts: arms that equal the baseline (A/A); the share of sweeps in which any arm is called higher or lower, at
+  one look at all seeds or at any look of one after each seed from the third on. Holm's first step decides about the
+  first false verdict.
+- Coverage: how often the interval of one arm holds the true difference, at the last look and at the look at which the
+  sweep stops because zero is left out. The interval holds what the test does not reject, so the test at the true
+  difference is asked.
+- Power and seeds: how often an effect is shown over its spread, and how many seeds that takes with looks.
+
+Distributions: normal; skewed and heavy-tailed values (an arm minus an equal baseline is symmetric then); and skewed
+differences, where the arm alone is skewed: these break the one assumption of the test.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcos.statistics.holm import FAMILY_LEVEL
+from fcos.statistics.sign_flip import Floats, compute_p_values, find_fewest_pairs, find_first_rejections
+
+ARMS = (2, 5, 10)
+SEEDS = (3, 6, 8, 12)
+EFFECTS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+FIRST_LOOK = 3
+# Rows that are tested at once: bounds the memory to some hundred megabytes.
+BATCH = 4000
+
+Noise = Callable[[np.random.Generator, tuple[int, int, int]], Floats]
+
+
+def draw_normal(generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
+    """Draw standard normal values."""
+    return generator.standard_normal(shape)
+
+
+def draw_skewed(generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
+    """Draw exponential values of mean 0 and deviation 1."""
+    values: Floats = generator.exponential(size=shape) - 1
+    return values
+
+
+def draw_heavy_tailed(generator: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
+    """Draw values of Student's t with three degrees of freedom, of deviation 1."""
+    values: Floats = generator.standard_t(3, size=shape) / np.sqrt(3)
+    return values
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How values vary over seeds. shares_noise: whether the baseline varies like the arms, else it does not at all."""
+
+    noise: Noise
+    shares_noise: bool = True
+
+
+DISTRIBUTIONS: Mapping[str, Distribution] = {
+    "normal": Distribution(draw_normal),
+    "skewed values": Distribution(draw_skewed),
+    "heavy-tailed values": Distribution(draw_heavy_tailed),
+    "skewed differences": Distribution(draw_skewed, shares_noise=False),
+}
+
+
+def draw_differences(distribution: Distribution, sweeps: int, arms: int, seeds: int) -> Floats:
+    """Return differences of equal arms to one baseline, of deviation 1: (sweeps, arms, seeds)."""
+    generator = np.random.default_rng([sweeps, arms, seeds])
+    values = distribution.noise(generator, (sweeps, arms, seeds))
+    if not distribution.shares_noise:
+        return values
+    # The same baseline in all arms of a sweep, so that the arms' differences are correlated.
+    differences: Floats = (values - distribution.noise(generator, (sweeps, 1, seeds))) / np.sqrt(2)
+    return differences
+
+
+def make_looks(seeds: int, several: bool) -> tuple[int, ...]:
+    """Return one look at all seeds, or one after each seed from the third on."""
+    return tuple(range(FIRST_LOOK, seeds + 1)) if several else (seeds,)
+
+
+def find_rejections(differences: Floats, looks: tuple[int, ...], level: float) -> Floats:
+    """Return the first look that rejects for each row, 0 for none, in batches."""
+    parts = [differences[first : first + BATCH] for first in range(0, len(differences), BATCH)]
+    return np.concatenate([find_first_rejections(part, looks, level) for part in parts])
+
+
+def measure_false_verdicts(distribution: Distribution, sweeps: int, arms: int, seeds: int, several: bool) -> float:
+    """Return the share of A/A sweeps with any direction at any of their looks."""
+    differences = draw_differences(distribution, sweeps, arms, seeds).reshape(-1, seeds)
+    first = find_rejections(differences, make_looks(seeds, several), FAMILY_LEVEL / arms)
+    return float((first.reshape(sweeps, arms) > 0).any(axis=1).mean())
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Share of intervals that hold the true difference, by where the interval is taken."""
+
+    last: float
+    stopped: float
+
+
+def measure_coverage(distribution: Distribution, sequences: int, seeds: int, effect: float, several: bool) -> Coverage:
+    """Return the coverage of one arm's intervals. effect: true difference over the deviation."""
+    noise = draw_differences(distribution, sequences, 1, seeds)[:, 0]
+    looks = make_looks(seeds, several)
+    stops = find_rejections(noise + effect, looks, FAMILY_LEVEL)
+    # Not decided: the sweep ends with its last seed.
+    stops = np.where(stops == 0, seeds, stops)
+    held = np.zeros(sequences, dtype=bool)
+    for stop in np.unique(stops).astype(int):
+        of_stop = stops == stop
+        until = tuple(look for look in looks if look <= stop)
+        held[of_stop] = compute_p_values(noise[of_stop, :stop], until, FAMILY_LEVEL) > FAMILY_LEVEL
+    parts = [noise[first : first + BATCH] for first in range(0, sequences, BATCH)]
+    last = np.concatenate([compute_p_values(part, looks, FAMILY_LEVEL) > FAMILY_LEVEL for part in parts])
+    return Coverage(float(last.mean()), float(held.mean()))
+
+
+@dataclass(frozen=True)
+class Power:
+    """Share of sequences in which an effect is shown, and the pairs that they take on average, stopped then."""
+
+    shown: float
+    pairs: float
+
+
+def measure_power(distribution: Distribution, sequences: int, seeds: int, effect: float, several: bool) -> Power:
+    """Return power and mean number of pairs of one arm. effect: true difference over the deviation."""
+    differences = draw_differences(distribution, sequences, 1, seeds)[:, 0] + effect
+    first = find_rejections(differences, make_looks(seeds, several), FAMILY_LEVEL)
+    return Power(float((first > 0).mean()), float(np.where(first == 0, seeds, first).mean()))
+
+
+def print_false_verdicts(sequences: int) -> None:
+    """Print the share of A/A sweeps with a false direction, in percent."""
+    print(f"\nFalse verdicts a sweep in percent ({sequences} A/A sweeps each; one look / any look from 3 seeds on)\n")
+    print(f"{'arms beside the baseline, seeds':34}" + "".join(f"{name:>22}" for name in DISTRIBUTIONS))
+    for arms in ARMS:
+        for seeds in SEEDS:
+            cells = [
+                " / ".join(
+                    f"{100 * measure_false_verdicts(distribution, sequences, arms, seeds, several):.1f}"
+                    for several in (False, True)
+                )
+                for distribution in DISTRIBUTIONS.values()
+            ]
+            print(f"{f'{arms} arms, {seeds} seeds':34}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+
+
+def print_coverage(sequences: int) -> None:
+    """Print the coverage of 95 % intervals where the pairs bound one, in percent."""
+    fewest = find_fewest_pairs(FAMILY_LEVEL) or 0
+    print(f"\nCoverage of 95 % intervals in percent ({sequences} sequences, effect of one deviation;")
+    print("one look / last of the looks from 3 on / where the sweep stops)\n")
+    print(f"{'seeds':34}" + "".join(f"{name:>22}" for name in DISTRIBUTIONS))
+    for seeds in (seeds for seeds in SEEDS if seeds >= fewest):
+        cells = []
+        for distribution in DISTRIBUTIONS.values():
+            one = measure_coverage(distribution, sequences, seeds, 1.0, several=False)
+            looks = measure_coverage(distribution, sequences, seeds, 1.0, several=True)
+            cells.append(f"{100 * one.last:.1f} / {100 * looks.last:.1f} / {100 * looks.stopped:.1f}")
+        print(f"{seeds:<34}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+
+
+def print_power(sequences: int) -> None:
+    """Print power over effects, and the seeds that looks save."""
+    most = SEEDS[-1]
+    print(f"\nPower in percent for one arm, normal differences ({sequences} sequences)\n")
+    heads = [*(f"{seeds} seeds" for seeds in SEEDS), f"looks 3 to {most}", "mean seeds", "saved"]
+    print(f"{'effect over deviation':34}" + "".join(f"{head:>14}" for head in heads))
+    for effect in EFFECTS:
+        normal = DISTRIBUTIONS["normal"]
+        fixed = [measure_power(normal, sequences, seeds, effect, several=False).shown for seeds in SEEDS]
+        looks = measure_power(normal, sequences, most, effect, several=True)
+        cells = [*(f"{100 * shown:.1f}" for shown in fixed), f"{100 * looks.shown:.1f}", f"{looks.pairs:.1f}"]
+        cells.append(f"{100 * (1 - looks.pairs / most):.0f} %")
+        print(f"{effect:<34}" + "".join(f"{cell:>14}" for cell in cells), flush=True)
+
+
+def main() -> None:
+    """Simulate and print the tables."""
+    parser = argparse.ArgumentParser(description="Simulated error rates, coverage and power of a report's verdicts.")
+    parser.add_argument("--sequences", type=int, default=10_000, help="simulated sweeps in each cell of a table")
+    parser.add_argument("--quick", action="store_true", help="500 of them")
+    options = parser.parse_args()
+    sequences = 500 if options.quick else options.sequences
+    start = time.perf_counter()
+    print_false_verdicts(sequences)
+    print_coverage(sequences)
+    print_power(sequences)
+    print(f"\n{time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
