@@ -9,7 +9,7 @@ of images I and of both together SI, its variance is (S + SI) / n + I:
 
 Adding the first two would count SI / n twice (Cameron, Gelbach and Miller, Journal of Business & Economic Statistics
 2011). The quantile is Student's t with Welch's and Satterthwaite's degrees of freedom: n - 1 for seeds, the number of
-images - 1 for images.
+images - 1 for images. No interval is narrower than the t-interval from seeds alone.
 """
 
 import math
@@ -102,7 +102,11 @@ def estimate_two_level(
         return TwoLevelInterval(mean, mean, mean, 0.0, math.inf, math.nan)
     image_share = of_images.common / variance
     freedom = 1 / ((1 - image_share) ** 2 / (num_seeds - 1) + image_share**2 / (num_images - 1))
-    half_width = float(stdtrit(freedom, 1 - level / 2)) * error
+    # With few seeds a chance value of the images' part would else make the interval narrower than that of seeds alone.
+    half_width = max(
+        float(stdtrit(freedom, 1 - level / 2)) * error,
+        float(stdtrit(num_seeds - 1, 1 - level / 2)) * math.sqrt(of_seeds),
+    )
     return TwoLevelInterval(
         difference=mean,
         low=mean - half_width,

@@ -83,7 +83,9 @@ def test_the_interval_is_around_the_mean_and_no_surer_than_the_seeds(
     assert interval is not None
     assert interval.low <= interval.difference <= interval.high
     assert interval.difference == pytest.approx(samples[:, 0].mean())
-    assert interval.standard_error >= samples[:, 0].std(ddof=1) / np.sqrt(SEEDS) - 1e-11
+    error = samples[:, 0].std(ddof=1) / np.sqrt(SEEDS)
+    assert interval.standard_error >= error - 1e-11
+    assert interval.high - interval.low >= 2 * stats.t.ppf(0.975, SEEDS - 1) * error - 1e-10
 
 
 def test_differences_that_never_vary_have_an_interval_of_no_width() -> None:
