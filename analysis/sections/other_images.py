@@ -60,7 +60,10 @@ def _describe_method(num_images: int, resamples: int) -> str:
 def _describe_verdicts(compared: Sequence[ImageComparison], baseline: str) -> list[str]:
     """Return on which interval the verdicts stand, and which of them hold for other images too."""
     tested = [item for item in compared if item.comparison.is_tested]
-    lines = ["The verdicts stand on the intervals from seeds: they hold for these validation images and other seeds."]
+    lines = [
+        "The verdicts stand on the intervals from seeds: they hold for these validation images and other seeds. None "
+        "rests on the intervals for seeds and images."
+    ]
     clear = [item for item in tested if item.comparison.test.is_rejected and item.interval is not None]
     holding = [item.comparison.arm for item in clear if _has_same_direction(item)]
     others = [item.comparison.arm for item in clear if item.comparison.arm not in holding]
