@@ -146,7 +146,7 @@ def find_truth(sets: int, simulation: Simulation) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the times and the coverages."""
     parser = argparse.ArgumentParser(description="Time and coverage of the intervals for other seeds and images.")
-    parser.add_argument("--coverage", type=int, default=500, metavar="SWEEPS", help="simulated sweeps (default: 500)")
+    parser.add_argument("--coverage", type=int, default=1000, metavar="SWEEPS", help="simulated sweeps (default: 1000)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 6, 12], help="numbers of seeds to simulate")
     parser.add_argument("--populations", nargs="+", choices=POPULATIONS, default=list(POPULATIONS))
     options = parser.parse_args(arguments)
