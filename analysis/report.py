@@ -5,6 +5,7 @@ python analysis/report.py                          the newest sweep of the store
 python analysis/report.py ablation_centerness      a sweep by name or run id
 python analysis/report.py --paper v1               all tables of a paper, with the runs for each row
 python analysis/report.py --schema                 the JSON schema of report.json
+python analysis/report.py --resamples 0            without the intervals for other validation images, which take longest
 """
 
 # Heavy imports are inside the functions, so that --help prints at once.
@@ -28,6 +29,8 @@ PLAIN_WIDTH = 200
 # Of sweeps that compare trainings.
 EXPLORER = "explorer.html"
 FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
+# Of the validation images.
+DEFAULT_RESAMPLES, MIN_RESAMPLES, MAX_RESAMPLES = 1000, 100, 100_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +64,9 @@ def _print_schema() -> None:
 
 def _write_sweep(options: argparse.Namespace) -> Callable[[], None]:
     """Write a sweep's report; returns the function that prints it."""
-    document, folder = write_report(options.sweep, options.tracking_uri, options.output, options.experiment)
+    document, folder = write_report(
+        options.sweep, options.tracking_uri, options.output, options.experiment, options.resamples
+    )
     return lambda: print_report(document, folder / FILES[0])
 
 
@@ -92,25 +97,48 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of report.json and end")
     parser.add_argument("--experiment", help="look only in the MLflow experiment of this name")
+    parser.add_argument(
+        "--resamples",
+        type=_parse_resamples,
+        default=DEFAULT_RESAMPLES,
+        metavar="N",
+        help=f"resamples of the validation images, 0 for no intervals for other images (default: {DEFAULT_RESAMPLES})",
+    )
     options = parser.parse_args(arguments)
     if options.paper is not None and options.sweep is not None:
         parser.error(f"--paper {options.paper} {options.sweep}: give a sweep or a paper, not both")
     return options
 
 
+def _parse_resamples(text: str) -> int:
+    """Parse --resamples: 0, or enough for a variance."""
+    if not text.isdecimal() or 0 < int(text) < MIN_RESAMPLES or int(text) > MAX_RESAMPLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor a number from {MIN_RESAMPLES} to {MAX_RESAMPLES}")
+    return int(text)
+
+
 def write_report(
-    sweep: str | None, tracking_uri: str, output: Path | None = None, mlflow_experiment: str | None = None
+    sweep: str | None,
+    tracking_uri: str,
+    output: Path | None = None,
+    mlflow_experiment: str | None = None,
+    resamples: int = DEFAULT_RESAMPLES,
 ) -> "tuple[Document, Path]":
     """Write the files of FILES, EXPLORER where trainings are compared, and noise.json for a noise floor.
 
     Returns the document and their folder.
 
+    resamples: of the validation images, 0 for none. Shows progress on a terminal.
+
     Raises StoreError where the store or the sweep is missing.
     """
     from analysis.reader.runs import read_sweep
+    from analysis.render.console import show_progress
     from analysis.sections.document import build_document
+    from analysis.sections.resampling import Resampling
 
-    document = build_document(read_sweep(tracking_uri, sweep, mlflow_experiment))
+    with show_progress("evaluating resampled images") as on_trial:
+        document = build_document(read_sweep(tracking_uri, sweep, mlflow_experiment), Resampling(resamples, on_trial))
     folder = output or Path("outputs") / make_folder_name(document.sweep.name) / "report"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in render_files(document).items():

@@ -26,7 +26,7 @@ from fcos.structures import Detections
 WIDTH, HEIGHT, CLASSES, PER_IMAGE = 640, 480, 80, 100
 
 
-def draw_truth(images: int, rng: np.random.Generator) -> dict[str, Any]:
+def draw_truth(images: int, rng: np.random.Generator, classes: int = CLASSES) -> dict[str, Any]:
     """A COCO file's contents: 7.2 boxes an image, log-uniform in size."""
     entries: list[dict[str, Any]] = []
     for image in range(1, images + 1):
@@ -34,19 +34,19 @@ def draw_truth(images: int, rng: np.random.Generator) -> dict[str, Any]:
             side = np.exp(rng.uniform(np.log(10), np.log(300), 2))
             w, h = np.round(np.minimum(side, [WIDTH - 1, HEIGHT - 1]), 2).tolist()
             x, y = round(rng.uniform(0, WIDTH - w), 2), round(rng.uniform(0, HEIGHT - h), 2)
-            entry = {"id": len(entries) + 1, "image_id": image, "category_id": int(rng.integers(1, CLASSES + 1))}
+            entry = {"id": len(entries) + 1, "image_id": image, "category_id": int(rng.integers(1, classes + 1))}
             entries.append(entry | {"bbox": [x, y, w, h], "area": w * h, "iscrowd": int(rng.random() < 0.01)})
     return {
         "images": [
             {"id": image, "file_name": f"{image}.jpg", "width": WIDTH, "height": HEIGHT}
             for image in range(1, images + 1)
         ],
-        "categories": [{"id": category, "name": str(category)} for category in range(1, CLASSES + 1)],
+        "categories": [{"id": category, "name": str(category)} for category in range(1, classes + 1)],
         "annotations": entries,
     }
 
 
-def draw_detections(truth: dict[str, Any], rng: np.random.Generator) -> dict[int, Detections]:
+def draw_detections(truth: dict[str, Any], rng: np.random.Generator, classes: int = CLASSES) -> dict[int, Detections]:
     """100 an image: every box found about twice, the rest anywhere; scores tell the two apart in part."""
     by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
     for entry in truth["annotations"]:
@@ -55,7 +55,7 @@ def draw_detections(truth: dict[str, Any], rng: np.random.Generator) -> dict[int
     for image, entries in by_image.items():
         corner = rng.uniform(0, 300, (PER_IMAGE, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(10, 200, (PER_IMAGE, 2))], axis=1)
-        labels = rng.integers(0, CLASSES, PER_IMAGE)
+        labels = rng.integers(0, classes, PER_IMAGE)
         scores = rng.random(PER_IMAGE) * 0.6
         for row, entry in enumerate(entries * 2):
             if row < PER_IMAGE:

@@ -3,9 +3,11 @@
 import codecs
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.formatting import MINUS, MISSING
 from fcos.streams import exit_code_of_closed_output, flush_output
@@ -24,6 +26,16 @@ class ReportConsole(Console):
     def on_broken_pipe(self) -> None:
         """Raise instead of exiting, as rich does; print_safely handles it."""
         raise BrokenPipeError
+
+
+@contextmanager
+def show_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows how many of how many are done: on a terminal's standard error, from the first on."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(description, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def print_safely(print_report: Callable[[], None]) -> int:

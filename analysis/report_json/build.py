@@ -8,7 +8,11 @@ import pandas as pd
 from analysis.formatting import is_percentage
 from analysis.reader.sweep import Search, Sweep
 from analysis.report_json import schema
-from analysis.report_json.comparisons import make_comparison_records, make_verdict_records
+from analysis.report_json.comparisons import (
+    make_comparison_records,
+    make_other_images_records,
+    make_verdict_records,
+)
 from analysis.report_json.noise import make_noise_record
 from analysis.sections.coverage import is_coverage
 from analysis.sections.document import Document
@@ -46,6 +50,7 @@ def build_report_record(document: Document) -> schema.ReportRecord:
         values=tuple(_make_values(values)),
         summaries=tuple(_make_summaries(values)) if is_compared else (),
         comparisons=tuple(make_comparison_records(content.values)) if is_compared else (),
+        other_images=tuple(make_other_images_records(content.other_images.compared if content.other_images else ())),
         verdicts=tuple(make_verdict_records(content.verdicts)),
         paper_rows=tuple(_make_paper_rows(document)),
         curves=tuple(_make_curves(sweep)),

@@ -1,10 +1,12 @@
 """Comparisons and verdicts of a report as records of report.json."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from analysis.report_json.schema import ComparisonRecord, PaperVerdictRecord, VerdictRecord
+from analysis.report_json.schema import ComparisonRecord, OtherImagesRecord, PaperVerdictRecord, VerdictRecord
+from analysis.stats.other_images import ImageComparison
 from analysis.stats.verdicts import Verdict
 
 
@@ -12,6 +14,21 @@ def make_comparison_records(results: pd.DataFrame) -> Iterator[ComparisonRecord]
     """Yield a record for each arm that is compared. results: see analysis.render.tables.collect_results."""
     for row in results[results["num_pairs"].notna()].to_dict("records"):
         yield ComparisonRecord.model_validate({name: row[name] for name in ComparisonRecord.model_fields})
+
+
+def make_other_images_records(compared: Sequence[ImageComparison]) -> Iterator[OtherImagesRecord]:
+    """Yield a record for each comparison on other images."""
+    for item in compared:
+        interval = item.interval
+        yield OtherImagesRecord(
+            metric=item.comparison.metric,
+            arm=item.comparison.arm,
+            seeds=item.seeds,
+            difference=item.comparison.difference if interval is None else interval.difference,
+            low=math.nan if interval is None else interval.low,
+            high=math.nan if interval is None else interval.high,
+            image_share=math.nan if interval is None else interval.image_share,
+        )
 
 
 def make_verdict_records(verdicts: Sequence[Verdict]) -> Iterator[VerdictRecord]:

@@ -105,6 +105,22 @@ class ComparisonRecord(_Record):
     seeds_replaced: Number
 
 
+class OtherImagesRecord(_Record):
+    """Difference of an arm to the baseline, with its interval for other seeds and other images of this kind.
+
+    seeds: those with a saved evaluation in both arms. low, high: at the confidence of the comparison's interval, null
+    where too few seeds or images give none. image_share: share of the squared standard error that images add.
+    """
+
+    metric: str
+    arm: str
+    seeds: tuple[int, ...]
+    difference: Number
+    low: Number
+    high: Number
+    image_share: Number
+
+
 class PaperVerdictRecord(_Record):
     """Our difference beside that of the same two rows in one table of a paper."""
 
@@ -281,6 +297,7 @@ class ReportRecord(_Record):
     values: tuple[ValueRecord, ...]
     summaries: tuple[SummaryRecord, ...]
     comparisons: tuple[ComparisonRecord, ...]
+    other_images: tuple[OtherImagesRecord, ...]
     verdicts: tuple[VerdictRecord, ...]
     paper_rows: tuple[PaperRowRecord, ...]
     curves: tuple[CurveRecord, ...]

@@ -12,7 +12,9 @@ from analysis.reader.sweep import TRAIN_LOSS, Sweep, Trial
 from analysis.render import plots, tables
 from analysis.sections.content import Figure, ReportContent, render_figure
 from analysis.sections.gallery import build_gallery
+from analysis.sections.other_images import build_other_images
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
+from analysis.sections.resampling import Resampling
 from analysis.sections.statistics import describe_test
 from analysis.stats import paired
 from analysis.stats.comparison import Comparison, compare_arms, make_design
@@ -27,9 +29,13 @@ LEGEND = (
 
 
 def build_ablation_content(
-    sweep: Sweep, values: pd.DataFrame, baseline: str | None, rows: Mapping[str, RowsBySource]
+    sweep: Sweep,
+    values: pd.DataFrame,
+    baseline: str | None,
+    rows: Mapping[str, RowsBySource],
+    resampling: Resampling,
 ) -> ReportContent:
-    """Compare the arms with the baseline; reads the store for pictures alone.
+    """Compare the arms with the baseline; reads the store for pictures and saved evaluations.
 
     values: see analysis.stats.paired.collect_final_values. rows: arm -> source -> row.
     """
@@ -42,6 +48,7 @@ def build_ablation_content(
     verdicts = [make_verdict(comparison, baseline or "", rows, sweep.finished) for comparison in tested]
     frame = tables.collect_results(values, paired.summarise(values), comparisons, baseline, rows)
     gallery = build_gallery(sweep)
+    other_images = build_other_images(sweep, comparisons, baseline, resampling)
     figures = _plot_curves(sweep, arms)
     if baseline is not None:
         figures += _plot_differences(differences, tested, baseline, verdicts)
@@ -55,7 +62,8 @@ def build_ablation_content(
         limitations=tuple(_describe_limitations(values, metrics[0], rows, sweep.finished)),
         figures=tuple(figures),
         gallery=gallery,
-        notes=gallery.notes,
+        notes=(*gallery.notes, *(() if other_images is None else other_images.notes)),
+        other_images=other_images,
     )
 
 

@@ -20,6 +20,7 @@ from analysis.sections.provenance import (
     collect_versions,
     list_missing_results,
 )
+from analysis.sections.resampling import Resampling
 from analysis.sections.search import build_search_content
 from analysis.stats.paired import collect_final_values
 from fcos.storage.store_conventions import public_uri
@@ -44,8 +45,8 @@ class Document:
     notes: tuple[str, ...]
 
 
-def build_document(sweep: Sweep) -> Document:
-    """Build the report of a sweep; reads the store for artifacts alone."""
+def build_document(sweep: Sweep, resampling: Resampling) -> Document:
+    """Build the report of a sweep; reads the store for artifacts alone. resampling: of the validation images."""
     experiment, trials = sweep.experiment, sweep.current
     arms = list(dict.fromkeys([*experiment.arms, *(trial.arm for trial in trials)]))
     # In the order in which they were seen: those of later rounds follow the planned ones.
@@ -61,9 +62,10 @@ def build_document(sweep: Sweep) -> Document:
         content = build_search_content(sweep, experiment.search)
     elif experiment.is_noise_floor and baseline is not None:
         content = build_noise_content(sweep, values, baseline)
+    elif is_coverage(sweep):
+        content = build_coverage_content(sweep, values, baseline, rows)
     else:
-        build_content = build_coverage_content if is_coverage(sweep) else build_ablation_content
-        content = build_content(sweep, values, baseline, rows)
+        content = build_ablation_content(sweep, values, baseline, rows, resampling)
     return Document(
         sweep=sweep,
         store=public_uri(sweep.uri),

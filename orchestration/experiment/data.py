@@ -39,7 +39,8 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
     from fcos.data.loader import check_batch
     from fcos.data.prepare import make_dataset, prepare, splits_with_masks
     from fcos.data.shared_memory import check_shared_memory
-    from fcos.evaluation.coco import class_keys, keys_without_ground_truth
+    from fcos.evaluation.class_keys import class_keys
+    from fcos.evaluation.coco import keys_without_ground_truth
     from fcos.training.batch_norms import check_batch_norms
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:

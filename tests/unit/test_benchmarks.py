@@ -83,6 +83,22 @@ def test_simulated_verdicts_keep_their_error_rates(load, name: str, several: boo
     assert strong.pairs <= 8 * 0.9 if several else strong.pairs >= 6
 
 
+@pytest.mark.parametrize("population", ["both", "seeds", "images"])
+def test_simulated_intervals_for_other_images_hold_the_difference(load, population: str) -> None:
+    module = load("bootstrap")
+    simulation = module.Simulation(images=50, resamples=50, effects=module.POPULATIONS[population])
+    sweeps = 100
+    coverage = module.measure_coverage(3, sweeps, module.find_truth(sweeps * 5, simulation), simulation)
+    # Four standard errors of a share of 5 % in so many.
+    assert coverage["seeds and images"] >= 0.95 - 0.09
+    assert coverage["seeds and images"] >= coverage["seeds alone"]
+
+
+def test_intervals_for_other_images_are_timed(load, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("bootstrap").time_intervals(3, images=10, resamples=20) > 0
+    assert "9 arms, 3 seeds, 10 images of 3 classes, 20 resamples" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_training_step_and_inference(load) -> None:
     step = load("train_step")

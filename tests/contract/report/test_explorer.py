@@ -15,6 +15,7 @@ from analysis.explorer.page import MAX_BYTES, make_explorer_page
 from analysis.reader.runs import read_sweep
 from analysis.report import write_report
 from analysis.sections.document import build_document
+from analysis.sections.resampling import Resampling
 from tests.helpers.explored_sweeps import CLASSES, draw_images, log_files, save_run, write_explored_sweep
 from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
@@ -156,7 +157,7 @@ def test_pictures_are_left_out_with_a_note_where_the_page_would_be_too_large(
 ) -> None:
     assert len(page.encode()) < MAX_BYTES
     max_bytes = len(page.encode()) - 20_000
-    smaller = make_explorer_page(build_document(read_sweep(own_writer.uri, "explored")), max_bytes)
+    smaller = make_explorer_page(build_document(read_sweep(own_writer.uri, "explored"), Resampling(0)), max_bytes)
     assert len(smaller.encode()) <= max_bytes
     shown = len(data_of(smaller)["pictures"])
     assert 0 < shown < NUM_IMAGES

@@ -1,0 +1,152 @@
+"""The section on other images follows from saved evaluations; what has none is noted and nothing else changes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.report import write_report
+from fcos.evaluation.coco import coco_metrics
+from fcos.evaluation.save_evaluations import save_evaluations
+from fcos.storage.evaluation_files import ANNOTATIONS, FILES, RESULTS
+from fcos.structures import Detections
+from tests.helpers.evaluations import random_evaluation
+from tests.helpers.stored_sweeps import EXPERIMENT, SweepWriter
+
+NAME = "evaluated"
+ARMS = ("none", "branch")
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> SweepWriter:
+    """A store of this test's own."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    return SweepWriter(f"sqlite:///{folder / 'mlflow.db'}", folder)
+
+
+def write_evaluated_sweep(
+    writer: SweepWriter, folder: Path, *, wrong: str | None = None, evaluated: tuple[int, ...] = (0, 1, 2)
+) -> dict[tuple[str, int], str]:
+    """Write a sweep of two arms whose runs have an evaluation each; returns their ids.
+
+    `wrong`: what is wrong with that of branch seed 1: the annotations, the recorded metric or a file.
+    """
+    experiment = {**EXPERIMENT, "arms": {arm: {} for arm in ARMS}, "metrics": ["val/AP", "val/AP50"], "paper": {}}
+    parent = writer.write_sweep("main", NAME, {}, experiment=experiment)
+    runs = {}
+    for number, (arm, seed) in enumerate((arm, seed) for arm in ARMS for seed in range(3)):
+        is_wrong = wrong is not None and (arm, seed) == ("branch", 1)
+        annotations, detections = random_evaluation(folder, 2 if is_wrong and wrong == "annotations" else 1)
+        detections = {image: _vary(found, 100 + number) for image, found in detections.items()}
+        metrics = coco_metrics(annotations, detections)
+        recorded = metrics["val/AP"] + (0.1 if is_wrong and wrong == "metric" else 0)
+        runs[arm, seed] = run_id = writer.write_trial("main", parent, arm, seed, recorded)
+        writer.client.log_metric(run_id, "val/AP50", metrics["val/AP50"], step=1200)
+        if seed not in evaluated:
+            continue
+        place = folder / f"{arm}_{seed}"
+        save_evaluations(annotations, {"": detections}, place, data_digest="d", step=1200)
+        if is_wrong and wrong == "file":
+            (place / RESULTS).write_bytes((place / ANNOTATIONS).read_bytes())
+        for name in FILES:
+            writer.client.log_artifact(run_id, str(place / name), "evaluation")
+    return runs
+
+
+def _vary(detections: Detections, seed: int) -> Detections:
+    """Return detections as another training would have them: moved a little, with other scores, best first."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(len(detections.scores), generator=generator)
+    boxes = detections.boxes + torch.randn(detections.boxes.shape, generator=generator)
+    order = scores.argsort(descending=True)
+    return Detections(boxes[order], scores[order], detections.labels[order])
+
+
+def test_a_row_for_each_metric_and_arm_and_a_sentence_on_the_verdicts(writer: SweepWriter, tmp_path: Path) -> None:
+    write_evaluated_sweep(writer, tmp_path)
+    document, folder = write_report(NAME, writer.uri, tmp_path / "report", resamples=200)
+    section = document.content.other_images
+    assert section is not None and section.table is not None
+    frame = section.table.frame
+    assert [(row.metric, row.arm, row.pairs) for row in frame.itertuples()] == [
+        ("val/AP", "branch", 3),
+        ("val/AP50", "branch", 3),
+    ]
+    expected = document.content.values.set_index(["metric", "arm"])["difference"]
+    assert frame["difference"].tolist() == pytest.approx([expected["val/AP", "branch"], expected["val/AP50", "branch"]])
+    assert (frame["both_low"] < frame["difference"]).all() and (frame["difference"] < frame["both_high"]).all()
+    assert frame["image_share"].between(0, 1).all()
+    assert not section.notes
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text()
+        assert "Other images" in text and "The verdicts stand on the intervals from seeds" in text
+        assert "Of the 8 validation images 200 resamples" in text
+
+
+def test_the_same_store_gives_the_same_intervals(writer: SweepWriter, tmp_path: Path) -> None:
+    write_evaluated_sweep(writer, tmp_path)
+    frames = []
+    for name in ("first", "second"):
+        document, _ = write_report(NAME, writer.uri, tmp_path / name, resamples=100)
+        section = document.content.other_images
+        assert section is not None and section.table is not None
+        frames.append(section.table.frame)
+    assert frames[0].equals(frames[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [("annotations", "its annotations are others"), ("metric", "its run recorded"), ("file", "results_sha256 differs")],
+)
+def test_an_evaluation_that_does_not_belong_is_left_out_with_one_note(
+    writer: SweepWriter, tmp_path: Path, wrong: str, reason: str
+) -> None:
+    write_evaluated_sweep(writer, tmp_path, wrong=wrong)
+    document, _ = write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
+    section = document.content.other_images
+    assert section is not None and section.table is not None
+    assert section.table.frame["pairs"].tolist() == [2, 2]
+    (note,) = section.notes
+    assert "branch seed 1" in note and reason in note
+    assert note in document.notes
+
+
+def test_trials_without_an_evaluation_are_named_in_one_note(writer: SweepWriter, tmp_path: Path) -> None:
+    write_evaluated_sweep(writer, tmp_path, evaluated=(0, 2))
+    document, _ = write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
+    section = document.content.other_images
+    assert section is not None and section.table is not None
+    assert section.table.frame["pairs"].tolist() == [2, 2]
+    (note,) = section.notes
+    assert note.startswith("branch seed 1 and none seed 1 have no saved evaluation")
+
+
+def test_a_sweep_of_an_older_version_gets_a_note_and_no_section(writer: SweepWriter, tmp_path: Path) -> None:
+    write_evaluated_sweep(writer, tmp_path, evaluated=())
+    document, folder = write_report(NAME, writer.uri, tmp_path / "report")
+    section = document.content.other_images
+    assert section is not None and section.table is None
+    (note,) = section.notes
+    assert note.startswith("No trial has a saved evaluation (runs of older versions have none)")
+    assert "Other images" not in (folder / "report.md").read_text()
+
+
+def test_zero_resamples_read_no_evaluation(
+    writer: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_evaluated_sweep(writer, tmp_path)
+    monkeypatch.setattr("analysis.sections.resampling.read_evaluation", None)
+    document, _ = write_report(NAME, writer.uri, tmp_path / "report", resamples=0)
+    assert document.content.other_images is None
+
+
+@pytest.mark.parametrize("value", ["-1", "99", "1.5", "many", "100001"])
+def test_a_number_of_resamples_that_is_none_is_refused(
+    run_report: Callable[..., int], capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_report(f"--resamples={value}")
+    assert stopped.value.code == 2
+    assert f"{value!r} is neither 0 nor a number from 100 to 100000" in capsys.readouterr().err
