@@ -6,8 +6,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.explorer.matching import IGNORED, Matches
+from analysis.explorer.matching import Matches
 from analysis.explorer.structures import DetectionSet, Truth
+from fcos.evaluation.error_kinds import IN_CROWD
 
 # As in COCO's evaluation.
 RECALLS: Final = np.linspace(0.0, 1.0, 101)
@@ -42,7 +43,7 @@ class Curves:
 
 def compute_curves(truth: Truth, detections: DetectionSet, matches: Matches) -> Curves:
     """Compute the curves of one evaluation."""
-    counted = matches.kind != IGNORED
+    counted = matches.kind != IN_CROWD
     # Stable, so that equal scores stay in the order of the images.
     order = np.argsort(-detections.scores, kind="stable")
     order = order[counted[order]]

@@ -1,31 +1,25 @@
 """Match detections with ground truth at IoU 0.5, as COCO's evaluation does, and name the kind of each error."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.explorer.structures import DetectionSet, Truth
-
-FOREGROUND: Final = 0.5
-# Below it a detection has nothing to do with a box (TIDE, Bolya et al. 2020).
-BACKGROUND: Final = 0.1
-# Kinds of detections, as in TIDE: a false one is of the first kind that applies, from left to right.
-CORRECT, DUPLICATE, CLASS, LOCALISATION, OTHER, IGNORED = range(6)
+from fcos.evaluation.error_kinds import CORRECT, FOREGROUND, OTHER, classify, match_greedily
 
 
 @dataclass(frozen=True)
 class Matches:
     """Result of matching, an entry for each detection, [D].
 
-    box: row of the box of its class that it is matched with, or -1. kind: CORRECT, ..., IGNORED for detections that
-    lie at least half inside a crowd of their class. any_box: row of the box of whatever class that it is matched with
-    where classes do not count, or -1.
+    box: row of the box of its class that it is matched with, or -1. kind: CORRECT, ..., see
+    fcos.evaluation.error_kinds. any_box: row of the box of whatever class that it is matched with where classes do not
+    count, or -1.
     """
 
     box: NDArray[np.int64]
-    kind: NDArray[np.int8]
+    kind: NDArray[np.int64]
     any_box: NDArray[np.int64]
 
 
@@ -36,7 +30,7 @@ def match_detections(truth: Truth, detections: DetectionSet) -> Matches:
     """
     box = np.full(len(detections.scores), -1, dtype=np.int64)
     any_box = box.copy()
-    kind = np.full(len(box), OTHER, dtype=np.int8)
+    kind = np.full(len(box), OTHER, dtype=np.int64)
     for image in range(len(truth)):
         rows = slice(int(detections.offsets[image]), int(detections.offsets[image + 1]))
         truth_rows = slice(int(truth.offsets[image]), int(truth.offsets[image + 1]))
@@ -47,44 +41,12 @@ def match_detections(truth: Truth, detections: DetectionSet) -> Matches:
         crowd = truth.crowd[truth_rows]
         inside = compute_share_inside(detections.boxes[rows], truth.boxes[truth_rows]) >= FOREGROUND
         iou = np.where(crowd, 0.0, iou)
-        matched = match_greedily(np.where(is_same, iou, 0.0))
-        kind[rows] = _classify(iou, is_same, matched, (inside & is_same & crowd).any(axis=1))
-        box[rows] = np.where(matched >= 0, matched + truth_rows.start, -1)
+        found = classify(iou, is_same, (inside & is_same & crowd).any(axis=1))
+        kind[rows] = found.kind
+        box[rows] = np.where(found.kind == CORRECT, found.box + truth_rows.start, -1)
         matched = match_greedily(iou)
         any_box[rows] = np.where(matched >= 0, matched + truth_rows.start, -1)
     return Matches(box, kind, any_box)
-
-
-def match_greedily(iou: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the column that each row takes, or -1: in order, the free one of highest IoU of at least 0.5.
-
-    Of equal ones the last is taken, as in pycocotools.
-    """
-    matched = np.full(len(iou), -1, dtype=np.int64)
-    free = iou.copy()
-    for row in np.flatnonzero((iou >= FOREGROUND).any(axis=1)):
-        column = free.shape[1] - 1 - int(free[row, ::-1].argmax())
-        if free[row, column] >= FOREGROUND:
-            matched[row] = column
-            free[:, column] = 0.0
-    return matched
-
-
-def _classify(
-    iou: NDArray[np.float64], is_same: NDArray[np.bool_], matched: NDArray[np.int64], is_ignored: NDArray[np.bool_]
-) -> NDArray[np.int8]:
-    """Return the kind of each detection of an image; the rules are those of fcos/evaluation/tide.py."""
-    of_class = np.where(is_same, iou, 0.0).max(axis=1)
-    of_others = np.where(is_same, 0.0, iou).max(axis=1)
-    kinds = [
-        (matched >= 0, CORRECT),
-        (is_ignored, IGNORED),
-        (of_class >= FOREGROUND, DUPLICATE),
-        (of_others >= FOREGROUND, CLASS),
-        (of_class >= BACKGROUND, LOCALISATION),
-    ]
-    kind: NDArray[np.int8] = np.select([mask for mask, _ in kinds], [code for _, code in kinds], OTHER).astype(np.int8)
-    return kind
 
 
 def compute_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,17 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.explorer.curves import Curves, compute_curves
-from analysis.explorer.matching import (
-    CLASS,
-    CORRECT,
-    DUPLICATE,
-    IGNORED,
-    LOCALISATION,
-    OTHER,
-    Matches,
-    match_detections,
-)
+from analysis.explorer.matching import Matches, match_detections
 from analysis.explorer.structures import DetectionSet, Truth
+from fcos.evaluation.error_kinds import CLASS, CORRECT, DUPLICATE, IN_CROWD, LOCALISATION, OTHER
 
 ERROR_NAMES: Final = {
     CORRECT: "correct",
@@ -66,7 +58,7 @@ def compute_run_results(truth: Truth, detections: DetectionSet) -> RunResults:
         kept=kept,
         found=found,
         class_found=np.bincount(truth.labels[found], minlength=len(truth.classes)),
-        class_detected=np.bincount(detections.labels[kept & (matches.kind != IGNORED)], minlength=len(truth.classes)),
+        class_detected=np.bincount(detections.labels[kept & (matches.kind != IN_CROWD)], minlength=len(truth.classes)),
         image_f1=compute_image_f1(truth, detections, matches, kept),
         errors={**errors, "missed": int((~found & ~truth.crowd).sum())},
         confusion=count_confusion(truth, detections, matches, kept),
@@ -77,7 +69,7 @@ def compute_image_f1(
     truth: Truth, detections: DetectionSet, matches: Matches, kept: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return F1 = 2 TP / (2 TP + FP + FN) of each image, all classes together, [N]."""
-    counted = kept & (matches.kind != IGNORED)
+    counted = kept & (matches.kind != IN_CROWD)
     true = np.bincount(detections.images[counted & (matches.box >= 0)], minlength=len(truth))
     detected = np.bincount(detections.images[counted], minlength=len(truth))
     total = detected + np.bincount(truth.images[~truth.crowd], minlength=len(truth))
@@ -90,7 +82,7 @@ def count_confusion(
 ) -> NDArray[np.int64]:
     """Count which class each box is detected as; see RunResults."""
     nothing = len(truth.classes)
-    counted = kept & (matches.kind != IGNORED)
+    counted = kept & (matches.kind != IN_CROWD)
     box = matches.any_box[counted]
     rows = np.where(box >= 0, truth.labels[box], nothing) if len(truth.labels) else np.full(len(box), nothing)
     hit = np.zeros(len(truth.labels), dtype=bool)

@@ -10,12 +10,10 @@ from torch import Tensor
 
 from fcos.annotations.annotations import Annotations
 from fcos.evaluation.coco import accumulate, mean_of_measured
+from fcos.evaluation.error_kinds import CLASS, CORRECT, DUPLICATE, FOREGROUND, LOCALISATION, OTHER, classify
 from fcos.evaluation.metric_names import ERROR_KINDS
 from fcos.evaluation.overlaps import Overlaps, compute_overlaps
 from fcos.structures import Detections
-
-FOREGROUND, BACKGROUND = 0.5, 0.1
-CORRECT, LOCALISATION, CLASS, DUPLICATE, OTHER, IN_CROWD = range(6)
 
 
 def tide_errors(annotations: Annotations, detections: Mapping[int, Detections]) -> dict[str, float]:
@@ -48,46 +46,8 @@ def classify_errors(image: Overlaps) -> tuple[Int[Tensor, " N"], Int[Tensor, " N
 
     Detections must be sorted by score.
     """
-    same_class_iou = image.iou.where(image.same_class, 0.0)
-    other_class_iou = image.iou.where(~image.same_class, 0.0)
-    best_same_class, same_class_box = _best(same_class_iou)
-    best_other_class, other_class_box = _best(other_class_iou)
-    matched = _match(same_class_iou)
-    kind = torch.full_like(same_class_box, OTHER)
-    box = torch.full_like(same_class_box, -1)
-    # Later kinds override earlier ones.
-    for code, applies, candidate_box in (
-        (LOCALISATION, (best_same_class >= BACKGROUND) & (best_same_class < FOREGROUND), same_class_box),
-        (CLASS, (best_other_class >= FOREGROUND) & (best_same_class < FOREGROUND), other_class_box),
-        (DUPLICATE, (best_same_class >= FOREGROUND), same_class_box),
-        (CORRECT, matched >= 0, matched),
-    ):
-        kind, box = torch.where(applies, code, kind), torch.where(applies, candidate_box, box)
-    is_ignored = image.in_crowd & (kind != CORRECT)
-    return torch.where(is_ignored, IN_CROWD, kind), torch.where(is_ignored, -1, box)
-
-
-def _best(iou: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the highest IoU of each detection and its box; 0 and -1 without any box."""
-    if iou.shape[1] == 0:
-        return iou.new_zeros(len(iou)), torch.full((len(iou),), -1)
-    best, box = iou.max(1)
-    return best, box
-
-
-def _match(iou: Tensor) -> Int[Tensor, " N"]:
-    """Match greedily at IoU 0.5, as COCO does.
-
-    In order of score, each detection takes the box of largest IoU that is still free.
-    """
-    free = iou.clone()
-    matched = torch.full((len(iou),), -1)
-    for row in (iou >= FOREGROUND).any(1).nonzero().flatten().tolist():
-        best_iou, box = free[row].max(0)
-        if best_iou >= FOREGROUND:
-            matched[row] = box
-            free[:, box] = 0.0
-    return matched
+    found = classify(image.iou.double().numpy(), image.same_class.numpy(), image.in_crowd.numpy())
+    return torch.from_numpy(found.kind), torch.from_numpy(found.box)
 
 
 def correct_errors(image: Overlaps, kinds: Int[Tensor, " N"], box_index: Int[Tensor, " N"], kind: int) -> Detections:

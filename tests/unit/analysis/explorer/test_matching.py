@@ -9,22 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.explorer.curves import RECALLS, SCORES, compute_curves, compute_f1_curve, interpolate_precision
-from analysis.explorer.matching import CORRECT, IGNORED, compute_iou, match_detections, match_greedily
+from analysis.explorer.matching import compute_iou, match_detections
 from analysis.explorer.read import to_detection_set, to_truth
 from analysis.explorer.run_results import compute_run_results
 from fcos.evaluation.coco import accumulate, coco_metrics, results_of
+from fcos.evaluation.error_kinds import CORRECT, IN_CROWD, match_greedily
 from fcos.evaluation.overlaps import compute_overlaps
-from fcos.evaluation.tide import CLASS as TIDE_CLASS
-from fcos.evaluation.tide import CORRECT as TIDE_CORRECT
-from fcos.evaluation.tide import DUPLICATE as TIDE_DUPLICATE
-from fcos.evaluation.tide import IN_CROWD as TIDE_IN_CROWD
-from fcos.evaluation.tide import LOCALISATION as TIDE_LOCALISATION
-from fcos.evaluation.tide import OTHER as TIDE_OTHER
 from fcos.evaluation.tide import classify_errors
 from tests.helpers.evaluations import random_evaluation
-
-# By the codes of analysis.explorer.matching.
-TIDE_KINDS = (TIDE_CORRECT, TIDE_DUPLICATE, TIDE_CLASS, TIDE_LOCALISATION, TIDE_OTHER, TIDE_IN_CROWD)
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,7 +47,7 @@ def test_kinds_of_errors_are_those_of_the_error_analysis(seed: int) -> None:
     own = to_detection_set(results_of(annotations, detections), len(annotations))
     kinds = match_detections(truth, own).kind
     expected = [classify_errors(image)[0].tolist() for image in compute_overlaps(annotations, detections)]
-    assert [TIDE_KINDS[kind] for kind in kinds] == [kind for of_image in expected for kind in of_image]
+    assert kinds.tolist() == [kind for of_image in expected for kind in of_image]
 
 
 @settings(max_examples=20, deadline=None)
@@ -66,7 +58,7 @@ def test_counts_of_a_run_agree_with_each_other(seed: int) -> None:
     truth = to_truth(annotations)
     own = to_detection_set(results_of(annotations, detections), len(annotations))
     run = compute_run_results(truth, own)
-    counted = run.kept & (run.matches.kind != IGNORED)
+    counted = run.kept & (run.matches.kind != IN_CROWD)
     assert run.errors["correct"] == run.found.sum() == (run.matches.kind[run.kept] == CORRECT).sum()
     assert run.errors["correct"] + run.errors["missed"] == (~truth.crowd).sum()
     assert sum(run.errors.values()) - run.errors["missed"] == counted.sum() == run.class_detected.sum()

@@ -15,8 +15,9 @@ from pycocotools.cocoeval import COCOeval
 from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.choices import Analysis
 from fcos.evaluation.analyses import analyse
+from fcos.evaluation.error_kinds import CLASS, CORRECT, DUPLICATE, IN_CROWD, LOCALISATION, OTHER
 from fcos.evaluation.overlaps import compute_overlaps
-from fcos.evaluation.tide import CLASS, CORRECT, DUPLICATE, IN_CROWD, LOCALISATION, OTHER, classify_errors
+from fcos.evaluation.tide import classify_errors
 from fcos.structures import Detections
 
 ALL: tuple[Analysis, ...] = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")
