@@ -1,9 +1,18 @@
 """The numbers of a noise floor as records of report.json."""
 
+import math
+
 import pandas as pd
 
-from analysis.report_json.schema import NoiseRecord, NoiseSpreadRecord, ResolutionRecord, SourceSumRecord
+from analysis.report_json.schema import (
+    NoiseRecord,
+    NoiseSpreadRecord,
+    ResolutionRecord,
+    SourceSumRecord,
+    ValidationNoiseRecord,
+)
 from analysis.sections.content import ReportContent
+from analysis.stats.noise import ValidationNoise
 
 
 def make_noise_record(content: ReportContent) -> NoiseRecord:
@@ -26,7 +35,16 @@ def make_noise_record(content: ReportContent) -> NoiseRecord:
             high=total.spread.high,
             share=total.share,
         ),
+        validation=_make_validation(content.validation),
         resolutions=tuple(_make_resolutions(content.resolutions)),
+    )
+
+
+def _make_validation(validation: ValidationNoise | None) -> ValidationNoiseRecord | None:
+    if validation is None:
+        return None
+    return ValidationNoiseRecord(
+        deviation=math.sqrt(validation.variance), images=validation.images, resamples=validation.resamples
     )
 
 

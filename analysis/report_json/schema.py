@@ -232,6 +232,14 @@ class SourceSumRecord(_Record):
     share: Number
 
 
+class ValidationNoiseRecord(_Record):
+    """Standard deviation that other validation images of this kind would add to the first metric of one training."""
+
+    deviation: Number
+    images: int
+    resamples: int
+
+
 class ResolutionRecord(_Record):
     """What the difference of two means over so many paired seeds resolves, null where nothing does."""
 
@@ -248,6 +256,7 @@ class NoiseRecord(_Record):
 
     spreads: tuple[NoiseSpreadRecord, ...]
     source_sum: SourceSumRecord | None
+    validation: ValidationNoiseRecord | None
     resolutions: tuple[ResolutionRecord, ...]
 
 

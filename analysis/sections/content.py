@@ -10,7 +10,7 @@ from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.sections.other_images import OtherImages
-from analysis.stats.noise import SourceSum
+from analysis.stats.noise import SourceSum, ValidationNoise
 from analysis.stats.verdicts import Verdict
 from fcos.storage.noise_floor import NoiseFloor
 
@@ -41,7 +41,7 @@ class ReportContent:
     LaTeX. legend: how to read the tables. method, limitations: lines on how the numbers came about, and on what they do
     not show. recommended_settings: YAML to paste. findings: what was found, without a full stop. importance: of a
     search's keys, see analysis.stats.importance. coverage_counts: arm -> counts. noise: the content of noise.json, of a
-    noise floor alone, as are source_sum and resolutions; see analysis.stats.noise. other_images: None
+    noise floor alone, as are source_sum, validation and resolutions; see analysis.stats.noise. other_images: None
     where nothing is compared, or for a single run.
     """
 
@@ -62,5 +62,6 @@ class ReportContent:
     importance: pd.DataFrame | None = None
     coverage_counts: Mapping[str, CoverageCounts] = field(default_factory=dict)
     source_sum: SourceSum | None = None
+    validation: ValidationNoise | None = None
     resolutions: pd.DataFrame | None = None
     other_images: OtherImages | None = None

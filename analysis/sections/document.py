@@ -22,6 +22,7 @@ from analysis.sections.provenance import (
 )
 from analysis.sections.resampling import Resampling
 from analysis.sections.search import build_search_content
+from analysis.sections.validation_noise import measure_validation_noise
 from analysis.stats.paired import collect_final_values
 from fcos.storage.store_conventions import public_uri
 
@@ -61,7 +62,9 @@ def build_document(sweep: Sweep, resampling: Resampling) -> Document:
     if experiment.search is not None:
         content = build_search_content(sweep, experiment.search)
     elif experiment.is_noise_floor and baseline is not None:
-        content = build_noise_content(sweep, values, baseline)
+        measured = measure_validation_noise(sweep, baseline, resampling)
+        notes += measured.notes
+        content = build_noise_content(sweep, values, baseline, measured.noise)
     elif is_coverage(sweep):
         content = build_coverage_content(sweep, values, baseline, rows)
     else:

@@ -67,6 +67,7 @@ def build_noise_content(
         figures=tuple(figures),
         noise=_make_noise_floor(sweep, frame, baseline),
         source_sum=total,
+        validation=validation,
         resolutions=resolutions,
     )
 

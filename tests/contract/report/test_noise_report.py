@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from analysis.report import write_report
 from analysis.sections.noise_floor import build_noise_content
 from analysis.stats.noise import ValidationNoise
 from analysis.stats.paired import collect_final_values
+from fcos.evaluation.coco import coco_metrics
+from fcos.evaluation.save_evaluations import save_evaluations
+from fcos.storage.evaluation_files import FILES
 from fcos.storage.noise_floor import NOISE, read_noise_floor
+from tests.helpers.evaluations import random_evaluation
 from tests.helpers.stored_sweeps import PARAMS, SweepWriter
 
 FIXED = {"seeds.weights": 0, "seeds.order": 0, "seeds.augmentation": 0}
@@ -109,6 +114,28 @@ def test_the_validation_sample_has_a_row_and_a_share_where_it_is_known(writer: S
     row = content.tables[0].frame.iloc[-1]
     assert row["varies"] == "validation images" and row["share"] == pytest.approx(0.25, abs=0.001)
     assert any("20 % is from the 300 images (bootstrap, 1000 resamples)" in line for line in content.limitations)
+
+
+def test_the_validation_sample_is_measured_from_saved_evaluations(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    own = SweepWriter(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}", tmp_path / "outputs")
+    experiment = {**EXPERIMENT, "arms": {"all": {}}, "seeds": [0, 1], "metrics": ["val/AP"]}
+    parent = own.write_sweep("noise", "measured", {}, experiment=experiment)
+    for seed in (0, 1):
+        annotations, detections = random_evaluation(tmp_path, 1)
+        moved = {image: replace(found, boxes=found.boxes + seed) for image, found in detections.items()}
+        run = own.write_trial("noise", parent, "all", seed, coco_metrics(annotations, moved)["val/AP"])
+        save_evaluations(annotations, {"": moved}, tmp_path / str(seed), data_digest="d", step=1200)
+        for name in FILES:
+            own.client.log_artifact(run, str(tmp_path / str(seed) / name), "evaluation")
+    document, folder = write_report("measured", own.uri, tmp_path / "report", resamples=200)
+    validation = document.content.validation
+    assert validation is not None
+    assert (validation.images, validation.resamples) == (len(annotations), 200)
+    assert 0 < validation.variance < 0.1
+    recorded = json.loads((folder / "report.json").read_text())["noise"]["validation"]
+    assert recorded["deviation"] == pytest.approx(validation.variance**0.5)
+    assert "validation images" in (folder / "report.md").read_text()
 
 
 def test_one_seed_is_no_noise_and_leaves_no_file(writer: SweepWriter, tmp_path: Path) -> None:
