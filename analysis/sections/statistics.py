@@ -31,7 +31,7 @@ def describe_test(tested: Sequence[Comparison], design: ComparisonDesign | None)
 def _describe_looks(design: ComparisonDesign) -> str:
     looks = [look for look in design.looks if look < len(design.seeds)]
     if not looks:
-        return f"One look, at all of the {format_count(len(design.seeds), 'seed')}; seeds added later are another look."
+        return f"One look, after {format_count(len(design.seeds), 'seed')}; seeds added later are another look."
     numbers = join_words([*looks, len(design.seeds)])
     return f"Looks after {numbers} seeds: a false verdict at any of them has a probability of at most {_FAMILY}."
 

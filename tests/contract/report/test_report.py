@@ -142,7 +142,7 @@ def test_the_looks_of_a_sweep_are_shown_and_count(
 def test_a_broken_tag_of_looks_is_one_note(writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path) -> None:
     text = report_eight_seeds(writer, run_report, "[3, 3]", tmp_path / "broken_looks")
     assert text.count("is no list of rising numbers of seeds; the report counts one look at all") == 1
-    assert "One look, at all of the 8 seeds" in text
+    assert "One look, after 8 seeds" in text
 
 
 def test_every_run_is_named(written: Path, writer: SweepWriter, centerness: str) -> None:
