@@ -26,11 +26,10 @@ def test_a_driver_killed_in_a_later_round_comes_to_the_same_looks(tmp_path: Path
     wait_for(lambda: len(started(tmp_path)) == 3, process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    shown = finished(tmp_path, *ROUNDS)
+    finished(tmp_path, *ROUNDS)
     assert len(trials_of(tmp_path)) == 3
     assert statuses(tmp_path) == dict.fromkeys(["ablation_centerness", *NAMES], "FINISHED")
     assert looks_of(tmp_path) == ([2, 3], "[2, 3]")
-    assert "at most 3 trainings" in shown
 
 
 @pytest.mark.slow
