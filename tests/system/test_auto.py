@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from fcos.__main__ import main
 from tests.helpers.labelled_folders import box, image, write_folder
 from tests.helpers.sweeps import TRAIN, finished, trials_of
@@ -16,6 +18,7 @@ WORDS = [
 ]
 
 
+@pytest.mark.slow(minutes=1)
 def test_a_folder_of_photographs_trains_and_the_same_line_again_has_nothing_to_do(tmp_path: Path) -> None:
     images = [image(f"my {number}.JPG", box("cat"), box("dog", 30, 20, 20, 20)) for number in range(10)]
     write_folder(tmp_path / "photos", "voc", images)
