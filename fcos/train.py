@@ -18,8 +18,8 @@ from fcos.device import to_device
 from fcos.distributed import broadcast_buffers, broadcast_object
 from fcos.evaluation.detect import Inference, Validation, validate
 from fcos.evaluation.samples import draw_sample_pictures
-from fcos.evaluation.save_evaluations import save_evaluations
-from fcos.evaluation.thumbnails import save_thumbnails
+from fcos.evaluation.saved.save_evaluations import save_evaluations
+from fcos.evaluation.saved.thumbnails import save_thumbnails
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets
 from fcos.runtime import Runtime

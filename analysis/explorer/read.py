@@ -12,7 +12,7 @@ from analysis.reader.sweep import Sweep, Trial
 from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_results import CocoResults
 from fcos.errors import DataError
-from fcos.evaluation.saved_evaluation import EvaluationIndex, SavedEvaluation, parse_evaluation
+from fcos.evaluation.saved.saved_evaluation import EvaluationIndex, SavedEvaluation, parse_evaluation
 
 MAX_NAMED = 6
 

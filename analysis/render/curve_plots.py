@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from analysis.render.plots import DASHES, Theme, add_legend, escape_label, make_figure, to_svg
 
-# More lines cannot be told apart.
+# More lines than that are hard to distinguish.
 MAX_ARMS = 6
 
 

@@ -13,7 +13,7 @@ from analysis.stats.weighted_ap import Integers
 from analysis.stats.weighted_metrics import compute_weighted_metrics, select_weighted_metrics
 from fcos.errors import DataError
 from fcos.evaluation.class_keys import class_keys
-from fcos.evaluation.saved_evaluation import SavedEvaluation, parse_evaluation
+from fcos.evaluation.saved.saved_evaluation import SavedEvaluation, parse_evaluation
 
 # Largest difference of a metric to the one that its run recorded; both are sums of the same numbers.
 TOLERANCE = 1e-6

@@ -48,7 +48,7 @@ def _read(results: Path, annotations: Path | None) -> "tuple[Annotations, CocoRe
     from fcos.annotations.coco_file import read_coco_file
     from fcos.annotations.coco_results import parse_coco_results
     from fcos.annotations.json_text import json_text
-    from fcos.evaluation.saved_evaluation import read_evaluation
+    from fcos.evaluation.saved.saved_evaluation import read_evaluation
     from fcos.storage.reading import is_folder, read_bytes
 
     if is_folder(results):

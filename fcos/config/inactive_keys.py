@@ -1,4 +1,4 @@
-"""Keys that have no effect under the other settings, so that none is set in vain."""
+"""Keys that have no effect under the other settings; setting one is refused."""
 
 from collections.abc import Iterator
 

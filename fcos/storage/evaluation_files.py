@@ -1,7 +1,7 @@
 """Files of a saved evaluation: their names, the bound on their size, and their content as bytes.
 
-A training writes them (fcos/evaluation/save_evaluations.py), the tracking store has them as artifacts, and a report
-reads them from there. This module depends on the standard library alone.
+A training writes them (fcos/evaluation/saved/save_evaluations.py), the tracking store has them as artifacts, and a
+report reads them from there. This module depends on the standard library alone.
 """
 
 from dataclasses import dataclass

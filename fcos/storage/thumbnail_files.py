@@ -1,7 +1,7 @@
 """Thumbnails of validation images: name, size and number, which their writer and the report share.
 
-A training writes them once for all of its arms (fcos/evaluation/thumbnails.py): a zip file of JPEG files named after
-the image ids, whose comment is the digest of the images that they belong to. This module depends on the standard
+A training writes them once for all of its arms (fcos/evaluation/saved/thumbnails.py): a zip file of JPEG files named
+after the image ids, whose comment is the digest of the images that they belong to. This module depends on the standard
 library alone.
 """
 

@@ -16,9 +16,9 @@ ENTRIES: Mapping[str, str] = {"train": "fcos.train", "coverage": "fcos.coverage.
 PRESENTING = (
     "fcos.draw",
     "fcos.evaluation.samples",
-    "fcos.evaluation.save_evaluations",
-    "fcos.evaluation.saved_evaluation",
-    "fcos.evaluation.thumbnails",
+    "fcos.evaluation.saved.save_evaluations",
+    "fcos.evaluation.saved.saved_evaluation",
+    "fcos.evaluation.saved.thumbnails",
     "fcos.coverage.picture",
 )
 # To be raised where the code decides the same but results must count as new, such as after a changed preset file.

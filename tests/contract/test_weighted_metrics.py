@@ -124,7 +124,7 @@ def test_metrics_that_are_no_coco_metric_of_boxes_are_left_out() -> None:
 
 def test_evaluations_are_parsed_and_matched_without_torch() -> None:
     code = (
-        "import sys\nimport analysis.stats.weighted_metrics, fcos.evaluation.saved_evaluation\n"
+        "import sys\nimport analysis.stats.weighted_metrics, fcos.evaluation.saved.saved_evaluation\n"
         "print(sorted({'torch', 'ray', 'mlflow', 'hydra'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import torch
 
 from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.annotations.categories import with_classes
-from fcos.evaluation.save_evaluations import save_evaluations
+from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, RESULTS
 from fcos.structures import Detections
 

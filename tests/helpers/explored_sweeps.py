@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.evaluation.save_evaluations import save_evaluations
-from fcos.evaluation.thumbnails import save_thumbnails
+from fcos.evaluation.saved.save_evaluations import save_evaluations
+from fcos.evaluation.saved.thumbnails import save_thumbnails
 from fcos.structures import Detections
 from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
 

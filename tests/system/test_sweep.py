@@ -15,7 +15,7 @@ import torch
 from analysis.reader.client import read_artifact
 from analysis.reader.evaluation import read_evaluation
 from fcos.evaluation.coco import result_metrics
-from fcos.evaluation.saved_evaluation import parse_evaluation
+from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import ProgressRecord
 from fcos.storage.store_conventions import Artifact

@@ -12,9 +12,9 @@ from analysis.explorer.thumbnails import unpack_thumbnails
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError, DataError
-from fcos.evaluation import save_evaluations
 from fcos.evaluation.coco import coco_metrics, detections_of, result_metrics
-from fcos.evaluation.saved_evaluation import SavedEvaluation, read_evaluation
+from fcos.evaluation.saved import save_evaluations
+from fcos.evaluation.saved.saved_evaluation import SavedEvaluation, read_evaluation
 from fcos.inference import evaluate, load_trained
 from fcos.runtime import LocalRuntime
 from fcos.storage.evaluation_files import FILES, RESULTS

@@ -15,7 +15,7 @@ from analysis.sections.noise_floor import build_noise_content
 from analysis.stats.noise import ValidationNoise
 from analysis.stats.paired import collect_final_values
 from fcos.evaluation.coco import coco_metrics
-from fcos.evaluation.save_evaluations import save_evaluations
+from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import FILES
 from fcos.storage.noise_floor import NOISE, read_noise_floor
 from tests.helpers.evaluations import random_evaluation

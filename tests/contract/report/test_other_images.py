@@ -8,7 +8,7 @@ import torch
 
 from analysis.report import write_report
 from fcos.evaluation.coco import coco_metrics
-from fcos.evaluation.save_evaluations import save_evaluations
+from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import ANNOTATIONS, FILES, RESULTS
 from fcos.structures import Detections
 from tests.helpers.evaluations import random_evaluation

@@ -1,4 +1,4 @@
-"""A checkout and an installed wheel are told apart by what lies beside the packages."""
+"""A checkout and an installed wheel are distinguished by what lies beside the packages."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Variances of seeds and of images are told apart, and their interval knows both."""
+"""The variance is split into that of seeds and that of images, and the interval covers both."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ import pytest
 from fcos.__main__ import main
 from fcos.evaluation.coco import coco_metrics, detections_of, result_metrics
 from fcos.evaluation.metric_names import COCO_METRICS
-from fcos.evaluation.saved_evaluation import read_evaluation
+from fcos.evaluation.saved.saved_evaluation import read_evaluation
 from fcos.storage.evaluation_files import ANNOTATIONS, RESULTS
 from tests.helpers.evaluations import saved, text_of
 

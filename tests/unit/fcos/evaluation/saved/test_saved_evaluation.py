@@ -17,11 +17,11 @@ from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.annotations.coco_results import CocoResults
 from fcos.config.choices import Analysis
 from fcos.errors import DataError
-from fcos.evaluation import saved_evaluation
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import coco_metrics, detections_of, result_metrics, results_of
-from fcos.evaluation.save_evaluations import SavedFiles, save_evaluations
-from fcos.evaluation.saved_evaluation import read_evaluation
+from fcos.evaluation.saved import saved_evaluation
+from fcos.evaluation.saved.save_evaluations import SavedFiles, save_evaluations
+from fcos.evaluation.saved.saved_evaluation import read_evaluation
 from fcos.storage.evaluation_files import ANNOTATIONS, FILES, INDEX, MAX_BYTES, RESULTS
 from fcos.structures import Detections
 from tests.helpers.evaluations import LABELS, random_evaluation, replace_text, saved, text_of

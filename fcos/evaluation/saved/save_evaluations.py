@@ -15,7 +15,7 @@ from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_entries import CocoAnnotation, CocoCategory, CocoImage, CocoResult
 from fcos.annotations.coco_results import CocoResults
 from fcos.evaluation.coco import results_of
-from fcos.evaluation.saved_evaluation import EvaluationIndex
+from fcos.evaluation.saved.saved_evaluation import EvaluationIndex
 from fcos.storage.evaluation_files import ANNOTATIONS, FILES, INDEX, MAX_BYTES, MAX_TEXT_BYTES, RESULTS
 from fcos.storage.files import write_atomically
 from fcos.structures import Detections

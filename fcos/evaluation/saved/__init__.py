@@ -1,0 +1,1 @@
+"""What is left of an evaluation: detections, the annotations behind them, thumbnails; written and read back."""
