@@ -210,8 +210,12 @@ class Config(Section):
     @property
     def resolved_seeds(self) -> Seeds:
         """The seed that each source of chance draws from."""
-        given = (self.seeds.weights, self.seeds.order, self.seeds.augmentation)
-        return Seeds(*(self.seed if seed is None else seed for seed in given))
+
+        def resolve(seed: int | None) -> int:
+            return self.seed if seed is None else seed
+
+        own = self.seeds
+        return Seeds(weights=resolve(own.weights), order=resolve(own.order), augmentation=resolve(own.augmentation))
 
     @model_validator(mode="after")
     def _check_root(self) -> "Config":

@@ -1,13 +1,15 @@
 """Shared entry point of the commands: help, exit codes, signals and error messages."""
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-# After which a signal that came during an import is looked at again.
+# After which a signal that came during an import is sent again.
 RETRY_SECONDS = 0.05
 OK, TRAINING_FAILED, USER_ERROR, FOLDER_IN_USE, STOPPED = 0, 1, 2, 3, 4
 
@@ -103,12 +105,11 @@ def interrupt_on_signals() -> Iterator[list[int]]:
     caught: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGALRM:
-            waiting.append(number)
         if _is_importing(frame):
-            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+            again = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
             return
-        number = waiting[0]
         for each in before:
             signal.signal(each, signal.SIG_IGN)
         caught.append(number)
@@ -120,12 +121,10 @@ def interrupt_on_signals() -> Iterator[list[int]]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
     ]
-    waiting: list[int] = []
-    before = {number: signal.signal(number, stop) for number in (*handled, signal.SIGALRM)}
+    before = {number: signal.signal(number, stop) for number in handled}
     try:
         yield caught
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

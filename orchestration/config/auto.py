@@ -9,7 +9,7 @@ import numpy as np
 
 from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.base import Section
-from fcos.config.model_parts import AssignmentConfig
+from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import CoverageConfig
 from fcos.errors import ConfigError, DataError
@@ -114,7 +114,9 @@ def _folder_choices(folder: CocoFolder) -> list[Choice]:
 
 def _groups(given: Given) -> list[Choice]:
     """Choose model, schedule and augmentation; a model that is given keeps the schedule that it comes with."""
-    chosen = {"augmentation": (START.augmentation, "few images are seen many times")}
+    chosen = {
+        "augmentation": (START.augmentation, "images are seen several times, and it costs little where they are not")
+    }
     if "model" not in given.groups:
         chosen = {
             "model": (START.model, START.reason),
@@ -142,11 +144,11 @@ def _settings(values: Values, given: Given, train: Annotations, minutes: float, 
         data = {**data, "short_sides": size.values["data.short_sides"], "long_side": size.values["data.long_side"]}
     if data.get("short_sides") and data.get("long_side"):
         sides = (max(data["short_sides"]), data["long_side"])
-    assignment = _parsed(AssignmentConfig, "model.assignment", values["model"].get("assignment"))
-    fits = assignment.kind in ("fcos", "center") and assignment.level_rule == "longest_offset"
+    model = _parsed(ModelConfig, "model", values["model"])
+    fits = model.assignment.kind in ("fcos", "center") and model.assignment.level_rule == "longest_offset"
     if fits and not given.sets("model.levels", "model.assignment.ranges"):
         coverage = _parsed(CoverageConfig, "coverage", values.get("coverage"))
-        own = folder_choices.LevelSettings(tuple(values["model"]["levels"]), assignment, coverage)
+        own = folder_choices.LevelSettings(model.levels, model.assignment, coverage)
         choices.append(folder_choices.levels_and_ranges(train, sides, own))
     single = values.get("experiment") is None and cluster.address == "local" and not on_gpu
     if single and "cluster" not in given.groups and not given.sets("cluster.cpus_per_worker"):

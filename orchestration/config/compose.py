@@ -76,10 +76,18 @@ def _plain_values(overrides: Sequence[str], own: Path | None) -> dict[str, Any]:
     if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
         arms = expand_presets(experiment["arms"], own)
         experiment["arms"] = accumulate_arms(arms) if experiment.get("cumulative") else arms
+    if isinstance(experiment, dict) and "until" in experiment and _gives_seeds_alone(overrides):
+        experiment["until"] = "seeds"
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])
     return {str(key): value for key, value in values.items()}
+
+
+def _gives_seeds_alone(overrides: Sequence[str]) -> bool:
+    """Return whether a command line lists seeds and leaves open until when they are trained: these and no more."""
+    keys = {override.lstrip("+").partition("=")[0] for override in overrides}
+    return "experiment.seeds" in keys and "experiment.until" not in keys
 
 
 def _search_path(own: Path | None) -> list[str]:

@@ -72,7 +72,7 @@ class LevelSettings:
     coverage: CoverageConfig
 
     def figures(self, boxes: InputBoxes) -> dict[str, float]:
-        """Return what of the boxes the model's own levels and ranges cover."""
+        """Return the coverage metrics of the model's own levels and ranges, such as coverage/bpr."""
         counts, _ = count(boxes, tuple(2**level for level in self.levels), self.assignment)
         return measures(counts, self.levels, self.coverage)
 
@@ -80,8 +80,9 @@ class LevelSettings:
 def levels_and_ranges(train: Annotations, sides: tuple[int, int] | None, own: LevelSettings) -> Choice:
     """Choose model.levels and model.assignment.ranges: the model's own, or searched ones where these lose boxes.
 
-    Ranges that are searched for the highest objective spread objects of one class over levels, which costs more in
-    training than it gains; `sides` are the short and the long side of the input, None leaves images at their size.
+    Ranges that are searched for the highest objective spread objects of one class over levels, so that they are taken
+    only where they find more boxes. `sides` are the short and the long side of the input, None leaves images at their
+    size.
     """
     short_side, long_side = sides or (None, None)
     boxes = input_boxes(_spread(train, SEARCH_IMAGES), short_side, long_side, own.coverage.rounding)
@@ -145,12 +146,14 @@ def intervals(total: int, warmup_steps: int, given: Collection[str]) -> Choice |
         "schedule.eval_every": max(1, math.ceil(total / 2)),
         "schedule.checkpoint_every": max(1, math.ceil(total / 4)),
     }
+    reasons = {
+        "schedule.warmup_steps": f"warm-up at most {warmup_steps}",
+        "schedule.eval_every": "2 evaluations",
+        "schedule.checkpoint_every": "4 checkpoints",
+    }
     left = {key: value for key, value in values.items() if key not in given}
-    return (
-        Choice("intervals", left, f"2 evaluations, 4 checkpoints in {total} steps; warm-up at most {warmup_steps}")
-        if left
-        else None
-    )
+    reason = f"of {total} steps: {', '.join(reasons[key] for key in left)}"
+    return Choice("intervals", left, reason) if left else None
 
 
 def input_pixels(train: Annotations, sides: tuple[int, int] | None) -> float:

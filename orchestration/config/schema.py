@@ -39,7 +39,7 @@ class ExperimentConfig(Section):
     # seeds: no more than these. decided: one more seed at a time, in which arms that are decided are left out, until
     # every arm is decided on the first metric or has most_seeds.
     until: Literal["seeds", "decided"] = "seeds"
-    most_seeds: int = Field(default=12, ge=1)
+    most_seeds: int = Field(default=12, ge=1, le=100)
     metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
     # Largest difference of the first metric that does not matter, in percent points of AP.
     margin: float = 1.0
@@ -63,10 +63,6 @@ class ExperimentConfig(Section):
             raise ValueError(f"arms, search: give exactly one of them; {given}")
         if self.search is not None and len(self.seeds) != 1:
             raise ValueError(f"seeds={list(self.seeds)}: a search trains each point once; give one seed")
-        if self.until == "decided" and self.baseline is None:
-            raise ValueError("until=decided: compares arms with a baseline seed by seed; give experiment.baseline")
-        if self.until == "decided" and self.most_seeds < len(self.seeds):
-            raise ValueError(f"most_seeds={self.most_seeds}: must not be below the {len(self.seeds)} seeds given")
         if self.search is not None and (self.baseline is not None or self.paper):
             raise ValueError("baseline, paper: have no meaning for a search, whose trainings have no names yet")
         if self.baseline is not None and self.baseline not in self.arms:
@@ -79,13 +75,34 @@ class ExperimentConfig(Section):
             raise ValueError(
                 f"margin={self.margin:g}: must be above 0 and below 100, in percent points of AP: 1.0 is an AP of 0.01"
             )
-        is_default = self.margin == ExperimentConfig.model_fields["margin"].default
-        if not is_default and (self.search is not None or not self.metrics[0].startswith(MetricPrefix.VAL)):
-            given = "a search" if self.search is not None else f"metrics={list(self.metrics)}, whose first is no AP"
-            raise ValueError(f"margin={self.margin:g}: has no effect with {given}; leave it out")
         if unknown := sorted(set(self.paper) - set(self.arms)):
             raise ValueError(f"paper: {', '.join(unknown)}: no such arm; the arms are {', '.join(self.arms)}")
         return self
+
+    @model_validator(mode="after")
+    def _check_decision(self) -> Self:
+        """Check what only a comparison with a baseline has: its margin, effect, and seeds until it is decided."""
+        if self.baseline is None:
+            kind = "a search" if self.search is not None else "an experiment without a baseline"
+        else:
+            kind = "kind=noise_floor" if self.kind == "noise_floor" else ""
+        if self.until == "decided":
+            if kind:
+                raise ValueError(f"until=decided: compares arms with experiment.baseline seed by seed, not {kind}")
+            if self.most_seeds < len(self.seeds):
+                raise ValueError(f"most_seeds={self.most_seeds}: must not be below the {len(self.seeds)} seeds given")
+        elif self._is_set("most_seeds"):
+            raise ValueError(f"most_seeds={self.most_seeds}: has no effect without until=decided; leave it out")
+        if kind and self._is_set("effect"):
+            raise ValueError(f"effect={self.effect:g}: has no effect with {kind}; leave it out")
+        if not kind and not self.metrics[0].startswith(MetricPrefix.VAL):
+            kind = f"metrics={list(self.metrics)}, whose first is no AP"
+        if kind and self._is_set("margin"):
+            raise ValueError(f"margin={self.margin:g}: has no effect with {kind}; leave it out")
+        return self
+
+    def _is_set(self, key: str) -> bool:
+        return bool(getattr(self, key) != ExperimentConfig.model_fields[key].default)
 
     @model_validator(mode="after")
     def _check_noise_floor(self) -> Self:
@@ -94,8 +111,11 @@ class ExperimentConfig(Section):
         if self.search is not None:
             raise ValueError("kind=noise_floor: has arms that differ in seeds; leave the search out")
         changes = {arm: flatten(keys) for arm, keys in self.arms.items()}
-        others = {arm: key for arm, keys in changes.items() for key in keys if not key.startswith("seeds.")}
-        for arm, key in others.items():
+        other = next(
+            ((arm, key) for arm, keys in changes.items() for key in keys if not key.startswith("seeds.")), None
+        )
+        if other is not None:
+            arm, key = other
             raise ValueError(
                 f"arms.{arm}: {key}: with kind=noise_floor all arms train the same, with other seeds; set it for the "
                 f"whole sweep ({key}=...), or leave kind out"
@@ -254,6 +274,8 @@ class LabConfig(Config):
             raise ValueError(
                 "seeds: the arms of an experiment of kind=noise_floor set them; give them there, or leave them out"
             )
+        if self.task == "coverage" and self.experiment is not None and self.experiment.until == "decided":
+            raise ValueError("experiment.until=decided: has no effect with task=coverage, which is without chance")
         searches = self.experiment is not None and self.experiment.search is not None
         if not searches and self.search.early_stopping != "none":
             raise ValueError(

@@ -1,6 +1,5 @@
 """Retention of checkpoints: those of trainings below keep.trained are removed, unless another sweep needs them."""
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,13 +111,8 @@ def _has_own_checkpoints(plan: Plan, trial: Trial) -> bool:
 
 def value_of(folder: Path, metrics: Mapping[str, Mapping[str, float]], ranking: Ranking) -> float | None:
     """Return a training's value: the best of its arms, or the last reported one; None without a finite value."""
-    name = ranking.metric
-    values = [arm[name] for arm in metrics.values() if name in arm]
-    if not values:
-        reported = {point.step: point.value for point in files.read_points(folder) if point.key == name}
-        values = [reported[max(reported)]] if reported else []
-    finite = [value for value in values if math.isfinite(value)]
-    return (max if ranking.mode == "max" else min)(finite) if finite else None
+    finite = files.read_final_values(folder, metrics, ranking.metric).values()
+    return (max if ranking.mode == "max" else min)(finite, default=None)
 
 
 def rank(values: Mapping[str, float | None], mode: Mode) -> list[str]:

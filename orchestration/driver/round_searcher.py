@@ -7,8 +7,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from orchestration.experiment.trials import Trial
-from orchestration.planning.plan import Plan
-from orchestration.planning.seed_rounds import BeginRound, SeedRounds
+from orchestration.planning.seed_rounds import Needed, SeedRounds
 from orchestration.trial.failures import is_interrupted
 from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, Task
@@ -17,20 +16,20 @@ from orchestration.trial.task import TASK, Task
 class RoundSearcher(Searcher):
     """Suggests the trainings that are needed; those of the next round when all of the round before have ended.
 
-    `begin_round` is called before a later round with what is needed; it takes over results that other sweeps have.
+    `begin_round` is called with what is needed whenever all trainings so far have ended; it takes over results that
+    other sweeps have.
     """
 
     def __init__(
         self,
-        plan: Plan,
         rounds: SeedRounds,
         pending: Sequence[int],
         task: Callable[[int], Task],
-        begin_round: BeginRound,
+        begin_round: Callable[[Needed], None],
     ) -> None:
         # Without a metric of its own: Tune would look for it in every report.
         super().__init__()
-        self._plan = plan
+        self._plan = rounds.plan
         self._rounds = rounds
         self._queue = list(pending)
         self._task = task
@@ -58,14 +57,13 @@ class RoundSearcher(Searcher):
         return None if self._running else Searcher.FINISHED
 
     def _fill_queue(self) -> None:
-        """Begin rounds until one has something to train, or all is decided."""
-        needed = self._rounds.needed(self._has_ended)
-        while not needed.complete:
+        """Begin rounds until one has something to train, or nothing more is needed."""
+        while True:
+            needed = self._rounds.needed(self._has_ended)
             self._begin_round(needed)
             self._queue = [index for index in needed.indices if not self._has_ended(self._plan.trials[index])]
-            if self._queue:
+            if self._queue or needed.complete:
                 break
-            needed = self._rounds.needed(self._has_ended)
         for index in self._queue:
             begin_training(self._plan.folder_of(self._plan.trials[index]))
 

@@ -26,7 +26,7 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.driver.retention import remove_checkpoints
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
-from orchestration.planning.plan import Plan, add_looks, settle_plan
+from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import take_all
 from orchestration.planning.seed_rounds import Needed, SeedRounds
@@ -61,6 +61,9 @@ class SweepRun:
         if rounds is None:
             take_all(lab, plan, plan.trials, self._reusable)
             return None
+        if not lab.reuse:
+            # Copies of earlier commands in any round are no results.
+            take_all(lab, plan, plan.trials, self._reusable)
         taken: tuple[int, ...] = ()
         # What is taken over may complete a round, so that the next one begins.
         while (needed := rounds.needed()).indices != taken:
@@ -110,23 +113,30 @@ class SweepRun:
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
                 self._tracker.wait_open()
             resources = demand(lab.cluster, joined)
-            progress.max_concurrent = min(max_concurrent(joined, resources, lab.cluster.concurrent), len(waiting))
+            # Rounds of seeds that follow may have more trainings than the one that is open.
+            most = len(waiting) if self._rounds is None else len(plan.trials)
+            progress.max_concurrent = min(max_concurrent(joined, resources, lab.cluster.concurrent), most)
             view = stack.enter_context(make_view(progress, self._console))
             running = partial(progress.running_folders, plan)
             stack.enter_context(enforce_budget(plan.folder, lab.budget, resources, running))
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
             pending = [each.index for each in waiting if each.trial is not None]
             to_draw = len(waiting) - len(pending)
-            begin = None if self._rounds is None else self._begin_round
-            job = TuneJob(lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw, begin)
+            job = TuneJob(
+                lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw,
+                self._rounds, self._begin_round,
+            )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._recorder.handle]), view)
 
     def _begin_round(self, needed: Needed) -> None:
-        """Include the trainings of a later round, with what other sweeps have of them."""
-        trials = [self._plan.trials[index] for index in needed.indices]
-        take_all(self._lab, self._plan, trials, self._reusable)
+        """Store the looks, and include the trainings of a later round with what other sweeps have of them."""
+        add_looks(self._plan, needed.looks)
+        take_all(self._lab, self._plan, [self._plan.trials[index] for index in needed.indices], self._reusable)
+        before = self._progress.count("waiting")
         self._progress.include(self._plan, needed.indices)
-        self._console.print(needed.text, highlight=False, soft_wrap=True, markup=False)
+        if begun := self._progress.count("waiting") - before:
+            text = f"{needed.text}; {count_of(begun, 'training')} of one more seed"
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _run_tune(self, job: TuneJob, events: Events, view: ProgressView) -> None:
         try:
@@ -183,13 +193,17 @@ class SweepRun:
         self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks)
 
     def _looks(self) -> Sequence[int]:
-        """Return at how many seeds the arms can be looked at with what there is now."""
+        """Return at how many seeds the arms can be looked at with what there is now.
+
+        Where the seeds are given, those of all commands count, whatever gave no result: a report shows the others.
+        """
         if self._lab.experiment is None or self._lab.experiment.baseline is None:
             return ()
         if self._rounds is not None:
             return self._rounds.needed().looks
-        complete = all(self._plan.summary_of(trial) is not None for trial in self._plan.trials)
-        return (len(self._lab.experiment.seeds),) if complete else ()
+        stored = read_plan(self._plan.folder)
+        any_result = any(self._plan.summary_of(trial) is not None for trial in self._plan.trials)
+        return (len({trial.seed for trial in stored.trials}),) if stored is not None and any_result else ()
 
     def _report(self, write: Callable[[str], bool]) -> bool:
         if not write(self._tracker.uri):

@@ -14,7 +14,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
 from orchestration.driver.watchdogs import watch_head
 from orchestration.planning.plan import Plan
-from orchestration.planning.seed_rounds import BeginRound, SeedRounds
+from orchestration.planning.seed_rounds import Needed, SeedRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.files import begin_training
@@ -43,8 +43,9 @@ class TuneJob:
     pending: Sequence[int]
     # Points that are still to be drawn.
     to_draw: int
-    # What begins a later round of seeds; None where all trainings are known.
-    begin_round: BeginRound | None = None
+    # Rounds of seeds and what begins a later one; None where all trainings are known.
+    rounds: SeedRounds | None = None
+    begin_round: Callable[[Needed], None] | None = None
 
     def task(self, command_id: str, index: int) -> Task:
         """Return what the processes of a training are given."""
@@ -118,22 +119,21 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
 
 
 def _most_trainings(job: TuneJob) -> int:
-    return len(job.plan.trials) if job.begin_round is not None else len(job.pending) + job.to_draw
+    return len(job.plan.trials) if job.rounds is not None else len(job.pending) + job.to_draw
 
 
 def _searcher(job: TuneJob, task: Callable[[int], Task]) -> Any:
     """Return what chooses trainings from results, None where all are planned."""
     search, experiment = job.plan.search, job.lab.experiment
-    rounds = SeedRounds.of(job.plan, experiment)
-    if rounds is not None and job.begin_round is not None:
+    if job.rounds is not None and job.begin_round is not None:
         from orchestration.driver.round_searcher import RoundSearcher
 
-        return RoundSearcher(job.plan, rounds, job.pending, task, job.begin_round)
+        return RoundSearcher(job.rounds, job.pending, task, job.begin_round)
     if experiment is None or search is None or not search.draws_as_it_goes:
         return None
     from orchestration.driver.searcher import SearchTrials
 
-    return SearchTrials(job.plan, search, experiment.all_seeds[0], job.lab.cluster, task).searcher(job.pending)
+    return SearchTrials(job.plan, search, experiment.seeds[0], job.lab.cluster, task).searcher(job.pending)
 
 
 def _scheduler(job: TuneJob) -> Any:

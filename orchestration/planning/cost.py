@@ -108,9 +108,12 @@ def wall_seconds(seconds: Sequence[float], max_concurrent: int) -> float:
 
 
 def estimate_lines(
-    paces: Mapping[str, Pace | None], left: Mapping[str, int], max_concurrent: int, resources: Demand
+    paces: Mapping[str, Pace | None], left: Mapping[str, int], max_concurrent: int, resources: Demand, what: str = ""
 ) -> list[str]:
-    """Describe the cost; `paces` and steps that are `left` by the identity of a training that is to run."""
+    """Describe the cost; `paces` and steps that are `left` by the identity of a training that is to run.
+
+    what: which part of the plan it is of; empty for all of it.
+    """
     known = {identity: pace for identity, pace in paces.items() if pace is not None}
     missing = len(paces) - len(known)
     lines = []
@@ -120,7 +123,7 @@ def estimate_lines(
         gpu = f" and {hours * resources.gpus:.3g} GPU-hours" if resources.gpus else ""
         wall = format_duration(wall_seconds(seconds, max_concurrent))
         total = f"{wall} of wall time, {hours * resources.cpus:.3g} CPU-hours{gpu}"
-        lines.append(f"estimate: {total}, without start-up")
+        lines.append(f"estimate{what}: {total}, without start-up")
         lines += [f"  from {source}" for source in dict.fromkeys(pace.source for pace in known.values())]
     if missing:
         which = "the trainings" if not known else f"{missing} of the {len(paces)} trainings that run"

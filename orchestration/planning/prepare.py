@@ -81,29 +81,40 @@ def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None
 
 
 def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) -> list[str]:
+    """Describe the cost of what is left to train, of rounds of seeds until their next look and at most."""
     lab, plan, reusable = prepared.lab, prepared.plan, prepared.reusable
-    later = later_trainings(plan, lab.experiment)
-    trials = [
+    left = [
         trial
         for trial in plan.trials
-        if trial.identity not in later
-        and trial.identity not in reusable.sources
-        and not is_done(plan, trial, reuse=lab.reuse)
+        if trial.identity not in reusable.sources and not is_done(plan, trial, reuse=lab.reuse)
     ]
-    if not trials:
+    if not left:
         return ["estimate: nothing is left to train"]
-    if trials[0].is_coverage:
+    if left[0].is_coverage:
         return ["estimate: none for runs without training"]
     if nodes is None:
         return [f"estimate: none before {lab.cluster.address} is joined"]
+    later = later_trainings(plan, lab.experiment)
+    first = [trial for trial in left if trial.identity not in later]
+    if not later:
+        return _estimate_of(console, prepared, nodes, left)
+    lines = ["estimate until the next look: nothing is left to train"]
+    if first:
+        lines = _estimate_of(console, prepared, nodes, first, " until the next look")
+    return [*lines, *_estimate_of(console, prepared, nodes, left, " at most")]
+
+
+def _estimate_of(
+    console: Console, prepared: Prepared, nodes: list[Node], trials: Sequence[Trial], what: str = ""
+) -> list[str]:
+    lab, plan, history = prepared.lab, prepared.plan, prepared.reusable.history
     resources = demand(lab.cluster, nodes)
-    runs = [] if reusable.history is None else reusable.history.newest()
-    paces = _paces(console, lab, trials, resources, runs)
+    paces = _paces(console, lab, trials, resources, [] if history is None else history.newest())
     left = {
         trial.identity: trial.config.schedule.steps - newest_step(plan.folder_of(trial) / CHECKPOINTS)
         for trial in trials
     }
-    return estimate_lines(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources)
+    return estimate_lines(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources, what)
 
 
 def _cost_of_seed(prepared: Prepared, nodes: list[Node] | None) -> SeedCost | None:

@@ -146,10 +146,20 @@ def take_all(lab: LabConfig, plan: Plan, trials: Iterable[Trial], reusable: Reus
         elif is_done(plan, trial, reuse=lab.reuse):
             _mend_links(folder, source)
         elif source is not None:
-            take(trial, source, folder)
+            _try_take(trial, source, folder)
         elif dangling_links(folder):
             # What it rested on is gone: it is trained from the start, as another training than the one it was.
             shutil.rmtree(folder)
+
+
+def _try_take(trial: Trial, source: Source, folder: Path) -> None:
+    """Take a trial over; one whose source has gone since it was verified is trained, with a note."""
+    try:
+        take(trial, source, folder)
+    except (OSError, ValueError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        files.add_note(folder, f"not taken over from {source.trained.name}: {error}")
 
 
 def dangling_links(folder: Path) -> list[Path]:

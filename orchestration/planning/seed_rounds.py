@@ -1,18 +1,20 @@
 """Seeds until it is decided: which trainings of a plan are needed, found again from the results there are.
 
-Nothing about the rounds is remembered but the results themselves, so that a later command, or one whose driver was
-killed, comes to the same decisions.
+Nothing about the rounds is remembered but the results themselves and the looks in plan.json, so that a later command,
+or one whose driver was killed, comes to the same decisions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from fcos.statistics.holm import make_arm_tests, make_sample
+from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
 from fcos.statistics.outcomes import DECIDED, Outcome, classify_test
 from fcos.storage.store_conventions import MetricPrefix
 from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.trials import Trial
-from orchestration.planning.plan import Plan
+from orchestration.planning.plan import Plan, read_plan
+from orchestration.trial.files import read_final_values
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,32 @@ class Needed:
     outcomes: Mapping[str, Outcome]
     # Arms that the last round still trains.
     undecided: tuple[str, ...]
+    # Arms that no more seeds are trained of, as none of their seeds gave a pair.
+    without_pairs: tuple[str, ...]
     # Whether all that is needed is there.
     complete: bool
 
     @property
     def text(self) -> str:
-        """What the last look showed, and what follows, for the console."""
-        decided = [f"{arm} {outcome}" for arm, outcome in self.outcomes.items() if arm not in self.undecided]
-        text = f"after {self.looks[-1]} seeds: " if self.looks else ""
-        text += f"decided: {', '.join(decided)}; " if decided else ""
-        return f"{text}not decided: {', '.join(self.undecided)}; one more seed is trained"
+        """What the last look showed, for the console."""
+        decided = [f"{arm} {outcome}" for arm, outcome in self.outcomes.items() if outcome in DECIDED]
+        parts = [f"decided: {', '.join(decided)}"] if decided else []
+        parts += [f"not decided: {', '.join(self.undecided)}"] if self.undecided else []
+        parts += [f"left out, as no seed gave a result: {', '.join(self.without_pairs)}"] if self.without_pairs else []
+        return f"after {self.looks[-1]} seeds: {'; '.join(parts)}" if self.looks else ""
 
 
 def later_trainings(plan: Plan, experiment: ExperimentConfig | None) -> frozenset[str]:
-    """Return the identities of trainings of rounds that have not begun; none where all seeds are given."""
+    """Return the identities of trainings of rounds that have not begun and that are not done.
+
+    None where all seeds are given.
+    """
     rounds = SeedRounds.of(plan, experiment)
     if rounds is None:
         return frozenset()
     begun = rounds.needed().indices
-    return frozenset(trial.identity for index, trial in enumerate(plan.trials) if index not in begun)
-
-
-BeginRound = Callable[[Needed], None]
+    later = (trial for index, trial in enumerate(plan.trials) if index not in begun)
+    return frozenset(trial.identity for trial in later if plan.summary_of(trial) is None)
 
 
 @dataclass(frozen=True)
@@ -64,57 +70,76 @@ class SeedRounds:
         return cls(plan, experiment) if experiment is not None and experiment.until == "decided" else None
 
     def needed(self, has_ended: Callable[[Trial], bool] | None = None) -> Needed:
-        """Return what is needed; `has_ended` says which trainings give no more results, by default those with one.
+        """Return what is needed.
 
-        A round begins when all trainings of the one before have ended. It leaves out arms that are decided, unless
-        they share a training with one that is not.
+        A round begins when all trainings of the one before have ended, and at least one of them gave a result. It
+        leaves out arms that are decided at the last look, unless they share a training with one that is not.
+
+        has_ended: whether a training is over, with a result or without; by default, with one.
         """
-        has_ended = has_ended or (lambda trial: self.plan.summary_of(trial) is not None)
+        values = {trial.identity: self._values(trial) for trial in self.plan.trials}
+        has_ended = has_ended or (lambda trial: values[trial.identity] is not None)
+        stored = read_plan(self.plan.folder)
+        earlier = () if stored is None else tuple(stored.looks)
         baseline = self.experiment.baseline
-        undecided = tuple(arm for arm in self.experiment.arms if arm != baseline)
-        indices: list[int] = []
-        looks: list[int] = []
-        outcomes: dict[str, Outcome] = {}
-        for count in range(len(self.experiment.seeds), len(self.experiment.all_seeds) + 1):
-            seeds = self.experiment.all_seeds[looks[-1] if looks else 0 : count]
-            indices += self._trainings(seeds, {baseline, *undecided})
-            if not all(has_ended(self.plan.trials[index]) for index in indices):
-                return Needed(tuple(indices), tuple(looks), outcomes, undecided, complete=False)
-            looks.append(count)
-            outcomes = self._outcomes(indices, looks)
-            undecided = tuple(arm for arm in undecided if outcomes[arm] not in DECIDED)
-            if not undecided:
+        needed = Needed((), (), {}, tuple(arm for arm in self.experiment.arms if arm != baseline), (), complete=False)
+        seeds = self.experiment.all_seeds
+        for count in range(len(self.experiment.seeds), len(seeds) + 1):
+            new = self._trainings(seeds[needed.looks[-1] if needed.looks else 0 : count], {baseline, *needed.undecided})
+            needed = replace(needed, indices=(*needed.indices, *new))
+            if not all(has_ended(self.plan.trials[index]) for index in needed.indices):
+                return needed
+            needed = self._look(needed, count, earlier, values)
+            if not needed.undecided or not any(values[self.plan.trials[index].identity] for index in new):
                 break
-        return Needed(tuple(indices), tuple(looks), outcomes, undecided, complete=True)
+        return replace(needed, complete=True)
 
     def _trainings(self, seeds: Sequence[int], arms: set[str | None]) -> list[int]:
         trials = enumerate(self.plan.trials)
         return [index for index, trial in trials if trial.seed in seeds and arms & set(trial.arms)]
 
-    def _outcomes(self, indices: Sequence[int], looks: Sequence[int]) -> dict[str, Outcome]:
-        """Return what the arms show in the first metric, as a report of these trainings does."""
-        experiment = self.experiment
-        assert experiment.baseline is not None, "checked by the schema"
-        values = {arm: self._values(arm, indices) for arm in experiment.arms}
-        baseline = values.pop(experiment.baseline)
-        seeds = experiment.all_seeds[: looks[-1]]
-        samples = [
-            make_sample([_difference(of_arm.get(seed), baseline.get(seed)) for seed in seeds], looks)
-            for of_arm in values.values()
-        ]
-        margin = experiment.margin / 100 if experiment.metrics[0].startswith(MetricPrefix.VAL) else None
-        tests = make_arm_tests(samples)
-        return {arm: classify_test(test, margin) for arm, test in zip(values, tests, strict=True)}
+    def _look(
+        self, needed: Needed, count: int, earlier: Sequence[int], values: Mapping[str, Mapping[str, float] | None]
+    ) -> Needed:
+        """Look at the arms with so many seeds, as a report of these trainings does.
 
-    def _values(self, arm: str, indices: Sequence[int]) -> dict[int, float]:
-        """Return the first metric of an arm by seed."""
-        found = {}
-        for trial in (self.plan.trials[index] for index in indices):
-            summary = self.plan.summary_of(trial) if arm in trial.arms else None
-            value = None if summary is None else summary.metrics[arm].get(self.experiment.metrics[0])
-            if value is not None:
-                found[trial.seed] = value
-        return found
+        earlier: looks of other commands, which count too. values: final values by training and arm.
+        """
+        experiment = self.experiment
+        looks = (*needed.looks, count)
+        by_arm: dict[str, dict[int, float]] = {arm: {} for arm in experiment.arms}
+        for trial in (self.plan.trials[index] for index in needed.indices):
+            for arm, value in (values[trial.identity] or {}).items():
+                by_arm[arm][trial.seed] = value
+        assert experiment.baseline is not None, "checked by the schema"
+        baseline = by_arm.pop(experiment.baseline)
+        seeds = experiment.all_seeds[:count]
+        all_looks = sorted({*looks, *(each for each in earlier if each < count)})
+        samples = {
+            arm: make_sample([_difference(of_arm.get(seed), baseline.get(seed)) for seed in seeds], all_looks)
+            for arm, of_arm in by_arm.items()
+        }
+        margin = experiment.margin / 100 if experiment.metrics[0].startswith(MetricPrefix.VAL) else None
+        tests = _make_arm_tests(tuple(samples.values()))
+        outcomes = {arm: classify_test(test, margin) for arm, test in zip(samples, tests, strict=True)}
+        open_arms = [arm for arm in outcomes if outcomes[arm] not in DECIDED]
+        without = tuple(arm for arm in open_arms if not samples[arm].differences)
+        undecided = tuple(arm for arm in open_arms if arm not in without)
+        return replace(needed, looks=looks, outcomes=outcomes, undecided=undecided, without_pairs=without)
+
+    def _values(self, trial: Trial) -> dict[str, float] | None:
+        """Return the first metric of a training's arms at its end; None without a result."""
+        summary = self.plan.summary_of(trial)
+        if summary is None:
+            return None
+        values = read_final_values(self.plan.folder_of(trial), summary.metrics, self.experiment.metrics[0])
+        return {arm: value for arm, value in values.items() if arm in trial.arms}
+
+
+@lru_cache(maxsize=128)
+def _make_arm_tests(samples: tuple[PairedSample, ...]) -> list[ArmTest]:
+    """Test all arms; the same looks are taken again whenever the rounds are found again."""
+    return make_arm_tests(samples)
 
 
 def _difference(value: float | None, baseline: float | None) -> float | None:

@@ -75,7 +75,7 @@ def plan_table(
             ", ".join(trial.arms),
             str(trial.config.schedule.steps),
             trial.short,
-            "if not decided before" if trial.identity in later else _state(plan, trial, reusable, reuse),
+            _state_in_rounds(_state(plan, trial, reusable, reuse), trial.identity in later),
         ]
         for number, trial in enumerate(plan.trials)
     ]
@@ -121,6 +121,11 @@ def search_text(plan: Plan) -> str:
 def count_of(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _state_in_rounds(state: str, is_later: bool) -> str:
+    """Return a state, of a later round's training that would be trained whether it will be."""
+    return "if not decided before" if is_later and state in ("new", "resumes") else state
 
 
 def _state(plan: Plan, trial: Trial, reusable: ReusableRuns, reuse: bool) -> str:

@@ -6,6 +6,7 @@ names of all files are in fcos/storage/run_folder.py; failures are in failures.p
 
 import json
 import logging
+import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -106,6 +107,24 @@ def load_summary(folder: Path) -> RunSummary:
     Raises OSError or ValueError where there is none.
     """
     return RunSummary.model_validate(json.loads((folder / SUMMARY).read_text())["summary"])
+
+
+def read_final_values(folder: Path, metrics: Mapping[str, Mapping[str, float]], metric: str) -> dict[str, float]:
+    """Return a metric of each arm at the end of a finished training; arms without a finite value are left out.
+
+    What is no result of an evaluation, such as a loss, is the last value that was reported.
+
+    metrics: those of the summary, by arm.
+    """
+    values = {arm: of_arm[metric] for arm, of_arm in metrics.items() if metric in of_arm}
+    if not values:
+        last = {point.arm: point.value for point in sorted(read_points(folder), key=_step_of) if point.key == metric}
+        values = {arm: last.get(arm, last.get(None, math.nan)) for arm in metrics}
+    return {arm: value for arm, value in values.items() if math.isfinite(value)}
+
+
+def _step_of(point: MetricPoint) -> int:
+    return point.step
 
 
 def _stays_inside(folder: Path, summary: RunSummary) -> bool:

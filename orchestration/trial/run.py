@@ -36,6 +36,8 @@ def run_trial(config: dict[str, Any]) -> None:
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
     if is_held_back(folder):
+        # What an earlier command failed with is no reason why this one did not begin.
+        clear_failure(folder)
         return
     node = ray.get_runtime_context().get_node_id()
     try:

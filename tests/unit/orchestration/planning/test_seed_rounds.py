@@ -1,66 +1,43 @@
 """Seeds until it is decided: rounds follow from the results there are, and from nothing else."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
-from orchestration.config.schema import LabConfig
+from fcos.storage.run_folder import MetricPoint
 from orchestration.driver.progress import SweepProgress
-from orchestration.planning.make_plan import make_plan
+from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.seed_rounds import SeedRounds, later_trainings
 from orchestration.planning.table import plan_table
-from orchestration.trial.files import write_summary
-from tests.helpers.summaries import summary_of
-
-# Arms none and from_regression share a training; branch has one of its own.
-WORDS = ("+experiment=ablation_centerness", "experiment.until=decided", "experiment.seeds=[0,1,2]")
+from orchestration.trial.files import append_points
+from tests.helpers.seed_rounds import Values, clear, finish, noisy, plan_rounds
 
 
-def planned(tmp_path: Path, *words: str) -> tuple[LabConfig, Plan, SeedRounds]:
-    lab = compose(check_overrides([*WORDS, *words, f"output={tmp_path}"]))
-    plan = make_plan(lab, lambda config: ("d", ()))
-    rounds = SeedRounds.of(plan, lab.experiment)
-    assert rounds is not None
-    return lab, plan, rounds
-
-
-def finish(plan: Plan, indices: tuple[int, ...], value: Callable[[str, int], float]) -> None:
-    """Write the result of trainings: `value` of each arm and seed."""
-    for index in indices:
-        trial = plan.trials[index]
-        folder = plan.folder_of(trial)
-        folder.mkdir(parents=True, exist_ok=True)
-        metrics = {arm: {"val/AP": value(arm, trial.seed)} for arm in trial.arms}
-        write_summary(folder, trial.identity, summary_of(metrics))
-
-
-def run_rounds(plan: Plan, rounds: SeedRounds, value: Callable[[str, int], float]) -> tuple[int, ...]:
+def run_rounds(plan: Plan, rounds: SeedRounds, value: Values) -> tuple[int, ...]:
     """Train what is needed until nothing is; return the looks."""
     while not (needed := rounds.needed()).complete:
         finish(plan, needed.indices, value)
     return needed.looks
 
 
-def clear(arm: str, seed: int) -> float:
-    """Branch is better by far, from_regression worse by far, each by another amount with each seed."""
-    effect = {"none": 0.0, "branch": 0.08, "from_regression": -0.03}[arm]
-    return 0.3 + 0.01 * (seed % 4) + effect * (1 + 0.1 * (seed % 3))
+def run_rounds_with_failures(plan: Plan, rounds: SeedRounds, value: Values) -> tuple[int, ...]:
+    """Train what is needed, each training once, whether it gives a result or not; return the looks."""
+    ended: set[str] = set()
 
+    def has_ended(trial: Trial) -> bool:
+        return trial.identity in ended
 
-def noisy(arm: str, seed: int) -> float:
-    """No arm is better: the sign of its difference changes with the seed."""
-    sign = 1 if seed % 2 == 0 else -1
-    return 0.3 + (0.05 + 0.001 * seed) * sign * (arm != "none")
+    while not (needed := rounds.needed(has_ended)).complete:
+        finish(plan, needed.indices, value)
+        ended.update(plan.trials[index].identity for index in needed.indices)
+    return needed.looks
 
 
 def test_the_first_round_is_needed_alone_until_it_has_ended(tmp_path: Path) -> None:
-    _, plan, rounds = planned(tmp_path)
+    _, plan, rounds = plan_rounds(tmp_path)
     assert len(plan.trials) == 24
     needed = rounds.needed()
     assert (needed.looks, needed.complete) == ((), False)
@@ -70,7 +47,7 @@ def test_the_first_round_is_needed_alone_until_it_has_ended(tmp_path: Path) -> N
 
 
 def test_three_pairs_decide_nothing_and_one_seed_follows(tmp_path: Path) -> None:
-    _, plan, rounds = planned(tmp_path)
+    _, plan, rounds = plan_rounds(tmp_path)
     finish(plan, rounds.needed().indices, clear)
     needed = rounds.needed()
     assert (needed.looks, needed.undecided) == ((3,), ("from_regression", "branch"))
@@ -78,20 +55,20 @@ def test_three_pairs_decide_nothing_and_one_seed_follows(tmp_path: Path) -> None
 
 
 def test_clear_effects_end_before_the_last_seed(tmp_path: Path) -> None:
-    _, plan, rounds = planned(tmp_path)
+    _, plan, rounds = plan_rounds(tmp_path)
     looks = run_rounds(plan, rounds, clear)
     assert looks[0] == 3 and 6 <= looks[-1] <= 8
     assert dict(rounds.needed().outcomes) == {"from_regression": "lower", "branch": "higher"}
 
 
 def test_what_is_not_decided_has_the_most_seeds(tmp_path: Path) -> None:
-    _, plan, rounds = planned(tmp_path, "experiment.most_seeds=9")
+    _, plan, rounds = plan_rounds(tmp_path, "experiment.most_seeds=9")
     assert run_rounds(plan, rounds, noisy) == (3, 4, 5, 6, 7, 8, 9)
     assert rounds.needed().undecided == ("from_regression", "branch")
 
 
 def test_a_decided_arm_is_left_out_unless_it_shares_a_training(tmp_path: Path) -> None:
-    _, plan, rounds = planned(tmp_path)
+    _, plan, rounds = plan_rounds(tmp_path)
 
     def branch_alone(arm: str, seed: int) -> float:
         return noisy(arm, seed) if arm == "from_regression" else clear(arm, seed)
@@ -107,24 +84,90 @@ def test_a_decided_arm_is_left_out_unless_it_shares_a_training(tmp_path: Path) -
     assert needed.outcomes["branch"] == "higher"
 
 
-def test_a_later_command_comes_to_the_same_decisions(tmp_path: Path) -> None:
-    _, plan, rounds = planned(tmp_path)
-    run_rounds(plan, rounds, clear)
-    assert planned(tmp_path)[2].needed() == rounds.needed()
+def test_a_later_command_with_more_seeds_goes_on_where_this_one_ended(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path, "experiment.most_seeds=5")
+    assert run_rounds(plan, rounds, clear) == (3, 4, 5)
+    later = plan_rounds(tmp_path)[2].needed()
+    assert (later.looks, later.complete) == ((3, 4, 5), False)
+    assert {plan_rounds(tmp_path)[1].trials[index].seed for index in later.indices} == set(range(6))
 
 
-def test_a_training_that_gives_no_result_costs_its_pairs_alone(tmp_path: Path) -> None:
-    _, plan, rounds = planned(tmp_path)
+def test_a_training_that_gives_no_result_costs_its_pair_alone(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path)
+
+    def first_branch_fails(arm: str, seed: int) -> float | None:
+        return None if (arm, seed) == ("branch", 0) else clear(arm, seed)
+
+    whole = run_rounds(*plan_rounds(tmp_path / "whole")[1:], clear)
+    looks = run_rounds_with_failures(plan, rounds, first_branch_fails)
+    assert looks == (*whole, whole[-1] + 1), "one pair less at each look"
+
+
+def test_an_arm_that_never_gives_a_result_is_left_out(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path)
+
+    def branch_fails(arm: str, seed: int) -> float | None:
+        return None if arm == "branch" else clear(arm, seed)
+
+    run_rounds_with_failures(plan, rounds, branch_fails)
+    needed = rounds.needed(lambda trial: trial.seed < 3 or "branch" not in trial.arms)
+    branch = [plan.trials[index].seed for index in needed.indices if "branch" in plan.trials[index].arms]
+    assert branch == [0, 1, 2]
+    assert needed.without_pairs == ("branch",)
+    assert needed.outcomes["from_regression"] == "lower"
+
+
+def test_no_round_follows_one_without_any_result(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path)
+    assert run_rounds_with_failures(plan, rounds, lambda arm, seed: None) == (3,)
+
+
+def test_what_a_later_look_takes_back_is_trained_again(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path)
+
+    def turns(arm: str, seed: int) -> float:
+        # It shares the training of the baseline, so that it has pairs in every round.
+        return clear(arm, seed) if seed < 7 or arm != "from_regression" else 0.9
+
+    def branch_is_open(arm: str, seed: int) -> float:
+        return noisy(arm, seed) if arm == "branch" else turns(arm, seed)
+
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 7], branch_is_open)
+    assert rounds.needed().undecided == ("branch",)
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed == 7], branch_is_open)
+    assert rounds.needed().undecided == ("from_regression", "branch")
+
+
+def test_looks_of_earlier_commands_count(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path, "experiment.seeds=[0,1,2,3,4,5,6,7]")
+    settle_plan(plan)
+
+    def all_but_one_higher(arm: str, seed: int) -> float:
+        if arm != "branch":
+            return noisy(arm, seed)
+        return noisy("none", seed) + (-0.001 if seed == 6 else 0.05 + 0.001 * seed)
+
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 8], all_but_one_higher)
+    assert rounds.needed().outcomes["branch"] == "higher"
+    # At seven pairs one pattern can be rejected, and this one is not it; that leaves nothing for eight.
+    add_looks(plan, (7,))
+    assert rounds.needed().outcomes["branch"] == "not shown"
+
+
+def test_a_loss_decides_as_its_last_points_do(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path, "experiment.metrics=[train/loss,val/AP]", "experiment.effect=null")
+    for index, trial in enumerate(plan.trials):
+        loss = 2.0 - (0.5 + 0.01 * trial.seed) * ("branch" in trial.arms)
+        finish(plan, [index], clear)
+        points = [MetricPoint(None, "train/loss", step, value) for step, value in ((20, 9.0), (40, loss))]
+        append_points(plan.folder_of(trial), points)
     needed = rounds.needed()
-    finish(plan, needed.indices[1:], clear)
-    failed = plan.trials[needed.indices[0]]
-    after = rounds.needed(lambda trial: trial is failed or plan.summary_of(trial) is not None)
-    assert after.looks == (3,)
-    assert not after.complete
+    assert needed.outcomes["branch"] == "lower"
+    assert needed.outcomes["from_regression"] == "identical"
 
 
 def test_the_plan_tells_later_trainings_from_those_of_the_first_round(tmp_path: Path) -> None:
-    lab, plan, rounds = planned(tmp_path, "experiment.most_seeds=4")
+    lab, plan, rounds = plan_rounds(tmp_path, "experiment.most_seeds=4")
     later = later_trainings(plan, lab.experiment)
     title, _, rows = plan_table(plan, ReusableRuns(None), later=later)
     assert title == "ablation_centerness: at most 8 trainings, 12 results"
@@ -136,7 +179,7 @@ def test_the_plan_tells_later_trainings_from_those_of_the_first_round(tmp_path: 
 
 
 def test_looks_of_all_commands_are_kept(tmp_path: Path) -> None:
-    _, plan, _ = planned(tmp_path)
+    _, plan, _ = plan_rounds(tmp_path)
     settle_plan(plan)
     assert add_looks(plan, (3,)) == [3]
     assert add_looks(plan, (3, 5)) == [3, 5]
@@ -152,14 +195,21 @@ def test_looks_of_all_commands_are_kept(tmp_path: Path) -> None:
         (["experiment.most_seeds=2"], r"most_seeds=2: must not be below the 3 seeds given"),
         (["experiment.until=sure"], r"experiment.until='sure': input should be 'seeds' or 'decided'"),
         (["experiment.seeds=[1,1]"], r"seeds=\[1, 1\]: must be different"),
+        (["experiment.until=seeds", "experiment.most_seeds=5"], r"most_seeds=5: has no effect without until=decided"),
+        (["experiment.most_seeds=101"], r"most_seeds.*less than or equal to 100"),
+        (
+            ["experiment.kind=noise_floor"],
+            r"until=decided: compares arms with experiment.baseline seed by seed, not kind=noise_floor",
+        ),
+        (["task=coverage"], r"experiment.until=decided: has no effect with task=coverage"),
     ],
 )
 def test_rounds_that_cannot_be_are_refused(tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        planned(tmp_path, *words)
+        plan_rounds(tmp_path, *words)
 
 
 def test_seeds_are_the_numbers_after_the_first_ones(tmp_path: Path) -> None:
-    lab, _, _ = planned(tmp_path, "experiment.seeds=[5,7]", "experiment.most_seeds=4")
+    lab, _, _ = plan_rounds(tmp_path, "experiment.seeds=[5,7]", "experiment.most_seeds=4")
     assert lab.experiment is not None
     assert lab.experiment.all_seeds == (5, 7, 8, 9)
