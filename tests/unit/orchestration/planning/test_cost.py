@@ -41,7 +41,7 @@ def run(of: Trial, seconds: float, steps: int = 100, hardware: str = "box", reso
 
 
 def test_the_median_of_like_runs_whatever_their_length_and_rate() -> None:
-    others = [trial("schedule.steps=300"), trial("schedule.lr=0.1"), trial("seed=0")]
+    others = [trial("schedule.steps=600"), trial("schedule.lr=0.1"), trial("seed=0")]
     runs = [run(other, seconds) for other, seconds in zip(others, (10.0, 30.0, 20.0), strict=True)]
     pace = pace_of(trial(), runs, "box", "1 x 1")
     assert pace is not None and pace.seconds == pytest.approx(0.2)
@@ -80,7 +80,7 @@ def test_hours_count_every_worker_and_the_source_is_named() -> None:
 
 
 def test_a_probe_is_a_valid_short_training_and_shared_by_like_ones() -> None:
-    long = trial("schedule.decay=step", "schedule.milestones=[600,800]")
+    long = trial("schedule.decay=step", "schedule.milestones=[200,300]")
     config = short_config(long, workers=2)
     assert (config.schedule.steps, config.schedule.batch_size, config.data.limit_val) == (PROBE_STEPS, 4, 1)
     assert speed_key(long) == speed_key(trial())

@@ -90,7 +90,7 @@ def test_the_nearest_of_all_is_named_with_the_keys(tmp_path: Path) -> None:
     start = lines.index(f"branch · seed 0 ({plan.trials[1].short}): new")
     assert lines[start + 1 :] == [
         "    nearest is run nearnear of before (branch seed 0), 1 difference:",
-        "      schedule.steps: 900 -> 1000",
+        "      schedule.steps: 900 -> 450",
     ]
 
 

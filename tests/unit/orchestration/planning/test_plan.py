@@ -102,7 +102,7 @@ def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "digest", "message"),
     [
-        (["schedule.steps=900"], "d", r"schedule\.steps: 1000 -> 900\n"),
+        (["schedule.steps=900"], "d", r"schedule\.steps: 450 -> 900\n"),
         ([], "other", "the data changed"),
     ],
 )

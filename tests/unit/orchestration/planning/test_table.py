@@ -19,13 +19,13 @@ def planned(tmp_path: Path, *arguments: str) -> Plan:
 
 
 def test_trainings_are_listed_with_their_steps(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "+experiment=ablation_centerness", "experiment.seeds=[0]", "schedule.steps=300")
+    plan = planned(tmp_path, "+experiment=ablation_centerness", "experiment.seeds=[0]", "schedule.steps=600")
     title, header, rows = plan_table(plan, ReusableRuns(None))
     assert title == "ablation_centerness: 2 trainings, 3 results"
     assert header == ("training", "seed", "arms", "steps", "identity", "state")
     assert [(row[2], row[3], row[5]) for row in rows] == [
-        ("none, from_regression", "300", "new"),
-        ("branch", "300", "new"),
+        ("none, from_regression", "600", "new"),
+        ("branch", "600", "new"),
     ]
 
 
