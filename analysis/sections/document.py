@@ -50,12 +50,10 @@ def build_document(sweep: Sweep, resampling: Resampling) -> Document:
     """Build the report of a sweep; reads the store for artifacts alone. resampling: of the validation images."""
     experiment, trials = sweep.experiment, sweep.current
     arms = list(dict.fromkeys([*experiment.arms, *(trial.arm for trial in trials)]))
-    # In the order in which they were seen: those of later rounds follow the planned ones.
-    seeds = [*experiment.seeds, *sorted({trial.seed for trial in trials} - set(experiment.seeds))]
     rows, row_notes = group_rows_by_source(experiment.paper)
     notes = [*sweep.notes, *_collect_training_notes(trials), *row_notes]
     metrics = experiment.metrics if experiment.search is None else [experiment.search.metric]
-    values = collect_final_values(trials, sweep.points, metrics, arms, seeds)
+    values = collect_final_values(trials, sweep.points, metrics, arms, sweep.seeds)
     baseline = experiment.baseline if experiment.baseline in arms else None
     if experiment.baseline is not None and baseline is None:
         notes.append(f"The baseline {experiment.baseline} is no arm of this sweep: nothing is compared.")
