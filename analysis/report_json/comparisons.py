@@ -24,7 +24,7 @@ def make_other_images_records(compared: Sequence[ImageComparison]) -> Iterator[O
             metric=item.comparison.metric,
             arm=item.comparison.arm,
             seeds=item.seeds,
-            difference=item.comparison.difference if interval is None else interval.difference,
+            difference=item.difference,
             low=math.nan if interval is None else interval.low,
             high=math.nan if interval is None else interval.high,
             image_share=math.nan if interval is None else interval.image_share,
