@@ -55,10 +55,12 @@ def build_ablation_content(
     if baseline is not None:
         figures += _plot_differences(differences, tested, baseline, verdicts)
     return ReportContent(
+        kind="comparison",
         has_training=True,
         values=frame,
         tables=tuple(_make_table(frame, metric) for metric in dict.fromkeys(metrics)),
         legend=LEGEND,
+        comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
         method=(*describe_test(tested, design), *describe_shared_trainings(sweep)),
         limitations=tuple(_describe_limitations(values, metrics[0], rows, sweep.finished)),
