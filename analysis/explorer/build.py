@@ -35,9 +35,9 @@ MENDED = (
 TABLES = (
     "Recall, precision, errors and confusions are of the detections above that threshold. A difference is the mean "
     "over the pairs of seeds. Its interval is one of the median that holds whatever the distribution: of at least 95 % "
-    "from six pairs on; below, the range of the pairs, which covers less (75 % with three). It is green where the arm is "
-    "better and orange where it is worse, with an interval of at least 95 % clear of zero. All of this describes; what "
-    "was tested stands in report.html."
+    "from six pairs on; below, the range of the pairs, which covers less (75 % with three). It is green where the arm "
+    "is better and orange where it is worse, with an interval of at least 95 % clear of zero. All of this describes; "
+    "what was tested stands in report.html."
 )
 
 
@@ -159,7 +159,9 @@ def _plot_curves(evaluations: Evaluations, results: Mapping[RunKey, RunResults])
     if len(arms) > MAX_ARMS:
         band += f" The first {MAX_ARMS} of {len(arms)} arms."
     return (
-        _plot("Precision over recall at IoU 0.5", f"Mean over the classes. {band}", RECALL_THRESHOLDS, precision, "recall"),
+        _plot(
+            "Precision over recall at IoU 0.5", f"Mean over the classes. {band}", RECALL_THRESHOLDS, precision, "recall"
+        ),
         _plot("F1 over the score threshold at IoU 0.5", f"All classes together. {band}", SCORES, f1, "score"),
     )
 

@@ -18,7 +18,10 @@ OTHERS: Final = "other classes"
 
 @dataclass(frozen=True)
 class ClassRows:
-    """Rows of a matrix. labels: their names. of_class: [C], the row of each class. merged: [C], those in the last row."""
+    """Rows of a matrix.
+
+    labels: their names. of_class: [C], the row of each class. merged: [C], classes that share the last row.
+    """
 
     labels: list[str]
     of_class: NDArray[np.int64]

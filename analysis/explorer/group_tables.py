@@ -153,7 +153,9 @@ def _make_class_tables(evaluations: Evaluations, results: Mapping[RunKey, RunRes
             for label in shown
         ]
         tables.append(
-            GroupTable(caption=f"{name} by class", note=notes[name] + left_out, group="class", is_percent=True, rows=rows)
+            GroupTable(
+                caption=f"{name} by class", note=notes[name] + left_out, group="class", is_percent=True, rows=rows
+            )
         )
     return tables
 

@@ -16,7 +16,7 @@ RunKey = tuple[str, int]
 
 @dataclass(frozen=True)
 class Truth:
-    """Annotated boxes. ignored: [M], those that COCO's evaluation takes for neither boxes to be found nor for errors."""
+    """Annotated boxes. ignored: [M], those that COCO's evaluation leaves out: neither missed nor found wrongly."""
 
     annotations: Annotations
     ignored: NDArray[np.bool_]

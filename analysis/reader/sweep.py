@@ -175,6 +175,7 @@ class Sweep:
     def finished(self) -> tuple[Trial, ...]:
         """The trials that count and have finished."""
         return tuple(trial for trial in self.current if trial.is_finished)
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds that are planned or have a trial, by the earliest start of a trial; those without one come last.
@@ -185,4 +186,3 @@ class Sweep:
         # A repeated training began when it was trained first.
         starts = {seed: [trial.started for trial in self.trials if trial.seed == seed] for seed in known}
         return tuple(sorted(known, key=lambda seed: min(starts[seed], default=LAST)))
-

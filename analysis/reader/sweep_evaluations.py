@@ -34,8 +34,8 @@ def open_evaluations(sweep: Sweep) -> Iterator["SweepEvaluations"]:
 class SweepEvaluations:
     """Saved evaluations of a sweep's finished trials against one set of annotations.
 
-    It is the set that most of them have, of equally many the one that more trials of the baseline have. Every evaluation
-    is fetched once; a second reading takes it from the folder.
+    It is the set that most of them have, of equally many the one that more trials of the baseline have. Every
+    evaluation is fetched once; a second reading takes it from the folder.
     """
 
     def __init__(self, sweep: Sweep, folder: Path) -> None:

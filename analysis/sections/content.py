@@ -16,7 +16,6 @@ from analysis.stats.noise import ArmNoise, ResolvedDifference, SourceSum, Valida
 from analysis.stats.verdicts import Verdict
 from fcos.storage.noise_floor import NoiseFloor
 
-
 Kind = Literal["comparison", "search", "noise_floor", "coverage"]
 
 

@@ -67,7 +67,16 @@ def _make_frame(noises: Sequence[ArmNoise]) -> pd.DataFrame:
     """Return the rows of table.csv."""
     columns = ["metric", "arm", "sources", "n", "mean", "deviation", "low", "high", "share", "missing"]
     rows = [
-        (item.metric, item.arm, " ".join(item.sources), item.n, item.mean, *_list_spread(item.spread), item.share, item.missing)
+        (
+            item.metric,
+            item.arm,
+            " ".join(item.sources),
+            item.n,
+            item.mean,
+            *_list_spread(item.spread),
+            item.share,
+            item.missing,
+        )
         for item in noises
     ]
     return pd.DataFrame(rows, columns=columns)

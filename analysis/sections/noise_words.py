@@ -58,8 +58,8 @@ def _describe_shares(noises: Sequence[ArmNoise], whole: Spread, total: SourceSum
     fewest = min(item.n for item in single)
     seeds = format_count(whole.seeds, "seed") if fewest == whole.seeds else f"{fewest} seeds beside {whole.seeds}"
     return [
-        f"Of the variance where all sources vary, single ones have {shares}{together}; over {seeds} a share is known to "
-        f"a factor of {share_factor(fewest, whole.seeds):.2g} either way"
+        f"Of the variance where all sources vary, single ones have {shares}{together}; over {seeds} a share is known "
+        f"to a factor of {share_factor(fewest, whole.seeds):.2g} either way"
     ]
 
 

@@ -19,8 +19,8 @@ from fcos.statistics.power import pairs_needed
 class ComparisonDesign:
     """How the arms of a sweep are compared.
 
-    metric: the one that is tested. seeds: in the order in which they were begun. looks: after how many of them decisions
-    were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
+    metric: the one that is tested. seeds: in the order in which they were begun. looks: after how many of them
+    decisions were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
     """
 
     baseline: str

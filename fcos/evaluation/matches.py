@@ -110,9 +110,7 @@ def _sort_truth(annotations: Annotations, area_range: tuple[float, float]) -> _T
     return _Truth(order, group[order], annotations.xywh[order], annotations.crowd[order], ignored[order])
 
 
-def find_ignored(
-    annotations: Annotations, area_range: tuple[float, float] = AREA_RANGES[""]
-) -> Bool[np.ndarray, " M"]:
+def find_ignored(annotations: Annotations, area_range: tuple[float, float] = AREA_RANGES[""]) -> Bool[np.ndarray, " M"]:
     """Return which boxes need not be found: crowds, and those whose area is outside of a range."""
     ignored: Bool[np.ndarray, " M"] = (
         annotations.crowd | (annotations.areas < area_range[0]) | (annotations.areas > area_range[1])
@@ -153,7 +151,7 @@ def _chunks(counts: Int64[np.ndarray, " N"]) -> Iterator[slice]:
 
 def compute_iou(
     detected: Float64[np.ndarray, "*#P 4"], truth: Float64[np.ndarray, "*#P 4"], crowd: Bool[np.ndarray, "*#P"]
-) -> Float64[np.ndarray, "..."]:
+) -> Float64[np.ndarray, "*#P"]:
     """Return IoU, with a crowd the share of the detection that it covers; in pycocotools' order of operations.
 
     Boxes are xywh; leading axes are broadcast. 0 for pairs that do not overlap.
@@ -163,13 +161,11 @@ def compute_iou(
     overlap_h = np.minimum(h + y, height + top) - np.maximum(y, top)
     overlap = np.where((overlap_w > 0) & (overlap_h > 0), overlap_w * overlap_h, 0.0)
     union = np.where(crowd, w * h, w * h + width * height - overlap)
-    iou: Float64[np.ndarray, "..."] = np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
+    iou: Float64[np.ndarray, "*#P"] = np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
     return iou
 
 
-def _assign(
-    truth: _Truth, group: Int64[np.ndarray, " N"], pairs: _Pairs
-) -> Int64[np.ndarray, "T N"]:
+def _assign(truth: _Truth, group: Int64[np.ndarray, " N"], pairs: _Pairs) -> Int64[np.ndarray, "T N"]:
     """Return the box among those of `truth` that each detection takes at each threshold, or -1.
 
     In a group a better detection chooses before a worse one: the box of the highest IoU that is not taken, of equal

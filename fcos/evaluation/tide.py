@@ -10,7 +10,16 @@ from torch import Tensor
 
 from fcos.annotations.annotations import Annotations
 from fcos.evaluation.coco import accumulate, mean_of_measured
-from fcos.evaluation.error_kinds import CLASS, CORRECT, DUPLICATE, FOREGROUND, LOCALISATION, OTHER, classify, match_greedily
+from fcos.evaluation.error_kinds import (
+    CLASS,
+    CORRECT,
+    DUPLICATE,
+    FOREGROUND,
+    LOCALISATION,
+    OTHER,
+    classify,
+    match_greedily,
+)
 from fcos.evaluation.metric_names import ERROR_KINDS
 from fcos.evaluation.overlaps import Overlaps, compute_overlaps
 from fcos.structures import Detections

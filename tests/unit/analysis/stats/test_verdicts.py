@@ -103,7 +103,9 @@ def test_pairs_that_are_too_few_give_their_range_and_how_many_could_decide() -> 
 
 def test_what_is_not_shown_comes_with_the_pairs_that_four_in_five_sweeps_need() -> None:
     undecided = make_comparison(-0.012, 0.050)
-    assert describe_outcome(undecided, "none").endswith("; about 9 pairs would be needed for a power of 80 % at this size and spread")
+    assert describe_outcome(undecided, "none").endswith(
+        "; about 9 pairs would be needed for a power of 80 % at this size and spread"
+    )
     endless = describe_outcome(replace(undecided, pairs_needed=None), "none")
     assert endless.endswith("; more than 1000 pairs would be needed for a power of 80 % at this size and spread")
 
