@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
+    from analysis.reader.sweep_evaluations import SweepEvaluations
     from analysis.render.tables import Table
     from analysis.sections.document import Document
 
@@ -30,7 +31,7 @@ PLAIN_WIDTH = 200
 EXPLORER = "explorer.html"
 FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
 # Of the validation images.
-DEFAULT_RESAMPLES, MIN_RESAMPLES, MAX_RESAMPLES = 1000, 100, 100_000
+DEFAULT_RESAMPLES, MIN_RESAMPLES, MAX_RESAMPLES = 1000, 100, 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,15 +134,20 @@ def write_report(
     Raises StoreError where the store or the sweep is missing.
     """
     from analysis.reader.runs import read_sweep
+    from analysis.reader.sweep_evaluations import open_evaluations
     from analysis.render.console import show_progress
     from analysis.sections.document import build_document
     from analysis.sections.resampling import Resampling
 
-    with show_progress("evaluating resampled images") as on_trial:
-        document = build_document(read_sweep(tracking_uri, sweep, mlflow_experiment), Resampling(resamples, on_trial))
+    read = read_sweep(tracking_uri, sweep, mlflow_experiment)
+    with open_evaluations(read) as evaluations:
+        with show_progress("evaluating resampled images") as on_trial:
+            document = build_document(read, evaluations, Resampling(resamples, on_trial))
+        with show_progress("comparing images") as on_trial:
+            files = render_files(document, evaluations, on_trial)
     folder = output or Path("outputs") / make_folder_name(document.sweep.name) / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in render_files(document).items():
+    for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return document, folder
 
@@ -151,8 +157,10 @@ def make_folder_name(sweep: str) -> str:
     return re.sub(r"[^\w.-]+", "_", sweep).lstrip(".") or "sweep"
 
 
-def render_files(document: "Document") -> dict[str, str]:
-    """Return the text of each file; reads the store for evaluations."""
+def render_files(
+    document: "Document", evaluations: "SweepEvaluations", show_progress: Callable[[int, int], None]
+) -> dict[str, str]:
+    """Return the text of each file; reads the store for evaluations, and shows how many of how many trials are done."""
     from analysis.explorer.page import has_explorer, make_explorer_page
     from analysis.render import tables
     from analysis.render.templates import make_environment
@@ -164,7 +172,7 @@ def render_files(document: "Document") -> dict[str, str]:
     first, noise = document.content.tables[0], document.content.noise
     extra = {} if noise is None else {NOISE: noise.to_json()}
     if is_explored:
-        extra[EXPLORER] = make_explorer_page(document)
+        extra[EXPLORER] = make_explorer_page(document, evaluations, show_progress)
     return extra | {
         "report.html": make_environment(True).get_template("report.html.j2").render(context),
         "report.md": make_environment(False).get_template("report.md.j2").render(context),

@@ -29,8 +29,8 @@ from analysis.stats.weighted_ap import compute_weighted_ap
 from analysis.stats.weighted_metrics import compute_weighted_metrics
 from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.annotations.coco_results import CocoResults
+from fcos.evaluation.coco import results_of
 from fcos.evaluation.matches import Matches
-from fcos.structures import Detections
 
 ARMS, SEEDS, IMAGES, RESAMPLES = 9, 3, 300, 1000
 GOAL_SECONDS = 30
@@ -63,19 +63,7 @@ def draw_evaluation(num_classes: int, images: int) -> tuple[Annotations, CocoRes
         path = Path(folder) / "truth.json"
         path.write_text(json.dumps(truth))
         annotations = read_annotations(path)
-    return annotations, to_results(annotations, draw_detections(truth, rng, num_classes))
-
-
-def to_results(annotations: Annotations, detections: dict[int, Detections]) -> CocoResults:
-    """Return detections by image id as arrays."""
-    ordered = [detections[image_id] for image_id in annotations.image_ids.tolist()]
-    boxes = np.concatenate([item.boxes.double().numpy() for item in ordered])
-    return CocoResults(
-        image=np.repeat(np.arange(len(ordered)), [len(item.scores) for item in ordered]),
-        label=np.concatenate([item.labels.numpy() for item in ordered]),
-        xywh=np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]),
-        scores=np.concatenate([item.scores.double().numpy() for item in ordered]),
-    )
+    return annotations, results_of(annotations, draw_detections(truth, rng, num_classes))
 
 
 @dataclass(frozen=True)

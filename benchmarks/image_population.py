@@ -91,11 +91,14 @@ def _draw_training(
     order = np.lexsort((-scores, label))
     return Matches(
         class_offsets=np.searchsorted(label[order], np.arange(CLASSES + 1)).astype(np.int64),
+        row=order,
         image=image[order],
         scores=scores[order],
         rank=np.zeros(len(order), dtype=np.int64),
         true_positive=found[:, order],
         ignored=np.zeros_like(found),
+        # Precision does not depend on which box it is.
+        box=np.where(found, 0, -1)[:, order].astype(np.int32),
         positives=np.bincount(images.label * num_images + images.image, minlength=CLASSES * num_images).reshape(
             CLASSES, num_images
         ),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from fcos.config.run import Config
+from fcos.coverage.figure_names import figure_names
 from fcos.evaluation.metric_names import COCO_METRICS, analysis_metric_names
 
 Mode = Literal["max", "min"]
@@ -53,8 +54,6 @@ def better_end(metric: str) -> Mode | None:
 def reported_metrics(config: Config) -> tuple[str, ...]:
     """Return every metric that a run of this configuration reports, but for APs of classes."""
     if config.task == "coverage":
-        from fcos.coverage.measures import figure_names
-
         return figure_names(config.model.levels, config.coverage)
     by_analysis = analysis_metric_names()
     requested = config.model.postprocess.analyses

@@ -1,6 +1,6 @@
 """Collect what explorer.html shows of a sweep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from analysis.explorer.changes import measure_seed_noise
 from analysis.explorer.confusions import make_confusions
-from analysis.explorer.curves import RECALLS, SCORES
+from analysis.explorer.curves import SCORES
 from analysis.explorer.group_tables import make_group_tables, make_metric_tables
 from analysis.explorer.page_data import PageData, RunEntry
 from analysis.explorer.pictures import PictureSource, make_picture_source
-from analysis.explorer.read import read_evaluations
-from analysis.explorer.run_results import RunResults, compute_run_results
+from analysis.explorer.read import PageOrder, read_runs
+from analysis.explorer.run_results import RunResults
 from analysis.explorer.structures import Evaluations, RunKey
 from analysis.explorer.thumbnails import read_thumbnails
 from analysis.formatting import format_count
 from analysis.reader.sweep import Sweep
+from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.render.curve_plots import MAX_ARMS, plot_bands
 from analysis.sections.content import Figure, render_figure
+from fcos.evaluation.coco_settings import RECALL_THRESHOLDS
 from fcos.storage.thumbnail_files import digest_images
 
 MENDED = (
@@ -33,7 +35,8 @@ MENDED = (
 TABLES = (
     "Recall, precision, errors and confusions are of the detections above that threshold. A difference is the mean "
     "over the pairs of seeds. Its interval is one of the median that holds whatever the distribution: of at least 95 % "
-    "from six pairs on; below, the range of the pairs, which covers less (75 % with three). All of this describes; "
+    "from six pairs on; below, the range of the pairs, which covers less (75 % with three). It is green where the arm "
+    "is better and orange where it is worse, with an interval of at least 95 % clear of zero. All of this describes; "
     "what was tested stands in report.html."
 )
 
@@ -51,50 +54,62 @@ class Explorer:
     notes: tuple[str, ...] = ()
 
 
-def build_explorer(sweep: Sweep, values: pd.DataFrame) -> Explorer:
+def build_explorer(
+    sweep: Sweep, evaluations: SweepEvaluations, values: pd.DataFrame, show_progress: Callable[[int, int], None]
+) -> Explorer:
     """Collect what the page shows; reads the store for evaluations and thumbnails.
 
-    values: see analysis.stats.paired.collect_final_values.
+    values: see analysis.stats.paired.collect_final_values. show_progress: how many of how many trials are read.
     """
-    named = list(dict.fromkeys(values["arm"]))
-    baseline = sweep.experiment.baseline if sweep.experiment.baseline in named else None
-    arms = sorted(named, key=lambda arm: arm != baseline)
-    seeds = [int(seed) for seed in dict.fromkeys(values["seed"])]
-    evaluations, notes = read_evaluations(sweep, arms, seeds, baseline)
-    results: dict[RunKey, RunResults] = {}
-    if evaluations is not None:
-        results = {key: compute_run_results(evaluations.truth, item) for key, item in evaluations.detections.items()}
-    data = PageData(
-        arms=arms,
-        baseline=None if baseline is None else arms.index(baseline),
-        seeds=seeds,
-        runs=_make_run_entries(sweep, arms, seeds, results),
-        metrics=make_metric_tables(values, arms, seeds, baseline),
-    )
+    order = _make_order(sweep, values)
+    runs, notes = read_runs(sweep, evaluations, order, show_progress)
+    results: Mapping[RunKey, RunResults] = {} if runs is None else runs.results
+    data = _make_page_data(sweep, values, order, results)
     title = sweep.experiment.name
-    if evaluations is None:
-        return Explorer(title, sweep.name, data, None, notes=tuple(notes))
-    thumbnails = _read_thumbnails(sweep, evaluations)
-    pictures = make_picture_source(evaluations, results, thumbnails)
+    if runs is None:
+        return Explorer(title, sweep.name, data, None, notes=notes)
+    compared = runs.evaluations
+    thumbnails = _read_thumbnails(sweep, compared)
     groups = {
-        "classes": list(evaluations.truth.classes),
-        "shown_seeds": [seeds.index(seed) for seed in pictures.shown_seeds],
-        "groups": make_group_tables(evaluations, results),
-        "confusions": make_confusions(evaluations, results),
+        "classes": list(compared.truth.annotations.classes),
+        "shown_seeds": [order.seeds.index(seed) for seed in runs.shown_seeds],
+        "groups": make_group_tables(compared, results),
+        "confusions": make_confusions(compared, results),
     }
     return Explorer(
         title=title,
         sweep=sweep.name,
         data=data.model_copy(update=groups),
-        pictures=pictures,
-        figures=_plot_curves(evaluations, results),
-        method=(*_describe_method(evaluations, results), TABLES),
-        notes=(*notes, *_note_thumbnails(len(thumbnails), len(evaluations.truth))),
+        pictures=make_picture_source(runs, thumbnails),
+        figures=_plot_curves(compared, results),
+        method=(*_describe_method(compared, results), TABLES),
+        notes=(*notes, *_note_thumbnails(len(thumbnails), len(compared.truth))),
+    )
+
+
+def _make_order(sweep: Sweep, values: pd.DataFrame) -> PageOrder:
+    """Return the arms, the baseline first, and the seeds by their numbers."""
+    named = list(dict.fromkeys(values["arm"]))
+    baseline = sweep.experiment.baseline if sweep.experiment.baseline in named else None
+    arms = sorted(named, key=lambda arm: arm != baseline)
+    return PageOrder(tuple(arms), tuple(int(seed) for seed in dict.fromkeys(values["seed"])), baseline)
+
+
+def _make_page_data(
+    sweep: Sweep, values: pd.DataFrame, order: PageOrder, results: Mapping[RunKey, RunResults]
+) -> PageData:
+    """Return what the page shows without evaluations."""
+    return PageData(
+        arms=list(order.arms),
+        baseline=None if order.baseline is None else order.arms.index(order.baseline),
+        seeds=list(order.seeds),
+        runs=_make_run_entries(sweep, order, results),
+        metrics=make_metric_tables(values, order.arms, order.seeds, order.baseline),
     )
 
 
 def _make_run_entries(
-    sweep: Sweep, arms: Sequence[str], seeds: Sequence[int], results: Mapping[RunKey, RunResults]
+    sweep: Sweep, order: PageOrder, results: Mapping[RunKey, RunResults]
 ) -> list[list[RunEntry | None]]:
     entries = {
         (trial.arm, trial.seed): RunEntry(
@@ -104,12 +119,12 @@ def _make_run_entries(
         )
         for trial in sweep.current
     }
-    return [[entries.get((arm, seed)) for seed in seeds] for arm in arms]
+    return [[entries.get((arm, seed)) for seed in order.seeds] for arm in order.arms]
 
 
 def _read_thumbnails(sweep: Sweep, evaluations: Evaluations) -> Mapping[int, bytes]:
-    truth = evaluations.truth
-    digest = digest_images(zip(truth.image_ids.tolist(), truth.names, strict=True))
+    annotations = evaluations.truth.annotations
+    digest = digest_images(zip(annotations.image_ids.tolist(), annotations.names, strict=True))
     return read_thumbnails(sweep.uri, [trial.run_id for trial in evaluations.trials.values()], digest)
 
 
@@ -144,7 +159,9 @@ def _plot_curves(evaluations: Evaluations, results: Mapping[RunKey, RunResults])
     if len(arms) > MAX_ARMS:
         band += f" The first {MAX_ARMS} of {len(arms)} arms."
     return (
-        _plot("Precision over recall at IoU 0.5", f"Mean over the classes. {band}", RECALLS, precision, "recall"),
+        _plot(
+            "Precision over recall at IoU 0.5", f"Mean over the classes. {band}", RECALL_THRESHOLDS, precision, "recall"
+        ),
         _plot("F1 over the score threshold at IoU 0.5", f"All classes together. {band}", SCORES, f1, "score"),
     )
 

@@ -6,12 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.explorer.matching import Matches
-from analysis.explorer.structures import DetectionSet, Truth
-from fcos.evaluation.error_kinds import IN_CROWD
+from analysis.explorer.matching import MatchedDetections
+from analysis.explorer.structures import Truth
+from fcos.evaluation.coco_settings import RECALL_THRESHOLDS
 
-# As in COCO's evaluation.
-RECALLS: Final = np.linspace(0.0, 1.0, 101)
 SCORES: Final = np.linspace(0.0, 1.0, 101)
 
 
@@ -19,8 +17,9 @@ SCORES: Final = np.linspace(0.0, 1.0, 101)
 class Curves:
     """Curves of one evaluation.
 
-    precision: [C, 101], interpolated at RECALLS as in COCO's evaluation; NaN for classes without boxes. f1: [101] over
-    all classes together, of the detections that score at least SCORES. threshold: the lowest score of highest F1.
+    precision: [C, 101], interpolated at RECALL_THRESHOLDS as in COCO's evaluation; NaN for classes without boxes. f1:
+    [101] over all classes together, of the detections that score at least SCORES. threshold: the lowest score of
+    highest F1.
     """
 
     precision: NDArray[np.float64]
@@ -37,19 +36,18 @@ class Curves:
     def mean_precision(self) -> NDArray[np.float64]:
         """Mean precision over the classes that have boxes, [101]."""
         measured = self.precision[~np.isnan(self.precision[:, 0])]
-        mean: NDArray[np.float64] = measured.mean(axis=0) if len(measured) else np.full(len(RECALLS), np.nan)
+        mean: NDArray[np.float64] = measured.mean(axis=0) if len(measured) else np.full(len(RECALL_THRESHOLDS), np.nan)
         return mean
 
 
-def compute_curves(truth: Truth, detections: DetectionSet, matches: Matches) -> Curves:
+def compute_curves(truth: Truth, detections: MatchedDetections) -> Curves:
     """Compute the curves of one evaluation."""
-    counted = matches.kind != IN_CROWD
     # Stable, so that equal scores stay in the order of the images.
     order = np.argsort(-detections.scores, kind="stable")
-    order = order[counted[order]]
-    labels, is_true = detections.labels[order], matches.box[order] >= 0
-    positives = np.bincount(truth.labels[~truth.crowd], minlength=len(truth.classes))
-    precision = np.full((len(truth.classes), len(RECALLS)), np.nan)
+    order = order[detections.counted[order]]
+    labels, is_true = detections.labels[order], detections.box[order] >= 0
+    positives = truth.class_counts
+    precision = np.full((len(positives), len(RECALL_THRESHOLDS)), np.nan)
     for label in np.flatnonzero(positives):
         precision[label] = interpolate_precision(is_true[labels == label], int(positives[label]))
     f1 = compute_f1_curve(detections.scores[order], is_true, int(positives.sum()))
@@ -57,12 +55,12 @@ def compute_curves(truth: Truth, detections: DetectionSet, matches: Matches) -> 
 
 
 def interpolate_precision(is_true: NDArray[np.bool_], positives: int) -> NDArray[np.float64]:
-    """Return the precision at RECALLS. is_true: [D] from high to low score. positives: boxes to be found."""
+    """Return the precision at RECALL_THRESHOLDS. is_true: [D] from high to low score. positives: boxes to be found."""
     true = np.cumsum(is_true)
     precision = true / np.arange(1, len(true) + 1)
     # The best precision at this recall or any higher one.
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    index = np.searchsorted(true / positives, RECALLS, side="left")
+    index = np.searchsorted(true / positives, RECALL_THRESHOLDS, side="left")
     return np.append(precision, 0.0)[np.minimum(index, len(precision))]
 
 

@@ -2,21 +2,28 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.explorer.matching import compute_iou
+from analysis.explorer.matching import compute_overlaps
 from analysis.explorer.page_data import Cell, GroupTable, Row
-from analysis.explorer.run_results import RunResults
+from analysis.explorer.run_results import ERROR_NAMES, RunResults
 from analysis.explorer.structures import Evaluations, RunKey, Truth
 from analysis.formatting import is_percentage, shorten_metric
 from analysis.stats.median_interval import compute_median_interval
+from fcos.evaluation.coco_settings import AREA_RANGES
+from fcos.evaluation.error_kinds import CORRECT
+from fcos.metrics import Mode, better_end
 
-# COCO's limits of areas in square pixels.
-SMALL, LARGE = 32**2, 96**2
+# Areas from which boxes are medium and large, in square pixels.
+MEDIUM, LARGE = AREA_RANGES["m"]
+# Of the tables by class in the page, about; a cell, and each of its values.
+MAX_CLASS_BYTES: Final = 2_400_000
+CELL_BYTES, VALUE_BYTES = 140, 10
 # Largest IoU with another box of the image, up to which a box counts as lightly crowded.
 LIGHT: Final = 0.3
 
@@ -59,7 +66,8 @@ def make_metric_tables(
             return float(numbers.get(key, math.nan))
 
         name = str(metric)
-        row = Row(label=shorten_metric(name), cells=[make_cell(arm, seeds, measure, baseline) for arm in arms])
+        cells = [make_cell(arm, seeds, measure, baseline) for arm in arms]
+        row = Row(label=shorten_metric(name), better=better_end(name), cells=cells)
         tables.append(
             GroupTable(
                 caption=shorten_metric(name), note=name, group="metric", is_percent=is_percentage(name), rows=[row]
@@ -79,23 +87,26 @@ def make_group_tables(evaluations: Evaluations, results: Mapping[RunKey, RunResu
 
 
 def group_by_size(truth: Truth) -> dict[str, NDArray[np.bool_]]:
-    """Return the boxes of each size by COCO's limits of areas, [M]; those of crowds are in none."""
-    areas = truth.areas
+    """Return the boxes of each size by COCO's limits of areas, [M]; those that need not be found are in none."""
+    areas = truth.annotations.areas
     groups = {
-        "small, below 32² pixels": areas < SMALL,
-        "medium": (areas >= SMALL) & (areas < LARGE),
+        "small, below 32² pixels": areas < MEDIUM,
+        "medium": (areas >= MEDIUM) & (areas < LARGE),
         "large, from 96² pixels": areas >= LARGE,
     }
-    return {name: mask & ~truth.crowd for name, mask in groups.items()}
+    return {name: mask & ~truth.ignored for name, mask in groups.items()}
 
 
 def group_by_crowding(truth: Truth) -> dict[str, NDArray[np.bool_]]:
-    """Return the boxes by their largest IoU with another box of their image, [M]; those of crowds are in none."""
-    overlap = np.zeros(len(truth.labels))
-    for start, end in zip(truth.offsets[:-1], truth.offsets[1:], strict=True):
-        rows = np.flatnonzero(~truth.crowd[start:end]) + start
+    """Return the boxes by their largest IoU with another box of their image, [M].
+
+    Those that need not be found are in none, and no other box.
+    """
+    overlap, xywh = np.zeros(len(truth.ignored)), truth.annotations.xywh
+    for start, end in pairwise(truth.annotations.offsets.tolist()):
+        rows = np.flatnonzero(~truth.ignored[start:end]) + start
         if len(rows) > 1:
-            iou = compute_iou(truth.boxes[rows], truth.boxes[rows])
+            iou = compute_overlaps(xywh[rows], xywh[rows])
             np.fill_diagonal(iou, 0.0)
             overlap[rows] = iou.max(axis=1)
     groups = {
@@ -103,7 +114,7 @@ def group_by_crowding(truth: Truth) -> dict[str, NDArray[np.bool_]]:
         f"IoU with another up to {LIGHT:g}": (overlap > 0) & (overlap <= LIGHT),
         f"IoU with another above {LIGHT:g}": overlap > LIGHT,
     }
-    return {name: mask & ~truth.crowd for name, mask in groups.items()}
+    return {name: mask & ~truth.ignored for name, mask in groups.items()}
 
 
 def _make_cells(
@@ -116,8 +127,9 @@ def _make_cells(
 
 
 def _make_class_tables(evaluations: Evaluations, results: Mapping[RunKey, RunResults]) -> list[GroupTable]:
-    truth = evaluations.truth
-    counts = np.bincount(truth.labels[~truth.crowd], minlength=len(truth.classes))
+    counts, classes = evaluations.truth.class_counts, evaluations.truth.annotations.classes
+    shown = choose_classes(counts, len(evaluations.arms), len(evaluations.seeds))
+    left_out = "" if len(shown) == len(classes) else f" The {len(shown)} most frequent of {len(classes)} classes."
     measures: dict[str, Callable[[int], Callable[[RunResults], float]]] = {
         "AP50": lambda label: lambda run: float(run.curves.class_ap[label]),
         "Recall": lambda label: lambda run: _divide(run.class_found[label], counts[label]),
@@ -132,17 +144,30 @@ def _make_class_tables(evaluations: Evaluations, results: Mapping[RunKey, RunRes
     for name, make_measure in measures.items():
         rows = [
             Row(
-                label=class_name,
+                label=classes[label],
                 class_index=label,
                 count=int(counts[label]),
+                better="max",
                 cells=_make_cells(evaluations, results, make_measure(label)),
             )
-            for label, class_name in enumerate(truth.classes)
+            for label in shown
         ]
         tables.append(
-            GroupTable(caption=f"{name} by class", note=notes[name], group="class", is_percent=True, rows=rows)
+            GroupTable(
+                caption=f"{name} by class", note=notes[name] + left_out, group="class", is_percent=True, rows=rows
+            )
         )
     return tables
+
+
+def choose_classes(counts: NDArray[np.int64], num_arms: int, num_seeds: int) -> list[int]:
+    """Return the labels that have a row in the tables by class, in order: the most frequent, as many as fit.
+
+    counts: [C], boxes of each class.
+    """
+    of_row = 3 * num_arms * (CELL_BYTES + VALUE_BYTES * num_seeds)
+    most_frequent = np.argsort(-counts, kind="stable")[: MAX_CLASS_BYTES // of_row]
+    return [int(label) for label in np.sort(most_frequent)]
 
 
 def _divide(part: float, whole: float) -> float:
@@ -158,7 +183,8 @@ def _make_recall_table(
         def measure(run: RunResults, mask: NDArray[np.bool_] = mask) -> float:
             return _divide(int((run.found & mask).sum()), int(mask.sum()))
 
-        rows.append(Row(label=name, count=int(mask.sum()), cells=_make_cells(evaluations, results, measure)))
+        cells = _make_cells(evaluations, results, measure)
+        rows.append(Row(label=name, count=int(mask.sum()), better="max", cells=cells))
     return GroupTable(
         caption=f"Recall by {'object size' if group == 'size' else group}",
         note="Share of the boxes that are found.",
@@ -176,7 +202,8 @@ def _make_error_table(evaluations: Evaluations, results: Mapping[RunKey, RunResu
         def measure(run: RunResults, name: str = name) -> float:
             return float(run.errors[name])
 
-        rows.append(Row(label=name, cells=_make_cells(evaluations, results, measure)))
+        better: Mode = "max" if name == ERROR_NAMES[CORRECT] else "min"
+        rows.append(Row(label=name, better=better, cells=_make_cells(evaluations, results, measure)))
     return GroupTable(
         caption="Where errors go",
         note="Detections by kind, and missed boxes. Localisation: IoU of 0.1 to 0.5 with a box of its class. "

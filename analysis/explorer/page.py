@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Final
 
@@ -9,6 +10,7 @@ from analysis.explorer.build import build_explorer
 from analysis.explorer.page_data import to_script_json
 from analysis.explorer.pictures import make_pictures
 from analysis.reader.sweep import Sweep
+from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.render.templates import make_environment
 from analysis.sections.coverage import is_coverage
 from analysis.sections.document import Document
@@ -24,9 +26,17 @@ def has_explorer(sweep: Sweep) -> bool:
     return experiment.search is None and not experiment.is_noise_floor and not is_coverage(sweep)
 
 
-def make_explorer_page(document: Document, max_bytes: int = MAX_BYTES) -> str:
-    """Return the text of explorer.html with as many pictures as fit; reads the store for evaluations."""
-    explorer = build_explorer(document.sweep, document.final_values)
+def make_explorer_page(
+    document: Document,
+    evaluations: SweepEvaluations,
+    show_progress: Callable[[int, int], None] = lambda done, total: None,
+    max_bytes: int = MAX_BYTES,
+) -> str:
+    """Return the text of explorer.html with as many pictures as fit; reads the store for evaluations.
+
+    show_progress: how many of how many trials are read.
+    """
+    explorer = build_explorer(document.sweep, evaluations, document.final_values, show_progress)
     script = "\n".join(files("analysis").joinpath("templates", name).read_text("utf-8") for name in SCRIPTS)
     context = {"explorer": explorer, "script": script, "script_hash": make_script_hash(script)}
     template = make_environment(True).get_template("explorer.html.j2")
@@ -37,7 +47,7 @@ def make_explorer_page(document: Document, max_bytes: int = MAX_BYTES) -> str:
     # For the note below, and commas.
     room = max_bytes - len(page.encode()) - 1000
     pictures = make_pictures(explorer.pictures, room)
-    count = len(explorer.pictures.evaluations.truth)
+    count = len(explorer.pictures.runs.evaluations.truth)
     if len(pictures) < count:
         notes = (*notes, f"{len(pictures)} of {count} images are shown, those that changed most.")
     data = explorer.data.model_copy(update={"pictures": pictures})

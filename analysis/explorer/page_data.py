@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from fcos.metrics import Mode
+
 # Characters of JSON's strings that HTML or a script could take otherwise.
 ESCAPES: Final = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -44,16 +46,20 @@ class Cell(_Data):
 
 
 class Row(_Data):
-    """One group, with a cell for each arm. label: class, size, ... count: of its boxes."""
+    """One group, with a cell for each arm.
+
+    label: class, size, ... count: of its boxes. better: end at which its values are better, None for neither.
+    """
 
     label: str
     class_index: int | None = None
     count: int | None = None
+    better: Mode | None = None
     cells: list[Cell]
 
 
 class GroupTable(_Data):
-    """A table with a row for each group. is_percent: values are fractions. has_counts: of boxes."""
+    """A table with a row for each group. is_percent: values are fractions."""
 
     caption: str
     note: str
@@ -63,7 +69,7 @@ class GroupTable(_Data):
 
 
 class RunEntry(_Data):
-    """The run of an arm and seed. threshold: score above which its detections are counted."""
+    """The run of an arm and seed. threshold: score from which on its detections are counted, None without any."""
 
     run_id: str
     state: str
@@ -73,12 +79,14 @@ class RunEntry(_Data):
 class Confusion(_Data):
     """Counts of one arm, [class + 1][class + 1][seed]; the last row is no box, the last column is no detection.
 
-    seeds: positions of the seeds that have an evaluation.
+    seeds: positions of the seeds that have an evaluation. mixed: by seed, boxes of the classes in the last row of
+    labels that are detected as another of these, and so in no cell; empty where each class has a row.
     """
 
     labels: list[str]
     seeds: list[int]
     counts: list[list[list[int]]]
+    mixed: list[int] = []
 
 
 class Change(_Data):

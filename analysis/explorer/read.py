@@ -1,111 +1,63 @@
-"""Read the evaluations of a sweep's finished trials from the store."""
+"""Read the evaluations of a sweep's finished trials, and reduce each to what the page shows of it."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from analysis.explorer.structures import DetectionSet, Evaluations, RunKey, Truth, make_detection_set
-from analysis.formatting import join_words
-from analysis.reader.evaluation import read_evaluation
+from analysis.explorer.run_results import RunResults, compute_run_results
+from analysis.explorer.structures import Evaluations, RunKey, Truth, make_truth
 from analysis.reader.sweep import Sweep, Trial
-from fcos.annotations.annotations import Annotations
-from fcos.annotations.coco_results import CocoResults
-from fcos.errors import DataError
-from fcos.evaluation.saved.saved_evaluation import EvaluationIndex, SavedEvaluation, parse_evaluation
+from analysis.reader.sweep_evaluations import SweepEvaluations
 
-MAX_NAMED = 6
+MAX_SHOWN_SEEDS = 3
 
 
-def read_evaluations(
-    sweep: Sweep, arms: Sequence[str], seeds: Sequence[int], baseline: str | None
-) -> tuple[Evaluations | None, list[str]]:
-    """Return the evaluations of the finished trials, None without any, and notes on those that are left out.
+@dataclass(frozen=True)
+class PageOrder:
+    """Arms and seeds in the order of the page. baseline: None where nothing is compared."""
 
-    All are against one ground truth, that of the first trial; arms and seeds come in the given order.
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    baseline: str | None
+
+
+@dataclass(frozen=True)
+class ComparedRuns:
+    """The runs that have an evaluation, with their results; shown_seeds: those whose detections are drawn."""
+
+    evaluations: Evaluations
+    results: Mapping[RunKey, RunResults]
+    shown_seeds: tuple[int, ...]
+
+
+def read_runs(
+    sweep: Sweep, evaluations: SweepEvaluations, order: PageOrder, show_progress: Callable[[int, int], None]
+) -> tuple[ComparedRuns | None, tuple[str, ...]]:
+    """Return the finished trials with an evaluation, None without any, and notes on those that are left out.
+
+    One evaluation after another is in memory; its detections are kept for the seeds that are drawn alone.
     """
-    order = {arm: index for index, arm in enumerate(arms)}
-    trials = sorted(sweep.finished, key=lambda trial: (trial.arm != baseline, order[trial.arm], trial.seed))
-    first: SavedEvaluation | None = None
-    detections: dict[RunKey, DetectionSet] = {}
-    missing: list[str] = []
-    notes: list[str] = []
-    for trial in trials:
-        saved = _read(sweep, trial, missing, notes)
-        if saved is None:
-            continue
-        first = first or saved
-        if not _is_same_truth(saved.index, first.index):
-            notes.append(f"{trial.label} was evaluated against other annotations: its images are not compared.")
-            continue
-        detections[trial.arm, trial.seed] = to_detection_set(saved.results, len(saved.annotations))
-    notes += _note_missing(missing, len(trials))
-    if first is None:
+    positions = {arm: index for index, arm in enumerate(order.arms)}
+    trials = sorted(sweep.finished, key=lambda trial: (positions[trial.arm], trial.seed))
+    numbers = {trial.run_id: number for number, trial in enumerate(trials, start=1)}
+    shown_seeds = choose_shown_seeds(evaluations.list_comparable(), order)
+    truth: Truth | None = None
+    kept: dict[RunKey, Trial] = {}
+    results: dict[RunKey, RunResults] = {}
+    for trial, evaluation in evaluations.read(trials):
+        truth = truth or make_truth(evaluation.annotations)
+        key = (trial.arm, trial.seed)
+        kept[key] = trial
+        results[key] = compute_run_results(truth, evaluation.results, draws=trial.seed in shown_seeds)
+        show_progress(numbers[trial.run_id], len(trials))
+    notes = evaluations.describe_left_out(trials)
+    if truth is None:
         return None, notes
-    kept = {(trial.arm, trial.seed): trial for trial in trials if (trial.arm, trial.seed) in detections}
-    return (
-        Evaluations(
-            truth=to_truth(first.annotations),
-            arms=tuple(arms),
-            seeds=tuple(seeds),
-            baseline=baseline,
-            trials=kept,
-            detections=detections,
-        ),
-        notes,
-    )
+    return ComparedRuns(Evaluations(truth, order.arms, order.seeds, order.baseline, kept), results, shown_seeds), notes
 
 
-def _note_missing(missing: Sequence[str], num_trials: int) -> list[str]:
-    """Return what cannot be computed for trials without an evaluation."""
-    if not missing:
-        return []
-    if len(missing) == num_trials:
-        return [
-            "The store has no evaluation of these trials (runs of older versions saved none): what changed on single "
-            "images, and all tables by class, size and crowding, cannot be computed."
-        ]
-    more = [f"{len(missing) - MAX_NAMED} more"] if len(missing) > MAX_NAMED else []
-    named = join_words([*missing[:MAX_NAMED], *more])
-    return [f"Without an evaluation in the store, and so in no table below the metrics: {named}."]
-
-
-def _read(sweep: Sweep, trial: Trial, missing: list[str], notes: list[str]) -> SavedEvaluation | None:
-    files = read_evaluation(sweep.uri, trial.run_id)
-    if files is None:
-        missing.append(trial.label)
-        return None
-    try:
-        # The path is for messages alone.
-        return parse_evaluation(files, Path(f"evaluation of run {trial.run_id}"))
-    except DataError as error:
-        notes.append(f"{trial.label}: {error}; its images are not compared.")
-        return None
-
-
-def _is_same_truth(one: EvaluationIndex, other: EvaluationIndex) -> bool:
-    return (one.annotations_sha256, one.classes) == (other.annotations_sha256, other.classes)
-
-
-def to_truth(annotations: Annotations) -> Truth:
-    """Return the boxes of annotations as they were evaluated."""
-    return Truth(
-        image_ids=annotations.image_ids,
-        names=annotations.names,
-        sizes=annotations.sizes,
-        classes=annotations.classes,
-        offsets=annotations.offsets,
-        boxes=_to_corners(annotations.xywh),
-        labels=annotations.labels,
-        areas=annotations.areas,
-        crowd=annotations.crowd,
-    )
-
-
-def to_detection_set(results: CocoResults, num_images: int) -> DetectionSet:
-    """Return COCO results as detections sorted by image and score."""
-    return make_detection_set(num_images, results.image, _to_corners(results.xywh), results.label, results.scores)
-
-
-def _to_corners(xywh: np.ndarray) -> np.ndarray:
-    return np.column_stack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
+def choose_shown_seeds(trials: Sequence[Trial], order: PageOrder) -> tuple[int, ...]:
+    """Return the seeds whose detections are drawn: the first that all arms with an evaluation have, else the first."""
+    evaluated = {(trial.arm, trial.seed) for trial in trials}
+    arms = {arm for arm, _ in evaluated}
+    common = [seed for seed in order.seeds if all((arm, seed) in evaluated for arm in arms)]
+    return tuple(common or order.seeds)[:MAX_SHOWN_SEEDS]

@@ -26,12 +26,15 @@ def read_thumbnails(uri: str, run_ids: Iterable[str], digest: str) -> Mapping[in
 
 
 def unpack_thumbnails(content: bytes, digest: str) -> dict[int, bytes]:
-    """Return image id -> JPEG; empty for a file that is broken, too large, or of other images."""
+    """Return image id -> JPEG; empty for a file that is broken, compressed, too large, or of other images."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             entries = file.infolist()
             size = sum(entry.file_size for entry in entries)
-            if file.comment != digest.encode() or len(entries) > MAX_IMAGES or size > MAX_BYTES:
+            is_bounded = len(entries) <= MAX_IMAGES and size <= MAX_BYTES
+            # As they are written: a compressed entry may be broken in ways of its own, or hold more than it says.
+            is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+            if file.comment != digest.encode() or not is_bounded or not is_stored:
                 return {}
             return {
                 image_id: file.read(entry) for entry in entries if (image_id := _parse_name(entry.filename)) is not None

@@ -10,11 +10,12 @@ def read_evaluation(uri: str, run_id: str) -> EvaluationFiles | None:
 
     Runs of older versions have none, nor have those whose evaluation was too large, of which a note of theirs says so.
     """
-    contents: list[bytes] = []
-    for name in (INDEX, ANNOTATIONS, RESULTS):
-        content = read_artifact(uri, run_id, f"{Artifact.EVALUATION}/{name}", MAX_BYTES)
-        if content is None:
-            return None
-        contents.append(content)
-    index, annotations, results = contents
+    index, annotations, results = (read_evaluation_file(uri, run_id, name) for name in (INDEX, ANNOTATIONS, RESULTS))
+    if index is None or annotations is None or results is None:
+        return None
     return EvaluationFiles(index=index, annotations=annotations, results=results)
+
+
+def read_evaluation_file(uri: str, run_id: str, name: str) -> bytes | None:
+    """Return one file of a run's saved evaluation, None where it cannot be fetched or is too large."""
+    return read_artifact(uri, run_id, f"{Artifact.EVALUATION}/{name}", MAX_BYTES)

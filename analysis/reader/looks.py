@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from pydantic import TypeAdapter, ValidationError
 
+from analysis.formatting import format_count
 from fcos.storage.store_conventions import Tag
 
 # More seeds than any sweep has: what a tag may claim is bounded.
@@ -12,11 +13,16 @@ MAX_SEEDS = 10_000
 _LOOKS = TypeAdapter(tuple[int, ...])
 
 
-def read_looks(tags: Mapping[str, str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return the looks as rising numbers of seeds, and notes; no looks without the tag."""
+def read_looks(tags: Mapping[str, str], first: int | None, num_seeds: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the looks as rising numbers of seeds, and notes.
+
+    first: seeds of the first round where seeds are added until all is decided; then a look after each seed is assumed
+    where the tag is missing, as its sweep still runs or was killed, or is broken. None for fixed seeds: no looks are
+    assumed. num_seeds: that are planned or have a trial.
+    """
     text = tags.get(Tag.LOOKS)
     if text is None:
-        return (), ()
+        return _assume_looks(first, num_seeds, f"{Tag.LOOKS} is not recorded")
     try:
         looks = _LOOKS.validate_json(text, strict=True)
     except ValidationError:
@@ -24,4 +30,15 @@ def read_looks(tags: Mapping[str, str]) -> tuple[tuple[int, ...], tuple[str, ...
     numbers = (0, *looks, MAX_SEEDS)
     if all(before < after for before, after in pairwise(numbers)):
         return looks, ()
-    return (), (f"{Tag.LOOKS}={text[:80]}: is no list of rising numbers of seeds; the report counts one look at all.",)
+    reason = f"{Tag.LOOKS}={text[:80]}: is no list of rising numbers of seeds"
+    if first is None:
+        return (), (f"{reason}; the report counts one look at all.",)
+    return _assume_looks(first, num_seeds, reason)
+
+
+def _assume_looks(first: int | None, num_seeds: int, reason: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return a look after each seed from the first round on, which is what such a sweep may have had at most."""
+    if first is None:
+        return (), ()
+    note = f"{reason}; the report counts a look after each seed from {format_count(first, 'seed')} on."
+    return tuple(range(first, num_seeds + 1)), (note,)

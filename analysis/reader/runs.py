@@ -105,8 +105,7 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
         notes.append(f"{namesakes} sweeps in the store are named {entry.name}; this is the newest ({entry.run_id}).")
     searched = [experiment.search.metric] if experiment.search is not None else []
     points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])
-    looks, look_notes = read_looks(parent.data.tags)
-    return _make_sweep(entry, uri, experiment, trials, points, looks, [*notes, *look_notes])
+    return _make_sweep(entry, uri, experiment, trials, points, parent.data.tags, notes)
 
 
 def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) -> tuple[list[Sweep], list[str]]:
@@ -124,8 +123,7 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
             if experiment.paper:
                 trials = _read_trials(_search_children(client, parent))
                 no_points = pd.DataFrame(columns=POINT_COLUMNS)
-                looks, _ = read_looks(parent.data.tags)
-                sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, looks, ()))
+                sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, parent.data.tags, ()))
     if not unreadable:
         return sweeps, []
     names = join_words(unreadable)
@@ -138,10 +136,11 @@ def _make_sweep(
     experiment: Experiment,
     trials: tuple[Trial, ...],
     points: pd.DataFrame,
-    looks: tuple[int, ...],
+    tags: Mapping[str, str],
     notes: Iterable[str],
 ) -> Sweep:
-    return Sweep(
+    """Return a sweep. tags: of its own run, which hold its looks."""
+    sweep = Sweep(
         name=entry.name,
         run_id=entry.run_id,
         kind=entry.kind,
@@ -152,8 +151,10 @@ def _make_sweep(
         trials=trials,
         points=points,
         notes=tuple(notes),
-        looks=looks,
     )
+    first = len(experiment.seeds) if experiment.until == "decided" else None
+    looks, look_notes = read_looks(tags, first, len(sweep.seeds))
+    return replace(sweep, looks=looks, notes=(*sweep.notes, *look_notes))
 
 
 def _search_children(client: "MlflowClient", parent: "Run") -> "list[Run]":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,8 @@ DEFAULT_METRICS = ("val/AP", "val/AP50", "val/AP75")
 COVERAGE_METRICS = ("coverage/bpr", "coverage/ambiguous")
 TRAIN_LOSS = "train/loss"
 FINISHED, RUNNING, KILLED = "FINISHED", "RUNNING", "KILLED"
+# After any start of a run.
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Distribution(BaseModel):
@@ -63,6 +65,8 @@ class Experiment(BaseModel):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[int] = Field(default_factory=list)
     metrics: list[str] = Field(default_factory=lambda: list(DEFAULT_METRICS), min_length=1)
+    # decided: seeds were added, one at a time, until every arm was decided; seeds are those of the first round.
+    until: str = "seeds"
     # Largest difference that does not matter, in percent points of AP.
     margin: float = Field(default=1.0, gt=0, lt=100)
     # None where the arms are declared by name.
@@ -171,3 +175,14 @@ class Sweep:
     def finished(self) -> tuple[Trial, ...]:
         """The trials that count and have finished."""
         return tuple(trial for trial in self.current if trial.is_finished)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that are planned or have a trial, by the earliest start of a trial; those without one come last.
+
+        Of equal starts the order is that of the experiment, then that of the numbers.
+        """
+        known = dict.fromkeys([*self.experiment.seeds, *sorted(trial.seed for trial in self.current)])
+        # A repeated training began when it was trained first.
+        starts = {seed: [trial.started for trial in self.trials if trial.seed == seed] for seed in known}
+        return tuple(sorted(known, key=lambda seed: min(starts[seed], default=LAST)))

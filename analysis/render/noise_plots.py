@@ -18,7 +18,8 @@ def plot_values_by_source(values: pd.DataFrame, labels: Mapping[str, str], metri
     """
     figure, axes = make_figure(theme, (6.4, 1.3 + 0.5 * len(labels)))
     for line, arm in enumerate(labels):
-        numbers = to_display_units(values.loc[values["arm"] == arm, "value"].dropna(), metric)
+        of_arm = values.loc[values["arm"] == arm, "value"]
+        numbers = to_display_units(of_arm[np.isfinite(of_arm)], metric)
         colour = theme.arms[line % len(theme.arms)]
         axes.plot(numbers, [line] * len(numbers), "o", color=colour, alpha=0.6, markersize=7, markeredgewidth=0)
         if len(numbers):

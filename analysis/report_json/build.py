@@ -14,7 +14,6 @@ from analysis.report_json.comparisons import (
     make_verdict_records,
 )
 from analysis.report_json.noise import make_noise_record
-from analysis.sections.coverage import is_coverage
 from analysis.sections.document import Document
 from analysis.stats.importance import is_unset
 from analysis.stats.paired import summarise
@@ -28,35 +27,21 @@ def make_report_json(document: Document) -> str:
 def build_report_record(document: Document) -> schema.ReportRecord:
     """Return every number of a document, unrounded and with its run."""
     sweep, content, values = document.sweep, document.content, document.final_values
-    is_compared, is_noise = "num_pairs" in content.values, "share" in content.values
     experiment = sweep.experiment
     return schema.ReportRecord(
-        sweep=schema.SweepRecord(
-            name=sweep.name,
-            run_id=sweep.run_id,
-            kind=sweep.kind,
-            status=sweep.status,
-            state=document.state,
-            started=sweep.started.isoformat(),
-        ),
-        experiment=schema.ExperimentRecord(
-            name=experiment.name,
-            claim=experiment.claim,
-            baseline=experiment.baseline,
-            arms=tuple(dict.fromkeys(values["arm"])),
-            seeds=tuple(experiment.seeds),
-        ),
+        sweep=_make_sweep(document),
+        experiment=_make_experiment(document),
         metrics=tuple(_make_metrics(values)),
         values=tuple(_make_values(values)),
-        summaries=tuple(_make_summaries(values)) if is_compared else (),
-        comparisons=tuple(make_comparison_records(content.values)) if is_compared else (),
+        summaries=tuple(_make_summaries(values)) if content.kind == "comparison" else (),
+        comparisons=tuple(make_comparison_records(content.comparisons)),
         other_images=tuple(make_other_images_records(content.other_images.compared if content.other_images else ())),
         verdicts=tuple(make_verdict_records(content.verdicts)),
         paper_rows=tuple(_make_paper_rows(document)),
         curves=tuple(_make_curves(sweep)),
         search=None if experiment.search is None else _make_search(document, experiment.search),
         coverage=tuple(_make_coverage(document)),
-        noise=make_noise_record(content) if is_noise else None,
+        noise=make_noise_record(content) if content.kind == "noise_floor" else None,
         missing=tuple(schema.MissingRecord(**vars(item)) for item in document.missing),
         provenance=tuple(_make_provenance(sweep)),
         versions=tuple(
@@ -67,6 +52,31 @@ def build_report_record(document: Document) -> schema.ReportRecord:
         limitations=content.limitations,
         findings=content.findings,
         notes=document.notes,
+    )
+
+
+def _make_sweep(document: Document) -> schema.SweepRecord:
+    sweep = document.sweep
+    return schema.SweepRecord(
+        name=sweep.name,
+        run_id=sweep.run_id,
+        kind=sweep.kind,
+        status=sweep.status,
+        state=document.state,
+        started=sweep.started.isoformat(),
+    )
+
+
+def _make_experiment(document: Document) -> schema.ExperimentRecord:
+    experiment = document.sweep.experiment
+    return schema.ExperimentRecord(
+        name=experiment.name,
+        claim=experiment.claim,
+        baseline=experiment.baseline,
+        arms=tuple(dict.fromkeys(document.final_values["arm"])),
+        seeds=tuple(experiment.seeds),
+        margin=experiment.margin / 100,
+        looks=document.sweep.looks,
     )
 
 
@@ -167,7 +177,7 @@ def _make_point(row: Mapping[Any, Any], runs: Mapping[str, str], search: Search)
 
 
 def _make_coverage(document: Document) -> Iterator[schema.CoverageRecord]:
-    if document.sweep.experiment.search is not None or not is_coverage(document.sweep):
+    if document.content.kind != "coverage":
         return
     runs: dict[str, str] = {}
     for trial in document.sweep.finished:

@@ -3,17 +3,33 @@
 import math
 from collections.abc import Iterator, Sequence
 
-import pandas as pd
-
 from analysis.report_json.schema import ComparisonRecord, OtherImagesRecord, PaperVerdictRecord, VerdictRecord
+from analysis.stats.comparison import Comparison
 from analysis.stats.other_images import ImageComparison
 from analysis.stats.verdicts import Verdict
 
 
-def make_comparison_records(results: pd.DataFrame) -> Iterator[ComparisonRecord]:
-    """Yield a record for each arm that is compared. results: see analysis.render.tables.collect_results."""
-    for row in results[results["num_pairs"].notna()].to_dict("records"):
-        yield ComparisonRecord.model_validate({name: row[name] for name in ComparisonRecord.model_fields})
+def make_comparison_records(comparisons: Sequence[Comparison]) -> Iterator[ComparisonRecord]:
+    """Yield a record for each arm that is compared, metric by metric."""
+    for item in comparisons:
+        test, pairing = item.test, item.pairing
+        has_p_value = item.is_tested and item.num_pairs > 0
+        yield ComparisonRecord(
+            metric=item.metric,
+            arm=item.arm,
+            difference=item.difference,
+            low=test.low,
+            high=test.high,
+            level=test.level,
+            p=test.p if has_p_value else None,
+            adjusted_p=test.adjusted_p if has_p_value else None,
+            smallest=item.smallest,
+            largest=item.largest,
+            num_pairs=item.num_pairs,
+            num_higher=item.num_higher,
+            correlation=None if pairing is None else pairing.correlation,
+            seeds_replaced=None if pairing is None else pairing.seeds_replaced,
+        )
 
 
 def make_other_images_records(compared: Sequence[ImageComparison]) -> Iterator[OtherImagesRecord]:
@@ -24,7 +40,7 @@ def make_other_images_records(compared: Sequence[ImageComparison]) -> Iterator[O
             metric=item.comparison.metric,
             arm=item.comparison.arm,
             seeds=item.seeds,
-            difference=item.comparison.difference if interval is None else interval.difference,
+            difference=item.difference,
             low=math.nan if interval is None else interval.low,
             high=math.nan if interval is None else interval.high,
             image_share=math.nan if interval is None else interval.image_share,

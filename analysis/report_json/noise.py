@@ -2,8 +2,6 @@
 
 import math
 
-import pandas as pd
-
 from analysis.report_json.schema import (
     NoiseRecord,
     NoiseSpreadRecord,
@@ -12,31 +10,42 @@ from analysis.report_json.schema import (
     ValidationNoiseRecord,
 )
 from analysis.sections.content import ReportContent
-from analysis.stats.noise import ValidationNoise
+from analysis.stats.noise import ArmNoise, SourceSum, ValidationNoise
 
 
 def make_noise_record(content: ReportContent) -> NoiseRecord:
     """Return spreads by arm, the sum of the sources and what numbers of seeds resolve."""
-    total = content.source_sum
     return NoiseRecord(
-        spreads=tuple(
-            NoiseSpreadRecord(
-                **{name: row[name] for name in NoiseSpreadRecord.model_fields if name != "sources"},
-                sources=tuple(row["sources"].split()),
-            )
-            for row in content.values.to_dict("records")
-        ),
-        source_sum=None
-        if total is None
-        else SourceSumRecord(
-            sources=total.sources,
-            deviation=total.spread.deviation,
-            low=total.spread.low,
-            high=total.spread.high,
-            share=total.share,
-        ),
+        spreads=tuple(_make_spread(noise) for noise in content.noises),
+        source_sum=_make_source_sum(content.source_sum),
         validation=_make_validation(content.validation),
-        resolutions=tuple(_make_resolutions(content.resolutions)),
+        resolutions=tuple(ResolutionRecord(**vars(item)) for item in content.resolutions),
+    )
+
+
+def _make_spread(noise: ArmNoise) -> NoiseSpreadRecord:
+    return NoiseSpreadRecord(
+        metric=noise.metric,
+        arm=noise.arm,
+        sources=noise.sources,
+        n=noise.n,
+        mean=noise.mean,
+        deviation=None if noise.spread is None else noise.spread.deviation,
+        low=None if noise.spread is None else noise.spread.low,
+        high=None if noise.spread is None else noise.spread.high,
+        share=noise.share,
+    )
+
+
+def _make_source_sum(total: SourceSum | None) -> SourceSumRecord | None:
+    if total is None:
+        return None
+    return SourceSumRecord(
+        sources=total.sources,
+        deviation=total.spread.deviation,
+        low=total.spread.low,
+        high=total.spread.high,
+        share=total.share,
     )
 
 
@@ -46,8 +55,3 @@ def _make_validation(validation: ValidationNoise | None) -> ValidationNoiseRecor
     return ValidationNoiseRecord(
         deviation=math.sqrt(validation.variance), images=validation.images, resamples=validation.resamples
     )
-
-
-def _make_resolutions(resolutions: pd.DataFrame | None) -> list[ResolutionRecord]:
-    rows = [] if resolutions is None else resolutions.to_dict("records")
-    return [ResolutionRecord(**{name: row[name] for name in ResolutionRecord.model_fields}) for row in rows]

@@ -41,13 +41,19 @@ class SweepRecord(_Record):
 
 
 class ExperimentRecord(_Record):
-    """What the sweep set out to compare; the settings of the arms are in config.json of their runs."""
+    """What the sweep set out to compare; the settings of the arms are in config.json of their runs.
+
+    margin: the largest difference that does not matter, a fraction; of average precision and recall alone. looks: after
+    how many seeds decisions were taken; empty for one look at all.
+    """
 
     name: str
     claim: str | None
     baseline: str | None
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
+    margin: float
+    looks: tuple[int, ...]
 
 
 class MetricRecord(_Record):
@@ -108,8 +114,9 @@ class ComparisonRecord(_Record):
 class OtherImagesRecord(_Record):
     """Difference of an arm to the baseline, with its interval for other seeds and other images of this kind.
 
-    seeds: those with a saved evaluation in both arms. low, high: at the confidence of the comparison's interval, null
-    where too few seeds or images give none. image_share: share of the squared standard error that images add.
+    seeds: those with a saved evaluation in both arms. difference: the mean over these. low, high: at the confidence of
+    the comparison's interval, null where too few seeds or images give none. image_share: share of the squared standard
+    error that images add.
     """
 
     metric: str

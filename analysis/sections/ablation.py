@@ -9,6 +9,7 @@ from analysis.formatting import join_words, shorten_metric
 from analysis.papers.recipe import list_departures
 from analysis.papers.rows import RowsBySource
 from analysis.reader.sweep import TRAIN_LOSS, Sweep, Trial
+from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.render import plots, tables
 from analysis.sections.content import Figure, ReportContent, render_figure
 from analysis.sections.gallery import build_gallery
@@ -30,6 +31,7 @@ LEGEND = (
 
 def build_ablation_content(
     sweep: Sweep,
+    evaluations: SweepEvaluations,
     values: pd.DataFrame,
     baseline: str | None,
     rows: Mapping[str, RowsBySource],
@@ -48,15 +50,17 @@ def build_ablation_content(
     verdicts = [make_verdict(comparison, baseline or "", rows, sweep.finished) for comparison in tested]
     frame = tables.collect_results(values, paired.summarise(values), comparisons, baseline, rows)
     gallery = build_gallery(sweep)
-    other_images = build_other_images(sweep, comparisons, baseline, resampling)
+    other_images = build_other_images(sweep, evaluations, comparisons, baseline, resampling)
     figures = _plot_curves(sweep, arms)
     if baseline is not None:
         figures += _plot_differences(differences, tested, baseline, verdicts)
     return ReportContent(
+        kind="comparison",
         has_training=True,
         values=frame,
         tables=tuple(_make_table(frame, metric) for metric in dict.fromkeys(metrics)),
         legend=LEGEND,
+        comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
         method=(*describe_test(tested, design), *describe_shared_trainings(sweep)),
         limitations=tuple(_describe_limitations(values, metrics[0], rows, sweep.finished)),

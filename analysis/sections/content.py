@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pandas as pd
 
@@ -10,9 +11,12 @@ from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.sections.other_images import OtherImages
-from analysis.stats.noise import SourceSum, ValidationNoise
+from analysis.stats.comparison import Comparison
+from analysis.stats.noise import ArmNoise, ResolvedDifference, SourceSum, ValidationNoise
 from analysis.stats.verdicts import Verdict
 from fcos.storage.noise_floor import NoiseFloor
+
+Kind = Literal["comparison", "search", "noise_floor", "coverage"]
 
 
 @dataclass(frozen=True)
@@ -36,19 +40,22 @@ def render_figure(title: str, caption: str, plot: Callable[[Theme], bytes]) -> F
 class ReportContent:
     """What the report of a sweep shows.
 
-    has_training: whether there are trainings, and so checkpoints. has_verdicts: whether arms are compared with a
-    baseline, where there is one. values: the frame of table.csv. tables: the first is also shown on the console and in
-    LaTeX. legend: how to read the tables. method, limitations: lines on how the numbers came about, and on what they do
-    not show. recommended_settings: YAML to paste. findings: what was found, without a full stop. importance: of a
-    search's keys, see analysis.stats.importance. coverage_counts: arm -> counts. noise: the content of noise.json, of a
-    noise floor alone, as are source_sum, validation and resolutions; see analysis.stats.noise. other_images: None
-    where nothing is compared, or for a single run.
+    kind: comparison of trainings (of one alone too), search, noise floor, or coverage without training. has_training:
+    whether there are trainings, and so checkpoints. values: the frame of table.csv. tables: the first is also shown on
+    the console and in LaTeX. legend: how to read the tables. comparisons: of the arms with the baseline. method,
+    limitations: lines on how the numbers came about, and on what they do not show. recommended_settings: YAML to paste.
+    findings: what was found, without a full stop. importance: of a search's keys, see analysis.stats.importance.
+    coverage_counts: arm -> counts. noise: the content of noise.json, of a noise floor alone, as are noises, source_sum,
+    validation and resolutions; see analysis.stats.noise. other_images: None where nothing is compared, or for a single
+    run.
     """
 
+    kind: Kind
     has_training: bool
     values: pd.DataFrame
     tables: tuple[Table, ...]
     legend: str
+    comparisons: tuple[Comparison, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     method: tuple[str, ...] = ()
     limitations: tuple[str, ...] = ()
@@ -56,12 +63,12 @@ class ReportContent:
     gallery: Gallery | None = None
     notes: tuple[str, ...] = ()
     recommended_settings: str | None = None
-    has_verdicts: bool = True
     findings: tuple[str, ...] = ()
     noise: NoiseFloor | None = None
+    noises: tuple[ArmNoise, ...] = ()
     importance: pd.DataFrame | None = None
     coverage_counts: Mapping[str, CoverageCounts] = field(default_factory=dict)
     source_sum: SourceSum | None = None
     validation: ValidationNoise | None = None
-    resolutions: pd.DataFrame | None = None
+    resolutions: tuple[ResolvedDifference, ...] = ()
     other_images: OtherImages | None = None

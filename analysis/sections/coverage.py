@@ -48,6 +48,7 @@ def build_coverage_content(
     order = order_arms(fcos_counts, baseline, metrics[0] == OBJECTIVE)
     maps, notes = _collect_maps(sweep, fcos_counts, order)
     return ReportContent(
+        kind="coverage",
         has_training=False,
         values=frame,
         tables=(make_coverage_table(frame, metrics),),

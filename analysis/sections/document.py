@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.formatting import format_count, join_words
 from analysis.papers.rows import PaperRow, group_rows_by_source
 from analysis.reader.sweep import RUNNING, Sweep, Trial
+from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.sections.ablation import build_ablation_content
 from analysis.sections.content import ReportContent
 from analysis.sections.coverage import build_coverage_content, is_coverage
@@ -46,29 +47,27 @@ class Document:
     notes: tuple[str, ...]
 
 
-def build_document(sweep: Sweep, resampling: Resampling) -> Document:
+def build_document(sweep: Sweep, evaluations: SweepEvaluations, resampling: Resampling) -> Document:
     """Build the report of a sweep; reads the store for artifacts alone. resampling: of the validation images."""
     experiment, trials = sweep.experiment, sweep.current
     arms = list(dict.fromkeys([*experiment.arms, *(trial.arm for trial in trials)]))
-    # In the order in which they were seen: those of later rounds follow the planned ones.
-    seeds = [*experiment.seeds, *sorted({trial.seed for trial in trials} - set(experiment.seeds))]
     rows, row_notes = group_rows_by_source(experiment.paper)
     notes = [*sweep.notes, *_collect_training_notes(trials), *row_notes]
     metrics = experiment.metrics if experiment.search is None else [experiment.search.metric]
-    values = collect_final_values(trials, sweep.points, metrics, arms, seeds)
+    values = collect_final_values(trials, sweep.points, metrics, arms, sweep.seeds)
     baseline = experiment.baseline if experiment.baseline in arms else None
     if experiment.baseline is not None and baseline is None:
         notes.append(f"The baseline {experiment.baseline} is no arm of this sweep: nothing is compared.")
     if experiment.search is not None:
         content = build_search_content(sweep, experiment.search)
     elif experiment.is_noise_floor and baseline is not None:
-        measured = measure_validation_noise(sweep, baseline, resampling)
+        measured = measure_validation_noise(sweep, evaluations, baseline, resampling)
         notes += measured.notes
         content = build_noise_content(sweep, values, baseline, measured.noise)
     elif is_coverage(sweep):
         content = build_coverage_content(sweep, values, baseline, rows)
     else:
-        content = build_ablation_content(sweep, values, baseline, rows, resampling)
+        content = build_ablation_content(sweep, evaluations, values, baseline, rows, resampling)
     return Document(
         sweep=sweep,
         store=public_uri(sweep.uri),

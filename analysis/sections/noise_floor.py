@@ -1,7 +1,7 @@
 """Content of a noise floor's report: one training beside itself, its variance by source of chance."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from analysis.render.tables import Column, Table, make_caption
 from analysis.sections.content import Figure, ReportContent, render_figure
 from analysis.sections.noise_words import describe_findings, describe_limitations, describe_method
 from analysis.stats import noise
-from analysis.stats.noise import SOURCES, SourceSum, ValidationNoise
+from analysis.stats.noise import SOURCES, ArmNoise, ResolvedDifference, SourceSum, ValidationNoise
 from fcos.statistics.power import MIN_PAIRS, POWER
 from fcos.storage.noise_floor import NoiseFloor, Spread
 
@@ -37,39 +37,54 @@ def build_noise_content(
     values: see analysis.stats.paired.collect_final_values.
     """
     metric = sweep.experiment.metrics[0]
-    frame = noise.summarise_noise(values, sweep.experiment, baseline)
+    noises = noise.summarise_noise(values, sweep.experiment, baseline)
+    total = noise.sum_sources(noises, metric, baseline)
+    spread = noise.find_spread(noises, metric, baseline)
+    resolutions = () if spread is None else noise.compute_resolutions(spread)
     labels = label_arms(noise.find_sources(sweep.experiment))
-    total = noise.sum_sources(frame, metric, baseline)
-    of_metric = values[values["metric"] == metric]
-    figures = [
-        render_figure(
-            f"{shorten_metric(metric)} of one configuration, by what varies with the seed",
-            "A dot is a training; bars are means.",
-            partial(plot_values_by_source, of_metric, labels, metric),
-        )
-    ]
-    tables = [_make_source_table(frame, labels, metric, total, validation)]
-    spread = _find_spread(frame, metric, baseline)
-    resolutions = None if spread is None else noise.compute_resolutions(spread)
-    if spread is not None and resolutions is not None:
+    tables = [_make_source_table(noises, labels, metric, total, validation)]
+    if resolutions:
         tables.append(_make_resolution_table(resolutions, metric))
-        figures += _plot_power(spread, metric)
-    tables += _make_other_metrics_table(frame, baseline, sweep.experiment.metrics[1:])
     return ReportContent(
+        kind="noise_floor",
         has_training=True,
-        has_verdicts=False,
-        values=frame.assign(sources=[" ".join(sources) for sources in frame["sources"]]),
-        tables=tuple(tables),
+        values=_make_frame(noises),
+        tables=(*tables, *_make_other_metrics_table(noises, baseline, sweep.experiment.metrics[1:])),
         legend=LEGEND,
-        findings=tuple(describe_findings(metric, spread, resolutions, frame, total)),
+        findings=tuple(describe_findings(metric, baseline, resolutions, noises, total)),
         method=tuple(describe_method(sweep)),
         limitations=tuple(describe_limitations(sweep, spread, validation)),
-        figures=tuple(figures),
-        noise=_make_noise_floor(sweep, frame, baseline),
+        figures=(_plot_values(values, labels, metric), *([] if spread is None else _plot_power(spread, metric))),
+        noise=_make_noise_floor(sweep, noises, baseline),
+        noises=noises,
         source_sum=total,
         validation=validation,
         resolutions=resolutions,
     )
+
+
+def _make_frame(noises: Sequence[ArmNoise]) -> pd.DataFrame:
+    """Return the rows of table.csv."""
+    columns = ["metric", "arm", "sources", "n", "mean", "deviation", "low", "high", "share", "missing"]
+    rows = [
+        (
+            item.metric,
+            item.arm,
+            " ".join(item.sources),
+            item.n,
+            item.mean,
+            *_list_spread(item.spread),
+            item.share,
+            item.missing,
+        )
+        for item in noises
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _list_spread(spread: Spread | None) -> tuple[float, float, float]:
+    """Return a deviation with the ends of its interval, NaN where it is unknown."""
+    return (math.nan,) * 3 if spread is None else (spread.deviation, spread.low, spread.high)
 
 
 def label_arms(sources: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -83,32 +98,30 @@ def label_arms(sources: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {arm: label(arm, varying) for arm, varying in sources.items()}
 
 
-def _find_spread(frame: pd.DataFrame, metric: str, arm: str) -> Spread | None:
-    rows = frame[(frame["metric"] == metric) & (frame["arm"] == arm) & frame["deviation"].notna()]
-    return None if rows.empty else noise.to_spread(rows.iloc[0].to_dict())
-
-
 def _make_source_table(
-    frame: pd.DataFrame,
+    noises: Sequence[ArmNoise],
     labels: Mapping[str, str],
     metric: str,
     total: SourceSum | None,
     validation: ValidationNoise | None,
 ) -> Table:
     """Return the table of the first metric: a row for each arm, their sum, and the validation sample where given."""
-    rows: list[dict[str, Any]] = frame[frame["metric"] == metric].to_dict("records")
-    for row in rows:
-        row["varies"] = labels.get(row["arm"], row["arm"])
-    empty = {"metric": metric, "arm": "", "n": math.nan, "mean": math.nan, "low": math.nan, "high": math.nan}
+    rows: list[tuple[str, float, float, float, float, float, float]] = []
+    of_all = math.nan
+    for item in noises:
+        if item.metric == metric:
+            deviation, low, high = _list_spread(item.spread)
+            varies = labels.get(item.arm, item.arm)
+            of_all = deviation if varies == "all" else of_all
+            rows.append((varies, item.n, item.mean, deviation, low, high, item.share))
     if total is not None:
-        spread = total.spread
-        numbers = {"deviation": spread.deviation, "low": spread.low, "high": spread.high, "share": total.share}
-        rows.append({**empty, **numbers, "varies": f"sum of {join_words(total.sources)}"})
+        rows.append(
+            (f"sum of {join_words(total.sources)}", math.nan, math.nan, *_list_spread(total.spread), total.share)
+        )
     if validation is not None and rows:
-        deviation = math.sqrt(validation.variance)
-        of_all = next((row["deviation"] for row in rows if row["varies"] == "all"), math.nan)
         share = validation.variance / of_all**2 if of_all else math.nan
-        rows.append({**empty, "deviation": deviation, "share": share, "varies": "validation images"})
+        deviation = math.sqrt(validation.variance)
+        rows.append(("validation images", math.nan, math.nan, deviation, math.nan, math.nan, share))
     columns = [
         Column("varies", "varies", lambda row: str(row["varies"]), "left"),
         Column("n", "n", lambda row: MISSING if math.isnan(row["n"]) else f"{row['n']:.0f}"),
@@ -116,7 +129,8 @@ def _make_source_table(
         *_make_spread_columns(metric),
         Column("share", "share", lambda row: format_share(row["share"])),
     ]
-    return Table(f"Noise of {make_caption(metric)}", pd.DataFrame(rows), columns)
+    frame = pd.DataFrame(rows, columns=["varies", "n", "mean", "deviation", "low", "high", "share"])
+    return Table(f"Noise of {make_caption(metric)}", frame, columns)
 
 
 def _make_spread_columns(metric: str | None = None) -> list[Column]:
@@ -132,7 +146,7 @@ def _make_spread_columns(metric: str | None = None) -> list[Column]:
     ]
 
 
-def _make_resolution_table(resolutions: pd.DataFrame, metric: str) -> Table:
+def _make_resolution_table(resolutions: Sequence[ResolvedDifference], metric: str) -> Table:
     def number(key: str) -> Column:
         header = {"t": "counts from (t)", "counts_from": "counts from (sign flip)", "shows": "found"}[key]
         return Column(header, key, lambda row: format_number(row[key], metric))
@@ -147,11 +161,12 @@ def _make_resolution_table(resolutions: pd.DataFrame, metric: str) -> Table:
         *(number(key) for key in ("t", "counts_from", "shows")),
         Column("found, over the interval of the sd", "shows_low", format_range, optional=True),
     ]
-    return Table(f"Difference of two arms in {make_caption(metric)}, by number of seeds", resolutions, columns)
+    frame = pd.DataFrame([vars(item) for item in resolutions])
+    return Table(f"Difference of two arms in {make_caption(metric)}, by number of seeds", frame, columns)
 
 
-def _make_other_metrics_table(frame: pd.DataFrame, baseline: str, metrics: list[str]) -> list[Table]:
-    rows = frame[(frame["arm"] == baseline) & frame["metric"].isin(metrics)]
+def _make_other_metrics_table(noises: Sequence[ArmNoise], baseline: str, metrics: Sequence[str]) -> list[Table]:
+    rows = _make_frame([item for item in noises if item.arm == baseline and item.metric in metrics])
     if rows.empty:
         return []
     columns = [
@@ -161,6 +176,14 @@ def _make_other_metrics_table(frame: pd.DataFrame, baseline: str, metrics: list[
         *_make_spread_columns(),
     ]
     return [Table("Noise of the other metrics, all sources varying", rows, columns)]
+
+
+def _plot_values(values: pd.DataFrame, labels: Mapping[str, str], metric: str) -> Figure:
+    return render_figure(
+        f"{shorten_metric(metric)} of one configuration, by what varies with the seed",
+        "A dot is a training; bars are means.",
+        partial(plot_values_by_source, values[values["metric"] == metric], labels, metric),
+    )
 
 
 def _plot_power(spread: Spread, metric: str) -> list[Figure]:
@@ -176,9 +199,9 @@ def _plot_power(spread: Spread, metric: str) -> list[Figure]:
     ]
 
 
-def _make_noise_floor(sweep: Sweep, frame: pd.DataFrame, baseline: str) -> NoiseFloor | None:
+def _make_noise_floor(sweep: Sweep, noises: Sequence[ArmNoise], baseline: str) -> NoiseFloor | None:
     """Return what noise.json holds; None where no metric has a spread."""
-    metrics = noise.collect_metric_noise(frame, baseline)
+    metrics = noise.collect_metric_noise(noises, baseline)
     trial = next((trial for trial in sweep.finished if trial.arm == baseline), None)
     if not metrics or trial is None:
         return None
@@ -186,7 +209,7 @@ def _make_noise_floor(sweep: Sweep, frame: pd.DataFrame, baseline: str) -> Noise
     return NoiseFloor(
         sweep=sweep.name,
         run_id=sweep.run_id,
-        metrics=dict(metrics),
+        metrics=metrics,
         settings=settings,
         data_digest=trial.provenance.data_digest,
     )

@@ -17,8 +17,9 @@ from analysis.formatting import (
     shorten_metric,
 )
 from analysis.reader.sweep import Sweep
+from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.render.tables import Column, Table
-from analysis.sections.resampling import Resampling, resample_sweep
+from analysis.sections.resampling import Resampling, resample_trials
 from analysis.stats.comparison import Comparison
 from analysis.stats.other_images import ImageComparison, compare_on_other_images
 
@@ -35,19 +36,25 @@ class OtherImages:
 
 
 def build_other_images(
-    sweep: Sweep, comparisons: Sequence[Comparison], baseline: str | None, resampling: Resampling
+    sweep: Sweep,
+    evaluations: SweepEvaluations,
+    comparisons: Sequence[Comparison],
+    baseline: str | None,
+    resampling: Resampling,
 ) -> OtherImages | None:
     """Compare the arms for other images too, as far as evaluations are saved; None where nothing is to be compared."""
     paired = [comparison for comparison in comparisons if comparison.num_pairs]
     if baseline is None or not paired or not resampling.resamples:
         return None
     arms = {baseline, *(comparison.arm for comparison in paired)}
-    resampled = resample_sweep(sweep, [trial for trial in sweep.finished if trial.arm in arms], resampling)
+    trials = [trial for trial in sweep.finished if trial.arm in arms]
+    resampled = resample_trials(evaluations, trials, sweep.experiment.metrics, resampling)
     compared = compare_on_other_images(resampled.trials, paired, baseline, resampled.num_images)
     if not compared:
         return OtherImages(None, (), resampled.notes)
     lines = (_describe_method(resampled.num_images, resampling.resamples), *_describe_verdicts(compared, baseline))
-    return OtherImages(_make_table(compared), lines, resampled.notes, tuple(compared))
+    notes = (*resampled.notes, *_describe_other_pairs(compared))
+    return OtherImages(_make_table(compared), lines, notes, tuple(compared))
 
 
 def _describe_method(num_images: int, resamples: int) -> str:
@@ -57,6 +64,18 @@ def _describe_method(num_images: int, resamples: int) -> str:
         "interval for seeds and images adds what resamples vary by to the spread over seeds; it takes both as normal "
         "and has the confidence of the interval beside it."
     )
+
+
+def _describe_other_pairs(compared: Sequence[ImageComparison]) -> list[str]:
+    """Return a note on arms whose pairs with an evaluation are not all of their pairs."""
+    arms = dict.fromkeys(item.comparison.arm for item in compared if not item.has_all_pairs)
+    if not arms:
+        return []
+    return [
+        f"{join_words(list(arms))}: the pairs with saved evaluations are not all of those with values. On other images "
+        "the difference and the interval for seeds and images are of the pairs with evaluations; the interval from "
+        "seeds, of all pairs, is left out there."
+    ]
 
 
 def _describe_verdicts(compared: Sequence[ImageComparison], baseline: str) -> list[str]:
@@ -89,7 +108,7 @@ def _make_table(compared: Sequence[ImageComparison]) -> Table:
     columns = [
         Column("metric", "metric", lambda row: shorten_metric(row["metric"]), "left"),
         Column("arm", "arm", lambda row: str(row["arm"]), "left"),
-        Column("pairs", "pairs", lambda row: str(row["pairs"])),
+        Column("pairs", "pairs", _format_pairs),
         Column("difference", "difference", lambda row: format_difference(row["difference"], row["metric"])),
         Column("confidence", "level", lambda row: format_confidence(row["level"]), optional=True),
         Column("interval from seeds", "seeds_low", lambda row: _format_range(row, "seeds")),
@@ -105,14 +124,21 @@ def _make_row(item: ImageComparison) -> dict[str, Any]:
         "metric": comparison.metric,
         "arm": comparison.arm,
         "pairs": len(item.seeds),
-        "difference": comparison.difference if interval is None else interval.difference,
+        "all_pairs": comparison.num_pairs,
+        "difference": item.difference,
         "level": comparison.test.level,
-        "seeds_low": comparison.test.low,
-        "seeds_high": comparison.test.high,
+        "seeds_low": comparison.test.low if item.has_all_pairs else math.nan,
+        "seeds_high": comparison.test.high if item.has_all_pairs else math.nan,
         "both_low": math.nan if interval is None else interval.low,
         "both_high": math.nan if interval is None else interval.high,
         "image_share": math.nan if interval is None else interval.image_share,
     }
+
+
+def _format_pairs(row: Mapping[str, Any]) -> str:
+    """Return the pairs with evaluations, and of how many where these are more."""
+    pairs, of_all = row["pairs"], row["all_pairs"]
+    return str(pairs) if pairs == of_all else f"{pairs} of {of_all}"
 
 
 def _format_range(row: Mapping[str, Any], kind: str) -> str:

@@ -35,8 +35,8 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
     shares = compute_importance(frame, search)
     gallery = build_gallery(sweep if best is None else _keep_arm(sweep, str(best["trial"])))
     return ReportContent(
+        kind="search",
         has_training=not search.metric.startswith(MetricPrefix.COVERAGE),
-        has_verdicts=False,
         values=frame,
         tables=(_make_table(frame, search), *([_make_importance_table(shares, search)] if len(shares) else [])),
         legend=_make_legend(search, len(shares) > 0),

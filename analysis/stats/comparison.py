@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.reader.sweep import Sweep
 from analysis.stats.pairing import PairingGain, measure_pairing_gain
-from analysis.stats.pairs_needed import estimate_pairs_needed
 from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
-from fcos.storage.store_conventions import MetricPrefix
+from fcos.statistics.margin import margin_of
+from fcos.statistics.power import pairs_needed
 
 
 @dataclass(frozen=True)
 class ComparisonDesign:
     """How the arms of a sweep are compared.
 
-    metric: the one that is tested. seeds: in the order in which they were trained. looks: after how many of them
+    metric: the one that is tested. seeds: in the order in which they were begun. looks: after how many of them
     decisions were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
     """
 
@@ -30,10 +31,9 @@ class ComparisonDesign:
 
 
 def make_design(sweep: Sweep, baseline: str) -> ComparisonDesign:
-    """Return the design of a sweep; seeds that are not planned any more come after the planned ones."""
+    """Return the design of a sweep, whose first metric is tested."""
     experiment = sweep.experiment
-    seeds = dict.fromkeys([*experiment.seeds, *sorted(trial.seed for trial in sweep.current)])
-    return ComparisonDesign(baseline, experiment.metrics[0], tuple(seeds), sweep.looks, experiment.margin / 100)
+    return ComparisonDesign(baseline, experiment.metrics[0], sweep.seeds, sweep.looks, experiment.margin / 100)
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Comparison:
     """Paired difference of an arm to the baseline in one metric.
 
     test: with one look and without correction where is_tested is False; such a metric is described, its interval is
-    its own and its p value is not shown. margin: None for metrics that are no AP. difference: the mean over pairs,
-    smallest to largest their range (NaN without pairs). num_higher: pairs in which the arm is higher. pairs_needed: see
-    fcos.statistics.outcomes, None where unknown.
+    its own and its p value is not shown. margin: see fcos.statistics.margin. seeds: of the pairs. difference: the mean
+    over pairs, smallest to largest their range (NaN without pairs). num_higher: pairs in which the arm is higher.
+    pairs_needed: of what is tested and not rejected, see fcos.statistics.power; None where unknown or too many.
     """
 
     metric: str
@@ -51,6 +51,7 @@ class Comparison:
     test: ArmTest
     is_tested: bool = True
     margin: float | None = None
+    seeds: tuple[int, ...] = ()
     difference: float = math.nan
     smallest: float = math.nan
     largest: float = math.nan
@@ -90,11 +91,9 @@ def _compare_metric(metric: str, table: pd.DataFrame, design: ComparisonDesign) 
     is_tested = metric == design.metric
     baseline, arms = table[design.baseline], table.columns[1:]
     seeds = [table[arm] - baseline for arm in arms]
-    # An infinite loss has no difference either.
-    by_seed = [[float(value) if math.isfinite(value) else None for value in column] for column in seeds]
-    samples = [make_sample(differences, design.looks if is_tested else ()) for differences in by_seed]
+    samples = [make_sample(differences.tolist(), design.looks if is_tested else ()) for differences in seeds]
     tests = make_arm_tests(samples) if is_tested else [make_arm_tests([sample])[0] for sample in samples]
-    margin = design.margin if metric.startswith(MetricPrefix.VAL) else None
+    margin = margin_of(metric, design.margin)
     return [
         _describe_pairs(Comparison(metric, str(arm), test, is_tested, margin), sample, table[arm], baseline)
         for arm, test, sample in zip(arms, tests, samples, strict=True)
@@ -106,18 +105,27 @@ def _describe_pairs(comparison: Comparison, sample: PairedSample, values: pd.Ser
     if not sample.differences:
         return comparison
     differences = np.array(sample.differences)
-    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else math.nan
     paired = np.isfinite(values - baseline)
-    mean = float(differences.mean())
     return replace(
         comparison,
-        difference=mean,
+        seeds=tuple(int(seed) for seed in values.index[paired]),
+        difference=float(differences.mean()),
         smallest=float(differences.min()),
         largest=float(differences.max()),
         num_higher=int((differences > 0).sum()),
-        pairs_needed=estimate_pairs_needed(mean, deviation, comparison.test.level),
+        pairs_needed=_estimate_pairs_needed(comparison, differences),
         pairing=measure_pairing_gain(values[paired].to_numpy(dtype=float), baseline[paired].to_numpy(dtype=float)),
     )
+
+
+def _estimate_pairs_needed(comparison: Comparison, differences: NDArray[np.float64]) -> int | None:
+    """Return how many pairs would show this mean at this spread, as if both were those of other seeds too."""
+    if not comparison.is_tested or comparison.test.is_rejected or len(differences) < 2:
+        return None
+    mean, deviation = abs(float(differences.mean())), float(differences.std(ddof=1))
+    if not mean or not math.isfinite(mean) or not math.isfinite(deviation):
+        return None
+    return pairs_needed(mean / deviation if deviation else math.inf, comparison.test.level)
 
 
 def collect_comparisons(comparisons: Sequence[Comparison]) -> pd.DataFrame:

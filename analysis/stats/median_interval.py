@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-CONFIDENCE: Final = 0.95
+from fcos.statistics.holm import FAMILY_LEVEL
+
+CONFIDENCE: Final = 1 - FAMILY_LEVEL
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,42 @@
 """Noise of one training by source of chance: variances over seeds, their sum, and what they let a sweep see."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from analysis.reader.sweep import Experiment
+from fcos.statistics.holm import FAMILY_LEVEL
 from fcos.statistics.power import resolution, unpaired_deviation
 from fcos.storage.noise_floor import MetricNoise, Spread
 
-CONFIDENCE = 0.95
+CONFIDENCE = 1 - FAMILY_LEVEL
 # Sources of chance: the keys of the config section `seeds`.
 SOURCES = ("weights", "order", "augmentation")
 SEEDS_PREFIX = "seeds."
-NOISE_COLUMNS = ["metric", "arm", "sources", "n", "mean", "deviation", "low", "high", "share", "missing"]
 # Numbers of seeds that a report gives the resolution of.
 SEED_COUNTS = (3, 6, 8, 12)
-RESOLUTION_COLUMNS = ["seeds", "t", "counts_from", "shows", "shows_low", "shows_high"]
+
+
+@dataclass(frozen=True)
+class ArmNoise:
+    """Noise of a metric in one arm over its seeds.
+
+    sources: of chance that vary with the seed. n: seeds with a finite value. mean: NaN without any. spread: None below
+    two. share: of the baseline's variance, NaN where that is zero or unknown. missing: seeds without a finite value.
+    """
+
+    metric: str
+    arm: str
+    sources: tuple[str, ...]
+    n: int
+    mean: float
+    spread: Spread | None
+    share: float
+    missing: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,22 @@ class SourceSum:
     share: float
 
 
+@dataclass(frozen=True)
+class ResolvedDifference:
+    """What the difference of two means over some paired seeds resolves, in the metric's unit; infinite for nothing.
+
+    t: half-width of the 95 % t-interval. counts_from, shows: of the exact sign-flip test, see
+    fcos.statistics.power.Resolution. shows_low, shows_high: at the ends of the deviation's own interval.
+    """
+
+    seeds: int
+    t: float
+    counts_from: float
+    shows: float
+    shows_low: float
+    shows_high: float
+
+
 def find_sources(experiment: Experiment) -> dict[str, tuple[str, ...]]:
     """Return for each arm the sources of chance that vary with its seed: those whose own seed is not given."""
     return {
@@ -54,11 +87,13 @@ def find_sources(experiment: Experiment) -> dict[str, tuple[str, ...]]:
 def compute_spread(values: Sequence[float]) -> Spread | None:
     """Return the sample standard deviation with its 95 % chi-square interval; None below two values.
 
-    The interval takes the values as normally distributed.
+    The interval takes the values as normally distributed. None too where the variance is too large for a number.
     """
     if len(values) < 2:
         return None
     variance = float(np.var(np.asarray(values, dtype=float), ddof=1))
+    if not math.isfinite(variance):
+        return None
     # Equal up to the rounding of the mean.
     variance = 0.0 if math.isclose(min(values), max(values), rel_tol=0, abs_tol=1e-12) else variance
     return _make_spread(variance, len(values) - 1, len(values))
@@ -71,50 +106,70 @@ def _make_spread(variance: float, freedom: float, seeds: int) -> Spread:
     return Spread(seeds=seeds, deviation=math.sqrt(variance), low=math.sqrt(low), high=math.sqrt(high))
 
 
-def summarise_noise(values: pd.DataFrame, experiment: Experiment, baseline: str) -> pd.DataFrame:
-    """Return a row for each (metric, arm); see NOISE_COLUMNS.
-
-    deviation, low, high: see compute_spread; NaN below two seeds. share: of the baseline's variance. sources: see
-    find_sources. values: see analysis.stats.paired.collect_final_values.
-    """
+def summarise_noise(values: pd.DataFrame, experiment: Experiment, baseline: str) -> tuple[ArmNoise, ...]:
+    """Return the noise of each metric and arm. values: see analysis.stats.paired.collect_final_values."""
     sources = find_sources(experiment)
-    rows = []
+    noises = []
     for (metric, arm), group in values.groupby(["metric", "arm"], sort=False):
-        numbers = group["value"].dropna().to_numpy(dtype=float)
-        spread = compute_spread(numbers.tolist())
-        deviations = (math.nan,) * 3 if spread is None else (spread.deviation, spread.low, spread.high)
-        mean = float(numbers.mean()) if len(numbers) else math.nan
-        missing = tuple(group.loc[group["value"].isna(), "seed"])
-        rows.append((metric, arm, sources.get(str(arm), ()), len(numbers), mean, *deviations, math.nan, missing))
-    frame = pd.DataFrame(rows, columns=NOISE_COLUMNS)
-    whole = frame[frame["arm"] == baseline].set_index("metric")["deviation"] ** 2
-    of_all = frame["metric"].map(whole)
-    frame["share"] = (frame["deviation"] ** 2 / of_all).where(of_all > 0)
-    return frame
+        finite = np.isfinite(group["value"].to_numpy(dtype=float))
+        numbers = group.loc[finite, "value"].to_numpy(dtype=float)
+        noises.append(
+            ArmNoise(
+                metric=str(metric),
+                arm=str(arm),
+                sources=sources.get(str(arm), ()),
+                n=len(numbers),
+                mean=float(numbers.mean()) if len(numbers) else math.nan,
+                spread=compute_spread(numbers.tolist()),
+                share=math.nan,
+                missing=tuple(int(seed) for seed in group.loc[~finite, "seed"]),
+            )
+        )
+    whole = {noise.metric: noise.spread for noise in noises if noise.arm == baseline}
+    return tuple(replace(noise, share=_share_of(noise.spread, whole.get(noise.metric))) for noise in noises)
 
 
-def sum_sources(frame: pd.DataFrame, metric: str, baseline: str) -> SourceSum | None:
+def _share_of(spread: Spread | None, whole: Spread | None) -> float:
+    if spread is None or whole is None or not whole.deviation:
+        return math.nan
+    return spread.deviation**2 / whole.deviation**2
+
+
+def find_spread(noises: Sequence[ArmNoise], metric: str, arm: str) -> Spread | None:
+    """Return the spread of a metric in an arm, None where it has none."""
+    return next((noise.spread for noise in noises if (noise.metric, noise.arm) == (metric, arm)), None)
+
+
+def find_single_sources(noises: Sequence[ArmNoise], metric: str) -> dict[str, Spread]:
+    """Return source -> spread of a metric in the arm in which it alone varies, of arms that have a spread."""
+    return {
+        noise.sources[0]: noise.spread
+        for noise in noises
+        if noise.metric == metric and len(noise.sources) == 1 and noise.spread is not None
+    }
+
+
+def sum_sources(noises: Sequence[ArmNoise], metric: str, baseline: str) -> SourceSum | None:
     """Return the summed variances of the arms in which one source varies; None unless each source has one.
 
-    Its interval is the chi-square one with Satterthwaite's degrees of freedom (1946). frame: see summarise_noise.
+    Its interval is the chi-square one with Satterthwaite's degrees of freedom (1946).
     """
-    rows = frame[(frame["metric"] == metric) & frame["deviation"].notna()]
-    single = {row["sources"][0]: row for row in rows.to_dict("records") if len(row["sources"]) == 1}
-    whole = rows.loc[rows["arm"] == baseline, "deviation"]
-    if set(single) != set(SOURCES) or whole.empty:
+    single, whole = find_single_sources(noises, metric), find_spread(noises, metric, baseline)
+    if set(single) != set(SOURCES) or whole is None:
         return None
-    variances = np.array([single[source]["deviation"] ** 2 for source in SOURCES])
-    freedoms = np.array([single[source]["n"] - 1 for source in SOURCES])
+    variances = np.array([single[source].deviation ** 2 for source in SOURCES])
+    freedoms = np.array([single[source].seeds - 1 for source in SOURCES])
     total = float(variances.sum())
     freedom = total**2 / float((variances**2 / freedoms).sum()) if total else float(freedoms.sum())
-    of_all = float(whole.iloc[0]) ** 2
     spread = _make_spread(total, freedom, int(min(freedoms)) + 1)
-    return SourceSum(SOURCES, spread, total / of_all if of_all else math.nan)
+    return SourceSum(SOURCES, spread, _share_of(spread, whole))
 
 
-def share_factor(seeds: int) -> float:
-    """Return the factor within which so many seeds know the ratio of two variances: their F-interval's (95 %)."""
-    return float(stats.f.ppf((1 + CONFIDENCE) / 2, seeds - 1, seeds - 1))
+def share_factor(seeds_of_arm: int, seeds_of_baseline: int) -> float:
+    """Return the factor within which a share of the variance is known: the wider side of its F-interval (95 %)."""
+    of_arm, of_baseline = seeds_of_arm - 1, seeds_of_baseline - 1
+    quantile = (1 + CONFIDENCE) / 2
+    return max(float(stats.f.ppf(quantile, *freedoms)) for freedoms in ((of_arm, of_baseline), (of_baseline, of_arm)))
 
 
 def validation_share(deviation: float, validation: ValidationNoise) -> float:
@@ -123,21 +178,16 @@ def validation_share(deviation: float, validation: ValidationNoise) -> float:
     return validation.variance / total if total else math.nan
 
 
-def compute_resolutions(spread: Spread, counts: Sequence[int] = SEED_COUNTS) -> pd.DataFrame:
-    """Return what the difference of two means over n paired seeds resolves; see RESOLUTION_COLUMNS.
-
-    In the metric's unit, as if pairing bought nothing. t: half-width of the 95 % t-interval at this deviation.
-    counts_from, shows: of the exact sign-flip test, see fcos.statistics.power.Resolution. shows_low, shows_high: at the
-    ends of the deviation's own interval.
-    """
-    rows = []
+def compute_resolutions(spread: Spread, counts: Sequence[int] = SEED_COUNTS) -> tuple[ResolvedDifference, ...]:
+    """Return what so many paired seeds resolve, as if pairing bought nothing."""
+    resolutions = []
     for count in counts:
         t = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) / math.sqrt(count)
         resolved = resolution(count)
         one, low, high = (unpaired_deviation(value) for value in (spread.deviation, spread.low, spread.high))
         scaled = [_scale(resolved.counts_from, one), *(_scale(resolved.shows, each) for each in (one, low, high))]
-        rows.append((count, t * one, *scaled))
-    return pd.DataFrame(rows, columns=RESOLUTION_COLUMNS)
+        resolutions.append(ResolvedDifference(count, t * one, *scaled))
+    return tuple(resolutions)
 
 
 def _scale(factor: float, deviation: float) -> float:
@@ -145,20 +195,12 @@ def _scale(factor: float, deviation: float) -> float:
     return factor if math.isinf(factor) else factor * deviation
 
 
-def collect_metric_noise(frame: pd.DataFrame, baseline: str) -> Mapping[str, MetricNoise]:
-    """Return the noise of each metric that at least two seeds of the baseline have, as noise.json holds it.
-
-    frame: see summarise_noise.
-    """
-    known = frame[frame["deviation"].notna()]
-    noise = {}
-    for row in known[known["arm"] == baseline].to_dict("records"):
-        of_metric = known[known["metric"] == row["metric"]].to_dict("records")
-        single = {arm["sources"][0]: to_spread(arm) for arm in of_metric if len(arm["sources"]) == 1}
-        noise[str(row["metric"])] = MetricNoise(**to_spread(row).model_dump(), mean=row["mean"], sources=single)
-    return noise
-
-
-def to_spread(row: Mapping[str, float]) -> Spread:
-    """Return the spread of a row of summarise_noise that has one."""
-    return Spread(seeds=int(row["n"]), deviation=row["deviation"], low=row["low"], high=row["high"])
+def collect_metric_noise(noises: Sequence[ArmNoise], baseline: str) -> dict[str, MetricNoise]:
+    """Return the noise of each metric that at least two seeds of the baseline have, as noise.json holds it."""
+    return {
+        noise.metric: MetricNoise(
+            **noise.spread.model_dump(), mean=noise.mean, sources=find_single_sources(noises, noise.metric)
+        )
+        for noise in noises
+        if noise.arm == baseline and noise.spread is not None
+    }

@@ -23,13 +23,19 @@ class ResampledTrial:
 class ImageComparison:
     """Paired difference of an arm to the baseline in one metric, for other seeds and other images.
 
-    comparison: of the same arm and metric, from seeds alone. seeds: which have an evaluation in both arms. interval: at
-    the confidence of the comparison's; None where too few seeds or images give none.
+    comparison: of the same arm and metric, from seeds alone. seeds: which have an evaluation in both arms. difference:
+    the mean over these. interval: at the confidence of the comparison's; None where too few seeds or images give none.
     """
 
     comparison: Comparison
     seeds: tuple[int, ...]
+    difference: float
     interval: TwoLevelInterval | None
+
+    @property
+    def has_all_pairs(self) -> bool:
+        """Return whether the seeds are those of the comparison, so that the two intervals are of the same pairs."""
+        return set(self.seeds) == set(self.comparison.seeds)
 
 
 def compare_on_other_images(
@@ -50,5 +56,5 @@ def compare_on_other_images(
         if differences:
             samples = np.stack(list(differences.values()))
             interval = estimate_two_level(samples[:, 0], samples[:, 1:], num_images, comparison.test.level)
-            compared.append(ImageComparison(comparison, tuple(differences), interval))
+            compared.append(ImageComparison(comparison, tuple(differences), float(samples[:, 0].mean()), interval))
     return compared

@@ -10,21 +10,21 @@ from analysis.formatting import (
     format_difference,
     format_interval,
     format_number,
+    format_share,
     shorten_metric,
 )
 from analysis.papers.recipe import list_departures
 from analysis.papers.rows import PaperRow, RowsBySource
 from analysis.reader.sweep import Trial
 from analysis.stats.comparison import Comparison
-from analysis.stats.pairs_needed import MAX_PAIRS_NEEDED
 from fcos.statistics.outcomes import Outcome, classify_test
+from fcos.statistics.power import MAX_PAIRS, POWER
 from fcos.statistics.sign_flip import find_fewest_pairs
 
-# Below this a difference prints as 0.0 percent: no reader sees it, however certain it is.
-PRINT_RESOLUTION = 0.0005
 # Papers give one run for each row, and re-runs of one FCOS recipe differ by 0.2 to 0.7 AP (mmdetection PR
 # 4370): a smaller difference in a paper is no clear one.
 RERUN_NOISE = 0.007
+_POWER = f"a power of {format_share(POWER)} at this size and spread"
 
 Agreement = Literal["reproduced", "not reproduced", "agrees", "contradicts", "differs", "cannot tell"]
 
@@ -52,8 +52,7 @@ class Verdict:
 
 def classify(comparison: Comparison) -> Outcome:
     """Return the direction that the test shows, or why it shows none."""
-    resolution = 0.0 if comparison.margin is None else PRINT_RESOLUTION
-    return classify_test(comparison.test, comparison.margin, resolution)
+    return classify_test(comparison.test, comparison.margin)
 
 
 def describe_outcome(comparison: Comparison, baseline: str) -> str:
@@ -90,14 +89,14 @@ def _describe_range(comparison: Comparison) -> str:
 
 
 def _describe_pairs_needed(comparison: Comparison) -> str:
-    """Return how many pairs could decide: the fewest that the level allows, or an estimate where it is more."""
+    """Return the fewest pairs that can decide, and about how many find this difference in most sweeps."""
     pairs, fewest, needed = comparison.num_pairs, find_fewest_pairs(comparison.test.level), comparison.pairs_needed
     if fewest is not None and pairs < fewest:
         rule = f"{format_count(pairs, 'pair')} cannot decide, at least {fewest} are needed"
-        return rule if needed is None or needed <= fewest else f"{rule}, about {needed} with this spread"
+        return rule if needed is None or needed <= fewest else f"{rule}, about {needed} for {_POWER}"
     if needed is None:
-        return f"with this spread more than {MAX_PAIRS_NEEDED} pairs would be needed"
-    return f"with this spread about {max(needed, pairs + 1)} pairs would decide"
+        return f"more than {MAX_PAIRS} pairs would be needed for {_POWER}"
+    return f"about {max(needed, pairs + 1)} pairs would be needed for {_POWER}"
 
 
 def make_verdict(

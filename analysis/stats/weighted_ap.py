@@ -7,41 +7,42 @@ image and class with equal scores the copies of the first come before those of t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from fcos.evaluation.coco_settings import RECALL_THRESHOLDS
 from fcos.evaluation.matches import Matches
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Weights = NDArray[np.integer[Any]]
 
-# COCO's, of which each gives a precision.
-RECALL_THRESHOLDS = np.linspace(0, 1, 101)
 # Numbers of a work array, so that a few of them stay in a processor's cache.
 _WORK_SIZE = 1 << 17
 # pycocotools adds it to denominators, which may be zero.
 _EPSILON = np.spacing(1)
 
 
-def compute_weighted_ap(matches: Matches, weights: Integers) -> Floats:
+def compute_weighted_ap(matches: Matches, weights: Weights) -> Floats:
     """Return the AP of each IoU threshold, class and weighting: (T, K, B); NaN for classes without boxes.
 
     weights: (images, B), how often each image occurs in each weighting.
     """
     assert weights.shape[0] == matches.num_images, "weights of other images"
     ap = np.empty((len(matches.true_positive), matches.num_classes, weights.shape[1]))
-    for label, positives in enumerate(matches.positives):
+    # In 64 bits, at once for all classes: weights may be of fewer.
+    for label, num_boxes in enumerate(matches.positives @ weights):
         steps = _find_steps(matches, label)
-        num_boxes = positives @ weights
         for columns in _split_columns(weights.shape[1], max(steps.num_steps, int(num_boxes.max(initial=0)))):
             of_columns = weights[:, columns].astype(np.float64)
             ap[:, label, columns] = _compute_class_ap(steps, of_columns, num_boxes[columns])
     return ap
 
 
-def compute_weighted_recall(matches: Matches, weights: Integers, limit: int) -> Floats:
+def compute_weighted_recall(matches: Matches, weights: Weights, limit: int) -> Floats:
     """Return the recall of each IoU threshold, class and weighting: (T, K, B); NaN for classes without boxes.
 
     weights: see compute_weighted_ap. limit: so many detections of an image and a class count, the best ones.

@@ -1,20 +1,16 @@
 """COCO's metrics of one evaluation under many weightings of its images."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats.weighted_ap import Floats, Integers, compute_weighted_ap, compute_weighted_recall
+from analysis.stats.weighted_ap import Floats, Weights, compute_weighted_ap, compute_weighted_recall
 from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_results import CocoResults
-from fcos.evaluation.matches import ALL_AREAS, IOU_THRESHOLDS, MAX_DETECTIONS, match_detections
-
-# The letter at the end of a metric's name; "" for all areas. Pixels, ends included.
-AREA_RANGES: Mapping[str, tuple[float, float]] = {
-    "": ALL_AREAS, "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, ALL_AREAS[1]),
-}  # fmt: skip
+from fcos.evaluation.coco_settings import AREA_RANGES, IOU_THRESHOLDS, MAX_DETECTIONS
+from fcos.evaluation.matches import match_detections
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ def select_weighted_metrics(metrics: Iterable[str], class_keys: Sequence[str]) -
 def compute_weighted_metrics(
     annotations: Annotations,
     results: CocoResults,
-    weights: Integers,
+    weights: Weights,
     metrics: Sequence[str],
     class_keys: Sequence[str],
 ) -> dict[str, Floats]:

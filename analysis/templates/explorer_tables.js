@@ -48,7 +48,8 @@ addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); 
 function describeSeed(arm, seed, value, isPercent) {
   const run = data.runs[arm][seed];
   const text = value === null ? (run ? run.state : "missing") : format(value, isPercent);
-  return `seed ${data.seeds[seed]}: ${text}` + (run ? `, run ${run.run_id}` : "");
+  const threshold = run && run.threshold !== null ? `, threshold ${run.threshold.toFixed(2)}` : "";
+  return `seed ${data.seeds[seed]}: ${text}` + (run ? `, run ${run.run_id}${threshold}` : "");
 }
 
 function describeCell(cell, arm, isPercent) {
@@ -106,11 +107,12 @@ function numberCell(text, describe) {
   return cell;
 }
 
-function differenceCell(cell, arm, isPercent) {
+// better: "max", "min", or null where neither end is better.
+function differenceCell(cell, arm, isPercent, better) {
   const element = numberCell(format(cell.difference, isPercent, true), () => describeCell(cell, arm, isPercent));
-  // Coloured where the interval leaves zero out; in counts of errors less is not always better.
-  if (isPercent && cell.low > 0) element.classList.add("up");
-  if (isPercent && cell.high < 0 && cell.high !== null) element.classList.add("down");
+  // Coloured where an interval of at least 95 % leaves zero out.
+  const sign = cell.confidence >= 0.95 ? (cell.low > 0) - (cell.high < 0) : 0;
+  if (sign && better) element.classList.add((sign > 0) === (better === "max") ? "better" : "worse");
   return element;
 }
 
@@ -121,7 +123,7 @@ function makeMetricTable(table) {
       numberCell(format(value, table.is_percent), () => describeSeed(arm, seed, value, table.is_percent)));
     const name = data.arms[arm] + (arm === data.baseline ? " (baseline)" : "");
     const mean = numberCell(format(cell.mean, table.is_percent), () => describeCell(cell, arm, table.is_percent));
-    const row = make("tr", {}, nameCell(name), mean, differenceCell(cell, arm, table.is_percent), ...seeds);
+    const row = make("tr", {}, nameCell(name), mean, differenceCell(cell, arm, table.is_percent, table.rows[0].better), ...seeds);
     row.keys = [data.arms[arm], cell.mean, cell.difference, ...cell.values];
     return row;
   });
@@ -143,7 +145,7 @@ function makeGroupTable(table) {
       row.append(numberCell(format(cell.mean, table.is_percent), () => describeCell(cell, arm, table.is_percent)));
       row.keys.push(cell.mean);
       if (!isCompared(arm)) return;
-      row.append(differenceCell(cell, arm, table.is_percent));
+      row.append(differenceCell(cell, arm, table.is_percent, group.better));
       row.keys.push(cell.difference);
     });
     return row;
@@ -159,13 +161,31 @@ function isCompared(arm) {
   return data.baseline !== null && arm !== data.baseline;
 }
 
+// By seed: the boxes of a row, those of merged classes that are taken for each other included.
+function sumRow(confusion, row) {
+  const isMerged = row === confusion.labels.length - 1 && confusion.mixed.length > 0;
+  return confusion.seeds.map((_, seed) =>
+    confusion.counts[row].reduce((sum, cell) => sum + cell[seed], isMerged ? confusion.mixed[seed] : 0));
+}
+
+function describeMixed(confusion) {
+  if (!confusion.mixed.length) return [];
+  const row = confusion.labels.length - 1;
+  const totals = sumRow(confusion, row);
+  const shares = confusion.mixed.map((count, seed) => (totals[seed] ? count / totals[seed] : 0));
+  const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  const text = `${confusion.labels[row]}: the diagonal has the boxes that are detected as their own class. ` +
+    `Another ${format(mean, true)} percent are detected as another of these classes, and are in no column.`;
+  return [make("p", { className: "quiet", textContent: text })];
+}
+
 function makeConfusion(confusion) {
   const labels = [...confusion.labels, "missed"];
   const head = make("tr", {}, make("td", {}), ...labels.map((text) => make("th", { scope: "col", textContent: text })));
   const rows = confusion.counts.map((counts, row) => {
     const isTruth = row < confusion.labels.length;
     const name = make("th", { scope: "row", textContent: isTruth ? confusion.labels[row] : "no box" });
-    const totals = confusion.seeds.map((_, seed) => counts.reduce((sum, cell) => sum + cell[seed], 0));
+    const totals = sumRow(confusion, row);
     return make("tr", {}, name, ...counts.map((cell, column) => {
       if (!isTruth && column === counts.length - 1) return make("td", {});
       const shares = cell.map((count, seed) => (isTruth ? (totals[seed] ? count / totals[seed] : 0) : count));
@@ -179,7 +199,8 @@ function makeConfusion(confusion) {
       return element;
     }));
   });
-  return make("table", { className: "heat" }, make("thead", {}, head), make("tbody", {}, ...rows));
+  const table = make("table", { className: "heat" }, make("thead", {}, head), make("tbody", {}, ...rows));
+  return make("div", {}, make("div", { className: "scroll" }, table), ...describeMixed(confusion));
 }
 
 function fillSelect(select, texts, values) {

@@ -21,16 +21,19 @@ class ErrorKinds:
 
 
 def classify(
-    iou: Float64[np.ndarray, "N M"], is_same: Bool[np.ndarray, "N M"], in_crowd: Bool[np.ndarray, " N"]
+    iou: Float64[np.ndarray, "N M"],
+    is_same: Bool[np.ndarray, "N M"],
+    in_crowd: Bool[np.ndarray, " N"],
+    matched: Int64[np.ndarray, " N"],
 ) -> ErrorKinds:
     """Classify the detections of an image, best score first.
 
     iou: with each box, 0 for crowds. is_same: whether detection and box have one class. in_crowd: which lie at least
-    half inside a crowd of their class; they are IN_CROWD unless they are correct.
+    half inside a crowd of their class; they are IN_CROWD unless they are correct. matched: index of the box of its
+    class that each finds, or -1.
     """
     best_same, same_box = _best(np.where(is_same, iou, 0.0))
     best_other, other_box = _best(np.where(is_same, 0.0, iou))
-    matched = match_greedily(np.where(is_same, iou, 0.0))
     # The first that applies.
     rules = [
         (matched >= 0, CORRECT, matched),

@@ -10,16 +10,12 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int32, Int64
 
 from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_results import CocoResults
+from fcos.evaluation.coco_settings import AREA_RANGES, IOU_THRESHOLDS, MAX_DETECTIONS
 
-IOU_THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
-# Of an image and a class.
-MAX_DETECTIONS: Final = 100
-# COCO's area ranges in pixels, ends included.
-ALL_AREAS: Final = (0.0, 1e10)
 # A box is found at a threshold of 1 as well where its IoU is so much below (evaluateImg).
 _LARGEST_THRESHOLD: Final = 1 - 1e-10
 # Pairs of a detection and a box whose IoU is computed at a time.
@@ -31,17 +27,20 @@ class Matches:
     """Matched detections of an evaluation, class by class in COCO's order.
 
     Those of class c are rows `class_offsets[c]` to `class_offsets[c + 1]`, best score first, of equal scores the
-    earlier image and in an image the earlier row first. `rank` counts the better ones of the same image and class.
-    At each IoU threshold a detection is a true positive, ignored (by a crowd or its area), or else a false positive.
-    `positives` counts the boxes to find by class and image.
+    earlier image and in an image the earlier row first. `row` is its row among the results, `rank` counts the better
+    ones of the same image and class. At each IoU threshold a detection is a true positive, ignored (by a crowd or its
+    area), or else a false positive; `box` is the row among the annotations of the box that it takes, be it ignored, or
+    -1. `positives` counts the boxes to find by class and image.
     """
 
     class_offsets: Int64[np.ndarray, " K_plus_1"]
+    row: Int64[np.ndarray, " N"]
     image: Int64[np.ndarray, " N"]
     scores: Float64[np.ndarray, " N"]
     rank: Int64[np.ndarray, " N"]
     true_positive: Bool[np.ndarray, "T N"]
     ignored: Bool[np.ndarray, "T N"]
+    box: Int32[np.ndarray, "T N"]
     positives: Int64[np.ndarray, "K I"]
 
     @property
@@ -57,8 +56,9 @@ class Matches:
 
 @dataclass(frozen=True)
 class _Truth:
-    """Boxes sorted by class and image (`group`), in a group the ignored ones last."""
+    """Boxes sorted by class and image (`group`), in a group the ignored ones last; `row` is that of the annotations."""
 
+    row: Int64[np.ndarray, " G"]
     group: Int64[np.ndarray, " G"]
     xywh: Float64[np.ndarray, "G 4"]
     crowd: Bool[np.ndarray, " G"]
@@ -75,7 +75,7 @@ class _Pairs:
 
 
 def match_detections(
-    annotations: Annotations, results: CocoResults, area_range: tuple[float, float] = ALL_AREAS
+    annotations: Annotations, results: CocoResults, area_range: tuple[float, float] = AREA_RANGES[""]
 ) -> Matches:
     """Match the detections of an evaluation; boxes and unmatched detections outside of `area_range` are ignored."""
     images, classes = len(annotations), len(annotations.classes)
@@ -84,16 +84,20 @@ def match_detections(
     order = order[_rank_in_group(results.label[order] * images + results.image[order]) < MAX_DETECTIONS]
     image, label, xywh = results.image[order], results.label[order], results.xywh[order]
     group = label * images + image
-    matched, ignored = _assign(truth, group, _overlapping_pairs(truth, group, xywh))
+    box = _assign(truth, group, _overlapping_pairs(truth, group, xywh))
+    # What takes no box has -1, the last entry here.
+    on_ignored = np.append(truth.ignored, False)[box]
     area = xywh[:, 2] * xywh[:, 3]
     counted = truth.group[~truth.ignored]
     return Matches(
         class_offsets=np.searchsorted(label, np.arange(classes + 1)).astype(np.int64),
+        row=order,
         image=image,
         scores=results.scores[order],
         rank=_rank_in_group(group),
-        true_positive=matched & ~ignored,
-        ignored=ignored | (~matched & ((area < area_range[0]) | (area > area_range[1]))),
+        true_positive=(box >= 0) & ~on_ignored,
+        ignored=on_ignored | ((box < 0) & ((area < area_range[0]) | (area > area_range[1]))),
+        box=np.append(truth.row, -1)[box].astype(np.int32),
         positives=np.bincount(counted, minlength=classes * images).astype(np.int64).reshape(classes, images),
     )
 
@@ -101,9 +105,17 @@ def match_detections(
 def _sort_truth(annotations: Annotations, area_range: tuple[float, float]) -> _Truth:
     image = np.repeat(np.arange(len(annotations)), np.diff(annotations.offsets))
     group = annotations.labels * len(annotations) + image
-    ignored = annotations.crowd | (annotations.areas < area_range[0]) | (annotations.areas > area_range[1])
+    ignored = find_ignored(annotations, area_range)
     order = np.lexsort((ignored, group))
-    return _Truth(group[order], annotations.xywh[order], annotations.crowd[order], ignored[order])
+    return _Truth(order, group[order], annotations.xywh[order], annotations.crowd[order], ignored[order])
+
+
+def find_ignored(annotations: Annotations, area_range: tuple[float, float] = AREA_RANGES[""]) -> Bool[np.ndarray, " M"]:
+    """Return which boxes need not be found: crowds, and those whose area is outside of a range."""
+    ignored: Bool[np.ndarray, " M"] = (
+        annotations.crowd | (annotations.areas < area_range[0]) | (annotations.areas > area_range[1])
+    )
+    return ignored
 
 
 def _rank_in_group(group: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
@@ -124,7 +136,7 @@ def _overlapping_pairs(truth: _Truth, group: Int64[np.ndarray, " N"], xywh: Floa
         detection = np.repeat(np.arange(rows.start, rows.stop), counts[rows])
         offset = np.arange(len(detection)) - np.repeat(np.cumsum(counts[rows]) - counts[rows], counts[rows])
         box = first[detection] + offset
-        iou = _iou(xywh[detection], truth.xywh[box], truth.crowd[box])
+        iou = compute_iou(xywh[detection], truth.xywh[box], truth.crowd[box])
         near = iou >= IOU_THRESHOLDS[0]
         parts.append((detection[near], box[near], iou[near]))
     return _Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -137,23 +149,24 @@ def _chunks(counts: Int64[np.ndarray, " N"]) -> Iterator[slice]:
     return (slice(start, stop) for start, stop in pairwise(bounds))
 
 
-def _iou(
-    detected: Float64[np.ndarray, "P 4"], truth: Float64[np.ndarray, "P 4"], crowd: Bool[np.ndarray, " P"]
-) -> Float64[np.ndarray, " P"]:
-    """Return IoU, with a crowd the share of the detection that it covers; in pycocotools' order of operations."""
-    (x, y, w, h), (left, top, width, height) = detected.T, truth.T
+def compute_iou(
+    detected: Float64[np.ndarray, "*#P 4"], truth: Float64[np.ndarray, "*#P 4"], crowd: Bool[np.ndarray, "*#P"]
+) -> Float64[np.ndarray, "*#P"]:
+    """Return IoU, with a crowd the share of the detection that it covers; in pycocotools' order of operations.
+
+    Boxes are xywh; leading axes are broadcast. 0 for pairs that do not overlap.
+    """
+    (x, y, w, h), (left, top, width, height) = np.moveaxis(detected, -1, 0), np.moveaxis(truth, -1, 0)
     overlap_w = np.minimum(w + x, width + left) - np.maximum(x, left)
     overlap_h = np.minimum(h + y, height + top) - np.maximum(y, top)
     overlap = np.where((overlap_w > 0) & (overlap_h > 0), overlap_w * overlap_h, 0.0)
     union = np.where(crowd, w * h, w * h + width * height - overlap)
-    iou: Float64[np.ndarray, " P"] = np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
+    iou: Float64[np.ndarray, "*#P"] = np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
     return iou
 
 
-def _assign(
-    truth: _Truth, group: Int64[np.ndarray, " N"], pairs: _Pairs
-) -> tuple[Bool[np.ndarray, "T N"], Bool[np.ndarray, "T N"]]:
-    """Return which detections take a box at each threshold, and which of these boxes are ignored.
+def _assign(truth: _Truth, group: Int64[np.ndarray, " N"], pairs: _Pairs) -> Int64[np.ndarray, "T N"]:
+    """Return the box among those of `truth` that each detection takes at each threshold, or -1.
 
     In a group a better detection chooses before a worse one: the box of the highest IoU that is not taken, of equal
     ones the last; an ignored box only without any other. A crowd may be taken many times. Round r has the r-th
@@ -168,8 +181,7 @@ def _assign(
     detection, box, iou = pairs.detection[order], pairs.box[order], pairs.iou[order]
     bounds = np.searchsorted(turn[detection], np.arange(turn.max(initial=-1) + 2))
     taken = np.zeros((len(thresholds), len(truth.group)), dtype=bool)
-    matched = np.zeros((len(thresholds), len(group)), dtype=bool)
-    ignored = np.zeros_like(matched)
+    taken_box = np.full((len(thresholds), len(group)), -1, dtype=np.int64)
     for start, stop in pairwise(bounds.tolist()):
         if start == stop:
             continue
@@ -180,6 +192,5 @@ def _assign(
         at, which = np.nonzero(best < len(rows))
         chosen = boxes[best[at, which]]
         taken[at, chosen] = True
-        matched[at, rows[first_of_row[which]]] = True
-        ignored[at, rows[first_of_row[which]]] = truth.ignored[chosen]
-    return matched, ignored
+        taken_box[at, rows[first_of_row[which]]] = chosen
+    return taken_box

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from fcos.annotations.annotations import Annotations
 from fcos.evaluation.coco import accumulate, mean_of_measured
-from fcos.evaluation.error_kinds import CLASS, CORRECT, DUPLICATE, FOREGROUND, LOCALISATION, OTHER, classify
+from fcos.evaluation.error_kinds import (
+    CLASS,
+    CORRECT,
+    DUPLICATE,
+    FOREGROUND,
+    LOCALISATION,
+    OTHER,
+    classify,
+    match_greedily,
+)
 from fcos.evaluation.metric_names import ERROR_KINDS
 from fcos.evaluation.overlaps import Overlaps, compute_overlaps
 from fcos.structures import Detections
@@ -46,7 +55,8 @@ def classify_errors(image: Overlaps) -> tuple[Int[Tensor, " N"], Int[Tensor, " N
 
     Detections must be sorted by score.
     """
-    found = classify(image.iou.double().numpy(), image.same_class.numpy(), image.in_crowd.numpy())
+    iou, is_same = image.iou.double().numpy(), image.same_class.numpy()
+    found = classify(iou, is_same, image.in_crowd.numpy(), match_greedily(np.where(is_same, iou, 0.0)))
     return torch.from_numpy(found.kind), torch.from_numpy(found.box)
 
 

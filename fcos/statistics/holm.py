@@ -6,6 +6,7 @@ Bretz, Statistics in Biopharmaceutical Research 2013), provided that what is rej
 larger ones; hence an arm must be rejected at all of the larger levels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,13 +23,15 @@ FAMILY_LEVEL = 0.05
 class PairedSample:
     """The pairs of an arm in the order of the seeds, and the looks at them.
 
-    differences: arm minus baseline. looks: rising numbers of pairs, the last is that of all; empty without pairs.
+    differences: arm minus baseline, all finite. looks: rising numbers of pairs, the last is that of all; empty without
+    pairs.
     """
 
     differences: tuple[float, ...]
     looks: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        assert all(map(math.isfinite, self.differences)), self.differences
         rising = all(before < after for before, after in pairwise((0, *self.looks)))
         assert rising and (self.looks or (0,))[-1] == len(self.differences), self.looks
 
@@ -41,12 +44,13 @@ class PairedSample:
 def make_sample(differences: Sequence[float | None], looks: Sequence[int]) -> PairedSample:
     """Return the sample of an arm from its seeds.
 
-    differences: one for each seed in the order of the experiment, None where the seed has no pair. looks: rising
-    numbers of seeds at which decisions were taken; a look at all seeds is added, which a report is. A look that adds no
-    pairs is none.
+    differences: one for each seed in the order of the looks, None where the seed has no pair; one that is not finite is
+    no pair either. looks: rising numbers of seeds at which decisions were taken; a look at all seeds is added, which a
+    report is. A look that adds no pairs is none.
     """
-    counts = {sum(value is not None for value in differences[:look]) for look in (*looks, len(differences))}
-    return PairedSample(tuple(value for value in differences if value is not None), tuple(sorted(counts - {0})))
+    pairs = [value if value is not None and math.isfinite(value) else None for value in differences]
+    counts = {sum(value is not None for value in pairs[:look]) for look in (*looks, len(pairs))}
+    return PairedSample(tuple(value for value in pairs if value is not None), tuple(sorted(counts - {0})))
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class ArmTest:
 
     @property
     def is_rejected(self) -> bool:
-        """Whether zero is no difference that the test accepts."""
+        """Return whether the test rejects a difference of zero."""
         return self.low > 0 or self.high < 0
 
 

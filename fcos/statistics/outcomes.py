@@ -1,4 +1,4 @@
-"""What the test of an arm shows: a direction, no difference of note, or nothing yet."""
+"""What the test of an arm shows: a direction, no difference of note, identical, not shown, or too few pairs."""
 
 from typing import Literal
 
@@ -7,23 +7,23 @@ from fcos.statistics.sign_flip import find_fewest_pairs
 
 Outcome = Literal["higher", "lower", "equal", "identical", "not shown", "too few"]
 DECIDED: tuple[Outcome, ...] = ("higher", "lower", "equal", "identical")
+# A difference of AP (a fraction) below this prints as 0.0 percent.
+PRINT_RESOLUTION = 0.0005
 
 
-def classify_test(test: ArmTest, margin: float | None, resolution: float = 0.0) -> Outcome:
+def classify_test(test: ArmTest, margin: float | None) -> Outcome:
     """Return the outcome that the interval gives.
 
-    margin: the largest difference that does not matter, None for a metric without one. An interval within it is two
-    one-sided tests at half of the level each (Schuirmann 1987). resolution: what is smaller prints as zero and is no
-    direction, however certain it is.
+    margin: the largest difference that does not matter, None for a metric without one (fcos.statistics.margin). An
+    interval within it is two one-sided tests at half of the level each (Schuirmann 1987). In a metric with a margin an
+    interval within PRINT_RESOLUTION is no direction, however certain it is.
     """
     if test.is_identical:
         return "identical"
     extent = max(-test.low, test.high)
-    if test.is_rejected and not extent < resolution:
+    if test.is_rejected and (margin is None or extent >= PRINT_RESOLUTION):
         return "higher" if test.low > 0 else "lower"
-    if margin is not None and extent <= margin:
+    if margin is not None and (test.is_rejected or extent <= margin):
         return "equal"
-    if test.is_rejected:
-        return "higher" if test.low > 0 else "lower"
     fewest = find_fewest_pairs(test.level)
     return "too few" if fewest is None or test.num_pairs < fewest else "not shown"

@@ -14,9 +14,11 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float
 
+from fcos.statistics.holm import FAMILY_LEVEL
 from fcos.statistics.sign_flip import find_fewest_pairs, spend
 
-ALPHA = 0.05
+# Of one arm beside the baseline.
+ALPHA = FAMILY_LEVEL
 # Share of the sweeps in which a difference that a number of seeds "can show" is found.
 POWER = 0.8
 # Fewest pairs that reach ALPHA.
@@ -40,26 +42,26 @@ class Resolution:
     shows: float
 
 
-def spent_level(pairs: int) -> float:
-    """Return the level that one look at so many pairs may spend."""
-    return ALPHA * spend(pairs)
+def spent_level(pairs: int, level: float = ALPHA) -> float:
+    """Return the part of a level that one look at so many pairs may spend."""
+    return level * spend(pairs)
 
 
 @lru_cache(maxsize=64)
-def thresholds(pairs: int) -> Float[np.ndarray, " S"]:
+def thresholds(pairs: int, level: float = ALPHA) -> Float[np.ndarray, " S"]:
     """Return for each simulated set of pairs the true difference above which the test finds it, in ascending order.
 
-    In standard deviations of a pair's difference. The generator is fixed.
+    In standard deviations of a pair's difference. level: of the test. The generator is fixed.
     """
     generator = np.random.default_rng(pairs)
     draws = generator.standard_normal((SIMULATED, pairs)).astype(np.float32)
     if pairs < 64 and 2**pairs <= SUBSETS:
         members = (np.arange(1, 2**pairs)[:, None] >> np.arange(pairs)) & 1
-        rejected = math.floor(spent_level(pairs) * 2**pairs / 2)
+        rejected = math.floor(spent_level(pairs, level) * 2**pairs / 2)
     else:
         members = generator.integers(0, 2, (SUBSETS, pairs))
         members = members[members.any(axis=1)]
-        rejected = math.floor(spent_level(pairs) * len(members) / 2)
+        rejected = math.floor(spent_level(pairs, level) * len(members) / 2)
     if rejected < 1:
         return np.full(SIMULATED, math.inf)
     means = draws @ (members / members.sum(axis=1, keepdims=True)).astype(np.float32).T
@@ -74,24 +76,27 @@ def find_share(effect: float, pairs: int) -> float:
     return float(np.searchsorted(thresholds(pairs), effect)) / SIMULATED
 
 
-def resolution(pairs: int) -> Resolution:
-    """Return what so many paired seeds resolve."""
-    sorted_thresholds = thresholds(pairs)
+def resolution(pairs: int, level: float = ALPHA) -> Resolution:
+    """Return what so many paired seeds resolve in one look of a test at a level."""
+    sorted_thresholds = thresholds(pairs, level)
     return Resolution(
         pairs, float(sorted_thresholds.mean()), float(sorted_thresholds[math.ceil(POWER * SIMULATED) - 1])
     )
 
 
-def pairs_needed(effect: float) -> int | None:
-    """Return the least number of pairs that shows a difference; None above MAX_PAIRS.
+def pairs_needed(effect: float, level: float = ALPHA) -> int | None:
+    """Return the least number of pairs that find a difference in POWER of the sweeps; None above MAX_PAIRS.
 
-    effect: above zero, in standard deviations of a pair's difference.
+    effect: in standard deviations of a pair's difference, zero or more and perhaps infinite. level: of the test.
     """
-    quantiles = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(POWER)
+    fewest = find_fewest_pairs(level)
+    quantiles = NormalDist().inv_cdf(1 - level / 2) + NormalDist().inv_cdf(POWER)
+    if fewest is None or effect * math.sqrt(MAX_PAIRS + 1) <= quantiles:
+        return None
     # As if the deviation were known: a few too low where few pairs are enough.
-    pairs = max(MIN_PAIRS, math.floor((quantiles / effect) ** 2))
+    pairs = max(fewest, math.floor((quantiles / effect) ** 2))
     while pairs <= MAX_PAIRS:
-        if pairs > 100 or resolution(pairs).shows <= effect:
+        if pairs > 100 or resolution(pairs, level).shows <= effect:
             return pairs
         pairs += 1
     return None

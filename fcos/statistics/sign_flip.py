@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 ENUMERATED_PAIRS = 16
-# Half of the level is spent up to so many pairs.
-HALF_SPENT_PAIRS = 3
+# Half of the level is spent up to the square root of so many pairs.
+HALF_SPENT_SQUARE = 18
 # Sizes of the products: odd, so that with a pattern its mirror image is in the subgroup; wide, so that few coincide.
 PRODUCT_SIZES = (7, 9)
 # Of the sum of absolute differences: statistics closer than this tie.
@@ -31,8 +31,11 @@ BISECTIONS = 45
 
 
 def spend(num_pairs: int) -> float:
-    """Return the share of a level that is spent up to a number of pairs: n / (n + 3), below 1 for any number."""
-    return num_pairs / (num_pairs + HALF_SPENT_PAIRS)
+    """Return the share of a level that is spent up to a number of pairs: n^2 / (n^2 + 18).
+
+    It rises and stays below 1, so that any number of later pairs has some left.
+    """
+    return num_pairs**2 / (num_pairs**2 + HALF_SPENT_SQUARE)
 
 
 def count_patterns(num_pairs: int) -> int:
@@ -147,8 +150,8 @@ def _reject_largest(
 def compute_scaled_p_value(differences: Floats, looks: Sequence[int], levels: Sequence[float]) -> float:
     """Return the largest ratio of p value and level over several levels: above 1 where one does not reject.
 
-    A larger level that stops to reject is possible with several looks, as it spends at looks where a smaller one
-    cannot; whoever needs a decision that holds at all larger levels too gives them.
+    With several looks a larger level can fail to reject where a smaller one rejects, as it spends at looks where the
+    smaller one cannot. For a decision that holds at all larger levels too, `levels` must contain them.
     """
     # With one look the p value is the same at each level.
     levels = levels[:1] if len(looks) == 1 else levels

@@ -72,15 +72,16 @@ def test_augmentation(load, tmp_path: Path) -> None:
 def test_simulated_verdicts_keep_their_error_rates(load, name: str, several: bool) -> None:
     module = load("verdicts")
     distribution = module.DISTRIBUTIONS[name]
-    # Four standard errors of a share of 5 % in so many.
-    sequences, slack = 600, 0.036
-    assert module.measure_false_verdicts(distribution, 300, 2, 8, several) <= 0.05 + 0.05
+    # Three standard errors of a share of 5 % in so many; the draws are always the same.
+    sequences, slack = 600, 0.027
+    assert module.measure_false_verdicts(distribution, sequences, 2, 8, several) <= 0.05
     coverage = module.measure_coverage(distribution, sequences, 8, 1.0, several)
     assert coverage.last >= 0.95 - slack and coverage.stopped >= 0.95 - slack
-    assert several or coverage.last <= 0.97 + slack
+    # An interval without ends would hold the difference always.
+    assert several or coverage.last <= 0.985
     weak, strong = (module.measure_power(distribution, sequences, 8, effect, several) for effect in (0.5, 2.0))
     assert weak.shown < 0.4 < 0.85 < strong.shown
-    assert strong.pairs <= 8 * 0.9 if several else strong.pairs >= 6
+    assert strong.pairs <= 8 * 0.9 if several else strong.pairs == 8
 
 
 @pytest.mark.parametrize("population", ["both", "seeds", "images"])

@@ -1,5 +1,8 @@
 """explorer.html of a stored sweep: its data, what it says is missing, and that names cannot become markup."""
 
+import base64
+import hashlib
+import html
 import json
 import re
 import subprocess
@@ -13,6 +16,7 @@ import pytest
 
 from analysis.explorer.page import MAX_BYTES, make_explorer_page
 from analysis.reader.runs import read_sweep
+from analysis.reader.sweep_evaluations import open_evaluations
 from analysis.report import write_report
 from analysis.sections.document import build_document
 from analysis.sections.resampling import Resampling
@@ -138,6 +142,8 @@ def test_the_page_loads_nothing_and_runs_its_own_script_alone(page: str) -> None
     assert policy is not None
     assert "default-src &#39;none&#39;" in policy[1] or "default-src 'none'" in policy[1]
     assert "unsafe-inline" not in policy[1].partition("script-src")[2]
+    digest = base64.b64encode(hashlib.sha256(parsed.scripts[1].encode()).digest()).decode()
+    assert html.unescape(policy[1]).partition("script-src ")[2] == f"'sha256-{digest}'"
     assert not re.search(r"innerHTML|insertAdjacent|document\.write|eval\(", page)
 
 
@@ -157,7 +163,10 @@ def test_pictures_are_left_out_with_a_note_where_the_page_would_be_too_large(
 ) -> None:
     assert len(page.encode()) < MAX_BYTES
     max_bytes = len(page.encode()) - 20_000
-    smaller = make_explorer_page(build_document(read_sweep(own_writer.uri, "explored"), Resampling(0)), max_bytes)
+    sweep = read_sweep(own_writer.uri, "explored")
+    with open_evaluations(sweep) as evaluations:
+        document = build_document(sweep, evaluations, Resampling(0))
+        smaller = make_explorer_page(document, evaluations, max_bytes=max_bytes)
     assert len(smaller.encode()) <= max_bytes
     shown = len(data_of(smaller)["pictures"])
     assert 0 < shown < NUM_IMAGES
@@ -172,7 +181,7 @@ def test_of_runs_without_evaluations_the_values_by_seed_are_left(
     data = data_of(page)
     assert len(data["metrics"]) == 2
     assert (data["groups"], data["pictures"]) == ([], [])
-    assert "The store has no evaluation of these trials" in notes_of(page)
+    assert "No trial has a saved evaluation" in notes_of(page)
     assert "Images that changed" not in page
 
 
@@ -197,8 +206,8 @@ def test_evaluations_of_other_annotations_or_tampered_with_are_noted_and_left_ou
     assert run_report(other_truth, "--tracking-uri", own_writer.uri, "--output", tmp_path / "report") == 0
     page = (tmp_path / "report" / "explorer.html").read_text()
     notes = notes_of(page)
-    assert "branch seed 0 was evaluated against other annotations" in notes
-    assert "broken seed 0: evaluation of run" in notes
+    assert "The evaluation of branch seed 0 is left out: its annotations are others" in notes
+    assert "The evaluation of broken seed 0 is left out: run" in notes
     assert "results_sha256 differs" in notes
     assert "The store has no thumbnails" in notes
     data = data_of(page)

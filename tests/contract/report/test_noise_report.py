@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from analysis.report import write_report
 from analysis.sections.noise_floor import build_noise_content
 from analysis.stats.noise import ValidationNoise
 from analysis.stats.paired import collect_final_values
+from analysis.stats.weighted_metrics import compute_weighted_metrics
 from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import FILES
@@ -76,7 +77,9 @@ def test_the_report_says_how_large_the_noise_is_and_what_counts_for_nothing(writ
     assert "- A difference of two arms in AP counts for nothing below 4.3 over 6 seeds, 3.1 over 8 seeds and" in text
     assert "; over 3 no exact test shows any." in text
     assert "single ones have weights 37 %, order 21 % and augmentation 1 %, together 59 %; over" in text
-    assert "; over 6 seeds a share is known to a factor of 7.1 either way." in text
+    # F at 5 and 4 degrees of freedom: one seed of an arm failed.
+    assert "; over 5 seeds beside 6 a share is known to a factor of 9.4 either way." in text
+    assert "(seed 0 of all arms): the samples of the arms are not quite independent." in text
     assert "| sum of weights, order and augmentation |" in text
     # Neither verdicts on arms nor a plea for a baseline.
     assert "## Verdict" not in text and "Nothing is compared" not in text
@@ -116,10 +119,12 @@ def test_the_validation_sample_has_a_row_and_a_share_where_it_is_known(writer: S
     assert any("20 % is from the 300 images (bootstrap, 1000 resamples)" in line for line in content.limitations)
 
 
-def test_the_validation_sample_is_measured_from_saved_evaluations(tmp_path: Path) -> None:
+def test_the_validation_sample_is_measured_from_saved_evaluations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "outputs").mkdir()
     own = SweepWriter(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}", tmp_path / "outputs")
-    experiment = {**EXPERIMENT, "arms": {"all": {}}, "seeds": [0, 1], "metrics": ["val/AP"]}
+    experiment = {**EXPERIMENT, "arms": {"all": {}}, "seeds": [0, 1], "metrics": ["val/AP", "val/ARs"]}
     parent = own.write_sweep("noise", "measured", {}, experiment=experiment)
     for seed in (0, 1):
         annotations, detections = random_evaluation(tmp_path, 1)
@@ -128,7 +133,16 @@ def test_the_validation_sample_is_measured_from_saved_evaluations(tmp_path: Path
         save_evaluations(annotations, {"": moved}, tmp_path / str(seed), data_digest="d", step=1200)
         for name in FILES:
             own.client.log_artifact(run, str(tmp_path / str(seed) / name), "evaluation")
+    evaluated: list[Sequence[str]] = []
+
+    def compute(*arguments: Any) -> Any:
+        evaluated.append(arguments[3])
+        return compute_weighted_metrics(*arguments)
+
+    monkeypatch.setattr("analysis.sections.resampling.compute_weighted_metrics", compute)
     document, folder = write_report("measured", own.uri, tmp_path / "report", resamples=200)
+    # What is not shown is not evaluated on resamples.
+    assert evaluated == [["val/AP"]] * 2
     validation = document.content.validation
     assert validation is not None
     assert (validation.images, validation.resamples) == (len(annotations), 200)

@@ -1,15 +1,21 @@
 """The section on other images follows from saved evaluations; what has none is noted and nothing else changes."""
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from analysis.reader.evaluation import read_evaluation
+from analysis.reader.runs import read_sweep
+from analysis.reader.sweep_evaluations import open_evaluations
 from analysis.report import write_report
+from analysis.sections.document import build_document
+from analysis.sections.resampling import Resampling
 from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.saved.save_evaluations import save_evaluations
-from fcos.storage.evaluation_files import ANNOTATIONS, FILES, RESULTS
+from fcos.storage.evaluation_files import ANNOTATIONS, FILES, RESULTS, EvaluationFiles
 from fcos.structures import Detections
 from tests.helpers.evaluations import random_evaluation
 from tests.helpers.stored_sweeps import EXPERIMENT, SweepWriter
@@ -108,19 +114,27 @@ def test_an_evaluation_that_does_not_belong_is_left_out_with_one_note(
     section = document.content.other_images
     assert section is not None and section.table is not None
     assert section.table.frame["pairs"].tolist() == [2, 2]
-    (note,) = section.notes
+    note, of_pairs = section.notes
     assert "branch seed 1" in note and reason in note
+    assert of_pairs.startswith("branch: the pairs with saved evaluations are not all of those with values")
     assert note in document.notes
 
 
 def test_trials_without_an_evaluation_are_named_in_one_note(writer: SweepWriter, tmp_path: Path) -> None:
     write_evaluated_sweep(writer, tmp_path, evaluated=(0, 2))
-    document, _ = write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
+    document, folder = write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
     section = document.content.other_images
     assert section is not None and section.table is not None
-    assert section.table.frame["pairs"].tolist() == [2, 2]
-    (note,) = section.notes
+    frame = section.table.frame
+    assert frame[["pairs", "all_pairs"]].to_numpy().tolist() == [[2, 3], [2, 3]]
+    note, _ = section.notes
     assert note.startswith("branch seed 1 and none seed 1 have no saved evaluation")
+    # The difference is of the two pairs that its interval is of, and no interval of three stands beside it.
+    values = document.final_values.set_index(["metric", "arm", "seed"])["value"]
+    pairs = [values["val/AP", "branch", seed] - values["val/AP", "none", seed] for seed in (0, 2)]
+    assert frame["difference"][0] == pytest.approx(sum(pairs) / 2)
+    assert frame["seeds_low"].isna().all() and frame["both_low"].notna().all()
+    assert "2 of 3" in (folder / "report.md").read_text()
 
 
 def test_a_sweep_of_an_older_version_gets_a_note_and_no_section(writer: SweepWriter, tmp_path: Path) -> None:
@@ -137,16 +151,48 @@ def test_zero_resamples_read_no_evaluation(
     writer: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_evaluated_sweep(writer, tmp_path)
-    monkeypatch.setattr("analysis.sections.resampling.read_evaluation", None)
-    document, _ = write_report(NAME, writer.uri, tmp_path / "report", resamples=0)
-    assert document.content.other_images is None
+    monkeypatch.setattr("analysis.reader.sweep_evaluations.read_evaluation", None)
+    monkeypatch.setattr("analysis.reader.sweep_evaluations.read_evaluation_file", None)
+    sweep = read_sweep(writer.uri, NAME)
+    with open_evaluations(sweep) as evaluations:
+        assert build_document(sweep, evaluations, Resampling(0)).content.other_images is None
 
 
-@pytest.mark.parametrize("value", ["-1", "99", "1.5", "many", "100001"])
+def test_the_annotations_of_most_trials_are_those_that_are_compared(writer: SweepWriter, tmp_path: Path) -> None:
+    runs = write_evaluated_sweep(writer, tmp_path, wrong="annotations")
+    # A trial of the baseline that comes before all others is the odd one.
+    odd, even = (tmp_path / f"branch_{seed}" for seed in (1, 0))
+    for (arm, seed), place in ((("branch", 1), even), (("none", 0), odd)):
+        for name in FILES:
+            writer.client.log_artifact(runs[arm, seed], str(place / name), "evaluation")
+    document, folder = write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
+    section = document.content.other_images
+    assert section is not None
+    notes = [note for note in section.notes if "its annotations are others" in note]
+    assert len(notes) == 1 and "The evaluation of none seed 0 is left out" in notes[0]
+    assert html.escape(notes[0], quote=False) in (folder / "explorer.html").read_text()
+
+
+def test_every_evaluation_is_fetched_once_for_the_report_and_the_page(
+    writer: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_evaluated_sweep(writer, tmp_path)
+    fetched: list[str] = []
+
+    def read_once(uri: str, run_id: str) -> EvaluationFiles | None:
+        fetched.append(run_id)
+        return read_evaluation(uri, run_id)
+
+    monkeypatch.setattr("analysis.reader.sweep_evaluations.read_evaluation", read_once)
+    write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
+    assert len(fetched) == len(set(fetched)) == 6
+
+
+@pytest.mark.parametrize("value", ["-1", "99", "1.5", "many", "10001"])
 def test_a_number_of_resamples_that_is_none_is_refused(
     run_report: Callable[..., int], capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_report(f"--resamples={value}")
     assert stopped.value.code == 2
-    assert f"{value!r} is neither 0 nor a number from 100 to 100000" in capsys.readouterr().err
+    assert f"{value!r} is neither 0 nor a number from 100 to 10000" in capsys.readouterr().err

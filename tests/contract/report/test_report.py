@@ -145,6 +145,17 @@ def test_a_broken_tag_of_looks_is_one_note(writer: SweepWriter, run_report: Call
     assert "One look, after 8 seeds" in text
 
 
+def test_a_sweep_that_adds_seeds_and_has_no_looks_yet_is_taken_to_have_looked_after_each(
+    writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    experiment = {**EXPERIMENT, "until": "decided", "arms": {"none": {}, "branch": {}}}
+    writer.write_sweep("adding", "adding", EIGHT_SEEDS, experiment=experiment, status="RUNNING")
+    assert run_report("adding", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "Looks after 3, 4, 5, 6, 7 and 8 seeds" in text
+    assert "fcos.looks is not recorded; the report counts a look after each seed from 3 seeds on." in text
+
+
 def test_every_run_is_named(written: Path, writer: SweepWriter, centerness: str) -> None:
     from analysis.reader.runs import read_sweep
 

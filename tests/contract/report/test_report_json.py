@@ -71,6 +71,16 @@ def test_summaries_comparisons_and_verdicts_have_the_numbers_of_the_page(written
     assert report["paper_rows"][0]["metrics"]["val/AP"] == pytest.approx(0.335)
 
 
+def test_the_experiment_has_its_margin_as_a_fraction_and_its_looks(
+    own_writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
+) -> None:
+    parent = own_writer.write_sweep("looked", "looked", experiment={**EXPERIMENT, "margin": 2.0})
+    own_writer.client.set_tag(parent, "fcos.looks", "[1, 3]")
+    assert run_report("looked", "--tracking-uri", own_writer.uri, "--output", tmp_path) == 0
+    experiment = read(tmp_path)["experiment"]
+    assert (experiment["margin"], experiment["looks"]) == (0.02, [1, 3])
+
+
 def test_curves_hold_every_logged_point(written: Path) -> None:
     curves = {(item["metric"], item["arm"], item["seed"]): item for item in read(written)["curves"]}
     assert curves["train/loss", "none", 1]["steps"] == list(range(0, 1201, 100))

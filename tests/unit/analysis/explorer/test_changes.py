@@ -5,40 +5,40 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from analysis.explorer.changes import ImageChanges, compare_images, measure_seed_noise
-from analysis.explorer.confusions import MAX_CLASSES, OTHERS, group_classes
-from analysis.explorer.group_tables import group_by_crowding, group_by_size, make_cell
-from analysis.explorer.read import to_detection_set, to_truth
+from analysis.explorer.confusions import MAX_CLASSES, OTHERS, group_classes, merge_classes
+from analysis.explorer.group_tables import (
+    CELL_BYTES,
+    MAX_CLASS_BYTES,
+    choose_classes,
+    group_by_crowding,
+    group_by_size,
+    make_cell,
+    make_metric_tables,
+)
+from analysis.explorer.page_data import GroupTable, Row, to_script_json
 from analysis.explorer.run_results import RunResults, compute_run_results
-from analysis.explorer.structures import RunKey, Truth
+from analysis.explorer.structures import RunKey, Truth, make_truth
 from fcos.evaluation.coco import results_of
 from tests.helpers.evaluations import random_evaluation
+from tests.helpers.weighted_evaluations import make_annotations
 
 
-def make_truth(boxes: list[tuple[float, float, float, float]], crowd: list[bool] | None = None) -> Truth:
-    """Return boxes, xyxy, of one image and one class."""
-    array = np.array(boxes, dtype=float).reshape(-1, 4)
-    return Truth(
-        image_ids=np.array([1]),
-        names=("a.jpg",),
-        sizes=np.array([[500, 500]]),
-        classes=("disc",),
-        offsets=np.array([0, len(array)]),
-        boxes=array,
-        labels=np.zeros(len(array), dtype=np.int64),
-        areas=(array[:, 2:] - array[:, :2]).prod(axis=1),
-        crowd=np.array(crowd or [False] * len(array), dtype=bool),
-    )
+def make_boxes(boxes: list[tuple[float, float, float, float]], crowd: list[bool] | None = None) -> Truth:
+    """Return boxes, xywh, of one image and one class."""
+    xywh = np.array(boxes, dtype=float).reshape(-1, 4)
+    is_crowd = np.array(crowd or [False] * len(xywh), dtype=bool)
+    return make_truth(make_annotations(np.array([len(xywh)]), xywh, np.zeros(len(xywh), dtype=np.int64), is_crowd))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     annotations, detections = random_evaluation(Path(tmp_path_factory.mktemp("evaluation")), 0)
-    own = to_detection_set(results_of(annotations, detections), len(annotations))
-    return compute_run_results(to_truth(annotations), own)
+    return compute_run_results(make_truth(annotations), results_of(annotations, detections))
 
 
 def with_f1(run: RunResults, *values: float) -> RunResults:
@@ -83,17 +83,17 @@ def sums(groups: dict[str, NDArray[np.bool_]]) -> list[int]:
 
 
 def test_sizes_are_cocos_and_crowds_belong_to_none() -> None:
-    truth = make_truth(
+    truth = make_boxes(
         [(0, 0, 31, 32), (0, 0, 32, 32), (0, 0, 96, 95), (0, 0, 96, 96), (0, 0, 5, 5)], [False] * 4 + [True]
     )
     assert sums(group_by_size(truth)) == [1, 2, 1]
 
 
 def test_crowding_is_the_largest_overlap_with_another_box_that_is_no_crowd() -> None:
-    boxes = [(0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0), (9.0, 9.0, 19.0, 19.0), (100.0, 100.0, 110.0, 110.0)]
-    assert sums(group_by_crowding(make_truth(boxes))) == [1, 1, 2]
-    assert sums(group_by_crowding(make_truth(boxes, [False, True, False, False]))) == [1, 2, 0]
-    assert sums(group_by_crowding(make_truth([]))) == [0, 0, 0]
+    boxes = [(0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0), (9.0, 9.0, 10.0, 10.0), (100.0, 100.0, 10.0, 10.0)]
+    assert sums(group_by_crowding(make_boxes(boxes))) == [1, 1, 2]
+    assert sums(group_by_crowding(make_boxes(boxes, [False, True, False, False]))) == [1, 2, 0]
+    assert sums(group_by_crowding(make_boxes([]))) == [0, 0, 0]
 
 
 def test_a_cell_pairs_the_seeds_that_both_arms_have() -> None:
@@ -105,13 +105,59 @@ def test_a_cell_pairs_the_seeds_that_both_arms_have() -> None:
     assert make_cell("arm", [3], lambda _: math.nan, "base").mean is None
 
 
+def make_classes(labels: NDArray[np.int64], num_classes: int) -> Truth:
+    """Return a box of each label, of so many classes."""
+    truth = make_boxes([(0, 0, 1, 1)] * len(labels))
+    names = tuple(f"c{label}" for label in range(num_classes))
+    return replace(truth, annotations=replace(truth.annotations, classes=names, labels=labels))
+
+
 def test_rare_classes_share_a_row_of_the_confusion_matrix() -> None:
-    truth = make_truth([(0, 0, 1, 1)] * 60)
-    many = replace(truth, classes=tuple(f"c{label}" for label in range(30)), labels=np.arange(60) % 30)
-    common = replace(many, labels=np.concatenate([np.arange(30), np.full(30, 29)]))
-    labels, groups = group_classes(common)
-    assert len(labels) == MAX_CLASSES
-    assert labels[-2:] == ["c29", OTHERS]
-    assert groups[29] == MAX_CLASSES - 2
-    assert groups[28] == MAX_CLASSES - 1
-    assert group_classes(truth)[0] == ["disc"]
+    rows = group_classes(make_classes(np.concatenate([np.arange(30), np.full(30, 29)]), 30))
+    assert len(rows.labels) == MAX_CLASSES
+    assert rows.labels[-2:] == ["c29", OTHERS]
+    assert rows.of_class[29] == MAX_CLASSES - 2
+    assert rows.of_class[28] == MAX_CLASSES - 1
+    assert rows.merged.sum() == 30 - (MAX_CLASSES - 1)
+    few = group_classes(make_classes(np.zeros(60, dtype=np.int64), 4))
+    assert few.labels == ["c0", "c1", "c2", "c3"] and not few.merged.any()
+
+
+def test_merged_classes_that_are_taken_for_each_other_are_not_on_the_diagonal() -> None:
+    rows = group_classes(make_classes(np.arange(22), 22))
+    confusion = np.zeros((23, 23), dtype=np.int64)
+    # Classes 19 to 21 share a row: 19 is right five times, 20 is taken for 21, for class 0 and missed.
+    confusion[19, 19], confusion[20, 21], confusion[20, 0], confusion[20, 22] = 5, 3, 2, 1
+    counts, mixed = merge_classes(confusion, rows)
+    other = MAX_CLASSES - 1
+    assert (counts[other, other], mixed) == (5, 3)
+    assert (counts[other, 0], counts[other, -1]) == (2, 1)
+    assert counts.sum() + mixed == confusion.sum()
+    few = group_classes(make_classes(np.zeros(2, dtype=np.int64), 2))
+    assert merge_classes(np.full((3, 3), 7), few)[1] == 0
+
+
+def test_of_more_classes_than_fit_the_most_frequent_have_a_row() -> None:
+    counts = np.arange(1203)[::-1].copy()
+    counts[1000] = 5000
+    shown = choose_classes(counts, 10, 12)
+    assert 100 < len(shown) < 1203
+    assert shown == sorted(shown) and 1000 in shown and shown[0] == 0
+    assert choose_classes(np.ones(80, dtype=np.int64), 10, 12) == list(range(80))
+
+
+@pytest.mark.parametrize(("arms", "seeds"), [(2, 1), (10, 12), (40, 3)])
+def test_the_rows_that_are_chosen_take_about_the_room_that_they_have(arms: int, seeds: int) -> None:
+    cells = [make_cell("arm", list(range(seeds)), lambda key: (key[0] == "arm") / 3 + key[1] / 7, "base")] * arms
+    row = Row(label="a class", class_index=1000, count=12345, better="max", cells=cells)
+    rows = [row] * len(choose_classes(np.ones(100_000, dtype=np.int64), arms, seeds))
+    table = GroupTable(caption="x", note="y", group="class", is_percent=True, rows=rows)
+    assert MAX_CLASS_BYTES / 2 < 3 * len(to_script_json(table)) < 1.5 * MAX_CLASS_BYTES
+    assert len(to_script_json(cells[0])) > CELL_BYTES
+
+
+def test_tables_of_metrics_have_the_better_end() -> None:
+    metrics = {"val/AP": "max", "val/errors/missed": "min", "train/loss": "min", "val/score_iou/iou_of_0.3": None}
+    values = pd.DataFrame([{"metric": metric, "arm": "a", "seed": 0, "value": 0.5} for metric in metrics])
+    tables = make_metric_tables(values, ["a"], [0], None)
+    assert {table.note: table.rows[0].better for table in tables} == metrics

@@ -10,6 +10,7 @@ import pytest
 from analysis.stats.comparison import ComparisonDesign, collect_comparisons, compare_arms, get_comparison
 from analysis.stats.pairing import measure_pairing_gain
 from fcos.statistics.holm import make_arm_tests, make_sample
+from fcos.statistics.power import pairs_needed
 
 AP, AP50 = "val/AP", "val/AP50"
 BASE = [0.40, 0.42, 0.38, 0.41, 0.43, 0.39, 0.40, 0.42]
@@ -88,3 +89,34 @@ def test_pairing_has_no_gain_to_show_below_three_seeds_or_without_spread() -> No
     assert measure_pairing_gain(np.array([0.1, 0.2, 0.3]), np.full(3, 0.2)) is None
     constant = measure_pairing_gain(np.array([0.2, 0.3, 0.4]), np.array([0.1, 0.2, 0.3]))
     assert constant is not None and constant.seeds_replaced == math.inf
+
+
+def test_the_margin_is_of_precision_and_recall_alone() -> None:
+    metrics = (AP, "val/ARs", "val/class_AP/cat", "val/errors/missed", "val/score_iou/pearson", "train/loss")
+    values = pd.concat([make_values(metric, base=[0.1, 0.2], arm=[0.2, 0.2]) for metric in metrics])
+    margins = {item.metric: item.margin for item in compare_arms(values, make_design(range(2)))}
+    assert margins == {metric: 0.01 if number < 3 else None for number, metric in enumerate(metrics)}
+
+
+def test_the_pairs_needed_are_those_of_the_exact_test_at_the_level_of_the_arm() -> None:
+    undecided = [value + gain for value, gain in zip(BASE[:4], [0.05, 0.02, 0.03, 0.01], strict=True)]
+    values = make_values(base=BASE[:4], arm=undecided)
+    alone = compare_arms(values, make_design(range(4)))[0]
+    gains = np.subtract(undecided, BASE[:4])
+    assert alone.pairs_needed == pairs_needed(gains.mean() / gains.std(ddof=1), 0.05)
+    beside = compare_arms(make_values(base=BASE[:4], arm=undecided, other=BASE[:4][::-1]), make_design(range(4)))[0]
+    assert beside.pairs_needed == pairs_needed(gains.mean() / gains.std(ddof=1), 0.025)
+    assert alone.pairs_needed is not None and beside.pairs_needed is not None
+    assert beside.pairs_needed > alone.pairs_needed
+
+
+def test_where_nothing_differs_no_number_of_pairs_is_named() -> None:
+    equal = compare_arms(make_values(base=[0.1, 0.2], arm=[0.1, 0.2]), make_design(range(2)))[0]
+    assert equal.pairs_needed is None
+    always = compare_arms(make_values(base=[0.25, 0.5], arm=[0.5, 0.75]), make_design(range(2)))[0]
+    assert always.pairs_needed == 6
+
+
+def test_a_comparison_has_the_seeds_of_its_pairs_in_the_order_of_the_design() -> None:
+    values = make_values(base=[0.1, None, 0.3, 0.4], arm=[0.2, 0.3, None, 0.5])
+    assert compare_arms(values, make_design((3, 2, 1, 0)))[0].seeds == (3, 0)

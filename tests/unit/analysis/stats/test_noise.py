@@ -58,14 +58,14 @@ def test_a_source_varies_where_its_own_seed_is_not_given() -> None:
 
 
 def test_variances_of_sources_their_shares_and_their_sum() -> None:
-    frame = summarise_noise(values_of(WHOLE), EXPERIMENT, "all").set_index("arm")
-    assert frame["deviation"].to_dict() == pytest.approx(
+    noises = summarise_noise(values_of(WHOLE), EXPERIMENT, "all")
+    assert {noise.arm: noise.spread.deviation for noise in noises if noise.spread} == pytest.approx(
         {"all": 0.04, "weights": 0.03, "order": 0.02, "augmentation": 0.01, "kernels": 0.0}
     )
-    assert frame["share"].to_dict() == pytest.approx(
+    assert {noise.arm: noise.share for noise in noises} == pytest.approx(
         {"all": 1, "weights": 9 / 16, "order": 4 / 16, "augmentation": 1 / 16, "kernels": 0}
     )
-    total = sum_sources(frame.reset_index(), "val/AP", "all")
+    total = sum_sources(noises, "val/AP", "all")
     assert total is not None
     assert total.spread.deviation == pytest.approx(math.sqrt(0.0014)) and total.share == pytest.approx(14 / 16)
     # Satterthwaite: (9 + 4 + 1)**2 / ((81 + 16 + 1) / 2) = 4 degrees of freedom; chi-square quantiles 0.4844, 11.143.
@@ -74,21 +74,27 @@ def test_variances_of_sources_their_shares_and_their_sum() -> None:
 
 
 def test_without_an_arm_for_each_source_there_is_no_sum() -> None:
-    frame = summarise_noise(values_of(THREE), EXPERIMENT, "all")
-    assert sum_sources(frame, "val/AP", "all") is None
+    noises = summarise_noise(values_of(THREE), EXPERIMENT, "all")
+    assert sum_sources(noises, "val/AP", "all") is None
 
 
-def test_failed_seeds_are_named_and_do_not_count() -> None:
-    frame = summarise_noise(values_of({"all": [0.30, math.nan, 0.34]}), EXPERIMENT, "all")
-    row = frame.iloc[0]
-    assert (row["n"], row["missing"]) == (2, (1,))
-    assert row["deviation"] == pytest.approx(np.std([0.30, 0.34], ddof=1))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_seeds_without_a_finite_value_are_named_and_do_not_count(value: float) -> None:
+    (noise,) = summarise_noise(values_of({"all": [0.30, value, 0.34]}), EXPERIMENT, "all")
+    assert (noise.n, noise.missing) == (2, (1,))
+    assert noise.mean == pytest.approx(0.32)
+    assert noise.spread is not None and noise.spread.deviation == pytest.approx(np.std([0.30, 0.34], ddof=1))
+
+
+def test_values_too_large_for_a_variance_have_no_spread() -> None:
+    (noise,) = summarise_noise(values_of({"all": [1e200, -1e200]}), EXPERIMENT, "all")
+    assert noise.spread is None and collect_metric_noise([noise], "all") == {}
 
 
 def test_one_seed_has_no_spread_and_leaves_no_noise() -> None:
-    frame = summarise_noise(values_of({"all": [0.3]}), EXPERIMENT, "all")
-    assert math.isnan(frame.iloc[0]["deviation"])
-    assert collect_metric_noise(frame, "all") == {}
+    noises = summarise_noise(values_of({"all": [0.3]}), EXPERIMENT, "all")
+    assert noises[0].spread is None and math.isnan(noises[0].share)
+    assert collect_metric_noise(noises, "all") == {}
 
 
 def test_equal_values_have_no_noise_whatever_their_mean_rounds_to() -> None:
@@ -113,28 +119,33 @@ def test_the_deviation_lies_in_its_interval(values: list[float]) -> None:
 
 def test_resolutions_scale_with_the_noise_and_few_seeds_show_nothing() -> None:
     one, two = (
-        compute_resolutions(Spread(seeds=6, deviation=each, low=each / 2, high=2 * each)).set_index("seeds")
+        {item.seeds: item for item in compute_resolutions(Spread(seeds=6, deviation=each, low=each / 2, high=2 * each))}
         for each in (0.01, 0.02)
     )
-    assert np.isinf(one.loc[3, ["counts_from", "shows", "shows_low", "shows_high"]].astype(float)).all()
+    assert all(math.isinf(value) for value in (one[3].counts_from, one[3].shows, one[3].shows_low, one[3].shows_high))
     # 4.303 * sqrt(2) * 0.01 / sqrt(3)
-    assert one.loc[3, "t"] == pytest.approx(0.0351, abs=1e-4)
+    assert one[3].t == pytest.approx(0.0351, abs=1e-4)
     for seeds in (6, 8, 12):
-        assert two.loc[seeds, "shows"] == pytest.approx(2 * one.loc[seeds, "shows"])
-        assert one.loc[seeds, "shows_high"] == pytest.approx(4 * one.loc[seeds, "shows_low"])
-        assert one.loc[seeds, "counts_from"] < one.loc[seeds, "shows"]
-    assert one["t"].is_monotonic_decreasing
+        assert two[seeds].shows == pytest.approx(2 * one[seeds].shows)
+        assert one[seeds].shows_high == pytest.approx(4 * one[seeds].shows_low)
+        assert one[seeds].counts_from < one[seeds].shows
+    assert one[3].t > one[6].t > one[8].t > one[12].t
 
 
 def test_a_share_of_six_seeds_is_known_to_a_factor_of_seven() -> None:
     # F quantiles of 0.975 at 5, 5 and 2, 2 degrees of freedom, from a table.
-    assert share_factor(6) == pytest.approx(7.146, abs=1e-3)
-    assert share_factor(3) == pytest.approx(39.0, abs=1e-3)
+    assert share_factor(6, 6) == pytest.approx(7.146, abs=1e-3)
+    assert share_factor(3, 3) == pytest.approx(39.0, abs=1e-3)
+
+
+def test_of_unequal_numbers_of_seeds_the_wider_side_is_given_whichever_is_fewer() -> None:
+    # At 5, 2 and at 2, 5 degrees of freedom: 39.298 and 8.434.
+    assert share_factor(3, 6) == share_factor(6, 3) == pytest.approx(39.298, abs=1e-3)
 
 
 def test_no_noise_resolves_everything_from_six_seeds_on() -> None:
-    frame = compute_resolutions(Spread(seeds=6, deviation=0, low=0, high=0)).set_index("seeds")
-    assert frame.loc[6, "shows"] == 0 and math.isinf(frame.loc[3, "shows"])
+    shown = {item.seeds: item.shows for item in compute_resolutions(Spread(seeds=6, deviation=0, low=0, high=0))}
+    assert shown[6] == 0 and math.isinf(shown[3])
 
 
 def test_the_validation_sample_adds_to_the_variance_of_seeds() -> None:

@@ -89,21 +89,25 @@ def test_pairs_that_are_too_few_give_their_range_and_how_many_could_decide() -> 
         "too few seeds to tell: +3.1 AP, +2.9 to +3.3 in 3 pairs, higher in each; "
         "3 pairs cannot decide, at least 6 are needed"
     )
-    assert describe_outcome(three, "none").endswith("at least 6 are needed, about 9 with this spread")
+    assert describe_outcome(three, "none").endswith(
+        "at least 6 are needed, about 9 for a power of 80 % at this size and spread"
+    )
     second_arm = make_comparison(math.nan, math.nan, 6, -0.031, level=0.025)
     assert describe_outcome(replace(second_arm, num_higher=1), "none") == (
         "too few seeds to tell: −3.1 AP, −3.3 to −2.9 in 6 pairs; "
-        "6 pairs cannot decide, at least 7 are needed, about 9 with this spread"
+        "6 pairs cannot decide, at least 7 are needed, about 9 for a power of 80 % at this size and spread"
     )
     single = describe_outcome(replace(make_comparison(math.nan, math.nan, 1, 0.02), pairs_needed=None), "none")
     assert single == "too few seeds to tell: +2.0 AP in a single pair; 1 pair cannot decide, at least 6 are needed"
 
 
-def test_what_is_not_shown_says_how_many_pairs_would_decide() -> None:
+def test_what_is_not_shown_comes_with_the_pairs_that_four_in_five_sweeps_need() -> None:
     undecided = make_comparison(-0.012, 0.050)
-    assert describe_outcome(undecided, "none").endswith("; with this spread about 9 pairs would decide")
+    assert describe_outcome(undecided, "none").endswith(
+        "; about 9 pairs would be needed for a power of 80 % at this size and spread"
+    )
     endless = describe_outcome(replace(undecided, pairs_needed=None), "none")
-    assert endless.endswith("; with this spread more than 30 pairs would be needed")
+    assert endless.endswith("; more than 1000 pairs would be needed for a power of 80 % at this size and spread")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from fcos.config.parse import parse
 from fcos.config.run import CoverageConfig
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.counts import count, locations_of_largest
-from fcos.coverage.measures import figure_names, measures
+from fcos.coverage.figure_names import figure_names
+from fcos.coverage.measures import measures
 from fcos.coverage.retinanet import boxes_with_anchor
 from fcos.coverage.search_ranges import search_ranges
 from fcos.errors import ConfigError

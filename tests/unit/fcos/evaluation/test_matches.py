@@ -4,7 +4,8 @@ import numpy as np
 
 from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_results import CocoResults
-from fcos.evaluation.matches import IOU_THRESHOLDS, Matches, match_detections
+from fcos.evaluation.coco_settings import IOU_THRESHOLDS
+from fcos.evaluation.matches import Matches, match_detections
 from tests.helpers.weighted_evaluations import make_annotations
 
 BOX = [10.0, 10.0, 20.0, 20.0]
@@ -33,6 +34,8 @@ def match(annotations: Annotations, *rows: tuple[float, list[float]]) -> Matches
 def test_the_better_detection_takes_the_box_and_a_duplicate_is_wrong() -> None:
     matches = match(truth(BOX), (0.5, BOX), (0.9, BOX))
     assert matches.scores.tolist() == [0.9, 0.5]
+    assert matches.row.tolist() == [1, 0]
+    assert matches.box.T.tolist() == [[0] * 10, [-1] * 10]
     assert matches.true_positive.T.tolist() == [[True] * 10, [False] * 10]
     assert not matches.ignored.any()
 
@@ -60,6 +63,13 @@ def test_a_box_is_chosen_before_a_crowd_that_fits_better() -> None:
     matches = match(truth([10.0, 10.0, 20.0, 30.0], BOX, crowd=(False, True)), (0.9, BOX))
     assert matches.true_positive[0, 0]
     assert matches.ignored[-1, 0]
+
+
+def test_the_box_that_is_taken_is_a_row_of_the_annotations_be_it_a_crowd() -> None:
+    far = [100.0, 100.0, 20.0, 20.0]
+    matches = match(truth(BOX, far, crowd=(True, False)), (0.9, far), (0.8, BOX), (0.7, [300.0, 300.0, 9.0, 9.0]))
+    assert matches.box[0].tolist() == [1, 0, -1]
+    assert matches.ignored[0].tolist() == [False, True, False]
 
 
 def test_outside_of_the_area_range_boxes_and_unmatched_detections_are_ignored() -> None:

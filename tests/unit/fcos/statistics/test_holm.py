@@ -26,6 +26,13 @@ def test_a_look_in_seeds_becomes_one_at_the_pairs_that_these_have() -> None:
     assert make_sample([None, None], [1]) == PairedSample((), ())
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_difference_that_is_not_finite_is_no_pair(value: float) -> None:
+    assert make_sample([0.1, value, 0.3], [2]) == make_sample([0.1, None, 0.3], [2])
+    with pytest.raises(AssertionError):
+        PairedSample((0.1, value), (2,))
+
+
 def test_the_levels_rise_with_each_rejection_and_stay_after_the_first_arm_that_is_none() -> None:
     smallest = 2 / 2**8 / spend(8)
     # One pair of the eight against the others: 2 * (1 + 1) of 256 patterns are as extreme.

@@ -1,4 +1,4 @@
-"""Outcomes of an interval: a direction, no difference of note, identical, or nothing yet."""
+"""Outcomes of an interval: a direction, no difference of note, identical, not shown, or too few pairs."""
 
 import math
 
@@ -26,6 +26,10 @@ def make_test(low: float, high: float, pairs: int = 8, level: float = 0.05, iden
         (make_test(-0.004, 0.009), None, "not shown"),
         (make_test(-0.004, 0.009), 0.005, "not shown"),
         (make_test(0.0001, 0.0004), 0.01, "equal"),
+        # Prints as zero: no direction, also where the margin is narrower still.
+        (make_test(0.0001, 0.0004), 0.0002, "equal"),
+        (make_test(-0.0004, 0.0001), 0.0002, "not shown"),
+        (make_test(0.0001, 0.0005), 0.0002, "higher"),
         (make_test(0.0001, 0.0004), None, "higher"),
         (make_test(-math.inf, math.inf, 5), 0.01, "too few"),
         (make_test(-math.inf, math.inf, 6, 0.025), 0.01, "too few"),
@@ -34,7 +38,7 @@ def make_test(low: float, high: float, pairs: int = 8, level: float = 0.05, iden
     ],
 )
 def test_the_outcome_is_what_the_interval_shows(test: ArmTest, margin: float | None, expected: str) -> None:
-    assert classify_test(test, margin, 0.0 if margin is None else 0.0005) == expected
+    assert classify_test(test, margin) == expected
 
 
 def test_no_difference_of_note_is_two_one_sided_tests_at_half_of_the_level_each() -> None:

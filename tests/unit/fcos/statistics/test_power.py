@@ -81,3 +81,20 @@ def test_the_number_of_pairs_needed_is_the_least_that_shows_the_effect(effect: f
 def test_an_effect_far_below_the_noise_needs_more_pairs_than_are_counted() -> None:
     assert pairs_needed(0.2) == pytest.approx(196, abs=2)
     assert pairs_needed(2.8 / math.sqrt(4 * MAX_PAIRS)) is None
+
+
+def test_at_a_smaller_level_more_pairs_are_needed() -> None:
+    needed = [pairs_needed(1.5, level) for level in (0.05, 0.05 / 2, 0.05 / 5)]
+    assert None not in needed
+    assert needed == sorted(set(needed))  # type: ignore[type-var]
+    assert pairs_needed(1.5, 1e-9) is None
+
+
+@pytest.mark.parametrize(("level", "fewest"), [(0.05, 6), (0.025, 7), (0.005, 9)])
+def test_an_effect_without_noise_needs_the_fewest_pairs_that_can_decide(level: float, fewest: int) -> None:
+    assert pairs_needed(math.inf, level) == fewest
+
+
+def test_no_effect_needs_more_pairs_than_are_counted() -> None:
+    assert pairs_needed(0.0) is None
+    assert pairs_needed(1e-300) is None

@@ -38,7 +38,7 @@ def p_value_by_hand(differences: Sequence[int], looks: Sequence[int], level: Fra
         return abs(sum(sign * size for sign, size in list(zip(pattern, sizes, strict=True))[:look]))
 
     def budget(look: int) -> Fraction:
-        return Fraction(look, look + 3)
+        return Fraction(look**2, look**2 + 18)
 
     rejected: set[tuple[int, ...]] = set()
     for look in looks[:-1]:
@@ -129,7 +129,7 @@ def test_a_larger_difference_never_has_a_larger_p_value_with_one_look() -> None:
 
 
 def test_the_fewest_pairs_are_six_for_one_arm_and_seven_for_two() -> None:
-    assert [find_fewest_pairs(LEVEL / arms) for arms in (1, 2, 3, 10)] == [6, 7, 8, 10]
+    assert [find_fewest_pairs(LEVEL / arms) for arms in (1, 2, 3, 4, 5, 10, 11)] == [6, 7, 8, 8, 9, 9, 10]
     assert find_fewest_pairs(1e-9) is None
 
 
@@ -140,10 +140,16 @@ def test_fewer_than_six_pairs_bound_nothing_and_reject_nothing(differences: list
 
 
 def test_six_pairs_with_one_sign_bound_by_their_extremes() -> None:
-    # Of the 64 patterns only the observed one and its mirror image may be rejected: 2 / 64 <= 0.05 * 6 / 9.
+    # Of the 64 patterns only the observed one and its mirror image may be rejected: 2 / 64 <= 0.05 * 36 / 54.
     differences = np.array([0.4, 0.1, 0.3, 0.2, 0.6, 0.5])
-    assert p_value(list(differences), [6]) == pytest.approx((2 / 64) / (6 / 9))
+    assert p_value(list(differences), [6]) == pytest.approx((2 / 64) / (36 / 54))
     assert compute_interval(differences, [6], [LEVEL]) == pytest.approx((0.1, 0.6))
+
+
+def test_what_is_spent_rises_with_the_pairs_and_leaves_some_for_later_ones() -> None:
+    spent = [spend(pairs) for pairs in range(1, 200)]
+    assert spent == sorted(spent) and spent[-1] < 1
+    assert spend(6) == pytest.approx(2 / 3)
 
 
 def test_looks_that_could_not_reject_cost_nothing() -> None:

@@ -75,7 +75,7 @@ def test_without_any_thumbnail_there_is_no_file(drawn: Drawn, tmp_path: Path) ->
     assert not (tmp_path / THUMBNAILS).exists()
 
 
-def pack(entries: dict[str, bytes], comment: str, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def pack(entries: dict[str, bytes], comment: str, method: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as file:
         file.comment = comment.encode()
@@ -90,6 +90,15 @@ def test_files_of_other_images_or_too_large_or_broken_are_not_read() -> None:
     assert unpack_thumbnails(pack({"1.jpg": bytes(9 << 20)}, "right"), "right") == {}
     assert unpack_thumbnails(pack({f"{number}.jpg": b"" for number in range(400)}, "right"), "right") == {}
     assert unpack_thumbnails(b"PK no zip", "right") == {}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressed_files_whole_or_broken_are_not_read(method: int) -> None:
+    whole = pack({"1.jpg": bytes(range(256)) * 20}, "right", method)
+    assert unpack_thumbnails(whole, "right") == {}
+    # The data of the first entry lie behind its header of 30 bytes and its name.
+    broken = whole[:40] + bytes(b ^ 0xFF for b in whole[40:60]) + whole[60:]
+    assert unpack_thumbnails(broken, "right") == {}
 
 
 def test_entries_with_other_names_are_left_out() -> None:
