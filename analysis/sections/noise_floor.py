@@ -16,7 +16,7 @@ from analysis.sections.noise_words import describe_findings, describe_limitation
 from analysis.stats import noise
 from analysis.stats.noise import SOURCES, ArmNoise, ResolvedDifference, SourceSum, ValidationNoise
 from fcos.statistics.power import MIN_PAIRS, POWER
-from fcos.storage.noise_floor import NoiseFloor, Spread
+from fcos.storage.noise_floor import SETTING_SECTIONS, NoiseFloor, Spread
 
 LEGEND = (
     "sd: sample standard deviation over seeds of one training, with its 95 % chi-square interval, which few seeds "
@@ -25,8 +25,6 @@ LEGEND = (
     f"fewer than {MIN_PAIRS} seeds show nothing (∞). Found: the true difference that {format_share(POWER)} of such "
     "sweeps find. All as if pairing bought nothing: two runs differ by √2 times the sd."
 )
-# Sections of the config that a noise floor holds for.
-SETTING_SECTIONS = ("model.", "data.", "schedule.")
 
 
 def build_noise_content(

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fcos.errors import DataError
 
 NOISE = "noise.json"
+# Sections of a training's config that a noise floor holds for.
+SETTING_SECTIONS = ("model.", "data.", "schedule.")
 # A file of a hundred metrics takes under 0.1 MB.
 MAX_BYTES = 4_000_000
 

@@ -1,5 +1,6 @@
 """What the planned seeds can show, from the noise floors that earlier sweeps left in the output folder."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.errors import DataError
-from fcos.statistics.power import MAX_PAIRS, MIN_PAIRS, pairs_needed, resolution, unpaired_deviation
-from fcos.storage.noise_floor import NOISE, MetricNoise, NoiseFloor, read_noise_floor
+from fcos.statistics.power import ALPHA, MAX_PAIRS, pairs_needed, resolution, unpaired_deviation
+from fcos.statistics.sign_flip import find_fewest_pairs
+from fcos.storage.noise_floor import NOISE, SETTING_SECTIONS, MetricNoise, NoiseFloor, read_noise_floor
 from fcos.storage.store_conventions import Artifact, MetricPrefix
 from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.identity import RUN_ONLY, without
@@ -18,8 +20,6 @@ from orchestration.planning.plan import Plan
 from orchestration.planning.table import count_of
 from orchestration.tracking.store import param_text
 
-# Sections that a noise floor holds for.
-SECTIONS = ("model", "data", "schedule")
 # Differing keys that a line names.
 MOST_KEYS = 3
 
@@ -75,12 +75,14 @@ def find_noise(plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor]) 
 def _setting_texts(flat: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, str]:
     """Return the settings that decide the noise, as the text of a param."""
     return {
-        key: param_text(value) for key, value in flat.items() if key.split(".")[0] in SECTIONS and key not in left_out
+        key: param_text(value) for key, value in flat.items() if key.startswith(SETTING_SECTIONS) and key not in left_out
     }
 
 
 def power_lines(experiment: ExperimentConfig, plan: Plan, output: Path, cost: SeedCost | None) -> list[str]:
     """Describe which difference to the baseline the planned seeds can show, and how many the claim's effect needs.
+
+    Both for the arm that Holm's procedure tests first, at 5 % over the number of arms beside the baseline.
 
     cost: of one seed, None where unknown. No line for a search, a noise floor and what trains nothing.
     """
@@ -91,29 +93,32 @@ def power_lines(experiment: ExperimentConfig, plan: Plan, output: Path, cost: Se
     known = find_noise(plan, experiment.baseline, metric, floors)
     if known is None:
         return [*notes, "no noise known for this model, data and schedule: +experiment=noise_floor measures it"]
-    lines = [_shown_line(len(experiment.seeds), known, metric)]
+    level = ALPHA / (len(experiment.arms) - 1)
+    lines = [_shown_line(len(experiment.all_seeds), level, known, metric)]
     if experiment.effect is not None and metric.startswith(MetricPrefix.VAL):
-        lines.append(_effect_line(experiment.effect / 100, known, metric, cost))
+        lines.append(_effect_line(experiment.effect / 100, level, known, metric, cost))
     return [*notes, *lines]
 
 
-def _shown_line(seeds: int, known: KnownNoise, metric: str) -> str:
-    """Return `6 seeds can show a difference of about 5.4 AP (noise: sd 2.1 AP from noise_floor, 6 seeds)`."""
+def _shown_line(seeds: int, level: float, known: KnownNoise, metric: str) -> str:
+    """Return `7 seeds can show a difference of about 5.4 AP (noise: sd 2.1 AP from noise_floor, 6 seeds)`."""
     of_pair = unpaired_deviation(known.noise.deviation)
     noise = f"(noise: sd {in_units(known.noise.deviation, metric)} {known.source})"
-    if seeds < MIN_PAIRS:
-        least = in_units(resolution(MIN_PAIRS).shows * of_pair, metric)
-        return (
-            f"{count_of(seeds, 'seed')} can show no difference by an exact test, however large; {MIN_PAIRS} are the "
-            f"least, and can show one of about {least} {noise}"
-        )
-    return f"{seeds} seeds can show a difference of about {in_units(resolution(seeds).shows * of_pair, metric)} {noise}"
+    shown = resolution(seeds, level).shows * of_pair
+    if math.isfinite(shown):
+        return f"{seeds} seeds can show a difference of about {in_units(shown, metric)} {noise}"
+    text = f"{count_of(seeds, 'seed')} can show no difference by an exact test, however large"
+    fewest = find_fewest_pairs(level)
+    if fewest is None:
+        return f"{text}, nor can any number: too many arms {noise}"
+    least = in_units(resolution(fewest, level).shows * of_pair, metric)
+    return f"{text}; {fewest} are the least, and can show one of about {least} {noise}"
 
 
-def _effect_line(effect: float, known: KnownNoise, metric: str, cost: SeedCost | None) -> str:
+def _effect_line(effect: float, level: float, known: KnownNoise, metric: str, cost: SeedCost | None) -> str:
     """Return `the claim's effect of 3.6 AP needs about 10 seeds, 2.5 GPU-hours in all`."""
     of_pair = unpaired_deviation(known.noise.deviation)
-    needed = pairs_needed(effect / of_pair) if of_pair else MIN_PAIRS
+    needed = pairs_needed(effect / of_pair if of_pair else math.inf, level)
     text = f"the claim's effect of {in_units(effect, metric)}"
     if needed is None:
         return f"{text} needs more than {MAX_PAIRS} seeds: it is lost in this noise"

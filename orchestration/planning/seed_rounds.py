@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
+from fcos.statistics.margin import margin_of
 from fcos.statistics.outcomes import DECIDED, Outcome, classify_test
-from fcos.storage.store_conventions import MetricPrefix
 from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, read_plan
@@ -119,7 +119,7 @@ class SeedRounds:
             arm: make_sample([_difference(of_arm.get(seed), baseline.get(seed)) for seed in seeds], all_looks)
             for arm, of_arm in by_arm.items()
         }
-        margin = experiment.margin / 100 if experiment.metrics[0].startswith(MetricPrefix.VAL) else None
+        margin = margin_of(experiment.metrics[0], experiment.margin / 100)
         tests = _make_arm_tests(tuple(samples.values()))
         outcomes = {arm: classify_test(test, margin) for arm, test in zip(samples, tests, strict=True)}
         open_arms = [arm for arm in outcomes if outcomes[arm] not in DECIDED]

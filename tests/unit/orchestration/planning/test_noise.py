@@ -40,7 +40,7 @@ def lines(output: Path, *arguments: str, cost: SeedCost | None = None) -> list[s
     return power_lines(*planned(output, "experiment.effect=null", *arguments), output, cost)
 
 
-SIX = "experiment.seeds=[0,1,2,3,4,5]"
+EIGHT = "experiment.seeds=[0,1,2,3,4,5,6,7]"
 
 
 def test_without_a_noise_floor_the_way_to_one_is_named(tmp_path: Path) -> None:
@@ -49,22 +49,22 @@ def test_without_a_noise_floor_the_way_to_one_is_named(tmp_path: Path) -> None:
 
 def test_the_noise_of_the_same_training_bounds_what_the_seeds_can_show(tmp_path: Path) -> None:
     write_floor(tmp_path, planned(tmp_path)[1])
-    assert lines(tmp_path, SIX) == [
-        "6 seeds can show a difference of about 5.1 AP (noise: sd 2.0 AP from noise_floor, 6 seeds)"
+    assert lines(tmp_path, EIGHT) == [
+        "8 seeds can show a difference of about 4.3 AP (noise: sd 2.0 AP from noise_floor, 6 seeds)"
     ]
 
 
-def test_fewer_than_six_seeds_show_nothing_and_six_are_named(tmp_path: Path) -> None:
+def test_fewer_seeds_than_two_arms_need_show_nothing_and_the_fewest_are_named(tmp_path: Path) -> None:
     write_floor(tmp_path, planned(tmp_path)[1])
-    (line,) = lines(tmp_path)
-    assert line.startswith("3 seeds can show no difference by an exact test, however large; 6 are the least, and can ")
-    assert "show one of about 5.1 AP" in line
+    (line,) = lines(tmp_path, "experiment.seeds=[0,1,2,3,4,5]")
+    assert line.startswith("6 seeds can show no difference by an exact test, however large; 7 are the least, and can ")
+    assert "show one of about 5.3 AP" in line
     assert lines(tmp_path, "experiment.seeds=[0]")[0].startswith("1 seed can show no difference")
 
 
 def test_a_similar_model_stands_in_and_its_differences_are_named(tmp_path: Path) -> None:
     write_floor(tmp_path, planned(tmp_path)[1], arm="branch")
-    (line,) = lines(tmp_path, SIX)
+    (line,) = lines(tmp_path, EIGHT)
     assert line.endswith(
         "from noise_floor, 6 seeds, of a model that differs in model.head.quality, model.postprocess.quality)"
     )
@@ -75,7 +75,7 @@ def test_the_same_training_is_taken_before_a_similar_one_and_more_seeds_before_f
     write_floor(tmp_path, plan, arm="branch", sweep="a_similar", seeds=20)
     write_floor(tmp_path, plan, sweep="b_three", seeds=3)
     write_floor(tmp_path, plan, sweep="c_eight", seeds=8)
-    assert "from c_eight, 8 seeds)" in lines(tmp_path, SIX)[0]
+    assert "from c_eight, 8 seeds)" in lines(tmp_path, EIGHT)[0]
 
 
 def test_another_schedule_backbone_or_data_is_no_help(tmp_path: Path) -> None:
@@ -90,17 +90,17 @@ def test_another_schedule_backbone_or_data_is_no_help(tmp_path: Path) -> None:
 
 def test_settings_that_decide_nothing_do_not_count(tmp_path: Path) -> None:
     write_floor(tmp_path, planned(tmp_path, "schedule.log_every=7", "data.num_workers=1")[1])
-    assert "from noise_floor, 6 seeds)" in lines(tmp_path, SIX)[0]
+    assert "from noise_floor, 6 seeds)" in lines(tmp_path, EIGHT)[0]
 
 
 def test_the_claims_effect_needs_a_number_of_seeds_and_its_hours(tmp_path: Path) -> None:
     write_floor(tmp_path, planned(tmp_path)[1])
     cost = SeedCost(0.5, "GPU-hours")
-    assert lines(tmp_path, SIX, "experiment.effect=3.6", cost=cost)[1] == (
-        "the claim's effect of 3.6 AP needs about 9 seeds, 4.5 GPU-hours in all"
+    assert lines(tmp_path, EIGHT, "experiment.effect=3.6", cost=cost)[1] == (
+        "the claim's effect of 3.6 AP needs about 10 seeds, 5 GPU-hours in all"
     )
-    assert lines(tmp_path, SIX, "experiment.effect=3.6")[1] == "the claim's effect of 3.6 AP needs about 9 seeds"
-    assert "is lost in this noise" in lines(tmp_path, SIX, "experiment.effect=0.1")[1]
+    assert lines(tmp_path, EIGHT, "experiment.effect=3.6")[1] == "the claim's effect of 3.6 AP needs about 10 seeds"
+    assert "is lost in this noise" in lines(tmp_path, EIGHT, "experiment.effect=0.1")[1]
 
 
 def test_a_file_that_is_no_noise_floor_gives_a_note(tmp_path: Path) -> None:
