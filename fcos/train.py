@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from fcos.build import build_detector, build_oracle_targets, build_train_state
-from fcos.config.model_parts import PostprocessConfig
+from fcos.config.choices import BoxConvention
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.rates import rate_notes
 from fcos.config.run import Config, ScheduleConfig
 from fcos.data.coco import CocoDataset
@@ -45,8 +46,10 @@ class _Run:
     train: CocoDataset
     val: CocoDataset
     state: TrainState
-    # Arm -> its inference settings.
-    arms: Mapping[str, Postprocess]
+    # Decay of a moving average, or None for the weights themselves -> the arms that evaluate it, with their inference.
+    arms: Mapping[float | None, Mapping[str, Postprocess]]
+    # All arms, in the order in which they are reported.
+    arm_names: tuple[str, ...]
     oracle_targets: BuildOracleTargets | None
     # Remarks on the weights that it began from, and on its schedule.
     notes: tuple[str, ...]
@@ -61,14 +64,15 @@ class _Run:
 def run(
     config: Config,
     runtime: Runtime,
-    postprocess: Mapping[str, PostprocessConfig] | None = None,
+    arms: Mapping[str, EvaluationSettings] | None = None,
     *,
     data_digest: str | None = None,
 ) -> RunSummary:
     """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
 
-    `postprocess` names several inference settings that are evaluated on the same weights; without it the
-    configuration's own stands alone under the empty name. `data_digest` is that of the planned data (see `prepare`).
+    `arms` names several settings by which this training is evaluated: inference settings, and averages of its weights;
+    without them the configuration's own stand alone under the empty name. `data_digest` is that of the planned data (see
+    `prepare`).
     A run that is requested to stop ends at its next report, evaluated and saved; the summary's `pruned` is that step.
     Every worker returns the same summary.
 
@@ -76,7 +80,7 @@ def run(
     longer finite, and Preempted where the run saved itself because a machine of it will be taken away.
     """
     seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
-    run_ = _prepare(config, runtime, postprocess or {"": config.model.postprocess}, data_digest)
+    run_ = _prepare(config, runtime, arms or {"": EvaluationSettings.of(config)}, data_digest)
     restored = restore(run_.state, runtime)
     workers = restored.workers
     if restored.step < config.schedule.steps:
@@ -91,25 +95,28 @@ def run(
 
 
 def _prepare(
-    config: Config, runtime: Runtime, settings: Mapping[str, PostprocessConfig], data_digest: str | None
+    config: Config, runtime: Runtime, arms: Mapping[str, EvaluationSettings], data_digest: str | None
 ) -> _Run:
     """Read the data, and build model, optimizer and loss."""
     assignment = config.model.assignment
-    masks = splits_with_masks(assignment, settings.values(), training=True, augmentation=config.data.augmentation)
+    inference = [settings.postprocess for settings in arms.values()]
+    masks = splits_with_masks(assignment, inference, training=True, augmentation=config.data.augmentation)
     data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     notes = (*detector.backbone.notes, *begin_from_weights(detector, config.model, data.classes), *rate_notes(config))
     seed = config.resolved_seeds.augmentation
+    by_weights = _by_weights(arms, assignment.corners)
     prepared = _Run(
         config=config,
         runtime=runtime,
         data=data,
         train=make_dataset(data, "train", config.data, True, seed, masks=assignment.by_masks),
         val=make_dataset(data, "val", config.data, training=False, seed=seed),
-        state=build_train_state(config, detector, runtime),
-        arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
-        oracle_targets=build_oracle_targets(config.model, settings.values()),
+        state=build_train_state(config, detector, runtime, [ema for ema in by_weights if ema is not None]),
+        arms=by_weights,
+        arm_names=tuple(arms),
+        oracle_targets=build_oracle_targets(config.model, inference),
         notes=notes,
     )
     check_batch_norms(config, prepared.train, workers=max(runtime.world_size, runtime.planned_size))
@@ -117,6 +124,16 @@ def _prepare(
     divisor = config.model.size_divisor
     check_shared_memory(datasets, config.data, images=prepared.images_per_worker, divisor=divisor)
     return prepared
+
+
+def _by_weights(
+    arms: Mapping[str, EvaluationSettings], corners: BoxConvention
+) -> dict[float | None, dict[str, Postprocess]]:
+    """Return the arms by the decay of the average that they evaluate, so that the network runs once for each."""
+    groups: dict[float | None, dict[str, Postprocess]] = {}
+    for arm, settings in arms.items():
+        groups.setdefault(settings.ema, {})[arm] = Postprocess(settings.postprocess, corners)
+    return groups
 
 
 def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog) -> Validation:
@@ -183,10 +200,20 @@ def _due(schedule: ScheduleConfig, step: int) -> tuple[bool, bool, bool]:
 
 
 def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
-    """Evaluate the current weights under every arm's inference settings."""
+    """Evaluate every arm: the current weights, or an average of them, under its inference settings."""
+    parts = [_evaluate_weights(run, ema, arms) for ema, arms in run.arms.items()]
+    metrics = {arm: part.metrics[arm] for arm in run.arm_names for part in parts if arm in part.metrics}
+    detections = {arm: part.detections[arm] for arm in run.arm_names for part in parts if arm in part.detections}
+    progress.add_metrics(step, metrics)
+    return Validation(metrics, detections)
+
+
+def _evaluate_weights(run: _Run, ema: float | None, arms: Mapping[str, Postprocess]) -> Validation:
+    """Evaluate the moving average of a decay, or the weights themselves, under the inference settings of some arms."""
     runtime, state = run.runtime, run.state
+    network = state.evaluated(ema)
     # Workers gather batch statistics of their own; what is evaluated is what rank 0 saves.
-    broadcast_buffers(state.evaluated)
+    broadcast_buffers(network)
     batches = eval_batches(
         run.val,
         batch_size=run.images_per_worker,
@@ -196,16 +223,14 @@ def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
         num_workers=run.config.data.num_workers,
         pin_memory=runtime.device.type == "cuda",
     )
-    validation = validate(
-        state.evaluated,
+    return validate(
+        network,
         batches,
         run.data.val.annotations,
-        Inference(run.arms, state.locate, runtime.device, state.precision, run.oracle_targets),
+        Inference(arms, state.locate, runtime.device, state.precision, run.oracle_targets),
         rank=runtime.rank,
         progress=lambda _: runtime.heartbeat(),
     )
-    progress.add_metrics(step, validation.metrics)
-    return validation
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:

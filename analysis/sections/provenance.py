@@ -110,7 +110,8 @@ def describe_shared_trainings(sweep: Sweep) -> list[str]:
         if trial.provenance.trained_by not in ("", trial.run_id)
     }
     lines = [
-        f"{arm} is evaluated on the weights that {trainer} trained: between the two only inference differs."
+        f"{arm} is evaluated on the training of {trainer}: between the two only inference, or which average of the "
+        "weights is evaluated, differs."
         for arm, trainer in sorted(trained_elsewhere)
         if trainer and trainer != arm
     ]

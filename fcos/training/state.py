@@ -23,7 +23,7 @@ class Restored:
 
     # Step of the checkpoint, 0 without one.
     step: int
-    # Damaged checkpoints that were passed over.
+    # Checkpoints that were passed over, as damaged or without an average.
     notes: list[str]
     workers: WorkerHistory
 
@@ -31,18 +31,19 @@ class Restored:
 def restore(state: TrainState, runtime: Runtime) -> Restored:
     """Load the newest good checkpoint into the state and the random generators.
 
-    Rank 0 chooses it, so that workers who see the folder differently do not begin at different steps.
+    One without a moving average that is evaluated is passed over. Rank 0 chooses it, so that workers who see the folder
+    differently do not begin at different steps.
     """
     folder = runtime.directory / CHECKPOINTS
-    newest, problems = checkpoint.latest(folder) if runtime.rank == 0 else (None, [])
+    newest, problems = checkpoint.latest(folder, tuple(state.averages)) if runtime.rank == 0 else (None, [])
     step, problems = broadcast_object((0 if newest is None else newest.step, problems), runtime.device)
     if step == 0:
         return Restored(0, problems, [])
     newest = newest or checkpoint.load(checkpoint.folder_of(folder, step))
     state.detector.load_state_dict(newest.model)
-    if state.average is not None and newest.ema is not None:
-        state.average.module.load_state_dict(newest.ema)
-        state.average.n_averaged.fill_(step)
+    for decay, average in state.averages.items():
+        average.module.load_state_dict(newest.weights_of(decay))
+        average.n_averaged.fill_(step)
     state.optimizer.load_state_dict(newest.state["optimizer"])
     state.scheduler.load_state_dict(newest.state["scheduler"])
     state.scaler.load_state_dict(newest.state["scaler"])
@@ -73,7 +74,7 @@ class StateWriter:
                 write_best(folder, best)
             self._write(folder, step, generators)
             keep = self.config.schedule.keep_checkpoints
-            checkpoint.prune(folder, keep, None if best is None else best.step)
+            checkpoint.prune(folder, keep, None if best is None else best.step, newest=step)
         broadcast_object(None, self.runtime.device)
 
     def _write(self, folder: Path, step: int, generators: list[dict[str, Tensor]]) -> None:
@@ -84,7 +85,7 @@ class StateWriter:
             config=self.config.model_dump(mode="json"),
             classes=self.classes,
             model=state.detector,
-            ema=None if state.average is None else state.average.module,
+            averages={decay: average.module for decay, average in state.averages.items()},
             state={
                 "optimizer": state.optimizer.state_dict(),
                 "scheduler": state.scheduler.state_dict(),

@@ -1,6 +1,6 @@
 """One training step, and the log of its losses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -46,16 +46,16 @@ class TrainState:
     loss: FCOSLoss
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
-    average: AveragedModel | None
+    # Moving averages of the weights by their decay: those that are evaluated.
+    averages: Mapping[float, AveragedModel]
     precision: Precision
     # Disabled but for fp16.
     scaler: torch.amp.GradScaler
     clip_norm: float | None
 
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network to evaluate: the moving average of the weights, if there is one."""
-        return self.detector if self.average is None else self.average.module
+    def evaluated(self, ema: float | None) -> nn.Module:
+        """Return the network to evaluate: the moving average of a decay, or with None the weights themselves."""
+        return self.detector if ema is None else self.averages[ema].module
 
 
 def train_step(state: TrainState, batches: Sequence[Batch]) -> Float[Tensor, " 7"]:
@@ -90,8 +90,8 @@ def train_step(state: TrainState, batches: Sequence[Batch]) -> Float[Tensor, " 7
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.scheduler.step()
-    if state.average is not None:
-        state.average.update_parameters(state.detector)
+    for average in state.averages.values():
+        average.update_parameters(state.detector)
     return terms
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fcos.config.model_parts import PostprocessConfig
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.run import Config
 from fcos.training.elastic import worker_dependences
 from orchestration.experiment.provenance import Provenance
@@ -23,7 +23,8 @@ RUN_ONLY = (
     "schedule.keep_checkpoints",
     "schedule.best_metric",
 )
-INFERENCE_ONLY = ("model.postprocess",)
+# Keys that change what is evaluated of a training, never what is trained: those of EvaluationSettings.
+EVALUATION_ONLY = ("model.postprocess", "schedule.ema")
 
 
 def fingerprint(value: Any) -> str:
@@ -33,9 +34,9 @@ def fingerprint(value: Any) -> str:
 
 
 def train_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
-    """Return the fingerprint of a training: arms that differ in inference settings alone have the same."""
+    """Return the fingerprint of a training: arms that differ in their evaluation alone have the same."""
     values = config.model_dump(mode="json")
-    deciding = without(values, (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(values), "seeds")) | seeds_apart(config)
+    deciding = without(values, (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(values), "seeds")) | seeds_apart(config)
     # The key `evidence` is that of earlier versions.
     parts = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
     apart = {"workers": provenance.workers} if provenance.workers > 1 and worker_dependences_of(config) else {}
@@ -56,9 +57,9 @@ def worker_dependences_of(config: Config) -> list[str]:
     return [] if config.task == "coverage" else worker_dependences(config.model)
 
 
-def evaluation_identity(train: str, postprocess: PostprocessConfig) -> str:
-    """Return the fingerprint of a training's evaluation under given inference settings."""
-    return fingerprint({"train": train, "postprocess": postprocess.model_dump(mode="json")})
+def evaluation_identity(train: str, settings: EvaluationSettings) -> str:
+    """Return the fingerprint of a training's evaluation under given settings."""
+    return fingerprint({"train": train, **settings.model_dump(mode="json")})
 
 
 def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

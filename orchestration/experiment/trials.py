@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.inactive_keys import why_inactive
-from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import flatten, known_keys, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
@@ -21,15 +21,19 @@ ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
 
 @dataclass(frozen=True)
 class Trial:
-    """One training and the arms that are evaluated on its weights."""
+    """One training and the arms that are evaluated on its weights, or on averages of them."""
 
     identity: str
     seed: int
-    # With the inference settings of the first arm.
+    # With the evaluation settings of the first arm.
     config: Config
-    # Arm -> its inference settings.
-    arms: Mapping[str, PostprocessConfig]
+    arms: Mapping[str, EvaluationSettings]
     data_digest: str
+
+    @property
+    def averages(self) -> frozenset[float]:
+        """The decays of the moving averages of the weights that the arms evaluate."""
+        return frozenset(settings.ema for settings in self.arms.values() if settings.ema is not None)
 
     @property
     def short(self) -> str:
@@ -55,8 +59,9 @@ class Trial:
 
     def values_of(self, arm: str) -> dict[str, Any]:
         """Return the config of one arm as plain values."""
-        values = self.values
-        return {**values, "model": {**values["model"], "postprocess": self.arms[arm].model_dump(mode="json")}}
+        settings = self.arms[arm]
+        values = set_value(self.values, "model.postprocess", settings.postprocess.model_dump(mode="json"))
+        return set_value(values, "schedule.ema", settings.ema)
 
     def identity_of(self, arm: str) -> str:
         """Return the identity of an arm's evaluation."""
@@ -126,7 +131,7 @@ def plan_trials(
             seeded = config.model_copy(update={"seed": seed})
             identity = train_identity(seeded, provenance, data_digests[arm])
             same = trials.get(identity)
-            arms = {**(same.arms if same else {}), arm: config.model.postprocess}
+            arms = {**(same.arms if same else {}), arm: EvaluationSettings.of(config)}
             trials[identity] = Trial(identity, seed, same.config if same else seeded, arms, data_digests[arm])
     return tuple(trials.values())
 

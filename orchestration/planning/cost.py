@@ -13,7 +13,7 @@ from fcos.storage.run_folder import ProgressRecord
 from fcos.storage.store_conventions import Tag
 from orchestration.cli.console import format_duration
 from orchestration.cluster.resources import Demand
-from orchestration.experiment.identity import RUN_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RUN_ONLY, without
 from orchestration.experiment.trials import Trial
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
@@ -29,7 +29,7 @@ FREE = (
     "model.weights_sha256",
     "model.backbone.weights",
     "model.backbone.weights_sha256",
-    "model.postprocess",
+    *EVALUATION_ONLY,
     "model.head.prior",
     *(
         f"schedule.{name}"

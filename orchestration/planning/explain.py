@@ -7,7 +7,7 @@ from fcos.config.parse import flatten
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import newest_step
-from orchestration.experiment.identity import INFERENCE_ONLY, RUN_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RUN_ONLY, without
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.experiment.weights import pinned_keys
@@ -40,10 +40,14 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
     source = reusable.sources.get(trial.identity)
     if source is not None:
         return _taken(trial, source)
-    step = 0 if not reuse and read_reused(folder) is not None else newest_step(folder / CHECKPOINTS)
+    forgotten = not reuse and read_reused(folder) is not None
+    step = 0 if forgotten else newest_step(folder / CHECKPOINTS, trial.averages)
     if step:
         return [f"resumes at step {step} of {trial.config.schedule.steps}"]
     lines = ["new"]
+    if not forgotten and newest_step(folder / CHECKPOINTS):
+        needed = ", ".join(f"{decay:g}" for decay in sorted(trial.averages))
+        lines.append(f"its checkpoints lack a moving average that is evaluated (schedule.ema={needed})")
     if not reuse:
         lines.append("reuse=false: other sweeps are not looked at")
     if trial.identity in reusable.problems:
@@ -75,7 +79,7 @@ def _nearest(trial: Trial, provenance: Provenance, others: Sequence[PastRun]) ->
 
 def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]:
     """Return `what: theirs -> ours` for all that enters the identity of a training: config, code, versions, data."""
-    left_out = (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(trial.values))
+    left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(trial.values))
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
     # Runs of earlier versions have no seeds of single sources, which says the same as null.

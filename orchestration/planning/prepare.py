@@ -100,7 +100,7 @@ def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) ->
     runs = [] if reusable.history is None else reusable.history.newest()
     paces = _paces(console, lab, trials, resources, runs)
     left = {
-        trial.identity: trial.config.schedule.steps - newest_step(plan.folder_of(trial) / CHECKPOINTS)
+        trial.identity: trial.config.schedule.steps - newest_step(plan.folder_of(trial) / CHECKPOINTS, trial.averages)
         for trial in trials
     }
     return estimate_lines(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources)

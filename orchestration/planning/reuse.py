@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, MetricPoint
 from fcos.storage.store_conventions import Tag
-from fcos.training.checkpoint import CheckpointError, digest, verify
+from fcos.training.checkpoint import CheckpointError, averages_in, digest, verify
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
@@ -85,7 +85,10 @@ def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
 
 
 def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
-    """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity."""
+    """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity.
+
+    A checkpoint on which an arm has yet to be evaluated must hold the moving average that the arm needs.
+    """
     good, problem = [], ""
     seen: dict[str, str] = {}
     for run in history.of_training(trial.identity):
@@ -102,7 +105,14 @@ def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
     }
     if not good or (trial.is_coverage and len(evaluated) < len(trial.arms)):
         return None, problem
-    return Source(next(iter(evaluated.values()), good[0]), evaluated), problem
+    needed = {trial.arms[arm].ema for arm in trial.arms if arm not in evaluated} - {None}
+    for run in (*evaluated.values(), *good):
+        lacking = needed - averages_in(Path(run.tags[Tag.CHECKPOINT])) if needed else ()
+        if not lacking:
+            return Source(run, evaluated), problem
+        decays = ", ".join(f"{decay:g}" for decay in sorted(lacking))
+        problem = f"{run.name}: its checkpoint lacks the moving average of schedule.ema={decays}"
+    return None, problem
 
 
 def _problem(run: PastRun, trial: Trial) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from fcos.storage.run_folder import CHECKPOINTS
+from fcos.training.checkpoint import newest_step
 from orchestration.cli.console import show_table
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.choice import Choice
@@ -136,4 +137,4 @@ def _state(plan: Plan, trial: Trial, reusable: ReusableRuns, reuse: bool) -> str
     folder = plan.folder_of(trial)
     forgotten = not reuse and read_reused(folder) is not None
     resumes = (folder / CHECKPOINTS).exists() and not (forgotten or dangling_links(folder))
-    return "resumes" if resumes else "new"
+    return "resumes" if resumes and newest_step(folder / CHECKPOINTS, trial.averages) else "new"

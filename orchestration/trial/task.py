@@ -53,7 +53,7 @@ class Task:
     folder: str
     # Where Ray keeps its own records.
     ray_folder: str
-    # Config and inference settings by arm as plain values: they are unpickled before the code that would parse them
+    # Config and evaluation settings by arm as plain values: they are unpickled before the code that would parse them
     # is compared with the plan's.
     config: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]

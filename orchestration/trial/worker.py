@@ -72,7 +72,7 @@ class RayRuntime:
 class Runner(Protocol):
     """fcos.train.run or fcos.coverage.run.run."""
 
-    def __call__(self, config: Any, runtime: Any, postprocess: Any, /, *, data_digest: str) -> RunSummary: ...
+    def __call__(self, config: Any, runtime: Any, arms: Any, /, *, data_digest: str) -> RunSummary: ...
 
 
 def train_worker(values: dict[str, Any]) -> None:
@@ -142,12 +142,12 @@ def _run(task: Task, runtime: "Runtime") -> RunSummary:
     """Parse the task's plain values and run it."""
     import torch
 
-    from fcos.config.model_parts import PostprocessConfig
+    from fcos.config.evaluation import EvaluationSettings
     from fcos.config.parse import parse
     from fcos.config.run import Config
 
     torch.set_num_threads(task.demand.cpus)
-    arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
+    arms = {arm: parse(EvaluationSettings, dict(values)) for arm, values in task.arms.items()}
     schedule = {**task.config["schedule"], "accumulate": accumulate_of(task)}
     if task.best_metric is not None:
         schedule["best_metric"] = task.best_metric

@@ -332,7 +332,7 @@ def test_export_to_torchvision_refuses_two_predictions(
     config = configured(tiny_values)
     detector = build_detector(config.model, 1, channels_last=False)
     values = config.model_dump(mode="json")
-    folder = save(tmp_path, step=1, config=values, classes=("a",), model=detector, ema=None, state={})
+    folder = save(tmp_path, step=1, config=values, classes=("a",), model=detector, averages={}, state={})
     assert main(["export-weights", str(folder), "--output", str(tmp_path / "out.pth")]) == 2
     assert "model.targets_per_location=2: torchvision's FCOS has one prediction" in capsys.readouterr().err
     one = {"model.targets_per_location": 1}
