@@ -252,6 +252,11 @@ def _checkpoints_in(folder: Path) -> list[Path]:
     return sorted((path for path in named if path.name.removeprefix(PREFIX).isdecimal()), key=step_of)
 
 
+def steps_in(folder: Path) -> frozenset[int]:
+    """Return the steps of the checkpoints in a folder, which are not verified; raises as `latest`."""
+    return frozenset(map(step_of, _checkpoints_in(folder)))
+
+
 def step_of(path: Path) -> int:
     """Return the step of a checkpoint's folder, which is named after it."""
     return int(path.name.removeprefix(PREFIX))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from fcos.assignment.build import Assign
@@ -45,7 +45,7 @@ class TrainState:
     assigns_by_outputs: bool
     loss: FCOSLoss
     optimizer: torch.optim.Optimizer
-    scheduler: LRScheduler
+    scheduler: LambdaLR
     # Moving averages of the weights by their decay: those that are evaluated.
     averages: Mapping[float, AveragedModel]
     precision: Precision
@@ -133,18 +133,30 @@ class LossLog:
     """
 
     pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
+    # Those of the steps before the pending ones, averaged over the workers: a row for each step, on the CPU.
+    averaged: Float[Tensor, "S 7"] = field(default_factory=lambda: torch.zeros(0, len(TERMS)))
     missing_positives: MissingPositives = field(default_factory=MissingPositives)
 
     def add(self, step: int, terms: Float[Tensor, " 7"], names: tuple[str, ...]) -> None:
         self.pending.append((step, terms, names))
 
     def read(self) -> dict[str, float]:
-        """Return the mean of each term over the pending steps and all workers, and clear them.
+        """Return the mean of each term over the steps since the last read and all workers, and clear them.
 
-        Raises Diverged, on every worker, naming the first step whose loss is not finite.
+        Raises as `average`.
+        """
+        values = self.average()
+        self.averaged = values[:0]
+        return dict(zip(TERMS, values.mean(0).tolist(), strict=True)) if len(values) else {}
+
+    def average(self) -> Float[Tensor, "S 7"]:
+        """Return the terms of each step since the last read, averaged over the workers; a collective.
+
+        What a read gives afterwards is the same to the last digit. Raises Diverged, on every worker, naming the first
+        step whose loss is not finite.
         """
         if not self.pending:
-            return {}
+            return self.averaged
         local = torch.stack([terms for _, terms, _ in self.pending])
         # A non-finite loss on one worker makes the mean non-finite, so that all workers stop at the same step.
         values = mean_over_workers(local.flatten()).view_as(local).cpu()
@@ -155,7 +167,8 @@ class LossLog:
         for (step, _, _), positives in zip(self.pending, values[:, _POSITIVES].tolist(), strict=True):
             self.missing_positives.add(step, positives)
         self.pending.clear()
-        return dict(zip(TERMS, values.mean(0).tolist(), strict=True))
+        self.averaged = torch.cat([self.averaged, values])
+        return self.averaged
 
     def _describe(self, index: int, values: list[float]) -> str:
         step, _, names = self.pending[index]

@@ -230,6 +230,8 @@ class LabConfig(Config):
     explain: bool = False
     # Reuse finished trainings of the same identity from other sweeps in the store.
     reuse: bool = True
+    # Train first steps that several trainings have in common once; false trains each from its own start.
+    share_prefixes: bool = True
     # Write the report at the end of a sweep; analysis/report.py writes it at any time.
     report: bool = True
     experiment: ExperimentConfig | None = None

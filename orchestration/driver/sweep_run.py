@@ -23,7 +23,7 @@ from orchestration.driver.events import Events, TrialStopped
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
-from orchestration.driver.retention import remove_checkpoints
+from orchestration.driver.retention import remove_checkpoints, remove_forks
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
 from orchestration.planning.plan import Plan, add_looks, settle_plan
@@ -84,6 +84,8 @@ class SweepRun:
             self._tracker.wait_open()
             self._record_kept()
             self._remove_checkpoints()
+            unfinished = self._progress.planned("waiting", "running", "failed", "stopped")
+            remove_forks(self._plan, {trial.identity for _, trial in unfinished})
             self._close_sweep()
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = write_report is None or (settled and self._report(write_report))

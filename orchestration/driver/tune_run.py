@@ -12,8 +12,10 @@ from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
+from orchestration.driver.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
 from orchestration.planning.plan import Plan
+from orchestration.planning.prefixes import find_prefixes
 from orchestration.planning.seed_rounds import BeginRound, SeedRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
@@ -46,8 +48,8 @@ class TuneJob:
     # What begins a later round of seeds; None where all trainings are known.
     begin_round: BeginRound | None = None
 
-    def task(self, command_id: str, index: int) -> Task:
-        """Return what the processes of a training are given."""
+    def task(self, command_id: str, index: int, forks: tuple[int, ...] = ()) -> Task:
+        """Return what the processes of a training are given; after the steps `forks` it keeps a checkpoint."""
         plan, cluster = self.plan, self.lab.cluster
         trial = plan.trials[index]
         return Task(
@@ -66,6 +68,7 @@ class TuneJob:
             max_failures=cluster.max_failures,
             stall_seconds=cluster.stall_seconds,
             best_metric=None if plan.search is None else best_metric(plan.search.config),
+            forks=forks,
         )
 
 
@@ -121,19 +124,22 @@ def _most_trainings(job: TuneJob) -> int:
     return len(job.plan.trials) if job.begin_round is not None else len(job.pending) + job.to_draw
 
 
-def _searcher(job: TuneJob, task: Callable[[int], Task]) -> Any:
-    """Return what chooses trainings from results, None where all are planned."""
-    search, experiment = job.plan.search, job.lab.experiment
-    rounds = SeedRounds.of(job.plan, experiment)
-    if rounds is not None and job.begin_round is not None:
-        from orchestration.driver.round_searcher import RoundSearcher
+def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
+    """Return what chooses trainings from results, None where all are planned and none waits for another."""
+    plan, lab = job.plan, job.lab
+    if plan.search is not None and plan.search.draws_as_it_goes:
+        from orchestration.driver.searcher import SearchTrials
 
-        return RoundSearcher(job.plan, rounds, job.pending, task, job.begin_round)
-    if experiment is None or search is None or not search.draws_as_it_goes:
+        assert lab.experiment is not None, "searches are experiments"
+        return SearchTrials(plan, plan.search, lab.experiment.all_seeds[0], lab.cluster, task).searcher(job.pending)
+    rounds = SeedRounds.of(plan, lab.experiment)
+    pending = [plan.trials[index] for index in job.pending]
+    if rounds is None and not (lab.share_prefixes and find_prefixes(plan, pending).by_identity):
         return None
-    from orchestration.driver.searcher import SearchTrials
+    from orchestration.driver.plan_searcher import LaterRounds, PlanSearcher
 
-    return SearchTrials(job.plan, search, experiment.all_seeds[0], job.lab.cluster, task).searcher(job.pending)
+    later = None if rounds is None or job.begin_round is None else LaterRounds(rounds, job.begin_round)
+    return PlanSearcher(plan, job.pending, TrainingQueue(plan, share=lab.share_prefixes), task, later)
 
 
 def _scheduler(job: TuneJob) -> Any:

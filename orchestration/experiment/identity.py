@@ -27,6 +27,17 @@ RUN_ONLY = (
 EVALUATION_ONLY = ("model.postprocess", "schedule.ema")
 
 
+# Keys that decide the learning rates of steps, how many there are, and what is reported on the way. Trainings that are the
+# same in all others have the same state for as long as their rates are the same.
+RATES_ONLY = tuple(
+    f"schedule.{key}"
+    for key in (
+        *("steps", "warmup", "warmup_steps", "warmup_factor", "decay", "milestones", "decay_factor"),
+        "eval_every",
+    )
+)
+
+
 def fingerprint(value: Any) -> str:
     """Return the SHA-256 of a plain value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -35,8 +46,21 @@ def fingerprint(value: Any) -> str:
 
 def train_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
     """Return the fingerprint of a training: arms that differ in their evaluation alone have the same."""
+    return _identity(config, provenance, data_digest, ())
+
+
+def trunk_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
+    """Return the fingerprint of all that decides a training but its learning rates and their number of steps.
+
+    Trainings with the same one have first steps in common: as many as have the same learning rates.
+    """
+    return _identity(config, provenance, data_digest, RATES_ONLY)
+
+
+def _identity(config: Config, provenance: Provenance, data_digest: str, left_out: tuple[str, ...]) -> str:
     values = config.model_dump(mode="json")
-    deciding = without(values, (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(values), "seeds")) | seeds_apart(config)
+    left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(values), "seeds", *left_out)
+    deciding = without(values, left_out) | seeds_apart(config)
     # The key `evidence` is that of earlier versions.
     parts = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
     apart = {"workers": provenance.workers} if provenance.workers > 1 and worker_dependences_of(config) else {}

@@ -12,7 +12,14 @@ from fcos.errors import ConfigError
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
 from orchestration.config.schema import ExperimentConfig
-from orchestration.experiment.identity import RUN_ONLY, evaluation_identity, fingerprint, train_identity, without
+from orchestration.experiment.identity import (
+    RUN_ONLY,
+    evaluation_identity,
+    fingerprint,
+    train_identity,
+    trunk_identity,
+    without,
+)
 from orchestration.experiment.provenance import Provenance
 
 # What an arm may change; `seed` is an axis of its own.
@@ -29,6 +36,8 @@ class Trial:
     config: Config
     arms: Mapping[str, EvaluationSettings]
     data_digest: str
+    # Trainings of the same trunk have first steps in common; see trunk_identity.
+    trunk: str
 
     @property
     def averages(self) -> frozenset[float]:
@@ -132,7 +141,8 @@ def plan_trials(
             identity = train_identity(seeded, provenance, data_digests[arm])
             same = trials.get(identity)
             arms = {**(same.arms if same else {}), arm: EvaluationSettings.of(config)}
-            trials[identity] = Trial(identity, seed, same.config if same else seeded, arms, data_digests[arm])
+            trunk = trunk_identity(seeded, provenance, data_digests[arm])
+            trials[identity] = Trial(identity, seed, same.config if same else seeded, arms, data_digests[arm], trunk)
     return tuple(trials.values())
 
 

@@ -44,6 +44,11 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
     step = 0 if forgotten else newest_step(folder / CHECKPOINTS, trial.averages)
     if step:
         return [f"resumes at step {step} of {trial.config.schedule.steps}"]
+    prefix = plan.prefixes.of(trial)
+    if prefix is not None:
+        rest = trial.config.schedule.steps - prefix.step
+        same = f"up to there both have the same state; {rest} of {trial.config.schedule.steps} steps are trained"
+        return [f"from step {prefix.step} of {prefix.trunk.label} ({prefix.trunk.short})", same]
     lines = ["new"]
     if not forgotten and newest_step(folder / CHECKPOINTS):
         needed = ", ".join(f"{decay:g}" for decay in sorted(trial.averages))

@@ -13,6 +13,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, RunSummary
 from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
+from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
@@ -39,6 +40,8 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     # None for arms that were given by name.
     search: Search | None = None
+    # First steps that trainings take from others, as far as is known before anything runs.
+    prefixes: Prefixes = Prefixes()
 
     def folder_of(self, trial: Trial) -> Path:
         """Return a training's own folder."""

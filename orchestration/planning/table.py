@@ -50,6 +50,8 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, nodes: list[Node] | 
         concurrent = min(max_concurrent(nodes, resources, lab.cluster.concurrent), most)
         fits = f"{concurrent} side by side, each {resources} on {resources.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
+    if saved := _saved_text(plan):
+        console.print(saved, highlight=False, soft_wrap=True)
     for note in (*plan.notes, *([reusable.note] if reusable.note else ())):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
@@ -119,6 +121,13 @@ def search_text(plan: Plan) -> str:
     return text
 
 
+def _saved_text(plan: Plan) -> str:
+    """Describe how many steps are trained once for several trainings; empty where none are."""
+    taken = sum(prefix.step for prefix in plan.prefixes.by_identity.values())
+    trainings = count_of(len(plan.prefixes.by_identity), "training")
+    return f"first steps in common: {trainings} take {taken} steps from others (share_prefixes)" if taken else ""
+
+
 def count_of(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -137,4 +146,7 @@ def _state(plan: Plan, trial: Trial, reusable: ReusableRuns, reuse: bool) -> str
     folder = plan.folder_of(trial)
     forgotten = not reuse and read_reused(folder) is not None
     resumes = (folder / CHECKPOINTS).exists() and not (forgotten or dangling_links(folder))
-    return "resumes" if resumes and newest_step(folder / CHECKPOINTS, trial.averages) else "new"
+    if resumes and newest_step(folder / CHECKPOINTS, trial.averages):
+        return "resumes"
+    prefix = plan.prefixes.of(trial)
+    return "new" if prefix is None else f"from step {prefix.step} of {', '.join(prefix.trunk.arms)}"

@@ -71,3 +71,5 @@ class Task:
     stall_seconds: float | None
     # schedule.best_metric of a search, which looks for another; None leaves the configured one.
     best_metric: str | None = None
+    # Steps after which a checkpoint is kept, from which other trainings go on.
+    forks: tuple[int, ...] = ()

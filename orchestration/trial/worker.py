@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
 from orchestration.cluster.ray_internals import draining_nodes
@@ -67,12 +67,6 @@ class RayRuntime:
 
     def heartbeat(self) -> None:
         self.on_heartbeat()
-
-
-class Runner(Protocol):
-    """fcos.train.run or fcos.coverage.run.run."""
-
-    def __call__(self, config: Any, runtime: Any, arms: Any, /, *, data_digest: str) -> RunSummary: ...
 
 
 def train_worker(values: dict[str, Any]) -> None:
@@ -152,17 +146,13 @@ def _run(task: Task, runtime: "Runtime") -> RunSummary:
     if task.best_metric is not None:
         schedule["best_metric"] = task.best_metric
     config = parse(Config, {**task.config, "schedule": schedule})
-    return _runner(config.task)(config, runtime, arms, data_digest=task.data_digest)
-
-
-def _runner(task: str) -> Runner:
-    if task == "coverage":
+    if config.task == "coverage":
         from fcos.coverage import run as coverage
 
-        return coverage.run
+        return coverage.run(config, runtime, arms, data_digest=task.data_digest)
     from fcos import train as training
 
-    return training.run
+    return training.run(config, runtime, arms, data_digest=task.data_digest, forks=task.forks)
 
 
 def _record_failure(folder: Path, error: Exception) -> None:

@@ -1,0 +1,97 @@
+"""Begin a training from another one's checkpoint: its state, its points up to there, and a record of the origin."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from fcos.config.run import ScheduleConfig
+from fcos.storage.run_folder import CHECKPOINTS, POINTS, MetricPoint
+from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, step_of
+from fcos.training.due import due_after
+from orchestration.experiment.prefixes import Prefix
+from orchestration.experiment.trials import Trial
+from orchestration.planning.plan import Plan
+from orchestration.planning.prefixes import held_checkpoints
+from orchestration.trial import files
+from orchestration.trial.failures import failure_reason, is_interrupted
+from orchestration.trial.origin import Origin, write_origin
+
+
+def begin_from(plan: Plan, trial: Trial, prefix: Prefix) -> int:
+    """Fill a training's folder with the newest checkpoint of another one up to a step; return the step of that one.
+
+    Where there is none, as the other training failed, a note says so, and 0 is returned. The checkpoint gets its name last:
+    a command that was killed in between finds nothing, and does it again.
+    """
+    trunk, folder = prefix.trunk, plan.folder_of(trial)
+    origin_folder = plan.folder_of(trunk)
+    held = held_checkpoints(origin_folder)
+    problem = ""
+    for step in sorted((step for step in held if step <= prefix.step), reverse=True):
+        try:
+            partial = _copy(held[step], folder, trial.averages)
+            _take_points(folder, _taken_points(trunk, trial, files.read_points(origin_folder), step))
+            write_origin(folder, Origin(files.training_id(origin_folder), plan.name, trunk.label, step))
+            final = folder_of(folder / CHECKPOINTS, step)
+            # A damaged one of this training's own.
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
+            return step
+        except (CheckpointError, OSError) as error:
+            problem = str(error)
+    if not is_interrupted(origin_folder):
+        reason = problem or failure_reason(origin_folder).splitlines()[0]
+        files.add_note(folder, f"trained from the start, not from step {prefix.step} of {trunk.label}: {reason}")
+    return 0
+
+
+def _copy(origin: Path, folder: Path, averages: frozenset[float]) -> Path:
+    """Copy a checkpoint into a training's folder under a name that is none yet, verify it, and return its path.
+
+    Files are linked where the file system can, as nothing changes them in place.
+    """
+    partial = folder / CHECKPOINTS / f".partial_{step_of(origin):08d}_{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(origin, partial, copy_function=_link_or_copy)
+    if not averages_in(partial) >= averages:
+        raise CheckpointError(f"{origin}: lacks a moving average that is evaluated")
+    return partial
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _take_points(folder: Path, points: Iterable[MetricPoint]) -> None:
+    # Whatever an attempt without a checkpoint reported is reported again.
+    (folder / POINTS).unlink(missing_ok=True)
+    files.append_points(folder, points)
+
+
+def _taken_points(trunk: Trial, trial: Trial, points: Iterable[MetricPoint], step: int) -> list[MetricPoint]:
+    """Return the points that the training would have reported itself up to a step.
+
+    Evaluations are taken for arms of the same evaluation settings, under the names that these have here.
+    """
+    schedule = trial.config.schedule
+    names = {
+        theirs: [arm for arm, own in trial.arms.items() if own == settings] for theirs, settings in trunk.arms.items()
+    }
+    taken = []
+    for point in points:
+        if point.step > step or not _reports(schedule, point):
+            continue
+        if point.arm is None:
+            taken.append(point)
+        else:
+            taken += [point._replace(arm=arm) for arm in names.get(point.arm, ())]
+    return taken
+
+
+def _reports(schedule: ScheduleConfig, point: MetricPoint) -> bool:
+    due = due_after(schedule, point.step)
+    return due.report if point.arm is None else due.evaluation
