@@ -76,7 +76,8 @@ def run(
 
     `arms` names several settings by which this training is evaluated: inference settings, and averages of its weights;
     without them the configuration's own stand alone under the empty name. `data_digest` is that of the planned data (see
-    `prepare`). After each of the steps `forks` a checkpoint is kept apart, from which other trainings go on.
+    `prepare`). After each of the steps `forks`, and at the first milestone, a checkpoint is kept apart, from which other
+    trainings go on.
     A run that is requested to stop ends at its next report, evaluated and saved; the summary's `pruned` is that step.
     Every worker returns the same summary.
 
@@ -84,7 +85,9 @@ def run(
     longer finite, and Preempted where the run saved itself because a machine of it will be taken away.
     """
     seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
-    run_ = _prepare(config, runtime, arms or {"": EvaluationSettings.of(config)}, data_digest, frozenset(forks))
+    kept = config.schedule.kept_milestone
+    kept_steps = frozenset(forks) if kept is None else frozenset({*forks, kept})
+    run_ = _prepare(config, runtime, arms or {"": EvaluationSettings.of(config)}, data_digest, kept_steps)
     log = LossLog()
     restored = restore(run_.state, log, config.schedule, runtime)
     workers = restored.workers

@@ -107,6 +107,8 @@ class RunRecorder:
                     **self._identifying(trial, arm),
                     Tag.DATA_DIGEST: trial.data_digest,
                     Tag.TRUNK: trial.trunk,
+                    # Also of those that never finish: others may go on from their checkpoints.
+                    Tag.FOLDER: str(folder),
                     **(_origin(reused, arm) if reused else origin_tags(folder)),
                     **self._sampled(arm),
                 },

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.metrics import Mode, better_end
+from fcos.training.checkpoint import folder_of, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, REUSED
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
@@ -107,14 +108,17 @@ def remove_checkpoints(lab: LabConfig, plan: Plan) -> Retention:
 
 
 def remove_forks(plan: Plan, unfinished: Collection[str]) -> None:
-    """Remove the checkpoints that trainings keep for others, where no other one is left that could begin there.
+    """Remove the checkpoints that trainings keep for others of the plan, where none is left that could begin there.
 
-    `unfinished` are identities of trainings without a result.
+    `unfinished` are identities of trainings without a result. The one at the first milestone stays, for longer schedules
+    of later commands.
     """
     needed = {trial.trunk for trial in plan.trials if trial.identity in unfinished}
     for trial in plan.trials:
+        folder, kept = plan.folder_of(trial) / FORKS, trial.config.schedule.kept_milestone
         if trial.trunk not in needed:
-            shutil.rmtree(plan.folder_of(trial) / FORKS, ignore_errors=True)
+            for step in steps_in(folder) - {kept}:
+                shutil.rmtree(folder_of(folder, step), ignore_errors=True)
 
 
 def _has_own_checkpoints(plan: Plan, trial: Trial) -> bool:

@@ -120,7 +120,10 @@ class SweepRun:
             pending = [each.index for each in waiting if each.trial is not None]
             to_draw = len(waiting) - len(pending)
             begin = None if self._rounds is None else self._begin_round
-            job = TuneJob(lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw, begin)
+            trunks = self._reusable.trunks
+            job = TuneJob(
+                lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw, begin, trunks
+            )
             self._run_tune(job, Events([progress.handle, view.handle, self._recorder.handle]), view)
 
     def _begin_round(self, needed: Needed) -> None:

@@ -6,16 +6,17 @@ from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.trials import Trial
 from orchestration.planning.begin_from import begin_from
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import find_prefixes, held_checkpoints
+from orchestration.planning.prefixes import Elsewhere, find_prefixes, held_checkpoints
 from orchestration.trial.files import begin_training
 
 
 class TrainingQueue:
     """Trainings of a plan by index; one that others wait for comes before the others of its seed."""
 
-    def __init__(self, plan: Plan, *, share: bool) -> None:
-        """`share` lets trainings begin from checkpoints of others; see planning/prefixes.py."""
+    def __init__(self, plan: Plan, elsewhere: Elsewhere, *, share: bool) -> None:
+        """`share` lets trainings begin from checkpoints of others, here or `elsewhere`; see planning/prefixes.py."""
         self._plan = plan
+        self._elsewhere = elsewhere
         self._share = share
         self._waiting: list[int] = []
         self._prefixes = Prefixes()
@@ -31,7 +32,7 @@ class TrainingQueue:
         trials = [self._plan.trials[index] for index in self._waiting]
         for trial in trials:
             begin_training(self._plan.folder_of(trial))
-        self._prefixes = find_prefixes(self._plan, trials) if self._share else Prefixes()
+        self._prefixes = find_prefixes(self._plan, trials, self._elsewhere) if self._share else Prefixes()
         self._unfinished = {trial.identity for trial in trials}
 
     def take(self) -> int | None:
@@ -44,7 +45,7 @@ class TrainingQueue:
         trial = self._plan.trials[index]
         prefix = self._prefixes.of(trial)
         if prefix is not None:
-            begin_from(self._plan, trial, prefix)
+            begin_from(prefix, trial, self._plan.folder_of(trial))
         return index
 
     def forks(self, index: int) -> tuple[int, ...]:
@@ -59,7 +60,7 @@ class TrainingQueue:
         prefix = self._prefixes.of(trial)
         if prefix is None or prefix.trunk.identity not in self._unfinished:
             return True
-        return prefix.step in held_checkpoints(self._plan.folder_of(prefix.trunk))
+        return prefix.step in held_checkpoints(prefix.trunk.folder)
 
     def _turn(self, index: int) -> tuple[int, int, int]:
         trial = self._plan.trials[index]

@@ -4,7 +4,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from orchestration.driver.events import Events
 from orchestration.driver.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import find_prefixes
+from orchestration.planning.prefixes import Elsewhere, find_prefixes
 from orchestration.planning.seed_rounds import BeginRound, SeedRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
@@ -47,6 +47,8 @@ class TuneJob:
     to_draw: int
     # What begins a later round of seeds; None where all trainings are known.
     begin_round: BeginRound | None = None
+    # What other sweeps have of the first steps of trainings.
+    trunks: Elsewhere = field(default_factory=dict)
 
     def task(self, command_id: str, index: int, forks: tuple[int, ...] = ()) -> Task:
         """Return what the processes of a training are given; after the steps `forks` it keeps a checkpoint."""
@@ -134,12 +136,13 @@ def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
         return SearchTrials(plan, plan.search, lab.experiment.all_seeds[0], lab.cluster, task).searcher(job.pending)
     rounds = SeedRounds.of(plan, lab.experiment)
     pending = [plan.trials[index] for index in job.pending]
-    if rounds is None and not (lab.share_prefixes and find_prefixes(plan, pending).by_identity):
+    if rounds is None and not (lab.share_prefixes and find_prefixes(plan, pending, job.trunks).by_identity):
         return None
     from orchestration.driver.plan_searcher import LaterRounds, PlanSearcher
 
     later = None if rounds is None or job.begin_round is None else LaterRounds(rounds, job.begin_round)
-    return PlanSearcher(plan, job.pending, TrainingQueue(plan, share=lab.share_prefixes), task, later)
+    queue = TrainingQueue(plan, job.trunks, share=lab.share_prefixes)
+    return PlanSearcher(plan, job.pending, queue, task, later)
 
 
 def _scheduler(job: TuneJob) -> Any:

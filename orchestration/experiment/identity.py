@@ -22,6 +22,7 @@ RUN_ONLY = (
     "schedule.checkpoint_every",
     "schedule.keep_checkpoints",
     "schedule.best_metric",
+    "schedule.keep_first_milestone",
 )
 # Keys that change what is evaluated of a training, never what is trained: those of EvaluationSettings.
 EVALUATION_ONLY = ("model.postprocess", "schedule.ema")

@@ -1,16 +1,47 @@
-"""First steps that trainings take from others of their plan."""
+"""First steps that trainings take from others, of their plan or of other sweeps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from fcos.config.evaluation import EvaluationSettings
+from fcos.config.run import ScheduleConfig
+from orchestration.experiment.identity import evaluation_identity
 from orchestration.experiment.trials import Trial
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A training whose first steps others take."""
+
+    identity: str
+    # Arms and seed, or its run in the tracking store, for people.
+    label: str
+    sweep: str
+    folder: Path
+    schedule: ScheduleConfig
+    # Decays of the moving averages of the weights that it keeps.
+    averages: frozenset[float]
+    # Arm -> identity of its evaluation.
+    evaluations: Mapping[str, str]
+
+    @classmethod
+    def of(cls, trial: Trial, sweep: str, folder: Path) -> "Trunk":
+        """Return a training of a plan as the trunk of others."""
+        evaluations = {arm: trial.identity_of(arm) for arm in trial.arms}
+        return cls(trial.identity, trial.label, sweep, folder, trial.config.schedule, trial.averages, evaluations)
+
+    def arm_like(self, settings: EvaluationSettings) -> str | None:
+        """Return the arm that is evaluated by the same settings, or None."""
+        wanted = evaluation_identity(self.identity, settings)
+        return next((arm for arm, identity in self.evaluations.items() if identity == wanted), None)
 
 
 @dataclass(frozen=True)
 class Prefix:
     """The first steps of a training that it takes from another one, its trunk."""
 
-    trunk: Trial
+    trunk: Trunk
     step: int
 
 

@@ -9,30 +9,27 @@ from fcos.config.run import ScheduleConfig
 from fcos.storage.run_folder import CHECKPOINTS, POINTS, MetricPoint
 from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, step_of
 from fcos.training.due import due_after
-from orchestration.experiment.prefixes import Prefix
+from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
-from orchestration.planning.plan import Plan
 from orchestration.planning.prefixes import held_checkpoints
 from orchestration.trial import files
 from orchestration.trial.failures import failure_reason, is_interrupted
 from orchestration.trial.origin import Origin, write_origin
 
 
-def begin_from(plan: Plan, trial: Trial, prefix: Prefix) -> int:
+def begin_from(prefix: Prefix, trial: Trial, folder: Path) -> int:
     """Fill a training's folder with the newest checkpoint of another one up to a step; return the step of that one.
 
-    Where there is none, as the other training failed, a note says so, and 0 is returned. The checkpoint gets its name last:
-    a command that was killed in between finds nothing, and does it again.
+    Where there is none, as the other training failed, a note says so, and 0 is returned. The checkpoint gets its name
+    last: a command that was killed in between finds nothing, and does it again.
     """
-    trunk, folder = prefix.trunk, plan.folder_of(trial)
-    origin_folder = plan.folder_of(trunk)
-    held = held_checkpoints(origin_folder)
-    problem = ""
+    trunk, problem = prefix.trunk, ""
+    held = held_checkpoints(trunk.folder)
     for step in sorted((step for step in held if step <= prefix.step), reverse=True):
         try:
             partial = _copy(held[step], folder, trial.averages)
-            _take_points(folder, _taken_points(trunk, trial, files.read_points(origin_folder), step))
-            write_origin(folder, Origin(files.training_id(origin_folder), plan.name, trunk.label, step))
+            _replace_points(folder, taken_points(trunk, trial, step))
+            write_origin(folder, Origin(files.training_id(trunk.folder), trunk.sweep, trunk.label, step))
             final = folder_of(folder / CHECKPOINTS, step)
             # A damaged one of this training's own.
             shutil.rmtree(final, ignore_errors=True)
@@ -40,8 +37,8 @@ def begin_from(plan: Plan, trial: Trial, prefix: Prefix) -> int:
             return step
         except (CheckpointError, OSError) as error:
             problem = str(error)
-    if not is_interrupted(origin_folder):
-        reason = problem or failure_reason(origin_folder).splitlines()[0]
+    if not is_interrupted(trunk.folder):
+        reason = problem or failure_reason(trunk.folder).splitlines()[0]
         files.add_note(folder, f"trained from the start, not from step {prefix.step} of {trunk.label}: {reason}")
     return 0
 
@@ -66,29 +63,27 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _take_points(folder: Path, points: Iterable[MetricPoint]) -> None:
+def _replace_points(folder: Path, points: Iterable[MetricPoint]) -> None:
     # Whatever an attempt without a checkpoint reported is reported again.
     (folder / POINTS).unlink(missing_ok=True)
     files.append_points(folder, points)
 
 
-def _taken_points(trunk: Trial, trial: Trial, points: Iterable[MetricPoint], step: int) -> list[MetricPoint]:
-    """Return the points that the training would have reported itself up to a step.
+def taken_points(trunk: Trunk, trial: Trial, step: int) -> list[MetricPoint]:
+    """Return the points of another training up to a step that this one would have reported itself.
 
     Evaluations are taken for arms of the same evaluation settings, under the names that these have here.
     """
     schedule = trial.config.schedule
-    names = {
-        theirs: [arm for arm, own in trial.arms.items() if own == settings] for theirs, settings in trunk.arms.items()
-    }
+    like = {arm: trunk.arm_like(settings) for arm, settings in trial.arms.items()}
     taken = []
-    for point in points:
+    for point in files.read_points(trunk.folder):
         if point.step > step or not _reports(schedule, point):
             continue
         if point.arm is None:
             taken.append(point)
         else:
-            taken += [point._replace(arm=arm) for arm in names.get(point.arm, ())]
+            taken += [point._replace(arm=arm) for arm, theirs in like.items() if theirs == point.arm]
     return taken
 
 

@@ -7,11 +7,14 @@ from fcos.config.parse import flatten
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import newest_step
-from orchestration.experiment.identity import EVALUATION_ONLY, RUN_ONLY, without
+from orchestration.experiment.common_steps import common_steps
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
-from orchestration.experiment.trials import Trial
+from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import Plan
+from orchestration.planning.prefixes import held_checkpoints
 from orchestration.planning.reuse import ReusableRuns, Source, is_done
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
@@ -48,8 +51,8 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
     if prefix is not None:
         rest = trial.config.schedule.steps - prefix.step
         same = f"up to there both have the same state; {rest} of {trial.config.schedule.steps} steps are trained"
-        return [f"from step {prefix.step} of {prefix.trunk.label} ({prefix.trunk.short})", same]
-    lines = ["new"]
+        return [f"from step {prefix.step} of {prefix.trunk.label} ({prefix.trunk.identity[:16]})", same]
+    lines = ["new", *_parted(trial, reusable.trunks.get(trial.identity, ()))]
     if not forgotten and newest_step(folder / CHECKPOINTS):
         needed = ", ".join(f"{decay:g}" for decay in sorted(trial.averages))
         lines.append(f"its checkpoints lack a moving average that is evaluated (schedule.ema={needed})")
@@ -58,6 +61,19 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
     if trial.identity in reusable.problems:
         lines.append(f"finished before, but not to be reused: {reusable.problems[trial.identity]}")
     return lines + _nearest(trial, plan.provenance, others)
+
+
+def _parted(trial: Trial, trunks: Sequence[Trunk]) -> list[str]:
+    """Describe why a training does not go on from others that differ in their schedules alone: where they part."""
+    lines = []
+    for trunk in trunks[:LINES]:
+        step = common_steps(trunk.schedule, trial.config.schedule)
+        pair = ({"schedule": each.model_dump(mode="json")} for each in (trunk.schedule, trial.config.schedule))
+        changed = [line for line in changed_keys(*pair) if line.split(":")[0] in RATES_ONLY]
+        kept = ", ".join(map(str, sorted(held_checkpoints(trunk.folder))))
+        lines.append(f"{trunk.label} is the same up to step {step} alone, and has checkpoints at {kept}:")
+        lines += [f"  {line}" for line in changed]
+    return lines
 
 
 def _taken(trial: Trial, source: Source) -> list[str]:

@@ -76,7 +76,8 @@ def _prefixes(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> Prefixes:
     if not lab.share_prefixes:
         return Prefixes()
     done = {trial.identity for trial in plan.trials if is_done(plan, trial, reuse=lab.reuse)}
-    return find_prefixes(plan, [each for each in plan.trials if each.identity not in {*done, *reusable.sources}])
+    pending = [each for each in plan.trials if each.identity not in {*done, *reusable.sources}]
+    return find_prefixes(plan, pending, reusable.trunks)
 
 
 def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None) -> None:

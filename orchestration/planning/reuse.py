@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, MetricP
 from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import CheckpointError, averages_in, digest, verify
 from orchestration.config.schema import LabConfig
+from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
+from orchestration.planning.trunks import find_trunks
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
@@ -40,6 +42,8 @@ class ReusableRuns:
     here: Mapping[str, PastRun] = field(default_factory=dict)
     # Train identity -> why a finished run of it is no use.
     problems: Mapping[str, str] = field(default_factory=dict)
+    # Train identity -> trainings of other sweeps that have a checkpoint of its first steps.
+    trunks: Mapping[str, Sequence[Trunk]] = field(default_factory=dict)
 
 
 def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
@@ -59,6 +63,8 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
         previews = history and (lab.explain or lab.dry_run)
         here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and previews}
         looked_up = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
+        new = [trial for trial in open_trials if looked_up.get(trial.identity, (None, ""))[0] is None]
+        trunks = find_trunks(history, plan, new) if history and lab.reuse and lab.share_prefixes else {}
     except TrackingError as error:
         if lab.tracking.required:
             raise
@@ -69,7 +75,8 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
     if problems:
         count = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
         note = f"{count} finished elsewhere and not to be reused: {next(iter(problems.values()))}"
-    return ReusableRuns(history, note, sources, {key: run for key, run in here.items() if run is not None}, problems)
+    here_known = {key: run for key, run in here.items() if run is not None}
+    return ReusableRuns(history, note, sources, here_known, problems, trunks)
 
 
 def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:

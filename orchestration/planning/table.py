@@ -149,4 +149,4 @@ def _state(plan: Plan, trial: Trial, reusable: ReusableRuns, reuse: bool) -> str
     if resumes and newest_step(folder / CHECKPOINTS, trial.averages):
         return "resumes"
     prefix = plan.prefixes.of(trial)
-    return "new" if prefix is None else f"from step {prefix.step} of {', '.join(prefix.trunk.arms)}"
+    return "new" if prefix is None else f"from step {prefix.step} of {prefix.trunk.label}"

@@ -26,7 +26,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "short": {"schedule.decay": "none", "schedule.steps": 7},
     "later": {"schedule.decay": "step", "schedule.milestones": [8]},
 }
-TRUNKS = {"step": "cosine", "step_to_half": "step", "none": "step", "short": "none", "later": "none"}
+TRUNKS = {"step": "cosine", "step_to_half": "step", "none": "step", "short": "step", "later": "none"}
 COMMON = {"step": 3, "step_to_half": 7, "none": 7, "short": 7, "later": 8}
 
 
