@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fcos.config.base import Section
+from fcos.config.paths import AbsolutePath
 from fcos.config.parse import flatten
 from fcos.config.run import Config
 from fcos.config.seeds import SeedsConfig
@@ -232,6 +233,8 @@ class LabConfig(Config):
     reuse: bool = True
     # Train first steps that several trainings have in common once; false trains each from its own start.
     share_prefixes: bool = True
+    # Folder of a checkpoint, or of its run, to go on from although the schedule of the learning rate is another one.
+    extend: AbsolutePath | None = None
     # Write the report at the end of a sweep; analysis/report.py writes it at any time.
     report: bool = True
     experiment: ExperimentConfig | None = None
@@ -257,6 +260,9 @@ class LabConfig(Config):
                 "seeds: the arms of an experiment of kind=noise_floor set them; give them there, or leave them out"
             )
         searches = self.experiment is not None and self.experiment.search is not None
+        if self.extend is not None and (searches or self.task == "coverage"):
+            given = "task=coverage" if self.task == "coverage" else "experiment.search"
+            raise ValueError(f"extend={self.extend}: has no effect with {given}; leave it out")
         if not searches and self.search.early_stopping != "none":
             raise ValueError(
                 f"search.early_stopping={self.search.early_stopping}: is for experiments with a search; arms are "

@@ -13,11 +13,10 @@ from orchestration.trial.files import begin_training
 class TrainingQueue:
     """Trainings of a plan by index; one that others wait for comes before the others of its seed."""
 
-    def __init__(self, plan: Plan, elsewhere: Elsewhere, *, share: bool) -> None:
-        """`share` lets trainings begin from checkpoints of others, here or `elsewhere`; see planning/prefixes.py."""
+    def __init__(self, plan: Plan, elsewhere: Elsewhere) -> None:
+        """`elsewhere` are trainings of other sweeps whose checkpoints may be begun from."""
         self._plan = plan
         self._elsewhere = elsewhere
-        self._share = share
         self._waiting: list[int] = []
         self._prefixes = Prefixes()
         # Identities of trainings that were put in and have not ended.
@@ -32,7 +31,7 @@ class TrainingQueue:
         trials = [self._plan.trials[index] for index in self._waiting]
         for trial in trials:
             begin_training(self._plan.folder_of(trial))
-        self._prefixes = find_prefixes(self._plan, trials, self._elsewhere) if self._share else Prefixes()
+        self._prefixes = find_prefixes(self._plan, trials, self._elsewhere)
         self._unfinished = {trial.identity for trial in trials}
 
     def take(self) -> int | None:

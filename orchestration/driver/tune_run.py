@@ -136,13 +136,12 @@ def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
         return SearchTrials(plan, plan.search, lab.experiment.all_seeds[0], lab.cluster, task).searcher(job.pending)
     rounds = SeedRounds.of(plan, lab.experiment)
     pending = [plan.trials[index] for index in job.pending]
-    if rounds is None and not (lab.share_prefixes and find_prefixes(plan, pending, job.trunks).by_identity):
+    if rounds is None and not find_prefixes(plan, pending, job.trunks).by_identity:
         return None
     from orchestration.driver.plan_searcher import LaterRounds, PlanSearcher
 
     later = None if rounds is None or job.begin_round is None else LaterRounds(rounds, job.begin_round)
-    queue = TrainingQueue(plan, job.trunks, share=lab.share_prefixes)
-    return PlanSearcher(plan, job.pending, queue, task, later)
+    return PlanSearcher(plan, job.pending, TrainingQueue(plan, job.trunks), task, later)
 
 
 def _scheduler(job: TuneJob) -> Any:

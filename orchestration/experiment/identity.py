@@ -45,9 +45,13 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def train_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
-    """Return the fingerprint of a training: arms that differ in their evaluation alone have the same."""
-    return _identity(config, provenance, data_digest, ())
+def train_identity(config: Config, provenance: Provenance, data_digest: str, extends: str = "") -> str:
+    """Return the fingerprint of a training: arms that differ in their evaluation alone have the same.
+
+    `extends` is the digest of a checkpoint of another schedule that it goes on from (see extension.py).
+    """
+    identity = fingerprint(_deciding(config, provenance, data_digest, ()))
+    return fingerprint({"train": identity, "extends": extends}) if extends else identity
 
 
 def trunk_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
@@ -55,17 +59,20 @@ def trunk_identity(config: Config, provenance: Provenance, data_digest: str) -> 
 
     Trainings with the same one have first steps in common: as many as have the same learning rates.
     """
-    return _identity(config, provenance, data_digest, RATES_ONLY)
+    return fingerprint(_deciding(config, provenance, data_digest, RATES_ONLY))
 
 
-def _identity(config: Config, provenance: Provenance, data_digest: str, left_out: tuple[str, ...]) -> str:
+def _deciding(
+    config: Config, provenance: Provenance, data_digest: str, left_out: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return all that decides a training, as plain values, without some dotted keys."""
     values = config.model_dump(mode="json")
     left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(values), "seeds", *left_out)
     deciding = without(values, left_out) | seeds_apart(config)
     # The key `evidence` is that of earlier versions.
     parts = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
     apart = {"workers": provenance.workers} if provenance.workers > 1 and worker_dependences_of(config) else {}
-    return fingerprint({**parts, **apart})
+    return {**parts, **apart}
 
 
 def seeds_apart(config: Config) -> dict[str, dict[str, int]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.run import ScheduleConfig
+from orchestration.experiment.extension import Extension
 from orchestration.experiment.identity import evaluation_identity
 from orchestration.experiment.trials import Trial
 
@@ -43,6 +44,15 @@ class Prefix:
 
     trunk: Trunk
     step: int
+    # The checkpoint that was chosen by hand, which is taken or nothing.
+    extension: Extension | None = None
+
+    @classmethod
+    def by_choice(cls, extension: Extension, trial: Trial) -> "Prefix":
+        """Return what a training takes that goes on from a checkpoint of another schedule."""
+        label, schedule = str(extension.path), trial.config.schedule
+        trunk = Trunk(extension.sha256, label, "", extension.run_folder, schedule, trial.averages, {})
+        return cls(trunk, extension.step, extension)
 
 
 @dataclass(frozen=True)

@@ -128,20 +128,25 @@ def check_arm_key(key: str) -> None:
 
 
 def plan_trials(
-    configs: Mapping[str, Config], seeds: Sequence[int], provenance: Provenance, data_digests: Mapping[str, str]
+    configs: Mapping[str, Config],
+    seeds: Sequence[int],
+    provenance: Provenance,
+    data_digests: Mapping[str, str],
+    extends: str = "",
 ) -> tuple[Trial, ...]:
     """Return one training for each seed and training identity, seed by seed, so that pairs complete early.
 
-    `data_digests` holds the digest of each arm's data.
+    `data_digests` holds the digest of each arm's data, `extends` that of a checkpoint that all of them go on from.
     """
     trials: dict[str, Trial] = {}
     for seed in seeds:
         for arm, config in configs.items():
             seeded = config.model_copy(update={"seed": seed})
-            identity = train_identity(seeded, provenance, data_digests[arm])
+            identity = train_identity(seeded, provenance, data_digests[arm], extends)
             same = trials.get(identity)
             arms = {**(same.arms if same else {}), arm: EvaluationSettings.of(config)}
-            trunk = trunk_identity(seeded, provenance, data_digests[arm])
+            # One that goes on from another schedule has no steps in common with any.
+            trunk = identity if extends else trunk_identity(seeded, provenance, data_digests[arm])
             trials[identity] = Trial(identity, seed, same.config if same else seeded, arms, data_digests[arm], trunk)
     return tuple(trials.values())
 

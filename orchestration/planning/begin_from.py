@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fcos.config.run import ScheduleConfig
+from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, POINTS, MetricPoint
 from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, step_of
 from fcos.training.due import due_after
@@ -21,10 +22,11 @@ def begin_from(prefix: Prefix, trial: Trial, folder: Path) -> int:
     """Fill a training's folder with the newest checkpoint of another one up to a step; return the step of that one.
 
     Where there is none, as the other training failed, a note says so, and 0 is returned. The checkpoint gets its name
-    last: a command that was killed in between finds nothing, and does it again.
+    last: a command that was killed in between finds nothing, and does it again. Raises ConfigError for one that was
+    chosen by hand and cannot be read any more.
     """
-    trunk, problem = prefix.trunk, ""
-    held = held_checkpoints(trunk.folder)
+    trunk, problem, extension = prefix.trunk, "", prefix.extension
+    held = held_checkpoints(trunk.folder) if extension is None else {extension.step: extension.path}
     for step in sorted((step for step in held if step <= prefix.step), reverse=True):
         try:
             partial = _copy(held[step], folder, trial.averages)
@@ -33,10 +35,14 @@ def begin_from(prefix: Prefix, trial: Trial, folder: Path) -> int:
             final = folder_of(folder / CHECKPOINTS, step)
             # A damaged one of this training's own.
             shutil.rmtree(final, ignore_errors=True)
+            if extension is not None:
+                files.add_note(folder, extension.note)
             os.replace(partial, final)
             return step
         except (CheckpointError, OSError) as error:
             problem = str(error)
+    if extension is not None:
+        raise ConfigError(f"extend={extension.path}: cannot be taken any more: {problem}")
     if not is_interrupted(trunk.folder):
         reason = problem or failure_reason(trunk.folder).splitlines()[0]
         files.add_note(folder, f"trained from the start, not from step {prefix.step} of {trunk.label}: {reason}")

@@ -25,9 +25,12 @@ def find_prefixes(plan: Plan, pending: Sequence[Trial], elsewhere: Elsewhere) ->
     """Return what each of the trainings that are to run takes from another one.
 
     That one runs before it, or has left a checkpoint. Trainings of a search, which may end early, and those that have a
-    checkpoint of their own, take nothing.
+    checkpoint of their own, take nothing; nor does any with share_prefixes=false.
     """
-    if plan.search is not None:
+    if plan.extension is not None:
+        new = [trial for trial in pending if not _has_begun(trial, plan.folder_of(trial))]
+        return Prefixes({trial.identity: Prefix.by_choice(plan.extension, trial) for trial in new})
+    if plan.search is not None or not plan.shares:
         return Prefixes()
     found: dict[str, Prefix] = {}
     waiting = {trial.identity for trial in pending}

@@ -72,9 +72,7 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Cons
 
 
 def _prefixes(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> Prefixes:
-    """Return what trainings that are to run take from others of the plan; nothing where share_prefixes=false."""
-    if not lab.share_prefixes:
-        return Prefixes()
+    """Return what trainings that are to run take from others, as far as is known before anything runs."""
     done = {trial.identity for trial in plan.trials if is_done(plan, trial, reuse=lab.reuse)}
     pending = [each for each in plan.trials if each.identity not in {*done, *reusable.sources}]
     return find_prefixes(plan, pending, reusable.trunks)

@@ -1,5 +1,6 @@
 """Which trainings begin from which others, and what they take from there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,7 @@ def test_without_a_whole_checkpoint_it_begins_at_the_start_with_a_note(plan: Pla
 
 
 def test_each_training_waits_for_its_checkpoint_and_trunks_come_first(plan: Plan) -> None:
-    queue = TrainingQueue(plan, {}, share=True)
+    queue = TrainingQueue(plan, {})
     queue.put(range(4))
     assert queue.take() == COSINE and queue.forks(COSINE) == (251,)
     assert queue.take() is None and queue
@@ -156,7 +157,7 @@ def test_each_training_waits_for_its_checkpoint_and_trunks_come_first(plan: Plan
 
 
 def test_trainings_whose_trunk_ended_without_a_checkpoint_begin_at_the_start(plan: Plan) -> None:
-    queue = TrainingQueue(plan, {}, share=True)
+    queue = TrainingQueue(plan, {})
     queue.put(range(4))
     assert queue.take() == COSINE
     queue.end(COSINE)
@@ -166,7 +167,7 @@ def test_trainings_whose_trunk_ended_without_a_checkpoint_begin_at_the_start(pla
 
 
 def test_without_sharing_all_begin_at_once(plan: Plan) -> None:
-    queue = TrainingQueue(plan, {}, share=False)
+    queue = TrainingQueue(replace(plan, shares=False), {})
     queue.put(range(4))
     assert [queue.take() for _ in range(5)] == [*range(4), None]
     assert not any(queue.forks(index) for index in range(4))
@@ -174,7 +175,7 @@ def test_without_sharing_all_begin_at_once(plan: Plan) -> None:
 
 def test_two_slots_have_work_while_trunks_of_two_seeds_run(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "experiment.seeds=[0,1]")
-    queue = TrainingQueue(plan, {}, share=True)
+    queue = TrainingQueue(plan, {})
     queue.put(range(8))
     assert (queue.take(), queue.take()) == (COSINE, 4 + COSINE)
     for index in (COSINE, 4 + COSINE):
