@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import TINY, client, finished, loss_steps, points, runs, start, trials_of, wait_for
+from tests.helpers.sweeps import TINY, TRAIN, client, finished, loss_steps, points, runs, start, trials_of, wait_for
 
 NAME = "ablation_decay"
 # Cosine has warm-up and one step more in common with the others.
@@ -35,8 +35,10 @@ def trained_steps(folder: Path, name: str) -> int:
 
 
 def numbers(folder: Path, name: str) -> dict[str, list[tuple[str, int, float]]]:
+    """Points of the runs of a sweep by arm and seed."""
     store = client(folder)
-    return {run: points(one, store) for run, one in runs(folder, name, store).items() if run != name}
+    every = [one for one in runs(folder, name, store).values() if one.data.tags["fcos.kind"] != "sweep"]
+    return {f"{one.data.tags['fcos.arm']} {one.data.tags['fcos.seed']}": points(one, store) for one in every}
 
 
 @pytest.mark.slow(minutes=2)
@@ -62,3 +64,15 @@ def test_a_sweep_that_was_killed_at_a_fork_has_the_numbers_of_trainings_from_the
     kept = {path.name for path in tmp_path.glob(f"outputs/{NAME}/trials/*/forks/*")}
     assert kept == {"step_00000008"}
     assert all(loss_steps(trial) == [2, 4, 6, 8, 10, 12] for trial in trials_of(tmp_path, "apart"))
+
+
+@pytest.mark.slow(minutes=2)
+def test_a_longer_training_goes_on_from_the_end_of_a_shorter_one(tmp_path: Path) -> None:
+    words = (*TINY, "schedule.decay=none")
+    finished(tmp_path, *words, "name=short", entry=TRAIN)
+    shown = finished(tmp_path, *words, "schedule.steps=16", "name=longer", entry=TRAIN)
+    assert "from step 12 of run" in shown and "of short" in shown
+    finished(tmp_path, *words, "schedule.steps=16", "reuse=false", "name=alone", entry=TRAIN)
+    assert numbers(tmp_path, "longer") == numbers(tmp_path, "alone")
+    (longer,) = trials_of(tmp_path, "longer")
+    assert json.loads((longer / "summary.json").read_text())["summary"]["resumed_from"] == 12
