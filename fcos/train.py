@@ -75,11 +75,10 @@ def run(
     """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
 
     `arms` names several settings by which this training is evaluated: inference settings, and averages of its weights;
-    without them the configuration's own stand alone under the empty name. `data_digest` is that of the planned data (see
-    `prepare`). After each of the steps `forks`, and at the first milestone, a checkpoint is kept apart, from which other
-    trainings go on.
-    A run that is requested to stop ends at its next report, evaluated and saved; the summary's `pruned` is that step.
-    Every worker returns the same summary.
+    without them the configuration's own stand alone under the empty name. `data_digest` is that of the planned data
+    (see `prepare`). After each of the steps `forks`, and at the first milestone, a checkpoint is kept apart, from which
+    other trainings go on. A run that is requested to stop ends at its next report, evaluated and saved; the summary's
+    `pruned` is that step. Every worker returns the same summary.
 
     Raises ConfigError for a user's mistake, DataChanged for other data than planned, Diverged where the loss is no
     longer finite, and Preempted where the run saved itself because a machine of it will be taken away.
@@ -175,16 +174,15 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog,
         progress.images += schedule.batch_size
         runtime.heartbeat()
         evaluates, saves, reports = due_after(schedule, step)
-        losses = log.average() if reports or step in run.forks else None
         if reports:
             progress.add_losses(step, {**log.read(), "lr": lr})
             if evaluates:
                 validation = _evaluate(run, step, progress)
             # Before the checkpoint: after a crash in between these points are reported twice, and none is lost.
             progress.report(step)
-        if step in run.forks and losses is not None:
+        if step in run.forks:
             # Before the next checkpoint of this training, which then is past the step only where the fork is there.
-            writer.save_fork(step, losses)
+            writer.save_fork(step, log.average())
         request = "" if step == schedule.steps else interruption.poll(step, reported=reports)
         if request == "stop" and not evaluates:
             validation = _evaluate(run, step, progress)
@@ -192,11 +190,9 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog,
         if validation is not None and (evaluates or request == "stop"):
             better = improved(schedule.best_metric, step, validation.metrics, best)
             best, saves = better or best, saves or better is not None
-        if losses is None and (saves or request):
-            # A loss that is not finite must not become the newest checkpoint.
-            losses = log.average()
-        if losses is not None and (saves or request):
-            writer.save(step, losses, best)
+        if saves or request:
+            # The average raises for a loss that is not finite, which must not become the newest checkpoint.
+            writer.save(step, log.average(), best)
         if request == "preempt":
             raise Preempted(f"saved at step {step} and left a machine that will be taken away")
         if request == "stop":
@@ -213,7 +209,7 @@ def _end_at_once(run: _Run, progress: Progress, writer: StateWriter, log: LossLo
     step, scheduler = run.config.schedule.steps, run.state.scheduler
     losses = log.average()
     if len(losses):
-        lr = scheduler.base_lrs[0] * scheduler.lr_lambdas[0](step - 1)
+        lr = float(scheduler.base_lrs[0]) * scheduler.lr_lambdas[0](step - 1)
         progress.add_losses(step, {**log.read(), "lr": lr})
     validation = _evaluate(run, step, progress)
     progress.report(step)

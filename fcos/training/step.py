@@ -133,27 +133,33 @@ class LossLog:
     """
 
     pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
-    # Those of the steps before the pending ones, averaged over the workers: a row for each step, on the CPU.
+    # Those of the steps before the pending ones, averaged over the workers: a row for each step, on the CPU. What is
+    # read stays until a step is added, so that a checkpoint after a report has what was reported.
     averaged: Float[Tensor, "S 7"] = field(default_factory=lambda: torch.zeros(0, len(TERMS)))
+    is_read: bool = False
     missing_positives: MissingPositives = field(default_factory=MissingPositives)
 
     def add(self, step: int, terms: Float[Tensor, " 7"], names: tuple[str, ...]) -> None:
+        if self.is_read:
+            self.averaged, self.is_read = self.averaged[:0], False
         self.pending.append((step, terms, names))
 
     def read(self) -> dict[str, float]:
-        """Return the mean of each term over the steps since the last read and all workers, and clear them.
+        """Return the mean of each term over the steps since the last read and all workers; nothing without a step.
 
         Raises as `average`.
         """
         values = self.average()
-        self.averaged = values[:0]
-        return dict(zip(TERMS, values.mean(0).tolist(), strict=True)) if len(values) else {}
+        if self.is_read or not len(values):
+            return {}
+        self.is_read = True
+        return dict(zip(TERMS, values.mean(0).tolist(), strict=True))
 
     def average(self) -> Float[Tensor, "S 7"]:
         """Return the terms of each step since the last read, averaged over the workers; a collective.
 
-        What a read gives afterwards is the same to the last digit. Raises Diverged, on every worker, naming the first
-        step whose loss is not finite.
+        Right after a read they are those that it read. What a read gives afterwards is the same to the last digit.
+        Raises Diverged, on every worker, naming the first step whose loss is not finite.
         """
         if not self.pending:
             return self.averaged

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fcos.config.base import Section
-from fcos.config.paths import AbsolutePath
 from fcos.config.parse import flatten
+from fcos.config.paths import AbsolutePath
 from fcos.config.run import Config
 from fcos.config.seeds import SeedsConfig
 from fcos.errors import ConfigError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.metrics import Mode, better_end
-from fcos.training.checkpoint import folder_of, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, REUSED
+from fcos.training.checkpoint import folder_of, steps_in
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import TRIALS, Plan
@@ -110,8 +110,8 @@ def remove_checkpoints(lab: LabConfig, plan: Plan) -> Retention:
 def remove_forks(plan: Plan, unfinished: Collection[str]) -> None:
     """Remove the checkpoints that trainings keep for others of the plan, where none is left that could begin there.
 
-    `unfinished` are identities of trainings without a result. The one at the first milestone stays, for longer schedules
-    of later commands.
+    `unfinished` are identities of trainings without a result. The one at the first milestone stays, for longer
+    schedules of later commands.
     """
     needed = {trial.trunk for trial in plan.trials if trial.identity in unfinished}
     for trial in plan.trials:

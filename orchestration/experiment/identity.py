@@ -28,8 +28,8 @@ RUN_ONLY = (
 EVALUATION_ONLY = ("model.postprocess", "schedule.ema")
 
 
-# Keys that decide the learning rates of steps, how many there are, and what is reported on the way. Trainings that are the
-# same in all others have the same state for as long as their rates are the same.
+# Keys that decide the learning rates of steps, how many there are, and what is reported on the way. Trainings that are
+# the same in all others have the same state for as long as their rates are the same.
 RATES_ONLY = tuple(
     f"schedule.{key}"
     for key in (
@@ -62,9 +62,7 @@ def trunk_identity(config: Config, provenance: Provenance, data_digest: str) -> 
     return fingerprint(_deciding(config, provenance, data_digest, RATES_ONLY))
 
 
-def _deciding(
-    config: Config, provenance: Provenance, data_digest: str, left_out: tuple[str, ...]
-) -> dict[str, Any]:
+def _deciding(config: Config, provenance: Provenance, data_digest: str, left_out: tuple[str, ...]) -> dict[str, Any]:
     """Return all that decides a training, as plain values, without some dotted keys."""
     values = config.model_dump(mode="json")
     left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(values), "seeds", *left_out)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from fcos.config.run import ScheduleConfig
 from fcos.errors import ConfigError
-from fcos.storage.run_folder import CHECKPOINTS, POINTS, MetricPoint
+from fcos.storage.run_folder import CHECKPOINTS, ORIGIN, POINTS, MetricPoint
 from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, step_of
 from fcos.training.due import due_after
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.prefixes import held_checkpoints
 from orchestration.trial import files
-from orchestration.trial.failures import failure_reason, is_interrupted
+from orchestration.trial.failures import is_interrupted, read_failure
 from orchestration.trial.origin import Origin, write_origin
+from orchestration.trial.retries import read_attempts
 
 
 def begin_from(prefix: Prefix, trial: Trial, folder: Path) -> int:
@@ -43,10 +44,19 @@ def begin_from(prefix: Prefix, trial: Trial, folder: Path) -> int:
             problem = str(error)
     if extension is not None:
         raise ConfigError(f"extend={extension.path}: cannot be taken any more: {problem}")
+    (folder / ORIGIN).unlink(missing_ok=True)
     if not is_interrupted(trunk.folder):
-        reason = problem or failure_reason(trunk.folder).splitlines()[0]
+        reason = problem or _why_none(trunk.folder)
         files.add_note(folder, f"trained from the start, not from step {prefix.step} of {trunk.label}: {reason}")
     return 0
+
+
+def _why_none(folder: Path) -> str:
+    """Return why a training left no checkpoint to begin from."""
+    if read_attempts(folder).accumulate:
+        return "for want of memory it went on with smaller micro-batches"
+    failure = read_failure(folder)
+    return "its checkpoint is gone" if failure is None else failure.message.splitlines()[0]
 
 
 def _copy(origin: Path, folder: Path, averages: frozenset[float]) -> Path:

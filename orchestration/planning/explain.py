@@ -50,7 +50,9 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
     prefix = plan.prefixes.of(trial)
     if prefix is not None:
         rest = trial.config.schedule.steps - prefix.step
-        why = "extend=..., whose schedule is another one" if prefix.extension else "up to there both have the same state"
+        why = (
+            "extend=..., whose schedule is another one" if prefix.extension else "up to there both have the same state"
+        )
         trained = f"{why}; {rest} of {trial.config.schedule.steps} steps are trained"
         return [f"from step {prefix.step} of {prefix.trunk.label} ({prefix.trunk.identity[:16]})", trained]
     lines = ["new", *_parted(trial, reusable.trunks.get(trial.identity, ()))]

@@ -46,7 +46,7 @@ class Plan:
     # The checkpoint that all trainings go on from, by choice (extend).
     extension: Extension | None = None
     # First steps that trainings take from others, as far as is known before anything runs.
-    prefixes: Prefixes = Prefixes()
+    prefixes: Prefixes = field(default_factory=Prefixes)
 
     def folder_of(self, trial: Trial) -> Path:
         """Return a training's own folder."""

@@ -1,7 +1,7 @@
 """First steps that trainings of a plan have in common: trained once, and taken from there by the others.
 
-A training begins from the checkpoint of another one that is planned before it, so that there is never a circle. Of those
-it is the one with most steps in common, which for any order makes the smallest number of steps in all.
+A training begins from the checkpoint of another one that is planned before it, so that there is never a circle. Of
+those it is the one with most steps in common, which for any order makes the smallest number of steps in all.
 """
 
 from collections.abc import Mapping, Sequence

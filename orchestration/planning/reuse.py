@@ -112,7 +112,7 @@ def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
     }
     if not good or (trial.is_coverage and len(evaluated) < len(trial.arms)):
         return None, problem
-    needed = {trial.arms[arm].ema for arm in trial.arms if arm not in evaluated} - {None}
+    needed = {each.ema for arm, each in trial.arms.items() if arm not in evaluated and each.ema is not None}
     for run in (*evaluated.values(), *good):
         lacking = needed - averages_in(Path(run.tags[Tag.CHECKPOINT])) if needed else ()
         if not lacking:

@@ -123,6 +123,8 @@ def search_text(plan: Plan) -> str:
 
 def _saved_text(plan: Plan) -> str:
     """Describe how many steps are trained once for several trainings; empty where none are."""
+    if plan.extension is not None:
+        return ""
     taken = sum(prefix.step for prefix in plan.prefixes.by_identity.values())
     trainings = count_of(len(plan.prefixes.by_identity), "training")
     return f"first steps in common: {trainings} take {taken} steps from others (share_prefixes)" if taken else ""

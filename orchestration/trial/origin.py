@@ -13,7 +13,8 @@ from orchestration.trial.files import write_json
 class Origin:
     """The training whose first steps another one took."""
 
-    # Its id (see training_id.txt), which its runs in the tracking store carry, and its sweep.
+    # Its id (see training_id.txt), which its runs in the tracking store carry, and its sweep; both are empty where it is
+    # not known.
     training_id: str
     sweep: str
     # Its arms and seed, for people.
@@ -40,6 +41,6 @@ def origin_tags(folder: Path) -> dict[str, str]:
     origin = read_origin(folder)
     if origin is None:
         return {}
-    return {Tag.BEGUN_FROM: f"{origin.label} of {origin.sweep}", Tag.BEGUN_FROM_ID: origin.training_id} | {
-        Tag.BEGUN_AT: str(origin.step)
-    }
+    # The label of a run in the store names its sweep.
+    named = origin.label if not origin.sweep or origin.sweep in origin.label else f"{origin.label} of {origin.sweep}"
+    return {Tag.BEGUN_FROM: named, Tag.BEGUN_FROM_ID: origin.training_id, Tag.BEGUN_AT: str(origin.step)}

@@ -25,7 +25,9 @@ def trained(tiny_values, tmp_path: Path) -> tuple[Path, RunSummary, list]:
     base = tiny_values["model"]["postprocess"]
     arms = {
         "predicted": parse(EvaluationSettings, {"postprocess": {**base, "analyses": list(ALL)}}),
-        "class_iou": parse(EvaluationSettings, {"postprocess": {**base, "oracle": "class_iou", "oracle_background": "nothing"}}),
+        "class_iou": parse(
+            EvaluationSettings, {"postprocess": {**base, "oracle": "class_iou", "oracle_background": "nothing"}}
+        ),
         "box": parse(EvaluationSettings, {"postprocess": {**base, "oracle": "box", "oracle_background": "nothing"}}),
     }
     points: list = []

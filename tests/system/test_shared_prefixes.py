@@ -1,4 +1,4 @@
-"""A training that begins from another one's checkpoint ends with the numbers of one from the start, to the last digit."""
+"""A training that begins from another one's checkpoint has the numbers of one from the start, to the last digit."""
 
 import shutil
 from pathlib import Path
@@ -45,9 +45,7 @@ def trained(config: Config, folder: Path, forks: tuple[int, ...] = ()) -> tuple[
 
 def take(trunk: Path, folder: Path, step: int) -> None:
     """Begin a training where another one has left a checkpoint."""
-    shutil.copytree(
-        checkpoint.folder_of(trunk / FORKS, step), checkpoint.folder_of(folder / "checkpoints", step)
-    )
+    shutil.copytree(checkpoint.folder_of(trunk / FORKS, step), checkpoint.folder_of(folder / "checkpoints", step))
 
 
 def state_of(folder: Path, summary: RunSummary) -> list[torch.Tensor]:

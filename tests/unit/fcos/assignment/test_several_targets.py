@@ -28,6 +28,7 @@ from fcos.postprocess.decode import Postprocess
 from fcos.runtime import LocalRuntime
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Locations, Targets
 from fcos.training.checkpoint import CheckpointError, save
+from fcos.training.optim import make_lr_scheduler
 from fcos.training.step import train_step
 from tests.helpers.present import present
 from tests.helpers.pyramids import CPU, RANGES, box, fcos_rule, in_range, pyramid, targets_of
@@ -318,7 +319,8 @@ def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]
         torch.manual_seed(0)
         detector = build_detector(config.model, 1, channels_last=False)
         state = build_train_state(config, detector, LocalRuntime(Path(), CPU))
-        state = replace(state, scheduler=torch.optim.lr_scheduler.ConstantLR(state.optimizer, factor=1.0))
+        factor = state.scheduler.lr_lambdas[0](0)
+        state = replace(state, scheduler=make_lr_scheduler(state.optimizer, lambda _, factor=factor: factor))
         for _ in range(120):
             train_step(state, [batch])
         with torch.no_grad():

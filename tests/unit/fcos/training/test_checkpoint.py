@@ -17,7 +17,6 @@ from fcos.training import checkpoint
 from fcos.training.best import BEST, read_best, write_best
 from fcos.training.checkpoint import CheckpointError, CheckpointReadError
 
-
 CONFIG = {"seed": 3, "schedule": {"ema": 0.9}}
 
 

@@ -15,7 +15,7 @@ KEYS = ("steps", "warmup", "warmup_steps", "warmup_factor", "decay", "milestones
 
 
 def schedule(**keys: object) -> ScheduleConfig:
-    return ScheduleConfig(**{"batch_size": 8, "optimizer": "sgd", "decay": "none", **keys})  # type: ignore[arg-type]
+    return ScheduleConfig(**{"batch_size": 8, "optimizer": "sgd", "decay": "none", **keys})
 
 
 def rates(of: ScheduleConfig) -> list[float]:
@@ -53,9 +53,7 @@ def test_a_schedule_has_all_steps_in_common_with_itself(one: ScheduleConfig) -> 
 
 
 def test_the_longer_recipes_share_the_steps_before_the_first_milestone_that_differs() -> None:
-    once, twice, four_times = (
-        compose(check_overrides([f"schedule=paper_{times}x"])).schedule for times in (1, 2, 4)
-    )
+    once, twice, four_times = (compose(check_overrides([f"schedule=paper_{times}x"])).schedule for times in (1, 2, 4))
     began = time.perf_counter()
     assert common_steps(once, twice) == common_steps(once, four_times) == 60_000
     assert common_steps(twice, four_times) == 120_000

@@ -36,7 +36,9 @@ def run_folder(config: Config, tmp_path: Path) -> Path:
 
 
 def test_another_schedule_goes_on_from_the_run_or_its_checkpoint(config: Config, run_folder: Path) -> None:
-    longer = with_keys(config, {"schedule.steps": 9, "schedule.decay": "none", "schedule.lr": 0.5, "data.num_workers": 2})
+    longer = with_keys(
+        config, {"schedule.steps": 9, "schedule.decay": "none", "schedule.lr": 0.5, "data.num_workers": 2}
+    )
     path = run_folder / "checkpoints" / "step_00000006"
     for given in (run_folder, path):
         extension = find_extension(str(given), [longer])

@@ -34,7 +34,9 @@ def plan(tmp_path: Path) -> Plan:
     return plan_of(tmp_path)
 
 
-def save(plan: Plan, trial: Trial, step: int, name: str = FORKS, averages: dict[float, nn.Module] | None = None) -> None:
+def save(
+    plan: Plan, trial: Trial, step: int, name: str = FORKS, averages: dict[float, nn.Module] | None = None
+) -> None:
     checkpoint.save(
         plan.folder_of(trial) / name,
         step=step,

@@ -75,7 +75,9 @@ def begins_at(tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...], ste
 
 def test_more_steps_at_a_constant_rate_go_on_from_the_end(tmp_path: Path) -> None:
     constant = ("schedule.decay=none",)
-    step, _ = begins_at(tmp_path, constant, (*constant, "schedule.steps=2000"), {750: "checkpoints", 1000: "checkpoints"})
+    step, _ = begins_at(
+        tmp_path, constant, (*constant, "schedule.steps=2000"), {750: "checkpoints", 1000: "checkpoints"}
+    )
     assert step == 1000
 
 
