@@ -90,9 +90,10 @@ def test_a_training_whose_trunk_lacks_an_average_takes_nothing(tmp_path: Path) -
 def test_a_trunk_that_is_past_the_fork_gives_the_newest_checkpoint_before_it(plan: Plan) -> None:
     save(plan, plan.trials[STEP], 500, "checkpoints")
     save(plan, plan.trials[STEP], 750, "checkpoints")
-    assert taken(plan)["none"] == ("step", 500)
+    # The others have more steps in common with each other than are left of it.
+    assert taken(plan) == {"step_to_half": ("step", 500), "none": ("step_to_half", 667)}
     save(plan, plan.trials[STEP], 667)
-    assert taken(plan)["none"] == ("step", 667)
+    assert taken(plan) == {"step_to_half": ("step", 667), "none": ("step", 667)}
 
 
 def test_a_training_with_a_checkpoint_of_its_own_takes_nothing(plan: Plan) -> None:
@@ -118,6 +119,7 @@ def test_state_and_points_are_taken_under_the_own_arm_with_a_record(plan: Plan) 
     trunk, trial = plan.trials[STEP], plan.trials[NONE]
     finish_first_steps(plan, trunk, 667)
     folder = plan.folder_of(trial)
+    files.begin_training(folder)
     files.append_points(folder, [MetricPoint(None, "train/loss", 20, 9.0)])
     assert begin_from(prefix_from(plan, trunk), trial, plan.folder_of(trial)) == 667
     assert checkpoint.newest_step(folder / "checkpoints") == 667
