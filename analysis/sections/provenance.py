@@ -120,7 +120,9 @@ def describe_shared_trainings(sweep: Sweep) -> list[str]:
         lines.append(f"Trials of {join_words(reusing)} reuse trainings of other sweeps.")
     begun = sorted({trial.arm for trial in sweep.current if trial.provenance.begun_from})
     if begun:
-        lines.append(f"Trainings of {join_words(begun)} went on from checkpoints of others, which the provenance names.")
+        lines.append(
+            f"Trainings of {join_words(begun)} went on from checkpoints of others, which the provenance names."
+        )
     return lines
 
 

@@ -147,8 +147,9 @@ def _state(plan: Plan, trial: Trial, reusable: ReusableRuns, reuse: bool) -> str
         return f"{'reused from' if whole else 'evaluated on'} {source.trained.name}"
     folder = plan.folder_of(trial)
     forgotten = not reuse and read_reused(folder) is not None
-    resumes = (folder / CHECKPOINTS).exists() and not (forgotten or dangling_links(folder))
-    if resumes and newest_step(folder / CHECKPOINTS, trial.averages):
-        return "resumes"
     prefix = plan.prefixes.of(trial)
-    return "new" if prefix is None else f"from step {prefix.step} of {prefix.trunk.label}"
+    if prefix is not None:
+        return f"from step {prefix.step} of {prefix.trunk.label}"
+    resumes = (folder / CHECKPOINTS).exists() and not (forgotten or dangling_links(folder))
+    lacks_average = bool(trial.averages) and not newest_step(folder / CHECKPOINTS, trial.averages)
+    return "resumes" if resumes and not lacks_average else "new"

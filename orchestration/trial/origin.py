@@ -13,8 +13,8 @@ from orchestration.trial.files import write_json
 class Origin:
     """The training whose first steps another one took."""
 
-    # Its id (see training_id.txt), which its runs in the tracking store carry, and its sweep; both are empty where it is
-    # not known.
+    # Its id (see training_id.txt), which its runs in the tracking store carry, and its sweep; both are empty where they
+    # are not known.
     training_id: str
     sweep: str
     # Its arms and seed, for people.

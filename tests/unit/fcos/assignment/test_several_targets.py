@@ -1,6 +1,7 @@
 """Locations with two targets: which boxes they get, which prediction learns which, and two boxes at one location."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -311,6 +312,10 @@ def test_two_boxes_at_one_location_need_two_predictions(tiny_values: dict[str, A
     assert min(best_ious(one, fit_outputs(one, batch, 80), batch, "nms")) < 0.6
 
 
+def constant(factor: float) -> Callable[[int], float]:
+    return lambda step: factor
+
+
 @pytest.mark.slow
 def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]) -> None:
     batch = batch_of(CROSSED, CROSSED)
@@ -319,8 +324,7 @@ def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]
         torch.manual_seed(0)
         detector = build_detector(config.model, 1, channels_last=False)
         state = build_train_state(config, detector, LocalRuntime(Path(), CPU))
-        factor = state.scheduler.lr_lambdas[0](0)
-        state = replace(state, scheduler=make_lr_scheduler(state.optimizer, lambda _, factor=factor: factor))
+        state = replace(state, scheduler=make_lr_scheduler(state.optimizer, constant(state.scheduler.lr_lambdas[0](0))))
         for _ in range(120):
             train_step(state, [batch])
         with torch.no_grad():
