@@ -1,6 +1,6 @@
 """Build the detector and its training from a configuration; no other module reads a config for this."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -117,9 +117,12 @@ def build_loss(config: ModelConfig, *, compiled: bool = False, device: torch.dev
     )
 
 
-def build_train_state(config: Config, detector: FCOS, runtime: Runtime) -> TrainState:
+def build_train_state(
+    config: Config, detector: FCOS, runtime: Runtime, averages: Collection[float] | None = None
+) -> TrainState:
     """Put the detector on this worker's device and build all that trains it.
 
+    `averages` are the decays of the moving averages that are evaluated; without them the configuration's own is built.
     Raises ConfigError where the batch does not divide over workers and micro-batches.
     """
     schedule = config.schedule
@@ -130,7 +133,8 @@ def build_train_state(config: Config, detector: FCOS, runtime: Runtime) -> Train
             f"schedule.accumulate={schedule.accumulate}; it must be a multiple of {divisor}"
         )
     detector.to(runtime.device)
-    average = None if schedule.ema is None else moving_average(detector, schedule.ema)
+    if averages is None:
+        averages = () if schedule.ema is None else (schedule.ema,)
     optimizer = make_optimizer(detector, schedule, fused=runtime.device.type in ("cpu", "cuda"))
     factor = lr_factor(
         steps=schedule.steps,
@@ -153,7 +157,7 @@ def build_train_state(config: Config, detector: FCOS, runtime: Runtime) -> Train
         loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
         scheduler=make_lr_scheduler(optimizer, factor),
-        average=average,
+        averages={decay: moving_average(detector, decay) for decay in averages},
         precision=schedule.precision,
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=schedule.precision == "fp16"),
         clip_norm=schedule.clip_norm,

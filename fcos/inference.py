@@ -25,6 +25,8 @@ from fcos.weights.find import find_checkpoint
 
 _log = logging.getLogger(__name__)
 VALIDATION: Final[tuple[Split, ...]] = ("val",)
+# The key whose change takes another average of a checkpoint.
+AVERAGE: Final = "schedule.ema"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Trained:
 def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], published: str | None = None) -> Trained:
     """Load the weights to evaluate from a checkpoint, with some settings changed (dotted key -> value).
 
-    Raises CheckpointError, and ConfigError for changes that the schema or the weights refuse.
+    They are the moving average of the configuration's schedule.ema, or of a changed one, null for the weights
+    themselves. Raises CheckpointError, also for an average that is not there, and ConfigError for changes that the
+    schema or the weights refuse.
     """
     loaded = find_checkpoint(path, published)
     config = with_changes(loaded.config, changes)
@@ -50,8 +54,9 @@ def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], p
         update={"weights": None, "backbone": config.model.backbone.model_copy(update={"weights": None})}
     )
     detector = build_detector(model_config, len(loaded.classes), channels_last=config.schedule.channels_last)
+    weights = loaded.weights_of(config.schedule.ema) if AVERAGE in changes else loaded.weights
     try:
-        detector.load_state_dict(loaded.weights)
+        detector.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{loaded.path}: the weights do not fit the changed model: {error}") from None
     return Trained(detector.to(device).eval(), config, loaded.classes, loaded.step, device)

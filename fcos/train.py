@@ -1,15 +1,16 @@
 """One training run on one page: data, model, steps, evaluation, checkpoints."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from fcos.build import build_detector, build_oracle_targets, build_train_state
-from fcos.config.model_parts import PostprocessConfig
+from fcos.config.choices import BoxConvention
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.rates import rate_notes
-from fcos.config.run import Config, ScheduleConfig
+from fcos.config.run import Config
 from fcos.data.coco import CocoDataset
 from fcos.data.loader import Batching, WorkerShare, eval_batches, train_batches
 from fcos.data.prepare import PreparedData, check_digest, make_dataset, prepare, splits_with_masks
@@ -27,6 +28,7 @@ from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, BestEva
 from fcos.training import checkpoint
 from fcos.training.batch_norms import check_batch_norms
 from fcos.training.best import improved, read_best
+from fcos.training.due import due_after
 from fcos.training.elastic import extend_history, history_notes
 from fcos.training.interruption import InterruptionPoll, Preempted
 from fcos.training.progress import Progress
@@ -45,9 +47,13 @@ class _Run:
     train: CocoDataset
     val: CocoDataset
     state: TrainState
-    # Arm -> its inference settings.
-    arms: Mapping[str, Postprocess]
+    # Decay of a moving average, or None for the weights themselves -> the arms that evaluate it, with their inference.
+    arms: Mapping[float | None, Mapping[str, Postprocess]]
+    # All arms, in the order in which they are reported.
+    arm_names: tuple[str, ...]
     oracle_targets: BuildOracleTargets | None
+    # Steps after which a checkpoint is kept for trainings that go on from there.
+    forks: frozenset[int]
     # Remarks on the weights that it began from, and on its schedule.
     notes: tuple[str, ...]
 
@@ -61,55 +67,67 @@ class _Run:
 def run(
     config: Config,
     runtime: Runtime,
-    postprocess: Mapping[str, PostprocessConfig] | None = None,
+    arms: Mapping[str, EvaluationSettings] | None = None,
     *,
     data_digest: str | None = None,
+    forks: Collection[int] = (),
 ) -> RunSummary:
     """Train from the newest good checkpoint in the run's folder to the last step, evaluating on the way.
 
-    `postprocess` names several inference settings that are evaluated on the same weights; without it the
-    configuration's own stands alone under the empty name. `data_digest` is that of the planned data (see `prepare`).
-    A run that is requested to stop ends at its next report, evaluated and saved; the summary's `pruned` is that step.
-    Every worker returns the same summary.
+    `arms` names several settings by which this training is evaluated: inference settings, and averages of its weights;
+    without them the configuration's own stand alone under the empty name. `data_digest` is that of the planned data
+    (see `prepare`). After each of the steps `forks`, and at the first milestone, a checkpoint is kept apart, from which
+    other trainings go on. A run that is requested to stop ends at its next report, evaluated and saved; the summary's
+    `pruned` is that step. Every worker returns the same summary.
 
     Raises ConfigError for a user's mistake, DataChanged for other data than planned, Diverged where the loss is no
     longer finite, and Preempted where the run saved itself because a machine of it will be taken away.
     """
     seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
-    run_ = _prepare(config, runtime, postprocess or {"": config.model.postprocess}, data_digest)
-    restored = restore(run_.state, runtime)
+    kept = config.schedule.kept_milestone
+    kept_steps = frozenset(forks) if kept is None else frozenset({*forks, kept})
+    run_ = _prepare(config, runtime, arms or {"": EvaluationSettings.of(config)}, data_digest, kept_steps)
+    log = LossLog()
+    restored = restore(run_.state, log, config.schedule, runtime)
     workers = restored.workers
     if restored.step < config.schedule.steps:
         workers = extend_history(workers, restored.step, runtime.world_size)
     progress = Progress(runtime, config.schedule.steps, restored.step)
     writer = StateWriter(config, runtime, run_.data.classes, run_.state, workers)
-    log = LossLog()
-    validation = train_loop(run_, progress, writer, log)
+    validation = train_loop(run_, progress, writer, log, forked=restored.forked)
     notes = [*restored.notes, *run_.data.notes, *run_.notes, *history_notes(workers, config)]
     notes += log.missing_positives.notes()
     return _summarize(run_, progress, validation, workers, notes)
 
 
 def _prepare(
-    config: Config, runtime: Runtime, settings: Mapping[str, PostprocessConfig], data_digest: str | None
+    config: Config,
+    runtime: Runtime,
+    arms: Mapping[str, EvaluationSettings],
+    data_digest: str | None,
+    forks: frozenset[int],
 ) -> _Run:
     """Read the data, and build model, optimizer and loss."""
     assignment = config.model.assignment
-    masks = splits_with_masks(assignment, settings.values(), training=True, augmentation=config.data.augmentation)
+    inference = [settings.postprocess for settings in arms.values()]
+    masks = splits_with_masks(assignment, inference, training=True, augmentation=config.data.augmentation)
     data = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=lambda *_: runtime.heartbeat())
     check_digest(config.data, data.digest, data_digest)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     notes = (*detector.backbone.notes, *begin_from_weights(detector, config.model, data.classes), *rate_notes(config))
     seed = config.resolved_seeds.augmentation
+    by_weights = _by_weights(arms, assignment.corners)
     prepared = _Run(
         config=config,
         runtime=runtime,
         data=data,
         train=make_dataset(data, "train", config.data, True, seed, masks=assignment.by_masks),
         val=make_dataset(data, "val", config.data, training=False, seed=seed),
-        state=build_train_state(config, detector, runtime),
-        arms={arm: Postprocess(setting, assignment.corners) for arm, setting in settings.items()},
-        oracle_targets=build_oracle_targets(config.model, settings.values()),
+        state=build_train_state(config, detector, runtime, [ema for ema in by_weights if ema is not None]),
+        arms=by_weights,
+        arm_names=tuple(arms),
+        oracle_targets=build_oracle_targets(config.model, inference),
+        forks=forks,
         notes=notes,
     )
     check_batch_norms(config, prepared.train, workers=max(runtime.world_size, runtime.planned_size))
@@ -119,8 +137,21 @@ def _prepare(
     return prepared
 
 
-def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog) -> Validation:
-    """Train all steps that are left, or until the run is requested to stop; return the last evaluation."""
+def _by_weights(
+    arms: Mapping[str, EvaluationSettings], corners: BoxConvention
+) -> dict[float | None, dict[str, Postprocess]]:
+    """Return the arms by the decay of the average that they evaluate, so that the network runs once for each."""
+    groups: dict[float | None, dict[str, Postprocess]] = {}
+    for arm, settings in arms.items():
+        groups.setdefault(settings.ema, {})[arm] = Postprocess(settings.postprocess, corners)
+    return groups
+
+
+def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog, *, forked: bool = False) -> Validation:
+    """Train all steps that are left, or until the run is requested to stop; return the last evaluation.
+
+    `forked` says that the state is that of a training with another schedule, equal up to there.
+    """
     config, runtime, state = run.config, run.runtime, run.state
     schedule = config.schedule
     batches = train_batches(
@@ -142,13 +173,16 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog)
         log.add(step, terms, tuple(name for batch in host for name in batch.names))
         progress.images += schedule.batch_size
         runtime.heartbeat()
-        evaluates, saves, reports = _due(schedule, step)
+        evaluates, saves, reports = due_after(schedule, step)
         if reports:
             progress.add_losses(step, {**log.read(), "lr": lr})
             if evaluates:
                 validation = _evaluate(run, step, progress)
             # Before the checkpoint: after a crash in between these points are reported twice, and none is lost.
             progress.report(step)
+        if step in run.forks:
+            # Before the next checkpoint of this training, which then is past the step only where the fork is there.
+            writer.save_fork(step, log.average())
         request = "" if step == schedule.steps else interruption.poll(step, reported=reports)
         if request == "stop" and not evaluates:
             validation = _evaluate(run, step, progress)
@@ -156,37 +190,50 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog)
         if validation is not None and (evaluates or request == "stop"):
             better = improved(schedule.best_metric, step, validation.metrics, best)
             best, saves = better or best, saves or better is not None
+        if saves or request:
+            # The average raises for a loss that is not finite, which must not become the newest checkpoint.
+            writer.save(step, log.average(), best)
         if request == "preempt":
-            # A loss that is not finite must not become the newest checkpoint.
-            log.read()
-            writer.save(step, best)
             raise Preempted(f"saved at step {step} and left a machine that will be taken away")
-        if saves or request == "stop":
-            writer.save(step, best)
         if request == "stop":
             break
         if reports:
             progress.restart_clock()
     if validation is None:
-        # The checkpoint of the last step was there already: its metrics are computed again.
-        validation = _evaluate(run, schedule.steps, progress)
-        progress.report(schedule.steps)
+        validation = _end_at_once(run, progress, writer, log, forked=forked)
     return validation
 
 
-def _due(schedule: ScheduleConfig, step: int) -> tuple[bool, bool, bool]:
-    """Return whether an evaluation, a checkpoint and a report follow a step."""
-    last = step == schedule.steps
-    evaluates = last or (schedule.eval_every is not None and step % schedule.eval_every == 0)
-    saves = last or step % schedule.checkpoint_every == 0
-    return evaluates, saves, evaluates or saves or step % schedule.log_every == 0
+def _end_at_once(run: _Run, progress: Progress, writer: StateWriter, log: LossLog, *, forked: bool) -> Validation:
+    """Evaluate the checkpoint of the last step, which was there already; a fork becomes this training's own."""
+    step, scheduler = run.config.schedule.steps, run.state.scheduler
+    losses = log.average()
+    if len(losses):
+        lr = float(scheduler.base_lrs[0]) * scheduler.lr_lambdas[0](step - 1)
+        progress.add_losses(step, {**log.read(), "lr": lr})
+    validation = _evaluate(run, step, progress)
+    progress.report(step)
+    if forked:
+        best = improved(run.config.schedule.best_metric, step, validation.metrics, _best_until(run, step))
+        writer.save(step, losses, best)
+    return validation
 
 
 def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
-    """Evaluate the current weights under every arm's inference settings."""
+    """Evaluate every arm: the current weights, or an average of them, under its inference settings."""
+    parts = [_evaluate_weights(run, ema, arms) for ema, arms in run.arms.items()]
+    metrics = {arm: part.metrics[arm] for arm in run.arm_names for part in parts if arm in part.metrics}
+    detections = {arm: part.detections[arm] for arm in run.arm_names for part in parts if arm in part.detections}
+    progress.add_metrics(step, metrics)
+    return Validation(metrics, detections)
+
+
+def _evaluate_weights(run: _Run, ema: float | None, arms: Mapping[str, Postprocess]) -> Validation:
+    """Evaluate the moving average of a decay, or the weights themselves, under the inference settings of some arms."""
     runtime, state = run.runtime, run.state
+    network = state.evaluated(ema)
     # Workers gather batch statistics of their own; what is evaluated is what rank 0 saves.
-    broadcast_buffers(state.evaluated)
+    broadcast_buffers(network)
     batches = eval_batches(
         run.val,
         batch_size=run.images_per_worker,
@@ -196,16 +243,14 @@ def _evaluate(run: _Run, step: int, progress: Progress) -> Validation:
         num_workers=run.config.data.num_workers,
         pin_memory=runtime.device.type == "cuda",
     )
-    validation = validate(
-        state.evaluated,
+    return validate(
+        network,
         batches,
         run.data.val.annotations,
-        Inference(run.arms, state.locate, runtime.device, state.precision, run.oracle_targets),
+        Inference(arms, state.locate, runtime.device, state.precision, run.oracle_targets),
         rank=runtime.rank,
         progress=lambda _: runtime.heartbeat(),
     )
-    progress.add_metrics(step, validation.metrics)
-    return validation
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:

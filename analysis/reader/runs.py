@@ -278,6 +278,9 @@ def _read_trial(run: "Run") -> Trial:
     )
 
 
+BEGUN = {Tag.BEGUN_AT, Tag.BEGUN_FROM}
+
+
 def _read_provenance(tags: Mapping[str, str]) -> Provenance:
     return Provenance(
         data=tags.get(Tag.DATA, ""),
@@ -290,6 +293,7 @@ def _read_provenance(tags: Mapping[str, str]) -> Provenance:
         checkpoint_sha256=tags.get(Tag.CHECKPOINT_SHA256, ""),
         trained_by=tags.get(Tag.TRAINED_BY, ""),
         trained_in=tags.get(Tag.TRAINED_IN, ""),
+        begun_from=f"step {tags[Tag.BEGUN_AT]} of {tags[Tag.BEGUN_FROM]}" if tags.keys() >= BEGUN else "",
     )
 
 

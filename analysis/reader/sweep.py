@@ -97,6 +97,8 @@ class Provenance:
     # Id of the run that trained the weights, and the name of its sweep where that is another one.
     trained_by: str = ""
     trained_in: str = ""
+    # The step of another training from which it went on, such as "step 667 of step · seed 0 of ablation_decay".
+    begun_from: str = ""
 
 
 @dataclass(frozen=True)

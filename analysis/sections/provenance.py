@@ -79,7 +79,7 @@ def _make_row(trial: Trial, labels: Mapping[str, str]) -> ProvenanceRow:
 
 def _describe_trainer(run_id: str, origin: Provenance, labels: Mapping[str, str]) -> str:
     if origin.trained_by == run_id:
-        return "itself"
+        return f"itself, from {origin.begun_from}" if origin.begun_from else "itself"
     if origin.trained_by in labels:
         return labels[origin.trained_by]
     return f"{origin.trained_by} of {origin.trained_in}" if origin.trained_in else origin.trained_by
@@ -102,7 +102,7 @@ def list_missing_results(values: pd.DataFrame) -> list[MissingResult]:
 
 
 def describe_shared_trainings(sweep: Sweep) -> list[str]:
-    """Return lines on arms that are evaluated on another arm's weights, or reuse other sweeps' trainings."""
+    """Return lines on arms that are evaluated on another arm's weights, or reuse or go on from other trainings."""
     arms = {trial.run_id: trial.arm for trial in sweep.current}
     trained_elsewhere = {
         (trial.arm, arms.get(trial.provenance.trained_by, ""))
@@ -110,13 +110,19 @@ def describe_shared_trainings(sweep: Sweep) -> list[str]:
         if trial.provenance.trained_by not in ("", trial.run_id)
     }
     lines = [
-        f"{arm} is evaluated on the weights that {trainer} trained: between the two only inference differs."
+        f"{arm} is evaluated on the training of {trainer}: between the two only inference, or which average of the "
+        "weights is evaluated, differs."
         for arm, trainer in sorted(trained_elsewhere)
         if trainer and trainer != arm
     ]
     reusing = sorted({arm for arm, trainer in trained_elsewhere if not trainer})
     if reusing:
         lines.append(f"Trials of {join_words(reusing)} reuse trainings of other sweeps.")
+    begun = sorted({trial.arm for trial in sweep.current if trial.provenance.begun_from})
+    if begun:
+        lines.append(
+            f"Trainings of {join_words(begun)} went on from checkpoints of others, which the provenance names."
+        )
     return lines
 
 

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     trained = load_checkpoint(options)
     config = trained.config.model_dump(mode="json")
     folder = save(
-        options.output, step=trained.step, config=config, classes=trained.classes, model=trained.detector, ema=None,
+        options.output, step=trained.step, config=config, classes=trained.classes, model=trained.detector, averages={},
         state={},
     )  # fmt: skip
     print(f"{options.checkpoint}: {len(trained.classes)} classes, {config['model']['backbone']['name']}")

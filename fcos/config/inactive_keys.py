@@ -107,6 +107,7 @@ def _schedule_keys(schedule: ScheduleConfig) -> Iterator[tuple[str, str]]:
     if schedule.lr is not None:
         yield "schedule.lr_per_16_images", f"schedule.lr={schedule.lr:g}"
     if schedule.decay != "step":
-        yield "schedule.decay_factor", f"schedule.decay={schedule.decay}"
+        keys = ("decay_factor", "keep_first_milestone")
+        yield from ((f"schedule.{key}", f"schedule.decay={schedule.decay}") for key in keys)
     if schedule.warmup_steps == 0:
         yield from ((f"schedule.{key}", "schedule.warmup_steps=0") for key in ("warmup", "warmup_factor"))

@@ -154,6 +154,13 @@ class ScheduleConfig(Section):
     # too, by the evaluation of the first arm; null keeps the newest ones only.
     keep_checkpoints: int = Field(2, ge=1)
     best_metric: str | None = "val/AP"
+    # decay=step: keep the checkpoint at the first milestone apart from these, from which a longer schedule goes on.
+    keep_first_milestone: bool = True
+
+    @property
+    def kept_milestone(self) -> int | None:
+        """The step whose checkpoint is kept apart from the newest ones, or None."""
+        return self.milestones[0] if self.decay == "step" and self.keep_first_milestone else None
 
     @property
     def resolved_lr(self) -> float:

@@ -12,7 +12,8 @@ import numpy as np
 
 from fcos.annotations.annotations import build_annotations, require_boxes
 from fcos.annotations.coco_file import read_coco_file
-from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
+from fcos.config.evaluation import EvaluationSettings
+from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import Config
 from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.measures import measures
@@ -84,15 +85,15 @@ def _annotation_file(config: Config, progress: ProgressCallback | None) -> Path:
 def run(
     config: Config,
     runtime: Runtime,
-    postprocess: Mapping[str, PostprocessConfig] | None = None,
+    arms: Mapping[str, EvaluationSettings] | None = None,
     *,
     data_digest: str | None = None,
 ) -> RunSummary:
     """Count what the assignment does to all boxes; the summary is like that of a training, without a checkpoint.
 
-    Writes coverage.json, unrecalled.csv and a map of one image into the run's folder. `postprocess` only gives the
-    names of the arms that share the result; `data_digest` is that of the planned data. Reports images done as steps;
-    none is done while ranges are searched. Raises DataChanged for other data than planned.
+    Writes coverage.json, unrecalled.csv and a map of one image into the run's folder. `arms` only gives the names of
+    the arms that share the result; `data_digest` is that of the planned data. Reports images done as steps; none is
+    done while ranges are searched. Raises DataChanged for other data than planned.
     """
     started = time.perf_counter()
     source = read_source(config, lambda *_: runtime.heartbeat())
@@ -114,7 +115,7 @@ def run(
         report=lambda done: runtime.report(_record(done, images, counting)),
     )
     figures = _figures(config, counted, len(source.boxes.boxes))
-    arms = [""] if postprocess is None else list(postprocess)
+    names = [""] if arms is None else list(arms)
     points = [MetricPoint(None, key, images, value) for key, value in figures.items()]
     runtime.report(_record(images, images, started, points))
     notes, files = list(source.notes), [COVERAGE_TABLE, UNRECALLED]
@@ -134,7 +135,7 @@ def run(
     return RunSummary(
         step=images,
         seconds=time.perf_counter() - started,
-        metrics=dict.fromkeys(arms, figures),
+        metrics=dict.fromkeys(names, figures),
         classes=source.classes,
         notes=tuple(notes),
         files=tuple(files),

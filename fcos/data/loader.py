@@ -122,6 +122,9 @@ def _load_batches(
         prefetch_factor=PREFETCHED if num_workers else None,
         pin_memory=pin_memory,
         collate_fn=_identity,
+        # Otherwise it draws from the global generator, from which ties may be drawn: neither an evaluation nor a
+        # restart may change those.
+        generator=torch.Generator(),
         worker_init_fn=_redirect_output_to_log,
     )
     for fields in _start(loader):

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 # Written by a run itself.
 CHECKPOINTS = "checkpoints"
+# Checkpoints at steps from which other trainings go on, kept apart from the newest ones.
+FORKS = "forks"
 DETECTIONS = "detections"
 # Below it a folder for each arm, or the files themselves; their names are in evaluation_files.py.
 EVALUATION = "evaluation"
@@ -24,6 +26,7 @@ SUMMARY = "summary.json"
 FAILURE = "failure.json"
 ATTEMPTS = "attempts.json"
 REUSED = "reused.json"
+ORIGIN = "origin.json"
 TRAINING_ID = "training_id.txt"
 NOTES = "notes.txt"
 LOG = "log.txt"

@@ -57,6 +57,12 @@ class Tag:
     TRAINED_BY = "fcos.trained_by"
     TRAINED_IN = "fcos.trained_in"
     REUSED_FROM = "fcos.reused_from"
+    # Of a training that took its first steps from another one: which, its Tag.TRAINING_ID, and how many steps.
+    BEGUN_FROM = "fcos.begun_from"
+    BEGUN_FROM_ID = "fcos.begun_from_id"
+    BEGUN_AT = "fcos.begun_at_step"
+    # What trainings have in common that differ in learning rates and number of steps alone.
+    TRUNK = "fcos.trunk"
     # Id of the run that replaced this one: its training was repeated, or is another one now.
     SUPERSEDED = "fcos.superseded_by"
 

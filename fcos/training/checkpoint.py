@@ -1,8 +1,8 @@
 """Checkpoints of complete training states: written atomically, verified when read, without unpickling code.
 
-A checkpoint is a folder: model.safetensors, ema.safetensors (if there is a moving average), state.pt (optimizer,
-schedule, step, random generators), config.json (configuration and classes) and manifest.json with the sha256 of the
-others, which is written last. The folder gets its final name only when all files are on disk.
+A checkpoint is a folder: model.safetensors, a file for each moving average of the weights (see average_files.py),
+state.pt (optimizer, schedule, step, random generators), config.json (configuration and classes) and manifest.json with
+the sha256 of the others, which is written last. The folder gets its final name only when all files are on disk.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from fcos.errors import Transient
 from fcos.storage.files import flush_to_disk, is_transient, reason_of, retried
+from fcos.training.average_files import average_file, average_files, own_decay
 
 MANIFEST = "manifest.json"
 REQUIRED_FILES = {"model.safetensors", "state.pt", "config.json"}
@@ -46,13 +47,27 @@ class Checkpoint:
     config: dict[str, Any]
     classes: tuple[str, ...]
     model: dict[str, Tensor]
-    ema: dict[str, Tensor] | None
+    # Moving averages of the weights by their decay.
+    averages: Mapping[float, dict[str, Tensor]]
     state: dict[str, Any]
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights to evaluate: the moving average, if there is one."""
-        return self.model if self.ema is None else self.ema
+        """The weights to evaluate: the average of the configuration's own schedule.ema, if there is one."""
+        decay = own_decay(self.config)
+        return self.model if decay is None else self.averages.get(decay, self.model)
+
+    def weights_of(self, decay: float | None) -> dict[str, Tensor]:
+        """Return the average of a decay, or with None the weights themselves.
+
+        Raises CheckpointError for an average that is not there.
+        """
+        if decay is None:
+            return self.model
+        if decay not in self.averages:
+            held = ", ".join(["null", *(f"{each:g}" for each in sorted(self.averages))])
+            raise CheckpointError(f"{self.path}: holds no moving average of schedule.ema={decay:g}; there are {held}")
+        return self.averages[decay]
 
 
 def save(
@@ -62,13 +77,13 @@ def save(
     config: dict[str, Any],
     classes: tuple[str, ...],
     model: nn.Module,
-    ema: nn.Module | None,
+    averages: Mapping[float, nn.Module],
     state: dict[str, Any],
 ) -> Path:
     """Write a checkpoint into folder/step_<step> and return that path.
 
-    `state` may hold tensors and plain values only. A checkpoint of the same step is replaced; where it is a link to
-    another run's checkpoint, only the link is.
+    `averages` are those of the weights, by decay. `state` may hold tensors and plain values only. A checkpoint of the
+    same step is replaced; where it is a link to another run's checkpoint, only the link is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".partial_{step:08d}_{os.getpid()}"
@@ -76,8 +91,8 @@ def save(
     partial.mkdir()
     try:
         save_file(_contiguous(model), partial / "model.safetensors")
-        if ema is not None:
-            save_file(_contiguous(ema), partial / "ema.safetensors")
+        for decay, average in averages.items():
+            save_file(_contiguous(average), partial / average_file(decay, own_decay(config)))
         torch.save(state, partial / "state.pt")
         metadata = {"step": step, "config": config, "classes": list(classes)}
         (partial / "config.json").write_text(json.dumps(metadata, indent=1))
@@ -132,18 +147,38 @@ def _verify(path: Path) -> frozenset[str]:
 def load(path: Path) -> Checkpoint:
     """Read and verify one checkpoint; raises CheckpointError naming the problem."""
     files = verify(path)
+    with _parsing(path):
+        metadata = json.loads((path / "config.json").read_text())
+        config = dict(metadata["config"])
+        averages = average_files(files, own_decay(config))
+        return Checkpoint(
+            path=path,
+            step=int(metadata["step"]),
+            config=config,
+            classes=tuple(map(str, metadata["classes"])),
+            model=load_file(path / "model.safetensors"),
+            averages={decay: load_file(path / name) for decay, name in averages.items()},
+            state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
+        )
+
+
+def averages_in(path: Path) -> frozenset[float]:
+    """Return the decays of the moving averages that a checkpoint holds, which is verified.
+
+    Raises CheckpointError naming the problem.
+    """
+    files = verify(path)
+    with _parsing(path):
+        config = json.loads((path / "config.json").read_text())["config"]
+        return frozenset(average_files(files, own_decay(config)))
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """Turn errors of a verified checkpoint's content into a CheckpointError that names folder and reason."""
     try:
         with _reading(path):
-            metadata = json.loads((path / "config.json").read_text())
-            return Checkpoint(
-                path=path,
-                step=int(metadata["step"]),
-                config=dict(metadata["config"]),
-                classes=tuple(map(str, metadata["classes"])),
-                model=load_file(path / "model.safetensors"),
-                ema=load_file(path / "ema.safetensors") if "ema.safetensors" in files else None,
-                state=torch.load(path / "state.pt", map_location="cpu", weights_only=True),
-            )
+            yield
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
@@ -152,34 +187,45 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is no checkpoint of this project ({reason})") from None
 
 
-def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest intact checkpoint, and the problems of newer ones; CheckpointError for an unreadable folder."""
+def latest(folder: Path, averages: Collection[float] = ()) -> tuple[Checkpoint | None, list[str]]:
+    """Return the newest intact checkpoint with some moving averages, and why newer ones were passed over.
+
+    Raises CheckpointError for a folder that cannot be read.
+    """
     problems: list[str] = []
     for path in reversed(_checkpoints_in(folder)):
         try:
-            return load(path), problems
+            found = load(path)
+            for decay in averages:
+                found.weights_of(decay)
+            return found, problems
         except CheckpointError as error:
             problems.append(str(error))
     return None, problems
 
 
-def newest_step(folder: Path) -> int:
-    """Return the step of the newest intact checkpoint, from which training resumes.
+def newest_step(folder: Path, averages: Collection[float] = ()) -> int:
+    """Return the step of the checkpoint that training resumes from: the newest intact one with some moving averages.
 
-    Returns 0 where none can be read.
+    Returns 0 where there is none.
     """
     with suppress(CheckpointError):
         for path in reversed(_checkpoints_in(folder)):
             with suppress(CheckpointError):
-                verify(path)
-                return int(path.name.removeprefix(PREFIX))
+                if averages_in(path) >= set(averages):
+                    return step_of(path)
     return 0
 
 
-def prune(folder: Path, keep: int, best: int | None = None) -> None:
-    """Remove all but the newest `keep` checkpoints and that of step `best`, and leftovers of interrupted writes."""
-    for path in _checkpoints_in(folder)[:-keep]:
-        if best is None or path != folder_of(folder, best):
+def prune(folder: Path, keep: int, best: int | None = None, newest: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints and that of step `best`, and leftovers of interrupted writes.
+
+    Those after step `newest`, which the training passed over as damaged or without an average that it needs, go too.
+    """
+    paths = _checkpoints_in(folder)
+    kept = [path for path in paths if newest is None or step_of(path) <= newest][-keep:]
+    for path in paths:
+        if path not in kept and (best is None or path != folder_of(folder, best)):
             _remove(path)
     for path in folder.glob(".partial_*"):
         _remove(path)
@@ -202,8 +248,18 @@ def _checkpoints_in(folder: Path) -> list[Path]:
             entries = retried(lambda: list(folder.iterdir()), folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-    steps = {path: path.name.removeprefix(PREFIX) for path in entries if path.name.startswith(PREFIX)}
-    return sorted((path for path, step in steps.items() if step.isdecimal()), key=lambda path: int(steps[path]))
+    named = (path for path in entries if path.name.startswith(PREFIX))
+    return sorted((path for path in named if path.name.removeprefix(PREFIX).isdecimal()), key=step_of)
+
+
+def steps_in(folder: Path) -> frozenset[int]:
+    """Return the steps of the checkpoints in a folder, which are not verified; raises as `latest`."""
+    return frozenset(map(step_of, _checkpoints_in(folder)))
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint's folder, which is named after it."""
+    return int(path.name.removeprefix(PREFIX))
 
 
 @contextmanager

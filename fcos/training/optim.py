@@ -1,8 +1,9 @@
 """Optimizer, learning rate schedule, and the moving average of the weights."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import nn
@@ -80,6 +81,18 @@ def lr_factor(
 def make_lr_scheduler(optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> LambdaLR:
     """Build torch's LambdaLR from a factor; its state is a step number."""
     return LambdaLR(optimizer, factor)
+
+
+def resume_scheduler(scheduler: LambdaLR, saved: Mapping[str, Any]) -> None:
+    """Load a scheduler's saved state, and set the learning rates of the next step by the scheduler's own factor.
+
+    Those of the checkpoint are of the schedule that it was trained by, from which this one may part there.
+    """
+    bases, step = scheduler.base_lrs, saved["last_epoch"]
+    rates = [base * factor(step) for base, factor in zip(bases, scheduler.lr_lambdas, strict=True)]
+    scheduler.load_state_dict({**saved, "base_lrs": bases, "_last_lr": rates})
+    for group, rate, base in zip(scheduler.optimizer.param_groups, rates, bases, strict=True):
+        group["lr"], group["initial_lr"] = rate, base
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

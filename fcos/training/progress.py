@@ -31,9 +31,13 @@ class Progress:
         return time.monotonic() - self._began
 
     def add_losses(self, step: int, values: Mapping[str, float]) -> None:
-        """Add values of the training step, with the speed and memory use since the clock was restarted."""
+        """Add values of the training step, with the speed and memory use since the clock was restarted.
+
+        Where no image was trained on since then, as with losses of another training's steps, there are none of these.
+        """
         speed = self.images / max(time.monotonic() - self._since, 1e-9)
-        named = {**values, **_memory(self.runtime.device), "images_per_second": speed}
+        measured = {**_memory(self.runtime.device), "images_per_second": speed} if self.images else {}
+        named = {**values, **measured}
         self._points += [MetricPoint(None, f"train/{name}", step, value) for name, value in named.items()]
 
     def add_metrics(self, step: int, metrics: Mapping[str, Mapping[str, float]]) -> None:

@@ -1,20 +1,30 @@
-"""The state of a training on disk: restored from its newest good checkpoint, saved by rank 0."""
+"""The state of a training on disk: restored from its newest good checkpoint, saved by rank 0.
 
-from collections.abc import Mapping
+Such a checkpoint may be one that a training with the same first steps has left: a fork.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from fcos.config.run import Config
+from fcos.config.run import Config, ScheduleConfig
 from fcos.distributed import broadcast_object, gather_objects
 from fcos.runtime import Runtime
-from fcos.storage.run_folder import CHECKPOINTS, BestEvaluation
+from fcos.storage.run_folder import CHECKPOINTS, FORKS, BestEvaluation
 from fcos.training import checkpoint
 from fcos.training.best import write_best
+from fcos.training.checkpoint import CheckpointError
+from fcos.training.due import due_after
 from fcos.training.elastic import WorkerHistory
-from fcos.training.step import TrainState
+from fcos.training.optim import resume_scheduler
+from fcos.training.step import LossLog, TrainState
+
+# Keys of a schedule in which a training may differ from one whose first steps it takes.
+RATES: Final = ("steps", "warmup", "warmup_steps", "warmup_factor", "decay", "milestones", "decay_factor")
 
 
 @dataclass(frozen=True)
@@ -23,34 +33,45 @@ class Restored:
 
     # Step of the checkpoint, 0 without one.
     step: int
-    # Damaged checkpoints that were passed over.
+    # Checkpoints that were passed over, as damaged or without an average.
     notes: list[str]
     workers: WorkerHistory
+    # Whether a training with another schedule saved the checkpoint.
+    forked: bool = False
 
 
-def restore(state: TrainState, runtime: Runtime) -> Restored:
-    """Load the newest good checkpoint into the state and the random generators.
+def restore(state: TrainState, log: LossLog, schedule: ScheduleConfig, runtime: Runtime) -> Restored:
+    """Load the newest good checkpoint into the state, the log of losses and the random generators.
 
-    Rank 0 chooses it, so that workers who see the folder differently do not begin at different steps.
+    One without a moving average that is evaluated is passed over. Rank 0 chooses it, so that workers who see the folder
+    differently do not begin at different steps.
     """
     folder = runtime.directory / CHECKPOINTS
-    newest, problems = checkpoint.latest(folder) if runtime.rank == 0 else (None, [])
+    newest, problems = checkpoint.latest(folder, tuple(state.averages)) if runtime.rank == 0 else (None, [])
     step, problems = broadcast_object((0 if newest is None else newest.step, problems), runtime.device)
     if step == 0:
         return Restored(0, problems, [])
     newest = newest or checkpoint.load(checkpoint.folder_of(folder, step))
     state.detector.load_state_dict(newest.model)
-    if state.average is not None and newest.ema is not None:
-        state.average.module.load_state_dict(newest.ema)
-        state.average.n_averaged.fill_(step)
+    for decay, average in state.averages.items():
+        average.module.load_state_dict(newest.weights_of(decay))
+        average.n_averaged.fill_(step)
     state.optimizer.load_state_dict(newest.state["optimizer"])
-    state.scheduler.load_state_dict(newest.state["scheduler"])
+    resume_scheduler(state.scheduler, newest.state["scheduler"])
     state.scaler.load_state_dict(newest.state["scaler"])
     if state.loss.history is not None:
         state.loss.history.copy_(newest.state["normalizer"])
     generators = newest.state["generators"]
     _set_generator_states(generators[runtime.rank % len(generators)])
-    return Restored(step, problems, newest.state.get("workers", []))
+    forked = _rates(newest.config["schedule"]) != _rates(schedule.model_dump(mode="json"))
+    if not due_after(schedule, step).report or (forked and step == schedule.steps):
+        # Losses that this training has yet to report; those before a report were saved with it.
+        log.averaged = newest.state.get("losses", log.averaged)
+    return Restored(step, problems, newest.state.get("workers", []), forked)
+
+
+def _rates(schedule: Mapping[str, Any]) -> list[Any]:
+    return [schedule.get(key) for key in RATES]
 
 
 @dataclass(frozen=True)
@@ -63,20 +84,32 @@ class StateWriter:
     state: TrainState
     workers: WorkerHistory
 
-    def save(self, step: int, best: BestEvaluation | None) -> None:
-        """Write a checkpoint from rank 0; a collective, which every worker leaves only when the checkpoint is whole."""
+    def save(self, step: int, losses: Tensor, best: BestEvaluation | None) -> None:
+        """Write a checkpoint from rank 0; a collective, which every worker leaves only when the checkpoint is whole.
+
+        `losses` are the terms of each step since the last report before this step, averaged over the workers.
+        """
         folder = self.runtime.directory / CHECKPOINTS
         generators = gather_objects(_generator_states())
         if self.runtime.rank == 0:
             if best is not None:
                 # First: a run that is cut off in between finds no checkpoint there, and evaluates that step again.
                 write_best(folder, best)
-            self._write(folder, step, generators)
+            self._write(folder, step, losses, generators)
             keep = self.config.schedule.keep_checkpoints
-            checkpoint.prune(folder, keep, None if best is None else best.step)
+            checkpoint.prune(folder, keep, None if best is None else best.step, newest=step)
         broadcast_object(None, self.runtime.device)
 
-    def _write(self, folder: Path, step: int, generators: list[dict[str, Tensor]]) -> None:
+    def save_fork(self, step: int, losses: Tensor) -> None:
+        """Write a checkpoint that other trainings go on from, unless it is there already; a collective as `save`."""
+        folder = self.runtime.directory / FORKS
+        generators = gather_objects(_generator_states())
+        # One that is whole may be being copied.
+        if self.runtime.rank == 0 and not _is_whole(checkpoint.folder_of(folder, step), self.state.averages):
+            self._write(folder, step, losses, generators)
+        broadcast_object(None, self.runtime.device)
+
+    def _write(self, folder: Path, step: int, losses: Tensor, generators: list[dict[str, Tensor]]) -> None:
         state = self.state
         checkpoint.save(
             folder,
@@ -84,16 +117,24 @@ class StateWriter:
             config=self.config.model_dump(mode="json"),
             classes=self.classes,
             model=state.detector,
-            ema=None if state.average is None else state.average.module,
+            averages={decay: average.module for decay, average in state.averages.items()},
             state={
                 "optimizer": state.optimizer.state_dict(),
                 "scheduler": state.scheduler.state_dict(),
                 "scaler": state.scaler.state_dict(),
                 "normalizer": state.loss.history,
+                "losses": losses,
                 "generators": generators,
                 "workers": self.workers,
             },
         )
+
+
+def _is_whole(path: Path, averages: Collection[float]) -> bool:
+    try:
+        return checkpoint.averages_in(path) >= set(averages)
+    except CheckpointError:
+        return False
 
 
 def _generator_states() -> dict[str, Tensor]:

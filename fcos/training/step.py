@@ -1,6 +1,6 @@
 """One training step, and the log of its losses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from fcos.assignment.build import Assign
@@ -45,17 +45,17 @@ class TrainState:
     assigns_by_outputs: bool
     loss: FCOSLoss
     optimizer: torch.optim.Optimizer
-    scheduler: LRScheduler
-    average: AveragedModel | None
+    scheduler: LambdaLR
+    # Moving averages of the weights by their decay: those that are evaluated.
+    averages: Mapping[float, AveragedModel]
     precision: Precision
     # Disabled but for fp16.
     scaler: torch.amp.GradScaler
     clip_norm: float | None
 
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network to evaluate: the moving average of the weights, if there is one."""
-        return self.detector if self.average is None else self.average.module
+    def evaluated(self, ema: float | None) -> nn.Module:
+        """Return the network to evaluate: the moving average of a decay, or with None the weights themselves."""
+        return self.detector if ema is None else self.averages[ema].module
 
 
 def train_step(state: TrainState, batches: Sequence[Batch]) -> Float[Tensor, " 7"]:
@@ -90,8 +90,8 @@ def train_step(state: TrainState, batches: Sequence[Batch]) -> Float[Tensor, " 7
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.scheduler.step()
-    if state.average is not None:
-        state.average.update_parameters(state.detector)
+    for average in state.averages.values():
+        average.update_parameters(state.detector)
     return terms
 
 
@@ -133,18 +133,36 @@ class LossLog:
     """
 
     pending: list[tuple[int, Tensor, tuple[str, ...]]] = field(default_factory=list)
+    # Those of the steps before the pending ones, averaged over the workers: a row for each step, on the CPU. What is
+    # read stays until a step is added, so that a checkpoint after a report has what was reported.
+    averaged: Float[Tensor, "S 7"] = field(default_factory=lambda: torch.zeros(0, len(TERMS)))
+    is_read: bool = False
     missing_positives: MissingPositives = field(default_factory=MissingPositives)
 
     def add(self, step: int, terms: Float[Tensor, " 7"], names: tuple[str, ...]) -> None:
+        if self.is_read:
+            self.averaged, self.is_read = self.averaged[:0], False
         self.pending.append((step, terms, names))
 
     def read(self) -> dict[str, float]:
-        """Return the mean of each term over the pending steps and all workers, and clear them.
+        """Return the mean of each term over the steps since the last read and all workers; nothing without a step.
 
+        Raises as `average`.
+        """
+        values = self.average()
+        if self.is_read or not len(values):
+            return {}
+        self.is_read = True
+        return dict(zip(TERMS, values.mean(0).tolist(), strict=True))
+
+    def average(self) -> Float[Tensor, "S 7"]:
+        """Return the terms of each step since the last read, averaged over the workers; a collective.
+
+        Right after a read they are those that it read. What a read gives afterwards is the same to the last digit.
         Raises Diverged, on every worker, naming the first step whose loss is not finite.
         """
         if not self.pending:
-            return {}
+            return self.averaged
         local = torch.stack([terms for _, terms, _ in self.pending])
         # A non-finite loss on one worker makes the mean non-finite, so that all workers stop at the same step.
         values = mean_over_workers(local.flatten()).view_as(local).cpu()
@@ -155,7 +173,8 @@ class LossLog:
         for (step, _, _), positives in zip(self.pending, values[:, _POSITIVES].tolist(), strict=True):
             self.missing_positives.add(step, positives)
         self.pending.clear()
-        return dict(zip(TERMS, values.mean(0).tolist(), strict=True))
+        self.averaged = torch.cat([self.averaged, values])
+        return self.averaged
 
     def _describe(self, index: int, values: list[float]) -> str:
         step, _, names = self.pending[index]

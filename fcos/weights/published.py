@@ -108,7 +108,7 @@ def load_published(path: Path, model: str | None, *, first_preset: bool = False)
     values = {**values, **converted.pixels, "backbone": {**values["backbone"], "name": DEPTHS[blocks]}}
     weights, classes = _coco_classes(converted.weights, path)
     config = {"model": values, "data": {**COCO, "root": "."}, "schedule": dict(_SCHEDULE)}
-    return Checkpoint(path=path, step=0, config=config, classes=classes, model=weights, ema=None, state={})
+    return Checkpoint(path=path, step=0, config=config, classes=classes, model=weights, averages={}, state={})
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

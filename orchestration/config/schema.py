@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from fcos.config.base import Section
 from fcos.config.parse import flatten
+from fcos.config.paths import AbsolutePath
 from fcos.config.run import Config
 from fcos.config.seeds import SeedsConfig
 from fcos.errors import ConfigError
@@ -250,6 +251,10 @@ class LabConfig(Config):
     explain: bool = False
     # Reuse finished trainings of the same identity from other sweeps in the store.
     reuse: bool = True
+    # Train first steps that several trainings have in common once; false trains each from its own start.
+    share_prefixes: bool = True
+    # Folder of a checkpoint, or of its run, to go on from although the schedule of the learning rate is another one.
+    extend: AbsolutePath | None = None
     # Write the report at the end of a sweep; analysis/report.py writes it at any time.
     report: bool = True
     experiment: ExperimentConfig | None = None
@@ -277,6 +282,9 @@ class LabConfig(Config):
         if self.task == "coverage" and self.experiment is not None and self.experiment.until == "decided":
             raise ValueError("experiment.until=decided: has no effect with task=coverage, which is without chance")
         searches = self.experiment is not None and self.experiment.search is not None
+        if self.extend is not None and (searches or self.task == "coverage"):
+            given = "task=coverage" if self.task == "coverage" else "experiment.search"
+            raise ValueError(f"extend={self.extend}: has no effect with {given}; leave it out")
         if not searches and self.search.early_stopping != "none":
             raise ValueError(
                 f"search.early_stopping={self.search.early_stopping}: is for experiments with a search; arms are "

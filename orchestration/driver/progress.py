@@ -204,6 +204,9 @@ def _begin(plan: Plan, index: int, trial: Trial) -> TrialProgress:
         progress.ap = {arm: progress.ap[arm] for arm in trial.arms if arm in progress.ap}
         if (reused := read_reused(folder)) is not None:
             progress.note = f"reused from {reused.sweep}"
+    elif (taken := plan.prefixes.steps_of(trial)) > 0:
+        # Steps that another training does for it.
+        progress.step = progress.began_at = taken
     elif plan.search is not None and has_failed(folder, FailureKind.DIVERGED):
         # It would again, and the searcher has learned from it.
         progress.end("failed", failure_reason(folder))

@@ -30,6 +30,7 @@ from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
 from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
+from orchestration.trial.origin import origin_tags
 from orchestration.trial.retries import memory_tags
 from orchestration.trial.task import MicroBatching
 
@@ -95,7 +96,8 @@ class RunRecorder:
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""
         first = self._key(next(iter(trial.arms)), trial)
-        reused = files.read_reused(self.plan.folder_of(trial))
+        folder = self.plan.folder_of(trial)
+        reused = files.read_reused(folder)
         for arm in trial.arms:
             key = self._key(arm, trial)
             facts = RunFacts(
@@ -104,7 +106,10 @@ class RunRecorder:
                     **self._common(),
                     **self._identifying(trial, arm),
                     Tag.DATA_DIGEST: trial.data_digest,
-                    **(_origin(reused, arm) if reused else {}),
+                    Tag.TRUNK: trial.trunk,
+                    # Also of those that never finish: others may go on from their checkpoints.
+                    Tag.FOLDER: str(folder),
+                    **(_origin(reused, arm) if reused else origin_tags(folder)),
                     **self._sampled(arm),
                 },
                 params=trial.values_of(arm),

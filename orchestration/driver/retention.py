@@ -1,12 +1,13 @@
 """Retention of checkpoints: those of trainings below keep.trained are removed, unless another sweep needs them."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.metrics import Mode, better_end
-from fcos.storage.run_folder import CHECKPOINTS, REUSED
+from fcos.storage.run_folder import CHECKPOINTS, FORKS, REUSED
+from fcos.training.checkpoint import folder_of, steps_in
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import TRIALS, Plan
@@ -98,10 +99,25 @@ def remove_checkpoints(lab: LabConfig, plan: Plan) -> Retention:
         else:
             removed.append(Removed(trial, position, _size(folder)))
             shutil.rmtree(folder)
+            shutil.rmtree(plan.folder_of(trial) / FORKS, ignore_errors=True)
     unranked = [by_identity[identity] for identity, value in values.items() if value is None]
     # Worth a line only where one of them could have been removed.
     unranked = [each for each in unranked if len(values) > lab.keep.trained and _has_own_checkpoints(plan, each)]
     return Retention(ranking, len(order), removed, needed, unranked)
+
+
+def remove_forks(plan: Plan, unfinished: Collection[str]) -> None:
+    """Remove the checkpoints that trainings keep for others of the plan, where none is left that could begin there.
+
+    `unfinished` are identities of trainings without a result. The one at the first milestone stays, for longer
+    schedules of later commands.
+    """
+    needed = {trial.trunk for trial in plan.trials if trial.identity in unfinished}
+    for trial in plan.trials:
+        folder, kept = plan.folder_of(trial) / FORKS, trial.config.schedule.kept_milestone
+        if trial.trunk not in needed:
+            for step in steps_in(folder) - {kept}:
+                shutil.rmtree(folder_of(folder, step), ignore_errors=True)
 
 
 def _has_own_checkpoints(plan: Plan, trial: Trial) -> bool:

@@ -23,13 +23,13 @@ from orchestration.driver.events import Events, TrialStopped
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
-from orchestration.driver.retention import remove_checkpoints
+from orchestration.driver.retention import remove_checkpoints, remove_forks
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
 from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import take_all
-from orchestration.planning.seed_rounds import Needed, SeedRounds
+from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds
 from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space
@@ -87,6 +87,8 @@ class SweepRun:
             self._tracker.wait_open()
             self._record_kept()
             self._remove_checkpoints()
+            unfinished = self._progress.planned("waiting", "running", "failed", "stopped")
+            remove_forks(self._plan, {trial.identity for _, trial in unfinished})
             self._close_sweep()
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = write_report is None or (settled and self._report(write_report))
@@ -122,9 +124,10 @@ class SweepRun:
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
             pending = [each.index for each in waiting if each.trial is not None]
             to_draw = len(waiting) - len(pending)
+            later = None if self._rounds is None else LaterRounds(self._rounds, self._begin_round)
             job = TuneJob(
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw,
-                self._rounds, self._begin_round,
+                later, self._reusable.trunks,
             )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._recorder.handle]), view)
 

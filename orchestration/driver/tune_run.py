@@ -4,7 +4,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,11 @@ from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
+from orchestration.driver.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
 from orchestration.planning.plan import Plan
-from orchestration.planning.seed_rounds import Needed, SeedRounds
+from orchestration.planning.prefixes import Elsewhere, find_prefixes
+from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.files import begin_training
@@ -43,12 +45,13 @@ class TuneJob:
     pending: Sequence[int]
     # Points that are still to be drawn.
     to_draw: int
-    # Rounds of seeds and what begins a later one; None where all trainings are known.
-    rounds: SeedRounds | None = None
-    begin_round: Callable[[Needed], None] | None = None
+    # Rounds of seeds; None where all trainings are known.
+    later: LaterRounds | None = None
+    # What other sweeps have of the first steps of trainings.
+    trunks: Elsewhere = field(default_factory=dict)
 
-    def task(self, command_id: str, index: int) -> Task:
-        """Return what the processes of a training are given."""
+    def task(self, command_id: str, index: int, forks: tuple[int, ...] = ()) -> Task:
+        """Return what the processes of a training are given; after the steps `forks` it keeps a checkpoint."""
         plan, cluster = self.plan, self.lab.cluster
         trial = plan.trials[index]
         return Task(
@@ -67,6 +70,7 @@ class TuneJob:
             max_failures=cluster.max_failures,
             stall_seconds=cluster.stall_seconds,
             best_metric=None if plan.search is None else best_metric(plan.search.config),
+            forks=forks,
         )
 
 
@@ -119,21 +123,23 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
 
 
 def _most_trainings(job: TuneJob) -> int:
-    return len(job.plan.trials) if job.rounds is not None else len(job.pending) + job.to_draw
+    return len(job.plan.trials) if job.later is not None else len(job.pending) + job.to_draw
 
 
-def _searcher(job: TuneJob, task: Callable[[int], Task]) -> Any:
-    """Return what chooses trainings from results, None where all are planned."""
-    search, experiment = job.plan.search, job.lab.experiment
-    if job.rounds is not None and job.begin_round is not None:
-        from orchestration.driver.round_searcher import RoundSearcher
+def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
+    """Return what chooses trainings from results, None where all are planned and none waits for another."""
+    plan, lab = job.plan, job.lab
+    if plan.search is not None and plan.search.draws_as_it_goes:
+        from orchestration.driver.searcher import SearchTrials
 
-        return RoundSearcher(job.rounds, job.pending, task, job.begin_round)
-    if experiment is None or search is None or not search.draws_as_it_goes:
+        assert lab.experiment is not None, "searches are experiments"
+        return SearchTrials(plan, plan.search, lab.experiment.seeds[0], lab.cluster, task).searcher(job.pending)
+    pending = [plan.trials[index] for index in job.pending]
+    if job.later is None and not find_prefixes(plan, pending, job.trunks).by_identity:
         return None
-    from orchestration.driver.searcher import SearchTrials
+    from orchestration.driver.plan_searcher import PlanSearcher
 
-    return SearchTrials(job.plan, search, experiment.seeds[0], job.lab.cluster, task).searcher(job.pending)
+    return PlanSearcher(plan, job.pending, TrainingQueue(plan, job.trunks), task, job.later)
 
 
 def _scheduler(job: TuneJob) -> Any:

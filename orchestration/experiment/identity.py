@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fcos.config.model_parts import PostprocessConfig
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.run import Config
 from fcos.training.elastic import worker_dependences
 from orchestration.experiment.provenance import Provenance
@@ -22,8 +22,21 @@ RUN_ONLY = (
     "schedule.checkpoint_every",
     "schedule.keep_checkpoints",
     "schedule.best_metric",
+    "schedule.keep_first_milestone",
 )
-INFERENCE_ONLY = ("model.postprocess",)
+# Keys that change what is evaluated of a training, never what is trained: those of EvaluationSettings.
+EVALUATION_ONLY = ("model.postprocess", "schedule.ema")
+
+
+# Keys that decide the learning rates of steps, how many there are, and what is reported on the way. Trainings that are
+# the same in all others have the same state for as long as their rates are the same.
+RATES_ONLY = tuple(
+    f"schedule.{key}"
+    for key in (
+        *("steps", "warmup", "warmup_steps", "warmup_factor", "decay", "milestones", "decay_factor"),
+        "eval_every",
+    )
+)
 
 
 def fingerprint(value: Any) -> str:
@@ -32,14 +45,32 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def train_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
-    """Return the fingerprint of a training: arms that differ in inference settings alone have the same."""
+def train_identity(config: Config, provenance: Provenance, data_digest: str, extends: str = "") -> str:
+    """Return the fingerprint of a training: arms that differ in their evaluation alone have the same.
+
+    `extends` is the digest of a checkpoint of another schedule that it goes on from (see extension.py).
+    """
+    identity = fingerprint(_deciding(config, provenance, data_digest, ()))
+    return fingerprint({"train": identity, "extends": extends}) if extends else identity
+
+
+def trunk_identity(config: Config, provenance: Provenance, data_digest: str) -> str:
+    """Return the fingerprint of all that decides a training but its learning rates and their number of steps.
+
+    Trainings with the same one have first steps in common: as many as have the same learning rates.
+    """
+    return fingerprint(_deciding(config, provenance, data_digest, RATES_ONLY))
+
+
+def _deciding(config: Config, provenance: Provenance, data_digest: str, left_out: tuple[str, ...]) -> dict[str, Any]:
+    """Return all that decides a training, as plain values, without some dotted keys."""
     values = config.model_dump(mode="json")
-    deciding = without(values, (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(values), "seeds")) | seeds_apart(config)
+    left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(values), "seeds", *left_out)
+    deciding = without(values, left_out) | seeds_apart(config)
     # The key `evidence` is that of earlier versions.
     parts = {"config": deciding, "evidence": _plain(provenance), "data": data_digest}
     apart = {"workers": provenance.workers} if provenance.workers > 1 and worker_dependences_of(config) else {}
-    return fingerprint({**parts, **apart})
+    return {**parts, **apart}
 
 
 def seeds_apart(config: Config) -> dict[str, dict[str, int]]:
@@ -56,9 +87,9 @@ def worker_dependences_of(config: Config) -> list[str]:
     return [] if config.task == "coverage" else worker_dependences(config.model)
 
 
-def evaluation_identity(train: str, postprocess: PostprocessConfig) -> str:
-    """Return the fingerprint of a training's evaluation under given inference settings."""
-    return fingerprint({"train": train, "postprocess": postprocess.model_dump(mode="json")})
+def evaluation_identity(train: str, settings: EvaluationSettings) -> str:
+    """Return the fingerprint of a training's evaluation under given settings."""
+    return fingerprint({"train": train, **settings.model_dump(mode="json")})
 
 
 def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -4,15 +4,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.inactive_keys import why_inactive
-from fcos.config.model_parts import PostprocessConfig
 from fcos.config.parse import flatten, known_keys, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
 from orchestration.config.schema import ExperimentConfig
-from orchestration.experiment.identity import RUN_ONLY, evaluation_identity, fingerprint, train_identity, without
+from orchestration.experiment.identity import (
+    RUN_ONLY,
+    evaluation_identity,
+    fingerprint,
+    train_identity,
+    trunk_identity,
+    without,
+)
 from orchestration.experiment.provenance import Provenance
 
 # What an arm may change; `seed` is an axis of its own.
@@ -21,15 +28,21 @@ ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
 
 @dataclass(frozen=True)
 class Trial:
-    """One training and the arms that are evaluated on its weights."""
+    """One training and the arms that are evaluated on its weights, or on averages of them."""
 
     identity: str
     seed: int
-    # With the inference settings of the first arm.
+    # With the evaluation settings of the first arm.
     config: Config
-    # Arm -> its inference settings.
-    arms: Mapping[str, PostprocessConfig]
+    arms: Mapping[str, EvaluationSettings]
     data_digest: str
+    # Trainings of the same trunk have first steps in common; see trunk_identity.
+    trunk: str
+
+    @property
+    def averages(self) -> frozenset[float]:
+        """The decays of the moving averages of the weights that the arms evaluate."""
+        return frozenset(settings.ema for settings in self.arms.values() if settings.ema is not None)
 
     @property
     def short(self) -> str:
@@ -55,8 +68,9 @@ class Trial:
 
     def values_of(self, arm: str) -> dict[str, Any]:
         """Return the config of one arm as plain values."""
-        values = self.values
-        return {**values, "model": {**values["model"], "postprocess": self.arms[arm].model_dump(mode="json")}}
+        settings = self.arms[arm]
+        values = set_value(self.values, "model.postprocess", settings.postprocess.model_dump(mode="json"))
+        return set_value(values, "schedule.ema", settings.ema)
 
     def identity_of(self, arm: str) -> str:
         """Return the identity of an arm's evaluation."""
@@ -114,20 +128,26 @@ def check_arm_key(key: str) -> None:
 
 
 def plan_trials(
-    configs: Mapping[str, Config], seeds: Sequence[int], provenance: Provenance, data_digests: Mapping[str, str]
+    configs: Mapping[str, Config],
+    seeds: Sequence[int],
+    provenance: Provenance,
+    data_digests: Mapping[str, str],
+    extends: str = "",
 ) -> tuple[Trial, ...]:
     """Return one training for each seed and training identity, seed by seed, so that pairs complete early.
 
-    `data_digests` holds the digest of each arm's data.
+    `data_digests` holds the digest of each arm's data, `extends` that of a checkpoint that all of them go on from.
     """
     trials: dict[str, Trial] = {}
     for seed in seeds:
         for arm, config in configs.items():
             seeded = config.model_copy(update={"seed": seed})
-            identity = train_identity(seeded, provenance, data_digests[arm])
+            identity = train_identity(seeded, provenance, data_digests[arm], extends)
             same = trials.get(identity)
-            arms = {**(same.arms if same else {}), arm: config.model.postprocess}
-            trials[identity] = Trial(identity, seed, same.config if same else seeded, arms, data_digests[arm])
+            arms = {**(same.arms if same else {}), arm: EvaluationSettings.of(config)}
+            # One that goes on from another schedule has no steps in common with any.
+            trunk = identity if extends else trunk_identity(seeded, provenance, data_digests[arm])
+            trials[identity] = Trial(identity, seed, same.config if same else seeded, arms, data_digests[arm], trunk)
     return tuple(trials.values())
 
 

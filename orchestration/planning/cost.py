@@ -13,7 +13,8 @@ from fcos.storage.run_folder import ProgressRecord
 from fcos.storage.store_conventions import Tag
 from orchestration.cli.console import format_duration
 from orchestration.cluster.resources import Demand
-from orchestration.experiment.identity import RUN_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RUN_ONLY, without
+from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.trials import Trial
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
@@ -29,7 +30,7 @@ FREE = (
     "model.weights_sha256",
     "model.backbone.weights",
     "model.backbone.weights_sha256",
-    "model.postprocess",
+    *EVALUATION_ONLY,
     "model.head.prior",
     *(
         f"schedule.{name}"
@@ -87,13 +88,18 @@ class SeedCost:
     unit: str
 
 
-def cost_of_seed(trials: Sequence[Trial], paces: Sequence[Pace | None], resources: Demand) -> SeedCost | None:
-    """Return what trainings of one seed cost at their paces; None where one is unknown."""
+def cost_of_seed(
+    trials: Sequence[Trial], paces: Sequence[Pace | None], prefixes: Prefixes, resources: Demand
+) -> SeedCost | None:
+    """Return what trainings of one seed cost at their paces; None where one is unknown.
+
+    Steps that one takes from another are counted once.
+    """
     seconds = 0.0
     for trial, pace in zip(trials, paces, strict=True):
         if pace is None:
             return None
-        seconds += pace.seconds * trial.config.schedule.steps
+        seconds += pace.seconds * (trial.config.schedule.steps - prefixes.steps_of(trial))
     each, unit = (resources.gpus, "GPU-hours") if resources.gpus else (resources.cpus, "CPU-hours")
     return SeedCost(seconds / 3600 * resources.workers * each, unit)
 

@@ -7,11 +7,14 @@ from fcos.config.parse import flatten
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import newest_step
-from orchestration.experiment.identity import INFERENCE_ONLY, RUN_ONLY, without
+from orchestration.experiment.common_steps import common_steps
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
-from orchestration.experiment.trials import Trial
+from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import Plan
+from orchestration.planning.prefixes import held_checkpoints
 from orchestration.planning.reuse import ReusableRuns, Source, is_done
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
@@ -40,15 +43,40 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
     source = reusable.sources.get(trial.identity)
     if source is not None:
         return _taken(trial, source)
-    step = 0 if not reuse and read_reused(folder) is not None else newest_step(folder / CHECKPOINTS)
+    forgotten = not reuse and read_reused(folder) is not None
+    step = 0 if forgotten else newest_step(folder / CHECKPOINTS, trial.averages)
     if step:
         return [f"resumes at step {step} of {trial.config.schedule.steps}"]
-    lines = ["new"]
+    prefix = plan.prefixes.of(trial)
+    if prefix is not None:
+        rest = trial.config.schedule.steps - prefix.step
+        why = (
+            "extend=..., whose schedule is another one" if prefix.extension else "up to there both have the same state"
+        )
+        trained = f"{why}; {rest} of {trial.config.schedule.steps} steps are trained"
+        return [f"from step {prefix.step} of {prefix.trunk.label} ({prefix.trunk.identity[:16]})", trained]
+    lines = ["new", *_parted(trial, reusable.trunks.get(trial.identity, ()))]
+    if not forgotten and newest_step(folder / CHECKPOINTS):
+        needed = ", ".join(f"{decay:g}" for decay in sorted(trial.averages))
+        lines.append(f"its checkpoints lack a moving average that is evaluated (schedule.ema={needed})")
     if not reuse:
         lines.append("reuse=false: other sweeps are not looked at")
     if trial.identity in reusable.problems:
         lines.append(f"finished before, but not to be reused: {reusable.problems[trial.identity]}")
     return lines + _nearest(trial, plan.provenance, others)
+
+
+def _parted(trial: Trial, trunks: Sequence[Trunk]) -> list[str]:
+    """Describe why a training does not go on from others that differ in their schedules alone: where they part."""
+    lines = []
+    for trunk in trunks[:LINES]:
+        step = common_steps(trunk.schedule, trial.config.schedule)
+        pair = ({"schedule": each.model_dump(mode="json")} for each in (trunk.schedule, trial.config.schedule))
+        changed = [line for line in changed_keys(*pair) if line.split(":")[0] in RATES_ONLY]
+        kept = ", ".join(map(str, sorted(held_checkpoints(trunk.folder))))
+        lines.append(f"{trunk.label} is the same up to step {step} alone, and has checkpoints at {kept}:")
+        lines += [f"  {line}" for line in changed]
+    return lines
 
 
 def _taken(trial: Trial, source: Source) -> list[str]:
@@ -75,7 +103,7 @@ def _nearest(trial: Trial, provenance: Provenance, others: Sequence[PastRun]) ->
 
 def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]:
     """Return `what: theirs -> ours` for all that enters the identity of a training: config, code, versions, data."""
-    left_out = (*RUN_ONLY, *INFERENCE_ONLY, *pinned_keys(trial.values))
+    left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(trial.values))
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
     # Runs of earlier versions have no seeds of single sources, which says the same as null.

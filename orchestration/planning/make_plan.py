@@ -11,6 +11,7 @@ from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
 from orchestration.experiment.data import PrepareData, PreparedDatasets
+from orchestration.experiment.extension import find_extension
 from orchestration.experiment.provenance import current_provenance
 from orchestration.experiment.trials import ARM_SECTIONS, arm_configs, check_effect, plan_trials
 from orchestration.experiment.weights import BeginningNotes, pin_weights
@@ -88,8 +89,11 @@ def _plan(
     arms = {arm: pin_weights(config) for arm, config in arms.items()}
     digests = {arm: data.of(config) for arm, config in arms.items()}
     provenance = current_provenance(lab.task, lab.cluster.workers)
-    trials = plan_trials(arms, seeds, provenance, digests)
+    seeded = (config.model_copy(update={"seed": seed}) for config in arms.values() for seed in seeds)
+    extension = None if lab.extend is None else find_extension(lab.extend, seeded)
+    trials = plan_trials(arms, seeds, provenance, digests, "" if extension is None else extension.sha256)
     beginning = BeginningNotes()
     notes = [note for config in arms.values() for note in beginning.of(config, data.info(config).classes)]
     notes = [*data.notes, *inspect_notes(lab.training, data.notes), *dict.fromkeys(notes)]
-    return Plan(name, lab.folder / name, trials, provenance, dict(arms), tuple(notes))
+    made = Plan(name, lab.folder / name, trials, provenance, dict(arms), tuple(notes))
+    return replace(made, shares=lab.share_prefixes, extension=extension)

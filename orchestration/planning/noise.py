@@ -75,7 +75,9 @@ def find_noise(plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor]) 
 def _setting_texts(flat: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, str]:
     """Return the settings that decide the noise, as the text of a param."""
     return {
-        key: param_text(value) for key, value in flat.items() if key.startswith(SETTING_SECTIONS) and key not in left_out
+        key: param_text(value)
+        for key, value in flat.items()
+        if key.startswith(SETTING_SECTIONS) and key not in left_out
     }
 
 

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, RunSummary
+from orchestration.experiment.extension import Extension
 from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
+from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
@@ -39,6 +41,12 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     # None for arms that were given by name.
     search: Search | None = None
+    # Whether trainings take first steps from others (share_prefixes).
+    shares: bool = True
+    # The checkpoint that all trainings go on from, by choice (extend).
+    extension: Extension | None = None
+    # First steps that trainings take from others, as far as is known before anything runs.
+    prefixes: Prefixes = field(default_factory=Prefixes)
 
     def folder_of(self, trial: Trial) -> Path:
         """Return a training's own folder."""

@@ -15,12 +15,14 @@ from orchestration.config.overrides import check_overrides, split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_output
 from orchestration.experiment.data import PrepareData, prepare_data
+from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
 from orchestration.planning.cost import Pace, SeedCost, cost_of_seed, estimate_lines, pace_of, probe, speed_key
 from orchestration.planning.explain import explain
 from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
+from orchestration.planning.prefixes import find_prefixes
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.seed_rounds import later_trainings
 from orchestration.planning.table import show_choices, show_plan
@@ -57,14 +59,23 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Cons
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
     plan = replace(plan, notes=(*commit_notes(checkout()), *composed.notes, *plan.notes))
-    prepared = Prepared(lab, plan, find_reusable(lab, plan))
-    show_plan(console, lab, plan, nodes, prepared.reusable)
+    reusable = find_reusable(lab, plan)
+    plan = replace(plan, prefixes=_prefixes(lab, plan, reusable))
+    prepared = Prepared(lab, plan, reusable)
+    show_plan(console, lab, plan, nodes, reusable)
     if lab.dry_run or lab.explain:
         _show_preview(console, prepared, nodes)
         return None
     if lab.tracking.required:
         require_store(lab.tracking.uri, lab.tracking.experiment, lab.folder)
     return prepared
+
+
+def _prefixes(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> Prefixes:
+    """Return what trainings that are to run take from others, as far as is known before anything runs."""
+    done = {trial.identity for trial in plan.trials if is_done(plan, trial, reuse=lab.reuse)}
+    pending = [each for each in plan.trials if each.identity not in {*done, *reusable.sources}]
+    return find_prefixes(plan, pending, reusable.trunks)
 
 
 def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None) -> None:
@@ -110,11 +121,13 @@ def _estimate_of(
     lab, plan, history = prepared.lab, prepared.plan, prepared.reusable.history
     resources = demand(lab.cluster, nodes)
     paces = _paces(console, lab, trials, resources, [] if history is None else history.newest())
-    left = {
-        trial.identity: trial.config.schedule.steps - newest_step(plan.folder_of(trial) / CHECKPOINTS)
-        for trial in trials
-    }
+    left = {trial.identity: trial.config.schedule.steps - _begins_at(plan, trial) for trial in trials}
     return estimate_lines(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources, what)
+
+
+def _begins_at(plan: Plan, trial: Trial) -> int:
+    """Return the step from which a training goes on: its own newest checkpoint's, or that of another training."""
+    return newest_step(plan.folder_of(trial) / CHECKPOINTS, trial.averages) or plan.prefixes.steps_of(trial)
 
 
 def _cost_of_seed(prepared: Prepared, nodes: list[Node] | None) -> SeedCost | None:
@@ -124,7 +137,8 @@ def _cost_of_seed(prepared: Prepared, nodes: list[Node] | None) -> SeedCost | No
         return None
     runs, machine, taken = history.newest(), hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
     trials = [trial for trial in plan.trials if trial.seed == plan.trials[-1].seed]
-    return cost_of_seed(trials, [pace_of(trial, runs, machine, taken) for trial in trials], demand(lab.cluster, nodes))
+    paces = [pace_of(trial, runs, machine, taken) for trial in trials]
+    return cost_of_seed(trials, paces, plan.prefixes, demand(lab.cluster, nodes))
 
 
 def _paces(

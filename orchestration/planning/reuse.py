@@ -2,16 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, MetricPoint
 from fcos.storage.store_conventions import Tag
-from fcos.training.checkpoint import CheckpointError, digest, verify
+from fcos.training.checkpoint import CheckpointError, averages_in, digest, verify
 from orchestration.config.schema import LabConfig
+from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
+from orchestration.planning.trunks import find_trunks
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
@@ -40,6 +42,8 @@ class ReusableRuns:
     here: Mapping[str, PastRun] = field(default_factory=dict)
     # Train identity -> why a finished run of it is no use.
     problems: Mapping[str, str] = field(default_factory=dict)
+    # Train identity -> trainings of other sweeps that have a checkpoint of its first steps.
+    trunks: Mapping[str, Sequence[Trunk]] = field(default_factory=dict)
 
 
 def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
@@ -59,6 +63,8 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
         previews = history and (lab.explain or lab.dry_run)
         here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and previews}
         looked_up = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
+        new = [trial for trial in open_trials if looked_up.get(trial.identity, (None, ""))[0] is None]
+        trunks = find_trunks(history, plan, new) if history and lab.reuse and lab.share_prefixes else {}
     except TrackingError as error:
         if lab.tracking.required:
             raise
@@ -69,7 +75,8 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
     if problems:
         count = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
         note = f"{count} finished elsewhere and not to be reused: {next(iter(problems.values()))}"
-    return ReusableRuns(history, note, sources, {key: run for key, run in here.items() if run is not None}, problems)
+    here_known = {key: run for key, run in here.items() if run is not None}
+    return ReusableRuns(history, note, sources, here_known, problems, trunks)
 
 
 def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
@@ -85,7 +92,10 @@ def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
 
 
 def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
-    """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity."""
+    """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity.
+
+    A checkpoint on which an arm has yet to be evaluated must hold the moving average that the arm needs.
+    """
     good, problem = [], ""
     seen: dict[str, str] = {}
     for run in history.of_training(trial.identity):
@@ -102,7 +112,14 @@ def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
     }
     if not good or (trial.is_coverage and len(evaluated) < len(trial.arms)):
         return None, problem
-    return Source(next(iter(evaluated.values()), good[0]), evaluated), problem
+    needed = {each.ema for arm, each in trial.arms.items() if arm not in evaluated and each.ema is not None}
+    for run in (*evaluated.values(), *good):
+        lacking = needed - averages_in(Path(run.tags[Tag.CHECKPOINT])) if needed else ()
+        if not lacking:
+            return Source(run, evaluated), problem
+        decays = ", ".join(f"{decay:g}" for decay in sorted(lacking))
+        problem = f"{run.name}: its checkpoint lacks the moving average of schedule.ema={decays}"
+    return None, problem
 
 
 def _problem(run: PastRun, trial: Trial) -> str:

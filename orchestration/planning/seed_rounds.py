@@ -136,6 +136,18 @@ class SeedRounds:
         return {arm: value for arm, value in values.items() if arm in trial.arms}
 
 
+@dataclass(frozen=True)
+class LaterRounds:
+    """The rounds of a command, and what begins one.
+
+    `begin` is called with what is needed whenever all trainings so far have ended; it takes over results that other
+    sweeps have.
+    """
+
+    rounds: SeedRounds
+    begin: Callable[[Needed], None]
+
+
 @lru_cache(maxsize=128)
 def _make_arm_tests(samples: tuple[PairedSample, ...]) -> list[ArmTest]:
     """Test all arms; the same looks are taken again whenever the rounds are found again."""

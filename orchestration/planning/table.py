@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from fcos.storage.run_folder import CHECKPOINTS
+from fcos.training.checkpoint import newest_step
 from orchestration.cli.console import show_table
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.choice import Choice
@@ -49,6 +50,8 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, nodes: list[Node] | 
         concurrent = min(max_concurrent(nodes, resources, lab.cluster.concurrent), most)
         fits = f"{concurrent} side by side, each {resources} on {resources.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
+    if saved := _saved_text(plan):
+        console.print(saved, highlight=False, soft_wrap=True)
     for note in (*plan.notes, *([reusable.note] if reusable.note else ())):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
@@ -118,6 +121,15 @@ def search_text(plan: Plan) -> str:
     return text
 
 
+def _saved_text(plan: Plan) -> str:
+    """Describe how many steps are trained once for several trainings; empty where none are."""
+    if plan.extension is not None:
+        return ""
+    taken = sum(prefix.step for prefix in plan.prefixes.by_identity.values())
+    trainings = count_of(len(plan.prefixes.by_identity), "training")
+    return f"first steps in common: {trainings} take {taken} steps from others (share_prefixes)" if taken else ""
+
+
 def count_of(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -140,5 +152,9 @@ def _state(plan: Plan, trial: Trial, reusable: ReusableRuns, reuse: bool) -> str
         return f"{'reused from' if whole else 'evaluated on'} {source.trained.name}"
     folder = plan.folder_of(trial)
     forgotten = not reuse and read_reused(folder) is not None
+    prefix = plan.prefixes.of(trial)
+    if prefix is not None:
+        return f"from step {prefix.step} of {prefix.trunk.label}"
     resumes = (folder / CHECKPOINTS).exists() and not (forgotten or dangling_links(folder))
-    return "resumes" if resumes else "new"
+    lacks_average = bool(trial.averages) and not newest_step(folder / CHECKPOINTS, trial.averages)
+    return "resumes" if resumes and not lacks_average else "new"

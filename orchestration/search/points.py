@@ -13,6 +13,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.experiment.checks import check_metrics
 from orchestration.experiment.data import PreparedDatasets
+from orchestration.experiment.identity import EVALUATION_ONLY
 from orchestration.experiment.trials import changed_keys, deciding_fingerprint
 from orchestration.search.samplers import planned_points
 from orchestration.search.space import Point, check_space, point_keys
@@ -85,10 +86,11 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
     _check_metric(lab.training, search.config.metric)
     if search.prunes:
         _check_early_stopping(lab.training, search)
-    inference = [key for key in search.config.space if key.startswith("model.postprocess.")]
-    if search.draws_as_it_goes and inference:
+    sections = tuple(f"{key}." for key in EVALUATION_ONLY)
+    evaluated = [key for key in search.config.space if f"{key}.".startswith(sections)]
+    if search.draws_as_it_goes and evaluated:
         raise ConfigError(
-            f"experiment.search.space.{inference[0]}: is evaluated without training anew, which search.searcher=tpe "
+            f"experiment.search.space.{evaluated[0]}: is evaluated without training anew, which search.searcher=tpe "
             "cannot plan for; use search=random or search=grid"
         )
     return search

@@ -63,6 +63,10 @@ class History:
         runs = self._search(f"{FINISHED} and tags.`{Tag.TRAIN_IDENTITY}` = '{identity}'")
         return sorted(runs, key=lambda run: run.is_copy)
 
+    def of_trunk(self, trunk: str) -> list[PastRun]:
+        """Return the runs of all trainings of one trunk identity, finished or not, newest first."""
+        return self._search(f"tags.`{Tag.TRUNK}` = '{trunk}'")
+
     def newest(self) -> list[PastRun]:
         """Return the newest trials of sweeps and the newest single runs."""
         kinds = [self._search(f"{FINISHED} and tags.`{Tag.KIND}` = '{kind}'") for kind in (RunKind.TRIAL, RunKind.RUN)]

@@ -53,7 +53,7 @@ class Task:
     folder: str
     # Where Ray keeps its own records.
     ray_folder: str
-    # Config and inference settings by arm as plain values: they are unpickled before the code that would parse them
+    # Config and evaluation settings by arm as plain values: they are unpickled before the code that would parse them
     # is compared with the plan's.
     config: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]
@@ -71,3 +71,5 @@ class Task:
     stall_seconds: float | None
     # schedule.best_metric of a search, which looks for another; None leaves the configured one.
     best_metric: str | None = None
+    # Steps after which a checkpoint is kept, from which other trainings go on.
+    forks: tuple[int, ...] = ()

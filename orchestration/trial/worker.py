@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
 from orchestration.cluster.ray_internals import draining_nodes
@@ -67,12 +67,6 @@ class RayRuntime:
 
     def heartbeat(self) -> None:
         self.on_heartbeat()
-
-
-class Runner(Protocol):
-    """fcos.train.run or fcos.coverage.run.run."""
-
-    def __call__(self, config: Any, runtime: Any, postprocess: Any, /, *, data_digest: str) -> RunSummary: ...
 
 
 def train_worker(values: dict[str, Any]) -> None:
@@ -142,27 +136,23 @@ def _run(task: Task, runtime: "Runtime") -> RunSummary:
     """Parse the task's plain values and run it."""
     import torch
 
-    from fcos.config.model_parts import PostprocessConfig
+    from fcos.config.evaluation import EvaluationSettings
     from fcos.config.parse import parse
     from fcos.config.run import Config
 
     torch.set_num_threads(task.demand.cpus)
-    arms = {arm: parse(PostprocessConfig, dict(values)) for arm, values in task.arms.items()}
+    arms = {arm: parse(EvaluationSettings, dict(values)) for arm, values in task.arms.items()}
     schedule = {**task.config["schedule"], "accumulate": accumulate_of(task)}
     if task.best_metric is not None:
         schedule["best_metric"] = task.best_metric
     config = parse(Config, {**task.config, "schedule": schedule})
-    return _runner(config.task)(config, runtime, arms, data_digest=task.data_digest)
-
-
-def _runner(task: str) -> Runner:
-    if task == "coverage":
+    if config.task == "coverage":
         from fcos.coverage import run as coverage
 
-        return coverage.run
+        return coverage.run(config, runtime, arms, data_digest=task.data_digest)
     from fcos import train as training
 
-    return training.run
+    return training.run(config, runtime, arms, data_digest=task.data_digest, forks=task.forks)
 
 
 def _record_failure(folder: Path, error: Exception) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fcos.__main__ import main
-from fcos.config.model_parts import PostprocessConfig
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
@@ -24,9 +24,11 @@ def trained(tiny_values, tmp_path: Path) -> tuple[Path, RunSummary, list]:
     tiny_values["model"]["postprocess"]["score_threshold"] = 0.001
     base = tiny_values["model"]["postprocess"]
     arms = {
-        "predicted": parse(PostprocessConfig, {**base, "analyses": list(ALL)}),
-        "class_iou": parse(PostprocessConfig, {**base, "oracle": "class_iou", "oracle_background": "nothing"}),
-        "box": parse(PostprocessConfig, {**base, "oracle": "box", "oracle_background": "nothing"}),
+        "predicted": parse(EvaluationSettings, {"postprocess": {**base, "analyses": list(ALL)}}),
+        "class_iou": parse(
+            EvaluationSettings, {"postprocess": {**base, "oracle": "class_iou", "oracle_background": "nothing"}}
+        ),
+        "box": parse(EvaluationSettings, {"postprocess": {**base, "oracle": "box", "oracle_background": "nothing"}}),
     }
     points: list = []
     runtime = LocalRuntime(tmp_path / "run", torch.device("cpu"), on_report=lambda record: points.extend(record.points))

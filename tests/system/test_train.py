@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from analysis.explorer.thumbnails import unpack_thumbnails
-from fcos.config.parse import parse, set_value
+from fcos.config.evaluation import EvaluationSettings
+from fcos.config.parse import parse, set_value, with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError, DataError
 from fcos.evaluation.coco import coco_metrics, detections_of, result_metrics
@@ -159,11 +160,11 @@ def test_a_run_that_is_over_only_evaluates_again(tiny_values, tmp_path: Path) ->
 
 def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Path) -> None:
     config = parse(Config, tiny_values)
-    plain = config.model.postprocess
+    plain = EvaluationSettings.of(config)
     arms = {
         "branch": plain,
-        "none": plain.model_copy(update={"quality": "none"}),
-        "from_regression": plain.model_copy(update={"quality": "from_regression"}),
+        "none": with_keys(plain, {"postprocess.quality": "none"}),
+        "from_regression": with_keys(plain, {"postprocess.quality": "from_regression"}),
     }
     listener = Listener()
     summary = run(config, LocalRuntime(tmp_path / "run", CPU, listener), arms)
@@ -180,8 +181,8 @@ def saved_evaluation(folder: Path, summary: RunSummary, arm: str = "") -> SavedE
 
 def test_every_number_of_a_run_is_computed_again_from_what_it_saved(tiny_values, tmp_path: Path) -> None:
     config = parse(Config, tiny_values)
-    plain = config.model.postprocess
-    arms = {"full": plain, "few": plain.model_copy(update={"max_detections": 2})}
+    plain = EvaluationSettings.of(config)
+    arms = {"full": plain, "few": with_keys(plain, {"postprocess.max_detections": 2})}
     summary = run(config, LocalRuntime(tmp_path / "run", CPU), arms)
     assert set(summary.evaluations) == set(arms) and summary.data_digest
     for arm, metrics in summary.metrics.items():

@@ -56,7 +56,7 @@ def test_the_payload_works(marker: Path) -> None:
 
 def write_checkpoint(folder: Path) -> Path:
     return checkpoint.save(
-        folder, step=2, config={"seed": 0}, classes=("a",), model=nn.Linear(1, 1), ema=None, state={"step": 2}
+        folder, step=2, config={"seed": 0}, classes=("a",), model=nn.Linear(1, 1), averages={}, state={"step": 2}
     )
 
 

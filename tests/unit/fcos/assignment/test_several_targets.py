@@ -1,6 +1,7 @@
 """Locations with two targets: which boxes they get, which prediction learns which, and two boxes at one location."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -28,6 +29,7 @@ from fcos.postprocess.decode import Postprocess
 from fcos.runtime import LocalRuntime
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Locations, Targets
 from fcos.training.checkpoint import CheckpointError, save
+from fcos.training.optim import make_lr_scheduler
 from fcos.training.step import train_step
 from tests.helpers.present import present
 from tests.helpers.pyramids import CPU, RANGES, box, fcos_rule, in_range, pyramid, targets_of
@@ -310,6 +312,10 @@ def test_two_boxes_at_one_location_need_two_predictions(tiny_values: dict[str, A
     assert min(best_ious(one, fit_outputs(one, batch, 80), batch, "nms")) < 0.6
 
 
+def constant(factor: float) -> Callable[[int], float]:
+    return lambda step: factor
+
+
 @pytest.mark.slow
 def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]) -> None:
     batch = batch_of(CROSSED, CROSSED)
@@ -318,7 +324,7 @@ def test_a_detector_learns_two_boxes_at_one_location(tiny_values: dict[str, Any]
         torch.manual_seed(0)
         detector = build_detector(config.model, 1, channels_last=False)
         state = build_train_state(config, detector, LocalRuntime(Path(), CPU))
-        state = replace(state, scheduler=torch.optim.lr_scheduler.ConstantLR(state.optimizer, factor=1.0))
+        state = replace(state, scheduler=make_lr_scheduler(state.optimizer, constant(state.scheduler.lr_lambdas[0](0))))
         for _ in range(120):
             train_step(state, [batch])
         with torch.no_grad():
@@ -332,7 +338,7 @@ def test_export_to_torchvision_refuses_two_predictions(
     config = configured(tiny_values)
     detector = build_detector(config.model, 1, channels_last=False)
     values = config.model_dump(mode="json")
-    folder = save(tmp_path, step=1, config=values, classes=("a",), model=detector, ema=None, state={})
+    folder = save(tmp_path, step=1, config=values, classes=("a",), model=detector, averages={}, state={})
     assert main(["export-weights", str(folder), "--output", str(tmp_path / "out.pth")]) == 2
     assert "model.targets_per_location=2: torchvision's FCOS has one prediction" in capsys.readouterr().err
     one = {"model.targets_per_location": 1}

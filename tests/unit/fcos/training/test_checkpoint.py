@@ -17,26 +17,48 @@ from fcos.training import checkpoint
 from fcos.training.best import BEST, read_best, write_best
 from fcos.training.checkpoint import CheckpointError, CheckpointReadError
 
+CONFIG = {"seed": 3, "schedule": {"ema": 0.9}}
 
-def write(folder: Path, step: int, model: nn.Module | None = None, ema: nn.Module | None = None) -> Path:
+
+def write(
+    folder: Path, step: int, model: nn.Module | None = None, averages: dict[float, nn.Module] | None = None
+) -> Path:
     return checkpoint.save(
         folder,
         step=step,
-        config={"seed": 3},
+        config=CONFIG,
         classes=("disc", "ring"),
         model=model or nn.Linear(2, 3),
-        ema=ema,
+        averages=averages or {},
         state={"optimizer": {"lr": 0.1}, "generators": [torch.get_rng_state()]},
     )
 
 
 def test_loading_returns_what_was_saved(tmp_path: Path) -> None:
-    model, ema = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.Conv2d(3, 4, 3)
-    loaded = checkpoint.load(write(tmp_path, 12, model, ema))
-    assert (loaded.step, loaded.config, loaded.classes) == (12, {"seed": 3}, ("disc", "ring"))
+    model, own, other = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+    path = write(tmp_path, 12, model, {0.9: own, 0.999: other})
+    loaded = checkpoint.load(path)
+    assert (loaded.step, loaded.config, loaded.classes) == (12, CONFIG, ("disc", "ring"))
     torch.testing.assert_close(loaded.model["weight"], model.weight.detach())
-    torch.testing.assert_close(loaded.weights["weight"], ema.weight.detach())
+    torch.testing.assert_close(loaded.weights["weight"], own.weight.detach())
+    assert checkpoint.averages_in(path) == {0.9, 0.999}
+    for decay, module in ((None, model), (0.9, own), (0.999, other)):
+        torch.testing.assert_close(loaded.weights_of(decay)["weight"], module.weight.detach())
+    with pytest.raises(CheckpointError, match=r"no moving average of schedule.ema=0.5; there are null, 0.9, 0.999"):
+        loaded.weights_of(0.5)
     torch.testing.assert_close(loaded.state["generators"][0], torch.get_rng_state())
+
+
+def test_a_checkpoint_without_a_needed_average_is_passed_over_and_goes_with_the_next_save(tmp_path: Path) -> None:
+    write(tmp_path, 3, averages={0.9: nn.Linear(2, 3)})
+    write(tmp_path, 6)
+    found, (problem,) = checkpoint.latest(tmp_path, [0.9])
+    assert found is not None and found.step == 3 == checkpoint.newest_step(tmp_path, [0.9])
+    assert "holds no moving average of schedule.ema=0.9" in problem
+    assert checkpoint.newest_step(tmp_path) == 6 and checkpoint.newest_step(tmp_path, [0.5]) == 0
+    write(tmp_path, 4)
+    checkpoint.prune(tmp_path, keep=1, newest=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000004"]
 
 
 def test_latest_is_the_newest_and_prune_removes_older_ones(tmp_path: Path) -> None:
@@ -104,7 +126,7 @@ def test_a_failed_save_leaves_nothing_behind(tmp_path: Path) -> None:
             config={},
             classes=(),
             model=nn.Linear(1, 1),
-            ema=None,
+            averages={},
             state={"bad": Unwritable()},
         )
     assert list(tmp_path.iterdir()) == []
@@ -136,7 +158,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 def test_all_files_have_the_mode_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        path = write(tmp_path, 1, ema=nn.Linear(2, 3))
+        path = write(tmp_path, 1, averages={0.9: nn.Linear(2, 3)})
     finally:
         os.umask(before)
     assert {file.name: file.stat().st_mode & 0o777 for file in path.iterdir()} == dict.fromkeys(

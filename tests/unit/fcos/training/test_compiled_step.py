@@ -85,5 +85,5 @@ def test_only_training_is_compiled(tiny_values: dict[str, Any], tmp_path: Path) 
     detector = build_detector(config.model, 5, channels_last=True)
     state = build_train_state(config, detector, LocalRuntime(tmp_path, torch.device("cpu")))
     assert isinstance(state.forward, torch._dynamo.OptimizedModule)
-    assert state.evaluated is detector and detector._compiled_call_impl is None
+    assert state.evaluated(None) is detector and detector._compiled_call_impl is None
     assert state.loss.compiled

@@ -40,8 +40,16 @@ def trained(model_values: dict[str, Any], tmp_path: Path) -> Callable[..., tuple
             values = set_value(values, key, value)
         detector = detector_of(values, len(CLASSES), seed=1)
         folder = tmp_path / "run"
+        config = {"model": values, "schedule": {"ema": None if ema is None else 0.9}}
+        averages = {} if ema is None else {0.9: ema}
         checkpoint.save(
-            folder / "checkpoints", step=3, config={"model": values}, classes=CLASSES, model=detector, ema=ema, state={}
+            folder / "checkpoints",
+            step=3,
+            config=config,
+            classes=CLASSES,
+            model=detector,
+            averages=averages,
+            state={},
         )
         return folder, detector
 

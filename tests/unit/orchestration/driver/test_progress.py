@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.storage.run_folder import MetricPoint, ProgressRecord
@@ -26,7 +27,7 @@ from tests.helpers.summaries import summary_of
 @pytest.fixture
 def trial(tiny_values: dict[str, Any]) -> Trial:
     config = parse(Config, tiny_values)
-    return Trial("x" * 16, 0, config, {"branch": config.model.postprocess}, "d")
+    return Trial("x" * 16, 0, config, {"branch": EvaluationSettings.of(config)}, "d", "t")
 
 
 def record(step: int, seconds: float, resumed_from: int = 0, points: Any = (), total: int = 100) -> ProgressRecord:

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from fcos.config.evaluation import EvaluationSettings
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import REUSED, MetricPoint
 from orchestration.config.compose import compose
@@ -53,8 +54,8 @@ def test_a_loss_counts_by_its_last_point(tmp_path: Path) -> None:
 def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:
     """A sweep with a training for each value; those without one are not finished."""
     config = compose(check_overrides([])).training
-    arms = {"arm": config.model.postprocess}
-    trials = [Trial(f"{name:0>16}", 0, config, arms, data_digest="") for name in values]
+    arms = {"arm": EvaluationSettings.of(config)}
+    trials = [Trial(f"{name:0>16}", 0, config, arms, data_digest="", trunk=name) for name in values]
     plan = Plan("mine", output / "mine", trials, Provenance("", {}), {})
     for trial, value in zip(trials, values.values(), strict=True):
         checkpoint = plan.folder_of(trial) / "checkpoints" / "step_00000004"

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from fcos.config.evaluation import EvaluationSettings
 from fcos.config.parse import parse, with_keys
 from fcos.config.run import Config
 from orchestration.config.overrides import dotted_keys
 from orchestration.experiment.identity import (
-    INFERENCE_ONLY,
+    EVALUATION_ONLY,
     RUN_ONLY,
     evaluation_identity,
     fingerprint,
@@ -63,6 +64,7 @@ def test_what_determines_a_result_changes_the_identity(config: Config, key: str,
         ("model.postprocess.oracle", "box"),
         ("model.postprocess.analyses", ["errors"]),
         ("model.postprocess.tta_flip", True),
+        ("schedule.ema", 0.9),
     ],
 )
 def test_what_only_runs_or_infers_does_not_change_the_identity(config: Config, key: str, value: Any) -> None:
@@ -116,14 +118,15 @@ def test_seeds_of_sources_count_where_they_differ_from_seed_alone(config: Config
 
 
 def test_equal_seeds_of_sources_keep_the_identity_of_versions_without_them(config: Config) -> None:
-    values = without(config.model_dump(mode="json"), (*RUN_ONLY, *INFERENCE_ONLY, "seeds"))
+    values = without(config.model_dump(mode="json"), (*RUN_ONLY, *EVALUATION_ONLY, "seeds"))
     parts = {"config": values, "evidence": {"code": "c", "versions": dict(PROVENANCE.versions)}, "data": "d"}
     assert train_identity(config, PROVENANCE, "d") == fingerprint(parts)
 
 
-def test_inference_settings_change_the_evaluation_identity(config: Config) -> None:
-    settings = config.model.postprocess
-    assert evaluation_identity("t", settings) != evaluation_identity("t", with_keys(settings, {"nms_threshold": 0.1}))
+@pytest.mark.parametrize(("key", "value"), [("postprocess.nms_threshold", 0.1), ("ema", 0.9)])
+def test_evaluation_settings_change_the_evaluation_identity(config: Config, key: str, value: float) -> None:
+    settings = EvaluationSettings.of(config)
+    assert evaluation_identity("t", settings) != evaluation_identity("t", with_keys(settings, {key: value}))
 
 
 def test_fingerprint_ignores_the_order_of_keys() -> None:
@@ -139,5 +142,5 @@ def test_without_leaves_the_original_alone() -> None:
 
 def test_left_out_keys_exist() -> None:
     known = dotted_keys(Config)
-    for key in (*RUN_ONLY, *INFERENCE_ONLY):
+    for key in (*RUN_ONLY, *EVALUATION_ONLY):
         assert any(name == key or name.startswith(f"{key}.") for name in known), key

@@ -34,11 +34,19 @@ def test_arms_that_differ_in_inference_alone_share_a_training(base: Config) -> N
         (seed, arms) for seed in (0, 1, 2) for arms in (["none", "dagger"], ["branch"])
     ]
     shared = trials[0]
-    assert shared.arms["none"].quality == "none"
-    assert shared.arms["dagger"].quality == "from_regression"
+    assert shared.arms["none"].postprocess.quality == "none"
+    assert shared.arms["dagger"].postprocess.quality == "from_regression"
     assert shared.identity_of("none") != shared.identity_of("dagger")
     assert shared.values_of("dagger")["model"]["postprocess"]["quality"] == "from_regression"
     assert shared.config.seed == 0
+
+
+def test_arms_that_differ_in_the_average_alone_share_a_training(base: Config) -> None:
+    arms = {"last": {"schedule.ema": None}, "fast": {"schedule.ema": 0.5}, "slow": {"schedule.ema": 0.9}}
+    (shared,) = plan_trials(arm_configs(base, experiment(arms)), (0,), PROVENANCE, dict.fromkeys(arms, "d"))
+    assert shared.averages == {0.5, 0.9} and list(shared.arms) == list(arms)
+    assert [shared.values_of(arm)["schedule"]["ema"] for arm in arms] == [None, 0.5, 0.9]
+    assert len({shared.identity_of(arm) for arm in arms}) == 3
 
 
 def test_every_training_has_an_identity_of_its_own(base: Config) -> None:

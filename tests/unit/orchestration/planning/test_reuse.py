@@ -62,7 +62,7 @@ def plan(tmp_path: Path) -> Plan:
 def finish(trial: Trial, folder: Path, arm: str, called: str) -> PastRun:
     """A run that finished one arm of a trial under a name of its own."""
     weights = checkpoint.save(
-        folder / "checkpoints", step=4, config={}, classes=(), model=nn.Linear(1, 1), ema=None, state={}
+        folder / "checkpoints", step=4, config={}, classes=(), model=nn.Linear(1, 1), averages={}, state={}
     )
     files.append_points(folder, [MetricPoint(None, "train/loss", 2, 1.5), MetricPoint(called, "val/AP", 4, 0.25)])
     picture = folder / "detections" / called / "0.png"
@@ -123,6 +123,15 @@ def test_weights_are_enough_for_an_arm_that_was_never_evaluated(plan: Plan, tmp_
     take(trial, source, plan.folder_of(trial))
     assert plan.summary_of(trial) is None
     assert checkpoint.newest_step(plan.folder_of(trial) / "checkpoints") == 4
+
+
+def test_weights_without_an_average_that_is_yet_to_be_evaluated_are_not_taken(tmp_path: Path) -> None:
+    words = ["+experiment=ablation_weight_average", "experiment.seeds=[0]", f"output={tmp_path / 'here'}"]
+    (trial,) = make_plan(compose(check_overrides(words)), lambda config: ("d", ())).trials
+    run = finish(trial, tmp_path / "there", "last_weights", "last_weights")
+    source, problem = find_source(Store(run), trial)  # type: ignore[arg-type]
+    assert source is None
+    assert problem == "run 12345678 of before: its checkpoint lacks the moving average of schedule.ema=0.99, 0.999"
 
 
 @pytest.mark.parametrize("damage", ["weights", "manifest", "folder", "summary"])

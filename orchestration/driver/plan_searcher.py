@@ -1,4 +1,7 @@
-"""Searcher for Ray Tune that begins trainings round by round, until every arm is decided."""
+"""Searcher for Ray Tune that begins planned trainings when they can begin.
+
+A training may wait for the checkpoint of another one that it begins from, and a round of seeds for the round before.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,34 +9,36 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestration.driver.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
-from orchestration.planning.seed_rounds import Needed, SeedRounds
+from orchestration.planning.plan import Plan
+from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.trial.failures import is_interrupted
-from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, Task
 
 
-class RoundSearcher(Searcher):
-    """Suggests the trainings that are needed; those of the next round when all of the round before have ended.
+class PlanSearcher(Searcher):
+    """Suggests the trainings that are needed, and with rounds those of the next one when the round before has ended.
 
-    `begin_round` is called with what is needed whenever all trainings so far have ended; it takes over results that
-    other sweeps have.
+    `task` returns what a training's processes are given, from its index and the steps after which it keeps a checkpoint
+    for others.
     """
 
     def __init__(
         self,
-        rounds: SeedRounds,
+        plan: Plan,
         pending: Sequence[int],
-        task: Callable[[int], Task],
-        begin_round: Callable[[Needed], None],
+        queue: TrainingQueue,
+        task: Callable[[int, tuple[int, ...]], Task],
+        later: LaterRounds | None,
     ) -> None:
         # Without a metric of its own: Tune would look for it in every report.
         super().__init__()
-        self._plan = rounds.plan
-        self._rounds = rounds
-        self._queue = list(pending)
+        self._plan = plan
+        self._queue = queue
+        self._queue.put(pending)
         self._task = task
-        self._begin_round = begin_round
+        self._later = later
         # Tune's trial -> index of its training.
         self._running: dict[str, int] = {}
         # Identities of trainings of this command that ended without a result.
@@ -47,32 +52,34 @@ class RoundSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Return Tune's config of the next training, None while a round is running, FINISHED at the end."""
+        """Return Tune's config of the next training, None while those that are left wait, FINISHED at the end."""
         if not self._queue and not self._running and not self._interrupted:
-            self._fill_queue()
-        if self._queue:
-            index = self._queue.pop(0)
+            self._begin_round()
+        index = self._queue.take()
+        if index is not None:
             self._running[trial_id] = index
-            return {TASK: self._task(index)}
+            return {TASK: self._task(index, self._queue.forks(index))}
         return None if self._running else Searcher.FINISHED
 
-    def _fill_queue(self) -> None:
+    def _begin_round(self) -> None:
         """Begin rounds until one has something to train, or nothing more is needed."""
+        if self._later is None:
+            return
         while True:
-            needed = self._rounds.needed(self._has_ended)
-            self._begin_round(needed)
-            self._queue = [index for index in needed.indices if not self._has_ended(self._plan.trials[index])]
+            needed = self._later.rounds.needed(self._has_ended)
+            self._later.begin(needed)
+            self._queue.put([index for index in needed.indices if not self._has_ended(self._plan.trials[index])])
             if self._queue or needed.complete:
                 break
-        for index in self._queue:
-            begin_training(self._plan.folder_of(self._plan.trials[index]))
 
     def _has_ended(self, trial: Trial) -> bool:
         return trial.identity in self._failed or self._plan.summary_of(trial) is not None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note how a training ended; after one that was stopped for want of hours or space no round begins."""
-        trial = self._plan.trials[self._running.pop(trial_id)]
+        index = self._running.pop(trial_id)
+        self._queue.end(index)
+        trial = self._plan.trials[index]
         folder: Path = self._plan.folder_of(trial)
         if self._plan.summary_of(trial) is None:
             self._failed.add(trial.identity)
@@ -82,4 +89,4 @@ class RoundSearcher(Searcher):
         """Do nothing: arms are decided on results alone."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: a rerun finds the rounds again from the results."""
+        """Do nothing: a rerun finds rounds and forks again from the files."""

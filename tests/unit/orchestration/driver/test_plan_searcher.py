@@ -1,17 +1,27 @@
 """Rounds of seeds under Tune: which training comes next, after results, failures, and a budget that is used up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestration.driver.round_searcher import RoundSearcher
+from orchestration.driver.plan_searcher import PlanSearcher
+from orchestration.driver.training_queue import TrainingQueue
 from orchestration.planning.plan import Plan
-from orchestration.planning.seed_rounds import Needed, SeedRounds
+from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds
 from orchestration.trial.failures import BudgetUsedUp, write_failure
 from orchestration.trial.task import TASK
 from tests.helpers.seed_rounds import Values, clear, finish, plan_rounds
 
 End = Callable[[int], None]
+
+
+def make_searcher(rounds: SeedRounds, pending: Sequence[int], begin: Callable[[Needed], None]) -> PlanSearcher:
+    """Return a searcher whose tasks are the indices of the trainings."""
+
+    def index_alone(index: int, forks: tuple[int, ...]) -> Any:
+        return index
+
+    return PlanSearcher(rounds.plan, pending, TrainingQueue(rounds.plan, {}), index_alone, LaterRounds(rounds, begin))
 
 
 class Driver:
@@ -23,10 +33,7 @@ class Driver:
         self.trained: list[int] = []
         self.value = value
         pending = [index for index in rounds.needed().indices if plan.summary_of(plan.trials[index]) is None]
-        self.searcher = RoundSearcher(rounds, pending, self._index, self.begun.append)
-
-    def _index(self, index: int) -> Any:
-        return index
+        self.searcher = make_searcher(rounds, pending, self.begun.append)
 
     def suggest(self, name: str) -> int | str | None:
         """Return the index of the next training, or what else is said."""
@@ -40,7 +47,7 @@ class Driver:
             self.trained.append(index)
             (end or (lambda index: finish(self.plan, [index], self.value)))(index)
             self.searcher.on_trial_complete("one")
-        assert index == RoundSearcher.FINISHED
+        assert index == PlanSearcher.FINISHED
 
 
 def test_a_round_follows_when_all_of_the_one_before_have_ended(tmp_path: Path) -> None:
@@ -86,7 +93,6 @@ def test_no_round_begins_after_the_budget_is_used_up(tmp_path: Path) -> None:
         if index < 5:
             finish(plan, [index], clear)
         else:
-            plan.folder_of(plan.trials[index]).mkdir(parents=True)
             write_failure(plan.folder_of(plan.trials[index]), BudgetUsedUp("stopped at step 3"), retryable=False)
 
     driver.run(end)
@@ -104,7 +110,7 @@ def test_results_that_a_round_finds_elsewhere_are_not_trained(tmp_path: Path) ->
     def take_over(needed: Needed) -> None:
         finish(plan, [index for index in needed.indices if plan.trials[index].seed == 3], clear)
 
-    driver.searcher = RoundSearcher(rounds, range(6), driver._index, take_over)
+    driver.searcher = make_searcher(rounds, range(6), take_over)
     driver.run()
     assert {plan.trials[index].seed for index in driver.trained} >= {0, 1, 2, 4}
     assert 3 not in {plan.trials[index].seed for index in driver.trained}

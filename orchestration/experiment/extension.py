@@ -1,0 +1,81 @@
+"""A training that goes on, by choice, from a checkpoint of another schedule: checked before anything is trained."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcos.config.parse import flatten
+from fcos.config.run import Config
+from fcos.errors import ConfigError
+from fcos.storage.run_folder import CHECKPOINTS, FORKS
+from fcos.training import checkpoint
+from fcos.training.checkpoint import Checkpoint, CheckpointError
+from fcos.weights.find import find_checkpoint
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+
+KEY = "extend"
+# Keys in which a training may differ from the one that it goes on from.
+FREE = (*RUN_ONLY, *EVALUATION_ONLY, *RATES_ONLY, "schedule.lr", "schedule.lr_per_16_images")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A checkpoint that trainings go on from whatever schedule it was trained by."""
+
+    path: Path
+    step: int
+    # SHA-256 of its manifest, which covers all its files.
+    sha256: str
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the training that it belongs to; the checkpoint's own where it lies by itself."""
+        return self.path.parent.parent if self.path.parent.name in (CHECKPOINTS, FORKS) else self.path
+
+    @property
+    def note(self) -> str:
+        """The remark that a report makes on a training that went on from here."""
+        return (
+            f"{KEY}: began with weights and optimizer of step {self.step} of {self.path}, which was trained by another "
+            "schedule: its result is that of no single schedule"
+        )
+
+
+def find_extension(path: str, configs: Iterable[Config]) -> Extension:
+    """Return the checkpoint that trainings of some configs go on from.
+
+    Raises ConfigError where there is none, and for a config that differs in more than its schedule.
+    """
+    try:
+        found = find_checkpoint(Path(path))
+        for config in configs:
+            _check(found, config)
+        return Extension(found.path.resolve(), found.step, checkpoint.digest(found.path))
+    except CheckpointError as error:
+        raise ConfigError(f"{KEY}={path}: {error}") from None
+
+
+def _check(found: Checkpoint, config: Config) -> None:
+    """Raise ConfigError for a config that cannot go on from a checkpoint, and CheckpointError for a missing average."""
+    if not found.state:
+        raise ConfigError(f"{KEY}={found.path}: holds weights alone; model.weights={found.path} begins from these")
+    changed = _changed(found.config, config.model_dump(mode="json"))
+    if changed:
+        listed = "; ".join(f"{key}={theirs}, not {ours}" for key, theirs, ours in changed)
+        raise ConfigError(
+            f"{KEY}={found.path}: was trained with {listed}; only the schedule of the learning rate may differ; "
+            f"model.weights={found.path} takes the weights alone"
+        )
+    if found.step >= config.schedule.steps:
+        raise ConfigError(
+            f"{KEY}={found.path}: is of step {found.step}, and schedule.steps={config.schedule.steps} ends there or "
+            "before; give more steps"
+        )
+    found.weights_of(config.schedule.ema)
+
+
+def _changed(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return key, their value and ours for each key that must be the same and is not."""
+    there, here = (flatten(without(values, FREE)) for values in (theirs, ours))
+    return [(key, there[key], here[key]) for key in here if key in there and there[key] != here[key]]

@@ -1,0 +1,82 @@
+"""First steps that trainings of a plan have in common: trained once, and taken from there by the others.
+
+A training begins from the checkpoint of another one that is planned before it, so that there is never a circle. Of
+those it is the one with most steps in common, which for any order makes the smallest number of steps in all.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fcos.storage.run_folder import CHECKPOINTS, FORKS
+from fcos.training.checkpoint import CheckpointError, folder_of, newest_step, steps_in
+from orchestration.experiment.common_steps import common_steps
+from orchestration.experiment.prefixes import Prefix, Prefixes, Trunk
+from orchestration.experiment.trials import Trial
+from orchestration.planning.plan import Plan
+from orchestration.trial.retries import read_attempts
+
+# Share of a training's steps from which on taking them over is worth waiting for.
+LEAST_SHARE = 0.1
+# Identity of a training -> trainings of other sweeps that have left checkpoints.
+Elsewhere = Mapping[str, Sequence[Trunk]]
+
+
+def find_prefixes(plan: Plan, pending: Sequence[Trial], elsewhere: Elsewhere) -> Prefixes:
+    """Return what each of the trainings that are to run takes from another one.
+
+    That one runs before it, or has left a checkpoint. Trainings of a search, which may end early, and those that have a
+    checkpoint of their own, take nothing; nor does any with share_prefixes=false.
+    """
+    if plan.extension is not None:
+        new = [trial for trial in pending if not _has_begun(trial, plan.folder_of(trial))]
+        return Prefixes({trial.identity: Prefix.by_choice(plan.extension, trial) for trial in new})
+    if plan.search is not None or not plan.shares:
+        return Prefixes()
+    found: dict[str, Prefix] = {}
+    waiting = {trial.identity for trial in pending}
+    earlier: dict[str, list[Trunk]] = {}
+    for trial in (*(each for each in plan.trials if each.identity not in waiting), *pending):
+        folder = plan.folder_of(trial)
+        if trial.identity in waiting and not trial.is_coverage and not _has_begun(trial, folder):
+            # Of equals one that need not be waited for.
+            trunks = (*elsewhere.get(trial.identity, ()), *earlier.get(trial.trunk, ()))
+            offers = [Prefix(each, last_step_from(each, trial, runs=each.identity in waiting)) for each in trunks]
+            best = max(offers, key=lambda offer: offer.step, default=None)
+            if best is not None and best.step >= LEAST_SHARE * trial.config.schedule.steps:
+                found[trial.identity] = best
+        earlier.setdefault(trial.trunk, []).append(Trunk.of(trial, plan.name, folder))
+    return Prefixes(found)
+
+
+def _has_begun(trial: Trial, folder: Path) -> bool:
+    return newest_step(folder / CHECKPOINTS, trial.averages) > 0
+
+
+def last_step_from(trunk: Trunk, trial: Trial, *, runs: bool) -> int:
+    """Return the last step of another training that a training can begin from; 0 where there is none.
+
+    One that `runs` in this command will have a checkpoint wherever it has not been yet.
+    """
+    if not trial.averages <= trunk.averages:
+        return 0
+    common = common_steps(trunk.schedule, trial.config.schedule)
+    held = held_checkpoints(trunk.folder)
+    if common in held or (runs and max(held, default=0) < common):
+        return common
+    return max((step for step in held if step <= common), default=0)
+
+
+def held_checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints that a training has, by step, of which none is verified.
+
+    Empty for one that went on with smaller micro-batches, for want of memory: its state is another one.
+    """
+    if read_attempts(folder).accumulate:
+        return {}
+    found: dict[int, Path] = {}
+    for name in (CHECKPOINTS, FORKS):
+        try:
+            found |= {step: folder_of(folder / name, step) for step in steps_in(folder / name)}
+        except CheckpointError:
+            continue
+    return found

@@ -1,0 +1,63 @@
+"""Trainings of other sweeps in the tracking store that have first steps in common with one that is planned."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fcos.config.parse import parse
+from fcos.config.run import ScheduleConfig
+from fcos.errors import ConfigError
+from fcos.storage.store_conventions import Tag
+from fcos.training.checkpoint import CheckpointError, averages_in
+from orchestration.experiment.prefixes import Trunk
+from orchestration.experiment.trials import Trial
+from orchestration.planning.plan import Plan
+from orchestration.planning.prefixes import held_checkpoints
+from orchestration.tracking.history import History, PastRun
+from orchestration.trial import files
+
+
+def find_trunks(history: History, plan: Plan, trials: Iterable[Trial]) -> dict[str, Sequence[Trunk]]:
+    """Return by identity the trainings of other sweeps whose checkpoints hold first steps of the trials.
+
+    They may be finished, failed, stopped or running. Raises TrackingError where the store stops answering.
+    """
+    by_trunk: dict[str, tuple[Trunk, ...]] = {}
+    found: dict[str, Sequence[Trunk]] = {}
+    for trial in trials:
+        if trial.is_coverage:
+            continue
+        if trial.trunk not in by_trunk:
+            by_trunk[trial.trunk] = tuple(_trunks_of(history.of_trunk(trial.trunk), plan.folder))
+        found[trial.identity] = by_trunk[trial.trunk]
+    return found
+
+
+def _trunks_of(runs: Sequence[PastRun], own: Path) -> Iterable[Trunk]:
+    """Yield a trunk for each folder of the runs outside of a sweep's own that holds a whole checkpoint."""
+    by_folder: dict[Path, list[PastRun]] = {}
+    for run in runs:
+        folder = Path(run.tags.get(Tag.FOLDER, ""))
+        if folder.is_absolute() and own not in folder.parents:
+            by_folder.setdefault(folder, []).append(run)
+    for folder, of_folder in by_folder.items():
+        trunk = _trunk_in(folder, of_folder)
+        if trunk is not None:
+            yield trunk
+
+
+def _trunk_in(folder: Path, runs: Sequence[PastRun]) -> Trunk | None:
+    """Return the training in a folder; None where it holds another one by now, or no checkpoint that can be read."""
+    run = runs[0]
+    try:
+        held = held_checkpoints(folder)
+        if not held or files.training_id(folder) != run.tags.get(Tag.TRAINING_ID, ""):
+            return None
+        newest = held[max(held)]
+        config = json.loads((newest / "config.json").read_text())["config"]
+        schedule, averages = parse(ScheduleConfig, config["schedule"]), averages_in(newest)
+    except (CheckpointError, ConfigError, OSError, ValueError, KeyError, TypeError):
+        return None
+    evaluations = {each.arm: each.identity for each in runs}
+    identity = run.tags.get(Tag.TRAIN_IDENTITY, "")
+    return Trunk(identity, run.name, run.sweep, folder, schedule, averages, evaluations)

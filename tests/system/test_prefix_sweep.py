@@ -1,0 +1,78 @@
+"""First steps in common, as whole sweeps: fewer steps, the same numbers, also after a kill and on two workers."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.sweeps import TINY, TRAIN, client, finished, loss_steps, points, runs, start, trials_of, wait_for
+
+NAME = "ablation_decay"
+# Cosine has warm-up and one step more in common with the others.
+DECAY = (
+    f"+experiment={NAME}",
+    "experiment.seeds=[0,1]",
+    *TINY,
+    "schedule.steps=12",
+    "schedule.warmup_steps=2",
+    "experiment.arms.step.schedule.milestones=[8,10]",
+    "experiment.arms.step_to_half.schedule.milestones=[8,10]",
+    "report=false",
+)
+APART = (*DECAY, "share_prefixes=false", "reuse=false", "name=apart")
+
+
+def trained_steps(folder: Path, name: str) -> int:
+    """Steps that the trainings of a sweep did themselves, each from where it began."""
+    counts = []
+    for trial in trials_of(folder, name):
+        origin = trial / "origin.json"
+        begun = json.loads(origin.read_text())["step"] if origin.exists() else 0
+        counts.append(json.loads((trial / "summary.json").read_text())["summary"]["step"] - begun)
+    return sum(counts)
+
+
+def numbers(folder: Path, name: str) -> dict[str, list[tuple[str, int, float]]]:
+    """Points of the runs of a sweep by arm and seed."""
+    store = client(folder)
+    every = [one for one in runs(folder, name, store).values() if one.data.tags["fcos.kind"] != "sweep"]
+    return {f"{one.data.tags['fcos.arm']} {one.data.tags['fcos.seed']}": points(one, store) for one in every}
+
+
+@pytest.mark.slow(minutes=2)
+def test_a_sweep_that_was_killed_at_a_fork_has_the_numbers_of_trainings_from_the_start(tmp_path: Path) -> None:
+    process = start(tmp_path, *DECAY)
+    wait_for(lambda: list(tmp_path.glob(f"outputs/{NAME}/trials/*/origin.json")), process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished(tmp_path, *DECAY)
+    finished(tmp_path, *APART)
+    assert numbers(tmp_path, NAME) == numbers(tmp_path, "apart")
+    # 12 of cosine, 9 of step after 3, 4 of each of the others after 8.
+    assert trained_steps(tmp_path, NAME) == 2 * (12 + 9 + 4 + 4)
+    assert trained_steps(tmp_path, NAME) <= 0.61 * trained_steps(tmp_path, "apart") == 0.61 * 96
+    begun = {name: one.data.tags.get("fcos.begun_at_step") for name, one in runs(tmp_path, NAME).items()}
+    assert {name: step for name, step in begun.items() if name.endswith("seed 1")} == {
+        "cosine seed 1": None,
+        "step seed 1": "3",
+        "step_to_half seed 1": "8",
+        "none seed 1": "8",
+    }
+    # What was kept for others is gone, but for the first milestone.
+    kept = {path.name for path in tmp_path.glob(f"outputs/{NAME}/trials/*/forks/*")}
+    assert kept == {"step_00000008"}
+    assert all(loss_steps(trial) == [2, 4, 6, 8, 10, 12] for trial in trials_of(tmp_path, "apart"))
+
+
+@pytest.mark.slow(minutes=2)
+def test_a_longer_training_goes_on_from_the_end_of_a_shorter_one(tmp_path: Path) -> None:
+    words = (*TINY, "schedule.decay=none")
+    finished(tmp_path, *words, "name=short", entry=TRAIN)
+    shown = finished(tmp_path, *words, "schedule.steps=16", "name=longer", entry=TRAIN)
+    assert "from step 12 of run" in shown and "of short" in shown
+    finished(tmp_path, *words, "schedule.steps=16", "reuse=false", "name=alone", entry=TRAIN)
+    assert numbers(tmp_path, "longer") == numbers(tmp_path, "alone")
+    (longer,) = trials_of(tmp_path, "longer")
+    assert json.loads((longer / "summary.json").read_text())["summary"]["resumed_from"] == 12

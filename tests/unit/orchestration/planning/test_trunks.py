@@ -1,0 +1,118 @@
+"""Trainings of other sweeps whose checkpoints a longer or changed schedule goes on from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from fcos.storage.run_folder import ATTEMPTS, FORKS
+from fcos.training import checkpoint
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.experiment.trials import Trial
+from orchestration.planning.explain import explain
+from orchestration.planning.make_plan import make_single_plan
+from orchestration.planning.plan import Plan
+from orchestration.planning.prefixes import find_prefixes
+from orchestration.planning.reuse import ReusableRuns
+from orchestration.planning.trunks import find_trunks
+from orchestration.tracking.history import PastRun
+from orchestration.trial import files
+
+STEP = ("schedule.decay=step", "schedule.milestones=[600,800]")
+
+
+class Store:
+    """Holds a few runs."""
+
+    def __init__(self, *runs: PastRun) -> None:
+        self._runs = runs
+
+    def of_trunk(self, trunk: str) -> list[PastRun]:
+        return [run for run in self._runs if run.tags["fcos.trunk"] == trunk]
+
+
+def planned(output: Path, *words: str) -> Plan:
+    lab = compose(check_overrides([*words, f"output={output}"]))
+    return make_single_plan(lab, lambda config: ("d", ()))
+
+
+def trained(folder: Path, trial: Trial, steps: dict[int, str]) -> PastRun:
+    """A run with checkpoints at some steps, each in a folder of its own kind."""
+    files.begin_training(folder)
+    for step, name in steps.items():
+        checkpoint.save(
+            folder / name,
+            step=step,
+            config=trial.values,
+            classes=(),
+            model=nn.Linear(1, 1),
+            averages={},
+            state={},
+        )
+    tags = {
+        "fcos.trunk": trial.trunk,
+        "fcos.train_identity": trial.identity,
+        "fcos.identity": trial.identity_of(""),
+        "fcos.training_id": files.training_id(folder),
+        "fcos.folder": str(folder),
+        "fcos.sweep": "before",
+        "fcos.arm": "",
+    }
+    return PastRun("1234567890", tags, {}, {})
+
+
+def begins_at(tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...], steps: dict[int, str]) -> Any:
+    """Return what a training takes of another one that has checkpoints at some steps, and why."""
+    (past,) = planned(tmp_path / "before", *before).trials
+    run = trained(tmp_path / "before" / "trials" / "x", past, steps)
+    plan = planned(tmp_path / "now", *now)
+    trunks = find_trunks(Store(run), plan, plan.trials)  # type: ignore[arg-type]
+    prefix = find_prefixes(plan, plan.trials, trunks).of(plan.trials[0])
+    return prefix and prefix.step, "\n".join(explain(plan, ReusableRuns(None, trunks=trunks), reuse=True))
+
+
+def test_more_steps_at_a_constant_rate_go_on_from_the_end(tmp_path: Path) -> None:
+    constant = ("schedule.decay=none",)
+    step, _ = begins_at(
+        tmp_path, constant, (*constant, "schedule.steps=2000"), {750: "checkpoints", 1000: "checkpoints"}
+    )
+    assert step == 1000
+
+
+def test_another_second_milestone_goes_on_from_the_checkpoint_at_the_first(tmp_path: Path) -> None:
+    later = ("schedule.decay=step", "schedule.milestones=[700,900]")
+    step, _ = begins_at(tmp_path, STEP, later, {600: FORKS, 750: "checkpoints", 1000: "checkpoints"})
+    assert step == 600
+
+
+def test_a_cosine_cannot_be_longer_and_explain_says_where_they_part(tmp_path: Path) -> None:
+    step, text = begins_at(tmp_path, (), ("schedule.steps=2000",), {750: "checkpoints", 1000: "checkpoints"})
+    assert step is None
+    assert "run 12345678 of before is the same up to step 251 alone, and has checkpoints at 750, 1000:" in text
+    assert "schedule.steps: 1000 -> 2000" in text
+
+
+@pytest.mark.parametrize("change", ["seed=1", "schedule.weight_decay=0.5", "model.head.num_convs=1"])
+def test_what_decides_the_state_parts_from_the_start(tmp_path: Path, change: str) -> None:
+    step, text = begins_at(tmp_path, ("schedule.decay=none",), ("schedule.decay=none", change), {1000: "checkpoints"})
+    assert step is None and "is the same up to" not in text
+
+
+def test_what_is_no_longer_that_training_is_left_alone(tmp_path: Path) -> None:
+    constant = ("schedule.decay=none",)
+    (past,) = planned(tmp_path / "before", *constant).trials
+    folder = tmp_path / "before" / "trials" / "x"
+    run = trained(folder, past, {1000: "checkpoints"})
+    plan = planned(tmp_path / "now", *constant, "schedule.steps=2000")
+
+    def found() -> int:
+        return len(find_trunks(Store(run), plan, plan.trials)[plan.trials[0].identity])  # type: ignore[arg-type]
+
+    assert found() == 1
+    (folder / ATTEMPTS).write_text('{"accumulate": 2}')
+    assert found() == 0, "smaller micro-batches made another state"
+    (folder / ATTEMPTS).unlink()
+    (folder / "training_id.txt").write_text("another\n")
+    assert found() == 0
