@@ -10,8 +10,10 @@ from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.sections.other_images import OtherImages
+from analysis.stats.factorial.effects import EffectResult
 from analysis.stats.noise import SourceSum, ValidationNoise
 from analysis.stats.verdicts import Verdict
+from fcos.statistics.factorial import FactorialDesign
 from fcos.storage.noise_floor import NoiseFloor
 
 
@@ -33,6 +35,14 @@ def render_figure(title: str, caption: str, plot: Callable[[Theme], bytes]) -> F
 
 
 @dataclass(frozen=True)
+class FactorialContent:
+    """The design of an experiment with factors, and their effects in every metric."""
+
+    design: FactorialDesign
+    effects: tuple[EffectResult, ...]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """What the report of a sweep shows.
 
@@ -42,7 +52,7 @@ class ReportContent:
     not show. recommended_settings: YAML to paste. findings: what was found, without a full stop. importance: of a
     search's keys, see analysis.stats.importance. coverage_counts: arm -> counts. noise: the content of noise.json, of a
     noise floor alone, as are source_sum, validation and resolutions; see analysis.stats.noise. other_images: None
-    where nothing is compared, or for a single run.
+    where nothing is compared, or for a single run. factorial: of an experiment with factors alone.
     """
 
     has_training: bool
@@ -65,3 +75,4 @@ class ReportContent:
     validation: ValidationNoise | None = None
     resolutions: pd.DataFrame | None = None
     other_images: OtherImages | None = None
+    factorial: FactorialContent | None = None

@@ -11,6 +11,7 @@ from analysis.reader.sweep import RUNNING, Sweep, Trial
 from analysis.sections.ablation import build_ablation_content
 from analysis.sections.content import ReportContent
 from analysis.sections.coverage import build_coverage_content, is_coverage
+from analysis.sections.factorial.content import build_factorial_content
 from analysis.sections.noise_floor import build_noise_content
 from analysis.sections.provenance import (
     MissingResult,
@@ -65,6 +66,8 @@ def build_document(sweep: Sweep, resampling: Resampling) -> Document:
         measured = measure_validation_noise(sweep, baseline, resampling)
         notes += measured.notes
         content = build_noise_content(sweep, values, baseline, measured.noise)
+    elif experiment.design is not None:
+        content = build_factorial_content(sweep, values, experiment.design, resampling)
     elif is_coverage(sweep):
         content = build_coverage_content(sweep, values, baseline, rows)
     else:

@@ -20,6 +20,7 @@ class ComparisonDesign:
 
     metric: the one that is tested. seeds: in the order in which they were trained. looks: after how many of them
     decisions were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
+    tests_arms: False where the effects of factors are tested, and arms are described alone.
     """
 
     baseline: str
@@ -27,13 +28,15 @@ class ComparisonDesign:
     seeds: tuple[int, ...]
     looks: tuple[int, ...]
     margin: float
+    tests_arms: bool = True
 
 
 def make_design(sweep: Sweep, baseline: str) -> ComparisonDesign:
     """Return the design of a sweep; seeds that are not planned any more come after the planned ones."""
     experiment = sweep.experiment
     seeds = dict.fromkeys([*experiment.seeds, *sorted(trial.seed for trial in sweep.current)])
-    return ComparisonDesign(baseline, experiment.metrics[0], tuple(seeds), sweep.looks, experiment.margin / 100)
+    margin = experiment.margin / 100
+    return ComparisonDesign(baseline, experiment.metrics[0], tuple(seeds), sweep.looks, margin, not experiment.factors)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Comparison:
         return self.test.num_pairs
 
 
+def get_margin(metric: str, design: ComparisonDesign) -> float | None:
+    """Return the largest difference of a metric that does not matter, None for one that is no AP."""
+    return design.margin if metric.startswith(MetricPrefix.VAL) else None
+
+
 def compare_arms(values: pd.DataFrame, design: ComparisonDesign | None) -> list[Comparison]:
     """Return a comparison for each metric and arm but the baseline, also for arms without pairs; none without design.
 
@@ -87,27 +95,29 @@ def get_comparison(comparisons: Sequence[Comparison], metric: str, arm: str) -> 
 
 def _compare_metric(metric: str, table: pd.DataFrame, design: ComparisonDesign) -> list[Comparison]:
     """Compare the columns of a table with its first, the baseline; a row for each seed in order."""
-    is_tested = metric == design.metric
+    is_tested = metric == design.metric and design.tests_arms
     baseline, arms = table[design.baseline], table.columns[1:]
     seeds = [table[arm] - baseline for arm in arms]
     # An infinite loss has no difference either.
     by_seed = [[float(value) if math.isfinite(value) else None for value in column] for column in seeds]
     samples = [make_sample(differences, design.looks if is_tested else ()) for differences in by_seed]
     tests = make_arm_tests(samples) if is_tested else [make_arm_tests([sample])[0] for sample in samples]
-    margin = design.margin if metric.startswith(MetricPrefix.VAL) else None
+    margin = get_margin(metric, design)
     return [
-        _describe_pairs(Comparison(metric, str(arm), test, is_tested, margin), sample, table[arm], baseline)
+        replace(
+            describe_sample(Comparison(metric, str(arm), test, is_tested, margin), sample),
+            pairing=_measure_pairing(table[arm], baseline),
+        )
         for arm, test, sample in zip(arms, tests, samples, strict=True)
     ]
 
 
-def _describe_pairs(comparison: Comparison, sample: PairedSample, values: pd.Series, baseline: pd.Series) -> Comparison:
-    """Return a comparison with the mean, range and spread of its pairs."""
+def describe_sample(comparison: Comparison, sample: PairedSample) -> Comparison:
+    """Return a comparison with the mean, range and spread of its differences."""
     if not sample.differences:
         return comparison
     differences = np.array(sample.differences)
     deviation = float(differences.std(ddof=1)) if len(differences) > 1 else math.nan
-    paired = np.isfinite(values - baseline)
     mean = float(differences.mean())
     return replace(
         comparison,
@@ -116,8 +126,12 @@ def _describe_pairs(comparison: Comparison, sample: PairedSample, values: pd.Ser
         largest=float(differences.max()),
         num_higher=int((differences > 0).sum()),
         pairs_needed=estimate_pairs_needed(mean, deviation, comparison.test.level),
-        pairing=measure_pairing_gain(values[paired].to_numpy(dtype=float), baseline[paired].to_numpy(dtype=float)),
     )
+
+
+def _measure_pairing(values: pd.Series, baseline: pd.Series) -> PairingGain | None:
+    paired = np.isfinite(values - baseline)
+    return measure_pairing_gain(values[paired].to_numpy(dtype=float), baseline[paired].to_numpy(dtype=float))
 
 
 def collect_comparisons(comparisons: Sequence[Comparison]) -> pd.DataFrame:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fcos.config.parse import flatten
 from fcos.errors import DataError
 from fcos.statistics.power import MAX_PAIRS, MIN_PAIRS, pairs_needed, resolution, unpaired_deviation
@@ -91,28 +93,55 @@ def power_lines(experiment: ExperimentConfig, plan: Plan, output: Path, cost: Se
     known = find_noise(plan, experiment.baseline, metric, floors)
     if known is None:
         return [*notes, "no noise known for this model, data and schedule: +experiment=noise_floor measures it"]
-    lines = [_shown_line(len(experiment.seeds), known, metric)]
+    spreads = _list_spreads(experiment, known.noise.deviation)
+    lines = [_shown_line(len(experiment.seeds), known, metric, spread) for spread in spreads]
     if experiment.effect is not None and metric.startswith(MetricPrefix.VAL):
-        lines.append(_effect_line(experiment.effect / 100, known, metric, cost))
+        lines.append(_effect_line(experiment.effect / 100, metric, spreads[-1], cost))
     return [*notes, *lines]
 
 
-def _shown_line(seeds: int, known: KnownNoise, metric: str) -> str:
+@dataclass(frozen=True)
+class SizeSpread:
+    """Standard deviation over seeds of what is tested, where pairing buys nothing; `what` names it."""
+
+    what: str
+    deviation: float
+
+
+def _list_spreads(experiment: ExperimentConfig, deviation: float) -> list[SizeSpread]:
+    """Return the spread of a difference of two arms; with factors those of a tested main effect and interaction.
+
+    deviation: of one training.
+    """
+    design = experiment.design
+    if design is None:
+        return [SizeSpread("difference", unpaired_deviation(deviation))]
+    spreads = {}
+    for effect in design.tested:
+        size = float(np.linalg.norm(design.make_contrast(effect))) * deviation
+        what = "interaction" if effect.is_interaction else "main effect"
+        spreads[what] = max(size, spreads.get(what, 0.0))
+    return [SizeSpread(what, size) for what, size in spreads.items()]
+
+
+def _shown_line(seeds: int, known: KnownNoise, metric: str, spread: SizeSpread) -> str:
     """Return `6 seeds can show a difference of about 5.4 AP (noise: sd 2.1 AP from noise_floor, 6 seeds)`."""
-    of_pair = unpaired_deviation(known.noise.deviation)
+    of_pair, what = spread.deviation, spread.what
     noise = f"(noise: sd {in_units(known.noise.deviation, metric)} {known.source})"
     if seeds < MIN_PAIRS:
         least = in_units(resolution(MIN_PAIRS).shows * of_pair, metric)
         return (
-            f"{count_of(seeds, 'seed')} can show no difference by an exact test, however large; {MIN_PAIRS} are the "
+            f"{count_of(seeds, 'seed')} can show no {what} by an exact test, however large; {MIN_PAIRS} are the "
             f"least, and can show one of about {least} {noise}"
         )
-    return f"{seeds} seeds can show a difference of about {in_units(resolution(seeds).shows * of_pair, metric)} {noise}"
+    article = "an" if what[0] in "aeiou" else "a"
+    size = in_units(resolution(seeds).shows * of_pair, metric)
+    return f"{seeds} seeds can show {article} {what} of about {size} {noise}"
 
 
-def _effect_line(effect: float, known: KnownNoise, metric: str, cost: SeedCost | None) -> str:
+def _effect_line(effect: float, metric: str, spread: SizeSpread, cost: SeedCost | None) -> str:
     """Return `the claim's effect of 3.6 AP needs about 10 seeds, 2.5 GPU-hours in all`."""
-    of_pair = unpaired_deviation(known.noise.deviation)
+    of_pair = spread.deviation
     needed = pairs_needed(effect / of_pair) if of_pair else MIN_PAIRS
     text = f"the claim's effect of {in_units(effect, metric)}"
     if needed is None:

@@ -4,9 +4,10 @@ Nothing about the rounds is remembered but the results themselves, so that a lat
 killed, comes to the same decisions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from fcos.statistics.factorial import FactorialDesign, measure_effect
 from fcos.statistics.holm import make_arm_tests, make_sample
 from fcos.statistics.outcomes import DECIDED, Outcome, classify_test
 from fcos.storage.store_conventions import MetricPrefix
@@ -23,9 +24,9 @@ class Needed:
     indices: tuple[int, ...]
     # Numbers of seeds at which the arms were looked at.
     looks: tuple[int, ...]
-    # What the last look showed, by arm; empty before the first.
+    # What the last look showed, by arm, or by effect of factors; empty before the first.
     outcomes: Mapping[str, Outcome]
-    # Arms that the last round still trains.
+    # Arms or effects for which the last round is trained.
     undecided: tuple[str, ...]
     # Whether all that is needed is there.
     complete: bool
@@ -67,44 +68,71 @@ class SeedRounds:
         """Return what is needed; `has_ended` says which trainings give no more results, by default those with one.
 
         A round begins when all trainings of the one before have ended. It leaves out arms that are decided, unless
-        they share a training with one that is not.
+        they share a training with one that is not; with factors it is of all cells, which each effect is computed from.
         """
         has_ended = has_ended or (lambda trial: self.plan.summary_of(trial) is not None)
-        baseline = self.experiment.baseline
-        undecided = tuple(arm for arm in self.experiment.arms if arm != baseline)
+        undecided = self._tested_names()
         indices: list[int] = []
         looks: list[int] = []
         outcomes: dict[str, Outcome] = {}
         for count in range(len(self.experiment.seeds), len(self.experiment.all_seeds) + 1):
             seeds = self.experiment.all_seeds[looks[-1] if looks else 0 : count]
-            indices += self._trainings(seeds, {baseline, *undecided})
+            indices += self._trainings(seeds, undecided)
             if not all(has_ended(self.plan.trials[index]) for index in indices):
                 return Needed(tuple(indices), tuple(looks), outcomes, undecided, complete=False)
             looks.append(count)
             outcomes = self._outcomes(indices, looks)
-            undecided = tuple(arm for arm in undecided if outcomes[arm] not in DECIDED)
+            # All cells go on until the last effect is decided, so that each effect is what all seeds show.
+            undecided = self._tested_names() if self._design is not None else undecided
+            undecided = tuple(name for name in undecided if outcomes[name] not in DECIDED)
             if not undecided:
                 break
         return Needed(tuple(indices), tuple(looks), outcomes, undecided, complete=True)
 
-    def _trainings(self, seeds: Sequence[int], arms: set[str | None]) -> list[int]:
+    def _tested_names(self) -> tuple[str, ...]:
+        """Return the names of what is tested: arms beside the baseline, or effects of factors."""
+        if self._design is not None:
+            return tuple(effect.name for effect in self._design.tested)
+        return tuple(arm for arm in self.experiment.arms if arm != self.experiment.baseline)
+
+    @property
+    def _design(self) -> FactorialDesign | None:
+        return self.experiment.design
+
+    def _trainings(self, seeds: Sequence[int], undecided: Collection[str]) -> list[int]:
+        arms = set(self.experiment.arms) if self._design is not None else {self.experiment.baseline, *undecided}
         trials = enumerate(self.plan.trials)
         return [index for index, trial in trials if trial.seed in seeds and arms & set(trial.arms)]
 
     def _outcomes(self, indices: Sequence[int], looks: Sequence[int]) -> dict[str, Outcome]:
-        """Return what the arms show in the first metric, as a report of these trainings does."""
+        """Return what the arms or effects show in the first metric, as a report of these trainings does."""
         experiment = self.experiment
-        assert experiment.baseline is not None, "checked by the schema"
         values = {arm: self._values(arm, indices) for arm in experiment.arms}
-        baseline = values.pop(experiment.baseline)
         seeds = experiment.all_seeds[: looks[-1]]
-        samples = [
-            make_sample([_difference(of_arm.get(seed), baseline.get(seed)) for seed in seeds], looks)
-            for of_arm in values.values()
-        ]
+        differences = self._effect_sizes(values, seeds) if self._design else self._differences(values, seeds)
         margin = experiment.margin / 100 if experiment.metrics[0].startswith(MetricPrefix.VAL) else None
-        tests = make_arm_tests(samples)
-        return {arm: classify_test(test, margin) for arm, test in zip(values, tests, strict=True)}
+        tests = make_arm_tests([make_sample(of_name, looks) for of_name in differences.values()])
+        return {name: classify_test(test, margin) for name, test in zip(differences, tests, strict=True)}
+
+    def _differences(
+        self, values: Mapping[str, Mapping[int, float]], seeds: Sequence[int]
+    ) -> dict[str, list[float | None]]:
+        """Return for each arm its differences to the baseline, one for each seed, None where either has no value."""
+        assert self.experiment.baseline is not None, "checked by the schema"
+        baseline = values[self.experiment.baseline]
+        return {
+            arm: [_difference(of_arm.get(seed), baseline.get(seed)) for seed in seeds]
+            for arm, of_arm in values.items()
+            if arm != self.experiment.baseline
+        }
+
+    def _effect_sizes(
+        self, values: Mapping[str, Mapping[int, float]], seeds: Sequence[int]
+    ) -> dict[str, list[float | None]]:
+        """Return for each tested effect its size in each seed, None where a cell has no value."""
+        assert self._design is not None
+        cells = [[values[arm].get(seed) for arm in self._design.arms] for seed in seeds]
+        return {effect.name: measure_effect(self._design, effect, cells) for effect in self._design.tested}
 
     def _values(self, arm: str, indices: Sequence[int]) -> dict[int, float]:
         """Return the first metric of an arm by seed."""

@@ -163,3 +163,36 @@ def test_seeds_are_the_numbers_after_the_first_ones(tmp_path: Path) -> None:
     lab, _, _ = planned(tmp_path, "experiment.seeds=[5,7]", "experiment.most_seeds=4")
     assert lab.experiment is not None
     assert lab.experiment.all_seeds == (5, 7, 8, 9)
+
+
+FACTORS = ("+experiment=factorial_centerness_sampling", "experiment.until=decided", "experiment.seeds=[0,1,2]")
+
+
+def planned_factors(tmp_path: Path, *words: str) -> tuple[Plan, SeedRounds]:
+    lab = compose(check_overrides([*FACTORS, *words, f"output={tmp_path}"]))
+    plan = make_plan(lab, lambda config: ("d", ()))
+    rounds = SeedRounds.of(plan, lab.experiment)
+    assert rounds is not None
+    return plan, rounds
+
+
+def interacting(arm: str, seed: int) -> float:
+    """Center-ness adds 8 points where positives are everywhere and 2 near the center; more with some seeds."""
+    gain = {"branch+everywhere": 0.08, "branch+center": 0.02, "none+center": 0.03}.get(arm, 0.0)
+    return 0.3 + 0.01 * (seed % 4) + gain * (1 + 0.1 * (seed % 3))
+
+
+def test_with_factors_the_effects_decide_and_every_round_is_of_all_cells(tmp_path: Path) -> None:
+    plan, rounds = planned_factors(tmp_path)
+    looks = run_rounds(plan, rounds, interacting)
+    needed = rounds.needed()
+    assert dict(needed.outcomes) == {"centerness": "higher", "sampling": "lower", "centerness*sampling": "lower"}
+    assert needed.undecided == ()
+    assert 6 <= looks[-1] <= 12
+    assert len(needed.indices) == 4 * looks[-1]
+
+
+def test_with_claimed_effects_they_alone_are_waited_for(tmp_path: Path) -> None:
+    plan, rounds = planned_factors(tmp_path, "experiment.claimed_effects=[centerness*sampling]")
+    run_rounds(plan, rounds, interacting)
+    assert dict(rounds.needed().outcomes) == {"centerness*sampling": "lower"}
