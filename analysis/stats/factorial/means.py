@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from fcos.statistics.factorial import FactorialDesign
@@ -65,7 +66,7 @@ def _find_cells(design: FactorialDesign, levels: dict[str, str]) -> Iterator[int
             yield index
 
 
-def _measure_half_width(within: np.ndarray, count: int) -> float:
+def _measure_half_width(within: NDArray[np.float64], count: int) -> float:
     seeds = len(within)
     if seeds < 2:
         return math.nan
