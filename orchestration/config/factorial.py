@@ -1,5 +1,7 @@
 """Factors of an experiment: their design, and the arms that are its cells."""
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -8,8 +10,8 @@ from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.errors import ConfigError
-from fcos.statistics.aliases import describe_aliases, describe_fraction
-from fcos.statistics.factorial import Factor, FactorialDesign
+from fcos.statistics.aliases import describe_aliases, describe_fraction, list_aliases
+from fcos.statistics.factorial import MAX_ORDER, Factor, FactorialDesign
 from fcos.statistics.fraction import iterate_fractions
 from orchestration.config.groups import expand_presets
 
@@ -99,7 +101,8 @@ def _suggest_fraction(design: FactorialDesign, most: int, claimed: tuple[str, ..
                 apart = FactorialDesign(design.factors, generators, claimed)
             except ValueError:
                 continue
-            return f"; experiment.fraction=[{','.join(generators)}] of {len(apart.cells)} cells keeps them apart"
+            word = shlex.quote(f"experiment.fraction={json.dumps(generators)}")
+            return f"; {word} of {len(apart.cells)} cells keeps them apart"
     return "; leave experiment.fraction out: all cells keep them apart"
 
 
@@ -143,9 +146,11 @@ def _check_others(values: Mapping[str, Any], arms: Mapping[str, Any]) -> None:
 
 
 def describe_design(design: FactorialDesign) -> list[str]:
-    """Return lines on the cells of a design and on what is aliased in it, for the plan."""
+    """Return lines on the cells of a design and on effects aliased with those of few factors, for the plan."""
     factors = ", ".join(f"{factor.name} ({', '.join(factor.levels)})" for factor in design.factors)
     lines = [f"{len(design.cells)} cells of the factors {factors}: {describe_fraction(design)}"]
-    aliased = [(effect.name, describe_aliases(design, effect)) for effect in design.effects]
-    pairs = [f"{name} with {others}" for name, others in aliased if others]
+    short = [
+        effect for effect in design.effects if any(alias.order <= MAX_ORDER for alias in list_aliases(design, effect))
+    ]
+    pairs = [f"{effect.name} with {describe_aliases(design, effect)}" for effect in short]
     return [*lines, *([f"aliased, which no number of seeds separates: {'; '.join(pairs)}"] if pairs else [])]

@@ -215,7 +215,7 @@ def is_text_key(key: str) -> bool:
     """Return whether a dotted key, of the schema, an arm or a level, has free text as its value."""
     parts = key.split(".")
     # The parts before the key itself: experiment.arms.ARM, experiment.factors.FACTOR.LEVEL.
-    depth = {("experiment", "arms"): 3, ("experiment", "factors"): 4}.get(tuple(parts[:2]), 0)
+    depth = {"experiment.arms": 3, "experiment.factors": 4}.get(".".join(parts[:2]), 0)
     kind = _leaves(LabConfig).get(".".join(parts[depth:]))
     members = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     # Annotated types without their validators.

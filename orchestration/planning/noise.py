@@ -116,7 +116,7 @@ def _list_spreads(experiment: ExperimentConfig, deviation: float) -> list[SizeSp
     design = experiment.design
     if design is None:
         return [SizeSpread("difference", unpaired_deviation(deviation))]
-    spreads = {}
+    spreads: dict[str, float] = {}
     for effect in design.tested:
         size = float(np.linalg.norm(design.make_contrast(effect))) * deviation
         what = "interaction" if effect.is_interaction else "main effect"

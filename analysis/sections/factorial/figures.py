@@ -57,6 +57,8 @@ def plot_interaction_means(
         "Means over the seeds and all other factors; lines that are not parallel are an interaction. Bars: 95 % t "
         "interval over seeds, each seed's own mean taken out as by pairing."
     )
+    if factorial.relation:
+        caption += " In a fraction an interaction may be that of two other factors: see what it is aliased with."
     if left_out:
         caption += f" {format_count(left_out, 'pair')} of factors with smaller interactions left out."
     figure = render_figure(

@@ -40,7 +40,11 @@ def test_the_baseline_is_in_every_fraction() -> None:
 
 def test_an_interaction_is_a_difference_of_differences() -> None:
     design = make_design([2, 2])
-    rows = [[10.0, 11.0, 13.0, 19.0], [10.0, None, 13.0, 19.0], [10.0, float("inf"), 13.0, 19.0]]
+    rows: list[list[float | None]] = [
+        [10.0, 11.0, 13.0, 19.0],
+        [10.0, None, 13.0, 19.0],
+        [10.0, float("inf"), 13.0, 19.0],
+    ]
     assert measure_effect(design, effect_of(design, "a"), rows) == [pytest.approx(5.5), None, None]
     assert measure_effect(design, effect_of(design, "b"), rows)[0] == pytest.approx(3.5)
     assert measure_effect(design, effect_of(design, "a*b"), rows)[0] == pytest.approx((19 - 11) - (13 - 10))

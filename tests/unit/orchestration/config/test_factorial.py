@@ -1,6 +1,8 @@
 """Factors of an experiment: arms from cells, fractions by number, claims that are kept apart, what is refused."""
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,8 +82,10 @@ def test_claims_that_are_aliased_are_refused_with_a_fraction_that_would_do() -> 
     rule = rf"claimed_effects: {one} is aliased with {other}, claimed too, in the fraction"
     with pytest.raises(ConfigError, match=rule) as refused:
         experiment(SIX, fraction=list(first.fraction), claimed_effects=claimed)
-    suggested = str(refused.value).split("experiment.fraction=[")[1].split("]")[0]
-    assert len(experiment(SIX, fraction=suggested.split(","), claimed_effects=claimed).arms) == 16
+    (suggested,) = shlex.split(re.findall(r"'experiment\.fraction=.*'", str(refused.value))[0])
+    generators = json.loads(suggested.partition("=")[2])
+    assert check_overrides([suggested])
+    assert len(experiment(SIX, fraction=generators, claimed_effects=claimed).arms) == 16
 
 
 def test_claims_that_no_fraction_keeps_apart_need_all_cells() -> None:
@@ -175,7 +179,7 @@ def test_the_plan_describes_cells_and_aliases() -> None:
     cells, aliased = describe_design(design)
     assert cells.startswith("8 cells of the factors norm (none, gn), loss (iou, giou), ")
     assert cells.endswith("a fraction of resolution IV, I = norm*loss*sampling*quality")
-    assert "norm*loss with +sampling*quality" in aliased
+    assert "norm*loss with +sampling*quality" in aliased and "norm with" not in aliased
     whole = experiment(TWO).design
     assert whole is not None
     assert describe_design(whole) == ["4 cells of the factors norm (none, gn), loss (iou, giou): all of them"]
