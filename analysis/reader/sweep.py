@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fcos.statistics.factorial import Factor, FactorialDesign
 
 DEFAULT_METRICS = ("val/AP", "val/AP50", "val/AP75")
 # Of a coverage run that names no metrics.
@@ -26,6 +28,8 @@ class Distribution(BaseModel):
     loguniform: tuple[float, float] | None = None
     # low, high, count: so many increasing whole numbers.
     rising: tuple[int, int, int] | None = None
+    # Other keys and the values of them under which this one is set.
+    when: dict[str, Any] = Field(default_factory=dict)
     # low, high, count: level ranges [0, a], [a, b], ... [z, null] with so many inner ends.
     ranges: tuple[int, int, int] | None = None
 
@@ -50,6 +54,8 @@ class Search(BaseModel):
     metric: str
     mode: str
     strategy: SearchStrategy = Field(default_factory=SearchStrategy)
+    # Key of the space -> its value in what the search starts from; None of searches by older versions.
+    base: dict[str, Any] | None = None
     # Arguments of its command line.
     overrides: list[str] = Field(default_factory=list)
 
@@ -75,11 +81,30 @@ class Experiment(BaseModel):
     kind: str = "comparison"
     # Arm -> ids of the rows of papers that it stands for (see analysis/papers/rows.py).
     paper: dict[str, list[str]] = Field(default_factory=dict)
+    # Factor -> level -> dotted keys, the first level being the baseline's; empty where the arms are given by name.
+    factors: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    # Generators of a fraction of the cells, and effects that alone are tested; see design.
+    fraction: tuple[str, ...] = ()
+    claimed_effects: tuple[str, ...] = ()
 
     @property
     def is_noise_floor(self) -> bool:
         """Whether the arms are the baseline itself, with other seeds fixed."""
         return self.kind == "noise_floor"
+
+    @property
+    def design(self) -> FactorialDesign | None:
+        """The design of the factors, None where the arms are given by name; raises ValueError for what is none."""
+        if not self.factors:
+            return None
+        factors = tuple(Factor(name, tuple(levels)) for name, levels in self.factors.items())
+        return FactorialDesign(factors, self.fraction, self.claimed_effects)
+
+    @model_validator(mode="after")
+    def _check_design(self) -> Self:
+        # What is no design raises.
+        _ = self.design
+        return self
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,13 @@ def plot_paired_differences(
     comparisons: Sequence[Comparison],
     paper_differences: Mapping[str, Mapping[str, float]],
     metric: str,
-    baseline: str,
+    label: str,
     theme: Theme,
 ) -> bytes:
     """Plot a line for each arm: dots for the pairs, their mean with its interval, diamonds for the papers.
 
     differences: of this metric, see analysis.stats.paired. comparisons: of this metric, with pairs. paper_differences:
-    arm -> source -> difference of the same rows in a paper.
+    arm -> source -> difference of the same rows in a paper. label: of the x axis, escaped.
     """
     arms = [comparison.arm for comparison in comparisons]
     figure, axes = make_figure(theme, (6.4, 1.5 + 0.62 * len(arms)))
@@ -104,7 +104,7 @@ def plot_paired_differences(
             axes.plot([x], [line - 0.2], "D", color=theme.arms[1], markersize=5, mfc="none")
     axes.set_yticks(range(len(arms)), [escape_label(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(f"difference to {escape_label(baseline)} in {shorten_metric(metric)}")
+    axes.set_xlabel(label)
     axes.grid(visible=False, axis="y")
     _add_difference_legend(axes, theme, bool(paper_differences))
     return to_svg(figure)

@@ -104,12 +104,12 @@ def make_result_columns(frame: pd.DataFrame) -> list[Column]:
         Column("n", "n", lambda row: str(row["n"])),
         Column("mean ± sd", "mean", lambda row: format_mean(row["mean"], row["deviation"], row["metric"])),
         Column("paired difference", "difference", lambda row: format_difference(row["difference"], row["metric"])),
-        Column("interval", "low", _format_interval_cell),
+        Column("interval", "low", format_interval_cell),
         Column("pairs", "num_pairs", lambda row: MISSING if pd.isna(row["num_pairs"]) else str(row["num_pairs"])),
         Column(
             "p",
             "adjusted_p",
-            lambda row: MISSING if pd.isna(row["adjusted_p"]) else f"{row['adjusted_p']:.2g}",
+            format_p_cell,
         ),
         *(make_paper_column(key) for key in frame.columns if key.startswith("paper ") and key.endswith(" difference")),
     ]
@@ -120,14 +120,19 @@ def format_arm(row: Mapping[str, Any]) -> str:
     return str(row["arm"]) + (" (baseline)" if row["is_baseline"] else "")
 
 
-def _format_interval_cell(row: Mapping[str, Any]) -> str:
+def format_p_cell(row: Mapping[str, Any]) -> str:
+    """Format a corrected p value; missing where a metric is described alone."""
+    return MISSING if pd.isna(row["adjusted_p"]) else f"{row['adjusted_p']:.2g}"
+
+
+def format_interval_cell(row: Mapping[str, Any], noun: str = "pairs") -> str:
     """Format an interval with its confidence, or the range of pairs that are too few for one."""
     if pd.isna(row["low"]) or row["num_pairs"] < 2:
         return MISSING
     interval = format_interval(row["low"], row["high"], row["metric"])
     if interval != MISSING:
         return f"{format_confidence(row['level'])}: {interval}"
-    return f"pairs: {format_interval(row['smallest'], row['largest'], row['metric'])}"
+    return f"{noun}: {format_interval(row['smallest'], row['largest'], row['metric'])}"
 
 
 def _format_seed_cell(value: float | str, metric: str) -> str:

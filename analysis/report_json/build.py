@@ -13,6 +13,7 @@ from analysis.report_json.comparisons import (
     make_other_images_records,
     make_verdict_records,
 )
+from analysis.report_json.factorial import make_factorial_record
 from analysis.report_json.noise import make_noise_record
 from analysis.sections.document import Document
 from analysis.stats.importance import is_unset
@@ -42,6 +43,7 @@ def build_report_record(document: Document) -> schema.ReportRecord:
         search=None if experiment.search is None else _make_search(document, experiment.search),
         coverage=tuple(_make_coverage(document)),
         noise=make_noise_record(content) if content.kind == "noise_floor" else None,
+        factorial=None if content.factorial is None else make_factorial_record(content.factorial),
         missing=tuple(schema.MissingRecord(**vars(item)) for item in document.missing),
         provenance=tuple(_make_provenance(sweep)),
         versions=tuple(

@@ -267,6 +267,49 @@ class NoiseRecord(_Record):
     resolutions: tuple[ResolutionRecord, ...]
 
 
+class AliasRecord(_Record):
+    """An effect that a fraction adds to another one, so many times. factors: joined by *."""
+
+    factors: str
+    coefficient: float
+
+
+class EffectRecord(_Record):
+    """Effect of factors in a metric; see docs/reports.md. levels: factor -> level, held against its first one.
+
+    is_tested: whether it is of the family that is tested. sizes: by seed, in the unit of the metric. low, high: at the
+    confidence 1 - level, null where the seeds do not bound it. p, adjusted_p: null for what is described alone.
+    """
+
+    metric: str
+    effect: str
+    levels: dict[str, str]
+    is_tested: bool
+    difference: Number
+    low: Number
+    high: Number
+    level: Number
+    p: Number
+    adjusted_p: Number
+    sizes: dict[int, float]
+    aliases: tuple[AliasRecord, ...]
+
+
+class FactorialRecord(_Record):
+    """Design of an experiment with factors, and their effects.
+
+    factors: name -> levels, the baseline's first. cells: arm -> its levels in the order of the factors. generators,
+    resolution: of a fraction.
+    """
+
+    factors: dict[str, tuple[str, ...]]
+    cells: dict[str, tuple[str, ...]]
+    generators: tuple[str, ...]
+    resolution: str
+    claimed_effects: tuple[str, ...]
+    effects: tuple[EffectRecord, ...]
+
+
 class MissingRecord(_Record):
     """A planned trial without a result. run_id: empty where it never started."""
 
@@ -320,6 +363,7 @@ class ReportRecord(_Record):
     search: SearchRecord | None
     coverage: tuple[CoverageRecord, ...]
     noise: NoiseRecord | None
+    factorial: FactorialRecord | None
     missing: tuple[MissingRecord, ...]
     provenance: tuple[ProvenanceRecord, ...]
     versions: tuple[VersionsRecord, ...]

@@ -136,6 +136,7 @@ def _plot_differences(
         return []
     metric = comparisons[0].metric
     pairs = differences[differences["metric"] == metric]
+    label = f"difference to {plots.escape_label(baseline)} in {shorten_metric(metric)}"
     paper_differences = {
         verdict.arm: {paper.source: paper.difference for paper in verdict.paper}
         for verdict in verdicts
@@ -145,6 +146,6 @@ def _plot_differences(
         render_figure(
             f"{shorten_metric(metric)}: paired differences to {baseline}",
             "An interval that excludes zero shows a direction.",
-            partial(plots.plot_paired_differences, pairs, comparisons, paper_differences, metric, baseline),
+            partial(plots.plot_paired_differences, pairs, comparisons, paper_differences, metric, label),
         )
     ]

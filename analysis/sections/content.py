@@ -12,8 +12,10 @@ from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.sections.other_images import OtherImages
 from analysis.stats.comparison import Comparison
+from analysis.stats.factorial.effects import EffectResult
 from analysis.stats.noise import ArmNoise, ResolvedDifference, SourceSum, ValidationNoise
 from analysis.stats.verdicts import Verdict
+from fcos.statistics.factorial import FactorialDesign
 from fcos.storage.noise_floor import NoiseFloor
 
 Kind = Literal["comparison", "search", "noise_floor", "coverage"]
@@ -37,6 +39,14 @@ def render_figure(title: str, caption: str, plot: Callable[[Theme], bytes]) -> F
 
 
 @dataclass(frozen=True)
+class FactorialContent:
+    """The design of an experiment with factors, and their effects in every metric."""
+
+    design: FactorialDesign
+    effects: tuple[EffectResult, ...]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """What the report of a sweep shows.
 
@@ -47,7 +57,7 @@ class ReportContent:
     findings: what was found, without a full stop. importance: of a search's keys, see analysis.stats.importance.
     coverage_counts: arm -> counts. noise: the content of noise.json, of a noise floor alone, as are noises, source_sum,
     validation and resolutions; see analysis.stats.noise. other_images: None where nothing is compared, or for a single
-    run.
+    run. factorial: of an experiment with factors alone.
     """
 
     kind: Kind
@@ -72,3 +82,4 @@ class ReportContent:
     validation: ValidationNoise | None = None
     resolutions: tuple[ResolvedDifference, ...] = ()
     other_images: OtherImages | None = None
+    factorial: FactorialContent | None = None

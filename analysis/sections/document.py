@@ -12,6 +12,7 @@ from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.sections.ablation import build_ablation_content
 from analysis.sections.content import ReportContent
 from analysis.sections.coverage import build_coverage_content, is_coverage
+from analysis.sections.factorial.content import build_factorial_content
 from analysis.sections.noise_floor import build_noise_content
 from analysis.sections.provenance import (
     MissingResult,
@@ -64,6 +65,8 @@ def build_document(sweep: Sweep, evaluations: SweepEvaluations, resampling: Resa
         measured = measure_validation_noise(sweep, evaluations, baseline, resampling)
         notes += measured.notes
         content = build_noise_content(sweep, values, baseline, measured.noise)
+    elif experiment.design is not None:
+        content = build_factorial_content(sweep, evaluations, values, resampling)
     elif is_coverage(sweep):
         content = build_coverage_content(sweep, values, baseline, rows)
     else:

@@ -17,6 +17,7 @@ from analysis.sections.content import Figure, ReportContent, render_figure
 from analysis.sections.gallery import build_gallery
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
 from analysis.stats.importance import compute_importance, is_unset
+from analysis.stats.search_path import order_path
 from fcos.installation import command
 from fcos.storage.store_conventions import MetricPrefix
 
@@ -45,7 +46,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
         figures=tuple(_plot_figures(frame, search)),
         gallery=gallery,
         notes=gallery.notes,
-        recommended_settings=None if best is None else _format_best_settings(sweep, search, best),
+        recommended_settings=None if best is None else _format_best_settings(sweep, search, best, shares),
         importance=shares,
     )
 
@@ -164,28 +165,51 @@ def _describe_limitations(frame: pd.DataFrame, search: Search) -> list[str]:
     return lines
 
 
-def _format_best_settings(sweep: Sweep, search: Search, best: Mapping[str, Any]) -> str:
-    """Return the best settings as YAML, and the command that compares them with the base over other seeds."""
+def _format_best_settings(sweep: Sweep, search: Search, best: Mapping[str, Any], shares: pd.DataFrame) -> str:
+    """Return the best settings as YAML, and commands that hold them against the base over other seeds."""
     keys = {key: best[key] for key in search.space if not is_unset(best[key])}
     result = f"{shorten_metric(search.metric)} {format_number(best['value'], search.metric)}"
     lines = [f"# best: {best['trial']}, {result} in one seed"]
     lines += [f"{key}: {json.dumps(value)}" for key, value in keys.items()]
     lines += [f"# over {NUM_SEEDS} other seeds:", f"# {make_confirmation_command(sweep, search, keys)}"]
+    path = order_path(keys, search, shares)
+    if len(path) > 1:
+        lines += ["# from the base to them, one key at a time:", f"# {make_path_command(sweep, search, path)}"]
     return "\n".join(lines) + "\n"
 
 
 def make_confirmation_command(sweep: Sweep, search: Search, keys: Mapping[str, Any]) -> str:
     """Return the command of an ablation of the best settings against the search's base, over unused seeds."""
+    return _make_command(sweep, search, {"best": keys}, "confirmed")
+
+
+def make_path_command(sweep: Sweep, search: Search, path: Mapping[str, Any]) -> str:
+    """Return the command of an ablation whose arms each change one more key, over the same seeds.
+
+    Its first and last arm are those of the confirmation, and are taken over from it. path: see
+    analysis.stats.search_path.
+    """
+    names = _shorten_keys(path)
+    arms = {names[key]: {key: value} for key, value in path.items()}
+    return _make_command(sweep, search, arms, "path", "experiment.cumulative=true")
+
+
+def _make_command(sweep: Sweep, search: Search, arms: Mapping[str, Mapping[str, Any]], suffix: str, *more: str) -> str:
+    """Return the command of an ablation of arms against the search's base, over seeds that it did not use."""
     kept = [override for override in search.overrides if not _is_search_override(override)]
     first = max(sweep.experiment.seeds, default=0) + 1
     seeds = ",".join(str(seed) for seed in range(first, first + NUM_SEEDS))
-    arm = ", ".join(f"{key}: {json.dumps(value)}" for key, value in keys.items())
+    changes = {
+        arm: ", ".join(f"{key}: {json.dumps(value)}" for key, value in keys.items()) for arm, keys in arms.items()
+    }
+    listed = ", ".join(f"{arm}: {{{keys}}}" for arm, keys in {"base": "", **changes}.items())
     overrides = [
         *kept,
         "experiment.search=null",
-        f"name={sweep.name[:MAX_NAME]}_confirmed",
+        f"name={sweep.name[:MAX_NAME]}_{suffix}",
         "experiment.baseline=base",
-        f"experiment.arms={{base: {{}}, best: {{{arm}}}}}",
+        f"experiment.arms={{{listed}}}",
+        *more,
         f"experiment.seeds=[{seeds}]",
     ]
     return " ".join([command("sweep"), *(shlex.quote(override) for override in overrides)])

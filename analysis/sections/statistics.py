@@ -21,14 +21,15 @@ def describe_test(tested: Sequence[Comparison], design: ComparisonDesign | None)
         f"One test decides, on {shorten_metric(design.metric)} alone: an exact sequential sign-flip test, which takes "
         "the differences as symmetric and nothing else. Verdict, interval and p are its results; other metrics are "
         "described, with an uncorrected interval each.",
-        _describe_looks(design),
-        _describe_levels(tested),
-        *_describe_margin(tested[0]),
+        describe_looks(design),
+        describe_levels(tested),
+        *describe_margin(tested[0]),
         *(line for comparison in tested if (line := _describe_pairing(comparison, design.baseline))),
     ]
 
 
-def _describe_looks(design: ComparisonDesign) -> str:
+def describe_looks(design: ComparisonDesign) -> str:
+    """Return after how many seeds decisions were taken."""
     looks = [look for look in design.looks if look < len(design.seeds)]
     if not looks:
         return f"One look, after {format_count(len(design.seeds), 'seed')}; seeds added later are another look."
@@ -36,21 +37,25 @@ def _describe_looks(design: ComparisonDesign) -> str:
     return f"Looks after {numbers} seeds: a false verdict at any of them has a probability of at most {_FAMILY}."
 
 
-def _describe_levels(tested: Sequence[Comparison]) -> str:
-    """Return the correction for several arms, and how many pairs can decide."""
+def describe_levels(tested: Sequence[Comparison], noun: str = "arm", pair: str = "pair") -> str:
+    """Return the correction for several tests, and how many pairs can decide.
+
+    noun: what is tested. pair: what a difference is from.
+    """
     fewest = find_fewest_pairs(FAMILY_LEVEL / len(tested))
-    least = "" if fewest is None else f" At least {fewest} pairs can decide"
+    least = "" if fewest is None else f" At least {fewest} {pair}s can decide"
     if len(tested) == 1:
-        return f"One arm, tested at {_FAMILY}.{least}."
+        return f"One {noun}, tested at {_FAMILY}.{least}."
     levels = sorted({comparison.test.level for comparison in tested}, reverse=True)
     confidences = join_words([format_confidence(level) for level in levels])
     return (
-        f"{len(tested)} arms, corrected by Holm's procedure to {_FAMILY} for all of them; each interval has "
-        f"the confidence at which its arm was tested ({confidences}).{least} for the first of them."
+        f"{len(tested)} {noun}s, corrected by Holm's procedure to {_FAMILY} for all of them; each interval has "
+        f"the confidence at which its {noun} was tested ({confidences}).{least} for the first of them."
     )
 
 
-def _describe_margin(comparison: Comparison) -> list[str]:
+def describe_margin(comparison: Comparison) -> list[str]:
+    """Return the largest difference that does not matter; nothing for a metric without one."""
     if comparison.margin is None:
         return []
     margin = f"{format_number(comparison.margin, comparison.metric)} {shorten_metric(comparison.metric)}"

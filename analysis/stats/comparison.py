@@ -21,6 +21,7 @@ class ComparisonDesign:
 
     metric: the one that is tested. seeds: in the order in which they were begun. looks: after how many of them
     decisions were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
+    tests_arms: False where the effects of factors are tested, and arms are described alone.
     """
 
     baseline: str
@@ -28,12 +29,16 @@ class ComparisonDesign:
     seeds: tuple[int, ...]
     looks: tuple[int, ...]
     margin: float
+    tests_arms: bool = True
 
 
 def make_design(sweep: Sweep, baseline: str) -> ComparisonDesign:
     """Return the design of a sweep, whose first metric is tested."""
     experiment = sweep.experiment
-    return ComparisonDesign(baseline, experiment.metrics[0], sweep.seeds, sweep.looks, experiment.margin / 100)
+    margin = experiment.margin / 100
+    return ComparisonDesign(
+        baseline, experiment.metrics[0], sweep.seeds, sweep.looks, margin, tests_arms=not experiment.factors
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,9 @@ def compare_arms(values: pd.DataFrame, design: ComparisonDesign | None) -> list[
         table = of_metric.pivot_table(index="seed", columns="arm", values="value", aggfunc="last", dropna=False)
         table = table.reindex(index=list(design.seeds))
         arms = [arm for arm in dict.fromkeys(of_metric["arm"]) if arm != design.baseline]
-        comparisons += _compare_metric(str(metric), table.reindex(columns=[design.baseline, *arms]), design)
+        comparisons += _compare_metric(
+            str(metric), table.reindex(columns=[design.baseline, *arms]).astype(float), design
+        )
     return comparisons
 
 
@@ -88,33 +95,34 @@ def get_comparison(comparisons: Sequence[Comparison], metric: str, arm: str) -> 
 
 def _compare_metric(metric: str, table: pd.DataFrame, design: ComparisonDesign) -> list[Comparison]:
     """Compare the columns of a table with its first, the baseline; a row for each seed in order."""
-    is_tested = metric == design.metric
+    is_tested = metric == design.metric and design.tests_arms
     baseline, arms = table[design.baseline], table.columns[1:]
     seeds = [table[arm] - baseline for arm in arms]
     samples = [make_sample(differences.tolist(), design.looks if is_tested else ()) for differences in seeds]
     tests = make_arm_tests(samples) if is_tested else [make_arm_tests([sample])[0] for sample in samples]
     margin = margin_of(metric, design.margin)
     return [
-        _describe_pairs(Comparison(metric, str(arm), test, is_tested, margin), sample, table[arm], baseline)
-        for arm, test, sample in zip(arms, tests, samples, strict=True)
+        replace(
+            describe_sample(Comparison(metric, str(arm), test, is_tested, margin), sample),
+            seeds=tuple(int(seed) for seed in table.index[np.isfinite(differences)]),
+            pairing=_measure_pairing(table[arm], baseline),
+        )
+        for arm, test, sample, differences in zip(arms, tests, samples, seeds, strict=True)
     ]
 
 
-def _describe_pairs(comparison: Comparison, sample: PairedSample, values: pd.Series, baseline: pd.Series) -> Comparison:
-    """Return a comparison with the mean, range and spread of its pairs."""
+def describe_sample(comparison: Comparison, sample: PairedSample) -> Comparison:
+    """Return a comparison with the mean, range and spread of its differences."""
     if not sample.differences:
         return comparison
     differences = np.array(sample.differences)
-    paired = np.isfinite(values - baseline)
     return replace(
         comparison,
-        seeds=tuple(int(seed) for seed in values.index[paired]),
         difference=float(differences.mean()),
         smallest=float(differences.min()),
         largest=float(differences.max()),
         num_higher=int((differences > 0).sum()),
         pairs_needed=_estimate_pairs_needed(comparison, differences),
-        pairing=measure_pairing_gain(values[paired].to_numpy(dtype=float), baseline[paired].to_numpy(dtype=float)),
     )
 
 
@@ -126,6 +134,11 @@ def _estimate_pairs_needed(comparison: Comparison, differences: NDArray[np.float
     if not mean or not math.isfinite(mean) or not math.isfinite(deviation):
         return None
     return pairs_needed(mean / deviation if deviation else math.inf, comparison.test.level)
+
+
+def _measure_pairing(values: pd.Series, baseline: pd.Series) -> PairingGain | None:
+    paired = np.isfinite(values - baseline)
+    return measure_pairing_gain(values[paired].to_numpy(dtype=float), baseline[paired].to_numpy(dtype=float))
 
 
 def collect_comparisons(comparisons: Sequence[Comparison]) -> pd.DataFrame:

@@ -72,31 +72,33 @@ def describe_outcome(comparison: Comparison, baseline: str) -> str:
         case "identical":
             return f"identical to {baseline} in all {pairs} pairs: the arms' settings have no effect here"
         case "not shown":
-            return f"no difference to {baseline} shown: {statistics}; {_describe_pairs_needed(comparison)}"
+            return f"no difference to {baseline} shown: {statistics}; {describe_pairs_needed(comparison)}"
         case _:
-            return f"too few seeds to tell: {size}{_describe_range(comparison)}; {_describe_pairs_needed(comparison)}"
+            return f"too few seeds to tell: {size}{describe_range(comparison)}; {describe_pairs_needed(comparison)}"
 
 
-def _describe_range(comparison: Comparison) -> str:
-    """Return the range of pairs that are too few for an interval, and the direction that all of them share."""
+def describe_range(comparison: Comparison, noun: str = "pair") -> str:
+    """Return the range of pairs that are too few for an interval, and the direction that all of them share.
+
+    noun: what a pair is called.
+    """
     if comparison.num_pairs == 1:
-        return " in a single pair"
-    pairs = format_interval(comparison.smallest, comparison.largest, comparison.metric)
+        return f" in a single {noun}"
+    extent = format_interval(comparison.smallest, comparison.largest, comparison.metric)
     direction = {comparison.num_pairs: ", higher in each", 0: ", lower in each"}.get(comparison.num_higher, "")
-    return (
-        f", {pairs} in {comparison.num_pairs} pairs{direction if comparison.smallest * comparison.largest > 0 else ''}"
-    )
+    shared = direction if comparison.smallest * comparison.largest > 0 else ""
+    return f", {extent} in {comparison.num_pairs} {noun}s{shared}"
 
 
-def _describe_pairs_needed(comparison: Comparison) -> str:
+def describe_pairs_needed(comparison: Comparison, noun: str = "pair") -> str:
     """Return the fewest pairs that can decide, and about how many find this difference in most sweeps."""
     pairs, fewest, needed = comparison.num_pairs, find_fewest_pairs(comparison.test.level), comparison.pairs_needed
     if fewest is not None and pairs < fewest:
-        rule = f"{format_count(pairs, 'pair')} cannot decide, at least {fewest} are needed"
+        rule = f"{format_count(pairs, noun)} cannot decide, at least {fewest} are needed"
         return rule if needed is None or needed <= fewest else f"{rule}, about {needed} for {_POWER}"
     if needed is None:
-        return f"more than {MAX_PAIRS} pairs would be needed for {_POWER}"
-    return f"about {max(needed, pairs + 1)} pairs would be needed for {_POWER}"
+        return f"more than {MAX_PAIRS} {noun}s would be needed for {_POWER}"
+    return f"about {max(needed, pairs + 1)} {noun}s would be needed for {_POWER}"
 
 
 def make_verdict(

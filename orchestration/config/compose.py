@@ -10,6 +10,7 @@ from fcos.config.run import CoverageConfig
 from fcos.errors import ConfigError
 from orchestration.config import conf_files
 from orchestration.config.choice import Choice
+from orchestration.config.factorial import with_cells
 from orchestration.config.given import given_by
 from orchestration.config.groups import expand_presets
 from orchestration.config.schema import LabConfig
@@ -52,7 +53,7 @@ def compose_with_choices(overrides: Sequence[str], own: Path | None = None) -> C
 
 
 def _plain_values(overrides: Sequence[str], own: Path | None) -> dict[str, Any]:
-    """Return what Hydra composes as plain values, with arms and search spaces as dotted keys."""
+    """Return what Hydra composes as plain values, with arms, levels and search spaces as dotted keys."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -76,8 +77,10 @@ def _plain_values(overrides: Sequence[str], own: Path | None) -> dict[str, Any]:
     if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
         arms = expand_presets(experiment["arms"], own)
         experiment["arms"] = accumulate_arms(arms) if experiment.get("cumulative") else arms
-    if isinstance(experiment, dict) and "until" in experiment and _gives_seeds_alone(overrides):
-        experiment["until"] = "seeds"
+    if isinstance(experiment, dict):
+        values["experiment"] = experiment = with_cells(experiment, own)
+        if "until" in experiment and _gives_seeds_alone(overrides):
+            experiment["until"] = "seeds"
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])

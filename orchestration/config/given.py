@@ -23,9 +23,9 @@ class Given:
 
 
 def given_by(overrides: Sequence[str], experiment: Mapping[str, Any] | None, own: Path | None) -> Given:
-    """Return what checked overrides set, the files of absolute keys that they choose, and the arms or search space.
+    """Return what checked overrides set, the files of absolute keys that they choose, and the experiment.
 
-    `experiment` is the composed section, whose arms are dotted keys by now.
+    `experiment` is the composed section, whose arms and levels are dotted keys by now.
     """
     known = groups(own)
     chosen: dict[str, str | None] = {}
@@ -49,6 +49,9 @@ def given_by(overrides: Sequence[str], experiment: Mapping[str, Any] | None, own
                 pending.append((inner, inner_option))
         keys |= set(flatten({key: value for key, value in values.items() if key not in ("defaults", "experiment")}))
     arms = (experiment or {}).get("arms") or {}
+    factors = (experiment or {}).get("factors") or {}
+    sections = [arms, *(levels for levels in factors.values() if isinstance(levels, Mapping))]
     space = ((experiment or {}).get("search") or {}).get("space") or {}
-    keys |= {key for changes in arms.values() if isinstance(changes, Mapping) for key in flatten(changes)}
+    changed = [changes for section in sections for changes in section.values() if isinstance(changes, Mapping)]
+    keys |= {key for changes in changed for key in flatten(changes)}
     return Given(frozenset(chosen), frozenset(keys | set(space)))

@@ -60,30 +60,31 @@ def presets() -> dict[str, list[str]]:
     }
 
 
-def expand_presets(arms: Mapping[str, Any], own: Path | None = None) -> dict[str, Any]:
+def expand_presets(
+    arms: Mapping[str, Any], own: Path | None = None, section: str = "experiment.arms"
+) -> dict[str, Any]:
     """Return arms as dotted keys: each `group: option` becomes the keys of that file, an arm's own keys come on top.
 
-    Raises ConfigError with close matches for an option that does not exist.
+    section: that holds the arms, or the levels of a factor. Raises ConfigError with close matches for an option that
+    does not exist.
     """
     options = groups(own)
     known = {group: options[group] for group in presets()}
-    return {arm: _expanded(arm, changes, known, own) for arm, changes in arms.items()}
+    return {arm: _expanded(f"{section}.{arm}", changes, known, own) for arm, changes in arms.items()}
 
 
-def _expanded(arm: str, changes: Any, known: Mapping[str, Sequence[str]], own: Path | None) -> Any:
+def _expanded(key: str, changes: Any, known: Mapping[str, Sequence[str]], own: Path | None) -> Any:
     if not isinstance(changes, Mapping):
         return changes
     keys: dict[str, Any] = {}
     for group in (key for key in changes if key in known):
         option = str(changes[group])
         if option not in known[group]:
-            raise ConfigError(
-                f"experiment.arms.{arm}.{group}={option}: no such {group}; {suggest_or_list(option, known[group])}"
-            )
+            raise ConfigError(f"{key}.{group}={option}: no such {group}; {suggest_or_list(option, known[group])}")
         file = option_file(group, option, own)
         if not is_global(file):
             raise ConfigError(
-                f"experiment.arms.{arm}.{group}={option}: {file}, line 1: must be `{GLOBAL}`, as the keys of a {group} "
+                f"{key}.{group}={option}: {file}, line 1: must be `{GLOBAL}`, as the keys of a {group} "
                 "file are counted from the top"
             )
         keys.update(flatten(read_conf(file)))

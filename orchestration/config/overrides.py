@@ -191,8 +191,9 @@ def _checked_option(group: str, option: str, options: Sequence[str]) -> str | No
 def check_key(key: str, line: str) -> None:
     """Raise ConfigError with close matches for a dotted key that is not in the schema."""
     parts = key.split(".")
-    # Keys below an arm or a search space are checked elsewhere; names of arms are free.
-    if parts[:2] in (["experiment", "arms"], ["experiment", "paper"]) or parts[:3] == ["experiment", "search", "space"]:
+    # Keys below an arm, a level or a search space are checked elsewhere; names of arms, factors and levels are free.
+    free = [["experiment", name] for name in ("arms", "factors", "paper")]
+    if parts[:2] in free or parts[:3] == ["experiment", "search", "space"]:
         return
     for depth, part in enumerate(parts):
         known = known_keys(LabConfig, parts[:depth])
@@ -211,10 +212,11 @@ def dotted_keys(schema: type[BaseModel]) -> list[str]:
 
 
 def is_text_key(key: str) -> bool:
-    """Return whether a dotted key, of the schema or of an arm, has free text as its value: a path, name or address."""
+    """Return whether a dotted key, of the schema, an arm or a level, has free text as its value."""
     parts = key.split(".")
-    below_arm = parts[:2] == ["experiment", "arms"] and len(parts) > 3
-    kind = _leaves(LabConfig).get(".".join(parts[3:]) if below_arm else key)
+    # The parts before the key itself: experiment.arms.ARM, experiment.factors.FACTOR.LEVEL.
+    depth = {"experiment.arms": 3, "experiment.factors": 4}.get(".".join(parts[:2]), 0)
+    kind = _leaves(LabConfig).get(".".join(parts[depth:]))
     members = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     # Annotated types without their validators.
     bare = {typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each for each in members}

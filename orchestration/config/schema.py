@@ -13,7 +13,9 @@ from fcos.config.run import Config
 from fcos.config.seeds import SeedsConfig
 from fcos.errors import ConfigError
 from fcos.formats.structures import FormatName
+from fcos.statistics.factorial import FactorialDesign
 from fcos.storage.store_conventions import MetricPrefix
+from orchestration.config.factorial import plan_design
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.tracking.addresses import absolute_uri
 
@@ -23,7 +25,7 @@ NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin w
 
 
 class ExperimentConfig(Section):
-    """Either a baseline, arms that each change a few keys, and the seeds that all arms share; or a search."""
+    """A baseline, arms that each change a few keys, and the seeds that all arms share; or factors; or a search."""
 
     name: str
     claim: str = ""
@@ -33,6 +35,14 @@ class ExperimentConfig(Section):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     # Whether every arm includes the changes of those above it.
     cumulative: bool = False
+    # Instead of arms: factor -> level -> the dotted keys that it sets. The arms are the cells of the design, the
+    # baseline is that of all first levels.
+    factors: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    # Generators of a fraction of the cells, such as quality=norm*loss; a number p is a fraction of 2^-p.
+    fraction: tuple[str, ...] = ()
+    # Effects that the claim is about, such as norm or norm*loss: they alone are tested, and none may be aliased with
+    # another one or a main effect. Empty for all main effects and interactions of two factors.
+    claimed_effects: tuple[str, ...] = ()
     # Instead of arms: a search space; its strategy is the config group `search`.
     search: SearchConfig | None = None
     # Seeds that every arm is trained with; with until=decided those of the first round.
@@ -53,15 +63,27 @@ class ExperimentConfig(Section):
     effect: float | None = Field(default=None, gt=0, lt=100)
 
     @model_validator(mode="after")
+    def _check_factors(self) -> Self:
+        for factor, levels in self.factors.items():
+            for name in (factor, *levels):
+                if not NAME.fullmatch(name):
+                    raise ValueError(f"factors.{factor}: the name {name!r} {NAME_RULE}")
+        if self.design is None and (self.fraction or self.claimed_effects):
+            raise ValueError("fraction, claimed_effects: have no effect without experiment.factors; leave them out")
+        if self.design is not None and tuple(self.arms) != self.design.arms:
+            raise ValueError("arms, factors: the arms are the cells of the factors; give exactly one of them")
+        return self
+
+    @model_validator(mode="after")
     def _check(self) -> Self:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"name={self.name!r}: {NAME_RULE}")
-        for arm in self.arms:
+        for arm in () if self.factors else self.arms:
             if not NAME.fullmatch(arm):
                 raise ValueError(f"arms: the arm {arm!r} {NAME_RULE}")
         if (self.search is None) == (not self.arms):
             given = "neither is given" if self.search is None else "both are given"
-            raise ValueError(f"arms, search: give exactly one of them; {given}")
+            raise ValueError(f"arms, factors, search: give exactly one of them; {given}")
         if self.search is not None and len(self.seeds) != 1:
             raise ValueError(f"seeds={list(self.seeds)}: a search trains each point once; give one seed")
         if self.search is not None and (self.baseline is not None or self.paper):
@@ -130,6 +152,11 @@ class ExperimentConfig(Section):
                 "varies; set it to null"
             )
         return self
+
+    @property
+    def design(self) -> FactorialDesign | None:
+        """The design of the factors, None where the arms are given by name."""
+        return plan_design(self.factors, self.fraction, self.claimed_effects) if self.factors else None
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -281,6 +308,10 @@ class LabConfig(Config):
             )
         if self.task == "coverage" and self.experiment is not None and self.experiment.until == "decided":
             raise ValueError("experiment.until=decided: has no effect with task=coverage, which is without chance")
+        if self.experiment is not None and self.experiment.factors and self.task != "train":
+            raise ValueError(
+                f"experiment.factors: task={self.task} has no seeds over which effects could be tested; give arms"
+            )
         searches = self.experiment is not None and self.experiment.search is not None
         if self.extend is not None and (searches or self.task == "coverage"):
             given = "task=coverage" if self.task == "coverage" else "experiment.search"

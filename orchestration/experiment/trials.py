@@ -93,14 +93,32 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
             configs[arm] = parse(Config, values)
             check_effect(flatten(changes), [configs[arm]])
         except ConfigError as error:
-            raise ConfigError(f"experiment.arms.{arm}: {error}") from None
+            raise ConfigError(f"{_arm_key(experiment, arm)}: {error}") from None
     seen: dict[str, str] = {}
     for arm, config in configs.items():
         text = deciding_fingerprint(config)
         if text in seen:
-            raise ConfigError(f"experiment.arms: {seen[text]} and {arm} resolve to the same config; arms must differ")
+            raise ConfigError(_same_arms_message(experiment, seen[text], arm))
         seen[text] = arm
     return configs
+
+
+def _arm_key(experiment: ExperimentConfig, arm: str) -> str:
+    """Return the key that an arm stands below, or what of the factors it is."""
+    return f"experiment.factors: cell {arm}" if experiment.factors else f"experiment.arms.{arm}"
+
+
+def _same_arms_message(experiment: ExperimentConfig, one: str, other: str) -> str:
+    """Return the message for two arms that are the same, with the factors in which two cells differ."""
+    if experiment.design is None:
+        return f"experiment.arms: {one} and {other} resolve to the same config; arms must differ"
+    cells = dict(zip(experiment.design.arms, experiment.design.cells, strict=True))
+    levels = zip(experiment.design.names, cells[one], cells[other], strict=True)
+    differing = [f"{ours} and {theirs} of {factor}" for factor, ours, theirs in levels if ours != theirs]
+    return (
+        f"experiment.factors: the cells {one} and {other} resolve to the same config, although they differ in "
+        f"{', '.join(differing)}; give levels that differ beside every level of the other factors"
+    )
 
 
 def deciding_fingerprint(config: Config) -> str:

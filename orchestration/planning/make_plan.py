@@ -6,6 +6,7 @@ from dataclasses import replace
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import command
+from orchestration.config.factorial import describe_design
 from orchestration.config.groups import groups
 from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
@@ -44,7 +45,8 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     check_ranking(lab)
     data = PreparedDatasets(prepare_data)
     plan = _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.all_seeds, data)
-    return replace(plan, notes=(*plan.notes, *check_values(lab, tuple(arms.values()), data)))
+    design = [] if lab.experiment.design is None else describe_design(lab.experiment.design)
+    return replace(plan, notes=(*design, *plan.notes, *check_values(lab, tuple(arms.values()), data)))
 
 
 def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str]) -> Plan:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fcos.config.parse import flatten
 from fcos.errors import DataError
 from fcos.statistics.power import ALPHA, MAX_PAIRS, pairs_needed, resolution, unpaired_deviation
@@ -95,32 +97,59 @@ def power_lines(experiment: ExperimentConfig, plan: Plan, output: Path, cost: Se
     known = find_noise(plan, experiment.baseline, metric, floors)
     if known is None:
         return [*notes, "no noise known for this model, data and schedule: +experiment=noise_floor measures it"]
-    level = ALPHA / (len(experiment.arms) - 1)
-    lines = [_shown_line(len(experiment.all_seeds), level, known, metric)]
+    tested = _list_tested(experiment, known.noise.deviation)
+    lines = [_shown_line(len(experiment.all_seeds), known, metric, each) for each in tested]
     if experiment.effect is not None and metric.startswith(MetricPrefix.VAL):
-        lines.append(_effect_line(experiment.effect / 100, level, known, metric, cost))
+        lines.append(_effect_line(experiment.effect / 100, metric, tested[-1], cost))
     return [*notes, *lines]
 
 
-def _shown_line(seeds: int, level: float, known: KnownNoise, metric: str) -> str:
+@dataclass(frozen=True)
+class Tested:
+    """What is tested over the seeds: `what` names it.
+
+    deviation: over seeds, where pairing buys nothing. level: of the one that Holm's procedure tests first.
+    """
+
+    what: str
+    deviation: float
+    level: float
+
+
+def _list_tested(experiment: ExperimentConfig, deviation: float) -> list[Tested]:
+    """Return a difference of two arms; with factors a main effect and an interaction, each of the widest spread.
+
+    deviation: of one training.
+    """
+    design = experiment.design
+    if design is None:
+        return [Tested("difference", unpaired_deviation(deviation), ALPHA / (len(experiment.arms) - 1))]
+    spreads: dict[str, float] = {}
+    for effect in design.tested:
+        size = float(np.linalg.norm(design.make_contrast(effect))) * deviation
+        what = "interaction" if effect.is_interaction else "main effect"
+        spreads[what] = max(size, spreads.get(what, 0.0))
+    return [Tested(what, size, ALPHA / len(design.tested)) for what, size in spreads.items()]
+
+
+def _shown_line(seeds: int, known: KnownNoise, metric: str, tested: Tested) -> str:
     """Return `7 seeds can show a difference of about 5.4 AP (noise: sd 2.1 AP from noise_floor, 6 seeds)`."""
-    of_pair = unpaired_deviation(known.noise.deviation)
     noise = f"(noise: sd {in_units(known.noise.deviation, metric)} {known.source})"
-    shown = resolution(seeds, level).shows * of_pair
+    shown = resolution(seeds, tested.level).shows * tested.deviation
     if math.isfinite(shown):
-        return f"{seeds} seeds can show a difference of about {in_units(shown, metric)} {noise}"
-    text = f"{count_of(seeds, 'seed')} can show no difference by an exact test, however large"
-    fewest = find_fewest_pairs(level)
+        article = "an" if tested.what[0] in "aeiou" else "a"
+        return f"{seeds} seeds can show {article} {tested.what} of about {in_units(shown, metric)} {noise}"
+    text = f"{count_of(seeds, 'seed')} can show no {tested.what} by an exact test, however large"
+    fewest = find_fewest_pairs(tested.level)
     if fewest is None:
-        return f"{text}, nor can any number: too many arms {noise}"
-    least = in_units(resolution(fewest, level).shows * of_pair, metric)
+        return f"{text}, nor can any number: too much is tested {noise}"
+    least = in_units(resolution(fewest, tested.level).shows * tested.deviation, metric)
     return f"{text}; {fewest} are the least, and can show one of about {least} {noise}"
 
 
-def _effect_line(effect: float, level: float, known: KnownNoise, metric: str, cost: SeedCost | None) -> str:
+def _effect_line(effect: float, metric: str, tested: Tested, cost: SeedCost | None) -> str:
     """Return `the claim's effect of 3.6 AP needs about 10 seeds, 2.5 GPU-hours in all`."""
-    of_pair = unpaired_deviation(known.noise.deviation)
-    needed = pairs_needed(effect / of_pair if of_pair else math.inf, level)
+    needed = pairs_needed(effect / tested.deviation if tested.deviation else math.inf, tested.level)
     text = f"the claim's effect of {in_units(effect, metric)}"
     if needed is None:
         return f"{text} needs more than {MAX_PAIRS} seeds: it is lost in this noise"

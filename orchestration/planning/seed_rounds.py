@@ -4,10 +4,11 @@ Nothing about the rounds is remembered but the results themselves and the looks 
 or one whose driver was killed, comes to the same decisions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from fcos.statistics.factorial import measure_effect
 from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
 from fcos.statistics.margin import margin_of
 from fcos.statistics.outcomes import DECIDED, Outcome, classify_test
@@ -25,11 +26,11 @@ class Needed:
     indices: tuple[int, ...]
     # Numbers of seeds at which the arms were looked at.
     looks: tuple[int, ...]
-    # What the last look showed, by arm; empty before the first.
+    # What the last look showed, by arm, or by effect of factors; empty before the first.
     outcomes: Mapping[str, Outcome]
-    # Arms that the last round still trains.
+    # Arms or effects for which the last round is trained.
     undecided: tuple[str, ...]
-    # Arms that no more seeds are trained of, as none of their seeds gave a pair.
+    # Those for which no more seeds are trained, as none of their seeds gave a result.
     without_pairs: tuple[str, ...]
     # Whether all that is needed is there.
     complete: bool
@@ -73,7 +74,8 @@ class SeedRounds:
         """Return what is needed.
 
         A round begins when all trainings of the one before have ended, and at least one of them gave a result. It
-        leaves out arms that are decided at the last look, unless they share a training with one that is not.
+        leaves out arms that are decided at the last look, unless they share a training with one that is not. With
+        factors it has all cells, from which each effect is computed.
 
         has_ended: whether a training is over, with a result or without; by default, with one.
         """
@@ -81,11 +83,10 @@ class SeedRounds:
         has_ended = has_ended or (lambda trial: values[trial.identity] is not None)
         stored = read_plan(self.plan.folder)
         earlier = () if stored is None else tuple(stored.looks)
-        baseline = self.experiment.baseline
-        needed = Needed((), (), {}, tuple(arm for arm in self.experiment.arms if arm != baseline), (), complete=False)
+        needed = Needed((), (), {}, self._tested_names(), (), complete=False)
         seeds = self.experiment.all_seeds
         for count in range(len(self.experiment.seeds), len(seeds) + 1):
-            new = self._trainings(seeds[needed.looks[-1] if needed.looks else 0 : count], {baseline, *needed.undecided})
+            new = self._trainings(seeds[needed.looks[-1] if needed.looks else 0 : count], needed.undecided)
             needed = replace(needed, indices=(*needed.indices, *new))
             if not all(has_ended(self.plan.trials[index]) for index in needed.indices):
                 return needed
@@ -94,7 +95,15 @@ class SeedRounds:
                 break
         return replace(needed, complete=True)
 
-    def _trainings(self, seeds: Sequence[int], arms: set[str | None]) -> list[int]:
+    def _tested_names(self) -> tuple[str, ...]:
+        """Return the names of what is tested: arms beside the baseline, or effects of factors."""
+        if (design := self.experiment.design) is not None:
+            return tuple(effect.name for effect in design.tested)
+        return tuple(arm for arm in self.experiment.arms if arm != self.experiment.baseline)
+
+    def _trainings(self, seeds: Sequence[int], undecided: Collection[str]) -> list[int]:
+        experiment = self.experiment
+        arms = set(experiment.arms) if experiment.factors else {experiment.baseline, *undecided}
         trials = enumerate(self.plan.trials)
         return [index for index, trial in trials if trial.seed in seeds and arms & set(trial.arms)]
 
@@ -111,21 +120,31 @@ class SeedRounds:
         for trial in (self.plan.trials[index] for index in needed.indices):
             for arm, value in (values[trial.identity] or {}).items():
                 by_arm[arm][trial.seed] = value
-        assert experiment.baseline is not None, "checked by the schema"
-        baseline = by_arm.pop(experiment.baseline)
-        seeds = experiment.all_seeds[:count]
         all_looks = sorted({*looks, *(each for each in earlier if each < count)})
-        samples = {
-            arm: make_sample([_difference(of_arm.get(seed), baseline.get(seed)) for seed in seeds], all_looks)
-            for arm, of_arm in by_arm.items()
-        }
+        sizes = self._sizes(by_arm, experiment.all_seeds[:count])
+        samples = {name: make_sample(of_name, all_looks) for name, of_name in sizes.items()}
         margin = margin_of(experiment.metrics[0], experiment.margin / 100)
         tests = _make_arm_tests(tuple(samples.values()))
-        outcomes = {arm: classify_test(test, margin) for arm, test in zip(samples, tests, strict=True)}
-        open_arms = [arm for arm in outcomes if outcomes[arm] not in DECIDED]
-        without = tuple(arm for arm in open_arms if not samples[arm].differences)
-        undecided = tuple(arm for arm in open_arms if arm not in without)
+        outcomes = {name: classify_test(test, margin) for name, test in zip(samples, tests, strict=True)}
+        still_open = [name for name in outcomes if outcomes[name] not in DECIDED]
+        without = tuple(name for name in still_open if not samples[name].differences)
+        undecided = tuple(name for name in still_open if name not in without)
         return replace(needed, looks=looks, outcomes=outcomes, undecided=undecided, without_pairs=without)
+
+    def _sizes(self, by_arm: Mapping[str, Mapping[int, float]], seeds: Sequence[int]) -> dict[str, list[float | None]]:
+        """Return what is tested in each seed: differences of arms to the baseline, or effects of factors.
+
+        None where a value for it is missing.
+        """
+        if (design := self.experiment.design) is not None:
+            cells = [[by_arm[arm].get(seed) for arm in design.arms] for seed in seeds]
+            return {effect.name: measure_effect(design, effect, cells) for effect in design.tested}
+        assert self.experiment.baseline is not None, "checked by the schema"
+        baseline = by_arm[self.experiment.baseline]
+        return {
+            arm: [_difference(by_arm[arm].get(seed), baseline.get(seed)) for seed in seeds]
+            for arm in self._tested_names()
+        }
 
     def _values(self, trial: Trial) -> dict[str, float] | None:
         """Return the first metric of a training's arms at its end; None without a result."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from fcos.config.parse import with_keys
+from fcos.config.parse import flatten, with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.schema import LabConfig
@@ -229,9 +229,11 @@ def search_differences(before: StoredSearch, now: Search, lines: Sequence[str]) 
 
 
 def search_values(search: Search) -> dict[str, Any]:
-    """Return a search as plain values, for the tracking store."""
+    """Return a search as plain values, with what it starts from in the keys of its space, for the tracking store."""
+    base = flatten(search.base.model_dump(mode="json"))
     return {
         **search.config.model_dump(mode="json"),
         "strategy": search.strategy.model_dump(mode="json"),
+        "base": {key: base.get(key) for key in search.config.space},
         "overrides": list(search.overrides),
     }

@@ -131,6 +131,8 @@ def test_every_key_of_the_schema_is_the_question_of_an_experiment() -> None:
         experiment = values.pop("experiment")
         asked |= set(flatten(values))
         asked |= {key for changes in expand_presets(experiment.get("arms", {})).values() for key in changes}
+        for levels in experiment.get("factors", {}).values():
+            asked |= {key for changes in expand_presets(levels).values() for key in changes}
         asked |= set(flat_space(experiment.get("search", {}).get("space", {})))
     keys = [key for key in dotted_keys(Config) if not f"{key}.".startswith(tuple(f"{each}." for each in NO_QUESTION))]
     assert [key for key in keys if key not in asked] == []

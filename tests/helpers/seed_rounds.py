@@ -13,13 +13,14 @@ from orchestration.trial.files import write_summary
 from tests.helpers.summaries import summary_of
 
 # Arms none and from_regression share a training; branch has one of its own.
-WORDS = ("+experiment=ablation_centerness", "experiment.until=decided", "experiment.seeds=[0,1,2]")
+EXPERIMENT = "+experiment=ablation_centerness"
+WORDS = ("experiment.until=decided", "experiment.seeds=[0,1,2]")
 Values = Callable[[str, int], float | None]
 
 
-def plan_rounds(tmp_path: Path, *words: str) -> tuple[LabConfig, Plan, SeedRounds]:
+def plan_rounds(tmp_path: Path, *words: str, experiment: str = EXPERIMENT) -> tuple[LabConfig, Plan, SeedRounds]:
     """Return the config, the plan and the rounds of the experiment."""
-    lab = compose(check_overrides([*WORDS, *words, f"output={tmp_path}"]))
+    lab = compose(check_overrides([experiment, *WORDS, *words, f"output={tmp_path}"]))
     plan = make_plan(lab, lambda config: ("d", ()))
     rounds = SeedRounds.of(plan, lab.experiment)
     assert rounds is not None

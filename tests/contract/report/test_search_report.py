@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from fcos.storage.run_folder import MetricPoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.recorder import RunRecorder
-from orchestration.experiment.trials import arm_configs
+from orchestration.experiment.trials import arm_configs, changed_keys
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.tracking.tracker import Tracker
@@ -83,6 +84,22 @@ def test_the_best_settings_can_be_confirmed_by_the_printed_command(searched: tup
     assert (lab.experiment.seeds, lab.experiment.baseline, lab.experiment.search) == ((1, 2, 3), "base", None)
     best = arm_configs(lab.training, lab.experiment)["best"]
     assert best == plan.arms["t011"]
+
+
+def test_the_path_to_the_best_settings_changes_one_key_at_a_time(searched: tuple[Plan, Path]) -> None:
+    plan, folder = searched
+    lines = (folder / "report.md").read_text().splitlines()
+    line = lines[lines.index("# from the base to them, one key at a time:") + 1]
+    lab = compose(check_overrides(shlex.split(line)[3:]))
+    assert lab.experiment is not None
+    assert (lab.experiment.seeds, lab.experiment.baseline, lab.experiment.cumulative) == ((1, 2, 3), "base", True)
+    configs = list(arm_configs(lab.training, lab.experiment).values())
+    assert configs[-1] == plan.arms["t011"]
+    changed = [
+        len(changed_keys(before.model_dump(mode="json"), after.model_dump(mode="json")))
+        for before, after in pairwise(configs)
+    ]
+    assert len(changed) >= 3 and set(changed) == {1}
 
 
 def test_the_page_shows_history_and_keys(searched: tuple[Plan, Path]) -> None:

@@ -114,3 +114,14 @@ def test_a_file_that_is_no_noise_floor_gives_a_note(tmp_path: Path) -> None:
 def test_noise_floors_and_counts_have_no_such_line(tmp_path: Path) -> None:
     for name in ("noise_floor", "table1_bpr"):
         assert power_lines(*planned(tmp_path, name=name), tmp_path, None) == []
+
+
+def test_with_factors_the_sizes_are_those_of_main_effects_and_interactions(tmp_path: Path) -> None:
+    """Four cells: the sd of a main effect is that of one training, the interaction's is twice as large."""
+    name = "factorial_centerness_sampling"
+    write_floor(tmp_path, planned(tmp_path, name=name)[1], arm="none+everywhere")
+    found = power_lines(*planned(tmp_path, EIGHT, name=name), tmp_path, None)
+    assert found == [
+        "8 seeds can show a main effect of about 3.8 AP (noise: sd 2.0 AP from noise_floor, 6 seeds)",
+        "8 seeds can show an interaction of about 7.6 AP (noise: sd 2.0 AP from noise_floor, 6 seeds)",
+    ]

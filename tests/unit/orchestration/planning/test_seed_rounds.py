@@ -213,3 +213,29 @@ def test_seeds_are_the_numbers_after_the_first_ones(tmp_path: Path) -> None:
     lab, _, _ = plan_rounds(tmp_path, "experiment.seeds=[5,7]", "experiment.most_seeds=4")
     assert lab.experiment is not None
     assert lab.experiment.all_seeds == (5, 7, 8, 9)
+
+
+FACTORS = "+experiment=factorial_centerness_sampling"
+
+
+def interacting(arm: str, seed: int) -> float:
+    """Center-ness adds 8 points where positives are everywhere and 2 near the center; more with some seeds."""
+    gain = {"branch+everywhere": 0.08, "branch+center": 0.02, "none+center": 0.03}.get(arm, 0.0)
+    return 0.3 + 0.01 * (seed % 4) + gain * (1 + 0.1 * (seed % 3))
+
+
+def test_with_factors_the_effects_decide_and_every_round_is_of_all_cells(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path, experiment=FACTORS)
+    looks = run_rounds(plan, rounds, interacting)
+    needed = rounds.needed()
+    assert dict(needed.outcomes) == {"centerness": "higher", "sampling": "lower", "centerness*sampling": "lower"}
+    assert needed.undecided == ()
+    assert 6 <= looks[-1] <= 12
+    assert len(needed.indices) == 4 * looks[-1]
+
+
+def test_with_claimed_effects_they_alone_are_waited_for(tmp_path: Path) -> None:
+    words = "experiment.claimed_effects=[centerness*sampling]"
+    _, plan, rounds = plan_rounds(tmp_path, words, experiment=FACTORS)
+    run_rounds(plan, rounds, interacting)
+    assert dict(rounds.needed().outcomes) == {"centerness*sampling": "lower"}
