@@ -61,7 +61,7 @@ def test_an_interval_has_its_confidence_and_pairs_too_few_for_one_their_range() 
     frame = collect_results(values, summarise(values), comparisons, "none", {})
     columns = [column for column in make_result_columns(frame) if column.header in ("arm", "interval", "pairs", "p")]
     assert format_cells(frame, columns)[1:] == [
-        ["many", "97.5 %: +1.5 to +7.5", "8", "0.021"],
+        ["many", "97.5 %: +1.5 to +7.5", "8", "0.02"],
         ["few", "pairs: +1.0 to +2.0", "2", "1"],
     ]
 
