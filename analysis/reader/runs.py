@@ -106,7 +106,8 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
     searched = [experiment.search.metric] if experiment.search is not None else []
     points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])
     looks, look_notes = read_looks(parent.data.tags)
-    return _make_sweep(entry, uri, experiment, trials, points, looks, [*notes, *look_notes])
+    sweep = _make_sweep(entry, uri, experiment, trials, points, looks, [*notes, *look_notes])
+    return replace(sweep, winner=parent.data.tags.get(Tag.WINNER))
 
 
 def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) -> tuple[list[Sweep], list[str]]:

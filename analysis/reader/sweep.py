@@ -147,6 +147,7 @@ class Sweep:
     trials: every run, by arm and seed, the one that counts first.
     points: a frame with columns run_id, key, step, value; one row for each (run, key, step), the last one written.
     looks: after how many seeds decisions were taken; empty where the seeds were fixed, which is one look at all.
+    winner: the point that leads a search over several seeds; None where there is none, or it has not ended.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Sweep:
     points: pd.DataFrame
     notes: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
+    winner: str | None = None
 
     @property
     def current(self) -> tuple[Trial, ...]:

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from analysis.report_json.schema import ComparisonRecord, OtherImagesRecord, PaperVerdictRecord, VerdictRecord
+from analysis.report_json.schema import (
+    ComparisonRecord,
+    ConfirmationRecord,
+    OtherImagesRecord,
+    PaperVerdictRecord,
+    VerdictRecord,
+)
+from analysis.sections.search.confirmation import Confirmation
 from analysis.stats.other_images import ImageComparison
 from analysis.stats.verdicts import Verdict
 
@@ -14,6 +21,22 @@ def make_comparison_records(results: pd.DataFrame) -> Iterator[ComparisonRecord]
     """Yield a record for each arm that is compared. results: see analysis.render.tables.collect_results."""
     for row in results[results["num_pairs"].notna()].to_dict("records"):
         yield ComparisonRecord.model_validate({name: row[name] for name in ComparisonRecord.model_fields})
+
+
+def make_confirmation_record(confirmation: Confirmation | None) -> ConfirmationRecord | None:
+    """Return the record of a search's confirmed winner."""
+    if confirmation is None:
+        return None
+    compared = make_comparison_records(confirmation.table.frame) if confirmation.comparison else iter(())
+    return ConfirmationRecord(
+        winner=confirmation.winner,
+        seeds=confirmation.seeds,
+        value=confirmation.value,
+        num_search_seeds=confirmation.search_seeds,
+        search_value=confirmation.search_value,
+        gap=confirmation.gap,
+        comparison=next(compared, None),
+    )
 
 
 def make_other_images_records(compared: Sequence[ImageComparison]) -> Iterator[OtherImagesRecord]:

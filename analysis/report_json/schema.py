@@ -164,7 +164,10 @@ class CurveRecord(_Record):
 
 
 class PointRecord(_Record):
-    """One training of a search. settings: dotted key -> sampled value. number: its turn."""
+    """One point of a search. settings: dotted key -> sampled value. number: its turn.
+
+    value: mean over its seeds of the search, deviation: of a sample. run_id: of its first seed.
+    """
 
     trial: str
     run_id: str
@@ -172,6 +175,8 @@ class PointRecord(_Record):
     state: str
     step: int | None
     value: Number
+    deviation: Number
+    num_seeds: int
     settings: dict[str, Any]
 
 
@@ -180,6 +185,21 @@ class ImportanceRecord(_Record):
 
     key: str
     importance: Number
+
+
+class ConfirmationRecord(_Record):
+    """The winner of a search over seeds that the search did not see.
+
+    gap: search_value minus value (winner's curse). comparison: with the starting point, null where that leads itself.
+    """
+
+    winner: str
+    seeds: tuple[int, ...]
+    value: Number
+    num_search_seeds: int
+    search_value: Number
+    gap: Number
+    comparison: ComparisonRecord | None
 
 
 class SearchRecord(_Record):
@@ -193,6 +213,7 @@ class SearchRecord(_Record):
     space: dict[str, Distribution]
     points: tuple[PointRecord, ...]
     importance: tuple[ImportanceRecord, ...]
+    confirmation: ConfirmationRecord | None
 
 
 class CoverageRecord(_Record):

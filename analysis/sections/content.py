@@ -10,6 +10,7 @@ from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.sections.other_images import OtherImages
+from analysis.sections.search.confirmation import Confirmation
 from analysis.stats.noise import SourceSum, ValidationNoise
 from analysis.stats.verdicts import Verdict
 from fcos.storage.noise_floor import NoiseFloor
@@ -42,7 +43,7 @@ class ReportContent:
     not show. recommended_settings: YAML to paste. findings: what was found, without a full stop. importance: of a
     search's keys, see analysis.stats.importance. coverage_counts: arm -> counts. noise: the content of noise.json, of a
     noise floor alone, as are source_sum, validation and resolutions; see analysis.stats.noise. other_images: None
-    where nothing is compared, or for a single run.
+    where nothing is compared, or for a single run. confirmation: of the winner of a search, None where it has none.
     """
 
     has_training: bool
@@ -65,3 +66,4 @@ class ReportContent:
     validation: ValidationNoise | None = None
     resolutions: pd.DataFrame | None = None
     other_images: OtherImages | None = None
+    confirmation: Confirmation | None = None

@@ -24,6 +24,8 @@ class Tag:
     EXPERIMENT_JSON = "fcos.experiment_json"
     # Of a sweep's own run: after how many seeds a decision was taken, a JSON list of rising numbers such as [3, 6, 8].
     LOOKS = "fcos.looks"
+    # Of the run of a search over several seeds: the point that leads, once its trainings have ended.
+    WINNER = "fcos.winner"
     ARM = "fcos.arm"
     SEED = "fcos.seed"
     # Dotted keys that a search sampled for this trial, as JSON.
@@ -106,6 +108,10 @@ class Artifact:
     CENTER_SAMPLING_MAP = "coverage/center_sampling.png"
     # Folder of the report, on the sweep's own run.
     REPORT = "report"
+
+
+# The arm of the starting point, with which the winner of a search is compared.
+BASE_ARM = "base"
 
 
 class MetricPrefix:

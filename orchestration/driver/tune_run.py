@@ -14,6 +14,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
 from orchestration.driver.watchdogs import watch_head
 from orchestration.planning.plan import Plan
+from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import BeginRound, SeedRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
@@ -45,6 +46,8 @@ class TuneJob:
     to_draw: int
     # What begins a later round of seeds; None where all trainings are known.
     begin_round: BeginRound | None = None
+    # Called with the index of each training that the race of a search adds to the plan.
+    add_training: Callable[[int], None] | None = None
 
     def task(self, command_id: str, index: int) -> Task:
         """Return what the processes of a training are given."""
@@ -129,6 +132,12 @@ def _searcher(job: TuneJob, task: Callable[[int], Task]) -> Any:
         from orchestration.driver.round_searcher import RoundSearcher
 
         return RoundSearcher(job.plan, rounds, job.pending, task, job.begin_round)
+    race = SearchRace.of(job.plan)
+    if race is not None and job.add_training is not None:
+        from orchestration.driver.race_searcher import PointDrawer, RaceSearcher
+
+        drawer = PointDrawer(job.plan, race.search, job.lab.cluster)
+        return RaceSearcher(race, drawer, job.pending, task, job.add_training)
     if experiment is None or search is None or not search.draws_as_it_goes:
         return None
     from orchestration.driver.searcher import SearchTrials
@@ -143,9 +152,13 @@ def _scheduler(job: TuneJob) -> Any:
         return None
     from orchestration.driver.early_stopping import StopRequestingScheduler
 
-    inner = make_scheduler(search.strategy, search.config.mode, search.base.schedule.steps)
-    ended = [plan.folder_of(trial) for index, trial in enumerate(plan.trials) if index not in job.pending]
-    return StopRequestingScheduler(inner, search.config.metric, search.config.mode, ended)
+    inner, judged = make_scheduler(search.strategy, search.config.mode, search.base.schedule.steps), search.seeds[0]
+    ended = [
+        plan.folder_of(trial)
+        for index, trial in enumerate(plan.trials)
+        if index not in job.pending and trial.seed == judged
+    ]
+    return StopRequestingScheduler(inner, search.config.metric, search.config.mode, ended, judged)
 
 
 def trial_resources(resources: Demand, *, on_workers: bool) -> dict[str, float]:
