@@ -103,7 +103,8 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
     namesakes = sum(other.name == entry.name for other in entries)
     if not is_single and namesakes > 1 and name != entry.run_id:
         notes.append(f"{namesakes} sweeps in the store are named {entry.name}; this is the newest ({entry.run_id}).")
-    searched = [experiment.search.metric] if experiment.search is not None else []
+    search = experiment.search
+    searched = [] if search is None else [search.metric, *search.objectives]
     points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])
     looks, look_notes = read_looks(parent.data.tags)
     sweep = _make_sweep(entry, uri, experiment, trials, points, looks, [*notes, *look_notes])

@@ -47,6 +47,9 @@ class Search(BaseModel):
     trials: int
     metric: str
     mode: str
+    # Several metrics that are optimized at once, the first of which is `metric`, and the end of each; else empty.
+    objectives: list[str] = Field(default_factory=list)
+    modes: list[str] = Field(default_factory=list)
     strategy: SearchStrategy = Field(default_factory=SearchStrategy)
     # Arguments of its command line.
     overrides: list[str] = Field(default_factory=list)

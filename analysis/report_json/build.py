@@ -11,6 +11,7 @@ from analysis.report_json import schema
 from analysis.report_json.comparisons import (
     make_comparison_records,
     make_confirmation_record,
+    make_front_records,
     make_other_images_records,
     make_verdict_records,
 )
@@ -153,6 +154,8 @@ def _make_search(document: Document, search: Search) -> schema.SearchRecord:
             for row in ([] if importance is None else importance.to_dict("records"))
         ),
         confirmation=make_confirmation_record(document.content.confirmation),
+        objectives=dict(zip(search.objectives, search.modes, strict=True)) if search.objectives else {},
+        front=tuple(make_front_records(document.content.front)),
     )
 
 

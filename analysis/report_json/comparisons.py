@@ -8,11 +8,13 @@ import pandas as pd
 from analysis.report_json.schema import (
     ComparisonRecord,
     ConfirmationRecord,
+    FrontRecord,
     OtherImagesRecord,
     PaperVerdictRecord,
     VerdictRecord,
 )
 from analysis.sections.search.confirmation import Confirmation
+from analysis.sections.search.front import Front
 from analysis.stats.other_images import ImageComparison
 from analysis.stats.verdicts import Verdict
 
@@ -37,6 +39,19 @@ def make_confirmation_record(confirmation: Confirmation | None) -> ConfirmationR
         gap=confirmation.gap,
         comparison=next(compared, None),
     )
+
+
+def make_front_records(front: Front | None) -> Iterator[FrontRecord]:
+    """Yield a record for each point that has all objectives, those on the front first."""
+    for row in [] if front is None else front.frame.to_dict("records"):
+        yield FrontRecord(
+            trial=row["trial"],
+            is_front=row["is_front"],
+            num_seeds=row["seeds"],
+            share=row["share"],
+            means={metric: row[metric] for metric in front.metrics} if front else {},
+            deviations={metric: row[f"{metric} deviation"] for metric in front.metrics} if front else {},
+        )
 
 
 def make_other_images_records(compared: Sequence[ImageComparison]) -> Iterator[OtherImagesRecord]:

@@ -187,6 +187,21 @@ class ImportanceRecord(_Record):
     importance: Number
 
 
+class FrontRecord(_Record):
+    """A point of a search with several objectives. is_front: no other is as good in all and better in one.
+
+    means, deviations: by objective, over the seeds of the search. share: of resampled seeds in which it is on the
+    front, null below two seeds that all points have.
+    """
+
+    trial: str
+    is_front: bool
+    num_seeds: int
+    share: Number
+    means: dict[str, Number]
+    deviations: dict[str, Number]
+
+
 class ConfirmationRecord(_Record):
     """The winner of a search over seeds that the search did not see.
 
@@ -214,6 +229,8 @@ class SearchRecord(_Record):
     points: tuple[PointRecord, ...]
     importance: tuple[ImportanceRecord, ...]
     confirmation: ConfirmationRecord | None
+    objectives: dict[str, str] = Field(description="metric -> max or min; empty for a search with one metric")
+    front: tuple[FrontRecord, ...]
 
 
 class CoverageRecord(_Record):

@@ -11,6 +11,7 @@ from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.sections.other_images import OtherImages
 from analysis.sections.search.confirmation import Confirmation
+from analysis.sections.search.front import Front
 from analysis.stats.noise import SourceSum, ValidationNoise
 from analysis.stats.verdicts import Verdict
 from fcos.storage.noise_floor import NoiseFloor
@@ -44,6 +45,7 @@ class ReportContent:
     search's keys, see analysis.stats.importance. coverage_counts: arm -> counts. noise: the content of noise.json, of a
     noise floor alone, as are source_sum, validation and resolutions; see analysis.stats.noise. other_images: None
     where nothing is compared, or for a single run. confirmation: of the winner of a search, None where it has none.
+    front: of a search with several objectives.
     """
 
     has_training: bool
@@ -67,3 +69,4 @@ class ReportContent:
     resolutions: pd.DataFrame | None = None
     other_images: OtherImages | None = None
     confirmation: Confirmation | None = None
+    front: Front | None = None

@@ -119,6 +119,8 @@ class MetricPrefix:
 
     VAL = "val/"
     CLASS_AP = "val/class_AP/"
+    # What a detector costs: counts and milliseconds, no fractions.
+    COST = "val/cost/"
     TRAIN = "train/"
     COVERAGE = "coverage/"
     # Counts among the coverage metrics; the others are fractions.

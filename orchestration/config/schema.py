@@ -265,6 +265,11 @@ class LabConfig(Config):
             raise ValueError(
                 f"search.confirm_seeds={self.search.confirm_seeds}: has no effect without experiment.search"
             )
+        if self.confirm_seeds and self.experiment and self.experiment.search and self.experiment.search.objectives:
+            raise ValueError(
+                f"search.confirm_seeds={self.search.confirm_seeds}: a search with objectives ends in a front, and "
+                "in no single winner; leave it out, and compare the points of your choice as arms"
+            )
         if both := sorted(set(self.confirm_seeds) & set(self.experiment.seeds if self.experiment else ())):
             raise ValueError(
                 f"search.confirm_seeds={list(self.confirm_seeds)}: {both} are among experiment.seeds, by which the "
@@ -288,7 +293,8 @@ class LabConfig(Config):
         given, seeds = self.search.confirm_seeds, self.experiment.seeds
         if isinstance(given, tuple):
             return given
-        count = given if given is not None else CONFIRM_SEEDS if len(seeds) > 1 else 0
+        several = len(seeds) > 1 and not self.experiment.search.objectives
+        count = given if given is not None else CONFIRM_SEEDS if several else 0
         return tuple(range(max(seeds) + 1, max(seeds) + 1 + count))
 
     @property

@@ -61,9 +61,23 @@ class SearchConfig(Section):
     trials: int = Field(ge=1)
     metric: str = "val/AP"
     mode: Literal["max", "min"] = "max"
+    # Several metrics, `metric` among them and the others each to its better end: the search looks for their front.
+    objectives: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are optimized, `metric` first."""
+        return (self.metric, *(metric for metric in self.objectives if metric != self.metric))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.objectives and (len(self.objectives) < 2 or len(set(self.objectives)) < len(self.objectives)):
+            raise ValueError(f"objectives={list(self.objectives)}: give two or more, each once; for one give metric")
+        if self.objectives and self.metric not in self.objectives:
+            raise ValueError(
+                f"metric={self.metric}: is not among objectives={list(self.objectives)}; give it there too, or one of them "
+                "as metric, by which checkpoints are ranked and which is shown over time"
+            )
         for key, distribution in self.space.items():
             for other, value in distribution.when.items():
                 if other not in self.space:

@@ -126,7 +126,7 @@ class SweepProgress:
         if plan.search is not None and plan.search.draws_as_it_goes:
             race, steps = SearchRace.of(plan), plan.search.base.schedule.steps
             to_come = plan.search.config.trials - len(trials) if race is None else race.most_to_come
-            what = "drawn" if race is None else "chosen"
+            what: Literal["drawn", "chosen"] = "drawn" if race is None else "chosen"
             trials += [TrialProgress(len(trials) + number, None, steps, to_be=what) for number in range(to_come)]
         if needed is not None:
             for progress in trials:

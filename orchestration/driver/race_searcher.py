@@ -156,11 +156,11 @@ class PointDrawer:
                     misses += 1
             return
         known: list[tuple[Point, Sequence[float] | None]] = [
-            *((each.point, [each.value]) for each in self.search.observations),
+            *((each.point, each.values) for each in self.search.observations),
             *race.known(),
         ]
         for attempt in range(MOST_MISSES):
-            point = propose(strategy, config.space, [config.mode], known, draws=len(drawn) + attempt)
+            point = propose(strategy, config.space, self.search.modes, known, draws=len(drawn) + attempt)
             yield point
             # Not again: as a failure where it is refused, and as what it gave where it is known.
             known.append((point, next((values for each, values in known if each == point), None)))

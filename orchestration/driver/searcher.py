@@ -116,7 +116,7 @@ class SearchTrials:
             for index, trial in enumerate(self.plan.trials)
             if index not in pending
         ]
-        observed = [(each.point, each.value) for each in self.search.observations]
+        observed = [(each.point, each.values[0]) for each in self.search.observations]
         strategy, config = self.search.strategy, self.search.config
         inner = make_searcher(strategy, config.space, config.mode, [*observed, *known])
         again = [(self._point(self.plan.trials[index]), {TASK: self.task(index)}) for index in pending]

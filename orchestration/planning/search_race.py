@@ -6,16 +6,18 @@ killed, goes on with the same leader.
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
-from fcos.storage.store_conventions import BASE_ARM
+from fcos.storage.store_conventions import BASE_ARM, MetricPrefix
 from orchestration.experiment.trials import Trial, deciding_fingerprint
 from orchestration.planning.plan import Plan
 from orchestration.search.points import Search
 from orchestration.search.race import Contender, Decision, RaceRules, TrainSeed, decide, judge
 from orchestration.search.space import Point
 from orchestration.trial.failures import FailureKind, has_failed
+from orchestration.trial.files import read_points
 
 NONE: frozenset[str] = frozenset()
 # failed: for good in this command; a later one tries again, unless it diverged.
@@ -39,9 +41,9 @@ class SearchRace:
         """The rules of the race; a grid is drawn whole."""
         config = self.search.config
         rules = RaceRules.of(self.search.seeds, config.mode, config.trials)
-        if self.search.strategy.searcher != "grid":
-            return rules
-        return RaceRules(rules.seeds, rules.mode, rules.trials, config.trials)
+        if len(config.metrics) > 1:
+            return replace(rules, all_seeds=True)
+        return replace(rules, points=config.trials) if self.search.strategy.searcher == "grid" else rules
 
     def contenders(self, failed: Collection[str] = NONE) -> list[Contender]:
         """Return the points with their results. failed: identities of trainings that failed in this command."""
@@ -53,12 +55,20 @@ class SearchRace:
         return [self._contender(name, trials, failed) for name, trials in of_point.items()]
 
     def known(self) -> list[tuple[Point, list[float] | None]]:
-        """Return the points that have a result, with the mean over their seeds; None for those that failed."""
+        """Return the points that have a result, with the means over their seeds; None for those that failed."""
         return [
-            (self.search.drawn[each.name].point, None if each.mean is None else [each.mean])
+            (self.search.drawn[each.name].point, None if each.mean is None else self._means(each))
             for each in self.contenders()
             if each.values
         ]
+
+    def _means(self, contender: Contender) -> list[float]:
+        trials = [
+            trial for trial in self.plan.trials if contender.name in trial.arms and trial.seed in contender.values
+        ]
+        metrics = self.search.config.metrics
+        values = [[self._metric(contender.name, trial, metric) for trial in trials] for metric in metrics]
+        return [fmean(of_metric) for of_metric in values]
 
     def _contender(self, name: str, trials: list[Trial], failed: Collection[str]) -> Contender:
         values: dict[int, float | None] = {}
@@ -79,10 +89,18 @@ class SearchRace:
         return "failed" if gone else "open"
 
     def value(self, arm: str, trial: Trial) -> float | None:
-        """Return the searched metric of an ended training; None where it has no finite one."""
+        """Return the searched metric of an ended training, the first of several; None where one is not finite."""
+        values = [self._metric(arm, trial, metric) for metric in self.search.config.metrics]
+        return values[0] if all(math.isfinite(value) for value in values) else None
+
+    def _metric(self, arm: str, trial: Trial, metric: str) -> float:
         summary = self.plan.summary_of(trial)
-        value = math.nan if summary is None else summary.metrics[arm].get(self.search.config.metric, math.nan)
-        return value if math.isfinite(value) else None
+        value = math.nan if summary is None else summary.metrics[arm].get(metric, math.nan)
+        if not metric.startswith(MetricPrefix.TRAIN):
+            return value
+        # Logged on the way: the last value is the peak.
+        points = [point for point in read_points(self.plan.folder_of(trial)) if point.key == metric]
+        return max(points, key=lambda point: point.step).value if points else math.nan
 
     def decide(self, failed: Collection[str] = NONE, *, can_draw: bool = True) -> Decision:
         """Return what to train next: of the search, and at its end of the trainings that confirm the winner."""

@@ -117,10 +117,13 @@ def search_text(plan: Plan) -> str:
     """Describe in a line how a search proceeds."""
     assert plan.search is not None
     search, strategy = plan.search, plan.search.strategy
-    text = f"search for the {search.config.mode}imum of {search.config.metric}: {strategy.searcher}"
+    ends = [f"{mode}imum of {metric}" for mode, metric in zip(search.modes, search.config.metrics, strict=True)]
+    text = f"search for the {' and the '.join(ends)}: {strategy.searcher}"
     if search.draws_as_it_goes:
         text += ", each point drawn from what earlier trainings gave"
-    if len(search.seeds) > 1:
+    if len(search.seeds) > 1 and search.config.objectives:
+        text += f"; each is trained with {len(search.seeds)} seeds"
+    elif len(search.seeds) > 1:
         text += f"; the best are raced over {len(search.seeds)} seeds"
     if search.confirm_seeds:
         seeds = ", ".join(str(seed) for seed in search.confirm_seeds)

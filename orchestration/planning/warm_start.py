@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from fcos.config.parse import flatten
@@ -45,7 +46,7 @@ def observe(lab: LabConfig, search: Search, name: str, stored: StoredPlan | None
 
 def _is_same_search(before: StoredSearch, search: Search) -> bool:
     now = StoredSearch.of(search)
-    return (before.space, before.observed_metric) == (now.space, search.config.metric)
+    return (before.space, before.observed_metrics) == (now.space, list(search.config.metrics))
 
 
 def _summary(search: Search) -> str:
@@ -84,9 +85,9 @@ def _settings(values: Mapping[str, Any], search: Search) -> dict[str, Any]:
 
 
 def _collect(runs: Sequence[PastRun], search: Search, left_out: Counter[str]) -> list[Observation]:
-    """Return the points of trainings with the means of their metric; counts the reasons of those left out."""
+    """Return the points of trainings with the means of their metrics; counts the reasons of those left out."""
     base = flatten(without(search.base.model_dump(mode="json"), RUN_ONLY))
-    found: list[tuple[Point, list[tuple[str, float]]]] = []
+    found: list[tuple[Point, list[tuple[str, list[float]]]]] = []
     for run in sorted(runs, key=lambda run: run.run_id):
         values = {key: parse_param(text) for key, text in run.params.items()}
         try:
@@ -95,17 +96,21 @@ def _collect(runs: Sequence[PastRun], search: Search, left_out: Counter[str]) ->
         except OutsideError as error:
             left_out[f"with {error}"] += 1
             continue
-        value = run.metrics.get(search.config.metric, math.nan)
-        if not math.isfinite(value):
-            left_out[f"without a finite {search.config.metric}"] += 1
+        means = [run.metrics.get(metric, math.nan) for metric in search.config.metrics]
+        if not all(math.isfinite(value) for value in means):
+            left_out[f"without a finite {', '.join(search.config.metrics)}"] += 1
             continue
         same = next((of_point for known, of_point in found if known == point), None)
         if same is None:
-            found.append((point, [(run.run_id, value)]))
+            found.append((point, [(run.run_id, means)]))
         else:
-            same.append((run.run_id, value))
+            same.append((run.run_id, means))
     return [
-        Observation(point=point, value=sum(value for _, value in of) / len(of), runs=[run for run, _ in of])
+        Observation(
+            point=point,
+            values=[fmean(of_metric) for of_metric in zip(*(values for _, values in of), strict=True)],
+            runs=[run for run, _ in of],
+        )
         for point, of in found
     ]
 

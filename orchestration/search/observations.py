@@ -12,12 +12,12 @@ from orchestration.search.space import Coordinate, Point, coordinates, point_key
 
 
 class Observation(BaseModel):
-    """A point, and the mean of the searched metric over its trainings in the store."""
+    """A point, and the means of the searched metrics over its trainings in the store."""
 
     model_config = ConfigDict(frozen=True)
 
     point: Point
-    value: float
+    values: list[float]
     # MLflow runs of the trainings.
     runs: list[str]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -57,8 +57,17 @@ class Search:
 
     @property
     def races(self) -> bool:
-        """Whether points get several seeds, or the winner gets others, as results decide."""
-        return len(self.seeds) > 1 or len(self.confirm_seeds) > 0
+        """Whether points get several seeds, the winner gets others, or points follow from several metrics."""
+        several = len(self.config.metrics) > 1 and self.strategy.searcher == "tpe"
+        return len(self.seeds) > 1 or len(self.confirm_seeds) > 0 or several
+
+    @property
+    def modes(self) -> tuple[Literal["max", "min"], ...]:
+        """The end of each metric that is looked for."""
+        from fcos.metrics import better_end
+
+        others = (better_end(metric) or "max" for metric in self.config.metrics[1:])
+        return (self.config.mode, *others)
 
     @property
     def draws_as_it_goes(self) -> bool:
@@ -79,9 +88,9 @@ class StoredSearch(BaseModel):
     strategy: dict[str, Any] = {}
     # Name of a training -> its point.
     drawn: dict[str, DrawnPoint] = {}
-    # What the searcher was given, and of which metric; None where nothing was looked up.
+    # What the searcher was given, and of which metrics; None where nothing was looked up.
     observations: list[Observation] | None = None
-    observed_metric: str | None = None
+    observed_metrics: list[str] | None = None
 
     @classmethod
     def of(cls, search: Search) -> "StoredSearch":
@@ -90,14 +99,14 @@ class StoredSearch(BaseModel):
         values = cls(space=space, strategy=search.strategy.model_dump(mode="json"), drawn=dict(search.drawn))
         if not search.strategy.warm_start:
             return values
-        observed = {"observations": search.observations, "observed_metric": search.config.metric}
+        observed = {"observations": search.observations, "observed_metrics": list(search.config.metrics)}
         return values.model_copy(update=observed)
 
     def merged_into(self, before: "StoredSearch") -> "StoredSearch":
         """Add what an earlier command drew and was given."""
         update: dict[str, Any] = {"drawn": {**before.drawn, **self.drawn}}
         if self.observations is None:
-            update |= {"observations": before.observations, "observed_metric": before.observed_metric}
+            update |= {"observations": before.observations, "observed_metrics": before.observed_metrics}
         return self.model_copy(update=update)
 
 
@@ -112,7 +121,7 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
     seeds = lab.experiment.seeds, lab.confirm_seeds
     search = Search(lab.experiment.search, lab.search, lab.training, data, *seeds, tuple(kept))
     check_space(lab.training, search.config.space)
-    _check_metric(lab.training, search.config.metric)
+    _check_metrics(lab.training, search.config)
     if search.races and lab.task != "train":
         raise ConfigError(
             f"experiment.seeds={list(search.seeds)}, search.confirm_seeds: task={lab.task} is the same with every "
@@ -120,6 +129,11 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
         )
     if search.races and search.strategy.searcher == "grid":
         _check_grid(search)
+    if search.prunes and search.config.objectives:
+        raise ConfigError(
+            f"search.early_stopping={search.strategy.early_stopping}: stops what is worse, and of several objectives a "
+            "training may be worse in one and on the front all the same; choose search=tpe or search=random"
+        )
     if search.prunes:
         _check_early_stopping(lab.training, search)
     inference = [key for key in search.config.space if key.startswith("model.postprocess.")]
@@ -131,11 +145,17 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
     return search
 
 
-def _check_metric(base: Config, metric: str) -> None:
+def _check_metrics(base: Config, config: SearchConfig) -> None:
+    from fcos.metrics import MEMORY, better_end
+
     prefix = "val/" if base.task == "train" else "coverage/"
-    if not metric.startswith(prefix):
-        raise ConfigError(f"experiment.search.metric={metric}: must begin with {prefix}, as task={base.task} ends with")
-    check_metrics([metric], [base], "experiment.search.metric")
+    key = "experiment.search.objectives" if config.objectives else "experiment.search.metric"
+    for metric in config.metrics:
+        if not metric.startswith(prefix) and not (config.objectives and metric == MEMORY):
+            raise ConfigError(f"{key}={metric}: must begin with {prefix}, as task={base.task} ends with")
+        check_metrics([metric], [base], key)
+        if config.objectives and better_end(metric) is None:
+            raise ConfigError(f"{key}: {metric}: neither more nor less of it is better; name another metric")
 
 
 def _check_grid(search: Search) -> None:
@@ -276,6 +296,8 @@ def search_values(search: Search) -> dict[str, Any]:
     """Return a search as plain values, for the tracking store."""
     return {
         **search.config.model_dump(mode="json"),
+        "objectives": list(search.config.metrics) if search.config.objectives else [],
+        "modes": list(search.modes),
         "strategy": search.strategy.model_dump(mode="json"),
         "overrides": list(search.overrides),
     }

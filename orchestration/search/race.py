@@ -50,6 +50,8 @@ class RaceRules:
     trials: int
     # Points that are drawn before one gets its second seed.
     points: int
+    # Whether every point gets every seed, as several objectives have no leader.
+    all_seeds: bool = False
 
     @classmethod
     def of(cls, seeds: tuple[int, ...], mode: Literal["max", "min"], trials: int) -> "RaceRules":
@@ -89,7 +91,7 @@ def judge(contenders: Sequence[Contender], rules: RaceRules) -> Standings:
         if leader is None or _overtakes(scores[name], scores[leader]):
             leader = name
     lost = {each.name for each in contenders if each.values and each.name not in scores}
-    if leader is None:
+    if leader is None or rules.all_seeds:
         return Standings(None, frozenset(lost))
     gaps = {name: _differences(of, scores[leader]) for name, of in scores.items() if name != leader}
     deviation, freedom = _pooled_deviation(list(gaps.values()))
@@ -111,12 +113,22 @@ def decide(contenders: Sequence[Contender], rules: RaceRules, *, can_draw: bool 
     unbegun = next((each for each in contenders if not each.values and not each.running), None)
     if unbegun is not None:
         return TrainSeed(unbegun.name, rules.seeds[0])
+    if rules.all_seeds:
+        seed = _next_of_all(contenders, rules)
+        return seed or ("draw" if can_draw else "wait" if is_running else "end")
     if can_draw and len(contenders) < rules.points:
         return "draw"
     seed = _next_seed(contenders, rules)
     if seed is not None:
         return seed
     return "wait" if is_running else "draw" if can_draw else "end"
+
+
+def _next_of_all(contenders: Sequence[Contender], rules: RaceRules) -> TrainSeed | None:
+    """Return the next seed of the first point that has not failed and lacks one."""
+    lost = judge(contenders, rules).lost
+    free = [each for each in contenders if each.name not in lost and not each.running]
+    return next((seed for each in free if (seed := _seed_after(each, rules)) is not None), None)
 
 
 def _next_seed(contenders: Sequence[Contender], rules: RaceRules) -> TrainSeed | None:

@@ -82,7 +82,8 @@ def propose(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directions = ["maximize" if mode == "max" else "minimize" for mode in modes]
+    direction = optuna.study.StudyDirection
+    directions = [direction.MAXIMIZE if mode == "max" else direction.MINIMIZE for mode in modes]
     study = optuna.create_study(directions=directions, sampler=optuna.samplers.TPESampler(seed=strategy.seed + draws))
     distributions, states = optuna_distributions(space), optuna.trial.TrialState
     for point, values in known:

@@ -16,6 +16,12 @@ from analysis.sections.gallery import build_gallery
 from analysis.sections.provenance import describe_provenance_differences, describe_shared_trainings
 from analysis.sections.search.best_settings import format_best_settings
 from analysis.sections.search.confirmation import Confirmation, build_confirmation
+from analysis.sections.search.front import (
+    Front,
+    build_front,
+    describe_front,
+    make_front_table,
+)
 from analysis.sections.search.points import collect_points, find_best
 from analysis.sections.statistics import describe_test
 from analysis.stats.importance import compute_importance
@@ -27,30 +33,39 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
     frame = collect_points(sweep, search)
     best = find_best(frame)
     confirmation = None if best is None else build_confirmation(sweep, search, best["value"])
+    front = build_front(sweep, search)
     shares = compute_importance(frame, search)
     gallery = build_gallery(sweep if best is None else _keep_arm(sweep, str(best["trial"])))
-    tables = [_make_table(frame, search), *([_make_importance_table(shares, search)] if len(shares) else [])]
+    tables = [
+        *_make_front_tables(front, frame, search),
+        _make_table(frame, search),
+        *([_make_importance_table(shares, search)] if len(shares) else []),
+    ]
     return ReportContent(
         has_training=not search.metric.startswith(MetricPrefix.COVERAGE),
         has_verdicts=confirmation is not None and confirmation.verdict is not None,
         values=frame,
-        tables=tuple(tables if confirmation is None else [tables[0], confirmation.table, *tables[1:]]),
+        tables=tuple(tables),
         legend=_make_legend(search, frame, len(shares) > 0),
         verdicts=() if confirmation is None or confirmation.verdict is None else (confirmation.verdict,),
-        findings=() if confirmation is None else (confirmation.finding,),
+        findings=(
+            *(() if confirmation is None else (confirmation.finding,)),
+            *(() if front is None else (describe_front(front),)),
+        ),
         method=(*_describe_confirmation(confirmation), *describe_shared_trainings(sweep)),
         limitations=(
             *_describe_limitations(sweep, frame, search, confirmation),
             *describe_provenance_differences(sweep.finished),
         ),
-        figures=tuple(_plot_figures(frame, search)),
+        figures=(*_plot_front(front), *_plot_figures(frame, search)),
         gallery=gallery,
         notes=gallery.notes,
         recommended_settings=None
-        if best is None
+        if best is None or search.objectives
         else format_best_settings(sweep, search, best, is_confirmed=confirmation is not None),
         importance=shares,
         confirmation=confirmation,
+        front=front,
     )
 
 
@@ -58,6 +73,10 @@ def _describe_confirmation(confirmation: Confirmation | None) -> list[str]:
     if confirmation is None or confirmation.comparison is None:
         return []
     return describe_test([confirmation.comparison], confirmation.design)
+
+
+def _make_front_tables(front: Front | None, frame: pd.DataFrame, search: Search) -> list[Table]:
+    return [] if front is None else [make_front_table(front, frame, _shorten_keys(search.space), format_value)]
 
 
 def _keep_arm(sweep: Sweep, arm: str) -> Sweep:
@@ -130,7 +149,7 @@ def _describe_limitations(
             f"The values of the {count} points are those by which the winner was chosen; only seeds that the "
             "search did not see show what its settings are worth."
         )
-    elif count:
+    elif count and not search.objectives:
         lines.append(
             f"The best of {count} was chosen by the number shown here: expect a worse one in other seeds. "
             "Only a comparison over seeds shows what the settings are worth; its command is among the best settings."
@@ -147,6 +166,21 @@ def _make_importance_table(shares: pd.DataFrame, search: Search) -> Table:
         Column("importance", "importance", lambda row: f"{100 * row['importance']:.0f} %"),
     ]
     return Table(f"Importance of the keys for {shorten_metric(search.metric)}", shares, columns)
+
+
+def _plot_front(front: Front | None) -> list[Figure]:
+    """Return a figure of the first objective over each other one."""
+    if front is None:
+        return []
+    first = front.metrics[0]
+    return [
+        render_figure(
+            f"{shorten_metric(first)} and {shorten_metric(other)}",
+            "Filled: on the front of all objectives. Hollow: others. Bars: the standard deviation over seeds.",
+            partial(search_plots.plot_front, front.frame, first, other),
+        )
+        for other in front.metrics[1:]
+    ]
 
 
 def _plot_figures(frame: pd.DataFrame, search: Search) -> Sequence[Figure]:

@@ -35,17 +35,17 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: PastRun, wor
     return make_plan(compose(check_overrides([*words, f"output={tmp_path}"])), lambda config: ("d", ()))
 
 
-def past(run_id: str, keys: dict[str, Any], ap: float | None = 0.3, **tags: str) -> PastRun:
+def past(run_id: str, keys: dict[str, Any], ap: float | None = 0.3, tags: dict[str, str] | None = None) -> PastRun:
     """Return a finished run of the search's starting point with other keys."""
     config = with_keys(compose(check_overrides(["+experiment=search_fcos"])).training, {**INSIDE, **keys})
     params = {key: param_text(value) for key, value in flatten(config.model_dump(mode="json")).items()}
-    known = {"fcos.sweep": "before", "fcos.data_digest": "d", **tags}
+    known = {"fcos.sweep": "before", "fcos.data_digest": "d", **(tags or {})}
     return PastRun(run_id, known, params, {} if ap is None else {"val/AP": ap})
 
 
 def observed(plan: Plan) -> list[tuple[float, list[str]]]:
     assert plan.search is not None
-    return [(each.value, each.runs) for each in plan.search.observations]
+    return [(each.values[0], each.runs) for each in plan.search.observations]
 
 
 def test_trainings_of_the_space_are_observations_and_seeds_are_averaged(
@@ -77,10 +77,10 @@ def test_other_data_other_schedules_copies_and_the_sweep_itself_are_no_candidate
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [
-        past("a", {}, **{"fcos.data_digest": "other"}),
+        past("a", {}, tags={"fcos.data_digest": "other"}),
         past("b", {"schedule.steps": 500}),
-        past("c", {}, **{"fcos.reused_from": "x"}),
-        past("d", {}, **{"fcos.sweep": "search_fcos"}),
+        past("c", {}, tags={"fcos.reused_from": "x"}),
+        past("d", {}, tags={"fcos.sweep": "search_fcos"}),
     ]
     plan = planned(tmp_path, monkeypatch, *runs)
     assert observed(plan) == []

@@ -13,15 +13,17 @@ from orchestration.search.space import coordinates, point_keys
 
 SPACE = {
     key: parse(Distribution, values)
-    for key, values in {
-        "norm": {"choice": ["gn", "bn"]},
-        "groups": {"choice": [4, 8], "when": {"norm": "gn"}},
-        "rate": {"loguniform": [0.002, 0.05]},
-        "weight": {"uniform": [0.5, 2.0]},
-        "depth": {"randint": [1, 4]},
-        "ranges": {"ranges": [16, 128, 3]},
-        "scales": {"rising": [16, 128, 2]},
-    }.items()
+    for key, values in dict[str, dict[str, Any]](
+        {
+            "norm": {"choice": ["gn", "bn"]},
+            "groups": {"choice": [4, 8], "when": {"norm": "gn"}},
+            "rate": {"loguniform": [0.002, 0.05]},
+            "weight": {"uniform": [0.5, 2.0]},
+            "depth": {"randint": [1, 4]},
+            "ranges": {"ranges": [16, 128, 3]},
+            "scales": {"rising": [16, 128, 2]},
+        }
+    ).items()
 }
 BASE = {
     "norm": "gn",
