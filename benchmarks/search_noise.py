@@ -13,6 +13,7 @@ together. A drawn surface has no shape that trainings were seen to have: it show
 import argparse
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -26,16 +27,19 @@ from orchestration.search.race import Contender, RaceRules, TrainSeed, decide, j
 from orchestration.search.samplers import METRIC, STEP, make_scheduler, make_searcher, propose
 from orchestration.search.space import Point
 
-SPACE: Mapping[str, Distribution] = {
+SMOOTH: Mapping[str, Distribution] = {
     "norm": parse(Distribution, {"choice": ["gn", "bn"]}),
     "radius": parse(Distribution, {"choice": [None, 1.0, 1.5, 2.0]}),
     "rate": parse(Distribution, {"loguniform": [0.002, 0.05]}),
     "regression_weight": parse(Distribution, {"loguniform": [0.5, 4.0]}),
     "quality_weight": parse(Distribution, {"loguniform": [0.25, 2.0]}),
 }
+CHOICES: Mapping[str, Distribution] = {f"key{n}": parse(Distribution, {"choice": [0, 1, 2]}) for n in range(6)}
 # AP that is lost by each choice, and at the far end of a range of which the optimum is in the middle.
 CHOICE_LOSSES = {"norm": (0.0, 2.5), "radius": (3.0, 0.4, 0.0, 0.8)}
 RANGE_LOSSES = {"rate": 10.0, "regression_weight": 2.5, "quality_weight": 1.0}
+# Of a surface of choices: deviation of the effect of a choice, and of that of two together.
+MAIN_EFFECT, PAIR_EFFECT = 1.5, 0.75
 BEST_AP = 36.0
 # Share of the noise's variance that a seed does to all points alike.
 SHARED = 0.25
@@ -44,25 +48,22 @@ GOOD_REGRET = 1.0
 
 
 @dataclass
-class Surface:
-    """A surface with an optimum of its own, and the noise of its trainings."""
+class Surface(ABC):
+    """A surface of true APs, and the noise of the trainings on it."""
 
     generator: np.random.Generator
     noise: float
     steps_taken: int = 0
     _noise_of: dict[tuple[str, int], float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._optimum = {key: self.generator.uniform(0.25, 0.75) for key in RANGE_LOSSES}
+    @property
+    @abstractmethod
+    def space(self) -> Mapping[str, Distribution]:
+        """The space of its points."""
 
+    @abstractmethod
     def regret(self, point: Point) -> float:
         """Return how much AP a point loses against the best."""
-        lost = sum(losses[point[key]] for key, losses in CHOICE_LOSSES.items())
-        for key, loss in RANGE_LOSSES.items():
-            low, high = SPACE[key].loguniform or (1.0, 1.0)
-            position = math.log(point[key] / low) / math.log(high / low)
-            lost += 4 * loss * (position - self._optimum[key]) ** 2
-        return lost
 
     def value(self, point: Point, seed: int, step: int) -> float:
         """Return the AP of a training at a step."""
@@ -83,6 +84,46 @@ class Surface:
             if should_stop(step, value) and step < STEPS:
                 return value, True
         return value, False
+
+
+@dataclass
+class SmoothSurface(Surface):
+    """Three ranges and two choices, each with a loss of its own; the optimum of the ranges is drawn."""
+
+    space = SMOOTH
+
+    def __post_init__(self) -> None:
+        self._optimum = {key: self.generator.uniform(0.25, 0.75) for key in RANGE_LOSSES}
+
+    def regret(self, point: Point) -> float:
+        """Return the sum of the losses."""
+        lost = sum(losses[point[key]] for key, losses in CHOICE_LOSSES.items())
+        for key, loss in RANGE_LOSSES.items():
+            low, high = SMOOTH[key].loguniform or (1.0, 1.0)
+            position = math.log(point[key] / low) / math.log(high / low)
+            lost += 4 * loss * (position - self._optimum[key]) ** 2
+        return lost
+
+
+@dataclass
+class ChoiceSurface(Surface):
+    """Six keys of three choices, 729 points, with drawn effects of each choice and of each pair."""
+
+    space = CHOICES
+
+    def __post_init__(self) -> None:
+        num = len(CHOICES)
+        main = self.generator.normal(0, MAIN_EFFECT, (num, 3))
+        pairs = self.generator.normal(0, PAIR_EFFECT, (num, num, 3, 3))
+        ap: np.ndarray = np.zeros((3,) * num)
+        for points in np.ndindex(ap.shape):
+            ap[points] = sum(main[key, choice] for key, choice in enumerate(points))
+            ap[points] += sum(pairs[i, j, points[i], points[j]] for j in range(num) for i in range(j))
+        self._regret = ap.max() - ap
+
+    def regret(self, point: Point) -> float:
+        """Return the distance to the best of all points."""
+        return float(self._regret[tuple(point[key] for key in CHOICES)])
 
 
 class EarlyStopping:
@@ -130,7 +171,7 @@ def race(surface: Surface, strategy: StrategyConfig, seeds: Sequence[int], trial
             continue
         known = [(points[each.name], [each.mean or 0.0]) for each in list_contenders(results, pruned)]
         name = f"t{len(points):03d}"
-        points[name] = propose(strategy, SPACE, ["max"], known, draws=len(points))
+        points[name] = propose(strategy, surface.space, ["max"], known, draws=len(points))
         value, was_pruned = surface.train(points[name], seeds[0], stopping.of(name))
         results[name] = {seeds[0]: value}
         pruned |= {name} if was_pruned else set()
@@ -148,7 +189,7 @@ def list_contenders(results: Mapping[str, Mapping[int, float | None]], pruned: s
 
 def search_one_seed(surface: Surface, strategy: StrategyConfig, steps: int) -> Choice:
     """Search with one seed until so many steps are taken, and choose the best that was trained to its end."""
-    inner, stopping = make_searcher(strategy, SPACE, "max", []), EarlyStopping(strategy)
+    inner, stopping = make_searcher(strategy, surface.space, "max", []), EarlyStopping(strategy)
     ended: list[tuple[float, Point]] = []
     first, count = surface.steps_taken, 0
     while surface.steps_taken - first < steps:

@@ -47,9 +47,10 @@ def count_multiply_adds(model: nn.Module, canvas: tuple[int, int], device: torch
     """
     was_training = model.training
     model.eval()
-    pixels = torch.zeros((1, 3, *canvas), dtype=torch.uint8, device=device)
+    # Two images: of one the highest level may be too small for torch's group norm.
+    pixels = torch.zeros((2, 3, *canvas), dtype=torch.uint8, device=device)
     with FlopCounterMode(display=False) as counter:
-        model(pixels, torch.tensor([canvas], device=device))
+        model(pixels, torch.tensor([canvas, canvas], device=device))
     model.train(was_training)
-    # Two operations for each multiply-add.
-    return int(counter.get_total_flops()) // 2
+    # Two operations for each multiply-add, and two images.
+    return int(counter.get_total_flops()) // 4

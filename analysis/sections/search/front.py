@@ -115,7 +115,7 @@ def describe_front(front: Front) -> str:
     count = len(front.trials)
     text = f"{count} of {len(front.frame)} points are on the front: no other is as good in all and better in one"
     if front.common_seeds < 2:
-        return f"{text}. Its uncertainty is not known: one seed says nothing about others"
+        return f"{text}. Its uncertainty is not known: no two seeds have all points"
     return (
         f"{text}. On the front: in how many of 1,000 resamples of the {front.common_seeds} seeds that all points have, "
         "the same seeds for every point"
