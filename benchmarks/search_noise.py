@@ -1,13 +1,15 @@
 """How often a search finds settings near the best under noise, simulated: python benchmarks/search_noise.py [--quick]
 
 Searches on drawn surfaces instead of trainings, decided by the code that sweeps use: Optuna's TPE, Tune's ASHA and the
-race over seeds. Each repetition draws a surface of five settings with another optimum, searches it with a race, and
-with one seed for as many steps as the race took. A choice is good where its true AP is within 1.0 of the best (the
-default of experiment.margin).
+race over seeds. Each repetition draws a surface, searches it with a race, and with one seed for as many steps as the
+race took. A choice is good where its true AP is within 1.0 of the best (the default of experiment.margin).
 
-The surface is in percent points of AP. A training adds to its true AP what its seed does to all points alike, and what
-the seed does to this point alone, for which a better rank over seeds can be bought; --noise is the deviation of both
-together. A drawn surface has no shape that trainings were seen to have: it shows what noise does to the choice.
+- choices: six keys of three choices with drawn effects of each and of each pair: neighbours say little of a point.
+- smooth: three ranges and two choices with losses of their own: the model of TPE itself averages over neighbours.
+
+Surfaces are in percent points of AP. A training adds to its true AP what its seed does to all points alike, and what
+the seed does to this point alone; --noise is the deviation of both together. No surface has a shape that trainings were
+seen to have: they show what noise does to a choice.
 """
 
 import argparse
@@ -16,6 +18,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -126,6 +130,9 @@ class ChoiceSurface(Surface):
         return float(self._regret[tuple(point[key] for key in CHOICES)])
 
 
+SURFACES: Mapping[str, type[Surface]] = {"choices": ChoiceSurface, "smooth": SmoothSurface}
+
+
 class EarlyStopping:
     """Tune's ASHA, as a sweep sets it up; never stops with another strategy."""
 
@@ -213,8 +220,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How often a noisy search finds settings near the best, simulated.")
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--trials", type=int, nargs="+", default=[48], help="trainings of a race")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5], help="most seeds of a point")
-    parser.add_argument("--noise", type=float, nargs="+", default=[1.0, 2.0, 3.0], help="deviation in points of AP")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3], help="most seeds of a point")
+    parser.add_argument("--noise", type=float, nargs="+", default=[2.0], help="deviation in points of AP")
     parser.add_argument("--quick", action="store_true", help="20 repetitions")
     options = parser.parse_args()
     repetitions, start = 20 if options.quick else options.repetitions, time.process_time()
@@ -222,26 +229,25 @@ def main() -> None:
         f"share of good choices (regret at most {GOOD_REGRET}), mean regret, gap of the chosen value; in points of AP"
     )
     print(f"{repetitions} repetitions, equal steps, tpe_asha\n")
-    print(f"{'noise':>6}{'trials':>8}{'seeds':>7}{'one seed':>26}{'race':>26}{'good, relative':>16}")
-    for noise in options.noise:
-        for trials in options.trials:
-            for seeds in options.seeds:
-                print(compare(noise, trials, seeds, repetitions), flush=True)
+    print(f"{'surface':>8}{'noise':>6}{'trials':>8}{'seeds':>7}{'one seed':>26}{'race':>26}{'good, relative':>16}")
+    cells = product(SURFACES, options.noise, options.trials, options.seeds)
+    for name, noise, trials, seeds in cells:
+        line = compare(partial(SURFACES[name], noise=noise), trials, seeds, repetitions)
+        print(f"{name:>8}{noise:>6.1f}{trials:>8}{seeds:>7}{line}", flush=True)
     print(f"\n{time.process_time() - start:.0f} s of processor time")
 
 
-def compare(noise: float, trials: int, seeds: int, repetitions: int) -> str:
-    """Return a line of the table."""
+def compare(make_surface: Callable[[np.random.Generator], Surface], trials: int, seeds: int, repetitions: int) -> str:
+    """Return the results of a line of the table."""
     single, raced = [], []
     for repetition in range(repetitions):
         strategy = StrategyConfig(searcher="tpe", early_stopping="asha", seed=1000 * repetition)
-        surface = Surface(np.random.default_rng([repetition, int(10 * noise)]), noise)
+        surface = make_surface(np.random.default_rng([repetition, trials, seeds]))
         raced.append(race(surface, strategy, range(seeds), trials))
         single.append(search_one_seed(surface, strategy, surface.steps_taken))
     good = [sum(choice.regret <= GOOD_REGRET for choice in of) / repetitions for of in (single, raced)]
     gain = f"{100 * (good[1] / good[0] - 1):+.0f} %" if good[0] else "-"
-    cells = [f"{describe(single):>26}{describe(raced):>26}"]
-    return f"{noise:>6.1f}{trials:>8}{seeds:>7}{cells[0]}{gain:>16}"
+    return f"{describe(single):>26}{describe(raced):>26}{gain:>16}"
 
 
 def describe(choices: Sequence[Choice]) -> str:

@@ -75,8 +75,8 @@ class SearchConfig(Section):
             raise ValueError(f"objectives={list(self.objectives)}: give two or more, each once; for one give metric")
         if self.objectives and self.metric not in self.objectives:
             raise ValueError(
-                f"metric={self.metric}: is not among objectives={list(self.objectives)}; give it there, or one of them as "
-                "metric, by which checkpoints are ranked and which is shown over time"
+                f"metric={self.metric}: is not among objectives={list(self.objectives)}; give it there, or one of them "
+                "as metric, by which checkpoints are ranked and which is shown over time"
             )
         for key, distribution in self.space.items():
             for other, value in distribution.when.items():
