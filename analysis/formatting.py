@@ -14,7 +14,7 @@ SPEED_PREFIX = "speed/"
 
 def is_percentage(metric: str) -> bool:
     """Return whether a metric is a fraction that is shown in percent."""
-    return not metric.startswith((MetricPrefix.TRAIN, SPEED_PREFIX, MetricPrefix.COVERAGE_COUNT))
+    return not metric.startswith((MetricPrefix.TRAIN, SPEED_PREFIX, MetricPrefix.COVERAGE_COUNT, MetricPrefix.COST))
 
 
 def to_display_units(value: Any, metric: str) -> Any:

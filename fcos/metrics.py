@@ -30,6 +30,7 @@ _BETTER: dict[str, Mode | None] = {
     # The gain of AP50 from correcting a kind of error.
     "val/errors/": "min",
     "val/errors/AP50": "max",
+    "val/cost/": "min",
     "train/loss": "min",
     # A property of the targets, which no training changes.
     "train/loss_quality_floor": None,

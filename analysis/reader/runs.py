@@ -103,9 +103,11 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
     namesakes = sum(other.name == entry.name for other in entries)
     if not is_single and namesakes > 1 and name != entry.run_id:
         notes.append(f"{namesakes} sweeps in the store are named {entry.name}; this is the newest ({entry.run_id}).")
-    searched = [experiment.search.metric] if experiment.search is not None else []
+    search = experiment.search
+    searched = [] if search is None else [search.metric, *search.objectives]
     points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])
-    return _make_sweep(entry, uri, experiment, trials, points, parent.data.tags, notes)
+    sweep = _make_sweep(entry, uri, experiment, trials, points, parent.data.tags, notes)
+    return replace(sweep, winner=parent.data.tags.get(Tag.WINNER))
 
 
 def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) -> tuple[list[Sweep], list[str]]:

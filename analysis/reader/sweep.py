@@ -53,6 +53,9 @@ class Search(BaseModel):
     trials: int
     metric: str
     mode: str
+    # Several metrics that are optimized at once, the first of which is `metric`, and the end of each; else empty.
+    objectives: list[str] = Field(default_factory=list)
+    modes: list[str] = Field(default_factory=list)
     strategy: SearchStrategy = Field(default_factory=SearchStrategy)
     # Key of the space -> its value in what the search starts from; None of searches by older versions.
     base: dict[str, Any] | None = None
@@ -178,6 +181,7 @@ class Sweep:
     trials: every run, by arm and seed, the one that counts first.
     points: a frame with columns run_id, key, step, value; one row for each (run, key, step), the last one written.
     looks: after how many seeds decisions were taken; empty where the seeds were fixed, which is one look at all.
+    winner: the point that leads a search over several seeds; None where there is none, or it has not ended.
     """
 
     name: str
@@ -192,6 +196,7 @@ class Sweep:
     points: pd.DataFrame
     notes: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
+    winner: str | None = None
 
     @property
     def current(self) -> tuple[Trial, ...]:

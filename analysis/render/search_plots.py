@@ -71,3 +71,24 @@ def _plot_values(axes: "Axes", x: Sequence[Any], frame: pd.DataFrame, metric: st
             markerfacecolor=fill,
             markersize=5,
         )
+
+
+def plot_front(frame: pd.DataFrame, first: str, other: str, theme: Theme) -> bytes:
+    """Plot one objective over another, points on the front filled.
+
+    frame: columns is_front, and for both metrics the mean and `<metric> deviation` (NaN with one seed).
+    """
+    figure, axes = make_figure(theme, (6.4, 3.6))
+    for is_front, fill in ((False, "none"), (True, theme.arms[0])):
+        part = frame[frame["is_front"] == is_front]
+        x, y = (to_display_units(part[metric], metric) for metric in (other, first))
+        x_error, y_error = (
+            to_display_units(part[f"{metric} deviation"].fillna(0.0), metric) for metric in (other, first)
+        )
+        axes.errorbar(
+            x, y, xerr=x_error, yerr=y_error, fmt="o", color=theme.arms[0], markerfacecolor=fill, markersize=5,
+            elinewidth=0.8,
+        )  # fmt: skip
+    axes.set_xlabel(escape_label(shorten_metric(other)))
+    axes.set_ylabel(escape_label(shorten_metric(first)))
+    return to_svg(figure)

@@ -10,6 +10,8 @@ from analysis.reader.sweep import Search, Sweep
 from analysis.report_json import schema
 from analysis.report_json.comparisons import (
     make_comparison_records,
+    make_confirmation_record,
+    make_front_records,
     make_other_images_records,
     make_verdict_records,
 )
@@ -149,7 +151,7 @@ def _make_curves(sweep: Sweep) -> Iterator[schema.CurveRecord]:
 
 
 def _make_search(document: Document, search: Search) -> schema.SearchRecord:
-    runs = {trial.arm: trial.run_id for trial in document.sweep.current}
+    runs = {trial.arm: trial.run_id for trial in sorted(document.sweep.current, key=lambda trial: -trial.seed)}
     importance = document.content.importance
     return schema.SearchRecord(
         metric=search.metric,
@@ -163,6 +165,9 @@ def _make_search(document: Document, search: Search) -> schema.SearchRecord:
             schema.ImportanceRecord(key=str(row["key"]), importance=float(row["importance"]))
             for row in ([] if importance is None else importance.to_dict("records"))
         ),
+        confirmation=make_confirmation_record(document.content.confirmation),
+        objectives=dict(zip(search.objectives, search.modes, strict=True)) if search.objectives else {},
+        front=tuple(make_front_records(document.content.front)),
     )
 
 
@@ -174,6 +179,8 @@ def _make_point(row: Mapping[Any, Any], runs: Mapping[str, str], search: Search)
         state=row["state"],
         step=_to_int(row["step"]),
         value=row["value"],
+        deviation=row["deviation"],
+        num_seeds=row["seeds"],
         settings={key: row[key] for key in search.space if not is_unset(row[key])},
     )
 

@@ -3,7 +3,16 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from analysis.report_json.schema import ComparisonRecord, OtherImagesRecord, PaperVerdictRecord, VerdictRecord
+from analysis.report_json.schema import (
+    ComparisonRecord,
+    ConfirmationRecord,
+    FrontRecord,
+    OtherImagesRecord,
+    PaperVerdictRecord,
+    VerdictRecord,
+)
+from analysis.sections.search.confirmation import Confirmation
+from analysis.sections.search.front import Front
 from analysis.stats.comparison import Comparison
 from analysis.stats.other_images import ImageComparison
 from analysis.stats.verdicts import Verdict
@@ -29,6 +38,35 @@ def make_comparison_records(comparisons: Sequence[Comparison]) -> Iterator[Compa
             num_higher=item.num_higher,
             correlation=None if pairing is None else pairing.correlation,
             seeds_replaced=None if pairing is None else pairing.seeds_replaced,
+        )
+
+
+def make_confirmation_record(confirmation: Confirmation | None) -> ConfirmationRecord | None:
+    """Return the record of a search's confirmed winner."""
+    if confirmation is None:
+        return None
+    compared = [] if confirmation.comparison is None else [confirmation.comparison]
+    return ConfirmationRecord(
+        winner=confirmation.winner,
+        seeds=confirmation.seeds,
+        value=confirmation.value,
+        num_search_seeds=confirmation.search_seeds,
+        search_value=confirmation.search_value,
+        gap=confirmation.gap,
+        comparison=next(make_comparison_records(compared), None),
+    )
+
+
+def make_front_records(front: Front | None) -> Iterator[FrontRecord]:
+    """Yield a record for each point that has all objectives, those on the front first."""
+    for row in [] if front is None else front.frame.to_dict("records"):
+        yield FrontRecord(
+            trial=row["trial"],
+            is_front=row["is_front"],
+            num_seeds=row["seeds"],
+            share=row["share"],
+            means={metric: row[metric] for metric in front.metrics} if front else {},
+            deviations={metric: row[f"{metric} deviation"] for metric in front.metrics} if front else {},
         )
 
 

@@ -171,7 +171,10 @@ class CurveRecord(_Record):
 
 
 class PointRecord(_Record):
-    """One training of a search. settings: dotted key -> sampled value. number: its turn."""
+    """One point of a search. settings: dotted key -> sampled value. number: its turn.
+
+    value: mean over its seeds of the search, deviation: of a sample. run_id: of its first seed.
+    """
 
     trial: str
     run_id: str
@@ -179,6 +182,8 @@ class PointRecord(_Record):
     state: str
     step: int | None
     value: Number
+    deviation: Number
+    num_seeds: int
     settings: dict[str, Any]
 
 
@@ -187,6 +192,36 @@ class ImportanceRecord(_Record):
 
     key: str
     importance: Number
+
+
+class FrontRecord(_Record):
+    """A point of a search with several objectives. is_front: no other is as good in all and better in one.
+
+    means, deviations: by objective, over the seeds of the search. share: of resampled seeds in which it is on the
+    front, null below two seeds that all points have.
+    """
+
+    trial: str
+    is_front: bool
+    num_seeds: int
+    share: Number
+    means: dict[str, Number]
+    deviations: dict[str, Number]
+
+
+class ConfirmationRecord(_Record):
+    """The winner of a search over seeds that the search did not see.
+
+    gap: search_value minus value (winner's curse). comparison: with the starting point, null where that leads itself.
+    """
+
+    winner: str
+    seeds: tuple[int, ...]
+    value: Number
+    num_search_seeds: int
+    search_value: Number
+    gap: Number
+    comparison: ComparisonRecord | None
 
 
 class SearchRecord(_Record):
@@ -200,6 +235,9 @@ class SearchRecord(_Record):
     space: dict[str, Distribution]
     points: tuple[PointRecord, ...]
     importance: tuple[ImportanceRecord, ...]
+    confirmation: ConfirmationRecord | None
+    objectives: dict[str, str] = Field(description="metric -> max or min; empty for a search with one metric")
+    front: tuple[FrontRecord, ...]
 
 
 class CoverageRecord(_Record):

@@ -11,6 +11,8 @@ from analysis.render.plots import DARK, LIGHT, Theme
 from analysis.render.tables import Table
 from analysis.sections.gallery import Gallery, to_data_uri
 from analysis.sections.other_images import OtherImages
+from analysis.sections.search.confirmation import Confirmation
+from analysis.sections.search.front import Front
 from analysis.stats.comparison import Comparison
 from analysis.stats.factorial.effects import EffectResult
 from analysis.stats.noise import ArmNoise, ResolvedDifference, SourceSum, ValidationNoise
@@ -57,7 +59,8 @@ class ReportContent:
     findings: what was found, without a full stop. importance: of a search's keys, see analysis.stats.importance.
     coverage_counts: arm -> counts. noise: the content of noise.json, of a noise floor alone, as are noises, source_sum,
     validation and resolutions; see analysis.stats.noise. other_images: None where nothing is compared, or for a single
-    run. factorial: of an experiment with factors alone.
+    run. factorial: of an experiment with factors alone. confirmation: of the winner of a search, None where it
+    has none. front: of a search with several objectives.
     """
 
     kind: Kind
@@ -83,3 +86,5 @@ class ReportContent:
     resolutions: tuple[ResolvedDifference, ...] = ()
     other_images: OtherImages | None = None
     factorial: FactorialContent | None = None
+    confirmation: Confirmation | None = None
+    front: Front | None = None

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.formatting import format_count, join_words
 from analysis.papers.rows import PaperRow, group_rows_by_source
-from analysis.reader.sweep import RUNNING, Sweep, Trial
+from analysis.reader.sweep import RUNNING, Experiment, Sweep, Trial
 from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.sections.ablation import build_ablation_content
 from analysis.sections.content import ReportContent
@@ -23,10 +23,10 @@ from analysis.sections.provenance import (
     list_missing_results,
 )
 from analysis.sections.resampling import Resampling
-from analysis.sections.search import build_search_content
+from analysis.sections.search.content import build_search_content
 from analysis.sections.validation_noise import measure_validation_noise
 from analysis.stats.paired import collect_final_values
-from fcos.storage.store_conventions import public_uri
+from fcos.storage.store_conventions import BASE_ARM, public_uri
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def build_document(sweep: Sweep, evaluations: SweepEvaluations, resampling: Resa
     notes = [*sweep.notes, *_collect_training_notes(trials), *row_notes]
     metrics = experiment.metrics if experiment.search is None else [experiment.search.metric]
     values = collect_final_values(trials, sweep.points, metrics, arms, sweep.seeds)
+    if experiment.search is not None:
+        values = _drop_unplanned(values, experiment)
     baseline = experiment.baseline if experiment.baseline in arms else None
     if experiment.baseline is not None and baseline is None:
         notes.append(f"The baseline {experiment.baseline} is no arm of this sweep: nothing is compared.")
@@ -97,13 +99,19 @@ def _collect_training_notes(trials: Sequence[Trial]) -> list[str]:
     ]
 
 
+def _drop_unplanned(values: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """Drop seeds that a search has not given to a point: none was planned, but for the one of a search without race."""
+    is_planned = (len(experiment.seeds) == 1) & values["seed"].isin(experiment.seeds) & values["arm"].ne(BASE_ARM)
+    return values[(values["status"] != "MISSING") | is_planned].reset_index(drop=True)
+
+
 def _list_missing(values: pd.DataFrame, content: ReportContent, *, searched: bool) -> list[MissingResult]:
     """List trials without a result; one that a search stopped early has a value, at the step it reached."""
     missing = list_missing_results(values)
     if not searched:
         return missing
     with_value = set(content.values.loc[content.values["value"].notna(), "trial"])
-    return [item for item in missing if item.arm not in with_value]
+    return [item for item in missing if not (item.arm in with_value and item.reason.startswith("pruned at step"))]
 
 
 def _describe_state(sweep: Sweep, values: pd.DataFrame) -> str:

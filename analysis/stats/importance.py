@@ -14,7 +14,7 @@ MIN_TRAININGS = 8
 def compute_importance(frame: pd.DataFrame, search: Search) -> pd.DataFrame:
     """Return key, importance (shares that add to 1), greatest first; empty below eight finished trainings.
 
-    frame: see analysis.sections.search.collect_search_values.
+    frame: see analysis.sections.search.points.collect_points.
     """
     empty = pd.DataFrame(columns=["key", "importance"])
     finished = frame[(frame["state"] == "finished") & frame["value"].notna()]

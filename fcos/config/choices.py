@@ -59,7 +59,7 @@ Clip = Literal["before_nms", "after_nms"]
 DropEmpty = Literal["never", "before_nms", "after_nms"]
 Oracle = Literal["none", "centerness", "iou", "class", "class_iou", "box"]
 OracleBackground = Literal["predicted", "nothing"]
-Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors"]
+Analysis = Literal["class_agnostic", "proposals", "score_iou", "ambiguous", "errors", "cost"]
 
 # Coverage statistics of locations and anchors.
 Rounding = Literal["half_up", "truncate"]

@@ -33,6 +33,8 @@ def analyse(
                 numbers |= ambiguous_detections(detections)
             case "errors":
                 numbers |= tide_errors(annotations, detections)
+            case "cost":
+                pass  # measured while detecting, see cost.py
     return numbers
 
 

@@ -1,5 +1,6 @@
 """Evaluation of a model on a data set by all workers: detections, then COCO metrics and analyses."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from fcos.device import autocast, to_device
 from fcos.distributed import broadcast_object
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import coco_metrics, gather_detections
+from fcos.evaluation.cost import CostLog
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets, OracleTargets, apply_oracle
 from fcos.postprocess.tta import augment, augmentations, merge, undo
@@ -51,7 +53,8 @@ def validate(
     progress: Callable[[int], None] | None = None,
 ) -> Validation:
     """Evaluate one set of weights under each post-processing; `batches` are this worker's share of the images."""
-    local = detect(model, batches, inference, progress=progress)
+    log = CostLog()
+    local = detect(model, batches, inference, progress=progress, log=log)
     metrics: dict[str, dict[str, float]] = {}
     detections: dict[str, dict[int, Detections]] = {}
     for name, post_processing in inference.postprocess.items():
@@ -60,6 +63,7 @@ def validate(
             metrics[name] = coco_metrics(annotations, gathered) | analyse(
                 annotations, gathered, post_processing.config.analyses
             )
+            metrics[name] |= log.metrics(name, model, inference.device)
             detections[name] = gathered
     return Validation(broadcast_object(metrics, inference.device), detections)
 
@@ -70,23 +74,41 @@ def detect(
     inference: Inference,
     *,
     progress: Callable[[int], None] | None = None,
+    log: CostLog | None = None,
 ) -> dict[str, dict[int, Detections]]:
     """Return the detections of this worker's images under each post-processing, by image id, on the CPU.
 
-    `progress` is called with the number of images done.
+    `progress` is called with the number of images done. A post-processing with the analysis `cost` is carried out by
+    itself, and its times are added to `log`.
     """
     was_training = model.training
     model.eval()
     detections: dict[str, dict[int, Detections]] = {name: {} for name in inference.postprocess}
     done = 0
+    groups = _split_by_cost(inference)
     for batch in batches:
-        for name, batch_detections in detect_batch(model, batch, inference).items():
-            detections[name].update(zip(batch.image_ids, batch_detections, strict=True))
+        for group in groups:
+            start = time.perf_counter()
+            for name, batch_detections in detect_batch(model, batch, group).items():
+                detections[name].update(zip(batch.image_ids, batch_detections, strict=True))
+            if log is not None and _is_timed(group):
+                log.add(next(iter(group.postprocess)), batch, time.perf_counter() - start)
         done += len(batch.image_ids)
         if progress is not None:
             progress(done)
     model.train(was_training)
     return detections
+
+
+def _split_by_cost(inference: Inference) -> list[Inference]:
+    """Return each post-processing that is timed by itself, and all others together."""
+    alone = [{name: item} for name, item in inference.postprocess.items() if "cost" in item.config.analyses]
+    others = {name: item for name, item in inference.postprocess.items() if "cost" not in item.config.analyses}
+    return [replace(inference, postprocess=group) for group in (*alone, others) if group]
+
+
+def _is_timed(inference: Inference) -> bool:
+    return any("cost" in item.config.analyses for item in inference.postprocess.values())
 
 
 @torch.no_grad()

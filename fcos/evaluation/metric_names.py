@@ -27,6 +27,7 @@ ANALYSIS_METRICS: Final[Mapping[Analysis, tuple[str, ...]]] = {
     ),
     "ambiguous": ("detections", "detections_of_different_classes"),
     "errors": ("AP50", *ERROR_KINDS, "missed"),
+    "cost": ("parameters", "multiply_adds", "latency_ms"),
 }
 
 

@@ -24,6 +24,8 @@ class Tag:
     EXPERIMENT_JSON = "fcos.experiment_json"
     # Of a sweep's own run: after how many seeds a decision was taken, a JSON list of rising numbers such as [3, 6, 8].
     LOOKS = "fcos.looks"
+    # Of the run of a search over several seeds: the point that leads, once its trainings have ended.
+    WINNER = "fcos.winner"
     ARM = "fcos.arm"
     SEED = "fcos.seed"
     # Dotted keys that a search sampled for this trial, as JSON.
@@ -114,11 +116,17 @@ class Artifact:
     REPORT = "report"
 
 
+# The arm of the starting point, with which the winner of a search is compared.
+BASE_ARM = "base"
+
+
 class MetricPrefix:
     """Prefixes of metric names, one for each group of metrics; fcos/metrics.py has the names."""
 
     VAL = "val/"
     CLASS_AP = "val/class_AP/"
+    # What a detector costs: counts and milliseconds, no fractions.
+    COST = "val/cost/"
     TRAIN = "train/"
     COVERAGE = "coverage/"
     # Counts among the coverage metrics; the others are fractions.

@@ -22,6 +22,8 @@ from orchestration.tracking.addresses import absolute_uri
 # Valid as a folder name, as a tag and in a command line.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot or a dash"
+# Seeds that confirm the winner of a search over several seeds: the fewest with which the exact test can decide.
+CONFIRM_SEEDS = 6
 
 
 class ExperimentConfig(Section):
@@ -45,7 +47,8 @@ class ExperimentConfig(Section):
     claimed_effects: tuple[str, ...] = ()
     # Instead of arms: a search space; its strategy is the config group `search`.
     search: SearchConfig | None = None
-    # Seeds that every arm is trained with; with until=decided those of the first round.
+    # Seeds that every arm is trained with; with until=decided those of the first round; in a search those that a point
+    # may get.
     seeds: tuple[int, ...] = Field(min_length=1)
     # seeds: no more than these. decided: one more seed at a time, in which arms that are decided are left out, until
     # every arm is decided on the first metric or has most_seeds.
@@ -84,8 +87,6 @@ class ExperimentConfig(Section):
         if (self.search is None) == (not self.arms):
             given = "neither is given" if self.search is None else "both are given"
             raise ValueError(f"arms, factors, search: give exactly one of them; {given}")
-        if self.search is not None and len(self.seeds) != 1:
-            raise ValueError(f"seeds={list(self.seeds)}: a search trains each point once; give one seed")
         if self.search is not None and (self.baseline is not None or self.paper):
             raise ValueError("baseline, paper: have no meaning for a search, whose trainings have no names yet")
         if self.baseline is not None and self.baseline not in self.arms:
@@ -321,6 +322,22 @@ class LabConfig(Config):
                 f"search.early_stopping={self.search.early_stopping}: is for experiments with a search; arms are "
                 "trained to their last step, because stopping by the metric would bias their comparison"
             )
+        if not searches and self.search.confirm_seeds is not None:
+            raise ValueError(
+                f"search.confirm_seeds={self.search.confirm_seeds}: has no effect without experiment.search"
+            )
+        if self.confirm_seeds and self.experiment and self.experiment.search and self.experiment.search.objectives:
+            raise ValueError(
+                f"search.confirm_seeds={self.search.confirm_seeds}: a search with objectives ends in a front, and "
+                "in no single winner; leave it out, and compare the points of your choice as arms"
+            )
+        if both := sorted(set(self.confirm_seeds) & set(self.experiment.seeds if self.experiment else ())):
+            raise ValueError(
+                f"search.confirm_seeds={list(self.confirm_seeds)}: {both} are among experiment.seeds, by which the "
+                "winner is chosen; confirm it with seeds that the search does not see, or give their number"
+            )
+        if not searches and self.search.warm_start:
+            raise ValueError("search.warm_start=true: has no effect without experiment.search")
         if not searches and self.search.searcher != StrategyConfig().searcher:
             raise ValueError(f"search.searcher={self.search.searcher}: has no effect without experiment.search")
         if searches:
@@ -328,6 +345,18 @@ class LabConfig(Config):
         if self.task == "train" and self.experiment is not None and self.experiment.baseline is None:
             raise ValueError(f"experiment.baseline: a value is needed; the arms are {', '.join(self.experiment.arms)}")
         return self
+
+    @property
+    def confirm_seeds(self) -> tuple[int, ...]:
+        """The seeds that confirm the winner of a search: those given, or so many after the seeds of the search."""
+        if self.experiment is None or self.experiment.search is None:
+            return ()
+        given, seeds = self.search.confirm_seeds, self.experiment.seeds
+        if isinstance(given, tuple):
+            return given
+        several = len(seeds) > 1 and not self.experiment.search.objectives
+        count = given if given is not None else CONFIRM_SEEDS if several else 0
+        return tuple(range(max(seeds) + 1, max(seeds) + 1 + count))
 
     @property
     def training(self) -> Config:

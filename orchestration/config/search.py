@@ -1,7 +1,7 @@
 """Config of a search: its space and its strategy."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -61,9 +61,23 @@ class SearchConfig(Section):
     trials: int = Field(ge=1)
     metric: str = "val/AP"
     mode: Literal["max", "min"] = "max"
+    # Several metrics, `metric` among them and the others each to its better end: the search looks for their front.
+    objectives: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are optimized, `metric` first."""
+        return (self.metric, *(metric for metric in self.objectives if metric != self.metric))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.objectives and (len(self.objectives) < 2 or len(set(self.objectives)) < len(self.objectives)):
+            raise ValueError(f"objectives={list(self.objectives)}: give two or more, each once; for one give metric")
+        if self.objectives and self.metric not in self.objectives:
+            raise ValueError(
+                f"metric={self.metric}: is not among objectives={list(self.objectives)}; give it there, or one of them "
+                "as metric, by which checkpoints are ranked and which is shown over time"
+            )
         for key, distribution in self.space.items():
             for other, value in distribution.when.items():
                 if other not in self.space:
@@ -143,6 +157,12 @@ class StrategyConfig(Section):
     # For hyperband only; trainings are assigned to brackets at random.
     brackets: int = Field(default=3, ge=2)
     seed: int = Field(default=0, ge=0)
+    # Seeds, or their number, with which the winner and the starting point are trained at the end, so that they can be
+    # compared by what did not choose the winner. 0 leaves that out; null is 6 for a search over several seeds, else 0.
+    confirm_seeds: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    # Whether finished trainings of the tracking store that are points of the space are given to the searcher; false, so
+    # that the same command draws the same points with any store.
+    warm_start: bool = False
 
     def grace(self, steps: int) -> int:
         """Return the step before which no training is stopped."""
@@ -154,4 +174,6 @@ class StrategyConfig(Section):
             raise ValueError(f"grace_steps={self.grace_steps} has no effect with early_stopping=none")
         if self.early_stopping != "hyperband" and self.brackets != StrategyConfig.model_fields["brackets"].default:
             raise ValueError(f"brackets={self.brackets} has no effect with early_stopping={self.early_stopping}")
+        if isinstance(self.confirm_seeds, tuple) and len(set(self.confirm_seeds)) < len(self.confirm_seeds):
+            raise ValueError(f"confirm_seeds={list(self.confirm_seeds)}: each may be given once")
         return self

@@ -20,9 +20,12 @@ from orchestration.trial.worker import RECORD
 
 
 class StopRequestingScheduler(FIFOScheduler):
-    """Requests stops by an inner scheduler over the reported values of one metric; of several arms the best counts."""
+    """Requests stops by an inner scheduler over the reported values of one metric; of several arms the best counts.
 
-    def __init__(self, inner: TrialScheduler, metric: str, mode: str, ended: Iterable[Path]) -> None:
+    Trainings of the seed `judged` alone are compared and stopped: more seeds are given to points that came through.
+    """
+
+    def __init__(self, inner: TrialScheduler, metric: str, mode: str, ended: Iterable[Path], judged: int) -> None:
         """`ended` are folders of trainings that earlier commands ended: they stand on the rungs as before."""
         super().__init__()  # type: ignore[no-untyped-call]
         # It does not use Tune's controller, which trainings of earlier commands do not have.
@@ -30,6 +33,7 @@ class StopRequestingScheduler(FIFOScheduler):
         self._metric = None  # Tune would look for one in every report.
         self._key = metric
         self._best = max if mode == "max" else min
+        self._judged = judged
         # Tune's trial -> the last value that the inner scheduler got.
         self._last: dict[str, dict[str, float]] = {}
         self._stopping: set[str] = set()
@@ -37,11 +41,12 @@ class StopRequestingScheduler(FIFOScheduler):
             self._add(SimpleNamespace(trial_id=str(folder)), folder)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._add(trial, Path(_task(trial).folder))
+        if self._is_judged(trial):
+            self._add(trial, Path(_task(trial).folder))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         text = result.get(RECORD)
-        if text is not None:
+        if text is not None and self._is_judged(trial):
             record = ProgressRecord.from_json(text)
             self._add_points(trial, record.points)
             if trial.trial_id in self._stopping and record.step < record.total_steps:
@@ -49,13 +54,18 @@ class StopRequestingScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._inner.on_trial_complete(tune_controller, trial, self._last.get(trial.trial_id, {}))
+        if self._is_judged(trial):
+            self._inner.on_trial_complete(tune_controller, trial, self._last.get(trial.trial_id, {}))
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._inner.on_trial_remove(tune_controller, trial)
+        if self._is_judged(trial):
+            self._inner.on_trial_remove(tune_controller, trial)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: a rerun reads the trainings' own folders."""
+
+    def _is_judged(self, trial: Any) -> bool:
+        return bool(_task(trial).config["seed"] == self._judged)
 
     def _add(self, trial: Any, folder: Path) -> None:
         self._inner.on_trial_add(None, trial)

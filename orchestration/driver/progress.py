@@ -16,11 +16,12 @@ from orchestration.driver.events import (
 )
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
+from orchestration.planning.search_race import SearchRace
 from orchestration.search.points import name_of
 from orchestration.trial.failures import FailureKind, failure_reason, has_failed
 from orchestration.trial.files import read_reused
 
-# later: of a round of seeds that has not begun, and may never be needed.
+# later: of a round of seeds that has not begun, or of a race that needs no more: it may never be needed.
 State = Literal["later", "waiting", "running", "finished", "failed", "kept", "stopped"]
 ENDED: tuple[State, ...] = ("finished", "failed", "kept", "stopped")
 
@@ -34,6 +35,8 @@ class TrialProgress:
     # 0 where it is not known yet: how many images there are to count is known when a count begins.
     total_steps: int
     unit: Literal["step", "image"] = "step"
+    # What a training without trial waits for.
+    to_be: Literal["drawn", "chosen"] = "drawn"
     state: State = "waiting"
     step: int = 0
     # Step and seconds of the running attempt; a resumed one did not begin at zero.
@@ -49,7 +52,11 @@ class TrialProgress:
     @property
     def label(self) -> str:
         """The training's arms and seed, or the name of its point."""
-        return f"{name_of(self.index)} · to be drawn" if self.trial is None else self.trial.label
+        if self.trial is not None:
+            return self.trial.label
+        # In a race the next training may be of any point.
+        name = name_of(self.index) if self.to_be == "drawn" else f"training {self.index}"
+        return f"{name} · to be {self.to_be}"
 
     def update(self, record: ProgressRecord) -> None:
         """Take over what the training reported."""
@@ -117,8 +124,10 @@ class SweepProgress:
         """
         trials = [_begin(plan, index, trial) for index, trial in enumerate(plan.trials)]
         if plan.search is not None and plan.search.draws_as_it_goes:
-            steps, count = plan.search.base.schedule.steps, plan.search.config.trials
-            trials += [TrialProgress(index, None, steps) for index in range(len(trials), count)]
+            race, steps = SearchRace.of(plan), plan.search.base.schedule.steps
+            to_come = plan.search.config.trials - len(trials) if race is None else race.most_to_come
+            what: Literal["drawn", "chosen"] = "drawn" if race is None else "chosen"
+            trials += [TrialProgress(len(trials) + number, None, steps, to_be=what) for number in range(to_come)]
         if needed is not None:
             for progress in trials:
                 if progress.index not in needed:
@@ -135,6 +144,16 @@ class SweepProgress:
         for index in indices:
             if self.all_trials[index].state == "later":
                 self.all_trials[index] = _begin(plan, index, plan.trials[index])
+
+    def add(self, plan: Plan, index: int) -> None:
+        """Show a training that the race of a search has added in the place of one that was to come."""
+        self.all_trials[index] = _begin(plan, index, plan.trials[index])
+
+    def leave_out_rest(self) -> None:
+        """Leave out what was to come and is not needed."""
+        for progress in self.all_trials:
+            if progress.trial is None and progress.state == "waiting":
+                progress.state = "later"
 
     def handle(self, event: Event) -> None:
         """Update the training that an event is about."""

@@ -85,13 +85,17 @@ class RunRecorder:
             SWEEP, RunFacts(self.plan.name, tags, files={Artifact.EXPERIMENT: declared, Artifact.PLAN: plan})
         )
 
-    def close_sweep(self, failed: int, stopped: int, looks: Sequence[int] = ()) -> None:
-        """Close the sweep's own run; `looks` are the numbers of seeds at which its arms were looked at."""
+    def close_sweep(self, failed: int, stopped: int, looks: Sequence[int] = (), winner: str | None = None) -> None:
+        """Close the sweep's own run.
+
+        looks: numbers of seeds at which its arms were looked at. winner: the leading point of a search over seeds.
+        """
         if self.experiment is not None:
             status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
             if failed:
                 status, word = "FAILED", "failed"
-            self.tracker.end(SWEEP, status, {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks))})
+            tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks))}
+            self.tracker.end(SWEEP, status, tags if winner is None else {**tags, Tag.WINNER: winner})
 
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""
@@ -235,7 +239,7 @@ class RunRecorder:
         """Return the tag with the dotted keys that a search drew for a training."""
         if self.plan.search is None:
             return {}
-        return {Tag.SAMPLED: json.dumps(self.plan.search.drawn[arm].keys)}
+        return {Tag.SAMPLED: json.dumps(self.plan.search.keys_of(arm))}
 
     def _key(self, arm: str, trial: Trial) -> RunKey:
         return (arm, trial.seed)

@@ -116,7 +116,9 @@ class SearchTrials:
             for index, trial in enumerate(self.plan.trials)
             if index not in pending
         ]
-        inner = make_searcher(self.search.strategy, self.search.config.space, self.search.config.mode, known)
+        observed = [(each.point, each.values[0]) for each in self.search.observations]
+        strategy, config = self.search.strategy, self.search.config
+        inner = make_searcher(strategy, config.space, config.mode, [*observed, *known])
         again = [(self._point(self.plan.trials[index]), {TASK: self.task(index)}) for index in pending]
         to_draw = self.search.config.trials - len(self.plan.trials)
         return TrialSearcher(inner, self.begin, self.result_of, again, to_draw)

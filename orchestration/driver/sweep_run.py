@@ -28,7 +28,8 @@ from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
 from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
-from orchestration.planning.reuse import take_all
+from orchestration.planning.reuse import LaterReuse, take_all
+from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds
 from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import Tracker
@@ -49,6 +50,7 @@ class SweepRun:
         self._on_workers = on_workers
         key = settle_plan(self._plan)
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
+        self._race = SearchRace.of(self._plan)
         needed = self._take_results()
         tracking = self._lab.tracking
         self._tracker = Tracker(tracking.uri, tracking.experiment, self._lab.folder, key, required=tracking.required)
@@ -125,9 +127,10 @@ class SweepRun:
             pending = [each.index for each in waiting if each.trial is not None]
             to_draw = len(waiting) - len(pending)
             later = None if self._rounds is None else LaterRounds(self._rounds, self._begin_round)
+            add = None if self._race is None else partial(self._add_training, LaterReuse(lab))
             job = TuneJob(
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw,
-                later, self._reusable.trunks,
+                later, self._reusable.trunks, add,
             )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._recorder.handle]), view)
 
@@ -141,6 +144,17 @@ class SweepRun:
             text = f"{needed.text}; {count_of(begun, 'training')} of one more seed"
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
+    def _add_training(self, reuse: LaterReuse, index: int) -> None:
+        """Show a training that the race has added, and take over what other sweeps have of it."""
+        assert self._race is not None
+        trial, confirming = self._plan.trials[index], self._race.search.confirm_seeds
+        if trial.seed in confirming and not any(each.seed in confirming for each in self._plan.trials[:index]):
+            leader = next(iter(trial.arms))
+            text = f"{leader} leads the search; it and the starting point are trained with seeds that chose nothing"
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        reuse.take(self._plan, trial)
+        self._progress.add(self._plan, index)
+
     def _run_tune(self, job: TuneJob, events: Events, view: ProgressView) -> None:
         try:
             exhausted = run_tune(job, events, partial(self._end_without_head, events, view))
@@ -152,6 +166,8 @@ class SweepRun:
             return
         if exhausted is not None:
             self._note_exhausted(exhausted)
+        if self._race is not None and self._race.decide() == "end":
+            self._progress.leave_out_rest()
 
     def _stop_all(self, events: Events, reason: str) -> None:
         """Stop what has not ended; it goes on with the next command."""
@@ -193,13 +209,16 @@ class SweepRun:
 
     def _close_sweep(self) -> None:
         looks = add_looks(self._plan, self._looks())
-        self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks)
+        winner = None if self._race is None else self._race.winner()
+        self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks, winner)
 
     def _looks(self) -> Sequence[int]:
         """Return at how many seeds the arms can be looked at with what there is now.
 
         Where the seeds are given, those of all commands count, whatever gave no result: a report shows the others.
         """
+        if self._race is not None:
+            return (len(self._race.search.confirm_seeds),) if self._race.is_confirmed else ()
         if self._lab.experiment is None or self._lab.experiment.baseline is None:
             return ()
         if self._rounds is not None:

@@ -16,6 +16,7 @@ from orchestration.driver.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
 from orchestration.planning.plan import Plan
 from orchestration.planning.prefixes import Elsewhere, find_prefixes
+from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
@@ -49,6 +50,8 @@ class TuneJob:
     later: LaterRounds | None = None
     # What other sweeps have of the first steps of trainings.
     trunks: Elsewhere = field(default_factory=dict)
+    # Called with the index of each training that the race of a search adds to the plan.
+    add_training: Callable[[int], None] | None = None
 
     def task(self, command_id: str, index: int, forks: tuple[int, ...] = ()) -> Task:
         """Return what the processes of a training are given; after the steps `forks` it keeps a checkpoint."""
@@ -129,6 +132,12 @@ def _most_trainings(job: TuneJob) -> int:
 def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
     """Return what chooses trainings from results, None where all are planned and none waits for another."""
     plan, lab = job.plan, job.lab
+    race = SearchRace.of(plan)
+    if race is not None and job.add_training is not None:
+        from orchestration.driver.race_searcher import PointDrawer, RaceSearcher
+
+        drawer = PointDrawer(plan, race.search, lab.cluster)
+        return RaceSearcher(race, drawer, job.pending, task, job.add_training)
     if plan.search is not None and plan.search.draws_as_it_goes:
         from orchestration.driver.searcher import SearchTrials
 
@@ -149,9 +158,13 @@ def _scheduler(job: TuneJob) -> Any:
         return None
     from orchestration.driver.early_stopping import StopRequestingScheduler
 
-    inner = make_scheduler(search.strategy, search.config.mode, search.base.schedule.steps)
-    ended = [plan.folder_of(trial) for index, trial in enumerate(plan.trials) if index not in job.pending]
-    return StopRequestingScheduler(inner, search.config.metric, search.config.mode, ended)
+    inner, judged = make_scheduler(search.strategy, search.config.mode, search.base.schedule.steps), search.seeds[0]
+    ended = [
+        plan.folder_of(trial)
+        for index, trial in enumerate(plan.trials)
+        if index not in job.pending and trial.seed == judged
+    ]
+    return StopRequestingScheduler(inner, search.config.metric, search.config.mode, ended, judged)
 
 
 def trial_resources(resources: Demand, *, on_workers: bool) -> dict[str, float]:

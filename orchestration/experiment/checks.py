@@ -108,7 +108,9 @@ def check_values(lab: LabConfig, configs: Sequence[Config], data: PreparedDatase
     if experiment is None:
         return []
     if experiment.search is not None:
-        _check_value("experiment.search.metric", experiment.search.metric, configs, lab, data)
+        key = "objectives" if experiment.search.objectives else "metric"
+        for metric in experiment.search.metrics:
+            _check_value(f"experiment.search.{key}", metric, configs, lab, data)
     elif lab.keep.trained is not None:
         _check_value("experiment.metrics, by which keep.trained ranks", experiment.metrics[0], configs, lab, data)
     reasons = {

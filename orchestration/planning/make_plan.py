@@ -6,6 +6,7 @@ from dataclasses import replace
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import command
+from fcos.storage.store_conventions import BASE_ARM
 from orchestration.config.factorial import describe_design
 from orchestration.config.groups import groups
 from orchestration.config.overrides import split_config_dir
@@ -14,10 +15,11 @@ from orchestration.experiment.checks import check_arm, check_metrics, check_rank
 from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.extension import find_extension
 from orchestration.experiment.provenance import current_provenance
-from orchestration.experiment.trials import ARM_SECTIONS, arm_configs, check_effect, plan_trials
+from orchestration.experiment.trials import ARM_SECTIONS, Trial, arm_configs, check_effect, plan_trials
 from orchestration.experiment.weights import BeginningNotes, pin_weights
 from orchestration.planning.inspect_note import inspect_notes
-from orchestration.planning.plan import Plan, read_plan
+from orchestration.planning.plan import Plan, StoredPlan, read_plan
+from orchestration.planning.warm_start import check_warm_start, observe
 from orchestration.search.points import draw_planned, drawn_before, make_search, search_notes
 
 
@@ -59,14 +61,30 @@ def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[
     check_arm(lab.training, lab.cluster)
     notes = [*check_values(lab, [lab.training], data), *search_notes(search)]
     name = lab.name or lab.experiment.name
+    stored = read_plan(lab.folder / name) if search.draws_as_it_goes else None
     if search.draws_as_it_goes:
-        stored = read_plan(lab.folder / name)
         configs = drawn_before(search, None if stored is None else stored.search)
     else:
         configs, left_out = draw_planned(search)
         notes += left_out
-    plan = _plan(lab, name, configs, lab.experiment.all_seeds, data)
-    return replace(plan, trials=list(plan.trials), search=search, notes=(*plan.notes, *notes))
+    if search.races:
+        configs[BASE_ARM] = lab.training
+    check_warm_start(search)
+    notes += observe(lab, search, name, stored)
+    plan = _plan(lab, name, configs, (*search.seeds, *search.confirm_seeds), data)
+    trials = _begun(plan, stored) if search.races else list(plan.trials)
+    return replace(plan, trials=trials, search=search, notes=(*plan.notes, *notes))
+
+
+def _begun(plan: Plan, stored: StoredPlan | None) -> list[Trial]:
+    """Return the trainings of a race that earlier commands began, in their order and with the arms that they had."""
+    planned = {trial.identity: trial for trial in plan.trials}
+    before = [] if stored is None else [each for each in stored.trials if each.identity in planned]
+    return [
+        replace(trial, arms={arm: trial.arms[arm] for arm in each.arms if arm in trial.arms})
+        for each in before
+        for trial in [planned[each.identity]]
+    ]
 
 
 def make_single_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str] = ()) -> Plan:

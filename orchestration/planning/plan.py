@@ -123,7 +123,7 @@ class StoredPlan(BaseModel):
         trials = {trial.identity: trial for trial in (*self.trials, *new.trials)}
         search = new.search or self.search
         if new.search is not None and self.search is not None:
-            search = new.search.model_copy(update={"drawn": {**self.search.drawn, **new.search.drawn}})
+            search = new.search.merged_into(self.search)
         arms = {**self.arms, **new.arms}
         looks = sorted({*self.looks, *new.looks})
         return new.model_copy(update={"arms": arms, "trials": list(trials.values()), "search": search, "looks": looks})

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,6 +178,30 @@ def _try_take(trial: Trial, source: Source, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         files.add_note(folder, f"not taken over from {source.trained.name}: {error}")
+
+
+class LaterReuse:
+    """Reuse for trainings that a search adds while it runs, of what the store held when the command began."""
+
+    def __init__(self, lab: LabConfig) -> None:
+        self._lab = lab
+        # None where nothing is reused, or the store has failed once: it is not waited for again.
+        self._history: History | None = None
+        if lab.reuse:
+            with suppress(TrackingError):
+                self._history = open_history(lab.tracking.uri, lab.folder)
+
+    def take(self, plan: Plan, trial: Trial) -> None:
+        """Copy what another sweep has of a trial into this sweep's folder, as `take_all` does."""
+        if self._history is None:
+            return
+        try:
+            source, _ = find_source(self._history, trial)
+        except TrackingError:
+            self._history = None
+            return
+        if source is not None:
+            take_all(self._lab, plan, [trial], ReusableRuns(self._history, sources={trial.identity: source}))
 
 
 def dangling_links(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, dangling_links, is_done
+from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import later_trainings
 from orchestration.search.points import Search
 from orchestration.trial.files import read_reused
@@ -92,11 +93,21 @@ def _search_table(
     plan: Plan, search: Search, reusable: ReusableRuns, reuse: bool
 ) -> tuple[str, tuple[str, ...], list[list[str]]]:
     rows = [
-        [", ".join(trial.arms), _keys_text(search.drawn[arm].keys), trial.short, _state(plan, trial, reusable, reuse)]
+        [
+            trial.label if search.races else ", ".join(trial.arms),
+            _keys_text(search.keys_of(arm)),
+            trial.short,
+            _state(plan, trial, reusable, reuse),
+        ]
         for trial in plan.trials
         for arm in list(trial.arms)[:1]
     ]
-    title = f"{plan.name}: {count_of(len(rows), 'training')} of {search.config.trials} drawn"
+    race = SearchRace.of(plan)
+    if race is None:
+        title = f"{plan.name}: {count_of(len(rows), 'training')} of {search.config.trials} drawn"
+    else:
+        confirm = len(rows) - race.num_searched
+        title = f"{plan.name}: {race.num_searched} of {search.config.trials} trainings begun, {confirm} that confirm"
     return title, ("training", "drawn", "identity", "state"), rows
 
 
@@ -109,9 +120,17 @@ def search_text(plan: Plan) -> str:
     """Describe in a line how a search proceeds."""
     assert plan.search is not None
     search, strategy = plan.search, plan.search.strategy
-    text = f"search for the {search.config.mode}imum of {search.config.metric}: {strategy.searcher}"
+    ends = [f"{mode}imum of {metric}" for mode, metric in zip(search.modes, search.config.metrics, strict=True)]
+    text = f"search for the {' and the '.join(ends)}: {strategy.searcher}"
     if search.draws_as_it_goes:
         text += ", each point drawn from what earlier trainings gave"
+    if len(search.seeds) > 1 and search.config.objectives:
+        text += f"; each is trained with {len(search.seeds)} seeds"
+    elif len(search.seeds) > 1:
+        text += f"; the best are raced over {len(search.seeds)} seeds"
+    if search.confirm_seeds:
+        seeds = ", ".join(str(seed) for seed in search.confirm_seeds)
+        text += f"; the winner and the starting point are then trained with seeds {seeds}"
     if search.prunes:
         grace = strategy.grace(search.base.schedule.steps)
         text += (

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,8 +15,9 @@ from orchestration.experiment.checks import check_metrics
 from orchestration.experiment.data import PreparedDatasets
 from orchestration.experiment.identity import EVALUATION_ONLY
 from orchestration.experiment.trials import changed_keys, deciding_fingerprint
+from orchestration.search.observations import Observation
 from orchestration.search.samplers import planned_points
-from orchestration.search.space import Point, check_space, point_keys
+from orchestration.search.space import Point, check_space, grid_points, point_keys
 
 # Random points that are invalid or were drawn before, in a row, after which a space is taken for exhausted.
 MOST_MISSES = 200
@@ -40,10 +41,15 @@ class Search:
     # What a point's keys are set in.
     base: Config
     data: PreparedDatasets
+    # Those that a point may get, and those that confirm the winner.
+    seeds: tuple[int, ...] = (0,)
+    confirm_seeds: tuple[int, ...] = ()
     # Overrides of the command line.
     overrides: tuple[str, ...] = ()
     # Name of a training -> its point.
     drawn: dict[str, DrawnPoint] = field(default_factory=dict)
+    # Points of other sweeps that the searcher is given.
+    observations: list[Observation] = field(default_factory=list)
 
     @property
     def prunes(self) -> bool:
@@ -51,9 +57,27 @@ class Search:
         return self.strategy.early_stopping != "none"
 
     @property
+    def races(self) -> bool:
+        """Whether points get several seeds, the winner gets others, or points follow from several metrics."""
+        several = len(self.config.metrics) > 1 and self.strategy.searcher == "tpe"
+        return len(self.seeds) > 1 or len(self.confirm_seeds) > 0 or several
+
+    @property
+    def modes(self) -> tuple[Literal["max", "min"], ...]:
+        """The end of each metric that is looked for."""
+        from fcos.metrics import better_end
+
+        others = (better_end(metric) or "max" for metric in self.config.metrics[1:])
+        return (self.config.mode, *others)
+
+    @property
     def draws_as_it_goes(self) -> bool:
-        """Whether points follow from results."""
-        return self.strategy.searcher == "tpe"
+        """Whether points, or their number, follow from results."""
+        return self.strategy.searcher == "tpe" or self.races
+
+    def keys_of(self, arm: str) -> dict[str, Any]:
+        """Return the dotted keys that a point sets; none for the starting point."""
+        return self.drawn[arm].keys if arm in self.drawn else {}
 
 
 class StoredSearch(BaseModel):
@@ -65,12 +89,26 @@ class StoredSearch(BaseModel):
     strategy: dict[str, Any] = {}
     # Name of a training -> its point.
     drawn: dict[str, DrawnPoint] = {}
+    # What the searcher was given, and of which metrics; None where nothing was looked up.
+    observations: list[Observation] | None = None
+    observed_metrics: list[str] | None = None
 
     @classmethod
     def of(cls, search: Search) -> "StoredSearch":
         """Return what is stored of a search."""
         space = search.config.model_dump(mode="json")["space"]
-        return cls(space=space, strategy=search.strategy.model_dump(mode="json"), drawn=dict(search.drawn))
+        values = cls(space=space, strategy=search.strategy.model_dump(mode="json"), drawn=dict(search.drawn))
+        if not search.strategy.warm_start:
+            return values
+        observed = {"observations": search.observations, "observed_metrics": list(search.config.metrics)}
+        return values.model_copy(update=observed)
+
+    def merged_into(self, before: "StoredSearch") -> "StoredSearch":
+        """Add what an earlier command drew and was given."""
+        update: dict[str, Any] = {"drawn": {**before.drawn, **self.drawn}}
+        if self.observations is None:
+            update |= {"observations": before.observations, "observed_metrics": before.observed_metrics}
+        return self.model_copy(update=update)
 
 
 def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]) -> Search:
@@ -81,9 +119,22 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
     assert lab.experiment is not None and lab.experiment.search is not None
     # An address may hold a password.
     kept = [word for word in overrides if not word.lstrip("+").startswith("tracking")]
-    search = Search(lab.experiment.search, lab.search, lab.training, data, tuple(kept))
+    seeds = lab.experiment.seeds, lab.confirm_seeds
+    search = Search(lab.experiment.search, lab.search, lab.training, data, *seeds, tuple(kept))
     check_space(lab.training, search.config.space)
-    _check_metric(lab.training, search.config.metric)
+    _check_metrics(lab.training, search.config)
+    if search.races and lab.task != "train":
+        raise ConfigError(
+            f"experiment.seeds={list(search.seeds)}, search.confirm_seeds: task={lab.task} is the same with every "
+            "seed; give one, and search.confirm_seeds=0"
+        )
+    if search.races and search.strategy.searcher == "grid":
+        _check_grid(search)
+    if search.prunes and search.config.objectives:
+        raise ConfigError(
+            f"search.early_stopping={search.strategy.early_stopping}: stops what is worse, and of several objectives a "
+            "training may be worse in one and on the front all the same; choose search=tpe or search=random"
+        )
     if search.prunes:
         _check_early_stopping(lab.training, search)
     sections = tuple(f"{key}." for key in EVALUATION_ONLY)
@@ -91,16 +142,33 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
     if search.draws_as_it_goes and evaluated:
         raise ConfigError(
             f"experiment.search.space.{evaluated[0]}: is evaluated without training anew, which search.searcher=tpe "
-            "cannot plan for; use search=random or search=grid"
+            "and several seeds cannot plan for; use search=random or search=grid with one seed"
         )
     return search
 
 
-def _check_metric(base: Config, metric: str) -> None:
+def _check_metrics(base: Config, config: SearchConfig) -> None:
+    from fcos.metrics import MEMORY, better_end
+
     prefix = "val/" if base.task == "train" else "coverage/"
-    if not metric.startswith(prefix):
-        raise ConfigError(f"experiment.search.metric={metric}: must begin with {prefix}, as task={base.task} ends with")
-    check_metrics([metric], [base], "experiment.search.metric")
+    key = "experiment.search.objectives" if config.objectives else "experiment.search.metric"
+    for metric in config.metrics:
+        if not metric.startswith(prefix) and not (config.objectives and metric == MEMORY):
+            raise ConfigError(f"{key}={metric}: must begin with {prefix}, as task={base.task} ends with")
+        check_metrics([metric], [base], key)
+        if config.objectives and better_end(metric) is None:
+            raise ConfigError(f"{key}: {metric}: neither more nor less of it is better; name another metric")
+
+
+def _check_grid(search: Search) -> None:
+    """Raise ConfigError for a grid of more points than trials."""
+    count = sum(1 for _ in grid_points(search.config.space))
+    if count > search.config.trials:
+        raise ConfigError(_too_few_for_grid(search.config.trials, count))
+
+
+def _too_few_for_grid(trials: int, points: int) -> str:
+    return f"experiment.search.trials={trials}: the grid has {points} points; raise it, or use search=random"
 
 
 def best_metric(config: SearchConfig) -> str | None:
@@ -175,9 +243,7 @@ def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
     if not configs:
         raise ConfigError(f"experiment.search.space: no point of it is a valid configuration; the first: {refused[0]}")
     if len(configs) > trials:
-        raise ConfigError(
-            f"experiment.search.trials={trials}: the grid has {len(configs)} points; raise it, or use search=random"
-        )
+        raise ConfigError(_too_few_for_grid(trials, len(configs)))
     return configs, _remarks(configs, trials, refused)
 
 
@@ -233,6 +299,8 @@ def search_values(search: Search) -> dict[str, Any]:
     base = flatten(search.base.model_dump(mode="json"))
     return {
         **search.config.model_dump(mode="json"),
+        "objectives": list(search.config.metrics) if search.config.objectives else [],
+        "modes": list(search.modes),
         "strategy": search.strategy.model_dump(mode="json"),
         "base": {key: base.get(key) for key in search.config.space},
         "overrides": list(search.overrides),

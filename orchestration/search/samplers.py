@@ -67,6 +67,33 @@ def make_searcher(
     return searcher
 
 
+def propose(
+    strategy: StrategyConfig,
+    space: Mapping[str, Distribution],
+    modes: Sequence[str],
+    known: Sequence[tuple[Point, Sequence[float] | None]],
+    draws: int,
+) -> Point:
+    """Return a point of Optuna's TPE that follows from its arguments alone.
+
+    modes: the better end of each metric. known: points with their metrics, None where they failed. draws: number of
+    points that were drawn before, by which the generator's seed differs.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = optuna.study.StudyDirection
+    directions = [direction.MAXIMIZE if mode == "max" else direction.MINIMIZE for mode in modes]
+    study = optuna.create_study(directions=directions, sampler=optuna.samplers.TPESampler(seed=strategy.seed + draws))
+    distributions, states = optuna_distributions(space), optuna.trial.TrialState
+    for point, values in known:
+        state = states.FAIL if values is None else states.COMPLETE
+        study.add_trial(
+            optuna.trial.create_trial(state=state, values=values, params=point, distributions=distributions)
+        )
+    return dict(study.ask(distributions).params)
+
+
 # Names of the metric and of the step in the results that Tune's searchers and schedulers receive.
 METRIC, STEP = "metric", "step"
 

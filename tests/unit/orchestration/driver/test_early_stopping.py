@@ -13,6 +13,7 @@ from orchestration.search.samplers import make_scheduler
 from orchestration.trial import files
 from orchestration.trial.task import TASK
 from orchestration.trial.worker import RECORD
+from tests.helpers.tasks import task_in
 
 STEPS = 90
 
@@ -23,11 +24,11 @@ class Trainings:
     def __init__(self, folder: Path, mode: str = "max", ended: tuple[str, ...] = (), **strategy: Any) -> None:
         self.folder = folder
         inner = make_scheduler(StrategyConfig(**{"early_stopping": "asha", **strategy}), mode, STEPS)
-        self.scheduler = StopRequestingScheduler(inner, "val/AP", mode, [folder / name for name in ended])
+        self.scheduler = StopRequestingScheduler(inner, "val/AP", mode, [folder / name for name in ended], judged=0)
 
-    def start(self, name: str) -> Any:
+    def start(self, name: str, seed: int = 0) -> Any:
         (self.folder / name).mkdir(exist_ok=True)
-        trial = SimpleNamespace(trial_id=name, config={TASK: SimpleNamespace(folder=str(self.folder / name))})
+        trial = SimpleNamespace(trial_id=name, config={TASK: task_in(self.folder / name, config={"seed": seed})})
         self.scheduler.on_trial_add(None, trial)
         return trial
 

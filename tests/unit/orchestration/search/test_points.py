@@ -51,7 +51,6 @@ def planned(tmp_path: Path, *overrides: str) -> Plan:
         (["search=grid"], "no effect without experiment.search"),
         ([SEARCH, "experiment.arms.a.schedule.lr=0.1"], "give exactly one of them; both are given"),
         ([SEARCH, "experiment.search=null"], "give exactly one of them; neither is given"),
-        ([SEARCH, "experiment.seeds=[0,1]"], "a search trains each point once"),
         ([SEARCH, "experiment.baseline=a"], "have no meaning for a search"),
         ([SEARCH, "experiment.search.trails=3"], "did you mean experiment.search.trials"),
         ([SEARCH, "search.grace_steps=5"], "no effect with early_stopping=none"),

@@ -1,0 +1,111 @@
+"""A warm start: which finished trainings of a store the searcher is given, and that it is given the same again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fcos.config.parse import flatten, with_keys
+from fcos.errors import ConfigError
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.planning import warm_start
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.plan import Plan, read_plan, settle_plan
+from orchestration.tracking.history import PastRun
+from orchestration.tracking.store import param_text
+
+WORDS = ("+experiment=search_fcos", "search=tpe", "search.warm_start=true")
+RATE, NORM, RANGES = "schedule.lr_per_16_images", "model.head.norm", "model.assignment.ranges"
+INSIDE: dict[str, Any] = {RANGES: [[0, 32], [32, 64], [64, 100], [100, None]]}
+
+
+class Store:
+    """A tracking store with some finished runs."""
+
+    def __init__(self, *runs: PastRun) -> None:
+        self.runs = runs
+
+    def newest(self) -> list[PastRun]:
+        return list(self.runs)
+
+
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: PastRun, words: tuple[str, ...] = WORDS) -> Plan:
+    monkeypatch.setattr(warm_start, "open_history", lambda uri, folder: Store(*runs))
+    return make_plan(compose(check_overrides([*words, f"output={tmp_path}"])), lambda config: ("d", ()))
+
+
+def past(run_id: str, keys: dict[str, Any], ap: float | None = 0.3, tags: dict[str, str] | None = None) -> PastRun:
+    """Return a finished run of the search's starting point with other keys."""
+    config = with_keys(compose(check_overrides(["+experiment=search_fcos"])).training, {**INSIDE, **keys})
+    params = {key: param_text(value) for key, value in flatten(config.model_dump(mode="json")).items()}
+    known = {"fcos.sweep": "before", "fcos.data_digest": "d", **(tags or {})}
+    return PastRun(run_id, known, params, {} if ap is None else {"val/AP": ap})
+
+
+def observed(plan: Plan) -> list[tuple[float, list[str]]]:
+    assert plan.search is not None
+    return [(each.values[0], each.runs) for each in plan.search.observations]
+
+
+def test_trainings_of_the_space_are_observations_and_seeds_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [past("a", {}, 0.25), past("b", {"seed": 3}, 0.5), past("c", {RATE: 0.01}, 0.4)]
+    plan = planned(tmp_path, monkeypatch, *runs)
+    assert observed(plan) == [(0.375, ["a", "b"]), (0.4, ["c"])]
+    assert plan.notes == (
+        "3 finished trainings of the store are given to the searcher, as 2 of its points (search.warm_start)",
+    )
+
+
+def test_what_is_no_point_is_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [
+        past("a", {}),
+        past("b", {RATE: 0.9}),
+        past("c", {"model.fpn.channels": 64}),
+        past("d", {RATE: 0.03}, None),
+    ]
+    plan = planned(tmp_path, monkeypatch, *runs)
+    assert observed(plan) == [(0.3, ["a"])]
+    (note,) = plan.notes
+    for reason in (f"1 with {RATE}=0.9", "1 with another model.fpn.channels", "1 without a finite val/AP"):
+        assert reason in note
+
+
+def test_other_data_other_schedules_copies_and_the_sweep_itself_are_no_candidates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [
+        past("a", {}, tags={"fcos.data_digest": "other"}),
+        past("b", {"schedule.steps": 500}),
+        past("c", {}, tags={"fcos.reused_from": "x"}),
+        past("d", {}, tags={"fcos.sweep": "search_fcos"}),
+    ]
+    plan = planned(tmp_path, monkeypatch, *runs)
+    assert observed(plan) == []
+    assert "left out" not in plan.notes[0]
+
+
+def test_a_later_command_is_given_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = planned(tmp_path, monkeypatch, past("a", {}))
+    settle_plan(first)
+    again = planned(tmp_path, monkeypatch, past("a", {}), past("b", {RATE: 0.03}))
+    assert observed(again) == observed(first)
+    assert "as in the first command of this sweep" in again.notes[0]
+    settle_plan(planned(tmp_path, monkeypatch, words=("+experiment=search_fcos", "search=tpe")))
+    stored = read_plan(first.folder)
+    assert stored is not None and stored.search is not None
+    assert [each.runs for each in stored.search.observations or ()] == [["a"]]
+
+
+def test_nothing_is_looked_up_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(tmp_path, monkeypatch, past("a", {}), words=("+experiment=search_fcos", "search=tpe"))
+    assert (observed(plan), plan.notes) == ([], ())
+
+
+def test_a_search_that_draws_whatever_trainings_gave_has_no_warm_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"no effect with search\.searcher=random"):
+        planned(tmp_path, monkeypatch, words=("+experiment=search_fcos", "search.warm_start=true"))
