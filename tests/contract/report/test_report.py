@@ -82,7 +82,7 @@ def test_the_csv_holds_unrounded_fractions(written: Path) -> None:
     assert float(branch["mean"]) == pytest.approx(0.486)
     assert float(branch["difference"]) == pytest.approx((0.031 + 0.032 + 0.035) / 3)
     assert (branch["num_pairs"], branch["num_higher"], branch["adjusted_p"]) == ("3", "3", "1.0")
-    assert (branch["p"], branch["low"], branch["high"], branch["level"]) == ("0.5", "-inf", "inf", "0.025")
+    assert (branch["p"], branch["low"], branch["high"], branch["level"]) == ("0.75", "-inf", "inf", "0.025")
     assert rows[("val/AP50", "branch")]["p"] == ""
     assert float(branch["paper v1 Table 4 difference"]) == pytest.approx(0.036)
 
