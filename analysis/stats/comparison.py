@@ -137,8 +137,10 @@ def _estimate_pairs_needed(comparison: Comparison, differences: NDArray[np.float
 
 
 def _measure_pairing(values: pd.Series, baseline: pd.Series) -> PairingGain | None:
-    paired = np.isfinite(values - baseline)
-    return measure_pairing_gain(values[paired].to_numpy(dtype=float), baseline[paired].to_numpy(dtype=float))
+    # Without any value the columns hold objects.
+    pairs = np.column_stack([values.to_numpy(dtype=float), baseline.to_numpy(dtype=float)])
+    paired = pairs[np.isfinite(pairs).all(axis=1)]
+    return measure_pairing_gain(paired[:, 0], paired[:, 1])
 
 
 def collect_comparisons(comparisons: Sequence[Comparison]) -> pd.DataFrame:

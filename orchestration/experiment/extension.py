@@ -45,10 +45,12 @@ class Extension:
 def find_extension(path: str, configs: Iterable[Config]) -> Extension:
     """Return the checkpoint that trainings of some configs go on from.
 
-    Raises ConfigError where there is none, and for a config that differs in more than its schedule.
+    `path` is a checkpoint, the folder of its training, or that of a command with one training. Raises ConfigError where
+    there is none, and for a config that differs in more than its schedule.
     """
+    trainings = [folder.parent for folder in Path(path).glob(f"trials/*/{CHECKPOINTS}")]
     try:
-        found = find_checkpoint(Path(path))
+        found = find_checkpoint(trainings[0] if len(trainings) == 1 else Path(path))
         for config in configs:
             _check(found, config)
         return Extension(found.path.resolve(), found.step, checkpoint.digest(found.path))

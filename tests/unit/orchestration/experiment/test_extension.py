@@ -47,6 +47,13 @@ def test_another_schedule_goes_on_from_the_run_or_its_checkpoint(config: Config,
         assert "began with weights and optimizer of step 6" in extension.note
 
 
+def test_the_folder_of_a_command_stands_for_its_only_training(config: Config, run_folder: Path, tmp_path: Path) -> None:
+    longer = with_keys(config, {"schedule.steps": 9})
+    (tmp_path / "single" / "trials").mkdir(parents=True)
+    run_folder.rename(tmp_path / "single" / "trials" / "one")
+    assert find_extension(str(tmp_path / "single"), [longer]).run_folder == tmp_path / "single" / "trials" / "one"
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

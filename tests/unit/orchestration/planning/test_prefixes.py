@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from fcos.errors import ConfigError
 from fcos.storage.run_folder import FORKS, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.training_queue import TrainingQueue
+from orchestration.experiment.extension import Extension
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.begin_from import begin_from
@@ -185,3 +187,21 @@ def test_two_slots_have_work_while_trunks_of_two_seeds_run(tmp_path: Path) -> No
     for index in (COSINE, 4 + COSINE):
         save(plan, plan.trials[index], 251)
     assert (queue.take(), queue.take()) == (STEP, 4 + STEP)
+
+
+def test_a_checkpoint_by_choice_is_taken_with_a_note_or_ends_the_command(plan: Plan, tmp_path: Path) -> None:
+    save(plan, plan.trials[COSINE], 750, "checkpoints")
+    path = checkpoint.folder_of(plan.folder_of(plan.trials[COSINE]) / "checkpoints", 750)
+    files.append_points(plan.folder_of(plan.trials[COSINE]), [MetricPoint(None, "train/loss", 740, 0.5)])
+    chosen = replace(plan, shares=False, extension=Extension(path, 750, checkpoint.digest(path)))
+    queue = TrainingQueue(chosen, {})
+    queue.put([HALF, NONE])
+    assert queue.take() == HALF
+    folder = plan.folder_of(plan.trials[HALF])
+    assert checkpoint.newest_step(folder / "checkpoints") == 750
+    assert files.read_points(folder) == [(None, "train/loss", 740, 0.5)]
+    (note,) = files.read_notes(folder)
+    assert note.startswith(f"extend: began with weights and optimizer of step 750 of {path}")
+    (path / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(ConfigError, match=r"extend=.*cannot be taken any more.*damaged"):
+        queue.take()
