@@ -100,18 +100,15 @@ def make_result_columns(frame: pd.DataFrame) -> list[Column]:
 
     return [
         Column("arm", "arm", format_arm, "left"),
-        *(make_seed_column(key) for key in frame.columns if key.startswith("seed ")),
         Column("n", "n", lambda row: str(row["n"])),
         Column("mean ± sd", "mean", lambda row: format_mean(row["mean"], row["deviation"], row["metric"])),
         Column("paired difference", "difference", lambda row: format_difference(row["difference"], row["metric"])),
         Column("interval", "low", format_interval_cell),
         Column("pairs", "num_pairs", lambda row: MISSING if pd.isna(row["num_pairs"]) else str(row["num_pairs"])),
-        Column(
-            "p",
-            "adjusted_p",
-            format_p_cell,
-        ),
+        Column("p", "adjusted_p", format_p_cell),
         *(make_paper_column(key) for key in frame.columns if key.startswith("paper ") and key.endswith(" difference")),
+        # Last, as there may be many.
+        *(make_seed_column(key) for key in frame.columns if key.startswith("seed ")),
     ]
 
 

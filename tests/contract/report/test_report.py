@@ -189,7 +189,7 @@ def test_one_arm_with_one_seed_is_reported_without_a_verdict(
     assert run_report("one", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     text = (tmp_path / "report.md").read_text()
     assert "Nothing is compared" in text
-    assert "| only | 40.0 | 1 | 40.0 |" in text
+    assert "| only | 1 | 40.0 | – | – | – | – | 40.0 |" in text
 
 
 def test_a_metric_that_no_trial_has_is_shown_as_missing(
@@ -206,7 +206,7 @@ def test_a_metric_that_no_trial_has_is_shown_as_missing(
     assert run_report("metric", "--tracking-uri", writer.uri, "--output", tmp_path) == 0
     text = (tmp_path / "report.md").read_text()
     assert "a seed 0: finished without the metrics" in text
-    assert "| a (baseline) | no value | 0 |" in text
+    assert "| a (baseline) | 0 | – | – | – | – | – | no value |" in text
 
 
 def test_a_sweep_without_trials_is_reported(

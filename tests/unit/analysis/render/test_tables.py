@@ -45,8 +45,8 @@ def frame() -> pd.DataFrame:
 
 def test_cells_show_states_and_dashes_where_there_is_no_number(frame: pd.DataFrame) -> None:
     assert format_cells(frame, make_result_columns(frame)) == [
-        ["none (baseline)", "45.0", "43.0", "2", "44.0 ± 1.4", "–", "–", "–", "–", "33.5"],
-        ["a_b & c", "48.0", "failed", "1", "48.0", "+3.0", "–", "1", "1", "37.1 (+3.6)"],
+        ["none (baseline)", "2", "44.0 ± 1.4", "–", "–", "–", "–", "33.5", "45.0", "43.0"],
+        ["a_b & c", "1", "48.0", "+3.0", "–", "1", "1", "37.1 (+3.6)", "48.0", "failed"],
     ]
 
 
@@ -70,12 +70,13 @@ def test_markdown_has_one_line_for_each_row(frame: pd.DataFrame) -> None:
     lines = to_markdown(frame, make_result_columns(frame)).splitlines()
     assert len(lines) == 4
     assert {line.count("|") for line in lines} == {11}
-    assert lines[3].startswith("| a_b &amp; c | 48.0 | failed |")
+    assert lines[3].startswith("| a_b &amp; c | 1 | 48.0 |")
+    assert lines[3].endswith("| 48.0 | failed |")
 
 
 def test_latex_is_escaped(frame: pd.DataFrame) -> None:
     table = to_latex(frame, make_result_columns(frame))
-    assert r"a\_b \& c & 48.0 & failed" in table
+    assert r"a\_b \& c & 1 & 48.0 &" in table
     assert r"44.0 $\pm$ 1.4" in table
 
 
