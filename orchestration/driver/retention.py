@@ -58,7 +58,7 @@ class Retention:
                 f"the checkpoints of {len(self.removed)} were removed ({freed:.1f} MB): {labels}"
             )
         if self.needed:
-            lines.append(f"kept all the same, as other sweeps need them: {_labels(self.needed)}")
+            lines.append(f"kept all the same, as others need them: {_labels(self.needed)}")
         if self.unranked:
             lines.append(
                 f"kept all the same, as they have no finite {self.ranking.metric} to be ranked by: "
@@ -71,11 +71,12 @@ def _labels(trials: Sequence[Trial]) -> str:
     return ", ".join(trial.label for trial in trials)
 
 
-def remove_checkpoints(lab: LabConfig, plan: Plan) -> Retention:
+def remove_checkpoints(lab: LabConfig, plan: Plan, unfinished: Collection[str] = ()) -> Retention:
     """Remove the checkpoints of finished trainings that rank below keep.trained; all else of them stays.
 
-    Trainings that are not finished go on from theirs, those without a value have no rank, and those of other sweeps
-    are not this one's to remove.
+    Trainings that are not finished go on from theirs, or begin from those of others; those without a value have no
+    rank, and those of other sweeps are not this one's to remove. `unfinished` are identities of trainings without a
+    result.
     """
     ranking = _ranking(lab)
     values = {
@@ -88,13 +89,14 @@ def remove_checkpoints(lab: LabConfig, plan: Plan) -> Retention:
         return Retention(ranking, len(order))
     by_identity = {trial.identity: trial for trial in plan.trials}
     elsewhere = needed_elsewhere(lab.folder, plan.folder)
+    begun_from = {trial.trunk for trial in plan.trials if trial.identity in unfinished}
     removed, needed = [], []
     for position, identity in enumerate(order[lab.keep.trained :], start=lab.keep.trained + 1):
         trial = by_identity[identity]
         if not _has_own_checkpoints(plan, trial):
             continue
         folder = plan.folder_of(trial) / CHECKPOINTS
-        if folder.resolve() in elsewhere:
+        if folder.resolve() in elsewhere or trial.trunk in begun_from:
             needed.append(trial)
         else:
             removed.append(Removed(trial, position, _size(folder)))

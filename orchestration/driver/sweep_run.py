@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -88,9 +88,8 @@ class SweepRun:
             self._train()
             self._tracker.wait_open()
             self._record_kept()
-            self._remove_checkpoints()
             unfinished = self._progress.planned("waiting", "running", "failed", "stopped")
-            remove_forks(self._plan, {trial.identity for _, trial in unfinished})
+            self._remove_checkpoints({trial.identity for _, trial in unfinished})
             self._close_sweep()
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = write_report is None or (settled and self._report(write_report))
@@ -199,8 +198,9 @@ class SweepRun:
             if summary is not None:
                 self._recorder.record_kept(trial, summary)
 
-    def _remove_checkpoints(self) -> None:
-        retention = remove_checkpoints(self._lab, self._plan)
+    def _remove_checkpoints(self, unfinished: Collection[str]) -> None:
+        remove_forks(self._plan, unfinished)
+        retention = remove_checkpoints(self._lab, self._plan, unfinished)
         for each in retention.removed:
             reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
             self._recorder.record_removed(each.trial, reason)

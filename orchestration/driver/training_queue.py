@@ -7,6 +7,7 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.begin_from import begin_from
 from orchestration.planning.plan import Plan
 from orchestration.planning.prefixes import Elsewhere, find_prefixes, held_checkpoints
+from orchestration.trial.failures import is_held_back
 from orchestration.trial.files import begin_training
 
 
@@ -42,9 +43,10 @@ class TrainingQueue:
         index = min(ready, key=self._turn)
         self._waiting.remove(index)
         trial = self._plan.trials[index]
-        prefix = self._prefixes.of(trial)
-        if prefix is not None:
-            begin_from(prefix, trial, self._plan.folder_of(trial))
+        folder, prefix = self._plan.folder_of(trial), self._prefixes.of(trial)
+        # One that is held back does not begin; a later command plans anew where from.
+        if not is_held_back(folder):
+            begin_from(prefix, trial, folder)
         return index
 
     def forks(self, index: int) -> tuple[int, ...]:
@@ -57,11 +59,13 @@ class TrainingQueue:
 
     def _is_ready(self, trial: Trial) -> bool:
         prefix = self._prefixes.of(trial)
-        if prefix is None or prefix.trunk.identity not in self._unfinished:
+        if prefix is None or not prefix.waits or prefix.trunk.identity not in self._unfinished:
             return True
         return prefix.step in held_checkpoints(prefix.trunk.folder)
 
-    def _turn(self, index: int) -> tuple[int, int, int]:
+    def _turn(self, index: int) -> tuple[int, bool, int, int]:
         trial = self._plan.trials[index]
-        seeds = [each.seed for each in self._plan.trials]
-        return seeds.index(trial.seed), -self._prefixes.count_waiting(trial.identity), index
+        seeds, prefix = [each.seed for each in self._plan.trials], self._prefixes.of(trial)
+        # What begins from a checkpoint that is there comes first: the trunk may go on and remove it.
+        waits = prefix is None or prefix.step not in held_checkpoints(prefix.trunk.folder)
+        return seeds.index(trial.seed), waits, -self._prefixes.count_waiting(trial.identity), index

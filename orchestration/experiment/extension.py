@@ -1,14 +1,15 @@
 """A training that goes on, by choice, from a checkpoint of another schedule: checked before anything is trained."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.storage.run_folder import CHECKPOINTS, FORKS
+from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY, RunSummary
 from fcos.training import checkpoint
 from fcos.training.checkpoint import Checkpoint, CheckpointError
 from fcos.weights.find import find_checkpoint
@@ -16,7 +17,14 @@ from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_O
 
 KEY = "extend"
 # Keys in which a training may differ from the one that it goes on from.
-FREE = (*RUN_ONLY, *EVALUATION_ONLY, *RATES_ONLY, "schedule.lr", "schedule.lr_per_16_images")
+FREE = (
+    *RUN_ONLY,
+    *EVALUATION_ONLY,
+    *RATES_ONLY,
+    "schedule.lr",
+    "schedule.lr_per_16_images",
+    "schedule.eval_every",
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,20 @@ class Extension:
     step: int
     # SHA-256 of its manifest, which covers all its files.
     sha256: str
+    # Of the data that it was trained on; the digest is empty where it is not known.
+    classes: tuple[str, ...] = ()
+    data_digest: str = ""
+
+    def check_data(self, classes: Sequence[str] | None, digest: str) -> None:
+        """Raise ConfigError for other data than those that it was trained on. classes: None where not known yet."""
+        if classes is not None and tuple(classes) != self.classes:
+            theirs, ours = ", ".join(self.classes), ", ".join(classes)
+            raise ConfigError(f"{KEY}={self.path}: was trained with the classes {theirs}; those of the data are {ours}")
+        if self.data_digest and digest != self.data_digest:
+            raise ConfigError(
+                f"{KEY}={self.path}: was trained on other data (digest {self.data_digest[:12]}, not {digest[:12]}); "
+                f"model.weights={self.path} takes the weights alone"
+            )
 
     @property
     def run_folder(self) -> Path:
@@ -53,9 +75,18 @@ def find_extension(path: str, configs: Iterable[Config]) -> Extension:
         found = find_checkpoint(trainings[0] if len(trainings) == 1 else Path(path))
         for config in configs:
             _check(found, config)
-        return Extension(found.path.resolve(), found.step, checkpoint.digest(found.path))
+        extension = Extension(found.path.resolve(), found.step, checkpoint.digest(found.path), found.classes)
+        return replace(extension, data_digest=_data_digest_of(extension.run_folder))
     except CheckpointError as error:
         raise ConfigError(f"{KEY}={path}: {error}") from None
+
+
+def _data_digest_of(folder: Path) -> str:
+    """Return the digest of the data of a finished training; empty where it is not known."""
+    try:
+        return RunSummary.model_validate(json.loads((folder / SUMMARY).read_text())["summary"]).data_digest
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _check(found: Checkpoint, config: Config) -> None:

@@ -28,14 +28,11 @@ RUN_ONLY = (
 EVALUATION_ONLY = ("model.postprocess", "schedule.ema")
 
 
-# Keys that decide the learning rates of steps, how many there are, and what is reported on the way. Trainings that are
-# the same in all others have the same state for as long as their rates are the same.
+# Keys that decide the learning rates of steps and how many there are. Trainings that are the same in all others have
+# the same state, and are evaluated at the same steps, for as long as their rates are the same.
 RATES_ONLY = tuple(
     f"schedule.{key}"
-    for key in (
-        *("steps", "warmup", "warmup_steps", "warmup_factor", "decay", "milestones", "decay_factor"),
-        "eval_every",
-    )
+    for key in ("steps", "warmup", "warmup_steps", "warmup_factor", "decay", "milestones", "decay_factor")
 )
 
 

@@ -44,6 +44,8 @@ class Prefix:
 
     trunk: Trunk
     step: int
+    # Whether this command trains the trunk, which leaves the checkpoint on its way.
+    waits: bool = False
     # The checkpoint that was chosen by hand, which is taken or nothing.
     extension: Extension | None = None
 
@@ -52,7 +54,7 @@ class Prefix:
         """Return what a training takes that goes on from a checkpoint of another schedule."""
         label, schedule = str(extension.path), trial.config.schedule
         trunk = Trunk(extension.sha256, label, "", extension.run_folder, schedule, trial.averages, {})
-        return cls(trunk, extension.step, extension)
+        return cls(trunk, extension.step, extension=extension)
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,13 @@ class Prefixes:
 
     def forks(self, trunk: Trial) -> tuple[int, ...]:
         """Return the steps after which a training keeps a checkpoint for others."""
-        return tuple(sorted({each.step for each in self.by_identity.values() if each.trunk.identity == trunk.identity}))
+        return tuple(sorted({self.by_identity[name].step for name in self._waiting_for(trunk.identity)}))
 
     def count_waiting(self, identity: str) -> int:
         """Return how many trainings wait for one, also by way of others."""
-        waiting = [name for name, each in self.by_identity.items() if each.trunk.identity == identity]
+        waiting = self._waiting_for(identity)
         return len(waiting) + sum(map(self.count_waiting, waiting))
+
+    def _waiting_for(self, identity: str) -> list[str]:
+        # The same training in another sweep is none that is waited for.
+        return [name for name, each in self.by_identity.items() if each.waits and each.trunk.identity == identity]

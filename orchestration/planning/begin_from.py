@@ -8,7 +8,7 @@ from pathlib import Path
 from fcos.config.run import ScheduleConfig
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, ORIGIN, POINTS, MetricPoint
-from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, step_of
+from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, newest_step, step_of
 from fcos.training.due import due_after
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
@@ -19,15 +19,21 @@ from orchestration.trial.origin import Origin, write_origin
 from orchestration.trial.retries import read_attempts
 
 
-def begin_from(prefix: Prefix, trial: Trial, folder: Path) -> int:
+def begin_from(prefix: Prefix | None, trial: Trial, folder: Path) -> int:
     """Fill a training's folder with the newest checkpoint of another one up to a step; return the step of that one.
 
-    Where there is none, as the other training failed, a note says so, and 0 is returned. The checkpoint gets its name
-    last: a command that was killed in between finds nothing, and does it again. Raises ConfigError for one that was
-    chosen by hand and cannot be read any more.
+    Without a prefix the training begins at step 0, or from a checkpoint of its own. Where the other training has no
+    checkpoint, as it failed, a note says so, and 0 is returned. The checkpoint gets its name last: a command that was
+    killed in between finds nothing, and does it again. Raises ConfigError for one that was chosen by hand and cannot be
+    read any more.
     """
+    if prefix is None:
+        if newest_step(folder / CHECKPOINTS, trial.averages) == 0:
+            # Of an earlier attempt, whose checkpoints are of no use any more.
+            (folder / ORIGIN).unlink(missing_ok=True)
+        return 0
     trunk, problem, extension = prefix.trunk, "", prefix.extension
-    held = held_checkpoints(trunk.folder) if extension is None else {extension.step: extension.path}
+    held = _held_by(trunk) if extension is None else {extension.step: extension.path}
     for step in sorted((step for step in held if step <= prefix.step), reverse=True):
         try:
             partial = _copy(held[step], folder, trial.averages)
@@ -45,10 +51,18 @@ def begin_from(prefix: Prefix, trial: Trial, folder: Path) -> int:
     if extension is not None:
         raise ConfigError(f"extend={extension.path}: cannot be taken any more: {problem}")
     (folder / ORIGIN).unlink(missing_ok=True)
-    if not is_interrupted(trunk.folder):
+    if not (trunk.folder.is_dir() and is_interrupted(trunk.folder)):
         reason = problem or _why_none(trunk.folder)
         files.add_note(folder, f"trained from the start, not from step {prefix.step} of {trunk.label}: {reason}")
     return 0
+
+
+def _held_by(trunk: Trunk) -> dict[int, Path]:
+    try:
+        return held_checkpoints(trunk.folder)
+    except OSError:
+        # Removed, or unreadable, since it was found.
+        return {}
 
 
 def _why_none(folder: Path) -> str:

@@ -111,6 +111,9 @@ def _plan(
     provenance = current_provenance(lab.task, lab.cluster.workers)
     seeded = (config.model_copy(update={"seed": seed}) for config in arms.values() for seed in seeds)
     extension = None if lab.extend is None else find_extension(lab.extend, seeded)
+    if extension is not None:
+        for arm, config in arms.items():
+            extension.check_data(data.info(config).classes, digests[arm])
     trials = plan_trials(arms, seeds, provenance, digests, "" if extension is None else extension.sha256)
     beginning = BeginningNotes()
     notes = [note for config in arms.values() for note in beginning.of(config, data.info(config).classes)]

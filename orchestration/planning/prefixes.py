@@ -4,7 +4,7 @@ A training begins from the checkpoint of another one that is planned before it, 
 those it is the one with most steps in common, which for any order makes the smallest number of steps in all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from fcos.storage.run_folder import CHECKPOINTS, FORKS
@@ -38,10 +38,10 @@ def find_prefixes(plan: Plan, pending: Sequence[Trial], elsewhere: Elsewhere) ->
     for trial in (*(each for each in plan.trials if each.identity not in waiting), *pending):
         folder = plan.folder_of(trial)
         if trial.identity in waiting and not trial.is_coverage and not _has_begun(trial, folder):
+            others = [Prefix(each, _last_held_step(each, trial)) for each in elsewhere.get(trial.identity, ())]
+            own = [_offer(each, trial, found, waiting) for each in earlier.get(trial.trunk, ())]
             # Of equals one that need not be waited for.
-            trunks = (*elsewhere.get(trial.identity, ()), *earlier.get(trial.trunk, ()))
-            offers = [Prefix(each, last_step_from(each, trial, runs=each.identity in waiting)) for each in trunks]
-            best = max(offers, key=lambda offer: offer.step, default=None)
+            best = max((*others, *own), key=lambda offer: (offer.step, not offer.waits), default=None)
             if best is not None and best.step >= LEAST_SHARE * trial.config.schedule.steps:
                 found[trial.identity] = best
         earlier.setdefault(trial.trunk, []).append(Trunk.of(trial, plan.name, folder))
@@ -52,18 +52,27 @@ def _has_begun(trial: Trial, folder: Path) -> bool:
     return newest_step(folder / CHECKPOINTS, trial.averages) > 0
 
 
-def last_step_from(trunk: Trunk, trial: Trial, *, runs: bool) -> int:
-    """Return the last step of another training that a training can begin from; 0 where there is none.
+def _offer(trunk: Trunk, trial: Trial, found: Mapping[str, Prefix], waiting: Collection[str]) -> Prefix:
+    """Return what a training can take from one of its plan; one that is to run leaves a checkpoint on its way.
 
-    One that `runs` in this command will have a checkpoint wherever it has not been yet.
+    found: what those take themselves that are to run, and hence pass over. waiting: identities of those that are.
     """
+    held, begins = _last_held_step(trunk, trial), found.get(trunk.identity)
+    common = common_steps(trunk.schedule, trial.config.schedule)
+    passed = max(0 if begins is None else begins.step, *held_checkpoints(trunk.folder), 0)
+    leaves = trunk.identity in waiting and trial.averages <= trunk.averages and passed < common
+    # For want of memory it goes on with smaller micro-batches, and its state is another one.
+    if leaves and not read_attempts(trunk.folder).accumulate:
+        return Prefix(trunk, common, waits=True)
+    return Prefix(trunk, held)
+
+
+def _last_held_step(trunk: Trunk, trial: Trial) -> int:
+    """Return the last step of another training whose checkpoint a training can begin from; 0 where there is none."""
     if not trial.averages <= trunk.averages:
         return 0
     common = common_steps(trunk.schedule, trial.config.schedule)
-    held = held_checkpoints(trunk.folder)
-    if common in held or (runs and max(held, default=0) < common):
-        return common
-    return max((step for step in held if step <= common), default=0)
+    return max((step for step in held_checkpoints(trunk.folder) if step <= common), default=0)
 
 
 def held_checkpoints(folder: Path) -> dict[int, Path]:

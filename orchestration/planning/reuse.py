@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, MetricPoint
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, MetricPoint
 from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import CheckpointError, averages_in, digest, verify
 from orchestration.config.schema import LabConfig
@@ -18,6 +18,7 @@ from orchestration.planning.trunks import find_trunks
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
+from orchestration.trial.origin import read_origin
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,16 @@ def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
 
 def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
     """Return whether the trial's result is in this sweep's folder; one from elsewhere counts with reuse alone."""
-    if not reuse and files.read_reused(plan.folder_of(trial)) is not None:
+    if not reuse and _rests_on_others(plan, trial):
         return False
     return plan.summary_of(trial) is not None
+
+
+def _rests_on_others(plan: Plan, trial: Trial) -> bool:
+    """Return whether other sweeps trained a trial, or its first steps."""
+    folder = plan.folder_of(trial)
+    origin = read_origin(folder)
+    return files.read_reused(folder) is not None or (origin is not None and origin.sweep not in ("", plan.name))
 
 
 def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
@@ -159,7 +167,7 @@ def take_all(lab: LabConfig, plan: Plan, trials: Iterable[Trial], reusable: Reus
     for trial in trials:
         folder = plan.folder_of(trial)
         source = reusable.sources.get(trial.identity)
-        if not lab.reuse and files.read_reused(folder) is not None:
+        if not lab.reuse and _rests_on_others(plan, trial):
             shutil.rmtree(folder)
         elif is_done(plan, trial, reuse=lab.reuse):
             _mend_links(folder, source)
@@ -259,11 +267,15 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
         arms={arm: run.run_id for arm, run in source.evaluated.items()},
     )
     files.write_reused(folder, record)
+    _copy(origin / ORIGIN, folder / ORIGIN)
     if set(trial.arms) <= set(metrics):
         # Only the last checkpoint has a link.
         update = {"best": None, "metrics": metrics, "pictures": pictures, "evaluations": evaluations}
         taken = summary.model_copy(update=update)
         files.write_summary(folder, trial.identity, taken)
+    else:
+        for note in summary.notes:
+            files.add_note(folder, note)
 
 
 def _points(source: Source, origin: Path) -> list[MetricPoint]:

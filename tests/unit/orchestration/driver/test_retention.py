@@ -131,7 +131,7 @@ def test_what_another_sweep_took_over_stays_there_and_here(tmp_path: Path) -> No
     (plan.folder_of(plan.trials[2]) / REUSED).write_text(json.dumps({"sweep": "other", "arms": {}, "trained_by": "x"}))
     found = remove_checkpoints(lab_of(tmp_path, 1), plan)
     assert left(plan) == "abc"
-    assert found.lines(1) == ["kept all the same, as other sweeps need them: arm · seed 0"]
+    assert found.lines(1) == ["kept all the same, as others need them: arm · seed 0"]
 
 
 @pytest.mark.parametrize("word", ["keep.trained=0", "keep.trained=some", "keep.traine=1"])

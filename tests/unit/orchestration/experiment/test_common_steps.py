@@ -1,7 +1,5 @@
 """First steps with equal learning rates, found for any two schedules."""
 
-import time
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,9 +52,7 @@ def test_a_schedule_has_all_steps_in_common_with_itself(one: ScheduleConfig) -> 
 
 def test_the_longer_recipes_share_the_steps_before_the_first_milestone_that_differs() -> None:
     once, twice, four_times = (compose(check_overrides([f"schedule=paper_{times}x"])).schedule for times in (1, 2, 4))
-    began = time.perf_counter()
     assert common_steps(once, twice) == common_steps(once, four_times) == 60_000
     assert common_steps(twice, four_times) == 120_000
     assert common_steps(four_times, four_times) == 360_000
     # Seconds would be too long for a plan; it takes a fraction of one.
-    assert time.perf_counter() - began < 10

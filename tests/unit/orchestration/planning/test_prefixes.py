@@ -1,5 +1,6 @@
 """Which trainings begin from which others, and what they take from there."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,44 @@ def test_a_trunk_that_is_past_the_fork_gives_the_newest_checkpoint_before_it(pla
     assert taken(plan) == {"step_to_half": ("step", 500), "none": ("step_to_half", 667)}
     save(plan, plan.trials[STEP], 667)
     assert taken(plan) == {"step_to_half": ("step", 667), "none": ("step", 667)}
+
+
+def test_a_trunk_that_begins_after_the_fork_itself_is_not_waited_for(plan: Plan, tmp_path: Path) -> None:
+    before = plan_of(tmp_path / "before")
+    save(before, before.trials[STEP], 667)
+    elsewhere = Trunk.of(before.trials[STEP], "before", before.folder_of(before.trials[STEP]))
+    pending = [plan.trials[STEP], plan.trials[COSINE]]
+    prefixes = find_prefixes(plan, pending, {plan.trials[STEP].identity: [elsewhere]})
+    assert prefixes.steps_of(plan.trials[STEP]) == 667
+    assert prefixes.of(plan.trials[COSINE]) is None, "step never passes the step at which cosine parts"
+
+
+def test_a_training_that_is_held_back_takes_nothing_yet(plan: Plan) -> None:
+    finish_first_steps(plan, plan.trials[STEP], 667)
+    queue = TrainingQueue(plan, {})
+    queue.put([HALF, NONE])
+    files.hold_back(plan.folder)
+    assert {queue.take(), queue.take()} == {HALF, NONE}
+    assert read_origin(plan.folder_of(plan.trials[HALF])) is None
+
+
+def test_a_trunk_whose_folder_is_gone_leaves_a_note(plan: Plan) -> None:
+    trial = plan.trials[HALF]
+    files.begin_training(plan.folder_of(trial))
+    assert begin_from(prefix_from(plan, plan.trials[STEP]), trial, plan.folder_of(trial)) == 0
+    (note,) = files.read_notes(plan.folder_of(trial))
+    assert "its checkpoint is gone" in note
+
+
+def test_the_origin_of_an_attempt_that_is_of_no_use_is_forgotten(plan: Plan) -> None:
+    trial = plan.trials[HALF]
+    finish_first_steps(plan, plan.trials[STEP], 667)
+    begin_from(prefix_from(plan, plan.trials[STEP]), trial, plan.folder_of(trial))
+    assert begin_from(None, trial, plan.folder_of(trial)) == 0
+    assert read_origin(plan.folder_of(trial)) is not None, "it goes on from that checkpoint"
+    shutil.rmtree(plan.folder_of(trial) / "checkpoints")
+    begin_from(None, trial, plan.folder_of(trial))
+    assert read_origin(plan.folder_of(trial)) is None
 
 
 def test_a_training_with_a_checkpoint_of_its_own_takes_nothing(plan: Plan) -> None:

@@ -10,6 +10,7 @@ from fcos.storage.run_folder import ATTEMPTS, FORKS
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
+from orchestration.driver.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import explain
 from orchestration.planning.make_plan import make_single_plan
@@ -116,3 +117,27 @@ def test_what_is_no_longer_that_training_is_left_alone(tmp_path: Path) -> None:
     (folder / ATTEMPTS).unlink()
     (folder / "training_id.txt").write_text("another\n")
     assert found() == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "begins"), [({250: "checkpoints"}, 250), ({500: "checkpoints", 1000: "checkpoints"}, 1000)]
+)
+def test_the_same_training_elsewhere_is_gone_on_from_and_never_waited_for(
+    tmp_path: Path, held: dict[int, str], begins: int
+) -> None:
+    """It may be running there, or have been killed between its last checkpoint and its summary."""
+    (past,) = planned(tmp_path / "before").trials
+    run = trained(tmp_path / "before" / "trials" / "x", past, held)
+    plan = planned(tmp_path / "now")
+    trunks = find_trunks(Store(run), plan, plan.trials)  # type: ignore[arg-type]
+    (prefix,) = find_prefixes(plan, plan.trials, trunks).by_identity.values()
+    assert (prefix.step, prefix.waits, prefix.trunk.identity) == (begins, False, plan.trials[0].identity)
+    queue = TrainingQueue(plan, trunks)
+    queue.put([0])
+    assert (queue.take(), queue.forks(0)) == (0, ())
+    assert checkpoint.newest_step(plan.folder_of(plan.trials[0]) / "checkpoints") == begins
+
+
+def test_other_evaluations_on_the_way_are_another_training(tmp_path: Path) -> None:
+    step, _ = begins_at(tmp_path, (), ("schedule.eval_every=100",), {1000: "checkpoints"})
+    assert step is None, "it would have none of its evaluations"
