@@ -25,11 +25,21 @@ def check_sqlite(uri: str, file: Path) -> None:
     if file.is_dir():
         raise TrackingError(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be used: it is a folder")
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=LOCKED_SECONDS)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master")
+        try:
+            _read(file, "ro")
+        except sqlite3.OperationalError as error:
+            # A process that was killed while it wrote has left a journal, which the next one that may write rolls back.
+            if "readonly" not in str(error):
+                raise
+            _read(file, "rw")
     except sqlite3.Error as error:
         kind = StoreUnavailable if "locked" in str(error) else TrackingError
         raise kind(f"tracking.uri={public_uri(uri)}: the SQLite file cannot be used: {error}") from None
+
+
+def _read(file: Path, mode: str) -> None:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, timeout=LOCKED_SECONDS)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master")
 
 
 def check_writable(uri: str, file: Path) -> None:

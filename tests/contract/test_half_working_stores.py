@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import warnings
 from collections import OrderedDict
@@ -22,6 +24,7 @@ from orchestration.doctor import _check_store
 from orchestration.tracking import delivery
 from orchestration.tracking.history import open_history
 from orchestration.tracking.problems import StoreUnavailable, TrackingError
+from orchestration.tracking.sqlite_store import check_sqlite
 from orchestration.tracking.store import connect, open_store
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker, require_store
 
@@ -35,6 +38,31 @@ def output(tmp_path: Path, empty_store: bytes) -> Path:
     folder.mkdir()
     (folder / "mlflow.db").write_bytes(empty_store)
     return folder
+
+
+KILLED_WRITER = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+# So small a cache spills into the file, for which the journal has to be whole.
+connection.execute("PRAGMA cache_size=2")
+connection.execute("BEGIN")
+for number in range(2000):
+    connection.execute("INSERT INTO tags VALUES (?, ?, ?)", (f"key {number}", "x" * 500, "none"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_store_whose_writer_was_killed_is_read_as_it_was_before(output: Path) -> None:
+    file = output / "mlflow.db"
+    with closing(sqlite3.connect(file)) as connection:
+        columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(tags)")]
+    writer = KILLED_WRITER.replace("tags VALUES", f"tags ({', '.join(columns)}) VALUES")
+    subprocess.run([sys.executable, "-c", writer, str(file)], check=False)
+    assert file.with_name("mlflow.db-journal").exists(), "the writer was killed in the middle of a transaction"
+    check_sqlite(f"sqlite:///{file}", file)
+    assert not file.with_name("mlflow.db-journal").exists()
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM tags").fetchone() == (0,)
 
 
 def train(tracker: Tracker) -> None:
