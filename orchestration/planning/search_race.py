@@ -141,10 +141,11 @@ class SearchRace:
         left = max(0, self.search.config.trials - self.num_searched)
         return 0 if decision == "end" else left + most
 
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether all trainings that confirm the winner have ended with a result."""
-        winner = self.winner()
+    def is_confirmed(self, failed: Collection[str] = NONE) -> bool:
+        """Return whether all trainings that confirm the winner have ended with a result."""
+        winner = self.winner(failed)
+        if winner is None:
+            return False
         confirming = [trial for trial in self.plan.trials if trial.seed in self.search.confirm_seeds]
         planned = all(self._is_planned(each) for each in self._confirming(winner))
         needed = [trial for trial in confirming if {winner, BASE_ARM} & set(trial.arms)]

@@ -120,13 +120,26 @@ def test_at_the_end_the_winner_and_the_starting_point_get_the_confirming_seeds(t
     plan = ended(tmp_path)
     for expected in (("t001", 2), ("base", 2), ("t001", 3), ("base", 3)):
         assert race_of(plan).decide() == TrainSeed(*expected)
-        assert not race_of(plan).is_confirmed
+        assert not race_of(plan).is_confirmed()
         train(plan, *expected, 0.35)
     assert race_of(plan).decide() == "end"
-    assert race_of(plan).is_confirmed
+    assert race_of(plan).is_confirmed()
     again = planned(tmp_path)
-    assert race_of(again).is_confirmed and race_of(again).most_to_come == 0
+    assert race_of(again).is_confirmed() and race_of(again).most_to_come == 0
     assert plan_table(again, ReusableRuns(None))[0] == "search_fcos: 6 of 6 trainings begun, 4 that confirm"
+
+
+def test_a_training_that_failed_in_this_command_takes_neither_winner_nor_confirmation_away(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    for number, value in enumerate((0.30, 0.40, 0.20, 0.10, 0.10)):
+        train(plan, f"t00{number}", 0, value)
+    failed = {train(plan, "t005", 0, None).identity}
+    for arm, seed in (("t001", 2), ("base", 2), ("t001", 3), ("base", 3)):
+        train(plan, arm, seed, 0.35)
+    race = race_of(plan)
+    assert (race.winner(failed), race.decide(failed), race.is_confirmed(failed)) == ("t001", "end", True)
+    # Without it, the training may still give a result, and nothing is decided.
+    assert (race.winner(), race.is_confirmed()) == (None, False)
 
 
 def test_confirming_trainings_do_not_choose_the_winner(tmp_path: Path) -> None:
