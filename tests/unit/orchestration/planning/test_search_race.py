@@ -1,5 +1,6 @@
 """A search over several seeds: found again from its plan and results, and confirmed by other seeds."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from orchestration.config.overrides import check_overrides
 from orchestration.driver.progress import SweepProgress
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.plan import Plan, settle_plan
+from orchestration.planning.plan import PLAN, Plan, settle_plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.table import plan_table, search_text
@@ -174,6 +175,29 @@ def test_progress_has_room_for_what_may_come(tmp_path: Path) -> None:
 def test_a_race_that_cannot_be_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         planned(tmp_path, *words)
+
+
+def test_seeds_that_an_earlier_command_searched_with_confirm_nothing(tmp_path: Path) -> None:
+    train(planned(tmp_path, "experiment.seeds=[0,1,2]"), "t000", 2, 0.30)
+    with pytest.raises(ConfigError, match=r"confirm_seeds=\[2, 7\]: \[2\] were among experiment\.seeds of an earlier"):
+        planned(tmp_path, "search.confirm_seeds=[2,7]")
+    fewer = planned(tmp_path)
+    assert fewer.search is not None
+    assert (fewer.search.seeds, fewer.search.confirm_seeds) == ((0, 1), (3, 4))
+    settle_plan(fewer)
+    # The seed of the first command stays among those that chose.
+    again = planned(tmp_path).search
+    assert again is not None and again.all_seeds == [0, 1, 2]
+
+
+def test_the_plan_of_an_older_version_names_no_seeds_of_its_search(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    settle_plan(plan)
+    values = json.loads((plan.folder / PLAN).read_text())
+    del values["search"]["seeds"]
+    (plan.folder / PLAN).write_text(json.dumps(values))
+    again = planned(tmp_path).search
+    assert again is not None and again.confirm_seeds == (2, 3)
 
 
 def test_confirming_seeds_without_a_search_are_refused() -> None:
