@@ -222,7 +222,8 @@ class SweepRun:
         Where the seeds are given, those of all commands count, whatever gave no result: a report shows the others.
         """
         if self._race is not None:
-            return (len(self._race.search.confirm_seeds),) if self._race.is_confirmed(self._failed()) else ()
+            seeds = self._race.count_confirmed(self._failed())
+            return (seeds,) if seeds else ()
         if self._lab.experiment is None or self._lab.experiment.baseline is None:
             return ()
         if self._rounds is not None:

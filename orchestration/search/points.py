@@ -162,6 +162,11 @@ def _check_metrics(base: Config, config: SearchConfig) -> None:
     from fcos.metrics import MEMORY, better_end
 
     prefix = "val/" if base.task == "train" else "coverage/"
+    if config.objectives and base.task != "train":
+        raise ConfigError(
+            f"experiment.search.objectives={list(config.objectives)}: task={base.task} has one objective; leave them "
+            "out, and give experiment.search.metric"
+        )
     key = "experiment.search.objectives" if config.objectives else "experiment.search.metric"
     for metric in config.metrics:
         if not metric.startswith(prefix) and not (config.objectives and metric == MEMORY):
@@ -172,10 +177,16 @@ def _check_metrics(base: Config, config: SearchConfig) -> None:
 
 
 def _check_grid(search: Search) -> None:
-    """Raise ConfigError for a grid of more points than trials."""
+    """Raise ConfigError for a grid of more points than trials, or of more trainings where each gets all seeds."""
     count = sum(1 for _ in grid_points(search.config.space))
-    if count > search.config.trials:
-        raise ConfigError(_too_few_for_grid(search.config.trials, count))
+    trials, seeds = search.config.trials, len(search.seeds)
+    if count > trials:
+        raise ConfigError(_too_few_for_grid(trials, count))
+    if search.config.objectives and count * seeds > trials:
+        raise ConfigError(
+            f"experiment.search.trials={trials}: the grid has {count} points, and with several objectives each is "
+            f"trained with all {seeds} seeds; raise it to {count * seeds}, give fewer seeds, or use search=random"
+        )
 
 
 def _too_few_for_grid(trials: int, points: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.race_searcher import PointDrawer, RaceSearcher
@@ -152,4 +153,9 @@ def test_a_small_space_is_drawn_once_and_then_raced_to_its_end(tmp_path: Path, s
     labels = command.train()
     assert sorted(label for label in labels if "base" not in label)[:2] == ["t000 · seed 0", "t000 · seed 1"]
     assert len(labels) == 6 + 4
+    several = "experiment.search.objectives=[val/AP,val/AP50]"
+    with pytest.raises(ConfigError, match=r"the grid has 2 points.* all 3 seeds; raise it to 6, give fewer"):
+        Command(
+            tmp_path / "b", "search=grid", *SMALL_SPACE, several, "search.confirm_seeds=0", "experiment.search.trials=5"
+        )
     assert command.searcher.exhausted == "every point has been drawn before"

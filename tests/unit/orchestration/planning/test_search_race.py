@@ -15,7 +15,7 @@ from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import PLAN, Plan, settle_plan
 from orchestration.planning.reuse import ReusableRuns
-from orchestration.planning.search_race import SearchRace
+from orchestration.planning.search_race import SearchRace, count_to_come
 from orchestration.planning.table import plan_table, search_text
 from orchestration.search.points import DrawnPoint
 from orchestration.search.race import TrainSeed
@@ -121,12 +121,11 @@ def test_at_the_end_the_winner_and_the_starting_point_get_the_confirming_seeds(t
     plan = ended(tmp_path)
     for expected in (("t001", 2), ("base", 2), ("t001", 3), ("base", 3)):
         assert race_of(plan).decide() == TrainSeed(*expected)
-        assert not race_of(plan).is_confirmed()
         train(plan, *expected, 0.35)
     assert race_of(plan).decide() == "end"
-    assert race_of(plan).is_confirmed()
+    assert race_of(plan).count_confirmed() == 2
     again = planned(tmp_path)
-    assert race_of(again).is_confirmed() and race_of(again).most_to_come == 0
+    assert race_of(again).count_confirmed() == 2 and race_of(again).most_to_come == 0
     assert plan_table(again, ReusableRuns(None))[0] == "search_fcos: 6 of 6 trainings begun, 4 that confirm"
 
 
@@ -138,9 +137,30 @@ def test_a_training_that_failed_in_this_command_takes_neither_winner_nor_confirm
     for arm, seed in (("t001", 2), ("base", 2), ("t001", 3), ("base", 3)):
         train(plan, arm, seed, 0.35)
     race = race_of(plan)
-    assert (race.winner(failed), race.decide(failed), race.is_confirmed(failed)) == ("t001", "end", True)
+    assert (race.winner(failed), race.decide(failed), race.count_confirmed(failed)) == ("t001", "end", 2)
     # Without it, the training may still give a result, and nothing is decided.
-    assert (race.winner(), race.is_confirmed()) == (None, False)
+    assert (race.winner(), race.count_confirmed()) == (None, 0)
+
+
+def test_a_confirming_training_that_failed_does_not_hide_a_look_at_the_others(tmp_path: Path) -> None:
+    plan = ended(tmp_path)
+    train(plan, "t001", 2, 0.35)
+    base = train(plan, "base", 2, None)
+    assert race_of(plan).count_confirmed() == 0, "one is open"
+    assert race_of(plan).count_confirmed({base.identity}) == 0, "no pair has a result"
+    train(plan, "t001", 3, 0.35)
+    train(plan, "base", 3, 0.35)
+    assert race_of(plan).count_confirmed() == 0
+    assert race_of(plan).count_confirmed({base.identity}) == 2
+
+
+def test_what_a_search_may_still_add_is_bounded(tmp_path: Path) -> None:
+    assert count_to_come(planned(tmp_path)) == 6 + 2 * 2
+    assert count_to_come(ended(tmp_path)) == 2 * 2
+    assert count_to_come(planned(tmp_path / "b", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 6
+    assert (
+        count_to_come(planned(tmp_path / "c", "search=random", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 0
+    )
 
 
 def test_confirming_trainings_do_not_choose_the_winner(tmp_path: Path) -> None:
