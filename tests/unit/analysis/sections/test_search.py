@@ -39,7 +39,12 @@ def make_sweep(
 
 
 def test_points_that_lack_a_seed_are_not_on_the_front_and_are_named() -> None:
-    results = {"a": {0: 0.3, 1: 0.3}, "b": {0: 0.2, 1: 0.4}, "c": {0: 0.9, 1: None}, "d": {1: 0.8}}
+    results: dict[str, dict[int, float | None]] = {
+        "a": {0: 0.3, 1: 0.3},
+        "b": {0: 0.2, 1: 0.4},
+        "c": {0: 0.9, 1: None},
+        "d": {1: 0.8},
+    }
     front = build_front(*make_sweep(results, [0, 1]))
     assert front is not None
     assert (set(front.frame["trial"]), front.common_seeds, front.incomplete) == ({"a", "b"}, 2, ("c", "d"))
