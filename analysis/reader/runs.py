@@ -107,7 +107,7 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
     searched = [] if search is None else [search.metric, *search.objectives]
     points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])
     sweep = _make_sweep(entry, uri, experiment, trials, points, parent.data.tags, notes)
-    return replace(sweep, winner=parent.data.tags.get(Tag.WINNER))
+    return replace(sweep, winner=parent.data.tags.get(Tag.WINNER) or None)
 
 
 def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) -> tuple[list[Sweep], list[str]]:

@@ -61,6 +61,8 @@ class Search(BaseModel):
     base: dict[str, Any] | None = None
     # Arguments of its command line.
     overrides: list[str] = Field(default_factory=list)
+    # By which its commands chose points; empty of searches by older versions, which had those of the experiment.
+    all_seeds: list[int] = Field(default_factory=list)
 
 
 class Experiment(BaseModel):

@@ -62,6 +62,10 @@ class Effect:
         return len(self.levels) > 1
 
 
+class AliasedClaimsError(ValueError):
+    """A fraction aliases claimed effects, which another fraction, or all cells, may keep apart."""
+
+
 @dataclass(frozen=True)
 class FactorialDesign:
     """All cells of several factors, or those of a fraction; raises ValueError for what is no design.
@@ -75,10 +79,10 @@ class FactorialDesign:
     claimed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_factors(self.factors)
+        check_factors(self.factors)
         _check_fraction(self)
         if aliased := self.find_aliased_claims():
-            raise ValueError(f"claimed_effects: {aliased}")
+            raise AliasedClaimsError(f"claimed_effects: {aliased}")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -181,7 +185,8 @@ def _name_level(factor: Factor, level: str) -> str:
     return factor.name if len(factor.levels) == 2 else f"{factor.name}:{level}"
 
 
-def _check_factors(factors: Sequence[Factor]) -> None:
+def check_factors(factors: Sequence[Factor]) -> None:
+    """Raise ValueError for too few or too many factors, and for one without two levels."""
     if not 2 <= len(factors) <= MAX_FACTORS:
         raise ValueError(f"factors: {len(factors)} given; give 2 to {MAX_FACTORS}, and arms for a single one")
     for factor in factors:

@@ -11,7 +11,7 @@ from typing import Any
 from fcos.config.parse import flatten
 from fcos.errors import ConfigError
 from fcos.statistics.aliases import describe_aliases, describe_fraction, list_aliases
-from fcos.statistics.factorial import MAX_ORDER, Factor, FactorialDesign
+from fcos.statistics.factorial import MAX_ORDER, AliasedClaimsError, Factor, FactorialDesign, check_factors
 from fcos.statistics.fraction import iterate_fractions
 from orchestration.config.groups import expand_presets
 
@@ -66,12 +66,14 @@ def plan_design(
     design = FactorialDesign(given, tuple(map(str, fraction or ())))
     try:
         return replace(design, claimed=claimed)
-    except ValueError as error:
+    except AliasedClaimsError as error:
         raise ValueError(f"{error}{_suggest_fraction(design, len(design.generators), claimed)}") from None
 
 
 def _choose_fraction(factors: tuple[Factor, ...], count: int, claimed: tuple[str, ...]) -> FactorialDesign:
     """Return the fraction of 2^-count with the least aberration that keeps claimed effects apart."""
+    # Before any fraction: of more factors there are too many to iterate over.
+    check_factors(factors)
     names = [factor.name for factor in factors]
     if count < 0:
         raise ValueError(f"fraction={count}: must not be below 0; fraction=1 is half of the cells")
@@ -88,7 +90,7 @@ def _choose_fraction(factors: tuple[Factor, ...], count: int, claimed: tuple[str
     for generators in iterate_fractions(names, count):
         try:
             return FactorialDesign(factors, generators, claimed)
-        except ValueError as error:
+        except AliasedClaimsError as error:
             reason = str(error)
     raise ValueError(f"{reason}{_suggest_fraction(design, count - 1, claimed)}")
 

@@ -16,7 +16,7 @@ from orchestration.driver.events import (
 )
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
-from orchestration.planning.search_race import SearchRace
+from orchestration.planning.search_race import count_to_come
 from orchestration.search.points import name_of
 from orchestration.trial.failures import FailureKind, failure_reason, has_failed
 from orchestration.trial.files import read_reused
@@ -124,10 +124,11 @@ class SweepProgress:
         """
         trials = [_begin(plan, index, trial) for index, trial in enumerate(plan.trials)]
         if plan.search is not None and plan.search.draws_as_it_goes:
-            race, steps = SearchRace.of(plan), plan.search.base.schedule.steps
-            to_come = plan.search.config.trials - len(trials) if race is None else race.most_to_come
-            what: Literal["drawn", "chosen"] = "drawn" if race is None else "chosen"
-            trials += [TrialProgress(len(trials) + number, None, steps, to_be=what) for number in range(to_come)]
+            steps = plan.search.base.schedule.steps
+            what: Literal["drawn", "chosen"] = "chosen" if plan.search.races else "drawn"
+            trials += [
+                TrialProgress(len(trials) + number, None, steps, to_be=what) for number in range(count_to_come(plan))
+            ]
         if needed is not None:
             for progress in trials:
                 if progress.index not in needed:

@@ -147,13 +147,7 @@ class PointDrawer:
         strategy, config = self.search.strategy, self.search.config
         drawn = [each.point for each in self.search.drawn.values()]
         if strategy.searcher != "tpe":
-            misses = 0
-            for point in planned_points(strategy, config.space):
-                if misses > MOST_MISSES:
-                    return
-                if point not in drawn:
-                    yield point
-                    misses += 1
+            yield from self._propose_planned(drawn)
             return
         known: list[tuple[Point, Sequence[float] | None]] = [
             *((each.point, each.values) for each in self.search.observations),
@@ -164,3 +158,20 @@ class PointDrawer:
             yield point
             # Not again: as a failure where it is refused, and as what it gave where it is known.
             known.append((point, next((values for each, values in known if each == point), None)))
+
+    def _propose_planned(self, drawn: Sequence[Point]) -> Iterator[Point]:
+        """Yield points that do not depend on results, without those that are drawn; random ones not without end."""
+        strategy, config = self.search.strategy, self.search.config
+        passed: list[Point] = []
+        misses = 0
+        for point in planned_points(strategy, config.space):
+            if point in drawn and point not in passed:
+                passed.append(point)
+                misses = 0
+                continue
+            if misses > MOST_MISSES:
+                return
+            # The caller goes on only where what it got was no new point; a grid has an end of its own.
+            misses += strategy.searcher != "grid"
+            if point not in drawn:
+                yield point

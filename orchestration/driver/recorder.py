@@ -79,6 +79,9 @@ class RunRecorder:
             return
         declared = experiment_values(self.experiment, self.plan.search)
         tags = {**self._common(), Tag.KIND: RunKind.SWEEP, Tag.STATUS: "running", **_in_tags(declared)}
+        if self.plan.search is not None:
+            # That of an earlier command may not be the one of this.
+            tags[Tag.WINNER] = ""
         plan = StoredPlan.of(self.plan, key="").values()
         del plan["key"]
         self.tracker.start(
@@ -95,7 +98,9 @@ class RunRecorder:
             if failed:
                 status, word = "FAILED", "failed"
             tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks))}
-            self.tracker.end(SWEEP, status, tags if winner is None else {**tags, Tag.WINNER: winner})
+            if self.plan.search is not None:
+                tags[Tag.WINNER] = winner or ""
+            self.tracker.end(SWEEP, status, tags)
 
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""

@@ -165,7 +165,7 @@ class SweepRun:
             return
         if exhausted is not None:
             self._note_exhausted(exhausted)
-        if self._race is not None and self._race.decide() == "end":
+        if self._race is not None and self._race.decide(self._failed()) == "end":
             self._progress.leave_out_rest()
 
     def _stop_all(self, events: Events, reason: str) -> None:
@@ -207,9 +207,13 @@ class SweepRun:
         for line in retention.lines(self._lab.keep.trained or retention.ranked):
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
+    def _failed(self) -> set[str]:
+        """Return the identities of the trainings that failed in this command."""
+        return {trial.identity for _, trial in self._progress.planned("failed")}
+
     def _close_sweep(self) -> None:
         looks = add_looks(self._plan, self._looks())
-        winner = None if self._race is None else self._race.winner()
+        winner = None if self._race is None else self._race.winner(self._failed())
         self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks, winner)
 
     def _looks(self) -> Sequence[int]:
@@ -218,7 +222,8 @@ class SweepRun:
         Where the seeds are given, those of all commands count, whatever gave no result: a report shows the others.
         """
         if self._race is not None:
-            return (len(self._race.search.confirm_seeds),) if self._race.is_confirmed else ()
+            seeds = self._race.count_confirmed(self._failed())
+            return (seeds,) if seeds else ()
         if self._lab.experiment is None or self._lab.experiment.baseline is None:
             return ()
         if self._rounds is not None:

@@ -24,8 +24,9 @@ from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
 from orchestration.planning.prefixes import find_prefixes
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
+from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings
-from orchestration.planning.table import show_choices, show_plan
+from orchestration.planning.table import count_of, show_choices, show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
 
@@ -99,10 +100,14 @@ def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) ->
         for trial in plan.trials
         if trial.identity not in reusable.sources and not is_done(plan, trial, reuse=lab.reuse)
     ]
-    if not left:
+    to_come = count_to_come(plan)
+    if not left and not to_come:
         return ["estimate: nothing is left to train"]
-    if left[0].is_coverage:
+    if lab.task == "coverage":
         return ["estimate: none for runs without training"]
+    if to_come:
+        most = count_of(len(left) + to_come, "training")
+        return [f"estimate: up to {most}, drawn as the search goes; how long they take is not known before"]
     if nodes is None:
         return [f"estimate: none before {lab.cluster.address} is joined"]
     later = later_trainings(plan, lab.experiment)

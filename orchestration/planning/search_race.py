@@ -5,6 +5,7 @@ killed, goes on with the same leader.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -141,11 +142,21 @@ class SearchRace:
         left = max(0, self.search.config.trials - self.num_searched)
         return 0 if decision == "end" else left + most
 
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether all trainings that confirm the winner have ended with a result."""
-        winner = self.winner()
-        confirming = [trial for trial in self.plan.trials if trial.seed in self.search.confirm_seeds]
-        planned = all(self._is_planned(each) for each in self._confirming(winner))
-        needed = [trial for trial in confirming if {winner, BASE_ARM} & set(trial.arms)]
-        return planned and bool(needed) and all(self.plan.summary_of(trial) is not None for trial in needed)
+    def count_confirmed(self, failed: Collection[str] = NONE) -> int:
+        """Return the number of begun seeds that confirm the winner; 0 while one is open or none has given a pair."""
+        confirming = self._confirming(self.winner(failed))
+        arms = {each.name for each in confirming}
+        seeds = {each.seed for each in confirming}
+        begun = [(arm, trial) for trial in self.plan.trials if trial.seed in seeds for arm in arms & set(trial.arms)]
+        if any(self._ending(trial, failed) == "open" for _, trial in begun):
+            return 0
+        num_values = Counter(trial.seed for arm, trial in begun if self.value(arm, trial) is not None)
+        return len({trial.seed for _, trial in begun}) if len(arms) in num_values.values() else 0
+
+
+def count_to_come(plan: Plan) -> int:
+    """Return the upper bound of the trainings that a search may still add to its plan."""
+    if plan.search is None or not plan.search.draws_as_it_goes:
+        return 0
+    race = SearchRace.of(plan)
+    return max(0, plan.search.config.trials - len(plan.trials)) if race is None else race.most_to_come

@@ -1,7 +1,7 @@
 """The search of a plan: its space and strategy, and the points that were drawn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -44,12 +44,19 @@ class Search:
     # Those that a point may get, and those that confirm the winner.
     seeds: tuple[int, ...] = (0,)
     confirm_seeds: tuple[int, ...] = ()
+    # Those of the search in earlier commands, which have chosen points too.
+    seeds_before: tuple[int, ...] = ()
     # Overrides of the command line.
     overrides: tuple[str, ...] = ()
     # Name of a training -> its point.
     drawn: dict[str, DrawnPoint] = field(default_factory=dict)
     # Points of other sweeps that the searcher is given.
     observations: list[Observation] = field(default_factory=list)
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds by which this command or an earlier one chose points."""
+        return sorted({*self.seeds, *self.seeds_before})
 
     @property
     def prunes(self) -> bool:
@@ -89,6 +96,8 @@ class StoredSearch(BaseModel):
     strategy: dict[str, Any] = {}
     # Name of a training -> its point.
     drawn: dict[str, DrawnPoint] = {}
+    # By which points were chosen; empty where an older version wrote the plan.
+    seeds: list[int] = []
     # What the searcher was given, and of which metrics; None where nothing was looked up.
     observations: list[Observation] | None = None
     observed_metrics: list[str] | None = None
@@ -97,7 +106,8 @@ class StoredSearch(BaseModel):
     def of(cls, search: Search) -> "StoredSearch":
         """Return what is stored of a search."""
         space = search.config.model_dump(mode="json")["space"]
-        values = cls(space=space, strategy=search.strategy.model_dump(mode="json"), drawn=dict(search.drawn))
+        strategy = search.strategy.model_dump(mode="json")
+        values = cls(space=space, strategy=strategy, drawn=dict(search.drawn), seeds=search.all_seeds)
         if not search.strategy.warm_start:
             return values
         observed = {"observations": search.observations, "observed_metrics": list(search.config.metrics)}
@@ -105,7 +115,8 @@ class StoredSearch(BaseModel):
 
     def merged_into(self, before: "StoredSearch") -> "StoredSearch":
         """Add what an earlier command drew and was given."""
-        update: dict[str, Any] = {"drawn": {**before.drawn, **self.drawn}}
+        seeds = sorted({*before.seeds, *self.seeds})
+        update: dict[str, Any] = {"drawn": {**before.drawn, **self.drawn}, "seeds": seeds}
         if self.observations is None:
             update |= {"observations": before.observations, "observed_metrics": before.observed_metrics}
         return self.model_copy(update=update)
@@ -120,7 +131,7 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
     # An address may hold a password.
     kept = [word for word in overrides if not word.lstrip("+").startswith("tracking")]
     seeds = lab.experiment.seeds, lab.confirm_seeds
-    search = Search(lab.experiment.search, lab.search, lab.training, data, *seeds, tuple(kept))
+    search = Search(lab.experiment.search, lab.search, lab.training, data, *seeds, overrides=tuple(kept))
     check_space(lab.training, search.config.space)
     _check_metrics(lab.training, search.config)
     if search.races and lab.task != "train":
@@ -151,6 +162,11 @@ def _check_metrics(base: Config, config: SearchConfig) -> None:
     from fcos.metrics import MEMORY, better_end
 
     prefix = "val/" if base.task == "train" else "coverage/"
+    if config.objectives and base.task != "train":
+        raise ConfigError(
+            f"experiment.search.objectives={list(config.objectives)}: task={base.task} has one objective; leave them "
+            "out, and give experiment.search.metric"
+        )
     key = "experiment.search.objectives" if config.objectives else "experiment.search.metric"
     for metric in config.metrics:
         if not metric.startswith(prefix) and not (config.objectives and metric == MEMORY):
@@ -161,10 +177,16 @@ def _check_metrics(base: Config, config: SearchConfig) -> None:
 
 
 def _check_grid(search: Search) -> None:
-    """Raise ConfigError for a grid of more points than trials."""
+    """Raise ConfigError for a grid of more points than trials, or of more trainings where each gets all seeds."""
     count = sum(1 for _ in grid_points(search.config.space))
-    if count > search.config.trials:
-        raise ConfigError(_too_few_for_grid(search.config.trials, count))
+    trials, seeds = search.config.trials, len(search.seeds)
+    if count > trials:
+        raise ConfigError(_too_few_for_grid(trials, count))
+    if search.config.objectives and count * seeds > trials:
+        raise ConfigError(
+            f"experiment.search.trials={trials}: the grid has {count} points, and with several objectives each is "
+            f"trained with all {seeds} seeds; raise it to {count * seeds}, give fewer seeds, or use search=random"
+        )
 
 
 def _too_few_for_grid(trials: int, points: int) -> str:
@@ -277,6 +299,24 @@ def drawn_before(search: Search, stored: StoredSearch | None) -> dict[str, Confi
     return configs
 
 
+def with_seeds_before(search: Search, stored: StoredSearch | None) -> Search:
+    """Return a search that confirms by seeds which no command of its sweep has chosen points by.
+
+    Raises ConfigError for given ones that did.
+    """
+    before = () if stored is None else tuple(stored.seeds)
+    search = replace(search, seeds_before=before)
+    if not isinstance(search.strategy.confirm_seeds, tuple):
+        first = max(search.all_seeds) + 1
+        return replace(search, confirm_seeds=tuple(range(first, first + len(search.confirm_seeds))))
+    if both := sorted(set(before) & set(search.confirm_seeds)):
+        raise ConfigError(
+            f"search.confirm_seeds={list(search.confirm_seeds)}: {both} were among experiment.seeds of an earlier "
+            "command, by which points were chosen; give others, their number alone, or another name=..."
+        )
+    return search
+
+
 def search_differences(before: StoredSearch, now: Search, lines: Sequence[str]) -> list[str]:
     """Return the differences of a search from the stored one; `lines` are those of its points.
 
@@ -304,4 +344,5 @@ def search_values(search: Search) -> dict[str, Any]:
         "strategy": search.strategy.model_dump(mode="json"),
         "base": {key: base.get(key) for key in search.config.space},
         "overrides": list(search.overrides),
+        "all_seeds": search.all_seeds,
     }

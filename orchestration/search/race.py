@@ -87,7 +87,8 @@ def judge(contenders: Sequence[Contender], rules: RaceRules) -> Standings:
         if not each.pruned and each.mean is not None
     }
     leader = None
-    for name in scores:
+    # Those with the most seeds first: a point of one seed has nothing to take the lead with.
+    for name in sorted(scores, key=lambda name: -len(scores[name])):
         if leader is None or _overtakes(scores[name], scores[leader]):
             leader = name
     lost = {each.name for each in contenders if each.values and each.name not in scores}

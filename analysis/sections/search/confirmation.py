@@ -53,8 +53,10 @@ def build_confirmation(sweep: Sweep, search: Search, search_value: float) -> Con
     search_value: the winner's mean over the seeds of the search.
     """
     winner = sweep.winner
-    trials = [t for t in sweep.current if t.seed not in sweep.experiment.seeds and t.arm in (winner, BASE_ARM)]
-    seeds = tuple(dict.fromkeys(trial.seed for trial in sorted(trials, key=lambda trial: trial.seed)))
+    searched = {*sweep.experiment.seeds, *search.all_seeds}
+    trials = [t for t in sweep.current if t.seed not in searched and t.arm in (winner, BASE_ARM)]
+    # In the order in which they were begun, as the looks are counted.
+    seeds = tuple(seed for seed in sweep.seeds if any(trial.seed == seed for trial in trials))
     arms = [arm for arm in (BASE_ARM, winner) if any(trial.arm == arm for trial in trials)]
     values = collect_final_values(trials, sweep.points, [search.metric], [str(arm) for arm in arms], seeds)
     of_winner = values[(values["arm"] == winner) & values["value"].notna()]

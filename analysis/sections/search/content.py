@@ -21,6 +21,7 @@ from analysis.sections.search.front import (
     build_front,
     describe_front,
     make_front_table,
+    note_incomplete,
 )
 from analysis.sections.search.points import collect_points, find_best
 from analysis.sections.statistics import describe_test
@@ -46,7 +47,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
         has_training=not search.metric.startswith(MetricPrefix.COVERAGE),
         values=frame,
         tables=tuple(tables),
-        legend=_make_legend(search, frame, len(shares) > 0),
+        legend=_make_legend(sweep, search, frame, len(shares) > 0),
         verdicts=() if confirmation is None or confirmation.verdict is None else (confirmation.verdict,),
         findings=(
             *(() if confirmation is None else (confirmation.finding,)),
@@ -59,7 +60,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
         ),
         figures=(*_plot_front(front), *_plot_figures(frame, search)),
         gallery=gallery,
-        notes=gallery.notes,
+        notes=(*gallery.notes, *note_incomplete(front)),
         recommended_settings=None
         if best is None or search.objectives
         else format_best_settings(sweep, search, best, shares, is_confirmed=confirmation is not None),
@@ -115,14 +116,16 @@ def format_value(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _make_legend(search: Search, frame: pd.DataFrame, with_importance: bool) -> str:
+def _make_legend(sweep: Sweep, search: Search, frame: pd.DataFrame, with_importance: bool) -> str:
     raced = bool(frame["seeds"].gt(1).any())
-    first = (
-        "Mean ± sample standard deviation over the seeds of the search that a point got, the winner first: it took the "
-        "lead on common seeds, so that a point of fewer seeds may show more."
-        if raced
-        else "One training for each point."
-    )
+    first = "One training for each point."
+    if raced:
+        first = "Mean ± sample standard deviation over the seeds of the search that a point got"
+        first += (
+            "."
+            if sweep.winner is None
+            else ", the winner first: it took the lead on common seeds, so that a point of fewer seeds may show more."
+        )
     lines = [f"{first} Level ranges are given by the ends between the levels."]
     if search.strategy.early_stopping != "none":
         lines.append("Pruned: stopped early, with its value at that step, below all that were trained to the end.")

@@ -1,6 +1,7 @@
 """The Pareto front of a search with several objectives, with what seeds leave uncertain."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.formatting import MISSING, format_mean, format_share, join_words, shorten_metric
+from analysis.formatting import MISSING, format_count, format_mean, format_share, join_words, shorten_metric
 from analysis.reader.sweep import Search, Sweep
 from analysis.render.tables import Column, Table
 from analysis.stats.pareto import find_front, measure_front_shares
@@ -17,16 +18,17 @@ from analysis.stats.pareto import find_front, measure_front_shares
 
 @dataclass(frozen=True)
 class Front:
-    """The points of a search that have all objectives.
+    """The points of a search that have all objectives in all seeds, or in as many as any point has.
 
-    frame: columns trial, seeds, is_front, share (of resampled seeds in which it is on the front, NaN below two seeds
-    that all points have), and for each metric its mean and `<metric> deviation`; those on the front first.
+    frame: columns trial, seeds, is_front, share (of resampled seeds in which it is on the front, NaN below two seeds),
+    and for each metric its mean and `<metric> deviation`; those on the front first. incomplete: other points.
     """
 
     metrics: tuple[str, ...]
     modes: tuple[str, ...]
     frame: pd.DataFrame
     common_seeds: int
+    incomplete: tuple[str, ...] = ()
 
     @property
     def trials(self) -> list[str]:
@@ -47,8 +49,21 @@ def build_front(sweep: Sweep, search: Search) -> Front | None:
             of_point.setdefault(trial.arm, {})[trial.seed] = values
     if not of_point:
         return None
+    sets = Counter(frozenset(of_seed) for of_seed in of_point.values())
+    # Means over other seeds than those of the others would make a front of luck.
+    common = max(sets, key=lambda seeds: (len(seeds), sets[seeds]))
+    of_point = {name: of_seed for name, of_seed in of_point.items() if set(of_seed) == common}
+    begun = {trial.arm for trial in sweep.current if trial.seed in sweep.experiment.seeds}
+    frame = _make_frame(of_point, sorted(common), search)
+    return Front(
+        tuple(search.objectives), tuple(search.modes), frame, len(common), tuple(sorted(begun - set(of_point)))
+    )
+
+
+def _make_frame(
+    of_point: Mapping[str, Mapping[int, Sequence[float]]], common: Sequence[int], search: Search
+) -> pd.DataFrame:
     means = np.array([np.mean(list(of_seed.values()), axis=0) for of_seed in of_point.values()])
-    common = sorted(set.intersection(*(set(of_seed) for of_seed in of_point.values())))
     shares = _measure_shares(of_point, common, search.modes)
     rows = [
         {"trial": name, "seeds": len(of_seed), "is_front": bool(on_front), "share": share}
@@ -61,12 +76,11 @@ def build_front(sweep: Sweep, search: Search) -> Front | None:
             of_point.items(), find_front(means, search.modes), shares, means, strict=True
         )
     ]
-    frame = pd.DataFrame(rows).sort_values(
+    return pd.DataFrame(rows).sort_values(
         ["is_front", search.objectives[0], "trial"],
         ascending=[False, search.modes[0] == "min", True],
         ignore_index=True,
     )
-    return Front(tuple(search.objectives), tuple(search.modes), frame, len(common))
 
 
 def _measure_shares(
@@ -115,8 +129,19 @@ def describe_front(front: Front) -> str:
     count = len(front.trials)
     text = f"{count} of {len(front.frame)} points are on the front: no other is as good in all and better in one"
     if front.common_seeds < 2:
-        return f"{text}. Its uncertainty is not known: no two seeds have all points"
+        return f"{text}. Its uncertainty is not known: the points have one seed"
     return (
-        f"{text}. On the front: in how many of 1,000 resamples of the {front.common_seeds} seeds that all points have, "
+        f"{text}. On the front: in how many of 1,000 resamples of the {front.common_seeds} seeds that they have, "
         "the same seeds for every point"
     )
+
+
+def note_incomplete(front: Front | None) -> list[str]:
+    """Return a note on the points that are not compared, as they lack seeds or objectives; none without any."""
+    if front is None or not front.incomplete:
+        return []
+    seeds = format_count(front.common_seeds, "seed")
+    return [
+        f"Not among the points of the front, as they do not have all objectives in the {seeds} of the others: "
+        f"{join_words(list(front.incomplete))}."
+    ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.reader.runs import read_sweep
 from analysis.report import write_report
 from fcos.config.parse import with_keys
 from fcos.storage.run_folder import MetricPoint
@@ -103,3 +104,19 @@ def test_report_json_has_the_gap_and_the_comparison(raced: Path) -> None:
     assert confirmation["comparison"]["num_pairs"] == 6
     assert confirmation["comparison"]["p"] <= 0.05
     assert [point["num_seeds"] for point in report["search"]["points"]] == [2, 1, 1, 0]
+
+
+def test_the_winner_of_an_earlier_command_is_none_of_a_later_one(
+    raced: Path, writer: SweepWriter, tmp_path: Path
+) -> None:
+    assert "the winner first" in (raced / "report.md").read_text()
+    overrides = [*WORDS, f"output={tmp_path}", "name=open"]
+    lab = compose(check_overrides(overrides))
+    plan = make_plan(lab, lambda config: ("digest", ()), overrides)
+    for winner in ("t000", None):
+        tracker = Tracker(writer.uri, "race", tmp_path, "open")
+        recorder = RunRecorder.of(plan, tracker, lab)
+        recorder.open_sweep()
+        recorder.close_sweep(0, 0, (), winner)
+        assert tracker.close(60)
+        assert read_sweep(writer.uri, "open").winner == winner

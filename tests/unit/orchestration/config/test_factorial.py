@@ -27,6 +27,7 @@ QUALITY = {
     "iou": {"model.head.quality": "iou"},
 }
 TWO = {"norm": NORM, "loss": LOSS}
+TWELVE = {f"f{i}": {"one": {f"key{i}": 1}, "two": {f"key{i}": 2}} for i in range(12)}
 FOUR = {**TWO, "sampling": SAMPLING, "quality": QUALITY}
 
 
@@ -109,7 +110,11 @@ def test_claims_that_no_fraction_keeps_apart_need_all_cells() -> None:
         (FOUR, {"fraction": -1}, "fraction=-1: must not be below 0"),
         (FOUR, {"fraction": "x"}, "fraction='x': "),
         (FOUR, {"fraction": ["quality=norm*los"]}, "fraction: quality=norm\\*los: los is no factor"),
-        (TWO, {"claimed_effects": ["nrm"]}, "claimed_effects: nrm is no factor"),
+        # A fraction is no way out of a typing error.
+        (TWO, {"claimed_effects": ["nrm"]}, "claimed_effects: nrm is no factor .*; the factors are norm, loss$"),
+        (FOUR, {"fraction": 1, "claimed_effects": ["nrm"]}, "nrm is no factor .*; the factors are [a-z, ]*$"),
+        # At once: to look at its fractions would take hours.
+        (TWELVE, {"fraction": 6}, "factors: 12 given; give 2 to 8"),
         (TWO, {"arms": {"a": {}}}, "factors, arms: give exactly one of arms, factors, search"),
         (TWO, {"search": {"space": {}, "trials": 1}}, "factors, search: give exactly one"),
         (TWO, {"cumulative": True}, "cumulative: has no meaning for factors"),

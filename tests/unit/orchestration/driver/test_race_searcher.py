@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.race_searcher import PointDrawer, RaceSearcher
@@ -130,8 +131,8 @@ def test_none_begins_after_one_that_was_stopped_for_the_budget(tmp_path: Path) -
     assert command.suggest() == FINISHED
 
 
-def test_a_small_space_is_drawn_once_and_then_raced_to_its_end(tmp_path: Path) -> None:
-    others = [
+SMALL_SPACE = (
+    *(
         f"experiment.search.space.{key}=null"
         for key in (
             "model.assignment.ranges",
@@ -140,12 +141,21 @@ def test_a_small_space_is_drawn_once_and_then_raced_to_its_end(tmp_path: Path) -
             "model.head.gn_groups",
             "model.loss.regression_weight",
             "model.loss.quality_weight",
-            "schedule.lr_per_16_images",
         )
-    ]
-    space = "++experiment.search.space.schedule.lr_per_16_images.choice=[0.01,0.02]"
-    command = Command(tmp_path, "search=grid", *others[:-1], space)
+    ),
+    "++experiment.search.space.schedule.lr_per_16_images.choice=[0.01,0.02]",
+)
+
+
+@pytest.mark.parametrize("searcher", ["search=grid", "search=random"])
+def test_a_small_space_is_drawn_once_and_then_raced_to_its_end(tmp_path: Path, searcher: str) -> None:
+    command = Command(tmp_path, searcher, *SMALL_SPACE)
     labels = command.train()
     assert sorted(label for label in labels if "base" not in label)[:2] == ["t000 · seed 0", "t000 · seed 1"]
     assert len(labels) == 6 + 4
+    several = "experiment.search.objectives=[val/AP,val/AP50]"
+    with pytest.raises(ConfigError, match=r"the grid has 2 points.* all 3 seeds; raise it to 6, give fewer"):
+        Command(
+            tmp_path / "b", "search=grid", *SMALL_SPACE, several, "search.confirm_seeds=0", "experiment.search.trials=5"
+        )
     assert command.searcher.exhausted == "every point has been drawn before"

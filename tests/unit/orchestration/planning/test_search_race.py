@@ -1,5 +1,6 @@
 """A search over several seeds: found again from its plan and results, and confirmed by other seeds."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from orchestration.config.overrides import check_overrides
 from orchestration.driver.progress import SweepProgress
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.plan import Plan, settle_plan
+from orchestration.planning.plan import PLAN, Plan, settle_plan
 from orchestration.planning.reuse import ReusableRuns
-from orchestration.planning.search_race import SearchRace
+from orchestration.planning.search_race import SearchRace, count_to_come
 from orchestration.planning.table import plan_table, search_text
 from orchestration.search.points import DrawnPoint
 from orchestration.search.race import TrainSeed
@@ -120,13 +121,46 @@ def test_at_the_end_the_winner_and_the_starting_point_get_the_confirming_seeds(t
     plan = ended(tmp_path)
     for expected in (("t001", 2), ("base", 2), ("t001", 3), ("base", 3)):
         assert race_of(plan).decide() == TrainSeed(*expected)
-        assert not race_of(plan).is_confirmed
         train(plan, *expected, 0.35)
     assert race_of(plan).decide() == "end"
-    assert race_of(plan).is_confirmed
+    assert race_of(plan).count_confirmed() == 2
     again = planned(tmp_path)
-    assert race_of(again).is_confirmed and race_of(again).most_to_come == 0
+    assert race_of(again).count_confirmed() == 2 and race_of(again).most_to_come == 0
     assert plan_table(again, ReusableRuns(None))[0] == "search_fcos: 6 of 6 trainings begun, 4 that confirm"
+
+
+def test_a_training_that_failed_in_this_command_takes_neither_winner_nor_confirmation_away(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    for number, value in enumerate((0.30, 0.40, 0.20, 0.10, 0.10)):
+        train(plan, f"t00{number}", 0, value)
+    failed = {train(plan, "t005", 0, None).identity}
+    for arm, seed in (("t001", 2), ("base", 2), ("t001", 3), ("base", 3)):
+        train(plan, arm, seed, 0.35)
+    race = race_of(plan)
+    assert (race.winner(failed), race.decide(failed), race.count_confirmed(failed)) == ("t001", "end", 2)
+    # Without it, the training may still give a result, and nothing is decided.
+    assert (race.winner(), race.count_confirmed()) == (None, 0)
+
+
+def test_a_confirming_training_that_failed_does_not_hide_a_look_at_the_others(tmp_path: Path) -> None:
+    plan = ended(tmp_path)
+    train(plan, "t001", 2, 0.35)
+    base = train(plan, "base", 2, None)
+    assert race_of(plan).count_confirmed() == 0, "one is open"
+    assert race_of(plan).count_confirmed({base.identity}) == 0, "no pair has a result"
+    train(plan, "t001", 3, 0.35)
+    train(plan, "base", 3, 0.35)
+    assert race_of(plan).count_confirmed() == 0
+    assert race_of(plan).count_confirmed({base.identity}) == 2
+
+
+def test_what_a_search_may_still_add_is_bounded(tmp_path: Path) -> None:
+    assert count_to_come(planned(tmp_path)) == 6 + 2 * 2
+    assert count_to_come(ended(tmp_path)) == 2 * 2
+    assert count_to_come(planned(tmp_path / "b", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 6
+    assert (
+        count_to_come(planned(tmp_path / "c", "search=random", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 0
+    )
 
 
 def test_confirming_trainings_do_not_choose_the_winner(tmp_path: Path) -> None:
@@ -161,6 +195,29 @@ def test_progress_has_room_for_what_may_come(tmp_path: Path) -> None:
 def test_a_race_that_cannot_be_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         planned(tmp_path, *words)
+
+
+def test_seeds_that_an_earlier_command_searched_with_confirm_nothing(tmp_path: Path) -> None:
+    train(planned(tmp_path, "experiment.seeds=[0,1,2]"), "t000", 2, 0.30)
+    with pytest.raises(ConfigError, match=r"confirm_seeds=\[2, 7\]: \[2\] were among experiment\.seeds of an earlier"):
+        planned(tmp_path, "search.confirm_seeds=[2,7]")
+    fewer = planned(tmp_path)
+    assert fewer.search is not None
+    assert (fewer.search.seeds, fewer.search.confirm_seeds) == ((0, 1), (3, 4))
+    settle_plan(fewer)
+    # The seed of the first command stays among those that chose.
+    again = planned(tmp_path).search
+    assert again is not None and again.all_seeds == [0, 1, 2]
+
+
+def test_the_plan_of_an_older_version_names_no_seeds_of_its_search(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    settle_plan(plan)
+    values = json.loads((plan.folder / PLAN).read_text())
+    del values["search"]["seeds"]
+    (plan.folder / PLAN).write_text(json.dumps(values))
+    again = planned(tmp_path).search
+    assert again is not None and again.confirm_seeds == (2, 3)
 
 
 def test_confirming_seeds_without_a_search_are_refused() -> None:

@@ -17,6 +17,12 @@ from orchestration.search.samplers import propose
 WORDS = ("+experiment=search_fcos", "search=tpe", "model.postprocess.analyses=[cost]")
 TWO = "experiment.search.objectives=[val/AP,val/cost/parameters]"
 
+COVERAGE = (
+    "experiment.metrics=[coverage/bpr]",
+    "experiment.search.metric=coverage/bpr",
+    "experiment.search.objectives=[coverage/bpr,coverage/ambiguous]",
+)
+
 
 def planned(tmp_path: Path, *words: str) -> Plan:
     return make_plan(compose(check_overrides([*WORDS, *words, f"output={tmp_path}"])), lambda config: ("d", ()))
@@ -47,6 +53,7 @@ def test_one_seed_is_drawn_from_results_and_nothing_is_confirmed(tmp_path: Path)
         ([TWO, "search.confirm_seeds=3"], "no single winner"),
         (["experiment.search.objectives=[val/AP,train/memory_gb]"], "the memory of a GPU is measured"),
         (["experiment.search.objectives=[val/AP,train/loss]"], "must begin with val/"),
+        ([*COVERAGE, "task=coverage", "search=random"], "task=coverage has one objective"),
     ],
 )
 def test_objectives_that_cannot_be_are_refused(tmp_path: Path, words: list[str], message: str) -> None:

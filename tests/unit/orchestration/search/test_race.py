@@ -35,6 +35,7 @@ def test_the_lead_is_taken_on_common_seeds_alone() -> None:
     # c is better on its one seed, and has too few; b is better over both.
     assert judge(points([0.30, 0.30], [0.29, 0.35], [0.39]), RULES).leader == "b"
     assert judge(points([0.30, 0.30], [0.29, 0.30], [0.39]), RULES).leader == "a"
+    assert judge(points([0.39], [0.30, 0.35]), RULES).leader == "b"
 
 
 def test_a_challenger_that_surely_loses_gets_no_more_seeds() -> None:

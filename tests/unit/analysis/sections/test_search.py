@@ -1,0 +1,68 @@
+"""A search's front and confirmation: points that may be compared, and seeds in the order in which they began."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from analysis.reader.sweep import Distribution, Experiment, Search, Sweep, Trial
+from analysis.sections.search.confirmation import build_confirmation
+from analysis.sections.search.front import build_front, note_incomplete
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+OBJECTIVES = ("val/AP", "val/AP50")
+
+
+def make_sweep(
+    results: Mapping[str, Mapping[int, float | None]], seeds: list[int], winner: str | None = None
+) -> tuple[Sweep, Search]:
+    """Return a sweep whose trainings began in the given order; each has one value for all metrics, or failed."""
+    search = Search(
+        space={"seed": Distribution(choice=[1, 2])},
+        trials=9,
+        metric="val/AP",
+        mode="max",
+        objectives=list(OBJECTIVES) if winner is None else [],
+        modes=["max", "max"],
+        all_seeds=[*seeds, 9],
+    )
+    trials, rows = [], []
+    for arm, of_arm in results.items():
+        for number, (seed, value) in enumerate(of_arm.items()):
+            run, status = f"{arm}-{seed}", "FAILED" if value is None else "FINISHED"
+            trials.append(Trial(arm, seed, run, status, START + timedelta(minutes=number)))
+            rows += [] if value is None else [(run, metric, 4, value) for metric in OBJECTIVES]
+    points = pd.DataFrame(rows, columns=["run_id", "key", "step", "value"])
+    experiment = Experiment(name="x", seeds=seeds, search=search, metrics=["val/AP"])
+    sweep = Sweep("x", "run", "sweep", "FINISHED", START, "sqlite://", experiment, tuple(trials), points, winner=winner)
+    return sweep, search
+
+
+def test_points_that_lack_a_seed_are_not_on_the_front_and_are_named() -> None:
+    results: dict[str, dict[int, float | None]] = {
+        "a": {0: 0.3, 1: 0.3},
+        "b": {0: 0.2, 1: 0.4},
+        "c": {0: 0.9, 1: None},
+        "d": {1: 0.8},
+    }
+    front = build_front(*make_sweep(results, [0, 1]))
+    assert front is not None
+    assert (set(front.frame["trial"]), front.common_seeds, front.incomplete) == ({"a", "b"}, 2, ("c", "d"))
+    assert front.frame["share"].notna().all()
+    assert "in the 2 seeds of the others: c and d" in note_incomplete(front)[0]
+
+
+def test_before_any_point_has_all_seeds_those_with_the_most_are_compared() -> None:
+    front = build_front(*make_sweep({"a": {0: 0.3}, "b": {0: 0.2}, "c": {1: 0.9}}, [0, 1]))
+    assert front is not None
+    assert (front.trials, set(front.frame["trial"]), front.incomplete) == (["a"], {"a", "b"}, ("c",))
+    assert note_incomplete(None) == []
+
+
+def test_confirming_seeds_come_as_they_began_without_any_that_was_searched() -> None:
+    values = {0: 0.4, 9: 0.4, 5: 0.3, 3: 0.31}
+    sweep, search = make_sweep({"t000": values, "base": values}, [0], winner="t000")
+    confirmation = build_confirmation(sweep, search, 0.4)
+    assert confirmation is not None
+    assert confirmation.design.seeds == (5, 3)
+    assert set(confirmation.seeds) == {5, 3}
