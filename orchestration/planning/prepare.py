@@ -117,7 +117,8 @@ def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) ->
     lines = ["estimate until the next look: nothing is left to train"]
     if first:
         lines = _estimate_of(console, prepared, nodes, first, " until the next look")
-    return [*lines, *_estimate_of(console, prepared, nodes, left, " at most")]
+    # What is not known is the same for both.
+    return list(dict.fromkeys([*lines, *_estimate_of(console, prepared, nodes, left, " at most")]))
 
 
 def _estimate_of(
