@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.formatting import is_percentage
 from analysis.reader.sweep import Search, Sweep
 from analysis.report_json import schema
+from analysis.report_json.comparison_records import PaperRowRecord
 from analysis.report_json.comparisons import (
     make_comparison_records,
     make_confirmation_record,
@@ -17,6 +18,7 @@ from analysis.report_json.comparisons import (
 )
 from analysis.report_json.factorial import make_factorial_record
 from analysis.report_json.noise import make_noise_record
+from analysis.report_json.search_records import ImportanceRecord, PointRecord, SearchRecord
 from analysis.sections.document import Document
 from analysis.stats.importance import is_unset
 from analysis.stats.paired import summarise
@@ -119,10 +121,10 @@ def _make_summaries(values: pd.DataFrame) -> Iterator[schema.SummaryRecord]:
         )
 
 
-def _make_paper_rows(document: Document) -> Iterator[schema.PaperRowRecord]:
+def _make_paper_rows(document: Document) -> Iterator[PaperRowRecord]:
     named = document.sweep.experiment.paper
     for row in document.rows:
-        yield schema.PaperRowRecord(
+        yield PaperRowRecord(
             id=row.id,
             arxiv=row.paper,
             table=row.table,
@@ -150,10 +152,10 @@ def _make_curves(sweep: Sweep) -> Iterator[schema.CurveRecord]:
                 )
 
 
-def _make_search(document: Document, search: Search) -> schema.SearchRecord:
+def _make_search(document: Document, search: Search) -> SearchRecord:
     runs = {trial.arm: trial.run_id for trial in sorted(document.sweep.current, key=lambda trial: -trial.seed)}
     importance = document.content.importance
-    return schema.SearchRecord(
+    return SearchRecord(
         metric=search.metric,
         mode=search.mode,
         trials=search.trials,
@@ -162,7 +164,7 @@ def _make_search(document: Document, search: Search) -> schema.SearchRecord:
         space=search.space,
         points=tuple(_make_point(row, runs, search) for row in document.content.values.to_dict("records")),
         importance=tuple(
-            schema.ImportanceRecord(key=str(row["key"]), importance=float(row["importance"]))
+            ImportanceRecord(key=str(row["key"]), importance=float(row["importance"]))
             for row in ([] if importance is None else importance.to_dict("records"))
         ),
         confirmation=make_confirmation_record(document.content.confirmation),
@@ -171,8 +173,8 @@ def _make_search(document: Document, search: Search) -> schema.SearchRecord:
     )
 
 
-def _make_point(row: Mapping[Any, Any], runs: Mapping[str, str], search: Search) -> schema.PointRecord:
-    return schema.PointRecord(
+def _make_point(row: Mapping[Any, Any], runs: Mapping[str, str], search: Search) -> PointRecord:
+    return PointRecord(
         trial=row["trial"],
         run_id=runs.get(row["trial"], ""),
         number=row["number"],

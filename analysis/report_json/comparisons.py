@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from analysis.report_json.schema import (
+from analysis.report_json.comparison_records import (
     ComparisonRecord,
-    ConfirmationRecord,
-    FrontRecord,
     OtherImagesRecord,
     PaperVerdictRecord,
     VerdictRecord,
 )
+from analysis.report_json.search_records import ConfirmationRecord, FrontRecord
 from analysis.sections.search.confirmation import Confirmation
 from analysis.sections.search.front import Front
 from analysis.stats.comparison import Comparison

@@ -2,7 +2,7 @@
 
 import math
 
-from analysis.report_json.schema import AliasRecord, EffectRecord, FactorialRecord
+from analysis.report_json.factorial_records import AliasRecord, EffectRecord, FactorialRecord
 from analysis.sections.content import FactorialContent
 from analysis.stats.factorial.effects import EffectResult
 from fcos.statistics.aliases import list_aliases

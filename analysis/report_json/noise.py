@@ -2,7 +2,7 @@
 
 import math
 
-from analysis.report_json.schema import (
+from analysis.report_json.noise_records import (
     NoiseRecord,
     NoiseSpreadRecord,
     ResolutionRecord,

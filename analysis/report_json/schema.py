@@ -4,32 +4,30 @@ The JSON schema in docs/report.schema.json is generated from these models: `pyth
 """
 
 import json
-import math
-from typing import Annotated, Any, Final, Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from analysis.reader.coverage import AssignmentSettings, BoxHistogram
-from analysis.reader.sweep import Distribution
-from analysis.stats.verdicts import Agreement
-from fcos.statistics.outcomes import Outcome
+from analysis.report_json.comparison_records import (
+    ComparisonRecord,
+    OtherImagesRecord,
+    PaperRowRecord,
+    VerdictRecord,
+)
+from analysis.report_json.factorial_records import FactorialRecord
+from analysis.report_json.noise_records import (
+    NoiseRecord,
+)
+from analysis.report_json.record import Number, Record
+from analysis.report_json.search_records import (
+    SearchRecord,
+)
 
 SCHEMA_VERSION: Final = 1
 
 
-def _to_finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-# JSON has no NaN and no infinities: both are null.
-Number = Annotated[float | None, BeforeValidator(_to_finite)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
-
-
-class SweepRecord(_Record):
+class SweepRecord(Record):
     """The sweep, or the single run, that is reported. state: in words, as in report.html."""
 
     name: str
@@ -40,7 +38,7 @@ class SweepRecord(_Record):
     started: str = Field(description="ISO 8601, UTC")
 
 
-class ExperimentRecord(_Record):
+class ExperimentRecord(Record):
     """What the sweep set out to compare; the settings of the arms are in config.json of their runs.
 
     margin: the largest difference that does not matter, a fraction; of average precision and recall alone. looks: after
@@ -56,14 +54,14 @@ class ExperimentRecord(_Record):
     looks: tuple[int, ...]
 
 
-class MetricRecord(_Record):
+class MetricRecord(Record):
     """A metric. Fractions are shown in percent by report.html, other values as they are."""
 
     name: str
     unit: Literal["fraction", "as logged"]
 
 
-class ValueRecord(_Record):
+class ValueRecord(Record):
     """Final value of a metric of one arm and seed; null without a finished run that logged it."""
 
     metric: str
@@ -76,7 +74,7 @@ class ValueRecord(_Record):
     failure: str
 
 
-class SummaryRecord(_Record):
+class SummaryRecord(Record):
     """Values of an arm over its seeds. deviation: of a sample."""
 
     metric: str
@@ -87,79 +85,7 @@ class SummaryRecord(_Record):
     missing_seeds: tuple[int, ...]
 
 
-class ComparisonRecord(_Record):
-    """Difference of an arm to the baseline, paired by seed.
-
-    low, high: ends of the interval of confidence 1 - level, null where the pairs do not bound it. p, adjusted_p: null
-    for metrics that are described and not tested. smallest, largest: of the pairs. correlation, seeds_replaced: what
-    pairing gains, see docs/reports.md.
-    """
-
-    metric: str
-    arm: str
-    difference: Number
-    low: Number
-    high: Number
-    level: Number
-    p: Number
-    adjusted_p: Number
-    smallest: Number
-    largest: Number
-    num_pairs: int
-    num_higher: int
-    correlation: Number
-    seeds_replaced: Number
-
-
-class OtherImagesRecord(_Record):
-    """Difference of an arm to the baseline, with its interval for other seeds and other images of this kind.
-
-    seeds: those with a saved evaluation in both arms. difference: the mean over these. low, high: at the confidence of
-    the comparison's interval, null where too few seeds or images give none. image_share: share of the squared standard
-    error that images add.
-    """
-
-    metric: str
-    arm: str
-    seeds: tuple[int, ...]
-    difference: Number
-    low: Number
-    high: Number
-    image_share: Number
-
-
-class PaperVerdictRecord(_Record):
-    """Our difference beside that of the same two rows in one table of a paper."""
-
-    source: str
-    difference: Number
-    agreement: Agreement
-    text: str
-
-
-class VerdictRecord(_Record):
-    """What an arm shows against the baseline."""
-
-    metric: str
-    arm: str
-    outcome: Outcome
-    text: str
-    papers: tuple[PaperVerdictRecord, ...]
-
-
-class PaperRowRecord(_Record):
-    """A row of a paper that arms stand for. metrics: fractions for what is printed in percent."""
-
-    id: str
-    arxiv: str
-    table: str
-    label: str
-    setting: str
-    metrics: dict[str, Number]
-    arms: tuple[str, ...]
-
-
-class CurveRecord(_Record):
+class CurveRecord(Record):
     """Logged history of a metric of one run."""
 
     metric: str
@@ -170,77 +96,7 @@ class CurveRecord(_Record):
     values: tuple[Number, ...]
 
 
-class PointRecord(_Record):
-    """One point of a search. settings: dotted key -> sampled value. number: its turn.
-
-    value: mean over its seeds of the search, deviation: of a sample. run_id: of its first seed.
-    """
-
-    trial: str
-    run_id: str
-    number: int
-    state: str
-    step: int | None
-    value: Number
-    deviation: Number
-    num_seeds: int
-    settings: dict[str, Any]
-
-
-class ImportanceRecord(_Record):
-    """Share of a key in the variation of a search's metric."""
-
-    key: str
-    importance: Number
-
-
-class FrontRecord(_Record):
-    """A point of a search with several objectives. is_front: no other is as good in all and better in one.
-
-    means, deviations: by objective, over the seeds of the search. share: of resampled seeds in which it is on the
-    front, null below two seeds that all points have.
-    """
-
-    trial: str
-    is_front: bool
-    num_seeds: int
-    share: Number
-    means: dict[str, Number]
-    deviations: dict[str, Number]
-
-
-class ConfirmationRecord(_Record):
-    """The winner of a search over seeds that the search did not see.
-
-    gap: search_value minus value (winner's curse). comparison: with the starting point, null where that leads itself.
-    """
-
-    winner: str
-    seeds: tuple[int, ...]
-    value: Number
-    num_search_seeds: int
-    search_value: Number
-    gap: Number
-    comparison: ComparisonRecord | None
-
-
-class SearchRecord(_Record):
-    """A search: its space, its trainings best first, and the importance of the keys."""
-
-    metric: str
-    mode: str
-    trials: int
-    searcher: str | None
-    early_stopping: str
-    space: dict[str, Distribution]
-    points: tuple[PointRecord, ...]
-    importance: tuple[ImportanceRecord, ...]
-    confirmation: ConfirmationRecord | None
-    objectives: dict[str, str] = Field(description="metric -> max or min; empty for a search with one metric")
-    front: tuple[FrontRecord, ...]
-
-
-class CoverageRecord(_Record):
+class CoverageRecord(Record):
     """Counts of one arm without training. difference: of the first metric to the baseline."""
 
     arm: str
@@ -253,102 +109,7 @@ class CoverageRecord(_Record):
     metrics: dict[str, Number]
 
 
-class NoiseSpreadRecord(_Record):
-    """Sample standard deviation of one training over seeds, with its 95 % interval. sources: what the seeds vary."""
-
-    metric: str
-    arm: str
-    sources: tuple[str, ...]
-    n: int
-    mean: Number
-    deviation: Number
-    low: Number
-    high: Number
-    share: Number
-
-
-class SourceSumRecord(_Record):
-    """Square root of the summed variances of single sources of the first metric, and its share of all variance."""
-
-    sources: tuple[str, ...]
-    deviation: Number
-    low: Number
-    high: Number
-    share: Number
-
-
-class ValidationNoiseRecord(_Record):
-    """Standard deviation that other validation images of this kind would add to the first metric of one training."""
-
-    deviation: Number
-    images: int
-    resamples: int
-
-
-class ResolutionRecord(_Record):
-    """What the difference of two means over so many paired seeds resolves, null where nothing does."""
-
-    seeds: int
-    t: Number
-    counts_from: Number
-    shows: Number
-    shows_low: Number
-    shows_high: Number
-
-
-class NoiseRecord(_Record):
-    """A noise floor: the baseline beside itself. noise.json has it in the form that dry runs read."""
-
-    spreads: tuple[NoiseSpreadRecord, ...]
-    source_sum: SourceSumRecord | None
-    validation: ValidationNoiseRecord | None
-    resolutions: tuple[ResolutionRecord, ...]
-
-
-class AliasRecord(_Record):
-    """An effect that a fraction adds to another one, so many times. factors: joined by *."""
-
-    factors: str
-    coefficient: float
-
-
-class EffectRecord(_Record):
-    """Effect of factors in a metric; see docs/reports.md. levels: factor -> level, held against its first one.
-
-    is_tested: whether it is of the family that is tested. sizes: by seed, in the unit of the metric. low, high: at the
-    confidence 1 - level, null where the seeds do not bound it. p, adjusted_p: null for what is described alone.
-    """
-
-    metric: str
-    effect: str
-    levels: dict[str, str]
-    is_tested: bool
-    difference: Number
-    low: Number
-    high: Number
-    level: Number
-    p: Number
-    adjusted_p: Number
-    sizes: dict[int, float]
-    aliases: tuple[AliasRecord, ...]
-
-
-class FactorialRecord(_Record):
-    """Design of an experiment with factors, and their effects.
-
-    factors: name -> levels, the baseline's first. cells: arm -> its levels in the order of the factors. generators,
-    resolution: of a fraction.
-    """
-
-    factors: dict[str, tuple[str, ...]]
-    cells: dict[str, tuple[str, ...]]
-    generators: tuple[str, ...]
-    resolution: str
-    claimed_effects: tuple[str, ...]
-    effects: tuple[EffectRecord, ...]
-
-
-class MissingRecord(_Record):
+class MissingRecord(Record):
     """A planned trial without a result. run_id: empty where it never started."""
 
     arm: str
@@ -358,7 +119,7 @@ class MissingRecord(_Record):
     run_id: str
 
 
-class ProvenanceRecord(_Record):
+class ProvenanceRecord(Record):
     """What the result of a run was made from; empty for what it does not record."""
 
     arm: str
@@ -377,14 +138,14 @@ class ProvenanceRecord(_Record):
     workers: str
 
 
-class VersionsRecord(_Record):
+class VersionsRecord(Record):
     """Package versions that some trials ran with."""
 
     trials: str
     packages: dict[str, str]
 
 
-class ReportRecord(_Record):
+class ReportRecord(Record):
     """All numbers of a sweep's report, unrounded, each with the id of its MLflow run."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -12,7 +12,8 @@ from fcos.storage.run_folder import MetricPoint, RunSummary
 from fcos.storage.store_conventions import Artifact, RunKind, Tag
 from fcos.training.elastic import describe_history
 from orchestration.cluster.resources import hardware_device, resources_text
-from orchestration.config.schema import ExperimentConfig, LabConfig
+from orchestration.config.experiment import ExperimentConfig
+from orchestration.config.schema import LabConfig
 from orchestration.driver.events import (
     Event,
     TrialFailed,

@@ -7,8 +7,9 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import ROOT
 from fcos.storage.store_conventions import MetricPrefix
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.config.groups import suggest_or_list
-from orchestration.config.schema import ClusterConfig, ExperimentConfig, LabConfig
+from orchestration.config.schema import ClusterConfig, LabConfig
 from orchestration.experiment.data import PreparedDatasets
 from orchestration.experiment.weights import check_weights
 

@@ -9,9 +9,9 @@ from fcos.config.inactive_keys import why_inactive
 from fcos.config.parse import flatten, known_keys, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
-from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.identity import (
     RUN_ONLY,
     evaluation_identity,

@@ -14,7 +14,7 @@ from fcos.statistics.power import ALPHA, MAX_PAIRS, pairs_needed, resolution, un
 from fcos.statistics.sign_flip import find_fewest_pairs
 from fcos.storage.noise_floor import NOISE, SETTING_SECTIONS, MetricNoise, NoiseFloor, read_noise_floor
 from fcos.storage.store_conventions import Artifact, MetricPrefix
-from orchestration.config.schema import ExperimentConfig
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.experiment.identity import RUN_ONLY, without
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.cost import SeedCost, is_main

@@ -12,7 +12,7 @@ from fcos.statistics.factorial import measure_effect
 from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
 from fcos.statistics.margin import margin_of
 from fcos.statistics.outcomes import DECIDED, Outcome, classify_test
-from orchestration.config.schema import ExperimentConfig
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, read_plan
 from orchestration.trial.files import read_final_values

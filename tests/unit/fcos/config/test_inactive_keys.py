@@ -9,8 +9,8 @@ from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.compose import compose
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.config.overrides import check_overrides, dotted_keys
-from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.trials import arm_configs
 from orchestration.planning.make_plan import make_plan, make_single_plan
 

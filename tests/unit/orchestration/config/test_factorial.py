@@ -11,9 +11,9 @@ import pytest
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
 from orchestration.config.compose import compose
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.config.factorial import describe_design, with_cells
 from orchestration.config.overrides import check_overrides
-from orchestration.config.schema import ExperimentConfig
 from orchestration.experiment.trials import arm_configs
 
 NORM = {"none": {"model.head.norm": "none"}, "gn": {"model.head.norm": "gn"}}

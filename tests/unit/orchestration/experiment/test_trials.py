@@ -7,7 +7,7 @@ import pytest
 from fcos.config.parse import flatten, parse
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from orchestration.config.schema import ExperimentConfig
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import arm_configs, changed_keys, plan_trials
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from fcos.config.parse import flatten
 from fcos.storage.noise_floor import MetricNoise, NoiseFloor
 from orchestration.config.compose import compose
+from orchestration.config.experiment import ExperimentConfig
 from orchestration.config.overrides import check_overrides
-from orchestration.config.schema import ExperimentConfig
 from orchestration.planning.cost import SeedCost
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.noise import power_lines
