@@ -12,10 +12,10 @@ from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
-from orchestration.driver.training_queue import TrainingQueue
+from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
+from orchestration.planning.first_steps.prefixes import Elsewhere, find_prefixes
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import Elsewhere, find_prefixes
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
@@ -134,19 +134,19 @@ def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
     plan, lab = job.plan, job.lab
     race = SearchRace.of(plan)
     if race is not None and job.add_training is not None:
-        from orchestration.driver.race_searcher import PointDrawer, RaceSearcher
+        from orchestration.driver.searchers.race_searcher import PointDrawer, RaceSearcher
 
         drawer = PointDrawer(plan, race.search, lab.cluster)
         return RaceSearcher(race, drawer, job.pending, task, job.add_training)
     if plan.search is not None and plan.search.draws_as_it_goes:
-        from orchestration.driver.searcher import SearchTrials
+        from orchestration.driver.searchers.trial_searcher import SearchTrials
 
         assert lab.experiment is not None, "searches are experiments"
         return SearchTrials(plan, plan.search, lab.experiment.seeds[0], lab.cluster, task).searcher(job.pending)
     pending = [plan.trials[index] for index in job.pending]
     if job.later is None and not find_prefixes(plan, pending, job.trunks).by_identity:
         return None
-    from orchestration.driver.plan_searcher import PlanSearcher
+    from orchestration.driver.searchers.plan_searcher import PlanSearcher
 
     return PlanSearcher(plan, job.pending, TrainingQueue(plan, job.trunks), task, job.later)
 

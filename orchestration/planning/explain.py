@@ -13,8 +13,8 @@ from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
+from orchestration.planning.first_steps.prefixes import held_checkpoints
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import held_checkpoints
 from orchestration.planning.reuse import ReusableRuns, Source, is_done
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text

@@ -20,9 +20,9 @@ from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
 from orchestration.planning.cost import Pace, SeedCost, cost_of_seed, estimate_lines, pace_of, probe, speed_key
 from orchestration.planning.explain import explain
+from orchestration.planning.first_steps.prefixes import find_prefixes
 from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import find_prefixes
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings

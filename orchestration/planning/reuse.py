@@ -13,8 +13,8 @@ from fcos.training.checkpoint import CheckpointError, averages_in, digest, verif
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
+from orchestration.planning.first_steps.trunks import find_trunks
 from orchestration.planning.plan import Plan
-from orchestration.planning.trunks import find_trunks
 from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files

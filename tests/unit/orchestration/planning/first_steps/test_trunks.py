@@ -10,14 +10,14 @@ from fcos.storage.run_folder import ATTEMPTS, FORKS
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.driver.training_queue import TrainingQueue
+from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import explain
+from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.trunks import find_trunks
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import find_prefixes
 from orchestration.planning.reuse import ReusableRuns
-from orchestration.planning.trunks import find_trunks
 from orchestration.tracking.history import PastRun
 from orchestration.trial import files
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestration.driver.plan_searcher import PlanSearcher
-from orchestration.driver.training_queue import TrainingQueue
+from orchestration.driver.searchers.plan_searcher import PlanSearcher
+from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.planning.plan import Plan
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds
 from orchestration.trial.failures import BudgetUsedUp, write_failure

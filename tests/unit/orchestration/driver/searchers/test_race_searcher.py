@@ -8,7 +8,7 @@ import pytest
 from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.driver.race_searcher import PointDrawer, RaceSearcher
+from orchestration.driver.searchers.race_searcher import PointDrawer, RaceSearcher
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, settle_plan

@@ -12,14 +12,14 @@ from fcos.storage.run_folder import FORKS, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
-from orchestration.driver.training_queue import TrainingQueue
+from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.extension import Extension
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
-from orchestration.planning.begin_from import begin_from
+from orchestration.planning.first_steps.begin_from import begin_from
+from orchestration.planning.first_steps.prefixes import find_prefixes
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import find_prefixes
 from orchestration.trial import files
 from orchestration.trial.failures import write_failure
 from orchestration.trial.origin import Origin, read_origin

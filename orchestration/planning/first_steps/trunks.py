@@ -11,8 +11,8 @@ from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import CheckpointError, averages_in
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
+from orchestration.planning.first_steps.prefixes import held_checkpoints
 from orchestration.planning.plan import Plan
-from orchestration.planning.prefixes import held_checkpoints
 from orchestration.tracking.history import History, PastRun
 from orchestration.trial import files
 

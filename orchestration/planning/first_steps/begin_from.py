@@ -12,7 +12,7 @@ from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, ne
 from fcos.training.due import due_after
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
-from orchestration.planning.prefixes import held_checkpoints
+from orchestration.planning.first_steps.prefixes import held_checkpoints
 from orchestration.trial import files
 from orchestration.trial.failures import is_interrupted, read_failure
 from orchestration.trial.origin import Origin, write_origin

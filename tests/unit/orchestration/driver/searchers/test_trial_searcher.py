@@ -6,7 +6,7 @@ from typing import Any
 from fcos.config.parse import parse
 from fcos.errors import ConfigError
 from orchestration.config.search import Distribution, StrategyConfig
-from orchestration.driver.searcher import TrialSearcher
+from orchestration.driver.searchers.trial_searcher import TrialSearcher
 from orchestration.search.samplers import make_searcher
 from orchestration.search.space import Point
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestration.driver.training_queue import TrainingQueue
+from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.planning.seed_rounds import LaterRounds
