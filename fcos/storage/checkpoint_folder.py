@@ -77,12 +77,13 @@ def parsing(path: Path, also: tuple[type[Exception], ...] = ()) -> Iterator[None
 
     also: errors of the reader's own libraries.
     """
+    errors: tuple[type[Exception], ...] = (KeyError, TypeError, ValueError, *also)
     try:
         with reading(path):
             yield
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError) + also as error:
+    except errors as error:
         # Matching hashes do not guarantee that the files hold a checkpoint of this project.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: is no checkpoint of this project ({reason})") from None
