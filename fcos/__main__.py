@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replace_unprintable_characters()
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
-    from fcos.training.checkpoint import CheckpointError
+    from fcos.storage.checkpoint_folder import CheckpointError
 
     try:
         code = run(options)

@@ -22,7 +22,8 @@ from fcos.model.head import Head, SeparateHeads
 from fcos.postprocess.oracle import BuildOracleTargets, OracleTargets, location_ambiguity
 from fcos.runtime import Runtime
 from fcos.structures import Batch, HeadOutputs, Locations, Targets
-from fcos.training.optim import lr_factor, make_lr_scheduler, make_optimizer, moving_average
+from fcos.training.lr_factor import lr_factor
+from fcos.training.optim import make_lr_scheduler, make_optimizer, moving_average
 from fcos.training.step import TrainState
 
 

@@ -19,8 +19,8 @@ from fcos.data.shared_memory import check_shared_memory
 from fcos.evaluation.detect import Inference, validate
 from fcos.model.detector import FCOS
 from fcos.postprocess.decode import Postprocess
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.structures import Batch
-from fcos.training.checkpoint import CheckpointError
 from fcos.weights.find import find_checkpoint
 
 _log = logging.getLogger(__name__)

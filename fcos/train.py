@@ -24,8 +24,8 @@ from fcos.evaluation.saved.thumbnails import save_thumbnails
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.oracle import BuildOracleTargets
 from fcos.runtime import Runtime
+from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, BestEvaluation, RunSummary
-from fcos.training import checkpoint
 from fcos.training.batch_norms import check_batch_norms
 from fcos.training.best import improved, read_best
 from fcos.training.due import due_after
@@ -279,7 +279,7 @@ def _summarize(
         run.data.val.annotations, validation.detections, folder / EVALUATION, data_digest=run.data.digest, step=step
     )
     thumbnails, without_thumbnail = save_thumbnails(run.val, folder) if runtime.rank == 0 else (None, ())
-    name = checkpoint.folder_of(Path(CHECKPOINTS), step)
+    name = checkpoint_folder.folder_of(Path(CHECKPOINTS), step)
     summary = RunSummary(
         step=step,
         seconds=progress.seconds,
@@ -292,7 +292,7 @@ def _summarize(
         data_digest=run.data.digest,
         pruned=step if step < run.config.schedule.steps else None,
         checkpoint=str(name),
-        checkpoint_sha256=checkpoint.digest(folder / name) if runtime.rank == 0 else "",
+        checkpoint_sha256=checkpoint_folder.digest(folder / name) if runtime.rank == 0 else "",
         best=_best_until(run, step),
         resumed_from=progress.start,
         workers=workers,

@@ -1,9 +1,10 @@
 """Types of the values that settings choose from, shared by the schema and the code that uses them."""
 
-from typing import Literal
+from typing import Final, Literal
 
 # Data and training.
 Split = Literal["train", "val"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 OnBadImage = Literal["error", "skip"]
 Crowds = Literal["ignore", "objects"]
 ExifOrientation = Literal["ignore", "apply"]

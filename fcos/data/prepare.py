@@ -6,7 +6,6 @@ import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from fcos.annotations.annotations import Annotations, read_annotations, require_
 from fcos.annotations.categories import require_same_categories, with_classes
 from fcos.augmentation.transforms import resized_size
 from fcos.config.augmentation import AugmentationConfig
-from fcos.config.choices import BoxConvention, Split
+from fcos.config.choices import SPLITS, BoxConvention, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.coco import CocoDataset, SampleSettings
@@ -28,8 +27,6 @@ from fcos.images.open_image import ImageRules
 from fcos.images.usable_images import PreparedSplit, decode_or_check
 from fcos.storage.files import expanded, user_cache
 from fcos.storage.reading import ProgressCallback, file_stat, is_folder
-
-SPLITS: Final[tuple[Split, ...]] = ("train", "val")
 
 
 @dataclass(frozen=True)

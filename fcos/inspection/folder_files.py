@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.annotations.coco_file import read_coco_file
-from fcos.config.choices import Split
+from fcos.config.choices import SPLITS, Split
 from fcos.config.run import SplitConfig
-from fcos.data.prepare import SPLITS
 from fcos.errors import DataError
 from fcos.formats.as_coco import FolderSettings, folder_as_coco
 from fcos.formats.listing import list_folder

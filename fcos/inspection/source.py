@@ -10,19 +10,18 @@ import yaml
 from pydantic import Field
 
 from fcos.config.base import Section
-from fcos.config.choices import Split
+from fcos.config.choices import SPLITS, Split
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse, set_value
 from fcos.config.run import DataConfig
-from fcos.data.prepare import SPLITS
 from fcos.errors import ConfigError, suggest
 from fcos.formats.as_coco import FolderSettings
 from fcos.formats.structures import FormatName, SplitName
 from fcos.inference import with_changes
 from fcos.inspection.folder_files import find_folder_files
 from fcos.installation import command, conf_folder
+from fcos.storage import checkpoint_folder
 from fcos.storage.files import expanded, user_cache
-from fcos.training import checkpoint
 from fcos.weights.find import find_checkpoint
 
 # The model whose level ranges sizes are compared with, where none is named: that of conf/config.yaml.
@@ -93,7 +92,7 @@ def find_source(words: Sequence[str]) -> Source:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / checkpoint.MANIFEST).is_file() or (path / "checkpoints").is_dir()
+    return (path / checkpoint_folder.MANIFEST).is_file() or (path / "checkpoints").is_dir()
 
 
 def _parsed(words: Sequence[str]) -> Values:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fcos.metrics import better_end
+from fcos.storage.checkpoint_folder import folder_of
 from fcos.storage.files import write_atomically
 from fcos.storage.run_folder import CHECKPOINTS, BestEvaluation
-from fcos.training.checkpoint import folder_of
 
 BEST = "best.json"
 

@@ -1,8 +1,6 @@
-"""Optimizer, learning rate schedule, and the moving average of the weights."""
+"""Optimizer, its learning rate scheduler, and the moving average of the weights."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from math import cos, pi
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +8,6 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fcos.config.choices import Decay, Warmup
 from fcos.config.run import ScheduleConfig
 
 # Prefix of the backbone's parameters in a detector.
@@ -45,37 +42,6 @@ def make_optimizer(model: nn.Module, config: ScheduleConfig, *, fused: bool) -> 
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.resolved_lr, momentum=config.momentum, fused=fused)
     return torch.optim.AdamW(groups, lr=config.resolved_lr, fused=fused)
-
-
-def lr_factor(
-    *,
-    steps: int,
-    warmup: Warmup,
-    warmup_steps: int,
-    warmup_factor: float,
-    decay: Decay,
-    milestones: Sequence[int],
-    decay_factor: float,
-) -> Callable[[int], float]:
-    """Return the function from a step, counted from 0, to the factor of the learning rate.
-
-    Warm-up is linear from `warmup_factor`, or constant at it (the papers' code: constant, 1/3, 500 steps). decay=step
-    follows the papers' milestones, cosine falls to zero at the end of the run.
-    """
-
-    def factor(step: int) -> float:
-        if step < warmup_steps:
-            progress = (step + 1) / warmup_steps if warmup == "linear" else 0.0
-            return warmup_factor + (1 - warmup_factor) * progress
-        match decay:
-            case "step":
-                return float(decay_factor ** bisect_right(milestones, step))
-            case "cosine":
-                return 0.5 * (1 + cos(pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
-            case "none":
-                return 1.0
-
-    return factor
 
 
 def make_lr_scheduler(optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> LambdaLR:

@@ -14,10 +14,11 @@ from torch import Tensor
 from fcos.config.run import Config, ScheduleConfig
 from fcos.distributed import broadcast_object, gather_objects
 from fcos.runtime import Runtime
+from fcos.storage import checkpoint_folder
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, BestEvaluation
 from fcos.training import checkpoint
 from fcos.training.best import write_best
-from fcos.training.checkpoint import CheckpointError
 from fcos.training.due import due_after
 from fcos.training.elastic import WorkerHistory
 from fcos.training.optim import resume_scheduler
@@ -51,7 +52,7 @@ def restore(state: TrainState, log: LossLog, schedule: ScheduleConfig, runtime: 
     step, problems = broadcast_object((0 if newest is None else newest.step, problems), runtime.device)
     if step == 0:
         return Restored(0, problems, [])
-    newest = newest or checkpoint.load(checkpoint.folder_of(folder, step))
+    newest = newest or checkpoint.load(checkpoint_folder.folder_of(folder, step))
     state.detector.load_state_dict(newest.model)
     for decay, average in state.averages.items():
         average.module.load_state_dict(newest.weights_of(decay))
@@ -97,7 +98,7 @@ class StateWriter:
                 write_best(folder, best)
             self._write(folder, step, losses, generators)
             keep = self.config.schedule.keep_checkpoints
-            checkpoint.prune(folder, keep, None if best is None else best.step, newest=step)
+            checkpoint_folder.prune(folder, keep, None if best is None else best.step, newest=step)
         broadcast_object(None, self.runtime.device)
 
     def save_fork(self, step: int, losses: Tensor) -> None:
@@ -105,7 +106,7 @@ class StateWriter:
         folder = self.runtime.directory / FORKS
         generators = gather_objects(_generator_states())
         # One that is whole may be being copied.
-        if self.runtime.rank == 0 and not _is_whole(checkpoint.folder_of(folder, step), self.state.averages):
+        if self.runtime.rank == 0 and not _is_whole(checkpoint_folder.folder_of(folder, step), self.state.averages):
             self._write(folder, step, losses, generators)
         broadcast_object(None, self.runtime.device)
 
@@ -132,7 +133,7 @@ class StateWriter:
 
 def _is_whole(path: Path, averages: Collection[float]) -> bool:
     try:
-        return checkpoint.averages_in(path) >= set(averages)
+        return checkpoint_folder.averages_in(path) >= set(averages)
     except CheckpointError:
         return False
 

@@ -11,8 +11,10 @@ from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse
 from fcos.errors import ConfigError
 from fcos.model.weights_file import file_sha256, some
+from fcos.storage import checkpoint_folder
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.training import checkpoint
-from fcos.training.checkpoint import Checkpoint, CheckpointError
+from fcos.training.checkpoint import Checkpoint
 from fcos.weights.find import find_checkpoint
 from fcos.weights.published import load_published
 
@@ -51,7 +53,7 @@ def find_source(weights: str) -> Source:
         return Source(path, file_sha256(path))
     try:
         found = find_checkpoint(path)
-        return Source(found.path, checkpoint.digest(found.path))
+        return Source(found.path, checkpoint_folder.digest(found.path))
     except CheckpointError as error:
         raise ConfigError(f"{KEY}={error}") from None
 

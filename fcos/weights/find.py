@@ -4,8 +4,10 @@ from pathlib import Path
 
 from fcos.errors import ConfigError
 from fcos.model.weights_file import some
+from fcos.storage import checkpoint_folder
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.training import checkpoint
-from fcos.training.checkpoint import Checkpoint, CheckpointError
+from fcos.training.checkpoint import Checkpoint
 from fcos.weights.published import load_published
 
 
@@ -23,7 +25,7 @@ def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
         raise ConfigError(
             f"--model {published}: is for a weights file, and {path} is none; a checkpoint has its own config"
         )
-    if (path / checkpoint.MANIFEST).is_file():
+    if (path / checkpoint_folder.MANIFEST).is_file():
         return checkpoint.load(path)
     for folder in (path, path / "checkpoints"):
         latest, problems = checkpoint.latest(folder)
@@ -34,5 +36,5 @@ def find_checkpoint(path: Path, published: str | None = None) -> Checkpoint:
     trainings = sorted(str(folder.parent) for folder in path.glob("trials/*/checkpoints"))
     hint = f"; name one of its trainings: {some(tuple(trainings))}" if trainings else ""
     raise CheckpointError(
-        f"{path}: holds no checkpoint (a folder with {checkpoint.MANIFEST}), nor do its checkpoints{hint}"
+        f"{path}: holds no checkpoint (a folder with {checkpoint_folder.MANIFEST}), nor do its checkpoints{hint}"
     )

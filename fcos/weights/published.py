@@ -11,7 +11,8 @@ from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 from fcos.config.presets import load_presets
 from fcos.errors import ConfigError, suggest
 from fcos.model.weights_file import read_tensors
-from fcos.training.checkpoint import Checkpoint, CheckpointError
+from fcos.storage.checkpoint_folder import CheckpointError
+from fcos.training.checkpoint import Checkpoint
 from fcos.weights.detectron2 import from_detectron2
 from fcos.weights.names import WeightsError
 from fcos.weights.official import from_official

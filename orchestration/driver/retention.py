@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.metrics import Mode, better_end
+from fcos.storage.checkpoint_folder import folder_of, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, REUSED
-from fcos.training.checkpoint import folder_of, steps_in
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import TRIALS, Plan

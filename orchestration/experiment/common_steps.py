@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fcos.config.choices import Decay, Warmup
 from fcos.config.run import ScheduleConfig
-from fcos.training.optim import lr_factor
+from fcos.training.lr_factor import lr_factor
 
 
 class _Rates(NamedTuple):

@@ -4,16 +4,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcos.config.parse import flatten
 from fcos.config.run import Config
 from fcos.errors import ConfigError
+from fcos.storage import checkpoint_folder
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY, RunSummary
-from fcos.training import checkpoint
-from fcos.training.checkpoint import Checkpoint, CheckpointError
-from fcos.weights.find import find_checkpoint
 from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+
+if TYPE_CHECKING:
+    from fcos.training.checkpoint import Checkpoint
 
 KEY = "extend"
 # Keys in which a training may differ from the one that it goes on from.
@@ -70,12 +72,15 @@ def find_extension(path: str, configs: Iterable[Config]) -> Extension:
     `path` is a checkpoint, the folder of its training, or that of a command with one training. Raises ConfigError where
     there is none, and for a config that differs in more than its schedule.
     """
+    # With torch, which takes seconds that no other plan needs.
+    from fcos.weights.find import find_checkpoint
+
     trainings = [folder.parent for folder in Path(path).glob(f"trials/*/{CHECKPOINTS}")]
     try:
         found = find_checkpoint(trainings[0] if len(trainings) == 1 else Path(path))
         for config in configs:
             _check(found, config)
-        extension = Extension(found.path.resolve(), found.step, checkpoint.digest(found.path), found.classes)
+        extension = Extension(found.path.resolve(), found.step, checkpoint_folder.digest(found.path), found.classes)
         return replace(extension, data_digest=_data_digest_of(extension.run_folder))
     except CheckpointError as error:
         raise ConfigError(f"{KEY}={path}: {error}") from None
@@ -89,7 +94,7 @@ def _data_digest_of(folder: Path) -> str:
         return ""
 
 
-def _check(found: Checkpoint, config: Config) -> None:
+def _check(found: "Checkpoint", config: Config) -> None:
     """Raise ConfigError for a config that cannot go on from a checkpoint, and CheckpointError for a missing average."""
     if not found.state:
         raise ConfigError(f"{KEY}={found.path}: holds weights alone; model.weights={found.path} begins from these")

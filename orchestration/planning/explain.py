@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 
 from fcos.config.parse import flatten
+from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.storage.store_conventions import Tag
-from fcos.training.checkpoint import newest_step
 from orchestration.experiment.common_steps import common_steps
 from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
 from orchestration.experiment.prefixes import Trunk

@@ -4,8 +4,8 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from fcos.config.choices import SPLITS
 from fcos.config.run import Config, DataConfig
-from fcos.data.prepare import SPLITS
 from fcos.installation import checkout
 
 # Keys of the data that decide what an inspection finds; those at their defaults are left out.

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from fcos.installation import checkout
+from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from fcos.training.checkpoint import newest_step
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.compose import compose_with_choices

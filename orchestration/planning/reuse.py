@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fcos.storage.checkpoint_folder import CheckpointError, averages_in, digest, verify
 from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, MetricPoint
 from fcos.storage.store_conventions import Tag
-from fcos.training.checkpoint import CheckpointError, averages_in, digest, verify
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial

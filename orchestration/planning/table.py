@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from fcos.training.checkpoint import newest_step
 from orchestration.cli.console import show_table
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.choice import Choice

@@ -17,7 +17,7 @@ from fcos.config.presets import load_presets
 from fcos.errors import ConfigError
 from fcos.inference import load_trained
 from fcos.prediction.predictor import Predictor
-from fcos.training.checkpoint import CheckpointError
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.weights.find import find_checkpoint
 from fcos.weights.published import (
     COCO,

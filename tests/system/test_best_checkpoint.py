@@ -11,8 +11,8 @@ from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.evaluation.detect import Validation, validate
 from fcos.runtime import LocalRuntime
+from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import BestEvaluation, ProgressRecord
-from fcos.training import checkpoint
 from tests.helpers.present import present
 
 # By step; every third is evaluated.
@@ -50,7 +50,7 @@ def test_last_and_best_are_kept_and_the_first_of_equals_is_the_best(
     assert steps_of(tmp_path) == [6, 12]
     assert summary.best == BestEvaluation(metric="val/AP", step=6, value=0.5, checkpoint="checkpoints/step_00000006")
     assert summary.checkpoint == "checkpoints/step_00000012"
-    checkpoint.verify(tmp_path / summary.best.checkpoint)
+    checkpoint_folder.verify(tmp_path / summary.best.checkpoint)
 
 
 @pytest.mark.usefixtures("_told")

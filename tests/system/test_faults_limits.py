@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.training import checkpoint
+from fcos.storage import checkpoint_folder
 from tests.helpers.holding import Hold
 from tests.helpers.sweeps import SHARED, finished, loss_steps, runs, start, statuses, trials_of, wait_for
 from tests.helpers.waiting import PATIENCE
@@ -36,7 +36,7 @@ def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_pat
     assert (tmp_path / "outputs" / "ablation_centerness" / "report" / "report.html").exists()
     assert set(statuses(tmp_path).values()) == {"KILLED"}
     stopped = [trial for trial in trials_of(tmp_path) if (trial / "checkpoints").exists()]
-    assert [checkpoint.newest_step(trial / "checkpoints") for trial in stopped] == [
+    assert [checkpoint_folder.newest_step(trial / "checkpoints") for trial in stopped] == [
         max(loss_steps(trial)) for trial in stopped
     ]
     finished(tmp_path, *words, "budget.wall_hours=1", "report=false")
@@ -75,8 +75,8 @@ def test_a_full_disk_costs_no_checkpoint_and_no_failure(tmp_path: Path, small_di
     assert "make space, the same command goes on" in output
     (trial,) = trials_of(tmp_path)
     for kept in (trial / "checkpoints").glob("step_*"):
-        checkpoint.verify(kept)
-    step = checkpoint.newest_step(trial / "checkpoints")
+        checkpoint_folder.verify(kept)
+    step = checkpoint_folder.newest_step(trial / "checkpoints")
     assert step >= 40
     ballast.unlink()
     finished(tmp_path, *words)

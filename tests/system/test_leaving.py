@@ -11,6 +11,7 @@ import torch
 from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
+from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import ProgressRecord
 from fcos.train import run
 from fcos.training import checkpoint
@@ -62,7 +63,7 @@ def test_a_number_of_workers_that_changed_is_told(tiny_values: dict[str, Any], t
 
     with pytest.raises(KeyboardInterrupt):
         run(config, LocalRuntime(tmp_path, CPU, cut_off))
-    path = checkpoint.folder_of(tmp_path / "checkpoints", 3)
+    path = checkpoint_folder.folder_of(tmp_path / "checkpoints", 3)
     before = checkpoint.load(path)
     # As two workers would have left it.
     state = {**before.state, "workers": [[0, 2]], "generators": before.state["generators"] * 2}
@@ -77,6 +78,6 @@ def test_a_number_of_workers_that_changed_is_told(tiny_values: dict[str, Any], t
 
 def _replace_state(path: Path, state: dict[str, Any]) -> None:
     torch.save(state, path / "state.pt")
-    manifest = json.loads((path / checkpoint.MANIFEST).read_text())
+    manifest = json.loads((path / checkpoint_folder.MANIFEST).read_text())
     manifest["state.pt"] = hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
-    (path / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    (path / checkpoint_folder.MANIFEST).write_text(json.dumps(manifest))

@@ -11,10 +11,10 @@ from fcos.config.parse import parse, with_keys
 from fcos.config.run import Config
 from fcos.inference import evaluate, load_trained
 from fcos.runtime import LocalRuntime
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.storage.run_folder import MetricPoint, RunSummary
 from fcos.train import run
 from fcos.training import checkpoint
-from fcos.training.checkpoint import CheckpointError
 from tests.helpers.present import present
 
 CPU = torch.device("cpu")

@@ -10,6 +10,7 @@ import torch
 from fcos.config.parse import parse, with_keys
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
+from fcos.storage.checkpoint_folder import digest, folder_of, steps_in
 from fcos.storage.run_folder import FORKS, MetricPoint, ProgressRecord, RunSummary
 from fcos.train import run
 from fcos.training import checkpoint
@@ -45,7 +46,7 @@ def trained(config: Config, folder: Path, forks: tuple[int, ...] = ()) -> tuple[
 
 def take(trunk: Path, folder: Path, step: int) -> None:
     """Begin a training where another one has left a checkpoint."""
-    shutil.copytree(checkpoint.folder_of(trunk / FORKS, step), checkpoint.folder_of(folder / "checkpoints", step))
+    shutil.copytree(folder_of(trunk / FORKS, step), folder_of(folder / "checkpoints", step))
 
 
 def state_of(folder: Path, summary: RunSummary) -> list[torch.Tensor]:
@@ -78,7 +79,7 @@ def test_a_fork_changes_nothing_that_its_trunk_reports(configs: dict[str, Config
     forked, points = trained(configs["step"], tmp_path / "forked", forks=(3, 7, 8, 12))
     assert points == expected and forked.metrics == plain.metrics
     assert forked.checkpoint_sha256 == plain.checkpoint_sha256
-    assert checkpoint.steps_in(tmp_path / "forked" / FORKS) == {3, 7, 8, 12}
+    assert steps_in(tmp_path / "forked" / FORKS) == {3, 7, 8, 12}
 
 
 def test_a_cut_trunk_leaves_each_fork_that_its_checkpoints_have_passed(
@@ -90,7 +91,7 @@ def test_a_cut_trunk_leaves_each_fork_that_its_checkpoints_have_passed(
 
     with pytest.raises(KeyboardInterrupt):
         run(configs["step"], LocalRuntime(tmp_path, CPU, cut_off), forks=(3, 7))
-    assert checkpoint.steps_in(tmp_path / FORKS) == {3, 7}
-    whole = {step: checkpoint.digest(checkpoint.folder_of(tmp_path / FORKS, step)) for step in (3, 7)}
+    assert steps_in(tmp_path / FORKS) == {3, 7}
+    whole = {step: digest(folder_of(tmp_path / FORKS, step)) for step in (3, 7)}
     trained(configs["step"], tmp_path, forks=(3, 7))
-    assert whole == {step: checkpoint.digest(checkpoint.folder_of(tmp_path / FORKS, step)) for step in (3, 7)}
+    assert whole == {step: digest(folder_of(tmp_path / FORKS, step)) for step in (3, 7)}

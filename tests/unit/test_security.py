@@ -13,10 +13,11 @@ from torch import nn
 
 from fcos.annotations.annotations import read_annotations
 from fcos.errors import ConfigError, DataError
+from fcos.storage import checkpoint_folder
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.storage.run_folder import FAILURE, POINTS, REUSED, SUMMARY
 from fcos.storage.store_conventions import public_uri
 from fcos.training import checkpoint
-from fcos.training.checkpoint import CheckpointError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.budget import read_spent
@@ -63,9 +64,9 @@ def write_checkpoint(folder: Path) -> Path:
 def forge(path: Path, name: str, content: bytes) -> None:
     """Another content of a checkpoint's file, with a manifest that says so."""
     (path / name).write_bytes(content)
-    manifest = json.loads((path / checkpoint.MANIFEST).read_text())
+    manifest = json.loads((path / checkpoint_folder.MANIFEST).read_text())
     manifest[name] = sha256(content).hexdigest()
-    (path / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    (path / checkpoint_folder.MANIFEST).write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize("how", ["pickle", "torch.save", "torch.save, old format"])
@@ -103,7 +104,7 @@ def test_a_file_that_is_not_what_it_says_is_a_bad_checkpoint(tmp_path: Path, nam
 @pytest.mark.parametrize("manifest", ["[]", "{}", '{"../../outside": "00"}', "7"])
 def test_a_crafted_manifest_is_a_bad_checkpoint(tmp_path: Path, manifest: str) -> None:
     path = write_checkpoint(tmp_path)
-    (path / checkpoint.MANIFEST).write_text(manifest)
+    (path / checkpoint_folder.MANIFEST).write_text(manifest)
     with pytest.raises(CheckpointError, match="is damaged"):
         checkpoint.load(path)
 
@@ -112,11 +113,11 @@ def test_a_manifest_names_no_file_elsewhere(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "checkpoints")
     outside = tmp_path / "outside"
     outside.write_bytes(b"private")
-    manifest = json.loads((path / checkpoint.MANIFEST).read_text())
+    manifest = json.loads((path / checkpoint_folder.MANIFEST).read_text())
     manifest["../../outside"] = sha256(b"private").hexdigest()
-    (path / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    (path / checkpoint_folder.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="outside: is missing"):
-        checkpoint.verify(path)
+        checkpoint_folder.verify(path)
 
 
 @pytest.mark.parametrize(

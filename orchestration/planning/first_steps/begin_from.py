@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fcos.config.run import ScheduleConfig
 from fcos.errors import ConfigError
+from fcos.storage.checkpoint_folder import CheckpointError, averages_in, folder_of, newest_step, step_of
 from fcos.storage.run_folder import CHECKPOINTS, ORIGIN, POINTS, MetricPoint
-from fcos.training.checkpoint import CheckpointError, averages_in, folder_of, newest_step, step_of
 from fcos.training.due import due_after
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial

@@ -7,8 +7,8 @@ those it is the one with most steps in common, which for any order makes the sma
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from fcos.storage.checkpoint_folder import CheckpointError, folder_of, newest_step, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS
-from fcos.training.checkpoint import CheckpointError, folder_of, newest_step, steps_in
 from orchestration.experiment.common_steps import common_steps
 from orchestration.experiment.prefixes import Prefix, Prefixes, Trunk
 from orchestration.experiment.trials import Trial

@@ -7,8 +7,8 @@ from pathlib import Path
 from fcos.config.parse import parse
 from fcos.config.run import ScheduleConfig
 from fcos.errors import ConfigError
+from fcos.storage.checkpoint_folder import CheckpointError, averages_in
 from fcos.storage.store_conventions import Tag
-from fcos.training.checkpoint import CheckpointError, averages_in
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.prefixes import held_checkpoints

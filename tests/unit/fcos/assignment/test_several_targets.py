@@ -27,8 +27,9 @@ from fcos.inference import load_trained
 from fcos.losses.criterion import FCOSLoss
 from fcos.postprocess.decode import Postprocess
 from fcos.runtime import LocalRuntime
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Locations, Targets
-from fcos.training.checkpoint import CheckpointError, save
+from fcos.training.checkpoint import save
 from fcos.training.optim import make_lr_scheduler
 from fcos.training.step import train_step
 from tests.helpers.present import present

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from fcos.storage import files
+from fcos.storage import checkpoint_folder, files
+from fcos.storage.checkpoint_folder import CheckpointError, CheckpointReadError
 from fcos.storage.run_folder import BestEvaluation
 from fcos.training import checkpoint
 from fcos.training.best import BEST, read_best, write_best
-from fcos.training.checkpoint import CheckpointError, CheckpointReadError
 
 CONFIG = {"seed": 3, "schedule": {"ema": 0.9}}
 
@@ -41,7 +41,7 @@ def test_loading_returns_what_was_saved(tmp_path: Path) -> None:
     assert (loaded.step, loaded.config, loaded.classes) == (12, CONFIG, ("disc", "ring"))
     torch.testing.assert_close(loaded.model["weight"], model.weight.detach())
     torch.testing.assert_close(loaded.weights["weight"], own.weight.detach())
-    assert checkpoint.averages_in(path) == {0.9, 0.999}
+    assert checkpoint_folder.averages_in(path) == {0.9, 0.999}
     for decay, module in ((None, model), (0.9, own), (0.999, other)):
         torch.testing.assert_close(loaded.weights_of(decay)["weight"], module.weight.detach())
     with pytest.raises(CheckpointError, match=r"no moving average of schedule.ema=0.5; there are null, 0.9, 0.999"):
@@ -53,11 +53,11 @@ def test_a_checkpoint_without_a_needed_average_is_passed_over_and_goes_with_the_
     write(tmp_path, 3, averages={0.9: nn.Linear(2, 3)})
     write(tmp_path, 6)
     found, (problem,) = checkpoint.latest(tmp_path, [0.9])
-    assert found is not None and found.step == 3 == checkpoint.newest_step(tmp_path, [0.9])
+    assert found is not None and found.step == 3 == checkpoint_folder.newest_step(tmp_path, [0.9])
     assert "holds no moving average of schedule.ema=0.9" in problem
-    assert checkpoint.newest_step(tmp_path) == 6 and checkpoint.newest_step(tmp_path, [0.5]) == 0
+    assert checkpoint_folder.newest_step(tmp_path) == 6 and checkpoint_folder.newest_step(tmp_path, [0.5]) == 0
     write(tmp_path, 4)
-    checkpoint.prune(tmp_path, keep=1, newest=4)
+    checkpoint_folder.prune(tmp_path, keep=1, newest=4)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000004"]
 
 
@@ -66,14 +66,14 @@ def test_latest_is_the_newest_and_prune_removes_older_ones(tmp_path: Path) -> No
         write(tmp_path, step)
     loaded, problems = checkpoint.latest(tmp_path)
     assert loaded is not None and loaded.step == 100 and problems == []
-    checkpoint.prune(tmp_path, keep=2)
+    checkpoint_folder.prune(tmp_path, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000020", "step_00000100"]
 
 
 def test_prune_keeps_the_best_and_the_newest(tmp_path: Path) -> None:
     for step in (5, 100, 20, 60):
         write(tmp_path, step)
-    checkpoint.prune(tmp_path, keep=1, best=20)
+    checkpoint_folder.prune(tmp_path, keep=1, best=20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000020", "step_00000100"]
 
 
@@ -142,7 +142,7 @@ def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"optimizer": Payload()}, path / "state.pt")
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["state.pt"] = checkpoint._sha256(path / "state.pt")
+    manifest["state.pt"] = checkpoint_folder.sha256_of(path / "state.pt")
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises((pickle.UnpicklingError, CheckpointError)):
         checkpoint.load(path)
@@ -170,7 +170,7 @@ def test_all_files_have_the_mode_of_the_umask(tmp_path: Path) -> None:
 def test_saving_over_a_link_keeps_its_target(tmp_path: Path, dangling: bool) -> None:
     target_checkpoint = write(tmp_path / "target", 7)
     contents = {file.name: file.read_bytes() for file in target_checkpoint.iterdir()}
-    link = checkpoint.folder_of(tmp_path / "ours", 7)
+    link = checkpoint_folder.folder_of(tmp_path / "ours", 7)
     link.parent.mkdir()
     link.symlink_to(tmp_path / "gone" if dangling else target_checkpoint, target_is_directory=True)
     write(link.parent, 7)
@@ -184,8 +184,8 @@ def test_pruning_links_keeps_their_targets(tmp_path: Path) -> None:
     folder = tmp_path / "ours"
     write(folder, 2)
     for step, target in ((1, target_checkpoint), (0, tmp_path / "gone")):
-        checkpoint.folder_of(folder, step).symlink_to(target, target_is_directory=True)
-    checkpoint.prune(folder, keep=1)
+        checkpoint_folder.folder_of(folder, step).symlink_to(target, target_is_directory=True)
+    checkpoint_folder.prune(folder, keep=1)
     assert [path.name for path in folder.iterdir()] == ["step_00000002"]
     assert checkpoint.load(target_checkpoint).step == 1
 
@@ -215,15 +215,15 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path: Path, monkeypatch:
             return original(path, *arguments, **options)
 
         patch.setattr(Path, "open", call)
-        for read in (checkpoint.verify, checkpoint.load):
+        for read in (checkpoint_folder.verify, checkpoint.load):
             with pytest.raises(CheckpointError, match=message):
                 read(newest)
         loaded, problems = checkpoint.latest(tmp_path)
         assert loaded is not None and loaded.path == older and len(problems) == 1
-        assert checkpoint.newest_step(tmp_path) == 1
+        assert checkpoint_folder.newest_step(tmp_path) == 1
     refuse(monkeypatch, "open", "manifest.json", errno.EACCES)
     with pytest.raises(CheckpointError, match="Permission denied"):
-        checkpoint.digest(newest)
+        checkpoint_folder.digest(newest)
 
 
 def test_a_folder_without_read_permission_is_not_empty(tmp_path: Path, monkeypatch) -> None:
@@ -231,7 +231,7 @@ def test_a_folder_without_read_permission_is_not_empty(tmp_path: Path, monkeypat
     refuse(monkeypatch, "iterdir", "closed", errno.EACCES)
     with pytest.raises(CheckpointError, match=r"closed: cannot be read \(Permission denied\)"):
         checkpoint.latest(tmp_path / "closed")
-    assert checkpoint.newest_step(tmp_path / "closed") == 0
+    assert checkpoint_folder.newest_step(tmp_path / "closed") == 0
 
 
 def test_a_failing_disk_is_not_a_damaged_checkpoint(tmp_path: Path, monkeypatch) -> None:
@@ -244,6 +244,6 @@ def test_a_failing_disk_is_not_a_damaged_checkpoint(tmp_path: Path, monkeypatch)
 def test_folders_with_other_names_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "step_copy").mkdir()
     write(tmp_path, 3)
-    assert checkpoint.newest_step(tmp_path) == 3
-    checkpoint.prune(tmp_path, keep=1)
+    assert checkpoint_folder.newest_step(tmp_path) == 3
+    checkpoint_folder.prune(tmp_path, keep=1)
     assert (tmp_path / "step_copy").is_dir()

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from fcos.config.run import ScheduleConfig
-from fcos.training.optim import lr_factor, make_lr_scheduler, make_optimizer, moving_average, parameter_groups
+from fcos.training.lr_factor import lr_factor
+from fcos.training.optim import make_lr_scheduler, make_optimizer, moving_average, parameter_groups
 
 PAPER: dict[str, Any] = {
     "steps": 90_000, "warmup": "constant", "warmup_steps": 500, "warmup_factor": 1 / 3, "decay": "step",

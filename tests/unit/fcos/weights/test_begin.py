@@ -13,6 +13,7 @@ from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.errors import ConfigError
 from fcos.model.detector import FCOS
+from fcos.storage import checkpoint_folder
 from fcos.training import checkpoint
 from fcos.weights.begin import begin_from_weights, find_source
 
@@ -135,7 +136,7 @@ def test_a_folder_stands_for_its_newest_checkpoint_and_its_digest(trained) -> No
     folder, _ = trained()
     source = find_source(str(folder))
     assert source.path == folder / "checkpoints" / "step_00000003"
-    assert source.sha256 == checkpoint.digest(source.path)
+    assert source.sha256 == checkpoint_folder.digest(source.path)
 
 
 def test_other_content_than_planned_is_refused(model_values, trained) -> None:

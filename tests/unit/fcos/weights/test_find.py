@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fcos.training.checkpoint import CheckpointError
+from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.weights.find import find_checkpoint
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcos.config.run import ScheduleConfig
-from fcos.training.optim import lr_factor
+from fcos.training.lr_factor import lr_factor
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.common_steps import common_steps

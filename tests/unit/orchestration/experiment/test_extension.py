@@ -9,6 +9,7 @@ from torch import nn
 from fcos.config.parse import parse, with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
+from fcos.storage import checkpoint_folder
 from fcos.training import checkpoint
 from orchestration.experiment.extension import find_extension
 from orchestration.experiment.identity import train_identity
@@ -43,7 +44,7 @@ def test_another_schedule_goes_on_from_the_run_or_its_checkpoint(config: Config,
     for given in (run_folder, path):
         extension = find_extension(str(given), [longer])
         assert (extension.path, extension.step) == (path, 6)
-        assert extension.run_folder == run_folder and extension.sha256 == checkpoint.digest(path)
+        assert extension.run_folder == run_folder and extension.sha256 == checkpoint_folder.digest(path)
         assert "began with weights and optimizer of step 6" in extension.note
 
 

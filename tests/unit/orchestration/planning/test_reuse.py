@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from fcos.storage import checkpoint_folder
 from fcos.storage.evaluation_files import FILES
 from fcos.storage.run_folder import TRAINING_ID, MetricPoint
 from fcos.training import checkpoint
@@ -88,7 +89,7 @@ def finish(trial: Trial, folder: Path, arm: str, called: str) -> PastRun:
         "fcos.sweep": "before",
         "fcos.folder": str(folder),
         "fcos.checkpoint": str(weights),
-        "fcos.checkpoint_sha256": checkpoint.digest(weights),
+        "fcos.checkpoint_sha256": checkpoint_folder.digest(weights),
     }
     return PastRun("1234567890", tags, {}, {})
 
@@ -112,7 +113,7 @@ def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
     assert (folder / summary.thumbnails).read_text() == "thumbnails"
     for name in FILES:
         assert (folder / "evaluation" / "branch" / name).read_text() == f"evaluation/with_branch/{name}"
-    assert checkpoint.newest_step(folder / "checkpoints") == 4
+    assert checkpoint_folder.newest_step(folder / "checkpoints") == 4
     assert files.read_reused(folder) == ReuseRecord("1234567890", "before", {"branch": "1234567890"})
 
 
@@ -122,7 +123,7 @@ def test_weights_are_enough_for_an_arm_that_was_never_evaluated(plan: Plan, tmp_
     assert set(source.evaluated) == {"none"}
     take(trial, source, plan.folder_of(trial))
     assert plan.summary_of(trial) is None
-    assert checkpoint.newest_step(plan.folder_of(trial) / "checkpoints") == 4
+    assert checkpoint_folder.newest_step(plan.folder_of(trial) / "checkpoints") == 4
 
 
 def test_weights_without_an_average_that_is_yet_to_be_evaluated_are_not_taken(tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_links_to_weights_lead_on_where_outputs_are_moved_as_a_whole(plan: Plan,
     finished_copy(plan, tmp_path / "here" / "first")
     (tmp_path / "here").rename(tmp_path / "moved")
     moved = tmp_path / "moved" / plan.folder_of(plan.trials[1]).relative_to(tmp_path / "here")
-    assert checkpoint.newest_step(moved / "checkpoints") == 4
+    assert checkpoint_folder.newest_step(moved / "checkpoints") == 4
 
 
 def test_dangling_links_lead_to_the_same_weights_elsewhere_or_go(lab: LabConfig, plan: Plan, tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_dangling_links_lead_to_the_same_weights_elsewhere_or_go(lab: LabConfig,
     }
     source = Source(PastRun("2", tags, {}, {}), {})
     take_all(lab, plan, plan.trials, ReusableRuns(None, sources={trial.identity: source}))
-    assert link.is_symlink() and checkpoint.newest_step(folder / "checkpoints") == 4
+    assert link.is_symlink() and checkpoint_folder.newest_step(folder / "checkpoints") == 4
     (tmp_path / "second").rename(tmp_path / "third")
     take_all(lab, plan, plan.trials, ReusableRuns(None))
     assert dangling_links(folder) == [] and plan.summary_of(trial) == before is not None

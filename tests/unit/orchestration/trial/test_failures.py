@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError, ReadError, SharedMemoryError
+from fcos.storage.checkpoint_folder import CheckpointError, CheckpointReadError
 from fcos.storage.run_folder import LOG
-from fcos.training.checkpoint import CheckpointError, CheckpointReadError
 from orchestration.trial import files
 from orchestration.trial.failures import (
     BudgetUsedUp,

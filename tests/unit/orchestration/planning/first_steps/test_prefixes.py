@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 from fcos.errors import ConfigError
+from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import FORKS, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
@@ -163,7 +164,7 @@ def test_state_and_points_are_taken_under_the_own_arm_with_a_record(plan: Plan) 
     files.begin_training(folder)
     files.append_points(folder, [MetricPoint(None, "train/loss", 20, 9.0)])
     assert begin_from(prefix_from(plan, trunk), trial, plan.folder_of(trial)) == 667
-    assert checkpoint.newest_step(folder / "checkpoints") == 667
+    assert checkpoint_folder.newest_step(folder / "checkpoints") == 667
     # 667 is no step at which this training reports.
     assert files.read_points(folder) == [(None, "train/loss", 660, 0.5), ("none", "val/AP", 500, 0.5)]
     trained_by = files.training_id(plan.folder_of(trunk))
@@ -180,12 +181,12 @@ def test_without_a_whole_checkpoint_it_begins_at_the_start_with_a_note(plan: Pla
     write_failure(folder, RuntimeError("the loss is not finite"), retryable=False)
     if damage != "none":
         finish_first_steps(plan, trunk, 667)
-        (checkpoint.folder_of(folder / FORKS, 667) / damage).write_bytes(b"other")
+        (checkpoint_folder.folder_of(folder / FORKS, 667) / damage).write_bytes(b"other")
     assert begin_from(prefix_from(plan, trunk), trial, plan.folder_of(trial)) == 0
     (note,) = files.read_notes(plan.folder_of(trial))
     assert note.startswith("trained from the start, not from step 667 of step · seed 0: ")
     assert ("damaged" if damage != "none" else "the loss is not finite") in note
-    assert checkpoint.newest_step(plan.folder_of(trial) / "checkpoints") == 0
+    assert checkpoint_folder.newest_step(plan.folder_of(trial) / "checkpoints") == 0
 
 
 def test_each_training_waits_for_its_checkpoint_and_trunks_come_first(plan: Plan) -> None:
@@ -230,14 +231,14 @@ def test_two_slots_have_work_while_trunks_of_two_seeds_run(tmp_path: Path) -> No
 
 def test_a_checkpoint_by_choice_is_taken_with_a_note_or_ends_the_command(plan: Plan, tmp_path: Path) -> None:
     save(plan, plan.trials[COSINE], 750, "checkpoints")
-    path = checkpoint.folder_of(plan.folder_of(plan.trials[COSINE]) / "checkpoints", 750)
+    path = checkpoint_folder.folder_of(plan.folder_of(plan.trials[COSINE]) / "checkpoints", 750)
     files.append_points(plan.folder_of(plan.trials[COSINE]), [MetricPoint(None, "train/loss", 740, 0.5)])
-    chosen = replace(plan, shares=False, extension=Extension(path, 750, checkpoint.digest(path)))
+    chosen = replace(plan, shares=False, extension=Extension(path, 750, checkpoint_folder.digest(path)))
     queue = TrainingQueue(chosen, {})
     queue.put([HALF, NONE])
     assert queue.take() == HALF
     folder = plan.folder_of(plan.trials[HALF])
-    assert checkpoint.newest_step(folder / "checkpoints") == 750
+    assert checkpoint_folder.newest_step(folder / "checkpoints") == 750
     assert files.read_points(folder) == [(None, "train/loss", 740, 0.5)]
     (note,) = files.read_notes(folder)
     assert note.startswith(f"extend: began with weights and optimizer of step 750 of {path}")

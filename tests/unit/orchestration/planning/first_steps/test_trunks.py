@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import ATTEMPTS, FORKS
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
@@ -135,7 +136,7 @@ def test_the_same_training_elsewhere_is_gone_on_from_and_never_waited_for(
     queue = TrainingQueue(plan, trunks)
     queue.put([0])
     assert (queue.take(), queue.forks(0)) == (0, ())
-    assert checkpoint.newest_step(plan.folder_of(plan.trials[0]) / "checkpoints") == begins
+    assert checkpoint_folder.newest_step(plan.folder_of(plan.trials[0]) / "checkpoints") == begins
 
 
 def test_other_evaluations_on_the_way_are_another_training(tmp_path: Path) -> None:
