@@ -86,7 +86,9 @@ def test_removed_checkpoints_of_a_finished_training_are_named_as_such(config: Co
     (run_folder / "summary.json").write_text("{}")
     path = run_folder / "checkpoints" / "step_00000006"
     path.rename(path.with_name("step_00000003"))
-    with pytest.raises(MissingCheckpointError, match=r"finished and has those of the steps 3 alone.*another name=\.\.\."):
+    with pytest.raises(
+        MissingCheckpointError, match=r"finished and has those of the steps 3 alone.*another name=\.\.\."
+    ):
         find_extension(str(path), [config])
     shutil.rmtree(run_folder / "checkpoints")
     for given in (run_folder, path):
