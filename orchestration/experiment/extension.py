@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fcos.config.parse import flatten
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.storage import checkpoint_folder
-from fcos.storage.checkpoint_folder import CheckpointError
+from fcos.storage.checkpoint_folder import CheckpointError, digest, steps_in
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY, RunSummary
 from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
 
@@ -29,6 +29,10 @@ FREE = (
 )
 
 
+class MissingCheckpointError(ConfigError):
+    """The checkpoint that trainings go on from is not there, or not whole."""
+
+
 @dataclass(frozen=True)
 class Extension:
     """A checkpoint that trainings go on from whatever schedule it was trained by."""
@@ -40,6 +44,8 @@ class Extension:
     # Of the data that it was trained on; the digest is empty where it is not known.
     classes: tuple[str, ...] = ()
     data_digest: str = ""
+    # What the command named: the checkpoint, the folder of its training, or that of a command.
+    given: str = ""
 
     def check_data(self, classes: Sequence[str] | None, digest: str) -> None:
         """Raise ConfigError for other data than those that it was trained on. classes: None where not known yet."""
@@ -51,6 +57,11 @@ class Extension:
                 f"{KEY}={self.path}: was trained on other data (digest {self.data_digest[:12]}, not {digest[:12]}); "
                 f"model.weights={self.path} takes the weights alone"
             )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the checkpoint is still where it was."""
+        return (self.path / checkpoint.MANIFEST).is_file()
 
     @property
     def run_folder(self) -> Path:
@@ -70,7 +81,7 @@ def find_extension(path: str, configs: Iterable[Config]) -> Extension:
     """Return the checkpoint that trainings of some configs go on from.
 
     `path` is a checkpoint, the folder of its training, or that of a command with one training. Raises ConfigError where
-    there is none, and for a config that differs in more than its schedule.
+    there is none (MissingCheckpointError), and for a config that differs in more than its schedule.
     """
     # With torch, which takes seconds that no other plan needs.
     from fcos.weights.find import find_checkpoint
@@ -78,12 +89,32 @@ def find_extension(path: str, configs: Iterable[Config]) -> Extension:
     trainings = [folder.parent for folder in Path(path).glob(f"trials/*/{CHECKPOINTS}")]
     try:
         found = find_checkpoint(trainings[0] if len(trainings) == 1 else Path(path))
+    except CheckpointError as error:
+        raise MissingCheckpointError(f"{KEY}={path}: {error}{_why_missing(Path(path))}") from None
+    try:
         for config in configs:
             _check(found, config)
-        extension = Extension(found.path.resolve(), found.step, checkpoint_folder.digest(found.path), found.classes)
-        return replace(extension, data_digest=_data_digest_of(extension.run_folder))
+        sha256 = digest(found.path)
     except CheckpointError as error:
         raise ConfigError(f"{KEY}={path}: {error}") from None
+    extension = Extension(found.path.resolve(), found.step, sha256, found.classes, given=path)
+    return replace(extension, data_digest=_data_digest_of(extension.run_folder))
+
+
+def _why_missing(path: Path) -> str:
+    """Return what is known of checkpoints that finished trainings do not have any more, and the way out."""
+    own = path.parent.parent if path.parent.name in (CHECKPOINTS, FORKS) else path
+    ended = [folder for folder in (own, *own.glob("trials/*")) if (folder / SUMMARY).is_file()]
+    held: set[int] = set()
+    with suppress(CheckpointError):
+        held.update(step for folder in ended for step in steps_in(folder / CHECKPOINTS))
+    if not ended or (held and len(ended) > 1):
+        return ""
+    has = f"has those of the steps {', '.join(map(str, sorted(held)))} alone" if held else "has no checkpoint any more"
+    return (
+        f"; its training is finished and {has} (schedule.keep_checkpoints and keep.trained remove others); give "
+        "another checkpoint, or train that one again under another name=..."
+    )
 
 
 def _data_digest_of(folder: Path) -> str:

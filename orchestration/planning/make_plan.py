@@ -13,10 +13,10 @@ from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
 from orchestration.experiment.data import PrepareData, PreparedDatasets
-from orchestration.experiment.extension import find_extension
 from orchestration.experiment.provenance import current_provenance
 from orchestration.experiment.trials import ARM_SECTIONS, Trial, arm_configs, check_effect, plan_trials
 from orchestration.experiment.weights import BeginningNotes, pin_weights
+from orchestration.planning.first_steps.recorded_extension import plan_extension
 from orchestration.planning.inspect_note import inspect_notes
 from orchestration.planning.plan import Plan, StoredPlan, read_plan
 from orchestration.planning.warm_start import check_warm_start, observe
@@ -111,7 +111,7 @@ def _plan(
     digests = {arm: data.of(config) for arm, config in arms.items()}
     provenance = current_provenance(lab.task, lab.cluster.workers)
     seeded = (config.model_copy(update={"seed": seed}) for config in arms.values() for seed in seeds)
-    extension = None if lab.extend is None else find_extension(lab.extend, seeded)
+    extension = plan_extension(lab, name, seeded)
     if extension is not None:
         for arm, config in arms.items():
             extension.check_data(data.info(config).classes, digests[arm])

@@ -93,6 +93,8 @@ class StoredPlan(BaseModel):
     search: StoredSearch | None = None
     # Numbers of seeds at which commands of this sweep looked at the arms.
     looks: list[int] = []
+    # The checkpoint that all trainings go on from, by choice.
+    extension: Extension | None = None
 
     @classmethod
     def of(cls, plan: Plan, key: str) -> "StoredPlan":
@@ -116,6 +118,7 @@ class StoredPlan(BaseModel):
             arms={arm: config.model_dump(mode="json") for arm, config in plan.arms.items()},
             trials=trials,
             search=None if plan.search is None else StoredSearch.of(plan.search),
+            extension=plan.extension,
         )
 
     def merged(self, new: "StoredPlan") -> "StoredPlan":
@@ -125,12 +128,19 @@ class StoredPlan(BaseModel):
         if new.search is not None and self.search is not None:
             search = new.search.merged_into(self.search)
         arms = {**self.arms, **new.arms}
-        looks = sorted({*self.looks, *new.looks})
-        return new.model_copy(update={"arms": arms, "trials": list(trials.values()), "search": search, "looks": looks})
+        update = {
+            "arms": arms,
+            "trials": list(trials.values()),
+            "search": search,
+            "looks": sorted({*self.looks, *new.looks}),
+            "extension": new.extension or self.extension,
+        }
+        return new.model_copy(update=update)
 
     def values(self) -> dict[str, Any]:
         """Return the plan as plain values, without what it does not have."""
-        return self.model_dump(mode="json", exclude={"search"} if self.search is None else None)
+        missing = {name for name in ("search", "extension") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=missing)
 
 
 def read_plan(folder: Path) -> StoredPlan | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcos.storage.checkpoint_folder import CheckpointError, averages_in, digest, verify
-from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, MetricPoint
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, MetricPoint, RunSummary
 from fcos.storage.store_conventions import Tag
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.prefixes import Trunk
@@ -19,6 +19,7 @@ from orchestration.tracking.history import History, PastRun, open_history
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
 from orchestration.trial.origin import read_origin
+from orchestration.trial.retries import carry_micro_batching
 
 
 @dataclass(frozen=True)
@@ -249,17 +250,7 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
         _link(folder / summary.checkpoint, origin / summary.checkpoint)
     for name in (*summary.files, *([summary.thumbnails] if summary.thumbnails else [])):
         _copy(origin / name, folder / name)
-    metrics: dict[str, dict[str, float]] = {}
-    pictures: dict[str, tuple[str, ...]] = {}
-    evaluations: dict[str, tuple[str, ...]] = {}
-    for arm, run in source.evaluated.items():
-        from_folder = Path(run.tags[Tag.FOLDER])
-        theirs = files.load_summary(from_folder)
-        metrics[arm] = theirs.metrics[run.arm]
-        pictures[arm] = _copy_all(from_folder, theirs.pictures.get(run.arm, ()), folder, Path(DETECTIONS, arm))
-        if run.arm in theirs.evaluations:
-            files_of_arm = theirs.evaluations[run.arm]
-            evaluations[arm] = _copy_all(from_folder, files_of_arm, folder, Path(EVALUATION, arm))
+    taken = _take_evaluations(source, summary, folder)
     trained, tags = source.trained, source.trained.tags
     record = files.ReuseRecord(
         trained_by=tags.get(Tag.TRAINED_BY, trained.run_id),
@@ -268,14 +259,34 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
     )
     files.write_reused(folder, record)
     _copy(origin / ORIGIN, folder / ORIGIN)
-    if set(trial.arms) <= set(metrics):
-        # Only the last checkpoint has a link.
-        update = {"best": None, "metrics": metrics, "pictures": pictures, "evaluations": evaluations}
-        taken = summary.model_copy(update=update)
+    carry_micro_batching(origin, folder)
+    if set(trial.arms) <= set(taken.metrics):
         files.write_summary(folder, trial.identity, taken)
     else:
-        for note in summary.notes:
+        for note in taken.notes:
             files.add_note(folder, note)
+
+
+def _take_evaluations(source: Source, summary: RunSummary, folder: Path) -> RunSummary:
+    """Copy the files of the evaluated arms; return the training's summary with these arms alone.
+
+    They may have been evaluated on several trainings of the same identity, of which all notes count.
+    """
+    metrics: dict[str, dict[str, float]] = {}
+    pictures: dict[str, tuple[str, ...]] = {}
+    evaluations: dict[str, tuple[str, ...]] = {}
+    notes = dict.fromkeys(summary.notes)
+    for arm, run in source.evaluated.items():
+        origin = Path(run.tags[Tag.FOLDER])
+        theirs = files.load_summary(origin)
+        metrics[arm] = theirs.metrics[run.arm]
+        pictures[arm] = _copy_all(origin, theirs.pictures.get(run.arm, ()), folder, Path(DETECTIONS, arm))
+        if run.arm in theirs.evaluations:
+            evaluations[arm] = _copy_all(origin, theirs.evaluations[run.arm], folder, Path(EVALUATION, arm))
+        notes |= dict.fromkeys(theirs.notes)
+    # Only the last checkpoint has a link.
+    update = {"best": None, "metrics": metrics, "pictures": pictures, "evaluations": evaluations}
+    return summary.model_copy(update={**update, "notes": tuple(notes)})
 
 
 def _points(source: Source, origin: Path) -> list[MetricPoint]:

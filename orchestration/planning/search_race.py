@@ -143,15 +143,17 @@ class SearchRace:
         return 0 if decision == "end" else left + most
 
     def count_confirmed(self, failed: Collection[str] = NONE) -> int:
-        """Return the number of begun seeds that confirm the winner; 0 while one is open or none has given a pair."""
+        """Return how many seeds that confirm the winner have ended, with a pair or without; 0 while none has a pair.
+
+        One that is open hides no look: a report shows the pairs of the others.
+        """
         confirming = self._confirming(self.winner(failed))
         arms = {each.name for each in confirming}
         seeds = {each.seed for each in confirming}
         begun = [(arm, trial) for trial in self.plan.trials if trial.seed in seeds for arm in arms & set(trial.arms)]
-        if any(self._ending(trial, failed) == "open" for _, trial in begun):
-            return 0
+        num_ended = Counter(trial.seed for _, trial in begun if self._ending(trial, failed) != "open")
         num_values = Counter(trial.seed for arm, trial in begun if self.value(arm, trial) is not None)
-        return len({trial.seed for _, trial in begun}) if len(arms) in num_values.values() else 0
+        return list(num_ended.values()).count(len(arms)) if len(arms) in num_values.values() else 0
 
 
 def count_to_come(plan: Plan) -> int:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fcos.config.parse import flatten, with_keys
 from fcos.config.run import Config
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, suggest
 from orchestration.config.schema import LabConfig
 from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.experiment.checks import check_metrics
@@ -159,7 +159,7 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
 
 
 def _check_metrics(base: Config, config: SearchConfig) -> None:
-    from fcos.metrics import MEMORY, better_end
+    from fcos.metrics import MEMORY, better_end, reported_metrics
 
     prefix = "val/" if base.task == "train" else "coverage/"
     if config.objectives and base.task != "train":
@@ -170,7 +170,9 @@ def _check_metrics(base: Config, config: SearchConfig) -> None:
     key = "experiment.search.objectives" if config.objectives else "experiment.search.metric"
     for metric in config.metrics:
         if not metric.startswith(prefix) and not (config.objectives and metric == MEMORY):
-            raise ConfigError(f"{key}={metric}: must begin with {prefix}, as task={base.task} ends with")
+            near = suggest(metric, [name for name in reported_metrics(base) if name.startswith(prefix)])
+            text = f"{key}={metric}: must begin with {prefix}, as task={base.task} ends with"
+            raise ConfigError(f"{text}; {near}" if near else text)
         check_metrics([metric], [base], key)
         if config.objectives and better_end(metric) is None:
             raise ConfigError(f"{key}: {metric}: neither more nor less of it is better; name another metric")

@@ -136,6 +136,15 @@ def halved(batching: MicroBatching, accumulate: int, numbers_of_workers: Iterabl
     return 2 * accumulate
 
 
+def carry_micro_batching(origin: Path, folder: Path) -> None:
+    """Record for a copy of a training that it went on with smaller micro-batches, where it did.
+
+    Its tags and report tell of it, and no other training begins from its state.
+    """
+    if kept := read_attempts(origin).accumulate:
+        files.write_json(folder / ATTEMPTS, asdict(Attempts(accumulate=kept)))
+
+
 def memory_tags(folder: Path, batching: MicroBatching) -> dict[str, str]:
     """Return the tags of a training that was short of memory."""
     kept = read_attempts(folder).accumulate

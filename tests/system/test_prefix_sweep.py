@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.holding import Hold
 from tests.helpers.sweeps import TINY, TRAIN, client, finished, loss_steps, points, runs, start, trials_of, wait_for
+from tests.helpers.waiting import PATIENCE
 
 NAME = "ablation_decay"
 # Cosine has warm-up and one step more in common with the others.
@@ -76,3 +78,27 @@ def test_a_longer_training_goes_on_from_the_end_of_a_shorter_one(tmp_path: Path)
     assert numbers(tmp_path, "longer") == numbers(tmp_path, "alone")
     (longer,) = trials_of(tmp_path, "longer")
     assert json.loads((longer / "summary.json").read_text())["summary"]["resumed_from"] == 12
+
+
+@pytest.mark.slow(minutes=4)
+def test_trainings_on_two_workers_whose_budget_ends_amid_forks_have_the_numbers_of_trainings_from_the_start(
+    tmp_path: Path, hold: Hold
+) -> None:
+    more = ("~experiment.arms.none", "experiment.seeds=[0]", "cluster.workers=2", "cluster.concurrent=1")
+    words = (*DECAY, *more)
+    # The trunk of the others has left its fork, and none of them has begun.
+    hold.at(6)
+    process = start(tmp_path, *words, "budget.wall_hours=0.01")
+    wait_for(lambda: hold.held() and any((trial / "stop").exists() for trial in trials_of(tmp_path, NAME)), process)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 4, output + errors
+    (cut,) = (trial for trial in trials_of(tmp_path, NAME) if loss_steps(trial))
+    assert not (cut / "summary.json").exists()
+    finished(tmp_path, *words, "budget.wall_hours=1")
+    finished(tmp_path, *APART, *more)
+    assert numbers(tmp_path, NAME) == numbers(tmp_path, "apart")
+    # No step was done again.
+    assert loss_steps(cut) == [2, 4, 6, 8, 10, 12]
+    assert trained_steps(tmp_path, NAME) == 12 + 9 + 4
+    assert {each.data.tags["fcos.resources"] for each in runs(tmp_path, NAME).values()} == {"2 x 1 CPU 0 GPU cpu"}

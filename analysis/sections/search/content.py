@@ -63,7 +63,9 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
         notes=(*gallery.notes, *note_incomplete(front)),
         recommended_settings=None
         if best is None or search.objectives
-        else format_best_settings(sweep, search, best, shares, is_confirmed=confirmation is not None),
+        else format_best_settings(
+            sweep, search, best, shares, () if confirmation is None else confirmation.design.seeds
+        ),
         importance=shares,
         confirmation=confirmation,
         front=front,

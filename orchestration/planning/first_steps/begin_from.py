@@ -10,6 +10,7 @@ from fcos.errors import ConfigError
 from fcos.storage.checkpoint_folder import CheckpointError, averages_in, folder_of, newest_step, step_of
 from fcos.storage.run_folder import CHECKPOINTS, ORIGIN, POINTS, MetricPoint
 from fcos.training.due import due_after
+from orchestration.experiment.extension import KEY, Extension
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.prefixes import held_checkpoints
@@ -43,18 +44,25 @@ def begin_from(prefix: Prefix | None, trial: Trial, folder: Path) -> int:
             # A damaged one of this training's own.
             shutil.rmtree(final, ignore_errors=True)
             if extension is not None:
-                files.add_note(folder, extension.note)
+                _note_extension(folder, extension)
             os.replace(partial, final)
             return step
         except (CheckpointError, OSError) as error:
             problem = str(error)
     if extension is not None:
-        raise ConfigError(f"extend={extension.path}: cannot be taken any more: {problem}")
+        raise ConfigError(f"{KEY}={extension.path}: cannot be taken any more: {problem}")
     (folder / ORIGIN).unlink(missing_ok=True)
     if not (trunk.folder.is_dir() and is_interrupted(trunk.folder)):
         reason = problem or _why_none(trunk.folder)
         files.add_note(folder, f"trained from the start, not from step {prefix.step} of {trunk.label}: {reason}")
     return 0
+
+
+def _note_extension(folder: Path, extension: Extension) -> None:
+    files.add_note(folder, extension.note)
+    if kept := read_attempts(extension.run_folder).accumulate:
+        text = f"schedule.accumulate={kept} there, for want of memory: its micro-batches were smaller than configured"
+        files.add_note(folder, f"{KEY}: {text}")
 
 
 def _held_by(trunk: Trunk) -> dict[int, Path]:

@@ -12,6 +12,7 @@ from fcos.storage.run_folder import CHECKPOINTS, FORKS
 from orchestration.experiment.common_steps import common_steps
 from orchestration.experiment.prefixes import Prefix, Prefixes, Trunk
 from orchestration.experiment.trials import Trial
+from orchestration.planning.first_steps.recorded_extension import check_is_there
 from orchestration.planning.plan import Plan
 from orchestration.trial.retries import read_attempts
 
@@ -25,10 +26,12 @@ def find_prefixes(plan: Plan, pending: Sequence[Trial], elsewhere: Elsewhere) ->
     """Return what each of the trainings that are to run takes from another one.
 
     That one runs before it, or has left a checkpoint. Trainings of a search, which may end early, and those that have a
-    checkpoint of their own, take nothing; nor does any with share_prefixes=false.
+    checkpoint of their own, take nothing; nor does any with share_prefixes=false. Raises ConfigError where a checkpoint
+    that was chosen by hand is gone before a training began from it.
     """
     if plan.extension is not None:
         new = [trial for trial in pending if not _has_begun(trial, plan.folder_of(trial))]
+        check_is_there(plan.extension, new)
         return Prefixes({trial.identity: Prefix.by_choice(plan.extension, trial) for trial in new})
     if plan.search is not None or not plan.shares:
         return Prefixes()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from analysis.reader.sweep import Distribution, Experiment, Search, Sweep, Trial
+from analysis.sections.search.best_settings import format_best_settings
 from analysis.sections.search.confirmation import build_confirmation
 from analysis.sections.search.front import build_front, note_incomplete
 
@@ -66,3 +67,17 @@ def test_confirming_seeds_come_as_they_began_without_any_that_was_searched() -> 
     assert confirmation is not None
     assert confirmation.design.seeds == (5, 3)
     assert set(confirmation.seeds) == {5, 3}
+
+
+def test_the_path_is_trained_with_the_seeds_of_the_confirmation_else_with_unused_ones() -> None:
+    sweep, search = make_sweep({"t000": {0: 0.4}}, [0])
+    keys = ("schedule.lr_per_16_images", "model.fpn.channels")
+    search = search.model_copy(
+        update={"space": {key: Distribution(choice=[1, 2]) for key in keys}, "base": dict.fromkeys(keys, 1)}
+    )
+    best = {"trial": "t000", "value": 0.4, "seeds": 1, **dict.fromkeys(keys, 2)}
+    shares = pd.DataFrame(columns=["key", "importance"])
+    confirmed = format_best_settings(sweep, search, best, shares, (20, 21))
+    assert "name=x_confirmed" not in confirmed and "'experiment.seeds=[20,21]'" in confirmed
+    # 9 is of an earlier command.
+    assert format_best_settings(sweep, search, best, shares).count("'experiment.seeds=[10,11,12]'") == 2

@@ -1,5 +1,6 @@
 """A checkpoint that is gone on from by choice: what may differ, and what is refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage import checkpoint_folder
 from fcos.training import checkpoint
-from orchestration.experiment.extension import find_extension
+from orchestration.experiment.extension import MissingCheckpointError, find_extension
 from orchestration.experiment.identity import train_identity
 from orchestration.experiment.provenance import Provenance
 
@@ -80,3 +81,17 @@ def test_weights_alone_and_missing_folders_are_refused(config: Config, run_folde
 def test_what_was_gone_on_from_decides_the_identity(config: Config) -> None:
     plain, one, other = (train_identity(config, Provenance("c", {}), "d", extends) for extends in ("", "a", "b"))
     assert len({plain, one, other}) == 3
+
+
+def test_removed_checkpoints_of_a_finished_training_are_named_as_such(config: Config, run_folder: Path) -> None:
+    (run_folder / "summary.json").write_text("{}")
+    path = run_folder / "checkpoints" / "step_00000006"
+    path.rename(path.with_name("step_00000003"))
+    with pytest.raises(
+        MissingCheckpointError, match=r"finished and has those of the steps 3 alone.*another name=\.\.\."
+    ):
+        find_extension(str(path), [config])
+    shutil.rmtree(run_folder / "checkpoints")
+    for given in (run_folder, path):
+        with pytest.raises(MissingCheckpointError, match=r"finished and has no checkpoint any more.*keep\.trained"):
+            find_extension(str(given), [config])

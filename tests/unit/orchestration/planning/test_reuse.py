@@ -14,12 +14,13 @@ from torch import nn
 
 from fcos.storage import checkpoint_folder
 from fcos.storage.evaluation_files import FILES
-from fcos.storage.run_folder import TRAINING_ID, MetricPoint
+from fcos.storage.run_folder import ATTEMPTS, TRAINING_ID, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
+from orchestration.planning.first_steps.prefixes import held_checkpoints
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import (
@@ -34,6 +35,8 @@ from orchestration.planning.reuse import (
 from orchestration.tracking.history import PastRun
 from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
+from orchestration.trial.retries import Attempts, memory_tags, read_attempts
+from orchestration.trial.task import MicroBatching
 from tests.helpers.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
@@ -115,6 +118,39 @@ def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
         assert (folder / "evaluation" / "branch" / name).read_text() == f"evaluation/with_branch/{name}"
     assert checkpoint_folder.newest_step(folder / "checkpoints") == 4
     assert files.read_reused(folder) == ReuseRecord("1234567890", "before", {"branch": "1234567890"})
+
+
+def test_a_copy_tells_of_smaller_micro_batches_and_lends_no_first_steps(plan: Plan, tmp_path: Path) -> None:
+    """Of its copies too: a checkpoint of other micro-batches is no state that other trainings may begin from."""
+    trial, there = plan.trials[1], tmp_path / "there"
+    run = finish(trial, there, "branch", "branch")
+    files.write_json(there / ATTEMPTS, {"command": "c", "failures": 1, "halved": True, "accumulate": 4})
+    for name in ("once", "twice"):
+        source, _ = find_source(Store(run), trial)  # type: ignore[arg-type]
+        assert source is not None
+        take(trial, source, tmp_path / name)
+        assert read_attempts(tmp_path / name) == Attempts(accumulate=4)
+        assert memory_tags(tmp_path / name, MicroBatching.of(trial.config))["fcos.accumulate"] == "4"
+        assert checkpoint_folder.newest_step(tmp_path / name / "checkpoints") == 4
+        assert held_checkpoints(tmp_path / name) == {}
+        copy = {**run.tags, "fcos.folder": str(tmp_path / name), "fcos.training_id": files.training_id(tmp_path / name)}
+        run = PastRun("1234567891", copy, {}, {})
+
+
+def test_notes_of_all_trainings_that_evaluations_come_from_are_kept(plan: Plan, tmp_path: Path) -> None:
+    trial = plan.trials[0]
+    runs = [finish(trial, tmp_path / arm, arm, arm) for arm in trial.arms]
+    assert len(runs) == 2
+    for arm, run in zip(trial.arms, runs, strict=True):
+        summary = files.load_summary(tmp_path / arm)
+        files.write_summary(tmp_path / arm, trial.identity, summary.model_copy(update={"notes": (f"of {arm}", "both")}))
+        assert run.tags["fcos.folder"] == str(tmp_path / arm)
+    source, _ = find_source(Store(*runs), trial)  # type: ignore[arg-type]
+    assert source is not None and set(source.evaluated) == set(trial.arms)
+    take(trial, source, plan.folder_of(trial))
+    taken = plan.summary_of(trial)
+    first, second = trial.arms
+    assert taken is not None and taken.notes == (f"of {first}", "both", f"of {second}")
 
 
 def test_weights_are_enough_for_an_arm_that_was_never_evaluated(plan: Plan, tmp_path: Path) -> None:

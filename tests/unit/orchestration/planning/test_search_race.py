@@ -13,7 +13,7 @@ from orchestration.config.overrides import check_overrides
 from orchestration.driver.progress import SweepProgress
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.plan import PLAN, Plan, settle_plan
+from orchestration.planning.plan import PLAN, Plan, add_looks, settle_plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.search_race import SearchRace, count_to_come
 from orchestration.planning.table import plan_table, search_text
@@ -57,6 +57,12 @@ def train(plan: Plan, arm: str, seed: int, value: float | None, pruned: int | No
         write_summary(plan.folder_of(trial), trial.identity, summary_of({arm: {"val/AP": value}}, pruned=pruned))
     settle_plan(plan)
     return trial
+
+
+def finish(plan: Plan, arm: str, seed: int, value: float) -> None:
+    """End a training that an earlier command left open."""
+    (trial,) = (each for each in plan.trials if each.seed == seed and arm in each.arms)
+    write_summary(plan.folder_of(trial), trial.identity, summary_of({arm: {"val/AP": value}}))
 
 
 def with_rate(plan: Plan, rate: float) -> Config:
@@ -142,16 +148,31 @@ def test_a_training_that_failed_in_this_command_takes_neither_winner_nor_confirm
     assert (race.winner(), race.count_confirmed()) == (None, 0)
 
 
-def test_a_confirming_training_that_failed_does_not_hide_a_look_at_the_others(tmp_path: Path) -> None:
+def test_a_confirming_training_that_failed_or_is_open_does_not_hide_a_look_at_the_others(tmp_path: Path) -> None:
     plan = ended(tmp_path)
     train(plan, "t001", 2, 0.35)
     base = train(plan, "base", 2, None)
-    assert race_of(plan).count_confirmed() == 0, "one is open"
+    assert race_of(plan).count_confirmed() == 0, "no pair has ended"
     assert race_of(plan).count_confirmed({base.identity}) == 0, "no pair has a result"
     train(plan, "t001", 3, 0.35)
     train(plan, "base", 3, 0.35)
-    assert race_of(plan).count_confirmed() == 0
+    assert race_of(plan).count_confirmed() == 1, "a report shows the pair of seed 3"
     assert race_of(plan).count_confirmed({base.identity}) == 2
+
+
+def test_seeds_that_are_added_after_a_stopped_confirmation_are_another_look(tmp_path: Path) -> None:
+    plan = ended(tmp_path)
+    for seed in (2, 3):
+        train(plan, "t001", seed, 0.35)
+        train(plan, "base", seed, 0.30 if seed == 2 else None)
+    assert add_looks(plan, [race_of(plan).count_confirmed()]) == [1]
+    more = planned(tmp_path, "search.confirm_seeds=4")
+    assert race_of(more).decide() == TrainSeed("t001", 4)
+    finish(more, "base", 3, 0.30)
+    for seed in (4, 5):
+        train(more, "t001", seed, 0.35)
+        train(more, "base", seed, 0.30)
+    assert add_looks(more, [race_of(more).count_confirmed()]) == [1, 4]
 
 
 def test_what_a_search_may_still_add_is_bounded(tmp_path: Path) -> None:
