@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, MetricPoint
+from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, ORIGIN, MetricPoint, RunSummary
 from fcos.storage.store_conventions import Tag
 from fcos.training.checkpoint import CheckpointError, averages_in, digest, verify
 from orchestration.config.schema import LabConfig
@@ -249,6 +249,24 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
         _link(folder / summary.checkpoint, origin / summary.checkpoint)
     for name in (*summary.files, *([summary.thumbnails] if summary.thumbnails else [])):
         _copy(origin / name, folder / name)
+    taken = _take_evaluations(summary, source, folder)
+    trained, tags = source.trained, source.trained.tags
+    record = files.ReuseRecord(
+        trained_by=tags.get(Tag.TRAINED_BY, trained.run_id),
+        sweep=tags.get(Tag.TRAINED_IN, trained.sweep),
+        arms={arm: run.run_id for arm, run in source.evaluated.items()},
+    )
+    files.write_reused(folder, record)
+    _copy(origin / ORIGIN, folder / ORIGIN)
+    if set(trial.arms) <= set(taken.metrics):
+        files.write_summary(folder, trial.identity, taken)
+    else:
+        for note in summary.notes:
+            files.add_note(folder, note)
+
+
+def _take_evaluations(summary: RunSummary, source: Source, folder: Path) -> RunSummary:
+    """Copy pictures and saved evaluations of the evaluated arms; return the summary with these arms alone."""
     metrics: dict[str, dict[str, float]] = {}
     pictures: dict[str, tuple[str, ...]] = {}
     evaluations: dict[str, tuple[str, ...]] = {}
@@ -260,22 +278,9 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
         if run.arm in theirs.evaluations:
             files_of_arm = theirs.evaluations[run.arm]
             evaluations[arm] = _copy_all(from_folder, files_of_arm, folder, Path(EVALUATION, arm))
-    trained, tags = source.trained, source.trained.tags
-    record = files.ReuseRecord(
-        trained_by=tags.get(Tag.TRAINED_BY, trained.run_id),
-        sweep=tags.get(Tag.TRAINED_IN, trained.sweep),
-        arms={arm: run.run_id for arm, run in source.evaluated.items()},
-    )
-    files.write_reused(folder, record)
-    _copy(origin / ORIGIN, folder / ORIGIN)
-    if set(trial.arms) <= set(metrics):
-        # Only the last checkpoint has a link.
-        update = {"best": None, "metrics": metrics, "pictures": pictures, "evaluations": evaluations}
-        taken = summary.model_copy(update=update)
-        files.write_summary(folder, trial.identity, taken)
-    else:
-        for note in summary.notes:
-            files.add_note(folder, note)
+    # Only the last checkpoint has a link.
+    update = {"best": None, "metrics": metrics, "pictures": pictures, "evaluations": evaluations}
+    return summary.model_copy(update=update)
 
 
 def _points(source: Source, origin: Path) -> list[MetricPoint]:
