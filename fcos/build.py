@@ -1,6 +1,6 @@
 """Build the detector and its training from a configuration; no other module reads a config for this."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -11,7 +11,7 @@ from fcos.assignment.build import build_assign, build_locate, candidate_pairs
 from fcos.assignment.masks import pairs_on_mask
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
-from fcos.config.run import Config
+from fcos.config.run import Config, ScheduleConfig
 from fcos.errors import ConfigError
 from fcos.losses.criterion import FCOSLoss
 from fcos.model.backbone import build_backbone
@@ -127,25 +127,11 @@ def build_train_state(
     Raises ConfigError where the batch does not divide over workers and micro-batches.
     """
     schedule = config.schedule
-    divisor = runtime.world_size * schedule.accumulate
-    if schedule.batch_size % divisor:
-        raise ConfigError(
-            f"schedule.batch_size={schedule.batch_size}: does not divide over {runtime.world_size} workers with "
-            f"schedule.accumulate={schedule.accumulate}; it must be a multiple of {divisor}"
-        )
+    _check_batch_divides(schedule, runtime.world_size)
     detector.to(runtime.device)
     if averages is None:
         averages = () if schedule.ema is None else (schedule.ema,)
     optimizer = make_optimizer(detector, schedule, fused=runtime.device.type in ("cpu", "cuda"))
-    factor = lr_factor(
-        steps=schedule.steps,
-        warmup=schedule.warmup,
-        warmup_steps=schedule.warmup_steps,
-        warmup_factor=schedule.warmup_factor,
-        decay=schedule.decay,
-        milestones=schedule.milestones,
-        decay_factor=schedule.decay_factor,
-    )
     model = runtime.wrap(detector)
     return TrainState(
         detector=detector,
@@ -157,9 +143,30 @@ def build_train_state(
         assigns_by_outputs=config.model.assignment.by_outputs,
         loss=build_loss(config.model, compiled=schedule.compile, device=runtime.device),
         optimizer=optimizer,
-        scheduler=make_lr_scheduler(optimizer, factor),
+        scheduler=make_lr_scheduler(optimizer, _build_lr_factor(schedule)),
         averages={decay: moving_average(detector, decay) for decay in averages},
         precision=schedule.precision,
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=schedule.precision == "fp16"),
         clip_norm=schedule.clip_norm,
+    )
+
+
+def _check_batch_divides(schedule: ScheduleConfig, workers: int) -> None:
+    divisor = workers * schedule.accumulate
+    if schedule.batch_size % divisor:
+        raise ConfigError(
+            f"schedule.batch_size={schedule.batch_size}: does not divide over {workers} workers with "
+            f"schedule.accumulate={schedule.accumulate}; it must be a multiple of {divisor}"
+        )
+
+
+def _build_lr_factor(schedule: ScheduleConfig) -> Callable[[int], float]:
+    return lr_factor(
+        steps=schedule.steps,
+        warmup=schedule.warmup,
+        warmup_steps=schedule.warmup_steps,
+        warmup_factor=schedule.warmup_factor,
+        decay=schedule.decay,
+        milestones=schedule.milestones,
+        decay_factor=schedule.decay_factor,
     )

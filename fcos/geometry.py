@@ -60,23 +60,11 @@ def compute_locations(
     if anchors is not None and targets > 1:
         raise ValueError(f"locations: {len(anchors)} anchors and {targets} targets; a location has one or the other")
     repeats = targets if anchors is None else len(anchors)
-    if len(shapes) != len(strides):
-        raise ValueError(f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level")
-    height, width = image_size
-    axes = [
-        (origin_and_step(width, columns, stride, kind), origin_and_step(height, rows, stride, kind))
-        for (rows, columns), stride in zip(shapes, strides, strict=True)
-    ]
-    origins = tuple((float(x[0]), float(y[0])) for x, y in axes)
-    steps = tuple((float(x[1]), float(y[1])) for x, y in axes)
+    origins, steps = _origins_and_steps(shapes, strides, image_size, kind)
     # A cached tensor made in inference mode could not be used in a later training step.
     with torch.inference_mode(False):
         grids = [_grid(shape, origin, step, device) for shape, origin, step in zip(shapes, origins, steps, strict=True)]
-        nominal = [
-            torch.full((rows * columns,), float(stride), device=device)
-            for (rows, columns), stride in zip(shapes, strides, strict=True)
-        ]
-        strides_of_locations = torch.cat(nominal)
+        strides_of_locations = _strides_of_locations(shapes, strides, device)
         # One row per location, its anchors in order.
         sizes = None if anchors is None else torch.tensor(anchors, device=device) * strides_of_locations[:, None, None]
         return Locations(
@@ -89,6 +77,31 @@ def compute_locations(
             anchors=None if sizes is None else sizes.flatten(0, 1),
             targets=targets,
         )
+
+
+def _origins_and_steps(
+    shapes: tuple[tuple[int, int], ...], strides: tuple[int, ...], image_size: tuple[int, int], kind: Placement
+) -> tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]:
+    """Return the (x, y) of each level's first location, and the (x, y) steps between its locations."""
+    if len(shapes) != len(strides):
+        raise ValueError(f"locations: {len(shapes)} shapes for {len(strides)} strides; one stride for each level")
+    height, width = image_size
+    axes = [
+        (origin_and_step(width, columns, stride, kind), origin_and_step(height, rows, stride, kind))
+        for (rows, columns), stride in zip(shapes, strides, strict=True)
+    ]
+    return tuple((float(x[0]), float(y[0])) for x, y in axes), tuple((float(x[1]), float(y[1])) for x, y in axes)
+
+
+def _strides_of_locations(
+    shapes: tuple[tuple[int, int], ...], strides: tuple[int, ...], device: torch.device
+) -> Float[Tensor, " P"]:
+    """Return the nominal stride of each location of a pyramid."""
+    nominal = [
+        torch.full((rows * columns,), float(stride), device=device)
+        for (rows, columns), stride in zip(shapes, strides, strict=True)
+    ]
+    return torch.cat(nominal)
 
 
 def unique_locations(locations: Locations) -> Locations:

@@ -1,6 +1,6 @@
 """One training run on one page: data, model, steps, evaluation, checkpoints."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from fcos.postprocess.oracle import BuildOracleTargets
 from fcos.runtime import Runtime
 from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import CHECKPOINTS, DETECTIONS, EVALUATION, BestEvaluation, RunSummary
+from fcos.structures import Batch
 from fcos.training.batch_norms import check_batch_norms
 from fcos.training.best import improved, read_best
 from fcos.training.due import due_after
@@ -147,6 +148,20 @@ def _by_weights(
     return groups
 
 
+def _batches(run: _Run, start: int) -> Iterator[list[Batch]]:
+    """Return the micro-batches of this worker for each step after `start`."""
+    config, runtime = run.config, run.runtime
+    return train_batches(
+        run.train,
+        Batching.of(config),
+        WorkerShare(runtime.rank, runtime.world_size, runtime.planned_size),
+        seed=config.resolved_seeds.order,
+        start_step=start,
+        num_workers=config.data.num_workers,
+        pin_memory=runtime.device.type == "cuda",
+    )
+
+
 def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog, *, forked: bool = False) -> Validation:
     """Train all steps that are left, or until the run is requested to stop; return the last evaluation.
 
@@ -154,15 +169,7 @@ def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog,
     """
     config, runtime, state = run.config, run.runtime, run.state
     schedule = config.schedule
-    batches = train_batches(
-        run.train,
-        Batching.of(config),
-        WorkerShare(runtime.rank, runtime.world_size, runtime.planned_size),
-        seed=config.resolved_seeds.order,
-        start_step=progress.start,
-        num_workers=config.data.num_workers,
-        pin_memory=runtime.device.type == "cuda",
-    )
+    batches = _batches(run, progress.start)
     interruption = InterruptionPoll(runtime, progress.start)
     validation, best = None, _best_until(run, progress.start)
     progress.restart_clock()

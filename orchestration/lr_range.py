@@ -3,6 +3,12 @@
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fcos.studies.lr_range import RangeTest
 
 PURPOSE = "Let the learning rate grow exponentially over some hundred steps, and draw the loss by rate."
 EXAMPLES = (
@@ -30,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from fcos.device import pick_device
     from fcos.runtime import LocalRuntime
-    from fcos.studies.lr_range import BELOW_LOWEST, draw_range_test, run_range_test
+    from fcos.studies.lr_range import draw_range_test, run_range_test
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
     from orchestration.config.compose import compose
@@ -55,6 +61,14 @@ def main(arguments: Sequence[str]) -> int:
     picture = folder / "lr_range.png"
     draw_range_test(test, picture)
     (folder / "lr_range.json").write_text(json.dumps({"rates": test.rates, "losses": test.losses}, indent=1))
+    _print_result(console, test)
+    console.print(f"written: {picture}", highlight=False, soft_wrap=True)
+    return OK
+
+
+def _print_result(console: "Console", test: "RangeTest") -> None:
+    from fcos.studies.lr_range import BELOW_LOWEST
+
     console.print(
         f"lowest smoothed loss at {test.lowest:.2g}; take schedule.lr={test.suggestion:.2g}, a", highlight=False
     )
@@ -66,8 +80,6 @@ def main(arguments: Sequence[str]) -> int:
     )
     if not test.blew_up:
         console.print(f"the loss has not blown up yet by {test.rates[-1]:.2g}: give a higher --high", highlight=False)
-    console.print(f"written: {picture}", highlight=False, soft_wrap=True)
-    return OK
 
 
 def split_options(arguments: Sequence[str]) -> tuple[int, float, float, list[str]]:

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,19 @@ from omegaconf import OmegaConf
 from fcos.installation import conf_folder
 
 CONF = conf_folder()
-# Tests of one part each, in one process and without a tracking store; all others are marked `ray`.
+# Tests of one part each, without a tracking store; all others are marked `ray`, as are those here that start a process.
 INNER_LOOP = Path(__file__).parent / "unit"
 
 torch.set_num_threads(1)
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no tests of other folders where -m asks for the inner loop alone; none of them would be kept."""
+    outside = collection_path.parent == INNER_LOOP.parent and collection_path.is_dir() and collection_path != INNER_LOOP
+    return True if outside and config.getoption("markexpr") == "not ray" else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is applied
@@ -50,10 +58,15 @@ def shared_data() -> Path:
     return folder
 
 
-def _read_group(group: str, option: str) -> dict[str, Any]:
+@cache
+def _parse_group(group: str, option: str) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{option}.yaml"))
     assert isinstance(values, dict)
     return values
+
+
+def _read_group(group: str, option: str) -> dict[str, Any]:
+    return deepcopy(_parse_group(group, option))
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,13 @@ def collect_coverage_values(
                 "verdict": verdict,
             }
         )
+    return _make_frame(records, metrics, rows)
+
+
+def _make_frame(
+    records: Sequence[Mapping[str, Any]], metrics: Sequence[str], rows: Mapping[str, RowsBySource]
+) -> pd.DataFrame:
+    """Return records as a frame of all columns, ordered by the objective where that is the first metric."""
     paper_columns = {key: None for arm_rows in rows.values() for key in _get_paper_numbers(arm_rows, metrics)}
     columns = ["arm", "is_baseline", *metrics, *DERIVED_COLUMNS, *paper_columns, "papers", "verdict"]
     frame = pd.DataFrame(records, columns=columns)

@@ -7,7 +7,7 @@ else.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 
 import torch
@@ -105,11 +105,8 @@ class Window:
             for axis in (0, 1)
         ]
         self.positions = len(grids) * self.counts[0] * self.counts[1]
-
-        def per_level(values: Iterable[float]) -> Float[Tensor, "L 1"]:
-            return torch.tensor(list(values), dtype=torch.float32, device=device)[:, None]
-
         radius = math.inf if center_sampling_radius is None else center_sampling_radius
+        per_level = partial(_per_level, device)
         self.radius = per_level(radius * grid.stride for grid in grids)
         # The range holds the distances of a location (longest_offset) or the size of the whole box.
         self.level_rule = grids[0].level_rule
@@ -161,6 +158,10 @@ class Window:
             return index.long(), is_valid, is_valid & (farthest >= self.low)
         is_valid &= farthest < self.high
         return index.long(), is_valid, is_valid & (farthest > self.low)
+
+
+def _per_level(device: torch.device | None, values: Iterable[float]) -> Float[Tensor, "L 1"]:
+    return torch.tensor(list(values), dtype=torch.float32, device=device)[:, None]
 
 
 def _window_size(extent: float, step: float, size: int) -> int:

@@ -2,11 +2,16 @@
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from fcos.cli.options import Commands, fraction
 from fcos.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fcos.formats.splits import TrainingSplits
+    from fcos.formats.structures import LabelledFolder, Recognised
 
 
 def add_parser(commands: Commands) -> None:
@@ -32,25 +37,10 @@ def run(options: argparse.Namespace) -> int:
 
     Raises ConfigError and DataError as data=auto does, and ConfigError for files that would be overwritten.
     """
-    from fcos.formats.listing import list_folder
-    from fcos.formats.recognise import read_folder, recognise
-    from fcos.formats.splits import training_splits
-    from fcos.formats.structures import SplitName
     from fcos.formats.write_coco import write_splits
 
     root = options.folder.expanduser().absolute()
-    listing = list_folder(root)
-    given: dict[SplitName, str] = {}
-    if options.train is not None:
-        given["train"] = options.train
-    if options.val is not None:
-        given["val"] = options.val
-    try:
-        recognised = recognise(listing, options.format)
-        folder = read_folder(listing, recognised.format, given)
-        splits = training_splits(folder, options.val_fraction, options.split_seed)
-    except ConfigError as error:
-        raise type(error)(_as_options(str(error))) from None
+    recognised, folder, splits = _read(root, options)
     images = {"train": splits.train, "val": splits.val}
     if folder.splits.get("test") and folder.splits["test"] != splits.val:
         images["test"] = folder.splits["test"]
@@ -62,16 +52,37 @@ def run(options: argparse.Namespace) -> int:
     for file, of_split in zip(files, images.values(), strict=True):
         boxes = sum(len(image.boxes) for image in of_split)
         print(f"written: {file}, {len(of_split)} images, {boxes} boxes, {len(folder.classes)} classes")
-    words = [
-        f"data.root={root}",
-        *(
-            word
-            for name, file in zip(("train", "val"), files, strict=False)
-            for word in (f"data.{name}.annotations={file.absolute()}", f"data.{name}.images=.")
-        ),
-    ]
-    print(f"train on it: python orchestration/train.py data=coco {shlex.join(words)}")
+    print(f"train on it: python orchestration/train.py data=coco {_data_keys(root, files)}")
     return 0
+
+
+def _read(root: Path, options: argparse.Namespace) -> "tuple[Recognised, LabelledFolder, TrainingSplits]":
+    """Return the format of a folder, its images, and those to train and to validate on."""
+    from fcos.formats.listing import list_folder
+    from fcos.formats.recognise import read_folder, recognise
+    from fcos.formats.splits import training_splits
+    from fcos.formats.structures import SplitName
+
+    listing = list_folder(root)
+    given: dict[SplitName, str] = {}
+    if options.train is not None:
+        given["train"] = options.train
+    if options.val is not None:
+        given["val"] = options.val
+    try:
+        recognised = recognise(listing, options.format)
+        folder = read_folder(listing, recognised.format, given)
+        return recognised, folder, training_splits(folder, options.val_fraction, options.split_seed)
+    except ConfigError as error:
+        raise type(error)(_as_options(str(error))) from None
+
+
+def _data_keys(root: Path, files: Sequence[Path]) -> str:
+    """Return the keys of data=coco for the files of train and val, as words for a shell."""
+    words = [f"data.root={root}"]
+    for name, file in zip(("train", "val"), files, strict=False):
+        words += [f"data.{name}.annotations={file.absolute()}", f"data.{name}.images=."]
+    return shlex.join(words)
 
 
 def _as_options(message: str) -> str:

@@ -217,12 +217,12 @@ class Config(Section):
     @property
     def resolved_seeds(self) -> Seeds:
         """The seed that each source of chance draws from."""
-
-        def resolve(seed: int | None) -> int:
-            return self.seed if seed is None else seed
-
-        own = self.seeds
-        return Seeds(weights=resolve(own.weights), order=resolve(own.order), augmentation=resolve(own.augmentation))
+        own, seed = self.seeds, self.seed
+        return Seeds(
+            weights=seed if own.weights is None else own.weights,
+            order=seed if own.order is None else own.order,
+            augmentation=seed if own.augmentation is None else own.augmentation,
+        )
 
     @model_validator(mode="after")
     def _check_root(self) -> "Config":

@@ -98,48 +98,55 @@ def run(
     started = time.perf_counter()
     source = read_source(config, lambda *_: runtime.heartbeat())
     check_digest(config.data, source.digest, data_digest)
-    assignment = config.model.assignment
-    if config.coverage.search_ranges:
-        assignment = _search(config, source, runtime, started)
+    assignment = _assignment(config, source, runtime, started)
     # The pace of counting says when it ends; the search before it does not.
     counting = time.perf_counter()
-    levels, images = config.model.levels, len(source.boxes)
+    images = len(source.boxes)
     counted = tally(
         source.boxes,
         config.model.strides,
         assignment,
         config.coverage,
-        rank=runtime.rank,
-        world_size=runtime.world_size,
-        heartbeat=runtime.heartbeat,
-        report=lambda done: runtime.report(_record(done, images, counting)),
+        runtime,
+        lambda done: runtime.report(_record(done, images, counting)),
     )
     figures = _figures(config, counted, len(source.boxes.boxes))
-    names = [""] if arms is None else list(arms)
     points = [MetricPoint(None, key, images, value) for key, value in figures.items()]
     runtime.report(_record(images, images, started, points))
-    notes, files = list(source.notes), [COVERAGE_TABLE, UNRECALLED]
-    if runtime.rank == 0:
-        runtime.directory.mkdir(parents=True, exist_ok=True)
-        unrecalled = Unrecalled.merge([counted.unrecalled, source.unused])
-        unrecalled.write(runtime.directory / UNRECALLED, source.classes)
-        table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
-        (runtime.directory / COVERAGE_TABLE).write_text(json.dumps(table, indent=1))
-        if config.coverage.assignment == "fcos" and assignment.kind == "fcos":
-            draw = partial(draw_maps, source.boxes, source.sample, levels, assignment, runtime.directory / COVERAGE_MAP)
-            path, note = picture_or_note(draw, "the map of center sampling")
-            if path is None:
-                notes.append(note)
-            else:
-                files.append(COVERAGE_MAP)
+    files, notes = _write_results(config, source, assignment, counted, figures, runtime)
     return RunSummary(
         step=images,
         seconds=time.perf_counter() - started,
-        metrics=dict.fromkeys(names, figures),
+        metrics=dict.fromkeys([""] if arms is None else arms, figures),
         classes=source.classes,
-        notes=tuple(notes),
-        files=tuple(files),
+        notes=notes,
+        files=files,
     )
+
+
+def _write_results(
+    config: Config,
+    source: Source,
+    assignment: AssignmentConfig,
+    counted: Tally,
+    figures: Mapping[str, float],
+    runtime: Runtime,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Write tables and the map of one image, on rank 0 alone; return the names of the files, and the notes."""
+    files: tuple[str, ...] = (COVERAGE_TABLE, UNRECALLED)
+    if runtime.rank != 0:
+        return files, source.notes
+    folder = runtime.directory
+    folder.mkdir(parents=True, exist_ok=True)
+    unrecalled = Unrecalled.merge([counted.unrecalled, source.unused])
+    unrecalled.write(folder / UNRECALLED, source.classes)
+    table = _table(config, source, assignment, counted, figures, unrecalled.by_reason())
+    (folder / COVERAGE_TABLE).write_text(json.dumps(table, indent=1))
+    if config.coverage.assignment != "fcos" or assignment.kind != "fcos":
+        return files, source.notes
+    draw = partial(draw_maps, source.boxes, source.sample, config.model.levels, assignment, folder / COVERAGE_MAP)
+    path, note = picture_or_note(draw, "the map of center sampling")
+    return (files, (*source.notes, note)) if path is None else ((*files, COVERAGE_MAP), source.notes)
 
 
 def _figures(config: Config, counted: Tally, boxes: int) -> dict[str, float]:
@@ -148,8 +155,10 @@ def _figures(config: Config, counted: Tally, boxes: int) -> dict[str, float]:
     return measures(counted.counts, config.model.levels, config.coverage)
 
 
-def _search(config: Config, source: Source, runtime: Runtime, started: float) -> AssignmentConfig:
-    """Every worker searches alike, so that all go on with the same ranges."""
+def _assignment(config: Config, source: Source, runtime: Runtime, started: float) -> AssignmentConfig:
+    """Return the assignment, with ranges that are searched where that is asked for; every worker finds the same."""
+    if not config.coverage.search_ranges:
+        return config.model.assignment
 
     def report(turn: int, value: float) -> None:
         runtime.heartbeat()

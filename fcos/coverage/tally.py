@@ -13,6 +13,7 @@ from fcos.coverage.counts import Counts, count
 from fcos.coverage.retinanet import boxes_with_anchor
 from fcos.coverage.unrecalled import Unrecalled, explain_unrecalled, without_anchor
 from fcos.distributed import gather_objects
+from fcos.runtime import Runtime
 
 # Most images and boxes per chunk, but for the boxes of a single image; bounds the memory.
 CHUNK_IMAGES = 512
@@ -46,32 +47,28 @@ def tally(
     strides: tuple[int, ...],
     assignment: AssignmentConfig,
     config: CoverageConfig,
-    *,
-    rank: int,
-    world_size: int,
+    runtime: Runtime,
     report: Callable[[int], None],
-    heartbeat: Callable[[], None] = lambda: None,
 ) -> Tally:
     """Count all boxes, each worker its share of the chunks; every worker returns the sum.
 
-    `report` is called with the number of images done, equally often on every worker; `heartbeat` is called after every
-    chunk.
+    `report` is called with the number of images done, equally often on every worker.
     """
     if assignment.locations == "torchvision":
         # Images of one size share a grid; counts can be added in any order, and rows are sorted at the end.
         boxes = boxes.select(np.lexsort(boxes.sizes.T))
-    ends = chunk_ends(boxes, world_size)
+    ends = chunk_ends(boxes, runtime.world_size)
     chunks = list(pairwise(ends))
-    rounds = -(-len(chunks) // world_size)
+    rounds = -(-len(chunks) // runtime.world_size)
     parts = []
     for round_number in range(rounds):
-        position = round_number * world_size + rank
+        position = round_number * runtime.world_size + runtime.rank
         # A worker without a chunk in the last round counts no images, but takes part in reports.
         start, end = chunks[position] if position < len(chunks) else (0, 0)
         parts.append(_tally_part(boxes.select(np.arange(start, end)), strides, assignment, config))
-        heartbeat()
+        runtime.heartbeat()
         if round_number % max(1, rounds // REPORTS) == 0:
-            report(ends[min((round_number + 1) * world_size, len(chunks))])
+            report(ends[min((round_number + 1) * runtime.world_size, len(chunks))])
     return Tally.merge(gather_objects(Tally.merge(parts)))
 
 

@@ -93,41 +93,69 @@ def prepare(
     """
     cache = cache_folder(config)
     root, locations = split_locations(config, cache, progress)
-    read = {
-        name: _read_split(root, locations[name], box_convention, config, name, cache)
-        for name in SPLITS
-        if name in splits
-    }
-    first = next(iter(read.values())).annotations
-    labelled = with_classes(first, first.classes if classes is None else classes)
-    for name, split in read.items():
-        require_same_categories(first, split.annotations)
-        read[name] = replace(split, annotations=with_classes(split.annotations, labelled.classes))
+    names = [name for name in SPLITS if name in splits]
+    read = {name: _read_split(root, locations[name], box_convention, config, name, cache) for name in names}
+    read = _with_same_classes(read, classes)
     for name in masks:
         annotations = read_masks(read[name].annotations, config, box_convention, progress)
         read[name] = replace(read[name], annotations=annotations)
     for split in read.values():
         require_boxes(split.annotations)
+    checked = {name: _check_images(split, name, config, box_convention, progress) for name, split in read.items()}
     notes = [note for split in read.values() for note in split.annotations.notes]
-    digest = hashlib.sha256()
-    checked: dict[Split, PreparedSplit] = {}
-    files_in_use: dict[Split, tuple[Path, list[FileStat]]] = {}
-    for name, split in read.items():
-        located = locate_images(split.folder, split.annotations.names)
-        split = replace(split, annotations=replace(split.annotations, names=located.names))
-        files = _image_files(split, located.stats, config, box_convention, always_one_size=name == "val")
-        sizes_on_disk = [stat[:2] for stat in files.stats]
-        digest.update(json.dumps([split.annotations.digest, sizes_on_disk]).encode())
-        checked[name], split_notes = decode_or_check(split, files, config, name, cache, progress)
-        notes += [*located.notes(name), *split_notes]
-        stats = {stat[0]: stat for stat in files.stats}
-        files_in_use[name] = split.folder, [stats[image] for image in checked[name].annotations.names]
+    notes += [note for each in checked.values() for note in each.notes]
     if config.name == "coco":
-        notes += _duplicates(files_in_use, cache, progress)
-    for split in checked.values():
+        notes += _duplicates({name: each.files for name, each in checked.items()}, cache, progress)
+    for each in checked.values():
         # Once more, as those with boxes may have been left out.
-        require_boxes(split.annotations)
-    return PreparedData(checked, labelled.classes, box_convention, digest.hexdigest(), tuple(notes))
+        require_boxes(each.split.annotations)
+    usable = {name: each.split for name, each in checked.items()}
+    digest = hashlib.sha256("".join(each.identity for each in checked.values()).encode()).hexdigest()
+    return PreparedData(usable, usable[names[0]].annotations.classes, box_convention, digest, tuple(notes))
+
+
+def _with_same_classes(
+    read: Mapping[Split, PreparedSplit], classes: Sequence[str] | None
+) -> dict[Split, PreparedSplit]:
+    """Return the splits with labels by `classes`, or by those of the first split; see `prepare`."""
+    first = next(iter(read.values())).annotations
+    labelled = with_classes(first, first.classes if classes is None else classes)
+    for split in read.values():
+        require_same_categories(first, split.annotations)
+    return {
+        name: replace(split, annotations=with_classes(split.annotations, labelled.classes))
+        for name, split in read.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A split of images that open, what makes it the same data, and what was noted on the way."""
+
+    split: PreparedSplit
+    # Of annotations, image names and sizes on disk, as they were before images were left out.
+    identity: str
+    # Folder and files of the images in use.
+    files: tuple[Path, list[FileStat]]
+    notes: list[str]
+
+
+def _check_images(
+    split: PreparedSplit,
+    name: Split,
+    config: DataConfig,
+    box_convention: BoxConvention,
+    progress: ProgressCallback | None,
+) -> _Checked:
+    """Find the images of a split, and decode or check them; raises as `prepare` does."""
+    located = locate_images(split.folder, split.annotations.names)
+    split = replace(split, annotations=replace(split.annotations, names=located.names))
+    files = _image_files(split, located.stats, config, box_convention, always_one_size=name == "val")
+    identity = json.dumps([split.annotations.digest, [stat[:2] for stat in files.stats]])
+    checked, notes = decode_or_check(split, files, config, name, cache_folder(config), progress)
+    stats = {stat[0]: stat for stat in files.stats}
+    in_use = split.folder, [stats[image] for image in checked.annotations.names]
+    return _Checked(checked, identity, in_use, [*located.notes(name), *notes])
 
 
 def _duplicates(

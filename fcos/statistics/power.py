@@ -53,19 +53,38 @@ def thresholds(pairs: int, level: float = ALPHA) -> Float[np.ndarray, " S"]:
 
     In standard deviations of a pair's difference. level: of the test. The generator is fixed.
     """
+    lowest, subsets = lowest_means(pairs, max(level, ALPHA))
+    rejected = _count_rejected(pairs, level, subsets)
+    if rejected < 1:
+        return np.full(SIMULATED, math.inf)
+    return np.sort(-lowest[:, rejected - 1]).astype(float)
+
+
+@lru_cache(maxsize=64)
+def lowest_means(pairs: int, level: float) -> tuple[Float[np.ndarray, "S K"], int]:
+    """Return for each simulated set of pairs the K lowest means of its subsets in order, and how many subsets it has.
+
+    level: highest of the tests for which they suffice. Tests of all lower levels share them, as they take long.
+    """
     generator = np.random.default_rng(pairs)
     draws = generator.standard_normal((SIMULATED, pairs)).astype(np.float32)
     if pairs < 64 and 2**pairs <= SUBSETS:
         members = (np.arange(1, 2**pairs)[:, None] >> np.arange(pairs)) & 1
-        rejected = math.floor(spent_level(pairs, level) * 2**pairs / 2)
+        subsets = 2**pairs
     else:
         members = generator.integers(0, 2, (SUBSETS, pairs))
         members = members[members.any(axis=1)]
-        rejected = math.floor(spent_level(pairs, level) * len(members) / 2)
-    if rejected < 1:
-        return np.full(SIMULATED, math.inf)
+        subsets = len(members)
+    count = _count_rejected(pairs, level, subsets)
+    if count < 1:
+        return np.zeros((SIMULATED, 0), dtype=np.float32), subsets
     means = draws @ (members / members.sum(axis=1, keepdims=True)).astype(np.float32).T
-    return np.sort(-np.partition(means, rejected - 1, axis=1)[:, rejected - 1]).astype(float)
+    means.partition(count - 1, axis=1)
+    return np.sort(means[:, :count], axis=1), subsets
+
+
+def _count_rejected(pairs: int, level: float, subsets: int) -> int:
+    return math.floor(spent_level(pairs, level) * subsets / 2)
 
 
 def find_share(effect: float, pairs: int) -> float:

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,29 +27,30 @@ def read_bytes(path: Path, description: str) -> bytes:
 
 def read_block(path: Path, start: int, length: int, description: str) -> bytes:
     """Read at most `length` bytes of a file from a position on; raises as `read_bytes`."""
+    return _read(partial(_block, path, start, length), path, description)
 
-    def read() -> bytes:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(length)
 
-    return _read(read, path, description)
+def _block(path: Path, start: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(length)
 
 
 def _read(read: Callable[[], bytes], path: Path, description: str) -> bytes:
-    def read_file() -> bytes:
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            # Opening one would wait for ever, or never reach its end.
-            raise DataError(f"{path}: is a pipe, a socket or a device, and no {description}")
-        return read()
-
     try:
-        return retried(read_file, path)
+        return retried(partial(_read_regular, read, path, description), path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such {description}") from None
     except OSError as error:
         raise_read_error(path, error)
+
+
+def _read_regular(read: Callable[[], bytes], path: Path, description: str) -> bytes:
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        # Opening one would wait for ever, or never reach its end.
+        raise DataError(f"{path}: is a pipe, a socket or a device, and no {description}")
+    return read()
 
 
 def file_stat(path: Path) -> os.stat_result | None:

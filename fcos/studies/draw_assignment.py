@@ -1,18 +1,22 @@
 """Draw the target assignment of one image of a data set, level by level."""
 
+from collections.abc import Sequence
+
 import torch
 from PIL.Image import Image
 
 from fcos.assignment.build import build_assign, build_locate
 from fcos.config.choices import Split
+from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import Config
-from fcos.data.coco import CocoDataset
+from fcos.data.coco import CocoDataset, Sample
 from fcos.data.loader import canvas_size, collate
 from fcos.data.prepare import make_dataset, prepare
 from fcos.draw.assignment import draw_assignment
 from fcos.errors import ConfigError, suggest
 from fcos.inference import Trained, check_classes
+from fcos.structures import Assignment, Locations
 
 
 def assignment_picture(
@@ -48,17 +52,24 @@ def assignment_picture(
         for level_index, (level, stride) in enumerate(zip(config.model.levels, config.model.strides, strict=True))
     ]
     picture = draw_assignment(sample.image, batch.targets, assignment, locations, titles=titles)
+    return picture, _describe(sample, assignment, locations, config.model, data.classes)
+
+
+def _describe(
+    sample: Sample, assignment: Assignment, locations: Locations, model: ModelConfig, classes: Sequence[str]
+) -> list[str]:
+    """Return lines of text: the image, then each box with the number of its locations by level."""
     lines = [f"{sample.name}: {len(sample.labels)} boxes, {int(assignment.positive.sum())} positive locations"]
     for index, (box, label) in enumerate(zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True)):
         is_own = assignment.matched[0] == index
         per_level = ", ".join(
             f"P{level}: {count}"
-            for level, stride in zip(config.model.levels, config.model.strides, strict=True)
+            for level, stride in zip(model.levels, model.strides, strict=True)
             if (count := int((is_own & (locations.strides == stride)).sum()))
         )
         box_text = ", ".join(f"{side:.1f}" for side in box)
-        lines.append(f"  box {index} {data.classes[label]} [{box_text}]: {per_level or 'no location'}")
-    return picture, lines
+        lines.append(f"  box {index} {classes[label]} [{box_text}]: {per_level or 'no location'}")
+    return lines
 
 
 def _range_text(assignment: AssignmentConfig, level: int) -> str:

@@ -1,7 +1,7 @@
 """Learning rate range test (Smith 2015, arXiv 1506.01186, section 3.3): the loss while the rate grows exponentially."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from fcos.data.prepare import make_dataset, prepare, splits_with_masks
 from fcos.device import to_device
 from fcos.errors import ConfigError
 from fcos.runtime import Runtime
+from fcos.structures import Batch
 from fcos.train import seed_everything
 from fcos.training.optim import make_lr_scheduler
-from fcos.training.step import train_step
+from fcos.training.step import TrainState, train_step
 from fcos.weights.begin import begin_from_weights
 
 # Share of the past in the smoothed loss.
@@ -79,14 +80,37 @@ def run_range_test(
         )
     schedule = {"steps": steps, "lr": low, "warmup_steps": 0, "decay": "none", "milestones": [], "ema": None}
     config = with_keys(config, {f"schedule.{key}": value for key, value in schedule.items()})
+    growth = (high / low) ** (1 / (steps - 1))
+    state, batches = _begin(config, runtime, lambda step: growth**step)
+    rates: list[float] = []
+    losses: list[float] = []
+    for step in range(1, steps + 1):
+        rate = state.optimizer.param_groups[0]["lr"]
+        micro_batches = [to_device(batch, runtime.device) for batch in next(batches)]
+        loss = train_step(state, micro_batches)[0].item()
+        if not math.isfinite(loss):
+            break
+        rates.append(rate)
+        losses.append(loss)
+        current = smoothed(losses)
+        progress(step, rate, current[-1])
+        if current[-1] > BLOWN_UP * min(current):
+            break
+    if not losses:
+        raise ConfigError(f"low={low:g}: the loss is not finite at the first step already; give a lower one")
+    return RangeTest(tuple(rates), tuple(smoothed(losses)))
+
+
+def _begin(
+    config: Config, runtime: Runtime, factor: Callable[[int], float]
+) -> tuple[TrainState, Iterator[list[Batch]]]:
+    """Return what a training begins with, its rate multiplied by the factor of each step, and its batches."""
     seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
     masks = splits_with_masks(config.model.assignment, [], training=True)
     data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     begin_from_weights(detector, config.model, data.classes)
     state = build_train_state(config, detector, runtime)
-    growth = (high / low) ** (1 / (steps - 1))
-    state = replace(state, scheduler=make_lr_scheduler(state.optimizer, lambda step: growth**step))
     dataset = make_dataset(data, "train", config.data, training=True, seed=config.resolved_seeds.augmentation)
     batches = train_batches(
         dataset,
@@ -97,23 +121,7 @@ def run_range_test(
         num_workers=config.data.num_workers,
         pin_memory=runtime.device.type == "cuda",
     )
-    rates: list[float] = []
-    losses: list[float] = []
-    for step in range(1, steps + 1):
-        rates.append(state.optimizer.param_groups[0]["lr"])
-        micro_batches = [to_device(batch, runtime.device) for batch in next(batches)]
-        losses.append(train_step(state, micro_batches)[0].item())
-        if not math.isfinite(losses[-1]):
-            rates.pop()
-            losses.pop()
-            break
-        current = smoothed(losses)
-        progress(step, rates[-1], current[-1])
-        if current[-1] > BLOWN_UP * min(current):
-            break
-    if not losses:
-        raise ConfigError(f"low={low:g}: the loss is not finite at the first step already; give a lower one")
-    return RangeTest(tuple(rates), tuple(smoothed(losses)))
+    return replace(state, scheduler=make_lr_scheduler(state.optimizer, factor)), batches
 
 
 def draw_range_test(test: RangeTest, path: Path) -> None:

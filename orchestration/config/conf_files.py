@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +53,20 @@ def read_conf(path: Path) -> dict[str, Any]:
 
     Raises ConfigError naming file, line and rule for invalid YAML and for YAML that is not a mapping.
     """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     text = conf_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     if _HEADER.match(first) and len(first.strip().lstrip("#").split()) != 2:
         raise ConfigError(f"{_shown(path)}: {first.strip()}: is no header; Hydra knows `{GLOBAL}`")
+    return deepcopy(_parsed(text, _shown(path)))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, shown: str) -> dict[str, Any]:
+    """Parse the text of a config file, which takes long, and which a command needs more than once."""
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
@@ -66,13 +74,13 @@ def read_conf(path: Path) -> dict[str, Any]:
         if not isinstance(node, yaml.MappingNode):
             kind = "a list" if isinstance(node, yaml.SequenceNode) else "text"
             raise ConfigError(
-                f"{_shown(path)}, line {node.start_mark.line + 1}: holds {kind}; a config file is a mapping, key: value"
+                f"{shown}, line {node.start_mark.line + 1}: holds {kind}; a config file is a mapping, key: value"
             )
         values = OmegaConf.to_container(OmegaConf.create(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{_shown(path)}, {_yaml_problem(error, text)}") from None
+        raise ConfigError(f"{shown}, {_yaml_problem(error, text)}") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{_shown(path)}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{shown}: {str(error).splitlines()[0]}") from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 

@@ -149,7 +149,7 @@ class LabConfig(Config):
     keep: KeepConfig = KeepConfig()
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_experiment(self) -> Self:
         if self.name is not None and not NAME.fullmatch(self.name):
             raise ValueError(f"name={self.name!r}: {NAME_RULE}")
         if self.experiment is not None and self.seed != LabConfig.model_fields["seed"].default:
@@ -166,16 +166,27 @@ class LabConfig(Config):
             raise ValueError(
                 f"experiment.factors: task={self.task} has no seeds over which effects could be tested; give arms"
             )
-        searches = self.experiment is not None and self.experiment.search is not None
-        if self.extend is not None and (searches or self.task == "coverage"):
+        if self.extend is not None and (self._searches or self.task == "coverage"):
             given = "task=coverage" if self.task == "coverage" else "experiment.search"
             raise ValueError(f"extend={self.extend}: has no effect with {given}; leave it out")
-        if not searches and self.search.early_stopping != "none":
+        return self
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Self:
+        if not self._searches and self.search.early_stopping != "none":
             raise ValueError(
                 f"search.early_stopping={self.search.early_stopping}: is for experiments with a search; arms are "
                 "trained to their last step, because stopping by the metric would bias their comparison"
             )
-        if not searches and self.search.confirm_seeds is not None:
+        if not self._searches and self.search.warm_start:
+            raise ValueError("search.warm_start=true: has no effect without experiment.search")
+        if not self._searches and self.search.searcher != StrategyConfig().searcher:
+            raise ValueError(f"search.searcher={self.search.searcher}: has no effect without experiment.search")
+        return self
+
+    @model_validator(mode="after")
+    def _check_confirm_seeds(self) -> Self:
+        if not self._searches and self.search.confirm_seeds is not None:
             raise ValueError(
                 f"search.confirm_seeds={self.search.confirm_seeds}: has no effect without experiment.search"
             )
@@ -189,15 +200,17 @@ class LabConfig(Config):
                 f"search.confirm_seeds={list(self.confirm_seeds)}: {both} are among experiment.seeds, by which the "
                 "winner is chosen; confirm it with seeds that the search does not see, or give their number"
             )
-        if not searches and self.search.warm_start:
-            raise ValueError("search.warm_start=true: has no effect without experiment.search")
-        if not searches and self.search.searcher != StrategyConfig().searcher:
-            raise ValueError(f"search.searcher={self.search.searcher}: has no effect without experiment.search")
-        if searches:
-            return self
-        if self.task == "train" and self.experiment is not None and self.experiment.baseline is None:
-            raise ValueError(f"experiment.baseline: a value is needed; the arms are {', '.join(self.experiment.arms)}")
         return self
+
+    @model_validator(mode="after")
+    def _check_baseline(self) -> Self:
+        if self._searches or self.task != "train" or self.experiment is None or self.experiment.baseline is not None:
+            return self
+        raise ValueError(f"experiment.baseline: a value is needed; the arms are {', '.join(self.experiment.arms)}")
+
+    @property
+    def _searches(self) -> bool:
+        return self.experiment is not None and self.experiment.search is not None
 
     @property
     def confirm_seeds(self) -> tuple[int, ...]:

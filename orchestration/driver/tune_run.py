@@ -82,18 +82,32 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
 
     `on_head_lost` is called from a thread where the head of a joined cluster is gone; it has to end the process.
     """
+    plan = job.plan
+    shutil.rmtree(plan.folder / RAY_FOLDER, ignore_errors=True)
+    task = partial(job.task, secrets.token_hex(8))
+    for index in job.pending:
+        begin_training(plan.folder_of(plan.trials[index]))
+    searcher = _searcher(job, task)
+    tuner = _tuner(job, searcher, task, events)
+    # Tune prints headers and results of its own; the console was bound to the real output before.
+    with (
+        (plan.folder / RAY_LOG).open("a") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+        watch_head(head_address(job.lab.cluster), on_head_lost),
+    ):
+        tuner.fit()
+    return None if searcher is None else searcher.exhausted
+
+
+def _tuner(job: TuneJob, searcher: Any, task: Callable[[int], Task], events: Events) -> Any:
+    """Return the Tuner of a job; without a searcher the pending trainings are its grid."""
     from ray import tune
 
     from orchestration.driver.callback import SweepCallback
     from orchestration.trial.run import run_trial
 
-    plan, ray_folder = job.plan, job.plan.folder / RAY_FOLDER
-    shutil.rmtree(ray_folder, ignore_errors=True)
-    task = partial(job.task, secrets.token_hex(8))
-    for index in job.pending:
-        begin_training(plan.folder_of(plan.trials[index]))
-    searcher = _searcher(job, task)
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(run_trial, trial_resources(job.resources, on_workers=job.on_workers)),
         param_space={} if searcher else {TASK: tune.grid_search([task(index) for index in job.pending])},
         tune_config=tune.TuneConfig(
@@ -107,22 +121,13 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
         ),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=str(ray_folder),
-            callbacks=[SweepCallback(plan, events)],
+            storage_path=str(job.plan.folder / RAY_FOLDER),
+            callbacks=[SweepCallback(job.plan, events)],
             # One more for want of memory, which does not count as a failure; see trial/retries.py.
             failure_config=tune.FailureConfig(max_failures=job.lab.cluster.max_failures + 1),
             verbose=0,
         ),
     )
-    # Tune prints headers and results of its own; the console was bound to the real output before.
-    with (
-        (plan.folder / RAY_LOG).open("a") as log,
-        redirect_stdout(log),
-        redirect_stderr(log),
-        watch_head(head_address(job.lab.cluster), on_head_lost),
-    ):
-        tuner.fit()
-    return None if searcher is None else searcher.exhausted
 
 
 def _most_trainings(job: TuneJob) -> int:

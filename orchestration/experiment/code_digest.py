@@ -40,14 +40,17 @@ def code_digest(root: Path, entry: str) -> str:
 def deciding_modules(root: Path, entry: str) -> dict[str, Path]:
     """Return the modules of the package that an entry imports, directly or not, with their files, by name."""
     modules: dict[str, Path] = {}
+    seen: set[str] = set()
     waiting = [entry]
     while waiting:
         name = waiting.pop()
-        file = _file_of(root, name)
-        if name in modules or file is None or _presents(name):
+        if name in seen or _presents(name):
             continue
-        modules[name] = file
-        waiting += [name.rpartition(".")[0], *_read(file).imports]
+        seen.add(name)
+        file = _file_of(root, name)
+        if file is not None:
+            modules[name] = file
+            waiting += [name.rpartition(".")[0], *_read(file).imports]
     return dict(sorted(modules.items()))
 
 

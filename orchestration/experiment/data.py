@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
 from fcos.config.run import Config
+
+if TYPE_CHECKING:
+    from fcos.data.prepare import PreparedData
 
 
 class DatasetInfo(NamedTuple):
@@ -36,12 +39,9 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
     them or the norms, and for `local` trainings (on this machine) also for shared memory too small for the loaders.
     """
     from fcos.coverage.run import read_source
-    from fcos.data.loader import check_batch
-    from fcos.data.prepare import make_dataset, prepare, splits_with_masks
-    from fcos.data.shared_memory import check_shared_memory
+    from fcos.data.prepare import prepare, splits_with_masks
     from fcos.evaluation.class_keys import class_keys
     from fcos.evaluation.coco import keys_without_ground_truth
-    from fcos.training.batch_norms import check_batch_norms
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
@@ -60,16 +60,25 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
         postprocess, augmentation = config.model.postprocess, config.data.augmentation
         masks = splits_with_masks(assignment, [postprocess], training=True, augmentation=augmentation)
         ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
-    schedule = config.schedule
-    check_batch(schedule.batch_size, schedule.accumulate, workers, len(ready.train.annotations))
-    train = make_dataset(ready, "train", config.data, training=True, seed=0)
-    check_batch_norms(config, train, workers=workers)
-    if local:
-        datasets = [make_dataset(ready, name, config.data, training=name == "train", seed=0) for name in ready.splits]
-        images = schedule.batch_size // schedule.accumulate // workers
-        check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
+    _check_training(config, ready, workers, local=local)
     val = ready.val.annotations
     return DatasetInfo(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val), ready.classes)
+
+
+def _check_training(config: Config, data: "PreparedData", workers: int, *, local: bool) -> None:
+    """Raise ConfigError for a batch size that does not suit the data or the norms, or shared memory too small."""
+    from fcos.data.loader import check_batch
+    from fcos.data.prepare import make_dataset
+    from fcos.data.shared_memory import check_shared_memory
+    from fcos.training.batch_norms import check_batch_norms
+
+    schedule = config.schedule
+    check_batch(schedule.batch_size, schedule.accumulate, workers, len(data.train.annotations))
+    check_batch_norms(config, make_dataset(data, "train", config.data, training=True, seed=0), workers=workers)
+    if local:
+        datasets = [make_dataset(data, name, config.data, training=name == "train", seed=0) for name in data.splits]
+        images = schedule.batch_size // schedule.accumulate // workers
+        check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
 
 
 @dataclass

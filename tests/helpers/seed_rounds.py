@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.seed_rounds import SeedRounds
 from orchestration.trial.files import write_summary
+from tests.helpers.composed import composed_into
 from tests.helpers.summaries import summary_of
 
 # Arms none and from_regression share a training; branch has one of its own.
@@ -20,7 +19,7 @@ Values = Callable[[str, int], float | None]
 
 def plan_rounds(tmp_path: Path, *words: str, experiment: str = EXPERIMENT) -> tuple[LabConfig, Plan, SeedRounds]:
     """Return the config, the plan and the rounds of the experiment."""
-    lab = compose(check_overrides([experiment, *WORDS, *words, f"output={tmp_path}"]))
+    lab = composed_into(tmp_path, experiment, *WORDS, *words)
     plan = make_plan(lab, lambda config: ("d", ()))
     rounds = SeedRounds.of(plan, lab.experiment)
     assert rounds is not None

@@ -21,6 +21,7 @@ def test_no_file_or_folder_hides_a_module_of_python_or_of_a_library(package: str
     assert names & {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()} == set()
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_runs_with_the_code_of_its_own_checkout_or_not_at_all(tmp_path: Path, script: str) -> None:
     copy = tmp_path / "copy"

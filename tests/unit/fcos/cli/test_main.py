@@ -15,6 +15,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f" {command} " in capsys.readouterr().out
 
 
+@pytest.mark.ray
 def test_help_imports_no_torch() -> None:
     code = "import sys; from fcos.__main__ import main\ntry: main(['--help'])\nfinally: print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,15 +1,18 @@
 """The counts do not depend on how chunks are distributed over workers."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import CoverageConfig
 from fcos.coverage import tally as tally_module
 from fcos.coverage.boxes import InputBoxes
 from fcos.coverage.tally import Tally, chunk_ends, tally
+from fcos.runtime import LocalRuntime
 
 STRIDES = (8, 16, 64)
 RANGES = ((0.0, 24.0), (24.0, 40.0), (40.0, None))
@@ -50,7 +53,8 @@ def tally_by_workers(
     monkeypatch.setattr(tally_module, "gather_objects", gather)
     for rank in range(workers):
         reported: list[int] = []
-        tally(boxes, STRIDES, setting, config, rank=rank, world_size=workers, report=reported.append)
+        runtime = LocalRuntime(Path(), torch.device("cpu"), rank=rank, world_size=workers)
+        tally(boxes, STRIDES, setting, config, runtime, reported.append)
         reports.append(reported)
     return Tally.merge(parts), reports
 

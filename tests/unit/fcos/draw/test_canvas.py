@@ -32,6 +32,7 @@ print(draw_assignment(pixels, targets, assignment, locations, titles=["P7"]).siz
 """
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a limit on virtual memory")
 def test_pictures_of_a_huge_image_take_bounded_memory() -> None:
     result = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=300)

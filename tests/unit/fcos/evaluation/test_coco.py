@@ -322,6 +322,7 @@ def _gather(rank: int, folder: str, overlap: bool) -> None:
         dist.destroy_process_group()
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("overlap", [False, True])
 def test_two_workers_gather_every_image_once(tmp_path: Path, overlap: bool) -> None:
     # Forked, because a spawned process cannot import a test module.

@@ -14,6 +14,7 @@ from fcos.statistics.power import (
     POWER,
     SIMULATED,
     find_share,
+    lowest_means,
     pairs_needed,
     resolution,
     spent_level,
@@ -68,6 +69,7 @@ def test_larger_differences_are_found_no_less_often(one: float, other: float, pa
 def test_thresholds_repeat_and_rise() -> None:
     first = thresholds(8).copy()
     thresholds.cache_clear()
+    lowest_means.cache_clear()
     assert np.array_equal(first, thresholds(8)) and np.all(np.diff(first) >= 0)
 
 

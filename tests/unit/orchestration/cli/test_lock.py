@@ -19,6 +19,7 @@ with lock_folder(Path(sys.argv[1]), "now"):
 """
 
 
+@pytest.mark.ray
 def test_a_second_process_gets_the_owner_and_the_time(tmp_path: Path) -> None:
     with lock_folder(tmp_path / "sweep", "2026-01-01T00:00:00"):
         message = rf"process {os.getpid()} on .* since 2026-01-01T00:00:00"
@@ -48,6 +49,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.ray
 def test_of_two_simultaneous_starts_exactly_one_gets_the_lock(tmp_path: Path) -> None:
     pair = [
         subprocess.Popen(

@@ -218,6 +218,7 @@ def test_the_image_holds_what_the_packages_are_built_from() -> None:
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "fcos", "orchestration", "analysis", "conf"} <= copied
 
 
+@pytest.mark.ray
 def test_the_slurm_script_starts_ray_on_every_node_and_the_sweep_once(tmp_path: Path) -> None:
     script = DEPLOY / "slurm.sh"
     subprocess.run(["bash", "-n", str(script)], check=True)
@@ -281,6 +282,7 @@ def test_the_document_names_every_ready_file() -> None:
     assert [file.name for file in DEPLOY.iterdir() if file.is_file() and file.name not in text] == []
 
 
+@pytest.mark.ray
 def test_symmetric_run_is_a_command_of_this_ray() -> None:
     ray = Path(sys.executable).with_name("ray")
     done = subprocess.run([str(ray), "symmetric-run", "--help"], capture_output=True, text=True, env={**os.environ})

@@ -106,6 +106,7 @@ def test_time_in_which_a_training_did_not_run_does_not_count(tmp_path: Path) -> 
         assert detector.check([tmp_path], 9) == []
 
 
+@pytest.mark.ray
 def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_path: Path) -> None:
     process = asleep()
     assert process.stdout is not None
@@ -119,6 +120,7 @@ def test_a_stopped_process_and_its_child_are_ended_and_the_reason_is_kept(tmp_pa
     assert files.read_notes(tmp_path) == ["no progress for 10 s, and it went on from its last checkpoint"]
 
 
+@pytest.mark.ray
 def test_a_pid_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
     process = asleep()
     end_here(str(tmp_path), [Process("here", process.pid, 1.0)], "no progress")

@@ -4,8 +4,6 @@ import pytest
 
 from fcos.config.parse import flatten
 from orchestration.cluster.resources import Demand
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.experiment.trials import Trial
 from orchestration.planning.cost import (
     PROBE_STEPS,
@@ -19,13 +17,14 @@ from orchestration.planning.cost import (
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
+from tests.helpers.composed import composed
 
 NEED = Demand(workers=2, cpus=1, gpus=1, device="cuda")
 
 
 def trial(*arguments: str) -> Trial:
     words = ["+experiment=ablation_centerness", "experiment.seeds=[0]", *arguments]
-    return make_plan(compose(check_overrides(words)), lambda config: ("d", ())).trials[1]
+    return make_plan(composed(*words), lambda config: ("d", ())).trials[1]
 
 
 def run(of: Trial, seconds: float, steps: int = 100, hardware: str = "box", resources: str = "1 x 1") -> PastRun:

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from fcos.config.parse import flatten
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import differences, explain
 from orchestration.planning.make_plan import make_plan
@@ -18,13 +16,14 @@ from orchestration.planning.reuse import ReusableRuns, Source
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import write_summary
+from tests.helpers.composed import composed_into
 from tests.helpers.summaries import summary_of
 
 EXPERIMENT = ("+experiment=ablation_centerness", "experiment.seeds=[0]")
 
 
 def planned(tmp_path: Path, *arguments: str, digest: str = "d") -> Plan:
-    lab = compose(check_overrides([*EXPERIMENT, f"output={tmp_path}", *arguments]))
+    lab = composed_into(tmp_path, *EXPERIMENT, *arguments)
     return make_plan(lab, lambda config: (digest, ()))
 
 

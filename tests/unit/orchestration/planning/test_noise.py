@@ -4,19 +4,18 @@ from pathlib import Path
 
 from fcos.config.parse import flatten
 from fcos.storage.noise_floor import MetricNoise, NoiseFloor
-from orchestration.config.compose import compose
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.config.overrides import check_overrides
 from orchestration.planning.cost import SeedCost
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
+from tests.helpers.composed import composed, composed_into
 
 NONE = "no noise known for this model, data and schedule: +experiment=noise_floor measures it"
 
 
 def planned(output: Path, *arguments: str, name: str = "ablation_centerness") -> tuple[ExperimentConfig, Plan]:
-    lab = compose(check_overrides([f"+experiment={name}", f"output={output}", *arguments]))
+    lab = composed_into(output, f"+experiment={name}", *arguments)
     assert lab.experiment is not None
     return lab.experiment, make_plan(lab, lambda config: ("d", ()))
 
@@ -83,7 +82,7 @@ def test_another_schedule_backbone_or_data_is_no_help(tmp_path: Path) -> None:
     assert lines(tmp_path, "schedule.steps=500") == [NONE]
     assert lines(tmp_path, "model.backbone.widths=[16,16,16,16,16]") == [NONE]
     experiment, plan = planned(tmp_path)
-    others = make_plan(compose(check_overrides(["+experiment=ablation_centerness"])), lambda config: ("other", ()))
+    others = make_plan(composed("+experiment=ablation_centerness"), lambda config: ("other", ()))
     assert power_lines(experiment, plan, tmp_path, None) != [NONE]
     assert power_lines(experiment, others, tmp_path, None) == [NONE]
 

@@ -13,13 +13,14 @@ from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan, make_single_plan
 from orchestration.planning.plan import Plan, settle_plan
 from orchestration.trial.files import write_summary
+from tests.helpers.composed import composed, composed_into
 from tests.helpers.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
 
 
 def planned(tmp_path: Path, *arguments: str, digest: str = "d") -> Plan:
-    lab = compose(check_overrides([EXPERIMENT, f"output={tmp_path}", *arguments]))
+    lab = composed_into(tmp_path, EXPERIMENT, *arguments)
     return make_plan(lab, lambda config: (digest, ("3 boxes dropped",)))
 
 
@@ -29,7 +30,7 @@ def pretend_trained(plan: Plan) -> None:
 
 def test_data_is_prepared_once_for_all_arms_that_share_it(tmp_path: Path) -> None:
     asked: list[Config] = []
-    lab = compose(check_overrides([EXPERIMENT, f"output={tmp_path}"]))
+    lab = composed_into(tmp_path, EXPERIMENT)
     plan = make_plan(lab, lambda config: (asked.append(config), ("d", ("note",)))[1])  # type: ignore[func-returns-value]
     assert len(asked) == 1
     assert plan.notes == ("note",)
@@ -47,7 +48,7 @@ def test_a_single_run_is_named_after_its_identity(tmp_path: Path) -> None:
     assert plan.name == f"run-{plan.trials[0].identity[:8]}"
     assert plan.folder.name == plan.name
     with pytest.raises(ConfigError, match=r"use python orchestration/sweep\.py"):
-        make_single_plan(compose(check_overrides([EXPERIMENT])), lambda config: ("d", ()))
+        make_single_plan(composed(EXPERIMENT), lambda config: ("d", ()))
 
 
 def test_the_same_plan_keeps_its_key(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_points_of_a_search_that_are_left_out_this_time_stay(
 ) -> None:
     def of(trials: int) -> Plan:
         words = ["+experiment=search_fcos", f"output={tmp_path}", f"experiment.search.trials={trials}"]
-        return make_plan(compose(check_overrides(words)), lambda config: ("d", ()))
+        return make_plan(composed(*words), lambda config: ("d", ()))
 
     first = of(before)
     key = settle_plan(first)

@@ -16,8 +16,6 @@ from fcos.storage import checkpoint_folder
 from fcos.storage.evaluation_files import FILES
 from fcos.storage.run_folder import ATTEMPTS, TRAINING_ID, MetricPoint
 from fcos.training import checkpoint
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.prefixes import held_checkpoints
@@ -37,6 +35,7 @@ from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
 from orchestration.trial.retries import Attempts, memory_tags, read_attempts
 from orchestration.trial.task import MicroBatching
+from tests.helpers.composed import composed, composed_into
 from tests.helpers.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
@@ -54,12 +53,12 @@ class Store:
 
 @pytest.fixture(scope="module")
 def lab() -> LabConfig:
-    return compose(check_overrides([EXPERIMENT]))
+    return composed(EXPERIMENT)
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    lab = compose(check_overrides([EXPERIMENT, "experiment.seeds=[0]", f"output={tmp_path / 'here'}"]))
+    lab = composed_into(tmp_path / "here", EXPERIMENT, "experiment.seeds=[0]")
     return make_plan(lab, lambda config: ("d", ()))
 
 
@@ -164,7 +163,7 @@ def test_weights_are_enough_for_an_arm_that_was_never_evaluated(plan: Plan, tmp_
 
 def test_weights_without_an_average_that_is_yet_to_be_evaluated_are_not_taken(tmp_path: Path) -> None:
     words = ["+experiment=ablation_weight_average", "experiment.seeds=[0]", f"output={tmp_path / 'here'}"]
-    (trial,) = make_plan(compose(check_overrides(words)), lambda config: ("d", ())).trials
+    (trial,) = make_plan(composed(*words), lambda config: ("d", ())).trials
     run = finish(trial, tmp_path / "there", "last_weights", "last_weights")
     source, problem = find_source(Store(run), trial)  # type: ignore[arg-type]
     assert source is None
@@ -312,7 +311,7 @@ def test_a_copy_is_taken_where_the_original_is_gone(plan: Plan, tmp_path: Path) 
 
 
 def test_without_a_store_nothing_is_asked_and_nothing_made(plan: Plan, tmp_path: Path) -> None:
-    lab = compose(check_overrides([EXPERIMENT, f"output={tmp_path / 'here'}"]))
+    lab = composed_into(tmp_path / "here", EXPERIMENT)
     past = find_reusable(lab, plan)
     assert (past.history, past.sources, past.note) == (None, {}, "")
     assert not (tmp_path / "here").exists()

@@ -21,6 +21,7 @@ from orchestration.search.points import DrawnPoint
 from orchestration.search.race import TrainSeed
 from orchestration.trial.failures import write_failure
 from orchestration.trial.files import write_summary
+from tests.helpers.composed import composed_into
 from tests.helpers.summaries import summary_of
 
 RATE = "schedule.lr_per_16_images"
@@ -34,7 +35,7 @@ WORDS = (
 
 
 def planned(tmp_path: Path, *words: str) -> Plan:
-    return make_plan(compose(check_overrides([*WORDS, *words, f"output={tmp_path}"])), lambda config: ("d", ()))
+    return make_plan(composed_into(tmp_path, *WORDS, *words), lambda config: ("d", ()))
 
 
 def race_of(plan: Plan) -> SearchRace:

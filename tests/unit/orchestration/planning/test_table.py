@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.driver.progress import SweepProgress
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.table import plan_table
 from orchestration.trial.files import write_summary
+from tests.helpers.composed import composed_into
 from tests.helpers.summaries import summary_of
 
 
 def planned(tmp_path: Path, *arguments: str) -> Plan:
-    lab = compose(check_overrides([*arguments, f"output={tmp_path}"]))
+    lab = composed_into(tmp_path, *arguments)
     return make_plan(lab, lambda config: ("d", ()))
 
 

@@ -7,13 +7,12 @@ import pytest
 
 from fcos.config.parse import flatten, with_keys
 from fcos.errors import ConfigError
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.planning import warm_start
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
+from tests.helpers.composed import composed, composed_into
 
 WORDS = ("+experiment=search_fcos", "search=tpe", "search.warm_start=true")
 RATE, NORM, RANGES = "schedule.lr_per_16_images", "model.head.norm", "model.assignment.ranges"
@@ -32,12 +31,12 @@ class Store:
 
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: PastRun, words: tuple[str, ...] = WORDS) -> Plan:
     monkeypatch.setattr(warm_start, "open_history", lambda uri, folder: Store(*runs))
-    return make_plan(compose(check_overrides([*words, f"output={tmp_path}"])), lambda config: ("d", ()))
+    return make_plan(composed_into(tmp_path, *words), lambda config: ("d", ()))
 
 
 def past(run_id: str, keys: dict[str, Any], ap: float | None = 0.3, tags: dict[str, str] | None = None) -> PastRun:
     """Return a finished run of the search's starting point with other keys."""
-    config = with_keys(compose(check_overrides(["+experiment=search_fcos"])).training, {**INSIDE, **keys})
+    config = with_keys(composed("+experiment=search_fcos").training, {**INSIDE, **keys})
     params = {key: param_text(value) for key, value in flatten(config.model_dump(mode="json")).items()}
     known = {"fcos.sweep": "before", "fcos.data_digest": "d", **(tags or {})}
     return PastRun(run_id, known, params, {} if ap is None else {"val/AP": ap})

@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.table import search_text
 from orchestration.search.race import Contender, RaceRules, TrainSeed, decide, judge
 from orchestration.search.samplers import propose
+from tests.helpers.composed import composed_into
 
 WORDS = ("+experiment=search_fcos", "search=tpe", "model.postprocess.analyses=[cost]")
 TWO = "experiment.search.objectives=[val/AP,val/cost/parameters]"
@@ -25,7 +24,7 @@ COVERAGE = (
 
 
 def planned(tmp_path: Path, *words: str) -> Plan:
-    return make_plan(compose(check_overrides([*WORDS, *words, f"output={tmp_path}"])), lambda config: ("d", ()))
+    return make_plan(composed_into(tmp_path, *WORDS, *words), lambda config: ("d", ()))
 
 
 def test_each_objective_goes_to_its_better_end(tmp_path: Path) -> None:
@@ -53,7 +52,7 @@ def test_one_seed_is_drawn_from_results_and_nothing_is_confirmed(tmp_path: Path)
         ([TWO, "search.confirm_seeds=3"], "no single winner"),
         (["experiment.search.objectives=[val/AP,train/memory_gb]"], "the memory of a GPU is measured"),
         (["experiment.search.objectives=[val/AP,train/loss]"], "must begin with val/"),
-        (["experiment.search.objectives=[val/AP,AP50]"], r"objectives=AP50: must begin with val/.*did you mean val/AP50"),
+        (["experiment.search.objectives=[val/AP,AP50]"], r"=AP50: must begin with val/.*did you mean val/AP50"),
         ([*COVERAGE, "task=coverage", "search=random"], "task=coverage has one objective"),
     ],
 )

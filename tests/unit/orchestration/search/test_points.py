@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
 from orchestration.driver.progress import SweepProgress
 from orchestration.planning.make_plan import make_plan
@@ -16,6 +14,7 @@ from orchestration.planning.table import plan_table
 from orchestration.search.points import DrawnPoint
 from orchestration.trial.failures import write_failure
 from orchestration.trial.files import write_summary
+from tests.helpers.composed import composed
 from tests.helpers.summaries import summary_of
 
 SEARCH = "+experiment=search_fcos"
@@ -36,7 +35,7 @@ NONE = tuple(
 
 
 def lab_of(*overrides: str) -> LabConfig:
-    return compose(check_overrides(overrides))
+    return composed(*overrides)
 
 
 def planned(tmp_path: Path, *overrides: str) -> Plan:

@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.driver.searchers.race_searcher import PointDrawer, RaceSearcher
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
@@ -16,6 +14,7 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.trial.failures import BudgetUsedUp, write_failure
 from orchestration.trial.files import write_summary
 from orchestration.trial.task import TASK
+from tests.helpers.composed import composed_into
 from tests.helpers.summaries import summary_of
 
 WORDS = (
@@ -31,7 +30,7 @@ class Command:
     """One command on a sweep's folder: its plan, and the searcher that Tune would be given."""
 
     def __init__(self, folder: Path, *words: str) -> None:
-        lab = compose(check_overrides([*WORDS, *words, f"output={folder}"]))
+        lab = composed_into(folder, *WORDS, *words)
         self.plan: Plan = make_plan(lab, lambda config: ("d", ()))
         settle_plan(self.plan)
         race = SearchRace.of(self.plan)

@@ -11,8 +11,6 @@ from fcos.errors import ConfigError
 from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import FORKS, MetricPoint
 from fcos.training import checkpoint
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.extension import Extension
 from orchestration.experiment.prefixes import Prefix, Trunk
@@ -24,13 +22,14 @@ from orchestration.planning.plan import Plan
 from orchestration.trial import files
 from orchestration.trial.failures import write_failure
 from orchestration.trial.origin import Origin, read_origin
+from tests.helpers.composed import composed
 
 COSINE, STEP, HALF, NONE = range(4)
 
 
 def plan_of(output: Path, *words: str) -> Plan:
     words = ("experiment.seeds=[0]", f"output={output}", *words)
-    return make_plan(compose(check_overrides(["+experiment=ablation_decay", *words])), lambda config: ("d", ()))
+    return make_plan(composed("+experiment=ablation_decay", *words), lambda config: ("d", ()))
 
 
 @pytest.fixture

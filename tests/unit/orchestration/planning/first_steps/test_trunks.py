@@ -9,8 +9,6 @@ from torch import nn
 from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import ATTEMPTS, FORKS
 from fcos.training import checkpoint
-from orchestration.config.compose import compose
-from orchestration.config.overrides import check_overrides
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import explain
@@ -21,6 +19,7 @@ from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.tracking.history import PastRun
 from orchestration.trial import files
+from tests.helpers.composed import composed_into
 
 STEP = ("schedule.decay=step", "schedule.milestones=[600,800]")
 
@@ -36,7 +35,7 @@ class Store:
 
 
 def planned(output: Path, *words: str) -> Plan:
-    lab = compose(check_overrides([*words, f"output={output}"]))
+    lab = composed_into(output, *words)
     return make_single_plan(lab, lambda config: ("d", ()))
 
 
