@@ -1,4 +1,4 @@
-"""What the planned seeds can show, from noise floors in the output folder, or else from finished sweeps of the store."""
+"""What the planned seeds can show, from noise floors in the output folder or else from sweeps of the store."""
 
 import math
 from collections.abc import Mapping, Sequence

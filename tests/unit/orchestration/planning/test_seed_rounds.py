@@ -158,7 +158,9 @@ def test_looks_of_earlier_commands_count(tmp_path: Path) -> None:
     assert rounds.needed().outcomes["branch"] == "not shown"
 
 
-def looks_of(plan: Plan, experiment: ExperimentConfig | None, *, stopped: bool, reported: bool = True) -> tuple[int, ...]:
+def looks_of(
+    plan: Plan, experiment: ExperimentConfig | None, *, stopped: bool, reported: bool = True
+) -> tuple[int, ...]:
     assert experiment is not None
     return find_looks(plan, experiment, stopped=stopped, reported=reported)
 
@@ -179,7 +181,8 @@ def test_a_stop_amid_a_later_round_counts_no_look_twice_and_none_that_was_not(tm
     settle_plan(plan)
     finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 4], clear)
     assert looks_of(plan, lab.experiment, stopped=True) == (3, 4)
-    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed == 4 and "branch" in trial.arms], clear)
+    branch = [index for index, trial in enumerate(plan.trials) if trial.seed == 4 and "branch" in trial.arms]
+    finish(plan, branch, clear)
     assert looks_of(plan, lab.experiment, stopped=True) == (3, 4), "without the baseline it is no pair"
 
 
