@@ -1,12 +1,12 @@
 """False verdicts and coverage on real evaluations with resampled images: python benchmarks/image_verdicts.py [--quick]
 
-    python benchmarks/image_verdicts.py --data FOLDER            # has coco_eval_pair; default: FCOS_LAB_DATA
-    python benchmarks/image_verdicts.py --sweep outputs/noise_floor   # trainings of the lab beside it
+    python benchmarks/image_verdicts.py --data FOLDER                  # has coco_eval_pair; default: FCOS_LAB_DATA
+    python benchmarks/image_verdicts.py --sweep outputs/noise_floor    # trainings of the lab beside it
 
-`verdicts.py` draws differences; here they are differences in AP of real detections on sets of real images. In a
-sweep each arm and the baseline are given another training of one pool, seed by seed, so that no arm differs from the baseline
-and every verdict of a direction is false. Coverage is that of the interval for seeds and images: of a difference of zero
-between arms of one pool, and of the true one between two pools, the mean over all sets and trainings.
+`verdicts.py` draws differences; here they are differences in AP of real detections on sets of real images. In a sweep
+each arm and the baseline are given another training of one pool, seed by seed, so that no arm differs from the baseline
+and every verdict of a direction is false. Coverage is that of the interval for seeds and images: of a difference of
+zero between arms of one pool, and of the true one between two pools, the mean over all sets and trainings.
 """
 
 import argparse
