@@ -49,8 +49,8 @@ def silenced() -> Iterator[None]:
     os.dup2(nowhere, 1)
     try:
         yield
-        sys.stdout.flush()
     finally:
+        sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
         os.close(nowhere)
@@ -74,7 +74,7 @@ class Evaluator:
 
     def evaluate(self, truth: Path, results: Results) -> "Tables":
         """Evaluate as a script for pycocotools does."""
-        coco, evaluator = (getattr(importlib.import_module(module), name) for module, name in self._names)
+        coco, evaluator = (getattr(importlib.import_module(module), name) for module, name in (self.coco, self.evaluator))
         with silenced():
             ground = coco(str(truth))
             load = getattr(ground, "loadRes", None) or ground.load_res
@@ -85,10 +85,6 @@ class Evaluator:
         # faster-coco-eval has more numbers after the 12.
         tables = (np.asarray(made.stats)[:12], made.eval["precision"], made.eval["recall"])
         return Tables(*(np.asarray(each, dtype=float) for each in tables))
-
-    @property
-    def _names(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        return self.coco, self.evaluator
 
 
 @dataclass(frozen=True)
