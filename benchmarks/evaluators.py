@@ -74,7 +74,9 @@ class Evaluator:
 
     def evaluate(self, truth: Path, results: Results) -> "Tables":
         """Evaluate as a script for pycocotools does."""
-        coco, evaluator = (getattr(importlib.import_module(module), name) for module, name in (self.coco, self.evaluator))
+        coco, evaluator = (
+            getattr(importlib.import_module(module), name) for module, name in (self.coco, self.evaluator)
+        )
         with silenced():
             ground = coco(str(truth))
             load = getattr(ground, "loadRes", None) or ground.load_res

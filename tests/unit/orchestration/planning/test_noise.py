@@ -145,7 +145,7 @@ def with_store(output: Path, *arguments: str, store: object = None, name: str = 
 
 def test_without_a_noise_floor_the_paired_differences_of_an_earlier_sweep_stand_in(tmp_path: Path) -> None:
     assert with_store(tmp_path, EIGHT) == [
-        "8 seeds can show a difference of about 3.9 AP (noise: sd 2.6 AP of 4 paired differences in earlier)"
+        "8 seeds can show a difference of about 4.0 AP (noise: sd 2.6 AP of 4 paired differences in earlier)"
     ]
 
 
@@ -165,7 +165,7 @@ def test_with_factors_pairs_give_the_noise_of_a_cell(tmp_path: Path) -> None:
     noise = "(noise: sd 2.6 AP of 12 paired differences in earlier over 3 arms)"
     assert lines_of_factors == [
         f"8 seeds can show a main effect of about 3.5 AP {noise}",
-        f"8 seeds can show an interaction of about 6.9 AP {noise}",
+        f"8 seeds can show an interaction of about 7.0 AP {noise}",
     ]
 
 

@@ -127,4 +127,3 @@ def test_the_baseline_may_have_been_any_arm_of_the_earlier_sweep() -> None:
     earlier = planned(SEEDS, "experiment.baseline=branch")
     found = find(plan, *runs_of(earlier))
     assert found is not None and found.pairs == 4
-
