@@ -154,10 +154,11 @@ def make_empty(truth: Truth, results: Results) -> None:
 def make_unseen(truth: Truth, results: Results) -> None:
     """Add boxes without an area, with sides below zero, or outside of their image, and detections on them."""
     for number, (bbox, area) in enumerate(UNSEEN):
-        shared = {"image_id": 1 + number, "category_id": 1 + number % CLASSES, "bbox": list(map(float, bbox))}
-        entry = {"id": len(truth["annotations"]) + 1, "area": area, "iscrowd": 0}
-        truth["annotations"].append(entry | shared)
-        results.append({**shared, "bbox": [side + 1.0 for side in shared["bbox"]], "score": 0.9})
+        sides = [float(side) for side in bbox]
+        owner = {"image_id": 1 + number, "category_id": 1 + number % CLASSES}
+        entry = {"id": len(truth["annotations"]) + 1, "bbox": sides, "area": area, "iscrowd": 0}
+        truth["annotations"].append(entry | owner)
+        results.append({**owner, "bbox": [side + 1.0 for side in sides], "score": 0.9})
 
 
 CHANGES: Mapping[str, Callable[[Truth, Results], None]] = {

@@ -24,11 +24,11 @@ from verdicts import ARMS, SEEDS, measure_any_direction
 
 # Copies of the published detections in a pool.
 COPIES = 16
-SETS, RESAMPLES, SWEEPS = 300, 100, 10_000
+SETS, RESAMPLES, SWEEPS = 60, 100, 2000
 # Sweeps for coverage on each set of images.
 SWEEPS_OF_SET = 10
 COVERED_SEEDS = (3, 6, 12)
-OTHER = Change(moved=0.08)
+OTHER = Change(moved=0.055)
 
 
 def draw_equal_arms(ap: np.ndarray, sweeps: int, arms: int, seeds: int) -> np.ndarray:

@@ -100,7 +100,8 @@ def resampled_ap(load) -> np.ndarray:
     sets = module.draw_sets(30, 10, 20)
     assert all((weights.sum(axis=0) == 30).all() for weights in sets), "as many images as there are"
     assert all((weights[weights[:, 0] == 0] == 0).all() for weights in sets), "resamples of the set alone"
-    return module.compute_ap(trainings, sets, "drawn")
+    table: np.ndarray = module.compute_ap(trainings, sets, "drawn")
+    return table
 
 
 @pytest.mark.parametrize("several", [False, True])
