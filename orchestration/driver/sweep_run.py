@@ -33,12 +33,14 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import Tracker
-from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space
+from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space, is_out_of_memory
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
 # Of the minute that Ray waits for a lost head, what the tracking store may take.
 HEAD_LOST_CLOSE_SECONDS = 15.0
+MEMORY_SHORT = "the machine had no more memory, and Ray ended the trainings"
+FEWER = "free some, or train fewer side by side (cluster.concurrent)"
 
 
 class SweepRun:
@@ -158,10 +160,10 @@ class SweepRun:
         try:
             exhausted = run_tune(job, events, partial(self._end_without_head, events, view))
         except Exception as error:
-            if not (is_no_space(error) or is_disk_full(self._plan.folder)):
+            reason = find_interruption(error, self._plan.folder)
+            if reason is None:
                 raise
-            # Too full for Tune's own records.
-            self._stop_all(events, f"no space left on the disk of {self._plan.folder}")
+            self._stop_all(events, reason)
             return
         if exhausted is not None:
             self._note_exhausted(exhausted)
@@ -246,10 +248,20 @@ class SweepRun:
         if stopped:
             why = read_spent(self._plan.folder).exceeded(self._lab.budget) or stopped[0].note
             advice = "raise the budget" if why.startswith("budget.") else "make space"
+            advice = FEWER if why == MEMORY_SHORT else advice
             text = f"stopped: {why}; {count_of(len(stopped), 'training')} left: {advice}, the same command goes on"
             self._console.print(text, style="yellow", soft_wrap=True)
             return STOPPED
         return TRAINING_FAILED if self._progress.count("failed") else OK
+
+
+def find_interruption(error: Exception, folder: Path) -> str | None:
+    """Return why Tune itself ended although no training did anything wrong, None for any other error."""
+    if is_no_space(error) or is_disk_full(folder):
+        # Too full for Tune's own records.
+        return f"no space left on the disk of {folder}"
+    # Tune knows processes that Ray's memory monitor ended as failures, unless it ended several at once.
+    return MEMORY_SHORT if is_out_of_memory(error) else None
 
 
 def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
