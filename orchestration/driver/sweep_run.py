@@ -260,7 +260,7 @@ def find_interruption(error: Exception, folder: Path) -> str | None:
     if is_no_space(error) or is_disk_full(folder):
         # Too full for Tune's own records.
         return f"no space left on the disk of {folder}"
-    # Tune knows processes that Ray's memory monitor ended as failures, unless it ended several at once.
+    # A process that the memory monitor ended is a failure to Tune, unless Ray rules out that another attempt helps.
     return MEMORY_SHORT if is_out_of_memory(error) else None
 
 
