@@ -89,11 +89,16 @@ def find_rejections(differences: Floats, looks: tuple[int, ...], level: float) -
     return np.concatenate([find_first_rejections(part, looks, level) for part in parts])
 
 
+def measure_any_direction(differences: Floats, several: bool) -> float:
+    """Return the share of sweeps with any direction at any of their looks. differences: (sweeps, arms, seeds)."""
+    sweeps, arms, seeds = differences.shape
+    first = find_rejections(differences.reshape(-1, seeds), make_looks(seeds, several), FAMILY_LEVEL / arms)
+    return float((first.reshape(sweeps, arms) > 0).any(axis=1).mean())
+
+
 def measure_false_verdicts(distribution: Distribution, sweeps: int, arms: int, seeds: int, several: bool) -> float:
     """Return the share of A/A sweeps with any direction at any of their looks."""
-    differences = draw_differences(distribution, sweeps, arms, seeds).reshape(-1, seeds)
-    first = find_rejections(differences, make_looks(seeds, several), FAMILY_LEVEL / arms)
-    return float((first.reshape(sweeps, arms) > 0).any(axis=1).mean())
+    return measure_any_direction(draw_differences(distribution, sweeps, arms, seeds), several)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def run_entry(
     """Handle --help and Hydra's flags, or run the command; return the exit code.
 
     0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use,
-    4 stopped for lack of budget, disk space or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
+    4 stopped for lack of budget, disk space, memory or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
     141 standard output was closed.
     """
     from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters

@@ -26,19 +26,21 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.driver.retention import remove_checkpoints, remove_forks
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
-from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
+from orchestration.planning.plan import Plan, add_looks, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
-from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds
+from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import Tracker
-from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space
+from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space, is_out_of_memory
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
 # Of the minute that Ray waits for a lost head, what the tracking store may take.
 HEAD_LOST_CLOSE_SECONDS = 15.0
+MEMORY_SHORT = "the machine had no more memory, and Ray ended the trainings"
+FEWER = "free some, or train fewer side by side (cluster.concurrent)"
 
 
 class SweepRun:
@@ -90,7 +92,7 @@ class SweepRun:
             self._record_kept()
             unfinished = self._progress.planned("waiting", "running", "failed", "stopped")
             self._remove_checkpoints({trial.identity for _, trial in unfinished})
-            self._close_sweep()
+            self._close_sweep(reported=write_report is not None)
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = write_report is None or (settled and self._report(write_report))
         finally:
@@ -158,10 +160,10 @@ class SweepRun:
         try:
             exhausted = run_tune(job, events, partial(self._end_without_head, events, view))
         except Exception as error:
-            if not (is_no_space(error) or is_disk_full(self._plan.folder)):
+            reason = find_interruption(error, self._plan.folder)
+            if reason is None:
                 raise
-            # Too full for Tune's own records.
-            self._stop_all(events, f"no space left on the disk of {self._plan.folder}")
+            self._stop_all(events, reason)
             return
         if exhausted is not None:
             self._note_exhausted(exhausted)
@@ -179,7 +181,7 @@ class SweepRun:
     def _end_without_head(self, events: Events, view: ProgressView, reason: str) -> None:
         """Close the runs and end the process at once: nothing that waits in Ray comes back."""
         self._stop_all(events, reason)
-        self._close_sweep()
+        self._close_sweep(reported=False)
         self._tracker.close(HEAD_LOST_CLOSE_SECONDS)
         view.end(f"stopped: {reason}; start it again, the same command goes on")
         os._exit(STOPPED)
@@ -211,26 +213,21 @@ class SweepRun:
         """Return the identities of the trainings that failed in this command."""
         return {trial.identity for _, trial in self._progress.planned("failed")}
 
-    def _close_sweep(self) -> None:
-        looks = add_looks(self._plan, self._looks())
+    def _close_sweep(self, *, reported: bool) -> None:
+        """Close the sweep's own run; reported: whether a report of what there is follows."""
+        looks = add_looks(self._plan, self._looks(reported=reported))
         winner = None if self._race is None else self._race.winner(self._failed())
         self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks, winner)
 
-    def _looks(self) -> Sequence[int]:
-        """Return at how many seeds the arms can be looked at with what there is now.
-
-        Where the seeds are given, those of all commands count, whatever gave no result: a report shows the others.
-        """
+    def _looks(self, *, reported: bool) -> Sequence[int]:
+        """Return at how many seeds the arms are looked at with what there is now."""
         if self._race is not None:
             seeds = self._race.count_confirmed(self._failed())
             return (seeds,) if seeds else ()
         if self._lab.experiment is None or self._lab.experiment.baseline is None:
             return ()
-        if self._rounds is not None:
-            return self._rounds.needed().looks
-        stored = read_plan(self._plan.folder)
-        any_result = any(self._plan.summary_of(trial) is not None for trial in self._plan.trials)
-        return (len({trial.seed for trial in stored.trials}),) if stored is not None and any_result else ()
+        stopped = self._progress.count("stopped") > 0
+        return find_looks(self._plan, self._lab.experiment, stopped=stopped, reported=reported)
 
     def _report(self, write: Callable[[str], bool]) -> bool:
         if not write(self._tracker.uri):
@@ -251,10 +248,20 @@ class SweepRun:
         if stopped:
             why = read_spent(self._plan.folder).exceeded(self._lab.budget) or stopped[0].note
             advice = "raise the budget" if why.startswith("budget.") else "make space"
+            advice = FEWER if why == MEMORY_SHORT else advice
             text = f"stopped: {why}; {count_of(len(stopped), 'training')} left: {advice}, the same command goes on"
             self._console.print(text, style="yellow", soft_wrap=True)
             return STOPPED
         return TRAINING_FAILED if self._progress.count("failed") else OK
+
+
+def find_interruption(error: Exception, folder: Path) -> str | None:
+    """Return why Tune itself ended although no training did anything wrong, None for any other error."""
+    if is_no_space(error) or is_disk_full(folder):
+        # Too full for Tune's own records.
+        return f"no space left on the disk of {folder}"
+    # A process that the memory monitor ended is a failure to Tune, unless Ray rules out that another attempt helps.
+    return MEMORY_SHORT if is_out_of_memory(error) else None
 
 
 def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:

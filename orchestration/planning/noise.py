@@ -1,4 +1,4 @@
-"""What the planned seeds can show, from the noise floors that earlier sweeps left in the output folder."""
+"""What the planned seeds can show, from noise floors in the output folder or else from sweeps of the store."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,17 @@ from fcos.config.parse import flatten
 from fcos.errors import DataError
 from fcos.statistics.power import ALPHA, MAX_PAIRS, pairs_needed, resolution, unpaired_deviation
 from fcos.statistics.sign_flip import find_fewest_pairs
-from fcos.storage.noise_floor import NOISE, SETTING_SECTIONS, MetricNoise, NoiseFloor, read_noise_floor
+from fcos.storage.noise_floor import NOISE, SETTING_SECTIONS, NoiseFloor, read_noise_floor
 from fcos.storage.store_conventions import Artifact, MetricPrefix
 from orchestration.config.experiment import ExperimentConfig
 from orchestration.experiment.identity import RUN_ONLY, without
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.cost import SeedCost, is_main
+from orchestration.planning.paired_noise import PairedNoise, find_paired_noise
 from orchestration.planning.plan import Plan
 from orchestration.planning.table import count_of
+from orchestration.tracking.history import History
+from orchestration.tracking.problems import TrackingError
 from orchestration.tracking.store import param_text
 
 # Differing keys that a line names.
@@ -28,21 +31,32 @@ MOST_KEYS = 3
 
 @dataclass(frozen=True)
 class KnownNoise:
-    """Noise of a metric that was measured on a training like the planned baseline."""
+    """Noise of a metric, where it is known from, and how that differs from what is planned.
 
-    sweep: str
-    noise: MetricNoise
-    # Keys of the model in which the two differ; empty for the same training.
-    differing: tuple[str, ...]
+    deviation: of one training, in the metric's unit; that of a paired difference is √2 times as large. source: the
+    deviation in words, with the sweep behind it. differing: keys of the model in which its training is another one.
+    """
 
-    @property
-    def source(self) -> str:
-        """The sweep, its number of seeds, and how its model differs."""
-        text = f"from {self.sweep}, {self.noise.seeds} seeds"
-        if not self.differing:
-            return text
-        more = f" and {len(self.differing) - MOST_KEYS} more" if len(self.differing) > MOST_KEYS else ""
-        return f"{text}, of a model that differs in {', '.join(self.differing[:MOST_KEYS])}{more}"
+    deviation: float
+    source: str
+    differing: tuple[str, ...] = ()
+
+    @classmethod
+    def of_floor(cls, floor: NoiseFloor, metric: str, differing: tuple[str, ...]) -> "KnownNoise":
+        """Return what a noise floor says of a metric: as if pairing bought nothing."""
+        noise = floor.metrics[metric]
+        text = f"sd {in_units(noise.deviation, metric)} from {floor.sweep}, {noise.seeds} seeds"
+        if differing:
+            more = f" and {len(differing) - MOST_KEYS} more" if len(differing) > MOST_KEYS else ""
+            text += f", of a model that differs in {', '.join(differing[:MOST_KEYS])}{more}"
+        return cls(noise.deviation, text, differing)
+
+    @classmethod
+    def of_pairs(cls, noise: PairedNoise, metric: str) -> "KnownNoise":
+        """Return what the paired differences of a sweep say of a metric."""
+        text = f"sd {in_units(noise.deviation, metric)} of {noise.pairs} paired differences in {noise.sweep}"
+        text += "" if noise.arms == 1 else f" over {noise.arms} arms"
+        return cls(noise.deviation / unpaired_deviation(1.0), text)
 
 
 def read_noise_floors(output: Path) -> tuple[list[NoiseFloor], list[str]]:
@@ -70,8 +84,28 @@ def find_noise(plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor]) 
         theirs = _setting_texts(floor.settings, left_out)
         differing = tuple(key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key))
         if metric in floor.metrics and floor.data_digest == digest and not any(map(is_main, differing)):
-            known.append(KnownNoise(floor.sweep, floor.metrics[metric], differing))
-    return min(known, key=lambda each: (len(each.differing), -each.noise.seeds), default=None)
+            known.append((len(differing), -floor.metrics[metric].seeds, floor, differing))
+    if not known:
+        return None
+    _, _, floor, differing = min(known, key=lambda each: each[:2])
+    return KnownNoise.of_floor(floor, metric, differing)
+
+
+def _find_any_noise(
+    plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor], history: History | None
+) -> tuple[KnownNoise | None, list[str]]:
+    """Return the noise of an arm's training, with a note where the store could not be asked.
+
+    A noise floor of the same training comes first, then paired differences of the same one, then a similar model.
+    """
+    floor = find_noise(plan, arm, metric, floors)
+    if history is None or (floor is not None and not floor.differing):
+        return floor, []
+    try:
+        paired = find_paired_noise(history, plan, arm, metric)
+    except TrackingError as error:
+        return floor, [f"noise of earlier sweeps left out: {error}"]
+    return (floor if paired is None else KnownNoise.of_pairs(paired, metric)), []
 
 
 def _setting_texts(flat: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, str]:
@@ -83,21 +117,25 @@ def _setting_texts(flat: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[s
     }
 
 
-def power_lines(experiment: ExperimentConfig, plan: Plan, output: Path, cost: SeedCost | None) -> list[str]:
+def power_lines(
+    experiment: ExperimentConfig, plan: Plan, output: Path, cost: SeedCost | None, history: History | None
+) -> list[str]:
     """Describe which difference to the baseline the planned seeds can show, and how many the claim's effect needs.
 
     Both for the arm that Holm's procedure tests first, at 5 % over the number of arms beside the baseline.
 
-    cost: of one seed, None where unknown. No line for a search, a noise floor and what trains nothing.
+    cost: of one seed, None where unknown. history: of the store, None where there is none. No line for a search, a
+    noise floor and what trains nothing.
     """
     if experiment.baseline is None or experiment.kind == "noise_floor" or plan.trials[0].is_coverage:
         return []
     metric = experiment.metrics[0]
     floors, notes = read_noise_floors(output)
-    known = find_noise(plan, experiment.baseline, metric, floors)
+    known, more = _find_any_noise(plan, experiment.baseline, metric, floors, history)
+    notes += more
     if known is None:
         return [*notes, "no noise known for this model, data and schedule: +experiment=noise_floor measures it"]
-    tested = _list_tested(experiment, known.noise.deviation)
+    tested = _list_tested(experiment, known.deviation)
     lines = [_shown_line(len(experiment.all_seeds), known, metric, each) for each in tested]
     if experiment.effect is not None and metric.startswith(MetricPrefix.VAL):
         lines.append(_effect_line(experiment.effect / 100, metric, tested[-1], cost))
@@ -134,7 +172,7 @@ def _list_tested(experiment: ExperimentConfig, deviation: float) -> list[Tested]
 
 def _shown_line(seeds: int, known: KnownNoise, metric: str, tested: Tested) -> str:
     """Return `7 seeds can show a difference of about 5.4 AP (noise: sd 2.1 AP from noise_floor, 6 seeds)`."""
-    noise = f"(noise: sd {in_units(known.noise.deviation, metric)} {known.source})"
+    noise = f"(noise: {known.source})"
     shown = resolution(seeds, tested.level).shows * tested.deviation
     if math.isfinite(shown):
         article = "an" if tested.what[0] in "aeiou" else "a"

@@ -87,7 +87,8 @@ def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None
         lines += _estimate(console, prepared, nodes)
         if lab.experiment is not None:
             cost = None if lab.experiment.effect is None else _cost_of_seed(prepared, nodes)
-            lines += power_lines(lab.experiment, prepared.plan, lab.folder, cost)
+            history = prepared.reusable.history
+            lines += power_lines(lab.experiment, prepared.plan, lab.folder, cost, history)
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 

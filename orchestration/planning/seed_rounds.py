@@ -4,7 +4,7 @@ Nothing about the rounds is remembered but the results themselves and the looks 
 or one whose driver was killed, comes to the same decisions.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -58,6 +58,28 @@ def later_trainings(plan: Plan, experiment: ExperimentConfig | None) -> frozense
     return frozenset(trial.identity for trial in later if plan.summary_of(trial) is None)
 
 
+def find_looks(plan: Plan, experiment: ExperimentConfig, *, stopped: bool, reported: bool) -> tuple[int, ...]:
+    """Return at how many seeds the arms are looked at as a command ends.
+
+    Those are the rounds that are over, or where the seeds are given all seeds of all commands, as a report shows what
+    gave no result too. The report of a command that was stopped amid a round looks at the pairs that are there: whoever
+    raises the budget has seen it. Without a report nobody has.
+
+    stopped: for want of hours or of space. reported: whether the command writes a report.
+    """
+    rounds = SeedRounds.of(plan, experiment)
+    if rounds is not None:
+        newest = rounds.newest_pairs(experiment.all_seeds) if stopped and reported else ()
+        return tuple(sorted({*rounds.needed().looks, *newest}))
+    stored = read_plan(plan.folder)
+    if stored is None:
+        return ()
+    seeds = tuple(dict.fromkeys(trial.seed for trial in stored.trials))
+    if stopped:
+        return SeedRounds(plan, experiment).newest_pairs(seeds) if reported else ()
+    return (len(seeds),) if any(plan.summary_of(trial) is not None for trial in plan.trials) else ()
+
+
 @dataclass(frozen=True)
 class SeedRounds:
     """The rounds of an experiment with until=decided."""
@@ -95,6 +117,16 @@ class SeedRounds:
                 break
         return replace(needed, complete=True)
 
+    def newest_pairs(self, seeds: Sequence[int]) -> tuple[int, ...]:
+        """Return after how many of the seeds each of what is tested has its newest pair, in ascending order.
+
+        seeds: in the order in which looks are counted.
+        """
+        values = {trial.identity: self._values(trial) for trial in self.plan.trials}
+        sizes = self._sizes(self._values_by_arm(range(len(self.plan.trials)), values), seeds)
+        ends = ([count for count, size in enumerate(of_one, start=1) if size is not None] for of_one in sizes.values())
+        return tuple(sorted({counts[-1] for counts in ends if counts}))
+
     def _tested_names(self) -> tuple[str, ...]:
         """Return the names of what is tested: arms beside the baseline, or effects of factors."""
         if (design := self.experiment.design) is not None:
@@ -116,10 +148,7 @@ class SeedRounds:
         """
         experiment = self.experiment
         looks = (*needed.looks, count)
-        by_arm: dict[str, dict[int, float]] = {arm: {} for arm in experiment.arms}
-        for trial in (self.plan.trials[index] for index in needed.indices):
-            for arm, value in (values[trial.identity] or {}).items():
-                by_arm[arm][trial.seed] = value
+        by_arm = self._values_by_arm(needed.indices, values)
         all_looks = sorted({*looks, *(each for each in earlier if each < count)})
         sizes = self._sizes(by_arm, experiment.all_seeds[:count])
         samples = {name: make_sample(of_name, all_looks) for name, of_name in sizes.items()}
@@ -130,6 +159,16 @@ class SeedRounds:
         without = tuple(name for name in still_open if not samples[name].differences)
         undecided = tuple(name for name in still_open if name not in without)
         return replace(needed, looks=looks, outcomes=outcomes, undecided=undecided, without_pairs=without)
+
+    def _values_by_arm(
+        self, indices: Iterable[int], values: Mapping[str, Mapping[str, float] | None]
+    ) -> dict[str, dict[int, float]]:
+        """Return arm -> seed -> value of some trainings. values: final values by training and arm."""
+        by_arm: dict[str, dict[int, float]] = {arm: {} for arm in self.experiment.arms}
+        for trial in (self.plan.trials[index] for index in indices):
+            for arm, value in (values[trial.identity] or {}).items():
+                by_arm[arm][trial.seed] = value
+        return by_arm
 
     def _sizes(self, by_arm: Mapping[str, Mapping[int, float]], seeds: Sequence[int]) -> dict[str, list[float | None]]:
         """Return what is tested in each seed: differences of arms to the baseline, or effects of factors.

@@ -67,6 +67,11 @@ class History:
         """Return the runs of all trainings of one trunk identity, finished or not, newest first."""
         return self._search(f"tags.`{Tag.TRUNK}` = '{trunk}'")
 
+    def of_data(self, digest: str) -> list[PastRun]:
+        """Return the newest trials of sweeps on the data of a digest."""
+        kind = f"tags.`{Tag.KIND}` = '{RunKind.TRIAL}'"
+        return self._search(f"{FINISHED} and {kind} and tags.`{Tag.DATA_DIGEST}` = '{digest}'")
+
     def newest(self) -> list[PastRun]:
         """Return the newest trials of sweeps and the newest single runs."""
         kinds = [self._search(f"{FINISHED} and tags.`{Tag.KIND}` = '{kind}'") for kind in (RunKind.TRIAL, RunKind.RUN)]

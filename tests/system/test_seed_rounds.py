@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import SHARED, client, finished, runs, start, started, statuses, trials_of, wait_for
+from tests.helpers.holding import Hold
+from tests.helpers.sweeps import (
+    SHARED,
+    client,
+    finished,
+    loss_steps,
+    runs,
+    start,
+    started,
+    statuses,
+    trials_of,
+    wait_for,
+)
+from tests.helpers.waiting import PATIENCE
 
 # One training a seed, of the two arms none and from_regression.
 ROUNDS = (*SHARED, "experiment.seeds=[0,1]", "experiment.until=decided", "experiment.most_seeds=3", "report=false")
@@ -45,3 +58,33 @@ def test_rounds_take_over_what_other_sweeps_have_and_seeds_by_hand_are_a_look(tm
     assert {one.data.tags["fcos.trained_in"] for name, one in runs(tmp_path, store=store).items() if name in NAMES} == {
         "by_hand"
     }
+
+
+@pytest.mark.slow
+def test_a_budget_that_ends_a_round_and_a_raised_one_come_to_the_decisions_of_a_sweep_without_any(
+    tmp_path: Path, hold: Hold
+) -> None:
+    two = (*ROUNDS[:-2], "experiment.most_seeds=2", "report=false")
+    finished(tmp_path, *two)
+    used = json.loads((tmp_path / "outputs" / "ablation_centerness" / "spent.json").read_text())["wall"]
+    hold.at(6)
+    reported = ROUNDS[:-1]
+    # Enough to begin the third training, which is then held until it is used up.
+    process = start(tmp_path, *reported, f"budget.wall_hours={used + 0.003}")
+    wait_for(lambda: hold.held() and any((trial / "stop").exists() for trial in trials_of(tmp_path)), process)
+    hold.release()
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 4, output + errors
+    assert "is used up" in output and "1 training left: raise the budget, the same command goes on" in output
+    assert looks_of(tmp_path) == ([2], "[2]"), "a training that was stopped is no pair"
+    stopped = statuses(tmp_path)
+    assert {name for name, status in stopped.items() if status == "KILLED"} == {"ablation_centerness", *NAMES[4:]}
+    finished(tmp_path, *reported, "budget.wall_hours=1")
+    assert statuses(tmp_path) == dict.fromkeys(["ablation_centerness", *NAMES], "FINISHED")
+    assert looks_of(tmp_path) == ([2, 3], "[2, 3]")
+    assert all(loss_steps(trial) == list(range(2, 13, 2)) for trial in trials_of(tmp_path)), "a step was done again"
+    finished(tmp_path, *ROUNDS, "name=undisturbed", "reuse=false")
+    undisturbed = runs(tmp_path, "undisturbed")
+    for name, run in runs(tmp_path).items():
+        for metric in ("val/AP", "train/loss") if name in NAMES else ():
+            assert run.data.metrics[metric] == undisturbed[name].data.metrics[metric]

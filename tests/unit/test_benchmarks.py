@@ -1,13 +1,18 @@
 """Every benchmark's own check of its results, at sizes that take no time; nothing is timed."""
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+
+from fcos.evaluation.matches import match_detections
+from tests.helpers.weighted_evaluations import tied_evaluation
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SIZE = (128, 160)
@@ -82,6 +87,52 @@ def test_simulated_verdicts_keep_their_error_rates(load, name: str, several: boo
     weak, strong = (module.measure_power(distribution, sequences, 8, effect, several) for effect in (0.5, 2.0))
     assert weak.shown < 0.4 < 0.85 < strong.shown
     assert strong.pairs <= 8 * 0.9 if several else strong.pairs == 8
+
+
+@pytest.fixture
+def resampled_ap(load) -> np.ndarray:
+    """AP of changed copies of one evaluation on ten sets of its images and their resamples."""
+    module = load("resampled_evaluations")
+    annotations, results = tied_evaluation(0, num_images=30)
+    rng = np.random.default_rng(0)
+    copies = [module.change_results(results, module.Change(), rng) for _ in range(12)]
+    trainings = module.Trainings(tuple(match_detections(annotations, copy) for copy in copies))
+    sets = module.draw_sets(30, 10, 20)
+    assert all((weights.sum(axis=0) == 30).all() for weights in sets), "as many images as there are"
+    assert all((weights[weights[:, 0] == 0] == 0).all() for weights in sets), "resamples of the set alone"
+    table: np.ndarray = module.compute_ap(trainings, sets, "drawn")
+    return table
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_verdicts_on_resampled_evaluations_keep_their_error_rate(load, resampled_ap, several: bool) -> None:
+    module = load("image_verdicts")
+    ap = resampled_ap[..., 0]
+    assert (np.ptp(ap, axis=1) > 0).all() and (np.ptp(ap, axis=0) > 0).all(), "trainings and sets differ"
+    equal = module.draw_equal_arms(ap, 600, 2, 8)
+    assert equal.shape == (600, 2, 8)
+    # Three standard errors of a share of 5 % in so many.
+    assert module.measure_any_direction(equal, several) <= 0.05 + 0.027
+    assert module.measure_any_direction(equal + 4 * ap.std(axis=1).max(), several) > 0.5, "a real difference is shown"
+
+
+def test_intervals_on_resampled_evaluations_hold_the_difference(load, resampled_ap) -> None:
+    module = load("image_verdicts")
+    coverage = module.measure_coverage(module.Pools(resampled_ap, resampled_ap, 30), 3, 10)
+    # Four standard errors of a share of 5 % in 100.
+    assert coverage["seeds and images"] >= 0.95 - 0.09
+
+
+def test_evaluators_are_compared_with_pycocotools_bit_for_bit(load, tmp_path: Path) -> None:
+    module = load("evaluators")
+    for name, sets in module.list_cases(None):
+        assert module.compare(module.REFERENCE, sets[:1], tmp_path) == "equal", name
+    truth, results = module.draw_set(0)
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    tables = module.REFERENCE.evaluate(path, results)
+    assert tables.compare(module.REFERENCE.evaluate(path, results[:-50])) > 0
+    assert module.Evaluator("no-such-package", ("a", "b"), ("a", "b")).version is None
 
 
 @pytest.mark.parametrize("population", ["both", "seeds", "images"])

@@ -1,6 +1,7 @@
 """A dry run says which difference the planned seeds can show, from the noise that earlier sweeps measured."""
 
 from pathlib import Path
+from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.storage.noise_floor import MetricNoise, NoiseFloor
@@ -9,7 +10,10 @@ from orchestration.planning.cost import SeedCost
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
+from orchestration.tracking.history import PastRun
+from orchestration.tracking.problems import TrackingError
 from tests.helpers.composed import composed, composed_into
+from tests.helpers.finished_trials import Store, runs_of
 
 NONE = "no noise known for this model, data and schedule: +experiment=noise_floor measures it"
 
@@ -36,7 +40,7 @@ def write_floor(output: Path, plan: Plan, arm: str = "none", sweep: str = "noise
 
 
 def lines(output: Path, *arguments: str, cost: SeedCost | None = None) -> list[str]:
-    return power_lines(*planned(output, "experiment.effect=null", *arguments), output, cost)
+    return power_lines(*planned(output, "experiment.effect=null", *arguments), output, cost, None)
 
 
 EIGHT = "experiment.seeds=[0,1,2,3,4,5,6,7]"
@@ -83,8 +87,8 @@ def test_another_schedule_backbone_or_data_is_no_help(tmp_path: Path) -> None:
     assert lines(tmp_path, "model.backbone.widths=[16,16,16,16,16]") == [NONE]
     experiment, plan = planned(tmp_path)
     others = make_plan(composed("+experiment=ablation_centerness"), lambda config: ("other", ()))
-    assert power_lines(experiment, plan, tmp_path, None) != [NONE]
-    assert power_lines(experiment, others, tmp_path, None) == [NONE]
+    assert power_lines(experiment, plan, tmp_path, None, None) != [NONE]
+    assert power_lines(experiment, others, tmp_path, None, None) == [NONE]
 
 
 def test_settings_that_decide_nothing_do_not_count(tmp_path: Path) -> None:
@@ -112,15 +116,63 @@ def test_a_file_that_is_no_noise_floor_gives_a_note(tmp_path: Path) -> None:
 
 def test_noise_floors_and_counts_have_no_such_line(tmp_path: Path) -> None:
     for name in ("noise_floor", "table1_bpr"):
-        assert power_lines(*planned(tmp_path, name=name), tmp_path, None) == []
+        assert power_lines(*planned(tmp_path, name=name), tmp_path, None, None) == []
 
 
 def test_with_factors_the_sizes_are_those_of_main_effects_and_interactions(tmp_path: Path) -> None:
     """Four cells: the sd of a main effect is that of one training, the interaction's is twice as large."""
     name = "factorial_centerness_sampling"
     write_floor(tmp_path, planned(tmp_path, name=name)[1], arm="none+everywhere")
-    found = power_lines(*planned(tmp_path, EIGHT, name=name), tmp_path, None)
+    found = power_lines(*planned(tmp_path, EIGHT, name=name), tmp_path, None, None)
     assert found == [
         "8 seeds can show a main effect of about 3.8 AP (noise: sd 2.0 AP from noise_floor, 6 seeds)",
         "8 seeds can show an interaction of about 7.6 AP (noise: sd 2.0 AP from noise_floor, 6 seeds)",
     ]
+
+
+def rising(arm: str, seed: int) -> float:
+    """Return an AP whose difference to the baseline's rises by 2.0 with every seed: over four, an sd of 2.6."""
+    return 0.1 + 0.05 * seed + 0.02 * seed * (arm not in ("none", "from_regression", "none+everywhere"))
+
+
+def with_store(output: Path, *arguments: str, store: object = None, name: str = "ablation_centerness") -> list[str]:
+    """Return the lines where a store has four seeds of the experiment in the sweep `earlier`."""
+    four = planned(output, "experiment.seeds=[0,1,2,3]", name=name)[1]
+    history: Any = store or Store(*runs_of(four, rising, "earlier"))
+    return power_lines(*planned(output, "experiment.effect=null", *arguments, name=name), output, None, history)
+
+
+def test_without_a_noise_floor_the_paired_differences_of_an_earlier_sweep_stand_in(tmp_path: Path) -> None:
+    assert with_store(tmp_path, EIGHT) == [
+        "8 seeds can show a difference of about 4.0 AP (noise: sd 2.6 AP of 4 paired differences in earlier)"
+    ]
+
+
+def test_a_noise_floor_of_the_same_training_comes_before_pairs_and_these_before_one_of_a_similar_model(
+    tmp_path: Path,
+) -> None:
+    plan = planned(tmp_path)[1]
+    write_floor(tmp_path, plan, arm="branch", sweep="a_similar", seeds=20)
+    assert "of 4 paired differences in earlier" in with_store(tmp_path, EIGHT)[0]
+    write_floor(tmp_path, plan, sweep="b_same")
+    assert "from b_same, 6 seeds)" in with_store(tmp_path, EIGHT)[0]
+
+
+def test_with_factors_pairs_give_the_noise_of_a_cell(tmp_path: Path) -> None:
+    """Half of the variance of a difference is that of one cell; the seed's own part leaves every effect."""
+    lines_of_factors = with_store(tmp_path, EIGHT, name="factorial_centerness_sampling")
+    noise = "(noise: sd 2.6 AP of 12 paired differences in earlier over 3 arms)"
+    assert lines_of_factors == [
+        f"8 seeds can show a main effect of about 3.5 AP {noise}",
+        f"8 seeds can show an interaction of about 7.0 AP {noise}",
+    ]
+
+
+def test_a_store_that_does_not_answer_gives_a_note(tmp_path: Path) -> None:
+    class Silent(Store):
+        def of_data(self, digest: str) -> list[PastRun]:
+            raise TrackingError("tracking.uri=http://store: no answer")
+
+    note, none = with_store(tmp_path, EIGHT, store=Silent())
+    assert note == "noise of earlier sweeps left out: tracking.uri=http://store: no answer"
+    assert none == NONE

@@ -6,14 +6,18 @@ import pytest
 
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import MetricPoint
+from orchestration.config.compose import compose
+from orchestration.config.experiment import ExperimentConfig
+from orchestration.config.overrides import check_overrides
 from orchestration.driver.progress import SweepProgress
 from orchestration.experiment.trials import Trial
+from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.reuse import ReusableRuns
-from orchestration.planning.seed_rounds import SeedRounds, later_trainings
+from orchestration.planning.seed_rounds import SeedRounds, find_looks, later_trainings
 from orchestration.planning.table import plan_table
 from orchestration.trial.files import append_points
-from tests.helpers.seed_rounds import Values, clear, finish, noisy, plan_rounds
+from tests.helpers.seed_rounds import EXPERIMENT, Values, clear, finish, noisy, plan_rounds
 
 
 def run_rounds(plan: Plan, rounds: SeedRounds, value: Values) -> tuple[int, ...]:
@@ -152,6 +156,64 @@ def test_looks_of_earlier_commands_count(tmp_path: Path) -> None:
     # At seven pairs one pattern can be rejected, and this one is not it; that leaves nothing for eight.
     add_looks(plan, (7,))
     assert rounds.needed().outcomes["branch"] == "not shown"
+
+
+def looks_of(
+    plan: Plan, experiment: ExperimentConfig | None, *, stopped: bool, reported: bool = True
+) -> tuple[int, ...]:
+    assert experiment is not None
+    return find_looks(plan, experiment, stopped=stopped, reported=reported)
+
+
+def test_the_report_of_a_command_that_was_stopped_amid_a_round_is_a_look_at_the_pairs_there_are(tmp_path: Path) -> None:
+    lab, plan, rounds = plan_rounds(tmp_path, "experiment.seeds=[0,1,2,3,4,5,6,7]")
+    settle_plan(plan)
+    # from_regression, which shares the baseline's training, has seven pairs and branch six.
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 6 + ("none" in trial.arms)], clear)
+    assert rounds.needed().looks == ()
+    assert looks_of(plan, lab.experiment, stopped=True) == (6, 7)
+    assert looks_of(plan, lab.experiment, stopped=True, reported=False) == (), "nobody has seen a verdict"
+    assert looks_of(plan, lab.experiment, stopped=False) == (), "the round is not over"
+
+
+def test_a_stop_amid_a_later_round_counts_no_look_twice_and_none_that_was_not(tmp_path: Path) -> None:
+    lab, plan, _ = plan_rounds(tmp_path)
+    settle_plan(plan)
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 4], clear)
+    assert looks_of(plan, lab.experiment, stopped=True) == (3, 4)
+    branch = [index for index, trial in enumerate(plan.trials) if trial.seed == 4 and "branch" in trial.arms]
+    finish(plan, branch, clear)
+    assert looks_of(plan, lab.experiment, stopped=True) == (3, 4), "without the baseline it is no pair"
+
+
+def test_a_look_of_a_report_amid_a_round_costs_what_it_spent(tmp_path: Path) -> None:
+    """Six of eight seeds can decide: whoever has seen them cannot look at eight as if that were the first time."""
+    lab, plan, rounds = plan_rounds(tmp_path, "experiment.seeds=[0,1,2,3,4,5,6,7]")
+    settle_plan(plan)
+
+    def all_but_one_higher(arm: str, seed: int) -> float:
+        if arm != "branch":
+            return noisy(arm, seed)
+        return noisy("none", seed) + (-0.001 if seed == 6 else 0.05 + 0.001 * seed)
+
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 7], all_but_one_higher)
+    add_looks(plan, looks_of(plan, lab.experiment, stopped=True))
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed == 7], all_but_one_higher)
+    assert rounds.needed().outcomes["branch"] == "not shown"
+    other, unstopped = plan_rounds(tmp_path / "other", "experiment.seeds=[0,1,2,3,4,5,6,7]")[1:]
+    finish(other, [index for index, trial in enumerate(other.trials) if trial.seed < 8], all_but_one_higher)
+    assert unstopped.needed().outcomes["branch"] == "higher"
+
+
+def test_given_seeds_are_one_look_unless_a_report_came_before_the_last_of_them(tmp_path: Path) -> None:
+    lab = compose(check_overrides([EXPERIMENT, "experiment.seeds=[0,1,2,3]", f"output={tmp_path}"]))
+    plan = make_plan(lab, lambda config: ("d", ()))
+    settle_plan(plan)
+    assert looks_of(plan, lab.experiment, stopped=False) == (), "nothing has a result"
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 3], clear)
+    assert looks_of(plan, lab.experiment, stopped=True) == (3,)
+    assert looks_of(plan, lab.experiment, stopped=True, reported=False) == ()
+    assert looks_of(plan, lab.experiment, stopped=False) == (4,), "the last seed has failed"
 
 
 def test_a_loss_decides_as_its_last_points_do(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.planning.plan import Plan
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds
 from orchestration.trial.failures import BudgetUsedUp, write_failure
+from orchestration.trial.files import hold_back, release
 from orchestration.trial.task import TASK
 from tests.helpers.seed_rounds import Values, clear, finish, plan_rounds
 
@@ -114,3 +115,49 @@ def test_results_that_a_round_finds_elsewhere_are_not_trained(tmp_path: Path) ->
     driver.run()
     assert {plan.trials[index].seed for index in driver.trained} >= {0, 1, 2, 4}
     assert 3 not in {plan.trials[index].seed for index in driver.trained}
+
+
+def test_a_budget_that_ends_between_two_rounds_leaves_the_next_one_for_a_later_command(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path)
+    whole, alone = plan_rounds(tmp_path / "whole")[1:]
+    undisturbed = Driver(whole, alone)
+    undisturbed.run()
+    driver = Driver(plan, rounds)
+
+    def end(index: int) -> None:
+        if plan.trials[index].seed < 3:
+            finish(plan, [index], clear)
+        # With the last training of the round the hours are used up: those of the next one return at once.
+        if index == 5:
+            hold_back(plan.folder)
+
+    driver.run(end)
+    assert [needed.looks for needed in driver.begun] == [(3,)]
+    assert [plan.trials[index].seed for index in driver.trained[6:]] == [3, 3]
+    release(plan.folder)
+    more = Driver(plan, rounds)
+    more.run()
+    assert more.trained == undisturbed.trained[6:]
+    assert more.begun[-1] == undisturbed.begun[-1]
+
+
+def test_a_budget_that_is_used_up_again_and_again_comes_to_the_same_decisions(tmp_path: Path) -> None:
+    _, plan, rounds = plan_rounds(tmp_path)
+    whole, alone = plan_rounds(tmp_path / "whole")[1:]
+    undisturbed = Driver(whole, alone)
+    undisturbed.run()
+    trained: list[int] = []
+    for _ in range(len(undisturbed.trained)):
+        command = Driver(plan, rounds)
+
+        def end(index: int, command: Driver = command) -> None:
+            if len(command.trained) == 1:
+                finish(plan, [index], clear)
+            else:
+                write_failure(plan.folder_of(plan.trials[index]), BudgetUsedUp("stopped"), retryable=False)
+
+        command.run(end)
+        trained += command.trained[:1]
+    assert trained == undisturbed.trained
+    assert rounds.needed() == alone.needed()
+    assert rounds.needed().complete

@@ -1,0 +1,36 @@
+"""Finished trials of a plan as a tracking store returns them, with values that a test gives."""
+
+from collections.abc import Callable
+
+from fcos.config.parse import flatten
+from orchestration.planning.plan import Plan
+from orchestration.tracking.history import PastRun
+from orchestration.tracking.store import param_text
+
+
+class Store:
+    """A tracking store with some finished trials, the newest first."""
+
+    def __init__(self, *runs: PastRun) -> None:
+        self.runs = runs
+
+    def of_data(self, digest: str) -> list[PastRun]:
+        return [run for run in self.runs if run.tags["fcos.data_digest"] == digest]
+
+
+def runs_of(plan: Plan, value: Callable[[str, int], float], sweep: str = "before", **tags: str) -> list[PastRun]:
+    """Return the finished trials of a plan's sweep: `value` is the AP of an arm with a seed."""
+    found = []
+    for trial in plan.trials:
+        for arm in trial.arms:
+            known = {
+                "fcos.sweep": sweep,
+                "fcos.arm": arm,
+                "fcos.seed": str(trial.seed),
+                "fcos.train_identity": trial.identity,
+                "fcos.data_digest": trial.data_digest,
+                "mlflow.parentRunId": f"run of {sweep}",
+            }
+            params = {key: param_text(setting) for key, setting in flatten(trial.values_of(arm)).items()}
+            found.append(PastRun(f"{arm}{trial.seed}", {**known, **tags}, params, {"val/AP": value(arm, trial.seed)}))
+    return found

@@ -1,0 +1,33 @@
+"""Ends of Tune that are nobody's fault stop a sweep, which the same command continues; any other error is raised."""
+
+import errno
+from pathlib import Path
+
+import pytest
+from ray.exceptions import OutOfMemoryError
+
+from orchestration.driver.sweep_run import MEMORY_SHORT, find_interruption
+
+
+def raised_from(cause: Exception) -> Exception:
+    """Return the error that Tune raises for what it does not know."""
+    try:
+        raise RuntimeError("Caught unexpected exception") from cause
+    except RuntimeError as error:
+        return error
+
+
+def test_processes_that_the_memory_monitor_ended_together_stop_the_sweep(tmp_path: Path) -> None:
+    killed = OutOfMemoryError("2 worker(s) were killed due to the node running low on memory.")
+    assert find_interruption(raised_from(killed), tmp_path) == MEMORY_SHORT
+
+
+def test_a_full_disk_stops_it_and_another_error_does_not(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert find_interruption(raised_from(full), tmp_path) == f"no space left on the disk of {tmp_path}"
+    assert find_interruption(raised_from(ValueError("x")), tmp_path) is None
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), OSError(errno.EACCES, "Permission denied")])
+def test_errors_of_the_lab_itself_are_raised(tmp_path: Path, error: Exception) -> None:
+    assert find_interruption(error, tmp_path) is None
