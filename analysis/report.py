@@ -5,15 +5,18 @@ python analysis/report.py                          the newest sweep of the store
 python analysis/report.py ablation_centerness      a sweep by name or run id
 python analysis/report.py --paper v1               all tables of a paper, with the runs for each row
 python analysis/report.py --schema                 the JSON schema of report.json
+python analysis/report.py --json                   one line of JSON on standard output, for programs
 python analysis/report.py --resamples 0            without the intervals for other validation images, which take longest
 """
 
 # Heavy imports are inside the functions, so that --help prints at once.
 import argparse
+import io
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
     from analysis.reader.sweep_evaluations import SweepEvaluations
     from analysis.render.tables import Table
     from analysis.sections.document import Document
+    from fcos.storage.events import EventRecord
 
 # Where no terminal sets a width.
 PLAIN_WIDTH = 200
 # Of sweeps that compare trainings.
 EXPLORER = "explorer.html"
 FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
+# Exit code.
+USER_ERROR = 2
 # Of the validation images.
 DEFAULT_RESAMPLES, MIN_RESAMPLES, MAX_RESAMPLES = 1000, 100, 10_000
 
@@ -53,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_result = _write_sweep(options) if options.paper is None else _write_paper(options)
     except (StoreError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
-        return 2
+        if not options.json:
+            return USER_ERROR
+        from fcos.storage.events import ErrorEvent
+
+        return print_safely(partial(_print_event, ErrorEvent.of("store", USER_ERROR, str(error)))) or USER_ERROR
     return print_safely(print_result)
 
 
@@ -68,6 +78,11 @@ def _write_sweep(options: argparse.Namespace) -> Callable[[], None]:
     document, folder = write_report(
         options.sweep, options.tracking_uri, options.output, options.experiment, options.resamples
     )
+    if options.json:
+        from analysis.report_json.event import make_report_event
+        from fcos.storage.noise_floor import NOISE
+
+        return partial(_print_event, make_report_event(document, folder, (*FILES, EXPLORER, NOISE)))
     return lambda: print_report(document, folder / FILES[0])
 
 
@@ -78,7 +93,16 @@ def _write_paper(options: argparse.Namespace) -> Callable[[], None]:
     document, folder = report.write_paper_report(
         options.paper, options.tracking_uri, options.output, options.experiment
     )
+    if options.json:
+        return partial(_print_event, report.make_paper_event(document, folder))
     return lambda: report.print_paper_report(document, folder / report.FILES[0])
+
+
+def _print_event(event: "EventRecord") -> None:
+    # JSON is UTF-8, whatever the terminal is.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    sys.stdout.write(event.to_line())
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -97,6 +121,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--output", type=Path, help="folder of the report (default: outputs/<sweep>/report, outputs/paper_<version>)"
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of report.json and end")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON, for programs")
     parser.add_argument("--experiment", help="look only in the MLflow experiment of this name")
     parser.add_argument(
         "--resamples",

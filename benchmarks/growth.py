@@ -23,6 +23,8 @@ SIZES = ((256, 256), (512, 512), (800, 800), (800, 1344), (1216, 1344))
 IMAGES = (500, 1000, 2000, 4000, 8000)
 WORKERS = (1, 2)
 TRIALS = (1, 2, 4, 8)
+# Nothing may be taken from what was measured before.
+AGAIN = ("reuse=false", "retrain_reason=measured")
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,7 @@ def by_trials(folder: Path) -> list[Curve]:
 
 
 def _run(script: str, arguments: list[str], folder: Path) -> None:
-    # Nothing may be taken from what was measured before.
-    command = [sys.executable, f"orchestration/{script}", *arguments, f"output={folder}", "reuse=false"]
+    command = [sys.executable, f"orchestration/{script}", *arguments, f"output={folder}", *AGAIN]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr or done.stdout)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestration.cli.event_stream import EventStream
     from orchestration.cluster.health.checks import Check
     from orchestration.config.schema import LabConfig
 
@@ -25,22 +26,25 @@ def cli() -> int:
     from orchestration.cli.entry import run_entry
     from orchestration.config.overrides import help_text
 
-    return run_entry(sys.argv[1:], main, partial(help_text, "doctor", PURPOSE, EXAMPLES))
+    return run_entry(sys.argv[1:], main, partial(help_text, "doctor", PURPOSE, EXAMPLES), json="object")
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Run all checks and show their results; return 1 where one failed."""
     from orchestration.cli.console import OutputConsole
+    from orchestration.cli.event_records import CheckRecord, DoctorEvent
     from orchestration.config.compose import compose
     from orchestration.config.overrides import check_overrides, split_config_dir
 
-    console = OutputConsole()
+    console = OutputConsole(plain=stream.is_open)
     own, overrides = split_config_dir(arguments)
     lab = compose(check_overrides(overrides, own), own)
     with console.status("Ray starts, and every node is checked ..."):
         checks = run_checks(lab)
     _show(console, checks)
-    return int(any(check.state == "failed" for check in checks))
+    code = int(any(check.state == "failed" for check in checks))
+    stream.emit(DoctorEvent(checks=tuple(CheckRecord(**vars(check)) for check in checks), exit_code=code))
+    return code
 
 
 def run_checks(lab: "LabConfig") -> "list[Check]":

@@ -25,7 +25,8 @@ def cli() -> int:
     from orchestration.cli.entry import run_entry
     from orchestration.config.overrides import help_text
 
-    return run_entry(sys.argv[1:], main, partial(help_text, "lr_range", PURPOSE, EXAMPLES))
+    text = partial(help_text, "lr_range", PURPOSE, EXAMPLES)
+    return run_entry(sys.argv[1:], lambda arguments, _: main(arguments), text, json="none")
 
 
 def main(arguments: Sequence[str]) -> int:

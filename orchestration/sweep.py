@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fcos.storage.events import ErrorEvent, ReportEvent
+    from orchestration.cli.event_stream import EventStream
 
 PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
 EXAMPLES = (
@@ -27,9 +32,9 @@ def cli() -> int:
     return run_entry(sys.argv[1:], main, partial(help_text, "sweep", PURPOSE, EXAMPLES))
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Plan, train, track and report; returns the exit code."""
-    from orchestration.cli.console import OutputConsole
+    from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
     from orchestration.driver.sweep_run import SweepRun
@@ -37,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.planning.make_plan import make_plan
     from orchestration.planning.prepare import prepare_command
 
-    console = OutputConsole()
-    prepared = prepare_command(arguments, make_plan, console)
+    output = Output.of(stream)
+    prepared = prepare_command(arguments, make_plan, output)
     if prepared is None:
         return OK
     lab, plan = prepared.lab, prepared.plan
@@ -46,22 +51,39 @@ def main(arguments: Sequence[str]) -> int:
     fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values())
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        report = partial(write_report, plan.name, plan.folder / "report") if lab.report else None
-        return SweepRun(prepared, console, on_workers=on_workers).run(report)
+        report = partial(write_report, plan.name, plan.folder / "report", stream) if lab.report else None
+        return SweepRun(prepared, output, on_workers=on_workers).run(report)
 
 
-def write_report(sweep: str, output: Path, tracking_uri: str) -> bool:
-    """Let analysis write its report in a process of its own, which prints the table and the path."""
+def write_report(sweep: str, output: Path, stream: "EventStream", tracking_uri: str) -> bool:
+    """Let analysis write its report in a process of its own, which prints the table and the path, or an event."""
     from fcos.streams import BROKEN_PIPE
+    from orchestration.cli.event_stream import JSON_OPTION
 
     # -P: a folder `analysis` where the command was started is not ours.
     command = [sys.executable, "-P", "-m", "analysis.report", sweep, "--output", str(output)]
     # Not as an argument: an address may hold a password, and everybody can list arguments.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
+    if stream.is_open:
+        command.append(JSON_OPTION)
     # Ctrl-C reaches this process alone, which ends the report without a message from there.
-    code = subprocess.run(command, env=environment, check=False, process_group=0).returncode
+    done = subprocess.run(
+        command, env=environment, check=False, process_group=0, stdout=subprocess.PIPE if stream.is_open else None
+    )
+    if done.stdout:
+        stream.emit(_read_event(done.stdout))
     # Whoever read standard output may be gone; the report is written before it is shown.
-    return code in (0, BROKEN_PIPE)
+    return done.returncode in (0, BROKEN_PIPE)
+
+
+def _read_event(output: bytes) -> "ReportEvent | ErrorEvent":
+    """Return the one event that the report printed."""
+    from pydantic import TypeAdapter
+
+    from fcos.storage.events import ErrorEvent, ReportEvent
+
+    event: ReportEvent | ErrorEvent = TypeAdapter(ReportEvent | ErrorEvent).validate_json(output)
+    return event
 
 
 if __name__ == "__main__":

@@ -4,6 +4,10 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestration.cli.event_stream import EventStream
 
 PURPOSE = "Train one configuration once."
 EXAMPLES = (
@@ -23,9 +27,9 @@ def cli() -> int:
     return run_entry(sys.argv[1:], main, partial(help_text, "train", PURPOSE, EXAMPLES))
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Train one configuration with one seed; returns the exit code."""
-    from orchestration.cli.console import OutputConsole
+    from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
     from orchestration.driver.sweep_run import SweepRun, show_metrics
@@ -33,15 +37,15 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.planning.make_plan import make_single_plan
     from orchestration.planning.prepare import prepare_command
 
-    console = OutputConsole()
-    prepared = prepare_command(arguments, make_single_plan, console)
+    output = Output.of(stream)
+    prepared = prepare_command(arguments, make_single_plan, output)
     if prepared is None:
         return OK
     plan = prepared.plan
     fetch_weights(plan.arms.values())
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        code = SweepRun(prepared, console, on_workers=True).run(None)
-    show_metrics(console, plan)
+        code = SweepRun(prepared, output, on_workers=True).run(None)
+    show_metrics(output.console, plan)
     return code
 
 

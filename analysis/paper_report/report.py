@@ -7,6 +7,7 @@ from analysis.papers.rows import Version
 
 if TYPE_CHECKING:
     from analysis.paper_report.comparison import PaperDocument
+    from fcos.storage.events import PaperReportEvent
 
 FILES = ("report.html", "report.md", "table.csv")
 
@@ -71,3 +72,17 @@ def print_paper_report(document: "PaperDocument", path: Path) -> None:
     for note in document.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
     console.print(Text(f"report: {path}"), soft_wrap=True)
+
+
+def make_paper_event(document: "PaperDocument", folder: Path) -> "PaperReportEvent":
+    """Return the event of a written report, for programs."""
+    from analysis.paper_report.comparison import count_rows
+    from fcos.storage.events import PaperReportEvent, PaperTable, locate_files
+
+    return PaperReportEvent(
+        paper=document.version,
+        folder=str(folder.absolute()),
+        files=locate_files(folder, FILES),
+        tables=tuple(PaperTable.model_validate(row) for row in count_rows(document.tables).to_dict("records")),
+        notes=document.notes,
+    )

@@ -26,6 +26,7 @@ from analysis.reader.client import (
 )
 from analysis.reader.looks import read_looks
 from analysis.reader.metric_history import read_histories
+from analysis.reader.repeats import read_repeat_notes
 from analysis.reader.sweep import (
     COVERAGE_METRICS,
     DEFAULT_METRICS,
@@ -103,6 +104,7 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
     namesakes = sum(other.name == entry.name for other in entries)
     if not is_single and namesakes > 1 and name != entry.run_id:
         notes.append(f"{namesakes} sweeps in the store are named {entry.name}; this is the newest ({entry.run_id}).")
+    notes += read_repeat_notes(client, trials, experiment.metrics[0])
     search = experiment.search
     searched = [] if search is None else [search.metric, *search.objectives]
     points = _read_points(client, trials, [TRAIN_LOSS, *experiment.metrics, *searched])

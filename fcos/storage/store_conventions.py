@@ -65,6 +65,8 @@ class Tag:
     BEGUN_AT = "fcos.begun_at_step"
     # What trainings have in common that differ in learning rates and number of steps alone.
     TRUNK = "fcos.trunk"
+    # Why a training that was finished before was trained again, as its command stated.
+    RETRAIN_REASON = "fcos.retrain_reason"
     # Id of the run that replaced this one: its training was repeated, or is another one now.
     SUPERSEDED = "fcos.superseded_by"
 

@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -10,13 +11,16 @@ from rich.text import Text
 
 from fcos.streams import discard_output
 from orchestration.cli.entry import OutputClosed
+from orchestration.cli.event_records import NoteEvent
+from orchestration.cli.event_stream import EventStream
 
 
 class OutputConsole(Console):
     """Standard output; where it is closed the command ends in order, whatever is still printed on the way."""
 
-    def __init__(self) -> None:
-        super().__init__(file=sys.stdout)
+    def __init__(self, *, plain: bool = False) -> None:
+        """Create the console; plain: without bars and colors, also on a terminal."""
+        super().__init__(file=sys.stdout, force_terminal=False if plain else None)
 
     def on_broken_pipe(self) -> None:
         """Raise OutputClosed in the main thread; what other threads print is lost until that notices."""
@@ -26,6 +30,25 @@ class OutputConsole(Console):
         self.quiet = True
         discard_output(self.file)
         raise OutputClosed
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command shows what it does: to people on the console, to programs in the stream of events."""
+
+    console: Console
+    stream: EventStream
+
+    @classmethod
+    def of(cls, stream: EventStream) -> "Output":
+        """Return the output of a command whose events go into a stream; then the console is a plain one."""
+        return cls(OutputConsole(plain=stream.is_open), stream)
+
+    def note(self, text: str, style: str = "") -> None:
+        """Print a line that no other event says, and emit it as a note."""
+        self.console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+        if self.stream.is_open:
+            self.stream.emit(NoteEvent(text=text))
 
 
 def show_last_line(console: Console, text: str) -> None:

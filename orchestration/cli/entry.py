@@ -1,4 +1,4 @@
-"""Shared entry point of the commands: help, exit codes, signals and error messages."""
+"""Shared entry point of the commands: help, schemas, events for programs, exit codes, signals and error messages."""
 
 import os
 import signal
@@ -8,30 +8,42 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from orchestration.cli.event_stream import EventStream
 
 # After which a signal that came during an import is sent again.
 RETRY_SECONDS = 0.05
 OK, TRAINING_FAILED, USER_ERROR, FOLDER_IN_USE, STOPPED = 0, 1, 2, 3, 4
+# A command, with its arguments and the stream of its events.
+Main = Callable[[Sequence[str], "EventStream"], int]
+HelpText = Callable[[Sequence[str]], str]
+# What --json makes of a command: lines that end with the result, one object, or nothing, as there is no such option.
+Json = Literal["lines", "object", "none"]
 
 
 class OutputClosed(KeyboardInterrupt):
     """The reader of standard output is gone; as a KeyboardInterrupt it ends a sweep in order and passes through Ray."""
 
 
-def run_entry(
-    arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[Sequence[str]], str]
-) -> int:
-    """Handle --help and Hydra's flags, or run the command; return the exit code.
+def run_entry(arguments: Sequence[str], main: Main, help_text: HelpText, *, json: Json = "lines") -> int:
+    """Handle --help, --schema, --json and Hydra's flags, or run the command; return the exit code.
 
     0 done, 1 a training failed, 2 a user's mistake, 3 the folder is in use,
     4 stopped for lack of budget, disk space, memory or the cluster's head, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
     141 standard output was closed.
     """
     from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
+    from orchestration.cli.event_stream import JSON_OPTION, SILENT, open_stream
 
     replace_unprintable_characters()
+    words = arguments if json == "none" else [argument for argument in arguments if argument != JSON_OPTION]
     try:
-        code = _run(arguments, main, help_text)
+        if len(words) < len(arguments) and not _prints_text(words):
+            with open_stream() as stream:
+                return _run_for_programs(words, main, stream, ends_with_result=json == "lines")
+        code = _run(words, main, help_text, SILENT)
         with _detect_closed_output():
             flush_output()
     except OutputClosed:
@@ -39,37 +51,81 @@ def run_entry(
     return code
 
 
-def _run(
-    arguments: Sequence[str], main: Callable[[Sequence[str]], int], help_text: Callable[[Sequence[str]], str]
-) -> int:
+def _prints_text(arguments: Sequence[str]) -> bool:
+    """Return whether the command only prints help, a schema or what Hydra shows, which are no events."""
+    from orchestration.cli.schemas import requested_schema
+    from orchestration.config.overrides import is_hydra_command
+
+    return _asks_for_help(arguments) or requested_schema(arguments) is not None or is_hydra_command(arguments)
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return any(argument in ("-h", "--help") for argument in arguments)
+
+
+def _run_for_programs(arguments: Sequence[str], main: Main, stream: "EventStream", *, ends_with_result: bool) -> int:
+    """Run a command whose output is events; the last one is the result, also where an error of our own ends it."""
+    from orchestration.cli.event_records import result_of
+
+    code = TRAINING_FAILED
+    try:
+        code = _run(arguments, main, lambda _: "", stream)
+    except OutputClosed:
+        ends_with_result = False
+        raise
+    finally:
+        if ends_with_result:
+            stream.emit(result_of(code))
+    return code
+
+
+def _run(arguments: Sequence[str], main: Main, help_text: HelpText, stream: "EventStream") -> int:
     from fcos.errors import ConfigError, Transient
     from orchestration.cli.lock import FolderInUse
-    from orchestration.config.overrides import is_hydra_command, run_hydra_command
 
     caught: list[int] = []
     try:
         check_script(Path(sys.argv[0]))
-        if any(argument in ("-h", "--help") for argument in arguments):
-            with _detect_closed_output():
-                print(help_text(arguments), flush=True)
-            return OK
-        if is_hydra_command(arguments):
-            with _detect_closed_output():
-                run_hydra_command(arguments)
+        if _print_text(arguments, help_text):
             return OK
         with interrupt_on_signals() as caught:
-            return main(arguments)
+            return main(arguments, stream)
     except (ConfigError, Transient) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return _report_error(stream, error, "config", USER_ERROR)
     except FolderInUse as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FOLDER_IN_USE
+        return _report_error(stream, error, "folder_in_use", FOLDER_IN_USE)
     except OutputClosed:
         raise
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
         return 128 + (caught[0] if caught else signal.SIGINT)
+
+
+def _print_text(arguments: Sequence[str], help_text: HelpText) -> bool:
+    """Print the help, a schema or what Hydra shows, where one is asked for; return whether it was."""
+    from orchestration.cli.schemas import print_schema, requested_schema
+    from orchestration.config.overrides import is_hydra_command, run_hydra_command
+
+    with _detect_closed_output():
+        if _asks_for_help(arguments):
+            print(help_text(arguments), flush=True)
+        elif (schema := requested_schema(arguments)) is not None:
+            print_schema(schema)
+        elif is_hydra_command(arguments):
+            run_hydra_command(arguments)
+        else:
+            return False
+    return True
+
+
+def _report_error(stream: "EventStream", error: Exception, kind: Literal["config", "folder_in_use"], code: int) -> int:
+    """Show an error to people and to programs; return the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    if stream.is_open:
+        from fcos.storage.events import ErrorEvent
+
+        stream.emit(ErrorEvent.of(kind, code, str(error)))
+    return code
 
 
 def check_script(script: Path) -> None:

@@ -29,6 +29,10 @@ HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--re
 CONFIG_DIR = ("--config-dir", "-cd")
 # Hydra's options that replace the built-in config files.
 OTHER_FILES = ("--config-path", "-cp", "--config-name", "-cn", "hydra.searchpath")
+PROGRAM_OPTIONS = (
+    "--json: standard output is lines of JSON, for programs. --schema: the JSON schema of the configuration;",
+    "--schema=experiment, model, ...: of config files, for editors; --schema=events: of the lines.",
+)
 OWN_FILES = (
     "the built-in config files always hold; files of your own come beside them with --config-dir=FOLDER, such as "
     "FOLDER/experiment/<name>.yaml for +experiment=<name>"
@@ -239,7 +243,7 @@ def _leaves(schema: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 def help_text(name: str, purpose: str, examples: Sequence[str], arguments: Sequence[str] = ()) -> str:
     """Return the help text of a command: groups with options, experiments with claims, and examples.
 
-    `name` is sweep, train or doctor. A folder of --config-dir among the arguments is included.
+    `name` is sweep, train, doctor or lr_range. A folder of --config-dir among the arguments is included.
     """
     own, _ = split_config_dir(arguments)
     if own is not None:
@@ -259,6 +263,7 @@ def help_text(name: str, purpose: str, examples: Sequence[str], arguments: Seque
         "",
         "--config-dir=FOLDER adds files of your own: FOLDER/experiment/<name>.yaml for +experiment=<name>.",
         "What a command line comes to: --cfg job. All keys: fcos/config/run.py, orchestration/config/schema.py.",
+        *([] if name == "lr_range" else PROGRAM_OPTIONS),
         "",
     ]
     return "\n".join(lines)

@@ -132,6 +132,8 @@ class LabConfig(Config):
     explain: bool = False
     # Reuse finished trainings of the same identity from other sweeps in the store.
     reuse: bool = True
+    # With reuse=false: why trainings that are finished in the store are trained again; their runs and reports show it.
+    retrain_reason: str | None = Field(default=None, min_length=1, max_length=500)
     # Train first steps that several trainings have in common once; false trains each from its own start.
     share_prefixes: bool = True
     # Folder of a checkpoint, or of its run, to go on from although the schedule of the learning rate is another one.
@@ -152,6 +154,8 @@ class LabConfig(Config):
     def _check_experiment(self) -> Self:
         if self.name is not None and not NAME.fullmatch(self.name):
             raise ValueError(f"name={self.name!r}: {NAME_RULE}")
+        if self.retrain_reason is not None and self.reuse:
+            raise ValueError(f"retrain_reason={self.retrain_reason!r}: has no effect without reuse=false; leave it out")
         if self.experiment is not None and self.seed != LabConfig.model_fields["seed"].default:
             raise ValueError(
                 f"seed={self.seed}: an experiment has seeds of its own; give experiment.seeds=[{self.seed}]"

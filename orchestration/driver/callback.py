@@ -12,6 +12,7 @@ from orchestration.driver.events import (
     TrialFailed,
     TrialFinished,
     TrialReported,
+    TrialRetried,
     TrialStarted,
     TrialStopped,
 )
@@ -70,8 +71,10 @@ class SweepCallback(tune.Callback):
         if trial.num_failures == self._failures.get(trial.trial_id, 0):
             retries.end_attempt(task)
         self._failures[trial.trial_id] = trial.num_failures
-        label, reason = self._plan.trials[task.index].label, failure_reason(Path(task.folder)).splitlines()[0]
-        logging.getLogger(__name__).warning("%s: %s; it is taken up from its last checkpoint", label, reason)
+        training, reason = self._plan.trials[task.index], failure_reason(Path(task.folder)).splitlines()[0]
+        text = "%s: %s; it is taken up from its last checkpoint"
+        logging.getLogger(__name__).warning(text, training.label, reason)
+        self._events.publish(TrialRetried(task.index, training, reason))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         task = _task(trial)

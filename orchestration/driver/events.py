@@ -27,6 +27,15 @@ class TrialReported:
 
 
 @dataclass(frozen=True)
+class TrialRetried:
+    """An attempt failed, and another one goes on from the newest checkpoint."""
+
+    index: int
+    trial: Trial
+    reason: str
+
+
+@dataclass(frozen=True)
 class TrialFinished:
     """A training ended with a result."""
 
@@ -54,7 +63,7 @@ class TrialStopped:
     begun: bool
 
 
-Event = TrialStarted | TrialReported | TrialFinished | TrialFailed | TrialStopped
+Event = TrialStarted | TrialReported | TrialRetried | TrialFinished | TrialFailed | TrialStopped
 
 
 @dataclass

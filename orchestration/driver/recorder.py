@@ -50,13 +50,16 @@ class RunRecorder:
     # Of one training.
     resources: str
     versions: Mapping[str, str]
+    # Why trainings that are finished elsewhere are trained again; None where none is.
+    retrain_reason: str | None = None
 
     @classmethod
     def of(cls, plan: Plan, tracker: Tracker, lab: LabConfig) -> "RunRecorder":
         """Return a recorder with commit, machine and versions of this process."""
         versions, taken = package_versions(), resources_text(lab.cluster)
         machine = hardware(hardware_device(lab.cluster))
-        return cls(plan, tracker, lab.experiment, lab.data.name, git_commit(checkout()), machine, taken, versions)
+        commit, reason = git_commit(checkout()), lab.retrain_reason
+        return cls(plan, tracker, lab.experiment, lab.data.name, commit, machine, taken, versions, reason)
 
     def handle(self, event: Event) -> None:
         """Record an event of a training."""
@@ -74,8 +77,8 @@ class RunRecorder:
                 if event.begun:
                     self.interrupt(event.trial, event.reason)
 
-    def open_sweep(self) -> None:
-        """Start the sweep's own run; a single run has none."""
+    def open_sweep(self, looks: Sequence[int] = ()) -> None:
+        """Start the sweep's own run; a single run has none. looks: of earlier commands, and at the same trainings."""
         if self.experiment is None:
             return
         declared = experiment_values(self.experiment, self.plan.search)
@@ -83,6 +86,9 @@ class RunRecorder:
         if self.plan.search is not None:
             # That of an earlier command may not be the one of this.
             tags[Tag.WINNER] = ""
+        if looks and self.experiment.until == "seeds":
+            # Without it a report of a sweep that is interrupted would count one look; with rounds it counts them all.
+            tags[Tag.LOOKS] = json.dumps(list(looks))
         plan = StoredPlan.of(self.plan, key="").values()
         del plan["key"]
         self.tracker.start(
@@ -261,7 +267,7 @@ class RunRecorder:
             Tag.RESOURCES: self.resources,
             Tag.CODE: provenance.code,
             Tag.VERSIONS: json.dumps(dict(provenance.versions), sort_keys=True),
-        }
+        } | ({} if self.retrain_reason is None else {Tag.RETRAIN_REASON: self.retrain_reason})
         return {**tags, Tag.EXPERIMENT: self.experiment.name} if self.experiment else tags
 
 

@@ -14,11 +14,13 @@ from rich.logging import RichHandler
 from fcos.errors import ConfigError
 from fcos.installation import command
 from fcos.storage.store_conventions import public_uri
-from orchestration.cli.console import show_table
+from orchestration.cli.console import Output, show_table
 from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
+from orchestration.cli.event_records import result_of
 from orchestration.cluster.connect import checked_local_nodes, connected
 from orchestration.cluster.resources import demand, max_concurrent
-from orchestration.driver.budget import enforce_budget, read_spent
+from orchestration.driver.budget import enforce_budget
+from orchestration.driver.event_lines import EventLines
 from orchestration.driver.events import Events, TrialStopped
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
@@ -31,6 +33,7 @@ from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
+from orchestration.planning.spent import read_spent
 from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space, is_out_of_memory
@@ -46,11 +49,12 @@ FEWER = "free some, or train fewer side by side (cluster.concurrent)"
 class SweepRun:
     """One command on a plan; the lock of its folder is held by the caller."""
 
-    def __init__(self, prepared: Prepared, console: Console, *, on_workers: bool) -> None:
+    def __init__(self, prepared: Prepared, output: Output, *, on_workers: bool) -> None:
         self._lab, self._plan, self._reusable = prepared.lab, prepared.plan, prepared.reusable
-        self._console = console
+        self._output, self._console = output, output.console
         self._on_workers = on_workers
         key = settle_plan(self._plan)
+        self._looks_before = add_looks(self._plan, [look for each in prepared.earlier_looks for look in each.seeds])
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
         self._race = SearchRace.of(self._plan)
         needed = self._take_results()
@@ -58,6 +62,7 @@ class SweepRun:
         self._tracker = Tracker(tracking.uri, tracking.experiment, self._lab.folder, key, required=tracking.required)
         self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
         self._progress = SweepProgress.of(self._plan, needed)
+        self._lines = EventLines(self._plan, self._progress, output.stream)
 
     def _take_results(self) -> Sequence[int] | None:
         """Take over what other sweeps have; return the indices of the trainings of the rounds that have begun."""
@@ -86,7 +91,7 @@ class SweepRun:
             RichHandler(console=self._console, show_time=False, show_path=False)
         )
         try:
-            self._recorder.open_sweep()
+            self._recorder.open_sweep(self._looks_before)
             self._train()
             self._tracker.wait_open()
             self._record_kept()
@@ -97,13 +102,13 @@ class SweepRun:
             reported = write_report is None or (settled and self._report(write_report))
         finally:
             for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
-                self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+                self._output.note(line)
         if not reported:
             text = f"no report was written; when the store has its runs: {self._report_command()}"
-            self._console.print(text, style="red", soft_wrap=True)
+            self._output.note(text, "red")
         if self._lab.experiment is not None and not self._lab.report:
             text = f"report=false: for the report, {self._report_command()}"
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._output.note(text)
         return max(self._exit_code(), OK if reported else TRAINING_FAILED)
 
     def _train(self) -> None:
@@ -112,6 +117,10 @@ class SweepRun:
         if not waiting:
             return
         lab, plan, progress = self._lab, self._plan, self._progress
+        if why := read_spent(plan.folder).exceeded(lab.budget):
+            # Neither Ray nor a training begins.
+            self._leave_waiting(why)
+            return
         nodes = checked_local_nodes(lab.cluster)
         with ExitStack() as stack:
             with self._console.status("Ray and tracking start ..."):
@@ -133,7 +142,7 @@ class SweepRun:
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw,
                 later, self._reusable.trunks, add,
             )  # fmt: skip
-            self._run_tune(job, Events([progress.handle, view.handle, self._recorder.handle]), view)
+            self._run_tune(job, Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle]), view)
 
     def _begin_round(self, needed: Needed) -> None:
         """Store the looks, and include the trainings of a later round with what other sweeps have of them."""
@@ -141,7 +150,9 @@ class SweepRun:
         take_all(self._lab, self._plan, [self._plan.trials[index] for index in needed.indices], self._reusable)
         before = self._progress.count("waiting")
         self._progress.include(self._plan, needed.indices)
-        if begun := self._progress.count("waiting") - before:
+        begun = self._progress.count("waiting") - before
+        self._lines.emit_look(needed, begun)
+        if begun:
             text = f"{needed.text}; {count_of(begun, 'training')} of one more seed"
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
@@ -152,7 +163,7 @@ class SweepRun:
         if trial.seed in confirming and not any(each.seed in confirming for each in self._plan.trials[:index]):
             leader = next(iter(trial.arms))
             text = f"{leader} leads the search; it and the starting point are trained with seeds that chose nothing"
-            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+            self._output.note(text)
         reuse.take(self._plan, trial)
         self._progress.add(self._plan, index)
 
@@ -174,9 +185,15 @@ class SweepRun:
         """Stop what has not ended; it goes on with the next command."""
         for progress, trial in self._progress.planned("running"):
             events.publish(TrialStopped(progress.index, trial, reason, begun=True))
+        self._leave_waiting(reason)
+
+    def _leave_waiting(self, reason: str) -> None:
+        """Leave what has not begun to a later command."""
         for progress in self._progress.trials:
             if progress.state == "waiting":
                 progress.end("stopped", reason)
+                if progress.trial is not None:
+                    self._lines.handle(TrialStopped(progress.index, progress.trial, reason, begun=False))
 
     def _end_without_head(self, events: Events, view: ProgressView, reason: str) -> None:
         """Close the runs and end the process at once: nothing that waits in Ray comes back."""
@@ -184,6 +201,7 @@ class SweepRun:
         self._close_sweep(reported=False)
         self._tracker.close(HEAD_LOST_CLOSE_SECONDS)
         view.end(f"stopped: {reason}; start it again, the same command goes on")
+        self._output.stream.emit(result_of(STOPPED))
         os._exit(STOPPED)
 
     def _note_exhausted(self, reason: str) -> None:
@@ -207,7 +225,7 @@ class SweepRun:
             reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
             self._recorder.record_removed(each.trial, reason)
         for line in retention.lines(self._lab.keep.trained or retention.ranked):
-            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+            self._output.note(line)
 
     def _failed(self) -> set[str]:
         """Return the identities of the trainings that failed in this command."""
@@ -215,9 +233,17 @@ class SweepRun:
 
     def _close_sweep(self, *, reported: bool) -> None:
         """Close the sweep's own run; reported: whether a report of what there is follows."""
-        looks = add_looks(self._plan, self._looks(reported=reported))
+        new = self._looks(reported=reported)
+        self._emit_last_look(new)
+        looks = add_looks(self._plan, new)
         winner = None if self._race is None else self._race.winner(self._failed())
         self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks, winner)
+
+    def _emit_last_look(self, looks: Sequence[int]) -> None:
+        if self._rounds is not None:
+            self._lines.emit_look(self._rounds.needed(), begun=0)
+        elif looks:
+            self._lines.emit_given_look(looks[-1])
 
     def _looks(self, *, reported: bool) -> Sequence[int]:
         """Return at how many seeds the arms are looked at with what there is now."""

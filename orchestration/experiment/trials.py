@@ -24,6 +24,8 @@ from orchestration.experiment.provenance import Provenance
 
 # What an arm may change; `seed` is an axis of its own.
 ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
+# What decides by chance alone: the choice of one is the choice of its luck.
+SEED_KEYS = ("seed", "seeds", "data.synthetic.seed")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
         values = plain
         try:
             for key, value in flatten(changes).items():
-                check_arm_key(key)
+                check_arm_key(key, noise_floor=experiment.kind == "noise_floor")
                 values = set_value(values, key, value)
             configs[arm] = parse(Config, values)
             check_effect(flatten(changes), [configs[arm]])
@@ -135,14 +137,32 @@ def check_effect(keys: Iterable[str], configs: Sequence[Config]) -> None:
             raise ConfigError(f"{key}: has no effect with {reasons[0]}; leave it out")
 
 
-def check_arm_key(key: str) -> None:
-    """Raise ConfigError with close matches for a key that no arm can set."""
+def check_arm_key(key: str, *, noise_floor: bool = False) -> None:
+    """Raise ConfigError with close matches for a key that no arm can set, and for a seed.
+
+    noise_floor: its arms set `seeds.*`, to show what each source of chance does.
+    """
     parts = key.split(".")
     known = [name for name in dotted_keys(Config) if name.split(".")[0] in ARM_SECTIONS]
     if parts[0] in ARM_SECTIONS and all(part in known_keys(Config, parts[:i]) for i, part in enumerate(parts)):
+        if _is_seed(key) and not (noise_floor and parts[0] == "seeds"):
+            raise ConfigError(_seed_message(key))
         return
+    if key == "seed":
+        raise ConfigError(_seed_message(key))
     same_leaf = [name for name in known if name.split(".")[-1] == parts[-1]]
     raise ConfigError(f"no such key {key}; {suggest_or_list(key, same_leaf or known)}")
+
+
+def _is_seed(key: str) -> bool:
+    return any(key == seed or key.startswith(f"{seed}.") for seed in SEED_KEYS)
+
+
+def _seed_message(key: str) -> str:
+    return (
+        f"{key}: a seed is nothing that an arm or a search may choose: what it makes better is luck. All share the "
+        "seeds of experiment.seeds; what chance does is measured by kind=noise_floor (+experiment=noise_floor)"
+    )
 
 
 def plan_trials(

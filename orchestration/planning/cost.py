@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fcos.config.parse import flatten, with_keys
 from fcos.config.run import Config
@@ -113,28 +113,55 @@ def wall_seconds(seconds: Sequence[float], max_concurrent: int) -> float:
     return max(ends)
 
 
-def estimate_lines(
-    paces: Mapping[str, Pace | None], left: Mapping[str, int], max_concurrent: int, resources: Demand, what: str = ""
-) -> list[str]:
-    """Describe the cost; `paces` and steps that are `left` by the identity of a training that is to run.
+# Of a plan.
+Part = Literal["", "until the next look", "at most"]
 
-    what: which part of the plan it is of; empty for all of it.
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of trainings that are to run, without start-up; of all of them where `known` is their number.
+
+    part: of the plan that it is of; empty for all of it. gpu_hours: None without GPUs.
     """
+
+    part: Part
+    trainings: int
+    known: int
+    wall_seconds: float
+    cpu_hours: float
+    gpu_hours: float | None
+    sources: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Describe the cost."""
+        lines, of_part = [], f" {self.part}" if self.part else ""
+        if self.known:
+            gpu = "" if self.gpu_hours is None else f" and {self.gpu_hours:.3g} GPU-hours"
+            total = f"{format_duration(self.wall_seconds)} of wall time, {self.cpu_hours:.3g} CPU-hours{gpu}"
+            lines.append(f"estimate{of_part}: {total}, without start-up")
+            lines += [f"  from {source}" for source in self.sources]
+        if missing := self.trainings - self.known:
+            which = "the trainings" if not self.known else f"{missing} of the {self.trainings} trainings that run"
+            lines.append(f"no finished run is like {which} on this hardware; probe=true times a few steps of them")
+        return lines
+
+
+def make_estimate(
+    paces: Mapping[str, Pace | None], left: Mapping[str, int], max_concurrent: int, resources: Demand, part: Part = ""
+) -> Estimate:
+    """Return the cost; `paces` and steps that are `left` by the identity of a training that is to run."""
     known = {identity: pace for identity, pace in paces.items() if pace is not None}
-    missing = len(paces) - len(known)
-    lines = []
-    if known:
-        seconds = [pace.seconds * left[identity] for identity, pace in known.items()]
-        hours = sum(seconds) / 3600 * resources.workers
-        gpu = f" and {hours * resources.gpus:.3g} GPU-hours" if resources.gpus else ""
-        wall = format_duration(wall_seconds(seconds, max_concurrent))
-        total = f"{wall} of wall time, {hours * resources.cpus:.3g} CPU-hours{gpu}"
-        lines.append(f"estimate{what}: {total}, without start-up")
-        lines += [f"  from {source}" for source in dict.fromkeys(pace.source for pace in known.values())]
-    if missing:
-        which = "the trainings" if not known else f"{missing} of the {len(paces)} trainings that run"
-        lines.append(f"no finished run is like {which} on this hardware; probe=true times a few steps of them")
-    return lines
+    seconds = [pace.seconds * left[identity] for identity, pace in known.items()]
+    hours = sum(seconds) / 3600 * resources.workers
+    return Estimate(
+        part=part,
+        trainings=len(paces),
+        known=len(known),
+        wall_seconds=wall_seconds(seconds, max_concurrent),
+        cpu_hours=hours * resources.cpus,
+        gpu_hours=hours * resources.gpus if resources.gpus else None,
+        sources=tuple(dict.fromkeys(pace.source for pace in known.values())),
+    )
 
 
 def speed_key(trial: Trial) -> tuple[Any, ...]:

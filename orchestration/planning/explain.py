@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from fcos.config.parse import flatten
 from fcos.storage.checkpoint_folder import newest_step
@@ -23,14 +24,28 @@ from orchestration.trial.files import read_reused
 LINES = 8
 
 
+@dataclass(frozen=True)
+class Reasons:
+    """Why a training runs or does not: the reason, then what it follows from."""
+
+    trial: Trial
+    texts: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """Return a paragraph."""
+        first, *rest = self.texts
+        return [f"{self.trial.label} ({self.trial.short}): {first}", *(f"    {line}" for line in rest)]
+
+
+def find_reasons(plan: Plan, reusable: ReusableRuns, *, reuse: bool) -> list[Reasons]:
+    """Return the reasons of each training; raises TrackingError where the store stops answering."""
+    others = [] if reusable.history is None else reusable.history.newest()
+    return [Reasons(trial, _why(plan, trial, reusable, others, reuse)) for trial in plan.trials]
+
+
 def explain(plan: Plan, reusable: ReusableRuns, *, reuse: bool) -> list[str]:
     """Return a paragraph for each training; raises TrackingError where the store stops answering."""
-    others = [] if reusable.history is None else reusable.history.newest()
-    lines = []
-    for trial in plan.trials:
-        first, *rest = _why(plan, trial, reusable, others, reuse)
-        lines += [f"{trial.label} ({trial.short}): {first}", *(f"    {line}" for line in rest)]
-    return lines
+    return [line for reasons in find_reasons(plan, reusable, reuse=reuse) for line in reasons.lines()]
 
 
 def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[PastRun], reuse: bool) -> list[str]:

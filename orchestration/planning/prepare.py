@@ -8,6 +8,7 @@ from rich.console import Console
 from fcos.installation import checkout
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
+from orchestration.cli.console import Output
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.compose import compose_with_choices
@@ -18,11 +19,24 @@ from orchestration.experiment.data import PrepareData, prepare_data
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
-from orchestration.planning.cost import Pace, SeedCost, cost_of_seed, estimate_lines, pace_of, probe, speed_key
-from orchestration.planning.explain import explain
+from orchestration.planning.cost import (
+    Estimate,
+    Pace,
+    Part,
+    SeedCost,
+    cost_of_seed,
+    make_estimate,
+    pace_of,
+    probe,
+    speed_key,
+)
+from orchestration.planning.explain import find_reasons
 from orchestration.planning.first_steps.prefixes import find_prefixes
 from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
+from orchestration.planning.plan_events import make_plan_event, make_preview_event
+from orchestration.planning.repeats.earlier_looks import EarlierLooks, find_earlier_looks
+from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings
@@ -38,17 +52,20 @@ class Prepared:
     lab: LabConfig
     plan: Plan
     reusable: ReusableRuns
+    # Looks at the same trainings that the plan's own record does not have.
+    earlier_looks: tuple[EarlierLooks, ...] = ()
 
 
 MakePlan = Callable[[LabConfig, PrepareData, Sequence[str]], Plan]
 
 
-def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Console) -> Prepared | None:
-    """Do everything up to the first training, shown on the console; None where dry_run or explain asks for no more.
+def prepare_command(arguments: Sequence[str], make_plan: MakePlan, output: Output) -> Prepared | None:
+    """Do everything up to the first training, with its output; None where dry_run or explain asks for no more.
 
     Raises ConfigError for a user's mistake, and TrackingError for a required store that does not answer.
     """
     own, overrides = split_config_dir(arguments)
+    console = output.console
     composed = compose_with_choices(check_overrides(overrides, own), own)
     lab = composed.lab
     if composed.choices:
@@ -61,11 +78,16 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, console: Cons
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
     plan = replace(plan, notes=(*commit_notes(checkout()), *composed.notes, *plan.notes))
     reusable = find_reusable(lab, plan)
-    plan = replace(plan, prefixes=_prefixes(lab, plan, reusable))
-    prepared = Prepared(lab, plan, reusable)
+    earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history)
+    repeated = check_retraining(lab, plan, reusable.history)
+    notes = (*plan.notes, *repeated, *(each.text for each in earlier_looks))
+    plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes)
+    prepared = Prepared(lab, plan, reusable, earlier_looks)
     show_plan(console, lab, plan, nodes, reusable)
+    if output.stream.is_open:
+        output.stream.emit(make_plan_event(lab, plan, nodes, reusable, composed.choices))
     if lab.dry_run or lab.explain:
-        _show_preview(console, prepared, nodes)
+        _show_preview(output, prepared, nodes)
         return None
     if lab.tracking.required:
         require_store(lab.tracking.uri, lab.tracking.experiment, lab.folder)
@@ -79,22 +101,23 @@ def _prefixes(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> Prefixes:
     return find_prefixes(plan, pending, reusable.trunks)
 
 
-def _show_preview(console: Console, prepared: Prepared, nodes: list[Node] | None) -> None:
-    """Print the reasons where explain=true asks for them, and the estimate where dry_run=true does."""
+def _show_preview(output: Output, prepared: Prepared, nodes: list[Node] | None) -> None:
+    """Show the reasons where explain=true asks for them, and the estimate where dry_run=true does."""
     lab = prepared.lab
-    lines = explain(prepared.plan, prepared.reusable, reuse=lab.reuse) if lab.explain else []
-    if lab.dry_run:
-        lines += _estimate(console, prepared, nodes)
-        if lab.experiment is not None:
-            cost = None if lab.experiment.effect is None else _cost_of_seed(prepared, nodes)
-            history = prepared.reusable.history
-            lines += power_lines(lab.experiment, prepared.plan, lab.folder, cost, history)
+    reasons = find_reasons(prepared.plan, prepared.reusable, reuse=lab.reuse) if lab.explain else []
+    estimates, lines = _estimate(output.console, prepared, nodes) if lab.dry_run else ([], [])
+    if lab.dry_run and lab.experiment is not None:
+        cost = None if lab.experiment.effect is None else _cost_of_seed(prepared, nodes)
+        lines += power_lines(lab.experiment, prepared.plan, lab.folder, cost, prepared.reusable.history)
+    lines = [*(line for each in reasons for line in each.lines()), *lines]
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        output.console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if output.stream.is_open:
+        output.stream.emit(make_preview_event(reasons, estimates, lines))
 
 
-def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) -> list[str]:
-    """Describe the cost of what is left to train, of rounds of seeds until their next look and at most."""
+def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) -> tuple[list[Estimate], list[str]]:
+    """Return the cost of what is left to train, of rounds of seeds until the next look and at most, with its lines."""
     lab, plan, reusable = prepared.lab, prepared.plan, prepared.reusable
     left = [
         trial
@@ -103,33 +126,34 @@ def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) ->
     ]
     to_come = count_to_come(plan)
     if not left and not to_come:
-        return ["estimate: nothing is left to train"]
+        return [], ["estimate: nothing is left to train"]
     if lab.task == "coverage":
-        return ["estimate: none for runs without training"]
+        return [], ["estimate: none for runs without training"]
     if to_come:
         most = count_of(len(left) + to_come, "training")
-        return [f"estimate: up to {most}, drawn as the search goes; how long they take is not known before"]
+        return [], [f"estimate: up to {most}, drawn as the search goes; how long they take is not known before"]
     if nodes is None:
-        return [f"estimate: none before {lab.cluster.address} is joined"]
+        return [], [f"estimate: none before {lab.cluster.address} is joined"]
     later = later_trainings(plan, lab.experiment)
     first = [trial for trial in left if trial.identity not in later]
-    if not later:
-        return _estimate_of(console, prepared, nodes, left)
-    lines = ["estimate until the next look: nothing is left to train"]
-    if first:
-        lines = _estimate_of(console, prepared, nodes, first, " until the next look")
+    lines: list[str] = []
+    parts: dict[Part, list[Trial]] = {"": left}
+    if later:
+        parts = {"until the next look": first, "at most": left} if first else {"at most": left}
+        lines = [] if first else ["estimate until the next look: nothing is left to train"]
+    estimates = [_estimate_of(console, prepared, nodes, of_part, part) for part, of_part in parts.items()]
     # What is not known is the same for both.
-    return list(dict.fromkeys([*lines, *_estimate_of(console, prepared, nodes, left, " at most")]))
+    return estimates, list(dict.fromkeys([*lines, *(line for each in estimates for line in each.lines())]))
 
 
 def _estimate_of(
-    console: Console, prepared: Prepared, nodes: list[Node], trials: Sequence[Trial], what: str = ""
-) -> list[str]:
+    console: Console, prepared: Prepared, nodes: list[Node], trials: Sequence[Trial], part: Part = ""
+) -> Estimate:
     lab, plan, history = prepared.lab, prepared.plan, prepared.reusable.history
     resources = demand(lab.cluster, nodes)
     paces = _paces(console, lab, trials, resources, [] if history is None else history.newest())
     left = {trial.identity: trial.config.schedule.steps - _begins_at(plan, trial) for trial in trials}
-    return estimate_lines(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources, what)
+    return make_estimate(paces, left, max_concurrent(nodes, resources, lab.cluster.concurrent), resources, part)
 
 
 def _begins_at(plan: Plan, trial: Trial) -> int:

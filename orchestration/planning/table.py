@@ -47,14 +47,18 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, nodes: list[Node] | 
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
     else:
         resources = demand(lab.cluster, nodes)
-        most = len(plan.trials) if plan.search is None else max(plan.search.config.trials, len(plan.trials))
-        concurrent = min(max_concurrent(nodes, resources, lab.cluster.concurrent), most)
-        fits = f"{concurrent} side by side, each {resources} on {resources.device}"
+        fits = f"{most_concurrent(lab, plan, nodes)} side by side, each {resources} on {resources.device}"
     console.print(f"{fits}; folder {plan.folder}", highlight=False, soft_wrap=True)
     if saved := _saved_text(plan):
         console.print(saved, highlight=False, soft_wrap=True)
     for note in (*plan.notes, *([reusable.note] if reusable.note else ())):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+
+
+def most_concurrent(lab: LabConfig, plan: Plan, nodes: list[Node]) -> int:
+    """Return how many trainings of a plan run at the same time."""
+    most = len(plan.trials) if plan.search is None else max(plan.search.config.trials, len(plan.trials))
+    return min(max_concurrent(nodes, demand(lab.cluster, nodes), lab.cluster.concurrent), most)
 
 
 def plan_table(
@@ -68,7 +72,7 @@ def plan_table(
         return _search_table(plan, plan.search, reusable, reuse)
     if all(trial.is_coverage for trial in plan.trials):
         runs = [
-            [str(number), ", ".join(trial.arms), trial.short, _state(plan, trial, reusable, reuse)]
+            [str(number), ", ".join(trial.arms), trial.short, state_of(plan, trial, reusable, reuse=reuse)]
             for number, trial in enumerate(plan.trials)
         ]
         return f"{plan.name}: {count_of(len(runs), 'run')} without training", ("run", "arms", "identity", "state"), runs
@@ -79,7 +83,7 @@ def plan_table(
             ", ".join(trial.arms),
             str(trial.config.schedule.steps),
             trial.short,
-            _state_in_rounds(_state(plan, trial, reusable, reuse), trial.identity in later),
+            _state_in_rounds(state_of(plan, trial, reusable, reuse=reuse), trial.identity in later),
         ]
         for number, trial in enumerate(plan.trials)
     ]
@@ -97,7 +101,7 @@ def _search_table(
             trial.label if search.races else ", ".join(trial.arms),
             _keys_text(search.keys_of(arm)),
             trial.short,
-            _state(plan, trial, reusable, reuse),
+            state_of(plan, trial, reusable, reuse=reuse),
         ]
         for trial in plan.trials
         for arm in list(trial.arms)[:1]
@@ -159,7 +163,8 @@ def _state_in_rounds(state: str, is_later: bool) -> str:
     return "if not decided before" if is_later and state in ("new", "resumes") else state
 
 
-def _state(plan: Plan, trial: Trial, reusable: ReusableRuns, reuse: bool) -> str:
+def state_of(plan: Plan, trial: Trial, reusable: ReusableRuns, *, reuse: bool) -> str:
+    """Return what of a training there is already: done, taken from another sweep, some steps, or nothing."""
     if is_done(plan, trial, reuse=reuse):
         summary = plan.summary_of(trial)
         if summary is not None and summary.pruned is not None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from fcos.config.parse import parse, set_value
+from fcos.config.parse import flatten, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.search import Distribution
@@ -91,6 +91,8 @@ def check_space(base: Config, space: Mapping[str, Distribution]) -> None:
     for key, distribution in space.items():
         try:
             check_arm_key(key)
+            for inner in (name for value in distribution.choice or () for name in flatten({key: value})):
+                check_arm_key(inner)
             _check_values(plain, key, distribution, _conditions(space, key))
         except ConfigError as error:
             raise ConfigError(f"experiment.search.space.{key}: {error}") from None

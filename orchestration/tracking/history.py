@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from fcos.storage.store_conventions import RunKind, Tag, default_uri
 from orchestration.tracking.addresses import sqlite_file
-from orchestration.tracking.problems import store_errors
+from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 # Largest number of finished runs that one query returns, newest first.
 MAX_RUNS = 1000
 FINISHED = "attributes.status = 'FINISHED'"
+_LOOKS = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=10_000)], ...])
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ class History:
         """Return the newest trials of sweeps on the data of a digest."""
         kind = f"tags.`{Tag.KIND}` = '{RunKind.TRIAL}'"
         return self._search(f"{FINISHED} and {kind} and tags.`{Tag.DATA_DIGEST}` = '{digest}'")
+
+    def looks_of(self, sweep_run: str) -> tuple[int, ...]:
+        """Return the looks that a sweep's own run records, of a deleted one too; empty where there are none."""
+        try:
+            with store_errors(self.uri):
+                text = self.client.get_run(sweep_run).data.tags.get(Tag.LOOKS, "[]")
+            return _LOOKS.validate_json(text, strict=True)
+        except (TrackingError, ValidationError):
+            return ()
 
     def newest(self) -> list[PastRun]:
         """Return the newest trials of sweeps and the newest single runs."""

@@ -1,5 +1,6 @@
 """Small sweeps in a tracking store, written with MLflow's plain client and literal tags."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,8 @@ def make_trial_tags(parent: str, arm: str, seed: int) -> dict[str, str]:
         "fcos.experiment": "ablation_centerness",
         "fcos.arm": arm,
         "fcos.seed": str(seed),
-        "fcos.identity": "1d" * 32,
+        # Of a training of its own: equal ones are the same training, done again.
+        "fcos.identity": hashlib.sha256(f"{parent} {arm} {seed}".encode()).hexdigest(),
         "fcos.train_identity": "7a" * 32,
         "fcos.git_commit": "0123456789abcdef0123456789abcdef01234567",
         "fcos.git_dirty": "false",

@@ -239,7 +239,8 @@ def test_nothing_pickled_in_a_sweeps_folder_is_opened(tmp_path: Path) -> None:
         (trial / "summary.json").unlink()
         (trial / "checkpoints" / "step_00000004").mkdir(parents=True)
         (trial / "checkpoints" / "step_00000004" / "state.pt").write_bytes(crafted)
-    again = run(SWEEP, *SHARED, "reuse=false", at=tmp_path, env=environment(tmp_path))
+    words = (*SHARED, "reuse=false", "retrain_reason=crafted")
+    again = run(SWEEP, *words, at=tmp_path, env=environment(tmp_path))
     assert again.returncode == 0, again.stdout + again.stderr
     assert not marker.exists()
 

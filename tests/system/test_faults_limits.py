@@ -9,7 +9,7 @@ import pytest
 
 from fcos.storage import checkpoint_folder
 from tests.helpers.holding import Hold
-from tests.helpers.sweeps import SHARED, finished, loss_steps, runs, start, statuses, trials_of, wait_for
+from tests.helpers.sweeps import SHARED, finished, loss_steps, runs, start, statuses, sweep, trials_of, wait_for
 from tests.helpers.waiting import PATIENCE
 
 LONGER = (
@@ -39,6 +39,11 @@ def test_a_used_up_budget_stops_at_a_checkpoint_and_a_raised_one_goes_on(tmp_pat
     assert [checkpoint_folder.newest_step(trial / "checkpoints") for trial in stopped] == [
         max(loss_steps(trial)) for trial in stopped
     ]
+    steps = [loss_steps(trial) for trial in trials_of(tmp_path)]
+    # The same command again begins nothing: the hours are those of all commands.
+    again = sweep(tmp_path, *words, "budget.wall_hours=0.003")
+    assert again.returncode == 4 and "budget.wall_hours=0.003 is used up" in again.stdout, again.stdout + again.stderr
+    assert [loss_steps(trial) for trial in trials_of(tmp_path)] == steps
     finished(tmp_path, *words, "budget.wall_hours=1", "report=false")
     assert set(statuses(tmp_path).values()) == {"FINISHED"}
     assert len(runs(tmp_path)) == 5

@@ -94,7 +94,7 @@ def test_a_training_that_was_reused_and_then_done_anew(tmp_path: Path) -> None:
     finished(tmp_path, *SHARED, "name=second")
     check_arms(tmp_path, "second", seeds=1)
     before = {key: one.info.run_id for key, one in runs(tmp_path, "second").items()}
-    finished(tmp_path, *SHARED, "name=second", "reuse=false")
+    finished(tmp_path, *SHARED, "name=second", "reuse=false", "retrain_reason=the report is tested")
     check_arms(tmp_path, "second", seeds=1)
     store, after = client(tmp_path), runs(tmp_path, "second")
     assert results(tmp_path, "first") != results(tmp_path, "second")

@@ -23,7 +23,7 @@ DECAY = (
     "experiment.arms.step_to_half.schedule.milestones=[8,10]",
     "report=false",
 )
-APART = (*DECAY, "share_prefixes=false", "reuse=false", "name=apart")
+APART = (*DECAY, "share_prefixes=false", "reuse=false", "retrain_reason=compared", "name=apart")
 
 
 def trained_steps(folder: Path, name: str) -> int:
@@ -74,7 +74,7 @@ def test_a_longer_training_goes_on_from_the_end_of_a_shorter_one(tmp_path: Path)
     finished(tmp_path, *words, "name=short", entry=TRAIN)
     shown = finished(tmp_path, *words, "schedule.steps=16", "name=longer", entry=TRAIN)
     assert "from step 12 of run" in shown and "of short" in shown
-    finished(tmp_path, *words, "schedule.steps=16", "reuse=false", "name=alone", entry=TRAIN)
+    finished(tmp_path, *words, "schedule.steps=16", "reuse=false", "retrain_reason=compared", "name=alone", entry=TRAIN)
     assert numbers(tmp_path, "longer") == numbers(tmp_path, "alone")
     (longer,) = trials_of(tmp_path, "longer")
     assert json.loads((longer / "summary.json").read_text())["summary"]["resumed_from"] == 12

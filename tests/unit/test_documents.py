@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A path below one of the project's folders; placeholders such as <name> are none.
 NAMED = re.compile(
     r"(?<![\w/<>.-])(?:fcos|conf|orchestration|analysis|benchmarks|tests|docs)/[\w/.-]+\.(?:py|yaml|md|png|html)\b"

@@ -23,12 +23,12 @@ from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.driver.budget import read_spent
 from orchestration.experiment.checks import check_output
 from orchestration.experiment.provenance import git_commit
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import settle_plan
 from orchestration.planning.reuse import find_reusable
+from orchestration.planning.spent import SPENT, read_spent
 from orchestration.planning.table import plan_table
 from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.trial import files
@@ -157,13 +157,15 @@ def test_a_summary_that_names_files_elsewhere_is_no_result(tmp_path: Path, named
     ["{}", "[]", "7", '"x"', '{"trained_by": 1, "sweep": "s", "arms": {}}', '{"trained_by": "r", "arms": {}}', "\x00"],
 )
 def test_a_crafted_record_in_a_folder_is_as_good_as_none(tmp_path: Path, text: str) -> None:
-    for name in (REUSED, SUMMARY, FAILURE, POINTS, "spent.json"):
+    for name in (REUSED, SUMMARY, FAILURE, POINTS, SPENT):
         (tmp_path / name).write_text(text)
     assert files.read_reused(tmp_path) is None
     assert files.read_summary(tmp_path, "x", ["a"]) is None
     assert read_failure(tmp_path) is None
     assert files.read_points(tmp_path) == []
-    assert vars(read_spent(tmp_path)) == {"wall": 0.0, "cpu": 0.0, "gpu": 0.0}
+    # Hours that were used would be there again.
+    with pytest.raises(ConfigError, match="not readable as the hours that this sweep has used"):
+        read_spent(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "7", '{"key": "k"}'])

@@ -10,7 +10,8 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import BudgetConfig
 from orchestration.driver import budget
-from orchestration.driver.budget import Spent, enforce_budget, read_spent
+from orchestration.driver.budget import enforce_budget
+from orchestration.planning.spent import Spent, read_spent
 from orchestration.trial import files
 from orchestration.trial.failures import is_held_back
 from tests.helpers.waiting import wait_until
@@ -54,3 +55,23 @@ def test_what_is_used_up_before_lets_nothing_begin_at_all(tmp_path: Path) -> Non
 def test_a_budget_is_a_number_above_zero(value: str) -> None:
     with pytest.raises(ConfigError, match=r"budget\.cpu_hours"):
         compose(check_overrides([f"budget.cpu_hours={value}"]))
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"wall": -5, "cpu": 0, "gpu": 0}', '{"wall": NaN, "cpu": 0, "gpu": 0}'])
+def test_a_record_that_cannot_be_read_does_not_give_the_hours_back(tmp_path: Path, content: str) -> None:
+    (tmp_path / "spent.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"spent\.json: not readable as the hours that this sweep has used"):
+        read_spent(tmp_path)
+
+
+def test_trainings_side_by_side_use_it_up_as_fast_as_they_are_many_and_all_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "TICK_SECONDS", 0.02)
+    trials = [tmp_path / "trials" / name for name in ("a", "b", "c")]
+    for trial in trials:
+        trial.mkdir(parents=True)
+    with enforce_budget(tmp_path, BudgetConfig(cpu_hours=0.7 / 3600), NEED, lambda: trials):
+        wait_until(lambda: all((trial / "stop").exists() for trial in trials))
+        spent = read_spent(tmp_path)
+    assert spent.cpu == pytest.approx(3 * 6 * spent.wall)

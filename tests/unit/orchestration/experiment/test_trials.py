@@ -17,8 +17,8 @@ DAGGER = {"model.head.quality": "none", "model.postprocess.quality": "from_regre
 BRANCH = {"model.head.quality": "centerness", "model.postprocess.quality": "branch"}
 
 
-def experiment(arms: dict[str, Any]) -> ExperimentConfig:
-    values = {"name": "test", "baseline": next(iter(arms)), "arms": arms, "seeds": [0, 1]}
+def experiment(arms: dict[str, Any], **more: Any) -> ExperimentConfig:
+    values = {"name": "test", "baseline": next(iter(arms)), "arms": arms, "seeds": [0, 1], **more}
     return parse(ExperimentConfig, values)
 
 
@@ -57,7 +57,8 @@ def test_every_training_has_an_identity_of_its_own(base: Config) -> None:
 
 def test_arms_with_equal_seeds_share_a_training_of_one_seed_and_never_of_two(base: Config) -> None:
     fixed = {"seeds.weights": 3, "seeds.order": 0, "seeds.augmentation": 0}
-    configs = arm_configs(base, experiment({"all": {}, "weights": {**fixed, "seeds.weights": None}, "fixed": fixed}))
+    arms = {"all": {}, "weights": {**fixed, "seeds.weights": None}, "fixed": fixed}
+    configs = arm_configs(base, experiment(arms, kind="noise_floor"))
     trials = plan_trials(configs, (0, 3), PROVENANCE, dict.fromkeys(configs, "d"))
     assert [(trial.seed, list(trial.arms)) for trial in trials] == [
         (0, ["all", "weights"]),
@@ -81,9 +82,10 @@ def test_nested_and_dotted_keys_are_the_same_and_the_last_word_wins() -> None:
     ("arms", "message"),
     [
         ({"a": {"model.head.nrm": "bn"}}, r"arms\.a: no such key model\.head\.nrm.*model\.head\.norm"),
-        ({"a": {"seed": 3}}, "no such key seed"),
+        ({"a": {"seed": 3}}, r"arms\.a: seed: a seed is nothing that an arm or a search may choose"),
+        ({"a": {"seeds": {"weights": 3}}}, r"arms\.a: seeds\.weights: a seed is nothing .* kind=noise_floor"),
+        ({"a": {"data.synthetic.seed": 3}}, r"data\.synthetic\.seed: a seed is nothing"),
         ({"a": {"seeds.ordre": 3}}, r"no such key seeds\.ordre.*seeds\.order"),
-        ({"a": {"seeds.order": -1}}, r"seeds\.order=-1"),
         ({"a": {"cluster.workers": 2}}, r"no such key cluster\.workers"),
         ({"a": {"model.head.norm.x": 2}}, r"no such key model\.head\.norm\.x"),
         ({"a": {"model.head.norm": "ln"}}, r"experiment\.arms\.a: model\.head\.norm='ln'"),

@@ -8,7 +8,7 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.cost import (
     PROBE_STEPS,
     Pace,
-    estimate_lines,
+    make_estimate,
     pace_of,
     short_config,
     speed_key,
@@ -70,7 +70,7 @@ def test_trainings_fill_the_places_as_they_come_free() -> None:
 
 def test_hours_count_every_worker_and_the_source_is_named() -> None:
     paces = {"a": Pace(3.6, "two runs"), "b": Pace(3.6, "two runs"), "c": None}
-    lines = estimate_lines(paces, {"a": 1000, "b": 500, "c": 1}, max_concurrent=2, resources=NEED)
+    lines = make_estimate(paces, {"a": 1000, "b": 500, "c": 1}, max_concurrent=2, resources=NEED).lines()
     assert lines == [
         "estimate: 1:00:00 of wall time, 3 CPU-hours and 3 GPU-hours, without start-up",
         "  from two runs",

@@ -19,7 +19,9 @@ def check(space: dict[str, dict[str, Any]]) -> None:
     ("space", "message"),
     [
         ({"model.head.nrom": {"choice": ["gn", "bn"]}}, r"space\.model\.head\.nrom: no such key.*did you mean model\."),
-        ({"seed": {"randint": [0, 9]}}, "no such key seed"),
+        ({"seed": {"randint": [0, 9]}}, r"space\.seed: seed: a seed is nothing that an arm or a search may choose"),
+        ({"seeds.order": {"randint": [0, 9]}}, r"space\.seeds\.order: seeds\.order: a seed is nothing"),
+        ({"data.synthetic": {"choice": [{"seed": 1}, {"seed": 2}]}}, r"data\.synthetic\.seed: a seed is nothing"),
         ({"model.head.norm": {"choice": ["gn", "ln"]}}, r"space\.model\.head\.norm: model\.head\.norm='ln'"),
         ({"schedule.steps": {"uniform": [100.5, 300.0]}}, r"schedule\.steps=100\.5"),
         ({"schedule.lr": {"uniform": [-1.0, 1.0]}}, r"schedule\.lr=-1\.0"),

@@ -1,0 +1,143 @@
+"""Events of a sweep's trainings for programs, as they happen (--json)."""
+
+from collections.abc import Iterable, Mapping
+
+from fcos.storage.run_folder import MetricPoint
+from fcos.storage.store_conventions import MetricPrefix
+from orchestration.cli.event_records import (
+    ArmMetrics,
+    LookEvent,
+    TrainingFailed,
+    TrainingFinished,
+    TrainingProgress,
+    TrainingRetried,
+    TrainingStarted,
+    TrainingStopped,
+)
+from orchestration.cli.event_stream import EventStream
+from orchestration.driver.events import (
+    Event,
+    TrialFailed,
+    TrialFinished,
+    TrialReported,
+    TrialRetried,
+    TrialStarted,
+    TrialStopped,
+)
+from orchestration.driver.progress import SweepProgress
+from orchestration.planning.plan import Plan
+from orchestration.planning.seed_rounds import Needed
+
+# Of an attempt, between two events on its progress that have no evaluation.
+QUIET_SECONDS = 5.0
+
+
+class EventLines:
+    """Emits an event for each of a training's; its progress has changed before."""
+
+    def __init__(self, plan: Plan, progress: SweepProgress, stream: EventStream) -> None:
+        self._plan, self._progress, self._stream = plan, progress, stream
+        # By index: seconds of its attempt at the last event on its progress.
+        self._shown: dict[int, float] = {}
+
+    def handle(self, event: Event) -> None:
+        """Emit an event."""
+        if not self._stream.is_open:
+            return
+        index, identity, label = event.index, event.trial.identity, event.trial.label
+        match event:
+            case TrialStarted(trial=trial, first=first):
+                self._shown.pop(index, None)
+                self._stream.emit(
+                    TrainingStarted(
+                        index=index,
+                        identity=identity,
+                        label=label,
+                        seed=trial.seed,
+                        arms=tuple(trial.arms),
+                        first=first,
+                    )
+                )
+            case TrialReported():
+                self._emit_progress(event)
+            case TrialRetried(reason=reason):
+                self._stream.emit(TrainingRetried(index=index, identity=identity, label=label, reason=reason))
+            case TrialFinished():
+                self._stream.emit(self._finished(event))
+            case TrialFailed(reason=reason):
+                self._stream.emit(TrainingFailed(index=index, identity=identity, label=label, reason=reason))
+            case TrialStopped(reason=reason, begun=begun):
+                self._stream.emit(
+                    TrainingStopped(index=index, identity=identity, label=label, reason=reason, begun=begun)
+                )
+
+    def emit_look(self, needed: Needed, begun: int) -> None:
+        """Emit what a round of seeds showed; begun: trainings of the next one."""
+        if self._stream.is_open and needed.looks:
+            self._stream.emit(
+                LookEvent(
+                    seeds=needed.looks[-1],
+                    outcomes={name: str(outcome) for name, outcome in needed.outcomes.items()},
+                    undecided=needed.undecided,
+                    without_pairs=needed.without_pairs,
+                    complete=needed.complete,
+                    begun=begun,
+                )
+            )
+
+    def emit_given_look(self, seeds: int) -> None:
+        """Emit the look at seeds that were given, whose outcomes the report has."""
+        if self._stream.is_open:
+            self._stream.emit(
+                LookEvent(seeds=seeds, outcomes={}, undecided=(), without_pairs=(), complete=True, begun=0)
+            )
+
+    def _emit_progress(self, event: TrialReported) -> None:
+        record, state = event.record, self._progress.all_trials[event.index]
+        metrics = _by_arm(record.points)
+        # A new attempt counts its seconds from zero.
+        quiet = 0 <= record.seconds - self._shown.get(event.index, -QUIET_SECONDS) < QUIET_SECONDS
+        if quiet and not metrics:
+            return
+        self._shown[event.index] = record.seconds
+        self._stream.emit(
+            TrainingProgress(
+                index=event.index,
+                identity=event.trial.identity,
+                label=event.trial.label,
+                unit=state.unit,
+                step=record.step,
+                total_steps=record.total_steps,
+                seconds=record.seconds,
+                seconds_left=state.seconds_left,
+                loss=state.loss,
+                metrics=metrics,
+            )
+        )
+
+    def _finished(self, event: TrialFinished) -> TrainingFinished:
+        trial, summary = event.trial, event.summary
+        folder = self._plan.folder_of(trial)
+        return TrainingFinished(
+            index=event.index,
+            identity=trial.identity,
+            label=trial.label,
+            step=summary.step,
+            pruned=summary.pruned is not None,
+            metrics={arm: _without_classes(values) for arm, values in summary.metrics.items() if arm in trial.arms},
+            folder=str(folder),
+            checkpoint=None if summary.checkpoint is None else str(folder / summary.checkpoint),
+        )
+
+
+def _by_arm(points: Iterable[MetricPoint]) -> ArmMetrics:
+    """Return the metrics of an evaluation by arm; empty where none was made."""
+    metrics: dict[str, dict[str, float | None]] = {}
+    for point in points:
+        if not point.key.startswith(MetricPrefix.TRAIN):
+            metrics.setdefault(point.arm or "", {})[point.key] = point.value
+    return {arm: _without_classes(values) for arm, values in metrics.items()}
+
+
+def _without_classes(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {key: value for key, value in values.items() if not key.startswith(MetricPrefix.CLASS_AP)}

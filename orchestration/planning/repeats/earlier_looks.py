@@ -1,0 +1,137 @@
+"""Looks at the same trainings under another name, or before seeds were added: they count in this sweep too.
+
+A sweep that takes seeds 0 to 2 from another one, and was begun because of what that showed, has been looked at after
+three seeds. Found by the evaluation identities of the trainings, in the plans of the output folder and in the store.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcos.errors import ConfigError
+from fcos.storage.run_folder import SUMMARY
+from fcos.storage.store_conventions import Tag
+from orchestration.config.experiment import ExperimentConfig
+from orchestration.planning.plan import PLAN, TRIALS, Plan, StoredPlan, read_plan
+from orchestration.tracking.history import History
+from orchestration.tracking.problems import TrackingError
+
+
+@dataclass(frozen=True)
+class EarlierLooks:
+    """Numbers of this sweep's seeds at which its arms were looked at before, and who looked."""
+
+    seeds: tuple[int, ...]
+    text: str
+
+
+# Seed -> evaluation identity of the baseline, and those of all other arms.
+_Compared = Mapping[int, tuple[str, frozenset[str]]]
+
+
+def find_earlier_looks(
+    plan: Plan, experiment: ExperimentConfig | None, history: History | None
+) -> tuple[EarlierLooks, ...]:
+    """Return the looks at trainings of this plan that are not in its own record; none where nothing is compared.
+
+    A store that stops answering gives those of the output folder alone.
+    """
+    if experiment is None or experiment.baseline is None or experiment.kind != "comparison":
+        return ()
+    compared = _compared_identities(plan, experiment.baseline)
+    own = read_plan(plan.folder)
+    found = dict(_looks_of_folders(plan, compared))
+    if history is not None:
+        with suppress(TrackingError):
+            # A sweep stands in both as a rule.
+            found = {**dict(_looks_in_store(plan, compared, history, own)), **found}
+    counted = {len({trial.seed for trial in plan.trials}), *(own.looks if own is not None else ())}
+    new = {name: tuple(look for look in looks if look not in counted) for name, looks in found.items()}
+    elsewhere = [
+        EarlierLooks(seeds, f"sweep {name} was looked at after {_listed(seeds)} of these seeds, which counts here too")
+        for name, seeds in new.items()
+        if seeds
+    ]
+    return (*_look_before_more_seeds(plan, own), *elsewhere)
+
+
+def _look_before_more_seeds(plan: Plan, own: StoredPlan | None) -> tuple[EarlierLooks, ...]:
+    """Return the look at the seeds with results where others are added now, also after a command that was killed."""
+    if own is None or {trial.seed for trial in plan.trials} <= {trial.seed for trial in own.trials}:
+        return ()
+    done = len({trial.seed for trial in own.trials if _has_result(plan.folder, trial.identity)})
+    if done == 0 or done in own.looks:
+        return ()
+    return (EarlierLooks((done,), f"seeds are added to {done} with results, which counts as a look at these"),)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " and ".join(str(number) for number in numbers)
+
+
+def _compared_identities(plan: Plan, baseline: str) -> _Compared:
+    by_seed: dict[int, dict[str, str]] = {}
+    for trial in plan.trials:
+        by_seed.setdefault(trial.seed, {}).update({arm: trial.identity_of(arm) for arm in trial.arms})
+    return {
+        seed: (arms[baseline], frozenset(identity for arm, identity in arms.items() if arm != baseline))
+        for seed, arms in by_seed.items()
+        if baseline in arms
+    }
+
+
+def _count_seeds(compared: _Compared, known: Collection[str]) -> int:
+    """Return in how many seeds the baseline and another arm are among known evaluation identities."""
+    return sum(baseline in known and not others.isdisjoint(known) for baseline, others in compared.values())
+
+
+def _looks_of_folders(plan: Plan, compared: _Compared) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield name and looks of the other sweeps in the output folder."""
+    for file in sorted(plan.folder.parent.glob(f"*/{PLAN}")):
+        folder = file.parent
+        if folder == plan.folder:
+            continue
+        try:
+            stored = read_plan(folder)
+        except (ConfigError, OSError):
+            # The commands of that sweep report it.
+            continue
+        if stored is not None and (seeds := _looks_of_plan(folder, stored, compared)):
+            yield folder.name, seeds
+
+
+def _looks_of_plan(folder: Path, stored: StoredPlan, compared: _Compared) -> tuple[int, ...]:
+    """Return the looks of another sweep's plan; where none is recorded, one at what has a result."""
+    trials = stored.trials
+    if not stored.looks:
+        trials = [trial for trial in trials if _has_result(folder, trial.identity)]
+    shared = _count_seeds(compared, {identity for trial in trials for identity in trial.arms.values()})
+    return _within(stored.looks, shared)
+
+
+def _within(looks: Sequence[int], shared: int) -> tuple[int, ...]:
+    """Return looks as numbers of shared seeds; without any recorded, one look at all of these."""
+    return tuple(sorted({min(look, shared) for look in looks or (shared,)})) if shared else ()
+
+
+def _has_result(folder: Path, identity: str) -> bool:
+    return (folder / TRIALS / identity[:16] / SUMMARY).exists()
+
+
+def _looks_in_store(
+    plan: Plan, compared: _Compared, history: History, own: StoredPlan | None
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield name and looks of the other sweeps in the store, whose folders may be elsewhere or gone."""
+    names: dict[str, str] = {}
+    known: dict[str, set[str]] = {}
+    for trial in plan.trials:
+        for run in history.of_training(trial.identity):
+            parent = run.tags.get(Tag.PARENT_RUN)
+            if parent is None or (own is not None and run.tags.get(Tag.SWEEP_KEY) == own.key):
+                continue
+            names[parent] = run.sweep
+            known.setdefault(parent, set()).add(run.identity)
+    for parent, identities in known.items():
+        if seeds := _within(history.looks_of(parent), _count_seeds(compared, identities)):
+            yield names[parent], seeds

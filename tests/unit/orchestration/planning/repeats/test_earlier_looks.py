@@ -1,0 +1,155 @@
+"""Looks count for the trainings that were looked at, whatever the sweep is called and wherever its record is."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from orchestration.config.compose import compose
+from orchestration.config.overrides import check_overrides
+from orchestration.config.schema import LabConfig
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
+from orchestration.planning.repeats.earlier_looks import find_earlier_looks
+from orchestration.tracking.history import PastRun
+from orchestration.tracking.problems import TrackingError
+from tests.helpers.seed_rounds import clear, finish, plan_rounds
+
+
+class Store:
+    """Finished runs by training, and the looks that sweeps' runs record."""
+
+    def __init__(self, runs: list[PastRun], looks: Mapping[str, tuple[int, ...]]) -> None:
+        self._runs, self._looks = runs, looks
+
+    def of_training(self, identity: str) -> list[PastRun]:
+        return [run for run in self._runs if run.tags["fcos.train_identity"] == identity]
+
+    def looks_of(self, sweep_run: str) -> tuple[int, ...]:
+        return self._looks.get(sweep_run, ())
+
+
+class Silent(Store):
+    def of_training(self, identity: str) -> list[PastRun]:
+        raise TrackingError("does not answer")
+
+
+def looked_at(tmp_path: Path, name: str, seeds: str, *words: str) -> Plan:
+    """A sweep whose trainings are finished and that was looked at."""
+    _, plan = plan_given(tmp_path, name, seeds, *words)
+    settle_plan(plan)
+    finish(plan, range(len(plan.trials)), clear)
+    add_looks(plan, [len({trial.seed for trial in plan.trials})])
+    return plan
+
+
+def plan_given(tmp_path: Path, name: str, seeds: str, *words: str) -> tuple[LabConfig, Plan]:
+    given = ("+experiment=ablation_centerness", "experiment.until=seeds", f"experiment.seeds={seeds}", f"name={name}")
+    lab = compose(check_overrides([*given, *words, f"output={tmp_path}"]))
+    return lab, make_plan(lab, lambda config: ("d", ()))
+
+
+def earlier(tmp_path: Path, name: str, seeds: str, *words: str, store: Store | None = None) -> list[tuple[int, ...]]:
+    lab, plan = plan_given(tmp_path, name, seeds, *words)
+    found = find_earlier_looks(plan, lab.experiment, store)  # type: ignore[arg-type]
+    return [each.seeds for each in found]
+
+
+def past_runs(plan: Plan, parent: str, key: str = "key") -> list[PastRun]:
+    return [
+        PastRun(
+            f"{arm}{trial.seed}",
+            {
+                "fcos.train_identity": trial.identity,
+                "fcos.identity": trial.identity_of(arm),
+                "fcos.sweep": "gone",
+                "fcos.sweep_key": key,
+                "mlflow.parentRunId": parent,
+            },
+            {},
+            {},
+        )
+        for trial in plan.trials
+        for arm in trial.arms
+    ]
+
+
+def test_another_name_over_the_same_trainings_has_their_look(tmp_path: Path) -> None:
+    looked_at(tmp_path, "first", "[0,1,2]")
+    assert earlier(tmp_path, "second", "[0,1,2,3,4,5]") == [(3,)]
+    lab, plan = plan_given(tmp_path, "second", "[0,1,2,3,4,5]")
+    (look,) = find_earlier_looks(plan, lab.experiment, None)
+    assert look.text == "sweep first was looked at after 3 of these seeds, which counts here too"
+
+
+def test_a_look_at_other_trainings_does_not_count(tmp_path: Path) -> None:
+    looked_at(tmp_path, "first", "[0,1,2]", "schedule.steps=600")
+    looked_at(tmp_path, "other_seeds", "[7,8]")
+    assert earlier(tmp_path, "second", "[0,1,2,3,4,5]") == []
+
+
+def test_the_same_seeds_are_looked_at_once_anyway(tmp_path: Path) -> None:
+    looked_at(tmp_path, "first", "[0,1,2]")
+    assert earlier(tmp_path, "second", "[0,1,2]") == []
+
+
+def test_results_of_a_command_that_was_killed_could_be_seen_too(tmp_path: Path) -> None:
+    _, plan = plan_given(tmp_path, "first", "[0,1,2]")
+    settle_plan(plan)
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 2], clear)
+    assert earlier(tmp_path, "second", "[0,1,2,3,4,5]") == [(2,)]
+
+
+def test_seeds_that_are_added_after_results_are_a_look_without_a_recorded_one(tmp_path: Path) -> None:
+    _, plan = plan_given(tmp_path, "first", "[0,1,2]")
+    settle_plan(plan)
+    assert earlier(tmp_path, "first", "[0,1,2,3]") == [], "nothing is trained yet"
+    finish(plan, range(len(plan.trials)), clear)
+    assert earlier(tmp_path, "first", "[0,1,2]") == []
+    assert earlier(tmp_path, "first", "[0,1,2,3]") == [(3,)]
+    add_looks(plan, [3])
+    assert earlier(tmp_path, "first", "[0,1,2,3]") == [], "it is recorded"
+
+
+def test_removing_the_folder_leaves_the_looks_that_the_store_has(tmp_path: Path) -> None:
+    plan = looked_at(tmp_path, "first", "[0,1,2]")
+    runs = past_runs(plan, "parent")
+    shutil.rmtree(plan.folder)
+    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]") == []
+    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=Store(runs, {"parent": (2, 3)})) == [(2, 3)]
+    # The sweep's own run is gone: its trials are not.
+    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=Store(runs, {})) == [(3,)]
+
+
+def test_the_runs_of_the_sweep_itself_are_no_other_look(tmp_path: Path) -> None:
+    _, plan = plan_given(tmp_path, "first", "[0,1,2]")
+    key = settle_plan(plan)
+    assert earlier(tmp_path, "first", "[0,1,2]", store=Store(past_runs(plan, "parent", key), {"parent": (2,)})) == []
+
+
+def test_another_store_does_not_hide_the_looks_of_the_output_folder(tmp_path: Path) -> None:
+    looked_at(tmp_path, "first", "[0,1,2]")
+    seeds = "[0,1,2,3,4,5]"
+    assert earlier(tmp_path, "second", seeds, store=Store([], {})) == [(3,)]
+    assert earlier(tmp_path, "second", seeds, store=Silent([], {})) == [(3,)]
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"looks": [1]})])
+def test_a_broken_plan_beside_it_is_left_to_its_own_commands(tmp_path: Path, content: str) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "plan.json").write_text(content)
+    assert earlier(tmp_path, "second", "[0,1]") == []
+
+
+def test_rounds_count_the_look_that_another_sweep_took(tmp_path: Path) -> None:
+    looked_at(tmp_path, "first", "[0,1]")
+    lab, plan, rounds = plan_rounds(tmp_path)
+    found = find_earlier_looks(plan, lab.experiment, None)
+    settle_plan(plan)
+    add_looks(plan, [look for each in found for look in each.seeds])
+    stored = read_plan(plan.folder)
+    assert stored is not None and stored.looks == [2]
+    finish(plan, rounds.needed().indices, clear)
+    assert rounds.needed().looks == (3,)
