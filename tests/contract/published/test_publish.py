@@ -117,10 +117,8 @@ def test_names_of_user_and_machine_are_refused_until_they_are_hidden(
     assert publish.main(words) == 2
     assert "the name of the user or of the machine" in capsys.readouterr().out
     assert publish.main([*words, "--hide", "turing-07", "--hide", "gauss"]) == 0
-    assert (
-        "the node <hidden> was lost, which <hidden> started"
-        in read_all(tmp_path / "noted.zip")["report/report.md"].decode()
-    )
+    notes = json.loads(read_all(tmp_path / "noted.zip")["report/report.json"])["notes"]
+    assert "none seed 0: the node <hidden> was lost, which <hidden> started." in notes
 
 
 @pytest.mark.parametrize("noted", ["version 10.31.7.4 of a library was used"], indirect=True)
