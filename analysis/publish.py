@@ -139,7 +139,9 @@ def _describe_findings(staged: "Staged", file: Path) -> list[str]:
 def _describe_file(file: Path, archive_id: str) -> list[str]:
     from fcos.installation import command
 
-    return [f"id: {archive_id}", f"published: {file}", f"to verify it: {command('verify')} {file}"]
+    # Either a script of this folder or an installed command.
+    verify = command("report").replace("report", "verify")
+    return [f"id: {archive_id}", f"published: {file}", f"to verify it: {verify} {file}"]
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # The name of conf/ in a wheel (setup.py): `conf` alone would be too general among installed packages.
 INSTALLED_CONF = "fcos_lab_conf"
-# Commands of analysis/; the others are those of orchestration/.
-ANALYSIS = frozenset(("report", "publish", "verify"))
 
 
 def checkout() -> Path | None:
@@ -26,10 +24,10 @@ def conf_folder() -> Path:
 
 
 def command(name: str) -> str:
-    """Return how a command such as `sweep`, `train` or `report` is started.
+    """Return how `sweep`, `train`, `doctor`, `lr_range` or `report` is started.
 
     That is a script of the checkout, or fcos-<name>.
     """
     if checkout() is None or Path(sys.argv[0]).stem.startswith("fcos-"):
         return f"fcos-{name.replace('_', '-')}"
-    return f"python {'analysis' if name in ANALYSIS else 'orchestration'}/{name}.py"
+    return f"python {'analysis' if name == 'report' else 'orchestration'}/{name}.py"
