@@ -36,8 +36,8 @@ def test_an_archive_has_plan_runs_points_detections_report_and_metadata(archive:
     trials = {name.split("/")[1] for name in files if name.startswith("trials/")}
     assert len(trials) == 6
     own = ("run.json", "points.csv", "config.json", "versions.json", "detections/000000000139.png")
-    own = (*own, "evaluation/index.json", "evaluation/annotations.json.gz", "evaluation/results.json.gz")
-    assert {f"trials/{trial}/{name}" for trial in trials for name in own} <= set(files)
+    evaluation = ("evaluation/index.json", "evaluation/annotations.json.gz", "evaluation/results.json.gz")
+    assert {f"trials/{trial}/{name}" for trial in trials for name in (*own, *evaluation)} <= set(files)
     assert check_files(unpack(archive, tmp_path / "out")) == len(files) - 1
     crate = json.loads(files[METADATA])
     entities = {entity["@id"]: entity for entity in crate["@graph"]}
