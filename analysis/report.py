@@ -4,6 +4,8 @@ noise.json too for a noise floor.
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
 python analysis/report.py --paper v1               all tables of a paper, with the runs for each row
+python analysis/report.py MINE --join THEIRS          with the seeds of another sweep, such as one that was imported
+python analysis/report.py MINE --laboratories THEIRS  two sweeps of the same arms, the laboratory as a factor
 python analysis/report.py --schema                 the JSON schema of report.json
 python analysis/report.py --json                   one line of JSON on standard output, for programs
 python analysis/report.py --resamples 0            without the intervals for other validation images, which take longest
@@ -16,6 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
+    from analysis.reader.sweep import Sweep
     from analysis.reader.sweep_evaluations import SweepEvaluations
     from analysis.render.tables import Table
     from analysis.sections.document import Document
@@ -38,6 +42,17 @@ FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
 USER_ERROR = 2
 # Of the validation images.
 DEFAULT_RESAMPLES, MIN_RESAMPLES, MAX_RESAMPLES = 1000, 100, 10_000
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Other sweeps of the store to read beside the one that is reported.
+
+    join: whose seeds join its table. laboratories: the one that it is compared with, the laboratory as a factor.
+    """
+
+    join: tuple[str, ...] = ()
+    laboratories: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,8 +90,9 @@ def _print_schema() -> None:
 
 def _write_sweep(options: argparse.Namespace) -> Callable[[], None]:
     """Write a sweep's report; returns the function that prints it."""
+    combination = Combination(tuple(options.join), options.laboratories)
     document, folder = write_report(
-        options.sweep, options.tracking_uri, options.output, options.experiment, options.resamples
+        options.sweep, options.tracking_uri, options.output, options.experiment, options.resamples, combination
     )
     if options.json:
         from analysis.report_json.event import make_report_event
@@ -120,12 +136,19 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="folder of the report (default: outputs/<sweep>/report, outputs/paper_<version>)"
     )
+    parser.add_argument(
+        "--join", action="append", default=[], metavar="SWEEP",
+        help="also the seeds of another sweep, where they are the same trainings but for the seed; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--laboratories", metavar="SWEEP", help="compare with the same arms of another laboratory, as a factor"
+    )
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of report.json and end")
     parser.add_argument("--json", action="store_true", help="print one line of JSON, for programs")
     parser.add_argument("--experiment", help="look only in the MLflow experiment of this name")
     parser.add_argument(
         "--resamples",
-        type=_parse_resamples,
+        type=parse_resamples,
         default=DEFAULT_RESAMPLES,
         metavar="N",
         help=f"resamples of the validation images, 0 for no intervals for other images (default: {DEFAULT_RESAMPLES})",
@@ -133,10 +156,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.paper is not None and options.sweep is not None:
         parser.error(f"--paper {options.paper} {options.sweep}: give a sweep or a paper, not both")
+    if options.laboratories is not None and options.join:
+        parser.error("--laboratories and --join: give one of the two")
+    if options.paper is not None and (options.join or options.laboratories):
+        parser.error("--paper: takes neither --join nor --laboratories")
     return options
 
 
-def _parse_resamples(text: str) -> int:
+def parse_resamples(text: str) -> int:
     """Parse --resamples: 0, or enough for a variance."""
     if not text.isdecimal() or 0 < int(text) < MIN_RESAMPLES or int(text) > MAX_RESAMPLES:
         raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor a number from {MIN_RESAMPLES} to {MAX_RESAMPLES}")
@@ -149,6 +176,7 @@ def write_report(
     output: Path | None = None,
     mlflow_experiment: str | None = None,
     resamples: int = DEFAULT_RESAMPLES,
+    combination: Combination = Combination(),
 ) -> "tuple[Document, Path]":
     """Write the files of FILES, EXPLORER where trainings are compared, and noise.json for a noise floor.
 
@@ -164,7 +192,7 @@ def write_report(
     from analysis.sections.document import build_document
     from analysis.sections.resampling import Resampling
 
-    read = read_sweep(tracking_uri, sweep, mlflow_experiment)
+    read = _combine(read_sweep(tracking_uri, sweep, mlflow_experiment), combination, mlflow_experiment)
     with open_evaluations(read) as evaluations:
         with show_progress("evaluating resampled images") as on_trial:
             document = build_document(read, evaluations, Resampling(resamples, on_trial))
@@ -177,6 +205,19 @@ def write_report(
     return document, folder
 
 
+def _combine(sweep: "Sweep", combination: Combination, mlflow_experiment: str | None) -> "Sweep":
+    """Return a sweep with what is read beside it; raises StoreError where they cannot be combined."""
+    from analysis.combining.joining import join_sweeps
+    from analysis.combining.laboratories import compare_laboratories
+    from analysis.reader.runs import read_sweep
+
+    if combination.laboratories is not None:
+        return compare_laboratories(sweep, read_sweep(sweep.uri, combination.laboratories, mlflow_experiment))
+    if combination.join:
+        return join_sweeps(sweep, [read_sweep(sweep.uri, name, mlflow_experiment) for name in combination.join])
+    return sweep
+
+
 def make_folder_name(sweep: str) -> str:
     """Return a sweep's name from the store as the name of a single folder, which cannot lead elsewhere."""
     return re.sub(r"[^\w.-]+", "_", sweep).lstrip(".") or "sweep"
@@ -187,17 +228,22 @@ def render_files(
 ) -> dict[str, str]:
     """Return the text of each file; reads the store for evaluations, and shows how many of how many trials are done."""
     from analysis.explorer.page import has_explorer, make_explorer_page
+
+    is_explored = has_explorer(document.sweep)
+    extra = {EXPLORER: make_explorer_page(document, evaluations, show_progress)} if is_explored else {}
+    return extra | render_pages(document, is_explored=is_explored)
+
+
+def render_pages(document: "Document", *, is_explored: bool) -> dict[str, str]:
+    """Return the text of each file but the explorer's, to which the page has a link where `is_explored`."""
     from analysis.render import tables
     from analysis.render.templates import make_environment
     from analysis.report_json.build import make_report_json
     from fcos.storage.noise_floor import NOISE
 
-    is_explored = has_explorer(document.sweep)
     context = {"document": document, "tables": tables, "is_explored": is_explored}
     first, noise = document.content.tables[0], document.content.noise
     extra = {} if noise is None else {NOISE: noise.to_json()}
-    if is_explored:
-        extra[EXPLORER] = make_explorer_page(document, evaluations, show_progress)
     return extra | {
         "report.html": make_environment(True).get_template("report.html.j2").render(context),
         "report.md": make_environment(False).get_template("report.md.j2").render(context),

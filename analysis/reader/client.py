@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from analysis.reader.published import is_published, open_published
 from fcos.storage.store_conventions import Artifact, client_uri, is_sqlite, public_uri, quiet_libraries
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class StoreError(ValueError):
 
 
 def connect(uri: str) -> "MlflowClient":
-    """Return a client of an existing store.
+    """Return a client of an existing store, or of an extracted archive (see analysis.reader.published).
 
     Raises StoreError where the store cannot be opened; a missing SQLite file is not created.
     """
@@ -43,6 +44,9 @@ def connect(uri: str) -> "MlflowClient":
 
     # After the import, which sets log levels of its own: errors are reported once, by StoreError.
     quiet_libraries()
+    if is_published(uri):
+        # It has those methods of a client that reports call.
+        return cast("MlflowClient", open_published(uri))
     with raise_store_errors(uri):
         client = MlflowClient(tracking_uri=client_uri(uri))
         client.search_experiments(max_results=1)
@@ -197,3 +201,8 @@ def suggest_names(name: str, known: list[str]) -> str:
     unique = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, unique, n=3, cutoff=0.5)
     return ("did you mean " + " or ".join(close) + "?") if close else ", ".join(unique[:8]) or "none"
+
+
+def describe_store(uri: str) -> str:
+    """Return the address of a store as a report shows it."""
+    return "a published archive" if is_published(uri) else public_uri(uri)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analysis.reader.published import PublishedClient
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -24,8 +26,10 @@ class MetricPoint:
 
 def read_histories(client: "MlflowClient", run_ids: Sequence[str], metric: str) -> Iterator[MetricPoint]:
     """Yield every point of a metric in runs that logged it, run by run; raises MLflow's own errors."""
-    for start in range(0, len(run_ids), MAX_RUNS):
-        yield from _read_batch(client, run_ids[start : start + MAX_RUNS], metric)
+    # An archive has no bulk route.
+    size = 1 if isinstance(client, PublishedClient) else MAX_RUNS
+    for start in range(0, len(run_ids), size):
+        yield from _read_batch(client, run_ids[start : start + size], metric)
 
 
 def _read_batch(client: "MlflowClient", run_ids: Sequence[str], metric: str) -> list[MetricPoint]:

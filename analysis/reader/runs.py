@@ -94,10 +94,10 @@ def read_sweep(uri: str, name: str | None = None, mlflow_experiment: str | None 
 
 def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_experiment: str | None) -> Sweep:
     entries = list_sweeps(client, mlflow_experiment)
-    entry = _choose_entry(entries, name, uri)
+    entry = choose_entry(entries, name, uri)
     parent = client.get_run(entry.run_id)
     is_single = entry.kind == RunKind.RUN
-    children = [parent] if is_single else _search_children(client, parent)
+    children = [parent] if is_single else search_children(client, parent)
     trials = _read_trials(children)
     experiment, notes = _read_experiment(uri, parent, entry.name, trials)
     notes += _artifact_notes(uri, [parent, *children])
@@ -125,7 +125,7 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
             if notes:
                 unreadable.append(entry.name)
             if experiment.paper:
-                trials = _read_trials(_search_children(client, parent))
+                trials = _read_trials(search_children(client, parent))
                 no_points = pd.DataFrame(columns=POINT_COLUMNS)
                 sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, parent.data.tags, ()))
     if not unreadable:
@@ -161,7 +161,8 @@ def _make_sweep(
     return replace(sweep, looks=looks, notes=(*sweep.notes, *look_notes))
 
 
-def _search_children(client: "MlflowClient", parent: "Run") -> "list[Run]":
+def search_children(client: "MlflowClient", parent: "Run") -> "list[Run]":
+    """Return the runs of the trials below the run of a sweep."""
     parent_filter = f"tags.`{Tag.PARENT_RUN}` = '{parent.info.run_id}'"
     runs = search_runs(client, [parent.info.experiment_id], parent_filter)
     return [run for run in runs if _kind(run) == RunKind.TRIAL]
@@ -175,7 +176,8 @@ def _to_datetime(milliseconds: int | None) -> datetime:
     return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
 
 
-def _choose_entry(entries: Sequence[SweepEntry], name: str | None, uri: str) -> SweepEntry:
+def choose_entry(entries: Sequence[SweepEntry], name: str | None, uri: str) -> SweepEntry:
+    """Return the newest sweep of a name or run id, or the newest of all; raises StoreError where there is none."""
     if not entries:
         raise StoreError(f"no sweep in the tracking store {public_uri(uri)}; run one first")
     if name is None:
@@ -189,7 +191,7 @@ def _choose_entry(entries: Sequence[SweepEntry], name: str | None, uri: str) -> 
 
 def _read_experiment(uri: str, parent: "Run", name: str, trials: Sequence[Trial]) -> tuple[Experiment, list[str]]:
     """Return what a sweep set out to compare, and notes; inferred from its trials where it is not recorded."""
-    content = _join_experiment_tags(parent.data.tags)
+    content = join_experiment_tags(parent.data.tags)
     if content is None:
         # Sweeps of older versions have the artifact alone.
         content = read_artifact(uri, parent.info.run_id, Artifact.EXPERIMENT)
@@ -214,7 +216,7 @@ def _read_experiment(uri: str, parent: "Run", name: str, trials: Sequence[Trial]
     return experiment, notes
 
 
-def _join_experiment_tags(tags: Mapping[str, str]) -> bytes | None:
+def join_experiment_tags(tags: Mapping[str, str]) -> bytes | None:
     """Join experiment.json from the tags that hold its parts, None where one is missing."""
     count = tags.get(Tag.EXPERIMENT_JSON, "")
     parts = [tags.get(f"{Tag.EXPERIMENT_JSON}.{index}") for index in range(int(count) if count.isdecimal() else 0)]
@@ -293,6 +295,10 @@ def _read_provenance(tags: Mapping[str, str]) -> Provenance:
         git_dirty=tags.get(Tag.GIT_DIRTY, "").lower() == "true",
         hardware=tags.get(Tag.HARDWARE, ""),
         identity=tags.get(Tag.IDENTITY, ""),
+        code=tags.get(Tag.CODE, ""),
+        versions=tags.get(Tag.VERSIONS, ""),
+        laboratory=tags.get(Tag.LABORATORY, ""),
+        archive=tags.get(Tag.ARCHIVE, ""),
         checkpoint=tags.get(Tag.CHECKPOINT, ""),
         checkpoint_sha256=tags.get(Tag.CHECKPOINT_SHA256, ""),
         trained_by=tags.get(Tag.TRAINED_BY, ""),

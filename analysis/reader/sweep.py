@@ -122,6 +122,9 @@ class Provenance:
     git_dirty: bool = False
     hardware: str = ""
     identity: str = ""
+    # Digest of the code, and the deciding versions as JSON.
+    code: str = ""
+    versions: str = ""
     checkpoint: str = ""
     checkpoint_sha256: str = ""
     # Id of the run that trained the weights, and the name of its sweep where that is another one.
@@ -129,6 +132,9 @@ class Provenance:
     trained_in: str = ""
     # The step of another training from which it went on, such as "step 667 of step · seed 0 of ablation_decay".
     begun_from: str = ""
+    # Of a trial that was imported: where it was trained, and the id of its archive.
+    laboratory: str = ""
+    archive: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,8 @@ class Trial:
     # does not.
     workers: str = ""
     workers_matter: str = ""
+    # Name of the sweep that it was joined from, see analysis.combining.joining.
+    joined_from: str = ""
 
     @property
     def label(self) -> str:
@@ -214,9 +222,11 @@ class Sweep:
     def seeds(self) -> tuple[int, ...]:
         """All seeds that are planned or have a trial, by the earliest start of a trial; those without one come last.
 
-        Of equal starts the order is that of the experiment, then that of the numbers.
+        Seeds that were joined from other sweeps come after one's own. Of equal starts the order is the experiment's,
+        then that of the numbers.
         """
         known = dict.fromkeys([*self.experiment.seeds, *sorted(trial.seed for trial in self.current)])
         # A repeated training began when it was trained first.
         starts = {seed: [trial.started for trial in self.trials if trial.seed == seed] for seed in known}
-        return tuple(sorted(known, key=lambda seed: min(starts[seed], default=LAST)))
+        joined = {trial.seed for trial in self.current if trial.joined_from}
+        return tuple(sorted(known, key=lambda seed: (seed in joined, min(starts[seed], default=LAST))))

@@ -226,4 +226,6 @@ def _make_provenance(sweep: Sweep) -> Iterator[schema.ProvenanceRecord]:
             hardware=origin.hardware,
             checkpoint_sha256=origin.checkpoint_sha256,
             workers=trial.workers,
+            laboratory=origin.laboratory,
+            archive=origin.archive,
         )

@@ -120,7 +120,10 @@ class MissingRecord(Record):
 
 
 class ProvenanceRecord(Record):
-    """What the result of a run was made from; empty for what it does not record."""
+    """What the result of a run was made from; empty for what it does not record.
+
+    laboratory, archive: of a run that was imported, or published by name.
+    """
 
     arm: str
     seed: int
@@ -136,6 +139,8 @@ class ProvenanceRecord(Record):
     hardware: str
     checkpoint_sha256: str
     workers: str
+    laboratory: str
+    archive: str
 
 
 class VersionsRecord(Record):

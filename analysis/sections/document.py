@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.formatting import format_count, join_words
 from analysis.papers.rows import PaperRow, group_rows_by_source
+from analysis.reader.client import describe_store
 from analysis.reader.sweep import RUNNING, Experiment, Sweep, Trial
 from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.sections.ablation import build_ablation_content
@@ -26,7 +27,7 @@ from analysis.sections.resampling import Resampling
 from analysis.sections.search.content import build_search_content
 from analysis.sections.validation_noise import measure_validation_noise
 from analysis.stats.paired import collect_final_values
-from fcos.storage.store_conventions import BASE_ARM, public_uri
+from fcos.storage.store_conventions import BASE_ARM
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def build_document(sweep: Sweep, evaluations: SweepEvaluations, resampling: Resa
         content = build_ablation_content(sweep, evaluations, values, baseline, rows, resampling)
     return Document(
         sweep=sweep,
-        store=public_uri(sweep.uri),
+        store=describe_store(sweep.uri),
         state=_describe_state(sweep, values),
         content=content,
         final_values=values,

@@ -78,8 +78,9 @@ def _make_row(trial: Trial, labels: Mapping[str, str]) -> ProvenanceRow:
 
 
 def _describe_trainer(run_id: str, origin: Provenance, labels: Mapping[str, str]) -> str:
+    at = f" at {origin.laboratory}" if origin.laboratory else ""
     if origin.trained_by == run_id:
-        return f"itself, from {origin.begun_from}" if origin.begun_from else "itself"
+        return f"itself{at}, from {origin.begun_from}" if origin.begun_from else f"itself{at}"
     if origin.trained_by in labels:
         return labels[origin.trained_by]
     return f"{origin.trained_by} of {origin.trained_in}" if origin.trained_in else origin.trained_by
@@ -143,7 +144,21 @@ def describe_provenance_differences(trials: Sequence[Trial]) -> list[str]:
     dirty = sum(origin.git_dirty for origin in origins)
     if dirty:
         lines.append(f"{format_count(dirty, 'trial')} ran on code with uncommitted changes.")
-    return [*lines, *_describe_workers(trials)]
+    return [*lines, *_describe_workers(trials), *_describe_laboratories(trials)]
+
+
+def _describe_laboratories(trials: Sequence[Trial]) -> list[str]:
+    """Return a line for each archive that trials were imported from."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for trial in trials:
+        origin = trial.provenance
+        if origin.archive:
+            groups.setdefault((origin.laboratory, origin.archive), []).append(trial.label)
+    return [
+        f"Trained by {laboratory} and imported from its archive {archive[:12]}, not trained here: "
+        f"{'all trials' if len(labels) == len(trials) else join_words(labels)}."
+        for (laboratory, archive), labels in groups.items()
+    ]
 
 
 def _describe_workers(trials: Sequence[Trial]) -> list[str]:

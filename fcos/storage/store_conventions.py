@@ -69,6 +69,10 @@ class Tag:
     RETRAIN_REASON = "fcos.retrain_reason"
     # Id of the run that replaced this one: its training was repeated, or is another one now.
     SUPERSEDED = "fcos.superseded_by"
+    # Of a run that was imported from a published archive: where it was trained, the id of the archive, its run there.
+    LABORATORY = "fcos.laboratory"
+    ARCHIVE = "fcos.archive"
+    ARCHIVE_RUN = "fcos.archive_run"
 
     # How it ended.
     STATUS = "fcos.status"

@@ -56,7 +56,10 @@ class PastRun:
 
 @dataclass(frozen=True)
 class History:
-    """The finished, not superseded runs of a store; queries raise TrackingError where it is unavailable."""
+    """The finished runs of a store that are neither superseded nor imported.
+
+    Queries raise TrackingError where it is unavailable.
+    """
 
     client: "MlflowClient"
     uri: str
@@ -93,7 +96,9 @@ class History:
         with store_errors(self.uri):
             experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
             runs = self.client.search_runs(experiment_ids, condition, max_results=MAX_RUNS) if experiment_ids else []
-        current = [run for run in runs if Tag.SUPERSEDED not in run.data.tags]
+        # What was imported was trained elsewhere: nothing is reused of it, and its pace says nothing of this machine.
+        left_out = (Tag.SUPERSEDED, Tag.ARCHIVE)
+        current = [run for run in runs if not any(tag in run.data.tags for tag in left_out)]
         return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in current]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcos.config.parse import flatten
+from fcos.published.records import PublishedPoint
 from fcos.storage.store_conventions import (
     Tag,
     client_uri,
@@ -159,6 +160,14 @@ class Store:
         for first in range(0, len(metrics), METRICS_PER_CALL):
             self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_CALL])
 
+    def log_repeated_points(self, run_id: str, points: Sequence[PublishedPoint]) -> None:
+        """Store points of which a step may have several."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(point.key, point.value, point.time, point.step) for point in points]
+        for first in range(0, len(metrics), METRICS_PER_CALL):
+            self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_CALL])
+
     def stored_points(self, run_id: str) -> dict[tuple[str, int], float]:
         """Return the newest value of each (metric, step) that a run has."""
         newest: dict[tuple[str, int], tuple[int, float]] = {}
@@ -174,9 +183,9 @@ class Store:
             self.client.log_dict(run_id, value, name)
 
     def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
-        """Store files as artifacts below a folder."""
+        """Store files as artifacts below a folder, "" for none."""
         for file in files:
-            self.client.log_artifact(run_id, str(file), folder)
+            self.client.log_artifact(run_id, str(file), folder or None)
 
 
 def param_text(value: Any) -> str:

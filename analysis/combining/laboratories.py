@@ -1,0 +1,125 @@
+"""Compare the same arms of two laboratories: the laboratory is a factor beside the arm."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from analysis.combining.same_training import describe_differences, settings_by_arm
+from analysis.formatting import join_words
+from analysis.reader.client import StoreError
+from analysis.reader.sweep import Experiment, Sweep, Trial
+
+# Names of the two factors, and the laboratory of trials that were not imported.
+ARM, LABORATORY, HERE = "arm", "laboratory", "here"
+
+
+def compare_laboratories(own: Sweep, other: Sweep) -> Sweep:
+    """Return both sweeps as one with two factors, arm and laboratory, whose effects a report tests seed by seed.
+
+    Arms are those that both have with the same settings; code, versions, data and machines may differ, as laboratories
+    do. Seeds that both have are paired with each other, and then the others in their order. Raises StoreError for fewer
+    than two common arms, and where nothing can be paired.
+    """
+    if own.experiment.search is not None or other.experiment.search is not None or own.experiment.factors:
+        raise StoreError("--laboratories: is for sweeps whose arms are given by name")
+    names = _name_laboratories(own, other)
+    arms, notes = _find_common_arms(own, other)
+    blocks = _pair_seeds(own, other, arms)
+    if not blocks:
+        raise StoreError(f"--laboratories: {own.name} and {other.name} have no finished seeds to pair")
+    trials = [
+        *_iterate_trials(own, arms, names[0], {first: first for first, _ in blocks}),
+        *_iterate_trials(other, arms, names[1], {second: first for first, second in blocks}),
+    ]
+    apart = [f"{first} with {second}" for first, second in blocks if first != second]
+    if apart:
+        notes.append(
+            f"Seeds that only one laboratory has are paired in their order, {names[0]} with {names[1]}: "
+            f"{join_words(apart)}. Such pairs do not share weights and data order, so that they vary more."
+        )
+    run_ids = {trial.run_id for trial in trials}
+    points = pd.concat([own.points, other.points], ignore_index=True)
+    return replace(
+        own,
+        name=f"{own.name} and {other.name}",
+        experiment=_make_experiment(own.experiment, arms, names, [first for first, _ in blocks]),
+        trials=tuple(trials),
+        points=points[points["run_id"].isin(run_ids)].drop_duplicates(["run_id", "key", "step"], ignore_index=True),
+        looks=tuple(look for look in own.looks if look < len(blocks)),
+        notes=(*own.notes, *other.notes, *notes, *_describe_surroundings(own, other, arms[0], names)),
+    )
+
+
+def _name_laboratories(own: Sweep, other: Sweep) -> tuple[str, str]:
+    """Return the names of the two laboratories; those of the sweeps where both have the same."""
+    names = []
+    for sweep in (own, other):
+        of_trials = sorted({trial.provenance.laboratory for trial in sweep.finished})
+        names.append(" and ".join(name or HERE for name in of_trials) or sweep.name)
+    return (names[0], names[1]) if names[0] != names[1] else (own.name, other.name)
+
+
+def _find_common_arms(own: Sweep, other: Sweep) -> tuple[list[str], list[str]]:
+    """Return the arms that both have with the same settings, the baseline first, and notes on others."""
+    ours, theirs, notes, arms = settings_by_arm(own), settings_by_arm(other), [], []
+    baseline = own.experiment.baseline
+    for arm in sorted(
+        ours,
+        key=lambda arm: (arm != baseline, list(own.experiment.arms).index(arm) if arm in own.experiment.arms else 0),
+    ):
+        if arm not in theirs:
+            notes.append(f"{arm} is left out: {other.name} does not have it.")
+        elif differing := describe_differences(ours[arm], theirs[arm], with_code=False):
+            notes.append(f"{arm} is left out: it differs between the two by {differing}.")
+        else:
+            arms.append(arm)
+    if len(arms) < 2:
+        raise StoreError(
+            f"--laboratories: {own.name} and {other.name} have {join_words(arms) or 'no arm'} in common with the same "
+            f"settings, and two arms are needed{': ' if notes else ''}{' '.join(notes)}"
+        )
+    return arms, notes
+
+
+def _pair_seeds(own: Sweep, other: Sweep, arms: Sequence[str]) -> list[tuple[int, int]]:
+    """Return pairs of seeds: those that both have, then the others by their order, which no value decides."""
+    ours, theirs = (sorted({trial.seed for trial in each.finished if trial.arm in arms}) for each in (own, other))
+    common = sorted(set(ours) & set(theirs))
+    apart = zip(
+        (seed for seed in ours if seed not in common), (seed for seed in theirs if seed not in common), strict=False
+    )
+    return [*((seed, seed) for seed in common), *apart]
+
+
+def _iterate_trials(sweep: Sweep, arms: Sequence[str], laboratory: str, blocks: Mapping[int, int]) -> Iterator[Trial]:
+    """Yield the trials of the common arms as those of cells, under the seed that they are paired by."""
+    for trial in sweep.trials:
+        if trial.arm in arms and trial.seed in blocks:
+            yield replace(trial, arm=f"{trial.arm}+{laboratory}", seed=blocks[trial.seed])
+
+
+def _make_experiment(own: Experiment, arms: Sequence[str], names: tuple[str, str], seeds: list[int]) -> Experiment:
+    factors: dict[str, dict[str, dict[str, object]]] = {
+        ARM: {arm: {} for arm in arms},
+        LABORATORY: {name: {} for name in names},
+    }
+    cells = [f"{arm}+{name}" for arm in arms for name in names]
+    return own.model_copy(
+        update={
+            "baseline": cells[0],
+            "arms": {cell: {} for cell in cells},
+            "seeds": seeds,
+            "until": "seeds",
+            "paper": {},
+            "factors": factors,
+            "claim": None,
+        }
+    )
+
+
+def _describe_surroundings(own: Sweep, other: Sweep, arm: str, names: tuple[str, str]) -> Iterator[str]:
+    """Yield what else differs between the laboratories: their effect is that of all of it."""
+    differing = describe_differences(settings_by_arm(own)[arm], settings_by_arm(other)[arm])
+    if differing:
+        yield f"Between {names[0]} and {names[1]} differ {differing}: the laboratory's effect is that of all these."

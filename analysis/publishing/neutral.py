@@ -1,0 +1,87 @@
+"""Replace what is private in known fields: paths and addresses that a configuration and its runs name."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fcos.storage.store_conventions import Tag
+
+# Tags that are published; all others stay in the store: folders, checkpoints, users, keys of sweeps.
+PUBLISHED_TAGS = (
+    Tag.KIND, Tag.SWEEP, Tag.EXPERIMENT, Tag.LOOKS, Tag.WINNER, Tag.ARM, Tag.SEED, Tag.SAMPLED, Tag.PARENT_RUN,
+    Tag.IDENTITY, Tag.TRAIN_IDENTITY, Tag.CODE, Tag.DATA, Tag.DATA_DIGEST, Tag.VERSIONS, Tag.GIT_COMMIT, Tag.GIT_DIRTY,
+    Tag.HARDWARE, Tag.WORKERS, Tag.WORKERS_DECIDE, Tag.ACCUMULATE, Tag.INEXACT, Tag.TRAINED_BY, Tag.TRAINED_IN,
+    Tag.REUSED_FROM, Tag.BEGUN_FROM, Tag.BEGUN_AT, Tag.TRUNK, Tag.SUPERSEDED, Tag.STATUS, Tag.NOTES, Tag.FAILURE,
+    Tag.STOPPED, Tag.PRUNED, Tag.BEST_STEP, Tag.CHECKPOINT_SHA256, Tag.LABORATORY, Tag.ARCHIVE, Tag.ARCHIVE_RUN,
+)  # fmt: skip
+# A value that is a path or an address from its first character on.
+_LOCATION = re.compile(r"/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]*://")
+# What may stand before and behind a location in a text.
+_BEFORE, _BEHIND = r"(?<![\w./\\-])", r"(?![\w-])"
+HIDDEN, FOLDER, OTHER = "<hidden>", "<folder>", "<path>"
+
+
+@dataclass
+class Neutralizer:
+    """Replaces locations by the names of the keys that hold them, and counts what it replaced.
+
+    words: location -> the neutral word for it.
+    """
+
+    words: Mapping[str, str]
+    replaced: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        # The longest first: one location may lie in another.
+        ordered = sorted(self.words, key=lambda word: (-len(word), word))
+        pattern = "|".join(re.escape(word) for word in ordered)
+        self._pattern = re.compile(f"{_BEFORE}(?:{pattern}){_BEHIND}") if pattern else None
+
+    def clean_text(self, text: str) -> str:
+        """Return a text without the known locations."""
+        return text if self._pattern is None else self._pattern.sub(self._replace, text)
+
+    def clean_value(self, value: Any) -> Any:
+        """Return nested plain values without the known locations, and without other values that are a location."""
+        match value:
+            case dict():
+                return {self.clean_text(str(key)): self.clean_value(each) for key, each in value.items()}
+            case list():
+                return [self.clean_value(each) for each in value]
+            case str():
+                cleaned = self.clean_text(value)
+                if is_location(cleaned):
+                    self.replaced[OTHER] += 1
+                    return OTHER
+                return cleaned
+            case _:
+                return value
+
+    def _replace(self, match: re.Match[str]) -> str:
+        word = self.words[match[0]]
+        self.replaced[word] += 1
+        return word
+
+
+def is_location(value: str) -> bool:
+    """Return whether a whole value is an absolute path or an address."""
+    return _LOCATION.match(value) is not None and "\n" not in value
+
+
+def find_words(
+    params: Iterable[Mapping[str, str]], tags: Iterable[Mapping[str, str]], hidden: Iterable[str]
+) -> dict[str, str]:
+    """Return location -> neutral word, of the params and tags of all runs and of what the user hides."""
+    words: dict[str, str] = {}
+    for of_run in tags:
+        if folder := of_run.get(Tag.FOLDER):
+            # outputs/<sweep>/trials/<identity>: what notes and failures name lies in or beside it.
+            words |= {str(each): FOLDER for each in [Path(folder), *Path(folder).parents[:3]] if len(each.parts) > 2}
+    for of_run in params:
+        words |= {
+            value.rstrip("/"): f"<{key}>" for key, value in of_run.items() if is_location(value) and len(value) > 2
+        }
+    return words | dict.fromkeys((text for text in hidden if text), HIDDEN)

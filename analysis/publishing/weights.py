@@ -1,0 +1,36 @@
+"""Weights of a training for an archive: the safetensors files of its last checkpoint, checked, and nothing pickled."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from fcos.published.archive import ArchiveError
+from fcos.published.layout import MANIFEST, WEIGHTS, WORD
+from fcos.storage.store_conventions import Tag
+
+
+def copy_weights(tags: Mapping[str, str], folder: Path, name: str) -> list[str]:
+    """Copy the weights that a run's checkpoint holds into a trial's folder; returns notes on what is not there.
+
+    The manifest of the checkpoint comes along, whose SHA-256 the run recorded. Raises ArchiveError for files that are
+    not those that were saved.
+    """
+    source = Path(tags.get(Tag.CHECKPOINT, ""))
+    if not tags.get(Tag.CHECKPOINT) or not (source / MANIFEST).is_file():
+        return [f"the weights of {name} are left out: its checkpoint is not here"]
+    manifest = (source / MANIFEST).read_bytes()
+    if hashlib.sha256(manifest).hexdigest() != tags.get(Tag.CHECKPOINT_SHA256):
+        raise ArchiveError(f"the checkpoint of {name} is not the one that its run saved; publish without weights")
+    target = folder / WEIGHTS
+    target.mkdir()
+    (target / MANIFEST).write_bytes(manifest)
+    for file, digest in sorted(json.loads(manifest).items()):
+        if re.fullmatch(rf"{WORD}\.safetensors", file):
+            shutil.copyfile(source / file, target / file)
+            with (target / file).open("rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+                    raise ArchiveError(f"{file} of the checkpoint of {name} is damaged; publish without weights")
+    return []

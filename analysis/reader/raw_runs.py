@@ -1,0 +1,51 @@
+"""The runs of a sweep as the store has them, to be published: tags, params, points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis.reader.client import connect, raise_store_errors
+from analysis.reader.metric_history import read_histories
+from analysis.reader.runs import choose_entry, list_sweeps, search_children
+from fcos.published.records import PublishedPoint
+from fcos.storage.store_conventions import RunKind
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class RawSweep:
+    """A sweep's own run and those of its trials; of a single run, which is its own trial, both are the same."""
+
+    uri: str
+    name: str
+    parent: "Run"
+    trials: "tuple[Run, ...]"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is a single run outside of any sweep."""
+        return self.trials == (self.parent,)
+
+
+def read_raw_sweep(uri: str, name: str | None = None, mlflow_experiment: str | None = None) -> RawSweep:
+    """Read a sweep by name or run id, by default the newest; raises StoreError where there is none."""
+    client = connect(uri)
+    with raise_store_errors(uri):
+        entry = choose_entry(list_sweeps(client, mlflow_experiment), name, uri)
+        parent = client.get_run(entry.run_id)
+        trials = [parent] if entry.kind == RunKind.RUN else search_children(client, parent)
+    return RawSweep(uri, entry.name, parent, tuple(sorted(trials, key=lambda run: str(run.info.run_id))))
+
+
+def read_all_points(uri: str, runs: "Sequence[Run]") -> dict[str, list[PublishedPoint]]:
+    """Return every point of every metric of some runs, by run id."""
+    client = connect(uri)
+    points: dict[str, list[PublishedPoint]] = {run.info.run_id: [] for run in runs}
+    with raise_store_errors(uri):
+        for metric in sorted({key for run in runs for key in run.data.metrics}):
+            run_ids = [run.info.run_id for run in runs if metric in run.data.metrics]
+            for point in read_histories(client, run_ids, metric):
+                points[point.run_id].append(PublishedPoint(metric, point.step, point.timestamp, point.value))
+    return points

@@ -1,0 +1,115 @@
+"""Compute the metrics of an archive's trials again, from their detections and annotations."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.verification.differences import ROUNDING, measure_difference
+from fcos.errors import DataError
+from fcos.evaluation.saved.saved_evaluation import SavedEvaluation, parse_evaluation
+from fcos.published.layout import POINTS, RUN, TRIALS
+from fcos.published.records import PublishedPoint, PublishedRun, read_points, read_record
+from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, MAX_BYTES, RESULTS, EvaluationFiles
+from fcos.storage.store_conventions import Artifact, MetricPrefix, Tag
+
+FINISHED = "FINISHED"
+
+
+@dataclass(frozen=True)
+class PublishedTrial:
+    """A trial of an archive that counts, with the folder of its files."""
+
+    run: PublishedRun
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """Name for people: `branch seed 0`."""
+        return f"{self.run.tags.get(Tag.ARM, self.run.name)} seed {self.run.tags.get(Tag.SEED, '?')}"
+
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether its detections are in the archive."""
+        return (self.folder / Artifact.EVALUATION / INDEX).is_file()
+
+
+@dataclass(frozen=True)
+class RecomputedMetrics:
+    """Metrics that were computed again. largest: difference by rounding, relative. without: lack detections."""
+
+    trials: int
+    detections: int
+    metrics: int
+    largest: float
+    without: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def list_trials(folder: Path) -> list[PublishedTrial]:
+    """Return the trials of an archive that are not superseded; raises ArchiveError for a broken record."""
+    folders = sorted(path for path in (folder / TRIALS).glob("*") if path.is_dir())
+    trials = [PublishedTrial(read_record(each / RUN, PublishedRun), each) for each in folders]
+    return [trial for trial in trials if Tag.SUPERSEDED not in trial.run.tags]
+
+
+def read_published_evaluation(trial: PublishedTrial) -> SavedEvaluation:
+    """Return the saved evaluation of a trial that has one; raises DataError for files that do not belong together."""
+    folder = trial.folder / Artifact.EVALUATION
+    names = (INDEX, ANNOTATIONS, RESULTS)
+    for name in names:
+        if not (folder / name).is_file() or (folder / name).stat().st_size > MAX_BYTES:
+            raise DataError(f"{name} is missing or too large")
+    index, annotations, results = ((folder / name).read_bytes() for name in names)
+    return parse_evaluation(EvaluationFiles(index, annotations, results), Path(Artifact.EVALUATION))
+
+
+def recompute_metrics(trials: Sequence[PublishedTrial], show_progress: Callable[[int, int], None]) -> RecomputedMetrics:
+    """Evaluate the detections of each finished trial with COCO's evaluation, and compare with what its run logged."""
+    from fcos.evaluation.coco import result_metrics
+
+    finished = [trial for trial in trials if trial.run.status == FINISHED]
+    with_detections = [trial for trial in finished if trial.has_evaluation]
+    detections, metrics, largest, problems = 0, 0, 0.0, []
+    for number, trial in enumerate(with_detections, start=1):
+        try:
+            evaluation = read_published_evaluation(trial)
+        except DataError as error:
+            problems.append(f"{trial.label}: {error}")
+            continue
+        computed = result_metrics(evaluation.annotations, evaluation.results)
+        logged = _read_logged(trial, evaluation.index.step)
+        compared = {key: measure_difference(logged[key], value) for key, value in computed.items() if key in logged}
+        detections, metrics = detections + len(evaluation.results), metrics + len(compared)
+        largest = max(largest, *(each for each in compared.values() if each <= ROUNDING), 0.0)
+        problems += _describe_differences(trial, evaluation, computed, logged)
+        show_progress(number, len(with_detections))
+    without = tuple(trial.label for trial in finished if not trial.has_evaluation)
+    return RecomputedMetrics(len(with_detections), detections, metrics, largest, without, tuple(problems))
+
+
+def _read_logged(trial: PublishedTrial, step: int) -> dict[str, float]:
+    """Return the last value of each metric that was logged at a step."""
+    at_step: dict[str, PublishedPoint] = {}
+    for point in read_points(trial.folder / POINTS):
+        if point.step == step and (point.key not in at_step or point.time >= at_step[point.key].time):
+            at_step[point.key] = point
+    return {key: point.value for key, point in at_step.items()}
+
+
+def _describe_differences(
+    trial: PublishedTrial, evaluation: SavedEvaluation, computed: Mapping[str, float], logged: Mapping[str, float]
+) -> Iterator[str]:
+    """Yield what of a trial does not agree with its detections."""
+    step, digest = evaluation.index.step, evaluation.index.data_digest
+    for key, value in computed.items():
+        if key in logged and measure_difference(logged[key], value) > ROUNDING:
+            yield f"{trial.label}: {key} is {logged[key]!r} at step {step}, computed from its detections {value!r}"
+        # Names of classes may be written otherwise in the store.
+        elif key not in logged and not key.startswith(MetricPrefix.CLASS_AP):
+            yield f"{trial.label}: {key} was not logged at step {step}, the one of its detections"
+    if digest != trial.run.tags.get(Tag.DATA_DIGEST):
+        yield f"{trial.label}: its detections are on other data ({digest[:12]}) than its run names"
+    # The value of a trial is its last one.
+    last = max((point.step for point in read_points(trial.folder / POINTS) if point.key in computed), default=step)
+    if last != step:
+        yield f"{trial.label}: its detections are of step {step}, and its metrics end at step {last}"

@@ -1,0 +1,165 @@
+"""Verify a published sweep, offline and without a GPU: every file, then every number of its report and the verdicts.
+
+python analysis/verify.py ablation_centerness.zip
+python analysis/verify.py ablation_centerness.zip --id 3f0c...             and that it is the archive of this id
+python analysis/verify.py ablation_centerness.zip --annotations val.json   and that it was evaluated on these boxes
+"""
+
+# Heavy imports are inside the functions, so that --help prints at once.
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.verification.evaluations import PublishedTrial, RecomputedMetrics
+    from analysis.verification.report_again import RecomputedReport
+
+# Problems that are printed of each kind.
+MOST = 10
+# Widest word before what is printed beside it.
+WIDTH = 12
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify an archive; returns the exit code: 0 if all holds, 1 if something does not, 2 for a wrong command.
+
+    141 where standard output is closed.
+    """
+    options = parse_arguments(arguments)
+    from fcos.streams import exit_code_of_closed_output, flush_output, replace_unprintable_characters
+
+    replace_unprintable_characters()
+    try:
+        code = _verify(options)
+        flush_output()
+    except BrokenPipeError:
+        return exit_code_of_closed_output("verify: standard output was closed")
+    return code
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; exits with 2 for a wrong one."""
+    parser = argparse.ArgumentParser(
+        description="Verify a published sweep, offline: every file, then every number and verdict of its report."
+    )
+    parser.add_argument("file", type=Path, help="the zip file that publish.py wrote")
+    parser.add_argument("--id", default="", help="the id under which the archive was announced")
+    parser.add_argument("--annotations", type=Path, help="COCO annotations of one's own to compare its boxes with")
+    return parser.parse_args(arguments)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from analysis.reader.client import StoreError
+    from fcos.errors import DataError
+    from fcos.published.archive import ArchiveError
+
+    for file in filter(None, (options.file, options.annotations)):
+        if not file.is_file():
+            print(f"verify: {file}: no such file", file=sys.stderr)
+            return 2
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            failed = sum(_run_tiers(options, Path(temporary)))
+        except (ArchiveError, StoreError, DataError) as error:
+            _print("refused", str(error))
+            failed = 1
+    return 1 if failed else 0
+
+
+def _run_tiers(options: argparse.Namespace, temporary: Path) -> Iterator[int]:
+    """Run one tier after another and print what each shows; yields the number of problems."""
+    from analysis.render.console import show_progress
+    from analysis.verification.consistency import find_inconsistencies
+    from analysis.verification.evaluations import list_trials, recompute_metrics
+    from analysis.verification.report_again import recompute_report
+    from fcos.published.archive import extract_archive
+    from fcos.published.crate import check_files, compute_id
+    from fcos.published.layout import HEADER
+    from fcos.published.records import ArchiveHeader, read_record
+
+    folder = extract_archive(options.file, temporary)
+    count, archive_id = check_files(folder), compute_id(folder)
+    header = read_record(folder / HEADER, ArchiveHeader)
+    of_laboratory = f" of {header.laboratory}" if header.laboratory else ""
+    _print("archive", f"{header.sweep}{of_laboratory}, written by fcos-lab {header.version}")
+    _print("intact", f"{count} files are those that the archive names; id {archive_id}")
+    if options.id and options.id.lower() != archive_id:
+        yield _print_problems([f"the id is not {options.id}: this is another archive"])
+    trials = list_trials(folder)
+    yield _print_problems(find_inconsistencies(folder, header, trials))
+    if options.annotations is not None:
+        yield _compare_annotations(trials, options.annotations)
+    with show_progress("evaluating detections") as on_trial:
+        metrics = recompute_metrics(trials, on_trial)
+    yield _print_metrics(metrics)
+    with show_progress("evaluating resampled images") as on_trial:
+        report = recompute_report(folder, header, on_trial)
+    yield _print_report(report)
+    _print_retraining(options.file, trials)
+
+
+def _compare_annotations(trials: "Sequence[PublishedTrial]", file: Path) -> int:
+    from analysis.verification.annotations import compare_annotations
+
+    images, problems = compare_annotations(trials, file)
+    if not problems:
+        _print("annotations", f"the boxes of {images} images are those of {file}")
+    return _print_problems(problems)
+
+
+def _print_metrics(result: "RecomputedMetrics") -> int:
+    if not result.problems:
+        _print(
+            "recomputed",
+            f"{result.metrics} metrics of {result.trials} trials from {result.detections} detections, "
+            f"{_describe_equality(result.largest)}",
+        )
+    if result.without:
+        _print("", f"without detections, taken as logged: {', '.join(result.without)}")
+    return _print_problems(result.problems)
+
+
+def _print_report(result: "RecomputedReport") -> int:
+    from fcos.published.layout import REPORT_JSON
+
+    comparison = result.comparison
+    if not comparison.differences:
+        equality = _describe_equality(comparison.largest)
+        _print("recomputed", f"{comparison.numbers} numbers of {REPORT_JSON}, {equality}")
+        _print("recomputed", f"{result.verdicts} verdicts and all other texts: the same")
+    if result.figures_differ and not result.problems:
+        _print("", "figures are drawn otherwise here (another version of their library); their numbers are the same")
+    return _print_problems([*(f"{REPORT_JSON} {each}" for each in comparison.differences), *result.problems])
+
+
+def _describe_equality(largest: float) -> str:
+    return "equal to the last digit" if not largest else f"equal but for rounding (at most {largest:.1e} of a number)"
+
+
+def _print_retraining(file: Path, trials: "Sequence[PublishedTrial]") -> None:
+    from fcos.installation import command
+
+    if any(trial.run.params.get("task") != "coverage" for trial in trials):
+        _print("retrained", f"not tried; to train one seed again: {command('retrain')} {shlex.quote(str(file))}")
+
+
+def _print_problems(problems: Sequence[str]) -> int:
+    for problem in problems[:MOST]:
+        _print("DIFFERS", problem)
+    if len(problems) > MOST:
+        _print("", f"and {len(problems) - MOST} more")
+    return len(problems)
+
+
+def _print(word: str, text: str) -> None:
+    # Names come from the archive: nothing in them may steer a terminal.
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+    print(f"{word:<{WIDTH}}{printable}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""RO-Crate metadata of an archive: what it is, and the SHA-256 and size of every file in it."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fcos.published.archive import ArchiveError, list_files
+from fcos.published.layout import METADATA, REPORT_HTML, REPORT_JSON
+from fcos.published.records import ArchiveHeader, read_record
+
+# RO-Crate 1.1, https://w3id.org/ro/crate/1.1
+SPECIFICATION: Final = "https://w3id.org/ro/crate/1.1"
+MEDIA_TYPES: Final = {
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".txt": "text/plain",
+    ".md": "text/markdown",
+    ".png": "image/png",
+    ".gz": "application/gzip",
+    ".safetensors": "application/octet-stream",
+}
+
+
+@dataclass(frozen=True)
+class CrateFacts:
+    """What the metadata name beside the files. started: milliseconds since 1970. commit: of the code, "" if unknown."""
+
+    header: ArchiveHeader
+    started: int
+    claim: str
+    commit: str
+    license: str
+
+
+class _Entity(BaseModel):
+    """An entity of the metadata, of which only files have a digest."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str = Field(alias="@id")
+    type: str | list[str] = Field(alias="@type")
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    graph: list[_Entity] = Field(alias="@graph")
+
+
+def write_metadata(folder: Path, facts: CrateFacts) -> str:
+    """Write the metadata of all files that a folder holds; returns the id of the archive."""
+    header = facts.header
+    software: dict[str, Any] = {
+        "@id": "#fcos-lab",
+        "@type": "SoftwareApplication",
+        "name": "FCOS Lab",
+        "version": header.version,
+        **({"identifier": facts.commit} if facts.commit else {}),
+    }
+    laboratory = [{"@id": "#laboratory", "@type": "Organization", "name": header.laboratory}]
+    files = [_describe(path, folder) for path in list_files(folder) if path != folder / METADATA]
+    graph = [
+        {
+            "@id": METADATA,
+            "@type": "CreativeWork",
+            "conformsTo": {"@id": SPECIFICATION},
+            "about": {"@id": "./"},
+        },
+        {
+            "@id": "./",
+            "@type": "Dataset",
+            "name": f"Results of the sweep {header.sweep}",
+            "description": facts.claim or f"Plan, runs, detections and report of {header.sweep}",
+            "datePublished": datetime.fromtimestamp(facts.started / 1000, UTC).date().isoformat(),
+            "license": facts.license or "not given",
+            "identifier": header.run_id,
+            **({"creator": {"@id": "#laboratory"}} if header.laboratory else {}),
+            "hasPart": [{"@id": entity["@id"]} for entity in files],
+            "mentions": {"@id": "#report"},
+        },
+        {
+            "@id": "#report",
+            "@type": "CreateAction",
+            "name": "report of the sweep",
+            "instrument": {"@id": "#fcos-lab"},
+            "result": [{"@id": REPORT_HTML}, {"@id": REPORT_JSON}],
+        },
+        software,
+        *(laboratory if header.laboratory else []),
+        *files,
+    ]
+    text = json.dumps({"@context": f"{SPECIFICATION}/context", "@graph": graph}, indent=1, ensure_ascii=True)
+    (folder / METADATA).write_bytes(f"{text}\n".encode())
+    return compute_id(folder)
+
+
+def _describe(path: Path, folder: Path) -> dict[str, Any]:
+    return {
+        "@id": path.relative_to(folder).as_posix(),
+        "@type": "File",
+        "contentSize": str(path.stat().st_size),
+        "encodingFormat": MEDIA_TYPES[path.suffix],
+        "sha256": _digest(path),
+    }
+
+
+def compute_id(folder: Path) -> str:
+    """Return the SHA-256 of the metadata, which stands for the whole archive."""
+    return _digest(folder / METADATA)
+
+
+def check_files(folder: Path) -> int:
+    """Return the number of files, after each was held against its digest in the metadata.
+
+    Raises ArchiveError naming the files that differ, are missing or are not named.
+    """
+    entities = read_record(folder / METADATA, _Metadata).graph
+    named = {entity.id: entity.sha256 for entity in entities if entity.type == "File"}
+    present = {path.relative_to(folder).as_posix(): path for path in list_files(folder) if path != folder / METADATA}
+    problems = list(_compare(named, present))
+    if problems:
+        more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ArchiveError(f"{'; '.join(problems[:5])}{more}")
+    return len(present)
+
+
+def _compare(named: dict[str, str | None], present: dict[str, Path]) -> Iterator[str]:
+    for name in sorted({*named, *present}):
+        if name not in present:
+            yield f"{name[:200]!r} is named in {METADATA} and missing"
+        elif name not in named:
+            yield f"{name} is not named in {METADATA}"
+        elif _digest(present[name]) != named[name]:
+            yield f"{name} is not the file that {METADATA} names (its SHA-256 differs)"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

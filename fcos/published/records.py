@@ -1,0 +1,105 @@
+"""Records of a published archive: its header, its runs, and their metric points."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from fcos.published.archive import ArchiveError
+from fcos.published.layout import MAX_TEXT_BYTES, RUN_ID
+
+RunId = Annotated[str, Field(pattern=f"^{RUN_ID}$")]
+POINT_COLUMNS: Final = ["key", "step", "time", "value"]
+# Text that people read on a console and in a report.
+_Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+
+class ArchiveHeader(BaseModel):
+    """What an archive holds: archive.json.
+
+    run_id: of the sweep's own run, or of a single run. laboratory: where it was trained, "" where that is not given.
+    resamples: of the validation images in its report. version: of fcos-lab that wrote the report.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1] = 1
+    sweep: _Line
+    run_id: RunId
+    laboratory: _Line
+    resamples: Annotated[int, Field(ge=0, le=10_000)]
+    version: _Line
+
+
+class PublishedRun(BaseModel):
+    """A run of a tracking store without its metrics: run.json. start, end: milliseconds since 1970."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    run_id: RunId
+    name: str
+    status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+    start: NonNegativeInt
+    end: NonNegativeInt | None
+    tags: dict[str, str]
+    params: dict[str, str]
+
+
+class PublishedPoint(NamedTuple):
+    """One logged value of a metric. time: milliseconds since 1970."""
+
+    key: str
+    step: int
+    time: int
+    value: float
+
+
+def format_points(points: Iterable[PublishedPoint]) -> str:
+    """Return points as a table that gives the same doubles again."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(POINT_COLUMNS)
+    # By their text: values that are not a number have no order.
+    writer.writerows(sorted((key, step, time, repr(float(value))) for key, step, time, value in points))
+    return text.getvalue()
+
+
+def read_points(path: Path) -> list[PublishedPoint]:
+    """Read a table of points, none where there is no file; raises ArchiveError naming the line."""
+    if not path.is_file():
+        return []
+    lines = csv.reader(io.StringIO(_read_text(path)))
+    points: list[PublishedPoint] = []
+    try:
+        if next(lines, None) != POINT_COLUMNS:
+            raise ValueError(f"its columns are not {', '.join(POINT_COLUMNS)}")
+        for key, step, time, value in lines:
+            points.append(PublishedPoint(key, int(step), int(time), float(value)))
+    except (ValueError, csv.Error) as error:
+        raise ArchiveError(f"{path.name} of {path.parent.name}, line {lines.line_num}: {error}") from None
+    return points
+
+
+def read_record(path: Path, model: type[_ModelT]) -> _ModelT:
+    """Read a JSON file as a record; raises ArchiveError naming the file, the key and the rule."""
+    try:
+        return model.model_validate_json(_read_text(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "text"
+        raise ArchiveError(f"{path.name} of {path.parent.name}: {where}: {first['msg']}") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise ArchiveError(f"{path.name} of {path.parent.name}: has more than {MAX_TEXT_BYTES >> 20} MiB")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ArchiveError(f"{path.name} of {path.parent.name}: is missing") from None
+    except UnicodeDecodeError:
+        raise ArchiveError(f"{path.name} of {path.parent.name}: is not UTF-8 text") from None

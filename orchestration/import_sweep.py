@@ -1,0 +1,90 @@
+"""Import a published sweep into one's own tracking store: python orchestration/import_sweep.py FILE"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+EPILOG = """
+Reports name the laboratory of every trial that was trained elsewhere. With sweeps of one's own:
+
+  python analysis/report.py MINE --join THEIRS             their seeds join the table of mine, arm by arm
+  python analysis/report.py MINE --laboratories THEIRS     the laboratory as a factor beside the arms
+"""
+
+
+def cli() -> int:
+    """Run the command `fcos-import-sweep`; returns the exit code."""
+    from orchestration.cli.entry import run_entry
+
+    return run_entry(sys.argv[1:], main, lambda _: make_parser().format_help())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="import_sweep.py",
+        description="Import a published sweep into a tracking store, marked by where it was trained.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", help="the zip file that publish.py wrote")
+    parser.add_argument("--output", default="outputs", help="folder of the default store (default: outputs)")
+    parser.add_argument(
+        "--tracking-uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI"),
+        help="MLflow store (default: $MLFLOW_TRACKING_URI, or mlflow.db in --output)",
+    )
+    parser.add_argument("--experiment", default="fcos-lab", help="MLflow experiment of its runs (default: fcos-lab)")
+    parser.add_argument("--laboratory", default="", help="who trained it, where the archive does not name them")
+    parser.add_argument("--name", default="", help="name of the sweep here (default: <sweep>@<laboratory>)")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Import an archive whose every file is intact; returns the exit code."""
+    import tempfile
+    from pathlib import Path
+
+    from fcos.errors import ConfigError
+    from fcos.installation import command
+    from fcos.published.archive import extract_archive
+    from fcos.published.crate import check_files, compute_id
+    from fcos.published.layout import HEADER
+    from fcos.published.records import ArchiveHeader, read_record
+    from fcos.storage.store_conventions import default_uri
+    from orchestration.cli.console import OutputConsole
+    from orchestration.cli.entry import OK
+    from orchestration.tracking.addresses import absolute_uri
+    from orchestration.tracking.import_runs import Origin, import_archive
+    from orchestration.tracking.store import open_store
+    from orchestration.tracking.tracker import artifact_folder
+
+    options, console = make_parser().parse_args(arguments), OutputConsole()
+    output = Path(options.output).absolute()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = extract_archive(Path(options.file), Path(temporary))
+        check_files(folder)
+        header = read_record(folder / HEADER, ArchiveHeader)
+        laboratory = options.laboratory or header.laboratory
+        if not laboratory:
+            raise ConfigError(f"{options.file}: names no laboratory; give --laboratory=<who trained it>")
+        origin = Origin(compute_id(folder), laboratory)
+        uri = None if options.tracking_uri is None else absolute_uri(options.tracking_uri)
+        output.mkdir(parents=True, exist_ok=True)
+        store = open_store(uri or default_uri(output), options.experiment, artifact_folder(uri, output))
+        name = options.name or f"{header.sweep}@{laboratory}"
+        with console.status(f"importing {name} ...") as status:
+            imported = import_archive(
+                store, folder, origin, name, lambda done, total: status.update(f"importing run {done} of {total} ...")
+            )
+    text = f"imported: {imported.name}, {imported.trials} trials of {laboratory}, run {imported.run_id}"
+    if not imported.is_new:
+        text = f"nothing to do: this archive is in the store already, as run {imported.run_id}"
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"its report: {command('report')} {imported.run_id}", highlight=False, markup=False, soft_wrap=True)
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

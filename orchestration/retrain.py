@@ -1,0 +1,93 @@
+"""Train one seed of a published sweep again and compare its result: python orchestration/retrain.py FILE"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def cli() -> int:
+    """Run the command `fcos-retrain`; returns the exit code."""
+    from orchestration.cli.entry import run_entry
+
+    return run_entry(sys.argv[1:], main, lambda _: make_parser().format_help())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="retrain.py",
+        description="Train one seed of a published sweep again: equal to the last digit on the same processor, within "
+        "the spread of its seeds elsewhere.",
+    )
+    parser.add_argument("file", help="the zip file that publish.py wrote")
+    parser.add_argument("--arm", help="the arm (default: the first of the lowest seed)")
+    parser.add_argument("--seed", type=int, help="the seed (default: the lowest)")
+    parser.add_argument("--data-root", help="where the data are here; drawn shapes need none")
+    parser.add_argument("--weights", help="the weights that it begins from, where the archive names a file")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of the command: output, name, cluster.*, tracking.*, budget.*",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train the configuration of an archive once and compare; returns 0 if it holds, 1 if not."""
+    import tempfile
+    from dataclasses import replace
+    from datetime import datetime
+    from pathlib import Path
+
+    from fcos.published.archive import extract_archive
+    from fcos.published.crate import check_files
+    from orchestration.cli.console import OutputConsole
+    from orchestration.cli.entry import OK, TRAINING_FAILED
+    from orchestration.cli.lock import lock_folder
+    from orchestration.cluster.resources import hardware_device
+    from orchestration.driver.sweep_run import SweepRun
+    from orchestration.experiment.provenance import hardware
+    from orchestration.planning.prepare import prepare_command
+    from orchestration.planning.retraining import compare_results, find_training, make_lab, plan_retraining
+
+    options, console = make_parser().parse_args(arguments), OutputConsole()
+    check_overrides(options.overrides)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = extract_archive(Path(options.file), Path(temporary))
+        check_files(folder)
+        training = find_training(folder, options.arm, options.seed)
+    prepared = prepare_command(
+        [*options.overrides, "reuse=false"],
+        lambda lab, prepare_data, _: plan_retraining(training, options.data_root, options.weights, lab, prepare_data),
+        console,
+    )
+    if prepared is None:
+        return OK
+    lab, plan = make_lab(prepared.lab, training, options.data_root, options.weights), prepared.plan
+    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+        code = SweepRun(replace(prepared, lab=lab), console, on_workers=lab.cluster.workers > 1).run(None)
+    summary = plan.summary_of(plan.trials[0])
+    if summary is None:
+        return max(code, TRAINING_FAILED)
+    metrics = next(iter(summary.metrics.values()))
+    result = compare_results(training, metrics, plan, hardware(hardware_device(lab.cluster)))
+    for number, line in enumerate(result.lines):
+        word = "" if number else "retrained" if result.holds else "DIFFERS"
+        console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
+    return code if result.holds else max(code, TRAINING_FAILED)
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for overrides of what the archive decides."""
+    from fcos.config.run import Config
+    from fcos.errors import ConfigError
+
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.split(".")[0] in (*Config.model_fields, "experiment", "+experiment") or key in ("reuse", "extend"):
+            raise ConfigError(f"{override}: the archive decides it; leave it out")
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

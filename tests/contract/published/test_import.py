@@ -1,0 +1,160 @@
+"""Importing: a foreign sweep enters a store as what it is; its seeds join a table, its laboratory is a factor."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import report
+from analysis.reader.client import connect
+from analysis.reader.runs import list_sweeps, read_sweep
+from fcos.errors import ConfigError
+from fcos.published.archive import ArchiveError
+from orchestration import import_sweep
+from orchestration.tracking import import_runs
+from orchestration.tracking.history import open_history
+from tests.helpers.published import flip, publish_sweep, write_evaluated_sweep
+from tests.helpers.stored_sweeps import SweepWriter
+
+
+def make_store(folder: Path, name: str, seeds: tuple[int, ...], **params: str) -> SweepWriter:
+    """Return a store with one evaluated sweep."""
+    (folder / "images").mkdir(parents=True)
+    writer = SweepWriter(f"sqlite:///{folder / 'mlflow.db'}", folder)
+    write_evaluated_sweep(writer, name, folder / "images", seeds=seeds, params=params)
+    return writer
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> SweepWriter:
+    """One's own store, with seeds 0 to 2 of `mine`; archives of others are imported into it."""
+    writer = make_store(tmp_path_factory.mktemp("own"), "mine", (0, 1, 2))
+    others = {"later": ((3, 4, 5, 6), {}), "same": ((0, 1, 2), {}), "wider": ((7,), {"model.fpn.channels": "512"})}
+    for name, (seeds, params) in others.items():
+        folder = tmp_path_factory.mktemp(name)
+        theirs = make_store(folder, name, seeds, **params)
+        file = publish_sweep(theirs.uri, name, folder / f"{name}.zip", "--laboratory", f"lab {name}")
+        assert run_import(writer, file) == 0
+    return writer
+
+
+def run_import(writer: SweepWriter, file: Path, *options: str) -> int:
+    return import_sweep.main(
+        [str(file), "--tracking-uri", writer.uri, "--output", str(writer.folder / "out"), *options]
+    )
+
+
+def write(writer: SweepWriter, folder: Path, *options: str) -> Any:
+    words = ["mine", "--tracking-uri", writer.uri, "--output", str(folder), "--resamples", "100", *options]
+    assert report.main(words) == 0
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_an_imported_sweep_has_its_runs_values_and_files_and_says_where_they_come_from(
+    own: SweepWriter, tmp_path: Path
+) -> None:
+    words = ["later@lab later", "--tracking-uri", own.uri, "--output", str(tmp_path), "--resamples", "100"]
+    assert report.main(words) == 0
+    imported = json.loads((tmp_path / "report.json").read_text())
+    assert [value["seed"] for value in imported["values"] if value["arm"] == "none"][:4] == [3, 4, 5, 6]
+    assert {row["laboratory"] for row in imported["provenance"]} == {"lab later"}
+    assert all(len(row["archive"]) == 64 and row["trained_by"] == row["run_id"] for row in imported["provenance"])
+    lines = imported["limitations"]
+    assert any(line.startswith("Trained by lab later and imported from its archive ") for line in lines)
+    assert "itself at lab later" in (tmp_path / "report.md").read_text()
+    # Detections came along: the metrics on resampled images follow from them.
+    assert imported["other_images"]
+
+
+def test_an_archive_is_imported_once_and_what_was_left_unfinished_is_done_anew(
+    own: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = make_store(tmp_path / "theirs", "twice", (0,))
+    file = publish_sweep(theirs.uri, "twice", tmp_path / "twice.zip", "--laboratory", "lab")
+    before = len(list_sweeps(connect(own.uri)))
+    fill, calls = import_runs._fill, []
+
+    def fail_at_the_second(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError("no space left")
+        fill(*arguments)
+
+    monkeypatch.setattr(import_runs, "_fill", fail_at_the_second)
+    with pytest.raises(ConfigError, match="no space left"):
+        run_import(own, file)
+    assert len(list_sweeps(connect(own.uri))) == before
+    monkeypatch.setattr(import_runs, "_fill", fill)
+    assert run_import(own, file) == 0
+    assert run_import(own, file) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    names = [entry.name for entry in list_sweeps(connect(own.uri))]
+    assert names.count("twice@lab") == 1
+    assert len(read_sweep(own.uri, "twice@lab").current) == 2
+
+
+def test_a_damaged_archive_and_one_without_a_laboratory_are_not_imported(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "nameless", (0,))
+    file = publish_sweep(theirs.uri, "nameless", tmp_path / "nameless.zip")
+    with pytest.raises(ConfigError, match="names no laboratory; give --laboratory"):
+        run_import(own, file)
+    position = file.read_bytes().index(b"fcos.identity")
+    with pytest.raises(ArchiveError, match="is damaged"):
+        run_import(own, flip(file, position, tmp_path / "flipped.zip"), "--laboratory", "lab")
+
+
+def test_imported_trainings_are_not_taken_over_by_sweeps(own: SweepWriter) -> None:
+    history = open_history(own.uri, own.folder)
+    assert history is not None
+    assert all("fcos.archive" not in run.tags for run in history.newest())
+    assert all("fcos.archive" not in run.tags for run in history.of_training("7a" * 32))
+    assert history.of_training("7a" * 32)
+
+
+def test_seeds_of_another_laboratory_join_a_table_marked_by_origin(own: SweepWriter, tmp_path: Path) -> None:
+    joined = write(own, tmp_path, "--join", "later@lab later")
+    assert joined["sweep"]["name"] == "mine + later@lab later"
+    summary = next(row for row in joined["summaries"] if (row["metric"], row["arm"]) == ("val/AP", "branch"))
+    assert summary["n"] == 7
+    assert joined["comparisons"][0]["num_pairs"] == 7
+    assert joined["experiment"]["looks"] == [3]
+    by_seed = {row["seed"]: row["laboratory"] for row in joined["provenance"] if row["arm"] == "branch"}
+    assert by_seed == {0: "", 1: "", 2: "", **dict.fromkeys((3, 4, 5, 6), "lab later")}
+    assert any(note.startswith("4 seeds of later@lab later (trained by lab later) joined") for note in joined["notes"])
+
+
+def test_seeds_that_are_here_already_are_compared_and_count_once(
+    own: SweepWriter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mine", "--tracking-uri", own.uri, "--output", str(tmp_path), "--join", "same@lab same"]
+    assert report.main(words) == 2
+    message = capsys.readouterr().err
+    assert "no seed can join mine" in message and "6 trials of same@lab same repeat ones that are here" in message
+    assert "6 with the same val/AP" in message
+
+
+def test_trainings_of_other_settings_do_not_join(
+    own: SweepWriter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mine", "--tracking-uri", own.uri, "--output", str(tmp_path), "--join", "wider@lab wider"]
+    assert report.main(words) == 2
+    assert "is another training, by model.fpn.channels" in capsys.readouterr().err
+
+
+def test_two_laboratories_are_compared_with_the_laboratory_as_a_factor(own: SweepWriter, tmp_path: Path) -> None:
+    compared = write(own, tmp_path, "--laboratories", "same@lab same")
+    effects = {effect["effect"]: effect for effect in compared["factorial"]["effects"] if effect["metric"] == "val/AP"}
+    assert set(effects) == {"arm", "laboratory", "arm*laboratory"}
+    # The same trainings: nothing is due to the laboratory, all to the arm.
+    assert effects["laboratory"]["difference"] == pytest.approx(0, abs=1e-12)
+    assert abs(effects["arm"]["difference"]) > 0.001
+    assert compared["experiment"]["arms"] == ["none+here", "none+lab same", "branch+here", "branch+lab same"]
+
+
+def test_seeds_that_only_one_laboratory_has_are_paired_in_their_order_with_a_note(
+    own: SweepWriter, tmp_path: Path
+) -> None:
+    compared = write(own, tmp_path, "--laboratories", "later@lab later")
+    assert any("0 with 3, 1 with 4 and 2 with 5" in note for note in compared["notes"])
+    assert compared["experiment"]["seeds"] == [0, 1, 2]

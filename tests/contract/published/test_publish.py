@@ -1,0 +1,157 @@
+"""Publishing: the same sweep gives the same bytes, all that a report needs is there, and nothing that is private."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from analysis import publish
+from fcos.published.crate import check_files
+from fcos.published.layout import METADATA
+from tests.helpers.published import PRIVATE_ROOT, publish_sweep, unpack
+from tests.helpers.stored_sweeps import SweepWriter
+
+
+def read_all(file: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(file) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def test_the_same_sweep_gives_the_same_bytes_from_a_copied_store_too(
+    evaluated: SweepWriter, archive: Path, tmp_path: Path
+) -> None:
+    again = publish_sweep(evaluated.uri, "drawn", tmp_path / "again.zip", "--laboratory", "Lab of Alice")
+    assert again.read_bytes() == archive.read_bytes()
+    shutil.copytree(evaluated.folder, tmp_path / "copy")
+    copied = f"sqlite:///{tmp_path / 'copy' / 'mlflow.db'}"
+    elsewhere = publish_sweep(copied, "drawn", tmp_path / "copied.zip", "--laboratory", "Lab of Alice")
+    assert elsewhere.read_bytes() == archive.read_bytes()
+
+
+def test_an_archive_has_plan_runs_points_detections_report_and_metadata(archive: Path, tmp_path: Path) -> None:
+    files = read_all(archive)
+    assert {"archive.json", METADATA, "report/report.html", "report/report.json", "sweep/run.json"} <= set(files)
+    trials = {name.split("/")[1] for name in files if name.startswith("trials/")}
+    assert len(trials) == 6
+    own = ("run.json", "points.csv", "config.json", "versions.json", "detections/000000000139.png")
+    evaluation = ("evaluation/index.json", "evaluation/annotations.json.gz", "evaluation/results.json.gz")
+    assert {f"trials/{trial}/{name}" for trial in trials for name in (*own, *evaluation)} <= set(files)
+    assert check_files(unpack(archive, tmp_path / "out")) == len(files) - 1
+    crate = json.loads(files[METADATA])
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert entities[METADATA]["about"] == {"@id": "./"}
+    parts = {part["@id"] for part in entities["./"]["hasPart"]}
+    assert parts == set(files) - {METADATA}
+    assert entities["#laboratory"]["name"] == "Lab of Alice"
+
+
+def test_the_report_in_an_archive_has_the_values_of_the_store(evaluated: SweepWriter, archive: Path) -> None:
+    report = json.loads(read_all(archive)["report/report.json"])
+    runs = {
+        run.info.run_id: run.data.metrics for run in evaluated.client.search_runs([evaluated.experiment_id("drawn")])
+    }
+    of_ap = [value for value in report["values"] if value["metric"] == "val/AP"]
+    assert len(of_ap) == 6
+    assert all(value["value"] == runs[value["run_id"]]["val/AP"] for value in of_ap)
+    assert [verdict["arm"] for verdict in report["verdicts"]] == ["branch"]
+
+
+def test_paths_that_a_configuration_names_are_replaced_by_its_keys(archive: Path) -> None:
+    files = read_all(archive)
+    assert not [
+        name for name, content in files.items() if b"alice" in content and name != METADATA and b"Alice" not in content
+    ]
+    run = json.loads(
+        next(content for name, content in files.items() if name.endswith("/run.json") and "trials" in name)
+    )
+    assert run["params"]["data.root"] == "<data.root>"
+    assert run["tags"]["fcos.notes"] == "1 box of <data.root>/train.json is not trained on"
+    assert not {"fcos.checkpoint", "fcos.folder", "mlflow.user", "mlflow.source.name"} & set(run["tags"])
+    config = next(content for name, content in files.items() if name.endswith("/config.json"))
+    assert json.loads(config)["data"]["root"] == "<data.root>"
+
+
+@pytest.fixture
+def noted(tmp_path: Path, request: pytest.FixtureRequest) -> SweepWriter:
+    """A store with a single run, whose note is the parameter of the test."""
+    writer = SweepWriter(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    parent = writer.write_sweep("noted", "noted", {"none": (0.4,)})
+    (run,) = writer.client.search_runs([writer.experiment_id("noted")], "tags.`fcos.kind` = 'trial'")
+    writer.client.set_tag(run.info.run_id, "fcos.notes", request.param)
+    assert parent
+    return writer
+
+
+PRIVATE = {
+    "an image of /home/bob/photos is left out": "a home folder",
+    "cannot read /mnt/nas7/project/a.png": "an absolute path",
+    "cannot read C:\\Users\\bob\\a.png": "a home folder",
+    "the store postgresql://bob:hunter2@db/x was away": "an address with a password",
+    "the store http://tracking.example.org:5000 was away": "an address on a network",
+    "the node 10.31.7.4 was lost": "a network address",
+    "the node fe80::1ff:fe23:4567:890a was lost": "a network address",
+    "ask bob.jones@example.org": "an e-mail address",
+}
+
+
+@pytest.mark.parametrize(("noted", "kind"), PRIVATE.items(), indirect=["noted"])
+def test_what_is_private_elsewhere_is_refused_with_file_and_line(
+    noted: SweepWriter, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "noted.zip"
+    assert publish.main(["noted", "--tracking-uri", noted.uri, "--output", str(file)]) == 2
+    output = capsys.readouterr().out
+    assert "run.json:" in output and kind in output and "--hide" in output
+    assert not file.exists() and not list(tmp_path.glob(".*part"))
+
+
+@pytest.mark.parametrize("noted", ["the node turing-07 was lost, which gauss started"], indirect=True)
+def test_names_of_user_and_machine_are_refused_until_they_are_hidden(
+    noted: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("analysis.publishing.private.getpass.getuser", lambda: "gauss")
+    monkeypatch.setattr("analysis.publishing.private.platform.node", lambda: "turing-07.cluster")
+    words = ["noted", "--tracking-uri", noted.uri, "--output", str(tmp_path / "noted.zip")]
+    assert publish.main(words) == 2
+    assert "the name of the user or of the machine" in capsys.readouterr().out
+    assert publish.main([*words, "--hide", "turing-07", "--hide", "gauss"]) == 0
+    notes = json.loads(read_all(tmp_path / "noted.zip")["report/report.json"])["notes"]
+    assert "none seed 0: the node <hidden> was lost, which <hidden> started." in notes
+
+
+@pytest.mark.parametrize("noted", ["version 10.31.7.4 of a library was used"], indirect=True)
+def test_what_only_looks_private_can_be_allowed(noted: SweepWriter, tmp_path: Path) -> None:
+    words = ["noted", "--tracking-uri", noted.uri, "--output", str(tmp_path / "noted.zip")]
+    assert publish.main([*words, "--allow", "10.31.7.4"]) == 0
+
+
+def test_a_list_names_every_file_with_its_size_and_writes_none(
+    evaluated: SweepWriter,
+    archive: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["drawn", "--tracking-uri", evaluated.uri, "--resamples", "100", "--laboratory", "Lab of Alice", "--list"]
+    assert publish.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, content in read_all(archive).items():
+        assert f"{len(content):>13,}  {name}" in lines
+    assert any(line.startswith("replaced: ") and "<data.root>" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_can_be_left_out(evaluated: SweepWriter, tmp_path: Path) -> None:
+    file = publish_sweep(evaluated.uri, "drawn", tmp_path / "drawn.zip", "--no-pictures")
+    assert not [name for name in read_all(file) if name.endswith(".png")]
+
+
+def test_a_sweep_that_is_not_there_is_named(
+    tmp_path: Path, evaluated: SweepWriter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish.main(["dawn", "--tracking-uri", evaluated.uri, "--output", str(tmp_path / "x.zip")]) == 2
+    assert "did you mean drawn?" in capsys.readouterr().err
+    assert PRIVATE_ROOT

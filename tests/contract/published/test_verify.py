@@ -1,0 +1,228 @@
+"""Verifying: offline; every file, every number and the verdicts, and what was changed is named."""
+
+import gzip
+import json
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import verify
+from fcos.published.archive import write_archive
+from fcos.published.crate import CrateFacts, compute_id, write_metadata
+from fcos.published.layout import HEADER, METADATA
+from fcos.published.records import ArchiveHeader, read_record
+from tests.helpers.evaluations import replace_text, text_of
+from tests.helpers.published import flip, unpack
+from tests.helpers.stored_sweeps import SweepWriter
+
+Verify = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run_verify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Verify:
+    """verify.main without a network; returns the exit code and what was printed."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("nothing is asked of a network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        code = verify.main([str(argument) for argument in arguments])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def change(archive: Path, tmp_path: Path) -> Callable[[Callable[[Path], object]], Path]:
+    """Changes the contents of the archive and packs it again, with digests that say so, as malice would."""
+
+    def changed(work: Callable[[Path], object]) -> Path:
+        folder = unpack(archive, tmp_path / "changed")
+        work(folder)
+        header = read_record(folder / HEADER, ArchiveHeader)
+        (folder / METADATA).unlink()
+        write_metadata(folder, CrateFacts(header, 0, "", "", ""))
+        write_archive(folder, folder.name, tmp_path / "changed.zip")
+        return tmp_path / "changed.zip"
+
+    return changed
+
+
+def first_trial(folder: Path) -> Path:
+    return min((folder / "trials").iterdir())
+
+
+def test_an_archive_verifies_offline_down_to_its_verdicts(archive: Path, run_verify: Verify, tmp_path: Path) -> None:
+    code, output = run_verify(archive)
+    assert code == 0, output
+    archive_id = compute_id(unpack(archive, tmp_path / "out"))
+    assert re.search(rf"^intact +\d+ files .*id {archive_id}$", output, re.MULTILINE)
+    assert re.search(
+        r"^recomputed +\d+ metrics of 6 trials from \d+ detections, equal to the last digit$", output, re.M
+    )
+    assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
+    assert re.search(r"^recomputed +1 verdicts and all other texts: the same$", output, re.M)
+    assert "retrain" in output and "drawn of Lab of Alice" in output
+    assert run_verify(archive, "--id", archive_id)[0] == 0
+    code, output = run_verify(archive, "--id", "0" * 64)
+    assert code == 1 and "this is another archive" in output
+
+
+def test_a_flipped_byte_ends_with_1_and_the_name_of_the_file(archive: Path, run_verify: Verify, tmp_path: Path) -> None:
+    content = archive.read_bytes()
+    position = content.index(b"fcos.identity")
+    code, output = run_verify(flip(archive, position, tmp_path / "flipped.zip"))
+    assert code == 1
+    assert re.search(r"drawn/trials/[0-9a-f]{32}/run\.json is damaged", output)
+
+
+def test_other_detections_are_named_by_trial_and_metric(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        evaluation = first_trial(folder) / "evaluation"
+        results = json.loads(text_of(evaluation / "results.json.gz"))
+        replace_text(evaluation, "results.json.gz", json.dumps(results[1:]), detections=len(results) - 1)
+
+    code, output = run_verify(change(forge))
+    assert code == 1
+    assert re.search(
+        r"DIFFERS +(none|branch) seed \d: val/\w+ is 0\.\d+ at step 1200, computed from its detections 0", output
+    )
+
+
+def test_other_points_are_named(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "points.csv"
+        file.write_text(re.sub(r"(?m)^(val/AP,1200,\d+),.*$", r"\1,0.9876", file.read_text()))
+
+    code, output = run_verify(change(forge))
+    assert code == 1
+    assert "val/AP is 0.9876 at step 1200" in output
+    assert re.search(
+        r"DIFFERS +report/report\.json \$\.values\[\d+\]\.value: is 0\.\d+, computed again 0\.9876", output
+    )
+
+
+def test_another_number_in_the_report_is_named_by_its_path(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = folder / "report" / "report.json"
+        report = json.loads(file.read_text())
+        report["comparisons"][0]["difference"] += 1e-6
+        report["verdicts"][0]["text"] = "higher than none, surely"
+        file.write_text(json.dumps(report, indent=1) + "\n")
+
+    code, output = run_verify(change(forge))
+    assert code == 1
+    assert "report/report.json $.comparisons[0].difference: is " in output
+    assert '$.verdicts[0].text: is "higher than none, surely", computed again "too few seeds to tell' in output
+
+
+def test_another_text_in_the_page_is_named_by_its_line(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = folder / "report" / "report.html"
+        file.write_text(file.read_text().replace("</h1>", "<script>alert(1)</script></h1>"))
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"report/report\.html, line \d+: is not what its numbers give", output)
+
+
+def test_a_run_of_another_identity_or_data_is_named(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "run.json"
+        run = json.loads(file.read_text())
+        run["tags"]["fcos.data_digest"] = "e" * 64
+        run["tags"]["mlflow.parentRunId"] = "0" * 32
+        file.write_text(json.dumps(run))
+
+    code, output = run_verify(change(forge))
+    assert code == 1
+    assert "its detections are on other data (dddddddddddd) than its run names" in output
+    assert re.search(r"trials/[0-9a-f]{32} is no trial of run", output)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("archive.json", "[" * 100_000),
+        ("archive.json", '{"format": 2}'),
+        ("trials/run.json", '{"run_id": "../../x"}'),
+        ("trials/points.csv", "key,step,time,value\nval/AP,x,1,1\n"),
+        ("trials/points.csv", "\x00\x00"),
+        ("sweep/experiment.json", "7"),
+        ("sweep/experiment.json", '{"name": "x", "arms": 7}'),
+        ("report/report.json", "{"),
+    ],
+)
+def test_a_broken_record_is_refused_by_name_without_a_traceback(
+    change: Any, run_verify: Verify, name: str, text: str
+) -> None:
+    def forge(folder: Path) -> None:
+        path = folder / name
+        if name == "archive.json":
+            # The metadata are made from it: it is broken afterwards.
+            return
+        path = first_trial(folder) / path.name if name.startswith("trials/") else path
+        path.write_text(text)
+
+    file = change(forge)
+    if name == "archive.json":
+        folder = file.with_suffix("") / "drawn"
+        (folder / name).write_text(text)
+        metadata = json.loads((folder / METADATA).read_text())
+        import hashlib
+
+        for entity in metadata["@graph"]:
+            if entity["@id"] == name:
+                entity["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        (folder / METADATA).write_text(json.dumps(metadata))
+        write_archive(folder, "drawn", file)
+    code, output = run_verify(file)
+    assert code == 1
+    assert "refused" in output and Path(name).name in output
+
+
+def test_a_hostile_evaluation_is_named_and_not_expanded(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        bomb = gzip.compress(bytes(1 << 20))
+        (first_trial(folder) / "evaluation" / "results.json.gz").write_bytes(bomb)
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and "seed" in output and "evaluation/results.json.gz: " in output
+
+
+def test_own_annotations_are_compared_box_by_box(
+    archive: Path, run_verify: Verify, evaluated: SweepWriter, tmp_path: Path
+) -> None:
+    content = json.loads((evaluated.folder / "images" / "instances.json").read_text())
+    for image in content["images"]:
+        image["file_name"] = f"{image['file_name'][:4]}.png"
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(content))
+    code, output = run_verify(archive, "--annotations", own)
+    assert code == 0, output
+    assert f"the boxes of 10 images are those of {own}" in output
+    content["annotations"][0]["bbox"][0] += 0.5
+    own.write_text(json.dumps(content))
+    code, output = run_verify(archive, "--annotations", own)
+    assert code == 1 and "has other boxes in the file" in output
+
+
+def test_names_in_an_archive_do_not_steer_the_terminal(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "run.json"
+        run = json.loads(file.read_text())
+        run["tags"]["fcos.arm"] = "\x1b[2Jbranch"
+        run["tags"]["fcos.data_digest"] = "e" * 64
+        file.write_text(json.dumps(run))
+
+    assert "\x1b" not in run_verify(change(forge))[1]
+
+
+def test_a_file_that_is_not_there_is_a_wrong_command(run_verify: Verify, tmp_path: Path) -> None:
+    assert run_verify(tmp_path / "absent.zip")[0] == 2

@@ -1,0 +1,38 @@
+"""Keys that decide nothing are those that an identity leaves out."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from analysis.combining.same_training import PINNED, RUN_ONLY, describe_differences, settings_of
+from analysis.reader.sweep import Provenance, Trial
+from orchestration.experiment import identity, weights
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def make_trial(params: Mapping[str, object], seed: int = 0) -> Trial:
+    return Trial("a", seed, "0" * 32, "FINISHED", START, {"seed": seed, **params}, provenance=Provenance(code="c"))
+
+
+def test_the_keys_that_decide_nothing_are_those_of_an_identity() -> None:
+    assert frozenset(identity.RUN_ONLY) == RUN_ONLY
+    assert dict(weights.DIGESTS) == PINNED
+
+
+def test_trials_that_differ_in_seed_place_and_pace_are_the_same_training() -> None:
+    here = make_trial({"data.root": "<data.root>", "data.num_workers": 2, "schedule.lr": 0.01})
+    there = make_trial({"data.root": "/x/y", "data.num_workers": 0, "schedule.lr": 0.01}, seed=5)
+    assert settings_of(here) == settings_of(there)
+
+
+def test_differences_are_named_by_key() -> None:
+    ours, theirs = settings_of(make_trial({"schedule.lr": 0.01})), settings_of(make_trial({"schedule.lr": 0.02}))
+    assert describe_differences(ours, theirs) == "schedule.lr"
+    assert describe_differences(ours, ours) == ""
+
+
+def test_weights_count_by_their_content_where_it_is_known() -> None:
+    digest = {"model.weights_sha256": "d" * 64}
+    ours = make_trial({"model.weights": "<model.weights>", **digest})
+    theirs = make_trial({"model.weights": "/other/place.pth", **digest})
+    assert settings_of(ours) == settings_of(theirs)

@@ -1,0 +1,98 @@
+"""What looks private in a text, and what does not."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.publishing.neutral import Neutralizer, find_words, is_location
+from analysis.publishing.pictures import SIGNATURE, strip_png
+from analysis.publishing.private import find_private
+
+HARMLESS = [
+    '"val/AP": 0.5, "val/class_AP/disc": 0.25',
+    "<td>a</td><br/><p>either/or, 1/2, and km/h</p>",
+    "Mean ± sample standard deviation; p = 0.05/3",
+    "https://arxiv.org/abs/1904.01355 and https://w3id.org/ro/crate/1.1/context",
+    "started 2026-11-29 12:34:56 UTC, 0:12:03 long",
+    "images are below a/b.png, ./c.png and ../d.png",
+    "seeds 0, 1, 2; versions 2.15.0 and 1.26",
+    "@media (prefers-color-scheme: dark) { a::before { color: #fff } }",
+    "data.root, <data.root>/train.json and <folder>/log.txt",
+    "127.0.0.1 and ::1 are every machine",
+    'src="data:image/png;base64,AAAA/home/bob/tmp/etc=="',
+    "experiment@seed and a@b",
+    "2 x AMD EPYC 7763 64-Core Processor, Linux x86_64",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_is_not_private_is_not_found(text: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text(text)
+    assert find_private(tmp_path, names=()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("see /home/bob", "a home folder"),
+        ("see ~/data", "a home folder"),
+        ('"root": "/mnt/nas/data"', "an absolute path"),
+        ("root=/srv/data", "an absolute path"),
+        ("file:///x", "an absolute path"),
+        ("\\\\\\\\server\\\\share", "an absolute path"),
+        ("s3://bucket/key", "an address on a network"),
+        ("https://intern.example.org/x", "an address on a network"),
+        ("http://u:p@host", "an address with a password"),
+        ("a.b@c.org", "an e-mail address"),
+        ("node 192.168.0.7", "a network address"),
+    ],
+)
+def test_what_is_private_is_found_in_its_line(text: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text(f"first\n{text}\n")
+    findings = find_private(tmp_path, names=())
+    assert kind in {finding.kind for finding in findings}
+    assert {(finding.file, finding.line) for finding in findings} == {("notes.txt", 2)}
+
+
+def test_versions_of_four_parts_are_no_addresses_where_versions_stand(tmp_path: Path) -> None:
+    (tmp_path / "environment").mkdir()
+    (tmp_path / "environment" / "requirements.txt").write_text("nvidia-cublas==13.4.1.3\n")
+    (tmp_path / "versions.json").write_text('{"opencv": "4.9.0.80"}')
+    assert find_private(tmp_path, names=()) == []
+
+
+def test_names_are_found_as_words_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("annotated by ann\nann_1 and Ann\n")
+    assert [finding.line for finding in find_private(tmp_path, names=("ann",))] == [1, 2]
+
+
+def test_locations_are_replaced_by_their_keys_the_longest_first() -> None:
+    params = [{"data.root": "/data", "data.cache_dir": "/data/cache/", "model.name": "fcos"}]
+    neutral = Neutralizer(find_words(params, [{"fcos.folder": "/o/outputs/s/trials/ab"}], ["bob"]))
+    text = "/data/cache/x and /data/train.json, val/data, /database, /o/outputs/s/trials/ab/log.txt of bob"
+    assert neutral.clean_text(text) == (
+        "<data.cache_dir>/x and <data.root>/train.json, val/data, /database, <folder>/log.txt of <hidden>"
+    )
+    assert neutral.clean_value({"a": ["/data", "/other/place", 7, None]}) == {"a": ["<data.root>", "<path>", 7, None]}
+    assert neutral.replaced["<data.root>"] == 2
+
+
+def test_locations_are_known_by_their_beginning() -> None:
+    assert all(map(is_location, ("/x", "~/x", "C:\\x", "s3://b", "\\\\host\\x", "file:///x")))
+    assert not any(map(is_location, ("x/y", "fcos", "a: b", "", "1:2")))
+
+
+def test_a_picture_keeps_its_pixels_and_nothing_else(tmp_path: Path) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Author", "bob")
+    image = Image.new("RGB", (8, 8), (10, 20, 30))
+    image.save(tmp_path / "a.png", pnginfo=info, dpi=(72, 72))
+    stripped = strip_png((tmp_path / "a.png").read_bytes())
+    assert stripped is not None and b"bob" in (tmp_path / "a.png").read_bytes() and b"bob" not in stripped
+    (tmp_path / "b.png").write_bytes(stripped)
+    assert Image.open(tmp_path / "b.png").getpixel((3, 3)) == (10, 20, 30)
+    assert strip_png(b"GIF89a") is None
+    assert strip_png(SIGNATURE + b"\x00\x00\xff\xffIHDR") is None
