@@ -1,0 +1,1 @@
+"""Exported detectors: files that other runtimes execute, and their evaluation here. onnx is imported inside functions."""
