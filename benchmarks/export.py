@@ -2,9 +2,10 @@
 
     python benchmarks/export.py [--folder FOLDER] [--presets NAME ...] [--steps 300] [--runs 40] [--write]
 
-Trains a small detector of each preset on drawn shapes where the folder does not hold it yet, exports it in every format,
-evaluates each file by the same evaluator, and times all of them in turn on one core, one image at a time. The last rows are
-ResNet-50 (model=torchvision) with random weights at 512x512, without AP. --write puts the table into docs/export.md.
+Trains a small detector of each preset on drawn shapes where the folder does not hold it yet, exports it in every
+format, evaluates each file by the same evaluator, and times all of them in turn on one core, one image at a time. The
+last rows are ResNet-50 (model=torchvision) with random weights at 512x512, without AP. --write puts the table into
+docs/export.md.
 """
 
 import argparse
@@ -167,11 +168,8 @@ def resnet50(folder: Path) -> Trained:
 
 def table(rows: Sequence[Row]) -> str:
     """The lines of all rows, each detector's first one its own eager inference."""
-    lines = []
-    for row in rows:
-        eager = row.latency if row.format == "eager" else eager
-        lines.append(row.text(eager))
-    return HEAD + "\n".join(lines) + "\n"
+    eager = {row.detector: row.latency for row in rows if row.format == "eager"}
+    return HEAD + "".join(f"{row.text(eager[row.detector])}\n" for row in rows)
 
 
 def main() -> None:

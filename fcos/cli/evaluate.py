@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if is_exported(options.checkpoint):
         from fcos.export.file_detector import evaluate_file
 
-        detector = load_file(options, threads=options.threads)
+        detector = load_file(options)
         step = detector.record.step
         metrics = evaluate_file(detector, batch_size=options.batch_size, progress=show_progress)
     else:

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises ConfigError for what a format cannot hold, before anything is loaded where that is known.
     """
-    from fcos.export.onnx_file import DEFAULT_OPSET, OPSETS
+    from fcos.export.onnx_file import DEFAULT_OPSET, check_opset
     from fcos.export.packages import require_onnx
     from fcos.export.write_file import ExportOptions, FileFormat, export_detector
     from fcos.prediction.memory import bytes_per_pixel
@@ -39,8 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if not chosen:
         raise ConfigError("export: names no format; give --onnx, --torch-export or both")
     opset = DEFAULT_OPSET if options.opset is None else options.opset
-    if opset not in OPSETS:
-        raise ConfigError(f"--opset {opset}: must lie in {OPSETS[0]}..{OPSETS[-1]}")
+    check_opset(opset)
     if "onnx" in chosen:
         require_onnx("--onnx")
     trained = load_checkpoint(options)

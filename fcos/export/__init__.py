@@ -1,1 +1,1 @@
-"""Exported detectors: files that other runtimes execute, and their evaluation here. onnx is imported inside functions."""
+"""Detectors as files for other runtimes, and their evaluation here; onnx is imported inside functions."""

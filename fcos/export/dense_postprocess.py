@@ -97,7 +97,10 @@ class DensePostprocess(nn.Module):
             parts.append(self._level_candidates(level_logits.float(), level_quality, start))
             start = start + count
         return _Candidates(
-            *(torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("location", "label", "score", "rank"))
+            *(
+                torch.cat([getattr(part, name) for part in parts], dim=1)
+                for name in ("location", "label", "score", "rank")
+            )
         )
 
     def _level_candidates(self, logits: Tensor, quality: Tensor | None, start: int) -> _Candidates:

@@ -62,8 +62,10 @@ class FileDetector:
         self.classes = record.classes
         # Of its inputs and outputs.
         self.device = torch.device("cpu")
+        # Oracles and some analyses need annotated boxes.
+        postprocess = self.config.model.postprocess.model_copy(update={"analyses": (), "oracle": "none"})
         self._inference = Inference(
-            {"": Postprocess(self.config.model.postprocess, self.config.model.assignment.corners)},
+            {"": Postprocess(postprocess, self.config.model.assignment.corners)},
             build_locate(self.config.model),
             self.device,
             "fp32",
@@ -100,16 +102,14 @@ class FileDetector:
 
     def _run(self, inputs: Mapping[str, Tensor], needed: Sequence[str]) -> Mapping[str, Tensor]:
         arrays = self.opened.run({name: as_array(value) for name, value in inputs.items()})
-        outputs = {
-            name: torch.from_numpy(array) for name, array in zip(self.opened.outputs, arrays, strict=True)
-        }
+        outputs = {name: torch.from_numpy(array) for name, array in zip(self.opened.outputs, arrays, strict=True)}
         if missing := [name for name in needed if name not in outputs]:
             raise ConfigError(f"{self.opened.path}: has no output {', '.join(missing)}; export the detector again")
         return outputs
 
 
 def load_file_detector(
-    path: Path, changes: Mapping[str, Any], *, device: str = "cpu", threads: int | None = None
+    path: Path, changes: Mapping[str, Any], *, device: str = "cpu", threads: int = 0
 ) -> FileDetector:
     """Open an exported file, with some settings changed (dotted key -> value).
 
@@ -117,8 +117,8 @@ def load_file_detector(
     """
     if path.suffix == ".pt2":
         raise ConfigError(
-            f"{path}: torch loads such a file by executing what it holds, so it is not opened here; give the .onnx file "
-            "or the run's folder"
+            f"{path}: torch loads such a file by executing what it holds, so it is not opened here; give the .onnx "
+            "file or the run's folder"
         )
     return FileDetector(open_onnx(path, device=device, threads=threads), changes)
 
@@ -150,7 +150,9 @@ def _check_changes(path: Path, changes: Mapping[str, Any], *, detects: bool) -> 
     for key in changes:
         if not key.startswith(CHANGEABLE[detects]):
             changeable = " and ".join(f"{prefix}*" for prefix in CHANGEABLE[detects])
-            hint = "; a file exported with --raw has its post-processing outside" if key.startswith("model.post") else ""
+            hint = (
+                "; a file exported with --raw has its post-processing outside" if key.startswith("model.post") else ""
+            )
             raise ConfigError(f"--set {key}: is fixed in {path}, of which {changeable} can be changed{hint}")
 
 

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from fcos.errors import ConfigError
 from fcos.export.networks import ORIGINAL_SIZES, PIXELS, SIZES
-from fcos.export.nms_operator import onnx_translations
+from fcos.export.onnx_operators import onnx_translations
 from fcos.export.packages import require_onnx
 from fcos.export.record import FileRecord
 
@@ -23,14 +23,16 @@ DEFORMABLE_OPSET: Final = 19
 MAX_BYTES: Final = (1 << 31) - 1
 
 
-def onnx_file(program: ExportedProgram, record: FileRecord, outputs: Sequence[str], opset: int = DEFAULT_OPSET) -> bytes:
+def onnx_file(
+    program: ExportedProgram, record: FileRecord, outputs: Sequence[str], opset: int = DEFAULT_OPSET
+) -> bytes:
     """Return the content of an ONNX file of a traced detector, weights included.
 
     Raises ConfigError where the extra export is not installed, for an operator that ONNX does not have in this opset,
     and for more weights than one file holds.
     """
-    require_onnx("ONNX files")
-    check_opset(program, opset)
+    require_onnx("--onnx")
+    _check_operators(program, opset)
     inputs = (PIXELS, SIZES, ORIGINAL_SIZES) if record.detects else (PIXELS, SIZES)
     with _quiet():
         try:
@@ -60,10 +62,14 @@ def onnx_file(program: ExportedProgram, record: FileRecord, outputs: Sequence[st
     return content
 
 
-def check_opset(program: ExportedProgram, opset: int) -> None:
-    """Raise ConfigError for an opset that torch does not write, or that lacks an operator of the program."""
+def check_opset(opset: int) -> None:
+    """Raise ConfigError for an opset that torch does not write."""
     if opset not in OPSETS:
         raise ConfigError(f"--opset {opset}: must lie in {OPSETS[0]}..{OPSETS[-1]}")
+
+
+def _check_operators(program: ExportedProgram, opset: int) -> None:
+    """Raise ConfigError where an opset lacks an operator of the program."""
     deformable = torch.ops.torchvision.deform_conv2d.default
     if opset < DEFORMABLE_OPSET and any(node.target is deformable for node in program.graph.nodes):
         raise ConfigError(
@@ -73,7 +79,7 @@ def check_opset(program: ExportedProgram, opset: int) -> None:
 
 
 def _describe(model: Any, record: FileRecord) -> None:
-    """Add the record to an onnx_ir model, and leave out what torch notes of every node, such as paths of source files."""
+    """Add the record to an onnx_ir model, and leave out torch's notes on nodes, such as paths of source files."""
     model.metadata_props.clear()
     model.metadata_props.update(record.to_properties())
     graph = model.graph

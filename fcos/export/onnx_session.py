@@ -29,6 +29,7 @@ class OnnxSession:
     record: FileRecord
     sha256: str
     outputs: tuple[str, ...]
+    device: str
     session: Any
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -42,25 +43,29 @@ class OnnxSession:
         return outputs
 
 
-def open_onnx(path: Path, *, device: str = "cpu", threads: int | None = None) -> OnnxSession:
+def open_onnx(path: Path, *, device: str = "cpu", threads: int = 0) -> OnnxSession:
     """Open an ONNX file that `python -m fcos export` wrote.
 
-    `threads` are those of one operator; None takes one for each core. Raises ConfigError naming the file where it is
+    `device` is cpu, cuda, or auto for cuda where the runtime has it. `threads` are those of one operator, 0 takes one
+    for each core. Raises ConfigError naming the file where it is
     too large, is not ONNX, keeps tensors in other files, has operators outside of the standard or no record, where
     onnxruntime is missing or does not have the device, and DataError where it cannot be read.
     """
     require_onnxruntime(str(path))
     import onnxruntime
 
+    available = onnxruntime.get_available_providers()
+    if device == "auto":
+        device = "cuda" if PROVIDERS["cuda"] in available else "cpu"
     provider = PROVIDERS[device]
-    if provider not in onnxruntime.get_available_providers():
+    if provider not in available:
         raise ConfigError(
-            f"device={device}: this onnxruntime has no {provider}; use device=cpu, or install onnxruntime-gpu in its place"
+            f"device={device}: this onnxruntime has no {provider}; use device=cpu, or install onnxruntime-gpu instead"
         )
     content = _content(path)
     record = FileRecord.from_properties(_checked_metadata(content, path), str(path))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
@@ -70,7 +75,7 @@ def open_onnx(path: Path, *, device: str = "cpu", threads: int | None = None) ->
         raise ConfigError(f"{path}: onnxruntime does not run it ({_first_line(error)})") from None
     outputs = tuple(output.name for output in session.get_outputs())
     _check_inputs([each.name for each in session.get_inputs()], record, path)
-    return OnnxSession(path, record, hashlib.sha256(content).hexdigest(), outputs, session)
+    return OnnxSession(path, record, hashlib.sha256(content).hexdigest(), outputs, device, session)
 
 
 def _content(path: Path) -> bytes:
@@ -95,7 +100,8 @@ def _checked_metadata(content: bytes, path: Path) -> dict[str, str]:
         for tensor in _tensors(graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
                 raise ConfigError(
-                    f"{path}: keeps its tensor {tensor.name} in another file, which is not opened; export the detector again"
+                    f"{path}: keeps its tensor {tensor.name} in another file, which is not opened; export the detector "
+                    "again"
                 )
         for node in _nodes(graph):
             if node.domain not in DOMAINS:
@@ -135,7 +141,9 @@ def _tensors(graph: Any) -> Iterator[Any]:
 def _check_inputs(names: Sequence[str], record: FileRecord, path: Path) -> None:
     expected = [PIXELS, SIZES, *([ORIGINAL_SIZES] if record.detects else [])]
     if sorted(names) != sorted(expected):
-        raise ConfigError(f"{path}: has the inputs {', '.join(names)}, and its metadata let expect {', '.join(expected)}")
+        raise ConfigError(
+            f"{path}: has the inputs {', '.join(names)}, and its metadata let expect {', '.join(expected)}"
+        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ import torch
 from fcos.errors import ConfigError
 from fcos.export.dense_postprocess import check_exportable
 from fcos.export.networks import output_names
-from fcos.export.onnx_file import DEFAULT_OPSET, onnx_file
+from fcos.export.onnx_file import DEFAULT_OPSET, check_opset, onnx_file
 from fcos.export.origin import find_origin
 from fcos.export.packages import require_onnx
 from fcos.export.record import FileRecord
@@ -37,6 +37,7 @@ def export_detector(trained: Trained, path: Path, options: ExportOptions, bytes_
     detects = options.detects and options.format == "onnx"
     if options.format == "onnx":
         require_onnx("--onnx")
+        check_opset(options.opset)
     if detects:
         check_exportable(trained.config.model.postprocess)
     record = make_record(trained, detects=detects, bytes_per_pixel=bytes_per_pixel)

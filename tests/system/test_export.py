@@ -65,7 +65,9 @@ def test_a_file_has_the_metrics_of_its_run(
     assert expected["metrics"]["val/AP"] > 0 and found["step"] == expected["step"]
     assert found["metrics"] == pytest.approx(expected["metrics"], abs=1e-4)
     latency = found["latency"]
-    assert latency["batch"] == 2 and latency["canvas"] == [64, 64] and latency["runs"] == 2 and latency["device"] == "cpu"
+    assert (
+        latency["batch"] == 2 and latency["canvas"] == [64, 64] and latency["runs"] == 2 and latency["device"] == "cpu"
+    )
     assert f"sha256 {latency['sha256'][:12]}" in capsys.readouterr().out
     timed = numbers_of(tmp_path / "timed.json", str(run_folder), "--latency", "1")
     assert timed["latency"]["runtime"].startswith("torch ") and len(timed["latency"]["sha256"]) == 64

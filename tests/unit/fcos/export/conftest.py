@@ -18,7 +18,7 @@ from fcos.training import checkpoint
 from tests.helpers.exported_files import Export, MakeTrained, untyped_tracing
 
 CLASSES = ("disc", "square", "ring")
-TINY_BACKBONE = {"name": "small_resnet", "norm": "bn", "widths": [8, 8, 8, 8, 8]}
+TINY_BACKBONE = {"name": "small_resnet", "norm": "bn", "widths": [16, 16, 16, 16, 16]}
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def _spread_scores(detector: torch.nn.Module) -> None:
             elif name.endswith("classification.bias"):
                 parameter.zero_()
             elif name.endswith("regression.weight"):
-                parameter.mul_(40)
+                parameter.mul_(10)
             elif name.endswith("regression.bias"):
                 parameter.fill_(1.0)
 
@@ -73,7 +73,9 @@ def _spread_scores(detector: torch.nn.Module) -> None:
 def export(tmp_path: Path) -> Export:
     """Exports a detector as ONNX and opens the file."""
 
-    def write(trained: Trained, *, raw: bool = False, changes: dict[str, Any] | None = None, **options: Any) -> FileDetector:
+    def write(
+        trained: Trained, *, raw: bool = False, changes: dict[str, Any] | None = None, **options: Any
+    ) -> FileDetector:
         path = tmp_path / "detector.onnx"
         export_detector(trained, path, ExportOptions("onnx", detects=not raw, **options), bytes_per_pixel=100.0)
         return load_file_detector(path, changes or {}, threads=1)

@@ -12,7 +12,8 @@ def test_warm_runs_are_counted_and_described() -> None:
     batch = Batch(torch.zeros(2, 3, 32, 64, dtype=torch.uint8), sizes, sizes, none, (1, 2), ("a", "b"))
     calls: list[str] = []
     one, other = (
-        Timed(lambda _, name=name: calls.append(name), name * 32, 1, "cpu", "torch 2") for name in ("ab", "cd")  # type: ignore[misc]
+        Timed(lambda _, name=name: calls.append(name), name * 32, 1, "cpu", "torch 2")
+        for name in ("ab", "cd")  # type: ignore[misc]
     )
     first, second = measure_latency([one, other], batch, runs=5)
     assert calls == ["ab", "cd"] * (5 + WARM_UP)

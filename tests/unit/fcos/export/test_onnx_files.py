@@ -36,7 +36,9 @@ FAST_PRESETS = ("official_v1", "torchvision")
                      "rosinality", "torchvision")
     ],
 )  # fmt: skip
-def test_a_file_of_a_preset_detects_what_the_preset_does(preset: str, make_trained: MakeTrained, export: Export) -> None:
+def test_a_file_of_a_preset_detects_what_the_preset_does(
+    preset: str, make_trained: MakeTrained, export: Export
+) -> None:
     assert_parity(make_trained(preset), export)
 
 
@@ -82,7 +84,7 @@ def test_deformable_convolutions_are_operators_of_the_standard(make_trained: Mak
             if ".offsets." in name:
                 parameter.normal_(std=0.3)
     assert_parity(trained, export)
-    with pytest.raises(ConfigError, match="--opset 18: model.backbone.deformable_stages needs the operator DeformConv"):
+    with pytest.raises(ConfigError, match=r"--opset 18: .* needs the operator DeformConv"):
         export(trained, opset=18)
 
 
@@ -163,5 +165,3 @@ def test_an_exported_program_of_torch_gives_the_head_outputs(make_trained: MakeT
             found, expected = network(batch.pixels, batch.sizes), trained.detector(batch.pixels, batch.sizes)
         for one, other in zip(found, (*expected.logits, expected.ltrb, expected.quality), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
-
-

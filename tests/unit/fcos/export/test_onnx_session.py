@@ -1,4 +1,4 @@
-"""Files from elsewhere: what is no ONNX, leads to other files, needs a library or contradicts itself is refused by name."""
+"""Files from elsewhere: what is no ONNX, leads to other files or needs a library is refused by name."""
 
 import importlib.util
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from fcos.export import onnx_session, packages
 from fcos.export.file_detector import load_file_detector
 from fcos.export.networks import DETECTIONS
 from fcos.export.onnx_session import open_onnx
-from fcos.export.record import PREFIX, FileRecord
+from fcos.export.record import FileRecord
 from tests.helpers.exported_files import RECORD
 
 Write = Callable[..., Path]
@@ -42,7 +42,9 @@ def write(tmp_path: Path) -> Write:
             for side in shapes[name]:
                 count *= side
             nodes.append(
-                helper.make_node("Constant", [], [name], value=helper.make_tensor(name, kind, shapes[name], [0] * count))
+                helper.make_node(
+                    "Constant", [], [name], value=helper.make_tensor(name, kind, shapes[name], [0] * count)
+                )
             )
             outputs.append(helper.make_tensor_value_info(name, kind, shapes[name]))
         graph = helper.make_graph(nodes, "g", inputs, outputs)
