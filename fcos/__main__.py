@@ -12,6 +12,7 @@ from fcos.cli import (
     draw_augmentation,
     evaluate,
     evaluate_results,
+    export,
     export_weights,
     import_weights,
     inspect,
@@ -25,12 +26,14 @@ from fcos.streams import exit_code_of_closed_output, flush_output, replace_unpri
 # In the order of the help.
 COMMANDS = (
     evaluate, evaluate_results, predict, draw, draw_augmentation, compare_presets, score_iou, two_stage,
-    import_weights, export_weights, convert, inspect,
+    import_weights, export_weights, export, convert, inspect,
 )  # fmt: skip
 
 EPILOG = """examples:
   python -m fcos evaluate outputs/NAME/trials/ID
   python -m fcos evaluate outputs/NAME/trials/ID --set model.postprocess.nms_threshold=0.5
+  python -m fcos export outputs/NAME/trials/ID --onnx --output detector
+  python -m fcos evaluate detector.onnx --latency 50 --threads 1
   python -m fcos evaluate-results outputs/NAME/trials/ID/evaluation/ARM
   python -m fcos evaluate-results detections.json annotations/instances_val2017.json
   python -m fcos predict outputs/NAME/trials/ID photos/ --output found/

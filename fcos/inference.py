@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
 
@@ -16,17 +16,31 @@ from fcos.config.run import Config
 from fcos.data.loader import eval_batches
 from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
-from fcos.evaluation.detect import Inference, validate
+from fcos.evaluation.detect import Inference, detect_batch, validate
 from fcos.model.detector import FCOS
 from fcos.postprocess.decode import Postprocess
 from fcos.storage.checkpoint_folder import CheckpointError
-from fcos.structures import Batch
+from fcos.structures import Batch, Detections
 from fcos.weights.find import find_checkpoint
 
 _log = logging.getLogger(__name__)
 VALIDATION: Final[tuple[Split, ...]] = ("val",)
 # The key whose change takes another average of a checkpoint.
 AVERAGE: Final = "schedule.ema"
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A detector of any kind with its configuration and classes."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,8 @@ class Trained:
     classes: tuple[str, ...]
     step: int
     device: torch.device
+    # Of its checkpoint or weights file; None where it was not loaded from one.
+    path: Path | None = None
 
 
 def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], published: str | None = None) -> Trained:
@@ -59,7 +75,7 @@ def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], p
         detector.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{loaded.path}: the weights do not fit the changed model: {error}") from None
-    return Trained(detector.to(device).eval(), config, loaded.classes, loaded.step, device)
+    return Trained(detector.to(device).eval(), config, loaded.classes, loaded.step, device, loaded.path)
 
 
 def with_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:
@@ -98,8 +114,23 @@ def evaluate(
     return validation.metrics[""]
 
 
+def build_detect(trained: Trained) -> Callable[[Batch], list[Detections]]:
+    """Return the function that detects on a batch, without what needs annotated boxes."""
+    model = trained.config.model
+    # Some analyses need annotated boxes too.
+    postprocess = model.postprocess.model_copy(update={"analyses": (), "oracle": "none"})
+    inference = Inference(
+        {"": Postprocess(postprocess, model.assignment.corners)},
+        build_locate(model),
+        trained.device,
+        trained.config.schedule.precision,
+    )
+    detector = trained.detector.eval()
+    return lambda batch: detect_batch(detector, batch, inference)[""]
+
+
 def read_validation(
-    trained: Trained, *, batch_size: int, masks: Collection[Split] = (), splits: Collection[Split] = VALIDATION
+    trained: Configured, *, batch_size: int, masks: Collection[Split] = (), splits: Collection[Split] = VALIDATION
 ) -> tuple[PreparedData, Iterator[Batch]]:
     """Prepare the requested splits of the configured data, and yield batches of its validation images.
 

@@ -4,13 +4,19 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fcos.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fcos.export.file_detector import FileDetector
+    from fcos.export.latency import Latency
     from fcos.inference import Trained
+
+# Suffixes of the files that `export` writes.
+EXPORTED = (".onnx", ".pt2")
 
 # Where a command adds its own parser.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -32,12 +38,18 @@ def fraction(text: str) -> float:
     return number
 
 
-def add_trained_parser(commands: Commands, name: str, summary: str) -> argparse.ArgumentParser:
-    """Add the parser of a command on trained weights: the checkpoint, --model, --set and --device."""
+def add_trained_parser(
+    commands: Commands, name: str, summary: str, *, exported: bool = False
+) -> argparse.ArgumentParser:
+    """Add the parser of a command on trained weights: the checkpoint, --model, --set and --device.
+
+    `exported` says that the command takes an exported file too.
+    """
     parser = commands.add_parser(name, help=summary, description=summary)
+    file = ", or an .onnx file of `export`" if exported else ""
     parser.add_argument(
         "checkpoint", type=Path,
-        help="a checkpoint folder, a run's folder (its newest checkpoint), or a .pth file of published weights",
+        help="a checkpoint folder, a run's folder (its newest checkpoint), or a .pth file of published weights" + file,
     )  # fmt: skip
     parser.add_argument(
         "--model", metavar="NAME",
@@ -74,8 +86,37 @@ def load_checkpoint(options: argparse.Namespace) -> "Trained":
     from fcos.device import pick_device
     from fcos.inference import load_trained
 
+    if is_exported(options.checkpoint):
+        raise ConfigError(
+            f"{options.checkpoint}: is an exported file, which evaluate and predict run; give the run's folder or a "
+            "checkpoint"
+        )
     device = pick_device(options.device)
     return load_trained(options.checkpoint, device, parse_changes(options.changes), options.model)
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path is that of a file that `export` writes, by its suffix."""
+    return path.suffix in EXPORTED and not path.is_dir()
+
+
+def load_file(options: argparse.Namespace) -> "FileDetector":
+    """Open the exported file that the options of `add_trained_parser` name, on as many threads as torch has.
+
+    Raises ConfigError where it cannot be run, and for options that are about checkpoints.
+    """
+    import torch
+
+    from fcos.export.file_detector import load_file_detector
+
+    if options.model is not None:
+        raise ConfigError(f"--model {options.model}: is for a file of published weights, not for {options.checkpoint}")
+    return load_file_detector(
+        options.checkpoint,
+        parse_changes(options.changes),
+        device=options.device,
+        threads=torch.get_num_threads(),
+    )
 
 
 def show_progress(done: int, total: int, unit: str = "images") -> None:
@@ -84,12 +125,21 @@ def show_progress(done: int, total: int, unit: str = "images") -> None:
         print(f"\r{done} of {total} {unit}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def print_metrics(title: str, metrics: Mapping[str, float], output: Path | None, step: int | None = None) -> None:
-    """Print metrics below a title, and write them with the step that they are of to a JSON file."""
+def print_metrics(
+    title: str,
+    metrics: Mapping[str, float],
+    output: Path | None,
+    step: int | None = None,
+    latency: "Latency | None" = None,
+) -> None:
+    """Print metrics below a title, and the latency; write them with the step that they are of to a JSON file."""
     print(title if step is None else f"{title}, step {step}")
     for key, value in metrics.items():
         print(f"  {key:<28} {value:.4f}")
+    if latency is not None:
+        print(latency.describe())
     if output is not None:
         values = {} if step is None else {"step": step}
-        output.write_text(json.dumps({**values, "metrics": dict(metrics)}, indent=1))
+        timed = {} if latency is None else {"latency": asdict(latency)}
+        output.write_text(json.dumps({**values, "metrics": dict(metrics), **timed}, indent=1))
         print(f"written: {output}")

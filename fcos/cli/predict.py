@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcos.cli.options import Commands, add_trained_parser, load_checkpoint, positive_int, show_progress
+from fcos.cli.options import (
+    Commands,
+    add_trained_parser,
+    is_exported,
+    load_checkpoint,
+    load_file,
+    positive_int,
+    show_progress,
+)
 from fcos.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -15,7 +23,8 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Commands) -> None:
     """Add the parser of the command."""
-    parser = add_trained_parser(commands, "predict", "detect objects in images, folders of images and videos")
+    summary = "detect objects in images, folders of images and videos"
+    parser = add_trained_parser(commands, "predict", summary, exported=True)
     parser.add_argument(
         "images", nargs="+", metavar="IMAGES",
         help="image files of any kind that Pillow decodes, folders with all folders below them, patterns such as "
@@ -58,9 +67,9 @@ def run(options: argparse.Namespace) -> int:
     _check_videos(sources)
     if options.output.exists() and not options.output.is_dir():
         raise ConfigError(f"--output {options.output}: is a file; give a folder")
-    trained = load_checkpoint(options)
-    labels = _labels(options.classes, trained.classes)
-    request = Request(options.output, trained.classes, options.batch, options.score, labels, options.pictures)
+    detector = load_file(options) if is_exported(options.checkpoint) else load_checkpoint(options)
+    labels = _labels(options.classes, detector.classes)
+    request = Request(options.output, detector.classes, options.batch, options.score, labels, options.pictures)
     for note in sources.notes:
         print(f"note: {note}", file=sys.stderr)
     progress = Progress(
@@ -68,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         on_failure=lambda message: print(f"failed: {message}", file=sys.stderr),
     )
     try:
-        outcome = run_prediction(Predictor(trained), sources, request, progress)
+        outcome = run_prediction(Predictor(detector), sources, request, progress)
     except KeyboardInterrupt:
         print(f"kept: what was predicted until now, in {options.output}", file=sys.stderr)
         raise

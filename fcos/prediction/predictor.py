@@ -9,16 +9,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from fcos.assignment.build import build_locate
 from fcos.augmentation.transforms import resize_image, resized_size
 from fcos.data.coco import Sample
 from fcos.data.loader import canvas_size, collate
 from fcos.data.prepare import image_rules
 from fcos.errors import ConfigError
-from fcos.evaluation.detect import Inference, detect_batch
+from fcos.export.file_detector import FileDetector
 from fcos.images.open_image import read_image
-from fcos.inference import Trained
-from fcos.postprocess.decode import Postprocess
+from fcos.inference import Trained, build_detect
 from fcos.prediction.memory import bytes_per_pixel
 from fcos.structures import Detections
 
@@ -36,30 +34,23 @@ class Picture:
 
 
 class Predictor:
-    """A trained detector without the parts of its post-processing that need annotated boxes.
+    """A trained detector, or an exported one, without the parts of post-processing that need annotated boxes.
 
     Raises ConfigError for an oracle.
     """
 
-    def __init__(self, trained: Trained) -> None:
-        config = trained.config
+    def __init__(self, detector: Trained | FileDetector) -> None:
+        config = detector.config
         postprocess = config.model.postprocess
         if postprocess.oracle != "none":
             raise ConfigError(
                 f"model.postprocess.oracle={postprocess.oracle}: needs annotated boxes; use evaluate, "
                 "or predict with --set model.postprocess.oracle=none"
             )
-        # Some analyses need annotated boxes too.
-        postprocess = postprocess.model_copy(update={"analyses": ()})
-        self._detector = trained.detector.eval()
+        self._detector = detector
+        self._detect = build_detect(detector) if isinstance(detector, Trained) else detector.detect
         self._config = config
-        self.device = trained.device
-        self._inference = Inference(
-            {"": Postprocess(postprocess, config.model.assignment.corners)},
-            build_locate(config.model),
-            trained.device,
-            config.schedule.precision,
-        )
+        self.device = detector.device
 
     def read(self, path: Path) -> Picture:
         """Open an image file by the rules of training; raises as `read_image`."""
@@ -94,8 +85,10 @@ class Predictor:
     @cached_property
     def pixel_bytes(self) -> float:
         """Memory for each pixel of a canvas, test-time augmentation included; an estimate from below."""
-        scale = max(self._inference.postprocess[""].config.tta_scales)
-        return bytes_per_pixel(self._detector) * scale**2
+        scale = max(self._config.model.postprocess.tta_scales)
+        detector = self._detector
+        once = bytes_per_pixel(detector.detector) if isinstance(detector, Trained) else detector.bytes_per_pixel
+        return once * scale**2
 
     def detect(self, samples: Sequence[Sample]) -> list[Detections]:
         """Return the detections of images of one canvas, on the CPU; boxes in pixels of the images as they were.
@@ -104,4 +97,4 @@ class Predictor:
         """
         canvases = {self.canvas(sample.size) for sample in samples}
         assert len(canvases) == 1, "images of several canvases, whose padding would change each other's detections"
-        return detect_batch(self._detector, collate(samples, canvases.pop()), self._inference)[""]
+        return self._detect(collate(samples, canvases.pop()))

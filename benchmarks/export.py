@@ -1,0 +1,202 @@
+"""Exported files beside the detectors that they are made of: AP and latency by preset and format.
+
+    python benchmarks/export.py [--folder FOLDER] [--presets NAME ...] [--steps 300] [--runs 40] [--write]
+
+Trains a small detector of each preset on drawn shapes where the folder does not hold it yet, exports it in every
+format, evaluates each file by the same evaluator, and times all of them in turn on one core, one image at a time. The
+last rows are ResNet-50 (model=torchvision) with random weights at 512x512, without AP. --write puts the table into
+docs/export.md.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from all import machine
+from detectors import build_pair, draw_batch, model_config
+from inputs import CPU, draw_targets
+from torch import Tensor
+
+from fcos.assignment.build import build_locate
+from fcos.config.parse import parse, set_value
+from fcos.config.presets import load_presets
+from fcos.config.run import Config
+from fcos.evaluation.detect import Inference, validate
+from fcos.export.file_detector import FileNetwork, evaluate_file, load_file_detector
+from fcos.export.latency import Latency, Timed, measure_latency
+from fcos.export.timed import timed
+from fcos.export.write_file import ExportOptions, export_detector
+from fcos.inference import Trained, evaluate, load_trained, read_validation
+from fcos.installation import conf_folder
+from fcos.model.weights_file import file_sha256
+from fcos.postprocess.decode import Postprocess
+from fcos.runtime import LocalRuntime
+from fcos.train import run
+from fcos.training import checkpoint
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "export.md"
+BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+HEAD = "| detector | format | AP | p50 | p95 | times as fast | size | sha256 |\n|---|---|---|---|---|---|---|---|\n"
+# Of a forward pass, in bytes for each pixel; nothing is predicted here.
+PIXEL_BYTES = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A format of a detector: its AP in 0..1, None for random weights, its latency, and the size of its file."""
+
+    detector: str
+    format: str
+    ap: float | None
+    latency: Latency
+    megabytes: float
+
+    def text(self, eager: Latency) -> str:
+        """The row as a line of the table; `eager` is the latency of the detector itself."""
+        ap = "–" if self.ap is None else f"{100 * self.ap:.2f}"
+        latency = self.latency
+        return (
+            f"| {self.detector} | {self.format} | {ap} | {latency.p50_ms:.1f} ms | {latency.p95_ms:.1f} ms | "
+            f"{eager.p50_ms / latency.p50_ms:.2f} | {self.megabytes:.1f} MB | `{latency.sha256[:12]}` |"
+        )
+
+
+def preset_values(name: str, steps: int, cache: Path) -> dict[str, Any]:
+    """The configuration of a small detector with the choices of a preset, on drawn shapes."""
+    folder = conf_folder()
+    values: dict[str, Any] = {
+        "model": load_presets()[name].model_dump(mode="json"),
+        "data": yaml.safe_load((folder / "data" / "synthetic.yaml").read_text()),
+        "schedule": yaml.safe_load((folder / "schedule" / "embedded.yaml").read_text()),
+        "seed": 0,
+    }
+    small = yaml.safe_load((folder / "model" / "fcos_small.yaml").read_text())
+    values["model"] |= {"backbone": small["backbone"], "weights": None}
+    values["model"]["fpn"]["channels"] = small["fpn"]["channels"]
+    values["model"]["head"] |= {key: small["head"][key] for key in ("num_convs", "gn_groups")}
+    values = set_value(values, "data.cache_dir", str(cache))
+    for key in ("eval_every", "checkpoint_every", "steps"):
+        values = set_value(values, f"schedule.{key}", steps)
+    return set_value(values, "schedule.warmup_steps", steps // 4)
+
+
+def train_preset(name: str, steps: int, folder: Path) -> Trained:
+    """Train the small detector of a preset, or go on where its folder ends."""
+    config = parse(Config, preset_values(name, steps, folder / "cache"))
+    run(config, LocalRuntime(folder / name, CPU))
+    return load_trained(folder / name, CPU, {})
+
+
+def program_network(path: Path, trained: Trained) -> FileNetwork:
+    """The head outputs of a .pt2 file that was written here."""
+    module = torch.export.load(path).module()
+    model = trained.config.model
+    has_quality = model.head.quality != "none"
+    names = [*(f"logits_p{level}" for level in model.levels), "ltrb", *(["quality"] if has_quality else [])]
+
+    def run_module(pixels: Tensor, sizes: Tensor) -> Mapping[str, Tensor]:
+        return dict(zip(names, module(pixels.contiguous(), sizes), strict=True))
+
+    return FileNetwork(run_module, model).eval()
+
+
+def inference_of(trained: Trained) -> Inference:
+    """The post-processing of a detector, in float32."""
+    model = trained.config.model
+    return Inference({"": Postprocess(model.postprocess, model.assignment.corners)}, build_locate(model), CPU, "fp32")
+
+
+def rows_of(name: str, trained: Trained, folder: Path, batch: Any, runs: int) -> list[Row]:
+    """All formats of a detector; `batch` None takes a validation image, and measures AP."""
+    measures_ap = batch is None
+    paths = {}
+    for label, options in (
+        ("ONNX", ExportOptions("onnx")),
+        ("ONNX --raw", ExportOptions("onnx", detects=False)),
+        (".pt2", ExportOptions("pt2")),
+    ):
+        paths[label] = folder / f"{name} {label.replace('.', '').replace(' --', '_')}.{options.format}"
+        export_detector(trained, paths[label], options, PIXEL_BYTES)
+    files = {label: load_file_detector(path, {}, threads=1) for label, path in paths.items() if path.suffix == ".onnx"}
+    network = program_network(paths[".pt2"], trained)
+    as_program = replace(trained, detector=network)  # type: ignore[arg-type]
+    eager = timed(trained)
+    subjects: list[Timed] = [eager, *(timed(file) for file in files.values())]
+    subjects.append(replace(timed(as_program), sha256=file_sha256(paths[".pt2"])))
+    labels = ["eager", *files, ".pt2"]
+    aps: list[float | None] = [None] * len(labels)
+    if measures_ap:
+        _, batches = read_validation(trained, batch_size=1)
+        batch = next(iter(batches))
+        data, batches = read_validation(trained, batch_size=8)
+        program = validate(network, batches, data.val.annotations, inference_of(trained), rank=0).metrics[""]
+        aps = [
+            evaluate(trained, batch_size=8)["val/AP"],
+            *(evaluate_file(file, batch_size=8)["val/AP"] for file in files.values()),
+            program["val/AP"],
+        ]
+    weights = sum(value.numel() * value.element_size() for value in trained.detector.state_dict().values())
+    sizes = [weights, *(path.stat().st_size for path in paths.values())]
+    latencies = measure_latency(subjects, batch, runs=runs)
+    return [
+        Row(name, label, ap, latency, size / 1e6)
+        for label, ap, latency, size in zip(labels, aps, latencies, sizes, strict=True)
+    ]
+
+
+def resnet50(folder: Path) -> Trained:
+    """model=torchvision with random weights that find something (see inference.py), as a checkpoint."""
+    values = preset_values("torchvision", 4, folder / "cache")
+    values["model"] = model_config().model_dump(mode="json")
+    config = parse(Config, values)
+    _, detector = build_pair((512, 512), channels_last=True, device=CPU)
+    with torch.no_grad():
+        for layer, bias in ((detector.head.classification, -2.5), (detector.head.regression, 2.0)):  # type: ignore[union-attr]
+            layer.bias.fill_(bias), layer.weight.mul_(10)  # type: ignore[union-attr, operator]
+    classes = tuple(f"class {number}" for number in range(80))
+    path = checkpoint.save(
+        folder / "R50", step=1, config=config.model_dump(mode="json"), classes=classes, model=detector, averages={},
+        state={},
+    )  # fmt: skip
+    return Trained(detector.eval(), config, classes, 1, CPU, path)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The lines of all rows, each detector's first one its own eager inference."""
+    eager = {row.detector: row.latency for row in rows if row.format == "eager"}
+    return HEAD + "".join(f"{row.text(eager[row.detector])}\n" for row in rows)
+
+
+def main() -> None:
+    """Measure, print the table, and write it into the document where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="keep trainings and files there, and use what is there")
+    parser.add_argument("--presets", nargs="*", default=list(load_presets()), metavar="NAME")
+    parser.add_argument("--steps", type=int, default=300, help="steps of each training")
+    parser.add_argument("--runs", type=int, default=40, help="warm runs of each file")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/export.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows: list[Row] = []
+        for name in options.presets:
+            rows += rows_of(name, train_preset(name, options.steps, folder), folder, None, options.runs)
+            print(table(rows[-4:]), flush=True)
+        *_, batch = draw_batch(1, (512, 512), draw_targets(7, 1, (512, 512)), CPU)
+        rows += rows_of("R50 512x512", resnet50(folder), folder, batch, max(5, options.runs // 4))
+    text = machine() + "\n\n" + table(rows)
+    print(text)
+    if options.write:
+        before, rest = DOCUMENT.read_text().split(BEGIN)
+        DOCUMENT.write_text(before + BEGIN + text + END + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()

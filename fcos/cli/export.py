@@ -1,0 +1,62 @@
+"""python -m fcos export: a detector as a file for other runtimes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fcos.cli.options import Commands, add_trained_parser, load_checkpoint
+from fcos.errors import ConfigError
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the parser of the command."""
+    parser = add_trained_parser(commands, "export", "write a detector as a file for other runtimes")
+    parser.add_argument("--onnx", action="store_true", help="an ONNX file, for onnxruntime and others")
+    parser.add_argument("--torch-export", action="store_true", help="a .pt2 file of torch.export, with head outputs")
+    parser.add_argument(
+        "--output", type=Path, default=Path("detector"), metavar="NAME",
+        help="name of the files; the suffix of the format is added (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--raw", action="store_true",
+        help="head outputs, without the post-processing that an ONNX file has otherwise",
+    )  # fmt: skip
+    parser.add_argument("--opset", type=int, help="version of ONNX's operators, 18 to 23 (default: 20)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the files; returns the exit code.
+
+    Raises ConfigError for what a format cannot hold, before anything is loaded where that is known.
+    """
+    from fcos.export.onnx_file import DEFAULT_OPSET, check_opset
+    from fcos.export.packages import require_onnx
+    from fcos.export.write_file import ExportOptions, FileFormat, export_detector
+    from fcos.prediction.memory import bytes_per_pixel
+
+    chosen: list[FileFormat] = [*(["onnx"] if options.onnx else []), *(["pt2"] if options.torch_export else [])]
+    if not chosen:
+        raise ConfigError("export: names no format; give --onnx, --torch-export or both")
+    opset = DEFAULT_OPSET if options.opset is None else options.opset
+    check_opset(opset)
+    if "onnx" in chosen:
+        require_onnx("--onnx")
+    trained = load_checkpoint(options)
+    if trained.config.schedule.precision != "fp32":
+        print(
+            f"note: schedule.precision={trained.config.schedule.precision}: evaluation of the run computes in it, the "
+            "files compute in fp32",
+            file=sys.stderr,
+        )
+    pixel_bytes = bytes_per_pixel(trained.detector)
+    for file_format in chosen:
+        name = options.output
+        path = name if name.suffix == f".{file_format}" else name.with_name(f"{name.name}.{file_format}")
+        what = ExportOptions(file_format, detects=not options.raw, opset=opset)
+        record = export_detector(trained, path, what, pixel_bytes)
+        if not record.identity:
+            print(f"note: {options.checkpoint}: no finished run's folder, so {path} has no identity", file=sys.stderr)
+        gives = "detections" if record.detects else "head outputs"
+        print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB, {len(record.classes)} classes, gives {gives}")
+    return 0

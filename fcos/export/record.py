@@ -1,0 +1,83 @@
+"""What an exported file records of itself: classes, input, settings and where its weights come from."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fcos.errors import ConfigError
+
+# Before each key in the metadata of an ONNX file; after it stands a JSON value.
+PREFIX: Final = "fcos_lab."
+# Of the record; a file of a newer one is refused.
+FORMAT: Final = 1
+# Longest value of a key that is read, in characters; a thousand classes take 20 thousand.
+MAX_CHARACTERS: Final = 4_000_000
+
+
+class FileRecord(BaseModel):
+    """Metadata of an exported detector.
+
+    `config` is the whole configuration of the training with all changes, from which evaluation takes data set, sizes
+    and post-processing; the fields above it repeat what a program elsewhere needs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    format: int = FORMAT
+    classes: tuple[str, ...] = Field(min_length=1)
+    # Applied within the file: pixels are RGB 0..255.
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    # Height and width of the input must be multiples of it; images are padded at right and bottom.
+    size_divisor: int = Field(ge=1)
+    strides: tuple[int, ...]
+    # Sides to which evaluation scales images; null keeps their own size.
+    short_side: int | None
+    long_side: int | None
+    # Whether the file gives detections, or head outputs that are post-processed outside of it.
+    detects: bool
+    step: int
+    # Of the training and of its data; empty for weights of which they are not known.
+    identity: str = ""
+    data_digest: str = ""
+    # Hash of the checkpoint or the file that the weights come from.
+    weights_sha256: str = ""
+    # Memory that a forward pass takes at least for each pixel of its canvas.
+    bytes_per_pixel: float = Field(gt=0)
+    torch_version: str
+    config: dict[str, Any]
+
+    def to_properties(self) -> dict[str, str]:
+        """Return the record as the texts that an ONNX file keeps."""
+        return {f"{PREFIX}{key}": json.dumps(value) for key, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], source: str) -> "FileRecord":
+        """Read a record from the texts of a file; raises ConfigError naming the file where it has none or another."""
+        values: dict[str, Any] = {}
+        for key, text in properties.items():
+            if not key.startswith(PREFIX):
+                continue
+            try:
+                if len(text) > MAX_CHARACTERS:
+                    raise ValueError
+                values[key.removeprefix(PREFIX)] = json.loads(text)
+            except (ValueError, RecursionError):
+                raise ConfigError(f"{source}: its metadata {key} is not readable; export the detector again") from None
+        if not values:
+            raise ConfigError(
+                f"{source}: was not written by `python -m fcos export` (it has no metadata {PREFIX}*), so that classes "
+                "and settings are not known"
+            )
+        if values.get("format") != FORMAT:
+            raise ConfigError(
+                f"{source}: its metadata have the format {values.get('format')}, this version reads {FORMAT}; export "
+                "the detector again"
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            keys = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
+            raise ConfigError(f"{source}: its metadata are damaged ({keys}); export the detector again") from None
