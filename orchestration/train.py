@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     if prepared is None:
         return OK
     plan = prepared.plan
-    fetch_weights(plan.arms.values())
+    fetch_weights(plan.arms.values(), console)
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         code = SweepRun(prepared, console, on_workers=True).run(None)
     show_metrics(console, plan)
