@@ -145,8 +145,8 @@ def _create(config: BackboneConfig, indices: Sequence[int] | None) -> Any:
         if pretrained:
             raise ConfigError(
                 f"{KEY}={tag}: the weights of {config.name} cannot be had ({reason}); where there is a network, "
-                f"`hf download {_hub_id(name, tag)}` fetches them: give that file, {KEY}=<file>.safetensors, or null for "
-                "random ones"
+                f"`hf download {_hub_id(name, tag)}` fetches them: give that file, {KEY}=<file>.safetensors, or null "
+                "for random ones"
             ) from error
         raise ConfigError(
             f"model.backbone.name={config.name}: timm extracts no feature maps of this network ({reason})"
