@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     own, overrides = split_config_dir(others)
     lab = compose(check_overrides(overrides, own), own)
     config = pin_weights(lab.training)
-    fetch_weights([config])
+    fetch_weights([config], console)
     torch.set_num_threads(lab.cluster.cpus_per_worker)
     folder = lab.folder / (lab.name or "lr_range")
     runtime = LocalRuntime(folder, pick_device(lab.cluster.device))

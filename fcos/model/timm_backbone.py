@@ -1,6 +1,8 @@
 """Networks of timm (PyTorch Image Models) as backbones; the package is imported where one is asked for."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -134,19 +136,46 @@ def _create(config: BackboneConfig, indices: Sequence[int] | None) -> Any:
     pretrained = tag is not None and indices is not None
     chosen = {} if indices is None else {"out_indices": tuple(indices)}
     try:
-        return _timm().create_model(
-            f"{name}.{tag}" if pretrained else name, pretrained=pretrained, features_only=True, **chosen
-        )
+        with _hub_warnings_off():
+            return _timm().create_model(
+                f"{name}.{tag}" if pretrained else name, pretrained=pretrained, features_only=True, **chosen
+            )
     except Exception as error:  # each family of networks refuses in its own way, and so does each way of downloading
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = _reason(error)
         if pretrained:
             raise ConfigError(
-                f"{KEY}={tag}: the weights of {config.name} cannot be had ({reason}); give a file that was fetched "
-                f"elsewhere, {KEY}=<file>.safetensors, or null for random ones"
+                f"{KEY}={tag}: the weights of {config.name} cannot be had ({reason}); where there is a network, "
+                f"`hf download {_hub_id(name, tag)}` fetches them: give that file, {KEY}=<file>.safetensors, or null "
+                "for random ones"
             ) from error
         raise ConfigError(
             f"model.backbone.name={config.name}: timm extracts no feature maps of this network ({reason})"
         ) from error
+
+
+@contextmanager
+def _hub_warnings_off() -> Iterator[None]:
+    """Keep the Hugging Face hub from logging every try to reach it; what it ends with is the reason of an error."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what an error was raised from in the first place."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _hub_id(name: str | None, tag: str | None) -> str:
+    """Return the name under which the Hugging Face hub has the weights of a tag, such as timm/resnet18.a1_in1k."""
+    published = _timm().get_pretrained_cfg(f"{name}.{tag}")
+    return str((published and published.hf_hub_id) or f"{TIMM}{name}.{tag}")
 
 
 def _deepest(reductions: Sequence[int], stride: int) -> int:

@@ -28,6 +28,8 @@ LONGEST: Final = {"cpu": 512, "gpu": 1333}
 SMALL_BOX: Final = 16
 # No input is smaller than this, unless the images are.
 SHORTEST: Final = 320
+# Images with small boxes are enlarged by this at most: the finest level has a location every 8 pixels of the input.
+MOST_ENLARGED: Final = 2.0
 SIDE_STEP: Final = 32
 # Levels that are tried, and the number of images on which their ranges are searched.
 LEVELS: Final[tuple[tuple[int, ...], ...]] = ((3, 4, 5), (3, 4, 5, 6), (3, 4, 5, 6, 7))
@@ -35,26 +37,32 @@ SEARCH_IMAGES: Final = 200
 # Share of the boxes that must be found with the ranges of the model, or others are searched.
 FOUND_BOXES: Final = 0.99
 BATCH: Final = 8
-FEWEST_STEPS: Final = 100
+# Of the smallest folders, and where a processor has no time for more.
+FEWEST_STEPS: Final = 300
+LEAST_STEPS: Final = 100
 MOST_STEPS: Final = 20_000
 MOST_PROCESSORS: Final = 8
 
 
 def input_size(train: Annotations, on_gpu: bool) -> Choice:
-    """Choose data.short_sides and data.long_side: as small as the small boxes allow, within what the device bears."""
+    """Choose data.short_sides and data.long_side: as small as the small boxes allow, within what the device bears.
+
+    Small images are enlarged for the sake of small boxes alone.
+    """
     height, width = np.median(train.sizes, axis=0)
     short, long = np.median(train.sizes.min(axis=1)), np.median(train.sizes.max(axis=1))
     sides = _box_sides(train).min(axis=1)
     small = float(np.quantile(sides, 0.1))
     longest = LONGEST["gpu" if on_gpu else "cpu"]
-    wanted = max(SMALL_BOX / max(small, 1.0), SHORTEST / short)
-    scale = min(wanted, longest / long, 1.0)
+    wanted = max(SMALL_BOX / max(small, 1.0), min(SHORTEST / short, 1.0))
+    scale = min(wanted, longest / long, MOST_ENLARGED)
     short_side = max(SIDE_STEP, _rounded(scale * short))
     # Longer images than all but a hundredth are made smaller, so that no batch is mostly padding.
     aspect = float(np.quantile(train.sizes.max(axis=1) / train.sizes.min(axis=1), 0.99))
     long_side = max(short_side, min(_rounded_up(short_side * aspect), 4 * short_side))
     reached = small * short_side / short
-    limit = f"more than {longest} px is much for this device" if scale < 1.0 else "the images have no more pixels"
+    device_limits = longest / long < MOST_ENLARGED
+    limit = f"more than {longest} px is much for this device" if device_limits else "enlarged further they show no more"
     cut = "" if reached >= SMALL_BOX else f"; {SMALL_BOX} px would be better, but {limit}"
     reason = (
         f"images of {width:.0f}x{height:.0f} px (median); the smallest tenth of boxes has a side below {small:.0f} px, "
@@ -89,6 +97,7 @@ def levels_and_ranges(train: Annotations, sides: tuple[int, int] | None, own: Le
     figures = own.figures(boxes)
     levels, ranges, why = own.levels, own.assignment.ranges, "the model's own fit the boxes"
     if figures["coverage/bpr"] < FOUND_BOXES:
+        why = "none that were tried find more boxes than the model's own"
         tried = {levels: _searched(boxes, levels, own.assignment, own.coverage) for levels in LEVELS}
         best = max(LEVELS, key=lambda levels: tried[levels][1]["coverage/bpr"])
         found, searched = tried[best]
@@ -117,18 +126,16 @@ def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: f
     `input_pixels` are those of a mean image at the input; minutes=None sets no bound of time.
     """
     wanted = math.ceil(start.epochs * images / batch)
-    bounded = min(max(wanted, FEWEST_STEPS), MOST_STEPS)
+    total = min(max(wanted, FEWEST_STEPS), MOST_STEPS)
     reason = f"{start.epochs} passes over {images} images are {wanted} steps of {batch}"
+    if total != wanted:
+        reason += f"; no {'fewer' if total > wanted else 'more'} than {total}"
     if minutes is not None:
         affordable = int(minutes * 60 * start.megapixels_per_second * 1e6 / (input_pixels * batch))
-        if affordable < bounded:
-            bounded = max(affordable, FEWEST_STEPS)
+        if affordable < total:
+            total = max(affordable, LEAST_STEPS)
             reason += f"; cut to what two CPU cores do in about {minutes:g} minutes (auto.minutes)"
-    elif bounded < wanted:
-        reason += f"; no more than {MOST_STEPS}"
-    if bounded > wanted:
-        reason += f"; no fewer than {FEWEST_STEPS}"
-    return Choice("steps", {"schedule.steps": _two_digits(bounded)}, reason)
+    return Choice("steps", {"schedule.steps": _two_digits(total)}, reason)
 
 
 def processors(usable: int) -> Choice:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.console import Console
+
 from fcos.config.parse import flatten, with_keys
 from fcos.config.run import Config
 
@@ -86,8 +88,8 @@ class BeginningNotes:
         return (*self._made[key], *rate_notes(config))
 
 
-def fetch_weights(configs: Iterable[Config]) -> None:
-    """Download the pretrained backbones of all trainings into the shared cache.
+def fetch_weights(configs: Iterable[Config], console: Console) -> None:
+    """Download the pretrained backbones of all trainings into the shared cache, shown on the console.
 
     Raises ConfigError for weights that cannot be downloaded.
     """
@@ -100,6 +102,8 @@ def fetch_weights(configs: Iterable[Config]) -> None:
         model = named[name, weights]
         if local_file(model.backbone) is not None or weights is None:
             continue
+        # Without a network the hub is asked several times, which takes most of a minute.
+        console.print(f"fetching weights {weights} of {name}, unless they are here ...", highlight=False, markup=False)
         if model.backbone.timm_name is None:
             pretrained_state_dict(name, weights)
         else:

@@ -1,5 +1,7 @@
 """Networks of timm as backbones: strides, frozen stages, norms, and the weights of an installed package."""
 
+import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,29 @@ def test_installed_weights_need_no_network_and_leave_nothing_random(monkeypatch:
     assert backbone.notes == ()
     # The statistics of 1.2 million images, not those of a new norm.
     assert all(norm.running_var.std() > 0 for norm in backbone.modules() if isinstance(norm, FrozenBatchNorm2d))
+
+
+def test_without_a_network_a_tag_is_refused_in_one_line_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown_host(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown_host)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    # Between its tries the hub waits.
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    hub = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(hub, "propagate", True)
+    with pytest.raises(ConfigError) as refused:
+        build("timm/resnet10t", weights="c3_in1k")
+    assert caplog.messages == []
+    message = str(refused.value)
+    assert "\n" not in message
+    assert message.startswith("model.backbone.weights=c3_in1k: the weights of timm/resnet10t cannot be had (")
+    assert "Name or service not known" in message
+    assert "`hf download timm/resnet10t.c3_in1k` fetches them" in message
+    assert message.endswith("give that file, model.backbone.weights=<file>.safetensors, or null for random ones")
 
 
 def test_a_file_of_the_whole_network_gives_its_features(tmp_path: Path) -> None:

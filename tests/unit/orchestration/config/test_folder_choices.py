@@ -27,7 +27,11 @@ def annotations(folder: Path, side: float, width: int = 640, height: int = 480) 
     [
         (60, (640, 480), False, 320, 448),
         (12, (640, 480), False, 384, 512),
-        (12, (640, 480), True, 480, 640),
+        (12, (640, 480), True, 640, 864),
+        (4, (640, 480), True, 960, 1280),
+        (60, (320, 240), False, 256, 352),
+        (12, (320, 240), False, 320, 448),
+        (4, (320, 240), False, 384, 512),
         (100, (4000, 3000), True, 480, 640),
         (10, (4000, 3000), True, 992, 1344),
         (20, (90, 60), False, 64, 96),
@@ -48,6 +52,12 @@ def test_small_boxes_that_the_device_does_not_bear_are_told(tmp_path: Path) -> N
     )
 
 
+def test_images_are_enlarged_for_small_boxes_twice_at_most(tmp_path: Path) -> None:
+    assert "which becomes 9 px at the input; 16 px would be better, but enlarged further they show no more" in (
+        folder_choices.input_size(annotations(tmp_path, 4, 160, 120), on_gpu=False).reason
+    )
+
+
 OWN = folder_choices.LevelSettings(
     (3, 4, 5), AssignmentConfig(ranges=((0, 64), (64, 128), (128, None))), CoverageConfig()
 )
@@ -60,6 +70,12 @@ def test_ranges_of_the_model_stay_where_they_find_the_boxes(tmp_path: Path) -> N
         "model.assignment.ranges": [[0, 64], [64, 128], [128, None]],
     }
     assert "the model's own fit the boxes: 100.0% of them can be found" in choice.reason
+
+
+def test_ranges_that_lose_boxes_stay_where_none_find_more(tmp_path: Path) -> None:
+    choice = folder_choices.levels_and_ranges(annotations(tmp_path, 4), (480, 640), OWN)
+    assert choice.values["model.levels"] == [3, 4, 5]
+    assert "none that were tried find more boxes than the model's own: 0.0% of them can be found" in choice.reason
 
 
 def test_ranges_are_searched_where_those_of_the_model_lose_boxes(tmp_path: Path) -> None:
@@ -76,7 +92,8 @@ def test_ranges_are_searched_where_those_of_the_model_lose_boxes(tmp_path: Path)
     [
         (200, None, 1500, "60 passes over 200 images are 1500 steps of 8"),
         (200, 8, 1200, "cut to what two CPU cores do in about 8 minutes"),
-        (4, None, 100, "no fewer than 100"),
+        (4, None, 300, "no fewer than 300"),
+        (4, 1, 150, "no fewer than 300; cut to what two CPU cores do in about 1 minutes"),
         (200, 0.01, 100, "cut to what two CPU cores do"),
         (100_000, None, 20_000, "no more than 20000"),
     ],

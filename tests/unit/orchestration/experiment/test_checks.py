@@ -118,7 +118,7 @@ def test_weights_that_cannot_be_downloaded_are_told_with_the_place_for_the_file(
         lambda config: ("d", ()),
     )
     with pytest.raises(ConfigError, match=r"weights=IMAGENET1K_V1: https://\S+ cannot be downloaded \(offline\)"):
-        fetch_weights(plan.arms.values())
+        fetch_weights(plan.arms.values(), Console(quiet=True))
 
 
 def test_prepared_data_know_their_classes_and_what_has_no_truth(tmp_path: Path) -> None:
