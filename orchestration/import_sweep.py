@@ -17,7 +17,9 @@ def cli() -> int:
     """Run the command `fcos-import-sweep`; returns the exit code."""
     from orchestration.cli.entry import run_entry
 
-    return run_entry(sys.argv[1:], main, lambda _: make_parser().format_help())
+    return run_entry(
+        sys.argv[1:], lambda arguments, _: main(arguments), lambda _: make_parser().format_help(), json="none"
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:

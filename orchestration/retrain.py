@@ -9,7 +9,9 @@ def cli() -> int:
     """Run the command `fcos-retrain`; returns the exit code."""
     from orchestration.cli.entry import run_entry
 
-    return run_entry(sys.argv[1:], main, lambda _: make_parser().format_help())
+    return run_entry(
+        sys.argv[1:], lambda arguments, _: main(arguments), lambda _: make_parser().format_help(), json="none"
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,8 +44,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from fcos.published.archive import extract_archive
     from fcos.published.crate import check_files
-    from orchestration.cli.console import OutputConsole
+    from orchestration.cli.console import Output
     from orchestration.cli.entry import OK, TRAINING_FAILED
+    from orchestration.cli.event_stream import SILENT
     from orchestration.cli.lock import lock_folder
     from orchestration.cluster.resources import hardware_device
     from orchestration.driver.sweep_run import SweepRun
@@ -51,22 +54,22 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.planning.prepare import prepare_command
     from orchestration.planning.retraining import compare_results, find_training, make_lab, plan_retraining
 
-    options, console = make_parser().parse_args(arguments), OutputConsole()
+    options, output = make_parser().parse_args(arguments), Output.of(SILENT)
     check_overrides(options.overrides)
     with tempfile.TemporaryDirectory() as temporary:
         folder = extract_archive(Path(options.file), Path(temporary))
         check_files(folder)
         training = find_training(folder, options.arm, options.seed)
     prepared = prepare_command(
-        [*options.overrides, "reuse=false"],
+        [*options.overrides, "reuse=false", "retrain_reason=verification of a published sweep"],
         lambda lab, prepare_data, _: plan_retraining(training, options.data_root, options.weights, lab, prepare_data),
-        console,
+        output,
     )
     if prepared is None:
         return OK
     lab, plan = make_lab(prepared.lab, training, options.data_root, options.weights), prepared.plan
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        code = SweepRun(replace(prepared, lab=lab), console, on_workers=lab.cluster.workers > 1).run(None)
+        code = SweepRun(replace(prepared, lab=lab), output, on_workers=lab.cluster.workers > 1).run(None)
     summary = plan.summary_of(plan.trials[0])
     if summary is None:
         return max(code, TRAINING_FAILED)
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     result = compare_results(training, metrics, plan, hardware(hardware_device(lab.cluster)))
     for number, line in enumerate(result.lines):
         word = "" if number else "retrained" if result.holds else "DIFFERS"
-        console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
+        output.console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
     return code if result.holds else max(code, TRAINING_FAILED)
 
 

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
         return OK
     lab, plan = prepared.lab, prepared.plan
     # The points of a search may not be drawn yet.
-    fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values(), console)
+    fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values(), output.console)
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         report = partial(write_report, plan.name, plan.folder / "report", stream) if lab.report else None

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     if prepared is None:
         return OK
     plan = prepared.plan
-    fetch_weights(plan.arms.values(), console)
+    fetch_weights(plan.arms.values(), output.console)
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
         code = SweepRun(prepared, output, on_workers=True).run(None)
     show_metrics(output.console, plan)
