@@ -4,8 +4,8 @@
     PYTHONPATH=FOLDER python benchmarks/evaluators.py --data DATA              # DATA has coco_eval_pair
 
 For each package and kind of detections: whether the 12 numbers and the whole tables of precision and recall are
-pycocotools' to the last digit, or how far the tables are from them at most. Then the processor time of one evaluation of
-`evaluation.py`'s set on one core, with results as a list of dicts. A package that is not there is left out.
+pycocotools' to the last digit, or how far the tables are from them at most. Then the processor time of one evaluation
+of `evaluation.py`'s set on one core, with results as a list of dicts. A package that is not there is left out.
 """
 
 import argparse
