@@ -4,8 +4,8 @@
     PYTHONPATH=FOLDER python benchmarks/evaluators.py --data DATA              # DATA has coco_eval_pair
 
 For each package and kind of detections: whether the 12 numbers and the whole tables of precision and recall are
-pycocotools' bit for bit, or how far the tables are from them at most. Then the processor time of one evaluation of
-`evaluation.py`'s set on one core, with results as a list of dicts. A package that is not there is left out.
+pycocotools' to the last digit, or how far the tables are from them at most. Then the processor time of one evaluation
+of `evaluation.py`'s set on one core, with results as a list of dicts. A package that is not there is left out.
 """
 
 import argparse
@@ -98,7 +98,7 @@ class Tables:
     recall: np.ndarray
 
     def compare(self, other: "Tables") -> float:
-        """Return the largest difference of any entry, 0 where all are equal bit for bit; infinite for other shapes."""
+        """Return the largest difference of any entry; infinite for other shapes."""
         pairs = list(zip(vars(self).values(), vars(other).values(), strict=True))
         if any(mine.shape != theirs.shape for mine, theirs in pairs):
             return float("inf")
