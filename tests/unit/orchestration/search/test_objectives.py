@@ -53,7 +53,10 @@ def test_one_seed_is_drawn_from_results_and_nothing_is_confirmed(tmp_path: Path)
         ([TWO, "search.confirm_seeds=3"], "no single winner"),
         (["experiment.search.objectives=[val/AP,train/memory_gb]"], "the memory of a GPU is measured"),
         (["experiment.search.objectives=[val/AP,train/loss]"], "must begin with val/"),
-        (["experiment.search.objectives=[val/AP,AP50]"], r"objectives=AP50: must begin with val/.*did you mean val/AP50"),
+        (
+            ["experiment.search.objectives=[val/AP,AP50]"],
+            r"objectives=AP50: must begin with val/.*did you mean val/AP50",
+        ),
         ([*COVERAGE, "task=coverage", "search=random"], "task=coverage has one objective"),
     ],
 )
