@@ -1,6 +1,7 @@
 """A training that begins from another one's checkpoint has the numbers of one from the start, to the last digit."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,22 @@ def test_a_cut_trunk_leaves_each_fork_that_its_checkpoints_have_passed(
     whole = {step: digest(folder_of(tmp_path / FORKS, step)) for step in (3, 7)}
     trained(configs["step"], tmp_path, forks=(3, 7))
     assert whole == {step: digest(folder_of(tmp_path / FORKS, step)) for step in (3, 7)}
+
+
+def test_two_workers_go_on_from_a_fork_of_two_as_if_trained_from_the_start(
+    tiny_values: dict[str, Any], tmp_path: Path, run_with_workers: Callable[[dict[str, Any], Path, int], list[Any]]
+) -> None:
+    tiny_values["schedule"] |= {"steps": 12, "eval_every": 4, "checkpoint_every": 4, "log_every": 2}
+    tiny_values["model"].setdefault("postprocess", {})["score_threshold"] = 0.001
+    # Each keeps a checkpoint at its first milestone.
+    step, none = (
+        {**tiny_values, "schedule": {**tiny_values["schedule"], **changes}}
+        for changes in ({"decay": "step", "milestones": [7, 9]}, {"decay": "none"})
+    )
+    run_with_workers(step, tmp_path / "step", 2)
+    take(tmp_path / "step", tmp_path / "shared", 7)
+    alone = run_with_workers(none, tmp_path / "alone", 2)
+    shared = run_with_workers(none, tmp_path / "shared", 2)
+    for (summary, curve, _), (expected, whole, _) in zip(shared, alone, strict=True):
+        assert (summary.resumed_from, summary.metrics) == (7, expected.metrics)
+        assert curve == [point for point in whole if point[0] > 7]
