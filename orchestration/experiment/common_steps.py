@@ -29,6 +29,8 @@ def common_steps(one: ScheduleConfig, other: ScheduleConfig) -> int:
 @lru_cache(maxsize=4096)
 def _common(one: _Rates, other: _Rates) -> int:
     steps = min(one.steps, other.steps)
+    if one == other:
+        return steps
     first, second = lr_factor(**one._asdict()), lr_factor(**other._asdict())
     return next((step for step in range(steps) if first(step) != second(step)), steps)
 
