@@ -109,7 +109,7 @@ class ReportEvent(EventRecord):
     files: dict[str, str]
     verdicts: tuple[Verdict, ...]
     table: tuple[TableRow, ...]
-    recommended_settings: str
+    recommended_settings: str | None = Field(description="YAML to paste, where the report recommends some")
     findings: tuple[str, ...]
     missing: int
     notes: tuple[str, ...]
