@@ -101,6 +101,19 @@ def test_arms_and_experiments_keep_their_own_settings(photos: Path) -> None:
     assert "levels" in chosen(composed(photos, "+experiment=ablation_centerness"))
 
 
+def test_the_start_of_a_training_is_compared_on_a_folder_of_ones_own(photos: Path) -> None:
+    result = composed(photos, "+experiment=ablation_start")
+    assert not {"model", "schedule", "input size", "steps", "processors"} & set(chosen(result))
+    assert result.lab.data.name == "coco" and result.lab.data.short_sides == (192,)
+    assert result.lab.experiment is not None
+    arms = arm_configs(result.lab.training, result.lab.experiment)
+    assert {arm: config.model.backbone.weights for arm, config in arms.items()} == {
+        "random": None,
+        "pretrained": "installed",
+    }
+    assert {(config.schedule.steps, config.schedule.batch_size) for config in arms.values()} == {(120, 8)}
+
+
 def test_coverage_chooses_nothing_about_a_training(photos: Path) -> None:
     result = composed(photos, "+experiment=advise_levels")
     assert set(chosen(result)) == {"format", "splits", "input size"}
