@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fcos.cli.options import Commands, add_trained_parser, load_checkpoint, parse_changes
+from fcos.cli.options import Commands, add_trained_parser, load_checkpoint, parse_changes, refuse_exported
 
 
 def add_parser(commands: Commands) -> None:
@@ -21,6 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from fcos.studies.draw_assignment import assignment_picture
     from fcos.weights.find import find_checkpoint
 
+    refuse_exported(options.checkpoint)
     config = with_changes(find_checkpoint(options.checkpoint, options.model).config, parse_changes(options.changes))
     trained = load_checkpoint(options) if config.model.assignment.by_outputs else None
     picture, lines = assignment_picture(config, options.split, options.image, trained)

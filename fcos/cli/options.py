@@ -86,11 +86,7 @@ def load_checkpoint(options: argparse.Namespace) -> "Trained":
     from fcos.device import pick_device
     from fcos.inference import load_trained
 
-    if is_exported(options.checkpoint):
-        raise ConfigError(
-            f"{options.checkpoint}: is an exported file, which evaluate and predict run; give the run's folder or a "
-            "checkpoint"
-        )
+    refuse_exported(options.checkpoint)
     device = pick_device(options.device)
     return load_trained(options.checkpoint, device, parse_changes(options.changes), options.model)
 
@@ -98,6 +94,14 @@ def load_checkpoint(options: argparse.Namespace) -> "Trained":
 def is_exported(path: Path) -> bool:
     """Return whether a path is that of a file that `export` writes, by its suffix."""
     return path.suffix in EXPORTED and not path.is_dir()
+
+
+def refuse_exported(path: Path) -> None:
+    """Raise ConfigError for an exported file, where a checkpoint is needed."""
+    if is_exported(path):
+        raise ConfigError(
+            f"{path}: is an exported file, which evaluate and predict run; give the run's folder or a checkpoint"
+        )
 
 
 def load_file(options: argparse.Namespace) -> "FileDetector":

@@ -21,7 +21,9 @@ def onnx_translations() -> Mapping[Callable[..., Any], Callable[..., Any]]:
 
 def _nms_in_onnx(boxes: Any, scores: Any, groups: Any, num_groups: int, iou_threshold: float, limit: int) -> Any:
     """Build the graph of `kept_by_nms`: scores of B x groups x N, selected rows (image, group, box), a mask of them."""
-    from onnxscript.onnx_opset import opset18 as op
+    from onnxscript import onnx_opset
+
+    op: Any = onnx_opset.opset18
 
     every_group = op.Constant(value_ints=list(range(num_groups)))
     of_group = op.Equal(
@@ -60,7 +62,9 @@ def _deformable_in_onnx(
     use_mask: bool,
 ) -> Any:
     """Build the graph of torchvision's deformable convolution: DeformConv, with the same order of offsets."""
-    from onnxscript.onnx_opset import opset19 as op
+    from onnxscript import onnx_opset
+
+    op: Any = onnx_opset.opset19
 
     return op.DeformConv(
         input,

@@ -11,10 +11,8 @@ def test_warm_runs_are_counted_and_described() -> None:
     sizes = torch.tensor([[32, 64], [32, 64]])
     batch = Batch(torch.zeros(2, 3, 32, 64, dtype=torch.uint8), sizes, sizes, none, (1, 2), ("a", "b"))
     calls: list[str] = []
-    one, other = (
-        Timed(lambda _, name=name: calls.append(name), name * 32, 1, "cpu", "torch 2")
-        for name in ("ab", "cd")  # type: ignore[misc]
-    )
+    one = Timed(lambda _: calls.append("ab"), "ab" * 32, 1, "cpu", "torch 2")
+    other = Timed(lambda _: calls.append("cd"), "cd" * 32, 1, "cpu", "torch 2")
     first, second = measure_latency([one, other], batch, runs=5)
     assert calls == ["ab", "cd"] * (5 + WARM_UP)
     assert 0 <= first.p50_ms <= first.p95_ms and second.sha256 == "cd" * 32

@@ -26,12 +26,9 @@ def write(tmp_path: Path) -> Write:
 
     def write_file(change: Callable[[Any], None] = lambda model: None, record: FileRecord | None = RECORD) -> Path:
         inputs = [
-            helper.make_tensor_value_info(name, kind, shape)
-            for name, kind, shape in (
-                ("pixels", TensorProto.UINT8, ["b", 3, "h", "w"]),
-                ("sizes", TensorProto.INT64, ["b", 2]),
-                ("original_sizes", TensorProto.INT64, ["b", 2]),
-            )
+            helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["b", 3, "h", "w"]),
+            helper.make_tensor_value_info("sizes", TensorProto.INT64, ["b", 2]),
+            helper.make_tensor_value_info("original_sizes", TensorProto.INT64, ["b", 2]),
         ]
         shapes = {"boxes": [1, 4, 4], "scores": [1, 4], "labels": [1, 4], "counts": [1]}
         kinds = {"labels": TensorProto.INT64, "counts": TensorProto.INT64}
