@@ -1,0 +1,110 @@
+"""A training of an archive done again: what is taken from the archive, and how its result is judged."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fcos.errors import ConfigError
+from fcos.published.records import PublishedPoint, PublishedRun, format_points
+from orchestration.config.compose import compose
+from orchestration.planning.retraining import PublishedTraining, compare_results, find_training, make_lab
+
+VALUES = compose([]).training.model_dump(mode="json")
+AP = "val/AP"
+MACHINE = "2 x CPU"
+
+
+def write_trial(folder: Path, number: int, arm: str, seed: int, value: float, status: str = "FINISHED") -> None:
+    path = folder / "trials" / f"{number:032x}"
+    path.mkdir(parents=True)
+    tags = {"fcos.kind": "trial", "fcos.arm": arm, "fcos.seed": str(seed)}
+    run = PublishedRun(run_id=path.name, name="x", status=status, start=0, end=1, tags=tags, params={})
+    (path / "run.json").write_text(run.model_dump_json())
+    points = [
+        PublishedPoint(AP, 6, 2, value / 2),
+        PublishedPoint(AP, 12, 3, value),
+        PublishedPoint("train/loss", 12, 3, 1),
+    ]
+    (path / "points.csv").write_text(format_points(points))
+    (path / "config.json").write_text(json.dumps({**VALUES, "seed": seed}))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_trial(tmp_path, 1, "none", 3, 0.4)
+    write_trial(tmp_path, 2, "none", 1, 0.6)
+    write_trial(tmp_path, 3, "branch", 1, 0.5)
+    write_trial(tmp_path, 4, "none", 0, 0.1, status="FAILED")
+    return tmp_path
+
+
+def test_by_default_it_is_the_first_finished_arm_of_the_lowest_seed(folder: Path) -> None:
+    assert find_training(folder, None, None).label == "branch seed 1"
+    chosen = find_training(folder, "none", None)
+    assert chosen.label == "none seed 1" and chosen.values["seed"] == 1
+    # At the last step, with the sample deviation of the arm's two seeds.
+    assert chosen.metrics == {AP: 0.6}
+    assert chosen.deviations[AP] == pytest.approx(0.2 / 2**0.5)
+    assert find_training(folder, "branch", None).deviations == {}
+
+
+def test_a_training_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--seed=0: .* there: branch seed 1, none seed 1, none seed 3"):
+        find_training(folder, "none", 0)
+
+
+def make_training(**values: Any) -> PublishedTraining:
+    tags = {"fcos.arm": "a", "fcos.seed": "0", "fcos.train_identity": "i", "fcos.hardware": MACHINE}
+    run = PublishedRun(run_id="0" * 32, name="a", status="FINISHED", start=0, end=1, tags=tags, params={})
+    return PublishedTraining(run, {**VALUES, **values}, {AP: 0.5}, {AP: 0.01})
+
+
+def make_plan(identity: str = "i") -> Any:
+    trial = SimpleNamespace(identity=identity, data_digest="")
+    return SimpleNamespace(trials=[trial], provenance=SimpleNamespace(code="other", versions={}))
+
+
+@pytest.mark.parametrize(
+    ("value", "identity", "machine", "holds", "text"),
+    [
+        (0.5, "i", MACHINE, True, "equal to the last digit"),
+        (0.5, "other", "4 x CPU", True, "equal to the last digit"),
+        # Where nothing differs, no digit may.
+        (0.5 + 1e-12, "i", MACHINE, False, "within the spread"),
+        (0.52, "i", "4 x CPU", True, "within the spread"),
+        (0.52, "other", MACHINE, True, "within the spread"),
+        (0.54, "i", "4 x CPU", False, "beyond the spread"),
+    ],
+)
+def test_a_result_holds_if_equal_or_within_the_spread_where_something_else_differs(
+    value: float, identity: str, machine: str, holds: bool, text: str
+) -> None:
+    result = compare_results(make_training(), {AP: value}, make_plan(identity), machine)
+    assert result.holds is holds and text in result.lines[0]
+    if identity != "i":
+        assert any(line.startswith("its identity is another, by the code") for line in result.lines)
+
+
+def test_a_result_without_a_common_metric_does_not_hold() -> None:
+    assert not compare_results(make_training(), {"val/other": 1.0}, make_plan(), "4 x CPU").holds
+
+
+def test_the_archive_decides_the_training_and_the_command_where_it_runs() -> None:
+    lab = compose(["output=elsewhere"])
+    values = {**VALUES["schedule"], "steps": 77, "warmup_steps": 0}
+    made = make_lab(lab, make_training(schedule=values, seed=5), None, None)
+    assert (made.schedule.steps, made.seed, made.output) == (77, 5, "elsewhere")
+    assert made.data.cache_dir == lab.data.cache_dir and made.name == "retrained-00000000"
+
+
+def test_data_and_weights_that_an_archive_does_not_hold_are_asked_for() -> None:
+    data = {**VALUES["data"], "name": "coco", "synthetic": None, "root": "<data.root>"}
+    with pytest.raises(ConfigError, match=r"data\.root: the archive does not hold it; give --data-root="):
+        make_lab(compose([]), make_training(data=data), None, None)
+    backbone = {**VALUES["model"]["backbone"], "weights": "<model.backbone.weights>"}
+    model = {**VALUES["model"], "backbone": backbone}
+    with pytest.raises(ConfigError, match=r"model\.backbone\.weights: .* give --weights="):
+        make_lab(compose([]), make_training(model=model), None, None)
