@@ -17,7 +17,7 @@ AP = "val/AP"
 MACHINE = "2 x CPU"
 
 
-def write_trial(folder: Path, number: int, arm: str, seed: int, value: float, status: str = "FINISHED") -> None:
+def write_trial(folder: Path, number: int, arm: str, seed: int, value: float, status: Any = "FINISHED") -> None:
     path = folder / "trials" / f"{number:032x}"
     path.mkdir(parents=True)
     tags = {"fcos.kind": "trial", "fcos.arm": arm, "fcos.seed": str(seed)}
