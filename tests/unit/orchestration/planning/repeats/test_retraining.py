@@ -81,8 +81,8 @@ def test_a_reason_without_training_again_is_refused() -> None:
 
 def test_an_arm_that_is_added_to_a_training_of_this_sweep_trains_nothing_again(tmp_path: Path) -> None:
     lab, plan = planned(tmp_path, "reuse=false", "experiment.seeds=[0]")
-    store = Store(*(trial.identity for trial in plan.trials))
-    (trial,) = plan.trials
+    trial = plan.trials[0]
+    store = Store(trial.identity)
     folder = plan.folder_of(trial)
     save_checkpoint(trial, folder, trial.config.schedule.steps - 1)
     with pytest.raises(ConfigError, match="would be trained again"):
