@@ -3,6 +3,7 @@
 The others are in orchestration/cli/event_records.py. The JSON schema of all of them is docs/events.schema.json.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -39,8 +40,12 @@ class EventRecord(Part):
     time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
 
     def to_line(self) -> str:
-        """Return the event as a line of JSON."""
-        return self.model_dump_json() + "\n"
+        """Return the event as a line of JSON, which is valid UTF-8.
+
+        Bytes of file names and arguments that are none are question marks: JSON has no form for them.
+        """
+        text = json.dumps(self.model_dump(), ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode() + "\n"
 
 
 class Problem(Part):

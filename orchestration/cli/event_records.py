@@ -59,7 +59,7 @@ class BudgetRecord(Part):
     """Hours of a sweep over all its commands. limit: null for none."""
 
     name: Literal["gpu_hours", "cpu_hours", "wall_hours"]
-    limit: float | None
+    limit: Number
     spent: float
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from fcos.errors import ConfigError
+from fcos.storage.files import reason_of
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import BudgetConfig
 
@@ -57,8 +58,7 @@ def read_spent(folder: Path) -> Spent:
     except FileNotFoundError:
         return Spent()
     except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"{path}: the hours that this sweep has used (budget.*) cannot be read: {reason}") from None
+        raise ConfigError(f"{path}: hours that this sweep has used (budget.*), not readable: {reason_of(error)}") from None
     except ValidationError:
         raise ConfigError(
             f"{path}: not readable as the hours that this sweep has used (budget.*); restore the file"

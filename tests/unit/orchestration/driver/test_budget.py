@@ -79,7 +79,7 @@ def test_trainings_side_by_side_use_it_up_as_fast_as_they_are_many_and_all_stop(
 
 def test_a_record_that_may_not_be_read_is_a_mistake_too(tmp_path: Path) -> None:
     (tmp_path / "spent.json").mkdir()
-    with pytest.raises(ConfigError, match=r"spent\.json: the hours that this sweep has used .* cannot be read"):
+    with pytest.raises(ConfigError, match=r"spent\.json: hours that this sweep has used .*, not readable: Is a directory"):
         read_spent(tmp_path)
 
 
