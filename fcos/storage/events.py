@@ -64,17 +64,15 @@ class Problem(Part):
 
 
 class ErrorEvent(EventRecord):
-    """Why a command did not do what it was asked for. error: config is the user's to correct."""
+    """Why a command did not do what it was asked for. error: config is the user's to correct. exit_code: 2 or 3."""
 
     type: Literal["error"] = "error"
-    error: Literal["config", "folder_in_use", "store", "internal"]
+    error: Literal["config", "folder_in_use", "store"]
     exit_code: int
     problems: tuple[Problem, ...]
 
     @classmethod
-    def of(
-        cls, error: Literal["config", "folder_in_use", "store", "internal"], code: int, message: str
-    ) -> "ErrorEvent":
+    def of(cls, error: Literal["config", "folder_in_use", "store"], code: int, message: str) -> "ErrorEvent":
         """Return the event of an error's message."""
         return cls(error=error, exit_code=code, problems=tuple(split_problems(message)))
 
