@@ -18,6 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     from analysis.reader.client import StoreError
     from analysis.render.console import print_safely
+    from fcos.streams import exit_code_of_closed_output, reserve_output
 
     if options.schema:
         return print_safely(_print_schema)
@@ -70,8 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
 
+    if options.json and sys.stdout is None:
+        return exit_code_of_closed_output("report: standard output was closed")
     try:
-        print_result = _write_sweep(options) if options.paper is None else _write_paper(options)
+        with reserve_output() if options.json else nullcontext():
+            print_result = _write_sweep(options) if options.paper is None else _write_paper(options)
     except (StoreError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         if not options.json:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fcos.storage.events import ErrorEvent, ReportEvent
     from orchestration.cli.event_stream import EventStream
 
 PURPOSE = "Train every arm of an experiment with every seed, and report what it shows."
@@ -70,20 +69,31 @@ def write_report(sweep: str, output: Path, stream: "EventStream", tracking_uri: 
     done = subprocess.run(
         command, env=environment, check=False, process_group=0, stdout=subprocess.PIPE if stream.is_open else None
     )
-    if done.stdout:
-        stream.emit(_read_event(done.stdout))
+    if stream.is_open and not _emit_report(done.stdout, stream):
+        return False
     # Whoever read standard output may be gone; the report is written before it is shown.
     return done.returncode in (0, BROKEN_PIPE)
 
 
-def _read_event(output: bytes) -> "ReportEvent | ErrorEvent":
-    """Return the one event that the report printed."""
-    from pydantic import TypeAdapter
+def _emit_report(output: bytes, stream: "EventStream") -> bool:
+    """Emit the one event that the report printed, an error as a note; return whether it is a report.
+
+    An error has the exit code of the report's process, which is not that of the sweep.
+    """
+    from pydantic import TypeAdapter, ValidationError
 
     from fcos.storage.events import ErrorEvent, ReportEvent
+    from orchestration.cli.event_records import NoteEvent
 
-    event: ReportEvent | ErrorEvent = TypeAdapter(ReportEvent | ErrorEvent).validate_json(output)
-    return event
+    try:
+        event: ReportEvent | ErrorEvent = TypeAdapter(ReportEvent | ErrorEvent).validate_json(output)
+    except ValidationError:
+        return False
+    if isinstance(event, ErrorEvent):
+        stream.emit(NoteEvent(text="\n".join(f"report: {problem.text}" for problem in event.problems)))
+        return False
+    stream.emit(event)
+    return True
 
 
 if __name__ == "__main__":

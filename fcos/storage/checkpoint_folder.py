@@ -138,7 +138,10 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def steps_in(folder: Path) -> frozenset[int]:
-    """Return the steps of the checkpoints in a folder, which are not verified; raises as `latest`."""
+    """Return the steps of the checkpoints in a folder, which are not verified.
+
+    Raises CheckpointError for a folder that cannot be read.
+    """
     return frozenset(map(step_of, checkpoints_in(folder)))
 
 

@@ -3,6 +3,7 @@
 The others are in orchestration/cli/event_records.py. The JSON schema of all of them is docs/events.schema.json.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -39,8 +40,12 @@ class EventRecord(Part):
     time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
 
     def to_line(self) -> str:
-        """Return the event as a line of JSON."""
-        return self.model_dump_json() + "\n"
+        """Return the event as a line of JSON, which is valid UTF-8.
+
+        Bytes of file names and arguments that are none are question marks: JSON has no form for them.
+        """
+        text = json.dumps(self.model_dump(), ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode() + "\n"
 
 
 class Problem(Part):
@@ -59,17 +64,15 @@ class Problem(Part):
 
 
 class ErrorEvent(EventRecord):
-    """Why a command did not do what it was asked for. error: config is the user's to correct."""
+    """Why a command did not do what it was asked for. error: config is the user's to correct. exit_code: 2 or 3."""
 
     type: Literal["error"] = "error"
-    error: Literal["config", "folder_in_use", "store", "internal"]
+    error: Literal["config", "folder_in_use", "store"]
     exit_code: int
     problems: tuple[Problem, ...]
 
     @classmethod
-    def of(
-        cls, error: Literal["config", "folder_in_use", "store", "internal"], code: int, message: str
-    ) -> "ErrorEvent":
+    def of(cls, error: Literal["config", "folder_in_use", "store"], code: int, message: str) -> "ErrorEvent":
         """Return the event of an error's message."""
         return cls(error=error, exit_code=code, problems=tuple(split_problems(message)))
 

@@ -16,7 +16,7 @@ EXIT_MEANINGS: dict[int, str] = {
     1: "a training failed, or the store did not take everything, or a check of the cluster failed",
     2: "a mistake in command, config or data",
     3: "the folder is in use by another command",
-    4: "stopped for want of budget, of disk space, or of the cluster's head",
+    4: "stopped for want of budget, of disk space, of memory, or of the cluster's head",
     129: "interrupted by a closed terminal",
     130: "interrupted by Ctrl-C",
     141: "standard output was closed",
@@ -59,7 +59,7 @@ class BudgetRecord(Part):
     """Hours of a sweep over all its commands. limit: null for none."""
 
     name: Literal["gpu_hours", "cpu_hours", "wall_hours"]
-    limit: float | None
+    limit: Number
     spent: float
 
 
@@ -176,7 +176,7 @@ class TrainingFailed(TrainingEvent):
 
 
 class TrainingStopped(TrainingEvent):
-    """A training was stopped, or not begun, for want of budget or disk space; the same command goes on with it."""
+    """A training was stopped, or not begun, for want of budget, space, memory or head; the same command goes on."""
 
     type: Literal["training_stopped"] = "training_stopped"
     reason: str
@@ -184,9 +184,11 @@ class TrainingStopped(TrainingEvent):
 
 
 class LookEvent(EventRecord):
-    """The arms were looked at, which counts in the report. outcomes: by arm or effect; empty for seeds that were given.
+    """The arms were looked at, which counts in the report. Each look is one event of a command.
 
-    seeds: how many there were. complete: whether nothing more is needed; else `begun` trainings of one more begin.
+    seeds: how many there were. outcomes: by arm or effect; empty where the report alone has them: of seeds that were
+    given, and of a round that was stopped. complete: whether nothing more is needed; else `begun` trainings of one more
+    begin, none where the command was stopped.
     """
 
     type: Literal["look"] = "look"

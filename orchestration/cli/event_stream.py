@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
-from fcos.streams import discard_output
+from fcos.streams import discard_output, reserve_output
 from orchestration.cli.entry import OutputClosed
 
 if TYPE_CHECKING:
@@ -50,18 +50,14 @@ SILENT = EventStream(None)
 def open_stream() -> Iterator[EventStream]:
     """Give standard output to events while the block runs; whatever else is printed goes to standard error.
 
-    By the file descriptor, so that libraries and child processes cannot write between the lines.
+    Raises OutputClosed where standard output is closed.
     """
-    sys.stdout.flush()
-    output = os.dup(1)
-    os.dup2(2, 1)
-    file = os.fdopen(os.dup(output), "w", encoding="utf-8", errors="replace")
-    try:
-        yield EventStream(file)
-    finally:
-        with suppress(BrokenPipeError):
-            sys.stdout.flush()
-        os.dup2(output, 1)
-        os.close(output)
-        with suppress(BrokenPipeError):
-            file.close()
+    if sys.stdout is None:
+        raise OutputClosed
+    with reserve_output() as output:
+        file = os.fdopen(os.dup(output), "w", encoding="utf-8", errors="replace")
+        try:
+            yield EventStream(file)
+        finally:
+            with suppress(BrokenPipeError):
+                file.close()

@@ -34,10 +34,13 @@ def enforce_budget(
             # A full disk ends trainings by itself; the count goes on in memory.
             write_json(folder / SPENT, vars(spent))
         if spent.exceeded(limits):
-            hold_back(folder)
+            # A folder that cannot be written to keeps none of the others from its request, nor the next tick.
+            with suppress(OSError):
+                hold_back(folder)
             # Again at every tick: a training that was about to begin clears the request to an earlier attempt.
             for each in running():
-                request_stop(each)
+                with suppress(OSError):
+                    request_stop(each)
 
     release(folder)
     if spent.exceeded(limits):

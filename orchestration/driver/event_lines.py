@@ -39,6 +39,8 @@ class EventLines:
         self._plan, self._progress, self._stream = plan, progress, stream
         # By index: seconds of its attempt at the last event on its progress.
         self._shown: dict[int, float] = {}
+        # Numbers of seeds of the looks that have an event in this command, or are part of a later one.
+        self._looked: set[int] = set()
 
     def handle(self, event: Event) -> None:
         """Emit an event."""
@@ -72,8 +74,12 @@ class EventLines:
                 )
 
     def emit_look(self, needed: Needed, begun: int) -> None:
-        """Emit what a round of seeds showed; begun: trainings of the next one."""
-        if self._stream.is_open and needed.looks:
+        """Emit what a round of seeds showed, each look once; begun: trainings of the next one."""
+        if not needed.looks or needed.looks[-1] in self._looked:
+            return
+        # Where results were there already, several looks are one event: the last one shows what is decided.
+        self._looked.update(needed.looks)
+        if self._stream.is_open:
             self._stream.emit(
                 LookEvent(
                     seeds=needed.looks[-1],
@@ -85,11 +91,14 @@ class EventLines:
                 )
             )
 
-    def emit_given_look(self, seeds: int) -> None:
-        """Emit the look at seeds that were given, whose outcomes the report has."""
+    def emit_given_look(self, seeds: int, *, complete: bool) -> None:
+        """Emit a look whose outcomes the report has: at given seeds, or at those of a round that was stopped."""
+        if seeds in self._looked:
+            return
+        self._looked.add(seeds)
         if self._stream.is_open:
             self._stream.emit(
-                LookEvent(seeds=seeds, outcomes={}, undecided=(), without_pairs=(), complete=True, begun=0)
+                LookEvent(seeds=seeds, outcomes={}, undecided=(), without_pairs=(), complete=complete, begun=0)
             )
 
     def _emit_progress(self, event: TrialReported) -> None:

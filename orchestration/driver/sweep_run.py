@@ -234,16 +234,18 @@ class SweepRun:
     def _close_sweep(self, *, reported: bool) -> None:
         """Close the sweep's own run; reported: whether a report of what there is follows."""
         new = self._looks(reported=reported)
-        self._emit_last_look(new)
+        self._emit_looks(new)
         looks = add_looks(self._plan, new)
         winner = None if self._race is None else self._race.winner(self._failed())
         self._recorder.close_sweep(self._progress.count("failed"), self._progress.count("stopped"), looks, winner)
 
-    def _emit_last_look(self, looks: Sequence[int]) -> None:
+    def _emit_looks(self, looks: Sequence[int]) -> None:
+        """Emit the looks that have had no event in this command."""
         if self._rounds is not None:
             self._lines.emit_look(self._rounds.needed(), begun=0)
-        elif looks:
-            self._lines.emit_given_look(looks[-1])
+        complete = self._progress.count("stopped") == 0
+        for seeds in looks:
+            self._lines.emit_given_look(seeds, complete=complete)
 
     def _looks(self, *, reported: bool) -> Sequence[int]:
         """Return at how many seeds the arms are looked at with what there is now."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fcos.config.parse import flatten
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.storage.checkpoint_folder import MANIFEST, CheckpointError, digest, steps_in
+from fcos.storage.checkpoint_folder import CheckpointError, CheckpointReadError, digest, steps_in, verify
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY, RunSummary
 from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
 
@@ -60,8 +60,14 @@ class Extension:
 
     @property
     def is_there(self) -> bool:
-        """Whether the checkpoint is still where it was."""
-        return (self.path / MANIFEST).is_file()
+        """Whether the checkpoint is still whole where it was; raises CheckpointReadError where that is not known."""
+        try:
+            verify(self.path)
+            return digest(self.path) == self.sha256
+        except CheckpointReadError:
+            raise
+        except CheckpointError:
+            return False
 
     @property
     def run_folder(self) -> Path:

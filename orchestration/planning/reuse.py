@@ -89,12 +89,12 @@ def _run_here(history: History, plan: Plan, trial: Trial) -> PastRun | None:
 
 def is_done(plan: Plan, trial: Trial, *, reuse: bool) -> bool:
     """Return whether the trial's result is in this sweep's folder; one from elsewhere counts with reuse alone."""
-    if not reuse and _rests_on_others(plan, trial):
+    if not reuse and rests_on_others(plan, trial):
         return False
     return plan.summary_of(trial) is not None
 
 
-def _rests_on_others(plan: Plan, trial: Trial) -> bool:
+def rests_on_others(plan: Plan, trial: Trial) -> bool:
     """Return whether other sweeps trained a trial, or its first steps."""
     folder = plan.folder_of(trial)
     origin = read_origin(folder)
@@ -168,7 +168,7 @@ def take_all(lab: LabConfig, plan: Plan, trials: Iterable[Trial], reusable: Reus
     for trial in trials:
         folder = plan.folder_of(trial)
         source = reusable.sources.get(trial.identity)
-        if not lab.reuse and _rests_on_others(plan, trial):
+        if not lab.reuse and rests_on_others(plan, trial):
             shutil.rmtree(folder)
         elif is_done(plan, trial, reuse=lab.reuse):
             _mend_links(folder, source)

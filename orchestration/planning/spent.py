@@ -1,16 +1,18 @@
 """Hours that a sweep has used over all its commands, as its folder records them."""
 
-import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from fcos.errors import ConfigError
+from fcos.storage.files import reason_of
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import BudgetConfig
 
 SPENT = "spent.json"
+Hours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass
@@ -37,6 +39,14 @@ class Spent:
         return ""
 
 
+class _StoredHours(BaseModel):
+    """The content of spent.json."""
+
+    wall: Hours
+    cpu: Hours
+    gpu: Hours
+
+
 def read_spent(folder: Path) -> Spent:
     """Return what earlier commands of a sweep used.
 
@@ -44,12 +54,13 @@ def read_spent(folder: Path) -> Spent:
     """
     path = folder / SPENT
     try:
-        values: Mapping[str, float] = json.loads(path.read_text())
-        hours = [float(values[name]) for name in ("wall", "cpu", "gpu")]
+        stored = _StoredHours.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return Spent()
-    except (ValueError, KeyError, TypeError):
-        hours = [math.nan]
-    if not all(0 <= used < math.inf for used in hours):
-        raise ConfigError(f"{path}: not readable as the hours that this sweep has used (budget.*); restore the file")
-    return Spent(*hours)
+    except OSError as error:
+        raise ConfigError(f"{path}: hours that this sweep has used (budget.*), not readable: {reason_of(error)}") from None
+    except ValidationError:
+        raise ConfigError(
+            f"{path}: not readable as the hours that this sweep has used (budget.*); restore the file"
+        ) from None
+    return Spent(stored.wall, stored.cpu, stored.gpu)

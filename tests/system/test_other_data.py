@@ -47,7 +47,8 @@ def test_a_number_belongs_to_the_data_of_the_command_wherever_it_is_trained(tmp_
         assert one == str(here)
         wrapper = ["unshare", "--mount", "bash", "-c", f'mount --bind {hidden} {here} && exec "$@"', "--"]
         nodes.start(wrapper=wrapper)
-        done = run(SWEEP, *words, "cluster.workers=2", "name=two", "reuse=false", at=tmp_path, env=nodes.environment)
+        again = ("name=two", "reuse=false", "retrain_reason=other data")
+        done = run(SWEEP, *words, "cluster.workers=2", *again, at=tmp_path, env=nodes.environment)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "are not the data of the plan" in done.stdout and f"data.root={here}" in done.stdout
     assert "taken up from its last checkpoint" not in done.stdout

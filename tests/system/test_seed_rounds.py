@@ -83,7 +83,7 @@ def test_a_budget_that_ends_a_round_and_a_raised_one_come_to_the_decisions_of_a_
     assert statuses(tmp_path) == dict.fromkeys(["ablation_centerness", *NAMES], "FINISHED")
     assert looks_of(tmp_path) == ([2, 3], "[2, 3]")
     assert all(loss_steps(trial) == list(range(2, 13, 2)) for trial in trials_of(tmp_path)), "a step was done again"
-    finished(tmp_path, *ROUNDS, "name=undisturbed", "reuse=false")
+    finished(tmp_path, *ROUNDS, "name=undisturbed", "reuse=false", "retrain_reason=compared")
     undisturbed = runs(tmp_path, "undisturbed")
     for name, run in runs(tmp_path).items():
         for metric in ("val/AP", "train/loss") if name in NAMES else ():

@@ -50,10 +50,10 @@ def _plans_of_unnamed_runs(output: Path) -> Iterable[StoredPlan | None]:
 
 
 def check_is_there(extension: Extension, new: Sequence[Trial]) -> None:
-    """Raise ConfigError where trainings are yet to begin from a checkpoint that has been removed."""
+    """Raise ConfigError where trainings are yet to begin from a checkpoint that has been removed or damaged."""
     if new and not extension.is_there:
         labels = ", ".join(trial.label for trial in new)
         raise ConfigError(
-            f"{KEY}={extension.given}: the checkpoint {extension.path} has been removed since an earlier command, and "
-            f"{labels} has not begun; bring it back, or give another checkpoint and another name=..."
+            f"{KEY}={extension.given}: the checkpoint {extension.path} has been removed since an earlier command, or is "
+            f"damaged, and {labels} has not begun; bring it back, or give another checkpoint and another name=..."
         )

@@ -41,13 +41,20 @@ def find_earlier_looks(
         return ()
     compared = _compared_identities(plan, experiment.baseline)
     own = read_plan(plan.folder)
-    found = dict(_looks_of_folders(plan, compared))
+    found: dict[str, set[int]] = {}
+    # Keys of sweeps: one stands in folder and store as a rule, and its folder has more of it.
+    known: set[str] = set() if own is None else {own.key}
+    for folder, stored in _other_plans(plan):
+        if looks := _looks_of_plan(folder, stored, compared):
+            found.setdefault(folder.name, set()).update(looks)
+            known.add(stored.key)
     if history is not None:
         with suppress(TrackingError):
-            # A sweep stands in both as a rule.
-            found = {**dict(_looks_in_store(plan, compared, history, own)), **found}
+            # Of one name there may be several, one after the other.
+            for name, looks in _looks_in_store(plan, compared, history, known):
+                found.setdefault(name, set()).update(looks)
     counted = {len({trial.seed for trial in plan.trials}), *(own.looks if own is not None else ())}
-    new = {name: tuple(look for look in looks if look not in counted) for name, looks in found.items()}
+    new = {name: tuple(sorted(looks - counted)) for name, looks in found.items()}
     elsewhere = [
         EarlierLooks(seeds, f"sweep {name} was looked at after {_listed(seeds)} of these seeds, which counts here too")
         for name, seeds in new.items()
@@ -61,7 +68,8 @@ def _look_before_more_seeds(plan: Plan, own: StoredPlan | None) -> tuple[Earlier
     if own is None or {trial.seed for trial in plan.trials} <= {trial.seed for trial in own.trials}:
         return ()
     done = len({trial.seed for trial in own.trials if _has_result(plan.folder, trial.identity)})
-    if done == 0 or done in own.looks:
+    # What gave no result counts as a seed of the look that was recorded.
+    if done == 0 or {done, len({trial.seed for trial in own.trials})} & {*own.looks}:
         return ()
     return (EarlierLooks((done,), f"seeds are added to {done} with results, which counts as a look at these"),)
 
@@ -86,8 +94,8 @@ def _count_seeds(compared: _Compared, known: Collection[str]) -> int:
     return sum(baseline in known and not others.isdisjoint(known) for baseline, others in compared.values())
 
 
-def _looks_of_folders(plan: Plan, compared: _Compared) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield name and looks of the other sweeps in the output folder."""
+def _other_plans(plan: Plan) -> Iterator[tuple[Path, StoredPlan]]:
+    """Yield folder and plan of the other sweeps in the output folder."""
     for file in sorted(plan.folder.parent.glob(f"*/{PLAN}")):
         folder = file.parent
         if folder == plan.folder:
@@ -97,8 +105,8 @@ def _looks_of_folders(plan: Plan, compared: _Compared) -> Iterator[tuple[str, tu
         except (ConfigError, OSError):
             # The commands of that sweep report it.
             continue
-        if stored is not None and (seeds := _looks_of_plan(folder, stored, compared)):
-            yield folder.name, seeds
+        if stored is not None:
+            yield folder, stored
 
 
 def _looks_of_plan(folder: Path, stored: StoredPlan, compared: _Compared) -> tuple[int, ...]:
@@ -120,18 +128,21 @@ def _has_result(folder: Path, identity: str) -> bool:
 
 
 def _looks_in_store(
-    plan: Plan, compared: _Compared, history: History, own: StoredPlan | None
+    plan: Plan, compared: _Compared, history: History, known: Collection[str]
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield name and looks of the other sweeps in the store, whose folders may be elsewhere or gone."""
+    """Yield name and looks of sweeps in the store, whose folders may be elsewhere or gone.
+
+    known: keys of those whose looks are known.
+    """
     names: dict[str, str] = {}
-    known: dict[str, set[str]] = {}
+    finished: dict[str, set[str]] = {}
     for trial in plan.trials:
         for run in history.of_training(trial.identity):
             parent = run.tags.get(Tag.PARENT_RUN)
-            if parent is None or (own is not None and run.tags.get(Tag.SWEEP_KEY) == own.key):
+            if parent is None or run.tags.get(Tag.SWEEP_KEY) in known:
                 continue
             names[parent] = run.sweep
-            known.setdefault(parent, set()).add(run.identity)
-    for parent, identities in known.items():
+            finished.setdefault(parent, set()).add(run.identity)
+    for parent, identities in finished.items():
         if seeds := _within(history.looks_of(parent), _count_seeds(compared, identities)):
             yield names[parent], seeds

@@ -71,3 +71,9 @@ def test_a_line_is_json_without_numbers_that_json_does_not_have() -> None:
     assert (event["type"], event["version"], event["exit_code"]) == ("error", 1, 2)
     row = TableRow(metric="val/AP", arm="a", n=1, mean=0.5, deviation=math.nan, missing_seeds=())
     assert json.loads(row.model_dump_json(), parse_constant=pytest.fail)["deviation"] is None
+
+
+def test_bytes_that_are_no_text_leave_a_line_that_every_reader_takes() -> None:
+    line = ErrorEvent.of("config", 2, "data.root=/data/größe\udcff: no such folder").to_line()
+    event = ErrorEvent.model_validate_json(line.encode("utf-8"))
+    assert event.problems[0].value == "/data/größe?"

@@ -87,3 +87,17 @@ def test_help_is_text() -> None:
 
 def test_a_command_without_events_takes_the_word_as_any_other() -> None:
     assert "{" not in run("return 0", "--json", json_is="none").stdout
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_a_stream_that_was_closed_before_is_no_traceback(closed: tuple[int, ...]) -> None:
+    script = SCRIPT.replace("{end}", "return 0").replace("{json}", "lines")
+    shut = " ".join(f"{descriptor}>&-" for descriptor in closed)
+    command = ["sh", "-c", f'exec "$0" -c "$1" --json {shut}', sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert "Traceback" not in done.stderr
+    if 1 in closed:
+        assert (done.returncode, done.stdout) == (141, "")
+        assert done.stderr.startswith("stopped: standard output was closed") or 2 in closed
+    else:
+        assert done.returncode == 0 and [event["type"] for event in events_of(done)] == ["note", "result"]

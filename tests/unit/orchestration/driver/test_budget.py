@@ -57,7 +57,7 @@ def test_a_budget_is_a_number_above_zero(value: str) -> None:
         compose(check_overrides([f"budget.cpu_hours={value}"]))
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"wall": -5, "cpu": 0, "gpu": 0}', '{"wall": NaN, "cpu": 0, "gpu": 0}'])
+@pytest.mark.parametrize("content", ["", "{}", '{"wall": -5, "cpu": 0, "gpu": 0}', '{"wall": NaN, "cpu": 0, "gpu": 0}', "[1]"])
 def test_a_record_that_cannot_be_read_does_not_give_the_hours_back(tmp_path: Path, content: str) -> None:
     (tmp_path / "spent.json").write_text(content)
     with pytest.raises(ConfigError, match=r"spent\.json: not readable as the hours that this sweep has used"):
@@ -75,3 +75,21 @@ def test_trainings_side_by_side_use_it_up_as_fast_as_they_are_many_and_all_stop(
         wait_until(lambda: all((trial / "stop").exists() for trial in trials))
         spent = read_spent(tmp_path)
     assert spent.cpu == pytest.approx(3 * 6 * spent.wall)
+
+
+def test_a_record_that_may_not_be_read_is_a_mistake_too(tmp_path: Path) -> None:
+    (tmp_path / "spent.json").mkdir()
+    with pytest.raises(ConfigError, match=r"spent\.json: hours that this sweep has used .*, not readable: Is a directory"):
+        read_spent(tmp_path)
+
+
+def test_a_training_whose_folder_cannot_be_written_to_keeps_no_other_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "TICK_SECONDS", 0.02)
+    gone, trial = tmp_path / "trials" / "a", tmp_path / "trials" / "b"
+    trial.mkdir(parents=True)
+    with enforce_budget(tmp_path, BudgetConfig(wall_hours=0.05 / 3600), NEED, lambda: [gone, trial]):
+        wait_until((trial / "stop").exists)
+        (trial / "stop").unlink()
+        wait_until((trial / "stop").exists)

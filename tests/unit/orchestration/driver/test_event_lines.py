@@ -113,4 +113,4 @@ def test_without_a_reader_nothing_is_written(tmp_path: Path) -> None:
     plan = plan_rounds(tmp_path)[1]
     lines = EventLines(plan, SweepProgress.of(plan), SILENT)
     lines.handle(TrialStarted(0, plan.trials[0], first=True))
-    lines.emit_given_look(3)
+    lines.emit_given_look(3, complete=True)

@@ -84,6 +84,16 @@ def test_a_training_that_has_not_begun_names_the_removed_checkpoint_and_the_way_
         find_prefixes(again, again.trials, {})
 
 
+def test_a_damaged_checkpoint_is_refused_before_anything_runs(source: Path) -> None:
+    settle_plan(planned(source, "name=more"))
+    file = source / "checkpoints" / "step_00001000" / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    again = planned(source, "name=more")
+    with pytest.raises(ConfigError, match=r"step_00001000 has been removed since an earlier command, or is damaged"):
+        find_prefixes(again, again.trials, {})
+
+
 def test_another_name_or_path_knows_nothing_of_a_removed_checkpoint(source: Path) -> None:
     begun(source, "name=more")
     shutil.rmtree(source / "checkpoints")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,33 @@ def test_the_runs_of_the_sweep_itself_are_no_other_look(tmp_path: Path) -> None:
     _, plan = plan_given(tmp_path, "first", "[0,1,2]")
     key = settle_plan(plan)
     assert earlier(tmp_path, "first", "[0,1,2]", store=Store(past_runs(plan, "parent", key), {"parent": (2,)})) == []
+
+
+def test_two_sweeps_of_one_name_that_are_gone_both_have_their_looks(tmp_path: Path) -> None:
+    _, first = plan_given(tmp_path, "first", "[0,1]")
+    _, again = plan_given(tmp_path, "first", "[0,1,2,3]")
+    runs = [*past_runs(first, "one", "key"), *past_runs(again, "two", "another key")]
+    seeds = "[0,1,2,3,4,5]"
+    assert earlier(tmp_path, "second", seeds, store=Store(runs, {"one": (2,), "two": (4,)})) == [(2, 4)]
+    assert earlier(tmp_path, "second", seeds, store=Store(runs[::-1], {"one": (2,), "two": (4,)})) == [(2, 4)]
+
+
+def test_a_sweep_that_is_gone_has_its_look_beside_the_newer_one_of_that_name_in_the_folder(tmp_path: Path) -> None:
+    plan = looked_at(tmp_path, "first", "[0,1,2]")
+    stored = read_plan(plan.folder)
+    assert stored is not None
+    seeds, gone, own = "[0,1,2,3,4,5]", past_runs(plan, "gone", "key"), past_runs(plan, "own", stored.key)
+    gone = [replace(run, tags={**run.tags, "fcos.sweep": "first"}) for run in gone]
+    assert earlier(tmp_path, "second", seeds, store=Store([*gone, *own], {"gone": (2,), "own": (1,)})) == [(2, 3)]
+
+
+def test_a_failed_seed_does_not_make_one_look_two(tmp_path: Path) -> None:
+    _, plan = plan_given(tmp_path, "first", "[0,1,2]")
+    settle_plan(plan)
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed > 0], clear)
+    assert earlier(tmp_path, "first", "[0,1,2,3]") == [(2,)], "nothing recorded: what has a result could be seen"
+    add_looks(plan, [3])
+    assert earlier(tmp_path, "first", "[0,1,2,3]") == []
 
 
 def test_another_store_does_not_hide_the_looks_of_the_output_folder(tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from fcos.errors import ConfigError
+from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
+from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.problems import TrackingError
-from tests.helpers.seed_rounds import clear, finish
+from orchestration.trial import files
+from tests.helpers.seed_rounds import clear, finish, plan_rounds
+from tests.helpers.summaries import summary_of
 
 
 class Store:
@@ -72,3 +77,41 @@ def test_a_store_that_does_not_answer_stops_nothing(tmp_path: Path) -> None:
 def test_a_reason_without_training_again_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"retrain_reason='x': has no effect without reuse=false"):
         compose(check_overrides(["retrain_reason=x"]))
+
+
+def test_an_arm_that_is_added_to_a_training_of_this_sweep_trains_nothing_again(tmp_path: Path) -> None:
+    lab, plan = planned(tmp_path, "reuse=false", "experiment.seeds=[0]")
+    trial = plan.trials[0]
+    store = Store(trial.identity)
+    folder = plan.folder_of(trial)
+    save_checkpoint(trial, folder, trial.config.schedule.steps - 1)
+    with pytest.raises(ConfigError, match="would be trained again"):
+        check(lab, plan, store)
+    save_checkpoint(trial, folder, trial.config.schedule.steps)
+    files.write_summary(folder, trial.identity, summary_of({"none": {"val/AP": 0.5}}))
+    assert plan.summary_of(trial) is None, "an arm is left to evaluate"
+    assert check(lab, plan, store) == ()
+    # A copy is removed, and the training done again.
+    files.write_reused(folder, files.ReuseRecord("12345678abc", "first", {}))
+    with pytest.raises(ConfigError, match="would be trained again"):
+        check(lab, plan, store)
+
+
+def save_checkpoint(trial: Trial, folder: Path, step: int) -> None:
+    model = nn.Linear(1, 1)
+    values = trial.config.model_dump(mode="json")
+    checkpoint.save(
+        folder / "checkpoints", step=step, config=values, classes=(), model=model, averages={}, state={"optimizer": {}}
+    )
+
+
+def test_rounds_that_may_follow_are_trained_again_and_those_after_all_is_decided_are_not(tmp_path: Path) -> None:
+    lab, plan, rounds = plan_rounds(tmp_path, "reuse=false")
+    store = Store(*(trial.identity for trial in plan.trials))
+    finish(plan, rounds.needed().indices, clear)
+    with pytest.raises(ConfigError, match=r"seed 3 and .* would be trained again"):
+        check(lab, plan, store)
+    while not (needed := rounds.needed()).complete:
+        finish(plan, needed.indices, clear)
+    assert len(needed.indices) < len(plan.trials)
+    assert check(lab, plan, store) == ()
