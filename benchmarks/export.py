@@ -4,8 +4,9 @@
 
 Trains a small detector of each preset on drawn shapes where the folder does not hold it yet, exports it in every
 format, evaluates each file by the same evaluator, and times all of them in turn on one core, one image at a time. The
-last rows are ResNet-50 (model=torchvision) with random weights at 512x512, without AP. --write puts the table into
-docs/export.md.
+last rows are ResNet-50 (model=torchvision) with random weights at 512x512, without AP. What the folder holds of the
+same commit, steps and runs is not measured again; with uncommitted changes all but the trainings is. --write puts the
+whole table into docs/export.md.
 """
 
 import argparse
@@ -33,12 +34,13 @@ from fcos.export.latency import Latency, Timed, measure_latency
 from fcos.export.timed import timed
 from fcos.export.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, evaluate, load_trained, read_validation
-from fcos.installation import conf_folder
+from fcos.installation import ROOT, conf_folder
 from fcos.model.weights_file import file_sha256
 from fcos.postprocess.decode import Postprocess
 from fcos.runtime import LocalRuntime
 from fcos.train import run
 from fcos.training import checkpoint
+from orchestration.experiment.provenance import git_commit
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "export.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
@@ -180,9 +182,14 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def measured(name: str, folder: Path, options: argparse.Namespace) -> list[Row]:
-    """The rows of a detector; those that the folder holds are not measured again."""
+    """The rows of a detector; those that the folder holds of the same commit, steps and runs are not measured again."""
+    commit = git_commit(ROOT)
+    is_clean = commit.dirty == "false"
+    code = commit.commit[:12] if is_clean else f"{commit.commit[:12]}-dirty"
+    folder = folder / f"{code}_{options.steps}_steps_{options.runs}_runs"
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    if not path.exists():
+    if not path.exists() or not is_clean:
         if name == R50:
             *_, batch = draw_batch(1, (512, 512), draw_targets(7, 1, (512, 512)), CPU)
             rows = rows_of(name, resnet50(folder), folder, batch, max(5, options.runs // 4))
@@ -197,11 +204,14 @@ def main() -> None:
     """Measure, print the table, and write it into the document where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keep trainings, files and results there, and use what is there")
-    parser.add_argument("--only", nargs="+", default=[*load_presets(), R50], metavar="NAME", help=f"presets, or {R50}")
+    names = [*load_presets(), R50]
+    parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="NAME", help=f"presets, or {R50}")
     parser.add_argument("--steps", type=int, default=200, help="steps of each training")
     parser.add_argument("--runs", type=int, default=40, help="warm runs of each file")
     parser.add_argument("--write", action="store_true", help="put the table into docs/export.md")
     options = parser.parse_args()
+    if options.write and set(options.only) != set(names):
+        parser.error("--write puts the whole table into the document; leave out --only")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)

@@ -13,6 +13,7 @@ from fcos.cli.options import (
     positive_int,
     print_metrics,
     show_progress,
+    write_metrics,
 )
 
 if TYPE_CHECKING:
@@ -54,8 +55,13 @@ def run(options: argparse.Namespace) -> int:
         detector = load_checkpoint(options)
         step = detector.step
         metrics = evaluate(detector, batch_size=options.batch_size, progress=show_progress)
-    latency = None if options.latency is None else _latency(detector, options)
-    print_metrics(str(options.checkpoint), metrics, options.output, step, latency)
+    print_metrics(str(options.checkpoint), metrics, options.output, step)
+    if options.latency is not None:
+        # Last: whatever fails in it, the metrics are there.
+        latency = _latency(detector, options)
+        print(latency.describe())
+        if options.output is not None:
+            write_metrics(metrics, options.output, step, latency)
     return 0
 
 

@@ -1,6 +1,7 @@
 """python -m fcos export: a detector as a file for other runtimes."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     check_opset(opset)
     if "onnx" in chosen:
         require_onnx("--onnx")
+    targets = [(file_format, _target(options.output, file_format)) for file_format in chosen]
     trained = load_checkpoint(options)
     if trained.config.schedule.precision != "fp32":
         print(
@@ -51,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     pixel_bytes = bytes_per_pixel(trained.detector)
-    for file_format in chosen:
-        name = options.output
-        path = name if name.suffix == f".{file_format}" else name.with_name(f"{name.name}.{file_format}")
+    for file_format, path in targets:
         what = ExportOptions(file_format, detects=not options.raw, opset=opset)
         record = export_detector(trained, path, what, pixel_bytes)
         if not record.identity:
@@ -61,3 +61,18 @@ def run(options: argparse.Namespace) -> int:
         gives = "detections" if record.detects else "head outputs"
         print(f"written: {path}, {path.stat().st_size / 1e6:.1f} MB, {len(record.classes)} classes, gives {gives}")
     return 0
+
+
+def _target(output: Path, suffix: str) -> Path:
+    """Return the file of a format; raises ConfigError where none can be written there."""
+    if output.name in ("", ".."):
+        raise ConfigError(f"--output {output}: is a folder; give the name of a file in it, such as detector")
+    path = output if output.suffix == f".{suffix}" else output.with_name(f"{output.name}.{suffix}")
+    if path.is_dir():
+        raise ConfigError(f"--output {output}: {path} is a folder; give another name")
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise ConfigError(f"--output {output}: {folder} is a file, and no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--output {output}: {folder} cannot be written; give another folder")
+    return path

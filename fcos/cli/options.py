@@ -129,21 +129,20 @@ def show_progress(done: int, total: int, unit: str = "images") -> None:
         print(f"\r{done} of {total} {unit}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def print_metrics(
-    title: str,
-    metrics: Mapping[str, float],
-    output: Path | None,
-    step: int | None = None,
-    latency: "Latency | None" = None,
-) -> None:
-    """Print metrics below a title, and the latency; write them with the step that they are of to a JSON file."""
+def print_metrics(title: str, metrics: Mapping[str, float], output: Path | None, step: int | None = None) -> None:
+    """Print metrics below a title, and write them with the step that they are of to a JSON file."""
     print(title if step is None else f"{title}, step {step}")
     for key, value in metrics.items():
         print(f"  {key:<28} {value:.4f}")
-    if latency is not None:
-        print(latency.describe())
     if output is not None:
-        values = {} if step is None else {"step": step}
-        timed = {} if latency is None else {"latency": asdict(latency)}
-        output.write_text(json.dumps({**values, "metrics": dict(metrics), **timed}, indent=1))
+        write_metrics(metrics, output, step)
         print(f"written: {output}")
+
+
+def write_metrics(
+    metrics: Mapping[str, float], output: Path, step: int | None = None, latency: "Latency | None" = None
+) -> None:
+    """Write metrics to a JSON file, with the step that they are of and the latency where there are."""
+    values = {} if step is None else {"step": step}
+    timed = {} if latency is None else {"latency": asdict(latency)}
+    output.write_text(json.dumps({**values, "metrics": dict(metrics), **timed}, indent=1))

@@ -18,17 +18,20 @@ from fcos.structures import NO_OBJECT, HeadOutputs
 def check_exportable(config: PostprocessConfig) -> None:
     """Raise ConfigError for post-processing that no graph of one forward pass can hold."""
     key = "model.postprocess"
-    way_out = "export with --raw, whose head outputs are post-processed outside of the file"
+    run_folder = "give the default, or evaluate the run's folder"
+    outside = "export with --raw, whose head outputs are post-processed outside of the file"
     if config.oracle != "none":
-        raise ConfigError(f"{key}.oracle={config.oracle}: needs annotated boxes; {way_out}")
-    if config.tta_scales != (1.0,) or config.tta_flip:
+        raise ConfigError(f"{key}.oracle={config.oracle}: needs annotated boxes, which no file gets; {run_folder}")
+    if config.tta_scales != (1.0,):
         raise ConfigError(
-            f"{key}.tta_scales={list(config.tta_scales)}, tta_flip={str(config.tta_flip).lower()}: takes several "
-            f"forward passes; {way_out}"
+            f"{key}.tta_scales={list(config.tta_scales)}: scaled canvases are no multiples of model.size_divisor, "
+            f"which a file needs; {run_folder}"
         )
+    if config.tta_flip:
+        raise ConfigError(f"{key}.tta_flip=true: takes several forward passes; {outside}")
     if config.suppression == "set_nms":
         raise ConfigError(
-            f"{key}.suppression=set_nms: ONNX has no operator that spares boxes of one location; {way_out}, or give nms"
+            f"{key}.suppression=set_nms: ONNX has no operator that spares boxes of one location; {outside}, or give nms"
         )
 
 
@@ -47,6 +50,8 @@ class DensePostprocess(nn.Module):
     """`Postprocess` without shapes that depend on scores: every level and image has topk_per_level candidates.
 
     What does not pass the threshold, and what NMS drops, stays in its slot with a score of NO_CANDIDATE.
+    Equal scores of several levels are in order of the levels, also with topk_by=classification, where `Postprocess`
+    orders them by the probability of the class.
     """
 
     def __init__(self, config: PostprocessConfig, box_convention: BoxConvention) -> None:
@@ -60,8 +65,9 @@ class DensePostprocess(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return boxes (B x D x 4), scores, labels (B x D) and the number of detections (B) of each image.
 
-        D is max_detections; best first, then boxes and scores of 0 with the label NO_OBJECT. Boxes are clipped, in
-        pixels of the original image. Shapes: xy P x 2, sizes and original_sizes B x 2 (height, width).
+        D is max_detections, or topk_per_level x levels where that is less; best first, then boxes and scores of 0 with
+        the label NO_OBJECT. Boxes are clipped, in pixels of the original image. Shapes: xy P x 2, sizes and
+        original_sizes B x 2 (height, width).
         """
         candidates = self._candidates(outputs)
         location = candidates.location

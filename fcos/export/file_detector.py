@@ -1,15 +1,18 @@
 """Exported files as detectors: detections of batches and metrics of the validation images, by onnxruntime."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fcos.assignment.anchors import anchor_sizes
 from fcos.assignment.build import build_locate
 from fcos.config.model import ModelConfig
+from fcos.config.model_parts import PostprocessConfig
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.evaluation.analyses import analyse
@@ -21,10 +24,16 @@ from fcos.inference import read_validation, with_changes
 from fcos.postprocess.decode import Postprocess
 from fcos.structures import Batch, Detections, HeadOutputs
 
+_log = logging.getLogger(__name__)
 # Keys that may be changed of a file with head outputs, and of one with detections.
 CHANGEABLE: Final[Mapping[bool, tuple[str, ...]]] = {False: ("data.", "model.postprocess."), True: ("data.",)}
 # Analyses of the detector itself or of its locations, which a file does not give.
 OF_THE_DETECTOR: Final = ("cost", "ambiguous")
+ANALYSES: Final = "model.postprocess.analyses"
+# Outputs of int64; all others are of float32.
+INTEGERS: Final = ("labels", "counts")
+# Of an output; None is any length.
+Shape: TypeAlias = tuple[int | None, ...]
 
 
 class FileNetwork(nn.Module):
@@ -34,19 +43,23 @@ class FileNetwork(nn.Module):
         super().__init__()
         self._run = run
         self._strides = config.strides
-        self._logits = tuple(f"logits_p{level}" for level in config.levels)
+        self.logits = tuple(f"logits_p{level}" for level in config.levels)
         anchors = 1 if config.anchors_per_location == 1 else len(anchor_sizes(config.anchors_per_location))
         self._repeats = max(anchors, config.targets_per_location)
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> HeadOutputs:
         outputs = self._run(pixels, sizes)
-        height, width = pixels.shape[-2:]
         return HeadOutputs(
-            logits=tuple(outputs[name] for name in self._logits),
+            logits=tuple(outputs[name] for name in self.logits),
             ltrb=outputs[LTRB],
             quality=outputs.get(QUALITY),
-            shapes=tuple((-(-height // stride), -(-width // stride) * self._repeats) for stride in self._strides),
+            shapes=self.shapes(pixels),
         )
+
+    def shapes(self, pixels: Tensor) -> tuple[tuple[int, int], ...]:
+        """Return the (rows, columns) of each level, of which their outputs have the product."""
+        height, width = pixels.shape[-2:]
+        return tuple((-(-height // stride), -(-width // stride) * self._repeats) for stride in self._strides)
 
 
 class FileDetector:
@@ -59,6 +72,7 @@ class FileDetector:
         self.record = record
         self.sha256 = opened.sha256
         self.config = _config_of(opened, changes)
+        _check_postprocess(opened.path, self.config.model.postprocess, changes)
         self.classes = record.classes
         # Of its inputs and outputs.
         self.device = torch.device("cpu")
@@ -84,28 +98,53 @@ class FileDetector:
         """
         if not self.record.detects:
             return detect_batch(self._network, batch, self._inference)[""]
-        inputs = {PIXELS: batch.pixels, SIZES: batch.sizes, ORIGINAL_SIZES: batch.original_sizes}
-        outputs = self._run(inputs, DETECTIONS)
+        images = len(batch.image_ids)
+        expected: tuple[Shape, ...] = ((images, None, 4), (images, None), (images, None), (images,))
+        outputs = self._run(
+            {PIXELS: batch.pixels, SIZES: batch.sizes, ORIGINAL_SIZES: batch.original_sizes},
+            dict(zip(DETECTIONS, expected, strict=True)),
+        )
         boxes, scores, labels, counts = (outputs[name] for name in DETECTIONS)
-        rows, slots = scores.shape
-        as_expected = rows == len(batch.image_ids) and bool(((counts >= 0) & (counts <= slots)).all())
-        if not as_expected or int(labels.amax()) >= len(self.classes):
-            raise ConfigError(f"{self.opened.path}: gives detections of other images or classes than it was asked for")
+        if not boxes.shape[1] == scores.shape[1] == labels.shape[1]:
+            raise ConfigError(f"{self.opened.path}: gives boxes, scores and labels of different numbers")
+        self._check_values(labels, counts)
         numbers = counts.tolist()
         return [
             Detections(boxes[row, :number], scores[row, :number], labels[row, :number])
             for row, number in enumerate(numbers)
         ]
 
-    def _run_network(self, pixels: Tensor, sizes: Tensor) -> Mapping[str, Tensor]:
-        return self._run({PIXELS: pixels, SIZES: sizes}, (LTRB,))
+    def _check_values(self, labels: Tensor, counts: Tensor) -> None:
+        slots, classes = labels.shape[1], len(self.classes)
+        if not ((counts >= 0) & (counts <= slots)).all():
+            raise ConfigError(f"{self.opened.path}: its output counts must lie in 0..{slots}, its slots")
+        found = labels[torch.arange(slots) < counts.unsqueeze(1)]
+        if not ((found >= 0) & (found < classes)).all():
+            raise ConfigError(
+                f"{self.opened.path}: its output labels must lie in 0..{classes - 1}, the classes of its metadata"
+            )
 
-    def _run(self, inputs: Mapping[str, Tensor], needed: Sequence[str]) -> Mapping[str, Tensor]:
-        arrays = self.opened.run({name: as_array(value) for name, value in inputs.items()})
-        outputs = {name: torch.from_numpy(array) for name, array in zip(self.opened.outputs, arrays, strict=True)}
-        if missing := [name for name in needed if name not in outputs]:
-            raise ConfigError(f"{self.opened.path}: has no output {', '.join(missing)}; export the detector again")
-        return outputs
+    def _run_network(self, pixels: Tensor, sizes: Tensor) -> Mapping[str, Tensor]:
+        images, classes = len(pixels), len(self.classes)
+        counts = [rows * columns for rows, columns in self._network.shapes(pixels)]
+        expected: dict[str, Shape] = {
+            name: (images, count, classes) for name, count in zip(self._network.logits, counts, strict=True)
+        }
+        expected[LTRB] = (images, sum(counts), 4)
+        if self.config.model.head.quality != "none":
+            expected[QUALITY] = (images, sum(counts))
+        return self._run({PIXELS: pixels, SIZES: sizes}, expected)
+
+    def _run(self, inputs: Mapping[str, Tensor], expected: Mapping[str, Shape]) -> Mapping[str, Tensor]:
+        """Return the expected outputs; raises ConfigError where one is missing or is something else."""
+        found = self.opened.run({name: as_array(value) for name, value in inputs.items()})
+        arrays = dict(zip(self.opened.outputs, found, strict=True))
+        path = self.opened.path
+        if missing := [name for name in expected if name not in arrays]:
+            raise ConfigError(f"{path}: has no output {', '.join(missing)}; export the detector again")
+        for name, shape in expected.items():
+            _check_output(path, name, arrays[name], shape)
+        return {name: torch.from_numpy(arrays[name]) for name in expected}
 
 
 def load_file_detector(
@@ -130,11 +169,14 @@ def evaluate_file(
 
     Raises ConfigError for an oracle, and CheckpointError where the classes of the data are others.
     """
-    if detector.config.model.postprocess.oracle != "none":
+    config = detector.config.model.postprocess
+    if config.oracle != "none":
         raise ConfigError(
-            f"model.postprocess.oracle={detector.config.model.postprocess.oracle}: needs the detector itself; evaluate "
-            "the run's folder"
+            f"model.postprocess.oracle={config.oracle}: needs the detector itself; evaluate the run's folder"
         )
+    names = [name for name in config.analyses if name not in OF_THE_DETECTOR]
+    if left_out := [name for name in config.analyses if name in OF_THE_DETECTOR]:
+        _log.warning("%s: without the analyses of the detector itself: %s", detector.opened.path, ", ".join(left_out))
     data, batches = read_validation(detector, batch_size=batch_size)
     found: dict[int, Detections] = {}
     for batch in batches:
@@ -142,8 +184,36 @@ def evaluate_file(
         if progress is not None:
             progress(len(found), len(data.val.annotations))
     gathered = gather_detections(found)
-    names = [name for name in detector.config.model.postprocess.analyses if name not in OF_THE_DETECTOR]
     return coco_metrics(data.val.annotations, gathered) | analyse(data.val.annotations, gathered, names)
+
+
+def _check_output(path: Path, name: str, array: Any, shape: Shape) -> None:
+    """Raise ConfigError for an output of another type or shape."""
+    kind = np.dtype(np.int64 if name in INTEGERS else np.float32)
+    if not isinstance(array, np.ndarray) or array.dtype != kind:
+        raise ConfigError(f"{path}: its output {name} must be {kind}, and is {getattr(array, 'dtype', 'no array')}")
+    wanted = " x ".join("any" if side is None else str(side) for side in shape)
+    if len(array.shape) != len(shape) or any(
+        side not in (None, length) for side, length in zip(shape, array.shape, strict=True)
+    ):
+        given = " x ".join(map(str, array.shape)) or "a single number"
+        raise ConfigError(f"{path}: its output {name} must be {wanted}, and is {given}")
+
+
+def _check_postprocess(path: Path, config: PostprocessConfig, changes: Mapping[str, Any]) -> None:
+    """Raise ConfigError for post-processing that a file cannot have, and for analyses that were asked for in vain."""
+    if config.tta_scales != (1.0,):
+        raise ConfigError(
+            f"model.postprocess.tta_scales={list(config.tta_scales)}: scaled canvases are no multiples of "
+            f"model.size_divisor, which {path} needs; give --set model.postprocess.tta_scales=[1.0], or the run's "
+            "folder"
+        )
+    of_the_detector = [name for name in config.analyses if name in OF_THE_DETECTOR]
+    if of_the_detector and ANALYSES in changes:
+        raise ConfigError(
+            f"--set {ANALYSES}: {', '.join(of_the_detector)} needs the detector itself, not {path}; evaluate the run's "
+            "folder"
+        )
 
 
 def _check_changes(path: Path, changes: Mapping[str, Any], *, detects: bool) -> None:

@@ -1,6 +1,7 @@
 """Open ONNX files, which may come from elsewhere, in onnxruntime: checked before, without other files or libraries."""
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fcos.errors import ConfigError, DataError, is_allocation_failure
+from fcos.errors import MEMORY_MESSAGES, ConfigError, DataError, is_allocation_failure
 from fcos.export.networks import ORIGINAL_SIZES, PIXELS, SIZES
 from fcos.export.onnx_file import MAX_BYTES
 from fcos.export.packages import require_onnxruntime
 from fcos.export.record import FileRecord
 from fcos.storage.reading import file_stat, read_bytes
 
+_log = logging.getLogger(__name__)
 # Operators of the standard alone: others could come from libraries, or open files, as EPContext of com.microsoft does.
 DOMAINS: Final = ("", "ai.onnx")
 PROVIDERS: Final[Mapping[str, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# By these bytes onnxruntime takes a file for one of its own format, whatever else it could be read as.
+ORT_MARK: Final = b"ORTM"
+ORT_MARK_AT: Final = 4
+# Parts of onnxruntime's messages on failed allocations, beside those of torch and CUDA, in lower case.
+RUNTIME_MEMORY_MESSAGES: Final = (*MEMORY_MESSAGES, "allocate memory", "smaller than requested bytes")
 
 
 @dataclass(frozen=True)
@@ -32,50 +39,82 @@ class OnnxSession:
     device: str
     session: Any
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Return all outputs, in order; raises MemoryError where one does not fit."""
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
+        """Return all outputs, in order; raises MemoryError where one does not fit, and ConfigError otherwise."""
         try:
-            outputs: list[NDArray[Any]] = self.session.run(None, dict(inputs))
-        except Exception as error:  # the runtime's own classes
-            if is_allocation_failure(error) or "allocate memory" in str(error):
-                raise MemoryError(str(error).strip().splitlines()[0]) from None
-            raise
+            outputs: list[Any] = self.session.run(None, dict(inputs))
+        except Exception as error:  # the runtime's own classes, which are no RuntimeError
+            if is_allocation_failure(error) or any(text in str(error).lower() for text in RUNTIME_MEMORY_MESSAGES):
+                raise MemoryError(_first_line(error)) from None
+            raise ConfigError(f"{self.path}: onnxruntime failed ({_first_line(error)})") from None
         return outputs
 
 
 def open_onnx(path: Path, *, device: str = "cpu", threads: int = 0) -> OnnxSession:
     """Open an ONNX file that `python -m fcos export` wrote.
 
-    `device` is cpu, cuda, or auto for cuda where the runtime has it. `threads` are those of one operator, 0 takes one
-    for each core. Raises ConfigError naming the file where it is
-    too large, is not ONNX, keeps tensors in other files, has operators outside of the standard or no record, where
-    onnxruntime is missing or does not have the device, and DataError where it cannot be read.
+    `device` is cpu, cuda, or auto for cuda where the runtime has it and can start it. `threads` are those of one
+    operator, 0 takes one for each core. Raises ConfigError naming the file where it is too large, is not ONNX, keeps
+    tensors in other files, has operators outside of the standard or no record, where onnxruntime is missing, does not
+    have the device or cannot start it, and DataError where it cannot be read.
     """
     require_onnxruntime(str(path))
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
-    if device == "auto":
-        device = "cuda" if PROVIDERS["cuda"] in available else "cpu"
-    provider = PROVIDERS[device]
-    if provider not in available:
+    if device == "cuda" and PROVIDERS[device] not in available:
         raise ConfigError(
-            f"device={device}: this onnxruntime has no {provider}; use device=cpu, or install onnxruntime-gpu instead"
+            f"device={device}: this onnxruntime has no {PROVIDERS[device]}; use device=cpu, or install "
+            "onnxruntime-gpu instead"
         )
     content = _content(path)
     record = FileRecord.from_properties(_checked_metadata(content, path), str(path))
+    devices = [device]
+    if device == "auto":
+        devices = ["cuda", "cpu"] if PROVIDERS["cuda"] in available else ["cpu"]
+    device, session = _start_one(content, path, devices, threads)
+    outputs = tuple(output.name for output in session.get_outputs())
+    _check_inputs([each.name for each in session.get_inputs()], record, path)
+    return OnnxSession(path, record, hashlib.sha256(content).hexdigest(), outputs, device, session)
+
+
+def _start_one(content: bytes, path: Path, devices: Sequence[str], threads: int) -> tuple[str, Any]:
+    """Return the first device that starts with its session; a note names those that do not, an error the last one."""
+    *others, last = devices
+    for device in others:
+        try:
+            return device, _start(content, path, device, threads)
+        except ConfigError as error:
+            _log.warning("%s; %s is tried", error, last)
+    return last, _start(content, path, last, threads)
+
+
+def _start(content: bytes, path: Path, device: str, threads: int) -> Any:
+    """Return a session on a device; raises ConfigError where the file or the device cannot be started."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # What was checked is ONNX, so it is read as nothing else.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    provider = PROVIDERS[device]
     try:
-        # From memory: what was checked and hashed is what runs, and no path leads to other files.
-        session = onnxruntime.InferenceSession(content, options, providers=[provider])
+        # From memory: what was checked and hashed is what runs, and no path leads to other files. Neither settings in
+        # the file nor other devices than this one are taken.
+        session = onnxruntime.InferenceSession(
+            content, options, providers=[provider], enable_fallback=0, read_config_from_model=0
+        )
     except Exception as error:  # the runtime's own classes, which have no common base
-        raise ConfigError(f"{path}: onnxruntime does not run it ({_first_line(error)})") from None
-    outputs = tuple(output.name for output in session.get_outputs())
-    _check_inputs([each.name for each in session.get_inputs()], record, path)
-    return OnnxSession(path, record, hashlib.sha256(content).hexdigest(), outputs, device, session)
+        raise ConfigError(f"{path}: onnxruntime does not run it on {device} ({_first_line(error)})") from None
+    # Where a provider's libraries are missing, the session is silently one of the processor.
+    if session.get_providers()[0] != provider:
+        raise ConfigError(
+            f"device={device}: onnxruntime has {provider}, but cannot start it (its CUDA, cuDNN or the driver do not "
+            "fit); use device=cpu"
+        )
+    return session
 
 
 def _content(path: Path) -> bytes:
@@ -92,6 +131,8 @@ def _checked_metadata(content: bytes, path: Path) -> dict[str, str]:
     import onnx
     from google.protobuf.message import DecodeError
 
+    if content[ORT_MARK_AT : ORT_MARK_AT + len(ORT_MARK)] == ORT_MARK:
+        raise ConfigError(f"{path}: has the mark of onnxruntime's own format, and is no ONNX file")
     try:
         model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError) as error:

@@ -1,7 +1,5 @@
 """A detector or a file as what is timed, with the hash of its weights and the threads of this process."""
 
-from importlib.metadata import version
-
 import torch
 
 from fcos.export.file_detector import FileDetector
@@ -14,7 +12,10 @@ def timed(detector: Trained | FileDetector) -> Timed:
     """Return what is timed of a detector; a file must have been opened for as many threads as torch has."""
     threads = torch.get_num_threads()
     if isinstance(detector, FileDetector):
-        runtime = f"onnxruntime {version('onnxruntime')}"
+        import onnxruntime
+
+        # Of what is imported: the package is onnxruntime-gpu where that is installed.
+        runtime = f"onnxruntime {onnxruntime.__version__}"
         return Timed(detector.detect, detector.sha256, threads, detector.opened.device, runtime)
     sha256 = "" if detector.path is None else find_origin(detector.path).weights_sha256
     return Timed(build_detect(detector), sha256, threads, detector.device.type, f"torch {torch.__version__}")

@@ -18,6 +18,7 @@ from fcos.formats.structures import SplitName
 from fcos.storage.files import expanded, user_cache
 from orchestration.config import folder_choices
 from orchestration.config.choice import Choice
+from orchestration.config.folder_choices import TimeBound
 from orchestration.config.given import Given
 from orchestration.config.groups import default_options
 from orchestration.config.processors import usable_cpus
@@ -139,7 +140,8 @@ def _settings(values: Values, given: Given, train: Annotations, minutes: float, 
     data = values["data"]
     sides = None
     if not given.sets("data.short_sides", "data.long_side"):
-        size = folder_choices.input_size(train, on_gpu)
+        time = None if on_gpu else _time_bound(values["schedule"], given, len(train), minutes)
+        size = folder_choices.input_size(train, on_gpu, time)
         choices.append(size)
         data = {**data, "short_sides": size.values["data.short_sides"], "long_side": size.values["data.long_side"]}
     if data.get("short_sides") and data.get("long_side"):
@@ -157,6 +159,16 @@ def _settings(values: Values, given: Given, train: Annotations, minutes: float, 
         bound = None if on_gpu else minutes
         choices += _schedule(values["schedule"], given, len(train), folder_choices.input_pixels(train, sides), bound)
     return choices
+
+
+def _time_bound(schedule: Mapping[str, Any], given: Given, images: int, minutes: float) -> TimeBound | None:
+    """Return what bounds the steps on a processor; None where steps or their schedule are given."""
+    if "schedule" in given.groups or given.sets("schedule.steps"):
+        return None
+    batch = schedule["batch_size"]
+    if not given.sets("schedule.batch_size"):
+        batch = folder_choices.batch_size(images).values["schedule.batch_size"]
+    return TimeBound(START, images, batch, minutes)
 
 
 def _schedule(

@@ -41,13 +41,32 @@ BATCH: Final = 8
 FEWEST_STEPS: Final = 300
 LEAST_STEPS: Final = 100
 MOST_STEPS: Final = 20_000
+# Share of the wanted steps that images are not enlarged below, on a processor.
+ENOUGH_STEPS: Final = 0.75
 MOST_PROCESSORS: Final = 8
 
 
-def input_size(train: Annotations, on_gpu: bool) -> Choice:
+@dataclass(frozen=True)
+class TimeBound:
+    """The minutes that a processor has for a start on so many images, in batches."""
+
+    start: Start
+    images: int
+    batch: int
+    minutes: float
+
+    def bears(self, input_pixels: float) -> bool:
+        """Return whether the minutes are enough for most of the wanted steps, on inputs of a mean number of pixels."""
+        wanted = _within_bounds(_wanted_steps(self.images, self.batch, self.start))
+        affordable = _affordable_steps(self.batch, input_pixels, self.start, self.minutes)
+        return affordable >= ENOUGH_STEPS * wanted
+
+
+def input_size(train: Annotations, on_gpu: bool, time: TimeBound | None = None) -> Choice:
     """Choose data.short_sides and data.long_side: as small as the small boxes allow, within what the device bears.
 
-    Small images are enlarged for the sake of small boxes alone.
+    Small images are enlarged for the sake of small boxes alone, and only as far as `time` leaves most of the steps;
+    None sets no bound of time.
     """
     height, width = np.median(train.sizes, axis=0)
     short, long = np.median(train.sizes.min(axis=1)), np.median(train.sizes.max(axis=1))
@@ -56,19 +75,34 @@ def input_size(train: Annotations, on_gpu: bool) -> Choice:
     longest = LONGEST["gpu" if on_gpu else "cpu"]
     wanted = max(SMALL_BOX / max(small, 1.0), min(SHORTEST / short, 1.0))
     scale = min(wanted, longest / long, MOST_ENLARGED)
-    short_side = max(SIDE_STEP, _rounded(scale * short))
-    # Longer images than all but a hundredth are made smaller, so that no batch is mostly padding.
-    aspect = float(np.quantile(train.sizes.max(axis=1) / train.sizes.min(axis=1), 0.99))
-    long_side = max(short_side, min(_rounded_up(short_side * aspect), 4 * short_side))
+    wanted_side, own_side = (max(SIDE_STEP, _rounded(factor * short)) for factor in (scale, min(scale, 1.0)))
+    short_side = wanted_side
+    while time and short_side > own_side:
+        if time.bears(input_pixels(train, (short_side, _long_side(train, short_side, longest)))):
+            break
+        short_side -= SIDE_STEP
     reached = small * short_side / short
-    device_limits = longest / long < MOST_ENLARGED
-    limit = f"more than {longest} px is much for this device" if device_limits else "enlarged further they show no more"
+    limit = "enlarged further they show no more"
+    if longest / long < MOST_ENLARGED:
+        limit = f"more than {longest} px is much for this device"
+    if short_side < wanted_side:
+        limit = f"a larger input leaves less than {ENOUGH_STEPS:.0%} of the wanted steps (auto.minutes)"
     cut = "" if reached >= SMALL_BOX else f"; {SMALL_BOX} px would be better, but {limit}"
     reason = (
         f"images of {width:.0f}x{height:.0f} px (median); the smallest tenth of boxes has a side below {small:.0f} px, "
         f"which becomes {reached:.0f} px at the input{cut}"
     )
-    return Choice("input size", {"data.short_sides": [short_side], "data.long_side": long_side}, reason)
+    values = {"data.short_sides": [short_side], "data.long_side": _long_side(train, short_side, longest)}
+    return Choice("input size", values, reason)
+
+
+def _long_side(train: Annotations, short_side: int, longest: int) -> int:
+    """Return the long side of the input that goes with a short one, at most the device's longest, rounded up.
+
+    Longer images than all but a hundredth are made smaller, so that no batch is mostly padding.
+    """
+    aspect = float(np.quantile(train.sizes.max(axis=1) / train.sizes.min(axis=1), 0.99))
+    return max(short_side, min(_rounded_up(short_side * aspect), 4 * short_side, _rounded_up(longest)))
 
 
 @dataclass(frozen=True)
@@ -125,17 +159,29 @@ def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: f
 
     `input_pixels` are those of a mean image at the input; minutes=None sets no bound of time.
     """
-    wanted = math.ceil(start.epochs * images / batch)
-    total = min(max(wanted, FEWEST_STEPS), MOST_STEPS)
+    wanted = _wanted_steps(images, batch, start)
+    total = _within_bounds(wanted)
     reason = f"{start.epochs} passes over {images} images are {wanted} steps of {batch}"
     if total != wanted:
         reason += f"; no {'fewer' if total > wanted else 'more'} than {total}"
     if minutes is not None:
-        affordable = int(minutes * 60 * start.megapixels_per_second * 1e6 / (input_pixels * batch))
+        affordable = _affordable_steps(batch, input_pixels, start, minutes)
         if affordable < total:
             total = max(affordable, LEAST_STEPS)
             reason += f"; cut to what two CPU cores do in about {minutes:g} minutes (auto.minutes)"
     return Choice("steps", {"schedule.steps": _two_digits(total)}, reason)
+
+
+def _wanted_steps(images: int, batch: int, start: Start) -> int:
+    return math.ceil(start.epochs * images / batch)
+
+
+def _within_bounds(wanted: int) -> int:
+    return min(max(wanted, FEWEST_STEPS), MOST_STEPS)
+
+
+def _affordable_steps(batch: int, input_pixels: float, start: Start, minutes: float) -> int:
+    return int(minutes * 60 * start.megapixels_per_second * 1e6 / (input_pixels * batch))
 
 
 def processors(usable: int) -> Choice:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from fcos.evaluation.matches import match_detections
+from fcos.export.latency import Latency
+from orchestration.experiment.provenance import Commit
 from tests.helpers.weighted_evaluations import tied_evaluation
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -157,6 +160,46 @@ def test_training_step_and_inference(load) -> None:
     check(step.case(1, (64, 96), torch.device("cpu"), "fp32", False, None))
     check(step.case(1, (64, 96), torch.device("cpu"), "bf16", False, None))
     check(load("inference").case(1, (64, 96)))
+
+
+def test_rows_of_exported_files_are_kept_for_their_own_measurement_alone(
+    load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load("export")
+    row = module.Row("torchvision", "eager", None, Latency(1.0, 2.0, 1, 1, (64, 64), 1, "cpu", "torch 2", ""), 1.0)
+    monkeypatch.setattr(module, "train_preset", lambda *_: None)
+    calls: list[str] = []
+
+    def measure(name: str, *_: object) -> list:
+        calls.append(name)
+        return [row]
+
+    monkeypatch.setattr(module, "rows_of", measure)
+    # With whether it is measured again.
+    for steps, runs, commit, dirty, measured in (
+        (200, 40, "ab12", "false", True),
+        (200, 40, "ab12", "false", False),
+        (100, 40, "ab12", "false", True),
+        (200, 20, "ab12", "false", True),
+        (200, 40, "cd34", "false", True),
+        (200, 40, "cd34", "true", True),
+        (200, 40, "cd34", "true", True),
+    ):
+        before = len(calls)
+        monkeypatch.setattr(module, "git_commit", lambda _, found=Commit(commit, dirty): found)
+        rows = module.measured("torchvision", tmp_path, Namespace(steps=steps, runs=runs))
+        assert module.table(rows) == module.table([row])
+        assert (len(calls) > before) == measured, (steps, runs, commit, dirty)
+
+
+def test_a_part_of_the_exported_files_is_not_written_as_the_table(
+    load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load("export")
+    monkeypatch.setattr(sys, "argv", ["export.py", "--only", "torchvision", "--write"])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "--write puts the whole table into the document; leave out --only" in capsys.readouterr().err
 
 
 def test_a_difference_ends_the_benchmark(load) -> None:

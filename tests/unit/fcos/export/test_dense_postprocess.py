@@ -96,9 +96,9 @@ def test_an_image_without_detections_has_empty_slots() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"oracle": "class"}, r"oracle=class: needs annotated boxes; export with --raw"),
+        ({"oracle": "class"}, r"oracle=class: needs annotated boxes, .* evaluate the run's folder"),
         ({"tta_flip": True}, r"tta_flip=true: takes several forward passes; export with --raw"),
-        ({"tta_scales": (0.5, 1.0)}, r"tta_scales=\[0\.5, 1\.0\]"),
+        ({"tta_scales": (0.5, 1.0)}, r"tta_scales=\[0\.5, 1\.0\]: scaled canvases .* evaluate the run's folder"),
         ({"suppression": "set_nms"}, r"suppression=set_nms: ONNX has no operator"),
     ],
 )

@@ -13,7 +13,7 @@ from fcos.errors import ConfigError, DataError
 from fcos.export import onnx_session, packages
 from fcos.export.file_detector import load_file_detector
 from fcos.export.networks import DETECTIONS
-from fcos.export.onnx_session import open_onnx
+from fcos.export.onnx_session import OnnxSession, open_onnx
 from fcos.export.record import FileRecord
 from tests.helpers.exported_files import RECORD
 
@@ -113,6 +113,33 @@ def test_what_is_no_onnx_is_named(content: bytes, tmp_path: Path) -> None:
         open_onnx(path)
 
 
+def with_the_mark_of_the_runtime(path: Path) -> Path:
+    """Name a producer whose letters stand where onnxruntime looks for its own format; it is ONNX as before."""
+    content = b"\x12\x06xxORTM" + path.read_bytes()
+    assert len(onnx.load_model_from_string(content).graph.output) == len(DETECTIONS)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_file_that_the_runtime_takes_for_its_own_format_is_refused(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"a\.onnx: has the mark of onnxruntime's own format, and is no ONNX file"):
+        open_onnx(with_the_mark_of_the_runtime(write()))
+
+
+def test_the_runtime_reads_what_was_checked_as_onnx_alone(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_session, "ORT_MARK", b"none")
+    assert open_onnx(with_the_mark_of_the_runtime(write())).outputs == DETECTIONS
+
+
+def test_settings_of_the_runtime_in_a_file_are_not_taken(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_LOAD_CONFIG_FROM_MODEL", "1")
+
+    def add(model: Any) -> None:
+        model.metadata_props.add(key="ort_config", value='{"session_options": {"no such": 1')
+
+    assert open_onnx(write(add)).outputs == DETECTIONS
+
+
 def test_a_file_without_a_record_is_not_run(write: Write) -> None:
     with pytest.raises(ConfigError, match="was not written by `python -m fcos export`"):
         open_onnx(write(record=None))
@@ -167,6 +194,86 @@ def test_a_device_that_the_runtime_lacks_is_named(write: Write, monkeypatch: pyt
     with pytest.raises(ConfigError, match="device=cuda: this onnxruntime has no CUDAExecutionProvider"):
         open_onnx(write(), device="cuda")
     assert open_onnx(write(), device="auto").device == "cpu"
+
+
+class WithoutCuda:
+    """Sessions of a runtime whose CUDA does not start: of the processor without a word, or an error."""
+
+    def __init__(self, error: Exception | None) -> None:
+        import onnxruntime
+
+        self.error = error
+        self.start = onnxruntime.InferenceSession
+        self.may_fall_back: list[bool] = []
+
+    def __call__(self, content: bytes, options: Any, *, providers: list[str], **others: Any) -> Any:
+        self.may_fall_back.append(bool(others.get("enable_fallback", True)))
+        if providers == ["CUDAExecutionProvider"] and self.error is not None:
+            raise self.error
+        return self.start(content, options, providers=["CPUExecutionProvider"], **others)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (None, "device=cuda: onnxruntime has CUDAExecutionProvider, but cannot start it"),
+        (RuntimeError("CUDA failure 100: none\nin a file"), r"does not run it on cuda \(CUDA failure 100: none\)$"),
+    ],
+    ids=["silently", "with an error"],
+)
+def test_a_device_that_does_not_start_is_no_other_one_without_a_word(
+    error: Exception | None,
+    message: str,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import onnxruntime
+
+    sessions = WithoutCuda(error)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*onnx_session.PROVIDERS.values()])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", sessions)
+    path = write()
+    with pytest.raises(ConfigError, match=message):
+        open_onnx(path, device="cuda")
+    assert not caplog.messages and open_onnx(path, device="auto").device == "cpu"
+    (note,) = caplog.messages
+    assert "cuda" in note and note.endswith("; cpu is tried")
+    assert sessions.may_fall_back == [False] * 3
+
+
+class RuntimeFailure(Exception):
+    """As onnxruntime's own errors, which are no RuntimeError."""
+
+
+class FailingSession:
+    """A session that runs nothing."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def run(self, *_: object) -> None:
+        raise RuntimeFailure(self.message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 8",
+        "BFCArena: Available memory of 5 is smaller than requested bytes of 9",
+        "[ONNXRuntimeError] : 1 : FAIL : std::bad_alloc",
+        "CUDA failure 2: out of memory",
+    ],
+)
+def test_what_does_not_fit_in_memory_is_told_apart(message: str) -> None:
+    with pytest.raises(MemoryError):
+        OnnxSession(Path("a.onnx"), RECORD, "", DETECTIONS, "cpu", FailingSession(message)).run({})
+
+
+def test_a_failed_run_is_one_line() -> None:
+    opened = OnnxSession(Path("a.onnx"), RECORD, "", DETECTIONS, "cpu", FailingSession("INVALID_ARGUMENT: Add\nmore"))
+    with pytest.raises(ConfigError, match=r"^a\.onnx: onnxruntime failed \(INVALID_ARGUMENT: Add\)$"):
+        opened.run({})
 
 
 def test_a_program_of_torch_is_never_loaded(tmp_path: Path) -> None:

@@ -128,6 +128,16 @@ def test_small_boxes_ask_for_a_larger_input(tmp_path: Path) -> None:
     assert sides == {12: (384,), 20: (384,), 60: (320,)}
 
 
+@pytest.mark.parametrize(
+    ("words", "short_side"),
+    [([], 384), (["auto.minutes=1"], 256), (["auto.minutes=1", "schedule.steps=300"], 384)],
+)
+def test_small_images_are_enlarged_where_there_is_time(tmp_path: Path, words: list[str], short_side: int) -> None:
+    images = [image(f"{n}.jpg", box("cat", 9, 9, 8, 8), width=320, height=240) for n in range(12)]
+    result = composed(write_folder(tmp_path / "small", "voc", images), *words)
+    assert result.lab.data.short_sides == (short_side,)
+
+
 def test_fewer_images_than_a_batch_make_a_smaller_batch(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "few", "voc", [image(f"{n}.jpg", box()) for n in range(4)])
     assert composed(root).lab.schedule.batch_size == 3

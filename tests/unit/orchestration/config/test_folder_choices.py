@@ -58,6 +58,45 @@ def test_images_are_enlarged_for_small_boxes_twice_at_most(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("minutes", "short_side", "long_side"), [(None, 384, 512), (8, 384, 512), (3, 320, 448), (1, 256, 352)]
+)
+def test_a_processor_enlarges_as_far_as_most_of_the_steps_are_left(
+    tmp_path: Path, minutes: float | None, short_side: int, long_side: int
+) -> None:
+    time = None if minutes is None else folder_choices.TimeBound(START, 40, 8, minutes)
+    train = annotations(tmp_path, 8, 320, 240)
+    choice = folder_choices.input_size(train, False, time)
+    assert choice.values == {"data.short_sides": [short_side], "data.long_side": long_side}
+    limited = "16 px would be better, but a larger input leaves less than 75% of the wanted steps (auto.minutes)"
+    assert (limited in choice.reason) == (short_side < 384)
+    pixels = folder_choices.input_pixels(train, (short_side, long_side))
+    chosen = folder_choices.steps(40, 8, pixels, START, minutes).values["schedule.steps"]
+    # Two digits of it.
+    assert chosen >= 220 or short_side == 256, "what is not enlarged has as many steps as there is time for"
+
+
+@pytest.mark.parametrize("side", [60, 12])
+def test_an_input_that_is_not_enlarged_is_the_same_however_few_minutes_there_are(tmp_path: Path, side: float) -> None:
+    train = annotations(tmp_path, side)
+    time = folder_choices.TimeBound(START, 400, 8, 0.01)
+    assert folder_choices.input_size(train, False, time) == folder_choices.input_size(train, False)
+
+
+@pytest.mark.parametrize(("on_gpu", "long_side"), [(False, 512), (True, 1280)])
+def test_a_few_long_images_do_not_make_the_input_longer_than_the_device_bears(
+    tmp_path: Path, on_gpu: bool, long_side: int
+) -> None:
+    sizes = ((640, 480), (640, 480), (640, 480), (1600, 400))
+    images = [
+        image(f"{n}.jpg", box("cat", 5, 5, 60, 60), width=width, height=height)
+        for n, (width, height) in enumerate(sizes)
+    ]
+    (tmp_path / "a.json").write_text(coco_text(images, ("cat",)))
+    choice = folder_choices.input_size(read_annotations(tmp_path / "a.json"), on_gpu)
+    assert choice.values == {"data.short_sides": [320], "data.long_side": long_side}
+
+
 OWN = folder_choices.LevelSettings(
     (3, 4, 5), AssignmentConfig(ranges=((0, 64), (64, 128), (128, None))), CoverageConfig()
 )
