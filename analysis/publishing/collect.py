@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from analysis.publishing.neutral import PUBLISHED_TAGS, Neutralizer, find_words
+from analysis.publishing.neutral import Neutralizer, find_words
 from analysis.publishing.pictures import strip_png
 from analysis.publishing.weights import copy_weights
 from analysis.reader.client import StoreError, list_pictures, read_artifact
@@ -21,7 +21,7 @@ from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.published.layout import POINTS, RUN, SWEEP, make_safe_word, trial_folder
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, RESULTS
-from fcos.storage.store_conventions import Artifact, Tag
+from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, Tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -50,18 +50,19 @@ def write_archive(folder: Path, top: str, file: Path) -> None:
             f"{file}: {len(files)} files of {total / 2**20:.0f} MiB are more than an archive may hold ({MAX_FILES}, "
             f"{MAX_BYTES >> 20} MiB); leave weights or pictures out"
         )
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
         for path in files:
             name = f"{top}/{path.relative_to(folder).as_posix()}"
             if reason := explain_bad_name(name):
                 raise ArchiveError(f"{file}: {reason}")
-            with path.open("rb") as source, archive.open(_make_info(name, path.stat().st_size), "w") as target:
+            with path.open("rb") as source, archive.open(_make_info(name), "w") as target:
                 shutil.copyfileobj(source, target, BLOCK)
 
 
-def _make_info(name: str, size: int) -> zipfile.ZipInfo:
+def _make_info(name: str) -> zipfile.ZipInfo:
+    # Without a size, of which zipfile adds 5 % before it holds it against the bound of the format.
     info = zipfile.ZipInfo(name, TIME)
-    info.create_system, info.external_attr, info.file_size = SYSTEM, MODE << 16, size
+    info.create_system, info.external_attr = SYSTEM, MODE << 16
     return info
 
 
