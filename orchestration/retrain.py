@@ -3,6 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestration.cli.console import Output
+    from orchestration.planning.retraining import Retrained
 
 # Keys, groups and sections that say where and how a training runs.
 ALLOWED = ("output", "name", "cluster", "tracking", "budget", "dry_run")
@@ -74,10 +79,14 @@ def main(arguments: Sequence[str]) -> int:
         return max(code, TRAINING_FAILED)
     metrics = next(iter(summary.metrics.values()))
     result = compare_results(training, metrics, plan, hardware(hardware_device(lab.cluster)))
+    _print_result(result, output)
+    return code if result.holds else max(code, TRAINING_FAILED)
+
+
+def _print_result(result: "Retrained", output: "Output") -> None:
     for number, line in enumerate(result.lines):
         word = "" if number else "retrained" if result.holds else "DIFFERS"
         output.console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
-    return code if result.holds else max(code, TRAINING_FAILED)
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
