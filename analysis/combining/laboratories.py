@@ -64,7 +64,7 @@ def _name_laboratories(own: Sweep, other: Sweep) -> tuple[str, str]:
     if names[0] == names[1]:
         names = [own.name, other.name]
     if names[0] == names[1]:
-        raise StoreError(f"--laboratories: both sweeps are named {own.name}, of one laboratory; give one by its run id")
+        raise StoreError(f"--laboratories: both sweeps are {own.name} of one laboratory; each needs a name of its own")
     return names[0], names[1]
 
 

@@ -77,3 +77,8 @@ def find_words(
             value.rstrip("/"): f"<{key}>" for key, value in of_run.items() if is_location(value) and len(value) > 2
         }
     return words | dict.fromkeys((text for text in hidden if text), HIDDEN)
+
+
+def hide_texts(text: str, hidden: Iterable[str]) -> str:
+    """Return a text with HIDDEN in place of what the user hides."""
+    return Neutralizer(dict.fromkeys(filter(None, hidden), HIDDEN)).clean_text(text)
