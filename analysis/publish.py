@@ -133,8 +133,8 @@ def _describe_findings(staged: "Staged", file: Path) -> list[str]:
         *(str(finding) for finding in staged.findings[:MOST_FINDINGS]),
         *([f"and {more} more"] if more > 0 else []),
         f"{file} is not written: what stands above looks private. --hide TEXT puts <hidden> in its place, --allow TEXT "
-        "leaves a text that is not private as it is. Of a text that was to be hidden and is there still, hide the whole "
-        "word; names of classes and images stay as they were evaluated.",
+        "leaves a text that is not private as it is. Of a text that was to be hidden and is there still, hide the "
+        "whole word; names of classes and images stay as they were evaluated.",
     ]
 
 

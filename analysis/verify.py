@@ -150,7 +150,7 @@ def _print_report(result: "RecomputedReport") -> int:
         _print("recomputed", f"{result.verdicts} verdicts and all other texts: the same")
     if result.pictures:
         count = f"{result.pictures} picture{'s' if result.pictures > 1 else ''}"
-        _print("NOT VERIFIED", f"{count} of the page: not what is drawn here (another version of a library, or changed)")
+        _print("NOT VERIFIED", f"{count} of the page: not what is drawn here (by another version, or changed)")
     return _print_problems([*(f"{REPORT_JSON} {each}" for each in comparison.differences), *result.problems])
 
 

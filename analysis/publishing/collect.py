@@ -166,8 +166,8 @@ class _Collector:
         if files is None:
             if run.info.status == "FINISHED" and run.data.params.get("task") != "coverage":
                 self.notes.append(
-                    f"the store has no detections of {run.info.run_name or run.info.run_id}: verify.py cannot compute its "
-                    "metrics again"
+                    f"the store has no detections of {run.info.run_name or run.info.run_id}: verify.py cannot compute "
+                    "its metrics again"
                 )
             return
         try:

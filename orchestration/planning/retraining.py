@@ -85,7 +85,8 @@ def find_training(folder: Path, arm: str | None, seed: int | None) -> PublishedT
     of_arm = [path for path, run in trials.items() if run.tags.get(Tag.ARM) == trials[chosen].tags.get(Tag.ARM)]
     values = read_record(chosen / Artifact.CONFIG, _Values).root
     metrics = {path: _read_final(path) for path in of_arm}
-    return PublishedTraining(trials[chosen], values, metrics[chosen], _measure_deviations(list(metrics.values())), len(of_arm))
+    deviations = _measure_deviations(list(metrics.values()))
+    return PublishedTraining(trials[chosen], values, metrics[chosen], deviations, len(of_arm))
 
 
 def _seed_of(run: PublishedRun) -> int:

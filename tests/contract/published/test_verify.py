@@ -315,7 +315,11 @@ def test_weights_that_a_manifest_names_must_be_there(change: Any, run_verify: Ve
 
 
 def test_what_cannot_be_read_here_is_a_wrong_command_and_no_fault_of_the_archive(
-    archive: Path, run_verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    archive: Path,
+    run_verify: Verify,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     own = tmp_path / "own.json"
     own.write_text("{")

@@ -148,7 +148,9 @@ def test_a_value_that_was_hidden_and_has_no_option_is_refused() -> None:
         make_lab(compose([]), make_training(data=data), "/here", None)
 
 
-@pytest.mark.parametrize("word", ["schedule.steps=3", "+experiment=x", "report=false", "keep.trained=1", "hydra.run.dir=x"])
+@pytest.mark.parametrize(
+    "word", ["schedule.steps=3", "+experiment=x", "report=false", "keep.trained=1", "hydra.run.dir=x"]
+)
 def test_only_where_and_how_a_training_runs_is_taken_from_the_command_line(word: str) -> None:
     with pytest.raises(ConfigError, match="the archive decides it; leave it out"):
         check_overrides([word])
