@@ -75,6 +75,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
     """Write the archive, or nothing where it holds what is private; returns lines to print and the exit code."""
     from analysis.publishing.collect import PublishChoices
+    from analysis.publishing.neutral import hide_texts
     from analysis.publishing.stage import stage_archive
     from analysis.reader.raw_runs import read_raw_sweep
     from analysis.render.console import show_progress
@@ -90,7 +91,7 @@ def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
         weights=options.weights,
         hidden=tuple(options.hide),
     )
-    top = make_safe_word(sweep.name, set())
+    top = make_safe_word(hide_texts(sweep.name, options.hide), set())
     file = options.output or Path("outputs") / top / f"{top}.zip"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / top
@@ -132,7 +133,8 @@ def _describe_findings(staged: "Staged", file: Path) -> list[str]:
         *(str(finding) for finding in staged.findings[:MOST_FINDINGS]),
         *([f"and {more} more"] if more > 0 else []),
         f"{file} is not written: what stands above looks private. --hide TEXT puts <hidden> in its place, --allow TEXT "
-        "leaves a text that is not private as it is.",
+        "leaves a text that is not private as it is. Of a text that was to be hidden and is there still, hide the "
+        "whole word; names of classes and images stay as they were evaluated.",
     ]
 
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from analysis.verification.evaluations import PublishedTrial, RecomputedMetrics
     from analysis.verification.report_again import RecomputedReport
+    from fcos.annotations.annotations import Annotations
 
 # Problems that are printed of each kind.
 MOST = 10
 # Widest word before what is printed beside it.
-WIDTH = 12
+WIDTH = 14
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,31 +48,44 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Verify a published sweep, offline: every file, then every number and verdict of its report."
     )
     parser.add_argument("file", type=Path, help="the zip file that publish.py wrote")
-    parser.add_argument("--id", default="", help="the id under which the archive was announced")
+    parser.add_argument("--id", help="the id under which the archive was announced")
     parser.add_argument("--annotations", type=Path, help="COCO annotations of one's own to compare its boxes with")
     return parser.parse_args(arguments)
 
 
 def _verify(options: argparse.Namespace) -> int:
     from analysis.reader.client import StoreError
-    from fcos.errors import DataError
-    from fcos.published.archive import ArchiveError
+    from analysis.verification.annotations import read_own_annotations
+    from fcos.errors import ConfigError, DataError
 
     for file in filter(None, (options.file, options.annotations)):
         if not file.is_file():
             print(f"verify: {file}: no such file", file=sys.stderr)
             return 2
-    with tempfile.TemporaryDirectory() as temporary:
-        try:
-            failed = sum(_run_tiers(options, Path(temporary)))
-        except (ArchiveError, StoreError, DataError) as error:
-            _print("refused", str(error))
-            failed = 1
+    try:
+        own = None if options.annotations is None else read_own_annotations(options.annotations)
+    except (ConfigError, OSError) as error:
+        print(f"verify: {error}", file=sys.stderr)
+        return 2
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            failed = sum(_run_tiers(options, own, Path(temporary)))
+    except (StoreError, DataError) as error:
+        _print("refused", str(error))
+        return 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"verify: {options.file}: cannot be extracted and read here: {error}", file=sys.stderr)
+        return 2
     return 1 if failed else 0
 
 
-def _run_tiers(options: argparse.Namespace, temporary: Path) -> Iterator[int]:
-    """Run one tier after another and print what each shows; yields the number of problems."""
+def _run_tiers(options: argparse.Namespace, own: "Annotations | None", temporary: Path) -> Iterator[int]:
+    """Run one tier after another and print what each shows; yields the number of problems.
+
+    own: annotations to compare the boxes with, if any.
+    """
     from analysis.render.console import show_progress
     from analysis.verification.consistency import find_inconsistencies
     from analysis.verification.evaluations import list_trials, recompute_metrics
@@ -87,39 +101,42 @@ def _run_tiers(options: argparse.Namespace, temporary: Path) -> Iterator[int]:
     of_laboratory = f" of {header.laboratory}" if header.laboratory else ""
     _print("archive", f"{header.sweep}{of_laboratory}, written by fcos-lab {header.version}")
     _print("intact", f"{count} files are those that the archive names; id {archive_id}")
-    if options.id and options.id.lower() != archive_id:
-        yield _print_problems([f"the id is not {options.id}: this is another archive"])
+    if options.id is not None and options.id.lower() != archive_id:
+        yield _print_problems([f"the id is not {options.id!r}: this is another archive"])
     trials = list_trials(folder)
     yield _print_problems(find_inconsistencies(folder, header, trials))
-    if options.annotations is not None:
-        yield _compare_annotations(trials, options.annotations)
+    if own is not None:
+        yield _compare_annotations(trials, own, options.annotations)
     with show_progress("evaluating detections") as on_trial:
         metrics = recompute_metrics(trials, on_trial)
     yield _print_metrics(metrics)
     with show_progress("evaluating resampled images") as on_trial:
         report = recompute_report(folder, header, on_trial)
     yield _print_report(report)
+    _print_logged(metrics, report)
     _print_retraining(options.file, trials)
 
 
-def _compare_annotations(trials: "Sequence[PublishedTrial]", file: Path) -> int:
+def _compare_annotations(trials: "Sequence[PublishedTrial]", own: "Annotations", file: Path) -> int:
     from analysis.verification.annotations import compare_annotations
 
-    images, problems = compare_annotations(trials, file)
-    if not problems:
+    images, problems = compare_annotations(trials, own)
+    if images and not problems:
         _print("annotations", f"the boxes of {images} images are those of {file}")
+    if without := [trial.label for trial in trials if not trial.has_evaluation]:
+        _print("NOT VERIFIED", f"without annotations, not compared with {file}: {', '.join(without)}")
     return _print_problems(problems)
 
 
 def _print_metrics(result: "RecomputedMetrics") -> int:
-    if not result.problems:
+    if result.trials and not result.problems:
         _print(
             "recomputed",
             f"{result.metrics} metrics of {result.trials} trials from {result.detections} detections, "
             f"{_describe_equality(result.largest)}",
         )
     if result.without:
-        _print("", f"without detections, taken as logged: {', '.join(result.without)}")
+        _print("NOT VERIFIED", f"without detections, metrics and verdicts as logged: {', '.join(result.without)}")
     return _print_problems(result.problems)
 
 
@@ -131,9 +148,16 @@ def _print_report(result: "RecomputedReport") -> int:
         equality = _describe_equality(comparison.largest)
         _print("recomputed", f"{comparison.numbers} numbers of {REPORT_JSON}, {equality}")
         _print("recomputed", f"{result.verdicts} verdicts and all other texts: the same")
-    if result.figures_differ and not result.problems:
-        _print("", "figures are drawn otherwise here (another version of their library); their numbers are the same")
+    if result.pictures:
+        count = f"{result.pictures} picture{'s' if result.pictures > 1 else ''}"
+        _print("NOT VERIFIED", f"{count} of the page: not what is drawn here (by another version, or changed)")
     return _print_problems([*(f"{REPORT_JSON} {each}" for each in comparison.differences), *result.problems])
+
+
+def _print_logged(metrics: "RecomputedMetrics", report: "RecomputedReport") -> None:
+    """Name the metrics that no detections were evaluated for."""
+    if logged := [metric for metric in report.metrics if metric not in metrics.keys]:
+        _print("as logged", f"{', '.join(logged)}: not computed again, nor what verdicts on them rest on")
 
 
 def _describe_equality(largest: float) -> str:

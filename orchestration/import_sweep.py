@@ -45,13 +45,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Import an archive whose every file is intact; returns the exit code."""
-    import tempfile
     from pathlib import Path
 
     from fcos.errors import ConfigError
     from fcos.installation import command
-    from fcos.published.archive import extract_archive
-    from fcos.published.crate import check_files, compute_id
+    from fcos.published.crate import compute_id, open_archive
     from fcos.published.layout import HEADER
     from fcos.published.records import ArchiveHeader, read_record
     from fcos.storage.store_conventions import default_uri
@@ -64,9 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
     options, console = make_parser().parse_args(arguments), OutputConsole()
     output = Path(options.output).absolute()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = extract_archive(Path(options.file), Path(temporary))
-        check_files(folder)
+    with open_archive(Path(options.file)) as folder:
         header = read_record(folder / HEADER, ArchiveHeader)
         laboratory = options.laboratory or header.laboratory
         if not laboratory:
@@ -83,8 +79,8 @@ def main(arguments: Sequence[str]) -> int:
     text = f"imported: {imported.name}, {imported.trials} trials of {laboratory}, run {imported.run_id}"
     if not imported.is_new:
         text = f"nothing to do: this archive is in the store already, as run {imported.run_id}"
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"its report: {command('report')} {imported.run_id}", highlight=False, markup=False, soft_wrap=True)
+    for line in (text, f"its report: {command('report')} {imported.run_id}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return OK
 
 

@@ -3,6 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestration.cli.console import Output
+    from orchestration.planning.retraining import Retrained
+
+# Keys, groups and sections that say where and how a training runs.
+ALLOWED = ("output", "name", "cluster", "tracking", "budget", "dry_run")
 
 
 def cli() -> int:
@@ -30,20 +38,18 @@ def make_parser() -> argparse.ArgumentParser:
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="of the command: output, name, cluster.*, tracking.*, budget.*",
+        help="of the command: output, name, cluster.*, tracking.*, budget.*, dry_run",
     )
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train the configuration of an archive once and compare; returns 0 if it holds, 1 if not."""
-    import tempfile
     from dataclasses import replace
     from datetime import datetime
     from pathlib import Path
 
-    from fcos.published.archive import extract_archive
-    from fcos.published.crate import check_files
+    from fcos.published.crate import open_archive
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK, TRAINING_FAILED
     from orchestration.cli.event_stream import SILENT
@@ -56,9 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
     options, output = make_parser().parse_args(arguments), Output.of(SILENT)
     check_overrides(options.overrides)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = extract_archive(Path(options.file), Path(temporary))
-        check_files(folder)
+    with open_archive(Path(options.file)) as folder:
         training = find_training(folder, options.arm, options.seed)
     prepared = prepare_command(
         [*options.overrides, "reuse=false", "retrain_reason=verification of a published sweep"],
@@ -75,21 +79,24 @@ def main(arguments: Sequence[str]) -> int:
         return max(code, TRAINING_FAILED)
     metrics = next(iter(summary.metrics.values()))
     result = compare_results(training, metrics, plan, hardware(hardware_device(lab.cluster)))
-    for number, line in enumerate(result.lines):
-        word = "" if number else "retrained" if result.holds else "DIFFERS"
-        output.console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
+    _print_result(result, output)
     return code if result.holds else max(code, TRAINING_FAILED)
 
 
+def _print_result(result: "Retrained", output: "Output") -> None:
+    for number, line in enumerate(result.lines):
+        word = "" if number else "retrained" if result.holds else "DIFFERS"
+        output.console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
+
+
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Raise ConfigError for overrides of what the archive decides."""
-    from fcos.config.run import Config
+    """Raise ConfigError for overrides of anything but where and how the training runs."""
     from fcos.errors import ConfigError
 
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key.split(".")[0] in (*Config.model_fields, "experiment", "+experiment") or key in ("reuse", "extend"):
-            raise ConfigError(f"{override}: the archive decides it; leave it out")
+        if key.split("@")[0].split(".")[0] not in ALLOWED:
+            raise ConfigError(f"{override}: the archive decides it; leave it out. Of the command: {', '.join(ALLOWED)}")
 
 
 if __name__ == "__main__":

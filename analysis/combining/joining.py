@@ -33,11 +33,15 @@ def _join(own: Sweep, other: Sweep) -> Sweep:
     known = {trial.seed for trial in own.finished}
     candidates = [trial for trial in other.finished if trial.arm in ours]
     same = [trial for trial in candidates if settings_of(trial) == ours[trial.arm]]
-    for arm in dict.fromkeys(trial.arm for trial in candidates if trial not in same):
-        trial = next(each for each in candidates if each.arm == arm and each not in same)
+    others = [trial for trial in candidates if settings_of(trial) != ours[trial.arm]]
+    for arm, trial in {trial.arm: trial for trial in reversed(others)}.items():
         differing = describe_differences(ours[arm], settings_of(trial))
         notes.append(f"{arm} of {other.name} is another training, by {differing}: it does not join.")
-    new = [replace(trial, joined_from=other.name) for trial in same if trial.seed not in known]
+    broken = {trial.seed for trial in others}
+    if partial := sorted({trial.seed for trial in same if trial.seed in broken - known}):
+        count = format_count(len(partial), "seed")
+        notes.append(f"{count} of {other.name} not joined: {join_words(partial)}, as another arm is another training.")
+    new = [replace(trial, joined_from=other.name) for trial in same if trial.seed not in known | broken]
     notes += _compare_repeated(own, [trial for trial in same if trial.seed in known], other.name)
     if not new:
         reason = notes[0] if notes else f"{other.name} has no arm of {own.name} with a finished seed"

@@ -38,12 +38,13 @@ def compare_laboratories(own: Sweep, other: Sweep) -> Sweep:
             f"Seeds that only one laboratory has are paired in their order, {names[0]} with {names[1]}: "
             f"{join_words(apart)}. Such pairs do not share weights and data order, so that they vary more."
         )
+    experiment = _make_experiment(own.experiment, arms, names, [first for first, _ in blocks])
     run_ids = {trial.run_id for trial in trials}
     points = pd.concat([own.points, other.points], ignore_index=True)
     return replace(
         own,
         name=f"{own.name} and {other.name}",
-        experiment=_make_experiment(own.experiment, arms, names, [first for first, _ in blocks]),
+        experiment=experiment,
         trials=tuple(trials),
         points=points[points["run_id"].isin(run_ids)].drop_duplicates(["run_id", "key", "step"], ignore_index=True),
         looks=tuple(look for look in own.looks if look < len(blocks)),
@@ -52,12 +53,19 @@ def compare_laboratories(own: Sweep, other: Sweep) -> Sweep:
 
 
 def _name_laboratories(own: Sweep, other: Sweep) -> tuple[str, str]:
-    """Return the names of the two laboratories; those of the sweeps where both have the same."""
+    """Return the names of the two laboratories; those of the sweeps where both have the same.
+
+    Raises StoreError where the sweeps have the same too.
+    """
     names = []
     for sweep in (own, other):
         of_trials = sorted({trial.provenance.laboratory for trial in sweep.finished})
         names.append(" and ".join(name or HERE for name in of_trials) or sweep.name)
-    return (names[0], names[1]) if names[0] != names[1] else (own.name, other.name)
+    if names[0] == names[1]:
+        names = [own.name, other.name]
+    if names[0] == names[1]:
+        raise StoreError(f"--laboratories: both sweeps are {own.name} of one laboratory; each needs a name of its own")
+    return names[0], names[1]
 
 
 def _find_common_arms(own: Sweep, other: Sweep) -> tuple[list[str], list[str]]:
@@ -105,7 +113,7 @@ def _make_experiment(own: Experiment, arms: Sequence[str], names: tuple[str, str
         LABORATORY: {name: {} for name in names},
     }
     cells = [f"{arm}+{name}" for arm in arms for name in names]
-    return own.model_copy(
+    made = own.model_copy(
         update={
             "baseline": cells[0],
             "arms": {cell: {} for cell in cells},
@@ -116,6 +124,11 @@ def _make_experiment(own: Experiment, arms: Sequence[str], names: tuple[str, str
             "claim": None,
         }
     )
+    try:
+        _ = made.design
+    except ValueError as error:
+        raise StoreError(f"--laboratories: {error}") from None
+    return made
 
 
 def _describe_surroundings(own: Sweep, other: Sweep, arm: str, names: tuple[str, str]) -> Iterator[str]:

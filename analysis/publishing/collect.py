@@ -1,6 +1,7 @@
 """Collect what is published of a sweep from its store into a folder, without what is private in known fields."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from analysis.publishing.neutral import PUBLISHED_TAGS, Neutralizer, find_words
+from analysis.publishing.neutral import Neutralizer, find_words
 from analysis.publishing.pictures import strip_png
 from analysis.publishing.weights import copy_weights
 from analysis.reader.client import StoreError, list_pictures, read_artifact
@@ -21,7 +22,7 @@ from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.published.layout import POINTS, RUN, SWEEP, make_safe_word, trial_folder
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, RESULTS
-from fcos.storage.store_conventions import Artifact, Tag
+from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, Tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -111,15 +112,15 @@ class _Collector:
         if self._choices.laboratory:
             # A trial that was imported stays what it is.
             tags.setdefault(Tag.LABORATORY, self._choices.laboratory)
-        params = {key: self._clean(value) for key, value in sorted(run.data.params.items())}
+        params = {key: _strip(self._clean(value)) for key, value in sorted(run.data.params.items())}
         try:
             return PublishedRun(
                 run_id=run.info.run_id,
-                name=self.neutral.clean_text(run.info.run_name or ""),
+                name=_strip(self.neutral.clean_text(run.info.run_name or "")),
                 status=run.info.status,
                 start=run.info.start_time or 0,
                 end=run.info.end_time,
-                tags={key: self.neutral.clean_text(value) for key, value in sorted(tags.items())},
+                tags={key: _strip(self.neutral.clean_text(value)) for key, value in sorted(tags.items())},
                 params=params,
             )
         except ValidationError as error:
@@ -163,6 +164,11 @@ class _Collector:
         """Write a saved evaluation as it is: its digests bind its bytes."""
         files = read_evaluation(self._uri, run.info.run_id)
         if files is None:
+            if run.info.status == "FINISHED" and run.data.params.get("task") != "coverage":
+                self.notes.append(
+                    f"the store has no detections of {run.info.run_name or run.info.run_id}: verify.py cannot compute "
+                    "its metrics again"
+                )
             return
         try:
             parse_evaluation(files, Path(f"run {run.info.run_id}"))
@@ -185,6 +191,11 @@ class _Collector:
             target = folder / Artifact.DETECTIONS / make_safe_word(PurePosixPath(path).name, taken)
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(stripped)
+
+
+def _strip(text: str) -> str:
+    """Return a text without characters that steer a terminal, such as colors of a library's message."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
 
 
 def _write_json(path: Path, values: Any) -> None:

@@ -9,14 +9,6 @@ from typing import Any
 
 from fcos.storage.store_conventions import Tag
 
-# Tags that are published; all others stay in the store: folders, checkpoints, users, keys of sweeps.
-PUBLISHED_TAGS = (
-    Tag.KIND, Tag.SWEEP, Tag.EXPERIMENT, Tag.LOOKS, Tag.WINNER, Tag.ARM, Tag.SEED, Tag.SAMPLED, Tag.PARENT_RUN,
-    Tag.IDENTITY, Tag.TRAIN_IDENTITY, Tag.CODE, Tag.DATA, Tag.DATA_DIGEST, Tag.VERSIONS, Tag.GIT_COMMIT, Tag.GIT_DIRTY,
-    Tag.HARDWARE, Tag.WORKERS, Tag.WORKERS_DECIDE, Tag.ACCUMULATE, Tag.INEXACT, Tag.TRAINED_BY, Tag.TRAINED_IN,
-    Tag.REUSED_FROM, Tag.BEGUN_FROM, Tag.BEGUN_AT, Tag.TRUNK, Tag.SUPERSEDED, Tag.STATUS, Tag.NOTES, Tag.FAILURE,
-    Tag.STOPPED, Tag.PRUNED, Tag.BEST_STEP, Tag.CHECKPOINT_SHA256, Tag.LABORATORY, Tag.ARCHIVE, Tag.ARCHIVE_RUN,
-)  # fmt: skip
 # A value that is a path or an address from its first character on.
 _LOCATION = re.compile(r"/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]*://")
 # What may stand before and behind a location in a text.
@@ -85,3 +77,8 @@ def find_words(
             value.rstrip("/"): f"<{key}>" for key, value in of_run.items() if is_location(value) and len(value) > 2
         }
     return words | dict.fromkeys((text for text in hidden if text), HIDDEN)
+
+
+def hide_texts(text: str, hidden: Iterable[str]) -> str:
+    """Return a text with HIDDEN in place of what the user hides."""
+    return Neutralizer(dict.fromkeys(filter(None, hidden), HIDDEN)).clean_text(text)

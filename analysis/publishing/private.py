@@ -2,6 +2,7 @@
 
 import getpass
 import gzip
+import html
 import ipaddress
 import json
 import platform
@@ -26,26 +27,39 @@ COMMON_NAMES = frozenset(
     )
 )  # fmt: skip
 MIN_NAME_CHARS = 3
+HIDDEN_TEXT = "a text to be hidden"
 # Keys of COCO results, which are all the text that they have.
 RESULT_KEYS = frozenset((b"image_id", b"category_id", b"bbox", b"score"))
 # Figures and pictures of a page, whose encoded bytes are no text.
 _DATA_URI = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]*")
+# What stands before a path is no part of one, of an address, of a tag or of a number.
+_START = r"(?<![\w./:<~*+%)\]}-])"
 _PATTERNS = {
-    "an address with a password": re.compile(r"[A-Za-z][\w+.-]*://[^\s/:@\"'<>]+:[^\s/@\"'<>]+@"),
+    "an address with a password": re.compile(r"[A-Za-z][\w+.-]*://[^\s/:@\"'<>]*:[^\s/@\"'<>]+@"),
     "an address on a network": re.compile(
         r"\b(?:s3|gs|abfss?|wasbs?|hdfs|dbfs|sqlite|postgresql|mysql|mssql|ray|ssh|sftp|ftp)(?:\+\w+)?:/"
-        r"|\bhttps?://(?!(?:www\.)?(?:arxiv|w3id|w3)\.org/)"
+        r"|(?<![A-Za-z0-9+.-])(?!https?://(?:www\.)?(?:arxiv|w3id|w3)\.org/)[A-Za-z][A-Za-z0-9+.-]*://"
     ),
     "an e-mail address": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}(?![\w-])"),
-    "a home folder": re.compile(r"(?<![\w.])~/\w|(?<![\w.:<])/(?:home|Users|root)(?=/|\b)|[A-Za-z]:\\\\?Users"),
+    "a home folder": re.compile(
+        r"(?<![\w.])~/\w|(?<![\w.<])/(?:home|Users|root)(?=/|\b)|(?<!\w)[A-Za-z]:[\\/]{1,2}Users"
+    ),
     "an absolute path": re.compile(
-        r"(?<![\w./:<~*+%)\]}-])/[A-Za-z0-9_.-]+/[\w.-]|file:/|(?<![\w])[A-Za-z]:\\\\?\w|\\\\\\\\\w+\\\\|"
-        r"(?<![\w./:<~])/(?:tmp|var|mnt|opt|srv|data|scratch|media|etc|usr|work|workspace|private)(?=[/\s\"',;)]|$)"
+        rf"{_START}/[\w.-]+/[\w.-]|file:/|(?<!\w)[A-Za-z]:[\\/]{{1,2}}\w|\\\\(?:\\\\)?\w+\\"
+        # On another machine, and with spaces in its first part.
+        r"|(?<![\w.-])[A-Za-z][\w.-]+:/(?!/)[\w.~-]"
+        rf"|{_START}/[\w.-]+(?: [\w.-]+){{1,4}}/[\w .-]*[\w-](?:/|\.[A-Za-z]\w{{1,4}}\b)"
+        r"|(?<![\w./:<~])/(?:tmp|var|mnt|opt|srv|data|scratch|media|etc|usr|work|workspace|private)(?=[/\s\"',;)]|$)"
     ),
 }
 _NUMBERED = re.compile(
-    r"(?<![\w.=-])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?<![\w:.])[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f]*(?![\w:])"
+    r"(?<![\w.-])(?<!==)(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\w)"
+    r"|(?<![\w:.])[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f]*(?![\w:])"
 )
+# What is no part of a longer word.
+_BEFORE, _BEHIND = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
+# An escaped character of a JSON string.
+_ESCAPED = re.compile(r"\\(?:u[dD][89abAB][0-9A-Fa-f]{2}\\u[0-9A-Fa-f]{4}|u[0-9A-Fa-f]{4}|[\"\\/bfnrt])")
 
 
 @dataclass(frozen=True)
@@ -61,14 +75,17 @@ class Finding:
         return f"{self.file}:{self.line}: {self.kind}: {self.excerpt}"
 
 
-def find_private(folder: Path, allowed: Sequence[str] = (), names: Iterable[str] | None = None) -> list[Finding]:
+def find_private(
+    folder: Path, allowed: Sequence[str] = (), names: Iterable[str] | None = None, hidden: Sequence[str] = ()
+) -> list[Finding]:
     """Return what is private in the files of a folder, of which the evaluations are decompressed.
 
     allowed: texts that are known to be none. names: of the user and the machine, by default those of this process.
+    hidden: texts that must be neither in a file nor in a name.
     """
     words = own_names() if names is None else tuple(names)
     seen: set[bytes] = set()
-    findings: list[Finding] = []
+    findings = list(_check_names(folder, hidden))
     for path in list_files(folder):
         if path.name == RESULTS:
             findings += _check_results(path, path.relative_to(folder).as_posix())
@@ -77,8 +94,9 @@ def find_private(folder: Path, allowed: Sequence[str] = (), names: Iterable[str]
         # The annotations of all trials are the same, and large.
         if content is not None and content not in seen:
             seen |= {content} if path.suffix == ".gz" else set()
-            name = path.relative_to(folder).as_posix()
-            findings += _scan(name, content.decode("utf-8", "replace"), words, allowed)
+            name, text = path.relative_to(folder).as_posix(), content.decode("utf-8", "replace")
+            findings += _scan(name, text, words, allowed)
+            findings += _find_hidden(name, text, hidden)
     return findings
 
 
@@ -113,10 +131,10 @@ def _check_results(path: Path, name: str) -> list[Finding]:
 
 
 def _scan(name: str, text: str, names: Sequence[str], allowed: Sequence[str]) -> Iterator[Finding]:
-    own = re.compile("|".join(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" for word in names), re.IGNORECASE)
+    own = re.compile("|".join(f"{_BEFORE}{re.escape(word)}{_BEHIND}" for word in names), re.IGNORECASE)
     # Versions have as many parts as addresses.
     has_addresses = not name.endswith((ENVIRONMENT, Artifact.VERSIONS))
-    for number, line in enumerate(_DATA_URI.sub("", text).splitlines(), start=1):
+    for number, line in _iterate_lines(name, text):
         for word in allowed:
             line = line.replace(word, "")
         for kind, pattern in _PATTERNS.items():
@@ -127,6 +145,41 @@ def _scan(name: str, text: str, names: Sequence[str], allowed: Sequence[str]) ->
         for match in _NUMBERED.finditer(line) if has_addresses else ():
             if _is_foreign_address(match[0]):
                 yield Finding(name, number, "a network address", _excerpt(line, match))
+
+
+def _iterate_lines(name: str, text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line, without encoded pictures; of JSON each line of a string by itself."""
+    is_json = name.endswith((".json", ".json.gz"))
+    for number, line in enumerate(_DATA_URI.sub("", text).splitlines(), start=1):
+        decoded = _ESCAPED.sub(lambda match: str(json.loads(f'"{match[0]}"')), line) if is_json else line
+        yield from ((number, part) for part in decoded.splitlines())
+
+
+def _check_names(folder: Path, hidden: Sequence[str]) -> Iterator[Finding]:
+    """Yield names of the folder and of its files in which a text is that was to be hidden."""
+    # Names have an underscore for what they may not have.
+    pattern = _compile_words([*hidden, *(re.sub(r"[^A-Za-z0-9_-]+", "_", text) for text in hidden)])
+    for name in (folder.name, *(path.relative_to(folder).as_posix() for path in list_files(folder))):
+        if pattern is not None and (match := pattern.search(name)):
+            yield Finding(name, 0, HIDDEN_TEXT, _excerpt(name, match))
+
+
+def _find_hidden(name: str, text: str, hidden: Sequence[str]) -> Iterator[Finding]:
+    pattern = _compile_words(hidden)
+    for number, line in _iterate_lines(name, text) if pattern is not None else ():
+        shown = html.unescape(line) if name.endswith(".html") else line
+        if pattern is not None and (match := pattern.search(shown)):
+            yield Finding(name, number, HIDDEN_TEXT, _excerpt(shown, match))
+
+
+def _compile_words(texts: Iterable[str]) -> re.Pattern[str] | None:
+    """Return the pattern of texts that are no parts of longer words, None without any."""
+    parts = [
+        f"{_BEFORE if text[0].isalnum() else ''}{re.escape(text)}{_BEHIND if text[-1].isalnum() else ''}"
+        for text in texts
+        if text
+    ]
+    return re.compile("|".join(parts)) if parts else None
 
 
 def _is_foreign_address(text: str) -> bool:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from analysis.publishing.archive_report import render_archive_report
 from analysis.publishing.collect import Collected, PublishChoices, collect_runs
 from analysis.publishing.environment import LOCK, read_lock
+from analysis.publishing.neutral import hide_texts
 from analysis.publishing.private import Finding, find_private
 from analysis.reader.client import StoreError
 from analysis.reader.raw_runs import RawSweep
@@ -56,7 +57,7 @@ def stage_archive(
         (folder / name).write_bytes(text.encode())
     facts = CrateFacts(header, sweep.parent.info.start_time or 0, collected.claim, collected.commit, choices.license)
     archive_id = write_metadata(folder, facts)
-    return Staged(archive_id, collected, tuple(find_private(folder, allowed)), tuple(notes))
+    return Staged(archive_id, collected, tuple(find_private(folder, allowed, hidden=choices.hidden)), tuple(notes))
 
 
 def _make_header(sweep: RawSweep, choices: PublishChoices) -> ArchiveHeader:
@@ -66,7 +67,7 @@ def _make_header(sweep: RawSweep, choices: PublishChoices) -> ArchiveHeader:
         installed = "unknown"
     try:
         return ArchiveHeader(
-            sweep=sweep.name,
+            sweep=hide_texts(sweep.name, choices.hidden),
             run_id=sweep.parent.info.run_id,
             laboratory=choices.laboratory,
             resamples=choices.resamples,

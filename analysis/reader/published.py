@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcos.published.layout import POINTS, RUN, SWEEP, TRIALS
-from fcos.published.records import PublishedPoint, PublishedRun, read_points, read_record
+from fcos.published.records import PublishedPoint, PublishedRun, order_point, read_points, read_record
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, FileInfo, Metric, Run
@@ -105,7 +105,7 @@ class PublishedClient:
 
         folder = self._folder_of[run_id]
         record = read_record(folder / RUN, PublishedRun)
-        newest = [max(points, key=_order) for points in self._points[run_id].values()]
+        newest = [max(points, key=order_point) for points in self._points[run_id].values()]
         info = RunInfo(
             run_id, EXPERIMENT_ID, "", record.status, record.start, record.end, "active", str(folder), record.name
         )
@@ -115,9 +115,3 @@ class PublishedClient:
             [RunTag(key, value) for key, value in record.tags.items()],
         )
         return Run(info, data)
-
-
-def _order(point: PublishedPoint) -> tuple[int, int, bool, float]:
-    # MLflow's own order of a metric's points, in which a value that is no number counts as the least.
-    is_number = point.value == point.value
-    return point.step, point.time, is_number, point.value if is_number else 0.0

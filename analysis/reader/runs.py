@@ -271,7 +271,7 @@ def _read_trial(run: "Run") -> Trial:
         run_id=run.info.run_id,
         status=run.info.status,
         started=_to_datetime(run.info.start_time),
-        params={key: _parse_param(value) for key, value in run.data.params.items()},
+        params={key: parse_param(value) for key, value in run.data.params.items()},
         metrics=dict(run.data.metrics),
         provenance=_read_provenance(tags),
         superseded=Tag.SUPERSEDED in tags,
@@ -315,13 +315,13 @@ def _read_seed(run: "Run") -> int:
         raise StoreError(f"run {run.info.run_id}: its seed is {value!r}, no whole number") from None
 
 
-def _parse_param(value: str) -> Any:
+def parse_param(value: str) -> Any:
     """Return a param as the value it was logged from; text that is no JSON stays text."""
     if value == "None":
         return None
     try:
         return json.loads(value.lower() if value in ("True", "False") else value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -335,7 +335,8 @@ def _read_points(client: "MlflowClient", trials: Sequence[Trial], metrics: Itera
             for point in read_histories(client, run_ids, metric)
         ]
     frame = pd.DataFrame(rows, columns=["run_id", "key", "step", "timestamp", "value"])
-    frame = frame.sort_values(["run_id", "key", "step", "timestamp", "value"])
+    # As fcos.published.records.order_point: what is no number counts as the least.
+    frame = frame.sort_values(["run_id", "key", "step", "timestamp", "value"], na_position="first")
     return frame.drop_duplicates(["run_id", "key", "step"], keep="last", ignore_index=True)[POINT_COLUMNS]
 
 

@@ -13,12 +13,16 @@ from fcos.annotations.coco_file import read_coco_file
 MOST = 5
 
 
-def compare_annotations(trials: Sequence[PublishedTrial], file: Path) -> tuple[int, list[str]]:
-    """Return the number of images that were compared, and what differs; raises DataError for a file of another form.
+def read_own_annotations(file: Path) -> Annotations:
+    """Read COCO annotations of one's own; raises DataError for a file of another form."""
+    return arrange_annotations(read_coco_file(file, cache=None), file, "plain")
+
+
+def compare_annotations(trials: Sequence[PublishedTrial], own: Annotations) -> tuple[int, list[str]]:
+    """Return the number of images that were compared, and what differs; raises DataError for a broken evaluation.
 
     The images of the archive must be in the file, with the same size and the same boxes; the file may have more.
     """
-    own = arrange_annotations(read_coco_file(file, cache=None), file, "plain")
     compared: dict[str, int] = {}
     problems: list[str] = []
     for trial in trials:

@@ -42,7 +42,14 @@ def compare_json(stored: Any, again: Any) -> JsonComparison:
 
 def measure_difference(first: float, second: float) -> float:
     """Return the relative difference of two numbers, 0 for equal ones; NaN equals NaN."""
-    if first == second or (math.isnan(first) and math.isnan(second)):
+    if first == second:
+        return 0.0
+    try:
+        first, second = float(first), float(second)
+    except OverflowError:
+        # Whole numbers beyond every float.
+        return math.inf
+    if math.isnan(first) and math.isnan(second):
         return 0.0
     difference = abs(first - second) / max(abs(first), abs(second))
     return difference if math.isfinite(difference) else math.inf
@@ -72,5 +79,8 @@ def _iterate_leaves(path: str, stored: Any, again: Any) -> Iterator[tuple[str, A
 def _shorten(value: Any) -> str:
     if value is _ABSENT:
         return "missing"
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return "nested too deeply"
     return text if len(text) <= 120 else f"{text[:120]}…"

@@ -8,7 +8,7 @@ from analysis.verification.differences import ROUNDING, measure_difference
 from fcos.errors import DataError
 from fcos.evaluation.saved.saved_evaluation import SavedEvaluation, parse_evaluation
 from fcos.published.layout import POINTS, RUN, TRIALS
-from fcos.published.records import PublishedPoint, PublishedRun, read_points, read_record
+from fcos.published.records import PublishedRun, order_point, read_points, read_record
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, MAX_BYTES, RESULTS, EvaluationFiles
 from fcos.storage.store_conventions import Artifact, MetricPrefix, Tag
 
@@ -35,11 +35,16 @@ class PublishedTrial:
 
 @dataclass(frozen=True)
 class RecomputedMetrics:
-    """Metrics that were computed again. largest: difference by rounding, relative. without: lack detections."""
+    """Metrics that were computed again.
+
+    keys: those of every trial that has detections. largest: difference by rounding, relative. without: finished
+    trials that lack detections.
+    """
 
     trials: int
     detections: int
     metrics: int
+    keys: frozenset[str]
     largest: float
     without: tuple[str, ...]
     problems: tuple[str, ...]
@@ -69,7 +74,9 @@ def recompute_metrics(trials: Sequence[PublishedTrial], show_progress: Callable[
 
     finished = [trial for trial in trials if trial.run.status == FINISHED]
     with_detections = [trial for trial in finished if trial.has_evaluation]
-    detections, metrics, largest, problems = 0, 0, 0.0, []
+    detections, metrics, largest = 0, 0, 0.0
+    keys: list[set[str]] = []
+    problems = list(_find_missing(finished))
     for number, trial in enumerate(with_detections, start=1):
         try:
             evaluation = read_published_evaluation(trial)
@@ -80,20 +87,34 @@ def recompute_metrics(trials: Sequence[PublishedTrial], show_progress: Callable[
         logged = _read_logged(trial, evaluation.index.step)
         compared = {key: measure_difference(logged[key], value) for key, value in computed.items() if key in logged}
         detections, metrics = detections + len(evaluation.results), metrics + len(compared)
+        keys.append(set(compared))
         largest = max(largest, *(each for each in compared.values() if each <= ROUNDING), 0.0)
         problems += _describe_differences(trial, evaluation, computed, logged)
         show_progress(number, len(with_detections))
     without = tuple(trial.label for trial in finished if not trial.has_evaluation)
-    return RecomputedMetrics(len(with_detections), detections, metrics, largest, without, tuple(problems))
+    common = frozenset(set.intersection(*keys)) if keys else frozenset()
+    return RecomputedMetrics(len(keys), detections, metrics, common, largest, without, tuple(problems))
+
+
+def _find_missing(finished: Sequence[PublishedTrial]) -> Iterator[str]:
+    """Yield trainings without detections where others of the archive have them, or a part of them is there."""
+    trainings = [trial for trial in finished if _is_training(trial)]
+    has_any = any(trial.has_evaluation for trial in trainings)
+    for trial in trainings:
+        if not trial.has_evaluation and (has_any or (trial.folder / Artifact.EVALUATION).is_dir()):
+            yield f"{trial.label}: has no detections, so that its metrics cannot be computed again"
+
+
+def _is_training(trial: PublishedTrial) -> bool:
+    """Return whether a trial validated a detector, whatever its params name."""
+    has_values = any(point.key.startswith(MetricPrefix.VAL) for point in read_points(trial.folder / POINTS))
+    return has_values or trial.run.params.get("task") != "coverage"
 
 
 def _read_logged(trial: PublishedTrial, step: int) -> dict[str, float]:
-    """Return the last value of each metric that was logged at a step."""
-    at_step: dict[str, PublishedPoint] = {}
-    for point in read_points(trial.folder / POINTS):
-        if point.step == step and (point.key not in at_step or point.time >= at_step[point.key].time):
-            at_step[point.key] = point
-    return {key: point.value for key, point in at_step.items()}
+    """Return the value that counts of each metric that was logged at a step."""
+    points = [point for point in read_points(trial.folder / POINTS) if point.step == step]
+    return {point.key: point.value for point in sorted(points, key=order_point)}
 
 
 def _describe_differences(

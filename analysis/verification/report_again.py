@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +12,24 @@ from analysis.publishing.archive_report import render_archive_report
 from analysis.reader.client import StoreError
 from analysis.verification.differences import JsonComparison, compare_json
 from fcos.published.archive import ArchiveError
-from fcos.published.layout import REPORT_HTML, REPORT_JSON
+from fcos.published.layout import REPORT_JSON
 from fcos.published.records import ArchiveHeader
 
 # Figures, which another version of their library draws otherwise, and sample detections, which it encodes otherwise.
-_DATA_URI = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]*")
+_PICTURE = re.compile(r"data:image/[\w+.-]+;base64,[A-Za-z0-9+/=]*")
 
 
 @dataclass(frozen=True)
 class RecomputedReport:
-    """A report made again. verdicts: how many there are. figures_differ: whether the page differs in figures alone."""
+    """A report made again.
+
+    metrics: that it has values of. verdicts: how many there are. pictures: of the page, that are not those drawn here.
+    """
 
     comparison: JsonComparison
+    metrics: tuple[str, ...]
     verdicts: int
-    figures_differ: bool
+    pictures: int
     problems: tuple[str, ...]
 
 
@@ -45,16 +50,20 @@ def recompute_report(
         raise ArchiveError(f"{REPORT_JSON} is missing")
     ours = _parse(stored[REPORT_JSON])
     comparison = compare_json(ours, json.loads(again[REPORT_JSON]))
-    figures_differ = False
+    pictures = 0
     for name in again.keys() & stored.keys() - {REPORT_JSON}:
         text = stored[name].read_text(encoding="utf-8", errors="replace")
-        figures_differ |= name == REPORT_HTML and text != again[name]
+        pictures += (Counter(_PICTURE.findall(text)) - Counter(_PICTURE.findall(again[name]))).total()
         # Pages show rounded numbers, of which the last digit is that of report.json.
         if (problem := _compare_pages(name, text, again[name])) and not comparison.differences:
             problems.append(problem)
     verdicts = ours.get("verdicts") if isinstance(ours, dict) else None
     return RecomputedReport(
-        comparison, len(verdicts) if isinstance(verdicts, list) else 0, figures_differ, tuple(problems)
+        comparison=comparison,
+        metrics=tuple(dict.fromkeys(value["metric"] for value in json.loads(again[REPORT_JSON])["values"])),
+        verdicts=len(verdicts) if isinstance(verdicts, list) else 0,
+        pictures=pictures,
+        problems=tuple(problems),
     )
 
 
@@ -67,7 +76,7 @@ def _parse(path: Path) -> Any:
 
 def _compare_pages(name: str, stored: str, again: str) -> str:
     """Return the first line, pictures aside, in which two texts differ; "" where there is none."""
-    ours, theirs = (_DATA_URI.sub("data:", text).splitlines() for text in (stored, again))
+    ours, theirs = (_PICTURE.sub("data:", text).splitlines() for text in (stored, again))
     for number, (line, other) in enumerate(zip(ours, theirs, strict=False), start=1):
         if line != other:
             return f"{name}, line {number}: is not what its numbers give"

@@ -50,18 +50,19 @@ def write_archive(folder: Path, top: str, file: Path) -> None:
             f"{file}: {len(files)} files of {total / 2**20:.0f} MiB are more than an archive may hold ({MAX_FILES}, "
             f"{MAX_BYTES >> 20} MiB); leave weights or pictures out"
         )
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
         for path in files:
             name = f"{top}/{path.relative_to(folder).as_posix()}"
             if reason := explain_bad_name(name):
                 raise ArchiveError(f"{file}: {reason}")
-            with path.open("rb") as source, archive.open(_make_info(name, path.stat().st_size), "w") as target:
+            with path.open("rb") as source, archive.open(_make_info(name), "w") as target:
                 shutil.copyfileobj(source, target, BLOCK)
 
 
-def _make_info(name: str, size: int) -> zipfile.ZipInfo:
+def _make_info(name: str) -> zipfile.ZipInfo:
+    # Without a size, of which zipfile adds 5 % before it holds it against the bound of the format.
     info = zipfile.ZipInfo(name, TIME)
-    info.create_system, info.external_attr, info.file_size = SYSTEM, MODE << 16, size
+    info.create_system, info.external_attr = SYSTEM, MODE << 16
     return info
 
 
@@ -73,7 +74,7 @@ def extract_archive(file: Path, folder: Path) -> Path:
     names that lead elsewhere or hold markup, links and other special files, encrypted or compressed entries, twice the
     same name, more entries or bytes than an archive may have, bytes around them. Raises DataError where there is none.
     """
-    _check_end(file)
+    first, last = _check_end(file)
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -83,13 +84,18 @@ def extract_archive(file: Path, folder: Path) -> Path:
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise ArchiveError(f"{file}: the directory of its entries is damaged ({error})") from None
+        raise ArchiveError(
+            f"{file}: bytes {first} to {last}: the directory of its entries is damaged ({error})"
+        ) from None
     _compare_bytes(file, folder / top, infos)
     return folder / top
 
 
-def _check_end(file: Path) -> None:
-    """Raise unless the last bytes are a plain directory's end, before the directory is read into memory."""
+def _check_end(file: Path) -> tuple[int, int]:
+    """Raise unless the last bytes are a plain directory's end, before the directory is read into memory.
+
+    Returns the first and the last byte of the directory.
+    """
     if not file.is_file():
         raise DataError(f"{file}: no such archive")
     size = file.stat().st_size
@@ -104,10 +110,14 @@ def _check_end(file: Path) -> None:
             f"{file}: byte {size - END.size} to its end: is no archive as publish.py writes it: damaged, cut off, with "
             "bytes behind its end, or packed by another program"
         )
-    if size > MAX_BYTES or entries > MAX_FILES or length > MAX_FILES * (HEADERS + MAX_NAME_CHARS):
-        raise ArchiveError(f"{file}: has more than {MAX_FILES} entries or {MAX_BYTES >> 20} MiB")
+    where = f"{file}: byte {size - END.size} to its end"
+    if size > MAX_BYTES:
+        raise ArchiveError(f"{file}: has more than {MAX_BYTES} bytes")
+    if entries > MAX_FILES or length > MAX_FILES * (HEADERS + MAX_NAME_CHARS):
+        raise ArchiveError(f"{where}: has more than {MAX_FILES} entries")
     if any(disks) or offset + length + END.size != size:
-        raise ArchiveError(f"{file}: byte {size - END.size} to its end: is not the end of its directory; damaged")
+        raise ArchiveError(f"{where}: is not the end of its directory; damaged")
+    return offset, offset + length - 1
 
 
 def _check_entries(file: Path, infos: Sequence[zipfile.ZipInfo]) -> str:

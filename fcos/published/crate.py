@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fcos.published.archive import ArchiveError, list_files
+from fcos.errors import DataError
+from fcos.published.archive import ArchiveError, extract_archive, list_files
 from fcos.published.layout import METADATA, REPORT_HTML, REPORT_JSON
 from fcos.published.records import ArchiveHeader, read_record
 
@@ -58,14 +61,6 @@ class _Metadata(BaseModel):
 def write_metadata(folder: Path, facts: CrateFacts) -> str:
     """Write the metadata of all files that a folder holds; returns the id of the archive."""
     header = facts.header
-    software: dict[str, Any] = {
-        "@id": "#fcos-lab",
-        "@type": "SoftwareApplication",
-        "name": "FCOS Lab",
-        "version": header.version,
-        **({"identifier": facts.commit} if facts.commit else {}),
-    }
-    laboratory = [{"@id": "#laboratory", "@type": "Organization", "name": header.laboratory}]
     files = [_describe(path, folder) for path in list_files(folder) if path != folder / METADATA]
     graph = [
         {
@@ -74,18 +69,7 @@ def write_metadata(folder: Path, facts: CrateFacts) -> str:
             "conformsTo": {"@id": SPECIFICATION},
             "about": {"@id": "./"},
         },
-        {
-            "@id": "./",
-            "@type": "Dataset",
-            "name": f"Results of the sweep {header.sweep}",
-            "description": facts.claim or f"Plan, runs, detections and report of {header.sweep}",
-            "datePublished": datetime.fromtimestamp(facts.started / 1000, UTC).date().isoformat(),
-            "license": facts.license or "not given",
-            "identifier": header.run_id,
-            **({"creator": {"@id": "#laboratory"}} if header.laboratory else {}),
-            "hasPart": [{"@id": entity["@id"]} for entity in files],
-            "mentions": {"@id": "#report"},
-        },
+        _describe_dataset(facts, files),
         {
             "@id": "#report",
             "@type": "CreateAction",
@@ -93,13 +77,35 @@ def write_metadata(folder: Path, facts: CrateFacts) -> str:
             "instrument": {"@id": "#fcos-lab"},
             "result": [{"@id": REPORT_HTML}, {"@id": REPORT_JSON}],
         },
-        software,
-        *(laboratory if header.laboratory else []),
+        {
+            "@id": "#fcos-lab",
+            "@type": "SoftwareApplication",
+            "name": "FCOS Lab",
+            "version": header.version,
+            **({"identifier": facts.commit} if facts.commit else {}),
+        },
+        *([{"@id": "#laboratory", "@type": "Organization", "name": header.laboratory}] if header.laboratory else []),
         *files,
     ]
     text = json.dumps({"@context": f"{SPECIFICATION}/context", "@graph": graph}, indent=1, ensure_ascii=True)
     (folder / METADATA).write_bytes(f"{text}\n".encode())
     return compute_id(folder)
+
+
+def _describe_dataset(facts: CrateFacts, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    header = facts.header
+    return {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"Results of the sweep {header.sweep}",
+        "description": facts.claim or f"Plan, runs, detections and report of {header.sweep}",
+        "datePublished": datetime.fromtimestamp(facts.started / 1000, UTC).date().isoformat(),
+        "license": facts.license or "not given",
+        "identifier": header.run_id,
+        **({"creator": {"@id": "#laboratory"}} if header.laboratory else {}),
+        "hasPart": [{"@id": entity["@id"]} for entity in files],
+        "mentions": {"@id": "#report"},
+    }
 
 
 def _describe(path: Path, folder: Path) -> dict[str, Any]:
@@ -115,6 +121,22 @@ def _describe(path: Path, folder: Path) -> dict[str, Any]:
 def compute_id(folder: Path) -> str:
     """Return the SHA-256 of the metadata, which stands for the whole archive."""
     return _digest(folder / METADATA)
+
+
+@contextmanager
+def open_archive(file: Path) -> Iterator[Path]:
+    """Extract an archive whose every file is intact into a temporary folder, which is yielded.
+
+    Raises ArchiveError for one that is damaged or refused, DataError where it cannot be read or extracted here.
+    """
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(tempfile.TemporaryDirectory())
+            folder = extract_archive(file, Path(temporary))
+            check_files(folder)
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read and extracted here: {error}") from None
+        yield folder
 
 
 def check_files(folder: Path) -> int:

@@ -20,9 +20,9 @@ REPORT_HTML: Final = "report/report.html"
 # Packages that the code of the sweep is locked to.
 ENVIRONMENT: Final = "environment/requirements.txt"
 
-# Entries, and bytes of an archive and of one of its texts. The format has no room for more than 4 GiB without zip64.
+# Entries, and bytes of an archive and of one of its texts. Behind 2 GiB zipfile writes further fields (zip64).
 MAX_FILES: Final = 20_000
-MAX_BYTES: Final = (4 << 30) - 1
+MAX_BYTES: Final = (2 << 30) - 1
 MAX_TEXT_BYTES: Final = 512 << 20
 MAX_NAME_CHARS: Final = 200
 

@@ -9,12 +9,14 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from fcos.published.archive import ArchiveError
-from fcos.published.layout import MAX_TEXT_BYTES, RUN_ID
+from fcos.published.layout import MAX_NAME_CHARS, MAX_TEXT_BYTES, RUN_ID
 
 RunId = Annotated[str, Field(pattern=f"^{RUN_ID}$")]
 POINT_COLUMNS: Final = ["key", "step", "time", "value"]
 # Text that people read on a console and in a report.
 _Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+# Text that may have lines, and nothing else that steers a terminal.
+_Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 
@@ -41,12 +43,12 @@ class PublishedRun(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     run_id: RunId
-    name: str
+    name: _Text
     status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
     start: NonNegativeInt
     end: NonNegativeInt | None
-    tags: dict[str, str]
-    params: dict[str, str]
+    tags: dict[_Text, _Text]
+    params: dict[_Text, _Text]
 
 
 class PublishedPoint(NamedTuple):
@@ -58,29 +60,54 @@ class PublishedPoint(NamedTuple):
     value: float
 
 
+def order_point(point: PublishedPoint) -> tuple[int, int, bool, float]:
+    """Return by what the points of a metric are ordered, the last of which counts: MLflow's own order.
+
+    A value that is no number counts as the least.
+    """
+    is_number = point.value == point.value
+    return point.step, point.time, is_number, point.value if is_number else 0.0
+
+
 def format_points(points: Iterable[PublishedPoint]) -> str:
-    """Return points as a table that gives the same doubles again."""
+    """Return points as a table that gives the same doubles again.
+
+    Of several values of a metric at one step and time it has the one that counts.
+    """
+    counting: dict[tuple[str, int, int], PublishedPoint] = {}
+    for point in points:
+        at = (point.key, point.step, point.time)
+        counting[at] = max(counting.get(at, point), point, key=order_point)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(POINT_COLUMNS)
-    # By their text: values that are not a number have no order.
-    writer.writerows(sorted((key, step, time, repr(float(value))) for key, step, time, value in points))
+    writer.writerows((*at, repr(float(counting[at].value))) for at in sorted(counting))
     return text.getvalue()
 
 
 def read_points(path: Path) -> list[PublishedPoint]:
-    """Read a table of points, none where there is no file; raises ArchiveError naming the line."""
+    """Read a table of points, none where there is no file; raises ArchiveError naming the line.
+
+    A table that format_points does not write is refused, and so are two values of a metric at one step and time.
+    """
     if not path.is_file():
         return []
-    lines = csv.reader(io.StringIO(_read_text(path)))
+    text = _read_text(path)
+    lines = csv.reader(io.StringIO(text, newline=""))
     points: list[PublishedPoint] = []
     try:
         if next(lines, None) != POINT_COLUMNS:
             raise ValueError(f"its columns are not {', '.join(POINT_COLUMNS)}")
         for key, step, time, value in lines:
             points.append(PublishedPoint(key, int(step), int(time), float(value)))
+            if max(abs(points[-1].step), abs(points[-1].time)) >= 1 << 63:
+                raise ValueError("its step or time has more than 64 bits")
+            if len(points) > 1 and points[-2][:3] >= points[-1][:3]:
+                raise ValueError("is not behind the line before it by metric, step and time, or has the same of these")
     except (ValueError, csv.Error) as error:
         raise ArchiveError(f"{path.name} of {path.parent.name}, line {lines.line_num}: {error}") from None
+    if format_points(points) != text:
+        raise ArchiveError(f"{path.name} of {path.parent.name}: is not written as publish.py writes it")
     return points
 
 
@@ -90,7 +117,8 @@ def read_record(path: Path, model: type[_ModelT]) -> _ModelT:
         return model.model_validate_json(_read_text(path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"])) or "text"
+        # Keys come from the archive: nothing in them may steer a terminal.
+        where = ".".join(map(str, first["loc"])).encode("unicode_escape").decode()[:MAX_NAME_CHARS] or "text"
         raise ArchiveError(f"{path.name} of {path.parent.name}: {where}: {first['msg']}") from None
 
 
@@ -98,7 +126,8 @@ def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise ArchiveError(f"{path.name} of {path.parent.name}: has more than {MAX_TEXT_BYTES >> 20} MiB")
-        return path.read_text(encoding="utf-8")
+        # As bytes: ends of lines stay what they are.
+        return path.read_bytes().decode()
     except FileNotFoundError:
         raise ArchiveError(f"{path.name} of {path.parent.name}: is missing") from None
     except UnicodeDecodeError:

@@ -95,6 +95,16 @@ class Tag:
     WRITE_CHECK = "fcos.write_check"
 
 
+# Tags that are published; all others stay in the store: folders, checkpoints, users, keys of sweeps.
+PUBLISHED_TAGS = (
+    Tag.KIND, Tag.SWEEP, Tag.EXPERIMENT, Tag.LOOKS, Tag.WINNER, Tag.ARM, Tag.SEED, Tag.SAMPLED, Tag.PARENT_RUN,
+    Tag.IDENTITY, Tag.TRAIN_IDENTITY, Tag.CODE, Tag.DATA, Tag.DATA_DIGEST, Tag.VERSIONS, Tag.GIT_COMMIT, Tag.GIT_DIRTY,
+    Tag.HARDWARE, Tag.WORKERS, Tag.WORKERS_DECIDE, Tag.ACCUMULATE, Tag.INEXACT, Tag.TRAINED_BY, Tag.TRAINED_IN,
+    Tag.REUSED_FROM, Tag.BEGUN_FROM, Tag.BEGUN_AT, Tag.TRUNK, Tag.SUPERSEDED, Tag.STATUS, Tag.NOTES, Tag.FAILURE,
+    Tag.STOPPED, Tag.PRUNED, Tag.BEST_STEP, Tag.CHECKPOINT_SHA256, Tag.LABORATORY, Tag.ARCHIVE, Tag.ARCHIVE_RUN,
+)  # fmt: skip
+
+
 class RunKind:
     """Values of Tag.KIND: a sweep's own run, a trial below it, or a single run outside of any sweep."""
 

@@ -8,31 +8,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcos.config.parse import parse, set_value
+from pydantic import RootModel
+from scipy.special import stdtrit
+
+from fcos.config.parse import flatten, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.published.layout import POINTS, RUN, TRIALS
-from fcos.published.records import PublishedRun, read_points, read_record
+from fcos.published.records import PublishedRun, order_point, read_points, read_record
 from fcos.storage.store_conventions import Artifact, MetricPrefix, RunKind, Tag
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.data import PrepareData
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan
 
-# Two seeds of one arm differ by no more than so many of its sample deviations in 95 % of cases: 1.96 * sqrt(2).
-MOST_DEVIATIONS = 2.8
+# Share of trainings of other seeds that would be judged to be beyond the spread, over all metrics together.
+LEVEL = 0.05
 # Keys that an archive has neutral words for.
 CACHE, ROOT, WEIGHTS, BACKBONE = "data.cache_dir", "data.root", "model.weights", "model.backbone.weights"
 
 
+class _Values(RootModel[dict[str, Any]]):
+    """A configuration as plain values."""
+
+
 @dataclass(frozen=True)
 class PublishedTraining:
-    """A finished trial of an archive. metrics: at its last step. deviations: of its arm over several seeds."""
+    """A finished trial of an archive.
+
+    metrics: at its last step. deviations: of its arm over several seeds, so many as `seeds`.
+    """
 
     run: PublishedRun
     values: dict[str, Any]
     metrics: Mapping[str, float]
     deviations: Mapping[str, float]
+    seeds: int
 
     @property
     def label(self) -> str:
@@ -72,9 +83,10 @@ def find_training(folder: Path, arm: str | None, seed: int | None) -> PublishedT
         )
     chosen = min(matching, key=lambda path: (_seed_of(matching[path]), matching[path].tags.get(Tag.ARM, "")))
     of_arm = [path for path, run in trials.items() if run.tags.get(Tag.ARM) == trials[chosen].tags.get(Tag.ARM)]
-    values = json.loads((chosen / Artifact.CONFIG).read_text())
+    values = read_record(chosen / Artifact.CONFIG, _Values).root
     metrics = {path: _read_final(path) for path in of_arm}
-    return PublishedTraining(trials[chosen], values, metrics[chosen], _measure_deviations(list(metrics.values())))
+    deviations = _measure_deviations(list(metrics.values()))
+    return PublishedTraining(trials[chosen], values, metrics[chosen], deviations, len(of_arm))
 
 
 def _seed_of(run: PublishedRun) -> int:
@@ -85,7 +97,7 @@ def _seed_of(run: PublishedRun) -> int:
 def _read_final(folder: Path) -> dict[str, float]:
     """Return the last value of each validation metric."""
     points = [point for point in read_points(folder / POINTS) if point.key.startswith(MetricPrefix.VAL)]
-    return {point.key: point.value for point in sorted(points, key=lambda point: (point.step, point.time))}
+    return {point.key: point.value for point in sorted(points, key=order_point)}
 
 
 def _measure_deviations(of_seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -97,7 +109,8 @@ def make_lab(lab: LabConfig, training: PublishedTraining, root: str | None, weig
     """Return the command's config with the archive's training in place of its own.
 
     root, weights: where the data and the weights that it begins from are here, as an archive holds neither.
-    Raises ConfigError where they are needed and missing, and for a config that this version does not know.
+    Raises ConfigError where they are needed and missing, for other values that were hidden, and for a config that this
+    version does not know.
     """
     values = training.values
     for key, option, given in (
@@ -112,6 +125,7 @@ def make_lab(lab: LabConfig, training: PublishedTraining, root: str | None, weig
                 raise ConfigError(f"{key}: the archive does not hold it; give {option}=<where it is here>")
             values = set_value(values, key, given)
     values = set_value(values, CACHE, lab.data.cache_dir)
+    _check_hidden(values, root, weights)
     config = parse(Config, values)
     sections = {name: getattr(config, name) for name in Config.model_fields}
     return lab.model_copy(
@@ -119,9 +133,18 @@ def make_lab(lab: LabConfig, training: PublishedTraining, root: str | None, weig
     )
 
 
+def _check_hidden(values: Mapping[str, Any], *given: str | None) -> None:
+    """Raise ConfigError for a value that a publisher hid and that has no option; given: what stands for the others."""
+    for key, value in flatten(values).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and text.startswith("<") and text not in given:
+                raise ConfigError(f"{key}={text}: the archive does not hold it, so that it cannot be trained again")
+
+
 def _get(values: Mapping[str, Any], section: str) -> Mapping[str, Any]:
     for part in section.split("."):
-        values = values.get(part) or {}
+        below = values.get(part)
+        values = below if isinstance(below, Mapping) else {}
     return values
 
 
@@ -139,7 +162,8 @@ def compare_results(training: PublishedTraining, metrics: Mapping[str, float], p
     surroundings = _describe_surroundings(training, plan, hardware)
     if common and not different:
         return Retrained(True, (f"{len(common)} metrics of {training.label}, equal to the last digit", *surroundings))
-    apart = [key for key in different if not _is_within(training, key, metrics[key])]
+    bound = _bound_deviations(training.seeds, len(common))
+    apart = [key for key in different if not _is_within(training, key, metrics[key], bound)]
     lines = [_describe_metric(training, key, metrics[key]) for key in (apart or different)[:5]]
     if not common:
         lines = ["no metric that both have"]
@@ -150,9 +174,18 @@ def compare_results(training: PublishedTraining, metrics: Mapping[str, float], p
     return Retrained(holds, (head, *lines, *surroundings))
 
 
-def _is_within(training: PublishedTraining, key: str, value: float) -> bool:
+def _bound_deviations(seeds: int, metrics: int) -> float:
+    """Return how many sample deviations of several seeds another seed may be from one of them in any of the metrics.
+
+    Student's t of two values of one normal distribution, with Bonferroni's bound for all metrics together; 0 where one
+    seed gives no deviation.
+    """
+    return float(stdtrit(seeds - 1, 1 - LEVEL / (2 * metrics))) * math.sqrt(2) if seeds > 1 and metrics else 0.0
+
+
+def _is_within(training: PublishedTraining, key: str, value: float, bound: float) -> bool:
     deviation = training.deviations.get(key)
-    return deviation is not None and abs(value - training.metrics[key]) <= MOST_DEVIATIONS * deviation
+    return deviation is not None and abs(value - training.metrics[key]) <= bound * deviation
 
 
 def _describe_metric(training: PublishedTraining, key: str, value: float) -> str:

@@ -4,14 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcos.published.archive import ArchiveError
 from fcos.published.layout import HEADER, POINTS, RUN, SWEEP, TRIALS
 from fcos.published.records import ArchiveHeader, PublishedRun, read_points, read_record
-from fcos.storage.store_conventions import RunKind, Tag
+from fcos.storage.store_conventions import PUBLISHED_TAGS, RunKind, Tag
 from orchestration.tracking.problems import store_errors
 from orchestration.tracking.store import Store
 
-# Tags that name other runs of the archive.
-RUN_TAGS = (Tag.PARENT_RUN, Tag.TRAINED_BY, Tag.REUSED_FROM, Tag.SUPERSEDED)
+# Tags that name other runs of the archive beside that of the sweep.
+RUN_TAGS = (Tag.TRAINED_BY, Tag.REUSED_FROM, Tag.SUPERSEDED)
+# Tags that are not those of the archive.
+OWN_TAGS = (Tag.KIND, Tag.SWEEP, Tag.PARENT_RUN, Tag.ARCHIVE, Tag.ARCHIVE_RUN)
 # Nothing of an archive is going on here.
 ENDED = {"RUNNING": "KILLED", "SCHEDULED": "KILLED"}
 
@@ -45,20 +48,37 @@ def import_archive(
     header = read_record(folder / HEADER, ArchiveHeader)
     folders = [path for path in (folder / SWEEP, *sorted((folder / TRIALS).glob("*"))) if path.is_dir()]
     records = {path: read_record(path / RUN, PublishedRun) for path in folders}
+    _check_records(records, header)
     with store_errors(store.uri):
         known = _find_imported(store, origin)
         if header.run_id in known:
             return ImportedSweep(name, known[header.run_id], len(folders) - 1, is_new=False)
         ids = {record.run_id: _create(store, record, origin) for record in records.values()}
         for number, (path, record) in enumerate(records.items(), start=1):
-            _fill(store, path, record, ids)
+            _fill(store, path, record, ids, origin)
             show_progress(number, len(records))
         for path, record in sorted(records.items(), key=lambda item: item[1].run_id == header.run_id):
-            kind = RunKind.SWEEP if path.name == SWEEP else record.tags.get(Tag.KIND, RunKind.TRIAL)
-            store.set_tags(ids[record.run_id], {Tag.SWEEP: name, Tag.KIND: kind})
+            own = {Tag.SWEEP: name, Tag.KIND: RunKind.SWEEP if path.name == SWEEP else RunKind.RUN}
+            if record.run_id != header.run_id:
+                own |= {Tag.KIND: RunKind.TRIAL, Tag.PARENT_RUN: ids[header.run_id]}
+            store.set_tags(ids[record.run_id], own)
     return ImportedSweep(
         name, ids[header.run_id], len(folders) - (SWEEP in {path.name for path in folders}), is_new=True
     )
+
+
+def _check_records(records: Mapping[Path, PublishedRun], header: ArchiveHeader) -> None:
+    """Raise ArchiveError unless all runs are of the archive's own sweep, or there is one run alone."""
+    for path, record in records.items():
+        if path.name != SWEEP and path.name != record.run_id:
+            raise ArchiveError(f"{TRIALS}/{path.name} has the record of run {record.run_id}")
+        is_first = record.run_id == header.run_id
+        if not is_first and record.tags.get(Tag.PARENT_RUN) != header.run_id:
+            raise ArchiveError(f"{TRIALS}/{path.name} is no trial of run {header.run_id}")
+        if (path.name == SWEEP or len(records) == 1) is not is_first:
+            raise ArchiveError(f"{path.name} has not the record of run {header.run_id}, or {HEADER} names another")
+    if header.run_id not in {record.run_id for record in records.values()}:
+        raise ArchiveError(f"{HEADER} names run {header.run_id}, and there is none")
 
 
 def _find_imported(store: Store, origin: Origin) -> dict[str, str]:
@@ -81,11 +101,11 @@ def _create(store: Store, record: PublishedRun, origin: Origin) -> str:
     return run_id
 
 
-def _fill(store: Store, folder: Path, record: PublishedRun, ids: Mapping[str, str]) -> None:
-    """Write tags, params, points and files of a run and close it; its kind is written later."""
+def _fill(store: Store, folder: Path, record: PublishedRun, ids: Mapping[str, str], origin: Origin) -> None:
+    """Write tags, params, points and files of a run and close it; what makes it one of a sweep is written later."""
     run_id = ids[record.run_id]
-    left_out = (Tag.KIND, Tag.SWEEP, Tag.ARCHIVE, Tag.ARCHIVE_RUN)
-    tags = {key: value for key, value in record.tags.items() if key not in left_out}
+    tags = {key: value for key, value in record.tags.items() if key in PUBLISHED_TAGS and key not in OWN_TAGS}
+    tags[Tag.LABORATORY] = tags.get(Tag.LABORATORY) or origin.laboratory
     store.set_tags(run_id, tags | {key: ids.get(tags[key], tags[key]) for key in RUN_TAGS if key in tags})
     store.log_params(run_id, record.params)
     store.log_repeated_points(run_id, read_points(folder / POINTS))

@@ -14,7 +14,7 @@ from fcos.published.archive import ArchiveError
 from orchestration import import_sweep
 from orchestration.tracking import import_runs
 from orchestration.tracking.history import open_history
-from tests.helpers.published import flip, publish_sweep, write_evaluated_sweep
+from tests.helpers.published import flip, publish_sweep, repack, unpack, write_evaluated_sweep
 from tests.helpers.stored_sweeps import SweepWriter
 
 
@@ -158,3 +158,90 @@ def test_seeds_that_only_one_laboratory_has_are_paired_in_their_order_with_a_not
     compared = write(own, tmp_path, "--laboratories", "later@lab later")
     assert any("0 with 3, 1 with 4 and 2 with 5" in note for note in compared["notes"])
     assert compared["experiment"]["seeds"] == [0, 1, 2]
+
+
+def change_runs(file: Path, folder: Path, tags: dict[str, str]) -> Path:
+    """Return an archive whose trials have other tags, as its publisher would have packed it."""
+    files = unpack(file, folder)
+    for path in (files / "trials").glob("*/run.json"):
+        run = json.loads(path.read_text())
+        run["tags"] |= tags
+        path.write_text(json.dumps(run))
+    return repack(file, files, folder.with_suffix(".zip"))
+
+
+def test_runs_of_an_archive_cannot_enter_ones_own_sweep(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "forged", (0,))
+    file = publish_sweep(theirs.uri, "forged", tmp_path / "forged.zip", "--laboratory", "lab")
+    before = read_sweep(own.uri, "mine")
+    changed = change_runs(file, tmp_path / "changed", {"mlflow.parentRunId": before.run_id})
+    with pytest.raises(ArchiveError, match="is no trial of run"):
+        run_import(own, changed)
+    assert [trial.run_id for trial in read_sweep(own.uri, "mine").trials] == [trial.run_id for trial in before.trials]
+
+
+def test_a_header_that_names_no_run_of_the_archive_is_refused(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "headless", (0,))
+    file = publish_sweep(theirs.uri, "headless", tmp_path / "headless.zip", "--laboratory", "lab")
+    files = unpack(file, tmp_path / "changed")
+    header = json.loads((files / "archive.json").read_text())
+    (files / "archive.json").write_text(json.dumps({**header, "run_id": "0" * 32}))
+    with pytest.raises(ArchiveError, match="is no trial of run 0000|names another|there is none"):
+        run_import(own, repack(file, files, tmp_path / "changed.zip"))
+
+
+def test_only_published_tags_of_an_archive_are_taken_and_its_trials_are_trials(
+    own: SweepWriter, tmp_path: Path
+) -> None:
+    theirs = make_store(tmp_path / "theirs", "tagged", (0,))
+    file = publish_sweep(theirs.uri, "tagged", tmp_path / "tagged.zip", "--laboratory", "lab")
+    tags = {"fcos.kind": "sweep", "fcos.sweep_key": "k", "fcos.folder": "/x", "mlflow.user": "eve"}
+    assert run_import(own, change_runs(file, tmp_path / "changed", tags)) == 0
+    trials = read_sweep(own.uri, "tagged@lab").trials
+    assert len(trials) == 2
+    for trial in trials:
+        stored = own.client.get_run(trial.run_id).data.tags
+        assert stored["fcos.kind"] == "trial" and stored["fcos.sweep"] == "tagged@lab"
+        assert not {"fcos.sweep_key", "fcos.folder"} & set(stored) and stored.get("mlflow.user") != "eve"
+
+
+def test_runs_without_a_laboratory_have_that_of_the_command(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "named", (0,))
+    file = publish_sweep(theirs.uri, "named", tmp_path / "named.zip")
+    assert run_import(own, file, "--laboratory", "lab of a name") == 0
+    sweep = read_sweep(own.uri, "named@lab of a name")
+    assert {trial.provenance.laboratory for trial in sweep.trials} == {"lab of a name"}
+
+
+def test_an_archive_that_cannot_be_extracted_here_is_named(
+    own: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = make_store(tmp_path / "theirs", "full", (0,))
+    file = publish_sweep(theirs.uri, "full", tmp_path / "full.zip", "--laboratory", "lab")
+
+    def refuse(*_: Any) -> Any:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fcos.published.archive.shutil.copyfileobj", refuse)
+    with pytest.raises(ConfigError, match=r"full\.zip: cannot be read and extracted here: No space left"):
+        run_import(own, file)
+
+
+def test_a_seed_of_which_one_arm_is_another_training_does_not_join(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "mixed", (8, 9))
+    of_seed = "tags.`fcos.arm` = 'branch' and tags.`fcos.seed` = '9'"
+    (run,) = theirs.client.search_runs([theirs.experiment_id("mixed")], of_seed)
+    theirs.client.log_param(run.info.run_id, "model.fpn.channels", "512")
+    file = publish_sweep(theirs.uri, "mixed", tmp_path / "mixed.zip", "--laboratory", "lab")
+    assert run_import(own, file) == 0
+    joined = write(own, tmp_path / "report", "--join", "mixed@lab")
+    assert {row["seed"] for row in joined["provenance"]} == {0, 1, 2, 8}
+    assert any(note.startswith("1 seed of mixed@lab not joined: 9, as another arm") for note in joined["notes"])
+
+
+def test_a_sweep_is_not_compared_with_itself(
+    own: SweepWriter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mine", "--tracking-uri", own.uri, "--output", str(tmp_path), "--laboratories", "mine"]
+    assert report.main(words) == 2
+    assert "both sweeps are mine of one laboratory; each needs a name of its own" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from analysis import publish
 from fcos.published.crate import check_files
 from fcos.published.layout import METADATA
-from tests.helpers.published import PRIVATE_ROOT, publish_sweep, unpack
+from tests.helpers.published import publish_sweep, unpack
 from tests.helpers.stored_sweeps import SweepWriter
 
 
@@ -60,9 +60,7 @@ def test_the_report_in_an_archive_has_the_values_of_the_store(evaluated: SweepWr
 
 def test_paths_that_a_configuration_names_are_replaced_by_its_keys(archive: Path) -> None:
     files = read_all(archive)
-    assert not [
-        name for name, content in files.items() if b"alice" in content and name != METADATA and b"Alice" not in content
-    ]
+    assert not [name for name, content in files.items() if b"alice" in content]
     run = json.loads(
         next(content for name, content in files.items() if name.endswith("/run.json") and "trials" in name)
     )
@@ -77,10 +75,9 @@ def test_paths_that_a_configuration_names_are_replaced_by_its_keys(archive: Path
 def noted(tmp_path: Path, request: pytest.FixtureRequest) -> SweepWriter:
     """A store with a single run, whose note is the parameter of the test."""
     writer = SweepWriter(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
-    parent = writer.write_sweep("noted", "noted", {"none": (0.4,)})
+    writer.write_sweep("noted", "noted", {"none": (0.4,)})
     (run,) = writer.client.search_runs([writer.experiment_id("noted")], "tags.`fcos.kind` = 'trial'")
     writer.client.set_tag(run.info.run_id, "fcos.notes", request.param)
-    assert parent
     return writer
 
 
@@ -154,4 +151,32 @@ def test_a_sweep_that_is_not_there_is_named(
 ) -> None:
     assert publish.main(["dawn", "--tracking-uri", evaluated.uri, "--output", str(tmp_path / "x.zip")]) == 2
     assert "did you mean drawn?" in capsys.readouterr().err
-    assert PRIVATE_ROOT
+
+
+@pytest.mark.parametrize("noted", ["seen at turing-gauss.cluster"], indirect=True)
+def test_a_text_to_hide_that_is_still_there_is_refused(
+    noted: SweepWriter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["noted", "--tracking-uri", noted.uri, "--output", str(tmp_path / "noted.zip")]
+    assert publish.main([*words, "--hide", "gauss"]) == 2
+    assert "run.json:" in (output := capsys.readouterr().out) and "a text to be hidden" in output
+    assert publish.main([*words, "--hide", "gauss", "--license", "by gauss", "--hide", "turing-gauss"]) == 2
+    assert "ro-crate-metadata.json:" in (output := capsys.readouterr().out) and "a text to be hidden" in output
+    assert publish.main([*words, "--hide", "gauss", "--hide", "turing-gauss"]) == 0
+
+
+@pytest.mark.parametrize("noted", ["nothing"], indirect=True)
+def test_a_name_of_a_sweep_can_be_hidden(noted: SweepWriter, tmp_path: Path) -> None:
+    file = tmp_path / "x.zip"
+    words = ["noted", "--tracking-uri", noted.uri, "--output", str(file), "--resamples", "100", "--hide", "noted"]
+    assert publish.main(words) == 0
+    with zipfile.ZipFile(file) as archive:
+        assert not [name for name in archive.namelist() if "noted" in name]
+        assert not [name for name in archive.namelist() if b"noted" in archive.read(name)]
+
+
+@pytest.mark.parametrize("noted", ["\x1b[31mred\x1b[0m\n\tand \x07loud"], indirect=True)
+def test_characters_that_steer_a_terminal_are_left_out(noted: SweepWriter, tmp_path: Path) -> None:
+    file = publish_sweep(noted.uri, "noted", tmp_path / "noted.zip")
+    runs = [json.loads(content) for name, content in read_all(file).items() if name.endswith("/run.json")]
+    assert "red\n\tand loud" in [run["tags"].get("fcos.notes") for run in runs]

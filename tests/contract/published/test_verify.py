@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -217,12 +218,121 @@ def test_names_in_an_archive_do_not_steer_the_terminal(change: Any, run_verify: 
     def forge(folder: Path) -> None:
         file = first_trial(folder) / "run.json"
         run = json.loads(file.read_text())
-        run["tags"]["fcos.arm"] = "\x1b[2Jbranch"
+        run["tags"]["fcos.arm"] = "\u202e\nbranch"
         run["tags"]["fcos.data_digest"] = "e" * 64
         file.write_text(json.dumps(run))
 
-    assert "\x1b" not in run_verify(change(forge))[1]
+    output = run_verify(change(forge))[1]
+    assert "DIFFERS" in output and "\u202e" not in output and "\nbranch" not in output
 
 
 def test_a_file_that_is_not_there_is_a_wrong_command(run_verify: Verify, tmp_path: Path) -> None:
     assert run_verify(tmp_path / "absent.zip")[0] == 2
+
+
+def test_a_second_value_at_the_same_step_and_time_is_refused(change: Any, run_verify: Verify) -> None:
+    """One of them is what the detections give, the other what a report would show."""
+
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "points.csv"
+        last = re.findall(r"(?m)^val/AP,1200,\d+,.*$", file.read_text())[-1]
+        forged = f"{last.rpartition(',')[0]},0.9876"
+        for order in (f"{forged}\n{last}", f"{last}\n{forged}"):
+            if order.splitlines() == sorted(order.splitlines()):
+                file.write_text(file.read_text().replace(last, order))
+
+    code, output = run_verify(change(forge))
+    assert code == 1
+    assert re.search(r"refused +points\.csv of [0-9a-f]{32}, line \d+: .* has the same of these", output)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "evaluation/index.json"])
+def test_a_training_whose_detections_were_taken_out_is_named(change: Any, run_verify: Verify, name: str) -> None:
+    def forge(folder: Path) -> None:
+        path = first_trial(folder) / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    code, output = run_verify(change(forge))
+    assert code == 1
+    assert re.search(r"NOT VERIFIED +without detections, metrics and verdicts as logged: \w+ seed \d", output)
+    assert re.search(r"DIFFERS +\w+ seed \d: has no detections", output)
+
+
+def test_without_any_detections_nothing_is_said_to_be_recomputed_from_them(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        for path in (folder / "trials").glob("*/evaluation"):
+            shutil.rmtree(path)
+
+    _, output = run_verify(change(forge))
+    assert "from 0 detections" not in output and "metrics of 0 trials" not in output
+    assert output.count("NOT VERIFIED") == 1 and "branch seed 2" in output
+    assert re.search(r"^as logged +val/AP, val/AP50: not computed again", output, re.M)
+
+
+def test_a_metric_that_detections_do_not_give_is_named_as_logged(change: Any, run_verify: Verify) -> None:
+    """Such as `AP`, which a page shows as it shows `val/AP`."""
+
+    def forge(folder: Path) -> None:
+        experiment = folder / "sweep" / "experiment.json"
+        experiment.write_text(experiment.read_text().replace('"val/AP"', '"AP"'))
+        for file in (folder / "trials").glob("*/points.csv"):
+            head, _, rows = file.read_text().partition("\n")
+            own = "".join(f"{row.removeprefix('val/')}\n" for row in rows.splitlines() if row.startswith("val/AP,"))
+            file.write_text(f"{head}\n{own}{rows}")
+
+    _, output = run_verify(change(forge))
+    assert re.search(r"^as logged +AP: not computed again", output, re.M)
+
+
+def test_another_picture_in_the_page_is_said_not_to_be_verified(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = folder / "report" / "report.html"
+        file.write_text(re.sub(r"(data:image/[\w+.-]+;base64,)[A-Za-z0-9+/=]+", r"\1AAAA", file.read_text(), count=1))
+
+    code, output = run_verify(change(forge))
+    assert code == 0
+    assert re.search(r"^NOT VERIFIED +1 picture of the page: not what is drawn here", output, re.M)
+
+
+def test_a_configuration_that_is_not_that_of_its_run_is_named(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 77}))
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"seed \d: seed is 77 in config\.json, and '\d' in run\.json", output)
+
+
+def test_weights_that_a_manifest_names_must_be_there(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        weights = first_trial(folder) / "weights"
+        weights.mkdir()
+        (weights / "manifest.json").write_text('{"model.safetensors": "0", "state.json": "1"}')
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and "model.safetensors is named in weights/manifest.json and missing" in output
+    assert "state.json" not in output
+
+
+def test_what_cannot_be_read_here_is_a_wrong_command_and_no_fault_of_the_archive(
+    archive: Path,
+    run_verify: Verify,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = tmp_path / "own.json"
+    own.write_text("{")
+    assert run_verify(archive, "--annotations", own)[0] == 2
+
+    def refuse(*_: Any) -> Any:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fcos.published.archive.shutil.copyfileobj", refuse)
+    assert verify.main([str(archive)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_an_empty_id_is_the_id_of_no_archive(archive: Path, run_verify: Verify) -> None:
+    code, output = run_verify(archive, "--id", "")
+    assert code == 1 and "this is another archive" in output

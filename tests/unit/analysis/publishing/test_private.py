@@ -1,12 +1,14 @@
 """What looks private in a text, and what does not."""
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
 
-from analysis.publishing.neutral import Neutralizer, find_words, is_location
+from analysis.publishing.neutral import Neutralizer, find_words, hide_texts, is_location
 from analysis.publishing.pictures import SIGNATURE, strip_png
-from analysis.publishing.private import find_private
+from analysis.publishing.private import HIDDEN_TEXT, find_private
 
 HARMLESS = [
     '"val/AP": 0.5, "val/class_AP/disc": 0.25',
@@ -21,6 +23,7 @@ HARMLESS = [
     "127.0.0.1 and ::1 are every machine",
     'src="data:image/png;base64,AAAA/home/bob/tmp/etc=="',
     "experiment@seed and a@b",
+    "opencv==4.9.0.80, ratio 3:/4 and one of: /, a / b",
     "2 x AMD EPYC 7763 64-Core Processor, Linux x86_64",
 ]
 
@@ -45,6 +48,18 @@ def test_what_is_not_private_is_not_found(text: str, tmp_path: Path) -> None:
         ("http://u:p@host", "an address with a password"),
         ("a.b@c.org", "an e-mail address"),
         ("node 192.168.0.7", "a network address"),
+        ("the node 10.31.7.4.", "a network address"),
+        ("ip=10.31.7.4", "a network address"),
+        ("nas1:/home/alice/x", "a home folder"),
+        ("nas1:/volume/x", "an absolute path"),
+        ("C:/Users/bob/x", "a home folder"),
+        ("D:/x", "an absolute path"),
+        ("redis://:secret@db/0", "an address with a password"),
+        ("redis://db/0", "an address on a network"),
+        ("vault+x://db", "an address on a network"),
+        ("see /données/x/a.png", "an absolute path"),
+        ("see /My Disk/photos/a.png", "an absolute path"),
+        ("/My Disk/a.png", "an absolute path"),
     ],
 )
 def test_what_is_private_is_found_in_its_line(text: str, kind: str, tmp_path: Path) -> None:
@@ -52,6 +67,37 @@ def test_what_is_private_is_found_in_its_line(text: str, kind: str, tmp_path: Pa
     findings = find_private(tmp_path, names=())
     assert kind in {finding.kind for finding in findings}
     assert {(finding.file, finding.line) for finding in findings} == {("notes.txt", 2)}
+
+
+def test_a_path_on_a_later_line_of_a_json_text_is_found(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"a": 1, "notes": "one\n/home/bob\t/srv/x"}, indent=1))
+    findings = find_private(tmp_path, names=())
+    assert {(finding.line, finding.kind) for finding in findings} == {(3, "a home folder"), (3, "an absolute path")}
+
+
+def test_what_was_to_be_hidden_is_found_in_contents_and_names(tmp_path: Path) -> None:
+    folder = tmp_path / "exp_Lab_M"
+    (folder / "detections").mkdir(parents=True)
+    (folder / "detections" / "gauss-1.png").write_bytes(b"")
+    (folder / "metadata.json").write_text(json.dumps({"name": "of Lübeck"}, ensure_ascii=True))
+    (folder / "page.html").write_text("<p>Smith &amp; Co, and gaussian</p>")
+    (folder / "points.csv").write_text("val/class_AP/gauss,1\n")
+    (folder / "results.txt").write_text("turing-gauss.cluster\n")
+    with gzip.open(folder / "annotations.json.gz", "wt") as stream:
+        stream.write('{"file_name": "gauss/1.png"}')
+    hidden = ("gauss", "Lübeck", "Smith & Co", "Lab M")
+    findings = find_private(folder, names=(), hidden=hidden)
+    assert {(finding.file, finding.line) for finding in findings if finding.kind == HIDDEN_TEXT} == {
+        ("exp_Lab_M", 0),
+        ("detections/gauss-1.png", 0),
+        ("metadata.json", 1),
+        ("page.html", 1),
+        ("points.csv", 1),
+        ("results.txt", 1),
+        ("annotations.json.gz", 1),
+    }
+    # No part of a longer word.
+    assert not [each for each in find_private(folder, names=(), hidden=("gaus", "aussian")) if each.kind == HIDDEN_TEXT]
 
 
 def test_versions_of_four_parts_are_no_addresses_where_versions_stand(tmp_path: Path) -> None:
@@ -75,6 +121,7 @@ def test_locations_are_replaced_by_their_keys_the_longest_first() -> None:
     )
     assert neutral.clean_value({"a": ["/data", "/other/place", 7, None]}) == {"a": ["<data.root>", "<path>", 7, None]}
     assert neutral.replaced["<data.root>"] == 2
+    assert hide_texts("ablation of bob", ["bob", ""]) == "ablation of <hidden>"
 
 
 def test_locations_are_known_by_their_beginning() -> None:

@@ -51,3 +51,9 @@ def test_the_difference_of_numbers_is_relative_and_nan_is_nan() -> None:
     assert measure_difference(math.nan, 1.0) == math.inf
     assert measure_difference(2.0, 1.0) == 0.5
     assert measure_difference(0.0, 0.0) == 0
+
+
+def test_whole_numbers_beyond_every_float_differ_without_an_error() -> None:
+    assert measure_difference(10**400, 1.0) == math.inf
+    assert compare_json({"a": 10**400}, {"a": 0.5}).differences
+    assert compare_json({"a": 10**400}, {"a": 10**400}).differences == ()

@@ -13,7 +13,7 @@ from fcos.errors import DataError
 from fcos.published import archive as archive_module
 from fcos.published.archive import ArchiveError, extract_archive, write_archive
 from fcos.published.crate import check_files, compute_id
-from fcos.published.layout import METADATA, explain_bad_name, make_safe_word
+from fcos.published.layout import MAX_BYTES, METADATA, explain_bad_name, make_safe_word
 from tests.helpers.published import DEVICE, LINK, flip, pack, unpack, write_tiny
 
 PLAN = "tiny/sweep/plan.json"
@@ -49,7 +49,36 @@ def test_every_single_flipped_byte_is_found_and_named(tiny: Path, tmp_path: Path
             unpack(changed, tmp_path / "out")
         # A file, a name as it is written now, or a position.
         named = str(caught.value).removeprefix(f"{changed}: ")
-        assert re.search(r"tiny/|'|byte \d|directory|has the folders|entries", named), named
+        assert re.search(r"tiny/|\.json|bytes? \d|has the folders", named), named
+
+
+def test_a_damaged_directory_is_named_by_its_bytes(tiny: Path, tmp_path: Path) -> None:
+    content = tiny.read_bytes()
+    first, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    with pytest.raises(ArchiveError, match=rf"bytes {first} to {end - 1}: the directory of its entries is damaged"):
+        unpack(flip(tiny, first, tmp_path / "changed.zip"), tmp_path / "out")
+
+
+def test_the_largest_archive_needs_no_further_fields_of_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # zipfile.ZIP64_LIMIT
+    assert MAX_BYTES <= (1 << 31) - 1
+    write_tiny(tmp_path / "source", tmp_path / "tiny.zip")
+    (tmp_path / "source" / "sweep" / "plan.json").write_bytes(b"x" * 1_000_000)
+    # So that a file is above the bound with 5 % more, and the whole is not.
+    monkeypatch.setattr("zipfile.ZIP64_LIMIT", 1_020_000)
+    write_archive(tmp_path / "source", "tiny", tmp_path / "large.zip")
+    assert (unpack(tmp_path / "large.zip", tmp_path / "out") / "sweep" / "plan.json").stat().st_size == 1_000_000
+
+
+def test_more_bytes_than_the_bound_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny(tmp_path / "source", tmp_path / "tiny.zip")
+    monkeypatch.setattr(archive_module, "MAX_BYTES", 1000)
+    with pytest.raises(ArchiveError, match="has more than 1000 bytes"):
+        unpack(tmp_path / "tiny.zip", tmp_path / "out")
+    with pytest.raises(ArchiveError, match="are more than an archive may hold"):
+        write_archive(tmp_path / "source", "tiny", tmp_path / "again.zip")
 
 
 def test_a_flipped_byte_of_a_content_is_named_by_its_file(tiny: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A training of an archive done again: what is taken from the archive, and how its result is judged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from fcos.errors import ConfigError
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from orchestration.config.compose import compose
 from orchestration.planning.retraining import PublishedTraining, compare_results, find_training, make_lab
+from orchestration.retrain import check_overrides
 
 VALUES = compose([]).training.model_dump(mode="json")
 AP = "val/AP"
@@ -48,6 +50,7 @@ def test_by_default_it_is_the_first_finished_arm_of_the_lowest_seed(folder: Path
     # At the last step, with the sample deviation of the arm's two seeds.
     assert chosen.metrics == {AP: 0.6}
     assert chosen.deviations[AP] == pytest.approx(0.2 / 2**0.5)
+    assert chosen.seeds == 2
     assert find_training(folder, "branch", None).deviations == {}
 
 
@@ -59,7 +62,7 @@ def test_a_training_that_is_not_there_is_refused_with_those_that_are(folder: Pat
 def make_training(**values: Any) -> PublishedTraining:
     tags = {"fcos.arm": "a", "fcos.seed": "0", "fcos.train_identity": "i", "fcos.hardware": MACHINE}
     run = PublishedRun(run_id="0" * 32, name="a", status="FINISHED", start=0, end=1, tags=tags, params={})
-    return PublishedTraining(run, {**VALUES, **values}, {AP: 0.5}, {AP: 0.01})
+    return PublishedTraining(run, {**VALUES, **values}, {AP: 0.5}, {AP: 0.01}, seeds=8)
 
 
 def make_plan(identity: str = "i") -> Any:
@@ -88,6 +91,28 @@ def test_a_result_holds_if_equal_or_within_the_spread_where_something_else_diffe
         assert any(line.startswith("its identity is another, by the code") for line in result.lines)
 
 
+@pytest.mark.parametrize(
+    ("seeds", "others", "value", "holds"),
+    [
+        # Student's t of 1 degree of freedom is 12.7, of 7 it is 2.4, and of many 2.
+        (2, 0, 0.67, True),
+        (2, 0, 0.69, False),
+        (8, 0, 0.533, True),
+        (8, 0, 0.534, False),
+        (1000, 0, 0.527, True),
+        (1000, 0, 0.529, False),
+        # One of 20 metrics may be further away than the only one.
+        (8, 19, 0.534, True),
+    ],
+)
+def test_the_spread_is_wider_for_few_seeds_and_for_many_metrics(
+    seeds: int, others: int, value: float, holds: bool
+) -> None:
+    metrics = {AP: 0.5, **{f"val/other{number}": 0.0 for number in range(others)}}
+    training = replace(make_training(), metrics=metrics, seeds=seeds)
+    assert compare_results(training, {**metrics, AP: value}, make_plan(), "4 x CPU").holds is holds
+
+
 def test_a_result_without_a_common_metric_does_not_hold() -> None:
     assert not compare_results(make_training(), {"val/other": 1.0}, make_plan(), "4 x CPU").holds
 
@@ -108,3 +133,28 @@ def test_data_and_weights_that_an_archive_does_not_hold_are_asked_for() -> None:
     model = {**VALUES["model"], "backbone": backbone}
     with pytest.raises(ConfigError, match=r"model\.backbone\.weights: .* give --weights="):
         make_lab(compose([]), make_training(model=model), None, None)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", "7", '{"model": 7}'])
+def test_a_broken_configuration_is_refused_by_name(folder: Path, text: str) -> None:
+    (folder / "trials" / f"{1:032x}" / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.json|model"):
+        make_lab(compose([]), find_training(folder, "none", 3), None, None)
+
+
+def test_a_value_that_was_hidden_and_has_no_option_is_refused() -> None:
+    data = {**VALUES["data"], "name": "coco", "synthetic": None, "root": "<data.root>", "val_split": "<hidden>"}
+    with pytest.raises(ConfigError, match=r"data\.val_split=<hidden>: the archive does not hold it"):
+        make_lab(compose([]), make_training(data=data), "/here", None)
+
+
+@pytest.mark.parametrize(
+    "word", ["schedule.steps=3", "+experiment=x", "report=false", "keep.trained=1", "hydra.run.dir=x"]
+)
+def test_only_where_and_how_a_training_runs_is_taken_from_the_command_line(word: str) -> None:
+    with pytest.raises(ConfigError, match="the archive decides it; leave it out"):
+        check_overrides([word])
+
+
+def test_where_and_how_a_training_runs_may_be_given() -> None:
+    check_overrides(["output=x", "name=y", "cluster=one_gpu", "+cluster.workers=2", "tracking.uri=z", "dry_run=true"])
