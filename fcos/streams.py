@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import IO
 
 # Exit code that a shell reports for a program that wrote into a closed pipe.
@@ -41,7 +40,7 @@ def reserve_output() -> Iterator[int]:
     """
     if sys.stderr is None:
         # Closed by whoever started the command. The next file to be opened would take its place.
-        sys.stderr = Path(os.devnull).open("w")
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
         os.dup2(sys.stderr.fileno(), 2)
     sys.stdout.flush()
     output = os.dup(1)

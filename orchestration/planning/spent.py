@@ -58,7 +58,9 @@ def read_spent(folder: Path) -> Spent:
     except FileNotFoundError:
         return Spent()
     except OSError as error:
-        raise ConfigError(f"{path}: hours that this sweep has used (budget.*), not readable: {reason_of(error)}") from None
+        raise ConfigError(
+            f"{path}: hours that this sweep has used (budget.*), not readable: {reason_of(error)}"
+        ) from None
     except ValidationError:
         raise ConfigError(
             f"{path}: not readable as the hours that this sweep has used (budget.*); restore the file"

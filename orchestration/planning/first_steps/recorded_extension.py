@@ -54,6 +54,6 @@ def check_is_there(extension: Extension, new: Sequence[Trial]) -> None:
     if new and not extension.is_there:
         labels = ", ".join(trial.label for trial in new)
         raise ConfigError(
-            f"{KEY}={extension.given}: the checkpoint {extension.path} has been removed since an earlier command, or is "
-            f"damaged, and {labels} has not begun; bring it back, or give another checkpoint and another name=..."
+            f"{KEY}={extension.given}: the checkpoint {extension.path} has been removed since an earlier command, or "
+            f"is damaged, and {labels} has not begun; bring it back, or give another checkpoint and another name=..."
         )

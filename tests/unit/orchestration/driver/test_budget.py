@@ -57,7 +57,9 @@ def test_a_budget_is_a_number_above_zero(value: str) -> None:
         compose(check_overrides([f"budget.cpu_hours={value}"]))
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"wall": -5, "cpu": 0, "gpu": 0}', '{"wall": NaN, "cpu": 0, "gpu": 0}', "[1]"])
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"wall": -5, "cpu": 0, "gpu": 0}', '{"wall": NaN, "cpu": 0, "gpu": 0}', "[1]"]
+)
 def test_a_record_that_cannot_be_read_does_not_give_the_hours_back(tmp_path: Path, content: str) -> None:
     (tmp_path / "spent.json").write_text(content)
     with pytest.raises(ConfigError, match=r"spent\.json: not readable as the hours that this sweep has used"):
@@ -79,7 +81,9 @@ def test_trainings_side_by_side_use_it_up_as_fast_as_they_are_many_and_all_stop(
 
 def test_a_record_that_may_not_be_read_is_a_mistake_too(tmp_path: Path) -> None:
     (tmp_path / "spent.json").mkdir()
-    with pytest.raises(ConfigError, match=r"spent\.json: hours that this sweep has used .*, not readable: Is a directory"):
+    with pytest.raises(
+        ConfigError, match=r"spent\.json: hours that this sweep has used .*, not readable: Is a directory"
+    ):
         read_spent(tmp_path)
 
 

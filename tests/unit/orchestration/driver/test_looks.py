@@ -91,9 +91,7 @@ def test_a_round_that_was_stopped_is_a_look_at_the_pairs_that_are_there(command:
     assert [(look["seeds"], look["complete"], look["outcomes"]) for look in looks] == [(2, False, {}), (3, False, {})]
 
 
-def test_rounds_that_an_earlier_command_ended_are_one_look_at_what_is_decided(
-    tmp_path: Path, command: Command
-) -> None:
+def test_rounds_that_an_earlier_command_ended_are_one_look_at_what_is_decided(tmp_path: Path, command: Command) -> None:
     command.train(clear)
     (look,) = Command(tmp_path).looks()
     assert look["complete"] and look["seeds"] == command.looks()[-1]["seeds"]
