@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ PROVIDERS: Final[Mapping[str, str]] = {"cpu": "CPUExecutionProvider", "cuda": "C
 # By these bytes onnxruntime takes a file for one of its own format, whatever else it could be read as.
 ORT_MARK: Final = b"ORTM"
 ORT_MARK_AT: Final = 4
+# Where it is 1, onnxruntime looks for options of its sessions in files, whatever the caller asks for.
+OPTIONS_FROM_FILES: Final = "ORT_LOAD_CONFIG_FROM_MODEL"
 # Parts of onnxruntime's messages on failed allocations, beside those of torch and CUDA, in lower case.
 RUNTIME_MEMORY_MESSAGES: Final = (*MEMORY_MESSAGES, "allocate memory", "smaller than requested bytes")
 
@@ -61,6 +64,8 @@ def open_onnx(path: Path, *, device: str = "cpu", threads: int = 0) -> OnnxSessi
     require_onnxruntime(str(path))
     import onnxruntime
 
+    if os.environ.get(OPTIONS_FROM_FILES) == "1":
+        raise ConfigError(f"{OPTIONS_FROM_FILES}=1: a file would set options of onnxruntime; unset it")
     available = onnxruntime.get_available_providers()
     if device == "cuda" and PROVIDERS[device] not in available:
         raise ConfigError(

@@ -186,7 +186,8 @@ def test_rows_of_exported_files_are_kept_for_their_own_measurement_alone(
         (200, 40, "cd34", "true", True),
     ):
         before = len(calls)
-        monkeypatch.setattr(module, "git_commit", lambda _, found=Commit(commit, dirty): found)
+        found = Commit(commit, dirty)
+        monkeypatch.setattr(module, "git_commit", lambda _, found=found: found)
         rows = module.measured("torchvision", tmp_path, Namespace(steps=steps, runs=runs))
         assert module.table(rows) == module.table([row])
         assert (len(calls) > before) == measured, (steps, runs, commit, dirty)

@@ -100,9 +100,7 @@ def changed(outputs: Outputs, name: str, array: Any) -> Outputs:
         ("counts", np.array(1), "its output counts must be 2, and is a single number"),
     ],
 )
-def test_detections_that_are_none_are_refused(
-    name: str, array: Any, message: str, tiny_values: dict[str, Any]
-) -> None:
+def test_detections_that_are_none_are_refused(name: str, array: Any, message: str, tiny_values: dict[str, Any]) -> None:
     outputs = changed(detections(), name, array)
     with pytest.raises(ConfigError, match=rf"^a\.onnx: {message}"):
         opened(tiny_values, outputs).detect(BATCH)
