@@ -186,7 +186,7 @@ def test_a_header_that_names_no_run_of_the_archive_is_refused(own: SweepWriter, 
     files = unpack(file, tmp_path / "changed")
     header = json.loads((files / "archive.json").read_text())
     (files / "archive.json").write_text(json.dumps({**header, "run_id": "0" * 32}))
-    with pytest.raises(ArchiveError, match="is no trial of run 0000|names another|there is none"):
+    with pytest.raises(ArchiveError, match=r"is no trial of run 0000|names another|there is none"):
         run_import(own, repack(file, files, tmp_path / "changed.zip"))
 
 
