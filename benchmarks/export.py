@@ -196,8 +196,12 @@ def measured(name: str, folder: Path, options: argparse.Namespace) -> list[Row]:
         else:
             rows = rows_of(name, train_preset(name, options.steps, folder), folder, None, options.runs)
         path.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    values = json.loads(path.read_text())
-    return [Row(**{**each, "latency": Latency(**each["latency"])}) for each in values]
+    return [_row(each) for each in json.loads(path.read_text())]
+
+
+def _row(values: dict[str, Any]) -> Row:
+    latency = values["latency"]
+    return Row(**{**values, "latency": Latency(**{**latency, "canvas": tuple(latency["canvas"])})})
 
 
 def main() -> None:

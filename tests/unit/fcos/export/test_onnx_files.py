@@ -103,6 +103,24 @@ def test_head_outputs_are_post_processed_outside(make_trained: MakeTrained, expo
 
 
 @pytest.mark.slow(minutes=0.5)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"model.targets_per_location": 2}, id="two targets"),
+        pytest.param(
+            {"model.anchors_per_location": 9, "model.head.regression": "deltas", "model.assignment.kind": "retinanet"},
+            id="nine anchors",
+        ),
+        pytest.param({"model.head.quality": "none", "model.postprocess.quality": "from_regression"}, id="no quality"),
+    ],
+)
+def test_head_outputs_of_another_detector_are_what_is_expected_of_them(
+    changes: dict[str, Any], make_trained: MakeTrained, export: Export
+) -> None:
+    assert_parity(make_trained(**changes), export, raw=True)
+
+
+@pytest.mark.slow(minutes=0.5)
 def test_an_image_may_have_no_detection(make_trained: MakeTrained, export: Export) -> None:
     file = export(make_trained(**{"model.postprocess.score_threshold": 0.9999}))
     for found in file.detect(BATCHES[0]):
