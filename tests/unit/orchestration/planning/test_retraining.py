@@ -28,7 +28,7 @@ def write_trial(folder: Path, number: int, arm: str, seed: int, value: float, st
     points = [
         PublishedPoint(AP, 6, 2, value / 2),
         PublishedPoint(AP, 12, 3, value),
-        PublishedPoint("train/loss", 12, 3, 1),
+        PublishedPoint("train/loss", 12, 3, 1.0),
     ]
     (path / "points.csv").write_text(format_points(points))
     (path / "config.json").write_text(json.dumps({**VALUES, "seed": seed}))
