@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestration.cli.console import Output
-    from orchestration.planning.retraining import Retrained
+    from orchestration.planning.repeats.published_training import Retrained
 
 # Keys, groups and sections that say where and how a training runs.
 ALLOWED = ("output", "name", "cluster", "tracking", "budget", "dry_run")
@@ -58,7 +58,12 @@ def main(arguments: Sequence[str]) -> int:
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.provenance import hardware
     from orchestration.planning.prepare import prepare_command
-    from orchestration.planning.retraining import compare_results, find_training, make_lab, plan_retraining
+    from orchestration.planning.repeats.published_training import (
+        compare_results,
+        find_training,
+        make_lab,
+        plan_retraining,
+    )
 
     options, output = make_parser().parse_args(arguments), Output.of(SILENT)
     check_overrides(options.overrides)

@@ -201,7 +201,7 @@ def _check_output(path: Path, name: str, array: Any, shape: Shape) -> None:
 
 
 def _check_postprocess(path: Path, config: PostprocessConfig, changes: Mapping[str, Any]) -> None:
-    """Raise ConfigError for post-processing that a file cannot have, and for analyses that were asked for in vain."""
+    """Raise ConfigError for post-processing that a file cannot have, and for analyses that a file does not do."""
     if config.tta_scales != (1.0,):
         raise ConfigError(
             f"model.postprocess.tta_scales={list(config.tta_scales)}: scaled canvases are no multiples of "

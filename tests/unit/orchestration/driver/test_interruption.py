@@ -1,4 +1,4 @@
-"""Ends of Tune that are nobody's fault stop a sweep, which the same command continues; any other error is raised."""
+"""Want of memory or space that ends Tune stops a sweep, which the same command continues; other errors are raised."""
 
 import errno
 from pathlib import Path

@@ -11,7 +11,12 @@ import pytest
 from fcos.errors import ConfigError
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from orchestration.config.compose import compose
-from orchestration.planning.retraining import PublishedTraining, compare_results, find_training, make_lab
+from orchestration.planning.repeats.published_training import (
+    PublishedTraining,
+    compare_results,
+    find_training,
+    make_lab,
+)
 from orchestration.retrain import check_overrides
 
 VALUES = compose([]).training.model_dump(mode="json")
