@@ -35,7 +35,7 @@ from fcos.export.timed import timed
 from fcos.export.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, evaluate, load_trained, read_validation
 from fcos.installation import ROOT, conf_folder
-from fcos.model.weights_file import file_sha256
+from fcos.model.local_weights import file_sha256
 from fcos.postprocess.decode import Postprocess
 from fcos.runtime import LocalRuntime
 from fcos.train import run

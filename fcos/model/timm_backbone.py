@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from fcos.config.backbone import TIMM, BackboneConfig
 from fcos.errors import ConfigError, suggest
+from fcos.model.local_weights import KEY, local_file
 from fcos.model.norm import FrozenBatchNorm2d, require_cuda_workers
-from fcos.model.pretrained import KEY, load_file_weights, local_file, tensors_of
+from fcos.model.pretrained import load_file_weights, tensors_of
 
 # Height and width of the images that a new network is tried with: multiples of the largest stride.
 TRIAL_SIZE = (64, 96)

@@ -1,6 +1,5 @@
 """Read tensors from weights files, and match them with those of a network by name and shape."""
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,24 +45,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise ConfigError(f"{path}: holds no state dict (names to tensors, or that under {' or '.join(SECTIONS)})")
     return {str(key).removeprefix("module."): value for key, value in state_dict.items()}
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content; raises ConfigError where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def check_sha256(path: Path, planned: str | None, key: str) -> None:
-    """Raise ConfigError where a file's content is not that of the plan; without a plan nothing is compared."""
-    if planned is not None and (found := file_sha256(path)) != planned:
-        raise ConfigError(
-            f"{key}={path}: holds other weights (SHA-256 {found[:12]}) than those of the plan ({planned[:12]}); every "
-            "machine must see the same file"
-        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse
 from fcos.errors import ConfigError
-from fcos.model.weights_file import file_sha256, some
+from fcos.model.local_weights import file_sha256
+from fcos.model.weights_file import some
 from fcos.storage import checkpoint_folder
 from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.training import checkpoint

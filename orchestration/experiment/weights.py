@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from fcos.config.parse import flatten, with_keys
+from fcos.config.rates import rate_notes
 from fcos.config.run import Config
+from fcos.model.local_weights import KEY, check_sha256, file_sha256, local_file
 
 # Path or name of weights -> the digest that stands for it where there is one.
 DIGESTS: Mapping[str, str] = {
@@ -24,12 +26,15 @@ def pinned_keys(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 def check_weights(config: Config) -> None:
     """Raise ConfigError with close matches for a backbone or weights whose names do not exist."""
-    from fcos.model.pretrained import choose_weights, local_file
-    from fcos.model.timm_backbone import check_timm
-
+    # Their libraries, which load torch, know the names.
     backbone = config.model.backbone
-    check_timm(backbone)
-    if backbone.timm_name is None and backbone.weights is not None and local_file(backbone) is None:
+    if backbone.timm_name is not None:
+        from fcos.model.timm_backbone import check_timm
+
+        check_timm(backbone)
+    elif backbone.weights is not None and local_file(backbone) is None:
+        from fcos.model.pretrained import choose_weights
+
         choose_weights(backbone.name, backbone.weights)
 
 
@@ -40,12 +45,10 @@ def pin_weights(config: Config) -> Config:
     """
     if config.task != "train":
         return config
-    from fcos.model.pretrained import KEY, local_file
-    from fcos.model.weights_file import check_sha256, file_sha256
-    from fcos.weights.begin import check_source, find_source
-
     model = config.model
     if model.weights is not None:
+        from fcos.weights.begin import check_source, find_source
+
         source = find_source(model.weights)
         check_source(source, model.weights_sha256)
         return with_keys(config, {"model.weights": str(source.path), "model.weights_sha256": source.sha256})
@@ -68,9 +71,6 @@ class BeginningNotes:
         A detector is built as the training would, without weights that are yet to be downloaded. Without knowledge of
         the classes nothing is built. Raises ConfigError for weights that do not fit.
         """
-        from fcos.config.rates import rate_notes
-        from fcos.model.pretrained import local_file
-
         backbone = config.model.backbone
         local = config.model.weights is not None or local_file(backbone) is not None
         if config.task != "train" or classes is None or not (local or backbone.timm_name is not None):
@@ -93,9 +93,6 @@ def fetch_weights(configs: Iterable[Config], console: Console) -> None:
 
     Raises ConfigError for weights that cannot be downloaded.
     """
-    from fcos.model.pretrained import local_file, pretrained_state_dict
-    from fcos.model.timm_backbone import build_timm
-
     models = [config.model for config in configs if config.task == "train" and config.model.weights is None]
     named = {(model.backbone.name, model.backbone.weights): model for model in models}
     for name, weights in sorted(key for key in named if key[1] is not None):
@@ -105,6 +102,10 @@ def fetch_weights(configs: Iterable[Config], console: Console) -> None:
         # Without a network the hub is asked several times, which takes most of a minute.
         console.print(f"fetching weights {weights} of {name}, unless they are here ...", highlight=False, markup=False)
         if model.backbone.timm_name is None:
+            from fcos.model.pretrained import pretrained_state_dict
+
             pretrained_state_dict(name, weights)
         else:
+            from fcos.model.timm_backbone import build_timm
+
             build_timm(model.backbone, first_level=model.levels[0], last_level=min(model.levels[-1], 5))
