@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import fdtri, gammaincinv, stdtrit
 
 from analysis.reader.sweep import Experiment
 from fcos.statistics.holm import FAMILY_LEVEL
@@ -102,8 +102,13 @@ def compute_spread(values: Sequence[float]) -> Spread | None:
 def _make_spread(variance: float, freedom: float, seeds: int) -> Spread:
     """Return the deviation with its interval. freedom: degrees of freedom of the variance."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = (variance * freedom / float(stats.chi2.ppf(quantile, freedom)) for quantile in (1 - tail, tail))
+    low, high = (variance * freedom / _chi_square_quantile(quantile, freedom) for quantile in (1 - tail, tail))
     return Spread(seeds=seeds, deviation=math.sqrt(variance), low=math.sqrt(low), high=math.sqrt(high))
+
+
+def _chi_square_quantile(share: float, freedom: float) -> float:
+    # As scipy.stats has it, which takes long to load.
+    return 2 * float(gammaincinv(freedom / 2, share))
 
 
 def summarise_noise(values: pd.DataFrame, experiment: Experiment, baseline: str) -> tuple[ArmNoise, ...]:
@@ -169,7 +174,7 @@ def share_factor(seeds_of_arm: int, seeds_of_baseline: int) -> float:
     """Return the factor within which a share of the variance is known: the wider side of its F-interval (95 %)."""
     of_arm, of_baseline = seeds_of_arm - 1, seeds_of_baseline - 1
     quantile = (1 + CONFIDENCE) / 2
-    return max(float(stats.f.ppf(quantile, *freedoms)) for freedoms in ((of_arm, of_baseline), (of_baseline, of_arm)))
+    return max(float(fdtri(*freedoms, quantile)) for freedoms in ((of_arm, of_baseline), (of_baseline, of_arm)))
 
 
 def validation_share(deviation: float, validation: ValidationNoise) -> float:
@@ -182,7 +187,7 @@ def compute_resolutions(spread: Spread, counts: Sequence[int] = SEED_COUNTS) -> 
     """Return what so many paired seeds resolve, as if pairing bought nothing."""
     resolutions = []
     for count in counts:
-        t = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) / math.sqrt(count)
+        t = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(count)
         resolved = resolution(count)
         one, low, high = (unpaired_deviation(value) for value in (spread.deviation, spread.low, spread.high))
         scaled = [_scale(resolved.counts_from, one), *(_scale(resolved.shows, each) for each in (one, low, high))]

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtrit
-
 # A challenger is dropped where a one-sided t-test against the leader reaches this level.
 DROP_LEVEL = 0.1
 # Degrees of freedom of the pooled spread below which no challenger is dropped.
@@ -97,6 +95,9 @@ def judge(contenders: Sequence[Contender], rules: RaceRules) -> Standings:
     gaps = {name: _differences(of, scores[leader]) for name, of in scores.items() if name != leader}
     deviation, freedom = _pooled_deviation(list(gaps.values()))
     if freedom >= LEAST_FREEDOM:
+        # Loaded by the few sweeps that are races.
+        from scipy.special import stdtrit
+
         bound = -float(stdtrit(freedom, 1 - DROP_LEVEL)) * deviation
         lost |= {name for name, gap in gaps.items() if gap and _mean(gap) < bound / math.sqrt(len(gap))}
     return Standings(leader, frozenset(lost))
