@@ -15,8 +15,9 @@ import torch
 from data_pipeline import draw_jpegs, make_dataset
 
 from fcos.config.augmentation import AugmentationConfig
-from fcos.data.coco import CocoDataset, SampleSettings
+from fcos.data.coco import CocoDataset
 from fcos.data.masks import MASK_SIDE
+from fcos.data.sample_settings import SampleSettings
 from fcos.studies.draw_augmentation import ALONE
 
 IMAGES = 8

@@ -22,8 +22,10 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import functional
 
 from fcos.annotations.annotations import read_annotations
-from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.data.loader import canvas_size, collate
+from fcos.data.batching import canvas_size
+from fcos.data.coco import CocoDataset
+from fcos.data.loader import collate
+from fcos.data.sample_settings import SampleSettings
 from fcos.images.decoded import DecodedImages, decode_images
 from fcos.images.image_files import ImageFiles, file_stats
 from fcos.model.detector import PIXEL_MEAN, PIXEL_STD

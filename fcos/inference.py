@@ -13,8 +13,9 @@ from fcos.build import build_detector, build_oracle_targets
 from fcos.config.choices import Split
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
+from fcos.data.coco import make_dataset
 from fcos.data.loader import eval_batches
-from fcos.data.prepare import PreparedData, make_dataset, prepare, splits_with_masks
+from fcos.data.prepare import PreparedData, prepare, sample_sizes, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.evaluation.detect import Inference, detect_batch, validate
 from fcos.model.detector import FCOS
@@ -149,8 +150,8 @@ def read_validation(
         _log.warning("%s", note)
     check_classes(data, trained.classes)
     seed = config.resolved_seeds.augmentation
-    datasets = [make_dataset(data, split, config.data, training=split == "train", seed=seed) for split in data.splits]
-    check_shared_memory(datasets, config.data, images=batch_size, divisor=config.model.size_divisor)
+    sizes = [sample_sizes(data, split, config.data) for split in data.splits]
+    check_shared_memory(sizes, config.data, images=batch_size, divisor=config.model.size_divisor)
     batches = eval_batches(
         make_dataset(data, "val", config.data, training=False, seed=seed),
         batch_size=batch_size,

@@ -11,9 +11,10 @@ from fcos.config.choices import BoxConvention
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.rates import rate_notes
 from fcos.config.run import Config
-from fcos.data.coco import CocoDataset
-from fcos.data.loader import Batching, WorkerShare, eval_batches, train_batches
-from fcos.data.prepare import PreparedData, check_digest, make_dataset, prepare, splits_with_masks
+from fcos.data.batching import Batching, WorkerShare
+from fcos.data.coco import CocoDataset, make_dataset
+from fcos.data.loader import eval_batches, train_batches
+from fcos.data.prepare import PreparedData, check_digest, prepare, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.device import to_device
 from fcos.distributed import broadcast_buffers, broadcast_object
@@ -131,10 +132,10 @@ def _prepare(
         forks=forks,
         notes=notes,
     )
-    check_batch_norms(config, prepared.train, workers=max(runtime.world_size, runtime.planned_size))
-    datasets = [prepared.train, prepared.val]
+    check_batch_norms(config, prepared.train.sample_sizes, workers=max(runtime.world_size, runtime.planned_size))
+    sizes = [prepared.train.sample_sizes, prepared.val.sample_sizes]
     divisor = config.model.size_divisor
-    check_shared_memory(datasets, config.data, images=prepared.images_per_worker, divisor=divisor)
+    check_shared_memory(sizes, config.data, images=prepared.images_per_worker, divisor=divisor)
     return prepared
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from fcos.annotations.annotations import Annotations
-from fcos.augmentation.transforms import resized_size
 from fcos.config.choices import BoxConvention, Rounding
+from fcos.images.resized_size import resized_size
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Samples of a data set in COCO format."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from fcos.annotations.annotations import Annotations
 from fcos.augmentation import transforms
 from fcos.augmentation.augment import augment, draws_of
 from fcos.augmentation.labeled_image import LabeledImage, keep_objects
-from fcos.config.augmentation import AugmentationConfig
-from fcos.config.choices import BoxConvention
+from fcos.config.choices import Split
+from fcos.config.run import DataConfig
 from fcos.data.masks import unpack_masks
+from fcos.data.prepare import PreparedData, image_rules
+from fcos.data.sample_settings import SampleSettings, SampleSizes
+from fcos.data.sampler import SampleKey
 from fcos.images.decoded import DecodedImages
 from fcos.images.open_image import DEFAULT_RULES, ImageRules, open_image
+from fcos.images.resized_size import resized_size
 
 
 @dataclass(frozen=True)
@@ -33,25 +37,6 @@ class Sample:
     original_size: tuple[int, int]
     # Bitmaps in the frames of the boxes; only where the assignment uses masks.
     masks: Bool[Tensor, "M S S"] | None = None
-
-
-# (epoch, index of the image); with the seed it determines the augmentation of a sample.
-SampleKey = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class SampleSettings:
-    """How a sample is made of an image: the keys of DataConfig, and the box convention of the annotations."""
-
-    # One is sampled for each training sample; None keeps every image at its own size.
-    short_sides: tuple[int, ...] | None = None
-    long_side: int | None = None
-    # Probability.
-    flip: float = 0.0
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    box_convention: BoxConvention = "plain"
-    # Whether samples have the masks of the annotations; copy_paste uses them in any case.
-    masks: bool = True
 
 
 class CocoDataset(Dataset[Sample]):
@@ -83,6 +68,11 @@ class CocoDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.annotations)
+
+    @property
+    def sample_sizes(self) -> SampleSizes:
+        """What the sizes of the samples follow from."""
+        return SampleSizes(self.annotations.sizes, self.settings, self.training)
 
     def __getitem__(self, key: SampleKey) -> Sample:
         epoch, index = key
@@ -121,7 +111,7 @@ class CocoDataset(Dataset[Sample]):
         if self.training:
             augmentation = transforms.sample_augmentation(self.seed, epoch, index)
             short_side = transforms.pick(settings.short_sides, augmentation.short_side)
-        return transforms.resized_size(original_size, short_side, settings.long_side, settings.box_convention)
+        return resized_size(original_size, short_side, settings.long_side, settings.box_convention)
 
     def _resized(self, epoch: int, index: int) -> LabeledImage:
         """Return image and objects at the network's input size, boxes in the convention of the annotations."""
@@ -160,5 +150,25 @@ class CocoDataset(Dataset[Sample]):
 
     def _image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         if self.decoded is not None:
-            return self.decoded[index]
-        return open_image(self.folder / self.annotations.names[index], self.original_size(index), self.rules)
+            return torch.from_numpy(self.decoded[index])
+        path = self.folder / self.annotations.names[index]
+        return torch.from_numpy(open_image(path, self.original_size(index), self.rules))
+
+
+def make_dataset(
+    prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int, *, masks: bool = True
+) -> CocoDataset:
+    """Return the samples of a split, with the transforms of training or of evaluation.
+
+    `masks` says whether samples have the masks that were read, which only the assignment by masks needs.
+    """
+    source = prepared.splits[split]
+    return CocoDataset(
+        source.annotations,
+        source.folder,
+        SampleSettings.of(config, prepared.box_convention, masks=masks),
+        training=training,
+        seed=seed,
+        decoded=source.decoded,
+        rules=image_rules(config),
+    )

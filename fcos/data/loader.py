@@ -1,11 +1,10 @@
-"""Batches: which images form them, in which order, padded to which size."""
+"""Load batches: collated samples in the order of a training or an evaluation, read by loader processes."""
 
 import errno
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,34 +14,12 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from fcos.config.run import Config
-from fcos.data.coco import CocoDataset, Sample, SampleKey
-from fcos.data.sampler import BatchPlan, TrainSampler, aspect_groups, split_count
-from fcos.data.shared_memory import PREFETCHED, move_to_shared_memory, no_space_message
-from fcos.errors import ConfigError, DataError, SharedMemoryError
+from fcos.data.batching import Batching, WorkerShare, canvas_size, check_batch, largest_canvas
+from fcos.data.coco import CocoDataset, Sample
+from fcos.data.sampler import BatchPlan, SampleKey, TrainSampler, aspect_groups, split_count
+from fcos.data.shared_memory import PREFETCHED, no_space_message
+from fcos.errors import DataError, SharedMemoryError
 from fcos.structures import Batch, Targets
-
-
-def canvas_size(sizes: Iterable[tuple[int, int]], divisor: int) -> tuple[int, int]:
-    """Return the smallest (height, width) of multiples of the divisor that holds all sizes."""
-    heights, widths = zip(*sizes, strict=True)
-    return -(-max(heights) // divisor) * divisor, -(-max(widths) // divisor) * divisor
-
-
-def largest_canvas(dataset: CocoDataset, keys: Iterable[SampleKey], divisor: int) -> tuple[int, int]:
-    """Return the (height, width) that holds every image of the orientations of these samples.
-
-    A square image counts as landscape.
-    """
-    heights, widths = zip(*(dataset.original_size(index) for _, index in keys), strict=True)
-    portrait = [height > width for height, width in zip(heights, widths, strict=True)]
-    settings = dataset.settings
-    if settings.short_sides is None or settings.long_side is None:
-        height, width = dataset.annotations.sizes.T
-        same_orientation = np.isin(height > width, portrait)
-        return canvas_size([(int(height[same_orientation].max()), int(width[same_orientation].max()))], divisor)
-    short, long = max(settings.short_sides), settings.long_side
-    return canvas_size([(long, short) if is_portrait else (short, long) for is_portrait in portrait], divisor)
 
 
 def box_bucket(count: int) -> int:
@@ -105,10 +82,23 @@ class _BatchDataset(Dataset[list[Any] | _LoadError]):
             if get_worker_info() is not None:
                 for tensor in (*tensors, *target_tensors):
                     if tensor is not None:
-                        move_to_shared_memory(tensor)
+                        _move_to_shared_memory(tensor)
         except (DataError, OSError, MemoryError, SharedMemoryError) as error:
             return error
         return [*tensors, target_tensors, list(batch.image_ids), list(batch.names)]
+
+
+def _move_to_shared_memory(tensor: Tensor) -> None:
+    """Move a tensor into shared memory, through which it is passed to another process.
+
+    Raises SharedMemoryError where there is no space. In the sending thread torch would only print that error, and the
+    process that waits for the batch would hang.
+    """
+    try:
+        tensor.share_memory_()
+    except RuntimeError as error:
+        reason = str(error).rpartition(": ")[2] or str(error)
+        raise SharedMemoryError(no_space_message("a batch of a loader process", reason)) from error
 
 
 def _load_batches(
@@ -162,56 +152,6 @@ def _redirect_output_to_log(_: int) -> None:
         sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
 
 
-def check_batch(batch_size: int, accumulate: int, world_size: int, num_images: int) -> None:
-    """Raise ConfigError where the batch cannot be divided evenly or exceeds the training set."""
-    if batch_size % (accumulate * world_size):
-        raise ConfigError(
-            f"schedule.batch_size={batch_size}: must be divisible by accumulate * workers, "
-            f"which is {accumulate} * {world_size}"
-        )
-    if num_images < batch_size:
-        raise ConfigError(f"schedule.batch_size={batch_size}: the training set has only {num_images} images")
-
-
-@dataclass(frozen=True)
-class Batching:
-    """How the images of optimizer steps form batches: the keys of the configuration.
-
-    `batch_size` counts the images of a step over all workers and `accumulate` micro-batches. `fixed_canvas` pads all
-    batches of an orientation to the same size, for compiled detectors.
-    """
-
-    batch_size: int
-    size_divisor: int
-    accumulate: int = 1
-    group_by_aspect: bool = True
-    fixed_canvas: bool = False
-
-    @classmethod
-    def of(cls, config: Config) -> "Batching":
-        """Return the batching of a training."""
-        schedule = config.schedule
-        return cls(
-            batch_size=schedule.batch_size,
-            size_divisor=config.model.size_divisor,
-            accumulate=schedule.accumulate,
-            group_by_aspect=config.data.group_by_aspect,
-            fixed_canvas=schedule.compile,
-        )
-
-
-@dataclass(frozen=True)
-class WorkerShare:
-    """Which part of every micro-batch a worker takes.
-
-    With fewer workers than `planned_size`, each splits its part further, so that no batch is larger than planned.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    planned_size: int = 1
-
-
 def train_batches(
     dataset: CocoDataset,
     batching: Batching,
@@ -239,10 +179,10 @@ def train_batches(
 
     def canvas(keys: Sequence[SampleKey]) -> tuple[int, int]:
         if batching.fixed_canvas:
-            return largest_canvas(dataset, keys, divisor)
+            return largest_canvas(dataset.sample_sizes, [index for _, index in keys], divisor)
         return canvas_size(map(dataset.input_size, keys), divisor)
 
-    sampler = TrainSampler(aspect_groups(dataset, batching.group_by_aspect), batching.batch_size, seed)
+    sampler = TrainSampler(aspect_groups(dataset.annotations.sizes, batching.group_by_aspect), batching.batch_size, seed)
     plans = _train_plans(sampler, start_step, micro_batch, starts, canvas)
     batches = _load_batches(dataset, plans, num_workers, pin_memory)
     return _grouped(batches, accumulate * splits)

@@ -11,19 +11,18 @@ import numpy as np
 
 from fcos.annotations.annotations import Annotations, read_annotations, require_boxes
 from fcos.annotations.categories import require_same_categories, with_classes
-from fcos.augmentation.transforms import resized_size
 from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import SPLITS, BoxConvention, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
 from fcos.config.run import DataConfig, SplitConfig
-from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.data.masks import add_masks, add_synthetic_masks
+from fcos.data.sample_settings import SampleSettings, SampleSizes
 from fcos.data.synthetic import synthetic_folder
 from fcos.errors import DataChanged, DataError
 from fcos.images.duplicates import duplicate_notes
 from fcos.images.image_files import FileStat, ImageFiles
 from fcos.images.image_names import locate_images
 from fcos.images.open_image import ImageRules
+from fcos.images.resized_size import resized_size
 from fcos.images.usable_images import PreparedSplit, decode_or_check
 from fcos.storage.files import expanded, user_cache
 from fcos.storage.reading import ProgressCallback, file_stat, is_folder
@@ -198,31 +197,10 @@ def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
     return path
 
 
-def make_dataset(
-    prepared: PreparedData, split: Split, config: DataConfig, training: bool, seed: int, *, masks: bool = True
-) -> CocoDataset:
-    """Return the samples of a split, with the transforms of training or of evaluation.
-
-    `masks` says whether samples have the masks that were read, which only the assignment by masks needs.
-    """
-    source = prepared.splits[split]
-    settings = SampleSettings(
-        short_sides=config.short_sides,
-        long_side=config.long_side,
-        flip=config.flip,
-        augmentation=config.augmentation,
-        box_convention=prepared.box_convention,
-        masks=masks,
-    )
-    return CocoDataset(
-        source.annotations,
-        source.folder,
-        settings,
-        training=training,
-        seed=seed,
-        decoded=source.decoded,
-        rules=image_rules(config),
-    )
+def sample_sizes(prepared: PreparedData, split: Split, config: DataConfig) -> SampleSizes:
+    """Return what the sizes of a split's samples follow from, of train in training and of val in evaluation."""
+    settings = SampleSettings.of(config, prepared.box_convention)
+    return SampleSizes(prepared.splits[split].annotations.sizes, settings, training=split == "train")
 
 
 def image_rules(config: DataConfig) -> ImageRules:
@@ -263,6 +241,9 @@ def read_masks(
     annotations: Annotations, config: DataConfig, box_convention: BoxConvention, progress: ProgressCallback | None
 ) -> Annotations:
     """Return the annotations with the masks of their objects; raises DataError where there are none."""
+    # The libraries that read masks are needed for them alone.
+    from fcos.data.masks import add_masks, add_synthetic_masks
+
     if config.name == "synthetic":
         return add_synthetic_masks(annotations, box_convention)
     work = f"reading masks of {annotations.path.name}"

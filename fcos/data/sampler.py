@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from fcos.data.coco import CocoDataset, SampleKey
+# (epoch, index of the image); with the seed it determines the augmentation of a sample.
+SampleKey = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,11 @@ class TrainSampler:
         return epoch, int(self._orders[epoch, group][index])
 
 
-def aspect_groups(dataset: CocoDataset, split: bool) -> list[Int64[np.ndarray, " _"]]:
+def aspect_groups(sizes: Int64[np.ndarray, "N 2"], split: bool) -> list[Int64[np.ndarray, " _"]]:
     """Return the indices of landscape (or square) and of portrait images, or of all images in one group."""
-    height, width = dataset.annotations.sizes.T
+    height, width = sizes.T
     if not split:
-        return [np.arange(len(dataset))]
+        return [np.arange(len(sizes))]
     return [np.flatnonzero(height <= width), np.flatnonzero(height > width)]
 
 

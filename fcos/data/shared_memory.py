@@ -8,12 +8,11 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
-from torch import Tensor
 
-from fcos.augmentation.transforms import resized_size
 from fcos.config.run import Config, DataConfig
-from fcos.data.coco import CocoDataset
-from fcos.errors import ConfigError, SharedMemoryError
+from fcos.data.sample_settings import SampleSizes
+from fcos.errors import ConfigError
+from fcos.images.resized_size import resized_size
 
 FOLDER: Final = Path("/dev/shm")
 # Batches that each process prefetches: DataLoader's prefetch_factor.
@@ -21,19 +20,6 @@ PREFETCHED: Final = 2
 MIB: Final = 2**20
 # Smallest size that messages recommend.
 MIN_SHM_MIB: Final = 1024
-
-
-def move_to_shared_memory(tensor: Tensor) -> None:
-    """Move a tensor into shared memory, through which it is passed to another process.
-
-    Raises SharedMemoryError where there is no space. In the sending thread torch would only print that error, and the
-    process that waits for the batch would hang.
-    """
-    try:
-        tensor.share_memory_()
-    except RuntimeError as error:
-        reason = str(error).rpartition(": ")[2] or str(error)
-        raise SharedMemoryError(no_space_message("a batch of a loader process", reason)) from error
 
 
 def no_space_message(item: str, reason: str) -> str:
@@ -51,7 +37,7 @@ def free_bytes() -> int | None:
 
 
 def check_shared_memory(
-    datasets: Sequence[CocoDataset], config: DataConfig, *, images: int, divisor: int, workers: int = 1
+    datasets: Sequence[SampleSizes], config: DataConfig, *, images: int, divisor: int, workers: int = 1
 ) -> None:
     """Raise ConfigError where the batches of these data sets' loaders do not fit together.
 
@@ -70,15 +56,15 @@ def check_shared_memory(
         )
 
 
-def loader_bytes(dataset: CocoDataset, config: DataConfig, *, images: int, divisor: int) -> int:
+def loader_bytes(sizes: SampleSizes, config: DataConfig, *, images: int, divisor: int) -> int:
     """Return the largest number of pixel bytes that a loader keeps ready."""
-    images = min(images, len(dataset))
+    images = min(images, len(sizes))
     batches = PREFETCHED * config.num_workers
-    if not dataset.training:
-        batches = min(batches, math.ceil(len(dataset) / images))
+    if not sizes.training:
+        batches = min(batches, math.ceil(len(sizes) / images))
     # Batches of evaluation always have similar aspect ratios.
-    by_aspect = config.group_by_aspect or not dataset.training
-    return batches * batch_bytes(images, largest_padded(dataset, divisor, by_aspect=by_aspect))
+    by_aspect = config.group_by_aspect or not sizes.training
+    return batches * batch_bytes(images, largest_padded(sizes, divisor, by_aspect=by_aspect))
 
 
 def batch_bytes(images: int, canvas: tuple[int, int]) -> int:
@@ -104,27 +90,27 @@ def max_loader_bytes(config: Config, workers: int) -> int | None:
     return 2 * PREFETCHED * data.num_workers * batch_bytes(images, (height, width))
 
 
-def largest_padded(dataset: CocoDataset, divisor: int, *, by_aspect: bool) -> tuple[int, int]:
+def largest_padded(sizes: SampleSizes, divisor: int, *, by_aspect: bool) -> tuple[int, int]:
     """Return the largest (height, width) that a batch is padded to.
 
     With `by_aspect`, no batch holds images of both orientations.
     """
-    sizes = _input_sizes(dataset)
-    is_portrait = sizes[:, 0] > sizes[:, 1]
-    groups = [sizes[is_portrait], sizes[~is_portrait]] if by_aspect else [sizes]
+    inputs = _input_sizes(sizes)
+    is_portrait = inputs[:, 0] > inputs[:, 1]
+    groups = [inputs[is_portrait], inputs[~is_portrait]] if by_aspect else [inputs]
     canvases = [-(-group.max(axis=0) // divisor) * divisor for group in groups if len(group)]
     height, width = max(canvases, key=lambda canvas: int(canvas.prod())).tolist()
     return height, width
 
 
-def _input_sizes(dataset: CocoDataset) -> Int64[np.ndarray, "K 2"]:
+def _input_sizes(sizes: SampleSizes) -> Int64[np.ndarray, "K 2"]:
     """Return the distinct (height, width) of images at the largest short side."""
-    sizes = np.unique(dataset.annotations.sizes, axis=0)
-    settings = dataset.settings
+    images = np.unique(sizes.images, axis=0)
+    settings = sizes.settings
     if settings.short_sides is None or settings.long_side is None:
-        return sizes
+        return images
     limits = (max(settings.short_sides), settings.long_side, settings.box_convention)
-    return np.array([resized_size((height, width), *limits) for height, width in sizes.tolist()])
+    return np.array([resized_size((height, width), *limits) for height, width in images.tolist()])
 
 
 def format_mib(number: int) -> str:

@@ -1,9 +1,13 @@
-"""Metric keys of classes, apart from the computation of the metrics, which loads torch."""
+"""Metric keys of classes, and keys without ground truth; the computation of the metrics itself loads torch."""
 
 import re
 import unicodedata
 
+import numpy as np
+from jaxtyping import Bool
+
 from fcos.annotations.annotations import Annotations
+from fcos.evaluation.coco_settings import AREA_RANGES
 
 
 def class_keys(annotations: Annotations) -> tuple[str, ...]:
@@ -15,6 +19,24 @@ def class_keys(annotations: Annotations) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         names = [f"{name}_{id_}" for name, id_ in zip(names, annotations.category_ids, strict=True)]
     return tuple(f"val/class_AP/{name}" for name in names)
+
+
+def keys_without_ground_truth(annotations: Annotations) -> frozenset[str]:
+    """Return the metric keys without a value on these annotations: areas and classes without a box that counts."""
+    counts = ~annotations.crowd & _is_within(annotations, AREA_RANGES[""])
+    keys = {
+        f"val/{name}{letter}"
+        for letter, area_range in AREA_RANGES.items()
+        if letter and not (counts & _is_within(annotations, area_range)).any()
+        for name in ("AP", "AR")
+    }
+    present = set(annotations.labels[counts].tolist())
+    return frozenset(keys | {key for label, key in enumerate(class_keys(annotations)) if label not in present})
+
+
+def _is_within(annotations: Annotations, area_range: tuple[float, float]) -> Bool[np.ndarray, " M"]:
+    within: Bool[np.ndarray, " M"] = (annotations.areas >= area_range[0]) & (annotations.areas <= area_range[1])
+    return within
 
 
 def _metric_name(name: str) -> str:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from hotcoco import COCO, COCOeval
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_results import CocoResults
 from fcos.distributed import gather_objects
 from fcos.evaluation.class_keys import class_keys
-from fcos.evaluation.coco_settings import AREA_RANGES
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
 
@@ -124,24 +123,6 @@ def coco_pair(annotations: Annotations, results: CocoResults) -> tuple[COCO, COC
     )
     rows = np.column_stack([results.image + 1, results.xywh, results.scores, results.label + 1])
     return ground_truth, ground_truth.load_res(rows)
-
-
-def keys_without_ground_truth(annotations: Annotations) -> frozenset[str]:
-    """Return the metric keys without a value on these annotations: areas and classes without a box that counts."""
-    counts = ~annotations.crowd & _is_within(annotations, AREA_RANGES[""])
-    keys = {
-        f"val/{name}{letter}"
-        for letter, area_range in AREA_RANGES.items()
-        if letter and not (counts & _is_within(annotations, area_range)).any()
-        for name in ("AP", "AR")
-    }
-    present = set(annotations.labels[counts].tolist())
-    return frozenset(keys | {key for label, key in enumerate(class_keys(annotations)) if label not in present})
-
-
-def _is_within(annotations: Annotations, area_range: tuple[float, float]) -> Bool[np.ndarray, " M"]:
-    within: Bool[np.ndarray, " M"] = (annotations.areas >= area_range[0]) & (annotations.areas <= area_range[1])
-    return within
 
 
 def gather_detections(local: Mapping[int, Detections]) -> dict[int, Detections]:

@@ -54,7 +54,7 @@ def _draw_sample(
     rows, labels = annotations.training_boxes(index)
     ground_truth = Detections(torch.from_numpy(rows), torch.ones(len(rows)), torch.from_numpy(labels))
     name = annotations.names[index]
-    pixels = open_image(dataset.folder / name, dataset.original_size(index), dataset.rules)
+    pixels = torch.from_numpy(open_image(dataset.folder / name, dataset.original_size(index), dataset.rules))
     (path,) = save_detections(
         [(name, pixels, ground_truth, arm_detections[int(annotations.image_ids[index])])], classes, folder
     )

@@ -4,21 +4,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
-import torch
-import torchvision
 from filelock import FileLock
 from jaxtyping import Int64, UInt8
-from torch import Tensor
 
-from fcos.augmentation.transforms import resize_image
 from fcos.errors import DataError, ReadError
 from fcos.images.image_files import ImageFiles, Size
 from fcos.images.image_traits import Flags, ImageTraits, flags_of, load_traits, save_traits, traits_of
@@ -27,6 +23,8 @@ from fcos.storage.files import evict_least_recently_used, retried
 from fcos.storage.reading import CountCallback, file_stat
 
 NO_TRAITS = ImageTraits()
+# 3 x H x W.
+Pixels = UInt8[np.ndarray, "3 _ _"]
 CACHE_FOLDER, PIXELS_FILE = "decoded_images", "pixels.bin"
 # Beside the pixels.
 TRAITS_FILE = "traits.json"
@@ -48,13 +46,14 @@ class DecodedImages:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}
 
-    def __getitem__(self, position: int) -> UInt8[Tensor, "3 H W"]:
+    def __getitem__(self, position: int) -> UInt8[np.ndarray, "3 H W"]:
         if self._map is None:
             self._map = self._open()
         height, width = self.sizes[position]
         pixels = self._map[self._starts[position] : self._starts[position + 1]]
         # Channels last in memory, as decoders return images and batches hold them.
-        return torch.from_numpy(pixels).view(height, width, 3).permute(2, 0, 1)
+        image: UInt8[np.ndarray, "3 H W"] = pixels.reshape(height, width, 3).transpose(2, 0, 1)
+        return image
 
     def _open(self) -> "np.memmap[Any, Any]":
         shape = (int(self._starts[-1]),)
@@ -102,7 +101,7 @@ def _num_bytes(sizes: Sequence[Size]) -> int:
 
 def _key(files: ImageFiles) -> str:
     """Return the cache key: files, target sizes, and the versions of the decoder and the resizer."""
-    text = json.dumps([files.fingerprint, files.target_sizes, PIL.__version__, torchvision.__version__])
+    text = json.dumps([files.fingerprint, files.target_sizes, version("pillow"), version("torchvision")])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -150,15 +149,15 @@ def _fill(
     """
     target = np.memmap(temporary, dtype=np.uint8, mode="r+")
     starts = _starts(files.target_sizes)
-    paths = files.paths
+    paths, resize = files.paths, _resizer(files)
 
     def decode(position: int) -> str | Flags:
         try:
             image = read_image(paths[position], files.sizes[position], files.rules)
         except DataError as error:
             return str(error)
-        resized = resize_image(image.pixels, files.target_sizes[position])
-        target[starts[position] : starts[position + 1]] = resized.permute(1, 2, 0).reshape(-1).numpy()
+        resized = resize(image.pixels, files.target_sizes[position])
+        target[starts[position] : starts[position + 1]] = resized.transpose(1, 2, 0).reshape(-1)
         return flags_of(image)
 
     failures: dict[int, str] = {}
@@ -173,6 +172,15 @@ def _fill(
                 on_count(position + 1, len(paths))
     target.flush()
     return failures, traits_of(flags)
+
+
+def _resizer(files: ImageFiles) -> Callable[[Pixels, Size], Pixels]:
+    """Return what brings decoded images to their target sizes; only where one has another size it loads torch."""
+    if files.target_sizes == files.sizes:
+        return lambda pixels, _: pixels
+    from fcos.images.resize import resize_pixels
+
+    return resize_pixels
 
 
 def _starts(sizes: Sequence[Size]) -> Int64[np.ndarray, " n_plus_1"]:

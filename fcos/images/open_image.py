@@ -1,4 +1,4 @@
-"""Open image files as RGB tensors, by the rules of a configuration."""
+"""Open image files as RGB arrays, by the rules of a configuration."""
 
 import io
 import struct
@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from fcos.config.choices import ExifOrientation
 from fcos.config.run import MAX_MEGAPIXELS
@@ -47,7 +45,7 @@ class ReadImage:
     `mode` is Pillow's, of the stored pixels. `peak` is the highest stored value of pixels of 16 bits, else None.
     """
 
-    pixels: UInt8[Tensor, "3 H W"]
+    pixels: UInt8[np.ndarray, "3 H W"]
     # Its EXIF orientation asks for another picture than the stored one.
     has_orientation: bool
     # It has frames or pages after the first, which is the one that is read.
@@ -58,7 +56,7 @@ class ReadImage:
 
 def open_image(
     path: Path, size: tuple[int, int] | None = None, rules: ImageRules = DEFAULT_RULES
-) -> UInt8[Tensor, "3 H W"]:
+) -> UInt8[np.ndarray, "3 H W"]:
     """Read an image as RGB uint8, 3 x H x W; see `read_image`."""
     return read_image(path, size, rules).pixels
 
@@ -169,7 +167,7 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) else 1
 
 
-def _peak(image: Image.Image, content: bytes, pixels: UInt8[Tensor, "3 H W"]) -> int | None:
+def _peak(image: Image.Image, content: bytes, pixels: UInt8[np.ndarray, "3 H W"]) -> int | None:
     """Return the highest value of a decoded image of 16 bits a channel, None for one of fewer."""
     if image.mode.startswith("I;16"):
         return int(np.asarray(image).max())
@@ -179,7 +177,7 @@ def _peak(image: Image.Image, content: bytes, pixels: UInt8[Tensor, "3 H W"]) ->
     return None
 
 
-def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "3 H W"]:
     if image.mode.startswith("I;16"):
         gray = np.asarray(image).astype(np.uint32)
         pixels = np.repeat(((gray * 255 + 32767) // 65535).astype(np.uint8)[:, :, None], 3, axis=2)
@@ -190,4 +188,4 @@ def _to_rgb(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
         source = image.convert("RGBA") if image.mode in ("P", "PA") else image
         pixels = np.array(source if source.mode == "RGB" else source.convert("RGB"))
     # A channels-last view, which is also faster to resize.
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return pixels.transpose(2, 0, 1)

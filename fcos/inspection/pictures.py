@@ -85,10 +85,10 @@ class Pictures:
             self.left_out += 1
             return ""
         try:
-            pixels = open_image(view.folder / annotations.names[position], rules=image_rules(self.data))
+            opened = open_image(view.folder / annotations.names[position], rules=image_rules(self.data))
         except (DataError, ReadError):
             return ""
-        x, y = 0, 0
+        pixels, x, y = torch.from_numpy(opened), 0, 0
         for row in around:
             x, y, right, bottom = _part_around(annotations.xywh[row], pixels.shape[1], pixels.shape[2])
             pixels = pixels[:, y:bottom, x:right]

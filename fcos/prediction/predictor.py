@@ -9,13 +9,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from fcos.augmentation.transforms import resize_image, resized_size
+from fcos.augmentation.transforms import resize_image
+from fcos.data.batching import canvas_size
 from fcos.data.coco import Sample
-from fcos.data.loader import canvas_size, collate
+from fcos.data.loader import collate
 from fcos.data.prepare import image_rules
 from fcos.errors import ConfigError
 from fcos.export.file_detector import FileDetector
 from fcos.images.open_image import read_image
+from fcos.images.resized_size import resized_size
 from fcos.inference import Trained, build_detect
 from fcos.prediction.memory import bytes_per_pixel
 from fcos.structures import Detections
@@ -57,7 +59,7 @@ class Predictor:
         data = self._config.data
         image = read_image(path, rules=image_rules(data))
         is_turned = image.has_orientation and data.exif_orientation == "ignore"
-        return replace(self.prepare(image.pixels, path.name), is_turned=is_turned)
+        return replace(self.prepare(torch.from_numpy(image.pixels), path.name), is_turned=is_turned)
 
     def prepare(self, pixels: UInt8[Tensor, "3 H W"], name: str) -> Picture:
         """Resize an image to the size that it has in evaluation."""

@@ -17,8 +17,10 @@ from fcos.augmentation.transforms import resize_image
 from fcos.build import build_loss
 from fcos.config.model import ModelConfig
 from fcos.config.presets import load_presets
-from fcos.data.coco import CocoDataset, Sample, SampleSettings
-from fcos.data.loader import canvas_size, collate
+from fcos.data.batching import canvas_size
+from fcos.data.coco import CocoDataset, Sample
+from fcos.data.loader import collate
+from fcos.data.sample_settings import SampleSettings
 from fcos.draw.assignment import difference_panel
 from fcos.draw.canvas import tile
 from fcos.errors import ConfigError

@@ -10,9 +10,10 @@ from fcos.config.choices import Split
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import Config
-from fcos.data.coco import CocoDataset, Sample
-from fcos.data.loader import canvas_size, collate
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.batching import canvas_size
+from fcos.data.coco import CocoDataset, Sample, make_dataset
+from fcos.data.loader import collate
+from fcos.data.prepare import prepare
 from fcos.draw.assignment import draw_assignment
 from fcos.errors import ConfigError, suggest
 from fcos.inference import Trained, check_classes

@@ -9,8 +9,9 @@ from PIL.Image import Image
 
 from fcos.annotations.annotations import Annotations
 from fcos.config.augmentation import AugmentationConfig
-from fcos.data.coco import CocoDataset, SampleSettings
+from fcos.data.coco import CocoDataset
 from fcos.data.masks import add_masks
+from fcos.data.sample_settings import SampleSettings
 from fcos.draw.boxes import draw_boxes
 from fcos.draw.canvas import tile
 from fcos.errors import DataError

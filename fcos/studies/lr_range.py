@@ -8,8 +8,10 @@ from pathlib import Path
 from fcos.build import build_detector, build_train_state
 from fcos.config.parse import with_keys
 from fcos.config.run import Config
-from fcos.data.loader import Batching, WorkerShare, train_batches
-from fcos.data.prepare import make_dataset, prepare, splits_with_masks
+from fcos.data.batching import Batching, WorkerShare
+from fcos.data.coco import make_dataset
+from fcos.data.loader import train_batches
+from fcos.data.prepare import prepare, splits_with_masks
 from fcos.device import to_device
 from fcos.errors import ConfigError
 from fcos.runtime import Runtime

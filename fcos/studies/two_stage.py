@@ -17,8 +17,9 @@ from fcos.assignment.build import build_locate
 from fcos.config.choices import SPLITS, Split
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import PostprocessConfig
-from fcos.data.loader import Batching, WorkerShare, train_batches
-from fcos.data.prepare import make_dataset
+from fcos.data.batching import Batching, WorkerShare
+from fcos.data.coco import make_dataset
+from fcos.data.loader import train_batches
 from fcos.device import to_device
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import coco_metrics

@@ -5,34 +5,34 @@ from typing import Final
 
 import numpy as np
 
-from fcos.augmentation.transforms import resized_size
 from fcos.config.model import ModelConfig
 from fcos.config.run import Config
-from fcos.data.coco import CocoDataset
-from fcos.data.loader import largest_canvas
+from fcos.data.batching import largest_canvas
+from fcos.data.sample_settings import SampleSizes
 from fcos.errors import ConfigError
+from fcos.images.resized_size import resized_size
 
 # Norms over the images of one worker, and over those of all workers.
 _PER_WORKER: Final = ("bn", "bn_per_level")
 _SYNCHRONISED: Final = "sync_bn"
 
 
-def check_batch_norms(config: Config, dataset: CocoDataset, *, workers: int) -> None:
+def check_batch_norms(config: Config, sizes: SampleSizes, *, workers: int) -> None:
     """Raise ConfigError where a batch norm can meet a micro-batch of one image on a level of one location.
 
-    `dataset` is that of training; `workers` share a micro-batch.
+    `sizes` are those of training; `workers` share a micro-batch.
     """
     schedule = config.schedule
     micro_batch = schedule.batch_size // schedule.accumulate
     for key, norm, level in _norms(config.model):
         images = micro_batch // workers if norm in _PER_WORKER else micro_batch
-        count = 0 if images > 1 else _images_on_one_location(config, dataset, level)
+        count = 0 if images > 1 else _images_on_one_location(config, sizes, level)
         # All workers pad a micro-batch alike: each of them must have an image that is this small.
         if count >= micro_batch:
             batching = f"schedule.batch_size={schedule.batch_size}, schedule.accumulate={schedule.accumulate}"
             raise ConfigError(
                 f"{batching}: leaves one image to a micro-batch of a worker ({workers} in all), and {key}={norm} has "
-                f"no variance over the one location that P{level} (stride {2**level}) has on {count} of {len(dataset)} "
+                f"no variance over the one location that P{level} (stride {2**level}) has on {count} of {len(sizes)} "
                 "training images; give more images to a micro-batch, a norm without batch statistics (gn in the head, "
                 "frozen_bn in the backbone, none in the pyramid), larger images or fewer model.levels"
             )
@@ -52,18 +52,17 @@ def _norms(model: ModelConfig) -> Iterator[tuple[str, str, int]]:
     yield from (norm for norm in norms if norm[1] in (*_PER_WORKER, _SYNCHRONISED))
 
 
-def _images_on_one_location(config: Config, dataset: CocoDataset, level: int) -> int:
+def _images_on_one_location(config: Config, sizes: SampleSizes, level: int) -> int:
     """Return how many training images can be padded so little that a level has one location."""
-    divisor, sizes = config.model.size_divisor, dataset.annotations.sizes
+    divisor, inputs = config.model.size_divisor, sizes.images
     if config.schedule.compile:
-        keys = [(0, index) for index in range(len(dataset))]
-        height, width = largest_canvas(dataset, keys, divisor)
-        return len(dataset) if max(height, width) <= 2**level else 0
-    settings = dataset.settings
+        height, width = largest_canvas(sizes, range(len(sizes)), divisor)
+        return len(sizes) if max(height, width) <= 2**level else 0
+    settings = sizes.settings
     if settings.short_sides is not None and settings.long_side is not None:
-        unique, rows = np.unique(sizes, axis=0, return_inverse=True)
+        unique, rows = np.unique(inputs, axis=0, return_inverse=True)
         short, long, convention = min(settings.short_sides), settings.long_side, settings.box_convention
         resized = [resized_size((height, width), short, long, convention) for height, width in unique.tolist()]
-        sizes = np.array(resized)[rows.reshape(-1)]
-    padded = -(-sizes // divisor) * divisor
+        inputs = np.array(resized)[rows.reshape(-1)]
+    padded = -(-inputs // divisor) * divisor
     return int((padded <= 2**level).all(axis=1).sum())

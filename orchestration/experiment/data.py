@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
 from fcos.config.run import Config
-
-if TYPE_CHECKING:
-    from fcos.data.prepare import PreparedData
+from fcos.data.batching import check_batch
+from fcos.data.prepare import PreparedData, prepare, sample_sizes, splits_with_masks
+from fcos.data.shared_memory import check_shared_memory
+from fcos.evaluation.class_keys import class_keys, keys_without_ground_truth
+from fcos.training.batch_norms import check_batch_norms
 
 
 class DatasetInfo(NamedTuple):
@@ -38,11 +40,6 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
     Raises ConfigError naming the file and the rule for data that cannot be used, for a batch size that does not suit
     them or the norms, and for `local` trainings (on this machine) also for shared memory too small for the loaders.
     """
-    from fcos.coverage.run import read_source
-    from fcos.data.prepare import prepare, splits_with_masks
-    from fcos.evaluation.class_keys import class_keys
-    from fcos.evaluation.coco import keys_without_ground_truth
-
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
 
@@ -54,6 +51,9 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
             bars.update(tasks[what], completed=done, total=total)
 
         if config.task == "coverage":
+            # Counts locations with torch.
+            from fcos.coverage.run import read_source
+
             source = read_source(config, show)
             return DatasetInfo(source.digest, source.notes)
         assignment = config.model.assignment
@@ -65,20 +65,15 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
     return DatasetInfo(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val), ready.classes)
 
 
-def _check_training(config: Config, data: "PreparedData", workers: int, *, local: bool) -> None:
+def _check_training(config: Config, data: PreparedData, workers: int, *, local: bool) -> None:
     """Raise ConfigError for a batch size that does not suit the data or the norms, or shared memory too small."""
-    from fcos.data.loader import check_batch
-    from fcos.data.prepare import make_dataset
-    from fcos.data.shared_memory import check_shared_memory
-    from fcos.training.batch_norms import check_batch_norms
-
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(data.train.annotations))
-    check_batch_norms(config, make_dataset(data, "train", config.data, training=True, seed=0), workers=workers)
+    check_batch_norms(config, sample_sizes(data, "train", config.data), workers=workers)
     if local:
-        datasets = [make_dataset(data, name, config.data, training=name == "train", seed=0) for name in data.splits]
+        sizes = [sample_sizes(data, name, config.data) for name in data.splits]
         images = schedule.batch_size // schedule.accumulate // workers
-        check_shared_memory(datasets, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
+        check_shared_memory(sizes, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
 
 
 @dataclass

@@ -11,7 +11,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from fcos.annotations.annotations import Annotations, read_annotations
-from fcos.data.coco import CocoDataset, SampleSettings
+from fcos.data.coco import CocoDataset
+from fcos.data.sample_settings import SampleSettings
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.evaluation.saved.thumbnails import save_thumbnails
 from fcos.structures import Detections

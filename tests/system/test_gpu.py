@@ -9,8 +9,10 @@ import torch
 from fcos.build import build_detector, build_train_state
 from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
-from fcos.data.loader import Batching, WorkerShare, train_batches
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.batching import Batching, WorkerShare
+from fcos.data.coco import make_dataset
+from fcos.data.loader import train_batches
+from fcos.data.prepare import prepare
 from fcos.device import to_device
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import ProgressRecord

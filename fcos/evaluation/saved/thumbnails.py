@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from fcos.data.coco import CocoDataset
@@ -65,7 +66,7 @@ def _encode_images(dataset: CocoDataset, indices: list[int]) -> Iterator[tuple[i
 def _encode(dataset: CocoDataset, index: int) -> bytes:
     path = dataset.folder / dataset.annotations.names[index]
     pixels = open_image(path, dataset.original_size(index), dataset.rules)
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=QUALITY)

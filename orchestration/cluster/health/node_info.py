@@ -22,7 +22,7 @@ from orchestration.experiment.provenance import package_versions
 
 # Packages of the experiment's own code, located on the node as its trainings import them.
 CODE = ("fcos", "orchestration")
-# As in fcos.data.shared_memory, which would import torch.
+# As in fcos.data.shared_memory, which imports more than the standard library.
 SHARED_MEMORY = Path("/dev/shm")
 COUNT_DEVICES = "import torch; print(torch.cuda.device_count())"
 

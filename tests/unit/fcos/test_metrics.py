@@ -8,7 +8,8 @@ import torch
 
 from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.run import Config
-from fcos.evaluation.coco import coco_metrics, keys_without_ground_truth
+from fcos.evaluation.class_keys import keys_without_ground_truth
+from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.metric_names import COCO_METRICS, analysis_metric_names
 from fcos.metrics import better_end, reported_metrics
 from fcos.storage.run_folder import BestEvaluation

@@ -12,9 +12,11 @@ import torch
 from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import BoxConvention, Split
 from fcos.config.run import DataConfig, SyntheticConfig
-from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.data.loader import Batching, WorkerShare, train_batches
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.batching import Batching, WorkerShare
+from fcos.data.coco import CocoDataset, make_dataset
+from fcos.data.loader import train_batches
+from fcos.data.prepare import prepare
+from fcos.data.sample_settings import SampleSettings
 from fcos.errors import DataError
 from tests.helpers.coco_folders import coco, write_split
 from tests.helpers.present import present

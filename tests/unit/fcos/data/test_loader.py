@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 from fcos.annotations.annotations import read_annotations
-from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.data.loader import Batching, WorkerShare, box_bucket, canvas_size, collate, eval_batches, train_batches
+from fcos.data.batching import Batching, WorkerShare
+from fcos.data.coco import CocoDataset
+from fcos.data.loader import box_bucket, collate, eval_batches, train_batches
+from fcos.data.sample_settings import SampleSettings
 from fcos.data.sampler import TrainSampler, aspect_groups
 from fcos.errors import ConfigError
 from fcos.structures import Batch
@@ -168,11 +170,11 @@ def test_every_image_is_seen_once_per_epoch_and_groups_never_mix(group_sizes: tu
 
 
 def test_portrait_and_landscape_are_grouped_only_if_configured(folder: Path) -> None:
-    dataset = make_dataset(folder)
-    landscape, portrait = aspect_groups(dataset, True)
+    sizes = make_dataset(folder).annotations.sizes
+    landscape, portrait = aspect_groups(sizes, True)
     assert portrait.tolist() == [0, 4, 8]
     assert sorted([*landscape, *portrait]) == list(range(NUM_IMAGES))
-    assert [group.tolist() for group in aspect_groups(dataset, False)] == [list(range(NUM_IMAGES))]
+    assert [group.tolist() for group in aspect_groups(sizes, False)] == [list(range(NUM_IMAGES))]
 
 
 def test_batch_is_padded_with_zeros_to_the_divisor_and_the_bucket(folder: Path) -> None:
@@ -193,11 +195,6 @@ def test_batch_is_padded_with_zeros_to_the_divisor_and_the_bucket(folder: Path) 
 
 def test_buckets_are_powers_of_two_from_eight() -> None:
     assert [box_bucket(count) for count in (0, 1, 8, 9, 16, 17, 100)] == [8, 8, 8, 16, 16, 32, 128]
-
-
-def test_canvas_holds_the_largest_sides() -> None:
-    assert canvas_size([(30, 70), (65, 20)], 32) == (96, 96)
-    assert canvas_size([(64, 128)], 32) == (64, 128)
 
 
 @pytest.mark.parametrize(("by_aspect", "sides"), [(True, (32, 48)), (True, None), (False, (32, 48))])

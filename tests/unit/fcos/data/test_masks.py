@@ -16,10 +16,12 @@ from fcos.assignment.masks import pairs_on_mask
 from fcos.config.choices import Split
 from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data import masks as masks_module
-from fcos.data.coco import CocoDataset, SampleSettings
-from fcos.data.loader import canvas_size, collate
+from fcos.data.batching import canvas_size
+from fcos.data.coco import CocoDataset, make_dataset
+from fcos.data.loader import collate
 from fcos.data.masks import MASK_SIDE, add_masks, unpack_masks
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.prepare import prepare
+from fcos.data.sample_settings import SampleSettings
 from fcos.data.synthetic import render_image, shape_mask
 from fcos.errors import DataError
 from fcos.geometry import compute_locations

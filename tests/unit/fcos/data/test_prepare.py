@@ -13,7 +13,8 @@ from PIL import Image
 
 from fcos.config.choices import Split
 from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
-from fcos.data.prepare import cache_folder, make_dataset, prepare
+from fcos.data.coco import make_dataset
+from fcos.data.prepare import cache_folder, prepare
 from fcos.errors import ConfigError, DataError
 from fcos.storage.files import user_cache
 from tests.helpers.coco_folders import coco

@@ -14,9 +14,10 @@ import torch
 from fcos.config.parse import parse
 from fcos.config.run import Config, DataConfig, SyntheticConfig
 from fcos.data import shared_memory
-from fcos.data.coco import CocoDataset, Sample
-from fcos.data.loader import Batching, WorkerShare, canvas_size, train_batches
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.batching import Batching, WorkerShare, canvas_size
+from fcos.data.coco import CocoDataset, Sample, make_dataset
+from fcos.data.loader import train_batches
+from fcos.data.prepare import prepare
 from fcos.data.shared_memory import PREFETCHED, check_shared_memory, largest_padded, loader_bytes, max_loader_bytes
 from fcos.errors import ConfigError, SharedMemoryError
 from fcos.runtime import LocalRuntime
@@ -44,10 +45,10 @@ def batches_of(dataset: CocoDataset) -> Iterator[list[Batch]]:
 
 def test_loader_bytes_cover_all_prefetched_batches(dataset: CocoDataset, tmp_path: Path) -> None:
     config = config_of(tmp_path, num_workers=3)
-    assert loader_bytes(dataset, config, images=4, divisor=48) == PREFETCHED * 3 * 4 * 3 * 96 * 96
+    assert loader_bytes(dataset.sample_sizes, config, images=4, divisor=48) == PREFETCHED * 3 * 4 * 3 * 96 * 96
     val = make_dataset(prepare(config), "val", config, training=False, seed=0)
     # Three images make two batches of two, however many processes there are.
-    assert loader_bytes(val, config, images=2, divisor=32) == 2 * 2 * 3 * 64 * 64
+    assert loader_bytes(val.sample_sizes, config, images=2, divisor=32) == 2 * 2 * 3 * 64 * 64
 
 
 @pytest.mark.parametrize("by_aspect", [True, False])
@@ -55,7 +56,7 @@ def test_no_batch_exceeds_the_largest_padded_size(dataset: CocoDataset, by_aspec
     sizes = torch.tensor([[30, 90], [100, 40], [64, 64]]).repeat(3, 1).numpy()
     object.__setattr__(dataset.annotations, "sizes", sizes)
     dataset.settings = replace(dataset.settings, short_sides=(32, 48), long_side=120)
-    largest = largest_padded(dataset, 32, by_aspect=by_aspect)
+    largest = largest_padded(dataset.sample_sizes, 32, by_aspect=by_aspect)
     assert largest == ((128, 64) if by_aspect else (128, 128))
     for epoch in range(20):
         inputs = [dataset.input_size((epoch, index)) for index in range(9)]
@@ -73,17 +74,17 @@ def test_too_little_shared_memory_is_refused_with_a_way_out(
     dataset: CocoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(tmp_path, num_workers=2)
-    needed = loader_bytes(dataset, config, images=4, divisor=32)
+    needed = loader_bytes(dataset.sample_sizes, config, images=4, divisor=32)
     monkeypatch.setattr(shared_memory, "free_bytes", lambda: 2 * needed - 1)
-    check_shared_memory([dataset], config, images=4, divisor=32)
+    check_shared_memory([dataset.sample_sizes], config, images=4, divisor=32)
     with pytest.raises(ConfigError, match=r"data\.num_workers=2: .* 2 workers .*--shm-size=1024m"):
-        check_shared_memory([dataset], config, images=4, divisor=32, workers=2)
+        check_shared_memory([dataset.sample_sizes], config, images=4, divisor=32, workers=2)
     with pytest.raises(ConfigError, match=r"0\.2 MiB of it, where 0\.0 MiB are free"):
         monkeypatch.setattr(shared_memory, "free_bytes", lambda: 10)
-        check_shared_memory([dataset], config, images=4, divisor=32)
-    check_shared_memory([dataset], config_of(tmp_path, num_workers=0), images=4, divisor=32)
+        check_shared_memory([dataset.sample_sizes], config, images=4, divisor=32)
+    check_shared_memory([dataset.sample_sizes], config_of(tmp_path, num_workers=0), images=4, divisor=32)
     monkeypatch.setattr(shared_memory, "free_bytes", lambda: None)
-    check_shared_memory([dataset], config, images=4, divisor=32)
+    check_shared_memory([dataset.sample_sizes], config, images=4, divisor=32)
 
 
 def test_a_training_is_refused_before_its_first_step(tiny_values, tmp_path: Path, monkeypatch) -> None:

@@ -7,8 +7,9 @@ import torch
 from fcos.assignment.build import build_assign, build_locate
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse
+from fcos.data.batching import canvas_size
 from fcos.data.coco import Sample
-from fcos.data.loader import canvas_size, collate
+from fcos.data.loader import collate
 from fcos.draw.assignment import PANEL_LONG_SIDE, draw_assignment
 
 

@@ -18,8 +18,8 @@ from pycocotools.cocoeval import COCOeval
 from fcos.annotations.annotations import Annotations, read_annotations
 from fcos.config.choices import Analysis
 from fcos.evaluation.analyses import analyse
-from fcos.evaluation.class_keys import class_keys
-from fcos.evaluation.coco import coco_metrics, gather_detections, keys_without_ground_truth
+from fcos.evaluation.class_keys import class_keys, keys_without_ground_truth
+from fcos.evaluation.coco import coco_metrics, gather_detections
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.structures import Detections
 

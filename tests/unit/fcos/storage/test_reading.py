@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcos.data.coco import make_dataset
 from fcos.data.loader import eval_batches
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.prepare import prepare
 from fcos.errors import DataError, ReadError, SharedMemoryError
 from fcos.images.decoded import DecodedImages
 from fcos.images.image_files import ImageFiles, check_images, file_stats

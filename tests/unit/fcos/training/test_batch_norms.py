@@ -10,8 +10,7 @@ import torch
 
 from fcos.config.parse import parse
 from fcos.config.run import Config
-from fcos.data.coco import CocoDataset
-from fcos.data.prepare import make_dataset, prepare
+from fcos.data.prepare import prepare, sample_sizes
 from fcos.errors import ConfigError
 from fcos.runtime import LocalRuntime
 from fcos.train import run
@@ -30,10 +29,8 @@ class Case:
             target = self.values if section == "schedule" else self.values["model"]
             target[section][name] = value
         config = parse(Config, self.values)
-        check_batch_norms(config, self.dataset(config), workers=workers)
-
-    def dataset(self, config: Config) -> CocoDataset:
-        return make_dataset(prepare(config.data), "train", config.data, training=True, seed=0)
+        sizes = sample_sizes(prepare(config.data), "train", config.data)
+        check_batch_norms(config, sizes, workers=workers)
 
 
 @pytest.fixture
