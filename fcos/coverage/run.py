@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fcos.annotations.annotations import build_annotations, require_boxes
-from fcos.annotations.coco_file import read_coco_file
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.model_parts import AssignmentConfig
 from fcos.config.run import Config
@@ -19,13 +17,12 @@ from fcos.coverage.boxes import InputBoxes, input_boxes
 from fcos.coverage.measures import measures
 from fcos.coverage.picture import draw_maps, image_to_draw
 from fcos.coverage.search_ranges import search_ranges
+from fcos.coverage.split import read_split
 from fcos.coverage.tally import Tally, tally
 from fcos.coverage.unrecalled import Unrecalled, excluded_boxes
-from fcos.data.prepare import annotation_file, cache_folder, check_digest, read_masks
-from fcos.data.synthetic import synthetic_folder
+from fcos.data.prepare import check_digest
 from fcos.draw.canvas import picture_or_note
 from fcos.runtime import Runtime
-from fcos.storage.files import expanded
 from fcos.storage.reading import ProgressCallback
 from fcos.storage.run_folder import COVERAGE_MAP, COVERAGE_TABLE, UNRECALLED, MetricPoint, ProgressRecord, RunSummary
 
@@ -47,39 +44,14 @@ class Source:
 
 
 def read_source(config: Config, progress: ProgressCallback | None = None) -> Source:
-    """Read and validate the annotations of the split that coverage is about; images are not looked at.
-
-    Raises DataError naming file and rule, for a file without boxes too.
-    """
-    data, split = config.data, config.coverage.split
-    path = _annotation_file(config, progress)
-    if progress is not None:
-        progress(f"reading {path.name}", 0, 1)
-    file = read_coco_file(path, cache_folder(data))
-    annotations = build_annotations(file, path, config.model.assignment.corners, data.crowds)
-    limit = data.limit_train if split == "train" else data.limit_val
-    if limit is not None and limit < len(annotations):
-        annotations = annotations.select(np.arange(limit))
-    require_boxes(annotations)
-    assignment = config.model.assignment
-    if assignment.by_masks and config.coverage.assignment == "fcos":
-        annotations = read_masks(annotations, data, assignment.corners, progress)
+    """Read the split that coverage is about, and bring its boxes to input size; raises as `read_split`."""
+    split, data = read_split(config, progress), config.data
+    annotations = split.annotations
     short_side = None if data.short_sides is None else max(data.short_sides)
     boxes = input_boxes(annotations, short_side, data.long_side, config.coverage.rounding)
-    unused = excluded_boxes(file, boxes, annotations.image_ids, data.crowds)
-    digest = f"{annotations.digest}-{len(annotations)}"
-    return Source(boxes, annotations.classes, unused, digest, annotations.notes, image_to_draw(annotations))
-
-
-def _annotation_file(config: Config, progress: ProgressCallback | None) -> Path:
-    data = config.data
-    if data.name == "synthetic":
-        assert data.synthetic is not None, "checked by DataConfig"
-        show = None if progress is None else lambda done, total: progress("drawing images", done, total)
-        return synthetic_folder(data.synthetic, cache_folder(data), show) / f"{config.coverage.split}.json"
-    split = data.train if config.coverage.split == "train" else data.val
-    assert split is not None, "checked by DataConfig"
-    return annotation_file(expanded(data.root or ".", f"data.root={data.root}"), split, config.coverage.split)
+    unused = excluded_boxes(split.file, boxes, annotations.image_ids, data.crowds)
+    sample = image_to_draw(annotations)
+    return Source(boxes, annotations.classes, unused, split.digest, annotations.notes, sample)
 
 
 def run(

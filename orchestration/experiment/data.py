@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fcos.config.run import Config
+from fcos.coverage.split import read_split
 from fcos.data.batching import check_batch
 from fcos.data.prepare import PreparedData, prepare, sample_sizes, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
@@ -51,11 +52,8 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
             bars.update(tasks[what], completed=done, total=total)
 
         if config.task == "coverage":
-            # Counts locations with torch.
-            from fcos.coverage.run import read_source
-
-            source = read_source(config, show)
-            return DatasetInfo(source.digest, source.notes)
+            split = read_split(config, show)
+            return DatasetInfo(split.digest, split.annotations.notes)
         assignment = config.model.assignment
         postprocess, augmentation = config.model.postprocess, config.data.augmentation
         masks = splits_with_masks(assignment, [postprocess], training=True, augmentation=augmentation)
