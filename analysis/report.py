@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ PLAIN_WIDTH = 200
 # Of sweeps that compare trainings.
 EXPLORER = "explorer.html"
 FILES = ("report.html", "report.md", "report.json", "table.csv", "table.tex")
+# What a report imports on its way.
+LIBRARIES = ("analysis.explorer.page", "analysis.report_json.build", "analysis.sections.document", "matplotlib.figure")
 # Exit code.
 USER_ERROR = 2
 # Of the validation images.
@@ -72,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
 
+    if options.wait and not _wait_for_line():
+        return 0
     if options.json and sys.stdout is None:
         return exit_code_of_closed_output("report: standard output was closed")
     try:
@@ -85,6 +90,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return print_safely(partial(_print_event, ErrorEvent.of("store", USER_ERROR, str(error)))) or USER_ERROR
     return print_safely(print_result)
+
+
+def _wait_for_line() -> bool:
+    """Load the libraries of a report and wait for a line on standard input; return whether one came before its end."""
+    from analysis.reader.client import import_client
+
+    import_client()
+    for name in LIBRARIES:
+        import_module(name)
+    return bool(sys.stdin.readline())
 
 
 def _print_schema() -> None:
@@ -150,6 +165,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of report.json and end")
     parser.add_argument("--json", action="store_true", help="print one line of JSON, for programs")
+    parser.add_argument(
+        "--wait", action="store_true",
+        help="load the libraries, then wait for a line on standard input; nothing is written without one",
+    )  # fmt: skip
     parser.add_argument("--experiment", help="look only in the MLflow experiment of this name")
     parser.add_argument(
         "--resamples",

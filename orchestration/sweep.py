@@ -1,7 +1,5 @@
 """An experiment from one line to its report: python orchestration/sweep.py +experiment=ablation_centerness"""
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,6 +34,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
+    from orchestration.driver.report_process import ReportProcess
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.weights import fetch_weights
     from orchestration.planning.make_plan import make_plan
@@ -50,50 +49,18 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values(), output.console)
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        report = partial(write_report, plan.name, plan.folder / "report", stream) if lab.report else None
+        command = report_command(plan.name, plan.folder / "report", json=stream.is_open)
+        report = ReportProcess(command, stream) if lab.report else None
         return SweepRun(prepared, output, on_workers=on_workers).run(report)
 
 
-def write_report(sweep: str, output: Path, stream: "EventStream", tracking_uri: str) -> bool:
-    """Let analysis write its report in a process of its own, which prints the table and the path, or an event."""
-    from fcos.streams import BROKEN_PIPE
+def report_command(sweep: str, output: Path, *, json: bool) -> list[str]:
+    """Return the command of the process in which analysis writes a sweep's report."""
     from orchestration.cli.event_stream import JSON_OPTION
 
     # -P: a folder `analysis` where the command was started is not ours.
-    command = [sys.executable, "-P", "-m", "analysis.report", sweep, "--output", str(output)]
-    # Not as an argument: an address may hold a password, and everybody can list arguments.
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
-    if stream.is_open:
-        command.append(JSON_OPTION)
-    # Ctrl-C reaches this process alone, which ends the report without a message from there.
-    done = subprocess.run(
-        command, env=environment, check=False, process_group=0, stdout=subprocess.PIPE if stream.is_open else None
-    )
-    if stream.is_open and not _emit_report(done.stdout, stream):
-        return False
-    # Whoever read standard output may be gone; the report is written before it is shown.
-    return done.returncode in (0, BROKEN_PIPE)
-
-
-def _emit_report(output: bytes, stream: "EventStream") -> bool:
-    """Emit the one event that the report printed, an error as a note; return whether it is a report.
-
-    An error has the exit code of the report's process, which is not that of the sweep.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from fcos.storage.events import ErrorEvent, ReportEvent
-    from orchestration.cli.event_records import NoteEvent
-
-    try:
-        event: ReportEvent | ErrorEvent = TypeAdapter(ReportEvent | ErrorEvent).validate_json(output)
-    except ValidationError:
-        return False
-    if isinstance(event, ErrorEvent):
-        stream.emit(NoteEvent(text="\n".join(f"report: {problem.text}" for problem in event.problems)))
-        return False
-    stream.emit(event)
-    return True
+    command = [sys.executable, "-P", "-m", "analysis.report", sweep, "--output", str(output), "--wait"]
+    return [*command, JSON_OPTION] if json else command
 
 
 if __name__ == "__main__":

@@ -32,23 +32,29 @@ class StoreError(ValueError):
     """The tracking store lacks what was requested; the message names its address and what it holds instead."""
 
 
-def connect(uri: str) -> "MlflowClient":
-    """Return a client of an existing store, or of an extracted archive (see analysis.reader.published).
-
-    Raises StoreError where the store cannot be opened; a missing SQLite file is not created.
-    """
-    _require_sqlite(uri)
+def import_client() -> "type[MlflowClient]":
+    """Import MLflow without telemetry and log output, which takes seconds; return its client."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     # After the import, which sets log levels of its own: errors are reported once, by StoreError.
     quiet_libraries()
+    return MlflowClient
+
+
+def connect(uri: str) -> "MlflowClient":
+    """Return a client of an existing store, or of an extracted archive (see analysis.reader.published).
+
+    Raises StoreError where the store cannot be opened; a missing SQLite file is not created.
+    """
+    _require_sqlite(uri)
+    client_type = import_client()
     if is_published(uri):
         # It has those methods of a client that reports call.
         return cast("MlflowClient", open_published(uri))
     with raise_store_errors(uri):
-        client = MlflowClient(tracking_uri=client_uri(uri))
+        client = client_type(tracking_uri=client_uri(uri))
         client.search_experiments(max_results=1)
     return client
 

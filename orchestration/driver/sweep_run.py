@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from orchestration.driver.events import Events, TrialStopped
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
+from orchestration.driver.report_process import ReportProcess
 from orchestration.driver.retention import remove_checkpoints, remove_forks
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
@@ -81,8 +82,8 @@ class SweepRun:
             taken = needed.indices
         return taken
 
-    def run(self, write_report: Callable[[str], bool] | None) -> int:
-        """Train, record, and let `write_report` write the report for a tracking URI; return the exit code.
+    def run(self, report: ReportProcess | None) -> int:
+        """Train, record, and let the report be written where one is given; return the exit code.
 
         However it ends, no run of this plan is left RUNNING.
         """
@@ -92,15 +93,17 @@ class SweepRun:
         )
         try:
             self._recorder.open_sweep(self._looks_before)
-            self._train()
+            self._train(report)
             self._tracker.wait_open()
             self._record_kept()
             unfinished = self._progress.planned("waiting", "running", "failed", "stopped")
             self._remove_checkpoints({trial.identity for _, trial in unfinished})
-            self._close_sweep(reported=write_report is not None)
+            self._close_sweep(reported=report is not None)
             settled = self._tracker.flush(SETTLE_SECONDS)
-            reported = write_report is None or (settled and self._report(write_report))
+            reported = report is None or (settled and self._report(report))
         finally:
+            if report is not None:
+                report.end()
             for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
                 self._output.note(line)
         if not reported:
@@ -111,10 +114,11 @@ class SweepRun:
             self._output.note(text)
         return max(self._exit_code(), OK if reported else TRAINING_FAILED)
 
-    def _train(self) -> None:
-        """Run what is not finished with Ray Tune."""
+    def _train(self, report: ReportProcess | None) -> None:
+        """Run what is not finished with Ray Tune; at its end the report begins to load its libraries."""
         waiting = [each for each in self._progress.trials if each.state == "waiting"]
         if not waiting:
+            self._begin(report)
             return
         lab, plan, progress = self._lab, self._plan, self._progress
         if why := read_spent(plan.folder).exceeded(lab.budget):
@@ -143,6 +147,8 @@ class SweepRun:
                 later, self._reusable.trunks, add,
             )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle]), view)
+            # While Ray ends, and no training has to share the processors.
+            self._begin(report)
 
     def _begin_round(self, needed: Needed) -> None:
         """Store the looks, and include the trainings of a later round with what other sweeps have of them."""
@@ -257,8 +263,12 @@ class SweepRun:
         stopped = self._progress.count("stopped") > 0
         return find_looks(self._plan, self._lab.experiment, stopped=stopped, reported=reported)
 
-    def _report(self, write: Callable[[str], bool]) -> bool:
-        if not write(self._tracker.uri):
+    def _begin(self, report: ReportProcess | None) -> None:
+        if report is not None:
+            report.begin(self._tracker.uri)
+
+    def _report(self, report: ReportProcess) -> bool:
+        if not report.write(self._tracker.uri):
             return False
         folder = self._plan.folder / "report"
         self._recorder.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
