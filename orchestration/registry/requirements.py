@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-# What fcos/ imports to load a detector and to predict; tests/contract/test_registered_model.py compares.
+# What fcos/ imports to load a detector and to predict; tests/contract/registry/test_model.py compares.
 PACKAGES = (
     "faster-coco-eval",
     "filelock",
