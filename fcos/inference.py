@@ -66,17 +66,23 @@ def load_trained(path: Path, device: torch.device, changes: Mapping[str, Any], p
     """
     loaded = find_checkpoint(path, published)
     config = with_changes(loaded.config, changes)
-    # All weights come from the checkpoint, so none are downloaded.
-    model_config = config.model.model_copy(
-        update={"weights": None, "backbone": config.model.backbone.model_copy(update={"weights": None})}
-    )
-    detector = build_detector(model_config, len(loaded.classes), channels_last=config.schedule.channels_last)
     weights = loaded.weights_of(config.schedule.ema) if AVERAGE in changes else loaded.weights
     try:
-        detector.load_state_dict(weights)
+        detector = detector_with(weights, config, loaded.classes)
     except RuntimeError as error:
         raise CheckpointError(f"{loaded.path}: the weights do not fit the changed model: {error}") from None
     return Trained(detector.to(device).eval(), config, loaded.classes, loaded.step, device, loaded.path)
+
+
+def detector_with(weights: Mapping[str, torch.Tensor], config: Config, classes: tuple[str, ...]) -> FCOS:
+    """Return the detector of a configuration with these weights; raises RuntimeError where they do not fit."""
+    # All weights are given, so none are downloaded.
+    model_config = config.model.model_copy(
+        update={"weights": None, "backbone": config.model.backbone.model_copy(update={"weights": None})}
+    )
+    detector = build_detector(model_config, len(classes), channels_last=config.schedule.channels_last)
+    detector.load_state_dict(weights)
+    return detector
 
 
 def with_changes(config: dict[str, Any], changes: Mapping[str, Any]) -> Config:

@@ -8,7 +8,7 @@ from analysis.reader.client import connect, raise_store_errors
 from analysis.reader.metric_history import read_histories
 from analysis.reader.runs import choose_entry, list_sweeps, search_children
 from fcos.published.records import PublishedPoint
-from fcos.storage.store_conventions import RunKind
+from fcos.storage.store_conventions import MetricPrefix, RunKind
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -40,11 +40,12 @@ def read_raw_sweep(uri: str, name: str | None = None, mlflow_experiment: str | N
 
 
 def read_all_points(uri: str, runs: "Sequence[Run]") -> dict[str, list[PublishedPoint]]:
-    """Return every point of every metric of some runs, by run id."""
+    """Return every point of the metrics of some runs, by run id; those of their machines are left out."""
     client = connect(uri)
     points: dict[str, list[PublishedPoint]] = {run.info.run_id: [] for run in runs}
     with raise_store_errors(uri):
-        for metric in sorted({key for run in runs for key in run.data.metrics}):
+        metrics = sorted({key for run in runs for key in run.data.metrics if not key.startswith(MetricPrefix.SYSTEM)})
+        for metric in metrics:
             run_ids = [run.info.run_id for run in runs if metric in run.data.metrics]
             for point in read_histories(client, run_ids, metric):
                 points[point.run_id].append(PublishedPoint(metric, point.step, point.timestamp, point.value))

@@ -91,6 +91,10 @@ class Tag:
     # How many artifacts the store did not accept.
     ARTIFACTS_MISSING = "fcos.artifacts_missing"
 
+    # Of a version in the model registry: the metric by which its run was chosen, and the value.
+    RANKED_BY = "fcos.ranked_by"
+    RANKED_VALUE = "fcos.ranked_value"
+
     # Of an MLflow experiment, not of a run: written to see whether the store accepts anything.
     WRITE_CHECK = "fcos.write_check"
 
@@ -147,6 +151,8 @@ class MetricPrefix:
     COVERAGE = "coverage/"
     # Counts among the coverage metrics; the others are fractions.
     COVERAGE_COUNT = "coverage/num_"
+    # Of the machine and not of the training; MLflow's pages look for this prefix.
+    SYSTEM = "system/"
 
 
 LIBRARIES = ("mlflow", "alembic", "sqlalchemy", "urllib3", "huey")

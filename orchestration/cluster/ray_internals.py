@@ -29,6 +29,17 @@ def draining_nodes() -> set[str]:
     return set(state.get_draining_nodes())
 
 
+def load_nvml() -> Any:
+    """Return the bindings of NVIDIA's management library that come with Ray, where the library finds GPUs.
+
+    Raises the bindings' own error where it does not.
+    """
+    from ray._private.thirdparty import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml
+
+
 def resolve_address(address: str) -> str:
     """Return the host:port of a cluster address, as ray.init resolves it.
 

@@ -74,6 +74,23 @@ class TrackingConfig(Section):
     experiment: str = Field(default="fcos-lab", min_length=1)
     # Start only if the store accepts runs and artifacts; otherwise what it does not accept is buffered and retried.
     required: bool = False
+    # Record processors, memory, disk, network and GPUs of the machines of a training as metrics `system/...`.
+    system_metrics: bool = True
+    # Seconds that a point is the mean of, in the first hours; a training that takes no longer has none.
+    system_metrics_seconds: float = Field(default=60, ge=1)
+    # Name in the model registry under which the best finished training is registered at the end; null registers none.
+    register_as: str | None = None
+
+    @property
+    def sampling_seconds(self) -> float | None:
+        """Seconds between two points of system metrics; None where none are recorded."""
+        return self.system_metrics_seconds if self.system_metrics else None
+
+    @model_validator(mode="after")
+    def _check_name(self) -> Self:
+        if self.register_as is not None and not NAME.fullmatch(self.register_as):
+            raise ValueError(f"register_as={self.register_as!r}: {NAME_RULE}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -164,6 +181,9 @@ class LabConfig(Config):
             raise ValueError(
                 "seeds: the arms of an experiment of kind=noise_floor set them; give them there, or leave them out"
             )
+        if self.task == "coverage" and self.tracking.register_as is not None:
+            name = self.tracking.register_as
+            raise ValueError(f"tracking.register_as={name}: has no effect with task=coverage, which trains nothing")
         if self.task == "coverage" and self.experiment is not None and self.experiment.until == "decided":
             raise ValueError("experiment.until=decided: has no effect with task=coverage, which is without chance")
         if self.experiment is not None and self.experiment.factors and self.task != "train":

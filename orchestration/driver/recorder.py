@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,18 @@ from orchestration.driver.events import (
 )
 from orchestration.experiment.identity import worker_dependences_of
 from orchestration.experiment.provenance import Commit, git_commit, hardware, package_versions
+from orchestration.experiment.run_datasets import run_datasets
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, StoredPlan
 from orchestration.search.points import Search, search_values
+from orchestration.tracking.datasets import RunDataset
 from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
 from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
 from orchestration.trial.origin import origin_tags
 from orchestration.trial.retries import memory_tags
+from orchestration.trial.system_metrics import SystemMetricsReader
 from orchestration.trial.task import MicroBatching
 
 
@@ -52,6 +55,7 @@ class RunRecorder:
     versions: Mapping[str, str]
     # Why trainings that are finished elsewhere are trained again; None where none is.
     retrain_reason: str | None = None
+    system_metrics: SystemMetricsReader = field(default_factory=SystemMetricsReader)
 
     @classmethod
     def of(cls, plan: Plan, tracker: Tracker, lab: LabConfig) -> "RunRecorder":
@@ -69,6 +73,7 @@ class RunRecorder:
                     self.start(event.trial)
             case TrialReported():
                 self.add(event.trial, event.record.points)
+                self._add_system_metrics(event.trial)
             case TrialFinished():
                 self.finish(event.trial, event.summary)
             case TrialFailed():
@@ -131,6 +136,7 @@ class RunRecorder:
                 params=trial.values_of(arm),
                 files=self._json_files(trial, arm),
                 trained_by=reused.trained_by if reused else None if key == first else first,
+                datasets=self._datasets(trial),
             )
             self.tracker.start(key, facts)
 
@@ -244,8 +250,21 @@ class RunRecorder:
     def _json_files(self, trial: Trial, arm: str) -> dict[str, Any]:
         return {Artifact.CONFIG: trial.values_of(arm), Artifact.VERSIONS: dict(self.versions)}
 
+    def _datasets(self, trial: Trial) -> tuple[RunDataset, ...]:
+        """Return the data sets of a training; a count has none, as it trains nothing."""
+        info = None if trial.is_coverage else self.plan.data_of(trial)
+        return () if info is None else run_datasets(trial.config.data, info)
+
     def _add_from_disk(self, trial: Trial) -> None:
         self.add(trial, files.read_points(self.plan.folder_of(trial)))
+        self._add_system_metrics(trial)
+
+    def _add_system_metrics(self, trial: Trial) -> None:
+        """Log what the machines of a training have measured since the last time, for all of its arms."""
+        for point in self.system_metrics.read_new(self.plan.folder_of(trial)):
+            values = {(name, point.step): value for name, value in point.values.items()}
+            for arm in trial.arms:
+                self.tracker.add(self._key(arm, trial), values, point.milliseconds)
 
     def _sampled(self, arm: str) -> dict[str, str]:
         """Return the tag with the dotted keys that a search drew for a training."""

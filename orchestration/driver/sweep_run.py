@@ -25,6 +25,7 @@ from orchestration.driver.events import Events, TrialStopped
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
+from orchestration.driver.register_best import register_best
 from orchestration.driver.report_process import ReportProcess
 from orchestration.driver.retention import remove_checkpoints, remove_forks
 from orchestration.driver.tune_run import TuneJob, run_tune
@@ -36,7 +37,7 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.spent import read_spent
 from orchestration.planning.table import count_of
-from orchestration.tracking.tracker import Tracker
+from orchestration.tracking.tracker import SWEEP, Tracker
 from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space, is_out_of_memory
 
 SETTLE_SECONDS = 60.0
@@ -101,6 +102,7 @@ class SweepRun:
             self._close_sweep(reported=report is not None)
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = report is None or (settled and self._report(report))
+            registered = self._register(settled=settled)
         finally:
             if report is not None:
                 report.end()
@@ -112,7 +114,7 @@ class SweepRun:
         if self._lab.experiment is not None and not self._lab.report:
             text = f"report=false: for the report, {self._report_command()}"
             self._output.note(text)
-        return max(self._exit_code(), OK if reported else TRAINING_FAILED)
+        return max(self._exit_code(), OK if reported and registered else TRAINING_FAILED)
 
     def _train(self, report: ReportProcess | None) -> None:
         """Run what is not finished with Ray Tune; at its end the report begins to load its libraries."""
@@ -273,6 +275,20 @@ class SweepRun:
         folder = self._plan.folder / "report"
         self._recorder.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
         return True
+
+    def _register(self, *, settled: bool) -> bool:
+        """Register the best run where the config asks for it; return False where that did not work."""
+        name = self._lab.tracking.register_as
+        if name is None:
+            return True
+        left = self._progress.count("stopped")
+        key = SWEEP if self._lab.experiment is not None else ("", self._plan.trials[0].seed)
+        run_id = self._tracker.run_id(key)
+        if left or not settled or run_id is None:
+            why = f"{count_of(left, 'training')} left" if left else "the store does not have all runs"
+            self._output.note(f"tracking.register_as={name}: nothing is registered yet, {why}")
+            return bool(left)
+        return register_best(run_id, name, self._tracker.uri, self._output)
 
     def _report_command(self) -> str:
         return f"{command('report')} {self._plan.name} --tracking-uri {shlex.quote(public_uri(self._tracker.uri))}"

@@ -74,6 +74,7 @@ class TuneJob:
             stall_seconds=cluster.stall_seconds,
             best_metric=None if plan.search is None else best_metric(plan.search.config),
             forks=forks,
+            system_metrics_seconds=self.lab.tracking.sampling_seconds,
         )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
+from fcos.config.choices import Split
 from fcos.config.run import Config
 from fcos.coverage.split import read_split
 from fcos.data.batching import check_batch
@@ -15,6 +16,15 @@ from fcos.data.prepare import PreparedData, prepare, sample_sizes, splits_with_m
 from fcos.data.shared_memory import check_shared_memory
 from fcos.evaluation.class_keys import class_keys, keys_without_ground_truth
 from fcos.training.batch_norms import check_batch_norms
+
+
+class SplitCounts(NamedTuple):
+    """Sizes of a split as it is used; boxes as annotated, and how many of them are ignored as crowds."""
+
+    split: Split
+    num_images: int
+    num_boxes: int
+    num_crowd_boxes: int
 
 
 class DatasetInfo(NamedTuple):
@@ -29,6 +39,8 @@ class DatasetInfo(NamedTuple):
     metrics_without_truth: frozenset[str] = frozenset()
     # None where no detector is trained on the data.
     classes: tuple[str, ...] | None = None
+    # Of a training alone.
+    splits: tuple[SplitCounts, ...] = ()
 
 
 # Prepares a config's data and returns their info, of which the digest and the notes are required.
@@ -60,7 +72,13 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
         ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
     _check_training(config, ready, workers, local=local)
     val = ready.val.annotations
-    return DatasetInfo(ready.digest, ready.notes, class_keys(val), keys_without_ground_truth(val), ready.classes)
+    without_truth = keys_without_ground_truth(val)
+    return DatasetInfo(ready.digest, ready.notes, class_keys(val), without_truth, ready.classes, _counts(ready))
+
+
+def _counts(data: "PreparedData") -> tuple[SplitCounts, ...]:
+    of_splits = [(name, split.annotations) for name, split in data.splits.items()]
+    return tuple(SplitCounts(name, len(each), len(each.labels), int(each.crowd.sum())) for name, each in of_splits)
 
 
 def _check_training(config: Config, data: PreparedData, workers: int, *, local: bool) -> None:
@@ -106,6 +124,10 @@ class PreparedDatasets:
         if key not in self._cache:
             self._cache[key] = DatasetInfo(*self.prepare_data(config))
         return self._cache[key]
+
+    def find(self, digest: str) -> DatasetInfo | None:
+        """Return the info about prepared data by their digest; None where none have it."""
+        return next((info for info in self._cache.values() if info.digest == digest), None)
 
     @property
     def notes(self) -> tuple[str, ...]:

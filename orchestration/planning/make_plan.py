@@ -120,4 +120,4 @@ def _plan(
     notes = [note for config in arms.values() for note in beginning.of(config, data.info(config).classes)]
     notes = [*data.notes, *inspect_notes(lab.training, data.notes), *dict.fromkeys(notes)]
     made = Plan(name, lab.folder / name, trials, provenance, dict(arms), tuple(notes))
-    return replace(made, shares=lab.share_prefixes, extension=extension)
+    return replace(made, shares=lab.share_prefixes, extension=extension, datasets=data)

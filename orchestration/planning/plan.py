@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, RunSummary
+from orchestration.experiment.data import DatasetInfo, PreparedDatasets
 from orchestration.experiment.extension import Extension
 from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
 from orchestration.experiment.prefixes import Prefixes
@@ -47,6 +48,8 @@ class Plan:
     extension: Extension | None = None
     # First steps that trainings take from others, as far as is known before anything runs.
     prefixes: Prefixes = field(default_factory=Prefixes)
+    # The data that were prepared for it, of points that are drawn later too; None where none were prepared.
+    datasets: PreparedDatasets | None = None
 
     def folder_of(self, trial: Trial) -> Path:
         """Return a training's own folder."""
@@ -56,6 +59,10 @@ class Plan:
         """Return the summary of a training that is finished, or None."""
         prunes = self.search is not None and self.search.prunes
         return read_summary(self.folder_of(trial), trial.identity, trial.arms, or_pruned=prunes)
+
+    def data_of(self, trial: Trial) -> DatasetInfo | None:
+        """Return what is known of a training's data, or None."""
+        return None if self.datasets is None else self.datasets.find(trial.data_digest)
 
     def grow(self, arm: str, config: Config, trial: Trial) -> None:
         """Add a training that a search has drawn."""

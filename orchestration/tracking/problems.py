@@ -55,10 +55,10 @@ def is_transient(error: Exception) -> bool:
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Convert errors raised in the block to StoreUnavailable or TrackingError (`to_tracking_error`)."""
+    """Convert errors of a store to StoreUnavailable or TrackingError (`to_tracking_error`); ours pass as they are."""
     try:
         yield
-    except TrackingError:
+    except ConfigError:
         raise
     except Exception as error:
         raise to_tracking_error(error, uri) from None

@@ -15,6 +15,12 @@ from orchestration.tracking.problems import StoreUnavailable, TrackingError
 FILLING_SECONDS = 120
 LOCKED_SECONDS = 5.0
 BLOCK = 4096
+# Tables and their columns with locations below that of an experiment.
+MOVED_COLUMNS = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
 
 
 def check_sqlite(uri: str, file: Path) -> None:
@@ -110,7 +116,7 @@ def _fill(file: Path) -> None:
 
 
 def move_artifacts(file: Path, old: str, new: str) -> None:
-    """Change the artifact location of all experiments and runs from `old` to `new`, in one transaction.
+    """Change the artifact location of experiments, runs and models from `old` to `new`, in one transaction.
 
     Raises sqlite3.Error where the file cannot be written.
     """
@@ -118,7 +124,7 @@ def move_artifacts(file: Path, old: str, new: str) -> None:
         connection.execute("BEGIN IMMEDIATE")
         below = (new, len(old) + 1, len(old) + 1, f"{old}/")
         connection.execute("UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (new, old))
-        connection.execute(
-            "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?", below
-        )
+        for table, column in MOVED_COLUMNS:
+            values = f"{column} = ? || substr({column}, ?)"
+            connection.execute(f"UPDATE {table} SET {values} WHERE substr({column}, 1, ?) = ?", below)
         connection.execute("COMMIT")

@@ -10,6 +10,7 @@ from typing import Any
 
 from fcos.storage.store_conventions import Artifact, RunKind, Tag, default_uri, public_uri
 from orchestration.tracking.artifact_buffer import ArtifactBuffer
+from orchestration.tracking.datasets import DatasetsNotSupported, RunDataset, log_datasets
 from orchestration.tracking.delivery import Delivery, StoreCalls
 from orchestration.tracking.problems import TrackingError, is_transient
 from orchestration.tracking.store import RunKey, Store, StoredRun, is_same_value, legal_name, open_store
@@ -29,6 +30,8 @@ class RunFacts:
     files: Mapping[str, Any] = field(default_factory=dict)
     # Run whose training it shares: a key of this sweep, or the id of another sweep's run; None for its own.
     trained_by: RunKey | str | None = None
+    # What it is trained and validated on.
+    datasets: Sequence[RunDataset] = ()
 
 
 @dataclass
@@ -84,6 +87,8 @@ class Tracker:
         # Whether a failed call may have created a run, so that _stored_runs may be outdated.
         self._unsure = False
         self._artifacts = ArtifactBuffer()
+        # Whether the store keeps the inputs of runs, as far as is known.
+        self._takes_datasets = True
         # Ids of runs whose artifacts an earlier command could not store.
         self._incomplete: set[str] = set()
         artifacts = artifact_folder(uri, output)
@@ -103,12 +108,13 @@ class Tracker:
         self._push(lambda: self._open(key, facts))
         self._push_for_run(key, lambda: self._describe(key, facts))
         self._push_for_run(key, lambda: self._store.log_params(self._runs[key].run_id, facts.params))
+        self._push_for_run(key, lambda: self._log_datasets(key, facts.datasets))
         self.add_json(key, facts.files)
 
-    def add(self, key: RunKey, points: Mapping[tuple[str, int], float]) -> None:
-        """Add metric points to a run that was started."""
-        now = int(time.time() * 1000)
-        self._push_for_run(key, lambda: self._buffer_points(key, points, now))
+    def add(self, key: RunKey, points: Mapping[tuple[str, int], float], milliseconds: int | None = None) -> None:
+        """Add metric points to a run that was started; milliseconds: since 1970, None for now."""
+        moment = int(time.time() * 1000) if milliseconds is None else milliseconds
+        self._push_for_run(key, lambda: self._buffer_points(key, points, moment))
 
     def end(self, key: RunKey, status: str, tags: Mapping[str, str], pictures: Sequence[Path] = ()) -> None:
         """Write pending points and close a run as FINISHED, FAILED or KILLED."""
@@ -268,16 +274,26 @@ class Tracker:
             tags[Tag.TRAINED_BY] = (source if isinstance(source, str) else self.run_id(source or key)) or own_id
         self._store.set_tags(self._runs[key].run_id, tags)
 
+    def _log_datasets(self, key: RunKey, datasets: Sequence[RunDataset]) -> None:
+        if not (datasets and self._takes_datasets):
+            return
+        try:
+            log_datasets(self._store.client, self.uri, self._runs[key].run_id, datasets)
+        except DatasetsNotSupported:
+            # Reported once; all other runs do without.
+            self._takes_datasets = False
+            raise
+
     def _tags(self, key: RunKey, facts: RunFacts) -> dict[str, str]:
         tags = {**facts.tags, Tag.SWEEP_KEY: self._sweep_key}
         if key != SWEEP and SWEEP in self._runs:
             tags[Tag.PARENT_RUN] = self._runs[SWEEP].run_id
         return tags
 
-    def _buffer_points(self, key: RunKey, points: Mapping[tuple[str, int], float], now: int) -> None:
+    def _buffer_points(self, key: RunKey, points: Mapping[tuple[str, int], float], moment: int) -> None:
         pending = self._runs[key].pending
         for (name, step), value in points.items():
-            pending[legal_name(name), step] = (float(value), now)
+            pending[legal_name(name), step] = (float(value), moment)
 
     def _flush_points(self) -> None:
         for run in self._runs.values():
@@ -290,8 +306,8 @@ class Tracker:
             run.stored = self._store.stored_points(run.run_id)
         # A repeated step may have another value; the one that is written last counts.
         fresh = {
-            point: (value, now)
-            for point, (value, now) in run.pending.items()
+            point: (value, moment)
+            for point, (value, moment) in run.pending.items()
             if point not in run.stored or not is_same_value(run.stored[point], value)
         }
         run.pending = fresh

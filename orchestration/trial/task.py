@@ -73,3 +73,5 @@ class Task:
     best_metric: str | None = None
     # Steps after which a checkpoint is kept, from which other trainings go on.
     forks: tuple[int, ...] = ()
+    # Seconds between two points of system metrics; None records none.
+    system_metrics_seconds: float | None = None

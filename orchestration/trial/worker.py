@@ -22,6 +22,7 @@ from orchestration.trial.failures import (
 )
 from orchestration.trial.heartbeat import registered
 from orchestration.trial.retries import accumulate_of
+from orchestration.trial.system_metrics import sampled
 from orchestration.trial.task import Task
 
 if TYPE_CHECKING:
@@ -79,7 +80,11 @@ def train_worker(values: dict[str, Any]) -> None:
     task: Task = values["task"]
     context = ray.train.get_context()
     folder, rank = Path(task.folder), context.get_world_rank()
-    with registered(folder, f"rank_{rank}", ray.get_runtime_context().get_node_id()) as heartbeat:
+    seconds = task.system_metrics_seconds if context.get_local_rank() == 0 else None
+    with (
+        registered(folder, f"rank_{rank}", ray.get_runtime_context().get_node_id()) as heartbeat,
+        sampled(folder, context.get_node_rank(), seconds, gpus=task.demand.device == "cuda"),
+    ):
 
         def make_runtime() -> RayRuntime:
             device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
@@ -99,7 +104,10 @@ def train_here(task: Task) -> None:
         files.append_points(folder, record.points)
         tune.report({RECORD: record.to_json()})
 
-    with registered(folder, "rank_0", ray.get_runtime_context().get_node_id()) as heartbeat:
+    with (
+        registered(folder, "rank_0", ray.get_runtime_context().get_node_id()) as heartbeat,
+        sampled(folder, 0, task.system_metrics_seconds, gpus=task.demand.device == "cuda"),
+    ):
 
         def make_runtime() -> "Runtime":
             from fcos.device import pick_device

@@ -92,10 +92,11 @@ def statuses(folder: Path, name: str = "ablation_centerness") -> dict[str, str]:
 
 
 def points(one: Run, store: MlflowClient) -> list[tuple[str, int, float]]:
-    """All points of a run, sorted; speeds left out."""
+    """All points of a run, sorted; speeds and what its machine measured left out."""
     return sorted(
         (key, point.step, point.value)
         for key in set(one.data.metrics) - {"train/images_per_second"}
+        if not key.startswith("system/")
         for point in store.get_metric_history(one.info.run_id, key)
     )
 
