@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config.parse import flatten
+from fcos.errors import ConfigError
 from fcos.installation import checkout
 from fcos.storage.run_folder import MetricPoint, RunSummary
 from fcos.storage.store_conventions import Artifact, RunKind, Tag
@@ -26,6 +27,8 @@ from orchestration.experiment.identity import worker_dependences_of
 from orchestration.experiment.provenance import Commit, git_commit, hardware, package_versions
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, StoredPlan
+from orchestration.planning.repeats.plan_history import read_plan_history
+from orchestration.planning.spent import read_spent
 from orchestration.search.points import Search, search_values
 from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
@@ -91,9 +94,10 @@ class RunRecorder:
             tags[Tag.LOOKS] = json.dumps(list(looks))
         plan = StoredPlan.of(self.plan, key="").values()
         del plan["key"]
-        self.tracker.start(
-            SWEEP, RunFacts(self.plan.name, tags, files={Artifact.EXPERIMENT: declared, Artifact.PLAN: plan})
-        )
+        artifacts = {Artifact.EXPERIMENT: declared, Artifact.PLAN: plan}
+        if (history := read_plan_history(self.plan.folder)) is not None:
+            artifacts[Artifact.PLAN_HISTORY] = history.model_dump(mode="json")
+        self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=artifacts))
 
     def close_sweep(self, failed: int, stopped: int, looks: Sequence[int] = (), winner: str | None = None) -> None:
         """Close the sweep's own run.
@@ -104,7 +108,7 @@ class RunRecorder:
             status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
             if failed:
                 status, word = "FAILED", "failed"
-            tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks))}
+            tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks)), **_spent_tags(self.plan.folder)}
             if self.plan.search is not None:
                 tags[Tag.WINNER] = winner or ""
             self.tracker.end(SWEEP, status, tags)
@@ -275,6 +279,16 @@ def _origin(reused: ReuseRecord, arm: str) -> dict[str, str]:
     """Return the tags of the sweep that trained, and of the run whose result was taken as it is."""
     tags = {Tag.TRAINED_IN: reused.sweep}
     return {**tags, Tag.REUSED_FROM: reused.arms[arm]} if arm in reused.arms else tags
+
+
+def _spent_tags(folder: Path) -> dict[str, str]:
+    """Return the tag with the hours that a sweep has used; none where its record cannot be read."""
+    try:
+        spent = read_spent(folder)
+    except ConfigError:
+        # The next command that trains refuses it.
+        return {}
+    return {Tag.SPENT: json.dumps(vars(spent))}
 
 
 def _tables(folder: Path, summary: RunSummary) -> list[Path]:
