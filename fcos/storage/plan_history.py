@@ -1,4 +1,4 @@
-"""History of a sweep's plan, plan_history.json: when it was made or changed, and how many results there were by then."""
+"""History of a sweep's plan, plan_history.json: when it was made and changed, and how many results were there."""
 
 from typing import Annotated, Final, Literal
 
