@@ -143,5 +143,6 @@ def _changed_config(config: Config, before: dict[str, JsonValue] | None) -> list
 
 
 def _shorten(line: str) -> str:
-    """Return a line with digests of twelve digits."""
-    return re.sub(r"\b[0-9a-f]{64}\b", lambda digest: digest[0][:12], line)
+    """Return a line with digests of twelve digits, and without paths: the history is published."""
+    without_paths = re.sub(r"'(?:/|~|[A-Za-z]:[\\/])[^']*'", "'<path>'", line)
+    return re.sub(r"\b[0-9a-f]{64}\b", lambda digest: digest[0][:12], without_paths)
