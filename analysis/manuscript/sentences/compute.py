@@ -10,6 +10,8 @@ from analysis.manuscript.costs import Basis, CostSum, Group, TrainingCost, sum_c
 from analysis.manuscript.statements import Statement
 from analysis.reader.run_times import TimedRun
 
+# Smaller amounts are not told apart.
+LEAST = 0.0001
 # What a group of trainings is, in words.
 GROUP_TEXTS: dict[Group, str] = {
     "reported": "Trainings behind the reported numbers",
@@ -112,8 +114,10 @@ def describe_machines(runs: Sequence[TimedRun]) -> Iterator[Statement]:
 
 
 def format_amount(value: float) -> str:
-    """Return an amount with three significant digits: 0.0123, 1.23, 123, 1230."""
+    """Return an amount, zero or more, with three significant digits: 0.0123, 1.23, 123."""
     if value == 0:
         return "0"
+    if value < LEAST:
+        return f"below {LEAST}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{round(value, digits):.{min(digits, 4)}f}"
