@@ -100,6 +100,7 @@ def _render_results(facts: SweepFacts, best: BestArm, file: str, citations: Cita
         own = values.loc[(values["metric"] == metric) & (values["arm"] == best.name), "value"].dropna()
         mean = _format_mean(summary)
         label = citations.cite(file, f"{best.name} {metric}", mean, runs, summary.mean)
+        citations.cite(file, f"{best.name} {metric} n", str(summary.n), runs, summary.n)
         ends = [format_number(float(own.min()), metric), format_number(float(own.max()), metric)] if len(own) else []
         for end, value in zip(ends, (own.min(), own.max()), strict=False):
             citations.cite(file, f"{best.name} {metric}", end, runs, float(value))
