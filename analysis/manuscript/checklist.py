@@ -13,6 +13,7 @@ from analysis.manuscript.sentences.settings import SettingTexts
 from analysis.manuscript.statements import Citations, Section, Statement, render_bullets, render_runs
 from analysis.manuscript.sentences.setup import describe_setup
 from fcos.metrics import MEMORY
+from fcos.storage.store_conventions import Artifact
 
 FILE = "checklist.md"
 Reply = Literal["Yes", "Partly", "No", "To be completed by the authors"]
@@ -79,8 +80,14 @@ def _is_reproducible(facts: SweepFacts) -> bool:
 def _describe_records(facts: SweepFacts) -> Iterator[Statement]:
     """Yield what each run records of how it can be done again, and what some run lacks."""
     runs, trials = facts.finished_runs, facts.finished
-    count = format_count(len(trials), "finished run")
-    yield Statement(f"{count}, each with its configuration, seed, identity and package versions.", runs)
+    recorded = {
+        "configuration": all(trial.params for trial in trials),
+        "seed": True,
+        "identity": all(trial.provenance.identity for trial in trials),
+        "package versions": all(Artifact.VERSIONS not in each.packages for each in facts.document.versions),
+    }
+    kept = join_words([noun for noun, is_recorded in recorded.items() if is_recorded])
+    yield Statement(f"{format_count(len(trials), 'finished run')}, each with its {kept}.", runs)
     commits = sorted({trial.provenance.git_commit for trial in trials} - {"", "unknown"})
     if commits:
         yield Statement(f"Commit of the code: {join_words(commits)}.", runs)
@@ -91,6 +98,7 @@ def _describe_records(facts: SweepFacts) -> Iterator[Statement]:
         "no commit": [trial for trial in trials if trial.provenance.git_commit in ("", "unknown")],
         "uncommitted changes to the code": [trial for trial in trials if trial.provenance.git_dirty],
         "no digest of the data": [trial for trial in trials if not trial.provenance.data_digest],
+        "no identity": [trial for trial in trials if not trial.provenance.identity],
     }
     for reason, of_reason in lacking.items():
         if of_reason:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from analysis.formatting import format_confidence, format_count, format_interval, join_words
 from analysis.manuscript.collect import SweepFacts
+from analysis.manuscript.sentences.design import describe_state
 from analysis.render.tables import make_caption
 from analysis.report_json.comparison_records import ComparisonRecord
 from analysis.report_json.comparisons import make_comparison_records
@@ -78,7 +79,7 @@ def _describe_missing(facts: SweepFacts) -> Iterator[str]:
         seeds.setdefault((item.arm, item.state), []).append(item.seed)
     for (arm, state), of_arm in seeds.items():
         noun = "seed" if len(of_arm) == 1 else "seeds"
-        yield f"Without a result in {facts.sweep.name}: {arm}, {noun} {join_words(of_arm)} ({state})."
+        yield f"Without a result in {facts.sweep.name}: {arm}, {noun} {join_words(of_arm)} ({describe_state(state)})."
 
 
 def _make_row(facts: SweepFacts, summary: SummaryRecord) -> ResultRow:

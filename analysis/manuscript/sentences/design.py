@@ -32,15 +32,20 @@ def describe_seeds(facts: SweepFacts) -> Section:
     ]
     if sweep.experiment.until == "decided":
         first = format_count(len(sweep.experiment.seeds), "seed")
-        text = f"After {first} one more was added at a time, until each arm was decided or had the most seeds."
+        text = f"The rule: after {first} one more at a time, until each arm is decided or has the most seeds."
         statements.append(Statement(text, (sweep.run_id,)))
     for missing in facts.document.missing[:MOST_MISSING]:
         reason = f" ({facts.clean(missing.reason)})" if missing.reason else ""
-        text = f"Without a result: {missing.arm} seed {missing.seed}, {missing.state}{reason}."
+        text = f"Without a result: {missing.arm} seed {missing.seed}, {describe_state(missing.state)}{reason}."
         statements.append(Statement(text, (missing.run_id or sweep.run_id,)))
     if (more := len(facts.document.missing) - MOST_MISSING) > 0:
         statements.append(Statement(f"{format_count(more, 'more trial')} without a result.", (sweep.run_id,)))
     return Section("Seeds", tuple(statements))
+
+
+def describe_state(state: str) -> str:
+    """Return the state of a trial without a result; one that never began may have been needed no more."""
+    return "not trained" if state == "missing" else state
 
 
 def describe_variation(facts: SweepFacts) -> str:
