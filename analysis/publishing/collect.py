@@ -95,8 +95,9 @@ class _Collector:
             self.notes += copy_weights(run.data.tags, folder, run.info.run_name or run.info.run_id)
 
     def write_plan(self, parent: "Run") -> Mapping[str, Any]:
-        """Write plan.json and experiment.json of a sweep; returns the experiment."""
-        self._write_artifact(parent, Artifact.PLAN, self._folder / SWEEP)
+        """Write plan.json with its history and experiment.json of a sweep; returns the experiment."""
+        for name in (Artifact.PLAN, Artifact.PLAN_HISTORY):
+            self._write_artifact(parent, name, self._folder / SWEEP)
         content = join_experiment_tags(parent.data.tags)
         if content is None:
             content = read_artifact(self._uri, parent.info.run_id, Artifact.EXPERIMENT)

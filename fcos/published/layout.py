@@ -29,7 +29,7 @@ MAX_NAME_CHARS: Final = 200
 RUN_ID: Final = "[0-9a-f]{32}"
 # One part of a path: ASCII, no leading dot, nothing that a shell, a browser or another system reads otherwise.
 WORD: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}"
-_OF_RUN: Final = r"(?:run|experiment|plan|config|versions)\.json|points\.csv"
+_OF_RUN: Final = r"(?:run|experiment|plan|plan_history|config|versions)\.json|points\.csv"
 _OF_TRIAL: Final = "|".join(
     (
         _OF_RUN,

@@ -24,6 +24,8 @@ class Tag:
     EXPERIMENT_JSON = "fcos.experiment_json"
     # Of a sweep's own run: after how many seeds a decision was taken, a JSON list of rising numbers such as [3, 6, 8].
     LOOKS = "fcos.looks"
+    # Of a sweep's own run: hours that its trainings took over all commands so far, a JSON object of wall, cpu and gpu.
+    SPENT = "fcos.spent"
     # Of the run of a search over several seeds: the point that leads, once its trainings have ended.
     WINNER = "fcos.winner"
     ARM = "fcos.arm"
@@ -105,7 +107,8 @@ PUBLISHED_TAGS = (
     Tag.IDENTITY, Tag.TRAIN_IDENTITY, Tag.CODE, Tag.DATA, Tag.DATA_DIGEST, Tag.VERSIONS, Tag.GIT_COMMIT, Tag.GIT_DIRTY,
     Tag.HARDWARE, Tag.WORKERS, Tag.WORKERS_DECIDE, Tag.ACCUMULATE, Tag.INEXACT, Tag.TRAINED_BY, Tag.TRAINED_IN,
     Tag.REUSED_FROM, Tag.BEGUN_FROM, Tag.BEGUN_AT, Tag.TRUNK, Tag.SUPERSEDED, Tag.STATUS, Tag.NOTES, Tag.FAILURE,
-    Tag.STOPPED, Tag.PRUNED, Tag.BEST_STEP, Tag.CHECKPOINT_SHA256, Tag.LABORATORY, Tag.ARCHIVE, Tag.ARCHIVE_RUN,
+    Tag.SPENT, Tag.STOPPED, Tag.PRUNED, Tag.BEST_STEP, Tag.CHECKPOINT_SHA256, Tag.LABORATORY, Tag.ARCHIVE,
+    Tag.ARCHIVE_RUN,
 )  # fmt: skip
 
 
@@ -122,6 +125,8 @@ class Artifact:
 
     EXPERIMENT = "experiment.json"
     PLAN = "plan.json"
+    # When the plan was made and changed; its form is in plan_history.py.
+    PLAN_HISTORY = "plan_history.json"
     CONFIG = "config.json"
     VERSIONS = "versions.json"
     # Folder of sample detections, PNG files.

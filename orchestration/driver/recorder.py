@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config.parse import flatten
+from fcos.errors import ConfigError
 from fcos.installation import checkout
 from fcos.storage.run_folder import MetricPoint, RunSummary
 from fcos.storage.store_conventions import Artifact, RunKind, Tag
@@ -27,6 +28,8 @@ from orchestration.experiment.provenance import Commit, git_commit, hardware, pa
 from orchestration.experiment.run_datasets import run_datasets
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan, StoredPlan
+from orchestration.planning.repeats.plan_history import read_plan_history
+from orchestration.planning.spent import read_spent
 from orchestration.search.points import Search, search_values
 from orchestration.tracking.datasets import RunDataset
 from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
@@ -96,9 +99,10 @@ class RunRecorder:
             tags[Tag.LOOKS] = json.dumps(list(looks))
         plan = StoredPlan.of(self.plan, key="").values()
         del plan["key"]
-        self.tracker.start(
-            SWEEP, RunFacts(self.plan.name, tags, files={Artifact.EXPERIMENT: declared, Artifact.PLAN: plan})
-        )
+        artifacts = {Artifact.EXPERIMENT: declared, Artifact.PLAN: plan}
+        if (history := read_plan_history(self.plan.folder)) is not None:
+            artifacts[Artifact.PLAN_HISTORY] = history.model_dump(mode="json")
+        self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=artifacts))
 
     def close_sweep(self, failed: int, stopped: int, looks: Sequence[int] = (), winner: str | None = None) -> None:
         """Close the sweep's own run.
@@ -109,7 +113,7 @@ class RunRecorder:
             status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
             if failed:
                 status, word = "FAILED", "failed"
-            tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks))}
+            tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks)), **_spent_tags(self.plan.folder)}
             if self.plan.search is not None:
                 tags[Tag.WINNER] = winner or ""
             self.tracker.end(SWEEP, status, tags)
@@ -294,6 +298,16 @@ def _origin(reused: ReuseRecord, arm: str) -> dict[str, str]:
     """Return the tags of the sweep that trained, and of the run whose result was taken as it is."""
     tags = {Tag.TRAINED_IN: reused.sweep}
     return {**tags, Tag.REUSED_FROM: reused.arms[arm]} if arm in reused.arms else tags
+
+
+def _spent_tags(folder: Path) -> dict[str, str]:
+    """Return the tag with the hours that a sweep has used; none where its record cannot be read."""
+    try:
+        spent = read_spent(folder)
+    except ConfigError:
+        # The next command that trains refuses it.
+        return {}
+    return {Tag.SPENT: json.dumps(vars(spent))}
 
 
 def _tables(folder: Path, summary: RunSummary) -> list[Path]:

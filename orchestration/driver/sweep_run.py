@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +31,9 @@ from orchestration.driver.report_process import ReportProcess
 from orchestration.driver.retention import remove_checkpoints, remove_forks
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
-from orchestration.planning.plan import Plan, add_looks, settle_plan
+from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
+from orchestration.planning.repeats.plan_history import record_plan
 from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
@@ -55,7 +57,11 @@ class SweepRun:
         self._lab, self._plan, self._reusable = prepared.lab, prepared.plan, prepared.reusable
         self._output, self._console = output, output.console
         self._on_workers = on_workers
+        before = read_plan(self._plan.folder)
         key = settle_plan(self._plan)
+        if self._lab.experiment is not None:
+            elsewhere, now = len(self._reusable.sources), datetime.now(UTC)
+            record_plan(self._plan, self._lab.experiment, before, elsewhere, now)
         self._looks_before = add_looks(self._plan, [look for each in prepared.earlier_looks for look in each.seeds])
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
         self._race = SearchRace.of(self._plan)
