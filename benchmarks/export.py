@@ -31,7 +31,6 @@ from fcos.config.run import Config
 from fcos.evaluation.detect import Inference, validate
 from fcos.export.file_detector import FileNetwork, evaluate_file, load_file_detector
 from fcos.export.latency import Latency, Timed, measure_latency
-from fcos.export.timed import timed
 from fcos.export.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, evaluate, load_trained, read_validation
 from fcos.installation import ROOT, conf_folder
@@ -133,9 +132,9 @@ def rows_of(name: str, trained: Trained, folder: Path, batch: Any, runs: int) ->
     files = {label: load_file_detector(path, {}, threads=1) for label, path in paths.items() if path.suffix == ".onnx"}
     network = program_network(paths[".pt2"], trained)
     as_program = replace(trained, detector=network)  # type: ignore[arg-type]
-    eager = timed(trained)
-    subjects: list[Timed] = [eager, *(timed(file) for file in files.values())]
-    subjects.append(replace(timed(as_program), sha256=file_sha256(paths[".pt2"])))
+    eager = Timed.of(trained)
+    subjects: list[Timed] = [eager, *(Timed.of(file) for file in files.values())]
+    subjects.append(replace(Timed.of(as_program), sha256=file_sha256(paths[".pt2"])))
     labels = ["eager", *files, ".pt2"]
     aps: list[float | None] = [None] * len(labels)
     if measures_ap:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcos.errors import MEMORY_MESSAGES, ConfigError, DataError, is_allocation_failure
-from fcos.export.networks import ORIGINAL_SIZES, PIXELS, SIZES
+from fcos.export.graph.networks import ORIGINAL_SIZES, PIXELS, SIZES
 from fcos.export.onnx_file import MAX_BYTES
 from fcos.export.packages import require_onnxruntime
 from fcos.export.record import FileRecord

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from fcos.errors import ConfigError, DataError
 from fcos.export import onnx_session, packages
 from fcos.export.file_detector import load_file_detector
-from fcos.export.networks import DETECTIONS
+from fcos.export.graph.networks import DETECTIONS
 from fcos.export.onnx_session import OnnxSession, open_onnx
 from fcos.export.record import FileRecord
 from tests.helpers.exported_files import RECORD

@@ -2,7 +2,7 @@
 
 import torch
 
-from fcos.export.fold import folded_copy
+from fcos.export.graph.fold import folded_copy
 from fcos.model.norm import FoldedConv2d, FrozenBatchNorm2d
 from tests.helpers.exported_files import MakeTrained
 
