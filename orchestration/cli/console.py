@@ -1,4 +1,4 @@
-"""Console of a command: standard output that may be closed, tables, durations."""
+"""Console of a command: standard output that may be closed, tables, durations, counts."""
 
 import sys
 import threading
@@ -74,3 +74,8 @@ def format_duration(seconds: float | None) -> str:
     whole = int(seconds + 0.5)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes:02d}:{whole % 60:02d}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -14,7 +14,7 @@ from rich.logging import RichHandler
 from fcos.errors import ConfigError
 from fcos.installation import command
 from fcos.storage.store_conventions import public_uri
-from orchestration.cli.console import Output, show_table
+from orchestration.cli.console import Output, format_count, show_table
 from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cli.event_records import result_of
 from orchestration.cluster.connect import checked_local_nodes, connected
@@ -34,7 +34,6 @@ from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.spent import read_spent
-from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space, is_out_of_memory
 
@@ -153,7 +152,7 @@ class SweepRun:
         begun = self._progress.count("waiting") - before
         self._lines.emit_look(needed, begun)
         if begun:
-            text = f"{needed.text}; {count_of(begun, 'training')} of one more seed"
+            text = f"{needed.text}; {format_count(begun, 'training')} of one more seed"
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _add_training(self, reuse: LaterReuse, index: int) -> None:
@@ -277,7 +276,7 @@ class SweepRun:
             why = read_spent(self._plan.folder).exceeded(self._lab.budget) or stopped[0].note
             advice = "raise the budget" if why.startswith("budget.") else "make space"
             advice = FEWER if why == MEMORY_SHORT else advice
-            text = f"stopped: {why}; {count_of(len(stopped), 'training')} left: {advice}, the same command goes on"
+            text = f"stopped: {why}; {format_count(len(stopped), 'training')} left: {advice}, the same command goes on"
             self._console.print(text, style="yellow", soft_wrap=True)
             return STOPPED
         return TRAINING_FAILED if self._progress.count("failed") else OK
@@ -307,7 +306,7 @@ def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
     if tracker.artifact_problem is not None:
         artifacts, runs, why = tracker.artifact_problem
         lines.append(
-            f"{count_of(artifacts, 'artifact')} of {count_of(runs, 'run')} could not be stored: {why}; when that place "
+            f"{format_count(artifacts, 'artifact')} of {format_count(runs, 'run')} could not be stored: {why}; when that place "
             f"can be written to, the same command delivers them from {folder}"
         )
     return lines

@@ -8,7 +8,7 @@ from rich.console import Console
 from fcos.installation import checkout
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from orchestration.cli.console import Output
+from orchestration.cli.console import Output, format_count
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.compose import compose_with_choices
@@ -19,7 +19,7 @@ from orchestration.experiment.data import PrepareData, prepare_data
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
-from orchestration.planning.cost import (
+from orchestration.planning.estimates.cost import (
     Estimate,
     Pace,
     Part,
@@ -30,9 +30,9 @@ from orchestration.planning.cost import (
     probe,
     speed_key,
 )
+from orchestration.planning.estimates.noise import power_lines
 from orchestration.planning.explain import find_reasons
 from orchestration.planning.first_steps.prefixes import find_prefixes
-from orchestration.planning.noise import power_lines
 from orchestration.planning.plan import Plan
 from orchestration.planning.plan_events import make_plan_event, make_preview_event
 from orchestration.planning.repeats.earlier_looks import EarlierLooks, find_earlier_looks
@@ -40,7 +40,7 @@ from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings
-from orchestration.planning.table import count_of, show_choices, show_plan
+from orchestration.planning.table import show_choices, show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
 
@@ -130,7 +130,7 @@ def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) ->
     if lab.task == "coverage":
         return [], ["estimate: none for runs without training"]
     if to_come:
-        most = count_of(len(left) + to_come, "training")
+        most = format_count(len(left) + to_come, "training")
         return [], [f"estimate: up to {most}, drawn as the search goes; how long they take is not known before"]
     if nodes is None:
         return [], [f"estimate: none before {lab.cluster.address} is joined"]

@@ -5,7 +5,7 @@ import pytest
 from fcos.config.parse import flatten
 from orchestration.cluster.resources import Demand
 from orchestration.experiment.trials import Trial
-from orchestration.planning.cost import (
+from orchestration.planning.estimates.cost import (
     PROBE_STEPS,
     Pace,
     make_estimate,

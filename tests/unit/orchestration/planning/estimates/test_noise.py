@@ -6,9 +6,9 @@ from typing import Any
 from fcos.config.parse import flatten
 from fcos.storage.noise_floor import MetricNoise, NoiseFloor
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.planning.cost import SeedCost
+from orchestration.planning.estimates.cost import SeedCost
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.noise import power_lines
+from orchestration.planning.estimates.noise import power_lines
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.problems import TrackingError

@@ -8,7 +8,7 @@ import pytest
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.paired_noise import PairedNoise, find_paired_noise
+from orchestration.planning.estimates.paired_noise import PairedNoise, find_paired_noise
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import PastRun
 from tests.helpers import finished_trials

@@ -14,13 +14,13 @@ from fcos.statistics.power import ALPHA, MAX_PAIRS, pairs_needed, resolution, un
 from fcos.statistics.sign_flip import find_fewest_pairs
 from fcos.storage.noise_floor import NOISE, SETTING_SECTIONS, NoiseFloor, read_noise_floor
 from fcos.storage.store_conventions import Artifact, MetricPrefix
+from orchestration.cli.console import format_count
 from orchestration.config.experiment import ExperimentConfig
 from orchestration.experiment.identity import RUN_ONLY, without
 from orchestration.experiment.weights import pinned_keys
-from orchestration.planning.cost import SeedCost, is_main
-from orchestration.planning.paired_noise import PairedNoise, find_paired_noise
+from orchestration.planning.estimates.cost import SeedCost, is_main
+from orchestration.planning.estimates.paired_noise import PairedNoise, find_paired_noise
 from orchestration.planning.plan import Plan
-from orchestration.planning.table import count_of
 from orchestration.tracking.history import History
 from orchestration.tracking.problems import TrackingError
 from orchestration.tracking.store import param_text
@@ -177,7 +177,7 @@ def _shown_line(seeds: int, known: KnownNoise, metric: str, tested: Tested) -> s
     if math.isfinite(shown):
         article = "an" if tested.what[0] in "aeiou" else "a"
         return f"{seeds} seeds can show {article} {tested.what} of about {in_units(shown, metric)} {noise}"
-    text = f"{count_of(seeds, 'seed')} can show no {tested.what} by an exact test, however large"
+    text = f"{format_count(seeds, 'seed')} can show no {tested.what} by an exact test, however large"
     fewest = find_fewest_pairs(tested.level)
     if fewest is None:
         return f"{text}, nor can any number: too much is tested {noise}"
