@@ -306,8 +306,8 @@ def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
     if tracker.artifact_problem is not None:
         artifacts, runs, why = tracker.artifact_problem
         lines.append(
-            f"{format_count(artifacts, 'artifact')} of {format_count(runs, 'run')} could not be stored: {why}; when that place "
-            f"can be written to, the same command delivers them from {folder}"
+            f"{format_count(artifacts, 'artifact')} of {format_count(runs, 'run')} could not be stored: {why}; when "
+            f"that place can be written to, the same command delivers them from {folder}"
         )
     return lines
 

@@ -75,7 +75,8 @@ def plan_table(
             [str(number), ", ".join(trial.arms), trial.short, state_of(plan, trial, reusable, reuse=reuse)]
             for number, trial in enumerate(plan.trials)
         ]
-        return f"{plan.name}: {format_count(len(runs), 'run')} without training", ("run", "arms", "identity", "state"), runs
+        title = f"{plan.name}: {format_count(len(runs), 'run')} without training"
+        return title, ("run", "arms", "identity", "state"), runs
     rows = [
         [
             str(number),
