@@ -50,7 +50,7 @@ SINGLE = (*ONE, "~experiment.arms.branch", "~experiment.paper.branch")
 EVERY = ("steps", "eval_every", "checkpoint_every")
 # Seconds from the notice to the loss of a machine, as clouds give them.
 DEADLINE = 120
-WATCHED = Path(__file__).with_name("search_on_workers.py")
+WATCHED = Path(__file__).parents[1] / "search_on_workers.py"
 
 
 @pytest.fixture
