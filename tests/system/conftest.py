@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from fcos.storage.run_folder import RunSummary
 from orchestration.config.processors import usable_cpus
-from tests.helpers.holding import Hold
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.waiting import PATIENCE
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

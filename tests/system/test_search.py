@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import TINY, finished, runs, start, statuses, wait_for
-from tests.helpers.waiting import wait_until
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import TINY, finished, runs, start, statuses, wait_for
+from tests.helpers.processes.waiting import wait_until
 
 SEARCH = (
     "+experiment=search_fcos",

@@ -26,8 +26,8 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.processors import usable_cpus
 from orchestration.planning.make_plan import make_plan
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import (
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import (
     ROOT,
     TINY,
     TRAIN,
@@ -40,7 +40,7 @@ from tests.helpers.sweeps import (
     sweep,
     wait_for,
 )
-from tests.helpers.waiting import PATIENCE, wait_until
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)
 

@@ -14,8 +14,8 @@ from fcos.published.archive import ArchiveError
 from orchestration import import_sweep
 from orchestration.tracking import import_runs
 from orchestration.tracking.history import open_history
-from tests.helpers.published import flip, publish_sweep, repack, unpack, write_evaluated_sweep
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.published import flip, publish_sweep, repack, unpack, write_evaluated_sweep
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 def make_store(folder: Path, name: str, seeds: tuple[int, ...], **params: str) -> SweepWriter:

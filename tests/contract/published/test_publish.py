@@ -10,8 +10,8 @@ import pytest
 from analysis import publish
 from fcos.published.crate import check_files
 from fcos.published.layout import METADATA
-from tests.helpers.published import publish_sweep, unpack
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.published import publish_sweep, unpack
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 def read_all(file: Path) -> dict[str, bytes]:

@@ -16,9 +16,9 @@ from fcos.published.archive import write_archive
 from fcos.published.crate import CrateFacts, compute_id, write_metadata
 from fcos.published.layout import HEADER, METADATA
 from fcos.published.records import ArchiveHeader, read_record
-from tests.helpers.evaluations import replace_text, text_of
-from tests.helpers.published import flip, unpack
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.detections.evaluations import replace_text, text_of
+from tests.helpers.experiments.published import flip, unpack
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 Verify = Callable[..., tuple[int, str]]
 

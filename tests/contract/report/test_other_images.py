@@ -17,8 +17,8 @@ from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import ANNOTATIONS, FILES, RESULTS, EvaluationFiles
 from fcos.structures import Detections
-from tests.helpers.evaluations import random_evaluation
-from tests.helpers.stored_sweeps import EXPERIMENT, SweepWriter
+from tests.helpers.detections.evaluations import random_evaluation
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, SweepWriter
 
 NAME = "evaluated"
 ARMS = ("none", "branch")

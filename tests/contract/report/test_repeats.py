@@ -4,7 +4,7 @@ from pathlib import Path
 
 from analysis.reader.runs import read_sweep
 from analysis.report import write_report
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 LATER = 1_770_000_000_000
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import make_folder_name, write_report
-from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "golden" / "report_table.md"

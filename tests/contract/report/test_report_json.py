@@ -12,7 +12,7 @@ import pytest
 from analysis.reader.runs import read_sweep
 from analysis.report import main, write_report
 from analysis.report_json.schema import ReportRecord
-from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
 

@@ -13,9 +13,9 @@ import pytest
 
 from orchestration.cluster.authentication import own_addresses
 from orchestration.experiment.code_digest import ENTRIES, code_digest
-from tests.helpers.clusters import RAY, Cluster, cluster, data_words, needs_mounts, run
-from tests.helpers.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.clusters import RAY, Cluster, cluster, data_words, needs_mounts, run
+from tests.helpers.experiments.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
+from tests.helpers.processes.waiting import PATIENCE
 
 DOCTOR = ROOT / "orchestration" / "doctor.py"
 
@@ -119,7 +119,7 @@ def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tm
     inner = (
         "from pathlib import Path\n"
         "from orchestration.cluster.authentication import check_cluster, reachable_addresses\n"
-        "from tests.helpers.clusters import cluster\n"
+        "from tests.helpers.processes.clusters import cluster\n"
         "with cluster(token=False) as nodes:\n"
         "    print(reachable_addresses(nodes.address), check_cluster(nodes.address, allow_unauthenticated=False))\n"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import ROOT, environment
+from tests.helpers.experiments.sweeps import ROOT, environment
 
 SCRIPT = Path(__file__).with_name("packing.py")
 

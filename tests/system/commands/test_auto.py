@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fcos.__main__ import main
-from tests.helpers.labelled_folders import box, image, write_folder
-from tests.helpers.sweeps import TRAIN, finished, trials_of
+from tests.helpers.data.labelled_folders import box, image, write_folder
+from tests.helpers.experiments.sweeps import TRAIN, finished, trials_of
 
 WORDS = [
     "data.root=photos",

@@ -12,7 +12,7 @@ from fcos.config.parse import parse
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.train import run
-from tests.helpers.exported_files import untyped_tracing
+from tests.helpers.detections.exported_files import untyped_tracing
 
 
 @pytest.fixture(scope="module")

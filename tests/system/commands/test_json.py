@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.helpers.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs, sweep
+from tests.helpers.experiments.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs, sweep
 
 SCHEMA = ROOT / "docs" / "events.schema.json"
 DOCTOR = ROOT / "orchestration" / "doctor.py"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import ROOT, SHARED, environment, runs, start
+from tests.helpers.experiments.sweeps import ROOT, SHARED, environment, runs, start
 
 TRAIN = "orchestration/train.py"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import ROOT, SHARED, finished, sweep
+from tests.helpers.experiments.sweeps import ROOT, SHARED, finished, sweep
 
 pytestmark = pytest.mark.slow(minutes=2)
 

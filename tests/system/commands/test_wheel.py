@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import ROOT, TINY, client, environment, runs
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.experiments.sweeps import ROOT, TINY, client, environment, runs
+from tests.helpers.processes.waiting import PATIENCE
 
 # What a distribution is made of, without tests and documents.
 SOURCES = ("fcos", "orchestration", "analysis", "conf", "pyproject.toml", "setup.py", "README.md", "LICENSE")

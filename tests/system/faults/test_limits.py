@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fcos.storage import checkpoint_folder
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import SHARED, finished, loss_steps, runs, start, statuses, sweep, trials_of, wait_for
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import SHARED, finished, loss_steps, runs, start, statuses, sweep, trials_of, wait_for
+from tests.helpers.processes.waiting import PATIENCE
 
 LONGER = (
     "schedule.steps=100",

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestration.driver.watchdogs import repeating
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import SHARED, runs, start, statuses, sweep, trials_of
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import SHARED, runs, start, statuses, sweep, trials_of
+from tests.helpers.processes.waiting import PATIENCE
 
 MIB = 1 << 20
 # A step takes about 500 MB beside what is there between two steps, with half the images 270.

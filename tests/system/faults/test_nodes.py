@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from orchestration.trial.processes import start_time
-from tests.helpers.holding import Hold
-from tests.helpers.ray_nodes import Nodes, ray_folder
-from tests.helpers.sweeps import (
+from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.ray_nodes import Nodes, ray_folder
+from tests.helpers.experiments.sweeps import (
     TINY,
     client,
     loss_steps,
@@ -26,7 +26,7 @@ from tests.helpers.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.helpers.waiting import PATIENCE, wait_until
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 __all__ = ["ray_folder"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.sweeps import ROOT, SHARED, TINY, client, environment, finished, runs, trials_of, wait_for
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.experiments.sweeps import ROOT, SHARED, TINY, client, environment, finished, runs, trials_of, wait_for
+from tests.helpers.processes.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow(minutes=2)
 

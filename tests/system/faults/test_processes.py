@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import (
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import (
     TINY,
     client,
     loss_steps,
@@ -24,7 +24,7 @@ from tests.helpers.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 STEPS, INTERVAL, LOG = 60, 6, 2
 # Two trainings.

@@ -14,9 +14,9 @@ from urllib.request import urlopen
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.helpers.holding import Hold
-from tests.helpers.ports import free_port
-from tests.helpers.sweeps import (
+from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.ports import free_port
+from tests.helpers.experiments.sweeps import (
     SHARED,
     finished,
     loss_steps,
@@ -28,7 +28,7 @@ from tests.helpers.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")
 STEPS = 100

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import TINY, TRAIN, client, finished, loss_steps, points, runs, start, trials_of, wait_for
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import TINY, TRAIN, client, finished, loss_steps, points, runs, start, trials_of, wait_for
+from tests.helpers.processes.waiting import PATIENCE
 
 NAME = "ablation_decay"
 # Cosine has warm-up and one step more in common with the others.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import TINY, finished, runs, trials_of
+from tests.helpers.experiments.sweeps import TINY, finished, runs, trials_of
 
 SWEEP = (
     "+experiment=ablation_centerness",

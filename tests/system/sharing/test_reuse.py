@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.reader.evaluation import read_evaluation
-from tests.helpers.sweeps import SHARED, client, finished, points, runs
+from tests.helpers.experiments.sweeps import SHARED, client, finished, points, runs
 
 pytestmark = pytest.mark.slow
 

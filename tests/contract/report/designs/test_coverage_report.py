@@ -19,7 +19,7 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 SMALL = ("data.synthetic.train_images=12", "data.synthetic.val_images=6")
 Counted = Callable[..., Path]

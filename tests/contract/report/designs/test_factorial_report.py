@@ -16,8 +16,8 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
 from tests.contract.report.test_report_json import read
-from tests.helpers.stored_sweeps import SweepWriter
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.stored_sweeps import SweepWriter
+from tests.helpers.experiments.summaries import summary_of
 
 SEEDS = 9
 

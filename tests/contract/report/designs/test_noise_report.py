@@ -19,8 +19,8 @@ from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import FILES
 from fcos.storage.noise_floor import NOISE, read_noise_floor
-from tests.helpers.evaluations import random_evaluation
-from tests.helpers.stored_sweeps import PARAMS, SweepWriter
+from tests.helpers.detections.evaluations import random_evaluation
+from tests.helpers.experiments.stored_sweeps import PARAMS, SweepWriter
 
 FIXED = {"seeds.weights": 0, "seeds.order": 0, "seeds.augmentation": 0}
 VARYING = ("weights", "order", "augmentation")

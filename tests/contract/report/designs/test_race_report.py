@@ -19,8 +19,8 @@ from orchestration.planning.plan import Plan
 from orchestration.search.points import DrawnPoint
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
-from tests.helpers.stored_sweeps import SweepWriter
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.stored_sweeps import SweepWriter
+from tests.helpers.experiments.summaries import summary_of
 
 WORDS = ("+experiment=search_fcos", "search=tpe", "experiment.seeds=[0,1]", "experiment.search.trials=6")
 RATE = "schedule.lr_per_16_images"

@@ -19,8 +19,8 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
-from tests.helpers.stored_sweeps import SweepWriter
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.stored_sweeps import SweepWriter
+from tests.helpers.experiments.summaries import summary_of
 
 OVERRIDES = ("+experiment=search_fcos", "search=asha", "experiment.search.trials=12", "tracking.uri=http://me:secret@x")
 

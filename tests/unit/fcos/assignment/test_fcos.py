@@ -14,7 +14,7 @@ from fcos.assignment.level_rules import fpn_ranges
 from fcos.config.choices import Ends, LevelRule, TieBreak
 from fcos.geometry import areas, ltrb_from_boxes
 from fcos.structures import NO_OBJECT, Locations, Targets
-from tests.helpers.pyramids import RANGES, box, fcos_rule, in_range, pyramid, targets_of
+from tests.helpers.detections.pyramids import RANGES, box, fcos_rule, in_range, pyramid, targets_of
 
 
 def by_matrix(targets: Targets, locations: Locations, ranges, ends, radius, box_convention="plain",

@@ -18,7 +18,7 @@ from fcos.assignment.simota import match_simota
 from fcos.geometry import boxes_from_ltrb, compute_locations
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
 from tests.helpers.present import present
-from tests.helpers.pyramids import CPU, RANGES, STRIDES, pyramid, targets_of
+from tests.helpers.detections.pyramids import CPU, RANGES, STRIDES, pyramid, targets_of
 
 CLASSES = 3
 # Quarter pixels are exact in float32. Whole multiples of 4 make many ties.

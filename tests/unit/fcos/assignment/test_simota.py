@@ -21,7 +21,7 @@ from fcos.errors import ConfigError
 from fcos.geometry import boxes_from_ltrb
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
 from tests.helpers.present import present
-from tests.helpers.pyramids import box, pyramid, targets_of
+from tests.helpers.detections.pyramids import box, pyramid, targets_of
 
 CLASSES = 3
 # Costs beyond 1e5 are rounded to steps of 0.008 in float32: closer ones are not compared.

@@ -13,7 +13,7 @@ from fcos.augmentation.augment import augment, draws_of, iou_crop, photometric, 
 from fcos.augmentation.labeled_image import FILL, LabeledImage
 from fcos.config.augmentation import AugmentationConfig
 from fcos.studies.draw_augmentation import ALONE
-from tests.helpers.labeled_images import BACKGROUND, OBJECT_COLORS, labeled_image, object_extent
+from tests.helpers.data.labeled_images import BACKGROUND, OBJECT_COLORS, labeled_image, object_extent
 from tests.helpers.present import present
 
 NAMES = tuple(ALONE)

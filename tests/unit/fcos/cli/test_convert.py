@@ -8,7 +8,7 @@ import pytest
 from fcos.__main__ import main
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.prepare import prepare
-from tests.helpers.labelled_folders import box, image, write_coco, write_folder, write_labelme
+from tests.helpers.data.labelled_folders import box, image, write_coco, write_folder, write_labelme
 
 IMAGES = [image("train/a b.png", box()), image("valid/ü.JPG", box("dog")), image("test/c.png", box("dog"))]
 

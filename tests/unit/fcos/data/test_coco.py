@@ -16,7 +16,7 @@ from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.data.loader import Batching, WorkerShare, train_batches
 from fcos.data.prepare import make_dataset, prepare
 from fcos.errors import DataError
-from tests.helpers.coco_folders import coco, write_split
+from tests.helpers.data.coco_folders import coco, write_split
 from tests.helpers.present import present
 
 TRAIN: tuple[Split, ...] = ("train",)

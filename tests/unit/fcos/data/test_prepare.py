@@ -16,7 +16,7 @@ from fcos.config.run import DataConfig, SplitConfig, SyntheticConfig
 from fcos.data.prepare import cache_folder, make_dataset, prepare
 from fcos.errors import ConfigError, DataError
 from fcos.storage.files import user_cache
-from tests.helpers.coco_folders import coco
+from tests.helpers.data.coco_folders import coco
 
 
 def edit(path: Path, change: Any) -> None:

@@ -15,7 +15,7 @@ from fcos.export.file_detector import FileDetector, evaluate_file
 from fcos.export.graph.networks import DETECTIONS
 from fcos.export.onnx_session import OnnxSession
 from fcos.export.latency import Timed
-from tests.helpers.exported_files import RECORD, noise_batch
+from tests.helpers.detections.exported_files import RECORD, noise_batch
 
 # Two images on a canvas of 64 x 96, and the locations of levels 3 to 6 on it.
 BATCH = noise_batch((64, 96), (60, 90))

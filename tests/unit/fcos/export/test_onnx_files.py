@@ -12,7 +12,7 @@ from fcos.export.file_detector import FileDetector, load_file_detector
 from fcos.export.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, build_detect
 from fcos.structures import Batch
-from tests.helpers.exported_files import Export, MakeTrained, assert_same_detections, metadata_of, noise_batch
+from tests.helpers.detections.exported_files import Export, MakeTrained, assert_same_detections, metadata_of, noise_batch
 
 # Of other numbers of rows and columns than the trace, and one with a single one on the coarsest level.
 BATCHES = (noise_batch((160, 250), (130, 256)), noise_batch((64, 96)), noise_batch((300, 200), (290, 180), (256, 192)))

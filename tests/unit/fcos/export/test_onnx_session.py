@@ -15,7 +15,7 @@ from fcos.export.file_detector import load_file_detector
 from fcos.export.graph.networks import DETECTIONS
 from fcos.export.onnx_session import OnnxSession, open_onnx
 from fcos.export.record import FileRecord
-from tests.helpers.exported_files import RECORD
+from tests.helpers.detections.exported_files import RECORD
 
 Write = Callable[..., Path]
 

@@ -10,8 +10,8 @@ from fcos.data.prepare import prepare
 from fcos.errors import DataError
 from fcos.formats import as_coco
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
-from tests.helpers.coco_folders import write_split
-from tests.helpers.labelled_folders import box, image, write_folder
+from tests.helpers.data.coco_folders import write_split
+from tests.helpers.data.labelled_folders import box, image, write_folder
 
 SPLIT = [image("train/a b.png", box()), image("train/ü.JPG", box("dog")), image("valid/c.png", box("dog"))]
 

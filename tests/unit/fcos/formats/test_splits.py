@@ -7,7 +7,7 @@ import pytest
 from fcos.errors import ConfigError, DataError
 from fcos.formats.splits import training_splits
 from fcos.formats.structures import LabelledFolder, LabelledImage, SplitName
-from tests.helpers.labelled_folders import box, image
+from tests.helpers.data.labelled_folders import box, image
 
 
 def folder(**sizes: int) -> LabelledFolder:

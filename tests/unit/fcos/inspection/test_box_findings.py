@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.inspections import edit, finding, inspected
+from tests.helpers.data.inspections import edit, finding, inspected
 
 
 def give_boxes(root: Path, *boxes: Sequence[float], split: str = "train", **more: Any) -> None:

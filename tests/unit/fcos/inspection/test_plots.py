@@ -8,7 +8,7 @@ import pytest
 
 from fcos.inspection.counts import Counts
 from fcos.inspection.plots import DARK, LIGHT, plot_boxes_an_image, plot_sizes
-from tests.helpers.inspections import inspected
+from tests.helpers.data.inspections import inspected
 
 
 def with_sides(counts: Counts, *sides: float) -> Counts:

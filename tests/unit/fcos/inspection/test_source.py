@@ -11,8 +11,8 @@ from fcos.formats.structures import FormatName
 from fcos.inspection.run import inspect_data
 from fcos.inspection.source import DEFAULT_MODEL, find_source
 from fcos.installation import conf_folder
-from tests.helpers.inspections import WORDS, edit
-from tests.helpers.labelled_folders import box, image, write_folder
+from tests.helpers.data.inspections import WORDS, edit
+from tests.helpers.data.labelled_folders import box, image, write_folder
 
 IMAGES = [image("train/a.png", box()), image("val/b.png", box("dog"))]
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.inspections import edit, finding, inspected
+from tests.helpers.data.inspections import edit, finding, inspected
 
 
 def test_images_of_both_splits_and_copies_within_one_are_told_apart(root: Path) -> None:

@@ -14,7 +14,7 @@ from fcos.postprocess import nms
 from fcos.postprocess.nms import set_nms
 from fcos.postprocess.tta import merge
 from fcos.structures import Detections, HeadOutputs
-from tests.helpers.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess, sizes
+from tests.helpers.detections.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess, sizes
 from tests.helpers.present import present
 
 

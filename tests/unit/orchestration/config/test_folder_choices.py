@@ -11,7 +11,7 @@ from fcos.config.run import CoverageConfig
 from fcos.formats.write_coco import coco_text
 from orchestration.config import folder_choices
 from orchestration.config.start import START as CHOSEN
-from tests.helpers.labelled_folders import box, image
+from tests.helpers.data.labelled_folders import box, image
 
 START = replace(CHOSEN, epochs=60, megapixels_per_second=1.5)
 

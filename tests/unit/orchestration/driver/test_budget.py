@@ -14,7 +14,7 @@ from orchestration.driver.budget import enforce_budget
 from orchestration.planning.spent import Spent, read_spent
 from orchestration.trial import files
 from orchestration.trial.failures import is_held_back
-from tests.helpers.waiting import wait_until
+from tests.helpers.processes.waiting import wait_until
 
 NEED = Demand(workers=2, cpus=3, gpus=0.5, device="cuda")
 

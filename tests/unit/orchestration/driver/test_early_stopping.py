@@ -13,7 +13,7 @@ from orchestration.search.samplers import make_scheduler
 from orchestration.trial import files
 from orchestration.trial.task import TASK
 from orchestration.trial.worker import RECORD
-from tests.helpers.tasks import task_in
+from tests.helpers.experiments.tasks import task_in
 
 STEPS = 90
 

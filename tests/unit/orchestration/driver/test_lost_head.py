@@ -9,7 +9,7 @@ import pytest
 
 from orchestration.driver import watchdogs
 from orchestration.driver.watchdogs import watch_head
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 
 @pytest.fixture

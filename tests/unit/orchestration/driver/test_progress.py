@@ -21,7 +21,7 @@ from orchestration.driver.events import (
 from orchestration.driver.progress import State, SweepProgress, TrialProgress
 from orchestration.driver.progress_view import PlainView, make_view, trials_that_fit
 from orchestration.experiment.trials import Trial
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 
 @pytest.fixture

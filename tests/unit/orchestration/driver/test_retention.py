@@ -19,7 +19,7 @@ from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.trial import files
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 
 def test_the_best_come_first_equals_in_their_order_and_what_has_no_value_has_no_rank() -> None:

@@ -15,7 +15,7 @@ from orchestration.driver.watchdogs import START_SECONDS, StallDetector, end_her
 from orchestration.trial import files, heartbeat, processes
 from orchestration.trial.failures import failure_reason, read_failure
 from orchestration.trial.heartbeat import TRIAL, Process, clear_heartbeats, read_heartbeats, registered
-from tests.helpers.waiting import PATIENCE, wait_until
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 
 def asleep() -> "subprocess.Popen[str]":

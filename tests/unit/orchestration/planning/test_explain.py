@@ -16,8 +16,8 @@ from orchestration.planning.reuse import ReusableRuns, Source
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 EXPERIMENT = ("+experiment=ablation_centerness", "experiment.seeds=[0]")
 

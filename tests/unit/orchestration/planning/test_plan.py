@@ -13,8 +13,8 @@ from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan, make_single_plan
 from orchestration.planning.plan import Plan, settle_plan
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed, composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed, composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
 

@@ -35,8 +35,8 @@ from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
 from orchestration.trial.retries import Attempts, memory_tags, read_attempts
 from orchestration.trial.task import MicroBatching
-from tests.helpers.composed import composed, composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed, composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
 

@@ -21,8 +21,8 @@ from orchestration.search.points import DrawnPoint
 from orchestration.search.race import TrainSeed
 from orchestration.trial.failures import write_failure
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 RATE = "schedule.lr_per_16_images"
 WORDS = (

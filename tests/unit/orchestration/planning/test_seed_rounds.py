@@ -17,7 +17,7 @@ from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.seed_rounds import SeedRounds, find_looks, later_trainings
 from orchestration.planning.table import plan_table
 from orchestration.trial.files import append_points
-from tests.helpers.seed_rounds import EXPERIMENT, Values, clear, finish, noisy, plan_rounds
+from tests.helpers.experiments.seed_rounds import EXPERIMENT, Values, clear, finish, noisy, plan_rounds
 
 
 def run_rounds(plan: Plan, rounds: SeedRounds, value: Values) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.table import plan_table
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 
 def planned(tmp_path: Path, *arguments: str) -> Plan:

@@ -12,7 +12,7 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
-from tests.helpers.composed import composed, composed_into
+from tests.helpers.experiments.composed import composed, composed_into
 
 WORDS = ("+experiment=search_fcos", "search=tpe", "search.warm_start=true")
 RATE, NORM, RANGES = "schedule.lr_per_16_images", "model.head.norm", "model.assignment.ranges"

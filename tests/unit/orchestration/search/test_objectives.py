@@ -11,7 +11,7 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.planning.table import search_text
 from orchestration.search.race import Contender, RaceRules, TrainSeed, decide, judge
 from orchestration.search.samplers import propose
-from tests.helpers.composed import composed_into
+from tests.helpers.experiments.composed import composed_into
 
 WORDS = ("+experiment=search_fcos", "search=tpe", "model.postprocess.analyses=[cost]")
 TWO = "experiment.search.objectives=[val/AP,val/cost/parameters]"

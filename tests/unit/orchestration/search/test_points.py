@@ -14,8 +14,8 @@ from orchestration.planning.table import plan_table
 from orchestration.search.points import DrawnPoint
 from orchestration.trial.failures import write_failure
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed
+from tests.helpers.experiments.summaries import summary_of
 
 SEARCH = "+experiment=search_fcos"
 # One key instead of those of the file.

@@ -31,7 +31,7 @@ from orchestration.trial.retries import (
     should_retry,
 )
 from orchestration.trial.task import MicroBatching, Task
-from tests.helpers.tasks import BATCHING, task_in
+from tests.helpers.experiments.tasks import BATCHING, task_in
 
 
 def attempt(task: Task, error: BaseException | None, *, retryable: bool = True) -> bool:

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.stats.factorial.effects import EffectResult, measure_effects
 from analysis.stats.factorial.verdicts import make_effect_verdict
 from fcos.statistics.factorial import FactorialDesign
-from tests.helpers.factorial_values import draw_values, make_comparison_design, make_factorial
+from tests.helpers.experiments.factorial_values import draw_values, make_comparison_design, make_factorial
 
 
 def results_of(design: FactorialDesign, values: pd.DataFrame, seeds: int) -> dict[str, EffectResult]:

@@ -9,7 +9,7 @@ from analysis.stats.factorial.effects import list_incomplete_seeds, measure_effe
 from analysis.stats.verdicts import classify
 from fcos.statistics.factorial import Factor, FactorialDesign
 from fcos.statistics.holm import make_arm_tests, make_sample
-from tests.helpers.factorial_values import AP, draw_values, make_comparison_design, make_factorial
+from tests.helpers.experiments.factorial_values import AP, draw_values, make_comparison_design, make_factorial
 
 
 def outcomes(values: pd.DataFrame, design: FactorialDesign, seeds: int) -> dict[str, str]:

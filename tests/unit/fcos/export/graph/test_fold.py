@@ -4,7 +4,7 @@ import torch
 
 from fcos.export.graph.fold import folded_copy
 from fcos.model.norm import FoldedConv2d, FrozenBatchNorm2d
-from tests.helpers.exported_files import MakeTrained
+from tests.helpers.detections.exported_files import MakeTrained
 
 
 def test_a_folded_detector_gives_the_same_outputs(make_trained: MakeTrained) -> None:

@@ -10,7 +10,7 @@ from fcos.errors import ConfigError
 from fcos.export.graph.postprocess import DensePostprocess, check_exportable
 from fcos.geometry import compute_locations
 from fcos.structures import NO_OBJECT, Detections, HeadOutputs
-from tests.helpers.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess
+from tests.helpers.detections.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess
 
 CPU = torch.device("cpu")
 ORIGINAL = torch.tensor([[128, 96], [64, 64], [200, 300]])

@@ -10,7 +10,7 @@ from fcos.errors import DataError
 from fcos.formats.listing import list_folder
 from fcos.formats.readers import labelme
 from fcos.formats.structures import LabelledFolder
-from tests.helpers.labelled_folders import write_image
+from tests.helpers.data.labelled_folders import write_image
 
 
 def read(root: Path, *shapes: dict[str, Any], **changes: Any) -> LabelledFolder:

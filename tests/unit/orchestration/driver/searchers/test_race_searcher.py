@@ -14,8 +14,8 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.trial.failures import BudgetUsedUp, write_failure
 from orchestration.trial.files import write_summary
 from orchestration.trial.task import TASK
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 WORDS = (
     "+experiment=search_fcos",

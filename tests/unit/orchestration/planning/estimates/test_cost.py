@@ -17,7 +17,7 @@ from orchestration.planning.estimates.cost import (
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
-from tests.helpers.composed import composed
+from tests.helpers.experiments.composed import composed
 
 NEED = Demand(workers=2, cpus=1, gpus=1, device="cuda")
 

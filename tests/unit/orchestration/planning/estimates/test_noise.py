@@ -12,8 +12,8 @@ from orchestration.planning.estimates.noise import power_lines
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.problems import TrackingError
-from tests.helpers.composed import composed, composed_into
-from tests.helpers.finished_trials import Store, runs_of
+from tests.helpers.experiments.composed import composed, composed_into
+from tests.helpers.experiments.finished_trials import Store, runs_of
 
 NONE = "no noise known for this model, data and schedule: +experiment=noise_floor measures it"
 

@@ -11,7 +11,7 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.estimates.paired_noise import PairedNoise, find_paired_noise
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import PastRun
-from tests.helpers import finished_trials
+from tests.helpers.experiments import finished_trials
 
 # Of branch to none, which train themselves; from_regression is evaluated on the training of none.
 DIFFERENCES = (0.05, 0.02, 0.09, 0.04)

@@ -22,7 +22,7 @@ from orchestration.planning.plan import Plan
 from orchestration.trial import files
 from orchestration.trial.failures import write_failure
 from orchestration.trial.origin import Origin, read_origin
-from tests.helpers.composed import composed
+from tests.helpers.experiments.composed import composed
 
 COSINE, STEP, HALF, NONE = range(4)
 

@@ -18,7 +18,7 @@ from orchestration.planning.first_steps.prefixes import find_prefixes
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.trial import files
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 LONGER = ("schedule.steps=2000", "schedule.decay=none")
 

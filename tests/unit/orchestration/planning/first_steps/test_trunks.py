@@ -19,7 +19,7 @@ from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.tracking.history import PastRun
 from orchestration.trial import files
-from tests.helpers.composed import composed_into
+from tests.helpers.experiments.composed import composed_into
 
 STEP = ("schedule.decay=step", "schedule.milestones=[600,800]")
 

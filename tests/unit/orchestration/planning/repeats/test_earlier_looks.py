@@ -16,7 +16,7 @@ from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.repeats.earlier_looks import find_earlier_looks
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.problems import TrackingError
-from tests.helpers.seed_rounds import clear, finish, plan_rounds
+from tests.helpers.experiments.seed_rounds import clear, finish, plan_rounds
 
 
 class Store:

@@ -17,8 +17,8 @@ from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
-from tests.helpers.seed_rounds import clear, finish, plan_rounds
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.seed_rounds import clear, finish, plan_rounds
+from tests.helpers.experiments.summaries import summary_of
 
 
 class Store:

@@ -1,4 +1,4 @@
-"""Holds trainings at a step until a test lets them go on; see tests/helpers/holding.py.
+"""Holds trainings at a step until a test lets them go on; see tests/helpers/processes/holding.py.
 
 Python imports this module by its name in every process whose PYTHONPATH has this folder. The product knows nothing of
 it: a training waits inside the `open` with which it would append to its `points.jsonl`, between two steps.

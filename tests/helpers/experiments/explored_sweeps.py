@@ -15,7 +15,7 @@ from fcos.data.coco import CocoDataset, SampleSettings
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.evaluation.saved.thumbnails import save_thumbnails
 from fcos.structures import Detections
-from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
 
 CLASSES = ("disc", "</script><script>alert(2)</script>", "<!-- cross & bar \u2028")
 SIZE = (200, 150)

@@ -8,8 +8,8 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.seed_rounds import SeedRounds
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 # Arms none and from_regression share a training; branch has one of its own.
 EXPERIMENT = "+experiment=ablation_centerness"

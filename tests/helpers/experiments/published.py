@@ -16,8 +16,8 @@ from fcos.published.archive import MODE, SYSTEM, TIME, extract_archive, write_ar
 from fcos.published.crate import CrateFacts, write_metadata
 from fcos.published.layout import HEADER, METADATA
 from fcos.published.records import ArchiveHeader
-from tests.helpers.explored_sweeps import draw_images, log_files, save_run
-from tests.helpers.stored_sweeps import EXPERIMENT, START, SweepWriter
+from tests.helpers.experiments.explored_sweeps import draw_images, log_files, save_run
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, START, SweepWriter
 
 RUN = "0123456789abcdef" * 2
 HEADER_TEXT = ArchiveHeader(sweep="tiny", run_id=RUN, laboratory="", resamples=0, version="0.1.0")

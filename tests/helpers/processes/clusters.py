@@ -18,8 +18,8 @@ import pytest
 from ray.core.generated import gcs_service_pb2 as messages
 from ray.core.generated import gcs_service_pb2_grpc as services
 
-from tests.helpers.ports import free_port
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.ports import free_port
+from tests.helpers.processes.waiting import PATIENCE
 
 RAY = Path(sys.executable).with_name("ray")
 
