@@ -1,7 +1,6 @@
 """The report of coverage sweeps: counted, recorded and read as the commands do it."""
 
 import csv
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
+from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 SMALL = ("data.synthetic.train_images=12", "data.synthetic.val_images=6")
@@ -141,7 +141,7 @@ def test_the_console_shows_every_arm(
 
 
 def test_report_json_has_the_counts_of_every_arm_with_its_run(advised: Path) -> None:
-    report = json.loads((advised / "report.json").read_text())
+    report = read_report(advised)
     rows = {row["arm"]: row for row in report["coverage"]}
     assert set(rows) == {"coco_defaults", "p3_to_p5_radius_1_0"}
     runs = {item["arm"]: item["run_id"] for item in report["provenance"]}

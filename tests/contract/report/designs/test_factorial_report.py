@@ -1,6 +1,5 @@
 """The report of a factorial experiment: planned and recorded as the commands do it; only the trainings are made up."""
 
-import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
-from tests.contract.report.test_report_json import read
+from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 from tests.helpers.experiments.summaries import summary_of
 
@@ -57,7 +56,7 @@ def full(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(full: Path) -> Any:
-    return read(full)
+    return read_report(full)
 
 
 def test_main_effects_and_the_interaction_have_the_verdicts(full: Path, report: Any) -> None:
@@ -106,7 +105,7 @@ def test_a_fraction_names_its_aliases(writer: SweepWriter, tmp_path: Path) -> No
     text = (folder / "report.md").read_text()
     assert "a fraction of resolution IV, I = centerness\\*norm\\*sampling\\*loss" in text
     assert "; aliased with +sampling\\*loss" in text
-    content = json.loads((folder / "report.json").read_text())
+    content = read_report(folder)
     pairs = {effect["effect"]: [alias["factors"] for alias in effect["aliases"]] for effect in effects(content)}
     assert pairs["centerness"] == ["norm*sampling*loss"]
     assert pairs["centerness*norm"] == ["sampling*loss"]

@@ -1,7 +1,6 @@
 """The report of a noise floor: its tables, its sentences, its figures, and the noise.json that later sweeps read."""
 
 import csv
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import FILES
 from fcos.storage.noise_floor import NOISE, read_noise_floor
 from tests.helpers.detections.evaluations import random_evaluation
+from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import PARAMS, SweepWriter
 
 FIXED = {"seeds.weights": 0, "seeds.order": 0, "seeds.augmentation": 0}
@@ -147,7 +147,7 @@ def test_the_validation_sample_is_measured_from_saved_evaluations(
     assert validation is not None
     assert (validation.images, validation.resamples) == (len(annotations), 200)
     assert 0 < validation.variance < 0.1
-    recorded = json.loads((folder / "report.json").read_text())["noise"]["validation"]
+    recorded = read_report(folder)["noise"]["validation"]
     assert recorded["deviation"] == pytest.approx(validation.variance**0.5)
     assert "validation images" in (folder / "report.md").read_text()
 
@@ -170,7 +170,7 @@ def test_the_console_shows_the_findings(
 
 
 def test_report_json_has_every_spread_and_what_seeds_resolve(written: Path) -> None:
-    report = json.loads((written / "report.json").read_text())
+    report = read_report(written)
     spreads = {(item["metric"], item["arm"]): item for item in report["noise"]["spreads"]}
     assert spreads["val/AP", "all"]["deviation"] == read_noise_floor(written / NOISE).metrics["val/AP"].deviation
     assert (spreads["val/AP", "weights"]["sources"], spreads["val/AP", "augmentation"]["n"]) == (["weights"], 5)

@@ -1,7 +1,6 @@
 """The report of a search over several seeds: the winner, and what it is worth in seeds that chose nothing."""
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from orchestration.planning.plan import Plan
 from orchestration.search.points import DrawnPoint
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
+from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 from tests.helpers.experiments.summaries import summary_of
 
@@ -96,7 +96,7 @@ def test_failed_seeds_are_listed_and_seeds_that_no_point_was_given_are_not(raced
 
 
 def test_report_json_has_the_gap_and_the_comparison(raced: Path) -> None:
-    report = json.loads((raced / "report.json").read_text())
+    report = read_report(raced)
     confirmation = report["search"]["confirmation"]
     assert (confirmation["winner"], confirmation["seeds"]) == ("t000", [2, 3, 4, 5, 6, 7])
     assert confirmation["search_value"] == pytest.approx(0.41)

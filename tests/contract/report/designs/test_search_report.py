@@ -1,7 +1,6 @@
 """The report of a search: planned, recorded and read as the commands do it; only the trainings are made up."""
 
 import csv
-import json
 import re
 import shlex
 from itertools import pairwise
@@ -19,6 +18,7 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
+from tests.helpers.experiments.report_json import read_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 from tests.helpers.experiments.summaries import summary_of
 
@@ -111,7 +111,7 @@ def test_the_page_shows_history_and_keys(searched: tuple[Plan, Path]) -> None:
 def test_report_json_has_every_point_with_its_run_and_settings(searched: tuple[Plan, Path]) -> None:
     plan, folder = searched
     assert plan.search is not None
-    report = json.loads((folder / "report.json").read_text())
+    report = read_report(folder)
     points = report["search"]["points"]
     assert [point["trial"] for point in points] == [*(f"t{index:03d}" for index in range(11, 1, -1)), "t001", "t000"]
     assert all(point["run_id"] for point in points)
