@@ -8,16 +8,6 @@ from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 
 
-class Store:
-    """A tracking store with some finished trials, the newest first."""
-
-    def __init__(self, *runs: PastRun) -> None:
-        self.runs = runs
-
-    def of_data(self, digest: str) -> list[PastRun]:
-        return [run for run in self.runs if run.tags["fcos.data_digest"] == digest]
-
-
 def runs_of(plan: Plan, value: Callable[[str, int], float], sweep: str = "before", **tags: str) -> list[PastRun]:
     """Return the finished trials of a plan's sweep: `value` is the AP of an arm with a seed."""
     found = []
