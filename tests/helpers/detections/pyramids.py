@@ -1,4 +1,4 @@
-"""Small pyramids of locations, and targets for them."""
+"""Small pyramids of locations, targets for them, and head outputs on them."""
 
 from typing import Any
 
@@ -8,15 +8,12 @@ from torch import Tensor
 
 from fcos.config.model_parts import AssignmentConfig
 from fcos.geometry import compute_locations
-from fcos.structures import Locations, Targets
+from fcos.structures import HeadOutputs, Locations, Targets
 
 CPU = torch.device("cpu")
-
-
 RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, None))
-
-
 STRIDES = (8, 16, 32)
+CLASSES = 3
 
 
 def pyramid(height: int = 128, width: int = 160, kind: str = "half_stride", strides=STRIDES) -> Locations:
@@ -41,6 +38,17 @@ def targets_of(*images: list[list[float]], labels: list[list[int]] | None = None
             valid[row, : len(boxes)] = True
             classes[row, : len(boxes)] = torch.tensor(labels[row]) if labels else torch.arange(len(boxes))
     return Targets(padded, classes, valid)
+
+
+def outputs_of(locations: Locations, batch: int, seed: int = 0, quality: bool = True) -> HeadOutputs:
+    """Return random outputs of CLASSES classes, whose boxes grow with the stride."""
+    generator = torch.Generator().manual_seed(seed)
+    num = len(locations.xy)
+    logits = torch.randn(batch, num, CLASSES, generator=generator)
+    ltrb = torch.rand(batch, num, 4, generator=generator) * locations.strides[:, None] * 4
+    counts = [rows * columns for rows, columns in locations.shapes]
+    quality_logits = torch.randn(batch, num, generator=generator) if quality else None
+    return HeadOutputs(logits.split(counts, dim=1), ltrb, quality_logits, locations.shapes)
 
 
 def in_range(rule: str, far: Tensor, boxes: Tensor, low: Tensor, high: Tensor, ends: str) -> Tensor:
