@@ -178,7 +178,7 @@ def race(surface: Surface, strategy: StrategyConfig, seeds: Sequence[int], trial
             continue
         known = [(points[each.name], [each.mean or 0.0]) for each in list_contenders(results, pruned)]
         name = f"t{len(points):03d}"
-        points[name] = propose(strategy, surface.space, ["max"], known, draws=len(points))
+        points[name] = propose(strategy, surface.space, ["max"], known, sampled=len(points))
         value, was_pruned = surface.train(points[name], seeds[0], stopping.of(name))
         results[name] = {seeds[0]: value}
         pruned |= {name} if was_pruned else set()

@@ -123,7 +123,7 @@ class SweepProgress:
         `needed` are the indices of trainings of the rounds that have begun; None where there are no rounds.
         """
         trials = [_begin(plan, index, trial) for index, trial in enumerate(plan.trials)]
-        if plan.search is not None and plan.search.draws_as_it_goes:
+        if plan.search is not None and plan.search.samples_as_it_goes:
             steps = plan.search.base.schedule.steps
             what: Literal["drawn", "chosen"] = "chosen" if plan.search.races else "drawn"
             trials += [

@@ -134,11 +134,11 @@ class SweepRun:
             stack.enter_context(enforce_budget(plan.folder, lab.budget, resources, running))
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
             pending = [each.index for each in waiting if each.trial is not None]
-            to_draw = len(waiting) - len(pending)
+            to_sample = len(waiting) - len(pending)
             later = None if self._rounds is None else LaterRounds(self._rounds, self._begin_round)
             add = None if self._race is None else partial(self._add_training, LaterReuse(lab))
             job = TuneJob(
-                lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw,
+                lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_sample,
                 later, self._reusable.trunks, add,
             )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle]), view)

@@ -44,8 +44,8 @@ class TuneJob:
     on_workers: bool
     # Indices of planned trainings that are not finished.
     pending: Sequence[int]
-    # Points that are still to be drawn.
-    to_draw: int
+    # Points that are still to be sampled.
+    to_sample: int
     # Rounds of seeds; None where all trainings are known.
     later: LaterRounds | None = None
     # What other sweeps have of the first steps of trainings.
@@ -131,7 +131,7 @@ def _tuner(job: TuneJob, searcher: Any, task: Callable[[int], Task], events: Eve
 
 
 def _most_trainings(job: TuneJob) -> int:
-    return len(job.plan.trials) if job.later is not None else len(job.pending) + job.to_draw
+    return len(job.plan.trials) if job.later is not None else len(job.pending) + job.to_sample
 
 
 def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
@@ -139,11 +139,11 @@ def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
     plan, lab = job.plan, job.lab
     race = SearchRace.of(plan)
     if race is not None and job.add_training is not None:
-        from orchestration.driver.searchers.race_searcher import PointDrawer, RaceSearcher
+        from orchestration.driver.searchers.race_searcher import PointSampler, RaceSearcher
 
-        drawer = PointDrawer(plan, race.search, lab.cluster)
-        return RaceSearcher(race, drawer, job.pending, task, job.add_training)
-    if plan.search is not None and plan.search.draws_as_it_goes:
+        sampler = PointSampler(plan, race.search, lab.cluster)
+        return RaceSearcher(race, sampler, job.pending, task, job.add_training)
+    if plan.search is not None and plan.search.samples_as_it_goes:
         from orchestration.driver.searchers.trial_searcher import SearchTrials
 
         assert lab.experiment is not None, "searches are experiments"

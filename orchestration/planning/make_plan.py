@@ -20,7 +20,7 @@ from orchestration.planning.first_steps.recorded_extension import plan_extension
 from orchestration.planning.inspect_note import inspect_notes
 from orchestration.planning.plan import Plan, StoredPlan, read_plan
 from orchestration.planning.warm_start import check_warm_start, observe
-from orchestration.search.points import draw_planned, drawn_before, make_search, search_notes, with_seeds_before
+from orchestration.search.points import sample_planned, sampled_before, make_search, search_notes, with_seeds_before
 
 
 def set_keys(overrides: Sequence[str]) -> list[str]:
@@ -61,12 +61,12 @@ def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[
     check_arm(lab.training, lab.cluster)
     notes = [*check_values(lab, [lab.training], data), *search_notes(search)]
     name = lab.name or lab.experiment.name
-    stored = read_plan(lab.folder / name) if search.draws_as_it_goes else None
+    stored = read_plan(lab.folder / name) if search.samples_as_it_goes else None
     search = with_seeds_before(search, None if stored is None else stored.search)
-    if search.draws_as_it_goes:
-        configs = drawn_before(search, None if stored is None else stored.search)
+    if search.samples_as_it_goes:
+        configs = sampled_before(search, None if stored is None else stored.search)
     else:
-        configs, left_out = draw_planned(search)
+        configs, left_out = sample_planned(search)
         notes += left_out
     if search.races:
         configs[BASE_ARM] = lab.training

@@ -58,7 +58,7 @@ class Plan:
         return read_summary(self.folder_of(trial), trial.identity, trial.arms, or_pruned=prunes)
 
     def grow(self, arm: str, config: Config, trial: Trial) -> None:
-        """Add a training that a search has drawn."""
+        """Add a training of a point that a search has sampled."""
         assert isinstance(self.arms, dict) and isinstance(self.trials, list)
         self.arms[arm] = config
         self.trials.append(trial)

@@ -72,19 +72,19 @@ def propose(
     space: Mapping[str, Distribution],
     modes: Sequence[str],
     known: Sequence[tuple[Point, Sequence[float] | None]],
-    draws: int,
+    sampled: int,
 ) -> Point:
     """Return a point of Optuna's TPE that follows from its arguments alone.
 
-    modes: the better end of each metric. known: points with their metrics, None where they failed. draws: number of
-    points that were drawn before, by which the generator's seed differs.
+    modes: the better end of each metric. known: points with their metrics, None where they failed. sampled: number of
+    points that were sampled before, by which the generator's seed differs.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     direction = optuna.study.StudyDirection
     directions = [direction.MAXIMIZE if mode == "max" else direction.MINIMIZE for mode in modes]
-    study = optuna.create_study(directions=directions, sampler=optuna.samplers.TPESampler(seed=strategy.seed + draws))
+    study = optuna.create_study(directions=directions, sampler=optuna.samplers.TPESampler(seed=strategy.seed + sampled))
     distributions, states = optuna_distributions(space), optuna.trial.TrialState
     for point, values in known:
         state = states.FAIL if values is None else states.COMPLETE

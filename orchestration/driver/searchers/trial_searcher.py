@@ -14,7 +14,7 @@ from orchestration.experiment.checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
-from orchestration.search.points import DrawnPoint, Search, name_of
+from orchestration.search.points import SampledPoint, Search, name_of
 from orchestration.search.samplers import METRIC, make_searcher
 from orchestration.search.space import Point, point_keys
 from orchestration.trial.files import begin_training
@@ -30,7 +30,7 @@ class TrialSearcher(Searcher):
     `begin` makes a trial of a point and returns Tune's config for it; for a training that was drawn before it returns
     the metric, or None where that training has none yet. It raises ConfigError for a point that is no valid
     configuration. `result_of` returns the metric of an ended training, None where it failed. `pending` holds points
-    with their configs that an earlier command did not finish; they come first. `to_draw` counts the new points.
+    with their configs that an earlier command did not finish; they come first. `to_sample` counts the new points.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TrialSearcher(Searcher):
         begin: Callable[[Point], dict[str, Any] | float | None],
         result_of: Callable[[Mapping[str, Any]], float | None],
         pending: Sequence[tuple[Point, dict[str, Any]]],
-        to_draw: int,
+        to_sample: int,
     ) -> None:
         # Without a metric of its own: Tune would look for it in every report.
         super().__init__()
@@ -47,7 +47,7 @@ class TrialSearcher(Searcher):
         self._begin = begin
         self._result_of = result_of
         self._pending = list(pending)
-        self._to_draw = to_draw
+        self._to_sample = to_sample
         # Tune's trial -> its config, the point, and its name with the inner searcher ("": drawn by an earlier command).
         self._begun: dict[str, tuple[dict[str, Any], Point, str]] = {}
         # Why the last of MOST_MISSES points in a row was refused; None as long as there are points.
@@ -65,7 +65,7 @@ class TrialSearcher(Searcher):
             return config
         reason = "every point has been drawn before"
         for attempt in range(MOST_MISSES):
-            if self._to_draw <= 0:
+            if self._to_sample <= 0:
                 return Searcher.FINISHED
             name = f"{trial_id}.{attempt}"
             point = self._inner.suggest(name) or {}
@@ -76,7 +76,7 @@ class TrialSearcher(Searcher):
                 self._inner.on_trial_complete(name, error=True)
                 continue
             if isinstance(begun, dict):
-                self._to_draw -= 1
+                self._to_sample -= 1
                 self._begun[trial_id] = begun, point, name
                 return begun
             self._inner.on_trial_complete(name, None if begun is None else {METRIC: begun}, error=begun is None)
@@ -120,8 +120,8 @@ class SearchTrials:
         strategy, config = self.search.strategy, self.search.config
         inner = make_searcher(strategy, config.space, config.mode, [*observed, *known])
         again = [(self._point(self.plan.trials[index]), {TASK: self.task(index)}) for index in pending]
-        to_draw = self.search.config.trials - len(self.plan.trials)
-        return TrialSearcher(inner, self.begin, self.result_of, again, to_draw)
+        to_sample = self.search.config.trials - len(self.plan.trials)
+        return TrialSearcher(inner, self.begin, self.result_of, again, to_sample)
 
     def begin(self, point: Point) -> dict[str, Any] | float | None:
         """Make a trial of a point and return Tune's config for it; for a training of the plan return its metric.
@@ -139,7 +139,7 @@ class SearchTrials:
         for other in self.plan.trials:
             if other.identity == trial.identity:
                 return value_of(self.plan, other)
-        self.search.drawn[name] = DrawnPoint(point=point, keys=keys)
+        self.search.drawn[name] = SampledPoint(point=point, keys=keys)
         self.plan.grow(name, config, trial)
         # Before it is trained: whatever ends this process, the next command has the point.
         update_plan(self.plan)

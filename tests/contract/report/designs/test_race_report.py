@@ -15,7 +15,7 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.experiment.trials import plan_trials
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
-from orchestration.search.points import DrawnPoint
+from orchestration.search.points import SampledPoint
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
 from tests.helpers.experiments.report_json import read_report
@@ -56,7 +56,7 @@ def raced(writer: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert plan.search is not None and isinstance(plan.arms, dict)
     for number, name in enumerate(SEARCHED):
         keys = {RATE: 0.01 + 0.001 * number}
-        plan.search.drawn[name] = DrawnPoint(point=dict(keys), keys=keys)
+        plan.search.drawn[name] = SampledPoint(point=dict(keys), keys=keys)
         plan.arms[name] = with_keys(plan.search.base, keys)
     tracker = Tracker(writer.uri, "race", folder, "race")
     recorder = RunRecorder.of(plan, tracker, lab)

@@ -16,7 +16,7 @@ from orchestration.planning.plan import PLAN, Plan, add_looks, settle_plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.search_race import SearchRace, count_to_come
 from orchestration.planning.table import plan_table, search_text
-from orchestration.search.points import DrawnPoint
+from orchestration.search.points import SampledPoint
 from orchestration.search.race import TrainSeed
 from orchestration.trial.failures import write_failure
 from orchestration.trial.files import write_summary
@@ -46,7 +46,7 @@ def train(plan: Plan, arm: str, seed: int, value: float | None, pruned: int | No
     config = plan.search.base if rate is None else plan.arms.get(arm) or with_rate(plan, rate)
     (trial,) = plan_trials({arm: config}, (seed,), plan.provenance, {arm: "d"})
     if arm != "base":
-        plan.search.drawn[arm] = DrawnPoint(point={RATE: rate}, keys={RATE: rate})
+        plan.search.drawn[arm] = SampledPoint(point={RATE: rate}, keys={RATE: rate})
     plan.grow(arm, config, trial)
     plan.folder_of(trial).mkdir(parents=True)
     if value is not None:

@@ -60,13 +60,13 @@ def test_every_point_gets_every_seed_and_none_leads() -> None:
     rules = RaceRules((0, 1), "max", trials=6, points=6, all_seeds=True)
     first, second = Contender("a", {0: 0.4}), Contender("b", {0: None})
     assert decide([first, second], rules) == TrainSeed("a", 1)
-    assert decide([Contender("a", {0: 0.4, 1: 0.1}), second], rules) == "draw"
+    assert decide([Contender("a", {0: 0.4, 1: 0.1}), second], rules) == "sample"
     assert judge([first, second], rules).leader is None
 
 
 def test_tpe_takes_several_metrics(tmp_path: Path) -> None:
     search = plan_of(tmp_path, *WORDS, TWO).search
     assert search is not None
-    first = propose(search.strategy, search.config.space, search.modes, [], draws=0)
+    first = propose(search.strategy, search.config.space, search.modes, [], sampled=0)
     known = [(first, [0.3, 1e6]), (first, None)]
-    assert propose(search.strategy, search.config.space, search.modes, known, draws=1).keys() == first.keys()
+    assert propose(search.strategy, search.config.space, search.modes, known, sampled=1).keys() == first.keys()

@@ -9,7 +9,7 @@ from orchestration.driver.progress import SweepProgress
 from orchestration.planning.plan import Plan, settle_plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.table import plan_table
-from orchestration.search.points import DrawnPoint
+from orchestration.search.points import SampledPoint
 from orchestration.trial.failures import write_failure
 from orchestration.trial.files import write_summary
 from tests.helpers.experiments.composed import composed, plan_of
@@ -105,7 +105,7 @@ def grown(tmp_path: Path) -> Plan:
     plan = plan_of(tmp_path, SEARCH, "search=tpe_asha")
     assert source.search is not None and plan.search is not None
     for name, trial in zip(source.arms, source.trials, strict=True):
-        plan.search.drawn[name] = DrawnPoint.model_validate(source.search.drawn[name].model_dump())
+        plan.search.drawn[name] = SampledPoint.model_validate(source.search.drawn[name].model_dump())
         plan.grow(name, source.arms[name], trial)
     settle_plan(plan)
     pruned, diverged, unfinished = plan.trials
