@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     )
 
     options, output = make_parser().parse_args(arguments), Output.of(SILENT)
-    check_overrides(options.overrides)
+    check_allowed(options.overrides)
     with open_archive(Path(options.file)) as folder:
         training = find_training(folder, options.arm, options.seed)
     prepared = prepare_command(
@@ -94,7 +94,7 @@ def _print_result(result: "Retrained", output: "Output") -> None:
         output.console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
+def check_allowed(overrides: Sequence[str]) -> None:
     """Raise ConfigError for overrides of anything but where and how the training runs."""
     from fcos.errors import ConfigError
 

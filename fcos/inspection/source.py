@@ -46,7 +46,7 @@ class AutoWords(Section):
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """The data to inspect, the model whose levels they are compared with, and how both were found."""
 
     name: str
@@ -65,7 +65,7 @@ class Source:
     refused: str = ""
 
 
-def find_source(words: Sequence[str]) -> Source:
+def find_data(words: Sequence[str]) -> DataSource:
     """Return what the words of the command line name.
 
     The first may be a folder, of images or of a run; all others are KEY=VALUE as for a training. Raises ConfigError,
@@ -120,7 +120,7 @@ def _value(text: str) -> Any:
     return text if isinstance(value, dict) else value
 
 
-def _of_run(folder: Path, given: Mapping[str, Any]) -> Source:
+def _of_run(folder: Path, given: Mapping[str, Any]) -> DataSource:
     """Return the data of a run, with the keys changed that are given."""
     for word in ("data", "model", *AUTO_WORDS):
         if word in given:
@@ -128,7 +128,7 @@ def _of_run(folder: Path, given: Mapping[str, Any]) -> Source:
                 f"{word}={given[word]}: a run has its own; give keys below data or model, such as {KNOWN[1]}=..."
             )
     config = with_changes(find_checkpoint(folder).config, given)
-    return Source(
+    return DataSource(
         name=str(folder),
         data=config.data,
         model=config.model,
@@ -140,7 +140,7 @@ def _of_run(folder: Path, given: Mapping[str, Any]) -> Source:
     )
 
 
-def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
+def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     """Return the data of a folder of any known format, as data=auto reads them."""
     root = given.get("data.root")
     if not root:
@@ -159,7 +159,7 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
     locations = {split: found.splits.get(split) or next(iter(found.splits.values())) for split in SPLITS}
     own = {"name": "coco", "root": found.root, **{str(name): split.model_dump() for name, split in locations.items()}}
     model, model_name = _model(given, "data=auto chooses other ranges and an input size; its plan has the words")
-    return Source(
+    return DataSource(
         name=str(path),
         data=_validated(DataConfig, "data", {**_section("data", left, {}), **own}),
         model=model,
@@ -172,7 +172,7 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
     )
 
 
-def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> Source:
+def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     """Return the data that data=NAME and its keys name, on top of conf/data/NAME.yaml."""
     base = _conf("data", name)
     own = [split for split in SPLITS if f"data.{split}.annotations" in given]
@@ -183,7 +183,7 @@ def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> Sour
     root = values.get("root")
     if name != "synthetic" and not root:
         raise ConfigError(f"data.root is missing: data={name} needs data.root=<the folder of the data>")
-    return Source(
+    return DataSource(
         name=str(root or f"data={name}"),
         data=_validated(DataConfig, "data", values),
         model=model,

@@ -14,7 +14,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
-from orchestration.planning.first_steps.prefixes import Elsewhere, find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_prefixes
 from orchestration.planning.plan import Plan
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds

@@ -14,9 +14,9 @@ from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
-from orchestration.planning.first_steps.prefixes import held_checkpoints
+from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import ReusableRuns, Source, is_done
+from orchestration.planning.reuse import ReusableRuns, ReuseSource, is_done
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import read_reused
@@ -94,7 +94,7 @@ def _parted(trial: Trial, trunks: Sequence[Trunk]) -> list[str]:
     return lines
 
 
-def _taken(trial: Trial, source: Source) -> list[str]:
+def _taken(trial: Trial, source: ReuseSource) -> list[str]:
     lines = [f"not trained; weights of {source.trained.name}"]
     for arm in trial.arms:
         run = source.evaluated.get(arm)

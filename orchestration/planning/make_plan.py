@@ -11,7 +11,7 @@ from orchestration.config.factorial import describe_design
 from orchestration.config.groups import groups
 from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
+from orchestration.experiment.config_checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
 from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.provenance import current_provenance
 from orchestration.experiment.trials import ARM_SECTIONS, Trial, arm_configs, check_effect, plan_trials

@@ -14,7 +14,7 @@ from orchestration.cluster.resources import Demand, Node, demand, hardware_devic
 from orchestration.config.compose import compose_with_choices
 from orchestration.config.overrides import check_overrides, split_config_dir
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.checks import check_output
+from orchestration.experiment.config_checks import check_job_output
 from orchestration.experiment.data import PrepareData, prepare_data
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import commit_notes, hardware
@@ -32,7 +32,7 @@ from orchestration.planning.estimates.cost import (
 )
 from orchestration.planning.estimates.noise import power_lines
 from orchestration.planning.explain import find_reasons
-from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.plan import Plan
 from orchestration.planning.plan_events import make_plan_event, make_preview_event
 from orchestration.planning.repeats.earlier_looks import EarlierLooks, find_earlier_looks
@@ -70,7 +70,7 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, output: Outpu
     lab = composed.lab
     if composed.choices:
         show_choices(console, composed.choices)
-    check_output(lab)
+    check_job_output(lab)
     nodes = checked_local_nodes(lab.cluster)
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.

@@ -11,7 +11,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError, suggest
 from orchestration.config.schema import LabConfig
 from orchestration.config.search import SearchConfig, StrategyConfig
-from orchestration.experiment.checks import check_metrics
+from orchestration.experiment.config_checks import check_metrics
 from orchestration.experiment.data import PreparedDatasets
 from orchestration.experiment.identity import EVALUATION_ONLY
 from orchestration.experiment.trials import changed_keys, deciding_fingerprint

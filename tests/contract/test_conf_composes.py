@@ -18,7 +18,7 @@ from orchestration.config.conf_files import CONF
 from orchestration.config.groups import expand_presets, groups
 from orchestration.config.overrides import check_overrides, dotted_keys
 from orchestration.config.search import flat_space
-from orchestration.experiment.checks import check_metrics
+from orchestration.experiment.config_checks import check_metrics
 from orchestration.experiment.identity import RUN_ONLY
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import arm_configs, check_effect, plan_trials

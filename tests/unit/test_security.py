@@ -23,7 +23,7 @@ from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.checks import check_output
+from orchestration.experiment.config_checks import check_job_output
 from orchestration.experiment.provenance import git_commit
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import settle_plan
@@ -334,5 +334,5 @@ def test_what_a_job_says_of_its_commit_is_a_commit_or_nothing(tmp_path: Path, mo
 def test_a_job_does_not_write_into_its_own_copy_of_the_checkout(tmp_path: Path) -> None:
     copy = tmp_path / "working_dir_files" / "_ray_pkg_1"
     with pytest.raises(ConfigError, match=r"output=.*: lies in the job's own copy of the checkout"):
-        check_output(compose(check_overrides([f"output={copy / 'outputs'}"])), root=copy)
-    check_output(compose(check_overrides([f"output={tmp_path / 'shared'}"])), root=copy)
+        check_job_output(compose(check_overrides([f"output={copy / 'outputs'}"])), root=copy)
+    check_job_output(compose(check_overrides([f"output={tmp_path / 'shared'}"])), root=copy)

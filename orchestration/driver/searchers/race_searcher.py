@@ -10,7 +10,7 @@ from fcos.config.parse import with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.schema import ClusterConfig
-from orchestration.experiment.checks import check_arm
+from orchestration.experiment.config_checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan

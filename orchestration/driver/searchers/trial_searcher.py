@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from fcos.config.parse import with_keys
 from fcos.errors import ConfigError
 from orchestration.config.schema import ClusterConfig
-from orchestration.experiment.checks import check_arm
+from orchestration.experiment.config_checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
@@ -112,7 +112,7 @@ class SearchTrials:
     def searcher(self, pending: Sequence[int]) -> TrialSearcher:
         """Return a searcher for Tune: unfinished trainings first, then new points, drawn from the ended ones."""
         known = [
-            (self._point(trial), value_of(self.plan, trial))
+            (self._point(trial), objective_value(self.plan, trial))
             for index, trial in enumerate(self.plan.trials)
             if index not in pending
         ]
@@ -138,7 +138,7 @@ class SearchTrials:
         (trial,) = plan_trials({name: config}, (self.seed,), self.plan.provenance, digests)
         for other in self.plan.trials:
             if other.identity == trial.identity:
-                return value_of(self.plan, other)
+                return objective_value(self.plan, other)
         self.search.drawn[name] = SampledPoint(point=point, keys=keys)
         self.plan.grow(name, config, trial)
         # Before it is trained: whatever ends this process, the next command has the point.
@@ -149,13 +149,13 @@ class SearchTrials:
     def result_of(self, config: Mapping[str, Any]) -> float | None:
         """Return the metric of an ended training, None where it failed."""
         task: Task = config[TASK]
-        return value_of(self.plan, self.plan.trials[task.index])
+        return objective_value(self.plan, self.plan.trials[task.index])
 
     def _point(self, trial: Trial) -> Point:
         return self.search.drawn[next(iter(trial.arms))].point
 
 
-def value_of(plan: Plan, trial: Trial) -> float | None:
+def objective_value(plan: Plan, trial: Trial) -> float | None:
     """Return the searched metric of a training at its end, the best of its arms; None where it has none."""
     assert plan.search is not None
     config, summary = plan.search.config, plan.summary_of(trial)

@@ -13,10 +13,10 @@ from fcos.training.due import due_after
 from orchestration.experiment.extension import KEY, Extension
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
-from orchestration.planning.first_steps.prefixes import held_checkpoints
+from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.trial import files
 from orchestration.trial.failures import is_interrupted, read_failure
-from orchestration.trial.origin import Origin, write_origin
+from orchestration.trial.origin import OriginRecord, write_origin
 from orchestration.trial.retries import read_attempts
 
 
@@ -39,7 +39,7 @@ def begin_from(prefix: Prefix | None, trial: Trial, folder: Path) -> int:
         try:
             partial = _copy(held[step], folder, trial.averages)
             _replace_points(folder, taken_points(trunk, trial, step))
-            write_origin(folder, Origin(files.training_id(trunk.folder), trunk.sweep, trunk.label, step))
+            write_origin(folder, OriginRecord(files.training_id(trunk.folder), trunk.sweep, trunk.label, step))
             final = folder_of(folder / CHECKPOINTS, step)
             # A damaged one of this training's own.
             shutil.rmtree(final, ignore_errors=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fcos.inspection.findings import Finding
 from fcos.inspection.run import Inspection, inspect_data
-from fcos.inspection.source import find_source
+from fcos.inspection.source import find_data
 
 WORDS = (
     "data.train.annotations=train.json", "data.train.images=train", "data.val.annotations=val.json",
@@ -16,7 +16,7 @@ WORDS = (
 
 
 def inspected(root: Path, *words: str) -> Inspection:
-    source = find_source([f"data.root={root}", *WORDS, f"data.cache_dir={root.parent / 'cache'}", *words])
+    source = find_data([f"data.root={root}", *WORDS, f"data.cache_dir={root.parent / 'cache'}", *words])
     return inspect_data(source, lambda *_: None)
 
 

@@ -11,7 +11,7 @@ from fcos.config.parse import flatten
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import differences, explain
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import ReusableRuns, Source
+from orchestration.planning.reuse import ReusableRuns, ReuseSource
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.store import param_text
 from orchestration.trial.files import write_summary
@@ -87,8 +87,8 @@ def test_every_state_has_its_words(tmp_path: Path) -> None:
     write_summary(plan.folder_of(done), done.identity, summary_of({"branch": {}}))
     run = finished(plan, taken)
     sources = {
-        taken.identity: Source(run, {"branch": run}),
-        partly.identity: Source(run, {"none": run}),
+        taken.identity: ReuseSource(run, {"branch": run}),
+        partly.identity: ReuseSource(run, {"none": run}),
     }
     problems = {unusable.identity: "run x of y: it is gone"}
     text = "\n".join(explain(plan, past(sources=sources, problems=problems, here={done.identity: run}), reuse=True))

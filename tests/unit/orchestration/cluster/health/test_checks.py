@@ -36,7 +36,7 @@ def test_two_nodes_that_agree_are_ok() -> None:
         checks.check_gpus(cluster, nodes),
         checks.check_output("/out", {}, {"first": ["first", "second"], "second": ["first", "second"]}),
         checks.check_data(nodes, GOOD),
-        checks.check_space(nodes, "/cache", 10**10),
+        checks.check_disks(nodes, "/cache", 10**10),
         checks.check_clocks(nodes),
         checks.check_token(True, "10.0.0.1:6379", nodes),
         checks.check_tracking("http://store answers", None, sqlite=False, num_nodes=2),
@@ -116,9 +116,9 @@ def test_data_that_are_absent_here_fail_too() -> None:
 
 
 def test_a_full_disk_fails_and_a_tight_one_warns() -> None:
-    assert checks.check_space([replace(GOOD, free={"/out": 1 << 20, "/cache": 1 << 40})], "/cache", 0).state == "failed"
+    assert checks.check_disks([replace(GOOD, free={"/out": 1 << 20, "/cache": 1 << 40})], "/cache", 0).state == "failed"
     assert (
-        checks.check_space([replace(GOOD, free={"/out": 1 << 40, "/cache": 2 << 30})], "/cache", 10**10).state
+        checks.check_disks([replace(GOOD, free={"/out": 1 << 40, "/cache": 2 << 30})], "/cache", 10**10).state
         == "warning"
     )
 

@@ -14,7 +14,7 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.extension import MissingCheckpointError
 from orchestration.planning.first_steps.begin_from import begin_from
-from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.trial import files

@@ -12,7 +12,7 @@ from fcos.training import checkpoint
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import explain
-from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.first_steps.trunks import find_trunks
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan

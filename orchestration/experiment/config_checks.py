@@ -17,7 +17,7 @@ from orchestration.experiment.weights import check_weights
 JOB_COPIES = "working_dir_files"
 
 
-def check_output(lab: LabConfig, root: Path = ROOT) -> None:
+def check_job_output(lab: LabConfig, root: Path = ROOT) -> None:
     """Raise ConfigError for an output folder inside a submitted job's copy of the checkout."""
     if JOB_COPIES in root.parts and lab.folder.is_relative_to(root):
         raise ConfigError(

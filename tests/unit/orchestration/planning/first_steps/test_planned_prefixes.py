@@ -16,12 +16,12 @@ from orchestration.experiment.extension import Extension
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.begin_from import begin_from
-from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.trial import files
 from orchestration.trial.failures import write_failure
-from orchestration.trial.origin import Origin, read_origin
+from orchestration.trial.origin import OriginRecord, read_origin
 from tests.helpers.experiments.composed import composed
 
 COSINE, STEP, HALF, NONE = range(4)
@@ -167,7 +167,7 @@ def test_state_and_points_are_taken_under_the_own_arm_with_a_record(plan: Plan) 
     # 667 is no step at which this training reports.
     assert files.read_points(folder) == [(None, "train/loss", 660, 0.5), ("none", "val/AP", 500, 0.5)]
     trained_by = files.training_id(plan.folder_of(trunk))
-    assert read_origin(folder) == Origin(trained_by, "ablation_decay", "step · seed 0", 667)
+    assert read_origin(folder) == OriginRecord(trained_by, "ablation_decay", "step · seed 0", 667)
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_00000667"]
 
 
