@@ -107,7 +107,7 @@ class RaceSearcher(Searcher):
 
 @dataclass
 class PointSampler:
-    """Samples the points of a race: each follows from the plan and the results alone, not from what this process did."""
+    """Samples the points of a race; each follows from the plan and the results alone, not from this process."""
 
     plan: Plan
     search: Search
