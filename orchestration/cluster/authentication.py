@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from fcos.errors import ConfigError
+from orchestration.cluster.listening import connection_error
 from orchestration.cluster.ray_internals import enable_token, listed_hosts, plain_channel, resolve_address
 
 RPC_SECONDS = 10.0
@@ -68,9 +69,8 @@ def reachable_addresses(gcs: str) -> list[str]:
     hosts = listed_hosts(gcs, RPC_SECONDS)
     addresses = [host for host in hosts if not is_loopback(host)]
     # A cluster whose nodes all report 127.0.0.1 may still listen on every address of this machine.
-    addresses += [
-        f"{host}:{gcs.rpartition(':')[2]}" for host in own_addresses() if _is_listening(host, gcs.rpartition(":")[2])
-    ]
+    own = [f"{host}:{gcs.rpartition(':')[2]}" for host in own_addresses()]
+    addresses += [address for address in own if connection_error(address, CONNECT_SECONDS) is None]
     return list(dict.fromkeys(addresses))
 
 
@@ -137,11 +137,3 @@ def _resolve(address: str) -> str:
         return resolve_address(address)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
-
-
-def _is_listening(host: str, port: str) -> bool:
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
