@@ -136,7 +136,7 @@ def test_one_file_is_complete_and_gives_a_batch_what_its_images_get_alone(
     make_trained: MakeTrained, export: Export, tmp_path: Path
 ) -> None:
     trained = make_trained()
-    (tmp_path / "summary.json").write_text('{"identity": "ab12", "summary": {"data_digest": "cd34"}}')
+    (tmp_path / "summary.json").write_text('{"identity": "ab12", "summary": {"step": 2, "seconds": 1, "metrics": {}, "data_digest": "cd34"}}')
     file = export(trained)
     check_metadata(file, trained)
     sizes = ((120, 96), (128, 90))
