@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from fcos.errors import ConfigError, DataError
+from fcos.storage.files import flush_to_disk
 
 if TYPE_CHECKING:
     import av
@@ -157,4 +158,5 @@ class VideoWriter:
             return
         self._encode(None)
         self._container.close()
+        flush_to_disk(self._temporary)
         self._temporary.replace(self._path)

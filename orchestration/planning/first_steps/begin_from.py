@@ -45,6 +45,7 @@ def begin_from(prefix: Prefix | None, trial: Trial, folder: Path) -> int:
             shutil.rmtree(final, ignore_errors=True)
             if extension is not None:
                 _note_extension(folder, extension)
+            # Not flushed to disk: a torn copy fails its hashes, and the training begins from an older one.
             os.replace(partial, final)
             return step
         except (CheckpointError, OSError) as error:
