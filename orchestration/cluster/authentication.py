@@ -2,7 +2,6 @@
 
 import ipaddress
 import logging
-import os
 import socket
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import psutil
 from fcos.errors import ConfigError
 from orchestration.cluster.listening import connection_error
 from orchestration.cluster.ray_internals import enable_token, listed_hosts, plain_channel, resolve_address
+from orchestration.cluster.ray_token import token_file
 
 RPC_SECONDS = 10.0
 CONNECT_SECONDS = 1.0
@@ -89,15 +89,6 @@ def own_addresses() -> list[str]:
     addresses = [address for interface in psutil.net_if_addrs().values() for address in interface]
     hosts = [each.address for each in addresses if each.family in families]
     return [host for host in hosts if not ipaddress.ip_address(host.partition("%")[0]).is_loopback]
-
-
-def token_file() -> Path | None:
-    """Return the file that Ray reads the token from; None for a token in the environment or without one."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return None
-    # Not Path.home(), which raises for a user without one.
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111
-    return path if path.is_file() else None
 
 
 def make_private(path: Path) -> str | None:
