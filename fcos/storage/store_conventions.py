@@ -113,6 +113,16 @@ class RunKind:
     RUN = "run"
 
 
+class RunStatus:
+    """MLflow's states of a run; one that a search stopped early is KILLED, as its training is not whole."""
+
+    RUNNING = "RUNNING"
+    SCHEDULED = "SCHEDULED"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+
 class Artifact:
     """Paths of files and folders among a run's artifacts."""
 

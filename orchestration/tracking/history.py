@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from fcos.storage.store_conventions import RunKind, Tag, default_uri
+from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.tracking.store import connect
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Largest number of finished runs that one query returns, newest first.
 MAX_RUNS = 1000
-FINISHED = "attributes.status = 'FINISHED'"
+FINISHED = f"attributes.status = '{RunStatus.FINISHED}'"
 _LOOKS = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=10_000)], ...])
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fcos.config.parse import flatten
 from fcos.published.records import PublishedPoint
 from fcos.storage.store_conventions import (
+    RunStatus,
     Tag,
     client_uri,
     public_uri,
@@ -115,8 +116,8 @@ class Store:
     def supersede(self, run: StoredRun, run_id: str) -> None:
         """Mark a run as replaced by another, so that its metrics are no longer read."""
         self.set_tags(run.run_id, {Tag.SUPERSEDED: run_id})
-        if run.status == "RUNNING":
-            self.close(run.run_id, "KILLED")
+        if run.status == RunStatus.RUNNING:
+            self.close(run.run_id, RunStatus.KILLED)
 
     def delete_tag(self, run_id: str, tag: str) -> None:
         """Remove a tag that a run has."""
@@ -129,7 +130,7 @@ class Store:
 
     def reopen(self, run_id: str, name: str) -> None:
         """Set an earlier run to RUNNING; remove the tags of its last attempt (ATTEMPT_TAGS)."""
-        self.client.update_run(run_id, status="RUNNING", name=name)
+        self.client.update_run(run_id, status=RunStatus.RUNNING, name=name)
         for tag in ATTEMPT_TAGS & set(self.client.get_run(run_id).data.tags):
             self.client.delete_tag(run_id, tag)
 
