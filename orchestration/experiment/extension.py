@@ -11,8 +11,9 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.checkpoint_folder import CheckpointError, CheckpointReadError, digest, steps_in, verify
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY
+from fcos.storage.store_conventions import RUN_ONLY
 from fcos.storage.summary_file import read_finished_run
-from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, without
 
 if TYPE_CHECKING:
     from fcos.training.checkpoint import Checkpoint

@@ -9,17 +9,11 @@ from fcos.config.inactive_keys import why_inactive
 from fcos.config.parse import flatten, known_keys, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
+from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.config.experiment import ARM_SECTIONS, ExperimentConfig
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
-from orchestration.experiment.identity import (
-    RUN_ONLY,
-    evaluation_identity,
-    fingerprint,
-    train_identity,
-    trunk_identity,
-    without,
-)
+from orchestration.experiment.identity import evaluation_identity, fingerprint, train_identity, trunk_identity, without
 from orchestration.experiment.provenance import Provenance
 
 # What decides by chance alone: the choice of one is the choice of its luck.

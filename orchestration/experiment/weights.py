@@ -8,18 +8,13 @@ from rich.console import Console
 
 from fcos.config.parse import flatten, with_keys
 from fcos.config.run import Config
-
-# Path or name of weights -> the digest that stands for it where there is one.
-DIGESTS: Mapping[str, str] = {
-    "model.weights": "model.weights_sha256",
-    "model.backbone.weights": "model.backbone.weights_sha256",
-}
+from fcos.storage.store_conventions import WEIGHTS_DIGESTS
 
 
 def pinned_keys(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keys of a plain config that name weights of which it holds the digest, which counts instead."""
     flat = flatten(values)
-    return tuple(key for key, digest in DIGESTS.items() if None not in (flat.get(key), flat.get(digest)))
+    return tuple(key for key, digest in WEIGHTS_DIGESTS.items() if None not in (flat.get(key), flat.get(digest)))
 
 
 def check_weights(config: Config) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fcos.config.parse import flatten
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from fcos.storage.store_conventions import Tag
+from fcos.storage.store_conventions import RUN_ONLY, Tag, param_text
 from orchestration.experiment.common_steps import common_steps
-from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, without
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
@@ -18,7 +18,6 @@ from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, ReuseSource, is_done
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 from orchestration.trial.files import read_reused
 
 LINES = 8

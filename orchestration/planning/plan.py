@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, RunSummary
+from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.experiment.extension import Extension
-from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
+from orchestration.experiment.identity import without, worker_dependences_of
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys

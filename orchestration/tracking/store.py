@@ -1,6 +1,5 @@
 """Calls to MLflow that create and update runs in a tracking store."""
 
-import json
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from fcos.storage.store_conventions import (
     RunStatus,
     Tag,
     client_uri,
+    param_text,
     public_uri,
     quiet_libraries,
     sqlite_uri,
@@ -187,11 +187,6 @@ class Store:
         """Store files as artifacts below a folder, "" for none."""
         for file in files:
             self.client.log_artifact(run_id, str(file), folder or None)
-
-
-def param_text(value: Any) -> str:
-    """Return a config value as MLflow's param: text unchanged, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def is_same_value(stored: float, value: float) -> bool:

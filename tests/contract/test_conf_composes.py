@@ -13,13 +13,13 @@ from analysis.papers.rows import get_row, group_rows_by_source
 from fcos.config.parse import flatten, parse
 from fcos.config.run import Config
 from fcos.installation import ROOT
+from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.config.compose import compose
 from orchestration.config.conf_files import CONF
 from orchestration.config.groups import expand_presets, groups
 from orchestration.config.overrides import check_overrides, dotted_keys
 from orchestration.config.search import flat_space
 from orchestration.experiment.config_checks import check_metrics
-from orchestration.experiment.identity import RUN_ONLY
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import arm_configs, check_effect, plan_trials
 from orchestration.planning.make_plan import make_plan, set_keys

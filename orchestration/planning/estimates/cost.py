@@ -10,14 +10,13 @@ from typing import Any, Literal
 from fcos.config.parse import flatten, with_keys
 from fcos.config.run import Config
 from fcos.storage.run_folder import ProgressRecord
-from fcos.storage.store_conventions import Tag
+from fcos.storage.store_conventions import RUN_ONLY, Tag, param_text
 from orchestration.cli.console import format_duration
 from orchestration.cluster.resources import Demand
-from orchestration.experiment.identity import EVALUATION_ONLY, RUN_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, without
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.trials import Trial
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 
 # Of the newest runs like a training; older ones ran on older code.
 RUNS = 10

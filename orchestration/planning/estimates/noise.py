@@ -13,17 +13,16 @@ from fcos.errors import DataError
 from fcos.statistics.power import ALPHA, MAX_PAIRS, pairs_needed, resolution, unpaired_deviation
 from fcos.statistics.sign_flip import find_fewest_pairs
 from fcos.storage.noise_floor import NOISE, SETTING_SECTIONS, NoiseFloor, read_noise_floor
-from fcos.storage.store_conventions import Artifact, MetricPrefix
+from fcos.storage.store_conventions import RUN_ONLY, Artifact, MetricPrefix, param_text
 from orchestration.cli.console import format_count
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.experiment.identity import RUN_ONLY, without
+from orchestration.experiment.identity import without
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.estimates.cost import SeedCost, is_main
 from orchestration.planning.estimates.paired_noise import PairedNoise, find_paired_noise
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import History
 from orchestration.tracking.problems import TrackingError
-from orchestration.tracking.store import param_text
 
 # Differing keys that a line names.
 MOST_KEYS = 3

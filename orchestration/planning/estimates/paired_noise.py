@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcos.config.parse import flatten
-from fcos.storage.store_conventions import Tag
-from orchestration.experiment.identity import RUN_ONLY
+from fcos.storage.store_conventions import RUN_ONLY, Tag, param_text
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import History, PastRun
-from orchestration.tracking.store import param_text
 
 # Pairs that an arm needs to count.
 FEWEST_PAIRS = 3

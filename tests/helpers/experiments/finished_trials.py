@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from fcos.config.parse import flatten
+from fcos.storage.store_conventions import param_text
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 
 
 def runs_of(plan: Plan, value: Callable[[str, int], float], sweep: str = "before", **tags: str) -> list[PastRun]:

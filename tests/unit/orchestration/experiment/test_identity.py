@@ -7,15 +7,9 @@ import pytest
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.parse import parse, with_keys
 from fcos.config.run import Config
+from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.config.overrides import dotted_keys
-from orchestration.experiment.identity import (
-    EVALUATION_ONLY,
-    RUN_ONLY,
-    evaluation_identity,
-    fingerprint,
-    train_identity,
-    without,
-)
+from orchestration.experiment.identity import EVALUATION_ONLY, evaluation_identity, fingerprint, train_identity, without
 from orchestration.experiment.provenance import Provenance
 
 PROVENANCE = Provenance(code="c", versions={"torch": "1"})

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from fcos.config.parse import flatten
+from fcos.storage.store_conventions import param_text
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import differences, explain
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns, ReuseSource
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 from orchestration.trial.files import write_summary
 from tests.helpers.experiments.composed import plan_of
 from tests.helpers.experiments.stored_runs import StoredRuns

@@ -7,10 +7,10 @@ import pytest
 
 from fcos.config.parse import flatten, with_keys
 from fcos.errors import ConfigError
+from fcos.storage.store_conventions import param_text
 from orchestration.planning import warm_start
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 from tests.helpers.experiments.composed import composed, plan_of
 from tests.helpers.experiments.stored_runs import StoredRuns
 

@@ -3,6 +3,7 @@
 import pytest
 
 from fcos.config.parse import flatten
+from fcos.storage.store_conventions import param_text
 from orchestration.cluster.resources import Demand
 from orchestration.experiment.trials import Trial
 from orchestration.planning.estimates.cost import (
@@ -16,7 +17,6 @@ from orchestration.planning.estimates.cost import (
 )
 from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 from tests.helpers.experiments.composed import composed
 
 NEED = Demand(workers=2, cpus=1, gpus=1, device="cuda")
