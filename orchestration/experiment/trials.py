@@ -13,7 +13,14 @@ from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.config.experiment import ARM_SECTIONS, ExperimentConfig
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
-from orchestration.experiment.identity import evaluation_identity, fingerprint, train_identity, trunk_identity, without
+from orchestration.experiment.identity import (
+    evaluation_identity,
+    fingerprint,
+    short_identity,
+    train_identity,
+    trunk_identity,
+    without,
+)
 from orchestration.experiment.provenance import Provenance
 
 # What decides by chance alone: the choice of one is the choice of its luck.
@@ -41,7 +48,7 @@ class Trial:
     @property
     def short(self) -> str:
         """The part of the identity that names the training's folder."""
-        return self.identity[:16]
+        return short_identity(self.identity)
 
     @property
     def label(self) -> str:

@@ -9,7 +9,7 @@ from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.storage.store_conventions import RUN_ONLY, Tag, param_text
 from orchestration.experiment.common_steps import common_steps
-from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, short_identity, without
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
@@ -68,7 +68,7 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
             "extend=..., whose schedule is another one" if prefix.extension else "up to there both have the same state"
         )
         trained = f"{why}; {rest} of {trial.config.schedule.steps} steps are trained"
-        return [f"from step {prefix.step} of {prefix.trunk.label} ({prefix.trunk.identity[:16]})", trained]
+        return [f"from step {prefix.step} of {prefix.trunk.label} ({short_identity(prefix.trunk.identity)})", trained]
     lines = ["new", *_parted(trial, reusable.trunks.get(trial.identity, ()))]
     if not forgotten and newest_step(folder / CHECKPOINTS):
         needed = ", ".join(f"{decay:g}" for decay in sorted(trial.averages))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NoReturn
 
+from orchestration.experiment.identity import short_identity
 from orchestration.trial import files, retries
 from orchestration.trial.failures import (
     FailureKind,
@@ -81,7 +82,7 @@ def train_on_workers(task: Task) -> None:
             resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
-            name=f"train-{task.identity[:16]}",
+            name=f"train-{short_identity(task.identity)}",
             storage_path=task.ray_folder,
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # two Ray APIs
             failure_config=ray.train.FailureConfig(max_failures=0),

@@ -37,7 +37,7 @@ class MicroBatching:
             batch_size=config.schedule.batch_size,
             accumulate=config.schedule.accumulate,
             trains=trains,
-            divisible=trains and model.assignment.kind != "simota",
+            divisible=trains and not model.assignment.by_outputs,
             decides=bool({model.backbone.norm, model.fpn.norm, model.head.norm} & set(BATCH_NORMS)),
         )
 
