@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
@@ -22,6 +22,17 @@ from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, MicroBatching, Task
+
+if TYPE_CHECKING:
+    from ray import tune
+
+    from orchestration.driver.early_stopping import StopRequestingScheduler
+    from orchestration.driver.searchers.plan_searcher import PlanSearcher
+    from orchestration.driver.searchers.race_searcher import RaceSearcher
+    from orchestration.driver.searchers.trial_searcher import TrialSearcher
+
+    # What chooses the trainings of a job.
+    JobSearcher = PlanSearcher | RaceSearcher | TrialSearcher
 
 # Ray's own records of a sweep; nothing is ever read back from them.
 RAY_FOLDER = "ray"
@@ -100,7 +111,7 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
     return None if searcher is None else searcher.exhausted
 
 
-def _tuner(job: TuneJob, searcher: Any, task: Callable[[int], Task], events: Events) -> Any:
+def _tuner(job: TuneJob, searcher: "JobSearcher | None", task: Callable[[int], Task], events: Events) -> "tune.Tuner":
     """Return the Tuner of a job; without a searcher the pending trainings are its grid."""
     from ray import tune
 
@@ -134,7 +145,7 @@ def _most_trainings(job: TuneJob) -> int:
     return len(job.plan.trials) if job.later is not None else len(job.pending) + job.to_sample
 
 
-def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
+def _searcher(job: TuneJob, task: Callable[..., Task]) -> "JobSearcher | None":
     """Return what chooses trainings from results, None where all are planned and none waits for another."""
     plan, lab = job.plan, job.lab
     race = SearchRace.of(plan)
@@ -156,7 +167,7 @@ def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
     return PlanSearcher(plan, job.pending, TrainingQueue(plan, job.trunks), task, job.later)
 
 
-def _scheduler(job: TuneJob) -> Any:
+def _scheduler(job: TuneJob) -> "StopRequestingScheduler | None":
     """Return what stops trainings early, None where all run to their last step."""
     plan, search = job.plan, job.plan.search
     if search is None or not search.prunes:

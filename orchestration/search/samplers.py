@@ -1,17 +1,22 @@
 """Optuna's samplers and Tune's schedulers, made from the config of a search."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from orchestration.config.search import Distribution, StrategyConfig
 from orchestration.search.space import Point, coordinates, grid_points
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+    from ray.tune.search.optuna import OptunaSearch
 
-def optuna_distributions(space: Mapping[str, Distribution]) -> dict[str, Any]:
+
+def optuna_distributions(space: Mapping[str, Distribution]) -> "dict[str, BaseDistribution]":
     """Return the space as Optuna distributions, one for each coordinate."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    result: dict[str, Any] = {}
+    result: dict[str, BaseDistribution] = {}
     for name, (kind, bounds) in coordinates(space).items():
         match kind:
             case "choice":
@@ -45,7 +50,7 @@ def planned_points(strategy: StrategyConfig, space: Mapping[str, Distribution]) 
 
 def make_searcher(
     strategy: StrategyConfig, space: Mapping[str, Distribution], mode: str, known: Sequence[tuple[Point, float | None]]
-) -> Any:
+) -> "OptunaSearch":
     """Return Tune's searcher with Optuna's TPE, initialised with earlier points and metrics (None: failed)."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
@@ -98,7 +103,7 @@ def propose(
 METRIC, STEP = "metric", "step"
 
 
-def make_scheduler(strategy: StrategyConfig, mode: str, steps: int) -> Any:
+def make_scheduler(strategy: StrategyConfig, mode: str, steps: int) -> "AsyncHyperBandScheduler":
     """Return Tune's ASHA scheduler over steps, with several brackets for asynchronous Hyperband.
 
     Source: arXiv 1810.05934, section 3.3.

@@ -8,6 +8,8 @@ from orchestration.cluster.resources import Demand
 from orchestration.experiment.provenance import Provenance
 
 if TYPE_CHECKING:
+    from ray.tune.experiment import Trial as TuneTrial
+
     from fcos.config.run import Config
 
 # The one key of Tune's own config of a trial.
@@ -73,3 +75,9 @@ class Task:
     best_metric: str | None = None
     # Steps after which a checkpoint is kept, from which other trainings go on.
     forks: tuple[int, ...] = ()
+
+
+def task_of(trial: "TuneTrial") -> Task:
+    """Return what the processes of a Tune trial are given."""
+    task: Task = trial.config[TASK]
+    return task

@@ -14,14 +14,11 @@ from orchestration.experiment.config_checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
-from orchestration.search.points import SampledPoint, Search, name_of
+from orchestration.search.points import MOST_MISSES, SampledPoint, Search, name_of
 from orchestration.search.samplers import METRIC, make_searcher
 from orchestration.search.space import Point, point_keys
 from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, Task
-
-# A searcher that draws nothing new and valid so often in a row has nothing more to draw.
-MOST_MISSES = 200
 
 
 class TrialSearcher(Searcher):
