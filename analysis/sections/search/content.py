@@ -75,7 +75,7 @@ def _recommend_settings(
     shares: pd.DataFrame,
     confirmation: Confirmation | None,
 ) -> str | None:
-    """Return the best settings as a config; None where no point has a value or several objectives compete."""
+    """Return the best settings as YAML to paste; None where no point has a value or several objectives compete."""
     if best is None or search.objectives:
         return None
     return format_best_settings(sweep, search, best, shares, () if confirmation is None else confirmation.design.seeds)
