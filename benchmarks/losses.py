@@ -42,6 +42,15 @@ def same(theirs: Outcome, ours: Outcome) -> str:
     return "losses and gradients equal to 1e-5"
 
 
+def make_rule(compiled: bool) -> FCOSLoss:
+    """Return our loss with torchvision's settings."""
+    return FCOSLoss(
+        regression="giou", weight_by_centerness=False, quality="centerness", normalizer_scope="local",
+        focal_alpha=0.25, focal_gamma=2.0, classification_weight=1.0, regression_weight=1.0, quality_weight=1.0,
+        compiled=compiled,
+    )  # fmt: skip
+
+
 def case(
     name: str, count: int, batch: int, size: tuple[int, int], *, compiled: bool, goal: float | None, memory_goal: float
 ) -> Case:
@@ -50,11 +59,7 @@ def case(
     outputs = draw_outputs(batch, size)
     locations = grid(size)
     peer, (peer_anchors, per_level) = peer_loss(), anchors(size, batch)
-    rule = FCOSLoss(
-        regression="giou", weight_by_centerness=False, quality="centerness", normalizer_scope="local",
-        focal_alpha=0.25, focal_gamma=2.0, classification_weight=1.0, regression_weight=1.0, quality_weight=1.0,
-        compiled=compiled,
-    )  # fmt: skip
+    rule = make_rule(compiled)
 
     def run_peer() -> Outcome:
         leaves = {key: value.detach().requires_grad_() for key, value in outputs.items()}

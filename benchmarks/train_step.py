@@ -8,7 +8,8 @@ must be equal to 1e-4 (bf16: 2e-2), and so must what the step adds to the weight
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import side_by_side
@@ -41,6 +42,19 @@ def settings(batch: int, precision: Precision, compiled: bool, channels_last: bo
     return Config(model=model_config(), data=data, schedule=schedule)
 
 
+def compare(theirs: Outcome, ours: Outcome, start: Mapping[str, Tensor], precision: Precision) -> str:
+    """Require equal losses and steps from the weights `start`; return how equal the losses are."""
+    tolerance = 1e-4 if precision == "fp32" else 2e-2
+    apart = float(((theirs[0] - ours[0]) / theirs[0]).abs().max())
+    require(apart <= tolerance, f"losses {theirs[0].tolist()} and {ours[0].tolist()}")
+    if precision == "fp32":
+        moved = {key: value - start[key] for key, value in theirs[1].items()}
+        missed = sum(float((ours[1][key] - start[key] - step).square().sum()) for key, step in moved.items())
+        length = sum(float(step.square().sum()) for step in moved.values())
+        require(missed <= 1e-4 * length, f"steps are apart by {(missed / length) ** 0.5:.1e} of their length")
+    return f"losses equal to {apart:.0e}"
+
+
 def case(
     batch: int, size: tuple[int, int], device: torch.device, precision: Precision, compiled: bool, goal: float | None
 ) -> Case:
@@ -69,17 +83,7 @@ def case(
         terms = train_step(state, [to_device(host, device)])
         return terms[1:4], detector.state_dict()
 
-    def same(theirs: Outcome, ours: Outcome) -> str:
-        tolerance = 1e-4 if precision == "fp32" else 2e-2
-        apart = float(((theirs[0] - ours[0]) / theirs[0]).abs().max())
-        require(apart <= tolerance, f"losses {theirs[0].tolist()} and {ours[0].tolist()}")
-        if precision == "fp32":
-            moved = {key: value - start[key] for key, value in theirs[1].items()}
-            missed = sum(float((ours[1][key] - start[key] - step).square().sum()) for key, step in moved.items())
-            length = sum(float(step.square().sum()) for step in moved.values())
-            require(missed <= 1e-4 * length, f"steps are apart by {(missed / length) ** 0.5:.1e} of their length")
-        return f"losses equal to {apart:.0e}"
-
+    same = partial(compare, start=start, precision=precision)
     text = f"training step, R50 {batch}x{size[0]}x{size[1]}, {precision} on {device.type}"
     if precision != peer_precision:
         text += f" against {peer_precision}"
