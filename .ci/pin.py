@@ -19,7 +19,7 @@ BLOCK = re.compile(r"(?<=constraint-dependencies = \[ # written by \.ci/pin\.py\
 
 
 def constraints_of(lock: str) -> str:
-    """The `name==version ; marker` lines of a lock file, as the body of a TOML list."""
+    """Return the `name==version ; marker` lines of a lock file, as the body of a TOML list."""
     pins = [line.rstrip(" \\") for line in lock.splitlines() if re.match(r"[A-Za-z0-9]", line)]
     return "".join(f'  "{pin}",\n' for pin in pins)
 

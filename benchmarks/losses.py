@@ -22,7 +22,7 @@ Outcome = tuple[list[Tensor], list[Tensor]]
 
 
 def draw_outputs(batch: int, size: tuple[int, int]) -> dict[str, Tensor]:
-    """torchvision's head outputs: logits around the prior of 0.01, boxes of some strides."""
+    """Return torchvision's head outputs: logits around the prior of 0.01, boxes of some strides."""
     generator = torch.Generator().manual_seed(0)
     count = sum(rows * columns for rows, columns in shapes(size))
     return {
@@ -33,7 +33,7 @@ def draw_outputs(batch: int, size: tuple[int, int]) -> dict[str, Tensor]:
 
 
 def same(theirs: Outcome, ours: Outcome) -> str:
-    """Three losses and three gradients."""
+    """Compare three losses and three gradients."""
     for peer, mine in zip(theirs[0], ours[0], strict=True):
         require(bool((peer - mine).abs() <= 1e-5 * peer.abs()), f"losses {float(peer)} and {float(mine)}")
     for peer, mine in zip(theirs[1], ours[1], strict=True):
@@ -54,7 +54,7 @@ def make_rule(compiled: bool) -> FCOSLoss:
 def case(
     name: str, count: int, batch: int, size: tuple[int, int], *, compiled: bool, goal: float | None, memory_goal: float
 ) -> Case:
-    """The loss of a batch whose images have `count` boxes each."""
+    """Return the case of a batch whose images have `count` boxes each."""
     theirs, targets = draw_targets(count, batch, size)
     outputs = draw_outputs(batch, size)
     locations = grid(size)
@@ -92,7 +92,7 @@ def case(
 
 
 def cases() -> Iterator[Case]:
-    """A batch of 8, which has 14.3 million logits."""
+    """Yield the cases of a batch of 8, which has 14.3 million logits."""
     eager: dict[str, Any] = {"compiled": False, "goal": 6, "memory_goal": 4}
     compiled: dict[str, Any] = {"compiled": True, "memory_goal": 8}
     yield case("whole loss, eager, 7 boxes an image", 7, 8, SIZE, **eager)

@@ -33,7 +33,7 @@ Outcome = tuple[Tensor, dict[str, Tensor]]
 
 
 def settings(batch: int, precision: Precision, compiled: bool, channels_last: bool) -> Config:
-    """model=torchvision, SGD as the peer's."""
+    """Return model=torchvision, with SGD as the peer's."""
     schedule = ScheduleConfig(
         batch_size=batch, steps=1000, optimizer="sgd", lr=LR, momentum=MOMENTUM, weight_decay=DECAY, decay="none",
         precision=precision, channels_last=channels_last, compile=compiled, deterministic=False,
@@ -58,7 +58,7 @@ def compare(theirs: Outcome, ours: Outcome, start: Mapping[str, Tensor], precisi
 def case(
     batch: int, size: tuple[int, int], device: torch.device, precision: Precision, compiled: bool, goal: float | None
 ) -> Case:
-    """One step of both; each call goes on from the weights that the last one left."""
+    """Return the case of one step of both; each call goes on from the weights that the last one left."""
     # On a CPU with AVX2 the backward convolutions in float32 are slower with the channels last.
     channels_last = device.type == "cuda" or precision == "bf16"
     peer_precision: Precision = "fp32" if device.type == "cpu" else precision
@@ -91,7 +91,7 @@ def case(
 
 
 def matmul_rate(device: torch.device) -> float:
-    """FLOP/s of a large bf16 product."""
+    """Measure FLOP/s of a large bf16 product."""
     side = 8192
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     times = [side_by_side.seconds_of(lambda: a @ b) for _ in range(20)]
@@ -99,7 +99,7 @@ def matmul_rate(device: torch.device) -> float:
 
 
 def flops_per_image(size: tuple[int, int]) -> float:
-    """Multiplications and additions of forward and backward, counted without computing anything."""
+    """Count multiplications and additions of forward and backward, without computing anything."""
     with torch.device("meta"):
         _, detector = build_pair(size, channels_last=True, device=torch.device("meta"))
     pixels = torch.zeros(1, 3, *size, dtype=torch.uint8, device="meta")
@@ -110,7 +110,7 @@ def flops_per_image(size: tuple[int, int]) -> float:
 
 
 def main() -> None:
-    """Measure on the device that is asked for."""
+    """Measure on the device of the command line."""
     parser = side_by_side.parser(__doc__ or "")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="ours on a CPU; fp32 if not given")
@@ -128,12 +128,12 @@ def main() -> None:
 
 
 def on_cpu(options: argparse.Namespace) -> Iterator[Case]:
-    """One step that fits a core."""
+    """Yield the cases of one step that fits a core."""
     yield case(2, (512, 512), torch.device("cpu"), options.precision or "fp32", options.compile, goal=2.2)
 
 
 def on_gpu(options: argparse.Namespace) -> None:
-    """The papers' batch, and how much of the GPU it uses."""
+    """Measure the papers' batch, and how much of the GPU it uses."""
     device = torch.device("cuda")
     # 1333 is padded to the next multiple of 32 by both.
     size = (800, 1344)

@@ -180,7 +180,7 @@ def _table(
     figures: Mapping[str, float],
     reasons: Mapping[str, int],
 ) -> dict[str, Any]:
-    """All counts as plain values, for whoever draws or checks them."""
+    """Return all counts as plain values, from which they are plotted and checked."""
     boxes = source.boxes.boxes
     longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
     counts = {} if counted.counts is None else {key: value.tolist() for key, value in asdict(counted.counts).items()}
@@ -200,7 +200,7 @@ def _table(
 
 
 def config_block(levels: tuple[int, ...], assignment: AssignmentConfig) -> str:
-    """The settings as lines to paste into a model file of conf/model."""
+    """Return the settings as lines to paste into a model file of conf/model."""
     ranges = ", ".join(f"[{low:g}, {'null' if high is None else f'{high:g}'}]" for low, high in assignment.ranges)
     radius = assignment.center_sampling_radius
     on_mask = "  positives: mask\n" if assignment.by_masks else ""

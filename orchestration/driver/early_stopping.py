@@ -30,7 +30,7 @@ class StopRequestingScheduler(FIFOScheduler):
     """
 
     def __init__(self, inner: TrialScheduler, metric: str, mode: str, ended: Iterable[Path], judged: int) -> None:
-        """`ended` are folders of trainings that earlier commands ended: they stand on the rungs as before."""
+        """Create the scheduler; trainings of earlier commands, in the folders `ended`, stand on the rungs as before."""
         super().__init__()  # type: ignore[no-untyped-call]
         # It does not use Tune's controller, which trainings of earlier commands do not have.
         self._inner: Any = inner

@@ -197,7 +197,7 @@ class SweepProgress:
         return sum(self._total(each) for each in self.trials)
 
     def _total(self, progress: TrialProgress) -> int:
-        """Steps of a training; those of the longest one stand in for what is not known yet."""
+        """Return the steps of a training; those of the longest one stand in for what is not known yet."""
         return progress.total_steps or max(1, *(other.total_steps for other in self.trials))
 
     @property

@@ -71,7 +71,7 @@ def _processes(heartbeats: Heartbeats) -> dict[str, Process]:
 
 @contextmanager
 def end_stalled(limit: float | None, running: Callable[[], Iterable[Path]]) -> Iterator[None]:
-    """While the block runs, end `running` trainings that make no progress for `limit` seconds; None sets no limit.
+    """End `running` trainings that make no progress for `limit` seconds, while the block runs; None sets no limit.
 
     A file in the training's folder says why, and Tune takes it up again from its last checkpoint.
     """

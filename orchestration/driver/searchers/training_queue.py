@@ -15,7 +15,7 @@ class TrainingQueue:
     """Trainings of a plan by index; one that others wait for comes before the others of its seed."""
 
     def __init__(self, plan: Plan, elsewhere: Elsewhere) -> None:
-        """`elsewhere` are trainings of other sweeps whose checkpoints may be begun from."""
+        """Create the queue; `elsewhere` are trainings of other sweeps whose checkpoints may be begun from."""
         self._plan = plan
         self._elsewhere = elsewhere
         self._waiting: list[int] = []
