@@ -4,7 +4,7 @@ requirements.lock   names, versions and hashes of the whole tree, for pip
 pyproject.toml      the same versions as uv constraints, so that `uv run` installs exactly them
 
 Run with: python .ci/pin.py            (uv must be on the PATH)
-          python .ci/pin.py --check    (only says whether the two agree; exit code 1 if not)
+          python .ci/pin.py --check    (only compares the two; exit code 1 if they differ)
 """
 
 import re

@@ -32,7 +32,7 @@ def model_config() -> ModelConfig:
 def build_pair(size: tuple[int, int], *, channels_last: bool, device: torch.device) -> tuple[detection.FCOS, FCOS]:
     """Build both with the stem and first stage frozen, as torchvision trains from ImageNet's weights."""
     torch.manual_seed(0)
-    # What fcos_resnet50_fpn builds; asked for without weights, it would not freeze its batch norms.
+    # What fcos_resnet50_fpn builds; built without weights, it would not freeze its batch norms.
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, returned_layers=[2, 3, 4],
         extra_blocks=LastLevelP6P7(256, 256), trainable_layers=3,

@@ -1,6 +1,6 @@
 """What the benchmarks feed to both sides: boxes, anchors, targets and head outputs of torchvision's FCOS.
 
-The grid is 800x1344 unless told otherwise, its strides and ranges those of model=torchvision.
+The grid is 800x1344 by default, its strides and ranges those of model=torchvision.
 """
 
 from types import SimpleNamespace

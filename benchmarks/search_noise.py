@@ -4,7 +4,7 @@ Searches on drawn surfaces instead of trainings, decided by the code that sweeps
 race over seeds. Each repetition draws a surface, searches it with a race, and with one seed for as many steps as the
 race took. A choice is good where its true AP is within 1.0 of the best (the default of experiment.margin).
 
-- choices: six keys of three choices with drawn effects of each and of each pair: neighbours say little of a point.
+- choices: six keys of three choices with drawn effects of each and of each pair: neighbours predict little of a point.
 - smooth: three ranges and two choices with losses of their own: the model of TPE itself averages over neighbours.
 
 Surfaces are in percent points of AP. A training adds to its true AP what its seed does to all points alike, and what

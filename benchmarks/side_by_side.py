@@ -31,7 +31,7 @@ class Case:
     ours: Callable[[], Any]
     same: Callable[[Any, Any], str]
     peer_name: str = "torchvision"
-    # Images that one call handles, where images per second say more than a time.
+    # Images that one call handles, where images per second are clearer than a time.
     images: int | None = None
     # How many times as fast, and how many times less memory, is wanted.
     goal: float | None = None

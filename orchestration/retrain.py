@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from orchestration.planning.prepare import Prepared
     from orchestration.planning.repeats.published_training import PublishedTraining, Retrained
 
-# Keys, groups and sections that say where and how a training runs.
+# Keys, groups and sections that decide where and how a training runs.
 ALLOWED = ("output", "name", "cluster", "tracking", "budget", "dry_run")
 
 

@@ -32,7 +32,7 @@ COVERAGE_FILES = (Artifact.COVERAGE_COUNTS, f"{Artifact.COVERAGE}/unrecalled.csv
 
 @dataclass(frozen=True)
 class PublishChoices:
-    """What a publisher asks for. laboratory: "" for none. hidden: texts to replace."""
+    """Choices of the publisher. laboratory: "" for none. hidden: texts to replace."""
 
     laboratory: str = ""
     license: str = ""

@@ -99,7 +99,7 @@ def run(
     source = read_source(config, lambda *_: runtime.heartbeat())
     check_digest(config.data, source.digest, data_digest)
     assignment = _assignment(config, source, runtime, started)
-    # The pace of counting says when it ends; the search before it does not.
+    # The pace of counting shows when it ends; the search before it does not.
     counting = time.perf_counter()
     images = len(source.boxes)
     counted = tally(
@@ -156,7 +156,7 @@ def _figures(config: Config, counted: Tally, boxes: int) -> dict[str, float]:
 
 
 def _assignment(config: Config, source: Source, runtime: Runtime, started: float) -> AssignmentConfig:
-    """Return the assignment, with ranges that are searched where that is asked for; every worker finds the same."""
+    """Return the assignment, with ranges that are searched where the config has it; every worker finds the same."""
     if not config.coverage.search_ranges:
         return config.model.assignment
 

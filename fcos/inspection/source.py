@@ -38,7 +38,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 class AutoWords(Section):
-    """What may be said about a folder instead of letting it be found out."""
+    """What may be set about a folder, which is detected otherwise."""
 
     format: FormatName | None = None
     val_fraction: float | None = Field(None, gt=0, lt=1)
@@ -155,7 +155,7 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
     left = {key: value for key, value in given.items() if key != "data.root" and not key.endswith(".annotations")}
     found = find_folder_files(path, settings, cache_folder)
-    # The schema asks for both splits; a split that there is not is not read.
+    # The schema requires both splits; a split that there is not is not read.
     locations = {split: found.splits.get(split) or next(iter(found.splits.values())) for split in SPLITS}
     own = {"name": "coco", "root": found.root, **{str(name): split.model_dump() for name, split in locations.items()}}
     model, model_name = _model(given, "data=auto chooses other ranges and an input size; its plan has the words")
@@ -202,7 +202,7 @@ def _train_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> l
 
 
 def _model(given: Mapping[str, Any], unnamed: str = "trained unless another is named") -> tuple[ModelConfig, str]:
-    """Return the model that decides the level ranges, and its name in words with what is said where none is given."""
+    """Return the model that decides the level ranges, and its name in words, with `unnamed` where none is given."""
     name = str(given.get("model", DEFAULT_MODEL))
     changes = _model_values(given)
     model = _validated(ModelConfig, "model", _set(_conf("model", name), changes))

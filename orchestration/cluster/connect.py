@@ -183,8 +183,8 @@ def _import_path() -> dict[str, str]:
 
 
 def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dict[str, Any]:
-    # A token for this process only: nothing is written to the home folder, and nobody else can submit jobs. Without
-    # a token anybody could, as Ray listens on all addresses of the machine.
+    # A token for this process only: nothing is written to the home folder, and no one else can submit jobs. Without
+    # a token everyone could, as Ray listens on all addresses of the machine.
     if not cluster.allow_unauthenticated:
         os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

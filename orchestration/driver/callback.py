@@ -46,7 +46,7 @@ class SweepCallback(tune.Callback):
         self._failures: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks for a restore that is never asked for; the handlers hold threads and a terminal.
+        # Tune pickles its callbacks for a restore that never happens; the handlers hold threads and a terminal.
         return {}
 
     def on_trial_start(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
@@ -97,7 +97,7 @@ class SweepCallback(tune.Callback):
         else:
             failure, reason = read_failure(folder), failure_reason(folder)
             if failure is None or failure.retryable:
-                # An edit may keep a process from starting at all, so that nobody else could report it.
+                # An edit may keep a process from starting at all, so that nothing else could report it.
                 reason = "; ".join([*code_differences(self._plan.provenance), reason])
             self._events.publish(TrialFailed(task.index, trial, reason))
 

@@ -89,7 +89,7 @@ class TuneJob:
 
 
 def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) -> str | None:
-    """Run the job; return why a searcher drew fewer points than were asked for, None where it drew all.
+    """Run the job; return why a searcher sampled fewer points than requested, None where it sampled all.
 
     `on_head_lost` is called from a thread where the head of a joined cluster is gone; it has to end the process.
     """

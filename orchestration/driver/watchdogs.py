@@ -73,7 +73,7 @@ def _processes(heartbeats: Heartbeats) -> dict[str, Process]:
 def end_stalled(limit: float | None, running: Callable[[], Iterable[Path]]) -> Iterator[None]:
     """End `running` trainings that make no progress for `limit` seconds, while the block runs; None sets no limit.
 
-    A file in the training's folder says why, and Tune takes it up again from its last checkpoint.
+    A file in the training's folder has the reason, and Tune takes it up again from its last checkpoint.
     """
     if limit is None:
         yield

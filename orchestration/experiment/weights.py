@@ -97,7 +97,7 @@ def fetch_weights(configs: Iterable[Config], console: Console) -> None:
         model = named[name, weights]
         if local_file(model.backbone) is not None or weights is None:
             continue
-        # Without a network the hub is asked several times, which takes most of a minute.
+        # Without a network the hub is tried several times, which takes most of a minute.
         console.print(f"fetching weights {weights} of {name}, unless they are here ...", highlight=False, markup=False)
         if model.backbone.timm_name is None:
             pretrained_state_dict(name, weights)

@@ -104,7 +104,7 @@ def _taken(trial: Trial, source: ReuseSource) -> list[str]:
 def _nearest(trial: Trial, provenance: Provenance, others: Sequence[PastRun]) -> list[str]:
     """Describe the finished run with the fewest differences."""
     listed = [(differences(trial, provenance, run), run) for run in others if run.identity and not run.is_copy]
-    # A training of the same identity is no neighbour; why it is no use was said before.
+    # A training of the same identity is no neighbour; why it is no use stands above.
     listed = [(lines, run) for lines, run in listed if lines]
     if not listed:
         return ["no other finished training in the store to compare with"]
@@ -120,7 +120,7 @@ def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]
     left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(trial.values))
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
-    # Runs of earlier versions have no seeds of single sources, which says the same as null.
+    # Runs of earlier versions have no seeds of single sources, which means the same as null.
     ours, theirs = (
         {key: value for key, value in values.items() if not (_is_below(key, ("seeds",)) and value == param_text(None))}
         for values in (ours, theirs)

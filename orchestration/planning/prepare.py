@@ -60,7 +60,7 @@ MakePlan = Callable[[LabConfig, PrepareData, Sequence[str]], Plan]
 
 
 def prepare_command(arguments: Sequence[str], make_plan: MakePlan, output: Output) -> Prepared | None:
-    """Do everything up to the first training, with its output; None where dry_run or explain asks for no more.
+    """Do everything up to the first training, with its output; None where dry_run or explain ends there.
 
     Raises ConfigError for a user's mistake, and TrackingError for a required store that does not answer.
     """
@@ -102,7 +102,7 @@ def _prefixes(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> Prefixes:
 
 
 def _show_preview(output: Output, prepared: Prepared, nodes: list[Node] | None) -> None:
-    """Show the reasons where explain=true asks for them, and the estimate where dry_run=true does."""
+    """Show the reasons with explain=true, and the estimate with dry_run=true."""
     lab = prepared.lab
     reasons = find_reasons(prepared.plan, prepared.reusable, reuse=lab.reuse) if lab.explain else []
     estimates, lines = _estimate(output.console, prepared, nodes) if lab.dry_run else ([], [])
@@ -175,7 +175,7 @@ def _cost_of_seed(prepared: Prepared, nodes: list[Node] | None) -> SeedCost | No
 def _paces(
     console: Console, lab: LabConfig, trials: Sequence[Trial], resources: Demand, runs: Sequence[PastRun]
 ) -> dict[str, Pace | None]:
-    """Return paces by identity: from the store, else from a probe of each kind of training where one is asked for."""
+    """Return paces by identity: from the store, else with probe=true from a probe of each kind of training."""
     machine, taken = hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
     paces = {trial.identity: pace_of(trial, runs, machine, taken) for trial in trials}
     probed: dict[object, Pace] = {}

@@ -52,7 +52,7 @@ class ReusableRuns:
 def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
     """Look up trials that are not finished here, or whose checkpoint is a dangling link.
 
-    A store that does not answer gives a note, or TrackingError where tracking.required says so.
+    A store that does not answer gives a note, or TrackingError with tracking.required.
     """
     open_trials = [
         trial
@@ -239,7 +239,7 @@ def _link(link: Path, target: Path) -> None:
 def take(trial: Trial, source: ReuseSource, folder: Path) -> None:
     """Fill a trial's folder as if it had been trained there: curves, evaluations, tables, a link to the weights.
 
-    The summary, which says that all is done, is left out where an arm has yet to be evaluated.
+    The summary, which marks that all is done, is left out where an arm has yet to be evaluated.
     """
     # What an earlier attempt left unfinished is not needed any more.
     shutil.rmtree(folder, ignore_errors=True)

@@ -96,7 +96,7 @@ class History:
         with store_errors(self.uri):
             experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
             runs = self.client.search_runs(experiment_ids, condition, max_results=MAX_RUNS) if experiment_ids else []
-        # What was imported was trained elsewhere: nothing is reused of it, and its pace says nothing of this machine.
+        # What was imported was trained elsewhere: nothing is reused of it, and its pace is not that of this machine.
         left_out = (Tag.SUPERSEDED, Tag.ARCHIVE)
         current = [run for run in runs if not any(tag in run.data.tags for tag in left_out)]
         return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in current]

@@ -54,7 +54,7 @@ def begin_training(folder: Path) -> None:
 
 
 def append_points(folder: Path, points: Iterable[MetricPoint]) -> None:
-    """Append metric points, before they are reported to anybody else."""
+    """Append metric points, before they are reported anywhere else."""
     path = folder / POINTS
     torn = path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
     with path.open("a") as file:

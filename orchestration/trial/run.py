@@ -21,7 +21,7 @@ from orchestration.trial.heartbeat import TRIAL, clear_heartbeats, registered
 from orchestration.trial.task import TASK, Task
 from orchestration.trial.worker import train_here, train_worker
 
-# A collective that nobody could end from outside ends by itself, that much later.
+# A collective that was not ended from outside ends by itself, that much later.
 SLACK_SECONDS = 30
 
 

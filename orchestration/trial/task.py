@@ -33,7 +33,7 @@ class MicroBatching:
 
     @classmethod
     def of(cls, config: "Config") -> "MicroBatching":
-        """Return the micro-batching that a config asks for."""
+        """Return the micro-batching of a config."""
         model, trains = config.model, config.task == "train"
         return cls(
             batch_size=config.schedule.batch_size,

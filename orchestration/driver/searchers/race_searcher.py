@@ -53,7 +53,7 @@ class RaceSearcher(Searcher):
         self._interrupted = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher for a restore that is never asked for; this one holds the plan and the console.
+        # Tune pickles its searcher for a restore that never happens; this one holds the plan and the console.
         return {}
 
     @property

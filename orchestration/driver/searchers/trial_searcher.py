@@ -51,7 +51,7 @@ class TrialSearcher(Searcher):
         self.exhausted: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher for a restore that is never asked for; this one holds the plan and the console.
+        # Tune pickles its searcher for a restore that never happens; this one holds the plan and the console.
         return {}
 
     def suggest(self, trial_id: str) -> Any:

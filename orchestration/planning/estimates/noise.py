@@ -42,7 +42,7 @@ class KnownNoise:
 
     @classmethod
     def of_floor(cls, floor: NoiseFloor, metric: str, differing: tuple[str, ...]) -> "KnownNoise":
-        """Return what a noise floor says of a metric: as if pairing bought nothing."""
+        """Return the noise of a metric by a noise floor: as if pairing gained nothing."""
         noise = floor.metrics[metric]
         text = f"sd {in_units(noise.deviation, metric)} from {floor.sweep}, {noise.seeds} seeds"
         if differing:
@@ -52,7 +52,7 @@ class KnownNoise:
 
     @classmethod
     def of_pairs(cls, noise: PairedNoise, metric: str) -> "KnownNoise":
-        """Return what the paired differences of a sweep say of a metric."""
+        """Return the noise of a metric by the paired differences of a sweep."""
         text = f"sd {in_units(noise.deviation, metric)} of {noise.pairs} paired differences in {noise.sweep}"
         text += "" if noise.arms == 1 else f" over {noise.arms} arms"
         return cls(noise.deviation / unpaired_deviation(1.0), text)
@@ -93,7 +93,7 @@ def find_noise(plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor]) 
 def _find_any_noise(
     plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor], history: History | None
 ) -> tuple[KnownNoise | None, list[str]]:
-    """Return the noise of an arm's training, with a note where the store could not be asked.
+    """Return the noise of an arm's training, with a note where the store does not answer.
 
     A noise floor of the same training comes first, then paired differences of the same one, then a similar model.
     """

@@ -98,7 +98,7 @@ def _seed_of(run: PastRun) -> int:
 
 
 def _differences(arm: RunsOfArm, baseline: RunsOfArm, metric: str, *, shares_training: bool) -> Iterator[float]:
-    """Iterate over the differences of an arm's pairs that are finite and share a training, or do not, as asked for."""
+    """Iterate over the finite differences of an arm's pairs that share a training, or do not (`shares_training`)."""
     for seed in sorted(set(arm) & set(baseline)):
         one, other = arm[seed], baseline[seed]
         shares = one.tags.get(Tag.TRAIN_IDENTITY) == other.tags.get(Tag.TRAIN_IDENTITY)

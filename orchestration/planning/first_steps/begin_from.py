@@ -24,7 +24,7 @@ def begin_from(prefix: Prefix | None, trial: Trial, folder: Path) -> int:
     """Fill a training's folder with the newest checkpoint of another one up to a step; return the step of that one.
 
     Without a prefix the training begins at step 0, or from a checkpoint of its own. Where the other training has no
-    checkpoint, as it failed, a note says so, and 0 is returned. The checkpoint gets its name last: a command that was
+    checkpoint, as it failed, a note is added, and 0 is returned. The checkpoint gets its name last: a command that was
     killed in between finds nothing, and does it again. Raises ConfigError for one that was chosen by hand and cannot be
     read any more.
     """
