@@ -158,7 +158,7 @@ def test_the_effect_of_a_claim_is_a_difference_of_the_papers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", groups()["experiment"])
-def test_every_experiment_says_its_command_claim_and_cost(name: str) -> None:
+def test_every_experiment_names_its_command_claim_and_cost(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
     assert text.startswith("# @package _global_\n")
     for words in (f"# python orchestration/sweep.py +experiment={name}", "# Claim", "# Papers", "# Cost"):

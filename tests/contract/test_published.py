@@ -144,7 +144,7 @@ def saved(folder: Path, content: Any, name: str = "weights.pth") -> Path:
 
 
 @pytest.mark.parametrize("name", ["official_v1", "official_improved", "adelaidet", "detectron2"])
-def test_every_documented_weight_has_its_place(name: str, tmp_path: Path) -> None:
+def test_every_documented_weight_has_its_parameter(name: str, tmp_path: Path) -> None:
     theirs = of_layout(name)
     path = saved(tmp_path, {"model": {f"module.{key}": value for key, value in theirs.items()}, "iteration": 90000})
     trained = load_trained(path, CPU, {}, name)
@@ -197,7 +197,7 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
         torch.testing.assert_close(detector.backbone.get_submodule("c3.0")(x), y, rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_file_says_of_pixels_counts(tmp_path: Path) -> None:
+def test_what_a_file_declares_of_pixels_counts(tmp_path: Path) -> None:
     theirs = detectron2(adelaidet=True)
     theirs |= {"pixel_mean": torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1), "pixel_std": torch.ones(3, 1, 1) * 57}
     model = load_published(saved(tmp_path, theirs), None).config["model"]
@@ -300,12 +300,12 @@ def test_data_of_published_models_are_cocos(read_group) -> None:
         ),
     ],
 )
-def test_what_is_no_published_file_is_told(content, model, error, words: str, tmp_path: Path) -> None:
+def test_what_is_no_published_file_is_refused(content, model, error, words: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=words):
         load_published(saved(tmp_path, content()), model)
 
 
-def test_a_missing_weight_and_a_file_that_is_none_are_told(tmp_path: Path, capsys) -> None:
+def test_a_missing_weight_and_a_file_that_is_none_are_refused(tmp_path: Path, capsys) -> None:
     theirs = official()
     del theirs["rpn.head.bbox_pred.bias"]
     with pytest.raises(CheckpointError, match=r"head\.regression\.bias"):
@@ -326,5 +326,5 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
         load_published(saved(tmp_path, {"model": Trap()}), None)
 
 
-def test_layouts_are_told_by_one_name(tmp_path: Path) -> None:
+def test_layouts_are_recognised_by_one_name(tmp_path: Path) -> None:
     assert detect_layout({"head.cls_score.weight": torch.zeros(1)}, tmp_path) == "detectron2"

@@ -52,7 +52,7 @@ def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[RunSumm
     return run(config, LocalRuntime(folder, CPU, listener)), listener
 
 
-def test_a_run_tells_and_leaves_what_it_promises(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_reports_and_leaves_what_it_promises(tiny_values: dict[str, Any], tmp_path: Path) -> None:
     summary, listener = train(tiny_values, tmp_path / "run")
     assert [record.step for record in listener.records] == [2, 3, 4, 6]
     assert {step for step, _ in listener.curve("train/loss")} == {2, 3, 4, 6}
@@ -338,7 +338,7 @@ def _with_masks_to_train(values: dict[str, Any]) -> Path:
 
 
 @pytest.mark.slow
-def test_one_small_data_set_is_learned_by_heart(tiny_values, tmp_path: Path) -> None:
+def test_one_small_data_set_is_memorized(tiny_values, tmp_path: Path) -> None:
     values = _changed(tiny_values, {
         "data__synthetic__train_images": 8, "data__flip": 0.0, "schedule__steps": 400, "schedule__warmup_steps": 40,
         "schedule__eval_every": 400, "schedule__checkpoint_every": 400,

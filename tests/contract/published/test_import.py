@@ -51,7 +51,7 @@ def write(writer: SweepWriter, folder: Path, *options: str) -> Any:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_an_imported_sweep_has_its_runs_values_and_files_and_says_where_they_come_from(
+def test_an_imported_sweep_has_its_runs_values_and_files_and_names_where_they_come_from(
     own: SweepWriter, tmp_path: Path
 ) -> None:
     words = ["later@lab later", "--tracking-uri", own.uri, "--output", str(tmp_path), "--resamples", "100"]

@@ -258,7 +258,7 @@ def test_a_training_whose_detections_were_taken_out_is_named(change: Any, run_ve
     assert re.search(r"DIFFERS +\w+ seed \d: has no detections", output)
 
 
-def test_without_any_detections_nothing_is_said_to_be_recomputed_from_them(change: Any, run_verify: Verify) -> None:
+def test_without_any_detections_nothing_is_claimed_to_be_recomputed_from_them(change: Any, run_verify: Verify) -> None:
     def forge(folder: Path) -> None:
         for path in (folder / "trials").glob("*/evaluation"):
             shutil.rmtree(path)
@@ -284,7 +284,7 @@ def test_a_metric_that_detections_do_not_give_is_named_as_logged(change: Any, ru
     assert re.search(r"^as logged +AP: not computed again", output, re.M)
 
 
-def test_another_picture_in_the_page_is_said_not_to_be_verified(change: Any, run_verify: Verify) -> None:
+def test_another_picture_in_the_page_is_reported_as_not_verified(change: Any, run_verify: Verify) -> None:
     def forge(folder: Path) -> None:
         file = folder / "report" / "report.html"
         file.write_text(re.sub(r"(data:image/[\w+.-]+;base64,)[A-Za-z0-9+/=]+", r"\1AAAA", file.read_text(), count=1))

@@ -112,7 +112,7 @@ def test_a_cluster_without_a_token_is_refused_where_others_reach_it(tmp_path: Pa
 
 
 @pytest.mark.slow(minutes=1)
-def test_a_cluster_without_a_token_on_a_machine_that_nobody_reaches_is_joined(tmp_path: Path) -> None:
+def test_a_cluster_without_a_token_on_an_unreachable_machine_is_joined(tmp_path: Path) -> None:
     """A network namespace with nothing but loopback."""
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("needs to make a network namespace (root)")

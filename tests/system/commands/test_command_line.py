@@ -93,7 +93,7 @@ def test_predict_goes_on_past_an_image_that_cannot_be_read(trained, tmp_path: Pa
     assert "broken.jpg: is not a whole image" in told and "1 failed, named above; the others are complete" in told
 
 
-def test_draw_tells_and_draws_who_answers_for_whom(trained, tmp_path: Path, capsys) -> None:
+def test_draw_prints_and_draws_the_assignment(trained, tmp_path: Path, capsys) -> None:
     folder, _ = trained
     output = tmp_path / "pictures" / "assignment.png"
     assert main(["draw", str(folder), "--split", "train", "--output", str(output)]) == 0

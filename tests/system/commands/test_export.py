@@ -89,7 +89,7 @@ def test_a_file_predicts_what_its_run_does(run_folder: Path, files: dict[str, Pa
         assert ours["bbox"] == pytest.approx(theirs["bbox"], abs=1e-2)
 
 
-def test_mistakes_are_told_in_a_line(
+def test_mistakes_are_refused_in_a_line(
     run_folder: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = str(files["detections"])

@@ -54,7 +54,7 @@ def test_one_worker_of_two_takes_the_whole_batch_in_two_pieces(tiny_values: dict
     assert losses(pieces) == expected
 
 
-def test_a_number_of_workers_that_changed_is_told(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+def test_a_number_of_workers_that_changed_is_reported(tiny_values: dict[str, Any], tmp_path: Path) -> None:
     config = parse(Config, tiny_values)
 
     def cut_off(record: ProgressRecord) -> None:

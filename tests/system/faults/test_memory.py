@@ -140,7 +140,7 @@ def small_group() -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.slow(minutes=1)
 @pytest.mark.alone  # the kernel's count of such kills is of the whole machine
-def test_a_process_that_the_kernel_killed_for_memory_is_told_from_others(
+def test_a_process_that_the_kernel_killed_for_memory_is_distinguished_from_others(
     tmp_path: Path, small_group: Callable[[int], None], hold: Hold
 ) -> None:
     with limited(hold, small_group, 1):
@@ -150,7 +150,7 @@ def test_a_process_that_the_kernel_killed_for_memory_is_told_from_others(
 
 
 @pytest.mark.slow(minutes=1)
-def test_what_ray_s_own_monitor_ends_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ray_s_own_monitor_ends_is_distinguished_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whatever runs is too much.
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
     process = start(tmp_path, *SWEEP, "report=false")

@@ -94,7 +94,7 @@ def test_a_required_store_that_is_not_there_is_refused_before_anything_starts(tm
 
 
 @pytest.mark.slow
-def test_a_store_that_is_absent_from_start_to_end_is_told_all_later(tmp_path: Path) -> None:
+def test_a_store_that_is_absent_from_start_to_end_gets_all_later(tmp_path: Path) -> None:
     port = free_port()
     words = (*SHARED, f"tracking.uri=http://127.0.0.1:{port}")
     done = sweep(tmp_path, *words)

@@ -71,7 +71,7 @@ def test_noise_json_has_the_spread_by_metric_and_source_and_what_it_holds_for(wr
     assert set(noise.metrics) == {"val/AP", "val/AP50"}
 
 
-def test_the_report_says_how_large_the_noise_is_and_what_counts_for_nothing(written: Path) -> None:
+def test_the_report_states_how_large_the_noise_is_and_what_counts_for_nothing(written: Path) -> None:
     text = (written / "report.md").read_text()
     assert "AP has a standard deviation of 2.4 over 6 seeds (95 % interval 1.5 to 5.8)." in text
     assert "- A difference of two arms in AP counts for nothing below 4.3 over 6 seeds, 3.1 over 8 seeds and" in text

@@ -13,7 +13,7 @@ def make_trial(params: Mapping[str, object], seed: int = 0) -> Trial:
     return Trial("a", seed, "0" * 32, "FINISHED", START, {"seed": seed, **params}, provenance=Provenance(code="c"))
 
 
-def test_trials_that_differ_in_seed_place_and_pace_are_the_same_training() -> None:
+def test_trials_that_differ_in_seed_path_and_pace_are_the_same_training() -> None:
     here = make_trial({"data.root": "<data.root>", "data.num_workers": 2, "schedule.lr": 0.01})
     there = make_trial({"data.root": "/x/y", "data.num_workers": 0, "schedule.lr": 0.01}, seed=5)
     assert settings_of(here) == settings_of(there)

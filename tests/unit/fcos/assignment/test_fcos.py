@@ -158,7 +158,7 @@ def test_one_box_gives_targets_at_its_locations() -> None:
     torch.testing.assert_close(assignment.centerness[0, center], torch.tensor([1.0]))
 
 
-def test_the_smaller_box_wins_where_float32_cannot_tell_large_areas_apart() -> None:
+def test_the_smaller_box_wins_where_large_areas_are_equal_in_float32() -> None:
     # 1e8 - area, as other implementations compute it, is equal for both: float32 steps by 8 there.
     large, small = [10.0, 10, 30, 30], [10.0, 10, 30, 29.75]
     for boxes, winner in (([large, small], 1), ([small, large], 0)):

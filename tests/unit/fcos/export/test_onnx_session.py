@@ -156,7 +156,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         open_onnx(tmp_path / "b.onnx")
 
 
-def test_what_the_runtime_refuses_is_said_in_a_line(write: Write) -> None:
+def test_what_the_runtime_refuses_is_reported_in_a_line(write: Write) -> None:
     with pytest.raises(ConfigError, match="onnxruntime does not run it") as caught:
         open_onnx(write(lambda model: model.graph.node.append(helper.make_node("NoSuchOperator", ["pixels"], ["x"]))))
     assert "\n" not in str(caught.value)
@@ -264,7 +264,7 @@ class FailingSession:
         "CUDA failure 2: out of memory",
     ],
 )
-def test_what_does_not_fit_in_memory_is_told_apart(message: str) -> None:
+def test_what_does_not_fit_in_memory_is_distinguished(message: str) -> None:
     with pytest.raises(MemoryError):
         OnnxSession(Path("a.onnx"), RECORD, "", DETECTIONS, "cpu", FailingSession(message)).run({})
 

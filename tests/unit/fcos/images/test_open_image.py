@@ -174,7 +174,7 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path: Path, suffix: str, f
         (b"<html>404</html>", "of no known kind"),
     ],
 )
-def test_a_file_that_is_no_image_is_told_for_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_file_that_is_no_image_is_reported_as_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "image.png").write_bytes(content)
     with pytest.raises(DataError, match=rf"image\.png: is not a whole image \({reason}"):
         open_image(tmp_path / "image.png")
@@ -202,7 +202,7 @@ def test_coco_tiny_gray_image_opens_as_rgb(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "tiff", "png"])
-def test_of_several_frames_the_first_is_read_and_the_others_are_told(tmp_path: Path, suffix: str) -> None:
+def test_of_several_frames_the_first_is_read_and_the_others_are_reported(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"image.{suffix}"
     frames = [Image.new("RGB", (6, 4), (shade, shade, shade)) for shade in (0, 128, 255)]
     frames[0].save(path, save_all=True, append_images=frames[1:])

@@ -78,12 +78,12 @@ def test_a_model_that_changes_another_is_read_with_it(root: Path) -> None:
         (["data=synthetic", "data.limit_train=a"], "data.limit_train='a'"),
     ],
 )
-def test_a_mistake_is_told_with_the_word(root: Path, words: list[str], message: str) -> None:
+def test_a_mistake_is_refused_with_the_word(root: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         find_data([word.format(root=root) for word in words])
 
 
-def test_a_folder_that_is_missing_or_holds_no_labels_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_missing_or_holds_no_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         find_data([str(tmp_path / "nowhere")])
     with pytest.raises(DataError, match="holds no images"):

@@ -159,7 +159,7 @@ def test_each_of_these_settings_changes_detections(name: str, other: dict[str, A
     assert differing
 
 
-def test_adelaidets_threshold_with_center_ness_is_as_its_preset_says() -> None:
+def test_adelaidets_threshold_with_center_ness_is_as_in_its_preset() -> None:
     """THRESH_WITH_CTR holds 0.05 against the product, before its root is taken."""
     keys = {"postprocess.threshold_on": "score", "postprocess.score_threshold": 0.22360679775}
     model = with_keys(PRESETS["adelaidet"], keys)

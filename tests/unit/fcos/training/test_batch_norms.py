@@ -55,7 +55,7 @@ def test_one_image_on_a_level_of_one_location_is_refused(case: Case, norm: str) 
     )
 
 
-def test_the_refusal_is_what_torch_would_say_at_the_first_step(case: Case, tmp_path: Path) -> None:
+def test_the_refusal_is_torchs_own_of_the_first_step(case: Case, tmp_path: Path) -> None:
     case.values["model"]["head"]["norm"] = "bn"
     with pytest.raises(ConfigError, match=r"model\.head\.norm=bn has no variance"):
         run(parse(Config, case.values), LocalRuntime(tmp_path / "run", torch.device("cpu")))

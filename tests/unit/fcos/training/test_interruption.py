@@ -63,7 +63,7 @@ def test_reports_between_do_not_ask_the_machine(tmp_path: Path, clock: Clock) ->
     assert len(asked) == 1
 
 
-def test_a_stop_is_heard_at_reports_alone_and_comes_first(tmp_path: Path, clock: Clock) -> None:
+def test_a_stop_takes_effect_at_reports_alone_and_comes_first(tmp_path: Path, clock: Clock) -> None:
     poll = poll_in(tmp_path, [], answer=True)
     (tmp_path / STOP).touch()
     clock.now = 1.0

@@ -45,7 +45,7 @@ def test_the_input_is_as_small_as_the_small_boxes_allow(
     assert choice.values == {"data.short_sides": [short_side], "data.long_side": long_side}
 
 
-def test_small_boxes_that_the_device_does_not_bear_are_told(tmp_path: Path) -> None:
+def test_small_boxes_that_the_device_does_not_support_are_reported(tmp_path: Path) -> None:
     assert (
         "which becomes 10 px at the input; 16 px would be better, but more than 512 px is much for this device"
         in folder_choices.input_size(annotations(tmp_path, 12), on_gpu=False).reason

@@ -8,7 +8,7 @@ from orchestration.config.groups import expand_presets, presets
 from orchestration.config.overrides import check_overrides
 
 
-def test_only_groups_that_say_all_that_they_change_are_presets() -> None:
+def test_only_groups_that_list_all_that_they_change_are_presets() -> None:
     options = presets()
     assert options["conventions"] == ["torchvision", "v1", "v2"]
     assert not {"model", "experiment", "cluster", "data"} & set(options)

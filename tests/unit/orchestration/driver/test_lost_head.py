@@ -23,7 +23,7 @@ def address_of(server: socket.socket) -> str:
     return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
+def test_a_head_that_is_gone_is_reported_once(listener: socket.socket) -> None:
     address, told, heard = address_of(listener), [], threading.Event()
 
     def lost(reason: str) -> None:
@@ -37,7 +37,7 @@ def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
     assert told == [f"the head of the Ray cluster at {address} does not answer any more"]
 
 
-def test_an_error_because_the_head_is_gone_comes_after_that_is_told(listener: socket.socket) -> None:
+def test_an_error_because_the_head_is_gone_comes_after_its_report(listener: socket.socket) -> None:
     told: list[str] = []
     with pytest.raises(ConnectionError), watch_head(address_of(listener), told.append):
         listener.close()

@@ -155,7 +155,7 @@ def test_a_run_without_training_counts_images_and_learns_their_number() -> None:
     assert board.seconds_left == 16.0
 
 
-def test_a_search_for_ranges_tells_its_rounds() -> None:
+def test_a_search_for_ranges_reports_its_rounds() -> None:
     one = row(total=0, unit="image", state="running")
     one.update(record(0, 3.0, points=[[None, "coverage/search_objective", 2, 1.0432]]))
     assert one.position == "level ranges, round 2: objective 104.32"
@@ -180,7 +180,7 @@ def test_a_short_run_has_no_lines_but_start_and_end() -> None:
     assert told((0, 0.0), (30, 0.3), (60, 0.6), (90, 0.9), (100, 1.0)) == ["starts", "finished"]
 
 
-def test_a_quarter_that_came_too_soon_is_told_when_its_time_has_come() -> None:
+def test_a_quarter_that_came_too_soon_is_reported_when_its_time_has_come() -> None:
     assert told((0, 0.0), (30, 1.0), (40, 6.0), (60, 7.0), (80, 11.5), (100, 12.0)) == [
         "starts",
         "image 40 of 100",
@@ -189,9 +189,9 @@ def test_a_quarter_that_came_too_soon_is_told_when_its_time_has_come() -> None:
     ]
 
 
-def test_the_last_image_is_not_told_beside_the_end() -> None:
+def test_the_last_image_is_not_reported_beside_the_end() -> None:
     assert told((0, 0.0), (50, 2.0), (100, 9.0)) == ["starts", "finished"]
 
 
-def test_a_new_attempt_is_told_however_soon() -> None:
+def test_a_new_attempt_is_reported_however_soon() -> None:
     assert told((0, 0.0), (50, 30.0), (80, 1.0)) == ["starts", "image 50 of 100", "image 80 of 100", "finished"]

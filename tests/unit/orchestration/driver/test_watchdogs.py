@@ -41,7 +41,7 @@ def test_signs_are_seen_until_a_process_leaves(tmp_path: Path, monkeypatch: pyte
     assert read_heartbeats(tmp_path) == {}
 
 
-def test_beats_cost_no_write_more_often_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_cost_no_write_more_often_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 3600.0)
     with registered(tmp_path, "rank_0", "here") as beat:
         before = read_heartbeats(tmp_path)
@@ -50,7 +50,7 @@ def test_beats_cost_no_write_more_often_than_promised(tmp_path: Path, monkeypatc
         assert read_heartbeats(tmp_path) == before
 
 
-def test_a_beat_after_the_signs_were_cleared_is_lost_without_a_word(
+def test_a_heartbeat_after_the_files_were_cleared_is_lost_without_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 0.0)

@@ -56,7 +56,7 @@ RESNET = "model.backbone.name=resnet18"
         ),
     ],
 )
-def test_a_mistake_in_an_arm_is_told_with_the_plan(arguments: list[str], message: str) -> None:
+def test_a_mistake_in_an_arm_is_refused_with_the_plan(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_plan(compose(check_overrides([EXPERIMENT, *arguments])), lambda config: ("d", ()))
 
@@ -88,7 +88,7 @@ FACTS = DatasetInfo(
         ([COVERAGE, "keep.trained=1"], r"keep\.trained=1: has no effect with task=coverage"),
     ],
 )
-def test_a_metric_that_these_data_do_not_give_is_told_before_the_start(arguments: list[str], message: str) -> None:
+def test_a_metric_that_these_data_do_not_give_is_refused_before_the_start(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_plan(compose(check_overrides(arguments)), lambda config: FACTS)
 
@@ -108,7 +108,7 @@ def test_a_search_for_the_worse_end_is_remarked() -> None:
     assert note.endswith("looks for the minimum of val/AP, of which more is better")
 
 
-def test_weights_that_cannot_be_downloaded_are_told_with_the_place_for_the_file(
+def test_weights_that_cannot_be_downloaded_are_reported_with_the_path_for_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -142,7 +142,7 @@ def _offline(*_: object, **__: object) -> None:
         (["schedule.batch_size=3"], 2, r"schedule\.batch_size=3: must be divisible by accumulate \* workers"),
     ],
 )
-def test_a_batch_that_cannot_be_made_is_told_with_the_data(
+def test_a_batch_that_cannot_be_made_is_reported_with_the_data(
     tmp_path: Path, arguments: list[str], workers: int, message: str
 ) -> None:
     drawn = ["data.synthetic.train_images=4", "data.synthetic.val_images=2", "data.synthetic.image_size=64"]

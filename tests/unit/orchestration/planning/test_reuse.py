@@ -110,7 +110,7 @@ def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
     assert files.read_reused(folder) == ReuseRecord("1234567890", "before", {"branch": "1234567890"})
 
 
-def test_a_copy_tells_of_smaller_micro_batches_and_lends_no_first_steps(plan: Plan, tmp_path: Path) -> None:
+def test_a_copy_records_smaller_micro_batches_and_lends_no_first_steps(plan: Plan, tmp_path: Path) -> None:
     """Of its copies too: a checkpoint of other micro-batches is no state that other trainings may begin from."""
     trial, there = plan.trials[1], tmp_path / "there"
     run = finish(trial, there, "branch", "branch")
@@ -229,7 +229,7 @@ def as_somebody_else(path: Path) -> Iterator[None]:
         "checkpoints/step_00000004/model.safetensors",
     ],
 )
-def test_what_another_user_may_not_read_is_not_taken_and_says_why(plan: Plan, name: str) -> None:
+def test_what_another_user_may_not_read_is_not_taken_with_the_reason(plan: Plan, name: str) -> None:
     # Below a folder that everybody may pass through.
     with tempfile.TemporaryDirectory() as open_to_all:
         Path(open_to_all).chmod(0o755)

@@ -70,7 +70,7 @@ def test_one_seed_without_confirmation_is_no_race(tmp_path: Path) -> None:
     assert SearchRace.of(plan_of(tmp_path, *WORDS, "experiment.seeds=[0]", "search.confirm_seeds=null")) is None
 
 
-def test_several_seeds_are_confirmed_by_six_others_unless_told_otherwise(tmp_path: Path) -> None:
+def test_several_seeds_are_confirmed_by_six_others_by_default(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, *WORDS, "search.confirm_seeds=null")
     assert plan.search is not None
     assert plan.search.confirm_seeds == (2, 3, 4, 5, 6, 7)

@@ -228,7 +228,7 @@ def test_a_loss_decides_as_its_last_points_do(tmp_path: Path) -> None:
     assert needed.outcomes["from_regression"] == "identical"
 
 
-def test_the_plan_tells_later_trainings_from_those_of_the_first_round(tmp_path: Path) -> None:
+def test_the_plan_separates_later_trainings_from_those_of_the_first_round(tmp_path: Path) -> None:
     lab, plan, rounds = plan_rounds(tmp_path, "experiment.most_seeds=4")
     later = later_trainings(plan, lab.experiment)
     title, _, rows = plan_table(plan, ReusableRuns(None), later=later)

@@ -45,7 +45,7 @@ NONE = tuple(
         ([SEARCH, "search.grace_steps=5"], "no effect with early_stopping=none"),
     ],
 )
-def test_a_mistake_in_the_experiment_is_told(overrides: list[str], words: str) -> None:
+def test_a_mistake_in_the_experiment_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         composed(*overrides)
 
@@ -67,7 +67,7 @@ def test_a_mistake_in_the_experiment_is_told(overrides: list[str], words: str) -
         (["search=grid", *NONE, *ONLY, "experiment.search.trials=1"], "the grid has 2 points"),
     ],
 )
-def test_a_search_that_cannot_work_is_told(tmp_path: Path, overrides: list[str], words: str) -> None:
+def test_a_search_that_cannot_work_is_refused(tmp_path: Path, overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         plan_of(tmp_path, SEARCH, *overrides)
     assert list(tmp_path.iterdir()) == []
@@ -80,7 +80,7 @@ def test_more_trials_begin_with_the_same_points(tmp_path: Path) -> None:
     assert len({trial.identity for trial in many.trials}) == 6
 
 
-def test_a_small_space_is_drawn_once_and_told_to_be_small(tmp_path: Path) -> None:
+def test_a_small_space_is_sampled_once_and_reported_as_small(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, SEARCH, *NONE, *ONLY, "experiment.search.trials=5")
     assert sorted(arm.schedule.momentum for arm in plan.arms.values()) == [0.8, 0.9]
     assert plan.notes == ("the space holds 2 different configurations, fewer than trials=5",)

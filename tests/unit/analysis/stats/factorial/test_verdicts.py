@@ -29,7 +29,7 @@ def test_a_direction_names_the_levels() -> None:
     assert make_effect_verdict(results["a*b"], design).outcome == "lower"
 
 
-def test_what_is_not_shown_or_within_the_margin_is_said_of_an_effect_or_an_interaction() -> None:
+def test_what_is_not_shown_or_within_the_margin_is_described_of_an_effect_or_an_interaction() -> None:
     design = make_factorial(names="ab")
     results = results_of(design, draw_values(design, {}, seeds=8, noise=0.02), 8)
     assert text_of(results["a"], design).startswith("no effect shown: ")
@@ -48,7 +48,7 @@ def test_too_few_seeds_have_their_range_and_the_least_number() -> None:
     assert text_of(results_of(design, nothing, 1)["a"], design).endswith("no seed has finished in all cells")
 
 
-def test_an_effect_of_exactly_zero_is_said_to_be_so() -> None:
+def test_an_effect_of_exactly_zero_is_described_as_such() -> None:
     design = make_factorial(names="ab")
     values = draw_values(design, {"b": 0.02}, seeds=4, noise=0.0)
     assert text_of(results_of(design, values, 4)["a"], design) == "no effect at all: exactly zero in all 4 seeds"

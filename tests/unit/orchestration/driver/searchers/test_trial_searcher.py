@@ -67,7 +67,7 @@ def test_the_budget_ends_the_search() -> None:
     assert search.exhausted is None
 
 
-def test_unfinished_points_come_first_and_their_values_are_told() -> None:
+def test_unfinished_points_come_first_and_their_values_are_reported() -> None:
     book = Book()
     book.begun = [2]
     search, inner = searching(book, left=0, waiting=[2])
@@ -78,7 +78,7 @@ def test_unfinished_points_come_first_and_their_values_are_told() -> None:
     assert told(inner) == [(2, "COMPLETE", 0.75)]
 
 
-def test_a_training_that_failed_is_told_as_a_failure() -> None:
+def test_a_training_that_failed_is_reported_as_a_failure() -> None:
     search, inner = searching(Book(), left=1, waiting=[0])
     search.suggest("a")
     search.on_trial_complete("a", error=True)

@@ -62,7 +62,7 @@ def test_other_hardware_shares_and_untimed_runs_do_not_count() -> None:
     assert pace_of(mine, runs, "box", "1 x 1") is None
 
 
-def test_trainings_fill_the_places_as_they_come_free() -> None:
+def test_trainings_fill_the_slots_as_they_come_free() -> None:
     assert wall_seconds([3.0, 1.0, 1.0, 1.0], max_concurrent=2) == 3.0
     assert wall_seconds([1.0, 1.0, 1.0], max_concurrent=1) == 3.0
     assert wall_seconds([], max_concurrent=2) == 0.0

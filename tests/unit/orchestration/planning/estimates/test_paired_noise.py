@@ -89,12 +89,12 @@ def test_two_pairs_are_too_few_and_a_value_that_is_not_finite_makes_none() -> No
 @pytest.mark.parametrize(
     "changed", ["schedule.steps=500", "model.fpn.channels=16", "model.loss.regression=iou", "seeds.order=0"]
 )
-def test_sweeps_with_another_configuration_say_nothing(changed: str) -> None:
+def test_sweeps_with_another_configuration_do_not_count(changed: str) -> None:
     plan = plan_seeds()
     assert find(plan, *runs_of(plan_seeds(SEEDS, changed))) is None
 
 
-def test_other_data_say_nothing_and_what_decides_nothing_may_differ() -> None:
+def test_other_data_do_not_count_and_what_decides_nothing_may_differ() -> None:
     plan = plan_seeds()
     assert find(plan, *runs_of(plan_seeds(SEEDS, digest="other"))) is None
     assert find(plan, *runs_of(plan_seeds(SEEDS, "schedule.log_every=7", "data.num_workers=1"))) is not None

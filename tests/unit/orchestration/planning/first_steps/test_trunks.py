@@ -78,7 +78,7 @@ def test_another_second_milestone_goes_on_from_the_checkpoint_at_the_first(tmp_p
     assert step == 600
 
 
-def test_a_cosine_cannot_be_longer_and_explain_says_where_they_part(tmp_path: Path) -> None:
+def test_a_cosine_cannot_be_longer_and_explain_names_where_they_part(tmp_path: Path) -> None:
     step, text = begins_at(tmp_path, (), ("schedule.steps=2000",), {750: "checkpoints", 1000: "checkpoints"})
     assert step is None
     assert "run 12345678 of before is the same up to step 251 alone, and has checkpoints at 750, 1000:" in text
