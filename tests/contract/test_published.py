@@ -103,9 +103,9 @@ def official() -> dict[str, Tensor]:
     shapes |= norm("backbone.body.stem.bn1", 64)
     for stage, number, convs in bottlenecks():
         for name, shape in convs.items():
-            place = f"backbone.body.layer{stage + 1}.{number}"
+            prefix = f"backbone.body.layer{stage + 1}.{number}"
             conv, bn = ("downsample.0", "downsample.1") if name == "sc" else (f"conv{name}", f"bn{name}")
-            shapes |= {f"{place}.{conv}.weight": shape, **norm(f"{place}.{bn}", shape[0])}
+            shapes |= {f"{prefix}.{conv}.weight": shape, **norm(f"{prefix}.{bn}", shape[0])}
     shapes |= pyramid("fpn.fpn_inner", "fpn.fpn_layer", 2, "fpn.top_blocks")
     shapes |= head("rpn.head.", ("cls_tower", "bbox_tower"), ("cls_logits", "bbox_pred", "centerness"))
     shapes |= {f"rpn.head.scales.{level}.scale": (1,) for level in range(5)}
@@ -118,8 +118,8 @@ def detectron2(adelaidet: bool) -> dict[str, Tensor]:
     for stage, number, convs in bottlenecks():
         for name, shape in convs.items():
             conv = "shortcut" if name == "sc" else f"conv{name}"
-            place = f"backbone.bottom_up.res{stage + 2}.{number}.{conv}"
-            shapes |= {f"{place}.weight": shape, **norm(f"{place}.norm", shape[0])}
+            prefix = f"backbone.bottom_up.res{stage + 2}.{number}.{conv}"
+            shapes |= {f"{prefix}.weight": shape, **norm(f"{prefix}.norm", shape[0])}
     shapes |= pyramid("fpn_lateral", "fpn_output", 3, "top_block")
     if adelaidet:
         prefix = "proposal_generator.fcos_head."
@@ -171,8 +171,8 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
     # Gray levels, blue first, padded with zeros after the mean is gone; the image ends before the canvas.
     x = pixels.flip(1).float() - torch.tensor(mean[::-1]).view(1, 3, 1, 1)
     x[:, :, 50:] = 0
-    place = "backbone.body.layer1.0" if name == "official_v1" else "backbone.bottom_up.res2.0"
-    stem = place.rsplit(".", 2)[0] + ".stem.conv1"
+    prefix = "backbone.body.layer1.0" if name == "official_v1" else "backbone.bottom_up.res2.0"
+    stem = prefix.rsplit(".", 2)[0] + ".stem.conv1"
     # Official batch norms add nothing to the variance.
     epsilon = 0.0 if name == "official_v1" else 1e-5
 
@@ -183,17 +183,17 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
 
     bn = (lambda at: at.replace("conv", "bn")) if name == "official_v1" else (lambda at: f"{at}.norm")
     x = F.max_pool2d(conv(x, stem, bn(stem), 2, 3).relu(), 3, 2, 1)
-    place = place.replace("layer1", "layer2").replace("res2", "res3")
+    prefix = prefix.replace("layer1", "layer2").replace("res2", "res3")
     with torch.no_grad():
         stemmed = detector.backbone.get_submodule("stem")(detector.normalize(pixels, torch.tensor([[50, 96]])))
         torch.testing.assert_close(stemmed, x, rtol=1e-4, atol=1e-4)
         # A block with a stride takes it in its first convolution.
         x = torch.rand(1, 256, 16, 24)
-        y = conv(x, f"{place}.conv1", bn(f"{place}.conv1"), 2, 0).relu()
-        y = conv(y, f"{place}.conv2", bn(f"{place}.conv2"), 1, 1).relu()
-        y = conv(y, f"{place}.conv3", bn(f"{place}.conv3"), 1, 0)
+        y = conv(x, f"{prefix}.conv1", bn(f"{prefix}.conv1"), 2, 0).relu()
+        y = conv(y, f"{prefix}.conv2", bn(f"{prefix}.conv2"), 1, 1).relu()
+        y = conv(y, f"{prefix}.conv3", bn(f"{prefix}.conv3"), 1, 0)
         of_conv, of_norm = ("downsample.0", "downsample.1") if name == "official_v1" else ("shortcut", "shortcut.norm")
-        y = (y + conv(x, f"{place}.{of_conv}", f"{place}.{of_norm}", 2, 0)).relu()
+        y = (y + conv(x, f"{prefix}.{of_conv}", f"{prefix}.{of_norm}", 2, 0)).relu()
         torch.testing.assert_close(detector.backbone.get_submodule("c3.0")(x), y, rtol=1e-4, atol=1e-5)
 
 
@@ -296,7 +296,7 @@ def test_data_of_published_models_are_cocos(read_group) -> None:
             lambda: {**official(), "extra": torch.zeros(1)},
             "official_v1",
             CheckpointError,
-            r"1 of these weights have no place.*extra",
+            r"1 of these weights have no prefix.*extra",
         ),
     ],
 )

@@ -36,9 +36,9 @@ def summaries(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_a_search_draws_trains_and_reports(tmp_path: Path) -> None:
-    told = finished(tmp_path, *SEARCH)
-    assert "each point drawn from what earlier trainings gave" in told
-    assert "highest first" in told and "# best: t" in told
+    output = finished(tmp_path, *SEARCH)
+    assert "each point drawn from what earlier trainings gave" in output
+    assert "highest first" in output and "# best: t" in output
     before, drawn = summaries(tmp_path), plan_of(tmp_path)["search"]["drawn"]
     assert set(before) == set(drawn) == {"t000", "t001", "t002"}
     found = runs(tmp_path, NAME)

@@ -1,4 +1,4 @@
-"""docs/glossary.md: the places that it names exist."""
+"""docs/glossary.md: the definitions that it names exist."""
 
 import re
 from pathlib import Path
@@ -22,8 +22,8 @@ def test_every_word_has_a_meaning_and_a_definition() -> None:
 
 def test_every_file_exists_and_holds_the_name() -> None:
     missing = []
-    for word, _, places in table_rows():
-        for path, name in re.findall(r"`([\w./]+/[\w.]*)`(?: `(\w+)`)?", places):
+    for word, _, definitions in table_rows():
+        for path, name in re.findall(r"`([\w./]+/[\w.]*)`(?: `(\w+)`)?", definitions):
             file = ROOT / path
             if not file.exists() or (name and not re.search(rf"\b{name}\b", file.read_text(encoding="utf-8"))):
                 missing.append((word, path, name))

@@ -80,8 +80,8 @@ def client(folder: Path) -> MlflowClient:
 def runs(folder: Path, name: str = "ablation_centerness", store: MlflowClient | None = None) -> dict[str, Run]:
     """The runs of a sweep that none superseded by name, which is theirs alone."""
     store = store or client(folder)
-    places = [experiment.experiment_id for experiment in store.search_experiments()]
-    every = store.search_runs(places, f"tags.`fcos.sweep` = '{name}'")
+    experiments = [experiment.experiment_id for experiment in store.search_experiments()]
+    every = store.search_runs(experiments, f"tags.`fcos.sweep` = '{name}'")
     found = [one for one in every if "fcos.superseded_by" not in one.data.tags]
     assert len({one.info.run_name for one in found}) == len(found)
     return {str(one.info.run_name): one for one in found}

@@ -191,8 +191,8 @@ def test_a_submitted_job_runs_this_very_code_on_both_nodes_and_reports(tmp_path:
         == code_digest(copy, ENTRIES["train"])
         != code_digest(ROOT, ENTRIES["train"])
     )
-    places = {Path(file.read_text()).parents[1] for file in (tmp_path / "seen").iterdir()}
-    assert all("working_dir_files" in place.parts for place in places) and len(list((tmp_path / "seen").iterdir())) >= 3
+    roots = {Path(file.read_text()).parents[1] for file in (tmp_path / "seen").iterdir()}
+    assert all("working_dir_files" in root.parts for root in roots) and len(list((tmp_path / "seen").iterdir())) >= 3
     assert (sweep / "report" / "report.html").is_file()
     found = runs(tmp_path)
     assert {one.info.status for one in found.values()} == {"FINISHED"} and len(found) == 3

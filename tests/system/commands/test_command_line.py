@@ -47,8 +47,8 @@ def test_predict_writes_coco_results_and_pictures(trained, tmp_path: Path, capsy
     arguments = ["predict", str(folder), str(photos.parent), "--output", str(output)]
     for _ in range(2):
         assert main([*arguments, "--set", "model.postprocess.score_threshold=0.001"]) == 0
-        told = capsys.readouterr()
-        assert "2 images, " in told.out and "files that are no images" in told.err and "notes.txt" in told.err
+        printed = capsys.readouterr()
+        assert "2 images, " in printed.out and "files that are no images" in printed.err and "notes.txt" in printed.err
     data = json.loads((output / "images.json").read_text())
     assert [image["file_name"] for image in data["images"]] == ["below/a.jpg", "gray.png"]
     assert [category["name"] for category in data["categories"]] == ["disc", "square", "triangle", "ring", "cross"]
@@ -89,16 +89,16 @@ def test_predict_goes_on_past_an_image_that_cannot_be_read(trained, tmp_path: Pa
     assert main(["predict", str(trained[0]), str(photos), "--output", str(tmp_path / "found")]) == 1
     (image,) = json.loads((tmp_path / "found" / "images.json").read_text())["images"]
     assert image["file_name"] == "whole.jpg"
-    told = capsys.readouterr().err
-    assert "broken.jpg: is not a whole image" in told and "1 failed, named above; the others are complete" in told
+    printed = capsys.readouterr().err
+    assert "broken.jpg: is not a whole image" in printed and "1 failed, named above; the others are complete" in printed
 
 
 def test_draw_prints_and_draws_the_assignment(trained, tmp_path: Path, capsys) -> None:
     folder, _ = trained
     output = tmp_path / "pictures" / "assignment.png"
     assert main(["draw", str(folder), "--split", "train", "--output", str(output)]) == 0
-    told = capsys.readouterr().out
-    assert "positive locations" in told and "box 0" in told
+    printed = capsys.readouterr().out
+    assert "positive locations" in printed and "box 0" in printed
     with Image.open(output) as picture:
         assert picture.width > 900
 
@@ -175,5 +175,5 @@ def test_a_slip_is_one_message_and_exit_code_2(trained, tmp_path: Path, capsys, 
     names["empty"].mkdir()
     Image.new("RGB", (64, 64)).save(names["photo"])
     assert main([argument.format(**names) for argument in arguments]) == 2
-    told = capsys.readouterr()
-    assert message in told.err and told.err.startswith("error: ") and "Traceback" not in told.err
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.startswith("error: ") and "Traceback" not in printed.err

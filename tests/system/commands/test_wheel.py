@@ -76,12 +76,12 @@ def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
     commands = install(build(tmp_path / "build"), tmp_path / "environment")
     folder = tmp_path / "empty"
     folder.mkdir()
-    places = [Path(path) for path in run([commands / "python", "-c", WHERE], folder).split()]
-    assert len(places) == 3 and all(path.is_relative_to(tmp_path / "environment") for path in places)
-    built_in = places[0].parents[1] / "fcos_lab_conf"
+    paths = [Path(path) for path in run([commands / "python", "-c", WHERE], folder).split()]
+    assert len(paths) == 3 and all(path.is_relative_to(tmp_path / "environment") for path in paths)
+    built_in = paths[0].parents[1] / "fcos_lab_conf"
     listed = [{file.relative_to(top) for file in top.rglob("*.yaml")} for top in (built_in, ROOT / "conf")]
     assert listed[0] == listed[1]
-    assert all((path.parent / "py.typed").is_file() for path in places)
+    assert all((path.parent / "py.typed").is_file() for path in paths)
 
     assert "fcos-doctor" in run([commands / "fcos-doctor", "--help"], folder)
     assert "nodes" in run([commands / "fcos-doctor"], folder)

@@ -81,12 +81,12 @@ def test_what_hangs_is_ended_and_goes_on_from_its_checkpoint(tmp_path: Path, hol
     reason = f"no progress for {STALL} s (cluster.stall_minutes={STALL / 60:g}); its processes were ended"
     assert " ".join(f"none, from_regression · seed 0: Stalled: {reason}".split()) in " ".join(output.split())
     assert statuses(tmp_path) == dict.fromkeys(NAMES, "FINISHED")
-    told = [(key, step) for key, step, _ in points(runs(tmp_path)["none seed 0"], client(tmp_path))]
-    assert len(told) == len(set(told))
-    assert [step for key, step in told if key == "train/loss"] == list(range(LOG, STEPS + 1, LOG))
+    reported = [(key, step) for key, step, _ in points(runs(tmp_path)["none seed 0"], client(tmp_path))]
+    assert len(reported) == len(set(reported))
+    assert [step for key, step in reported if key == "train/loss"] == list(range(LOG, STEPS + 1, LOG))
     again = loss_steps(trial)
     # Where it stopped at a checkpoint, nothing is done again.
-    turns = [place for place in range(1, len(again)) if again[place] <= again[place - 1]]
+    turns = [index for index in range(1, len(again)) if again[index] <= again[index - 1]]
     assert len(turns) <= 1 and again[: len(before)] == before
     for turn in turns:
         assert again[turn - 1] - (again[turn] - LOG) <= INTERVAL

@@ -20,8 +20,8 @@ from fcos.training.interruption import Preempted
 CPU = torch.device("cpu")
 
 
-def losses(told: list[ProgressRecord]) -> list[tuple[int, float]]:
-    return [(step, value) for record in told for _, key, step, value in record.points if key == "train/loss"]
+def losses(reported: list[ProgressRecord]) -> list[tuple[int, float]]:
+    return [(step, value) for record in reported for _, key, step, value in record.points if key == "train/loss"]
 
 
 def test_a_run_whose_machine_is_taken_away_saves_leaves_and_goes_on(
@@ -33,11 +33,11 @@ def test_a_run_whose_machine_is_taken_away_saves_leaves_and_goes_on(
     # Nothing is reported after step 1.
     with pytest.raises(Preempted, match="saved at step 1 "):
         run(config, LocalRuntime(tmp_path / "left", CPU, preemption_pending=lambda: True))
-    told: list[ProgressRecord] = []
-    summary = run(config, LocalRuntime(tmp_path / "left", CPU, told.append))
+    reported: list[ProgressRecord] = []
+    summary = run(config, LocalRuntime(tmp_path / "left", CPU, reported.append))
     assert summary.resumed_from == 1 and summary.workers == [[0, 1]]
     assert summary.metrics == expected.metrics
-    assert [step for step, _ in losses(told)] == [step for step, _ in losses(whole)]
+    assert [step for step, _ in losses(reported)] == [step for step, _ in losses(whole)]
 
 
 def test_one_worker_of_two_takes_the_whole_batch_in_two_pieces(tiny_values: dict[str, Any], tmp_path: Path) -> None:

@@ -79,15 +79,15 @@ def check_whole(folder: Path, steps: int = STEPS) -> None:
     for name, one in found.items():
         if name == "ablation_centerness":
             continue
-        told = [(key, step) for key, step, _ in points(one, store)]
-        assert len(told) == len(set(told))
-        assert [step for key, step in told if key == "train/loss"] == list(range(LOG, steps + 1, LOG))
+        reported = [(key, step) for key, step, _ in points(one, store)]
+        assert len(reported) == len(set(reported))
+        assert [step for key, step in reported if key == "train/loss"] == list(range(LOG, steps + 1, LOG))
 
 
 def redone(trial: Path) -> int:
     """Steps that a training did again after its one break; 0 where there was none."""
     steps = loss_steps(trial)
-    turns = [place for place in range(1, len(steps)) if steps[place] <= steps[place - 1]]
+    turns = [index for index in range(1, len(steps)) if steps[index] <= steps[index - 1]]
     assert len(turns) <= 1, f"restarted more than once: {steps}"
     return steps[turns[0] - 1] - (steps[turns[0]] - LOG) if turns else 0
 

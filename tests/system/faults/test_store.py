@@ -78,10 +78,10 @@ def check_whole(folder: Path, store: MlflowClient | None = None, steps: int = 12
     assert {name: run.info.status for name, run in found.items()} == dict.fromkeys(NAMES, "FINISHED")
     client = store or MlflowClient(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
     for name in NAMES[1:]:
-        told = [(key, step) for key, step, _ in points(found[name], client)]
-        assert len(told) == len(set(told))
-        assert [step for key, step in told if key == "train/loss"] == list(range(2, steps + 1, 2))
-        assert ("val/AP", steps) in told
+        reported = [(key, step) for key, step, _ in points(found[name], client)]
+        assert len(reported) == len(set(reported))
+        assert [step for key, step in reported if key == "train/loss"] == list(range(2, steps + 1, 2))
+        assert ("val/AP", steps) in reported
 
 
 def test_a_required_store_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_a_store_locked_for_half_a_minute_misses_nothing(tmp_path: Path, hold: H
 
 @pytest.mark.slow
 def test_artifacts_that_cannot_be_written_cost_nothing_else_and_come_later(tmp_path: Path) -> None:
-    port, place = free_port(), tmp_path / "artifacts"
-    place.write_text("no folder")
-    server = serve(tmp_path, port, "--no-serve-artifacts", "--default-artifact-root", place.as_uri())
+    port, folder = free_port(), tmp_path / "artifacts"
+    folder.write_text("no folder")
+    server = serve(tmp_path, port, "--no-serve-artifacts", "--default-artifact-root", folder.as_uri())
     words = (*SHARED, f"tracking.uri=http://127.0.0.1:{port}")
     store = MlflowClient(f"http://127.0.0.1:{port}")
     try:
@@ -168,7 +168,7 @@ def test_artifacts_that_cannot_be_written_cost_nothing_else_and_come_later(tmp_p
         refused = sweep(tmp_path, *words, "name=other", "tracking.required=true")
         assert refused.returncode == 2 and "cannot be stored" in refused.stderr
         assert set(runs(tmp_path, store=store)) == set(NAMES)
-        place.unlink()
+        folder.unlink()
         assert "could not be stored" not in finished(tmp_path, *words)
         check_whole(tmp_path, store)
         for name, run in runs(tmp_path, store=store).items():

@@ -39,8 +39,8 @@ def test_the_lesser_trainings_make_room_and_are_trained_again_where_they_are_nee
     assert len(list(tmp_path.glob("outputs/*/trials/*/evaluation/*/results.json.gz"))) == 4
     # What is finished stays finished.
     assert "starts" not in finished(tmp_path, *SWEEP, "keep.trained=1")
-    told = finished(tmp_path, *SWEEP, "name=second", "explain=true")
-    assert "no such checkpoint folder" in told
+    output = finished(tmp_path, *SWEEP, "name=second", "explain=true")
+    assert "no such checkpoint folder" in output
     finished(tmp_path, *SWEEP, "name=second")
     second = runs(tmp_path, "second")
     assert "fcos.reused_from" in second[f"none seed {best}"].data.tags

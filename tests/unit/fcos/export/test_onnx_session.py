@@ -87,12 +87,12 @@ def test_neither_are_those_of_inner_graphs(write: Write) -> None:
 
 
 @pytest.mark.parametrize("domain", ["com.microsoft", "evil", "ai.onnx.contrib"])
-@pytest.mark.parametrize("place", ["graph", "branch", "function"])
-def test_operators_outside_of_the_standard_are_refused(domain: str, place: str, write: Write) -> None:
+@pytest.mark.parametrize("part", ["graph", "branch", "function"])
+def test_operators_outside_of_the_standard_are_refused(domain: str, part: str, write: Write) -> None:
     node = helper.make_node("EPContext", [], ["x"], domain=domain)
 
     def add(model: Any) -> None:
-        match place:
+        match part:
             case "graph":
                 model.graph.node.append(node)
             case "branch":

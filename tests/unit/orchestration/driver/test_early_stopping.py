@@ -57,9 +57,9 @@ def test_brackets_give_some_trainings_more_time_the_same_in_every_command(tmp_pa
     def stopped(command: str, early_stopping: str) -> list[bool]:
         (tmp_path / command).mkdir()
         trainings = Trainings(tmp_path / command, early_stopping=early_stopping)
-        trials = [trainings.start(f"t{place}") for place in range(12)]
+        trials = [trainings.start(f"t{index}") for index in range(12)]
         # Each is worse than the one before, at the first bracket's first rung.
-        return [trainings.report(trial, 12, 0.9 - 0.05 * place) for place, trial in enumerate(trials)]
+        return [trainings.report(trial, 12, 0.9 - 0.05 * index) for index, trial in enumerate(trials)]
 
     one_bracket, first, again = stopped("asha", "asha"), stopped("first", "hyperband"), stopped("again", "hyperband")
     assert first == again

@@ -76,7 +76,7 @@ def test_a_search_that_cannot_work_is_refused(tmp_path: Path, overrides: list[st
 def test_more_trials_begin_with_the_same_points(tmp_path: Path) -> None:
     few, many = (plan_of(tmp_path, SEARCH, f"experiment.search.trials={count}") for count in (3, 6))
     assert [trial.identity for trial in many.trials[:3]] == [trial.identity for trial in few.trials]
-    assert list(many.arms) == [f"t{place:03d}" for place in range(6)]
+    assert list(many.arms) == [f"t{index:03d}" for index in range(6)]
     assert len({trial.identity for trial in many.trials}) == 6
 
 
@@ -161,8 +161,8 @@ def refusal(tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...]) -> st
 def test_another_seed_or_searcher_is_the_difference_and_not_the_points_that_it_draws(tmp_path: Path) -> None:
     assert refusal(tmp_path / "a", (), ("search.seed=5",)) == "  search.seed: 0 -> 5, which draws other points"
     choices = (*NONE, *ONLY)
-    told = refusal(tmp_path / "b", choices, (*choices, "search=grid"))
-    assert told == "  search.searcher: 'random' -> 'grid', which draws other points"
+    message = refusal(tmp_path / "b", choices, (*choices, "search=grid"))
+    assert message == "  search.searcher: 'random' -> 'grid', which draws other points"
     both = refusal(tmp_path / "c", (), ("search.seed=5", "schedule.batch_size=4"))
     assert both == "  search.seed: 0 -> 5, which draws other points\n  schedule.batch_size: 8 -> 4"
 
