@@ -74,8 +74,8 @@ def read_data(source: DataSource, progress: ProgressCallback) -> DataView:
             continue
         folder = root / expanded(locations[split].images, f"data.{split}.images={locations[split].images}")
         if not is_folder(folder):
-            said = f"data.{split}.images={locations[split].images}: no such folder ({folder})."
-            failures.append(Finding("error", split, "the folder of the images is missing", said))
+            message = f"data.{split}.images={locations[split].images}: no such folder ({folder})."
+            failures.append(Finding("error", split, "the folder of the images is missing", message))
         views[split] = _read_split(source, split, path, file, folder, progress)
     return DataView(views, tuple(failures))
 

@@ -65,8 +65,8 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
         history = open_history(lab.tracking.uri, lab.folder)
         previews = history and (lab.explain or lab.dry_run)
         here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and previews}
-        asked = open_trials if history and lab.reuse else []
-        looked_up = {trial.identity: find_reuse_source(history, trial) for trial in asked if history}
+        wanted = open_trials if history and lab.reuse else []
+        looked_up = {trial.identity: find_reuse_source(history, trial) for trial in wanted if history}
         new = [trial for trial in open_trials if looked_up.get(trial.identity, (None, ""))[0] is None]
         trunks = find_trunks(history, plan, new) if history and lab.reuse and lab.share_prefixes else {}
     except TrackingError as error:

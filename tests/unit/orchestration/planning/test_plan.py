@@ -28,10 +28,10 @@ def pretend_trained(plan: Plan) -> None:
 
 
 def test_data_is_prepared_once_for_all_arms_that_share_it(tmp_path: Path) -> None:
-    asked: list[Config] = []
+    configs: list[Config] = []
     lab = composed_into(tmp_path, EXPERIMENT)
-    plan = make_plan(lab, lambda config: (asked.append(config), ("d", ("note",)))[1])  # type: ignore[func-returns-value]
-    assert len(asked) == 1
+    plan = make_plan(lab, lambda config: (configs.append(config), ("d", ("note",)))[1])  # type: ignore[func-returns-value]
+    assert len(configs) == 1
     assert plan.notes == ("note",)
     assert plan.folder == tmp_path / "ablation_centerness"
 
