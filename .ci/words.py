@@ -48,6 +48,8 @@ PERSONIFYING = re.compile(
     r"|whom)\b",
     re.IGNORECASE,
 )
+# The same in documents, which may quote what commands print.
+PERSONIFYING_IN_DOCUMENTS = re.compile(r"\b(?:anybody|hears?|heard|heeds?|nobody|somebody|told)\b", re.IGNORECASE)
 # With which a docstring of a function begins where it names a thing instead of what the function does.
 THINGS = frozenset(
     "A All An Any As At Both Each Every Everything For How If In It Its No Of On One Other The These They This Those "
@@ -110,18 +112,27 @@ def check_texts(file: str, source: str, tree: ast.Module) -> Iterator[str]:
         yield from _check_text(f"{file}:{line}", text)
 
 
-def _check_text(where: str, text: str) -> Iterator[str]:
-    for word in PERSONIFYING.findall(text):
+def check_document(file: str, source: str) -> Iterator[str]:
+    """Yield a message for each personifying word of a document."""
+    for number, line in enumerate(source.splitlines(), start=1):
+        yield from _check_text(f"{file}:{number}", line, PERSONIFYING_IN_DOCUMENTS)
+
+
+def _check_text(where: str, text: str, refused: re.Pattern[str] = PERSONIFYING) -> Iterator[str]:
+    for word in refused.findall(text):
         yield f"{where}: {word}: no program or file does that; write what it holds, reports or requires"
 
 
 def main() -> int:
     """Print every finding with file and line; return 1 where there is one."""
-    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listing = ["git", "ls-files", "*.py", "*.md", "*.yaml"]
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     findings: list[str] = []
-    for file in (name for name in listed.splitlines() if (ROOT / name).exists()):
+    for file in (name for name in listed if (ROOT / name).exists()):
         folder, source = file.split("/")[0], (ROOT / file).read_text(encoding="utf-8")
-        if folder in (*NAMED, *WRITTEN):
+        if not file.endswith(".py"):
+            findings += check_document(file, source)
+        elif folder in (*NAMED, *WRITTEN):
             tree = ast.parse(source)
             findings += check_names(file, tree) if folder in NAMED else ()
             findings += check_texts(file, source, tree) if folder in WRITTEN and file != ".ci/words.py" else ()
