@@ -55,6 +55,8 @@ def make_searcher(
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
+    # In memory: plan.json and the trainings' folders hold points and results, from which each command makes the study
+    # anew. A storage of Optuna's would be a second record, which a kill between two writes leaves in disagreement.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     values = [(point, value) for point, value in known if value is not None]
     searcher = OptunaSearch(
