@@ -6,7 +6,7 @@ from typing import Any
 
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.inactive_keys import why_inactive
-from fcos.config.parse import flatten, known_keys, parse, set_value
+from fcos.config.parse import flatten, known_keys, set_value, with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.store_conventions import RUN_ONLY
@@ -83,16 +83,14 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
 
     Raises ConfigError for a key that no schema knows, a value it refuses, and two arms that are the same.
     """
-    plain = base.model_dump(mode="json")
     configs: dict[str, Config] = {}
     for arm, changes in experiment.arms.items():
-        values = plain
+        keys = flatten(changes)
         try:
-            for key, value in flatten(changes).items():
+            for key in keys:
                 check_arm_key(key, noise_floor=experiment.kind == "noise_floor")
-                values = set_value(values, key, value)
-            configs[arm] = parse(Config, values)
-            check_effect(flatten(changes), [configs[arm]])
+            configs[arm] = with_keys(base, keys)
+            check_effect(keys, [configs[arm]])
         except ConfigError as error:
             raise ConfigError(f"{_arm_key(experiment, arm)}: {error}") from None
     seen: dict[str, str] = {}
