@@ -22,6 +22,7 @@ from fcos.inspection.folder_files import find_folder_files
 from fcos.installation import command, conf_folder
 from fcos.storage import checkpoint_folder
 from fcos.storage.files import expanded, user_cache
+from fcos.storage.run_folder import CHECKPOINTS
 from fcos.weights.find import find_checkpoint
 
 # The model whose level ranges sizes are compared with, where none is named: that of conf/config.yaml.
@@ -92,7 +93,7 @@ def find_data(words: Sequence[str]) -> DataSource:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / checkpoint_folder.MANIFEST).is_file() or (path / "checkpoints").is_dir()
+    return (path / checkpoint_folder.MANIFEST).is_file() or (path / CHECKPOINTS).is_dir()
 
 
 def _parsed(words: Sequence[str]) -> Values:

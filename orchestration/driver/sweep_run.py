@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 
 from fcos.errors import ConfigError
 from fcos.installation import command
-from fcos.storage.store_conventions import public_uri
+from fcos.storage.store_conventions import Artifact, public_uri
 from orchestration.cli.console import Output, format_count, show_table
 from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cli.event_records import result_of
@@ -259,7 +259,7 @@ class SweepRun:
     def _report(self, write: Callable[[str], bool]) -> bool:
         if not write(self._tracker.uri):
             return False
-        folder = self._plan.folder / "report"
+        folder = self._plan.folder / Artifact.REPORT
         self._recorder.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
         return True
 
