@@ -47,6 +47,10 @@ class Nodes:
         command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
         subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True, capture_output=True)
 
+    def is_up(self, node: Any) -> bool:
+        """Whether the process that serves a node runs."""
+        return node.all_processes["raylet"][0].process.poll() is None
+
     def node_of(self, pid: int) -> Any:
         """The node that started a process."""
         raylets = {node.all_processes["raylet"][0].process.pid: node for node in self._cluster.list_all_nodes()}
