@@ -53,7 +53,7 @@ def marker(tmp_path: Path) -> Path:
     return tmp_path / "executed"
 
 
-def test_the_payload_works(marker: Path) -> None:
+def test_the_payload_of_these_tests_executes_when_it_is_unpickled(marker: Path) -> None:
     pickle.loads(pickle.dumps(Payload(marker)))
     assert marker.exists()
 

@@ -97,7 +97,7 @@ def test_other_detections_are_named_by_trial_and_metric(change: Any, run_verify:
     )
 
 
-def test_other_points_are_named(change: Any, run_verify: Verify) -> None:
+def test_a_changed_metric_point_is_named_by_value_and_step(change: Any, run_verify: Verify) -> None:
     def forge(folder: Path) -> None:
         file = first_trial(folder) / "points.csv"
         file.write_text(re.sub(r"(?m)^(val/AP,1200,\d+),.*$", r"\1,0.9876", file.read_text()))

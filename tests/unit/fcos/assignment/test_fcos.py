@@ -122,7 +122,7 @@ def test_no_boxes_match_nothing_under_any_rule(level_rule: LevelRule, tie_break:
         assert (match_fcos(targets, pyramid(), config) == NO_OBJECT).all()
 
 
-def test_small_chunks_match_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matching_in_small_chunks_equals_matching_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     locations = pyramid()
     targets = targets_of([[10, 10, 90, 80], [12, 14, 60, 70], [0, 0, 160, 128], [30, 30, 50, 44]])
     whole = assign_fcos(targets, locations, fcos_rule())

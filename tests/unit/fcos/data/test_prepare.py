@@ -265,7 +265,7 @@ def test_cache_that_cannot_be_written_is_an_error_that_names_it(root: Path) -> N
         prepare(coco(root, cache_dir=str(root / "file")))
 
 
-def test_synthetic_data_are_prepared_too(tmp_path: Path) -> None:
+def test_synthetic_data_are_prepared_like_files(tmp_path: Path) -> None:
     synthetic = SyntheticConfig(image_size=48, train_images=4, val_images=2, object_size=(8.0, 20.0))
     config = DataConfig(name="synthetic", synthetic=synthetic, cache_dir=str(tmp_path))
     progress: list[str] = []

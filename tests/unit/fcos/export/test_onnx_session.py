@@ -80,7 +80,7 @@ def in_a_branch(model: Any, node: Any, tensor: Any = None) -> None:
     model.graph.node.append(helper.make_node("If", ["c"], [], then_branch=middle, else_branch=middle))
 
 
-def test_neither_are_those_of_inner_graphs(write: Write) -> None:
+def test_a_tensor_of_an_inner_graph_in_another_file_is_refused(write: Write) -> None:
     tensor = TensorProto(name="deep", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
     with pytest.raises(ConfigError, match="keeps its tensor deep in another file"):
         open_onnx(write(lambda model: in_a_branch(model, helper.make_node("Identity", ["x"], ["y"]), tensor)))

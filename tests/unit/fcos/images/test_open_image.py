@@ -106,7 +106,7 @@ def test_annotated_sizes_are_those_of_the_oriented_image_where_it_is_applied(tmp
         open_image(tmp_path / "a.jpg", (2, 3), APPLY)
 
 
-def test_16_bit_gray_is_turned_too(tmp_path: Path) -> None:
+def test_a_16_bit_gray_image_is_turned_by_its_orientation(tmp_path: Path) -> None:
     gray = Image.fromarray(np.arange(0, 60000, 10000, dtype=np.uint16).reshape(2, 3))
     save_oriented(tmp_path / "a.png", 3, gray)
     stored, applied = open_image(tmp_path / "a.png"), open_image(tmp_path / "a.png", rules=APPLY)

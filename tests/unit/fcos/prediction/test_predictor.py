@@ -44,6 +44,6 @@ def test_an_orientation_is_applied_as_in_training(tiny_values: dict[str, Any], p
     assert picture.pixels.shape == (3, 60, 40) and not picture.is_turned
 
 
-def test_the_limit_of_pixels_holds_too(tiny_values: dict[str, Any], photo: Path) -> None:
+def test_the_limit_of_pixels_holds_in_prediction(tiny_values: dict[str, Any], photo: Path) -> None:
     with pytest.raises(DataError, match=r"more than data\.max_megapixels=0\.001 allows"):
         read(photo, tiny_values, max_megapixels=0.001)

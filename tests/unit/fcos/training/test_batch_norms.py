@@ -62,7 +62,7 @@ def test_the_refusal_is_torchs_own_of_the_first_step(case: Case, tmp_path: Path)
 
 
 @pytest.mark.parametrize("norm", ["gn", "none"])
-def test_other_norms_take_one_image(case: Case, norm: str) -> None:
+def test_norms_without_batch_statistics_take_one_image(case: Case, norm: str) -> None:
     case.check(head__norm=norm)
 
 

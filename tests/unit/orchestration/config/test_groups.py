@@ -26,7 +26,7 @@ def test_a_misspelt_preset_names_its_neighbours() -> None:
         expand_presets({"arm": {"conventions": "v3"}})
 
 
-def test_conventions_hold_for_a_whole_run_too() -> None:
+def test_conventions_hold_for_a_whole_run() -> None:
     lab = compose(check_overrides(["conventions=v1"]))
     assert lab.model.assignment.corners == "inclusive"
     assert lab.coverage.anchors == "maskrcnn_benchmark"

@@ -134,7 +134,7 @@ def test_without_leaves_the_original_alone() -> None:
     assert values == {"a": {"b": 1, "c": 2}, "d": 3}
 
 
-def test_left_out_keys_exist() -> None:
+def test_keys_that_identities_leave_out_exist() -> None:
     known = dotted_keys(Config)
     for key in (*RUN_ONLY, *EVALUATION_ONLY):
         assert any(name == key or name.startswith(f"{key}.") for name in known), key

@@ -76,7 +76,7 @@ def test_other_data_other_schedules_copies_and_the_sweep_itself_are_no_candidate
     assert "left out" not in plan.notes[0]
 
 
-def test_a_later_command_is_given_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_command_is_given_the_observations_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = plan_with_store(tmp_path, monkeypatch, past("a", {}))
     settle_plan(first)
     again = plan_with_store(tmp_path, monkeypatch, past("a", {}), past("b", {RATE: 0.03}))

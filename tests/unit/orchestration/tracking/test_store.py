@@ -7,7 +7,7 @@ from mlflow.utils.validation import _validate_metric_name
 from orchestration.tracking.store import legal_name
 
 
-def test_legal_names_stay() -> None:
+def test_legal_metric_names_stay() -> None:
     for name in ("train/loss", "val/AP50", "val/class_AP/traffic light", "a:b-c.d", "val/class_AP/翘头剪"):
         assert legal_name(name) == name
 

@@ -71,7 +71,7 @@ def test_claimed_effects_alone_are_tested_and_the_others_described() -> None:
     assert results[2].comparison.test.level == 0.05
 
 
-def test_other_metrics_are_described() -> None:
+def test_effects_on_metrics_after_the_first_are_described_and_not_tested() -> None:
     design = make_factorial(names="ab")
     values = pd.concat([draw_values(design, {}, 8), draw_values(design, {"a": 0.1}, 8, metric="val/AP50")])
     results = measure_effects(values, design, make_comparison_design(design, 8))

@@ -41,7 +41,7 @@ def test_shapes_become_the_boxes_around_them(
     assert (box.x, box.y, box.width, box.height) == pytest.approx(expected)
 
 
-def test_other_shapes_are_counted(tmp_path: Path) -> None:
+def test_shapes_that_are_no_boxes_are_counted(tmp_path: Path) -> None:
     folder = read(tmp_path, shape("line", [1, 1], [2, 2]), shape("point", [1, 1]), shape("rectangle", [1, 1]))
     assert folder.splits["all"][0].boxes == ()
     assert [note.partition(" (")[0] for note in folder.notes] == [

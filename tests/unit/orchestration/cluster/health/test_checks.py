@@ -110,7 +110,7 @@ def test_other_data_fail_by_node_and_file(changes: dict, message: str) -> None:
     assert check.state == "failed" and check.finding == message
 
 
-def test_data_that_are_absent_here_fail_too() -> None:
+def test_annotations_that_are_absent_here_fail() -> None:
     absent = replace(GOOD, digests={"train": None})
     assert checks.check_data([absent], absent).finding == "train: no such file here"
 

@@ -82,7 +82,7 @@ def test_the_same_training_is_taken_before_a_similar_one_and_more_seeds_before_f
     assert "from c_eight, 8 seeds)" in lines(tmp_path, EIGHT)[0]
 
 
-def test_another_schedule_backbone_or_data_is_no_help(tmp_path: Path) -> None:
+def test_a_noise_floor_of_another_schedule_backbone_or_data_does_not_count(tmp_path: Path) -> None:
     write_floor(tmp_path, experiment_and_plan(tmp_path)[1])
     assert lines(tmp_path, "schedule.steps=500") == [NONE]
     assert lines(tmp_path, "model.backbone.widths=[16,16,16,16,16]") == [NONE]

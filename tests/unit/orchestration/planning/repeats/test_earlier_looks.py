@@ -77,7 +77,7 @@ def test_the_same_seeds_are_looked_at_once_anyway(tmp_path: Path) -> None:
     assert earlier(tmp_path, "second", "[0,1,2]") == []
 
 
-def test_results_of_a_command_that_was_killed_could_be_seen_too(tmp_path: Path) -> None:
+def test_results_of_a_killed_command_count_as_a_look(tmp_path: Path) -> None:
     _, plan = plan_given(tmp_path, "first", "[0,1,2]")
     settle_plan(plan)
     finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 2], clear)
