@@ -31,11 +31,6 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def short_identity(identity: str) -> str:
-    """Return the part of an identity that names a training's folder."""
-    return identity[:16]
-
-
 def train_identity(config: Config, provenance: Provenance, data_digest: str, extends: str = "") -> str:
     """Return the fingerprint of a training: arms that differ in their evaluation alone have the same.
 

@@ -13,15 +13,9 @@ from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.config.experiment import ARM_SECTIONS, ExperimentConfig
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
-from orchestration.experiment.identity import (
-    evaluation_identity,
-    fingerprint,
-    short_identity,
-    train_identity,
-    trunk_identity,
-    without,
-)
+from orchestration.experiment.identity import evaluation_identity, fingerprint, train_identity, trunk_identity, without
 from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.training_folder import short_identity
 
 # What decides by chance alone: the choice of one is the choice of its luck.
 SEED_KEYS = ("seed", "seeds", "data.synthetic.seed")

@@ -9,9 +9,10 @@ from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
 from fcos.storage.store_conventions import RUN_ONLY, Tag, param_text
 from orchestration.experiment.common_steps import common_steps
-from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, short_identity, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, without
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.training_folder import short_identity
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.first_steps.planned_prefixes import held_checkpoints

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NoReturn
 
-from orchestration.experiment.identity import short_identity
+from orchestration.experiment.training_folder import short_identity
 from orchestration.trial import files, retries
 from orchestration.trial.failures import (
     FailureKind,

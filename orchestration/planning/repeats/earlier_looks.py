@@ -13,7 +13,7 @@ from fcos.errors import ConfigError
 from fcos.storage.run_folder import SUMMARY
 from fcos.storage.store_conventions import Tag
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.experiment.identity import short_identity
+from orchestration.experiment.training_folder import short_identity
 from orchestration.planning.plan import PLAN, TRIALS, Plan, StoredPlan, read_plan
 from orchestration.tracking.history import History
 from orchestration.tracking.problems import TrackingError
