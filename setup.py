@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: conf/ is installed as the data folder fcos_lab_conf, beside the packages."""
+"""What pyproject.toml cannot hold: conf/ is installed as the data folder fcos_lab_conf, beside the packages."""
 
 from setuptools import find_packages, setup
 

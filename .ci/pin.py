@@ -4,7 +4,7 @@ requirements.lock   names, versions and hashes of the whole tree, for pip
 pyproject.toml      the same versions as uv constraints, so that `uv run` installs exactly them
 
 Run with: python .ci/pin.py            (uv must be on the PATH)
-          python .ci/pin.py --check    (only says whether the two agree; exit code 1 if not)
+          python .ci/pin.py --check    (only compares the two; exit code 1 if they differ)
 """
 
 import re
@@ -19,7 +19,7 @@ BLOCK = re.compile(r"(?<=constraint-dependencies = \[ # written by \.ci/pin\.py\
 
 
 def constraints_of(lock: str) -> str:
-    """The `name==version ; marker` lines of a lock file, as the body of a TOML list."""
+    """Return the `name==version ; marker` lines of a lock file, as the body of a TOML list."""
     pins = [line.rstrip(" \\") for line in lock.splitlines() if re.match(r"[A-Za-z0-9]", line)]
     return "".join(f'  "{pin}",\n' for pin in pins)
 

@@ -81,6 +81,7 @@ def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
     from analysis.render.console import show_progress
     from fcos.published.archive import write_archive
     from fcos.published.layout import make_safe_word
+    from fcos.storage.whole_file import whole_file
 
     sweep = read_raw_sweep(options.tracking_uri, options.sweep, options.experiment)
     choices = PublishChoices(
@@ -104,12 +105,8 @@ def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
         if options.list:
             return lines, 0
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.part")
-        try:
+        with whole_file(file) as part:
             write_archive(folder, top, part)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
     return [*lines, *_describe_file(file, staged.id)], 0
 
 

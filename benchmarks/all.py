@@ -25,7 +25,7 @@ BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
 
 def measured(name: str, folder: Path, quick: bool) -> list[Result]:
-    """One benchmark's results; the program ends with its status where that is not 0."""
+    """Return one benchmark's results; the program ends with its status where that is not 0."""
     path = folder / f"{name}.json"
     if not path.exists():
         command = [sys.executable, str(FOLDER / f"{name}.py"), "--json", str(path), *(["--quick"] if quick else [])]
@@ -36,7 +36,7 @@ def measured(name: str, folder: Path, quick: bool) -> list[Result]:
 
 
 def row(name: str, result: Result) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     ratio = result.peer_seconds / result.ours_seconds
     goal = f" (goal {result.goal:g})" if result.goal is not None else ""
     memory = "–"
@@ -50,7 +50,7 @@ def row(name: str, result: Result) -> str:
 
 
 def machine() -> str:
-    """Processor, cores, instruction set and versions, in a line."""
+    """Return processor, cores, instruction set and versions, in a line."""
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
         entries = Path("/proc/cpuinfo").read_text().splitlines()

@@ -14,7 +14,7 @@ from fcos.assignment.fcos import match_fcos
 
 
 def case(count: int, batch: int, size: tuple[int, int], goal: float | None = None) -> Case:
-    """The assignment of a batch whose images have `count` boxes each."""
+    """Return the case of a batch whose images have `count` boxes each."""
     theirs, ours = draw_targets(count, batch, size)
     peer_anchors, per_level = anchors(size, batch)
     peer, locations = peer_matcher(), grid(size)
@@ -35,7 +35,7 @@ def case(count: int, batch: int, size: tuple[int, int], goal: float | None = Non
 
 
 def cases() -> Iterator[Case]:
-    """A batch of 8 at 800x1344, which has 22,400 locations an image."""
+    """Yield the cases of a batch of 8 at 800x1344, which has 22,400 locations an image."""
     yield case(7, 8, SIZE, goal=30)
     yield case(50, 8, SIZE)
     yield case(300, 8, SIZE, goal=100)

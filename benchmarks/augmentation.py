@@ -24,7 +24,7 @@ IMAGES = 8
 
 
 def datasets(folder: Path, side: int) -> dict[str, CocoDataset]:
-    """The same images, without an augmentation and with each of them."""
+    """Return the same images, without an augmentation and with each of them."""
     draw_jpegs(folder, IMAGES)
     plain = make_dataset(folder, side)
     # Whole boxes as masks.

@@ -23,7 +23,7 @@ CHUNK = 512
 
 
 def by_image(boxes: InputBoxes, radius: float | None) -> tuple[int, int, int]:
-    """Recalled boxes, positives and ambiguous locations, image by image with a matrix of locations and boxes."""
+    """Count recalled boxes, positives and ambiguous locations with a matrix of locations and boxes for each image."""
     recalled = positives = ambiguous = 0
     for image in range(len(boxes)):
         mine = boxes.boxes[boxes.offsets[image] : boxes.offsets[image + 1]]
@@ -52,7 +52,7 @@ def by_image(boxes: InputBoxes, radius: float | None) -> tuple[int, int, int]:
 
 
 def together(boxes: InputBoxes, radius: float | None) -> tuple[int, int, int]:
-    """The same by fcos.coverage."""
+    """Count the same by fcos.coverage."""
     assignment = AssignmentConfig(ranges=RANGES, ends="closed", center_sampling_radius=radius)
     sums = np.zeros(3, dtype=np.int64)
     for first in range(0, len(boxes), CHUNK):
@@ -64,7 +64,7 @@ def together(boxes: InputBoxes, radius: float | None) -> tuple[int, int, int]:
 
 
 def main() -> None:
-    """Measure both and hold their counts against each other."""
+    """Measure both and compare their counts."""
     parser = argparse.ArgumentParser(description="Coverage against a per-image numpy version, as a ratio.")
     parser.add_argument("annotations", type=Path)
     parser.add_argument("--without-numpy", action="store_true", help="only fcos.coverage, for large files")

@@ -35,7 +35,7 @@ WIDTH, HEIGHT = 640, 480
 
 
 def draw_jpegs(folder: Path, count: int) -> None:
-    """Images whose spectrum falls as photographs' does, about 170 KB each, with five boxes."""
+    """Write images whose spectrum falls as photographs' does, about 170 KB each, with five boxes."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.fftfreq(WIDTH))
     frequency[0, 0] = 1
@@ -58,14 +58,14 @@ def draw_jpegs(folder: Path, count: int) -> None:
 
 
 def make_dataset(folder: Path, side: int, decoded: DecodedImages | None = None) -> CocoDataset:
-    """The data set at its evaluation size, neither flipped nor drawn; sides are truncated, as torchvision's are."""
+    """Return the data set at its evaluation size, not flipped; sides are truncated, as torchvision's are."""
     settings = SampleSettings((side,), 1333 * side // 800, box_convention="inclusive")
     annotations = read_annotations(folder / "truth.json")
     return CocoDataset(annotations, folder, settings, training=False, seed=0, decoded=decoded)
 
 
 def decode(folder: Path, dataset: CocoDataset) -> DecodedImages:
-    """The images decoded and resized once, as runs find them in their cache folder."""
+    """Return the images decoded and resized once, as runs have them in their cache folder."""
     sizes = tuple(dataset.original_size(index) for index in range(len(dataset)))
     wanted = tuple(dataset.input_size((0, index)) for index in range(len(dataset)))
     facts = file_stats(folder, dataset.annotations.names)
@@ -76,13 +76,13 @@ def decode(folder: Path, dataset: CocoDataset) -> DecodedImages:
 
 
 def normalize(pixels: Tensor) -> Tensor:
-    """As fcos.model.detector does on the device; no image here has padding within its canvas that would differ."""
+    """Normalize as fcos.model.detector does on the device; no padding within a canvas differs here."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
     return (pixels / 255).sub_(mean).div_(std)
 
 
 def same(theirs: Any, ours: Batch) -> str:
-    """Pixels where there is an image, and all boxes."""
+    """Compare pixels where there is an image, and all boxes."""
     images, targets = theirs
     height, width = ours.sizes[0].tolist()
     require(tuple(images.image_sizes[0]) == (height, width), f"sizes {images.image_sizes[0]} and {(height, width)}")
@@ -97,7 +97,7 @@ def same(theirs: Any, ours: Batch) -> str:
 
 
 def pair(folder: Path, count: int, side: int, goal: float | None) -> Iterator[Case]:
-    """A batch of so many images in `folder`."""
+    """Yield the cases of a batch of so many images in `folder`."""
     dataset = make_dataset(folder, side)
     transform = GeneralizedRCNNTransform(side, 1333 * side // 800, list(PIXEL_MEAN), list(PIXEL_STD))
 
@@ -131,7 +131,7 @@ def pair(folder: Path, count: int, side: int, goal: float | None) -> Iterator[Ca
 
 
 def cases() -> Iterator[Case]:
-    """Batches of 8."""
+    """Yield the cases of batches of 8."""
     with tempfile.TemporaryDirectory() as name:
         draw_jpegs(Path(name), 8)
         yield from pair(Path(name), 8, 800, goal=4)

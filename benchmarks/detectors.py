@@ -23,16 +23,16 @@ CLASSES = 80
 
 
 def model_config() -> ModelConfig:
-    """model=torchvision without pretrained weights."""
+    """Return model=torchvision without pretrained weights."""
     values = yaml.safe_load(MODEL.read_text())
     values["backbone"]["weights"] = None
     return parse(ModelConfig, values)
 
 
 def build_pair(size: tuple[int, int], *, channels_last: bool, device: torch.device) -> tuple[detection.FCOS, FCOS]:
-    """Both with the stem and first stage frozen, as torchvision trains from ImageNet's weights."""
+    """Build both with the stem and first stage frozen, as torchvision trains from ImageNet's weights."""
     torch.manual_seed(0)
-    # What fcos_resnet50_fpn builds; asked for without weights, it would not freeze its batch norms.
+    # What fcos_resnet50_fpn builds; built without weights, it would not freeze its batch norms.
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, returned_layers=[2, 3, 4],
         extra_blocks=LastLevelP6P7(256, 256), trainable_layers=3,
@@ -51,7 +51,7 @@ def build_pair(size: tuple[int, int], *, channels_last: bool, device: torch.devi
 def draw_batch(
     batch: int, size: tuple[int, int], targets: tuple[list[dict[str, Tensor]], Targets], device: torch.device
 ) -> tuple[list[Tensor], list[dict[str, Tensor]], Batch]:
-    """The same images for both: a list of floats in 0..1 and its targets, and a batch of uint8."""
+    """Make the same images for both: a list of floats in 0..1 with its targets, and a batch of uint8."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (batch, *size, 3), generator=generator, dtype=torch.uint8).permute(0, 3, 1, 2)
     sizes = torch.tensor([size] * batch)

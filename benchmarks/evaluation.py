@@ -27,7 +27,7 @@ WIDTH, HEIGHT, CLASSES, PER_IMAGE = 640, 480, 80, 100
 
 
 def draw_truth(images: int, rng: np.random.Generator, classes: int = CLASSES) -> dict[str, Any]:
-    """A COCO file's contents: 7.2 boxes an image, log-uniform in size."""
+    """Return the contents of a COCO file: 7.2 boxes an image, log-uniform in size."""
     entries: list[dict[str, Any]] = []
     for image in range(1, images + 1):
         for _ in range(rng.poisson(7.2)):
@@ -47,7 +47,7 @@ def draw_truth(images: int, rng: np.random.Generator, classes: int = CLASSES) ->
 
 
 def draw_detections(truth: dict[str, Any], rng: np.random.Generator, classes: int = CLASSES) -> dict[int, Detections]:
-    """100 an image: every box found about twice, the rest anywhere; scores tell the two apart in part."""
+    """Return 100 an image: two near every box, the rest anywhere; scores separate the two in part."""
     by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
     for entry in truth["annotations"]:
         by_image[entry["image_id"]].append(entry)
@@ -72,7 +72,7 @@ def draw_detections(truth: dict[str, Any], rng: np.random.Generator, classes: in
 
 
 def results_of(detections: dict[int, Detections]) -> list[dict[str, Any]]:
-    """As pycocotools takes them."""
+    """Return detections as pycocotools takes them."""
     results = []
     for image, found in detections.items():
         boxes = found.boxes.double()
@@ -83,7 +83,7 @@ def results_of(detections: dict[int, Detections]) -> list[dict[str, Any]]:
 
 
 def run_peer(truth: dict[str, Any], results: list[dict[str, Any]]) -> list[float]:
-    """The 12 numbers by pycocotools; it prints them too."""
+    """Compute the 12 numbers by pycocotools; it prints them too."""
     with contextlib.redirect_stdout(io.StringIO()):
         ground = COCO()
         ground.dataset = truth
@@ -96,7 +96,7 @@ def run_peer(truth: dict[str, Any], results: list[dict[str, Any]]) -> list[float
 
 
 def same(theirs: list[float], ours: dict[str, float]) -> str:
-    """All 12; a number without ground truth is -1 there and absent here. Their means are added in different orders."""
+    """Compare all 12, whose means are added in different orders; without ground truth it is -1 there and absent here."""
     found = [ours.get(f"val/{name}", -1.0) for name in COCO_METRICS]
     apart = max(abs(mine - peer) for mine, peer in zip(found, theirs, strict=True))
     require(apart <= 1e-12, f"{found} and {theirs}")
@@ -104,7 +104,7 @@ def same(theirs: list[float], ours: dict[str, float]) -> str:
 
 
 def case(images: int, goal: float | None) -> Case:
-    """Evaluation of so many images with 100 detections each."""
+    """Return the case of so many images with 100 detections each."""
     rng = np.random.default_rng(0)
     truth = draw_truth(images, rng)
     detections = draw_detections(truth, rng)
@@ -124,7 +124,7 @@ def case(images: int, goal: float | None) -> Case:
 
 
 def cases() -> Iterator[Case]:
-    """As many images and detections as COCO's val2017 has."""
+    """Yield the case of as many images and detections as COCO's val2017 has."""
     yield case(5000, goal=30)
 
 

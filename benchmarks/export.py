@@ -31,7 +31,6 @@ from fcos.config.run import Config
 from fcos.evaluation.detect import Inference, validate
 from fcos.export.file_detector import FileNetwork, evaluate_file, load_file_detector
 from fcos.export.latency import Latency, Timed, measure_latency
-from fcos.export.timed import timed
 from fcos.export.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, evaluate, load_trained, read_validation
 from fcos.installation import ROOT, conf_folder
@@ -62,7 +61,7 @@ class Row:
     megabytes: float
 
     def text(self, eager: Latency) -> str:
-        """The row as a line of the table; `eager` is the latency of the detector itself."""
+        """Return the row as a line of the table; `eager` is the latency of the detector itself."""
         ap = "–" if self.ap is None else f"{100 * self.ap:.2f}"
         latency = self.latency
         return (
@@ -72,7 +71,7 @@ class Row:
 
 
 def preset_values(name: str, steps: int, cache: Path) -> dict[str, Any]:
-    """The configuration of a small detector with the choices of a preset, on drawn shapes."""
+    """Return the configuration of a small detector with the choices of a preset, on drawn shapes."""
     folder = conf_folder()
     values: dict[str, Any] = {
         "model": load_presets()[name].model_dump(mode="json"),
@@ -100,7 +99,7 @@ def train_preset(name: str, steps: int, folder: Path) -> Trained:
 
 
 def program_network(path: Path, trained: Trained) -> FileNetwork:
-    """The head outputs of a .pt2 file that was written here."""
+    """Return the head outputs of a .pt2 file that was written here."""
     # Small canvases have a single location on the coarsest level, which torch would refuse.
     module = torch.export.load(path).module(check_guards=False)
     model = trained.config.model
@@ -114,13 +113,13 @@ def program_network(path: Path, trained: Trained) -> FileNetwork:
 
 
 def inference_of(trained: Trained) -> Inference:
-    """The post-processing of a detector, in float32."""
+    """Return the post-processing of a detector, in float32."""
     model = trained.config.model
     return Inference({"": Postprocess(model.postprocess, model.assignment.corners)}, build_locate(model), CPU, "fp32")
 
 
 def rows_of(name: str, trained: Trained, folder: Path, batch: Any, runs: int) -> list[Row]:
-    """All formats of a detector; `batch` None takes a validation image, and measures AP."""
+    """Measure all formats of a detector; `batch` None takes a validation image, and measures AP."""
     measures_ap = batch is None
     paths = {}
     for label, options in (
@@ -133,9 +132,9 @@ def rows_of(name: str, trained: Trained, folder: Path, batch: Any, runs: int) ->
     files = {label: load_file_detector(path, {}, threads=1) for label, path in paths.items() if path.suffix == ".onnx"}
     network = program_network(paths[".pt2"], trained)
     as_program = replace(trained, detector=network)  # type: ignore[arg-type]
-    eager = timed(trained)
-    subjects: list[Timed] = [eager, *(timed(file) for file in files.values())]
-    subjects.append(replace(timed(as_program), sha256=file_sha256(paths[".pt2"])))
+    eager = Timed.of(trained)
+    subjects: list[Timed] = [eager, *(Timed.of(file) for file in files.values())]
+    subjects.append(replace(Timed.of(as_program), sha256=file_sha256(paths[".pt2"])))
     labels = ["eager", *files, ".pt2"]
     aps: list[float | None] = [None] * len(labels)
     if measures_ap:
@@ -158,7 +157,7 @@ def rows_of(name: str, trained: Trained, folder: Path, batch: Any, runs: int) ->
 
 
 def resnet50(folder: Path) -> Trained:
-    """model=torchvision with random weights that find something (see inference.py), as a checkpoint."""
+    """Save model=torchvision with random weights that detect something (see inference.py), as a checkpoint."""
     values = preset_values("torchvision", 4, folder / "cache")
     values["model"] = model_config().model_dump(mode="json")
     config = parse(Config, values)
@@ -176,13 +175,13 @@ def resnet50(folder: Path) -> Trained:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The lines of all rows, each detector's first one its own eager inference."""
+    """Return the lines of all rows, each detector's first one its own eager inference."""
     eager = {row.detector: row.latency for row in rows if row.format == "eager"}
     return HEAD + "".join(f"{row.text(eager[row.detector])}\n" for row in rows)
 
 
 def measured(name: str, folder: Path, options: argparse.Namespace) -> list[Row]:
-    """The rows of a detector; those that the folder holds of the same commit, steps and runs are not measured again."""
+    """Return the rows of a detector; those in the folder of the same commit, steps and runs are not measured again."""
     commit = git_commit(ROOT)
     is_clean = commit.dirty == "false"
     code = commit.commit[:12] if is_clean else f"{commit.commit[:12]}-dirty"
@@ -205,7 +204,7 @@ def _row(values: dict[str, Any]) -> Row:
 
 
 def main() -> None:
-    """Measure, print the table, and write it into the document where that is asked for."""
+    """Measure, print the table, and write it into the document with --write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keep trainings, files and results there, and use what is there")
     names = [*load_presets(), R50]

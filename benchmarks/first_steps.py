@@ -25,7 +25,7 @@ from orchestration.experiment.data import prepare_data
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.planning.first_steps.begin_from import begin_from
-from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.trial import files

@@ -49,7 +49,7 @@ PANELS = {
 
 
 def by_boxes() -> list[Curve]:
-    """Time and memory of the assignment at 800x1344."""
+    """Measure time and memory of the assignment at 800x1344."""
     from assignment import case
     from inputs import SIZE
     from side_by_side import measure
@@ -59,7 +59,7 @@ def by_boxes() -> list[Curve]:
 
 
 def by_locations() -> list[Curve]:
-    """Time of the assignment with 15 boxes an image."""
+    """Measure the time of the assignment with 15 boxes an image."""
     from assignment import case
     from inputs import shapes
     from side_by_side import measure
@@ -70,7 +70,7 @@ def by_locations() -> list[Curve]:
 
 
 def _pair(panel: str, x: Sequence[float], results: Sequence[Any], field: str, unit: float) -> list[Curve]:
-    """A line for each side."""
+    """Return a line for each side."""
     sides = (("peer", "torchvision"), ("ours", "fcos"))
     return [
         Curve(panel, label, tuple(x), tuple(unit * getattr(result, f"{side}_{field}") for result in results))
@@ -79,7 +79,7 @@ def _pair(panel: str, x: Sequence[float], results: Sequence[Any], field: str, un
 
 
 def by_images() -> list[Curve]:
-    """Coverage of drawn boxes, seven an image, with FPN, without and with center sampling."""
+    """Time the coverage of random boxes, seven an image, with FPN, without and with center sampling."""
     import numpy as np
     from coverage import together
 
@@ -110,7 +110,7 @@ def by_images() -> list[Curve]:
 
 
 def by_workers(folder: Path) -> list[Curve]:
-    """Images per second of the embedded training, its batch of 8 cut over the workers of Ray Train."""
+    """Measure images per second of the embedded training, its batch of 8 split over the workers of Ray Train."""
     speeds = []
     for workers in WORKERS:
         name = f"workers{workers}"
@@ -123,7 +123,7 @@ def by_workers(folder: Path) -> list[Curve]:
 
 
 def by_trials(folder: Path) -> list[Curve]:
-    """Seconds of sweeps of short trainings, from the command to its report."""
+    """Time sweeps of short trainings, from the command to its report."""
     seconds = []
     for trials in TRIALS:
         seeds = "[" + ",".join(str(seed) for seed in range(max(1, trials // 2))) + "]"
@@ -145,7 +145,7 @@ def _run(script: str, arguments: list[str], folder: Path) -> None:
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:
-    """A panel for each kind of growth."""
+    """Plot a panel for each kind of growth."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
@@ -170,7 +170,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure everything and draw it."""
+    """Measure everything and plot it."""
     parser = argparse.ArgumentParser(description="How time and memory grow.")
     parser.add_argument("--output", type=Path, default=FIGURE)
     options = parser.parse_args()

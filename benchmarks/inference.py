@@ -20,9 +20,9 @@ from fcos.structures import Detections
 
 
 def case(batch: int, size: tuple[int, int]) -> Case:
-    """One batch through both."""
+    """Return the case of one batch through both."""
     peer, detector = build_pair(size, channels_last=True, device=CPU)
-    # Random weights say the same everywhere; these speak, and some detections pass the threshold.
+    # Random weights give the same everywhere; with these some detections pass the threshold.
     pair: list[tuple[nn.Module, Any, Any]] = [
         (peer, peer.head.classification_head.cls_logits, peer.head.regression_head.bbox_reg),
         (detector, detector.head.classification, detector.head.regression),
@@ -59,7 +59,7 @@ def case(batch: int, size: tuple[int, int]) -> Case:
 
 
 def cases() -> Iterator[Case]:
-    """What a core does in a second or two."""
+    """Yield the cases that a core does in a second or two."""
     yield case(2, (512, 512))
 
 

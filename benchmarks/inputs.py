@@ -1,6 +1,6 @@
 """What the benchmarks feed to both sides: boxes, anchors, targets and head outputs of torchvision's FCOS.
 
-The grid is 800x1344 unless told otherwise, its strides and ranges those of model=torchvision.
+The grid is 800x1344 by default, its strides and ranges those of model=torchvision.
 """
 
 from types import SimpleNamespace
@@ -31,17 +31,17 @@ RULE = AssignmentConfig(
 
 
 def shapes(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Rows and columns of each level."""
+    """Return rows and columns of each level."""
     return tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES)
 
 
 def grid(size: tuple[int, int]) -> Locations:
-    """torchvision's locations, as ours."""
+    """Return torchvision's locations, as ours."""
     return compute_locations(shapes(size), STRIDES, size, "torchvision", CPU)
 
 
 def anchors(size: tuple[int, int], batch: int) -> tuple[list[Tensor], list[int]]:
-    """torchvision's anchors of each image, and how many there are on each level."""
+    """Return torchvision's anchors of each image, and how many there are on each level."""
     generator = AnchorGenerator(tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES))
     images = ImageList(torch.zeros(batch, 3, *size), [size] * batch)
     features = [torch.zeros(1, 1, rows, columns) for rows, columns in shapes(size)]
@@ -49,7 +49,7 @@ def anchors(size: tuple[int, int], batch: int) -> tuple[list[Tensor], list[int]]
 
 
 def draw_boxes(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Boxes of 16 to 600 pixels, log-uniform in scale, that lie in the image.
+    """Return boxes of 16 to 600 pixels, log-uniform in scale, that lie in the image.
 
     Their areas differ by 32 square pixels and more: torchvision subtracts them from 1e8 in float32 and takes nearer
     ones for equal.
@@ -74,7 +74,7 @@ def draw_boxes(count: int, size: tuple[int, int], generator: torch.Generator) ->
 
 
 def draw_targets(count: int, batch: int, size: tuple[int, int]) -> tuple[list[dict[str, Tensor]], Targets]:
-    """The same boxes and labels as torchvision takes them and as we do, padded to the loader's bucket."""
+    """Return the same boxes and labels as torchvision takes them and as we do, padded to the loader's bucket."""
     generator = torch.Generator().manual_seed(count)
     theirs = [
         {
@@ -95,16 +95,16 @@ def draw_targets(count: int, batch: int, size: tuple[int, int]) -> tuple[list[di
 
 
 def peer_matcher() -> Any:
-    """What torchvision's FCOS.compute_loss takes for itself when only its assignment is wanted."""
+    """Return what torchvision's FCOS.compute_loss needs as `self` for its assignment alone."""
     head = SimpleNamespace(compute_loss=lambda targets, outputs, anchors, matched: matched)
     return SimpleNamespace(center_sampling_radius=RADIUS, head=head)
 
 
 def peer_loss() -> Any:
-    """torchvision's FCOS without its network: assignment and losses."""
+    """Return torchvision's FCOS without its network: assignment and losses."""
     return SimpleNamespace(center_sampling_radius=RADIUS, head=FCOSHead(32, 1, CLASSES, 1))
 
 
 def compute_loss(peer: Any, targets: Any, outputs: Any, peer_anchors: list[Tensor], per_level: list[int]) -> Any:
-    """torchvision's FCOS.compute_loss on one of the stand-ins above."""
+    """Call torchvision's FCOS.compute_loss on one of the stand-ins above."""
     return FCOS.compute_loss(peer, targets, outputs, peer_anchors, per_level)

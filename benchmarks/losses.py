@@ -22,7 +22,7 @@ Outcome = tuple[list[Tensor], list[Tensor]]
 
 
 def draw_outputs(batch: int, size: tuple[int, int]) -> dict[str, Tensor]:
-    """torchvision's head outputs: logits around the prior of 0.01, boxes of some strides."""
+    """Return torchvision's head outputs: logits around the prior of 0.01, boxes of some strides."""
     generator = torch.Generator().manual_seed(0)
     count = sum(rows * columns for rows, columns in shapes(size))
     return {
@@ -33,7 +33,7 @@ def draw_outputs(batch: int, size: tuple[int, int]) -> dict[str, Tensor]:
 
 
 def same(theirs: Outcome, ours: Outcome) -> str:
-    """Three losses and three gradients."""
+    """Compare three losses and three gradients."""
     for peer, mine in zip(theirs[0], ours[0], strict=True):
         require(bool((peer - mine).abs() <= 1e-5 * peer.abs()), f"losses {float(peer)} and {float(mine)}")
     for peer, mine in zip(theirs[1], ours[1], strict=True):
@@ -42,19 +42,24 @@ def same(theirs: Outcome, ours: Outcome) -> str:
     return "losses and gradients equal to 1e-5"
 
 
-def case(
-    name: str, count: int, batch: int, size: tuple[int, int], *, compiled: bool, goal: float | None, memory_goal: float
-) -> Case:
-    """The loss of a batch whose images have `count` boxes each."""
-    theirs, targets = draw_targets(count, batch, size)
-    outputs = draw_outputs(batch, size)
-    locations = grid(size)
-    peer, (peer_anchors, per_level) = peer_loss(), anchors(size, batch)
-    rule = FCOSLoss(
+def make_rule(compiled: bool) -> FCOSLoss:
+    """Return our loss with torchvision's settings."""
+    return FCOSLoss(
         regression="giou", weight_by_centerness=False, quality="centerness", normalizer_scope="local",
         focal_alpha=0.25, focal_gamma=2.0, classification_weight=1.0, regression_weight=1.0, quality_weight=1.0,
         compiled=compiled,
     )  # fmt: skip
+
+
+def case(
+    name: str, count: int, batch: int, size: tuple[int, int], *, compiled: bool, goal: float | None, memory_goal: float
+) -> Case:
+    """Return the case of a batch whose images have `count` boxes each."""
+    theirs, targets = draw_targets(count, batch, size)
+    outputs = draw_outputs(batch, size)
+    locations = grid(size)
+    peer, (peer_anchors, per_level) = peer_loss(), anchors(size, batch)
+    rule = make_rule(compiled)
 
     def run_peer() -> Outcome:
         leaves = {key: value.detach().requires_grad_() for key, value in outputs.items()}
@@ -87,7 +92,7 @@ def case(
 
 
 def cases() -> Iterator[Case]:
-    """A batch of 8, which has 14.3 million logits."""
+    """Yield the cases of a batch of 8, which has 14.3 million logits."""
     eager: dict[str, Any] = {"compiled": False, "goal": 6, "memory_goal": 4}
     compiled: dict[str, Any] = {"compiled": True, "memory_goal": 8}
     yield case("whole loss, eager, 7 boxes an image", 7, 8, SIZE, **eager)

@@ -27,7 +27,7 @@ Maps = dict[str, list[Tensor]]
 
 
 def trained_maps(batch: int, size: tuple[int, int], objects: int) -> Maps:
-    """Convolution outputs as of a trained head: quiet ground, and objects whose middle is told by many locations."""
+    """Return convolution outputs as of a trained head: low scores, and objects that many locations predict."""
     generator = torch.Generator().manual_seed(0)
     locations = grid(size)
     logits = torch.randn(batch, len(locations.xy), CLASSES, generator=generator) * 0.7 - 6.5
@@ -47,7 +47,7 @@ def trained_maps(batch: int, size: tuple[int, int], objects: int) -> Maps:
 
 
 def untrained_maps(batch: int, size: tuple[int, int]) -> Maps:
-    """Convolution outputs as early in training: some score over the threshold anywhere, boxes all over each other."""
+    """Return convolution outputs as early in training: scores over the threshold anywhere, boxes over each other."""
     generator = torch.Generator().manual_seed(0)
     count = sum(rows * columns for rows, columns in shapes(size))
     logits = torch.randn(batch, count, CLASSES, generator=generator) - 6.7
@@ -67,7 +67,7 @@ def _as_maps(logits: Tensor, distances: Tensor, quality: Tensor, size: tuple[int
 
 
 def peer_flatten(maps: list[Tensor]) -> Tensor:
-    """As torchvision's heads end, for one anchor at each location."""
+    """Return outputs as torchvision's heads end, for one anchor at each location."""
     parts = []
     for x in maps:
         count, channels, height, width = x.shape
@@ -77,7 +77,7 @@ def peer_flatten(maps: list[Tensor]) -> Tensor:
 
 
 def same(theirs: list[dict[str, Tensor]], ours: list[Detections]) -> str:
-    """Every image's detections."""
+    """Compare every image's detections."""
     for peer, found in zip(theirs, ours, strict=True):
         require(torch.equal(peer["labels"], found.labels), "labels or their order")
         require(torch.allclose(peer["scores"], found.scores, rtol=1e-5, atol=0), "scores")
@@ -88,7 +88,7 @@ def same(theirs: list[dict[str, Tensor]], ours: list[Detections]) -> str:
 
 
 def sides(batch: int, size: tuple[int, int]) -> tuple[Callable[[Any], Any], Callable[[HeadOutputs], Any]]:
-    """Flat outputs to detections, torchvision's way and ours."""
+    """Return the two functions from flat outputs to detections, torchvision's and ours."""
     peer_anchors, per_level = anchors(size, batch)
     split = [list(each.split(per_level)) for each in peer_anchors]
     peer: Any = SimpleNamespace(
@@ -110,11 +110,11 @@ def sides(batch: int, size: tuple[int, int]) -> tuple[Callable[[Any], Any], Call
 
 
 def pair(name: str, maps: Maps, size: tuple[int, int], goals: tuple[float | None, float | None]) -> Iterator[Case]:
-    """One input, from flat outputs and from convolution outputs."""
+    """Yield the cases of one input, from flat outputs and from convolution outputs."""
     run_peer, run_ours = sides(len(maps["cls_logits"][0]), size)
 
     def head_outputs() -> HeadOutputs:
-        """As our head ends."""
+        """Return outputs as our head ends."""
         logits = tuple(flatten(x) for x in maps["cls_logits"])
         levels = zip(maps["bbox_regression"], STRIDES, strict=True)
         distances = torch.cat([flatten(x) * stride for x, stride in levels], dim=1)
@@ -135,7 +135,7 @@ def pair(name: str, maps: Maps, size: tuple[int, int], goals: tuple[float | None
 
 
 def cases() -> Iterator[Case]:
-    """80 classes at 800x1344."""
+    """Yield the cases of 80 classes at 800x1344."""
     for batch in (1, 8):
         goals = (6, 10) if batch == 8 else (None, None)
         with torch.inference_mode():

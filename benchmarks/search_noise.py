@@ -4,7 +4,7 @@ Searches on drawn surfaces instead of trainings, decided by the code that sweeps
 race over seeds. Each repetition draws a surface, searches it with a race, and with one seed for as many steps as the
 race took. A choice is good where its true AP is within 1.0 of the best (the default of experiment.margin).
 
-- choices: six keys of three choices with drawn effects of each and of each pair: neighbours say little of a point.
+- choices: six keys of three choices with drawn effects of each and of each pair: neighbours predict little of a point.
 - smooth: three ranges and two choices with losses of their own: the model of TPE itself averages over neighbours.
 
 Surfaces are in percent points of AP. A training adds to its true AP what its seed does to all points alike, and what
@@ -178,7 +178,7 @@ def race(surface: Surface, strategy: StrategyConfig, seeds: Sequence[int], trial
             continue
         known = [(points[each.name], [each.mean or 0.0]) for each in list_contenders(results, pruned)]
         name = f"t{len(points):03d}"
-        points[name] = propose(strategy, surface.space, ["max"], known, draws=len(points))
+        points[name] = propose(strategy, surface.space, ["max"], known, sampled=len(points))
         value, was_pruned = surface.train(points[name], seeds[0], stopping.of(name))
         results[name] = {seeds[0]: value}
         pruned |= {name} if was_pruned else set()

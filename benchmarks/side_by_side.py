@@ -24,14 +24,14 @@ import torch
 
 @dataclass(frozen=True)
 class Case:
-    """One thing done by both; `same` compares their results and says how, or raises AssertionError."""
+    """One thing done by both; `same` compares their results and describes how, or raises AssertionError."""
 
     name: str
     peer: Callable[[], Any]
     ours: Callable[[], Any]
     same: Callable[[Any, Any], str]
     peer_name: str = "torchvision"
-    # Images that one call handles, where images per second say more than a time.
+    # Images that one call handles, where images per second are clearer than a time.
     images: int | None = None
     # How many times as fast, and how many times less memory, is wanted.
     goal: float | None = None
@@ -56,14 +56,14 @@ class Result:
 
 
 def main(description: str, cases: Callable[[], Iterable[Case]]) -> None:
-    """Measure every case of a benchmark on one core, told by the command line."""
+    """Measure the cases of a benchmark that the command line selects, on one core."""
     options = parser(description).parse_args()
     use_one_core()
     run(options, cases())
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options that all benchmarks share."""
+    """Return the parser with the options that all benchmarks share."""
     made = argparse.ArgumentParser(description=description.splitlines()[0])
     made.add_argument("--quick", action="store_true", help="few repetitions: is it right, and about how fast")
     made.add_argument("--only", default="", metavar="TEXT", help="only cases with TEXT in their name")
@@ -72,7 +72,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, cases: Iterable[Case]) -> list[Result]:
-    """Measure, print and perhaps write the cases that are asked for."""
+    """Measure, print and perhaps write the selected cases."""
     results = []
     for case in cases:
         if options.only in case.name:
@@ -126,7 +126,7 @@ def measure(case: Case, budget: float, least: int) -> Result:
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """Processor time of one call (by the clock where a GPU works); what it returns is freed outside of it."""
+    """Return the processor time of one call (by the clock where a GPU works); its result is freed outside of it."""
     on_gpu = torch.cuda.is_initialized()
     clock = time.perf_counter if on_gpu else time.process_time
     if on_gpu:
@@ -141,7 +141,7 @@ def seconds_of(call: Callable[[], Any]) -> float:
 
 
 def peak_of(call: Callable[[], Any]) -> int | None:
-    """Bytes by which the resident set (on a GPU: what torch has allocated) rises during one call."""
+    """Return by how many bytes the resident set (on a GPU: what torch has allocated) rises during one call."""
     if torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.reset_peak_memory_stats()
@@ -170,7 +170,7 @@ def _status(field: str) -> int:
 
 
 def line(result: Result) -> str:
-    """A result as one line for the console."""
+    """Return a result as one line for the console."""
     ratio = result.peer_seconds / result.ours_seconds
     text = f"{result.name}: {ratio:.1f}x {result.peer_name} "
     text += f"({amount(result.peer_seconds, result.images)} -> {amount(result.ours_seconds, result.images)}"
@@ -180,7 +180,7 @@ def line(result: Result) -> str:
 
 
 def amount(seconds: float, images: int | None) -> str:
-    """A time with its unit, or images per second."""
+    """Format a time with its unit, or images per second."""
     if images is not None:
         return f"{images / seconds:.3g} img/s"
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
@@ -191,6 +191,6 @@ def mebibytes(count: int) -> str:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises AssertionError, also where Python runs without asserts."""
+    """Raise AssertionError, also where Python runs without asserts."""
     if not condition:
         raise AssertionError(message)

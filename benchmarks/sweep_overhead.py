@@ -32,7 +32,7 @@ class Timed:
 
 
 def settings(steps: int, seeds: int, folder: Path) -> list[str]:
-    """What both are told."""
+    """Return the overrides that both get."""
     return [
         "+experiment=ablation_centerness",
         f"experiment.seeds={list(range(seeds))}".replace(" ", ""),
@@ -43,7 +43,7 @@ def settings(steps: int, seeds: int, folder: Path) -> list[str]:
 
 
 def run_bare(arguments: list[str]) -> None:
-    """The loop, in a process of its own; prints each training's AP."""
+    """Run the loop, in a process of its own; it prints each training's AP."""
     import torch
 
     from fcos.runtime import LocalRuntime
@@ -65,7 +65,7 @@ def run_bare(arguments: list[str]) -> None:
 
 
 def time_bare(arguments: list[str]) -> tuple[float, dict[tuple[str, int], float]]:
-    """Seconds of the loop with its process, and AP by arm and seed."""
+    """Return seconds of the loop with its process, and AP by arm and seed."""
     began = time.perf_counter()
     command = [sys.executable, __file__, "--bare", *arguments]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -74,7 +74,7 @@ def time_bare(arguments: list[str]) -> tuple[float, dict[tuple[str, int], float]
 
 
 def time_sweep(arguments: list[str], folder: Path) -> tuple[Timed, dict[tuple[str, int], float]]:
-    """Seconds of a sweep by part, and AP by arm and seed."""
+    """Return seconds of a sweep by part, and AP by arm and seed."""
     command = [sys.executable, "-u", "orchestration/sweep.py", *arguments, f"output={folder}"]
     began = time.perf_counter()
     first = last = 0.0

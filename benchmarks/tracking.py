@@ -22,7 +22,7 @@ Points = set[tuple[str, str, int, float]]
 
 
 def write_store(uri: str, runs: int) -> None:
-    """One sweep with a child run for each arm and seed, each with 20 points."""
+    """Write one sweep with a child run for each arm and seed, each with 20 points."""
     client = MlflowClient(uri)
     experiment = client.create_experiment("benchmark")
     sweep = {"fcos.kind": "sweep", "fcos.sweep": "benchmark"}
@@ -40,13 +40,13 @@ def write_store(uri: str, runs: int) -> None:
 
 
 def ours(uri: str) -> Points:
-    """Everything a report reads."""
+    """Read everything that a report reads."""
     points = read_sweep(uri, "benchmark").points
     return set(zip(points["run_id"], points["key"], points["step"], points["value"], strict=True))
 
 
 def peer(uri: str) -> Points:
-    """The same by MLflow's own pieces, a request for each run and metric."""
+    """Read the same by MLflow's own client, a request for each run and metric."""
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     runs = mlflow.search_runs(search_all_experiments=True, filter_string="tags.`fcos.kind` = 'trial'")
@@ -59,7 +59,7 @@ def peer(uri: str) -> Points:
 
 
 def seconds_of(read: Callable[[str], Points], uri: str) -> tuple[float, Points]:
-    """How long a reader takes, and what it finds."""
+    """Return how long a reader takes, and what it reads."""
     began = time.perf_counter()
     found = read(uri)
     return time.perf_counter() - began, found

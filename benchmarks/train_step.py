@@ -8,7 +8,8 @@ must be equal to 1e-4 (bf16: 2e-2), and so must what the step adds to the weight
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import side_by_side
@@ -32,7 +33,7 @@ Outcome = tuple[Tensor, dict[str, Tensor]]
 
 
 def settings(batch: int, precision: Precision, compiled: bool, channels_last: bool) -> Config:
-    """model=torchvision, SGD as the peer's."""
+    """Return model=torchvision, with SGD as the peer's."""
     schedule = ScheduleConfig(
         batch_size=batch, steps=1000, optimizer="sgd", lr=LR, momentum=MOMENTUM, weight_decay=DECAY, decay="none",
         precision=precision, channels_last=channels_last, compile=compiled, deterministic=False,
@@ -41,10 +42,23 @@ def settings(batch: int, precision: Precision, compiled: bool, channels_last: bo
     return Config(model=model_config(), data=data, schedule=schedule)
 
 
+def compare(theirs: Outcome, ours: Outcome, start: Mapping[str, Tensor], precision: Precision) -> str:
+    """Require equal losses and steps from the weights `start`; return how equal the losses are."""
+    tolerance = 1e-4 if precision == "fp32" else 2e-2
+    apart = float(((theirs[0] - ours[0]) / theirs[0]).abs().max())
+    require(apart <= tolerance, f"losses {theirs[0].tolist()} and {ours[0].tolist()}")
+    if precision == "fp32":
+        moved = {key: value - start[key] for key, value in theirs[1].items()}
+        missed = sum(float((ours[1][key] - start[key] - step).square().sum()) for key, step in moved.items())
+        length = sum(float(step.square().sum()) for step in moved.values())
+        require(missed <= 1e-4 * length, f"steps are apart by {(missed / length) ** 0.5:.1e} of their length")
+    return f"losses equal to {apart:.0e}"
+
+
 def case(
     batch: int, size: tuple[int, int], device: torch.device, precision: Precision, compiled: bool, goal: float | None
 ) -> Case:
-    """One step of both; each call goes on from the weights that the last one left."""
+    """Return the case of one step of both; each call goes on from the weights that the last one left."""
     # On a CPU with AVX2 the backward convolutions in float32 are slower with the channels last.
     channels_last = device.type == "cuda" or precision == "bf16"
     peer_precision: Precision = "fp32" if device.type == "cpu" else precision
@@ -69,17 +83,7 @@ def case(
         terms = train_step(state, [to_device(host, device)])
         return terms[1:4], detector.state_dict()
 
-    def same(theirs: Outcome, ours: Outcome) -> str:
-        tolerance = 1e-4 if precision == "fp32" else 2e-2
-        apart = float(((theirs[0] - ours[0]) / theirs[0]).abs().max())
-        require(apart <= tolerance, f"losses {theirs[0].tolist()} and {ours[0].tolist()}")
-        if precision == "fp32":
-            moved = {key: value - start[key] for key, value in theirs[1].items()}
-            missed = sum(float((ours[1][key] - start[key] - step).square().sum()) for key, step in moved.items())
-            length = sum(float(step.square().sum()) for step in moved.values())
-            require(missed <= 1e-4 * length, f"steps are apart by {(missed / length) ** 0.5:.1e} of their length")
-        return f"losses equal to {apart:.0e}"
-
+    same = partial(compare, start=start, precision=precision)
     text = f"training step, R50 {batch}x{size[0]}x{size[1]}, {precision} on {device.type}"
     if precision != peer_precision:
         text += f" against {peer_precision}"
@@ -87,7 +91,7 @@ def case(
 
 
 def matmul_rate(device: torch.device) -> float:
-    """FLOP/s of a large bf16 product."""
+    """Measure FLOP/s of a large bf16 product."""
     side = 8192
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     times = [side_by_side.seconds_of(lambda: a @ b) for _ in range(20)]
@@ -95,7 +99,7 @@ def matmul_rate(device: torch.device) -> float:
 
 
 def flops_per_image(size: tuple[int, int]) -> float:
-    """Multiplications and additions of forward and backward, counted without computing anything."""
+    """Count multiplications and additions of forward and backward, without computing anything."""
     with torch.device("meta"):
         _, detector = build_pair(size, channels_last=True, device=torch.device("meta"))
     pixels = torch.zeros(1, 3, *size, dtype=torch.uint8, device="meta")
@@ -106,7 +110,7 @@ def flops_per_image(size: tuple[int, int]) -> float:
 
 
 def main() -> None:
-    """Measure on the device that is asked for."""
+    """Measure on the device of the command line."""
     parser = side_by_side.parser(__doc__ or "")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="ours on a CPU; fp32 if not given")
@@ -124,12 +128,12 @@ def main() -> None:
 
 
 def on_cpu(options: argparse.Namespace) -> Iterator[Case]:
-    """One step that fits a core."""
+    """Yield the cases of one step that fits a core."""
     yield case(2, (512, 512), torch.device("cpu"), options.precision or "fp32", options.compile, goal=2.2)
 
 
 def on_gpu(options: argparse.Namespace) -> None:
-    """The papers' batch, and how much of the GPU it uses."""
+    """Measure the papers' batch, and how much of the GPU it uses."""
     device = torch.device("cuda")
     # 1333 is padded to the next multiple of 32 by both.
     size = (800, 1344)

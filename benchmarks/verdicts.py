@@ -7,7 +7,7 @@ Sweeps whose differences are drawn instead of trained, decided by the code that 
   first false verdict.
 - Coverage: how often the interval of one arm holds the true difference, at the last look and at the look at which the
   sweep stops because zero is left out. The interval holds what the test does not reject, so the test at the true
-  difference is asked.
+  difference is tested.
 - Power and seeds: how often an effect is shown over its spread, and how many seeds that takes with looks.
 
 Distributions: normal; skewed and heavy-tailed values (an arm minus an equal baseline is symmetric then); and skewed

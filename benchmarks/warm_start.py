@@ -97,7 +97,7 @@ def search(base: Config, space: Space, given: Known, seed: int, trials: int) -> 
     refused: Known = []
     while len(found) < trials:
         draws = len(found) + len(refused)
-        point = propose(strategy, space, ("max",), [*given, *refused, *found], draws=draws)
+        point = propose(strategy, space, ("max",), [*given, *refused, *found], sampled=draws)
         try:
             config = with_keys(base, point_keys(space, point))
         except ConfigError:

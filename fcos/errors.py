@@ -45,7 +45,7 @@ class DataChanged(DataError):
 
 
 class ReadError(Transient, OSError):
-    """A read that failed for now, which says nothing about the file.
+    """A read that failed for now, whatever the content of the file.
 
     The message names the file and the reason.
     """

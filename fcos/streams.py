@@ -39,7 +39,7 @@ def reserve_output() -> Iterator[int]:
     By the file descriptor, so that libraries and child processes print nothing between the lines of this process.
     """
     if sys.stderr is None:
-        # Closed by whoever started the command. The next file to be opened would take its place.
+        # Closed by the process that started the command. The next file to be opened would take its place.
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
         os.dup2(sys.stderr.fileno(), 2)
     sys.stdout.flush()

@@ -166,7 +166,7 @@ def _batches(run: _Run, start: int) -> Iterator[list[Batch]]:
 def train_loop(run: _Run, progress: Progress, writer: StateWriter, log: LossLog, *, forked: bool = False) -> Validation:
     """Train all steps that are left, or until the run is requested to stop; return the last evaluation.
 
-    `forked` says that the state is that of a training with another schedule, equal up to there.
+    forked: whether the state is that of a training with another schedule, equal up to there.
     """
     config, runtime, state = run.config, run.runtime, run.state
     schedule = config.schedule

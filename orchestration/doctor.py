@@ -88,7 +88,7 @@ def _check_cluster(lab: "LabConfig") -> "list[Check]":
         checks.check_gpus(lab.cluster, cluster.nodes),
         checks.check_output(str(lab.folder), cluster.write_errors, cluster.visible),
         checks.check_data(cluster.nodes, cluster.driver),
-        checks.check_space(cluster.nodes, cache_folder(lab.data), cache_bytes),
+        checks.check_disks(cluster.nodes, cache_folder(lab.data), cache_bytes),
         checks.check_shared_memory(
             cluster.nodes, lab.data.num_workers, max_loader_bytes(lab.training, lab.cluster.workers)
         ),
@@ -105,7 +105,7 @@ def _num_nodes() -> int:
 def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     """Check that the store accepts runs and artifacts; nothing is left in it."""
     from fcos.storage.store_conventions import default_uri, is_sqlite, public_uri
-    from orchestration.cluster.health.checks import check_artifacts, check_tracking
+    from orchestration.cluster.health.checks import check_artifact_store, check_tracking
     from orchestration.tracking.addresses import sqlite_file
     from orchestration.tracking.problems import TrackingError
     from orchestration.tracking.sqlite_store import check_folder
@@ -128,7 +128,7 @@ def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     if artifacts is None:
         return [tracking]
     location, artifact_error = artifacts
-    return [tracking, check_artifacts(location, artifact_error, required=lab.tracking.required)]
+    return [tracking, check_artifact_store(location, artifact_error, required=lab.tracking.required)]
 
 
 def _artifact_location(lab: "LabConfig", uri: str) -> "tuple[str, str | None] | None":

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestration.cli.console import Output
-    from orchestration.planning.repeats.published_training import Retrained
+    from orchestration.planning.prepare import Prepared
+    from orchestration.planning.repeats.published_training import PublishedTraining, Retrained
 
-# Keys, groups and sections that say where and how a training runs.
+# Keys, groups and sections that decide where and how a training runs.
 ALLOWED = ("output", "name", "cluster", "tracking", "budget", "dry_run")
 
 
@@ -51,22 +52,15 @@ def main(arguments: Sequence[str]) -> int:
 
     from fcos.published.crate import open_archive
     from orchestration.cli.console import Output
-    from orchestration.cli.entry import OK, TRAINING_FAILED
+    from orchestration.cli.entry import OK
     from orchestration.cli.event_stream import SILENT
     from orchestration.cli.lock import lock_folder
-    from orchestration.cluster.resources import hardware_device
     from orchestration.driver.sweep_run import SweepRun
-    from orchestration.experiment.provenance import hardware
     from orchestration.planning.prepare import prepare_command
-    from orchestration.planning.repeats.published_training import (
-        compare_results,
-        find_training,
-        make_lab,
-        plan_retraining,
-    )
+    from orchestration.planning.repeats.published_training import find_training, make_lab, plan_retraining
 
     options, output = make_parser().parse_args(arguments), Output.of(SILENT)
-    check_overrides(options.overrides)
+    check_allowed(options.overrides)
     with open_archive(Path(options.file)) as folder:
         training = find_training(folder, options.arm, options.seed)
     prepared = prepare_command(
@@ -76,16 +70,28 @@ def main(arguments: Sequence[str]) -> int:
     )
     if prepared is None:
         return OK
-    lab, plan = make_lab(prepared.lab, training, options.data_root, options.weights), prepared.plan
-    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        code = SweepRun(replace(prepared, lab=lab), output, on_workers=lab.cluster.workers > 1).run(None)
+    lab = make_lab(prepared.lab, training, options.data_root, options.weights)
+    prepared = replace(prepared, lab=lab)
+    with lock_folder(prepared.plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+        code = SweepRun(prepared, output, on_workers=lab.cluster.workers > 1).run(None)
+    return max(code, _compare(training, prepared, output))
+
+
+def _compare(training: "PublishedTraining", prepared: "Prepared", output: "Output") -> int:
+    """Print how the result compares with the published one; return TRAINING_FAILED where it does not hold."""
+    from orchestration.cli.entry import OK, TRAINING_FAILED
+    from orchestration.cluster.resources import hardware_device
+    from orchestration.experiment.provenance import hardware
+    from orchestration.planning.repeats.published_training import compare_results
+
+    plan = prepared.plan
     summary = plan.summary_of(plan.trials[0])
     if summary is None:
-        return max(code, TRAINING_FAILED)
+        return TRAINING_FAILED
     metrics = next(iter(summary.metrics.values()))
-    result = compare_results(training, metrics, plan, hardware(hardware_device(lab.cluster)))
+    result = compare_results(training, metrics, plan, hardware(hardware_device(prepared.lab.cluster)))
     _print_result(result, output)
-    return code if result.holds else max(code, TRAINING_FAILED)
+    return OK if result.holds else TRAINING_FAILED
 
 
 def _print_result(result: "Retrained", output: "Output") -> None:
@@ -94,7 +100,7 @@ def _print_result(result: "Retrained", output: "Output") -> None:
         output.console.print(f"{word:<12}{line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
+def check_allowed(overrides: Sequence[str]) -> None:
     """Raise ConfigError for overrides of anything but where and how the training runs."""
     from fcos.errors import ConfigError
 

@@ -31,6 +31,7 @@ def cli() -> int:
 
 def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Plan, train, track and report; returns the exit code."""
+    from fcos.storage.store_conventions import Artifact
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values(), output.console)
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
     with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        command = report_command(plan.name, plan.folder / "report", json=stream.is_open)
+        command = report_command(plan.name, plan.folder / Artifact.REPORT, json=stream.is_open)
         report = ReportProcess(command, stream) if lab.report else None
         return SweepRun(prepared, output, on_workers=on_workers).run(report)
 

@@ -7,17 +7,8 @@ from typing import Any
 
 from analysis.formatting import join_words
 from analysis.reader.sweep import Sweep, Trial
+from fcos.storage.store_conventions import RUN_ONLY, WEIGHTS_DIGESTS
 
-# Keys that change how a training is run or watched, never what comes out: those that an identity leaves out.
-RUN_ONLY = frozenset(
-    (
-        "data.root", "data.cache_dir", "data.cache_gb", "data.num_workers", "schedule.log_every",
-        "schedule.checkpoint_every",
-        "schedule.keep_checkpoints", "schedule.best_metric", "schedule.keep_first_milestone",
-    )
-)  # fmt: skip
-# Path or name of weights -> the digest that counts instead where there is one.
-PINNED = {"model.weights": "model.weights_sha256", "model.backbone.weights": "model.backbone.weights_sha256"}
 MOST_KEYS = 5
 
 
@@ -35,7 +26,8 @@ class Settings:
 
 def settings_of(trial: Trial) -> Settings:
     """Return what decides the result of a trial beside its seed."""
-    left_out = {"seed", *RUN_ONLY, *(key for key, digest in PINNED.items() if trial.params.get(digest) is not None)}
+    pinned = (key for key, digest in WEIGHTS_DIGESTS.items() if trial.params.get(digest) is not None)
+    left_out = {"seed", *RUN_ONLY, *pinned}
     params = {key: json.dumps(value) for key, value in sorted(trial.params.items()) if key not in left_out}
     origin = trial.provenance
     workers = trial.workers if trial.workers_matter else ""

@@ -18,7 +18,7 @@ def _shorten(value: Any) -> Any:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-Number = Annotated[float | None, BeforeValidator(_shorten)]
+ShortNumber = Annotated[float | None, BeforeValidator(_shorten)]
 # x, y, width, height in pixels of the image, class.
 BoxEntry = tuple[int, int, int, int, int]
 # The same, with score in percent and the box that it is matched with among those of the image, or -1.
@@ -36,12 +36,12 @@ class Cell(_Data):
     what is shown in percent.
     """
 
-    values: list[Number]
-    mean: Number
-    difference: Number = None
-    low: Number = None
-    high: Number = None
-    confidence: Number = None
+    values: list[ShortNumber]
+    mean: ShortNumber
+    difference: ShortNumber = None
+    low: ShortNumber = None
+    high: ShortNumber = None
+    confidence: ShortNumber = None
     pairs: int = 0
 
 
@@ -73,7 +73,7 @@ class RunEntry(_Data):
 
     run_id: str
     state: str
-    threshold: Number = None
+    threshold: ShortNumber = None
 
 
 class Confusion(_Data):
@@ -95,7 +95,7 @@ class Change(_Data):
     better: int
     worse: int
     pairs: int
-    mean: Number
+    mean: ShortNumber
 
 
 class Picture(_Data):
@@ -109,7 +109,7 @@ class Picture(_Data):
     height: int
     thumbnail: str
     boxes: list[BoxEntry]
-    f1: list[list[Number]]
+    f1: list[list[ShortNumber]]
     changes: list[Change | None]
     detections: list[list[list[DetectionEntry] | None]]
 

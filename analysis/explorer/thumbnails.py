@@ -32,7 +32,7 @@ def unpack_thumbnails(content: bytes, digest: str) -> dict[int, bytes]:
             entries = file.infolist()
             size = sum(entry.file_size for entry in entries)
             is_bounded = len(entries) <= MAX_IMAGES and size <= MAX_BYTES
-            # As they are written: a compressed entry may be broken in ways of its own, or hold more than it says.
+            # As they are written: a compressed entry may be broken in ways of its own, or hold more than it declares.
             is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             if file.comment != digest.encode() or not is_bounded or not is_stored:
                 return {}

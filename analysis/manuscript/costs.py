@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.reader.run_times import TimedRun
-from analysis.reader.sweep import FINISHED, Sweep
-from fcos.storage.store_conventions import RunKind
+from analysis.reader.sweep import Sweep
+from fcos.storage.store_conventions import RunKind, RunStatus
 
 # reported: behind the numbers of the given sweeps. not reported: others of these sweeps, that failed, were stopped or
 # were replaced. other sweeps: of the same experiments. other experiments: all else in the store.
@@ -95,7 +95,7 @@ def _make_cost(run: TimedRun, group: Group) -> TrainingCost:
 def _time_of(run: TimedRun) -> tuple[float, Basis]:
     if run.seconds is not None:
         steps, timed = run.steps, run.steps_timed
-        if run.status != FINISHED or run.goes_on or not steps or not timed or timed >= steps:
+        if run.status != RunStatus.FINISHED or run.goes_on or not steps or not timed or timed >= steps:
             return run.seconds, "timed"
         return run.seconds * steps / timed, "scaled"
     if run.ended is None:

@@ -98,7 +98,7 @@ def render_table(blocks: tuple[ResultBlock, ...], citations: Citations) -> str:
         f"{header} \\\\",
     ]
     for block in blocks:
-        title = f"\\multicolumn{{{len(COLUMNS)}}}{{}l}}{{\\textit{{{escape_latex(block.title)}}}}}"
+        title = f"\\multicolumn{{{len(COLUMNS)}}}{{@{{}}l}}{{\\textit{{{escape_latex(block.title)}}}}}"
         lines += [r"\midrule", f"{title} \\\\"]
         lines += [_render_row(row, block, citations) for row in block.rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])

@@ -96,7 +96,7 @@ def _list_augmentations(trials: Sequence[Trial]) -> list[str]:
     ]
 
 
-def _contains(path: Any, *parts: str) -> bool:
+def _contains(path: object, *parts: str) -> bool:
     return isinstance(path, str) and any(part in path for part in parts)
 
 
@@ -112,5 +112,5 @@ def _distinct_values(trials: Sequence[Trial], key: str) -> list[Any]:
     return values
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     return "not set" if value is None else str(value)

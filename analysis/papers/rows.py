@@ -1,6 +1,5 @@
 """All rows of the papers' tables, by id."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +8,7 @@ from analysis.papers.atss import TABLES as ATSS_TABLES
 from analysis.papers.fcos_v1 import TABLES as V1_TABLES
 from analysis.papers.fcos_v2 import TABLES as V2_TABLES
 from analysis.papers.notation import PaperTable, parse_rows
+from fcos.errors import suggest
 
 # FCOS v1 and v2, and ATSS, which compares with both.
 Version = Literal["v1", "v2", "atss"]
@@ -62,8 +62,7 @@ assert len(ROWS) == len(_ALL), "two rows of the papers share an id"
 def get_row(row_id: str) -> PaperRow:
     """Return the row of an id such as v1.table4.branch; raises UnknownRowError with near matches."""
     if row_id not in ROWS:
-        near = difflib.get_close_matches(row_id, list(ROWS), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "ids look like v1.table4.branch"
+        hint = suggest(row_id, ROWS) or "ids look like v1.table4.branch"
         raise UnknownRowError(f"the papers' tables have no row {row_id!r}; {hint}")
     return ROWS[row_id]
 

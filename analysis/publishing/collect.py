@@ -22,7 +22,7 @@ from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.published.layout import POINTS, RUN, SWEEP, make_safe_word, trial_folder
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, RESULTS
-from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, Tag
+from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, RunStatus, Tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,7 +32,7 @@ COVERAGE_FILES = (Artifact.COVERAGE_COUNTS, f"{Artifact.COVERAGE}/unrecalled.csv
 
 @dataclass(frozen=True)
 class PublishChoices:
-    """What a publisher asks for. laboratory: "" for none. hidden: texts to replace."""
+    """Choices of the publisher. laboratory: "" for none. hidden: texts to replace."""
 
     laboratory: str = ""
     license: str = ""
@@ -165,7 +165,7 @@ class _Collector:
         """Write a saved evaluation as it is: its digests bind its bytes."""
         files = read_evaluation(self._uri, run.info.run_id)
         if files is None:
-            if run.info.status == "FINISHED" and run.data.params.get("task") != "coverage":
+            if run.info.status == RunStatus.FINISHED and run.data.params.get("task") != "coverage":
                 self.notes.append(
                     f"the store has no detections of {run.info.run_name or run.info.run_id}: verify.py cannot compute "
                     "its metrics again"

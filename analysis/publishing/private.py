@@ -18,7 +18,7 @@ from fcos.storage.evaluation_files import RESULTS
 from fcos.storage.store_conventions import Artifact
 
 TEXTS = (".json", ".csv", ".html", ".md", ".txt")
-# Names that say nothing of a person or a machine, and words of every configuration.
+# Names that identify no person and no machine, and words of every configuration.
 COMMON_NAMES = frozenset(
     (
         "root", "user", "admin", "ubuntu", "debian", "runner", "docker", "default", "localhost", "worker", "train",

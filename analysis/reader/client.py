@@ -1,6 +1,5 @@
 """Access to an MLflow store: open it, search its runs, fetch their artifacts."""
 
-import difflib
 import os
 import re
 import sqlite3
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from analysis.reader.published import is_published, open_published
+from fcos.errors import suggest
 from fcos.storage.store_conventions import Artifact, client_uri, is_sqlite, public_uri, quiet_libraries
 
 if TYPE_CHECKING:
@@ -205,8 +205,7 @@ def list_pictures(uri: str, run_id: str) -> list[str]:
 def suggest_names(name: str, known: list[str]) -> str:
     """Return "did you mean ...?" with near matches, or else the first few known names."""
     unique = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, unique, n=3, cutoff=0.5)
-    return ("did you mean " + " or ".join(close) + "?") if close else ", ".join(unique[:8]) or "none"
+    return suggest(name, unique) or ", ".join(unique[:8]) or "none"
 
 
 def describe_store(uri: str) -> str:

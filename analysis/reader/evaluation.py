@@ -8,7 +8,7 @@ from fcos.storage.store_conventions import Artifact
 def read_evaluation(uri: str, run_id: str) -> EvaluationFiles | None:
     """Return the files of a run's saved evaluation, unread and unchecked; None unless all can be fetched.
 
-    Runs of older versions have none, nor have those whose evaluation was too large, of which a note of theirs says so.
+    Runs of older versions have none, nor have those whose evaluation was too large, which a note of theirs states.
     """
     index, annotations, results = (read_evaluation_file(uri, run_id, name) for name in (INDEX, ANNOTATIONS, RESULTS))
     if index is None or annotations is None or results is None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from analysis.formatting import format_count, format_number, join_words
 from analysis.reader.client import find_experiment_ids, search_runs
-from analysis.reader.sweep import FINISHED, Trial
-from fcos.storage.store_conventions import Tag
+from analysis.reader.sweep import Trial
+from fcos.storage.store_conventions import RunStatus, Tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,7 +71,7 @@ def _find_repeats(
         if trial.superseded or not trial.is_finished or is_count or not IDENTITY.fullmatch(identity):
             continue
         runs = search_runs(client, experiment_ids, f"tags.`{Tag.IDENTITY}` = '{identity}'")
-        finished = [run for run in runs if run.info.status == FINISHED]
+        finished = [run for run in runs if run.info.status == RunStatus.FINISHED]
         by_training = _group_by_training(finished, trial)
         if len(by_training) > 1:
             values = {run.info.run_id: run.data.metrics.get(metric) for run in by_training}

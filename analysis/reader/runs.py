@@ -36,7 +36,7 @@ from analysis.reader.sweep import (
     Sweep,
     Trial,
 )
-from fcos.storage.store_conventions import Artifact, RunKind, Tag, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, Tag, parse_param, public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -313,16 +313,6 @@ def _read_seed(run: "Run") -> int:
         return int(value)
     except ValueError:
         raise StoreError(f"run {run.info.run_id}: its seed is {value!r}, no whole number") from None
-
-
-def parse_param(value: str) -> Any:
-    """Return a param as the value it was logged from; text that is no JSON stays text."""
-    if value == "None":
-        return None
-    try:
-        return json.loads(value.lower() if value in ("True", "False") else value)
-    except (ValueError, RecursionError):
-        return value
 
 
 def _read_points(client: "MlflowClient", trials: Sequence[Trial], metrics: Iterable[str]) -> pd.DataFrame:

@@ -9,12 +9,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcos.statistics.factorial import Factor, FactorialDesign
+from fcos.storage.store_conventions import RunStatus
 
 DEFAULT_METRICS = ("val/AP", "val/AP50", "val/AP75")
 # Of a coverage run that names no metrics.
 COVERAGE_METRICS = ("coverage/bpr", "coverage/ambiguous")
 TRAIN_LOSS = "train/loss"
-FINISHED, RUNNING, KILLED = "FINISHED", "RUNNING", "KILLED"
 # After any start of a run.
 LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -147,7 +147,7 @@ class Trial:
     arm: str
     seed: int
     run_id: str
-    # RUNNING, FINISHED, FAILED or KILLED.
+    # One of RunStatus.
     status: str
     started: datetime
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -176,12 +176,12 @@ class Trial:
     @property
     def is_finished(self) -> bool:
         """Whether it ran to its end."""
-        return self.status == FINISHED
+        return self.status == RunStatus.FINISHED
 
     @property
     def is_pruned(self) -> bool:
         """Whether a search stopped it early."""
-        return self.status == KILLED and self.pruned_at is not None
+        return self.status == RunStatus.KILLED and self.pruned_at is not None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.formatting import MINUS, shorten_metric, to_display_units
-from analysis.reader.sweep import FINISHED
 from analysis.stats.comparison import Comparison
+from fcos.storage.store_conventions import RunStatus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def plot_learning_curves(points: pd.DataFrame, metric: str, arms: Sequence[str],
         if of_arm.empty:
             continue
         curves = to_display_units(of_arm.pivot_table(index="step", columns="seed", values="value"), metric)
-        finished = sorted(of_arm.loc[of_arm["status"] == FINISHED, "seed"].unique())
+        finished = sorted(of_arm.loc[of_arm["status"] == RunStatus.FINISHED, "seed"].unique())
         colour, dash = theme.arms[index % len(theme.arms)], DASHES[index % len(DASHES)]
         for seed in curves.columns:
             curve = curves[seed].dropna()

@@ -20,8 +20,8 @@ from analysis.formatting import (
     shorten_metric,
 )
 from analysis.papers.rows import RowsBySource
-from analysis.reader.sweep import FINISHED
 from analysis.stats.comparison import Comparison, collect_comparisons
+from fcos.storage.store_conventions import RunStatus
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _get_value_or_state(of_seed: pd.DataFrame, metric: str, arm: str) -> float |
     row = of_seed.loc[(metric, arm)]
     if pd.notna(row["value"]):
         return float(row["value"])
-    return "no value" if row["status"] == FINISHED else str(row["status"]).lower()
+    return "no value" if row["status"] == RunStatus.FINISHED else str(row["status"]).lower()
 
 
 def _get_paper_number(rows: Mapping[str, RowsBySource], arm: str, source: str, metric: str) -> float:

@@ -1,8 +1,9 @@
 """Records of report.json on comparisons: differences of arms, their verdicts, and the rows of papers."""
 
-from analysis.report_json.record import Number, Record
+from analysis.report_json.record import Record
 from analysis.stats.verdicts import Agreement
 from fcos.statistics.outcomes import Outcome
+from fcos.storage.events import Number
 
 
 class ComparisonRecord(Record):

@@ -1,6 +1,7 @@
 """Records of report.json on an experiment with factors."""
 
-from analysis.report_json.record import Number, Record
+from analysis.report_json.record import Record
+from fcos.storage.events import Number
 
 
 class AliasRecord(Record):

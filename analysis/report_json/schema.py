@@ -19,7 +19,8 @@ from analysis.report_json.factorial_records import FactorialRecord
 from analysis.report_json.noise_records import (
     NoiseRecord,
 )
-from analysis.report_json.record import Number, Record
+from analysis.report_json.record import Record
+from fcos.storage.events import Number
 from analysis.report_json.search_records import (
     SearchRecord,
 )

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from analysis.reader.sweep import Distribution
 from analysis.report_json.comparison_records import ComparisonRecord
-from analysis.report_json.record import Number, Record
+from analysis.report_json.record import Record
+from fcos.storage.events import Number
 
 
 class PointRecord(Record):

@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.formatting import MISSING, format_difference, format_number, shorten_metric
 from analysis.papers.rows import PaperRow, RowsBySource
 from analysis.reader.coverage import CoverageCounts, LevelRange
-from analysis.reader.sweep import FINISHED
 from analysis.render.tables import Column, Table, format_arm
+from fcos.storage.store_conventions import RunStatus
 
 OBJECTIVE = "coverage/objective"
 NO_ROW = "no row in the papers"
@@ -104,7 +104,7 @@ def _get_paper_numbers(rows: RowsBySource, metrics: Sequence[str]) -> dict[str, 
 
 
 def _make_verdict(state: str, numbers: Mapping[str, float], rows: RowsBySource, departure: str | None) -> str:
-    if state != FINISHED:
+    if state != RunStatus.FINISHED:
         return state.lower()
     if not rows:
         return NO_ROW

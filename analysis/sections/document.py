@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.formatting import format_count, join_words
 from analysis.papers.rows import PaperRow, group_rows_by_source
 from analysis.reader.client import describe_store
-from analysis.reader.sweep import RUNNING, Experiment, Sweep, Trial
+from analysis.reader.sweep import Experiment, Sweep, Trial
 from analysis.reader.sweep_evaluations import SweepEvaluations
 from analysis.sections.ablation import build_ablation_content
 from analysis.sections.content import ReportContent
@@ -27,7 +27,7 @@ from analysis.sections.resampling import Resampling
 from analysis.sections.search.content import build_search_content
 from analysis.sections.validation_noise import measure_validation_noise
 from analysis.stats.paired import collect_final_values
-from fcos.storage.store_conventions import BASE_ARM
+from fcos.storage.store_conventions import BASE_ARM, RunStatus
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,6 @@ def _describe_state(sweep: Sweep, values: pd.DataFrame) -> str:
     """Return the state of a sweep and of its trials in words."""
     states = values.drop_duplicates(["arm", "seed"])["status"].value_counts()
     parts = [f"{count} {str(state).lower()}" for state, count in states.items()]
-    running = sweep.status == RUNNING or RUNNING in states
+    running = sweep.status == RunStatus.RUNNING or RunStatus.RUNNING in states
     head = "still running, these are its numbers so far" if running else sweep.status.lower()
     return f"{head}; {format_count(int(states.sum()), 'trial')}" + (f": {join_words(parts)}" if parts else "")

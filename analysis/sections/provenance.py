@@ -8,8 +8,8 @@ import pandas as pd
 
 from analysis.formatting import format_count, join_words
 from analysis.reader.client import read_artifact
-from analysis.reader.sweep import FINISHED, Provenance, Sweep, Trial
-from fcos.storage.store_conventions import Artifact
+from analysis.reader.sweep import Provenance, Sweep, Trial
+from fcos.storage.store_conventions import Artifact, RunStatus
 
 UNKNOWN = "unknown"
 
@@ -93,7 +93,7 @@ def list_missing_results(values: pd.DataFrame) -> list[MissingResult]:
         MissingResult(
             arm=row["arm"],
             seed=row["seed"],
-            state="finished without the metrics" if row["status"] == FINISHED else str(row["status"]).lower(),
+            state="finished without the metrics" if row["status"] == RunStatus.FINISHED else str(row["status"]).lower(),
             reason=row["failure"],
             run_id=row["run_id"],
         )

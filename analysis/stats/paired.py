@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.reader.sweep import FINISHED, Trial
+from analysis.reader.sweep import Trial
+from fcos.storage.store_conventions import RunStatus
 
 VALUE_COLUMNS = ["metric", "arm", "seed", "status", "run_id", "step", "value", "failure"]
 DIFFERENCE_COLUMNS = ["metric", "arm", "seed", "difference"]
@@ -34,7 +35,7 @@ def collect_final_values(
     last = last.rename(columns={"key": "metric"})
     frames = [grid.assign(metric=metric) for metric in metrics]
     values = pd.concat(frames).merge(last, on=["run_id", "metric"], how="left")
-    values.loc[values["status"] != FINISHED, ["value", "step"]] = np.nan
+    values.loc[values["status"] != RunStatus.FINISHED, ["value", "step"]] = np.nan
     arm_order = {arm: index for index, arm in enumerate(arms)}
     values["_metric"] = values["metric"].map({metric: index for index, metric in enumerate(metrics)})
     values["_arm"] = values["arm"].map(arm_order).fillna(len(arm_order))

@@ -8,13 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
-from analysis.combining.same_training import RUN_ONLY
-from analysis.reader.runs import parse_param
 from analysis.verification.evaluations import PublishedTrial
 from fcos.published.archive import ArchiveError
 from fcos.published.layout import MANIFEST, RUN, SWEEP, TRIALS, WEIGHTS
 from fcos.published.records import ArchiveHeader, PublishedRun, read_record
-from fcos.storage.store_conventions import Artifact, Tag
+from fcos.storage.store_conventions import RUN_ONLY, Artifact, Tag, parse_param
 
 
 class _PlannedTrial(BaseModel):

@@ -10,9 +10,8 @@ from fcos.evaluation.saved.saved_evaluation import SavedEvaluation, parse_evalua
 from fcos.published.layout import POINTS, RUN, TRIALS
 from fcos.published.records import PublishedRun, order_point, read_points, read_record
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, MAX_BYTES, RESULTS, EvaluationFiles
-from fcos.storage.store_conventions import Artifact, MetricPrefix, Tag
+from fcos.storage.store_conventions import Artifact, MetricPrefix, RunStatus, Tag
 
-FINISHED = "FINISHED"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def recompute_metrics(trials: Sequence[PublishedTrial], show_progress: Callable[
     """Evaluate the detections of each finished trial with COCO's evaluation, and compare with what its run logged."""
     from fcos.evaluation.coco import result_metrics
 
-    finished = [trial for trial in trials if trial.run.status == FINISHED]
+    finished = [trial for trial in trials if trial.run.status == RunStatus.FINISHED]
     with_detections = [trial for trial in finished if trial.has_evaluation]
     detections, metrics, largest = 0, 0, 0.0
     keys: list[set[str]] = []

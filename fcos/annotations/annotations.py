@@ -115,7 +115,7 @@ def build_annotations(
 def arrange_annotations(
     file: CocoFile, path: Path, box_convention: BoxConvention, crowds: Crowds = "ignore"
 ) -> Annotations:
-    """Build the annotations without asking whether the boxes are pixels; see `read_annotations`."""
+    """Build the annotations without checking whether the boxes are pixels; see `read_annotations`."""
     xywh, crowd = file.xywh, file.crowd & (crowds == "ignore")
     height, width = file.sizes[file.image].T.astype(np.float64)
     boxes, not_empty = _clipped_boxes(xywh, width, height, box_convention)
@@ -188,7 +188,7 @@ def _visible(
 
 
 def require_boxes(annotations: Annotations) -> None:
-    """Raise DataError where no box can be trained on and detected; the message says why and names the way out."""
+    """Raise DataError where no box can be trained on and detected; the message gives the reason and the way out."""
     if annotations.trainable.any():
         return
     images, boxes = f"{annotations.path}: the {len(annotations)} images in use have", len(annotations.boxes)

@@ -12,7 +12,7 @@ from fcos.errors import DataError
 def with_classes(annotations: Annotations, classes: Sequence[str]) -> Annotations:
     """Return annotations whose labels are positions among `classes`, matched by name.
 
-    A note says where that changes labels. Annotations of other names are returned as they are.
+    A note names where that changes labels. Annotations of other names are returned as they are.
     """
     if annotations.classes == tuple(classes) or set(annotations.classes) != set(classes):
         return annotations

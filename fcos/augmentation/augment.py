@@ -86,7 +86,7 @@ def photometric(item: LabeledImage, probability: float, generator: Draws) -> Lab
     """Change brightness, contrast, saturation and hue, each with this probability, as SSD (arXiv 1512.02325).
 
     Contrast comes first or last, half of the time each. Channels are never permuted: SSD's own settings switch that
-    off, and colours may tell classes apart.
+    off, and colours may distinguish classes.
     """
     is_on = generator.random(4) < probability
     fractions = generator.random(4)

@@ -67,10 +67,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _latency(detector: "FileDetector | Trained", options: argparse.Namespace) -> "Latency":
     """Time the first validation images."""
-    from fcos.export.latency import measure_latency
-    from fcos.export.timed import timed
+    from fcos.export.latency import Timed, measure_latency
     from fcos.inference import read_validation
 
     _, batches = read_validation(detector, batch_size=options.latency_batch)
-    (latency,) = measure_latency([timed(detector)], next(iter(batches)), runs=options.latency)
+    (latency,) = measure_latency([Timed.of(detector)], next(iter(batches)), runs=options.latency)
     return latency

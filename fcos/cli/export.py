@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     from fcos.export.write_file import ExportOptions, FileFormat, export_detector
     from fcos.prediction.memory import bytes_per_pixel
 
-    asked: dict[FileFormat, bool] = {"onnx": options.onnx, "pt2": options.torch_export}
-    chosen = [name for name, is_asked in asked.items() if is_asked]
+    requested: dict[FileFormat, bool] = {"onnx": options.onnx, "pt2": options.torch_export}
+    chosen = [name for name, is_requested in requested.items() if is_requested]
     if not chosen:
         raise ConfigError("export: names no format; give --onnx, --torch-export or both")
     opset = DEFAULT_OPSET if options.opset is None else options.opset

@@ -28,13 +28,13 @@ def run(options: argparse.Namespace) -> int:
     from fcos.errors import ConfigError
     from fcos.inspection.page import render_page
     from fcos.inspection.run import inspect_data
-    from fcos.inspection.source import find_source
+    from fcos.inspection.source import find_data
     from fcos.inspection.summary import summary_lines
     from fcos.storage.files import write_atomically
 
     if options.output.is_dir():
         raise ConfigError(f"--output {options.output}: is a folder; give the file of the page in it")
-    source = find_source(options.words)
+    source = find_data(options.words)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     inspection = inspect_data(source, lambda work, done, total: show_progress(done, total, f"({work})"))
     print("\n".join(summary_lines(inspection)))

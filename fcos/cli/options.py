@@ -43,7 +43,7 @@ def add_trained_parser(
 ) -> argparse.ArgumentParser:
     """Add the parser of a command on trained weights: the checkpoint, --model, --set and --device.
 
-    `exported` says that the command takes an exported file too.
+    exported: whether the command takes an exported file too.
     """
     parser = commands.add_parser(name, help=summary, description=summary)
     file = ", or an .onnx file of `export`" if exported else ""

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     Returns 0, or 1 where an image or a video failed and the others are done. Raises ConfigError for a user's mistake.
     """
     from fcos.prediction.predictor import Predictor
-    from fcos.prediction.run import Progress, Request, run_prediction
+    from fcos.prediction.run import PredictionProgress, Request, run_prediction
     from fcos.prediction.sources import find_sources
 
     sources = find_sources(options.images)
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     request = Request(options.output, detector.classes, options.batch, options.score, labels, options.pictures)
     for note in sources.notes:
         print(f"note: {note}", file=sys.stderr)
-    progress = Progress(
+    progress = PredictionProgress(
         on_done=lambda unit, done, total: show_progress(done, total, unit),
         on_failure=lambda message: print(f"failed: {message}", file=sys.stderr),
     )

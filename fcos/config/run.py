@@ -82,7 +82,7 @@ class DataConfig(Section):
     # Whether boxes with iscrowd=1 are neither trained on nor counted as objects in evaluation, as in COCO, or are
     # objects like all others in both.
     crowds: Crowds = "ignore"
-    # Whether images are taken as stored, as COCO's own tools do, or turned as their EXIF orientation asks; boxes and
+    # Whether images are taken as stored, as COCO's own tools do, or turned by their EXIF orientation; boxes and
     # annotated sizes are then those of the turned image.
     exif_orientation: ExifOrientation = "ignore"
     # Images of more million pixels are refused by their header, before they are decoded.

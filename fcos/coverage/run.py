@@ -71,7 +71,7 @@ def run(
     source = read_source(config, lambda *_: runtime.heartbeat())
     check_digest(config.data, source.digest, data_digest)
     assignment = _assignment(config, source, runtime, started)
-    # The pace of counting says when it ends; the search before it does not.
+    # The pace of counting shows when it ends; the search before it does not.
     counting = time.perf_counter()
     images = len(source.boxes)
     counted = tally(
@@ -128,7 +128,7 @@ def _figures(config: Config, counted: Tally, boxes: int) -> dict[str, float]:
 
 
 def _assignment(config: Config, source: Source, runtime: Runtime, started: float) -> AssignmentConfig:
-    """Return the assignment, with ranges that are searched where that is asked for; every worker finds the same."""
+    """Return the assignment, with ranges that are searched where the config has it; every worker finds the same."""
     if not config.coverage.search_ranges:
         return config.model.assignment
 
@@ -152,7 +152,7 @@ def _table(
     figures: Mapping[str, float],
     reasons: Mapping[str, int],
 ) -> dict[str, Any]:
-    """All counts as plain values, for whoever draws or checks them."""
+    """Return all counts as plain values, from which they are plotted and checked."""
     boxes = source.boxes.boxes
     longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
     counts = {} if counted.counts is None else {key: value.tolist() for key, value in asdict(counted.counts).items()}
@@ -172,7 +172,7 @@ def _table(
 
 
 def config_block(levels: tuple[int, ...], assignment: AssignmentConfig) -> str:
-    """The settings as lines to paste into a model file of conf/model."""
+    """Return the settings as lines to paste into a model file of conf/model."""
     ranges = ", ".join(f"[{low:g}, {'null' if high is None else f'{high:g}'}]" for low, high in assignment.ranges)
     radius = assignment.center_sampling_radius
     on_mask = "  positives: mask\n" if assignment.by_masks else ""

@@ -37,7 +37,7 @@ def _drawable_names(classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def undrawable_notes(classes: Sequence[str]) -> list[str]:
-    """Return a note that says which numbers stand for which names in pictures; none where all can be drawn."""
+    """Return a note on which numbers stand for which names in pictures; none where all can be drawn."""
     shown = [f"class {number} is {name}" for number, name in enumerate(classes) if not _is_drawable(name)]
     if not shown:
         return []

@@ -28,7 +28,7 @@ def score_iou(annotations: Annotations, detections: Mapping[int, Detections]) ->
 
 def score_iou_statistics(score: Float64[np.ndarray, " N"], iou: Float64[np.ndarray, " N"]) -> dict[str, float]:
     """Compute the numbers of `score_iou` by their short names."""
-    # Imported here because it takes a second, and most runs do not ask for this analysis.
+    # Imported here because it takes a second, and most runs do without this analysis.
     from scipy import stats
 
     numbers: dict[str, float] = {}

@@ -18,7 +18,7 @@ from fcos.errors import ConfigError
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import coco_metrics, gather_detections
 from fcos.evaluation.detect import Inference, detect_batch
-from fcos.export.networks import DETECTIONS, LTRB, ORIGINAL_SIZES, PIXELS, QUALITY, SIZES
+from fcos.export.graph.networks import DETECTIONS, LTRB, ORIGINAL_SIZES, PIXELS, QUALITY, SIZES
 from fcos.export.onnx_session import OnnxSession, as_array, open_onnx
 from fcos.inference import read_validation, with_changes
 from fcos.postprocess.decode import Postprocess

@@ -1,4 +1,4 @@
-"""Latency of detectors: from a batch in memory to its detections on the CPU, on warm runs."""
+"""Latency of detectors and exported files: from a batch in memory to its detections on the CPU, on warm runs."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 
+from fcos.export.file_detector import FileDetector
+from fcos.export.origin import find_origin
+from fcos.inference import Trained, build_detect
 from fcos.structures import Batch
 
 # Runs before those that are timed: kernels are chosen and memory is allocated in them.
@@ -49,6 +53,19 @@ class Timed:
     threads: int
     device: str
     runtime: str
+
+    @classmethod
+    def of(cls, detector: Trained | FileDetector) -> "Timed":
+        """Return what is timed of a detector; a file must have been opened for as many threads as torch has."""
+        threads = torch.get_num_threads()
+        if isinstance(detector, FileDetector):
+            import onnxruntime
+
+            # Of what is imported: the package is onnxruntime-gpu where that is installed.
+            runtime = f"onnxruntime {onnxruntime.__version__}"
+            return cls(detector.detect, detector.sha256, threads, detector.opened.device, runtime)
+        sha256 = "" if detector.path is None else find_origin(detector.path).weights_sha256
+        return cls(build_detect(detector), sha256, threads, detector.device.type, f"torch {torch.__version__}")
 
 
 def measure_latency(subjects: Sequence[Timed], batch: Batch, *, runs: int) -> list[Latency]:

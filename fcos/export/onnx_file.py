@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 from fcos.errors import ConfigError
-from fcos.export.networks import ORIGINAL_SIZES, PIXELS, SIZES
+from fcos.export.graph.networks import ORIGINAL_SIZES, PIXELS, SIZES
 from fcos.export.onnx_operators import onnx_translations
 from fcos.export.packages import require_onnx
 from fcos.export.record import FileRecord

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcos.errors import MEMORY_MESSAGES, ConfigError, DataError, is_allocation_failure
-from fcos.export.networks import ORIGINAL_SIZES, PIXELS, SIZES
+from fcos.export.graph.networks import ORIGINAL_SIZES, PIXELS, SIZES
 from fcos.export.onnx_file import MAX_BYTES
 from fcos.export.packages import require_onnxruntime
 from fcos.export.record import FileRecord
@@ -25,7 +25,7 @@ PROVIDERS: Final[Mapping[str, str]] = {"cpu": "CPUExecutionProvider", "cuda": "C
 # By these bytes onnxruntime takes a file for one of its own format, whatever else it could be read as.
 ORT_MARK: Final = b"ORTM"
 ORT_MARK_AT: Final = 4
-# Where it is 1, onnxruntime looks for options of its sessions in files, whatever the caller asks for.
+# Where it is 1, onnxruntime looks for options of its sessions in files, whatever the caller passes.
 OPTIONS_FROM_FILES: Final = "ORT_LOAD_CONFIG_FROM_MODEL"
 # Parts of onnxruntime's messages on failed allocations, beside those of torch and CUDA, in lower case.
 RUNTIME_MEMORY_MESSAGES: Final = (*MEMORY_MESSAGES, "allocate memory", "smaller than requested bytes")

@@ -1,6 +1,5 @@
 """Where the weights of a checkpoint come from: identity and data digest of its run, hash of the checkpoint."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from fcos.model.local_weights import file_sha256
 from fcos.storage import checkpoint_folder
 from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY
+from fcos.storage.summary_file import read_finished_run
 
 # Longest summary that is read, in bytes.
 MAX_BYTES: Final = 16_000_000
@@ -32,11 +32,11 @@ def find_origin(path: Path) -> Origin:
     sha256 = checkpoint_folder.digest(path)
     folder = path.resolve().parent
     # A run's folder has its checkpoints below it; a folder that was copied alone has no summary beside it.
-    summary = (folder.parent if folder.name in (CHECKPOINTS, FORKS) else folder) / SUMMARY
+    run = folder.parent if folder.name in (CHECKPOINTS, FORKS) else folder
     try:
-        if summary.stat().st_size > MAX_BYTES:
+        if (run / SUMMARY).stat().st_size > MAX_BYTES:
             return Origin(weights_sha256=sha256)
-        stored = json.loads(summary.read_text())
-        return Origin(str(stored["identity"]), str(stored["summary"].get("data_digest", "")), sha256)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        finished = read_finished_run(run)
+        return Origin(finished.identity, finished.summary.data_digest, sha256)
+    except (OSError, ValueError):
         return Origin(weights_sha256=sha256)

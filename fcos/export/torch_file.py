@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from fcos.export.fold import folded_copy
-from fcos.export.networks import DetectingNetwork, RawNetwork, example_inputs
+from fcos.export.graph.fold import folded_copy
+from fcos.export.graph.networks import DetectingNetwork, RawNetwork, example_inputs
 from fcos.export.record import FileRecord
 from fcos.inference import Trained
 

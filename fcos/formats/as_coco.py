@@ -31,7 +31,7 @@ SPLITS: Final[tuple[SplitName, ...]] = ("train", "val")
 
 @dataclass(frozen=True)
 class FolderSettings:
-    """What a user may say about a folder instead of letting it be found out."""
+    """What a user may set about a folder, which is detected otherwise."""
 
     format: FormatName | None = None
     val_fraction: float | None = None

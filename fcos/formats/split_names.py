@@ -1,4 +1,4 @@
-"""Names by which folders and files say which split they hold."""
+"""Names of folders and files that mean a split."""
 
 import re
 from pathlib import PurePosixPath
@@ -19,7 +19,7 @@ SPLIT_WORDS: Final[dict[str, SplitName]] = {
 
 
 def split_of_name(name: str) -> SplitName | None:
-    """Return the split that the name of a file or folder says, such as instances_train2017; None for none or two."""
+    """Return the split that the name of a file or folder means, such as instances_train2017; None for none or two."""
     found = {SPLIT_WORDS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in SPLIT_WORDS}
     return found.pop() if len(found) == 1 else None
 

@@ -132,7 +132,7 @@ def _decode(
                 return None
         failures, traits = _fill(files, temporary, on_count, num_threads)
         if not failures:
-            # First, since the pixels say that all is there.
+            # First, since the pixels mark that all is there.
             save_traits(traits, path.with_name(TRAITS_FILE))
             temporary.replace(path)
     finally:

@@ -18,7 +18,7 @@ from fcos.images.image_files import FileStat
 from fcos.storage.array_cache import CACHE_FOLDER, SUFFIX, load_arrays, save_arrays
 from fcos.storage.reading import CountCallback, read_block, read_bytes
 
-# Bytes in the middle of a file that tell most files of equal size apart without reading the rest.
+# Bytes in the middle of a file that distinguish most files of equal size without reading the rest.
 BLOCK_BYTES: Final = 4096
 REPORT_EVERY: Final = 256
 # Examples in a note.

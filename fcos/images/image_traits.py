@@ -19,7 +19,7 @@ MAX_SHOWN: Final = 3
 class ImageTraits:
     """Positions of the images of a split that its notes count."""
 
-    # Those whose EXIF orientation asks for another picture than the stored one.
+    # Those whose EXIF orientation makes another picture of the stored one.
     oriented: tuple[int, ...] = ()
     # Those with frames or pages after the first.
     several_frames: tuple[int, ...] = ()

@@ -46,7 +46,7 @@ class ReadImage:
     """
 
     pixels: UInt8[np.ndarray, "3 H W"]
-    # Its EXIF orientation asks for another picture than the stored one.
+    # Its EXIF orientation makes another picture of the stored one.
     has_orientation: bool
     # It has frames or pages after the first, which is the one that is read.
     has_several_frames: bool = False
@@ -125,7 +125,7 @@ def _check_pixels(image: Image.Image, max_megapixels: float) -> None:
 
 
 def _read_oriented(image: Image.Image, size: tuple[int, int] | None, rule: ExifOrientation) -> ReadImage:
-    """Decode an image, apply its orientation where asked for, and compare its size with the annotated one."""
+    """Decode an image, apply its orientation where configured, and compare its size with the annotated one."""
     if rule == "ignore":
         # Before decoding, since wrong sizes are often those of many files.
         _check_size(image.size, size, _turn_hint(image, size))

@@ -49,7 +49,7 @@ class LevelShare:
 
 
 @dataclass(frozen=True)
-class Counts:
+class DataCounts:
     """The numbers of all splits."""
 
     splits: Mapping[Split, SplitCounts]
@@ -59,7 +59,7 @@ class Counts:
     input_size: str
 
 
-def count_data(views: Mapping[Split, SplitView], data: DataConfig, model: ModelConfig) -> Counts:
+def count_data(views: Mapping[Split, SplitView], data: DataConfig, model: ModelConfig) -> DataCounts:
     """Count images, boxes, classes and sizes; with categories that differ, the classes are those of the first split."""
     splits = {split: _of_split(view, data) for split, view in views.items()}
     classes = next(iter(views.values())).annotations.classes
@@ -67,7 +67,7 @@ def count_data(views: Mapping[Split, SplitView], data: DataConfig, model: ModelC
         size = "the images' own size"
     else:
         size = f"a short side of {max(data.short_sides)}, a long side of at most {data.long_side}"
-    return Counts(splits, classes, _levels(splits, model), size)
+    return DataCounts(splits, classes, _levels(splits, model), size)
 
 
 def boxes_at_input(annotations: Annotations, data: DataConfig) -> InputBoxes:

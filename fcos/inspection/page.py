@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fcos.inspection.findings import Finding, count_by_severity
-from fcos.inspection.pictures import Pictures, Sample
+from fcos.inspection.pictures import Pictures, SamplePicture
 from fcos.inspection.plots import DARK, LIGHT, plot_boxes_an_image, plot_sizes
 from fcos.inspection.run import Inspection
 
@@ -23,7 +23,7 @@ class ShownFinding:
     """A finding with the pictures of its examples."""
 
     finding: Finding
-    pictures: tuple[Sample, ...]
+    pictures: tuple[SamplePicture, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def render_page(inspection: Inspection) -> str:
     )
 
 
-def _thumbnails(inspection: Inspection, finding: Finding, pictures: Pictures) -> tuple[Sample, ...]:
+def _thumbnails(inspection: Inspection, finding: Finding, pictures: Pictures) -> tuple[SamplePicture, ...]:
     if finding.split is None or finding.split not in inspection.views:
         return ()
     view = inspection.views[finding.split]
@@ -76,7 +76,7 @@ def _thumbnails(inspection: Inspection, finding: Finding, pictures: Pictures) ->
             continue
         uri = pictures.thumbnail(view, example.position, example.rows)
         if uri:
-            shown.append(Sample(view.annotations.names[example.position], example.text, uri))
+            shown.append(SamplePicture(view.annotations.names[example.position], example.text, uri))
     return tuple(shown)
 
 

@@ -33,7 +33,7 @@ MIN_PART: Final = 64
 
 
 @dataclass(frozen=True)
-class Sample:
+class SamplePicture:
     """An image with its boxes as a data URI, and what it is."""
 
     name: str
@@ -50,7 +50,7 @@ class Pictures:
     used: int = 0
     left_out: int = 0
 
-    def samples(self, view: SplitView) -> list[Sample]:
+    def samples(self, view: SplitView) -> list[SamplePicture]:
         """Return images of a split with their boxes, spread evenly over those that have some."""
         if view.facts is None:
             return []
@@ -64,7 +64,7 @@ class Pictures:
             uri = self.picture(view, position, tuple(rows), SAMPLE_SIDE)
             boxes = "1 box" if counts[position] == 1 else f"{counts[position]} boxes"
             if uri:
-                samples.append(Sample(view.annotations.names[position], f"{view.name}, {boxes}", uri))
+                samples.append(SamplePicture(view.annotations.names[position], f"{view.name}, {boxes}", uri))
         return samples
 
     def thumbnail(self, view: SplitView, position: int, rows: tuple[int, ...]) -> str:
@@ -94,7 +94,7 @@ class Pictures:
             pixels = pixels[:, y:bottom, x:right]
         xywh = torch.from_numpy(annotations.xywh[list(rows)])
         boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1).float() - torch.tensor([x, y, x, y])
-        uri = _jpeg(_drawn(pixels, boxes, torch.from_numpy(annotations.labels[list(rows)]), annotations.classes, side))
+        uri = _jpeg(_draw(pixels, boxes, torch.from_numpy(annotations.labels[list(rows)]), annotations.classes, side))
         if self.used + len(uri) > self.max_bytes:
             self.left_out += 1
             return ""
@@ -112,7 +112,7 @@ def _part_around(xywh: Float64[np.ndarray, " 4"], height: int, width: int) -> tu
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _drawn(
+def _draw(
     pixels: UInt8[Tensor, "3 H W"],
     boxes: Float[Tensor, "N 4"],
     labels: Int[Tensor, " N"],

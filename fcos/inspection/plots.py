@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from fcos.config.choices import Split
-from fcos.inspection.counts import Counts
+from fcos.inspection.counts import DataCounts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ DARK: Final = Theme("#e6e8eb", "#9aa4af", "#363c44", ("#56b4e9", "#f08a4b"))
 FILLED: Final = (True, False)
 
 
-def plot_sizes(counts: Counts, theme: Theme) -> bytes:
+def plot_sizes(counts: DataCounts, theme: Theme) -> bytes:
     """Plot half the longer side of the boxes over a logarithmic axis, with the ends of the level ranges."""
     figure, axes = _make_figure(theme)
     everything = np.concatenate([split.half_sides for split in counts.splits.values()])
@@ -64,7 +64,7 @@ def plot_sizes(counts: Counts, theme: Theme) -> bytes:
     return _to_svg(figure)
 
 
-def plot_boxes_an_image(counts: Counts, theme: Theme) -> bytes:
+def plot_boxes_an_image(counts: DataCounts, theme: Theme) -> bytes:
     """Plot how many boxes the images have."""
     from matplotlib.ticker import MaxNLocator
 

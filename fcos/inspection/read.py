@@ -16,7 +16,7 @@ from fcos.errors import DataError
 from fcos.images.image_names import LocatedImages, locate_images
 from fcos.inspection.findings import Finding
 from fcos.inspection.image_facts import ImageFacts, read_image_facts
-from fcos.inspection.source import Source
+from fcos.inspection.source import DataSource
 from fcos.storage.files import expanded
 from fcos.storage.reading import ProgressCallback, is_folder
 
@@ -54,7 +54,7 @@ class DataView:
     failures: tuple[Finding, ...]
 
 
-def read_data(source: Source, progress: ProgressCallback) -> DataView:
+def read_data(source: DataSource, progress: ProgressCallback) -> DataView:
     """Read annotations and images of all splits.
 
     Raises DataError where no split can be read at all, and ReadError for what cannot be read for now.
@@ -74,14 +74,14 @@ def read_data(source: Source, progress: ProgressCallback) -> DataView:
             continue
         folder = root / expanded(locations[split].images, f"data.{split}.images={locations[split].images}")
         if not is_folder(folder):
-            said = f"data.{split}.images={locations[split].images}: no such folder ({folder})."
-            failures.append(Finding("error", split, "the folder of the images is missing", said))
+            message = f"data.{split}.images={locations[split].images}: no such folder ({folder})."
+            failures.append(Finding("error", split, "the folder of the images is missing", message))
         views[split] = _read_split(source, split, path, file, folder, progress)
     return DataView(views, tuple(failures))
 
 
 def _read_split(
-    source: Source, split: Split, path: Path, file: CocoFile, folder: Path, progress: ProgressCallback
+    source: DataSource, split: Split, path: Path, file: CocoFile, folder: Path, progress: ProgressCallback
 ) -> SplitView:
     annotations = _limited(
         arrange_annotations(file, path, source.model.assignment.corners, source.data.crowds), source.data, split

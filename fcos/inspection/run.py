@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from fcos.config.choices import Split
 from fcos.data.prepare import cache_folder
 from fcos.inspection.box_findings import box_findings
-from fcos.inspection.counts import Counts, count_data
+from fcos.inspection.counts import DataCounts, count_data
 from fcos.inspection.findings import Finding, by_severity
 from fcos.inspection.image_findings import image_findings
 from fcos.inspection.read import SplitView, read_data
-from fcos.inspection.source import Source
+from fcos.inspection.source import DataSource
 from fcos.inspection.split_findings import split_findings
 from fcos.storage.reading import ProgressCallback
 
@@ -19,13 +19,13 @@ from fcos.storage.reading import ProgressCallback
 class Inspection:
     """What a data set holds; the findings are in order of their severity."""
 
-    source: Source
+    source: DataSource
     views: Mapping[Split, SplitView]
-    counts: Counts
+    counts: DataCounts
     findings: tuple[Finding, ...]
 
 
-def inspect_data(source: Source, progress: ProgressCallback) -> Inspection:
+def inspect_data(source: DataSource, progress: ProgressCallback) -> Inspection:
     """Read all of a data set and return what was found; raises as `fcos.inspection.read.read_data`."""
     data, model = source.data, source.model
     view = read_data(source, progress)

@@ -22,6 +22,7 @@ from fcos.inspection.folder_files import find_folder_files
 from fcos.installation import command, conf_folder
 from fcos.storage import checkpoint_folder
 from fcos.storage.files import expanded, user_cache
+from fcos.storage.run_folder import CHECKPOINTS
 from fcos.weights.find import find_checkpoint
 
 # The model whose level ranges sizes are compared with, where none is named: that of conf/config.yaml.
@@ -38,7 +39,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 class AutoWords(Section):
-    """What may be said about a folder instead of letting it be found out."""
+    """What may be set about a folder, which is detected otherwise."""
 
     format: FormatName | None = None
     val_fraction: float | None = Field(None, gt=0, lt=1)
@@ -46,7 +47,7 @@ class AutoWords(Section):
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """The data to inspect, the model whose levels they are compared with, and how both were found."""
 
     name: str
@@ -65,7 +66,7 @@ class Source:
     refused: str = ""
 
 
-def find_source(words: Sequence[str]) -> Source:
+def find_data(words: Sequence[str]) -> DataSource:
     """Return what the words of the command line name.
 
     The first may be a folder, of images or of a run; all others are KEY=VALUE as for a training. Raises ConfigError,
@@ -92,7 +93,7 @@ def find_source(words: Sequence[str]) -> Source:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / checkpoint_folder.MANIFEST).is_file() or (path / "checkpoints").is_dir()
+    return (path / checkpoint_folder.MANIFEST).is_file() or (path / CHECKPOINTS).is_dir()
 
 
 def _parsed(words: Sequence[str]) -> Values:
@@ -120,7 +121,7 @@ def _value(text: str) -> Any:
     return text if isinstance(value, dict) else value
 
 
-def _of_run(folder: Path, given: Mapping[str, Any]) -> Source:
+def _of_run(folder: Path, given: Mapping[str, Any]) -> DataSource:
     """Return the data of a run, with the keys changed that are given."""
     for word in ("data", "model", *AUTO_WORDS):
         if word in given:
@@ -128,7 +129,7 @@ def _of_run(folder: Path, given: Mapping[str, Any]) -> Source:
                 f"{word}={given[word]}: a run has its own; give keys below data or model, such as {KNOWN[1]}=..."
             )
     config = with_changes(find_checkpoint(folder).config, given)
-    return Source(
+    return DataSource(
         name=str(folder),
         data=config.data,
         model=config.model,
@@ -140,7 +141,7 @@ def _of_run(folder: Path, given: Mapping[str, Any]) -> Source:
     )
 
 
-def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
+def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     """Return the data of a folder of any known format, as data=auto reads them."""
     root = given.get("data.root")
     if not root:
@@ -155,11 +156,11 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
     settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
     left = {key: value for key, value in given.items() if key != "data.root" and not key.endswith(".annotations")}
     found = find_folder_files(path, settings, cache_folder)
-    # The schema asks for both splits; a split that there is not is not read.
+    # The schema requires both splits; a split that there is not is not read.
     locations = {split: found.splits.get(split) or next(iter(found.splits.values())) for split in SPLITS}
     own = {"name": "coco", "root": found.root, **{str(name): split.model_dump() for name, split in locations.items()}}
     model, model_name = _model(given, "data=auto chooses other ranges and an input size; its plan has the words")
-    return Source(
+    return DataSource(
         name=str(path),
         data=_validated(DataConfig, "data", {**_section("data", left, {}), **own}),
         model=model,
@@ -172,7 +173,7 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> Source:
     )
 
 
-def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> Source:
+def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     """Return the data that data=NAME and its keys name, on top of conf/data/NAME.yaml."""
     base = _conf("data", name)
     own = [split for split in SPLITS if f"data.{split}.annotations" in given]
@@ -183,7 +184,7 @@ def _of_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> Sour
     root = values.get("root")
     if name != "synthetic" and not root:
         raise ConfigError(f"data.root is missing: data={name} needs data.root=<the folder of the data>")
-    return Source(
+    return DataSource(
         name=str(root or f"data={name}"),
         data=_validated(DataConfig, "data", values),
         model=model,
@@ -202,7 +203,7 @@ def _train_words(name: str, given: Mapping[str, Any], words: Sequence[str]) -> l
 
 
 def _model(given: Mapping[str, Any], unnamed: str = "trained unless another is named") -> tuple[ModelConfig, str]:
-    """Return the model that decides the level ranges, and its name in words with what is said where none is given."""
+    """Return the model that decides the level ranges, and its name in words, with `unnamed` where none is given."""
     name = str(given.get("model", DEFAULT_MODEL))
     changes = _model_values(given)
     model = _validated(ModelConfig, "model", _set(_conf("model", name), changes))

@@ -1,4 +1,4 @@
-"""Networks of timm (PyTorch Image Models) as backbones; the package is imported where one is asked for."""
+"""Networks of timm (PyTorch Image Models) as backbones; the package is imported where one is configured."""
 
 import logging
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Whether an image fits into memory, asked before the network is given it: a killed process could not say."""
+"""Whether an image fits into memory, checked before the network gets it: a killed process reports nothing."""
 
 import os
 import resource

@@ -31,7 +31,7 @@ class Picture:
 
     pixels: UInt8[Tensor, "3 H W"]
     sample: Sample
-    # Its EXIF data ask for another orientation, which is not applied.
+    # Its EXIF data have another orientation, which is not applied.
     is_turned: bool = False
 
 

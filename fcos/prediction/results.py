@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import IO, Final
 
 from fcos.annotations.coco_entries import CocoImage, CocoResult
+from fcos.storage.whole_file import whole_file
 from fcos.structures import Detections
 
 # COCO's format of results: a list of {image_id, category_id, bbox, score}, bbox is x, y, width, height in pixels.
@@ -106,13 +107,8 @@ def write_list(
 
     The file is there only when it is whole. Raises OSError.
     """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write("[" if content is None else f"{json.dumps(content)[:-1]}, {json.dumps(key)}: [")
-            for number, item in enumerate(items):
-                file.write(f"{',' if number else ''}\n{json.dumps(item)}")
-            file.write("\n]\n" if content is None else "\n]}\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("[" if content is None else f"{json.dumps(content)[:-1]}, {json.dumps(key)}: [")
+        for number, item in enumerate(items):
+            file.write(f"{',' if number else ''}\n{json.dumps(item)}")
+        file.write("\n]\n" if content is None else "\n]}\n")

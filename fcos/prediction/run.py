@@ -56,7 +56,7 @@ def _select(detections: Detections, keep: torch.Tensor) -> Detections:
 
 
 @dataclass
-class Progress:
+class PredictionProgress:
     """Receives what happens: each image done, each that failed; called in the thread of the prediction."""
 
     on_done: Callable[[str, int, int], None]
@@ -80,7 +80,7 @@ class Outcome:
     num_failures: int
 
 
-def run_prediction(predictor: Predictor, sources: Sources, request: Request, progress: Progress) -> Outcome:
+def run_prediction(predictor: Predictor, sources: Sources, request: Request, progress: PredictionProgress) -> Outcome:
     """Detect on all images and videos, and write results and pictures to the folder of the request.
 
     What was done until an error or an interrupt is in the files. An image or a video that fails is reported and leaves
@@ -110,7 +110,7 @@ def _predict_images(
     predictor: Predictor,
     sources: Sources,
     request: Request,
-    progress: Progress,
+    progress: PredictionProgress,
     results: ResultWriter,
     pictures: PictureFolder | None,
 ) -> None:
@@ -132,7 +132,7 @@ def _predict_video(
     predictor: Predictor,
     video: VideoFile,
     request: Request,
-    progress: Progress,
+    progress: PredictionProgress,
     results: ResultWriter,
     numbers: Iterator[int],
 ) -> None:

@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from fcos.errors import ConfigError, DataError
+from fcos.storage.files import flush_to_disk
 
 if TYPE_CHECKING:
     import av
     from av.video.stream import VideoStream
 
-# Frames a second of a video that does not tell.
+# Frames a second of a video without that number.
 DEFAULT_RATE: Final = Fraction(25)
 # Of a video's clock a second.
 TICKS: Final = 90_000
@@ -66,7 +67,7 @@ class VideoReader:
         stream.thread_type = "AUTO"
         self._stream: VideoStream = stream
         self.rate = stream.average_rate or DEFAULT_RATE
-        # 0 where the container does not tell.
+        # 0 where the container has no such number.
         self.num_frames = stream.frames or int(float(stream.duration or 0) * (stream.time_base or 0) * self.rate)
         self.num_broken = 0
 
@@ -157,4 +158,5 @@ class VideoWriter:
             return
         self._encode(None)
         self._container.close()
+        flush_to_disk(self._temporary)
         self._temporary.replace(self._path)

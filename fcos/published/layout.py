@@ -12,7 +12,7 @@ SWEEP: Final = "sweep"
 TRIALS: Final = "trials"
 RUN: Final = "run.json"
 POINTS: Final = "points.csv"
-# Folder of a trial's weights, where they were asked for, and in it the manifest of their checkpoint.
+# Folder of a trial's weights, where they are published, and in it the manifest of their checkpoint.
 WEIGHTS: Final = "weights"
 MANIFEST: Final = "manifest.json"
 REPORT_JSON: Final = "report/report.json"

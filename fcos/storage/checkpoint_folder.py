@@ -25,7 +25,7 @@ class CheckpointError(ValueError):
 
 
 class CheckpointReadError(Transient, CheckpointError):
-    """A checkpoint cannot be read for now, which says nothing about its content."""
+    """A checkpoint cannot be read for now, whatever its content."""
 
 
 def folder_of(folder: Path, step: int) -> Path:

@@ -64,7 +64,7 @@ class Problem(Part):
 
 
 class ErrorEvent(EventRecord):
-    """Why a command did not do what it was asked for. error: config is the user's to correct. exit_code: 2 or 3."""
+    """Why a command did not do what it was started for. error: config is the user's to correct. exit_code: 2 or 3."""
 
     type: Literal["error"] = "error"
     error: Literal["config", "folder_in_use", "store"]

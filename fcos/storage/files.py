@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from fcos.errors import ConfigError
 
+# Which errors pass is a rule of this project, so `retried` is all that a library such as tenacity would replace.
 # Seconds before each further attempt.
 PAUSES: Final = (0.1, 0.4, 1.5)
 # Error numbers of reading that another attempt gives again: the file is missing, or this user may not read it.

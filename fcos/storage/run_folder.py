@@ -31,7 +31,7 @@ TRAINING_ID = "training_id.txt"
 NOTES = "notes.txt"
 LOG = "log.txt"
 HEARTBEATS = "alive"
-# An empty file of this name asks the run to end at its next report; in a sweep's folder it lets no training begin.
+# An empty file of this name requests the run to end at its next report; in a sweep's folder it lets no training begin.
 STOP = "stop"
 
 

@@ -4,11 +4,14 @@ The writer is orchestration/, the reader is analysis/; neither imports the other
 library alone, but for the form of an SQLite address, which is SQLAlchemy's.
 """
 
+import json
 import logging
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 class Tag:
@@ -120,6 +123,16 @@ class RunKind:
     RUN = "run"
 
 
+class RunStatus:
+    """MLflow's states of a run; one that a search stopped early is KILLED, as its training is not whole."""
+
+    RUNNING = "RUNNING"
+    SCHEDULED = "SCHEDULED"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+
 class Artifact:
     """Paths of files and folders among a run's artifacts."""
 
@@ -141,6 +154,23 @@ class Artifact:
     REPORT = "report"
 
 
+# Keys of a configuration that change how a training is run or watched, never what comes out: identities leave them out.
+RUN_ONLY = (
+    "data.root",  # the data digest stands for what lies there
+    "data.cache_dir",
+    "data.cache_gb",
+    "data.num_workers",
+    "schedule.log_every",
+    "schedule.checkpoint_every",
+    "schedule.keep_checkpoints",
+    "schedule.best_metric",
+    "schedule.keep_first_milestone",
+)
+# Key of a path or name of weights -> that of the digest which counts instead where there is one.
+WEIGHTS_DIGESTS: Mapping[str, str] = {
+    "model.weights": "model.weights_sha256",
+    "model.backbone.weights": "model.backbone.weights_sha256",
+}
 # The arm of the starting point, with which the winner of a search is compared.
 BASE_ARM = "base"
 
@@ -158,6 +188,24 @@ class MetricPrefix:
     COVERAGE_COUNT = "coverage/num_"
     # Of the machine and not of the training; MLflow's pages look for this prefix.
     SYSTEM = "system/"
+
+
+def param_text(value: Any) -> str:
+    """Return a config value as MLflow's param: text unchanged, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def parse_param(text: str) -> Any:
+    """Return the config value that a param was logged from; text that is no JSON stays text.
+
+    Earlier versions logged None, True and False as Python writes them.
+    """
+    if text == "None":
+        return None
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text)
+    except (ValueError, RecursionError):
+        return text
 
 
 LIBRARIES = ("mlflow", "alembic", "sqlalchemy", "urllib3", "huey")

@@ -6,7 +6,7 @@ from fcos.config.run import ScheduleConfig
 
 
 class Due(NamedTuple):
-    """What a schedule asks for after one step; whatever is evaluated or saved is reported too."""
+    """What a schedule requires after one step; whatever is evaluated or saved is reported too."""
 
     evaluation: bool
     checkpoint: bool

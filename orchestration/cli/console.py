@@ -1,4 +1,4 @@
-"""Console of a command: standard output that may be closed, tables, durations."""
+"""Console of a command: standard output that may be closed, tables, durations, counts."""
 
 import sys
 import threading
@@ -45,7 +45,7 @@ class Output:
         return cls(OutputConsole(plain=stream.is_open), stream)
 
     def note(self, text: str, style: str = "") -> None:
-        """Print a line that no other event says, and emit it as a note."""
+        """Print a line that no other event has, and emit it as a note."""
         self.console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
         if self.stream.is_open:
             self.stream.emit(NoteEvent(text=text))
@@ -74,3 +74,8 @@ def format_duration(seconds: float | None) -> str:
     whole = int(seconds + 0.5)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes:02d}:{whole % 60:02d}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

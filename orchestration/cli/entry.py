@@ -102,7 +102,7 @@ def _run(arguments: Sequence[str], main: Main, help_text: HelpText, stream: "Eve
 
 
 def _print_text(arguments: Sequence[str], help_text: HelpText) -> bool:
-    """Print the help, a schema or what Hydra shows, where one is asked for; return whether it was."""
+    """Print the help, a schema or what Hydra shows, where one is requested; return whether one was."""
     from orchestration.cli.schemas import print_schema, requested_schema
     from orchestration.config.overrides import is_hydra_command, run_hydra_command
 

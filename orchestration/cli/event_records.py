@@ -112,7 +112,7 @@ class EstimateRecord(Part):
 
 
 class PreviewEvent(EventRecord):
-    """What explain=true and dry_run=true ask for. lines: as people read them, with what the planned seeds can show."""
+    """What explain=true and dry_run=true show. lines: as people read them, with what the planned seeds can show."""
 
     type: Literal["preview"] = "preview"
     explanations: tuple[Explanation, ...]

@@ -25,7 +25,7 @@ class EventStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody reads the events."""
+        """Whether the events have a reader."""
         return self._file is not None
 
     def emit(self, event: "EventRecord") -> None:

@@ -26,6 +26,7 @@ def lock_folder(folder: Path, since: str) -> Iterator[None]:
 
     Raises FolderInUse where another process has the lock, ConfigError where the folder cannot be written.
     """
+    # Not filelock, which has its file to itself: here others read from the locked file which process has it.
     path = folder / "lock"
     with _opened(path) as file:
         try:

@@ -2,14 +2,15 @@
 
 import ipaddress
 import logging
-import os
 import socket
 from pathlib import Path
 
 import psutil
 
 from fcos.errors import ConfigError
+from orchestration.cluster.listening import connection_error
 from orchestration.cluster.ray_internals import enable_token, listed_hosts, plain_channel, resolve_address
+from orchestration.cluster.ray_token import token_file
 
 RPC_SECONDS = 10.0
 CONNECT_SECONDS = 1.0
@@ -68,9 +69,8 @@ def reachable_addresses(gcs: str) -> list[str]:
     hosts = listed_hosts(gcs, RPC_SECONDS)
     addresses = [host for host in hosts if not is_loopback(host)]
     # A cluster whose nodes all report 127.0.0.1 may still listen on every address of this machine.
-    addresses += [
-        f"{host}:{gcs.rpartition(':')[2]}" for host in own_addresses() if _is_listening(host, gcs.rpartition(":")[2])
-    ]
+    own = [f"{host}:{gcs.rpartition(':')[2]}" for host in own_addresses()]
+    addresses += [address for address in own if connection_error(address, CONNECT_SECONDS) is None]
     return list(dict.fromkeys(addresses))
 
 
@@ -89,15 +89,6 @@ def own_addresses() -> list[str]:
     addresses = [address for interface in psutil.net_if_addrs().values() for address in interface]
     hosts = [each.address for each in addresses if each.family in families]
     return [host for host in hosts if not ipaddress.ip_address(host.partition("%")[0]).is_loopback]
-
-
-def token_file() -> Path | None:
-    """Return the file that Ray reads the token from; None for a token in the environment or without one."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return None
-    # Not Path.home(), which raises for a user without one.
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111
-    return path if path.is_file() else None
 
 
 def make_private(path: Path) -> str | None:
@@ -137,11 +128,3 @@ def _resolve(address: str) -> str:
         return resolve_address(address)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
-
-
-def _is_listening(host: str, port: str) -> bool:
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True

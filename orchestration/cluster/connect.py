@@ -14,6 +14,7 @@ from typing import Any
 from fcos.errors import ConfigError
 from fcos.installation import ROOT, checkout
 from orchestration.cluster.authentication import check_cluster
+from orchestration.cluster.listening import connection_error
 from orchestration.cluster.ray_internals import keep_sigterm_handler
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.processors import usable_cpus
@@ -143,15 +144,14 @@ def _check_reachable(address: str) -> None:
 
     Nothing is checked for auto, which Ray resolves quickly.
     """
-    host, colon, port = address.rpartition(":")
+    _, colon, port = address.rpartition(":")
     if address == "auto":
         return
     if not colon or not port.isdecimal():
         raise ConfigError(f"cluster.address={address}: must be local, auto or host:port")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}") from None
+    error = connection_error(address, CONNECT_SECONDS)
+    if error is not None:
+        raise ConfigError(f"cluster.address={address}: Ray cannot be reached: {error}")
 
 
 def health_check_timeout(cluster: ClusterConfig) -> dict[str, str]:
@@ -183,8 +183,8 @@ def _import_path() -> dict[str, str]:
 
 
 def _local_settings(node: Node, cluster: ClusterConfig, on_workers: bool) -> dict[str, Any]:
-    # A token for this process only: nothing is written to the home folder, and nobody else can submit jobs. Without
-    # a token anybody could, as Ray listens on all addresses of the machine.
+    # A token for this process only: nothing is written to the home folder, and no one else can submit jobs. Without
+    # a token everyone could, as Ray listens on all addresses of the machine.
     if not cluster.allow_unauthenticated:
         os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

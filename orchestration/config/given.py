@@ -1,4 +1,4 @@
-"""What a command line and the files it names set, so that data=auto chooses nothing that somebody has chosen."""
+"""What a command line and the files it names set, so that data=auto leaves what was chosen by hand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -11,7 +11,7 @@
 #SBATCH --time=24:00:00
 # Ray stops every Ray process of its user on a node when a job ends: two jobs on one node would end each other.
 #SBATCH --exclusive
-# Two minutes before the end the sweep hears SIGTERM and leaves its runs in order.
+# Two minutes before the end the sweep gets SIGTERM and closes its runs.
 #SBATCH --signal=TERM@120
 #SBATCH --output=slurm-%j.log
 set -euo pipefail

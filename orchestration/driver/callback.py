@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
@@ -27,8 +27,11 @@ from orchestration.trial.failures import (
     read_failure,
     write_failure,
 )
-from orchestration.trial.task import TASK, Task
+from orchestration.trial.task import Task, task_of
 from orchestration.trial.worker import RECORD
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial as TuneTrial
 
 
 class SweepCallback(tune.Callback):
@@ -43,11 +46,11 @@ class SweepCallback(tune.Callback):
         self._failures: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks for a restore that is never asked for; the handlers hold threads and a terminal.
+        # Tune pickles its callbacks for a restore that never happens; the handlers hold threads and a terminal.
         return {}
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        task = _task(trial)
+    def on_trial_start(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
+        task = task_of(trial)
         if is_held_back(Path(task.folder)):
             return
         first = task.index not in self._started
@@ -55,18 +58,18 @@ class SweepCallback(tune.Callback):
         self._events.publish(TrialStarted(task.index, self._plan.trials[task.index], first))
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", result: dict[str, Any], **info: Any
     ) -> None:
         text = result.pop(RECORD, None)
         if text is not None:
-            index = _task(trial).index
+            index = task_of(trial).index
             self._events.publish(TrialReported(index, self._plan.trials[index], ProgressRecord.from_json(text)))
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._publish_end(_task(trial))
+    def on_trial_complete(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
+        self._publish_end(task_of(trial))
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        task = _task(trial)
+    def on_trial_recover(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
+        task = task_of(trial)
         _record_ray_memory_kill(trial, Path(task.folder))
         if trial.num_failures == self._failures.get(trial.trial_id, 0):
             retries.end_attempt(task)
@@ -76,8 +79,8 @@ class SweepCallback(tune.Callback):
         logging.getLogger(__name__).warning(text, training.label, reason)
         self._events.publish(TrialRetried(task.index, training, reason))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        task = _task(trial)
+    def on_trial_error(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
+        task = task_of(trial)
         _record_ray_memory_kill(trial, Path(task.folder))
         if retries.read_attempts(Path(task.folder)).open:
             retries.should_retry(task)
@@ -94,21 +97,16 @@ class SweepCallback(tune.Callback):
         else:
             failure, reason = read_failure(folder), failure_reason(folder)
             if failure is None or failure.retryable:
-                # An edit may keep a process from starting at all, so that nobody else could report it.
+                # An edit may keep a process from starting at all, so that nothing else could report it.
                 reason = "; ".join([*code_differences(self._plan.provenance), reason])
             self._events.publish(TrialFailed(task.index, trial, reason))
 
 
-def _task(trial: Any) -> Task:
-    task: Task = trial.config[TASK]
-    return task
-
-
-def _record_ray_memory_kill(trial: Any, folder: Path) -> None:
+def _record_ray_memory_kill(trial: "TuneTrial", folder: Path) -> None:
     """Record that Ray's memory monitor ended a process, which leaves no record of its own: only Tune's error has it."""
     try:
-        text = Path(trial.error_file).read_text().rpartition("Failure #")[2]
-    except (OSError, TypeError):
+        text = Path(trial.error_file or "").read_text().rpartition("Failure #")[2]
+    except OSError:
         return
     if read_failure(folder) is None and "low on memory" in text:
         # It may have been ended before it began.

@@ -123,7 +123,7 @@ class SweepProgress:
         `needed` are the indices of trainings of the rounds that have begun; None where there are no rounds.
         """
         trials = [_begin(plan, index, trial) for index, trial in enumerate(plan.trials)]
-        if plan.search is not None and plan.search.draws_as_it_goes:
+        if plan.search is not None and plan.search.samples_as_it_goes:
             steps = plan.search.base.schedule.steps
             what: Literal["drawn", "chosen"] = "chosen" if plan.search.races else "drawn"
             trials += [
@@ -197,7 +197,7 @@ class SweepProgress:
         return sum(self._total(each) for each in self.trials)
 
     def _total(self, progress: TrialProgress) -> int:
-        """Steps of a training; those of the longest one stand in for what is not known yet."""
+        """Return the steps of a training; those of the longest one stand in for what is not known yet."""
         return progress.total_steps or max(1, *(other.total_steps for other in self.trials))
 
     @property

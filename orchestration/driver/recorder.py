@@ -10,7 +10,7 @@ from fcos.config.parse import flatten
 from fcos.errors import ConfigError
 from fcos.installation import checkout
 from fcos.storage.run_folder import MetricPoint, RunSummary
-from fcos.storage.store_conventions import Artifact, RunKind, Tag
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag
 from fcos.training.elastic import describe_history
 from orchestration.cluster.resources import hardware_device, resources_text
 from orchestration.config.experiment import ExperimentConfig
@@ -110,9 +110,9 @@ class RunRecorder:
         looks: numbers of seeds at which its arms were looked at. winner: the leading point of a search over seeds.
         """
         if self.experiment is not None:
-            status, word = ("KILLED", "stopped") if stopped else ("FINISHED", "finished")
+            status, word = (RunStatus.KILLED, "stopped") if stopped else (RunStatus.FINISHED, "finished")
             if failed:
-                status, word = "FAILED", "failed"
+                status, word = RunStatus.FAILED, "failed"
             tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks)), **_spent_tags(self.plan.folder)}
             if self.plan.search is not None:
                 tags[Tag.WINNER] = winner or ""
@@ -158,7 +158,7 @@ class RunRecorder:
         """
         folder = self.plan.folder_of(trial)
         self._add_from_disk(trial)
-        status = "FINISHED" if summary.pruned is None else "KILLED"
+        status = RunStatus.FINISHED if summary.pruned is None else RunStatus.KILLED
         tags = self._result_tags(trial, summary)
         for arm in trial.arms:
             key = self._key(arm, trial)
@@ -190,13 +190,13 @@ class RunRecorder:
         self._add_from_disk(trial)
         tags = {Tag.FAILURE: reason, **memory_tags(self.plan.folder_of(trial), MicroBatching.of(trial.config))}
         for arm in trial.arms:
-            self.tracker.end(self._key(arm, trial), "FAILED", tags)
+            self.tracker.end(self._key(arm, trial), RunStatus.FAILED, tags)
 
     def interrupt(self, trial: Trial, reason: str) -> None:
         """Close a training's runs as KILLED; a later command reopens them."""
         self._add_from_disk(trial)
         for arm in trial.arms:
-            self.tracker.end(self._key(arm, trial), "KILLED", {Tag.STOPPED: reason})
+            self.tracker.end(self._key(arm, trial), RunStatus.KILLED, {Tag.STOPPED: reason})
 
     def record_kept(self, trial: Trial, summary: RunSummary) -> None:
         """Record what an earlier command finished and the store does not have: runs, or artifacts of runs."""

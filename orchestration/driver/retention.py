@@ -80,7 +80,7 @@ def remove_checkpoints(lab: LabConfig, plan: Plan, unfinished: Collection[str] =
     """
     ranking = _ranking(lab)
     values = {
-        trial.identity: value_of(plan.folder_of(trial), summary.metrics, ranking)
+        trial.identity: ranked_value(plan.folder_of(trial), summary.metrics, ranking)
         for trial in plan.trials
         if not trial.is_coverage and (summary := plan.summary_of(trial)) is not None
     }
@@ -127,7 +127,7 @@ def _has_own_checkpoints(plan: Plan, trial: Trial) -> bool:
     return files.read_reused(folder) is None and (folder / CHECKPOINTS).is_dir()
 
 
-def value_of(folder: Path, metrics: Mapping[str, Mapping[str, float]], ranking: Ranking) -> float | None:
+def ranked_value(folder: Path, metrics: Mapping[str, Mapping[str, float]], ranking: Ranking) -> float | None:
     """Return a training's value: the best of its arms, or the last reported one; None without a finite value."""
     finite = files.read_final_values(folder, metrics, ranking.metric).values()
     return (max if ranking.mode == "max" else min)(finite, default=None)

@@ -14,8 +14,8 @@ from rich.logging import RichHandler
 
 from fcos.errors import ConfigError
 from fcos.installation import command
-from fcos.storage.store_conventions import public_uri
-from orchestration.cli.console import Output, show_table
+from fcos.storage.store_conventions import Artifact, public_uri
+from orchestration.cli.console import Output, format_count, show_table
 from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cli.event_records import result_of
 from orchestration.cluster.connect import checked_local_nodes, connected
@@ -38,7 +38,6 @@ from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.spent import read_spent
-from orchestration.planning.table import count_of
 from orchestration.tracking.tracker import SWEEP, Tracker
 from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space, is_out_of_memory
 
@@ -147,11 +146,11 @@ class SweepRun:
             stack.enter_context(enforce_budget(plan.folder, lab.budget, resources, running))
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
             pending = [each.index for each in waiting if each.trial is not None]
-            to_draw = len(waiting) - len(pending)
+            to_sample = len(waiting) - len(pending)
             later = None if self._rounds is None else LaterRounds(self._rounds, self._begin_round)
             add = None if self._race is None else partial(self._add_training, LaterReuse(lab))
             job = TuneJob(
-                lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_draw,
+                lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_sample,
                 later, self._reusable.trunks, add,
             )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle]), view)
@@ -167,7 +166,7 @@ class SweepRun:
         begun = self._progress.count("waiting") - before
         self._lines.emit_look(needed, begun)
         if begun:
-            text = f"{needed.text}; {count_of(begun, 'training')} of one more seed"
+            text = f"{needed.text}; {format_count(begun, 'training')} of one more seed"
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _add_training(self, reuse: LaterReuse, index: int) -> None:
@@ -278,7 +277,7 @@ class SweepRun:
     def _report(self, report: ReportProcess) -> bool:
         if not report.write(self._tracker.uri):
             return False
-        folder = self._plan.folder / "report"
+        folder = self._plan.folder / Artifact.REPORT
         self._recorder.add_report(sorted(file for file in folder.iterdir() if file.is_file()))
         return True
 
@@ -291,7 +290,7 @@ class SweepRun:
         key = SWEEP if self._lab.experiment is not None else ("", self._plan.trials[0].seed)
         run_id = self._tracker.run_id(key)
         if left or not settled or run_id is None:
-            why = f"{count_of(left, 'training')} left" if left else "the store does not have all runs"
+            why = f"{format_count(left, 'training')} left" if left else "the store does not have all runs"
             self._output.note(f"tracking.register_as={name}: nothing is registered yet, {why}")
             return bool(left)
         return register_best(run_id, name, self._tracker.uri, self._output)
@@ -309,7 +308,7 @@ class SweepRun:
             why = read_spent(self._plan.folder).exceeded(self._lab.budget) or stopped[0].note
             advice = "raise the budget" if why.startswith("budget.") else "make space"
             advice = FEWER if why == MEMORY_SHORT else advice
-            text = f"stopped: {why}; {count_of(len(stopped), 'training')} left: {advice}, the same command goes on"
+            text = f"stopped: {why}; {format_count(len(stopped), 'training')} left: {advice}, the same command goes on"
             self._console.print(text, style="yellow", soft_wrap=True)
             return STOPPED
         return TRAINING_FAILED if self._progress.count("failed") else OK
@@ -339,8 +338,8 @@ def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
     if tracker.artifact_problem is not None:
         artifacts, runs, why = tracker.artifact_problem
         lines.append(
-            f"{count_of(artifacts, 'artifact')} of {count_of(runs, 'run')} could not be stored: {why}; when that place "
-            f"can be written to, the same command delivers them from {folder}"
+            f"{format_count(artifacts, 'artifact')} of {format_count(runs, 'run')} could not be stored: {why}; when "
+            f"that place can be written to, the same command delivers them from {folder}"
         )
     return lines
 

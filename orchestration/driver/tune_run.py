@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
@@ -14,7 +14,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
-from orchestration.planning.first_steps.prefixes import Elsewhere, find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_prefixes
 from orchestration.planning.plan import Plan
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds
@@ -22,6 +22,17 @@ from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, MicroBatching, Task
+
+if TYPE_CHECKING:
+    from ray import tune
+
+    from orchestration.driver.early_stopping import StopRequestingScheduler
+    from orchestration.driver.searchers.plan_searcher import PlanSearcher
+    from orchestration.driver.searchers.race_searcher import RaceSearcher
+    from orchestration.driver.searchers.trial_searcher import TrialSearcher
+
+    # What chooses the trainings of a job.
+    JobSearcher = PlanSearcher | RaceSearcher | TrialSearcher
 
 # Ray's own records of a sweep; nothing is ever read back from them.
 RAY_FOLDER = "ray"
@@ -44,8 +55,8 @@ class TuneJob:
     on_workers: bool
     # Indices of planned trainings that are not finished.
     pending: Sequence[int]
-    # Points that are still to be drawn.
-    to_draw: int
+    # Points that are still to be sampled.
+    to_sample: int
     # Rounds of seeds; None where all trainings are known.
     later: LaterRounds | None = None
     # What other sweeps have of the first steps of trainings.
@@ -79,7 +90,7 @@ class TuneJob:
 
 
 def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) -> str | None:
-    """Run the job; return why a searcher drew fewer points than were asked for, None where it drew all.
+    """Run the job; return why a searcher sampled fewer points than requested, None where it sampled all.
 
     `on_head_lost` is called from a thread where the head of a joined cluster is gone; it has to end the process.
     """
@@ -101,7 +112,7 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
     return None if searcher is None else searcher.exhausted
 
 
-def _tuner(job: TuneJob, searcher: Any, task: Callable[[int], Task], events: Events) -> Any:
+def _tuner(job: TuneJob, searcher: "JobSearcher | None", task: Callable[[int], Task], events: Events) -> "tune.Tuner":
     """Return the Tuner of a job; without a searcher the pending trainings are its grid."""
     from ray import tune
 
@@ -132,19 +143,19 @@ def _tuner(job: TuneJob, searcher: Any, task: Callable[[int], Task], events: Eve
 
 
 def _most_trainings(job: TuneJob) -> int:
-    return len(job.plan.trials) if job.later is not None else len(job.pending) + job.to_draw
+    return len(job.plan.trials) if job.later is not None else len(job.pending) + job.to_sample
 
 
-def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
+def _searcher(job: TuneJob, task: Callable[..., Task]) -> "JobSearcher | None":
     """Return what chooses trainings from results, None where all are planned and none waits for another."""
     plan, lab = job.plan, job.lab
     race = SearchRace.of(plan)
     if race is not None and job.add_training is not None:
-        from orchestration.driver.searchers.race_searcher import PointDrawer, RaceSearcher
+        from orchestration.driver.searchers.race_searcher import PointSampler, RaceSearcher
 
-        drawer = PointDrawer(plan, race.search, lab.cluster)
-        return RaceSearcher(race, drawer, job.pending, task, job.add_training)
-    if plan.search is not None and plan.search.draws_as_it_goes:
+        sampler = PointSampler(plan, race.search, lab.cluster)
+        return RaceSearcher(race, sampler, job.pending, task, job.add_training)
+    if plan.search is not None and plan.search.samples_as_it_goes:
         from orchestration.driver.searchers.trial_searcher import SearchTrials
 
         assert lab.experiment is not None, "searches are experiments"
@@ -157,7 +168,7 @@ def _searcher(job: TuneJob, task: Callable[..., Task]) -> Any:
     return PlanSearcher(plan, job.pending, TrainingQueue(plan, job.trunks), task, job.later)
 
 
-def _scheduler(job: TuneJob) -> Any:
+def _scheduler(job: TuneJob) -> "StopRequestingScheduler | None":
     """Return what stops trainings early, None where all run to their last step."""
     plan, search = job.plan, job.plan.search
     if search is None or not search.prunes:

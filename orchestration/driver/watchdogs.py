@@ -1,7 +1,6 @@
 """Watchdogs: threads that end stalled trainings, notice a lost head, or repeat a call."""
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestration.cluster.listening import connection_error
 from orchestration.trial import files, processes
 from orchestration.trial.failures import Stalled, write_failure
 from orchestration.trial.heartbeat import TRIAL, Heartbeats, Process, read_heartbeats
@@ -71,9 +71,9 @@ def _processes(heartbeats: Heartbeats) -> dict[str, Process]:
 
 @contextmanager
 def end_stalled(limit: float | None, running: Callable[[], Iterable[Path]]) -> Iterator[None]:
-    """While the block runs, end `running` trainings that make no progress for `limit` seconds; None sets no limit.
+    """End `running` trainings that make no progress for `limit` seconds, while the block runs; None sets no limit.
 
-    A file in the training's folder says why, and Tune takes it up again from its last checkpoint.
+    A file in the training's folder has the reason, and Tune takes it up again from its last checkpoint.
     """
     if limit is None:
         yield
@@ -153,7 +153,7 @@ def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[
         while missed < MISSES:
             if done.wait(HEAD_TICK_SECONDS):
                 return
-            missed = 0 if answers(address) else missed + 1
+            missed = 0 if _answers(address) else missed + 1
         on_lost(f"the head of the Ray cluster at {address} does not answer any more")
 
     thread = threading.Thread(target=watch, name="head", daemon=True)
@@ -161,7 +161,7 @@ def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[
     try:
         yield
     except Exception:
-        if not answers(address):
+        if not _answers(address):
             # Each check may take as long as the pause before it.
             thread.join(2 * HEAD_TICK_SECONDS * (MISSES + 1))
         raise
@@ -169,14 +169,8 @@ def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[
         done.set()
 
 
-def answers(address: str) -> bool:
-    """Return whether a server listens at host:port."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_TICK_SECONDS).close()
-    except OSError:
-        return False
-    return True
+def _answers(address: str) -> bool:
+    return connection_error(address, HEAD_TICK_SECONDS) is None
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _file_of(root: Path, module: str) -> Path | None:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _FileCode:
     """What counts of one file."""
 
     # Of its code without comments and docstrings.
@@ -73,17 +73,17 @@ class _Source:
     imports: tuple[str, ...]
 
 
-def _read(file: Path) -> _Source:
+def _read(file: Path) -> _FileCode:
     return _read_content(file.read_bytes())
 
 
 @lru_cache(maxsize=1024)
-def _read_content(content: bytes) -> _Source:
+def _read_content(content: bytes) -> _FileCode:
     """Read a file's content, which a process meets more than once: before and after it loads the code."""
     source = content.decode(errors="replace")
     tree = _parsed(source)
     code = _without_comments(source, tree)
-    return _Source(hashlib.sha256(code.encode()).hexdigest(), tuple(_imports(tree)))
+    return _FileCode(hashlib.sha256(code.encode()).hexdigest(), tuple(_imports(tree)))
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """A training that goes on, by choice, from a checkpoint of another schedule: checked before anything is trained."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,8 +10,10 @@ from fcos.config.parse import flatten
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.checkpoint_folder import CheckpointError, CheckpointReadError, digest, steps_in, verify
-from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY, RunSummary
-from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+from fcos.storage.run_folder import CHECKPOINTS, FORKS, SUMMARY
+from fcos.storage.store_conventions import RUN_ONLY
+from fcos.storage.summary_file import read_finished_run
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, without
 
 if TYPE_CHECKING:
     from fcos.training.checkpoint import Checkpoint
@@ -126,8 +127,8 @@ def _why_missing(path: Path) -> str:
 def _data_digest_of(folder: Path) -> str:
     """Return the digest of the data of a finished training; empty where it is not known."""
     try:
-        return RunSummary.model_validate(json.loads((folder / SUMMARY).read_text())["summary"]).data_digest
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_finished_run(folder).summary.data_digest
+    except (OSError, ValueError):
         return ""
 
 

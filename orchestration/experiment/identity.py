@@ -8,22 +8,11 @@ from typing import Any
 
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.run import Config
+from fcos.storage.store_conventions import RUN_ONLY
 from fcos.training.elastic import worker_dependences
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.weights import pinned_keys
 
-# Keys that change how a training is run or watched, never what comes out.
-RUN_ONLY = (
-    "data.root",  # the data digest stands for what lies there
-    "data.cache_dir",
-    "data.cache_gb",
-    "data.num_workers",
-    "schedule.log_every",
-    "schedule.checkpoint_every",
-    "schedule.keep_checkpoints",
-    "schedule.best_metric",
-    "schedule.keep_first_milestone",
-)
 # Keys that change what is evaluated of a training, never what is trained: those of EvaluationSettings.
 EVALUATION_ONLY = ("model.postprocess", "schedule.ema")
 

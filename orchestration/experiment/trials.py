@@ -6,24 +6,17 @@ from typing import Any
 
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.inactive_keys import why_inactive
-from fcos.config.parse import flatten, known_keys, parse, set_value
+from fcos.config.parse import flatten, known_keys, set_value, with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from orchestration.config.experiment import ExperimentConfig
+from fcos.storage.store_conventions import RUN_ONLY
+from orchestration.config.experiment import ARM_SECTIONS, ExperimentConfig
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
-from orchestration.experiment.identity import (
-    RUN_ONLY,
-    evaluation_identity,
-    fingerprint,
-    train_identity,
-    trunk_identity,
-    without,
-)
+from orchestration.experiment.identity import evaluation_identity, fingerprint, train_identity, trunk_identity, without
 from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.training_folder import short_identity
 
-# What an arm may change; `seed` is an axis of its own.
-ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
 # What decides by chance alone: the choice of one is the choice of its luck.
 SEED_KEYS = ("seed", "seeds", "data.synthetic.seed")
 
@@ -49,7 +42,7 @@ class Trial:
     @property
     def short(self) -> str:
         """The part of the identity that names the training's folder."""
-        return self.identity[:16]
+        return short_identity(self.identity)
 
     @property
     def label(self) -> str:
@@ -84,16 +77,14 @@ def arm_configs(base: Config, experiment: ExperimentConfig) -> dict[str, Config]
 
     Raises ConfigError for a key that no schema knows, a value it refuses, and two arms that are the same.
     """
-    plain = base.model_dump(mode="json")
     configs: dict[str, Config] = {}
     for arm, changes in experiment.arms.items():
-        values = plain
+        keys = flatten(changes)
         try:
-            for key, value in flatten(changes).items():
+            for key in keys:
                 check_arm_key(key, noise_floor=experiment.kind == "noise_floor")
-                values = set_value(values, key, value)
-            configs[arm] = parse(Config, values)
-            check_effect(flatten(changes), [configs[arm]])
+            configs[arm] = with_keys(base, keys)
+            check_effect(keys, [configs[arm]])
         except ConfigError as error:
             raise ConfigError(f"{_arm_key(experiment, arm)}: {error}") from None
     seen: dict[str, str] = {}

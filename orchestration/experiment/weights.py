@@ -9,19 +9,14 @@ from rich.console import Console
 from fcos.config.parse import flatten, with_keys
 from fcos.config.rates import rate_notes
 from fcos.config.run import Config
+from fcos.storage.store_conventions import WEIGHTS_DIGESTS
 from fcos.model.local_weights import KEY, check_sha256, file_sha256, local_file
-
-# Path or name of weights -> the digest that stands for it where there is one.
-DIGESTS: Mapping[str, str] = {
-    "model.weights": "model.weights_sha256",
-    "model.backbone.weights": "model.backbone.weights_sha256",
-}
 
 
 def pinned_keys(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keys of a plain config that name weights of which it holds the digest, which counts instead."""
     flat = flatten(values)
-    return tuple(key for key, digest in DIGESTS.items() if None not in (flat.get(key), flat.get(digest)))
+    return tuple(key for key, digest in WEIGHTS_DIGESTS.items() if None not in (flat.get(key), flat.get(digest)))
 
 
 def check_weights(config: Config) -> None:
@@ -99,7 +94,7 @@ def fetch_weights(configs: Iterable[Config], console: Console) -> None:
         model = named[name, weights]
         if local_file(model.backbone) is not None or weights is None:
             continue
-        # Without a network the hub is asked several times, which takes most of a minute.
+        # Without a network the hub is tried several times, which takes most of a minute.
         console.print(f"fetching weights {weights} of {name}, unless they are here ...", highlight=False, markup=False)
         if model.backbone.timm_name is None:
             from fcos.model.pretrained import pretrained_state_dict

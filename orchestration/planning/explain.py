@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from fcos.config.parse import flatten
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from fcos.storage.store_conventions import Tag
+from fcos.storage.store_conventions import RUN_ONLY, Tag, param_text
 from orchestration.experiment.common_steps import common_steps
-from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, RUN_ONLY, without
+from orchestration.experiment.identity import EVALUATION_ONLY, RATES_ONLY, without
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.training_folder import short_identity
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
-from orchestration.planning.first_steps.prefixes import held_checkpoints
+from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import ReusableRuns, Source, is_done
+from orchestration.planning.reuse import ReusableRuns, ReuseSource, is_done
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 from orchestration.trial.files import read_reused
 
 LINES = 8
@@ -69,7 +69,7 @@ def _why(plan: Plan, trial: Trial, reusable: ReusableRuns, others: Sequence[Past
             "extend=..., whose schedule is another one" if prefix.extension else "up to there both have the same state"
         )
         trained = f"{why}; {rest} of {trial.config.schedule.steps} steps are trained"
-        return [f"from step {prefix.step} of {prefix.trunk.label} ({prefix.trunk.identity[:16]})", trained]
+        return [f"from step {prefix.step} of {prefix.trunk.label} ({short_identity(prefix.trunk.identity)})", trained]
     lines = ["new", *_parted(trial, reusable.trunks.get(trial.identity, ()))]
     if not forgotten and newest_step(folder / CHECKPOINTS):
         needed = ", ".join(f"{decay:g}" for decay in sorted(trial.averages))
@@ -94,7 +94,7 @@ def _parted(trial: Trial, trunks: Sequence[Trunk]) -> list[str]:
     return lines
 
 
-def _taken(trial: Trial, source: Source) -> list[str]:
+def _taken(trial: Trial, source: ReuseSource) -> list[str]:
     lines = [f"not trained; weights of {source.trained.name}"]
     for arm in trial.arms:
         run = source.evaluated.get(arm)
@@ -105,7 +105,7 @@ def _taken(trial: Trial, source: Source) -> list[str]:
 def _nearest(trial: Trial, provenance: Provenance, others: Sequence[PastRun]) -> list[str]:
     """Describe the finished run with the fewest differences."""
     listed = [(differences(trial, provenance, run), run) for run in others if run.identity and not run.is_copy]
-    # A training of the same identity is no neighbour; why it is no use was said before.
+    # A training of the same identity is no neighbour; why it is no use stands above.
     listed = [(lines, run) for lines, run in listed if lines]
     if not listed:
         return ["no other finished training in the store to compare with"]
@@ -121,7 +121,7 @@ def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]
     left_out = (*RUN_ONLY, *EVALUATION_ONLY, *pinned_keys(trial.values))
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, left_out)).items()}
     theirs = {key: value for key, value in run.params.items() if not _is_below(key, left_out)}
-    # Runs of earlier versions have no seeds of single sources, which says the same as null.
+    # Runs of earlier versions have no seeds of single sources, which means the same as null.
     ours, theirs = (
         {key: value for key, value in values.items() if not (_is_below(key, ("seeds",)) and value == param_text(None))}
         for values in (ours, theirs)

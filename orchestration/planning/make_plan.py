@@ -9,18 +9,19 @@ from fcos.installation import command
 from fcos.storage.store_conventions import BASE_ARM
 from orchestration.config.factorial import describe_design
 from orchestration.config.groups import groups
+from orchestration.config.experiment import ARM_SECTIONS
 from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
+from orchestration.experiment.config_checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
 from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.provenance import current_provenance
-from orchestration.experiment.trials import ARM_SECTIONS, Trial, arm_configs, check_effect, plan_trials
+from orchestration.experiment.trials import Trial, arm_configs, check_effect, plan_trials
 from orchestration.experiment.weights import BeginningNotes, pin_weights
 from orchestration.planning.first_steps.recorded_extension import plan_extension
 from orchestration.planning.inspect_note import inspect_notes
 from orchestration.planning.plan import Plan, StoredPlan, read_plan
 from orchestration.planning.warm_start import check_warm_start, observe
-from orchestration.search.points import draw_planned, drawn_before, make_search, search_notes, with_seeds_before
+from orchestration.search.points import sample_planned, sampled_before, make_search, search_notes, with_seeds_before
 
 
 def set_keys(overrides: Sequence[str]) -> list[str]:
@@ -61,12 +62,12 @@ def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[
     check_arm(lab.training, lab.cluster)
     notes = [*check_values(lab, [lab.training], data), *search_notes(search)]
     name = lab.name or lab.experiment.name
-    stored = read_plan(lab.folder / name) if search.draws_as_it_goes else None
+    stored = read_plan(lab.folder / name) if search.samples_as_it_goes else None
     search = with_seeds_before(search, None if stored is None else stored.search)
-    if search.draws_as_it_goes:
-        configs = drawn_before(search, None if stored is None else stored.search)
+    if search.samples_as_it_goes:
+        configs = sampled_before(search, None if stored is None else stored.search)
     else:
-        configs, left_out = draw_planned(search)
+        configs, left_out = sample_planned(search)
         notes += left_out
     if search.races:
         configs[BASE_ARM] = lab.training

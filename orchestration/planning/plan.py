@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.run_folder import CHECKPOINTS, RunSummary
+from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.experiment.data import DatasetInfo, PreparedDatasets
 from orchestration.experiment.extension import Extension
-from orchestration.experiment.identity import RUN_ONLY, without, worker_dependences_of
+from orchestration.experiment.identity import without, worker_dependences_of
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
@@ -65,7 +66,7 @@ class Plan:
         return None if self.datasets is None else self.datasets.find(trial.data_digest)
 
     def grow(self, arm: str, config: Config, trial: Trial) -> None:
-        """Add a training that a search has drawn."""
+        """Add a training of a point that a search has sampled."""
         assert isinstance(self.arms, dict) and isinstance(self.trials, list)
         self.arms[arm] = config
         self.trials.append(trial)

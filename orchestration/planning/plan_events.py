@@ -15,7 +15,7 @@ from orchestration.cli.event_records import (
 from orchestration.cluster.resources import Node, demand
 from orchestration.config.choice import Choice
 from orchestration.config.schema import LabConfig
-from orchestration.planning.cost import Estimate
+from orchestration.planning.estimates.cost import Estimate
 from orchestration.planning.explain import Reasons
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns

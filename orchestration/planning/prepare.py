@@ -8,18 +8,18 @@ from rich.console import Console
 from fcos.installation import checkout
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from orchestration.cli.console import Output
+from orchestration.cli.console import Output, format_count
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
 from orchestration.config.compose import compose_with_choices
 from orchestration.config.overrides import check_overrides, split_config_dir
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.checks import check_output
+from orchestration.experiment.config_checks import check_job_output
 from orchestration.experiment.data import PrepareData, prepare_data
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import commit_notes, hardware
 from orchestration.experiment.trials import Trial
-from orchestration.planning.cost import (
+from orchestration.planning.estimates.cost import (
     Estimate,
     Pace,
     Part,
@@ -30,9 +30,9 @@ from orchestration.planning.cost import (
     probe,
     speed_key,
 )
+from orchestration.planning.estimates.noise import power_lines
 from orchestration.planning.explain import find_reasons
-from orchestration.planning.first_steps.prefixes import find_prefixes
-from orchestration.planning.noise import power_lines
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.plan import Plan
 from orchestration.planning.plan_events import make_plan_event, make_preview_event
 from orchestration.planning.repeats.earlier_looks import EarlierLooks, find_earlier_looks
@@ -40,7 +40,7 @@ from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings
-from orchestration.planning.table import count_of, show_choices, show_plan
+from orchestration.planning.table import show_choices, show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
 
@@ -60,7 +60,7 @@ MakePlan = Callable[[LabConfig, PrepareData, Sequence[str]], Plan]
 
 
 def prepare_command(arguments: Sequence[str], make_plan: MakePlan, output: Output) -> Prepared | None:
-    """Do everything up to the first training, with its output; None where dry_run or explain asks for no more.
+    """Do everything up to the first training, with its output; None where dry_run or explain ends there.
 
     Raises ConfigError for a user's mistake, and TrackingError for a required store that does not answer.
     """
@@ -70,7 +70,7 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, output: Outpu
     lab = composed.lab
     if composed.choices:
         show_choices(console, composed.choices)
-    check_output(lab)
+    check_job_output(lab)
     nodes = checked_local_nodes(lab.cluster)
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.
@@ -102,7 +102,7 @@ def _prefixes(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> Prefixes:
 
 
 def _show_preview(output: Output, prepared: Prepared, nodes: list[Node] | None) -> None:
-    """Show the reasons where explain=true asks for them, and the estimate where dry_run=true does."""
+    """Show the reasons with explain=true, and the estimate with dry_run=true."""
     lab = prepared.lab
     reasons = find_reasons(prepared.plan, prepared.reusable, reuse=lab.reuse) if lab.explain else []
     estimates, lines = _estimate(output.console, prepared, nodes) if lab.dry_run else ([], [])
@@ -130,7 +130,7 @@ def _estimate(console: Console, prepared: Prepared, nodes: list[Node] | None) ->
     if lab.task == "coverage":
         return [], ["estimate: none for runs without training"]
     if to_come:
-        most = count_of(len(left) + to_come, "training")
+        most = format_count(len(left) + to_come, "training")
         return [], [f"estimate: up to {most}, drawn as the search goes; how long they take is not known before"]
     if nodes is None:
         return [], [f"estimate: none before {lab.cluster.address} is joined"]
@@ -175,7 +175,7 @@ def _cost_of_seed(prepared: Prepared, nodes: list[Node] | None) -> SeedCost | No
 def _paces(
     console: Console, lab: LabConfig, trials: Sequence[Trial], resources: Demand, runs: Sequence[PastRun]
 ) -> dict[str, Pace | None]:
-    """Return paces by identity: from the store, else from a probe of each kind of training where one is asked for."""
+    """Return paces by identity: from the store, else with probe=true from a probe of each kind of training."""
     machine, taken = hardware(hardware_device(lab.cluster)), resources_text(lab.cluster)
     paces = {trial.identity: pace_of(trial, runs, machine, taken) for trial in trials}
     probed: dict[object, Pace] = {}

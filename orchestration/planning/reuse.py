@@ -23,7 +23,7 @@ from orchestration.trial.retries import carry_micro_batching
 
 
 @dataclass(frozen=True)
-class Source:
+class ReuseSource:
     """Finished runs that a trial of the same identity is taken from."""
 
     # Its folder holds the curves, the summary and the way to the weights.
@@ -40,7 +40,7 @@ class ReusableRuns:
     # Why nothing is known, or is not used.
     note: str = ""
     # Train identity -> where it is taken from.
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, ReuseSource] = field(default_factory=dict)
     # Train identity -> the run of a trial that is done here, looked up for a preview only.
     here: Mapping[str, PastRun] = field(default_factory=dict)
     # Train identity -> why a finished run of it is no use.
@@ -52,7 +52,7 @@ class ReusableRuns:
 def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
     """Look up trials that are not finished here, or whose checkpoint is a dangling link.
 
-    A store that does not answer gives a note, or TrackingError where tracking.required says so.
+    A store that does not answer gives a note, or TrackingError with tracking.required.
     """
     open_trials = [
         trial
@@ -65,7 +65,8 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
         history = open_history(lab.tracking.uri, lab.folder)
         previews = history and (lab.explain or lab.dry_run)
         here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and previews}
-        looked_up = {trial.identity: find_source(history, trial) for trial in open_trials if history and lab.reuse}
+        wanted = open_trials if history and lab.reuse else []
+        looked_up = {trial.identity: find_reuse_source(history, trial) for trial in wanted if history}
         new = [trial for trial in open_trials if looked_up.get(trial.identity, (None, ""))[0] is None]
         trunks = find_trunks(history, plan, new) if history and lab.reuse and lab.share_prefixes else {}
     except TrackingError as error:
@@ -101,7 +102,7 @@ def rests_on_others(plan: Plan, trial: Trial) -> bool:
     return files.read_reused(folder) is not None or (origin is not None and origin.sweep not in ("", plan.name))
 
 
-def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
+def find_reuse_source(history: History, trial: Trial) -> tuple[ReuseSource | None, str]:
     """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity.
 
     A checkpoint on which an arm has yet to be evaluated must hold the moving average that the arm needs.
@@ -126,7 +127,7 @@ def find_source(history: History, trial: Trial) -> tuple[Source | None, str]:
     for run in (*evaluated.values(), *good):
         lacking = needed - averages_in(Path(run.tags[Tag.CHECKPOINT])) if needed else ()
         if not lacking:
-            return Source(run, evaluated), problem
+            return ReuseSource(run, evaluated), problem
         decays = ", ".join(f"{decay:g}" for decay in sorted(lacking))
         problem = f"{run.name}: its checkpoint lacks the moving average of schedule.ema={decays}"
     return None, problem
@@ -179,7 +180,7 @@ def take_all(lab: LabConfig, plan: Plan, trials: Iterable[Trial], reusable: Reus
             shutil.rmtree(folder)
 
 
-def _try_take(trial: Trial, source: Source, folder: Path) -> None:
+def _try_take(trial: Trial, source: ReuseSource, folder: Path) -> None:
     """Take a trial over; one whose source has gone since it was verified is trained, with a note."""
     try:
         take(trial, source, folder)
@@ -205,7 +206,7 @@ class LaterReuse:
         if self._history is None:
             return
         try:
-            source, _ = find_source(self._history, trial)
+            source, _ = find_reuse_source(self._history, trial)
         except TrackingError:
             self._history = None
             return
@@ -218,7 +219,7 @@ def dangling_links(folder: Path) -> list[Path]:
     return [link for link in (folder / CHECKPOINTS).glob("*") if link.is_symlink() and not link.exists()]
 
 
-def _mend_links(folder: Path, source: Source | None) -> None:
+def _mend_links(folder: Path, source: ReuseSource | None) -> None:
     """Link the dangling checkpoint of a finished training to the same weights elsewhere, or remove the link."""
     for link in dangling_links(folder):
         link.unlink()
@@ -235,10 +236,10 @@ def _link(link: Path, target: Path) -> None:
     link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()), target_is_directory=True)
 
 
-def take(trial: Trial, source: Source, folder: Path) -> None:
+def take(trial: Trial, source: ReuseSource, folder: Path) -> None:
     """Fill a trial's folder as if it had been trained there: curves, evaluations, tables, a link to the weights.
 
-    The summary, which says that all is done, is left out where an arm has yet to be evaluated.
+    The summary, which marks that all is done, is left out where an arm has yet to be evaluated.
     """
     # What an earlier attempt left unfinished is not needed any more.
     shutil.rmtree(folder, ignore_errors=True)
@@ -267,7 +268,7 @@ def take(trial: Trial, source: Source, folder: Path) -> None:
             files.add_note(folder, note)
 
 
-def _take_evaluations(source: Source, summary: RunSummary, folder: Path) -> RunSummary:
+def _take_evaluations(source: ReuseSource, summary: RunSummary, folder: Path) -> RunSummary:
     """Copy the files of the evaluated arms; return the training's summary with these arms alone.
 
     They may have been evaluated on several trainings of the same identity, of which all notes count.
@@ -289,7 +290,7 @@ def _take_evaluations(source: Source, summary: RunSummary, folder: Path) -> RunS
     return summary.model_copy(update={**update, "notes": tuple(notes)})
 
 
-def _points(source: Source, origin: Path) -> list[MetricPoint]:
+def _points(source: ReuseSource, origin: Path) -> list[MetricPoint]:
     """Return the points of the training, and those of each evaluated arm under the name that it has here."""
     points = [point for point in files.read_points(origin) if point.arm is None]
     for arm, run in source.evaluated.items():

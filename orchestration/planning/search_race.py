@@ -103,10 +103,10 @@ class SearchRace:
         points = [point for point in read_points(self.plan.folder_of(trial)) if point.key == metric]
         return max(points, key=lambda point: point.step).value if points else math.nan
 
-    def decide(self, failed: Collection[str] = NONE, *, can_draw: bool = True) -> Decision:
+    def decide(self, failed: Collection[str] = NONE, *, can_sample: bool = True) -> Decision:
         """Return what to train next: of the search, and at its end of the trainings that confirm the winner."""
         contenders = self.contenders(failed)
-        decision = decide(contenders, self.rules, can_draw=can_draw)
+        decision = decide(contenders, self.rules, can_sample=can_sample)
         if decision != "end":
             return decision
         leader = judge(contenders, self.rules).leader
@@ -158,7 +158,7 @@ class SearchRace:
 
 def count_to_come(plan: Plan) -> int:
     """Return the upper bound of the trainings that a search may still add to its plan."""
-    if plan.search is None or not plan.search.draws_as_it_goes:
+    if plan.search is None or not plan.search.samples_as_it_goes:
         return 0
     race = SearchRace.of(plan)
     return max(0, plan.search.config.trials - len(plan.trials)) if race is None else race.most_to_come

@@ -62,8 +62,8 @@ def find_looks(plan: Plan, experiment: ExperimentConfig, *, stopped: bool, repor
     """Return at how many seeds the arms are looked at as a command ends.
 
     Those are the rounds that are over, or where the seeds are given all seeds of all commands, as a report shows what
-    gave no result too. The report of a command that was stopped amid a round looks at the pairs that are there: whoever
-    raises the budget has seen it. Without a report there is no look.
+    gave no result too. The report of a command that was stopped amid a round looks at the pairs that are there: the
+    user who raises the budget has seen them. Without a report there is no look.
 
     stopped: for want of hours or of space. reported: whether the command writes a report.
     """

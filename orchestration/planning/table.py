@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
-from orchestration.cli.console import show_table
+from orchestration.cli.console import format_count, show_table
 from orchestration.cluster.resources import Node, demand, max_concurrent
 from orchestration.config.choice import Choice
 from orchestration.config.schema import LabConfig
@@ -41,7 +41,7 @@ def show_plan(console: Console, lab: LabConfig, plan: Plan, nodes: list[Node] | 
     if plan.search is not None:
         console.print(search_text(plan), highlight=False, soft_wrap=True)
     if later and lab.experiment is not None:
-        text = f"{count_of(len(later), 'training')} of later seeds until every arm is decided on"
+        text = f"{format_count(len(later), 'training')} of later seeds until every arm is decided on"
         console.print(f"{text} {lab.experiment.metrics[0]}", highlight=False, soft_wrap=True)
     if nodes is None:
         fits = f"what fits on {lab.cluster.address} is known once it is joined"
@@ -75,7 +75,8 @@ def plan_table(
             [str(number), ", ".join(trial.arms), trial.short, state_of(plan, trial, reusable, reuse=reuse)]
             for number, trial in enumerate(plan.trials)
         ]
-        return f"{plan.name}: {count_of(len(runs), 'run')} without training", ("run", "arms", "identity", "state"), runs
+        title = f"{plan.name}: {format_count(len(runs), 'run')} without training"
+        return title, ("run", "arms", "identity", "state"), runs
     rows = [
         [
             str(number),
@@ -89,7 +90,7 @@ def plan_table(
     ]
     results = sum(len(trial.arms) for trial in plan.trials)
     most = "at most " if later else ""
-    title = f"{plan.name}: {most}{count_of(len(rows), 'training')}, {count_of(results, 'result')}"
+    title = f"{plan.name}: {most}{format_count(len(rows), 'training')}, {format_count(results, 'result')}"
     return title, ("training", "seed", "arms", "steps", "identity", "state"), rows
 
 
@@ -108,7 +109,7 @@ def _search_table(
     ]
     race = SearchRace.of(plan)
     if race is None:
-        title = f"{plan.name}: {count_of(len(rows), 'training')} of {search.config.trials} drawn"
+        title = f"{plan.name}: {format_count(len(rows), 'training')} of {search.config.trials} drawn"
     else:
         confirm = len(rows) - race.num_searched
         title = f"{plan.name}: {race.num_searched} of {search.config.trials} trainings begun, {confirm} that confirm"
@@ -126,7 +127,7 @@ def search_text(plan: Plan) -> str:
     search, strategy = plan.search, plan.search.strategy
     ends = [f"{mode}imum of {metric}" for mode, metric in zip(search.modes, search.config.metrics, strict=True)]
     text = f"search for the {' and the '.join(ends)}: {strategy.searcher}"
-    if search.draws_as_it_goes:
+    if search.samples_as_it_goes:
         text += ", each point drawn from what earlier trainings gave"
     if len(search.seeds) > 1 and search.config.objectives:
         text += f"; each is trained with {len(search.seeds)} seeds"
@@ -149,13 +150,8 @@ def _saved_text(plan: Plan) -> str:
     if plan.extension is not None:
         return ""
     taken = sum(prefix.step for prefix in plan.prefixes.by_identity.values())
-    trainings = count_of(len(plan.prefixes.by_identity), "training")
+    trainings = format_count(len(plan.prefixes.by_identity), "training")
     return f"first steps in common: {trainings} take {taken} steps from others (share_prefixes)" if taken else ""
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return `1 run`, `2 runs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _state_in_rounds(state: str, is_later: bool) -> str:

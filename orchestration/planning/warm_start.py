@@ -8,12 +8,12 @@ from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.errors import ConfigError
-from fcos.storage.store_conventions import Tag
+from fcos.storage.store_conventions import RUN_ONLY, Tag, parse_param
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.identity import RUN_ONLY, without
+from orchestration.experiment.identity import without
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import StoredPlan
-from orchestration.search.observations import Observation, OutsideError, parse_param, point_of
+from orchestration.search.observations import Observation, OutsideError, point_of
 from orchestration.search.points import Search, StoredSearch
 from orchestration.search.space import Point
 from orchestration.tracking.history import MAX_RUNS, History, PastRun, open_history

@@ -1,6 +1,5 @@
 """Observations of a search: finished trainings of other sweeps as points of its space (pure functions)."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -24,14 +23,6 @@ class Observation(BaseModel):
 
 class OutsideError(Exception):
     """A training is no point of the space; the message names the key and its value."""
-
-
-def parse_param(text: str) -> Any:
-    """Return the config value that MLflow's param stands for; text that is no JSON stays text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def point_of(space: Mapping[str, Distribution], values: Mapping[str, Any], base: Mapping[str, Any]) -> Point:

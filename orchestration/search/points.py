@@ -1,4 +1,4 @@
-"""The search of a plan: its space and strategy, and the points that were drawn."""
+"""The search of a plan: its space and strategy, and the points that were sampled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError, suggest
 from orchestration.config.schema import LabConfig
 from orchestration.config.search import SearchConfig, StrategyConfig
-from orchestration.experiment.checks import check_metrics
+from orchestration.experiment.config_checks import check_metrics
 from orchestration.experiment.data import PreparedDatasets
 from orchestration.experiment.identity import EVALUATION_ONLY
 from orchestration.experiment.trials import changed_keys, deciding_fingerprint
@@ -19,12 +19,12 @@ from orchestration.search.observations import Observation
 from orchestration.search.samplers import planned_points
 from orchestration.search.space import Point, check_space, grid_points, point_keys
 
-# Random points that are invalid or were drawn before, in a row, after which a space is taken for exhausted.
+# Random points that are invalid or were sampled before, in a row, after which a space is taken for exhausted.
 MOST_MISSES = 200
 
 
-class DrawnPoint(BaseModel):
-    """A point as the searcher drew it, and the dotted keys that it sets."""
+class SampledPoint(BaseModel):
+    """A point as the searcher sampled it, and the dotted keys that it sets."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +34,7 @@ class DrawnPoint(BaseModel):
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched and how; `drawn` grows while a searcher draws."""
+    """What is searched and how; `drawn` (as in plan.json and the tag fcos.drawn) grows while a searcher samples."""
 
     config: SearchConfig
     strategy: StrategyConfig
@@ -49,7 +49,7 @@ class Search:
     # Overrides of the command line.
     overrides: tuple[str, ...] = ()
     # Name of a training -> its point.
-    drawn: dict[str, DrawnPoint] = field(default_factory=dict)
+    drawn: dict[str, SampledPoint] = field(default_factory=dict)
     # Points of other sweeps that the searcher is given.
     observations: list[Observation] = field(default_factory=list)
 
@@ -78,7 +78,7 @@ class Search:
         return (self.config.mode, *others)
 
     @property
-    def draws_as_it_goes(self) -> bool:
+    def samples_as_it_goes(self) -> bool:
         """Whether points, or their number, follow from results."""
         return self.strategy.searcher == "tpe" or self.races
 
@@ -95,7 +95,7 @@ class StoredSearch(BaseModel):
     space: dict[str, Any]
     strategy: dict[str, Any] = {}
     # Name of a training -> its point.
-    drawn: dict[str, DrawnPoint] = {}
+    drawn: dict[str, SampledPoint] = {}
     # By which points were chosen; empty where an older version wrote the plan.
     seeds: list[int] = []
     # What the searcher was given, and of which metrics; None where nothing was looked up.
@@ -114,7 +114,7 @@ class StoredSearch(BaseModel):
         return values.model_copy(update=observed)
 
     def merged_into(self, before: "StoredSearch") -> "StoredSearch":
-        """Add what an earlier command drew and was given."""
+        """Add what an earlier command sampled and was given."""
         seeds = sorted({*before.seeds, *self.seeds})
         update: dict[str, Any] = {"drawn": {**before.drawn, **self.drawn}, "seeds": seeds}
         if self.observations is None:
@@ -123,7 +123,7 @@ class StoredSearch(BaseModel):
 
 
 def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]) -> Search:
-    """Check the search of an experiment; nothing is drawn yet.
+    """Check the search of an experiment; nothing is sampled yet.
 
     Raises ConfigError for a space, a metric or an early stopping that cannot work.
     """
@@ -150,7 +150,7 @@ def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]
         _check_early_stopping(lab.training, search)
     sections = tuple(f"{key}." for key in EVALUATION_ONLY)
     evaluated = [key for key in search.config.space if f"{key}.".startswith(sections)]
-    if search.draws_as_it_goes and evaluated:
+    if search.samples_as_it_goes and evaluated:
         raise ConfigError(
             f"experiment.search.space.{evaluated[0]}: is evaluated without training anew, which search.searcher=tpe "
             "and several seeds cannot plan for; use search=random or search=grid with one seed"
@@ -235,8 +235,8 @@ def _check_early_stopping(base: Config, search: Search) -> None:
         )
 
 
-def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
-    """Draw all points of a grid or a random search; return configs by name, and notes on points that were left out.
+def sample_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
+    """Sample all points of a grid or a random search; return configs by name, and notes on points that were left out.
 
     Raises ConfigError where no point is valid, and for a grid of more points than trials.
     """
@@ -263,7 +263,7 @@ def draw_planned(search: Search) -> tuple[dict[str, Config], list[str]]:
         misses = 0
         name = name_of(len(configs))
         configs[name] = config
-        search.drawn[name] = DrawnPoint(point=point, keys=keys)
+        search.drawn[name] = SampledPoint(point=point, keys=keys)
     if not configs:
         raise ConfigError(f"experiment.search.space: no point of it is a valid configuration; the first: {refused[0]}")
     if len(configs) > trials:
@@ -286,8 +286,8 @@ def _remarks(configs: Mapping[str, Config], trials: int, refused: list[str]) -> 
     return remarks
 
 
-def drawn_before(search: Search, stored: StoredSearch | None) -> dict[str, Config]:
-    """Take up the points that earlier commands drew; return their configs by name.
+def sampled_before(search: Search, stored: StoredSearch | None) -> dict[str, Config]:
+    """Take up the points that earlier commands sampled; return their configs by name.
 
     Raises ConfigError for a point that is no valid configuration any more.
     """
@@ -322,7 +322,7 @@ def with_seeds_before(search: Search, stored: StoredSearch | None) -> Search:
 def search_differences(before: StoredSearch, now: Search, lines: Sequence[str]) -> list[str]:
     """Return the differences of a search from the stored one; `lines` are those of its points.
 
-    Where another space, searcher or seed draws other points, that is the difference, and not what it drew.
+    Where another space, searcher or seed gives other points, that is the difference, and not what it gave.
     """
     stored = StoredSearch.of(now)
     causes = changed_keys({"experiment.search.space": before.space}, {"experiment.search.space": stored.space})

@@ -46,14 +46,14 @@ class RaceRules:
     seeds: tuple[int, ...]
     mode: Literal["max", "min"]
     trials: int
-    # Points that are drawn before one gets its second seed.
+    # Points that are sampled before one gets its second seed.
     points: int
     # Whether every point gets every seed, as several objectives have no leader.
     all_seeds: bool = False
 
     @classmethod
     def of(cls, seeds: tuple[int, ...], mode: Literal["max", "min"], trials: int) -> "RaceRules":
-        """Return the rules of a search that draws as many points as it can still race."""
+        """Return the rules of a search that samples as many points as it can still race."""
         return cls(seeds, mode, trials, trials if len(seeds) == 1 else math.ceil(DRAWN_SHARE * trials))
 
 
@@ -73,7 +73,7 @@ class TrainSeed:
     seed: int
 
 
-Decision = TrainSeed | Literal["draw", "wait", "end"]
+Decision = TrainSeed | Literal["sample", "wait", "end"]
 
 
 def judge(contenders: Sequence[Contender], rules: RaceRules) -> Standings:
@@ -103,10 +103,10 @@ def judge(contenders: Sequence[Contender], rules: RaceRules) -> Standings:
     return Standings(leader, frozenset(lost))
 
 
-def decide(contenders: Sequence[Contender], rules: RaceRules, *, can_draw: bool = True) -> Decision:
-    """Return what to do next: a seed for a point, draw a point, wait for results, or end.
+def decide(contenders: Sequence[Contender], rules: RaceRules, *, can_sample: bool = True) -> Decision:
+    """Return what to do next: a seed for a point, sample a point, wait for results, or end.
 
-    can_draw: whether the searcher has points left.
+    can_sample: whether the searcher has points left.
     """
     begun = sum(len(each.values) + each.running for each in contenders)
     is_running = any(each.running for each in contenders)
@@ -117,13 +117,13 @@ def decide(contenders: Sequence[Contender], rules: RaceRules, *, can_draw: bool 
         return TrainSeed(unbegun.name, rules.seeds[0])
     if rules.all_seeds:
         seed = _next_of_all(contenders, rules)
-        return seed or ("draw" if can_draw else "wait" if is_running else "end")
-    if can_draw and len(contenders) < rules.points:
-        return "draw"
+        return seed or ("sample" if can_sample else "wait" if is_running else "end")
+    if can_sample and len(contenders) < rules.points:
+        return "sample"
     seed = _next_seed(contenders, rules)
     if seed is not None:
         return seed
-    return "wait" if is_running else "draw" if can_draw else "end"
+    return "wait" if is_running else "sample" if can_sample else "end"
 
 
 def _next_of_all(contenders: Sequence[Contender], rules: RaceRules) -> TrainSeed | None:

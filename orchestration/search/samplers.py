@@ -1,17 +1,22 @@
 """Optuna's samplers and Tune's schedulers, made from the config of a search."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from orchestration.config.search import Distribution, StrategyConfig
 from orchestration.search.space import Point, coordinates, grid_points
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+    from ray.tune.search.optuna import OptunaSearch
 
-def optuna_distributions(space: Mapping[str, Distribution]) -> dict[str, Any]:
+
+def optuna_distributions(space: Mapping[str, Distribution]) -> "dict[str, BaseDistribution]":
     """Return the space as Optuna distributions, one for each coordinate."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    result: dict[str, Any] = {}
+    result: dict[str, BaseDistribution] = {}
     for name, (kind, bounds) in coordinates(space).items():
         match kind:
             case "choice":
@@ -45,11 +50,13 @@ def planned_points(strategy: StrategyConfig, space: Mapping[str, Distribution]) 
 
 def make_searcher(
     strategy: StrategyConfig, space: Mapping[str, Distribution], mode: str, known: Sequence[tuple[Point, float | None]]
-) -> Any:
+) -> "OptunaSearch":
     """Return Tune's searcher with Optuna's TPE, initialised with earlier points and metrics (None: failed)."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
+    # In memory: plan.json and the trainings' folders hold points and results, from which each command makes the study
+    # anew. A storage of Optuna's would be a second record, which a kill between two writes leaves in disagreement.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     values = [(point, value) for point, value in known if value is not None]
     searcher = OptunaSearch(
@@ -72,19 +79,19 @@ def propose(
     space: Mapping[str, Distribution],
     modes: Sequence[str],
     known: Sequence[tuple[Point, Sequence[float] | None]],
-    draws: int,
+    sampled: int,
 ) -> Point:
     """Return a point of Optuna's TPE that follows from its arguments alone.
 
-    modes: the better end of each metric. known: points with their metrics, None where they failed. draws: number of
-    points that were drawn before, by which the generator's seed differs.
+    modes: the better end of each metric. known: points with their metrics, None where they failed. sampled: number of
+    points that were sampled before, by which the generator's seed differs.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     direction = optuna.study.StudyDirection
     directions = [direction.MAXIMIZE if mode == "max" else direction.MINIMIZE for mode in modes]
-    study = optuna.create_study(directions=directions, sampler=optuna.samplers.TPESampler(seed=strategy.seed + draws))
+    study = optuna.create_study(directions=directions, sampler=optuna.samplers.TPESampler(seed=strategy.seed + sampled))
     distributions, states = optuna_distributions(space), optuna.trial.TrialState
     for point, values in known:
         state = states.FAIL if values is None else states.COMPLETE
@@ -98,7 +105,7 @@ def propose(
 METRIC, STEP = "metric", "step"
 
 
-def make_scheduler(strategy: StrategyConfig, mode: str, steps: int) -> Any:
+def make_scheduler(strategy: StrategyConfig, mode: str, steps: int) -> "AsyncHyperBandScheduler":
     """Return Tune's ASHA scheduler over steps, with several brackets for asynchronous Hyperband.
 
     Source: arXiv 1810.05934, section 3.3.

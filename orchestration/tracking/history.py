@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from fcos.storage.store_conventions import RunKind, Tag, default_uri
+from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import TrackingError, store_errors
 from orchestration.tracking.store import connect
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Largest number of finished runs that one query returns, newest first.
 MAX_RUNS = 1000
-FINISHED = "attributes.status = 'FINISHED'"
+FINISHED = f"attributes.status = '{RunStatus.FINISHED}'"
 _LOOKS = TypeAdapter(tuple[Annotated[int, Field(ge=1, le=10_000)], ...])
 
 
@@ -96,7 +96,7 @@ class History:
         with store_errors(self.uri):
             experiment_ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
             runs = self.client.search_runs(experiment_ids, condition, max_results=MAX_RUNS) if experiment_ids else []
-        # What was imported was trained elsewhere: nothing is reused of it, and its pace says nothing of this machine.
+        # What was imported was trained elsewhere: nothing is reused of it, and its pace is not that of this machine.
         left_out = (Tag.SUPERSEDED, Tag.ARCHIVE)
         current = [run for run in runs if not any(tag in run.data.tags for tag in left_out)]
         return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in current]

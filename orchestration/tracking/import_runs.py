@@ -7,7 +7,7 @@ from pathlib import Path
 from fcos.published.archive import ArchiveError
 from fcos.published.layout import HEADER, POINTS, RUN, SWEEP, TRIALS
 from fcos.published.records import ArchiveHeader, PublishedRun, read_points, read_record
-from fcos.storage.store_conventions import PUBLISHED_TAGS, RunKind, Tag
+from fcos.storage.store_conventions import PUBLISHED_TAGS, RunKind, RunStatus, Tag
 from orchestration.tracking.problems import store_errors
 from orchestration.tracking.store import Store
 
@@ -16,7 +16,7 @@ RUN_TAGS = (Tag.TRAINED_BY, Tag.REUSED_FROM, Tag.SUPERSEDED)
 # Tags that are not those of the archive.
 OWN_TAGS = (Tag.KIND, Tag.SWEEP, Tag.PARENT_RUN, Tag.ARCHIVE, Tag.ARCHIVE_RUN)
 # Nothing of an archive is going on here.
-ENDED = {"RUNNING": "KILLED", "SCHEDULED": "KILLED"}
+ENDED = {RunStatus.RUNNING: RunStatus.KILLED, RunStatus.SCHEDULED: RunStatus.KILLED}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Calls to MLflow that create and update runs in a tracking store."""
 
-import json
 import logging
 import math
 import os
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from fcos.config.parse import flatten
 from fcos.published.records import PublishedPoint
 from fcos.storage.store_conventions import (
+    RunStatus,
     Tag,
     client_uri,
+    param_text,
     public_uri,
     quiet_libraries,
     sqlite_uri,
@@ -115,8 +116,8 @@ class Store:
     def supersede(self, run: StoredRun, run_id: str) -> None:
         """Mark a run as replaced by another, so that its metrics are no longer read."""
         self.set_tags(run.run_id, {Tag.SUPERSEDED: run_id})
-        if run.status == "RUNNING":
-            self.close(run.run_id, "KILLED")
+        if run.status == RunStatus.RUNNING:
+            self.close(run.run_id, RunStatus.KILLED)
 
     def delete_tag(self, run_id: str, tag: str) -> None:
         """Remove a tag that a run has."""
@@ -129,7 +130,7 @@ class Store:
 
     def reopen(self, run_id: str, name: str) -> None:
         """Set an earlier run to RUNNING; remove the tags of its last attempt (ATTEMPT_TAGS)."""
-        self.client.update_run(run_id, status="RUNNING", name=name)
+        self.client.update_run(run_id, status=RunStatus.RUNNING, name=name)
         for tag in ATTEMPT_TAGS & set(self.client.get_run(run_id).data.tags):
             self.client.delete_tag(run_id, tag)
 
@@ -186,11 +187,6 @@ class Store:
         """Store files as artifacts below a folder, "" for none."""
         for file in files:
             self.client.log_artifact(run_id, str(file), folder or None)
-
-
-def param_text(value: Any) -> str:
-    """Return a config value as MLflow's param: text unchanged, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def is_same_value(stored: float, value: float) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fcos.storage.store_conventions import Artifact, RunKind, Tag, default_uri, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, default_uri, public_uri
 from orchestration.tracking.artifact_buffer import ArtifactBuffer
 from orchestration.tracking.datasets import DatasetsNotSupported, RunDataset, log_datasets
 from orchestration.tracking.delivery import Delivery, StoreCalls
@@ -160,7 +160,7 @@ class Tracker:
 
     def is_finished(self, key: RunKey, tags: Mapping[str, str]) -> bool:
         """Return whether the run of this training is FINISHED by an earlier command."""
-        return any(run.status == "FINISHED" and run.belongs_to(tags) for run in self._stored_runs.get(key, ()))
+        return any(run.status == RunStatus.FINISHED and run.belongs_to(tags) for run in self._stored_runs.get(key, ()))
 
     def run_id(self, key: RunKey) -> str | None:
         """Return the id of a run that was started or found; None for any other."""
@@ -255,7 +255,7 @@ class Tracker:
         for other in known:
             if other.run_id != run_id:
                 self._store.supersede(other, run_id)
-        self._stored_runs[key] = [StoredRun(run_id, "RUNNING", tags)]
+        self._stored_runs[key] = [StoredRun(run_id, RunStatus.RUNNING, tags)]
         if key == SWEEP:
             self._relink_children(run_id)
 
@@ -329,4 +329,4 @@ class Tracker:
         # The sweep's own run is closed last.
         for key, run in sorted(self._runs.items(), key=lambda item: item[0] == SWEEP):
             if run.open:
-                self.end(key, "KILLED", {Tag.STATUS: "interrupted"} if key == SWEEP else {})
+                self.end(key, RunStatus.KILLED, {Tag.STATUS: "interrupted"} if key == SWEEP else {})

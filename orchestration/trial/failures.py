@@ -1,4 +1,4 @@
-"""Failures of a training: recorded in its folder by whoever notices first, read by the driver."""
+"""Failures of a training: recorded in its folder by the process that notices first, read by the driver."""
 
 import errno
 import json

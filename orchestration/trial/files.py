@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from fcos.storage.files import write_atomically
 from fcos.storage.run_folder import (
     CHECKPOINTS,
@@ -29,6 +27,7 @@ from fcos.storage.run_folder import (
     MetricPoint,
     RunSummary,
 )
+from fcos.storage.summary_file import FinishedRun, read_finished_run, write_finished_run
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -55,7 +54,7 @@ def begin_training(folder: Path) -> None:
 
 
 def append_points(folder: Path, points: Iterable[MetricPoint]) -> None:
-    """Append metric points, before they are reported to anybody else."""
+    """Append metric points, before they are reported anywhere else."""
     path = folder / POINTS
     torn = path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
     with path.open("a") as file:
@@ -82,7 +81,7 @@ def read_points(folder: Path) -> list[MetricPoint]:
 
 def write_summary(folder: Path, identity: str, summary: RunSummary) -> None:
     """Mark a training as finished."""
-    write_json(folder / SUMMARY, {"identity": identity, "summary": summary.model_dump(mode="json")})
+    write_finished_run(folder, FinishedRun(identity=identity, summary=summary))
 
 
 def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned: bool = False) -> RunSummary | None:
@@ -91,12 +90,12 @@ def read_summary(folder: Path, identity: str, arms: Iterable[str], *, or_pruned:
     `or_pruned` accepts one that was stopped early too.
     """
     try:
-        stored = json.loads((folder / SUMMARY).read_text())
-        if stored["identity"] != identity:
-            return None
-        summary = RunSummary.model_validate(stored["summary"])
-    except (FileNotFoundError, NotADirectoryError, ValidationError, ValueError, KeyError, TypeError):
+        finished = read_finished_run(folder)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    if finished.identity != identity:
+        return None
+    summary = finished.summary
     whole = or_pruned or summary.pruned is None
     return summary if whole and set(arms) <= set(summary.metrics) and _stays_inside(folder, summary) else None
 
@@ -106,7 +105,7 @@ def load_summary(folder: Path) -> RunSummary:
 
     Raises OSError or ValueError where there is none.
     """
-    return RunSummary.model_validate(json.loads((folder / SUMMARY).read_text())["summary"])
+    return read_finished_run(folder).summary
 
 
 def read_final_values(folder: Path, metrics: Mapping[str, Mapping[str, float]], metric: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from orchestration.trial.files import write_json
 
 
 @dataclass(frozen=True)
-class Origin:
+class OriginRecord:
     """The training whose first steps another one took."""
 
     # Its id (see training_id.txt), which its runs in the tracking store carry, and its sweep; both are empty where they
@@ -22,16 +22,16 @@ class Origin:
     step: int
 
 
-def write_origin(folder: Path, origin: Origin) -> None:
+def write_origin(folder: Path, origin: OriginRecord) -> None:
     """Record where a training's first steps come from."""
     write_json(folder / ORIGIN, asdict(origin))
 
 
-def read_origin(folder: Path) -> Origin | None:
+def read_origin(folder: Path) -> OriginRecord | None:
     """Return where a training's first steps come from, or None for one that began at step 0."""
     try:
         values = json.loads((folder / ORIGIN).read_text())
-        return Origin(str(values["training_id"]), str(values["sweep"]), str(values["label"]), int(values["step"]))
+        return OriginRecord(str(values["training_id"]), str(values["sweep"]), str(values["label"]), int(values["step"]))
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 

@@ -23,7 +23,7 @@ class Attempts:
     """The record in a training's folder; all but `accumulate` is of one command."""
 
     command: str = ""
-    # Whether an attempt began whose end nobody has recorded yet.
+    # Whether an attempt began whose end is not recorded yet.
     open: bool = False
     failures: int = 0
     # Where it began, and how many processes the kernel had killed there for want of memory.
@@ -139,7 +139,7 @@ def halved(batching: MicroBatching, accumulate: int, numbers_of_workers: Iterabl
 def carry_micro_batching(origin: Path, folder: Path) -> None:
     """Record for a copy of a training that it went on with smaller micro-batches, where it did.
 
-    Its tags and report tell of it, and no other training begins from its state.
+    Its tags and report have it, and no other training begins from its state.
     """
     if kept := read_attempts(origin).accumulate:
         files.write_json(folder / ATTEMPTS, asdict(Attempts(accumulate=kept)))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NoReturn
 
+from orchestration.experiment.training_folder import short_identity
 from orchestration.trial import files, retries
 from orchestration.trial.failures import (
     FailureKind,
@@ -20,7 +21,7 @@ from orchestration.trial.heartbeat import TRIAL, clear_heartbeats, registered
 from orchestration.trial.task import TASK, Task
 from orchestration.trial.worker import train_here, train_worker
 
-# A collective that nobody could end from outside ends by itself, that much later.
+# A collective that was not ended from outside ends by itself, that much later.
 SLACK_SECONDS = 30
 
 
@@ -81,7 +82,7 @@ def train_on_workers(task: Task) -> None:
             resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
-            name=f"train-{task.identity[:16]}",
+            name=f"train-{short_identity(task.identity)}",
             storage_path=task.ray_folder,
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # two Ray APIs
             failure_config=ray.train.FailureConfig(max_failures=0),

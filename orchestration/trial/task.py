@@ -8,6 +8,8 @@ from orchestration.cluster.resources import Demand
 from orchestration.experiment.provenance import Provenance
 
 if TYPE_CHECKING:
+    from ray.tune.experiment import Trial as TuneTrial
+
     from fcos.config.run import Config
 
 # The one key of Tune's own config of a trial.
@@ -31,13 +33,13 @@ class MicroBatching:
 
     @classmethod
     def of(cls, config: "Config") -> "MicroBatching":
-        """Return the micro-batching that a config asks for."""
+        """Return the micro-batching of a config."""
         model, trains = config.model, config.task == "train"
         return cls(
             batch_size=config.schedule.batch_size,
             accumulate=config.schedule.accumulate,
             trains=trains,
-            divisible=trains and model.assignment.kind != "simota",
+            divisible=trains and not model.assignment.by_outputs,
             decides=bool({model.backbone.norm, model.fpn.norm, model.head.norm} & set(BATCH_NORMS)),
         )
 
@@ -75,3 +77,9 @@ class Task:
     forks: tuple[int, ...] = ()
     # Seconds between two points of system metrics; None records none.
     system_metrics_seconds: float | None = None
+
+
+def task_of(trial: "TuneTrial") -> Task:
+    """Return what the processes of a Tune trial are given."""
+    task: Task = trial.config[TASK]
+    return task

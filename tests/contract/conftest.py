@@ -3,7 +3,7 @@
 import pytest
 
 from orchestration.tracking.tracker import Tracker
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ from analysis.papers.rows import get_row, group_rows_by_source
 from fcos.config.parse import flatten, parse
 from fcos.config.run import Config
 from fcos.installation import ROOT
+from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.config.compose import compose
 from orchestration.config.conf_files import CONF
 from orchestration.config.groups import expand_presets, groups
 from orchestration.config.overrides import check_overrides, dotted_keys
 from orchestration.config.search import flat_space
-from orchestration.experiment.checks import check_metrics
-from orchestration.experiment.identity import RUN_ONLY
+from orchestration.experiment.config_checks import check_metrics
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import arm_configs, check_effect, plan_trials
 from orchestration.planning.make_plan import make_plan, set_keys
@@ -109,8 +109,8 @@ def test_every_line_of_an_experiment_changes_something() -> None:
         if chosen not in bases:
             bases[chosen] = flatten(compose(check_overrides(chosen)).model_dump(mode="json"))
         base = bases[chosen]
-        said = flatten({key: value for key, value in values.items() if key not in ("experiment", "defaults")})
-        assert [key for key, value in said.items() if key in base and base[key] == value] == [], name
+        given = flatten({key: value for key, value in values.items() if key not in ("experiment", "defaults")})
+        assert [key for key, value in given.items() if key in base and base[key] == value] == [], name
 
 
 # Which data there is, how it is read, what published weights were trained with, and what makes no difference.
@@ -125,17 +125,17 @@ NO_QUESTION = (
 
 def test_every_key_of_the_schema_is_the_question_of_an_experiment() -> None:
     """A setting that no experiment varies is one that nobody would miss; so is one more than is needed."""
-    asked: set[str] = set()
+    varied: set[str] = set()
     for name in groups()["experiment"]:
         values = raw(name)
         experiment = values.pop("experiment")
-        asked |= set(flatten(values))
-        asked |= {key for changes in expand_presets(experiment.get("arms", {})).values() for key in changes}
+        varied |= set(flatten(values))
+        varied |= {key for changes in expand_presets(experiment.get("arms", {})).values() for key in changes}
         for levels in experiment.get("factors", {}).values():
-            asked |= {key for changes in expand_presets(levels).values() for key in changes}
-        asked |= set(flat_space(experiment.get("search", {}).get("space", {})))
+            varied |= {key for changes in expand_presets(levels).values() for key in changes}
+        varied |= set(flat_space(experiment.get("search", {}).get("space", {})))
     keys = [key for key in dotted_keys(Config) if not f"{key}.".startswith(tuple(f"{each}." for each in NO_QUESTION))]
-    assert [key for key in keys if key not in asked] == []
+    assert [key for key in keys if key not in varied] == []
     # Counted, so that one more is a decision.
     assert len(keys) <= MOST_KEYS
 
@@ -158,7 +158,7 @@ def test_the_effect_of_a_claim_is_a_difference_of_the_papers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", groups()["experiment"])
-def test_every_experiment_says_its_command_claim_and_cost(name: str) -> None:
+def test_every_experiment_names_its_command_claim_and_cost(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
     assert text.startswith("# @package _global_\n")
     for words in (f"# python orchestration/sweep.py +experiment={name}", "# Claim", "# Papers", "# Cost"):

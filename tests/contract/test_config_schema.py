@@ -90,7 +90,7 @@ def test_every_group_with_a_section_has_a_schema() -> None:
         (EXPERIMENT, {"experiment": {"seeds": []}}),
     ],
 )
-def test_a_value_that_the_schema_refuses_is_shown_in_an_editor_too(kind: str, values: Any) -> None:
+def test_a_value_that_the_schema_refuses_is_shown_in_an_editor(kind: str, values: Any) -> None:
     assert problems(kind, values)
 
 

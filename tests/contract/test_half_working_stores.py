@@ -188,7 +188,7 @@ def test_what_one_run_cannot_store_is_given_up_while_the_store_takes_everything_
     assert MlflowClient(default_uri(output)).get_run(tracker.run_id(SWEEP) or "").info.status == "FINISHED"
 
 
-def test_a_store_that_cannot_be_written_says_so_at_the_start(
+def test_a_store_that_cannot_be_written_is_reported_at_the_start(
     output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.02)
@@ -250,7 +250,7 @@ def test_a_folder_that_takes_no_journal_beside_the_database_is_found_out(output:
 
 
 @pytest.mark.parametrize("damage", ["read-only", "artifacts"])
-def test_the_doctor_says_what_a_store_does_not_take(output: Path, damage: str) -> None:
+def test_the_doctor_reports_what_a_store_does_not_take(output: Path, damage: str) -> None:
     lab = compose(check_overrides([f"output={output}", "tracking.experiment=lab"]))
     open_store(default_uri(output), "lab", output / "mlartifacts")
     assert {check.name: check.state for check in _check_store(lab, 1)} == {"tracking": "ok", "artifacts": "ok"}
@@ -264,7 +264,7 @@ def test_the_doctor_says_what_a_store_does_not_take(output: Path, damage: str) -
         assert check.state == "warning" and "cannot be written (Not a directory)" in check.finding
 
 
-def test_a_store_that_was_moved_keeps_its_files_and_writes_no_more_to_the_old_place(
+def test_a_store_that_was_moved_keeps_its_files_and_writes_no_more_to_the_old_folder(
     output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = Tracker(None, "lab", output, "sweep-1")

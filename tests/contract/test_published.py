@@ -103,9 +103,9 @@ def official() -> dict[str, Tensor]:
     shapes |= norm("backbone.body.stem.bn1", 64)
     for stage, number, convs in bottlenecks():
         for name, shape in convs.items():
-            place = f"backbone.body.layer{stage + 1}.{number}"
+            prefix = f"backbone.body.layer{stage + 1}.{number}"
             conv, bn = ("downsample.0", "downsample.1") if name == "sc" else (f"conv{name}", f"bn{name}")
-            shapes |= {f"{place}.{conv}.weight": shape, **norm(f"{place}.{bn}", shape[0])}
+            shapes |= {f"{prefix}.{conv}.weight": shape, **norm(f"{prefix}.{bn}", shape[0])}
     shapes |= pyramid("fpn.fpn_inner", "fpn.fpn_layer", 2, "fpn.top_blocks")
     shapes |= head("rpn.head.", ("cls_tower", "bbox_tower"), ("cls_logits", "bbox_pred", "centerness"))
     shapes |= {f"rpn.head.scales.{level}.scale": (1,) for level in range(5)}
@@ -118,8 +118,8 @@ def detectron2(adelaidet: bool) -> dict[str, Tensor]:
     for stage, number, convs in bottlenecks():
         for name, shape in convs.items():
             conv = "shortcut" if name == "sc" else f"conv{name}"
-            place = f"backbone.bottom_up.res{stage + 2}.{number}.{conv}"
-            shapes |= {f"{place}.weight": shape, **norm(f"{place}.norm", shape[0])}
+            prefix = f"backbone.bottom_up.res{stage + 2}.{number}.{conv}"
+            shapes |= {f"{prefix}.weight": shape, **norm(f"{prefix}.norm", shape[0])}
     shapes |= pyramid("fpn_lateral", "fpn_output", 3, "top_block")
     if adelaidet:
         prefix = "proposal_generator.fcos_head."
@@ -144,7 +144,7 @@ def saved(folder: Path, content: Any, name: str = "weights.pth") -> Path:
 
 
 @pytest.mark.parametrize("name", ["official_v1", "official_improved", "adelaidet", "detectron2"])
-def test_every_documented_weight_has_its_place(name: str, tmp_path: Path) -> None:
+def test_every_documented_weight_has_its_parameter(name: str, tmp_path: Path) -> None:
     theirs = of_layout(name)
     path = saved(tmp_path, {"model": {f"module.{key}": value for key, value in theirs.items()}, "iteration": 90000})
     trained = load_trained(path, CPU, {}, name)
@@ -171,8 +171,8 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
     # Gray levels, blue first, padded with zeros after the mean is gone; the image ends before the canvas.
     x = pixels.flip(1).float() - torch.tensor(mean[::-1]).view(1, 3, 1, 1)
     x[:, :, 50:] = 0
-    place = "backbone.body.layer1.0" if name == "official_v1" else "backbone.bottom_up.res2.0"
-    stem = place.rsplit(".", 2)[0] + ".stem.conv1"
+    prefix = "backbone.body.layer1.0" if name == "official_v1" else "backbone.bottom_up.res2.0"
+    stem = prefix.rsplit(".", 2)[0] + ".stem.conv1"
     # Official batch norms add nothing to the variance.
     epsilon = 0.0 if name == "official_v1" else 1e-5
 
@@ -183,21 +183,21 @@ def test_pixels_and_the_first_blocks_compute_what_they_do_there(name: str, mean:
 
     bn = (lambda at: at.replace("conv", "bn")) if name == "official_v1" else (lambda at: f"{at}.norm")
     x = F.max_pool2d(conv(x, stem, bn(stem), 2, 3).relu(), 3, 2, 1)
-    place = place.replace("layer1", "layer2").replace("res2", "res3")
+    prefix = prefix.replace("layer1", "layer2").replace("res2", "res3")
     with torch.no_grad():
         stemmed = detector.backbone.get_submodule("stem")(detector.normalize(pixels, torch.tensor([[50, 96]])))
         torch.testing.assert_close(stemmed, x, rtol=1e-4, atol=1e-4)
         # A block with a stride takes it in its first convolution.
         x = torch.rand(1, 256, 16, 24)
-        y = conv(x, f"{place}.conv1", bn(f"{place}.conv1"), 2, 0).relu()
-        y = conv(y, f"{place}.conv2", bn(f"{place}.conv2"), 1, 1).relu()
-        y = conv(y, f"{place}.conv3", bn(f"{place}.conv3"), 1, 0)
+        y = conv(x, f"{prefix}.conv1", bn(f"{prefix}.conv1"), 2, 0).relu()
+        y = conv(y, f"{prefix}.conv2", bn(f"{prefix}.conv2"), 1, 1).relu()
+        y = conv(y, f"{prefix}.conv3", bn(f"{prefix}.conv3"), 1, 0)
         of_conv, of_norm = ("downsample.0", "downsample.1") if name == "official_v1" else ("shortcut", "shortcut.norm")
-        y = (y + conv(x, f"{place}.{of_conv}", f"{place}.{of_norm}", 2, 0)).relu()
+        y = (y + conv(x, f"{prefix}.{of_conv}", f"{prefix}.{of_norm}", 2, 0)).relu()
         torch.testing.assert_close(detector.backbone.get_submodule("c3.0")(x), y, rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_file_says_of_pixels_counts(tmp_path: Path) -> None:
+def test_what_a_file_declares_of_pixels_counts(tmp_path: Path) -> None:
     theirs = detectron2(adelaidet=True)
     theirs |= {"pixel_mean": torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1), "pixel_std": torch.ones(3, 1, 1) * 57}
     model = load_published(saved(tmp_path, theirs), None).config["model"]
@@ -296,16 +296,16 @@ def test_data_of_published_models_are_cocos(read_group) -> None:
             lambda: {**official(), "extra": torch.zeros(1)},
             "official_v1",
             CheckpointError,
-            r"1 of these weights have no place.*extra",
+            r"1 of these weights have no prefix.*extra",
         ),
     ],
 )
-def test_what_is_no_published_file_is_told(content, model, error, words: str, tmp_path: Path) -> None:
+def test_what_is_no_published_file_is_refused(content, model, error, words: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=words):
         load_published(saved(tmp_path, content()), model)
 
 
-def test_a_missing_weight_and_a_file_that_is_none_are_told(tmp_path: Path, capsys) -> None:
+def test_a_missing_weight_and_a_file_that_is_none_are_refused(tmp_path: Path, capsys) -> None:
     theirs = official()
     del theirs["rpn.head.bbox_pred.bias"]
     with pytest.raises(CheckpointError, match=r"head\.regression\.bias"):
@@ -326,5 +326,5 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
         load_published(saved(tmp_path, {"model": Trap()}), None)
 
 
-def test_layouts_are_told_by_one_name(tmp_path: Path) -> None:
+def test_layouts_are_recognised_by_one_name(tmp_path: Path) -> None:
     assert detect_layout({"head.cls_score.weight": torch.zeros(1)}, tmp_path) == "detectron2"

@@ -15,7 +15,7 @@ from fcos.storage.store_conventions import default_uri
 from orchestration.tracking import delivery
 from orchestration.tracking.datasets import DatasetProfile, RunDataset
 from orchestration.tracking.tracker import RunFacts, Tracker
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 KEY, TWIN = ("branch", 0), ("none", 0)
 PROFILE = DatasetProfile(24, 70, 2, ("disc", "Größe"))

@@ -4,16 +4,16 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow.entities
 import pytest
 
 from fcos.metrics import CLASS_PREFIX, reported_metrics
 from fcos.storage.run_folder import COVERAGE_MAP, COVERAGE_TABLE, DETECTIONS, EVALUATION
-from fcos.storage.store_conventions import Artifact, MetricPrefix, RunKind, Tag
+from fcos.storage.store_conventions import Artifact, MetricPrefix, RunKind, RunStatus, Tag
 from orchestration.config.compose import compose
 
 ROOT = Path(__file__).parents[2]
-LEAF = ROOT / "orchestration" / "store_conventions.py"
-SOURCES = [path for folder in ("orchestration", "analysis") for path in (ROOT / folder).rglob("*.py") if path != LEAF]
+SOURCES = [path for folder in ("orchestration", "analysis") for path in (ROOT / folder).rglob("*.py")]
 
 
 def values_of(names: type) -> list[str]:
@@ -26,7 +26,7 @@ def string_literals(path: Path) -> Iterator[str]:
             yield node.value
 
 
-@pytest.mark.parametrize("names", [Tag, RunKind, Artifact, MetricPrefix])
+@pytest.mark.parametrize("names", [Tag, RunKind, RunStatus, Artifact, MetricPrefix])
 def test_no_name_is_declared_twice(names: type) -> None:
     assert len(set(values_of(names))) == len(values_of(names))
 
@@ -35,6 +35,12 @@ def test_no_tag_is_spelled_out_elsewhere() -> None:
     tags = values_of(Tag)
     spelled = {path: [text for text in string_literals(path) if any(tag in text for tag in tags)] for path in SOURCES}
     assert {str(path.relative_to(ROOT)): texts for path, texts in spelled.items() if texts} == {}
+
+
+def test_the_states_of_runs_are_those_of_mlflow_and_spelled_out_once() -> None:
+    states = set(values_of(RunStatus))
+    assert states == {mlflow.entities.RunStatus.to_string(state) for state in mlflow.entities.RunStatus.all_status()}
+    assert [path for path in SOURCES if states & set(string_literals(path))] == []
 
 
 def test_metrics_of_fcos_have_the_prefixes() -> None:

@@ -17,7 +17,7 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial.files import begin_training
 from orchestration.trial.system_metrics import SYSTEM_METRICS, Sampler, SystemPoint, append_point
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 CPU = f"{MetricPrefix.SYSTEM}cpu_utilization_percentage"
 

@@ -122,7 +122,7 @@ def test_weights_survive_the_way_to_torchvision_and_back(peer: detection.FCOS, o
         torch.testing.assert_close(back[key], value, rtol=0, atol=0)
 
 
-def test_torchvision_with_trainable_batch_norm_exchanges_weights_too(ours: FCOS) -> None:
+def test_torchvision_with_trainable_batch_norm_exchanges_weights(ours: FCOS) -> None:
     trained = detection.fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=NUM_CLASSES)
     ours_again = build_ours(trained.state_dict())
     trained.load_state_dict(to_torchvision(ours_again.state_dict()))

@@ -20,7 +20,7 @@ from orchestration.tracking import tracker as tracker_module
 from orchestration.tracking.problems import StoreUnavailable, TrackingError
 from orchestration.tracking.store import open_store
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
-from tests.helpers.waiting import PATIENCE, wait_until
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 KEY = ("branch", 0)
 TWIN = ("none", 0)

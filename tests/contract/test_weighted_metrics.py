@@ -14,7 +14,7 @@ from fcos.annotations.coco_results import CocoResults
 from fcos.evaluation.class_keys import class_keys
 from fcos.evaluation.coco import result_metrics
 from fcos.evaluation.metric_names import COCO_METRICS
-from tests.helpers.weighted_evaluations import repeat_images, tied_evaluation, without_ties
+from tests.helpers.detections.weighted_evaluations import repeat_images, tied_evaluation, without_ties
 
 SEEDS = st.integers(0, 2**32 - 1)
 

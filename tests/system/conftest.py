@@ -16,28 +16,28 @@ from filelock import FileLock, Timeout
 
 from fcos.storage.run_folder import RunSummary
 from orchestration.config.processors import usable_cpus
-from tests.helpers.holding import Hold
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.waiting import PATIENCE
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """One test of whole runs more than there are processors at once, also where more processes run tests.
 
-    One that is marked `alone` takes all places. Waiting counts for no test.
+    One that is marked `alone` takes all slots. Waiting counts for no test.
     """
     # Pytest asks here for the tests of other folders too.
     if not item.path.is_relative_to(Path(__file__).parent):
         return (yield)
-    # Whoever waits for places keeps the gate, so that those who come later do not take them first.
+    # Whoever waits for slots keeps the gate, so that those who come later do not take them first.
     gate = _lock("gate")
     with ExitStack() as stack:
         if item.get_closest_marker("alone"):
-            for each in (gate, *_places()):
+            for each in (gate, *_slots()):
                 stack.enter_context(each)
         else:
             with gate:
-                stack.enter_context(_any_of(_places()))
+                stack.enter_context(_any_of(_slots()))
         return (yield)
 
 
@@ -45,17 +45,17 @@ def _lock(name: str) -> FileLock:
     return FileLock(Path(tempfile.gettempdir()) / f"fcos_lab_whole_runs_{os.getuid()}_{name}.lock")
 
 
-def _places() -> list[FileLock]:
+def _slots() -> list[FileLock]:
     # One more than processors: a whole run waits for a fifth of its time.
     return [_lock(str(number)) for number in range(usable_cpus() + 1)]
 
 
-def _any_of(places: list[FileLock]) -> AbstractContextManager[object]:
-    """The first place that is free, taken until the block ends."""
+def _any_of(slots: list[FileLock]) -> AbstractContextManager[object]:
+    """The first slot that is free, taken until the block ends."""
     while True:
-        for place in places:
+        for slot in slots:
             with suppress(Timeout):
-                return place.acquire(blocking=False)
+                return slot.acquire(blocking=False)
         time.sleep(0.05)
 
 

@@ -25,24 +25,24 @@ def values_of(tiny_values: dict[str, Any], **schedule: Any) -> Config:
 
 
 @pytest.fixture
-def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+def _given_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations whose values are given, as those of so small a run are all alike."""
     real = validate
     steps = iter([*CURVE.values(), 0.1])
 
-    def told(*arguments: Any, **keywords: Any) -> Validation:
+    def validate_with_given_values(*arguments: Any, **keywords: Any) -> Validation:
         found = real(*arguments, **keywords)
         value = next(steps)
         return Validation({arm: {"val/AP": value} for arm in found.metrics}, found.detections)
 
-    monkeypatch.setattr(training, "validate", told)
+    monkeypatch.setattr(training, "validate", validate_with_given_values)
 
 
 def steps_of(folder: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step_")) for path in (folder / "checkpoints").glob("step_*"))
 
 
-@pytest.mark.usefixtures("_told")
+@pytest.mark.usefixtures("_given_values")
 def test_last_and_best_are_kept_and_the_first_of_equals_is_the_best(
     tmp_path: Path, tiny_values: dict[str, Any]
 ) -> None:
@@ -53,7 +53,7 @@ def test_last_and_best_are_kept_and_the_first_of_equals_is_the_best(
     checkpoint_folder.verify(tmp_path / summary.best.checkpoint)
 
 
-@pytest.mark.usefixtures("_told")
+@pytest.mark.usefixtures("_given_values")
 def test_a_restart_remembers_the_best_checkpoint(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
     class Cut(Exception):
         pass
@@ -73,7 +73,7 @@ def test_a_restart_remembers_the_best_checkpoint(tmp_path: Path, tiny_values: di
     assert steps_of(tmp_path) == [6, 12]
 
 
-@pytest.mark.usefixtures("_told")
+@pytest.mark.usefixtures("_given_values")
 def test_without_a_metric_the_newest_stand_alone(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
     config = values_of(tiny_values, best_metric=None)
     assert training.run(config, LocalRuntime(tmp_path, torch.device("cpu"))).best is None

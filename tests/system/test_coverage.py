@@ -46,13 +46,13 @@ def test_workers_give_the_figures_and_files_of_one(
 ) -> None:
     values = coverage_of(tiny_values, **settings)
     values["data"]["limit_train"] = images
-    told: list[Any] = []
-    listener = LocalRuntime(tmp_path / "one", torch.device("cpu"), lambda record: told.append(record.step))
-    alone = run(parse(Config, values), listener)
+    reported: list[Any] = []
+    runtime = LocalRuntime(tmp_path / "one", torch.device("cpu"), lambda record: reported.append(record.step))
+    alone = run(parse(Config, values), runtime)
     together = run_with_workers(values, tmp_path / "some", workers)
     for summary, _, steps in together:
         assert summary.metrics == alone.metrics
-        assert steps == together[0][2] and steps[-1] == told[-1] == images
+        assert steps == together[0][2] and steps[-1] == reported[-1] == images
     for name in FILES:
         assert (tmp_path / "some" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     assert json.loads((tmp_path / "one" / FILES[0]).read_text())["metrics"] == alone.metrics[""]

@@ -21,7 +21,7 @@ from orchestration.planning.plan import Plan
 from orchestration.trial.files import read_summary
 from orchestration.trial.task import MicroBatching
 from orchestration.trial.worker import train
-from tests.helpers.tasks import task_in
+from tests.helpers.experiments.tasks import task_in
 
 # Small drawn images stand for the data, whichever an experiment asks for.
 TINY = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweeps import TINY, finished, runs, trials_of
+from tests.helpers.experiments.sweeps import TINY, finished, runs, trials_of
 
 NAME = "factorial_centerness_sampling"
 ROUNDS = ("experiment.seeds=[0,1]", "experiment.until=decided", "experiment.most_seeds=3")

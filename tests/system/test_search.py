@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import TINY, finished, runs, start, statuses, wait_for
-from tests.helpers.waiting import wait_until
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import TINY, finished, runs, start, statuses, wait_for
+from tests.helpers.processes.waiting import wait_until
 
 SEARCH = (
     "+experiment=search_fcos",
@@ -36,9 +36,9 @@ def summaries(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_a_search_draws_trains_and_reports(tmp_path: Path) -> None:
-    told = finished(tmp_path, *SEARCH)
-    assert "each point drawn from what earlier trainings gave" in told
-    assert "highest first" in told and "# best: t" in told
+    output = finished(tmp_path, *SEARCH)
+    assert "each point drawn from what earlier trainings gave" in output
+    assert "highest first" in output and "# best: t" in output
     before, drawn = summaries(tmp_path), plan_of(tmp_path)["search"]["drawn"]
     assert set(before) == set(drawn) == {"t000", "t001", "t002"}
     found = runs(tmp_path, NAME)
@@ -105,8 +105,8 @@ def test_stopped_trainings_on_workers_leave_nothing_in_ray(tmp_path: Path) -> No
     assert left["free"] == left["total"] > 0
     ended = summaries(tmp_path)
     assert len(ended) == 5
-    asked = [summary for summary in ended.values() if summary["pruned"] is not None]
-    assert asked and all(3 <= summary["pruned"] < 12 for summary in asked)
+    pruned = [summary for summary in ended.values() if summary["pruned"] is not None]
+    assert pruned and all(3 <= summary["pruned"] < 12 for summary in pruned)
 
 
 @pytest.mark.slow(minutes=2)
@@ -126,12 +126,12 @@ def test_a_search_over_seeds_that_was_killed_goes_on_and_confirms_its_winner(tmp
     wait_until(lambda: not hold.held())
     hold.release()
     drawn = plan_of(tmp_path)["search"]["drawn"]
-    said = finished(tmp_path, *words)
+    output = finished(tmp_path, *words)
     after = plan_of(tmp_path)
     assert drawn and {name: after["search"]["drawn"][name] for name in drawn} == drawn
     winner = runs(tmp_path, NAME)[NAME].data.tags["fcos.winner"]
     labels = {name for name in statuses(tmp_path, NAME) if name != NAME}
     assert {f"{winner} seed 2", "base seed 2"} < labels and len(labels) == 6
-    assert "winner's curse" in said
+    assert "winner's curse" in output
     # Nothing is left to do, and nothing is trained again.
     assert "starts" not in finished(tmp_path, *words, "report=false")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import (
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import (
     SHARED,
     client,
     finished,
@@ -20,7 +20,7 @@ from tests.helpers.sweeps import (
     trials_of,
     wait_for,
 )
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 # One training a seed, of the two arms none and from_regression.
 ROUNDS = (*SHARED, "experiment.seeds=[0,1]", "experiment.until=decided", "experiment.most_seeds=3", "report=false")

@@ -17,10 +17,10 @@ from urllib.request import Request, urlopen
 import pytest
 from PIL import Image
 
-from tests.helpers.holding import Hold
-from tests.helpers.ports import free_port
-from tests.helpers.sweeps import ROOT, SHARED, client, environment, finished, runs, start, trials_of, wait_for
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.ports import free_port
+from tests.helpers.experiments.sweeps import ROOT, SHARED, client, environment, finished, runs, start, trials_of, wait_for
+from tests.helpers.processes.waiting import PATIENCE
 
 REGISTER = ROOT / "orchestration" / "register.py"
 WORDS = (

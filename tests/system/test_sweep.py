@@ -26,8 +26,8 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.processors import usable_cpus
 from orchestration.planning.make_plan import make_plan
-from tests.helpers.holding import Hold
-from tests.helpers.sweeps import (
+from tests.helpers.processes.holding import Hold
+from tests.helpers.experiments.sweeps import (
     ROOT,
     TINY,
     TRAIN,
@@ -40,7 +40,7 @@ from tests.helpers.sweeps import (
     sweep,
     wait_for,
 )
-from tests.helpers.waiting import PATIENCE, wait_until
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)
 
@@ -62,15 +62,15 @@ def without_ray(folder: Path) -> dict[str, list[tuple[str, int, float]]]:
     lab = compose(check_overrides([*ABLATION, f"data.cache_dir={folder / 'cache'}"]))
     found: dict[str, list[tuple[str, int, float]]] = {}
     for trial in make_plan(lab, lambda config: ("digest", ())).trials:
-        told: list[Any] = []
+        reported: list[Any] = []
 
-        def listen(record: ProgressRecord, told: list[Any] = told) -> None:
-            told.extend(record.points)
+        def on_report(record: ProgressRecord, reported: list[Any] = reported) -> None:
+            reported.extend(record.points)
 
-        listener = LocalRuntime(folder / trial.short, torch.device("cpu"), listen)
-        run(trial.config, listener, trial.arms)
+        runtime = LocalRuntime(folder / trial.short, torch.device("cpu"), on_report)
+        run(trial.config, runtime, trial.arms)
         for arm in trial.arms:
-            own = [(name, step, value) for who, name, step, value in told if who in (None, arm)]
+            own = [(name, step, value) for who, name, step, value in reported if who in (None, arm)]
             found[arm] = sorted(point for point in own if point[0] != "train/images_per_second")
     return found
 

@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parents[1] / "golden" / "loss_curve.txt"
 
 
-class Listener:
+class Reports:
     """Keeps what a run reports."""
 
     def __init__(self) -> None:
@@ -44,20 +44,20 @@ class Listener:
         return [(step, value) for record in self.records for _, name, step, value in record.points if name == key]
 
 
-def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[RunSummary, Listener]:
+def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[RunSummary, Reports]:
     for key, value in changes.items():
         values = set_value(values, key.replace("__", "."), value)
-    listener = Listener()
+    reports = Reports()
     config = parse(Config, values)
-    return run(config, LocalRuntime(folder, CPU, listener)), listener
+    return run(config, LocalRuntime(folder, CPU, reports)), reports
 
 
-def test_a_run_tells_and_leaves_what_it_promises(tiny_values: dict[str, Any], tmp_path: Path) -> None:
-    summary, listener = train(tiny_values, tmp_path / "run")
-    assert [record.step for record in listener.records] == [2, 3, 4, 6]
-    assert {step for step, _ in listener.curve("train/loss")} == {2, 3, 4, 6}
-    assert [step for step, _ in listener.curve("val/AP")] == [3, 6]
-    assert listener.records[-1].total_steps == 6
+def test_a_run_reports_and_leaves_what_it_promises(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    summary, reports = train(tiny_values, tmp_path / "run")
+    assert [record.step for record in reports.records] == [2, 3, 4, 6]
+    assert {step for step, _ in reports.curve("train/loss")} == {2, 3, 4, 6}
+    assert [step for step, _ in reports.curve("val/AP")] == [3, 6]
+    assert reports.records[-1].total_steps == 6
     assert set(summary.metrics) == {""}
     pictures = [tmp_path / "run" / name for name in summary.pictures[""]]
     assert len(pictures) == 6 and all(path.is_file() for path in pictures)
@@ -111,8 +111,8 @@ def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_v
 
     with pytest.raises(KeyboardInterrupt):
         run(config, LocalRuntime(tmp_path / "cut", CPU, cut_off))
-    resumed, listener = train(tiny_values, tmp_path / "cut", **changes)
-    assert listener.records[0].resumed_from == 3
+    resumed, reports = train(tiny_values, tmp_path / "cut", **changes)
+    assert reports.records[0].resumed_from == 3
     assert resumed.metrics == whole.metrics
     ours, theirs = (checkpoint.load(tmp_path / name / present(whole.checkpoint)) for name in ("whole", "cut"))
     assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)
@@ -139,8 +139,8 @@ def test_a_run_that_is_asked_to_stop_ends_evaluated_and_can_go_on(tiny_values, t
     assert set(pruned.metrics[""]) == set(whole.metrics[""])
     assert checkpoint.load(folder / present(pruned.checkpoint)).step == 2
     (folder / STOP).unlink()
-    resumed, listener = train(tiny_values, folder)
-    assert listener.records[0].resumed_from == 2
+    resumed, reports = train(tiny_values, folder)
+    assert reports.records[0].resumed_from == 2
     assert resumed.metrics == whole.metrics and resumed.pruned is None
 
 
@@ -154,9 +154,9 @@ def test_two_workers_stop_at_the_same_step(tiny_values, tmp_path: Path, run_with
 
 def test_a_run_that_is_over_only_evaluates_again(tiny_values, tmp_path: Path) -> None:
     first, _ = train(tiny_values, tmp_path / "run")
-    again, listener = train(tiny_values, tmp_path / "run")
+    again, reports = train(tiny_values, tmp_path / "run")
     assert again.metrics == first.metrics and again.checkpoint_sha256 == first.checkpoint_sha256
-    assert listener.records[0].resumed_from == 6 and not listener.curve("train/loss")
+    assert reports.records[0].resumed_from == 6 and not reports.curve("train/loss")
 
 
 def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Path) -> None:
@@ -167,11 +167,11 @@ def test_several_inference_settings_share_one_training(tiny_values, tmp_path: Pa
         "none": with_keys(plain, {"postprocess.quality": "none"}),
         "from_regression": with_keys(plain, {"postprocess.quality": "from_regression"}),
     }
-    listener = Listener()
-    summary = run(config, LocalRuntime(tmp_path / "run", CPU, listener), arms)
+    reports = Reports()
+    summary = run(config, LocalRuntime(tmp_path / "run", CPU, reports), arms)
     assert set(summary.metrics) == set(arms) == set(summary.pictures)
-    told = {arm for record in listener.records for arm, key, _, _ in record.points if key.startswith("val/")}
-    assert told == set(arms)
+    reported = {arm for record in reports.records for arm, key, _, _ in record.points if key.startswith("val/")}
+    assert reported == set(arms)
 
 
 def saved_evaluation(folder: Path, summary: RunSummary, arm: str = "") -> SavedEvaluation:
@@ -255,11 +255,11 @@ def test_two_workers_with_half_the_batch_each_are_one_worker_with_all_of_it(
         # Batch statistics are a worker's own, so the backbone's are frozen; SGD shows errors that Adam would hide.
         {"model__backbone__norm": "frozen_bn", "schedule__optimizer": "sgd", "schedule__lr": 0.01, **changes},
     )
-    alone, listener = train(values, tmp_path / "one")
+    alone, reports = train(values, tmp_path / "one")
     together = run_with_workers(values, tmp_path / "two", 2)
     assert together[0] == together[1]
     summary, curve, _ = together[0]
-    for (step, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
+    for (step, loss), (_, expected) in zip(curve, reports.curve("train/loss"), strict=True):
         assert loss == pytest.approx(expected, rel=1e-5), step
     assert summary.metrics[""]["val/AP"] == pytest.approx(alone.metrics[""]["val/AP"], abs=1e-4)
 
@@ -279,9 +279,9 @@ def test_two_workers_agree_with_one_also_where_one_of_them_has_no_box(
         "val": {"annotations": "val.json", "images": "val"},
     })  # fmt: skip
     values = set_value(values, "schedule.batch_size", 2)
-    _, listener = train(values, tmp_path / "one")
+    _, reports = train(values, tmp_path / "one")
     _, curve, _ = run_with_workers(values, tmp_path / "two", 2)[0]
-    for (_, loss), (_, expected) in zip(curve, listener.curve("train/loss"), strict=True):
+    for (_, loss), (_, expected) in zip(curve, reports.curve("train/loss"), strict=True):
         assert loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -317,10 +317,10 @@ def test_images_without_masks_evaluate_what_learned_on_masks(tiny_values, tmp_pa
     trained = load_trained(tmp_path / "run", CPU, {"data.train.annotations": "train.json"})
     assert evaluate(trained, batch_size=4) == pytest.approx(summary.metrics[""], abs=1e-6)
     oracle = {"model.postprocess.oracle": "box"}
-    told = r"val\.json: none of the \d+ boxes .* model\.assignment\.positives=mask .* need masks"
-    with pytest.raises(DataError, match=told):
+    message = r"val\.json: none of the \d+ boxes .* model\.assignment\.positives=mask .* need masks"
+    with pytest.raises(DataError, match=message):
         evaluate(load_trained(tmp_path / "run", CPU, oracle), batch_size=4)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         train(values, tmp_path / "oracle", model__postprocess__oracle="box")
 
 
@@ -338,13 +338,13 @@ def _with_masks_to_train(values: dict[str, Any]) -> Path:
 
 
 @pytest.mark.slow
-def test_one_small_data_set_is_learned_by_heart(tiny_values, tmp_path: Path) -> None:
+def test_one_small_data_set_is_memorized(tiny_values, tmp_path: Path) -> None:
     values = _changed(tiny_values, {
         "data__synthetic__train_images": 8, "data__flip": 0.0, "schedule__steps": 400, "schedule__warmup_steps": 40,
         "schedule__eval_every": 400, "schedule__checkpoint_every": 400,
     })  # fmt: skip
-    _, listener = train(values, tmp_path / "run")
-    curve = [loss for _, loss in listener.curve("train/loss_classification")]
+    _, reports = train(values, tmp_path / "run")
+    curve = [loss for _, loss in reports.curve("train/loss_classification")]
     assert curve[-1] < 0.15 * curve[0]
 
 
@@ -353,8 +353,8 @@ def test_the_loss_curve_is_the_golden_one(tiny_values, tmp_path: Path) -> None:
 
     Processors add in different orders, hence the tolerance. `FCOS_LAB_WRITE_GOLDEN=1 pytest -k golden_one` writes it.
     """
-    _, listener = train(tiny_values, tmp_path / "run", schedule__log_every=1)
-    found = [f"{step} {loss:.6f}" for step, loss in listener.curve("train/loss")]
+    _, reports = train(tiny_values, tmp_path / "run", schedule__log_every=1)
+    found = [f"{step} {loss:.6f}" for step, loss in reports.curve("train/loss")]
     if os.environ.get("FCOS_LAB_WRITE_GOLDEN"):
         GOLDEN.write_text("\n".join(found) + "\n")
     expected = [line.split() for line in GOLDEN.read_text().splitlines()]

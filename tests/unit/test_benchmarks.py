@@ -15,7 +15,7 @@ import torch
 from fcos.evaluation.matches import match_detections
 from fcos.export.latency import Latency
 from orchestration.experiment.provenance import Commit
-from tests.helpers.weighted_evaluations import tied_evaluation
+from tests.helpers.detections.weighted_evaluations import tied_evaluation
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SIZE = (128, 160)

@@ -1,9 +1,26 @@
-"""Files that the documents name are there."""
+"""Files that the documents name are there, and files that the code writes are in the document of a run's folder."""
 
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from analysis import report
+from fcos.formats import as_coco
+from fcos.images import decoded
+from fcos.storage import (
+    array_cache,
+    average_files,
+    checkpoint_folder,
+    evaluation_files,
+    noise_floor,
+    run_folder,
+    thumbnail_files,
+)
+from fcos.training import best
+from orchestration.driver import tune_run
+from orchestration.planning import plan, spent
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -17,3 +34,29 @@ NAMED = re.compile(
 def test_files_that_a_document_names_are_there(document: Path) -> None:
     named = set(NAMED.findall(document.read_text()))
     assert sorted(name for name in named if not (ROOT / name).is_file()) == []
+
+
+def names_in(module: ModuleType) -> set[str]:
+    """Return the values of a module's constants that are names of files or folders."""
+    values = [value for key, value in vars(module).items() if key.isupper() and isinstance(value, str)]
+    return {value for value in values if re.fullmatch(r"[\w/.]+", value)}
+
+
+def test_the_document_of_a_runs_folder_has_every_file_that_code_writes() -> None:
+    text = (ROOT / "docs" / "running.md").read_text()
+    section = text.partition("\n## A run's folder\n")[2].partition("\n## ")[0]
+    written = {
+        *names_in(run_folder),
+        *checkpoint_folder.REQUIRED_FILES,
+        checkpoint_folder.MANIFEST,
+        average_files.OWN,
+        best.BEST,
+        *evaluation_files.FILES,
+        thumbnail_files.THUMBNAILS,
+        *(plan.PLAN, plan.TRIALS, spent.SPENT, tune_run.RAY_FOLDER, tune_run.RAY_LOG),
+        *(noise_floor.NOISE, report.EXPLORER, *report.FILES),
+        *(decoded.CACHE_FOLDER, decoded.PIXELS_FILE, decoded.TRAITS_FILE, array_cache.CACHE_FOLDER),
+        *(as_coco.CACHE_FOLDER, as_coco.OUTCOME),
+    }
+    assert len(written) > 35
+    assert sorted(name for name in written if not re.search(rf"(?<![\w.]){re.escape(name)}(?![\w])", section)) == []

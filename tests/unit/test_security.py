@@ -23,7 +23,7 @@ from fcos.training import checkpoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.checks import check_output
+from orchestration.experiment.config_checks import check_job_output
 from orchestration.experiment.provenance import git_commit
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import settle_plan
@@ -53,7 +53,7 @@ def marker(tmp_path: Path) -> Path:
     return tmp_path / "executed"
 
 
-def test_the_payload_works(marker: Path) -> None:
+def test_the_payload_of_these_tests_executes_when_it_is_unpickled(marker: Path) -> None:
     pickle.loads(pickle.dumps(Payload(marker)))
     assert marker.exists()
 
@@ -97,7 +97,7 @@ def test_a_crafted_state_is_refused_and_never_run(tmp_path: Path, marker: Path, 
         ("config.json", b"\xff\xfe"),
     ],
 )
-def test_a_file_that_is_not_what_it_says_is_a_bad_checkpoint(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_that_is_not_what_its_name_promises_is_a_bad_checkpoint(tmp_path: Path, name: str, content: bytes) -> None:
     path = write_checkpoint(tmp_path)
     forge(path, name, content)
     with pytest.raises(CheckpointError, match="is no checkpoint of this project"):
@@ -309,7 +309,7 @@ def test_a_class_may_have_any_name_and_its_metric_a_legal_one(tmp_path: Path) ->
         f"postgresql://127.0.0.1:9/db?password={SECRET}",
     ],
 )
-def test_a_password_in_an_address_is_never_told(uri: str) -> None:
+def test_a_password_in_an_address_is_never_printed(uri: str) -> None:
     assert SECRET not in public_uri(uri)
     with pytest.raises(TrackingError) as caught, store_errors(uri):
         raise ValueError(f"cannot parse {uri}")
@@ -324,7 +324,7 @@ def test_the_overrides_that_a_search_records_hold_no_address(tmp_path: Path) -> 
     assert SECRET not in (plan.folder / "plan.json").read_text()
 
 
-def test_what_a_job_says_of_its_commit_is_a_commit_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_job_declares_as_its_commit_is_a_commit_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FCOS_LAB_COMMIT", SECRET)
     assert git_commit(tmp_path).commit == "unknown"
     monkeypatch.setenv("FCOS_LAB_COMMIT", "0123456789abcdef-dirty")
@@ -334,5 +334,5 @@ def test_what_a_job_says_of_its_commit_is_a_commit_or_nothing(tmp_path: Path, mo
 def test_a_job_does_not_write_into_its_own_copy_of_the_checkout(tmp_path: Path) -> None:
     copy = tmp_path / "working_dir_files" / "_ray_pkg_1"
     with pytest.raises(ConfigError, match=r"output=.*: lies in the job's own copy of the checkout"):
-        check_output(compose(check_overrides([f"output={copy / 'outputs'}"])), root=copy)
-    check_output(compose(check_overrides([f"output={tmp_path / 'shared'}"])), root=copy)
+        check_job_output(compose(check_overrides([f"output={copy / 'outputs'}"])), root=copy)
+    check_job_output(compose(check_overrides([f"output={tmp_path / 'shared'}"])), root=copy)

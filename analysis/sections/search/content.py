@@ -61,15 +61,24 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
         figures=(*_plot_front(front), *_plot_figures(frame, search)),
         gallery=gallery,
         notes=(*gallery.notes, *note_incomplete(front)),
-        recommended_settings=None
-        if best is None or search.objectives
-        else format_best_settings(
-            sweep, search, best, shares, () if confirmation is None else confirmation.design.seeds
-        ),
+        recommended_settings=_recommend_settings(sweep, search, best, shares, confirmation),
         importance=shares,
         confirmation=confirmation,
         front=front,
     )
+
+
+def _recommend_settings(
+    sweep: Sweep,
+    search: Search,
+    best: Mapping[str, Any] | None,
+    shares: pd.DataFrame,
+    confirmation: Confirmation | None,
+) -> str | None:
+    """Return the best settings as YAML to paste; None where no point has a value or several objectives compete."""
+    if best is None or search.objectives:
+        return None
+    return format_best_settings(sweep, search, best, shares, () if confirmation is None else confirmation.design.seeds)
 
 
 def _describe_confirmation(confirmation: Confirmation | None) -> list[str]:
@@ -109,7 +118,7 @@ def _format_key_cell(key: str, row: Mapping[str, Any]) -> str:
     return format_value(row[key])
 
 
-def format_value(value: Any) -> str:
+def format_value(value: object) -> str:
     """Format a sampled value in a few characters; level ranges by the ends between them."""
     if isinstance(value, float):
         return f"{value:.3g}"

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,9 @@ from analysis.formatting import MISSING, format_count, format_mean, format_share
 from analysis.reader.sweep import Search, Sweep
 from analysis.render.tables import Column, Table
 from analysis.stats.pareto import find_front, measure_front_shares
+
+# Formats a sampled value of a search's space.
+FormatValue = Callable[[object], str]
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ def _measure_shares(
     return [float(share) for share in measure_front_shares(values, modes)]
 
 
-def make_front_table(front: Front, keys: pd.DataFrame, headers: Mapping[str, str], format_key: Any) -> Table:
+def make_front_table(
+    front: Front, keys: pd.DataFrame, headers: Mapping[str, str], format_key: FormatValue
+) -> Table:
     """Return the points on the front with their objectives and keys.
 
     keys: a row for each point, with column trial. headers: key -> its short name. format_key: formats a value of it.
@@ -120,8 +125,8 @@ def _format_value(metric: str, row: Mapping[str, Any]) -> str:
     return format_mean(row[metric], row[f"{metric} deviation"], metric)
 
 
-def _format_key(key: str, format_key: Any, row: Mapping[str, Any]) -> str:
-    return str(format_key(row[key]))
+def _format_key(key: str, format_key: FormatValue, row: Mapping[str, Any]) -> str:
+    return format_key(row[key])
 
 
 def describe_front(front: Front) -> str:

@@ -18,11 +18,11 @@ NAME_LISTS: Final = ("classes.txt", "obj.names", "classes.names")
 
 @dataclass(frozen=True)
 class YoloSettings:
-    """Names by class number, the images of each split where the file says them, and whether labels have keypoints."""
+    """Names by class number, the images of each split where the file has them, and whether labels have keypoints."""
 
     file: PurePosixPath
     names: tuple[str, ...]
-    # Folders of images, or lists of them; empty where the folder's layout says it.
+    # Folders of images, or lists of them; empty where the folder's layout decides.
     splits: Mapping[SplitName, tuple[PurePosixPath, ...]]
     keypoints: bool = False
 

@@ -184,7 +184,7 @@ def check_data(nodes: Sequence[NodeInfo], driver: NodeInfo) -> Check:
     return Check("data", "ok", f"{digests}, the same on every node")
 
 
-def check_space(nodes: Sequence[NodeInfo], cache: str, cache_bytes: int) -> Check:
+def check_disks(nodes: Sequence[NodeInfo], cache: str, cache_bytes: int) -> Check:
     """Check that no disk is full and that decoded images fit into the cache (`cache_bytes`, 0 for none)."""
     full = [
         f"{each.name}: {free / 2**30:.1f} GiB free at {folder}"
@@ -256,7 +256,7 @@ def check_tracking(store: str, problem: str | None, *, sqlite: bool, num_nodes: 
     return Check("tracking", "ok", store)
 
 
-def check_artifacts(location: str, problem: str | None, *, required: bool) -> Check:
+def check_artifact_store(location: str, problem: str | None, *, required: bool) -> Check:
     """Check that artifacts can be written to their location; params, metrics and tags are stored without it too."""
     if problem is None:
         return Check("artifacts", "ok", f"{location} can be written")

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestration.cluster import ray_token
+from orchestration.cluster.ray_token import token_file
 from orchestration.experiment import provenance
 from orchestration.experiment.provenance import package_versions
 
@@ -39,7 +41,7 @@ def register_by_value() -> None:
     """Let Ray pickle the functions by value, not by a name to be imported on the node."""
     from ray import cloudpickle
 
-    for module in (sys.modules[__name__], provenance):
+    for module in (sys.modules[__name__], provenance, ray_token):
         cloudpickle.register_pickle_by_value(module)
 
 
@@ -120,11 +122,8 @@ def _gpus() -> int | None:
 
 def _token_mode() -> str:
     """Return the mode of the token file in use; empty without one."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return ""
-    # Not Path.home(), which raises for a user without one.
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))  # noqa: PTH111
-    return f"{path.stat().st_mode & 0o777:03o}" if path.is_file() else ""
+    path = token_file()
+    return "" if path is None else f"{path.stat().st_mode & 0o777:03o}"
 
 
 def _free(folder: Path) -> int:

@@ -18,6 +18,7 @@ from orchestration.config.json_schema.sections import (
     section_name,
     section_schema,
 )
+from orchestration.config.experiment import ARM_SECTIONS
 from orchestration.config.schema import LabConfig
 
 # Files whose keys are counted from the top (`# @package _global_`): experiments, and presets that an arm may choose.
@@ -25,8 +26,6 @@ EXPERIMENT = "experiment"
 # Groups whose files hold one section of the configuration.
 GROUPS = ("model", "data", "schedule", "cluster", "tracking", "search")
 KINDS = (EXPERIMENT, *GROUPS)
-# What an arm may change, and what a search may draw, by the section of LabConfig.
-ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
 # Which no arm and no search may choose.
 REFUSED = ("data.synthetic.seed",)
 # Text that Hydra replaces (`${...}`), or a value that the command line has to give.

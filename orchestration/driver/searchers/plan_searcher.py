@@ -44,11 +44,11 @@ class PlanSearcher(Searcher):
         # Identities of trainings of this command that ended without a result.
         self._failed: set[str] = set()
         self._interrupted = False
-        # Why less was begun than was asked for, as TrialSearcher has it: nothing is drawn here.
+        # Why fewer points were sampled than requested, as TrialSearcher has it: none are sampled here.
         self.exhausted: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher for a restore that is never asked for; this one holds the plan and the console.
+        # Tune pickles its searcher for a restore that never happens; this one holds the plan and the console.
         return {}
 
     def suggest(self, trial_id: str) -> Any:

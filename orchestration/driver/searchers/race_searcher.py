@@ -10,12 +10,12 @@ from fcos.config.parse import with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.schema import ClusterConfig
-from orchestration.experiment.checks import check_arm
+from orchestration.experiment.config_checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
 from orchestration.planning.search_race import SearchRace
-from orchestration.search.points import MOST_MISSES, DrawnPoint, Search, name_of
+from orchestration.search.points import MOST_MISSES, SampledPoint, Search, name_of
 from orchestration.search.race import TrainSeed
 from orchestration.search.samplers import planned_points, propose
 from orchestration.search.space import Point, point_keys
@@ -34,7 +34,7 @@ class RaceSearcher(Searcher):
     def __init__(
         self,
         race: SearchRace,
-        points: "PointDrawer",
+        points: "PointSampler",
         pending: Sequence[int],
         task: Callable[[int], Task],
         add: AddTraining,
@@ -53,12 +53,12 @@ class RaceSearcher(Searcher):
         self._interrupted = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher for a restore that is never asked for; this one holds the plan and the console.
+        # Tune pickles its searcher for a restore that never happens; this one holds the plan and the console.
         return {}
 
     @property
     def exhausted(self) -> str | None:
-        """Why no more points were drawn than there are; None as long as there are any."""
+        """Why no more points were sampled; None as long as there are any."""
         return self._points.exhausted
 
     def suggest(self, trial_id: str) -> Any:
@@ -73,13 +73,13 @@ class RaceSearcher(Searcher):
         """Add what comes next to the plan until something of it has to be trained; None where results decide first."""
         plan = self._race.plan
         while not self._interrupted:
-            decision = self._race.decide(self._failed, can_draw=self._points.exhausted is None)
+            decision = self._race.decide(self._failed, can_sample=self._points.exhausted is None)
             if isinstance(decision, TrainSeed):
                 trial = self._points.make_trial(decision.name, plan.arms[decision.name], decision.seed)
                 plan.grow(decision.name, plan.arms[decision.name], trial)
-            elif decision != "draw":
+            elif decision != "sample":
                 return None
-            elif not self._points.draw(self._race):
+            elif not self._points.sample(self._race):
                 continue
             # Before it is trained: whatever ends this process, the next command has it.
             update_plan(plan)
@@ -106,8 +106,8 @@ class RaceSearcher(Searcher):
 
 
 @dataclass
-class PointDrawer:
-    """Draws the points of a race: each follows from the plan and the results alone, not from what this process did."""
+class PointSampler:
+    """Samples the points of a race; each follows from the plan and the results alone, not from this process."""
 
     plan: Plan
     search: Search
@@ -115,7 +115,7 @@ class PointDrawer:
     # Why there is no further point; None as long as there may be one.
     exhausted: str | None = field(default=None, init=False)
 
-    def draw(self, race: SearchRace) -> bool:
+    def sample(self, race: SearchRace) -> bool:
         """Add a new point with its first training to the plan; return False where there is none."""
         reason = "every point has been drawn before"
         known = {trial.identity for trial in self.plan.trials}
@@ -131,7 +131,7 @@ class PointDrawer:
                 continue
             trial = self.make_trial(name, config, self.search.seeds[0])
             if trial.identity not in known:
-                self.search.drawn[name] = DrawnPoint(point=point, keys=keys)
+                self.search.drawn[name] = SampledPoint(point=point, keys=keys)
                 self.plan.grow(name, config, trial)
                 return True
         self.exhausted = reason
@@ -154,13 +154,13 @@ class PointDrawer:
             *race.known(),
         ]
         for attempt in range(MOST_MISSES):
-            point = propose(strategy, config.space, self.search.modes, known, draws=len(drawn) + attempt)
+            point = propose(strategy, config.space, self.search.modes, known, sampled=len(drawn) + attempt)
             yield point
             # Not again: as a failure where it is refused, and as what it gave where it is known.
             known.append((point, next((values for each, values in known if each == point), None)))
 
     def _propose_planned(self, drawn: Sequence[Point]) -> Iterator[Point]:
-        """Yield points that do not depend on results, without those that are drawn; random ones not without end."""
+        """Yield points that do not depend on results, without those sampled before; random ones not without end."""
         strategy, config = self.search.strategy, self.search.config
         passed: list[Point] = []
         misses = 0

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.begin_from import begin_from
-from orchestration.planning.first_steps.prefixes import Elsewhere, find_prefixes, held_checkpoints
+from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_prefixes, held_checkpoints
 from orchestration.planning.plan import Plan
 from orchestration.trial.failures import is_held_back
 from orchestration.trial.files import begin_training
@@ -15,7 +15,7 @@ class TrainingQueue:
     """Trainings of a plan by index; one that others wait for comes before the others of its seed."""
 
     def __init__(self, plan: Plan, elsewhere: Elsewhere) -> None:
-        """`elsewhere` are trainings of other sweeps whose checkpoints may be begun from."""
+        """Create the queue; `elsewhere` are trainings of other sweeps whose checkpoints may be begun from."""
         self._plan = plan
         self._elsewhere = elsewhere
         self._waiting: list[int] = []

@@ -10,18 +10,15 @@ from ray.tune.search import Searcher
 from fcos.config.parse import with_keys
 from fcos.errors import ConfigError
 from orchestration.config.schema import ClusterConfig
-from orchestration.experiment.checks import check_arm
+from orchestration.experiment.config_checks import check_arm
 from orchestration.experiment.trials import Trial, plan_trials
 from orchestration.experiment.weights import pin_weights
 from orchestration.planning.plan import Plan, update_plan
-from orchestration.search.points import DrawnPoint, Search, name_of
+from orchestration.search.points import MOST_MISSES, SampledPoint, Search, name_of
 from orchestration.search.samplers import METRIC, make_searcher
 from orchestration.search.space import Point, point_keys
 from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, Task
-
-# A searcher that draws nothing new and valid so often in a row has nothing more to draw.
-MOST_MISSES = 200
 
 
 class TrialSearcher(Searcher):
@@ -30,7 +27,7 @@ class TrialSearcher(Searcher):
     `begin` makes a trial of a point and returns Tune's config for it; for a training that was drawn before it returns
     the metric, or None where that training has none yet. It raises ConfigError for a point that is no valid
     configuration. `result_of` returns the metric of an ended training, None where it failed. `pending` holds points
-    with their configs that an earlier command did not finish; they come first. `to_draw` counts the new points.
+    with their configs that an earlier command did not finish; they come first. `to_sample` counts the new points.
     """
 
     def __init__(
@@ -39,7 +36,7 @@ class TrialSearcher(Searcher):
         begin: Callable[[Point], dict[str, Any] | float | None],
         result_of: Callable[[Mapping[str, Any]], float | None],
         pending: Sequence[tuple[Point, dict[str, Any]]],
-        to_draw: int,
+        to_sample: int,
     ) -> None:
         # Without a metric of its own: Tune would look for it in every report.
         super().__init__()
@@ -47,14 +44,14 @@ class TrialSearcher(Searcher):
         self._begin = begin
         self._result_of = result_of
         self._pending = list(pending)
-        self._to_draw = to_draw
+        self._to_sample = to_sample
         # Tune's trial -> its config, the point, and its name with the inner searcher ("": drawn by an earlier command).
         self._begun: dict[str, tuple[dict[str, Any], Point, str]] = {}
         # Why the last of MOST_MISSES points in a row was refused; None as long as there are points.
         self.exhausted: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its searcher for a restore that is never asked for; this one holds the plan and the console.
+        # Tune pickles its searcher for a restore that never happens; this one holds the plan and the console.
         return {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -65,7 +62,7 @@ class TrialSearcher(Searcher):
             return config
         reason = "every point has been drawn before"
         for attempt in range(MOST_MISSES):
-            if self._to_draw <= 0:
+            if self._to_sample <= 0:
                 return Searcher.FINISHED
             name = f"{trial_id}.{attempt}"
             point = self._inner.suggest(name) or {}
@@ -76,7 +73,7 @@ class TrialSearcher(Searcher):
                 self._inner.on_trial_complete(name, error=True)
                 continue
             if isinstance(begun, dict):
-                self._to_draw -= 1
+                self._to_sample -= 1
                 self._begun[trial_id] = begun, point, name
                 return begun
             self._inner.on_trial_complete(name, None if begun is None else {METRIC: begun}, error=begun is None)
@@ -112,7 +109,7 @@ class SearchTrials:
     def searcher(self, pending: Sequence[int]) -> TrialSearcher:
         """Return a searcher for Tune: unfinished trainings first, then new points, drawn from the ended ones."""
         known = [
-            (self._point(trial), value_of(self.plan, trial))
+            (self._point(trial), objective_value(self.plan, trial))
             for index, trial in enumerate(self.plan.trials)
             if index not in pending
         ]
@@ -120,8 +117,8 @@ class SearchTrials:
         strategy, config = self.search.strategy, self.search.config
         inner = make_searcher(strategy, config.space, config.mode, [*observed, *known])
         again = [(self._point(self.plan.trials[index]), {TASK: self.task(index)}) for index in pending]
-        to_draw = self.search.config.trials - len(self.plan.trials)
-        return TrialSearcher(inner, self.begin, self.result_of, again, to_draw)
+        to_sample = self.search.config.trials - len(self.plan.trials)
+        return TrialSearcher(inner, self.begin, self.result_of, again, to_sample)
 
     def begin(self, point: Point) -> dict[str, Any] | float | None:
         """Make a trial of a point and return Tune's config for it; for a training of the plan return its metric.
@@ -138,8 +135,8 @@ class SearchTrials:
         (trial,) = plan_trials({name: config}, (self.seed,), self.plan.provenance, digests)
         for other in self.plan.trials:
             if other.identity == trial.identity:
-                return value_of(self.plan, other)
-        self.search.drawn[name] = DrawnPoint(point=point, keys=keys)
+                return objective_value(self.plan, other)
+        self.search.drawn[name] = SampledPoint(point=point, keys=keys)
         self.plan.grow(name, config, trial)
         # Before it is trained: whatever ends this process, the next command has the point.
         update_plan(self.plan)
@@ -149,13 +146,13 @@ class SearchTrials:
     def result_of(self, config: Mapping[str, Any]) -> float | None:
         """Return the metric of an ended training, None where it failed."""
         task: Task = config[TASK]
-        return value_of(self.plan, self.plan.trials[task.index])
+        return objective_value(self.plan, self.plan.trials[task.index])
 
     def _point(self, trial: Trial) -> Point:
         return self.search.drawn[next(iter(trial.arms))].point
 
 
-def value_of(plan: Plan, trial: Trial) -> float | None:
+def objective_value(plan: Plan, trial: Trial) -> float | None:
     """Return the searched metric of a training at its end, the best of its arms; None where it has none."""
     assert plan.search is not None
     config, summary = plan.search.config, plan.summary_of(trial)

@@ -13,10 +13,10 @@ from fcos.training.due import due_after
 from orchestration.experiment.extension import KEY, Extension
 from orchestration.experiment.prefixes import Prefix, Trunk
 from orchestration.experiment.trials import Trial
-from orchestration.planning.first_steps.prefixes import held_checkpoints
+from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.trial import files
 from orchestration.trial.failures import is_interrupted, read_failure
-from orchestration.trial.origin import Origin, write_origin
+from orchestration.trial.origin import OriginRecord, write_origin
 from orchestration.trial.retries import read_attempts
 
 
@@ -24,7 +24,7 @@ def begin_from(prefix: Prefix | None, trial: Trial, folder: Path) -> int:
     """Fill a training's folder with the newest checkpoint of another one up to a step; return the step of that one.
 
     Without a prefix the training begins at step 0, or from a checkpoint of its own. Where the other training has no
-    checkpoint, as it failed, a note says so, and 0 is returned. The checkpoint gets its name last: a command that was
+    checkpoint, as it failed, a note is added, and 0 is returned. The checkpoint gets its name last: a command that was
     killed in between finds nothing, and does it again. Raises ConfigError for one that was chosen by hand and cannot be
     read any more.
     """
@@ -39,12 +39,13 @@ def begin_from(prefix: Prefix | None, trial: Trial, folder: Path) -> int:
         try:
             partial = _copy(held[step], folder, trial.averages)
             _replace_points(folder, taken_points(trunk, trial, step))
-            write_origin(folder, Origin(files.training_id(trunk.folder), trunk.sweep, trunk.label, step))
+            write_origin(folder, OriginRecord(files.training_id(trunk.folder), trunk.sweep, trunk.label, step))
             final = folder_of(folder / CHECKPOINTS, step)
             # A damaged one of this training's own.
             shutil.rmtree(final, ignore_errors=True)
             if extension is not None:
                 _note_extension(folder, extension)
+            # Not flushed to disk: a torn copy fails its hashes, and the training begins from an older one.
             os.replace(partial, final)
             return step
         except (CheckpointError, OSError) as error:

@@ -44,7 +44,7 @@ def _recorded(lab: LabConfig, name: str) -> Iterable[Extension]:
 def _plans_of_unnamed_runs(output: Path) -> Iterable[StoredPlan | None]:
     files = output.glob(f"run-*/{PLAN}")
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        # Another command's, which says so itself.
+        # Another command's, which reports it itself.
         with suppress(ConfigError):
             yield read_plan(file.parent)
 

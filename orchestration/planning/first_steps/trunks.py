@@ -11,7 +11,7 @@ from fcos.storage.checkpoint_folder import CheckpointError, averages_in
 from fcos.storage.store_conventions import Tag
 from orchestration.experiment.prefixes import Trunk
 from orchestration.experiment.trials import Trial
-from orchestration.planning.first_steps.prefixes import held_checkpoints
+from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import History, PastRun
 from orchestration.trial import files

@@ -13,6 +13,7 @@ from fcos.errors import ConfigError
 from fcos.storage.run_folder import SUMMARY
 from fcos.storage.store_conventions import Tag
 from orchestration.config.experiment import ExperimentConfig
+from orchestration.experiment.training_folder import short_identity
 from orchestration.planning.plan import PLAN, TRIALS, Plan, StoredPlan, read_plan
 from orchestration.tracking.history import History
 from orchestration.tracking.problems import TrackingError
@@ -124,7 +125,7 @@ def _within(looks: Sequence[int], shared: int) -> tuple[int, ...]:
 
 
 def _has_result(folder: Path, identity: str) -> bool:
-    return (folder / TRIALS / identity[:16] / SUMMARY).exists()
+    return (folder / TRIALS / short_identity(identity) / SUMMARY).exists()
 
 
 def _looks_in_store(

@@ -16,7 +16,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.published.layout import POINTS, RUN, TRIALS
 from fcos.published.records import PublishedRun, order_point, read_points, read_record
-from fcos.storage.store_conventions import Artifact, MetricPrefix, RunKind, Tag
+from fcos.storage.store_conventions import Artifact, MetricPrefix, RunKind, RunStatus, Tag
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.data import PrepareData
 from orchestration.planning.make_plan import make_single_plan
@@ -64,7 +64,8 @@ def find_training(folder: Path, arm: str | None, seed: int | None) -> PublishedT
     trials: dict[Path, PublishedRun] = {}
     for path in sorted((folder / TRIALS).glob("*")):
         run = read_record(path / RUN, PublishedRun)
-        has_result = run.status == "FINISHED" and Tag.SUPERSEDED not in run.tags and (path / Artifact.CONFIG).is_file()
+        is_current = run.status == RunStatus.FINISHED and Tag.SUPERSEDED not in run.tags
+        has_result = is_current and (path / Artifact.CONFIG).is_file()
         if (
             has_result
             and run.params.get("task") != "coverage"

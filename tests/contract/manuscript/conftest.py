@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.decided_sweeps import write_decided
-from tests.helpers.stored_sweeps import EXPERIMENT, SweepWriter
+from tests.helpers.experiments.decided_sweeps import write_decided
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, SweepWriter
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 ENGINES = {
     "pdflatex": ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"],

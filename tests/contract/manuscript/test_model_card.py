@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from huggingface_hub import EvalResult, ModelCard
 
-from tests.helpers.decided_sweeps import DECIDED
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.decided_sweeps import DECIDED
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 def read_results(file: Path) -> dict[str | None, EvalResult]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 RunPaper = Callable[..., int]
 # A number that stands by itself, and is no part of a name.

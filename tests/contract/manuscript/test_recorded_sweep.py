@@ -9,9 +9,9 @@ import pytest
 
 from analysis import publish
 from orchestration.planning.spent import SPENT
-from tests.helpers.published import unpack
-from tests.helpers.recorded_sweeps import record_sweep
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.published import unpack
+from tests.helpers.experiments.recorded_sweeps import record_sweep
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 RunPaper = Callable[..., int]
 NAME = "ablation_centerness"

@@ -10,8 +10,8 @@ import pytest
 
 from analysis.formatting import format_confidence, format_difference, format_interval, format_mean
 from analysis.report import write_report
-from tests.helpers.decided_sweeps import DECIDED
-from tests.helpers.stored_sweeps import HOSTILE, SweepWriter
+from tests.helpers.experiments.decided_sweeps import DECIDED
+from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
 
 NAMES = ("decided", "hostile", "alone")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.published import publish_sweep, write_evaluated_sweep
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.published import publish_sweep, write_evaluated_sweep
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 @pytest.fixture(scope="session")

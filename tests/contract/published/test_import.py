@@ -14,8 +14,8 @@ from fcos.published.archive import ArchiveError
 from orchestration import import_sweep
 from orchestration.tracking import import_runs
 from orchestration.tracking.history import open_history
-from tests.helpers.published import flip, publish_sweep, repack, unpack, write_evaluated_sweep
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.published import flip, publish_sweep, repack, unpack, write_evaluated_sweep
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 def make_store(folder: Path, name: str, seeds: tuple[int, ...], **params: str) -> SweepWriter:
@@ -51,7 +51,7 @@ def write(writer: SweepWriter, folder: Path, *options: str) -> Any:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_an_imported_sweep_has_its_runs_values_and_files_and_says_where_they_come_from(
+def test_an_imported_sweep_has_its_runs_values_and_files_and_names_where_they_come_from(
     own: SweepWriter, tmp_path: Path
 ) -> None:
     words = ["later@lab later", "--tracking-uri", own.uri, "--output", str(tmp_path), "--resamples", "100"]

@@ -10,8 +10,8 @@ import pytest
 from analysis import publish
 from fcos.published.crate import check_files
 from fcos.published.layout import METADATA
-from tests.helpers.published import publish_sweep, unpack
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.published import publish_sweep, unpack
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 def read_all(file: Path) -> dict[str, bytes]:
@@ -19,7 +19,7 @@ def read_all(file: Path) -> dict[str, bytes]:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
 
-def test_the_same_sweep_gives_the_same_bytes_from_a_copied_store_too(
+def test_the_same_sweep_gives_the_same_bytes_from_a_copied_store(
     evaluated: SweepWriter, archive: Path, tmp_path: Path
 ) -> None:
     again = publish_sweep(evaluated.uri, "drawn", tmp_path / "again.zip", "--laboratory", "Lab of Alice")

@@ -16,9 +16,9 @@ from fcos.published.archive import write_archive
 from fcos.published.crate import CrateFacts, compute_id, write_metadata
 from fcos.published.layout import HEADER, METADATA
 from fcos.published.records import ArchiveHeader, read_record
-from tests.helpers.evaluations import replace_text, text_of
-from tests.helpers.published import flip, unpack
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.detections.evaluations import replace_text, text_of
+from tests.helpers.experiments.published import flip, unpack
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 Verify = Callable[..., tuple[int, str]]
 
@@ -97,7 +97,7 @@ def test_other_detections_are_named_by_trial_and_metric(change: Any, run_verify:
     )
 
 
-def test_other_points_are_named(change: Any, run_verify: Verify) -> None:
+def test_a_changed_metric_point_is_named_by_value_and_step(change: Any, run_verify: Verify) -> None:
     def forge(folder: Path) -> None:
         file = first_trial(folder) / "points.csv"
         file.write_text(re.sub(r"(?m)^(val/AP,1200,\d+),.*$", r"\1,0.9876", file.read_text()))
@@ -258,7 +258,7 @@ def test_a_training_whose_detections_were_taken_out_is_named(change: Any, run_ve
     assert re.search(r"DIFFERS +\w+ seed \d: has no detections", output)
 
 
-def test_without_any_detections_nothing_is_said_to_be_recomputed_from_them(change: Any, run_verify: Verify) -> None:
+def test_without_any_detections_nothing_is_claimed_to_be_recomputed_from_them(change: Any, run_verify: Verify) -> None:
     def forge(folder: Path) -> None:
         for path in (folder / "trials").glob("*/evaluation"):
             shutil.rmtree(path)
@@ -284,7 +284,7 @@ def test_a_metric_that_detections_do_not_give_is_named_as_logged(change: Any, ru
     assert re.search(r"^as logged +AP: not computed again", output, re.M)
 
 
-def test_another_picture_in_the_page_is_said_not_to_be_verified(change: Any, run_verify: Verify) -> None:
+def test_another_picture_in_the_page_is_reported_as_not_verified(change: Any, run_verify: Verify) -> None:
     def forge(folder: Path) -> None:
         file = folder / "report" / "report.html"
         file.write_text(re.sub(r"(data:image/[\w+.-]+;base64,)[A-Za-z0-9+/=]+", r"\1AAAA", file.read_text(), count=1))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 @pytest.fixture(scope="session")

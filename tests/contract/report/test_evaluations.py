@@ -9,8 +9,8 @@ from analysis.reader import evaluation
 from analysis.reader.evaluation import read_evaluation
 from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.storage.evaluation_files import FILES, INDEX, RESULTS
-from tests.helpers.evaluations import saved
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.detections.evaluations import saved
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
 @pytest.fixture

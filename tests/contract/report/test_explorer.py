@@ -20,8 +20,8 @@ from analysis.reader.sweep_evaluations import open_evaluations
 from analysis.report import write_report
 from analysis.sections.document import build_document
 from analysis.sections.resampling import Resampling
-from tests.helpers.explored_sweeps import CLASSES, draw_images, log_files, save_run, write_explored_sweep
-from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
+from tests.helpers.experiments.explored_sweeps import CLASSES, draw_images, log_files, save_run, write_explored_sweep
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 NUM_IMAGES = 24
 

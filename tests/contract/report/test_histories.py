@@ -14,8 +14,8 @@ from mlflow.entities import Metric
 
 import analysis.reader.metric_history
 from analysis.reader.metric_history import read_histories
-from tests.helpers.ports import free_port
-from tests.helpers.waiting import PATIENCE, wait_until
+from tests.helpers.processes.ports import free_port
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 MAX_LENGTH = 7
 

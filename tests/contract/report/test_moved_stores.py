@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from analysis.reader.client import StoreError, list_pictures, read_artifact
 from analysis.reader.runs import read_sweep
-from tests.helpers.stored_sweeps import EXPERIMENT, SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, SweepWriter
 
 
 @pytest.fixture

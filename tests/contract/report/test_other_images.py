@@ -17,8 +17,8 @@ from fcos.evaluation.coco import coco_metrics
 from fcos.evaluation.saved.save_evaluations import save_evaluations
 from fcos.storage.evaluation_files import ANNOTATIONS, FILES, RESULTS, EvaluationFiles
 from fcos.structures import Detections
-from tests.helpers.evaluations import random_evaluation
-from tests.helpers.stored_sweeps import EXPERIMENT, SweepWriter
+from tests.helpers.detections.evaluations import random_evaluation
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, SweepWriter
 
 NAME = "evaluated"
 ARMS = ("none", "branch")
@@ -52,12 +52,12 @@ def write_evaluated_sweep(
         writer.client.log_metric(run_id, "val/AP50", metrics["val/AP50"], step=1200)
         if seed not in evaluated:
             continue
-        place = folder / f"{arm}_{seed}"
-        save_evaluations(annotations, {"": detections}, place, data_digest="d", step=1200)
+        folder_of_run = folder / f"{arm}_{seed}"
+        save_evaluations(annotations, {"": detections}, folder_of_run, data_digest="d", step=1200)
         if is_wrong and wrong == "file":
-            (place / RESULTS).write_bytes((place / ANNOTATIONS).read_bytes())
+            (folder_of_run / RESULTS).write_bytes((folder_of_run / ANNOTATIONS).read_bytes())
         for name in FILES:
-            writer.client.log_artifact(run_id, str(place / name), "evaluation")
+            writer.client.log_artifact(run_id, str(folder_of_run / name), "evaluation")
     return runs
 
 
@@ -162,9 +162,9 @@ def test_the_annotations_of_most_trials_are_those_that_are_compared(writer: Swee
     runs = write_evaluated_sweep(writer, tmp_path, wrong="annotations")
     # A trial of the baseline that comes before all others is the odd one.
     odd, even = (tmp_path / f"branch_{seed}" for seed in (1, 0))
-    for (arm, seed), place in ((("branch", 1), even), (("none", 0), odd)):
+    for (arm, seed), folder_of_run in ((("branch", 1), even), (("none", 0), odd)):
         for name in FILES:
-            writer.client.log_artifact(runs[arm, seed], str(place / name), "evaluation")
+            writer.client.log_artifact(runs[arm, seed], str(folder_of_run / name), "evaluation")
     document, folder = write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
     section = document.content.other_images
     assert section is not None

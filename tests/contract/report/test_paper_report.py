@@ -9,7 +9,7 @@ import pytest
 
 from analysis.paper_report.report import FILES, write_paper_report
 from analysis.papers.rows import ROWS
-from tests.helpers.stored_sweeps import HOSTILE, SweepWriter
+from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from analysis.reader.runs import read_sweep
 from analysis.report import write_report
-from tests.helpers.stored_sweeps import SweepWriter
+from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 LATER = 1_770_000_000_000
 
@@ -26,7 +26,7 @@ def repeat_notes(writer: SweepWriter, name: str) -> list[str]:
     return [note for note in read_sweep(writer.uri, name).notes if "rained" in note or "training again" in note]
 
 
-def test_both_values_are_said_in_both_sweeps_with_the_reason(own_writer: SweepWriter, tmp_path: Path) -> None:
+def test_both_values_are_reported_in_both_sweeps_with_the_reason(own_writer: SweepWriter, tmp_path: Path) -> None:
     first, second = write_twice(own_writer, "twice", 0.5, "a1" * 32, retrain_reason="another processor")
     reason = "The reason stated for training again: another processor."
     assert repeat_notes(own_writer, "twice") == [
@@ -42,7 +42,7 @@ def test_both_values_are_said_in_both_sweeps_with_the_reason(own_writer: SweepWr
         assert f"40.0 (run {first[:8]})" in (folder / name).read_text(), name
 
 
-def test_the_same_number_is_said_in_one_line(own_writer: SweepWriter) -> None:
+def test_the_same_number_is_reported_in_one_line(own_writer: SweepWriter) -> None:
     write_twice(own_writer, "equal", 0.4, "b2" * 32)
     assert repeat_notes(own_writer, "equal") == ["Trained more than once, each time with the same val/AP: none seed 0."]
 

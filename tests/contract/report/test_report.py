@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import make_folder_name, write_report
-from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "golden" / "report_table.md"
@@ -156,7 +156,7 @@ def test_a_sweep_that_adds_seeds_and_has_no_looks_yet_is_taken_to_have_looked_af
     assert "fcos.looks is not recorded; the report counts a look after each seed from 3 seeds on." in text
 
 
-def test_every_run_is_named(written: Path, writer: SweepWriter, centerness: str) -> None:
+def test_a_report_names_every_run(written: Path, writer: SweepWriter, centerness: str) -> None:
     from analysis.reader.runs import read_sweep
 
     text = (written / "report.md").read_text()

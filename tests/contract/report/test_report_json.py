@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -12,17 +11,8 @@ import pytest
 from analysis.reader.runs import read_sweep
 from analysis.report import main, write_report
 from analysis.report_json.schema import ReportRecord
-from tests.helpers.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
-
-SCHEMA = Path(__file__).parents[3] / "docs" / "report.schema.json"
-
-
-def read(folder: Path) -> Any:
-    """Return report.json after checking it against the published schema."""
-    content = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
-    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(content)
-    return content
-
+from tests.helpers.experiments.report_json import SCHEMA, read_report
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
 
 @pytest.fixture(scope="module")
 def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,7 +33,7 @@ def test_the_file_is_read_back_by_its_own_models(written: Path) -> None:
 
 def test_every_value_is_there_unrounded_with_the_run_that_logged_it(writer: SweepWriter, written: Path) -> None:
     runs = {(trial.arm, trial.seed): trial.run_id for trial in read_sweep(writer.uri, "centerness").current}
-    values = {(item["metric"], item["arm"], item["seed"]): item for item in read(written)["values"]}
+    values = {(item["metric"], item["arm"], item["seed"]): item for item in read_report(written)["values"]}
     assert len(values) == len(EXPERIMENT["metrics"]) * 9
     for (metric, arm, seed), item in values.items():
         expected = RESULTS[arm][seed]
@@ -56,7 +46,7 @@ def test_every_value_is_there_unrounded_with_the_run_that_logged_it(writer: Swee
 
 
 def test_summaries_comparisons_and_verdicts_have_the_numbers_of_the_page(written: Path) -> None:
-    report = read(written)
+    report = read_report(written)
     summary = next(item for item in report["summaries"] if (item["metric"], item["arm"]) == ("val/AP", "branch"))
     assert (summary["n"], summary["missing_seeds"]) == (3, [])
     assert summary["mean"] == pytest.approx(0.486)
@@ -77,18 +67,18 @@ def test_the_experiment_has_its_margin_as_a_fraction_and_its_looks(
     parent = own_writer.write_sweep("looked", "looked", experiment={**EXPERIMENT, "margin": 2.0})
     own_writer.client.set_tag(parent, "fcos.looks", "[1, 3]")
     assert run_report("looked", "--tracking-uri", own_writer.uri, "--output", tmp_path) == 0
-    experiment = read(tmp_path)["experiment"]
+    experiment = read_report(tmp_path)["experiment"]
     assert (experiment["margin"], experiment["looks"]) == (0.02, [1, 3])
 
 
 def test_curves_hold_every_logged_point(written: Path) -> None:
-    curves = {(item["metric"], item["arm"], item["seed"]): item for item in read(written)["curves"]}
+    curves = {(item["metric"], item["arm"], item["seed"]): item for item in read_report(written)["curves"]}
     assert curves["train/loss", "none", 1]["steps"] == list(range(0, 1201, 100))
     assert curves["val/AP", "none", 0]["values"][-1] == 0.46
 
 
 def test_names_of_the_store_are_kept_as_they_are(written: Path) -> None:
-    report = read(written)
+    report = read_report(written)
     assert HOSTILE in report["experiment"]["arms"]
     assert next(item for item in report["missing"] if item["arm"] == HOSTILE)["reason"].endswith("<img src=x>")
 
@@ -104,7 +94,7 @@ def test_numbers_that_are_not_finite_are_null(
 ) -> None:
     own_writer.write_sweep("infinite", "infinite", {"none": [math.inf], "branch": [0.4]})
     assert run_report("infinite", "--tracking-uri", own_writer.uri, "--output", tmp_path) == 0
-    values = {(item["metric"], item["arm"]): item for item in read(tmp_path)["values"] if item["seed"] == 0}
+    values = {(item["metric"], item["arm"]): item for item in read_report(tmp_path)["values"] if item["seed"] == 0}
     assert values["val/AP", "none"]["value"] is None
     assert values["val/AP", "none"]["status"] == "FINISHED"
     assert values["val/AP", "branch"]["value"] == 0.4
@@ -115,6 +105,6 @@ def test_a_single_run_without_a_baseline_has_no_comparisons(
 ) -> None:
     own_writer.write_sweep("alone", "alone", {"only": [0.4]}, experiment=None)
     assert run_report("alone", "--tracking-uri", own_writer.uri, "--output", tmp_path) == 0
-    report = read(tmp_path)
+    report = read_report(tmp_path)
     assert (report["comparisons"], report["verdicts"], report["search"], report["coverage"]) == ([], [], None, [])
     assert len(report["values"]) == 3

@@ -10,7 +10,7 @@ from mlflow.entities import Metric
 
 from analysis.reader.client import StoreError, read_artifact
 from analysis.reader.runs import read_sweep
-from tests.helpers.stored_sweeps import HOSTILE, SweepWriter
+from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
 
 
 def test_trials_have_arm_seed_status_params_and_failure(writer: SweepWriter, centerness: str) -> None:
@@ -26,7 +26,7 @@ def test_trials_have_arm_seed_status_params_and_failure(writer: SweepWriter, cen
     assert params["model.backbone.name"] == "small_resnet"
 
 
-def test_a_sweep_is_found_by_run_id_too(writer: SweepWriter, centerness: str) -> None:
+def test_a_sweep_is_found_by_its_run_id(writer: SweepWriter, centerness: str) -> None:
     assert read_sweep(writer.uri, centerness).name == "centerness"
 
 

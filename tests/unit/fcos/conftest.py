@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.coco_folders import write_split
+from tests.helpers.data.coco_folders import write_split
 
 
 @pytest.fixture

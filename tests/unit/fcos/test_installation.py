@@ -35,7 +35,7 @@ def test_a_wheel_reads_what_it_was_built_with(wheel: Path) -> None:
     assert (command("sweep"), command("report")) == ("fcos-sweep", "fcos-report")
 
 
-def test_the_version_is_written_in_one_place() -> None:
+def test_the_version_is_written_in_one_file() -> None:
     (written,) = re.findall(r'(?m)^version = "(.+)"$', (ROOT / "pyproject.toml").read_text())
     assert version("fcos-lab") == written
     images = (ROOT / "orchestration" / "deploy" / "kuberay.yaml").read_text()

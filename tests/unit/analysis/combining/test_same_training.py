@@ -1,11 +1,10 @@
-"""Keys that decide nothing are those that an identity leaves out."""
+"""Trials are the same training where all that an identity counts is the same but for the seed."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from analysis.combining.same_training import PINNED, RUN_ONLY, describe_differences, settings_of
+from analysis.combining.same_training import describe_differences, settings_of
 from analysis.reader.sweep import Provenance, Trial
-from orchestration.experiment import identity, weights
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -14,12 +13,7 @@ def make_trial(params: Mapping[str, object], seed: int = 0) -> Trial:
     return Trial("a", seed, "0" * 32, "FINISHED", START, {"seed": seed, **params}, provenance=Provenance(code="c"))
 
 
-def test_the_keys_that_decide_nothing_are_those_of_an_identity() -> None:
-    assert frozenset(identity.RUN_ONLY) == RUN_ONLY
-    assert dict(weights.DIGESTS) == PINNED
-
-
-def test_trials_that_differ_in_seed_place_and_pace_are_the_same_training() -> None:
+def test_trials_that_differ_in_seed_path_and_pace_are_the_same_training() -> None:
     here = make_trial({"data.root": "<data.root>", "data.num_workers": 2, "schedule.lr": 0.01})
     there = make_trial({"data.root": "/x/y", "data.num_workers": 0, "schedule.lr": 0.01}, seed=5)
     assert settings_of(here) == settings_of(there)

@@ -23,8 +23,8 @@ from analysis.explorer.page_data import GroupTable, Row, to_script_json
 from analysis.explorer.run_results import RunResults, compute_run_results
 from analysis.explorer.structures import RunKey, Truth, make_truth
 from fcos.evaluation.coco import results_of
-from tests.helpers.evaluations import random_evaluation
-from tests.helpers.weighted_evaluations import make_annotations
+from tests.helpers.detections.evaluations import random_evaluation
+from tests.helpers.detections.weighted_evaluations import make_annotations
 
 
 def make_boxes(boxes: list[tuple[float, float, float, float]], crowd: list[bool] | None = None) -> Truth:

@@ -22,8 +22,8 @@ from fcos.evaluation.coco_settings import RECALL_THRESHOLDS
 from fcos.evaluation.error_kinds import CORRECT, IN_CROWD, match_greedily
 from fcos.evaluation.overlaps import compute_overlaps as compute_image_overlaps
 from fcos.evaluation.tide import classify_errors
-from tests.helpers.evaluations import random_evaluation
-from tests.helpers.weighted_evaluations import make_annotations, tied_evaluation
+from tests.helpers.detections.evaluations import random_evaluation
+from tests.helpers.detections.weighted_evaluations import make_annotations, tied_evaluation
 
 SEEDS = st.integers(0, 2**32 - 1)
 Evaluation = tuple[Annotations, CocoResults]

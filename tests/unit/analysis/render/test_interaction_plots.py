@@ -8,7 +8,7 @@ from analysis.render.interaction_plots import plot_interactions
 from analysis.render.plots import DARK, LIGHT
 from analysis.stats.factorial.effects import tabulate_cells
 from analysis.stats.factorial.means import InteractionMeans, LevelMean, compute_interaction_means
-from tests.helpers.factorial_values import AP, draw_values, make_factorial
+from tests.helpers.experiments.factorial_values import AP, draw_values, make_factorial
 
 
 def make_panels(values: pd.DataFrame, names: str, seeds: int) -> list[InteractionMeans]:

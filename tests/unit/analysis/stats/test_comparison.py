@@ -68,7 +68,7 @@ def test_an_infinite_loss_makes_no_pair() -> None:
     assert comparison.num_pairs == 1 and comparison.difference == pytest.approx(0.1)
 
 
-def test_pairing_gains_what_the_correlation_says() -> None:
+def test_pairing_gains_as_much_as_the_correlation() -> None:
     baseline = np.array([0.1, 0.2, 0.3, 0.4])
     arm = baseline + np.array([0.01, -0.01, 0.01, -0.01])
     gain = measure_pairing_gain(arm, baseline)

@@ -11,7 +11,7 @@ from analysis.stats.pareto import find_front, measure_front_shares
 MODES = ("max", "min")
 
 
-def test_points_that_another_beats_are_not_on_the_front() -> None:
+def test_points_that_another_dominates_are_not_on_the_front() -> None:
     values = np.array([[0.4, 10.0], [0.3, 5.0], [0.3, 6.0], [0.2, 20.0]])
     assert find_front(values, MODES).tolist() == [True, True, False, False]
 
@@ -38,5 +38,5 @@ def test_a_point_that_leads_in_every_seed_is_always_on_the_front() -> None:
     assert shares[2] == pytest.approx(0.25, abs=0.05)
 
 
-def test_one_seed_says_nothing_about_others() -> None:
+def test_one_seed_shows_nothing_about_others() -> None:
     assert np.isnan(measure_front_shares(np.ones((2, 1, 2)), MODES)).all()

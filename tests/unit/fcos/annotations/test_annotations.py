@@ -86,7 +86,7 @@ def test_crowds_can_be_objects_like_all_others(tmp_path: Path) -> None:
         ({"bbox": [1, 2, 0, 4], "iscrowd": 0}, "only 3 of zero size or outside the image"),
     ],
 )
-def test_the_refusal_of_a_file_without_usable_boxes_says_why(tmp_path: Path, change: Any, message: str) -> None:
+def test_the_refusal_of_a_file_without_usable_boxes_has_the_reason(tmp_path: Path, change: Any, message: str) -> None:
     unusable = content()
     for entry in unusable["annotations"]:
         entry |= change
@@ -303,7 +303,7 @@ def test_truncated_gzip_is_an_error(tmp_path: Path) -> None:
         read_annotations(path)
 
 
-def test_missing_file_or_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_of_its_name_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such annotation file"):
         read_annotations(tmp_path / "none.json")
     with pytest.raises(DataError, match="cannot be read"):

@@ -39,7 +39,7 @@ def test_boxes_within_the_unit_square_are_refused_with_count_rule_and_way_out() 
     )
 
 
-def test_fractions_as_corners_are_refused_too() -> None:
+def test_fractions_as_corners_are_refused() -> None:
     with pytest.raises(DataError, match=r"all 9 boxes are smaller than a pixel in width and height; .* multiply"):
         notes_of(as_corners(PIXELS[[0, 1, 3] * 3] / (1.01 * WIDTH_HEIGHT)))
 

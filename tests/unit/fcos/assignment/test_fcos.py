@@ -14,7 +14,7 @@ from fcos.assignment.level_rules import fpn_ranges
 from fcos.config.choices import Ends, LevelRule, TieBreak
 from fcos.geometry import areas, ltrb_from_boxes
 from fcos.structures import NO_OBJECT, Locations, Targets
-from tests.helpers.pyramids import RANGES, box, fcos_rule, in_range, pyramid, targets_of
+from tests.helpers.detections.pyramids import RANGES, box, fcos_rule, in_range, pyramid, targets_of
 
 
 def by_matrix(targets: Targets, locations: Locations, ranges, ends, radius, box_convention="plain",
@@ -122,7 +122,7 @@ def test_no_boxes_match_nothing_under_any_rule(level_rule: LevelRule, tie_break:
         assert (match_fcos(targets, pyramid(), config) == NO_OBJECT).all()
 
 
-def test_small_chunks_match_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matching_in_small_chunks_equals_matching_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     locations = pyramid()
     targets = targets_of([[10, 10, 90, 80], [12, 14, 60, 70], [0, 0, 160, 128], [30, 30, 50, 44]])
     whole = assign_fcos(targets, locations, fcos_rule())
@@ -158,7 +158,7 @@ def test_one_box_gives_targets_at_its_locations() -> None:
     torch.testing.assert_close(assignment.centerness[0, center], torch.tensor([1.0]))
 
 
-def test_the_smaller_box_wins_where_float32_cannot_tell_large_areas_apart() -> None:
+def test_the_smaller_box_wins_where_large_areas_are_equal_in_float32() -> None:
     # 1e8 - area, as other implementations compute it, is equal for both: float32 steps by 8 there.
     large, small = [10.0, 10, 30, 30], [10.0, 10, 30, 29.75]
     for boxes, winner in (([large, small], 1), ([small, large], 0)):

@@ -18,9 +18,8 @@ from fcos.assignment.simota import match_simota
 from fcos.geometry import boxes_from_ltrb, compute_locations
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
 from tests.helpers.present import present
-from tests.helpers.pyramids import CPU, RANGES, STRIDES, pyramid, targets_of
+from tests.helpers.detections.pyramids import CLASSES, CPU, RANGES, STRIDES, outputs_of, pyramid, targets_of
 
-CLASSES = 3
 # Quarter pixels are exact in float32. Whole multiples of 4 make many ties.
 coordinate = st.one_of(st.integers(-20, 640).map(lambda n: n / 4), st.integers(0, 40).map(lambda n: n * 4.0))
 side = st.one_of(st.integers(0, 600).map(lambda n: n / 4), st.integers(0, 40).map(lambda n: n * 4.0))
@@ -149,16 +148,6 @@ def test_retinanet_equals_plain_loops(images, size, rule, nine) -> None:
     expected = retinanet_by_loops(targets, locations, retinanet.MIN_IOU[rule])
     np.testing.assert_array_equal(matched.numpy(), expected[0])
     np.testing.assert_array_equal(ignored.numpy(), expected[1])
-
-
-def outputs_of(locations: Locations, batch: int, seed: int = 0, quality: bool = True) -> HeadOutputs:
-    generator = torch.Generator().manual_seed(seed)
-    num = len(locations.xy)
-    logits = torch.randn(batch, num, CLASSES, generator=generator)
-    ltrb = torch.rand(batch, num, 4, generator=generator) * locations.strides[:, None] * 4
-    counts = [rows * columns for rows, columns in locations.shapes]
-    quality_logits = torch.randn(batch, num, generator=generator) if quality else None
-    return HeadOutputs(logits.split(counts, dim=1), ltrb, quality_logits, locations.shapes)
 
 
 def simota_by_loops(targets: Targets, locations: Locations, outputs: HeadOutputs, radius: float | None) -> np.ndarray:

@@ -21,22 +21,10 @@ from fcos.errors import ConfigError
 from fcos.geometry import boxes_from_ltrb
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
 from tests.helpers.present import present
-from tests.helpers.pyramids import box, pyramid, targets_of
+from tests.helpers.detections.pyramids import CLASSES, box, outputs_of, pyramid, targets_of
 
-CLASSES = 3
 # Costs beyond 1e5 are rounded to steps of 0.008 in float32: closer ones are not compared.
 ROUNDING = 0.05
-
-
-def outputs_of(locations: Locations, batch: int, seed: int = 0) -> HeadOutputs:
-    generator = torch.Generator().manual_seed(seed)
-    num = len(locations.xy)
-    logits = torch.randn(batch, num, CLASSES, generator=generator)
-    ltrb = torch.rand(batch, num, 4, generator=generator) * locations.strides[:, None] * 4
-    counts = [rows * columns for rows, columns in locations.shapes]
-    return HeadOutputs(
-        logits.split(counts, dim=1), ltrb, torch.randn(batch, num, generator=generator), locations.shapes
-    )
 
 
 def boxes_and_costs(

@@ -13,7 +13,7 @@ from fcos.augmentation.augment import augment, draws_of, iou_crop, photometric, 
 from fcos.augmentation.labeled_image import FILL, LabeledImage
 from fcos.config.augmentation import AugmentationConfig
 from fcos.studies.draw_augmentation import ALONE
-from tests.helpers.labeled_images import BACKGROUND, OBJECT_COLORS, labeled_image, object_extent
+from tests.helpers.data.labeled_images import BACKGROUND, OBJECT_COLORS, labeled_image, object_extent
 from tests.helpers.present import present
 
 NAMES = tuple(ALONE)
@@ -135,7 +135,7 @@ def test_boxes_stay_on_their_objects(name: str, seed: int) -> None:
         torch.testing.assert_close(object_extent(result, label), box, rtol=0, atol=1.0 + 2 * scale)
 
 
-def test_boxes_cut_off_a_window_are_gone_in_pixels_too() -> None:
+def test_boxes_cut_off_a_window_are_gone_in_pixels() -> None:
     item = labeled_image((96, 128), [(2, 2, 42, 30), (90, 66, 126, 94)])
     gone = 0
     for seed in range(20):

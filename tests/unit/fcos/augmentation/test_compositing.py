@@ -6,7 +6,7 @@ import torch
 
 from fcos.augmentation.compositing import copy_paste, mixup, mosaic
 from fcos.augmentation.labeled_image import LabeledImage
-from tests.helpers.labeled_images import OBJECT_COLORS, labeled_image, object_extent
+from tests.helpers.data.labeled_images import OBJECT_COLORS, labeled_image, object_extent
 from tests.helpers.present import present
 
 SIZE = (96, 128)

@@ -15,7 +15,7 @@ from fcos.augmentation.labeled_image import (
     resize,
 )
 from fcos.model.detector import PIXEL_MEAN
-from tests.helpers.labeled_images import labeled_image, object_extent
+from tests.helpers.data.labeled_images import labeled_image, object_extent
 from tests.helpers.present import present
 
 SIZE = (40, 60)

@@ -8,7 +8,7 @@ import pytest
 from fcos.__main__ import main
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.prepare import prepare
-from tests.helpers.labelled_folders import box, image, write_coco, write_folder, write_labelme
+from tests.helpers.data.labelled_folders import box, image, write_coco, write_folder, write_labelme
 
 IMAGES = [image("train/a b.png", box()), image("valid/ü.JPG", box("dog")), image("test/c.png", box("dog"))]
 
@@ -28,7 +28,7 @@ def test_a_folder_becomes_a_file_for_each_split_that_data_coco_reads(
     assert data.val.annotations.names == ("valid/ü.JPG",)
 
 
-def test_nothing_is_overwritten_without_being_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_overwritten_without_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, out = write_folder(tmp_path / "photos", "voc", IMAGES), tmp_path / "out"
     out.mkdir()
     (out / "val.json").write_text("mine")
@@ -40,7 +40,7 @@ def test_nothing_is_overwritten_without_being_told(tmp_path: Path, capsys: pytes
     assert len(json.loads((out / "val.json").read_text())["images"]) == 1
 
 
-def test_what_cannot_be_told_apart_is_asked_for_by_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_ambiguous_is_requested_as_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [image("a.png", box()), image("b.png", box())]
     root = write_folder(tmp_path / "photos", "voc", images)
     write_labelme(root, images)

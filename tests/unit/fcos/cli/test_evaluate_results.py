@@ -11,7 +11,7 @@ from fcos.evaluation.coco import coco_metrics, detections_of, result_metrics
 from fcos.evaluation.metric_names import COCO_METRICS
 from fcos.evaluation.saved.saved_evaluation import read_evaluation
 from fcos.storage.evaluation_files import ANNOTATIONS, RESULTS
-from tests.helpers.evaluations import saved, text_of
+from tests.helpers.detections.evaluations import saved, text_of
 
 
 def test_a_saved_evaluation_gives_its_numbers_and_its_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

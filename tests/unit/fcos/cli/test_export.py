@@ -18,7 +18,7 @@ from fcos.__main__ import main
         ("file/inner/detector", "--output file/inner/detector: file is a file, and no folder"),
     ],
 )
-def test_a_place_where_no_file_can_be_is_refused_first(
+def test_a_path_where_no_file_can_be_is_refused_first(
     output: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

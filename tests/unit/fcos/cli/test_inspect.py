@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fcos.__main__ import main
-from tests.helpers.labelled_folders import box, image, write_folder
+from tests.helpers.data.labelled_folders import box, image, write_folder
 
 IMAGES = [image("train/a.png", box(), box("dog")), image("val/b.png", box("dog")), image("val/c.png")]
 

@@ -59,7 +59,7 @@ def test_implementations_whose_towers_have_no_bias() -> None:
     assert {name for name, model in load_presets().items() if not model.head.conv_bias} == {"mmdetection", "rosinality"}
 
 
-def test_what_no_key_says_stands_at_the_top_of_each_preset() -> None:
+def test_what_no_key_holds_stands_at_the_top_of_each_preset() -> None:
     """What differs and is no setting is declared."""
     declared = {
         "rosinality": ("padded to the next multiple of 32 above", "positives plus the number of images"),

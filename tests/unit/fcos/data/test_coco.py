@@ -18,7 +18,7 @@ from fcos.data.loader import train_batches
 from fcos.data.prepare import prepare
 from fcos.data.sample_settings import SampleSettings
 from fcos.errors import DataError
-from tests.helpers.coco_folders import coco, write_split
+from tests.helpers.data.coco_folders import coco, write_split
 from tests.helpers.present import present
 
 TRAIN: tuple[Split, ...] = ("train",)

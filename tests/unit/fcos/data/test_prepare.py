@@ -17,7 +17,7 @@ from fcos.data.coco import make_dataset
 from fcos.data.prepare import cache_folder, prepare
 from fcos.errors import ConfigError, DataError
 from fcos.storage.files import user_cache
-from tests.helpers.coco_folders import coco
+from tests.helpers.data.coco_folders import coco
 
 
 def edit(path: Path, change: Any) -> None:
@@ -266,7 +266,7 @@ def test_cache_that_cannot_be_written_is_an_error_that_names_it(root: Path) -> N
         prepare(coco(root, cache_dir=str(root / "file")))
 
 
-def test_synthetic_data_are_prepared_too(tmp_path: Path) -> None:
+def test_synthetic_data_are_prepared_like_files(tmp_path: Path) -> None:
     synthetic = SyntheticConfig(image_size=48, train_images=4, val_images=2, object_size=(8.0, 20.0))
     config = DataConfig(name="synthetic", synthetic=synthetic, cache_dir=str(tmp_path))
     progress: list[str] = []

@@ -6,7 +6,7 @@ from fcos.annotations.annotations import Annotations
 from fcos.annotations.coco_results import CocoResults
 from fcos.evaluation.coco_settings import IOU_THRESHOLDS
 from fcos.evaluation.matches import Matches, match_detections
-from tests.helpers.weighted_evaluations import make_annotations
+from tests.helpers.detections.weighted_evaluations import make_annotations
 
 BOX = [10.0, 10.0, 20.0, 20.0]
 

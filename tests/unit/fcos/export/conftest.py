@@ -15,7 +15,7 @@ from fcos.export.file_detector import FileDetector, load_file_detector
 from fcos.export.write_file import ExportOptions, export_detector
 from fcos.inference import Trained
 from fcos.training import checkpoint
-from tests.helpers.exported_files import Export, MakeTrained, untyped_tracing
+from tests.helpers.detections.exported_files import Export, MakeTrained, untyped_tracing
 
 CLASSES = ("disc", "square", "ring")
 TINY_BACKBONE = {"name": "small_resnet", "norm": "bn", "widths": [16, 16, 16, 16, 16]}

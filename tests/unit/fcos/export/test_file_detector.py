@@ -12,10 +12,10 @@ from fcos.config.run import Config
 from fcos.data.synthetic import CLASSES
 from fcos.errors import ConfigError
 from fcos.export.file_detector import FileDetector, evaluate_file
-from fcos.export.networks import DETECTIONS
+from fcos.export.graph.networks import DETECTIONS
 from fcos.export.onnx_session import OnnxSession
-from fcos.export.timed import timed
-from tests.helpers.exported_files import RECORD, noise_batch
+from fcos.export.latency import Timed
+from tests.helpers.detections.exported_files import RECORD, noise_batch
 
 # Two images on a canvas of 64 x 96, and the locations of levels 3 to 6 on it.
 BATCH = noise_batch((64, 96), (60, 90))
@@ -160,4 +160,4 @@ def test_a_file_is_timed_whatever_package_the_runtime_is_of(
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata.Distribution, "from_name", missing)
-    assert timed(opened(tiny_values, detections())).runtime == f"onnxruntime {onnxruntime.__version__}"
+    assert Timed.of(opened(tiny_values, detections())).runtime == f"onnxruntime {onnxruntime.__version__}"

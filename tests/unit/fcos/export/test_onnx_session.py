@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 from fcos.errors import ConfigError, DataError
 from fcos.export import onnx_session, packages
 from fcos.export.file_detector import load_file_detector
-from fcos.export.networks import DETECTIONS
+from fcos.export.graph.networks import DETECTIONS
 from fcos.export.onnx_session import OnnxSession, open_onnx
 from fcos.export.record import FileRecord
-from tests.helpers.exported_files import RECORD
+from tests.helpers.detections.exported_files import RECORD
 
 Write = Callable[..., Path]
 
@@ -80,19 +80,19 @@ def in_a_branch(model: Any, node: Any, tensor: Any = None) -> None:
     model.graph.node.append(helper.make_node("If", ["c"], [], then_branch=middle, else_branch=middle))
 
 
-def test_neither_are_those_of_inner_graphs(write: Write) -> None:
+def test_a_tensor_of_an_inner_graph_in_another_file_is_refused(write: Write) -> None:
     tensor = TensorProto(name="deep", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
     with pytest.raises(ConfigError, match="keeps its tensor deep in another file"):
         open_onnx(write(lambda model: in_a_branch(model, helper.make_node("Identity", ["x"], ["y"]), tensor)))
 
 
 @pytest.mark.parametrize("domain", ["com.microsoft", "evil", "ai.onnx.contrib"])
-@pytest.mark.parametrize("place", ["graph", "branch", "function"])
-def test_operators_outside_of_the_standard_are_refused(domain: str, place: str, write: Write) -> None:
+@pytest.mark.parametrize("part", ["graph", "branch", "function"])
+def test_operators_outside_of_the_standard_are_refused(domain: str, part: str, write: Write) -> None:
     node = helper.make_node("EPContext", [], ["x"], domain=domain)
 
     def add(model: Any) -> None:
-        match place:
+        match part:
             case "graph":
                 model.graph.node.append(node)
             case "branch":
@@ -156,7 +156,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         open_onnx(tmp_path / "b.onnx")
 
 
-def test_what_the_runtime_refuses_is_said_in_a_line(write: Write) -> None:
+def test_what_the_runtime_refuses_is_reported_in_a_line(write: Write) -> None:
     with pytest.raises(ConfigError, match="onnxruntime does not run it") as caught:
         open_onnx(write(lambda model: model.graph.node.append(helper.make_node("NoSuchOperator", ["pixels"], ["x"]))))
     assert "\n" not in str(caught.value)
@@ -264,7 +264,7 @@ class FailingSession:
         "CUDA failure 2: out of memory",
     ],
 )
-def test_what_does_not_fit_in_memory_is_told_apart(message: str) -> None:
+def test_what_does_not_fit_in_memory_is_distinguished(message: str) -> None:
     with pytest.raises(MemoryError):
         OnnxSession(Path("a.onnx"), RECORD, "", DETECTIONS, "cpu", FailingSession(message)).run({})
 

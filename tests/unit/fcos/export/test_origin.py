@@ -21,7 +21,8 @@ def write_run(folder: Path, summary: str | None) -> Path:
 
 
 def test_identity_and_data_digest_are_those_of_the_runs_summary(tmp_path: Path) -> None:
-    path = write_run(tmp_path, json.dumps({"identity": "ab12", "summary": {"data_digest": "cd34"}}))
+    summary = {"step": 2, "seconds": 1.0, "metrics": {}}
+    path = write_run(tmp_path, json.dumps({"identity": "ab12", "summary": {**summary, "data_digest": "cd34"}}))
     assert find_origin(path) == Origin("ab12", "cd34", checkpoint_folder.digest(path))
 
 

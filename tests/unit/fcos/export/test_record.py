@@ -6,7 +6,7 @@ import pytest
 
 from fcos.errors import ConfigError
 from fcos.export.record import FORMAT, MAX_CHARACTERS, PREFIX, FileRecord
-from tests.helpers.exported_files import RECORD
+from tests.helpers.detections.exported_files import RECORD
 
 
 def test_a_record_survives_the_texts_of_a_file() -> None:

@@ -10,8 +10,8 @@ from fcos.data.prepare import prepare
 from fcos.errors import DataError
 from fcos.formats import as_coco
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
-from tests.helpers.coco_folders import write_split
-from tests.helpers.labelled_folders import box, image, write_folder
+from tests.helpers.data.coco_folders import write_split
+from tests.helpers.data.labelled_folders import box, image, write_folder
 
 SPLIT = [image("train/a b.png", box()), image("train/ü.JPG", box("dog")), image("valid/c.png", box("dog"))]
 
@@ -35,10 +35,10 @@ def test_a_converted_folder_is_read_like_any_other_and_its_images_stay(tmp_path:
 
 def test_the_digest_does_not_depend_on_where_the_folder_lies(tmp_path: Path) -> None:
     digests = []
-    for place in ("here", "there"):
-        root = write_folder(tmp_path / place / "photos", "yolo", SPLIT)
-        folder = folder_as_coco(root, FolderSettings(), tmp_path / place / "cache")
-        data = data_of(folder, tmp_path / place / "cache")
+    for name in ("here", "there"):
+        root = write_folder(tmp_path / name / "photos", "yolo", SPLIT)
+        folder = folder_as_coco(root, FolderSettings(), tmp_path / name / "cache")
+        data = data_of(folder, tmp_path / name / "cache")
         digests.append((prepare(data).digest, data.model_dump(exclude={"root", "cache_dir"})))
     assert digests[0] == digests[1]
 

@@ -11,7 +11,7 @@ from fcos.errors import ConfigError, DataError
 from fcos.formats.listing import list_folder
 from fcos.formats.recognise import read_folder, recognise
 from fcos.formats.structures import FormatName, LabelledFolder, LabelledImage
-from tests.helpers.labelled_folders import CLASSES, box, image, write_folder, write_image, write_labelme, write_voc
+from tests.helpers.data.labelled_folders import CLASSES, box, image, write_folder, write_image, write_labelme, write_voc
 
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 

@@ -7,7 +7,7 @@ import pytest
 from fcos.errors import ConfigError, DataError
 from fcos.formats.splits import training_splits
 from fcos.formats.structures import LabelledFolder, LabelledImage, SplitName
-from tests.helpers.labelled_folders import box, image
+from tests.helpers.data.labelled_folders import box, image
 
 
 def folder(**sizes: int) -> LabelledFolder:
@@ -25,7 +25,7 @@ def test_given_splits_are_taken_and_the_test_images_left_alone() -> None:
     assert splits.by_hand == ()
 
 
-def test_test_images_validate_where_there_are_no_others_and_that_is_said() -> None:
+def test_test_images_validate_where_there_are_no_others_with_a_note() -> None:
     splits = training_splits(folder(train=3, test=2), None, 0)
     assert [each.name for each in splits.val] == ["test/0.png", "test/1.png"]
     assert "test validates" in splits.reason and splits.by_hand == ("auto.val_fraction=0.2",)

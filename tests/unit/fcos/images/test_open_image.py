@@ -106,7 +106,7 @@ def test_annotated_sizes_are_those_of_the_oriented_image_where_it_is_applied(tmp
         open_image(tmp_path / "a.jpg", (2, 3), APPLY)
 
 
-def test_16_bit_gray_is_turned_too(tmp_path: Path) -> None:
+def test_a_16_bit_gray_image_is_turned_by_its_orientation(tmp_path: Path) -> None:
     gray = Image.fromarray(np.arange(0, 60000, 10000, dtype=np.uint16).reshape(2, 3))
     save_oriented(tmp_path / "a.png", 3, gray)
     stored, applied = open_image(tmp_path / "a.png"), open_image(tmp_path / "a.png", rules=APPLY)
@@ -174,7 +174,7 @@ def test_truncated_file_is_an_error_that_names_it(tmp_path: Path, suffix: str, f
         (b"<html>404</html>", "of no known kind"),
     ],
 )
-def test_a_file_that_is_no_image_is_told_for_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_file_that_is_no_image_is_reported_as_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "image.png").write_bytes(content)
     with pytest.raises(DataError, match=rf"image\.png: is not a whole image \({reason}"):
         open_image(tmp_path / "image.png")
@@ -202,7 +202,7 @@ def test_coco_tiny_gray_image_opens_as_rgb(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "tiff", "png"])
-def test_of_several_frames_the_first_is_read_and_the_others_are_told(tmp_path: Path, suffix: str) -> None:
+def test_of_several_frames_the_first_is_read_and_the_others_are_reported(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"image.{suffix}"
     frames = [Image.new("RGB", (6, 4), (shade, shade, shade)) for shade in (0, 128, 255)]
     frames[0].save(path, save_all=True, append_images=frames[1:])

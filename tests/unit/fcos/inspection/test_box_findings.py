@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.inspections import edit, finding, inspected
+from tests.helpers.data.inspections import edit, finding, inspected
 
 
 def give_boxes(root: Path, *boxes: Sequence[float], split: str = "train", **more: Any) -> None:
@@ -21,7 +21,7 @@ def test_a_clean_data_set_has_no_findings(root: Path) -> None:
     assert inspected(root).findings == ()
 
 
-def test_boxes_of_zero_size_outside_and_partly_outside_are_told_apart(root: Path) -> None:
+def test_boxes_of_zero_size_outside_and_partly_outside_are_distinguished(root: Path) -> None:
     give_boxes(root, [1, 2, 0, 5], [40, 2, 5, 5], [25, 2, 10, 10])
     found = inspected(root)
     zero = finding(found, "boxes of zero size")

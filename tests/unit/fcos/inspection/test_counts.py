@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.inspections import edit, inspected
+from tests.helpers.data.inspections import edit, inspected
 
 
 def test_boxes_are_counted_by_image_class_and_level(root: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.inspections import edit, finding, inspected
+from tests.helpers.data.inspections import edit, finding, inspected
 
 
 def deep(value: int) -> Image.Image:

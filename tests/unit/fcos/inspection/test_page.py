@@ -9,7 +9,7 @@ from PIL import Image
 from fcos.inspection import pictures
 from fcos.inspection.page import render_page
 from fcos.inspection.pictures import Pictures
-from tests.helpers.inspections import edit, inspected
+from tests.helpers.data.inspections import edit, inspected
 
 
 def test_the_page_needs_nothing_from_elsewhere(root: Path) -> None:

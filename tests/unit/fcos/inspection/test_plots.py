@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcos.inspection.counts import Counts
+from fcos.inspection.counts import DataCounts
 from fcos.inspection.plots import DARK, LIGHT, plot_boxes_an_image, plot_sizes
-from tests.helpers.inspections import inspected
+from tests.helpers.data.inspections import inspected
 
 
-def with_sides(counts: Counts, *sides: float) -> Counts:
+def with_sides(counts: DataCounts, *sides: float) -> DataCounts:
     train = replace(counts.splits["train"], half_sides=np.array(sides, dtype=np.float64))
     return replace(counts, splits={"train": train})
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import DataError
-from tests.helpers.inspections import finding, inspected
+from tests.helpers.data.inspections import finding, inspected
 
 
 def test_a_broken_annotation_file_leaves_the_other_split(root: Path) -> None:

@@ -9,10 +9,10 @@ from fcos.config.choices import Split
 from fcos.errors import ConfigError, DataError
 from fcos.formats.structures import FormatName
 from fcos.inspection.run import inspect_data
-from fcos.inspection.source import DEFAULT_MODEL, find_source
+from fcos.inspection.source import DEFAULT_MODEL, find_data
 from fcos.installation import conf_folder
-from tests.helpers.inspections import WORDS, edit
-from tests.helpers.labelled_folders import box, image, write_folder
+from tests.helpers.data.inspections import WORDS, edit
+from tests.helpers.data.labelled_folders import box, image, write_folder
 
 IMAGES = [image("train/a.png", box()), image("val/b.png", box("dog"))]
 
@@ -20,7 +20,7 @@ IMAGES = [image("train/a.png", box()), image("val/b.png", box("dog"))]
 @pytest.mark.parametrize("name", ["coco", "voc", "yolo", "cvat", "labelme"])
 def test_a_folder_of_any_format_is_read_as_data_auto_does(tmp_path: Path, name: FormatName) -> None:
     root = write_folder(tmp_path / "my photos", name, IMAGES)
-    source = find_source([str(root), f"data.cache_dir={tmp_path / 'cache'}"])
+    source = find_data([str(root), f"data.cache_dir={tmp_path / 'cache'}"])
     assert source.understood[0].startswith(f"{name}: ")
     assert source.train_command.startswith(f"python orchestration/train.py data=auto 'data.root={root}'")
     assert source.data.name == "coco" and source.splits == ("train", "val")
@@ -28,7 +28,7 @@ def test_a_folder_of_any_format_is_read_as_data_auto_does(tmp_path: Path, name: 
 
 def test_a_folder_that_training_refuses_is_shown_where_it_is_coco(root: Path) -> None:
     (root / "val.json").write_text('{"images": [], "annotations": [], "categories": []}')
-    source = find_source([str(root), f"data.cache_dir={root.parent / 'cache'}"])
+    source = find_data([str(root), f"data.cache_dir={root.parent / 'cache'}"])
     assert "val.json: section 'images' is empty" in source.refused
     found = inspect_data(source, lambda *_: None)
     assert [each.title for each in found.findings if each.severity == "error"] == ["annotations cannot be read"]
@@ -38,19 +38,19 @@ def test_a_folder_that_training_refuses_is_shown_where_it_is_coco(root: Path) ->
 def test_a_folder_of_one_set_without_any_box_is_shown_with_the_refusal(root: Path) -> None:
     edit(root / "train.json", lambda content: content.update(annotations=[]))
     (root / "val.json").unlink()
-    source = find_source([str(root), f"data.cache_dir={root.parent / 'cache'}"])
+    source = find_data([str(root), f"data.cache_dir={root.parent / 'cache'}"])
     assert source.splits == ("train",) and "have no box at all" in source.refused
 
 
 def test_the_words_of_a_training_name_its_data(root: Path) -> None:
-    source = find_source([f"data.root={root}", *WORDS, "data.crowds=objects"])
+    source = find_data([f"data.root={root}", *WORDS, "data.crowds=objects"])
     assert source.data.crowds == "objects" and source.data.short_sides is None
     assert source.train_command.endswith("data.short_sides=null data.long_side=null data.crowds=objects")
 
 
 def test_of_one_split_that_is_named_only_that_is_read(root: Path) -> None:
     only: tuple[Split, ...] = ("val",)
-    assert find_source([f"data.root={root}", "data.val.annotations=val.json", "data.val.images=val"]).splits == only
+    assert find_data([f"data.root={root}", "data.val.annotations=val.json", "data.val.images=val"]).splits == only
 
 
 def test_the_default_model_is_that_of_a_training(root: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_default_model_is_that_of_a_training(root: Path) -> None:
 
 
 def test_a_model_that_changes_another_is_read_with_it(root: Path) -> None:
-    source = find_source(["data=synthetic", "model=fcos_rt_r50"])
+    source = find_data(["data=synthetic", "model=fcos_rt_r50"])
     assert source.model.levels == (3, 4, 5) and source.model.assignment.ranges[0] == (0, 64)
 
 
@@ -78,13 +78,13 @@ def test_a_model_that_changes_another_is_read_with_it(root: Path) -> None:
         (["data=synthetic", "data.limit_train=a"], "data.limit_train='a'"),
     ],
 )
-def test_a_mistake_is_told_with_the_word(root: Path, words: list[str], message: str) -> None:
+def test_a_mistake_is_refused_with_the_word(root: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        find_source([word.format(root=root) for word in words])
+        find_data([word.format(root=root) for word in words])
 
 
-def test_a_folder_that_is_missing_or_holds_no_labels_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_missing_or_holds_no_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        find_source([str(tmp_path / "nowhere")])
+        find_data([str(tmp_path / "nowhere")])
     with pytest.raises(DataError, match="holds no images"):
-        find_source([str(tmp_path)])
+        find_data([str(tmp_path)])

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.inspections import edit, finding, inspected
+from tests.helpers.data.inspections import edit, finding, inspected
 
 
-def test_images_of_both_splits_and_copies_within_one_are_told_apart(root: Path) -> None:
+def test_images_of_both_splits_and_copies_within_one_are_distinguished(root: Path) -> None:
     shutil.copy(root / "train" / "0.png", root / "val" / "1.png")
     shutil.copy(root / "train" / "2.png", root / "train" / "3.png")
     found = inspected(root)

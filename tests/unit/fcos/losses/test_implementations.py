@@ -117,7 +117,7 @@ def test_every_preset_is_compared() -> None:
     assert set(IMPLEMENTATIONS) == set(PRESETS)
 
 
-def test_adelaidets_iou_quality_is_as_its_preset_says() -> None:
+def test_adelaidets_iou_quality_is_as_in_its_preset() -> None:
     """BOX_QUALITY=iou predicts the IoU, and leaves the box loss without center-ness."""
     model = with_keys(PRESETS["adelaidet"], {"head.quality": "iou", "loss.weight_by_centerness": False})
     outputs, assignment, locations = case(0)

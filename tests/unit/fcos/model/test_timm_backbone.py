@@ -99,7 +99,7 @@ def test_one_process_synchronises_batch_norms_with_itself() -> None:
         ({"name": "timm/convnext_atto", "norm": "own", "frozen_stages": 1}, "has no feature map of stride 2 where"),
     ],
 )
-def test_what_cannot_be_a_backbone_is_told_with_the_way_out(settings: dict[str, object], message: str) -> None:
+def test_what_cannot_be_a_backbone_is_refused_with_the_way_out(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(**{"norm": "bn", **settings})  # type: ignore[arg-type]
 

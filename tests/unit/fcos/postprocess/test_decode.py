@@ -13,7 +13,7 @@ from fcos.geometry import boxes_from_ltrb, centerness, compute_locations
 from fcos.postprocess.decode import peaks
 from fcos.postprocess.nms import standard_nms
 from fcos.structures import HeadOutputs
-from tests.helpers.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess, sizes
+from tests.helpers.detections.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess, sizes
 from tests.helpers.present import present
 
 LOCATIONS = compute_locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"))

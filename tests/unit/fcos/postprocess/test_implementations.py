@@ -15,7 +15,7 @@ from fcos.geometry import compute_locations
 from fcos.postprocess.decode import Postprocess
 from fcos.postprocess.nms import standard_nms
 from fcos.structures import Detections, HeadOutputs
-from tests.helpers.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess, sizes
+from tests.helpers.detections.postprocessing import IMAGE, SHAPES, STRIDES, make_postprocess, sizes
 from tests.helpers.present import present
 
 LOCATIONS = compute_locations(SHAPES, STRIDES, IMAGE, "half_stride", torch.device("cpu"))
@@ -159,7 +159,7 @@ def test_each_of_these_settings_changes_detections(name: str, other: dict[str, A
     assert differing
 
 
-def test_adelaidets_threshold_with_center_ness_is_as_its_preset_says() -> None:
+def test_adelaidets_threshold_with_center_ness_is_as_in_its_preset() -> None:
     """THRESH_WITH_CTR holds 0.05 against the product, before its root is taken."""
     keys = {"postprocess.threshold_on": "score", "postprocess.score_threshold": 0.22360679775}
     model = with_keys(PRESETS["adelaidet"], keys)

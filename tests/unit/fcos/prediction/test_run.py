@@ -12,7 +12,7 @@ from PIL import Image
 
 from fcos.errors import ConfigError, DataError
 from fcos.prediction.predictor import Predictor
-from fcos.prediction.run import Outcome, Progress, Request, run_prediction
+from fcos.prediction.run import Outcome, PredictionProgress, Request, run_prediction
 from fcos.prediction.sources import find_sources
 from fcos.prediction.video import Frame, VideoReader, VideoWriter
 
@@ -30,7 +30,7 @@ class Outputs:
     def run(self, *paths: Path, on_done: Callable[[str, int, int], None] = lambda *_: None, **options: Any) -> Outcome:
         request = Request(self.folder, CLASSES, **{"batch_size": 2, **options})
         sources = find_sources([str(path) for path in paths])
-        return run_prediction(self.predictor, sources, request, Progress(on_done, self.messages.append))
+        return run_prediction(self.predictor, sources, request, PredictionProgress(on_done, self.messages.append))
 
     @property
     def detections(self) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def test_images_of_every_kind_are_recognised_by_content(tmp_path: Path, save_ima
     )
 
 
-def test_animated_images_are_told(tmp_path: Path) -> None:
+def test_animated_images_are_reported(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     (note,) = sources_of(tmp_path).notes

@@ -14,7 +14,7 @@ from fcos.published import archive as archive_module
 from fcos.published.archive import ArchiveError, extract_archive, write_archive
 from fcos.published.crate import check_files, compute_id
 from fcos.published.layout import MAX_BYTES, METADATA, explain_bad_name, make_safe_word
-from tests.helpers.published import DEVICE, LINK, flip, pack, unpack, write_tiny
+from tests.helpers.experiments.published import DEVICE, LINK, flip, pack, unpack, write_tiny
 
 PLAN = "tiny/sweep/plan.json"
 

@@ -20,7 +20,7 @@ from fcos.images.image_files import ImageFiles, check_images, file_stats
 from fcos.images.open_image import open_image
 from fcos.storage import files
 from orchestration.trial.failures import is_out_of_memory, is_retryable
-from tests.helpers.coco_folders import coco
+from tests.helpers.data.coco_folders import coco
 
 ATTEMPTS = len(files.PAUSES) + 1
 

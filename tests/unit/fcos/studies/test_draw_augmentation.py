@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fcos.__main__ import main
-from tests.helpers.coco_folders import write_split
+from tests.helpers.data.coco_folders import write_split
 
 
 def test_a_sheet_has_a_row_for_each_augmentation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

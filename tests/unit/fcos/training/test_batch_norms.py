@@ -52,14 +52,14 @@ def test_one_image_on_a_level_of_one_location_is_refused(case: Case, norm: str) 
     )
 
 
-def test_the_refusal_is_what_torch_would_say_at_the_first_step(case: Case, tmp_path: Path) -> None:
+def test_the_refusal_is_torchs_own_of_the_first_step(case: Case, tmp_path: Path) -> None:
     case.values["model"]["head"]["norm"] = "bn"
     with pytest.raises(ConfigError, match=r"model\.head\.norm=bn has no variance"):
         run(parse(Config, case.values), LocalRuntime(tmp_path / "run", torch.device("cpu")))
 
 
 @pytest.mark.parametrize("norm", ["gn", "none"])
-def test_other_norms_take_one_image(case: Case, norm: str) -> None:
+def test_norms_without_batch_statistics_take_one_image(case: Case, norm: str) -> None:
     case.check(head__norm=norm)
 
 

@@ -27,9 +27,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def poll_in(folder: Path, asked: list[int], answer: bool = False) -> InterruptionPoll:
+def poll_in(folder: Path, requests: list[int], answer: bool = False) -> InterruptionPoll:
     def notice() -> bool:
-        asked.append(1)
+        requests.append(1)
         return answer
 
     runtime = LocalRuntime(folder, torch.device("cpu"), preemption_pending=notice)
@@ -37,15 +37,15 @@ def poll_in(folder: Path, asked: list[int], answer: bool = False) -> Interruptio
 
 
 def test_questions_are_seconds_apart_whatever_the_pace(tmp_path: Path, clock: Clock) -> None:
-    asked: list[int] = []
-    poll = poll_in(tmp_path, asked)
+    requests: list[int] = []
+    poll = poll_in(tmp_path, requests)
     due = []
     for step in range(101, 401):
         # A tenth of a second for a step, later half a second.
         clock.now += 0.1 if step <= 250 else 0.5
-        before = len(asked)
+        before = len(requests)
         assert poll.poll(step, reported=False) == ""
-        if len(asked) > before:
+        if len(requests) > before:
             due.append((step, clock.now))
     assert due[0][0] == 101
     gaps = [after - before for (_, before), (_, after) in pairwise(due)]
@@ -55,15 +55,15 @@ def test_questions_are_seconds_apart_whatever_the_pace(tmp_path: Path, clock: Cl
 
 
 def test_reports_between_do_not_ask_the_machine(tmp_path: Path, clock: Clock) -> None:
-    asked: list[int] = []
-    poll = poll_in(tmp_path, asked)
+    requests: list[int] = []
+    poll = poll_in(tmp_path, requests)
     for step in range(101, 131):
         clock.now += 0.1
         assert poll.poll(step, reported=True) == ""
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_a_stop_is_heard_at_reports_alone_and_comes_first(tmp_path: Path, clock: Clock) -> None:
+def test_a_stop_takes_effect_at_reports_alone_and_comes_first(tmp_path: Path, clock: Clock) -> None:
     poll = poll_in(tmp_path, [], answer=True)
     (tmp_path / STOP).touch()
     clock.now = 1.0

@@ -53,7 +53,7 @@ def test_the_log_of_losses_counts_every_step_when_it_is_read() -> None:
     assert (log.missing_positives.steps, log.missing_positives.longest) == (3, 2)
 
 
-def test_a_training_whose_boxes_fit_no_level_says_so_in_its_summary(
+def test_a_training_whose_boxes_fit_no_level_has_a_note_in_its_summary(
     tiny_values: dict[str, Any], tmp_path: Path
 ) -> None:
     levels = len(tiny_values["model"]["levels"])

@@ -8,7 +8,7 @@ from fcos.storage.checkpoint_folder import CheckpointError
 from fcos.weights.find import find_checkpoint
 
 
-def test_a_path_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere: no such folder or file$"):
         find_checkpoint(tmp_path / "nowhere")
 

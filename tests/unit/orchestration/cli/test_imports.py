@@ -12,7 +12,7 @@ from orchestration.config.overrides import check_overrides
 from orchestration.experiment.data import prepare_data
 from orchestration.planning.make_plan import make_plan
 from orchestration.trial.files import begin_training, write_summary
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 # Libraries that take from a tenth of a second to two seconds of processor time each.
 SLOW = {

@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cluster.authentication import is_loopback, make_private, requires_token, token_file
+from orchestration.cluster.authentication import is_loopback, make_private, requires_token
+from orchestration.cluster.ray_token import token_file
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o666, 0o777])

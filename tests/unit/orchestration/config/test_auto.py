@@ -10,7 +10,7 @@ from orchestration.config import folder_choices
 from orchestration.config.compose import Composed, compose, compose_with_choices
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.trials import arm_configs
-from tests.helpers.labelled_folders import box, image, write_folder
+from tests.helpers.data.labelled_folders import box, image, write_folder
 
 
 @pytest.fixture(autouse=True)

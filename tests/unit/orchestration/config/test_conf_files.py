@@ -85,7 +85,7 @@ def test_every_file_of_the_project_is_valid_and_every_claim_is_read() -> None:
     assert all(experiment_claim(path) for path in (conf_files.CONF / "experiment").glob("*.yaml"))
 
 
-def test_without_config_files_it_is_said_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_config_files_the_error_names_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conf_files, "CONF", tmp_path / "conf")
     for call in (lambda: check_overrides([]), lambda: help_text("sweep", "", [])):
         with pytest.raises(ConfigError, match="no such folder; the config files belong beside the packages"):

@@ -11,7 +11,7 @@ from fcos.config.run import CoverageConfig
 from fcos.formats.write_coco import coco_text
 from orchestration.config import folder_choices
 from orchestration.config.start import START as CHOSEN
-from tests.helpers.labelled_folders import box, image
+from tests.helpers.data.labelled_folders import box, image
 
 START = replace(CHOSEN, epochs=60, megapixels_per_second=1.5)
 
@@ -45,7 +45,7 @@ def test_the_input_is_as_small_as_the_small_boxes_allow(
     assert choice.values == {"data.short_sides": [short_side], "data.long_side": long_side}
 
 
-def test_small_boxes_that_the_device_does_not_bear_are_told(tmp_path: Path) -> None:
+def test_small_boxes_that_the_device_does_not_support_are_reported(tmp_path: Path) -> None:
     assert (
         "which becomes 10 px at the input; 16 px would be better, but more than 512 px is much for this device"
         in folder_choices.input_size(annotations(tmp_path, 12), on_gpu=False).reason

@@ -8,7 +8,7 @@ from orchestration.config.groups import expand_presets, presets
 from orchestration.config.overrides import check_overrides
 
 
-def test_only_groups_that_say_all_that_they_change_are_presets() -> None:
+def test_only_groups_that_list_all_that_they_change_are_presets() -> None:
     options = presets()
     assert options["conventions"] == ["torchvision", "v1", "v2"]
     assert not {"model", "experiment", "cluster", "data"} & set(options)
@@ -26,7 +26,7 @@ def test_a_misspelt_preset_names_its_neighbours() -> None:
         expand_presets({"arm": {"conventions": "v3"}})
 
 
-def test_conventions_hold_for_a_whole_run_too() -> None:
+def test_conventions_hold_for_a_whole_run() -> None:
     lab = compose(check_overrides(["conventions=v1"]))
     assert lab.model.assignment.corners == "inclusive"
     assert lab.coverage.anchors == "maskrcnn_benchmark"

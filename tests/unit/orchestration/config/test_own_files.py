@@ -64,7 +64,7 @@ def test_an_experiment_a_model_and_a_preset_of_a_users_own_are_found(own: Path, 
     assert lab.experiment.arms["counted"] == {"model.assignment.corners": "inclusive"}
 
 
-def test_a_sweep_without_an_experiment_lists_a_users_own_too(own: Path) -> None:
+def test_a_sweep_without_an_experiment_lists_those_of_the_users_folder(own: Path) -> None:
     with pytest.raises(ConfigError, match=r"no experiment is chosen.*ablation_centerness, .*mine"):
         make_plan(composed(f"--config-dir={own}"), lambda config: ("d", ()), [f"--config-dir={own}"])
 

@@ -14,7 +14,7 @@ from orchestration.driver.budget import enforce_budget
 from orchestration.planning.spent import Spent, read_spent
 from orchestration.trial import files
 from orchestration.trial.failures import is_held_back
-from tests.helpers.waiting import wait_until
+from tests.helpers.processes.waiting import wait_until
 
 NEED = Demand(workers=2, cpus=3, gpus=0.5, device="cuda")
 
@@ -79,7 +79,7 @@ def test_trainings_side_by_side_use_it_up_as_fast_as_they_are_many_and_all_stop(
     assert spent.cpu == pytest.approx(3 * 6 * spent.wall)
 
 
-def test_a_record_that_may_not_be_read_is_a_mistake_too(tmp_path: Path) -> None:
+def test_a_record_of_hours_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spent.json").mkdir()
     with pytest.raises(
         ConfigError, match=r"spent\.json: hours that this sweep has used .*, not readable: Is a directory"

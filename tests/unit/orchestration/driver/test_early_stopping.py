@@ -13,7 +13,7 @@ from orchestration.search.samplers import make_scheduler
 from orchestration.trial import files
 from orchestration.trial.task import TASK
 from orchestration.trial.worker import RECORD
-from tests.helpers.tasks import task_in
+from tests.helpers.experiments.tasks import task_in
 
 STEPS = 90
 
@@ -33,7 +33,7 @@ class Trainings:
         return trial
 
     def report(self, trial: Any, step: int, *values: float) -> bool:
-        """Whether the training is asked to stop."""
+        """Whether the training is stops to stop."""
         scores = [MetricPoint(f"arm{n}", "val/AP", step, value) for n, value in enumerate(values)]
         points = (MetricPoint(None, "train/loss", step, 1.0), *scores)
         files.append_points(self.folder / trial.trial_id, points)
@@ -57,9 +57,9 @@ def test_brackets_give_some_trainings_more_time_the_same_in_every_command(tmp_pa
     def stopped(command: str, early_stopping: str) -> list[bool]:
         (tmp_path / command).mkdir()
         trainings = Trainings(tmp_path / command, early_stopping=early_stopping)
-        trials = [trainings.start(f"t{place}") for place in range(12)]
+        trials = [trainings.start(f"t{index}") for index in range(12)]
         # Each is worse than the one before, at the first bracket's first rung.
-        return [trainings.report(trial, 12, 0.9 - 0.05 * place) for place, trial in enumerate(trials)]
+        return [trainings.report(trial, 12, 0.9 - 0.05 * index) for index, trial in enumerate(trials)]
 
     one_bracket, first, again = stopped("asha", "asha"), stopped("first", "hyperband"), stopped("again", "hyperband")
     assert first == again
@@ -89,12 +89,12 @@ def test_what_asks_is_repeated_for_another_attempt(tmp_path: Path) -> None:
     assert trainings.report(poor, 11)
 
 
-@pytest.mark.parametrize(("mode", "asked"), [("max", True), ("min", False)])
-def test_the_next_command_finds_the_rungs_as_they_were(tmp_path: Path, mode: str, asked: bool) -> None:
+@pytest.mark.parametrize(("mode", "stops"), [("max", True), ("min", False)])
+def test_the_next_command_finds_the_rungs_as_they_were(tmp_path: Path, mode: str, stops: bool) -> None:
     before = Trainings(tmp_path, mode)
     before.report(before.start("ended"), 10, 0.5)
     after = Trainings(tmp_path, mode, ended=("ended",))
-    assert after.report(after.start("new"), 10, 0.4) is asked
+    assert after.report(after.start("new"), 10, 0.4) is stops
 
 
 def test_of_several_arms_the_best_counts() -> None:

@@ -23,8 +23,8 @@ from orchestration.driver.events import (
 )
 from orchestration.driver.progress import SweepProgress
 from orchestration.planning.plan import Plan
-from tests.helpers.seed_rounds import clear, finish, plan_rounds
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.seed_rounds import clear, finish, plan_rounds
+from tests.helpers.experiments.summaries import summary_of
 
 SCHEMA = json.loads((ROOT / "docs" / "events.schema.json").read_text())
 

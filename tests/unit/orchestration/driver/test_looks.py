@@ -21,7 +21,7 @@ from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.trial.task import TASK
-from tests.helpers.seed_rounds import Values, clear, finish, plan_rounds
+from tests.helpers.experiments.seed_rounds import Values, clear, finish, plan_rounds
 
 
 class NoStore:

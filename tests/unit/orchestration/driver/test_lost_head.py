@@ -9,7 +9,7 @@ import pytest
 
 from orchestration.driver import watchdogs
 from orchestration.driver.watchdogs import watch_head
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -23,39 +23,39 @@ def address_of(server: socket.socket) -> str:
     return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_head_that_is_gone_is_told_of(listener: socket.socket) -> None:
-    address, told, heard = address_of(listener), [], threading.Event()
+def test_a_head_that_is_gone_is_reported_once(listener: socket.socket) -> None:
+    address, reasons, reported = address_of(listener), [], threading.Event()
 
     def lost(reason: str) -> None:
-        told.append(reason)
-        heard.set()
+        reasons.append(reason)
+        reported.set()
 
     with watch_head(address, lost):
         listener.close()
-        assert heard.wait(PATIENCE)
+        assert reported.wait(PATIENCE)
         time.sleep(0.1)
-    assert told == [f"the head of the Ray cluster at {address} does not answer any more"]
+    assert reasons == [f"the head of the Ray cluster at {address} does not answer any more"]
 
 
-def test_an_error_because_the_head_is_gone_comes_after_that_is_told(listener: socket.socket) -> None:
-    told: list[str] = []
-    with pytest.raises(ConnectionError), watch_head(address_of(listener), told.append):
+def test_an_error_because_the_head_is_gone_comes_after_its_report(listener: socket.socket) -> None:
+    reasons: list[str] = []
+    with pytest.raises(ConnectionError), watch_head(address_of(listener), reasons.append):
         listener.close()
         raise ConnectionError("rpc")
-    assert len(told) == 1
+    assert len(reasons) == 1
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_other_ends_of_a_block_stay_what_they_are(listener: socket.socket, kind: type[BaseException]) -> None:
-    told: list[str] = []
-    with pytest.raises(kind), watch_head(address_of(listener), told.append):
+    reasons: list[str] = []
+    with pytest.raises(kind), watch_head(address_of(listener), reasons.append):
         raise kind
-    assert told == []
+    assert reasons == []
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_head_that_answers_disturbs_nothing(listener: socket.socket, own: bool) -> None:
-    told: list[str] = []
-    with watch_head(None if own else address_of(listener), told.append):
+    reasons: list[str] = []
+    with watch_head(None if own else address_of(listener), reasons.append):
         time.sleep(0.2)
-    assert told == []
+    assert reasons == []

@@ -21,7 +21,7 @@ from orchestration.driver.events import (
 from orchestration.driver.progress import State, SweepProgress, TrialProgress
 from orchestration.driver.progress_view import PlainView, make_view, trials_that_fit
 from orchestration.experiment.trials import Trial
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 
 @pytest.fixture
@@ -88,12 +88,12 @@ def test_a_row_keeps_the_newest_loss_and_ap_of_every_arm() -> None:
 
 def test_the_whole_is_timed_over_trainings_side_by_side() -> None:
     rows = [row(0, state="running"), row(1), row(2, state="kept")]
-    board = SweepProgress(rows, max_concurrent=2)
-    assert board.seconds_left is None
+    progress = SweepProgress(rows, max_concurrent=2)
+    assert progress.seconds_left is None
     rows[0].update(record(50, 5.0))
     # 50 + 100 steps at 0.1 s, two at a time.
-    assert board.seconds_left == 7.5
-    assert (board.steps_done, board.steps) == (150, 300)
+    assert progress.seconds_left == 7.5
+    assert (progress.steps_done, progress.steps) == (150, 300)
 
 
 def test_durations() -> None:
@@ -145,24 +145,24 @@ def test_a_low_terminal_shows_what_runs_and_what_failed() -> None:
 def test_a_run_without_training_counts_images_and_learns_their_number() -> None:
     rows = [row(index, 0, unit="image") for index in range(3)]
     rows[2] = row(2, 5000, unit="image", state="kept")
-    board = SweepProgress(rows)
-    assert (board.steps_done, board.steps, board.seconds_left) == (5000, 15000, None)
+    progress = SweepProgress(rows)
+    assert (progress.steps_done, progress.steps, progress.seconds_left) == (5000, 15000, None)
     rows[0].state = "running"
     assert rows[0].position == "starts"
     rows[0].update(record(1000, 2.0, total=4000))
     assert rows[0].position == "image 1000 of 4000"
     # 3000 images and, for the second, as many as the longest run has.
-    assert board.seconds_left == 16.0
+    assert progress.seconds_left == 16.0
 
 
-def test_a_search_for_ranges_tells_its_rounds() -> None:
+def test_a_search_for_ranges_reports_its_rounds() -> None:
     one = row(total=0, unit="image", state="running")
     one.update(record(0, 3.0, points=[[None, "coverage/search_objective", 2, 1.0432]]))
     assert one.position == "level ranges, round 2: objective 104.32"
     assert one.seconds_left is None
 
 
-def told(*reports: tuple[int, float]) -> list[str]:
+def printed(*reports: tuple[int, float]) -> list[str]:
     """What is printed of a training that reports so many images after so many seconds."""
     out = io.StringIO()
     one = row(total=0, unit="image")
@@ -177,11 +177,11 @@ def told(*reports: tuple[int, float]) -> list[str]:
 
 
 def test_a_short_run_has_no_lines_but_start_and_end() -> None:
-    assert told((0, 0.0), (30, 0.3), (60, 0.6), (90, 0.9), (100, 1.0)) == ["starts", "finished"]
+    assert printed((0, 0.0), (30, 0.3), (60, 0.6), (90, 0.9), (100, 1.0)) == ["starts", "finished"]
 
 
-def test_a_quarter_that_came_too_soon_is_told_when_its_time_has_come() -> None:
-    assert told((0, 0.0), (30, 1.0), (40, 6.0), (60, 7.0), (80, 11.5), (100, 12.0)) == [
+def test_a_quarter_that_came_too_soon_is_reported_when_its_time_has_come() -> None:
+    assert printed((0, 0.0), (30, 1.0), (40, 6.0), (60, 7.0), (80, 11.5), (100, 12.0)) == [
         "starts",
         "image 40 of 100",
         "image 80 of 100",
@@ -189,9 +189,9 @@ def test_a_quarter_that_came_too_soon_is_told_when_its_time_has_come() -> None:
     ]
 
 
-def test_the_last_image_is_not_told_beside_the_end() -> None:
-    assert told((0, 0.0), (50, 2.0), (100, 9.0)) == ["starts", "finished"]
+def test_the_last_image_is_not_reported_beside_the_end() -> None:
+    assert printed((0, 0.0), (50, 2.0), (100, 9.0)) == ["starts", "finished"]
 
 
-def test_a_new_attempt_is_told_however_soon() -> None:
-    assert told((0, 0.0), (50, 30.0), (80, 1.0)) == ["starts", "image 50 of 100", "image 80 of 100", "finished"]
+def test_a_new_attempt_is_reported_however_soon() -> None:
+    assert printed((0, 0.0), (50, 30.0), (80, 1.0)) == ["starts", "image 50 of 100", "image 80 of 100", "finished"]

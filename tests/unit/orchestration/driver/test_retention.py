@@ -14,12 +14,12 @@ from fcos.storage.run_folder import REUSED, MetricPoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.driver.retention import Ranking, rank, remove_checkpoints, value_of
+from orchestration.driver.retention import Ranking, rank, remove_checkpoints, ranked_value
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.trial import files
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 
 def test_the_best_come_first_equals_in_their_order_and_what_has_no_value_has_no_rank() -> None:
@@ -40,15 +40,15 @@ def test_the_best_come_first_equals_in_their_order_and_what_has_no_value_has_no_
 def test_a_training_counts_by_its_best_arm_and_by_finite_values_alone(
     tmp_path: Path, metrics: dict[str, dict[str, float]], highest: float | None, lowest: float | None
 ) -> None:
-    assert value_of(tmp_path, metrics, Ranking("val/AP", "max")) == highest
-    assert value_of(tmp_path, metrics, Ranking("val/AP", "min")) == lowest
+    assert ranked_value(tmp_path, metrics, Ranking("val/AP", "max")) == highest
+    assert ranked_value(tmp_path, metrics, Ranking("val/AP", "min")) == lowest
 
 
 def test_a_loss_counts_by_its_last_point(tmp_path: Path) -> None:
     points = [MetricPoint(None, "train/loss", step, loss) for step, loss in ((2, 0.5), (12, 0.9), (10, 0.1))]
     files.append_points(tmp_path, points)
-    assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss", "min")) == 0.9
-    assert value_of(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss_quality", "min")) is None
+    assert ranked_value(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss", "min")) == 0.9
+    assert ranked_value(tmp_path, {"arm": {"val/AP": 0.3}}, Ranking("train/loss_quality", "min")) is None
 
 
 def plan_in(output: Path, values: Mapping[str, float | None]) -> Plan:

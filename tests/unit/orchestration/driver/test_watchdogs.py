@@ -15,7 +15,7 @@ from orchestration.driver.watchdogs import START_SECONDS, StallDetector, end_her
 from orchestration.trial import files, heartbeat, processes
 from orchestration.trial.failures import failure_reason, read_failure
 from orchestration.trial.heartbeat import TRIAL, Process, clear_heartbeats, read_heartbeats, registered
-from tests.helpers.waiting import PATIENCE, wait_until
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 
 def asleep() -> "subprocess.Popen[str]":
@@ -28,35 +28,35 @@ def asleep() -> "subprocess.Popen[str]":
 
 def test_signs_are_seen_until_a_process_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 0.0)
-    with registered(tmp_path, "rank_0", "here") as beat:
+    with registered(tmp_path, "rank_0", "here") as touch:
         before = read_heartbeats(tmp_path)
         assert before["rank_0"][0] == Process("here", os.getpid(), processes.start_time(os.getpid()))
 
-        def beat_is_seen() -> bool:
-            beat()
+        def touch_is_seen() -> bool:
+            touch()
             return read_heartbeats(tmp_path) != before
 
         # Clocks of files are coarse.
-        wait_until(beat_is_seen)
+        wait_until(touch_is_seen)
     assert read_heartbeats(tmp_path) == {}
 
 
-def test_beats_cost_no_write_more_often_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_cost_no_write_more_often_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 3600.0)
-    with registered(tmp_path, "rank_0", "here") as beat:
+    with registered(tmp_path, "rank_0", "here") as touch:
         before = read_heartbeats(tmp_path)
         for _ in range(1000):
-            beat()
+            touch()
         assert read_heartbeats(tmp_path) == before
 
 
-def test_a_beat_after_the_signs_were_cleared_is_lost_without_a_word(
+def test_a_heartbeat_after_the_files_were_cleared_is_lost_without_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "TOUCH_SECONDS", 0.0)
-    with registered(tmp_path, "rank_0", "here") as beat:
+    with registered(tmp_path, "rank_0", "here") as touch:
         clear_heartbeats(tmp_path)
-        beat()
+        touch()
         assert read_heartbeats(tmp_path) == {}
 
 
@@ -133,19 +133,19 @@ def test_a_pid_that_was_given_again_is_left_alone(tmp_path: Path) -> None:
 def test_workers_are_ended_before_the_trial_that_waits_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[set[str]] = []
+    reported: list[set[str]] = []
     monkeypatch.setattr(watchdogs, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(watchdogs, "START_SECONDS", 0.0)
-    monkeypatch.setattr(watchdogs, "_end_on_nodes", lambda folder, by_node, reason: told.append(set(by_node)))
+    monkeypatch.setattr(watchdogs, "_end_on_nodes", lambda folder, by_node, reason: reported.append(set(by_node)))
     with (
         registered(tmp_path, TRIAL, "driver"),
         registered(tmp_path, "rank_0", "a"),
         registered(tmp_path, "rank_1", "b"),
         end_stalled(0.1, lambda: [tmp_path]),
     ):
-        wait_until(lambda: len(told) >= 2)
-    assert told[0] == {"a", "b"}
-    assert "driver" in told[1]
+        wait_until(lambda: len(reported) >= 2)
+    assert reported[0] == {"a", "b"}
+    assert "driver" in reported[1]
 
 
 def test_without_a_limit_no_thread_watches_and_no_training_is_looked_at() -> None:

@@ -7,15 +7,9 @@ import pytest
 from fcos.config.evaluation import EvaluationSettings
 from fcos.config.parse import parse, with_keys
 from fcos.config.run import Config
+from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.config.overrides import dotted_keys
-from orchestration.experiment.identity import (
-    EVALUATION_ONLY,
-    RUN_ONLY,
-    evaluation_identity,
-    fingerprint,
-    train_identity,
-    without,
-)
+from orchestration.experiment.identity import EVALUATION_ONLY, evaluation_identity, fingerprint, train_identity, without
 from orchestration.experiment.provenance import Provenance
 
 PROVENANCE = Provenance(code="c", versions={"torch": "1"})
@@ -140,7 +134,7 @@ def test_without_leaves_the_original_alone() -> None:
     assert values == {"a": {"b": 1, "c": 2}, "d": 3}
 
 
-def test_left_out_keys_exist() -> None:
+def test_keys_that_identities_leave_out_exist() -> None:
     known = dotted_keys(Config)
     for key in (*RUN_ONLY, *EVALUATION_ONLY):
         assert any(name == key or name.startswith(f"{key}.") for name in known), key

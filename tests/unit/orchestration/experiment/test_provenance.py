@@ -31,7 +31,7 @@ from orchestration.experiment.provenance import (
 )
 from orchestration.trial.failures import read_failure
 from orchestration.trial.worker import train
-from tests.helpers.tasks import task_in
+from tests.helpers.experiments.tasks import task_in
 
 
 @pytest.fixture

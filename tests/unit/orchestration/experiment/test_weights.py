@@ -40,7 +40,7 @@ def identity(config: Config) -> str:
     return train_identity(pin_weights(config), PROVENANCE, "d")
 
 
-def test_the_place_of_a_file_decides_nothing_and_its_content_all(file: Path, tmp_path: Path) -> None:
+def test_the_path_of_a_file_decides_nothing_and_its_content_all(file: Path, tmp_path: Path) -> None:
     moved = shutil.copy(file, tmp_path / "moved.pth")
     first = identity(config_of(f"model.backbone.weights={file}"))
     assert identity(config_of(f"model.backbone.weights={moved}")) == first
@@ -68,7 +68,7 @@ def test_a_digest_that_was_given_holds(file: Path) -> None:
         (["model.weights=none"], r"model\.weights=.*none: no such folder or file"),
     ],
 )
-def test_missing_weights_are_told_with_the_plan(overrides: list[str], message: str) -> None:
+def test_missing_weights_are_refused_with_the_plan(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         pin_weights(config_of(*overrides))
 
@@ -80,12 +80,12 @@ def test_missing_weights_are_told_with_the_plan(overrides: list[str], message: s
         (["model.backbone.name=resnet18", "model.backbone.weights=V1"], "no such weights of resnet18"),
     ],
 )
-def test_names_that_do_not_exist_are_told_with_close_matches(overrides: list[str], message: str) -> None:
+def test_names_that_do_not_exist_are_refused_with_close_matches(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_weights(config_of(*overrides))
 
 
-def test_a_plan_tells_what_of_a_file_is_not_used(file: Path, tmp_path: Path) -> None:
+def test_a_plan_names_what_of_a_file_is_not_used(file: Path, tmp_path: Path) -> None:
     content = torch.load(file, weights_only=True)
     torch.save({**content, "fc.weight": torch.ones(3)}, file)
     small = ["data.synthetic.train_images=8", "data.synthetic.val_images=2", "data.synthetic.image_size=64"]

@@ -8,23 +8,18 @@ from typing import Any
 import pytest
 
 from fcos.config.parse import flatten
+from fcos.storage.store_conventions import param_text
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import differences, explain
-from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
-from orchestration.planning.reuse import ReusableRuns, Source
+from orchestration.planning.reuse import ReusableRuns, ReuseSource
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import plan_of
+from tests.helpers.experiments.stored_runs import StoredRuns
+from tests.helpers.experiments.summaries import summary_of
 
 EXPERIMENT = ("+experiment=ablation_centerness", "experiment.seeds=[0]")
-
-
-def planned(tmp_path: Path, *arguments: str, digest: str = "d") -> Plan:
-    lab = composed_into(tmp_path, *EXPERIMENT, *arguments)
-    return make_plan(lab, lambda config: (digest, ()))
 
 
 def finished(plan: Plan, trial: Trial, run_id: str = "12345678abc", **tags: str) -> PastRun:
@@ -40,21 +35,13 @@ def finished(plan: Plan, trial: Trial, run_id: str = "12345678abc", **tags: str)
     return PastRun(run_id, {**known, **tags}, params, {})
 
 
-class Store:
-    def __init__(self, *runs: PastRun) -> None:
-        self._runs = runs
-
-    def newest(self) -> list[PastRun]:
-        return list(self._runs)
-
-
 def past(*runs: PastRun, **known: Any) -> ReusableRuns:
-    return ReusableRuns(Store(*runs), **known)  # type: ignore[arg-type]
+    return ReusableRuns(StoredRuns(*runs), **known)
 
 
 def test_nothing_sets_a_training_apart_from_itself(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
-    other = planned(tmp_path, "data.num_workers=2", "model.postprocess.nms_threshold=0.1")
+    plan = plan_of(tmp_path, *EXPERIMENT)
+    other = plan_of(tmp_path, *EXPERIMENT, "data.num_workers=2", "model.postprocess.nms_threshold=0.1")
     assert differences(plan.trials[1], plan.provenance, finished(other, other.trials[1])) == []
 
 
@@ -67,23 +54,23 @@ def test_nothing_sets_a_training_apart_from_itself(tmp_path: Path) -> None:
     ],
 )
 def test_code_versions_and_data_are_named(tmp_path: Path, tags: dict[str, str], line: str) -> None:
-    plan = planned(tmp_path)
+    plan = plan_of(tmp_path, *EXPERIMENT)
     found = differences(plan.trials[1], plan.provenance, finished(plan, plan.trials[1], **tags))
     assert any(one.startswith(line) for one in found)
 
 
 def test_seeds_of_sources_are_named_where_they_are_given_alone(tmp_path: Path) -> None:
-    trial = (plan := planned(tmp_path)).trials[1]
+    trial = (plan := plan_of(tmp_path, *EXPERIMENT)).trials[1]
     params = {key: text for key, text in finished(plan, trial).params.items() if not key.startswith("seeds.")}
     older = replace(finished(plan, trial), params=params)
     assert differences(trial, plan.provenance, older) == []
-    other = planned(tmp_path, "seeds.order=3")
+    other = plan_of(tmp_path, *EXPERIMENT, "seeds.order=3")
     assert differences(other.trials[1], plan.provenance, older) == ["seeds.order: absent -> 3"]
 
 
 def test_the_nearest_of_all_is_named_with_the_keys(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
-    near, far = (planned(tmp_path, *words) for words in (["schedule.steps=900"], ["schedule.steps=900", "data.flip=0"]))
+    plan = plan_of(tmp_path, *EXPERIMENT)
+    near, far = (plan_of(tmp_path, *EXPERIMENT, *words) for words in (["schedule.steps=900"], ["schedule.steps=900", "data.flip=0"]))
     runs = (finished(far, far.trials[1], "farfarfar"), finished(near, near.trials[1], "nearnear"))
     lines = explain(plan, past(*runs), reuse=True)
     start = lines.index(f"branch · seed 0 ({plan.trials[1].short}): new")
@@ -94,14 +81,14 @@ def test_the_nearest_of_all_is_named_with_the_keys(tmp_path: Path) -> None:
 
 
 def test_every_state_has_its_words(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "experiment.seeds=[0,1]")
+    plan = plan_of(tmp_path, *EXPERIMENT, "experiment.seeds=[0,1]")
     done, taken, partly, unusable = plan.trials[1], plan.trials[3], plan.trials[0], plan.trials[2]
     plan.folder_of(done).mkdir(parents=True)
     write_summary(plan.folder_of(done), done.identity, summary_of({"branch": {}}))
     run = finished(plan, taken)
     sources = {
-        taken.identity: Source(run, {"branch": run}),
-        partly.identity: Source(run, {"none": run}),
+        taken.identity: ReuseSource(run, {"branch": run}),
+        partly.identity: ReuseSource(run, {"none": run}),
     }
     problems = {unusable.identity: "run x of y: it is gone"}
     text = "\n".join(explain(plan, past(sources=sources, problems=problems, here={done.identity: run}), reuse=True))

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from fcos.inspection.source import find_source
+from fcos.inspection.source import find_data
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.planning.inspect_note import inspect_notes
@@ -20,7 +20,7 @@ def test_the_command_of_the_note_reads_the_same_data_with_the_same_ranges(tmp_pa
     ).training
     (note,) = inspect_notes(config, ["warning: some are the same", "others are turned"])
     assert note.startswith("2 notes on the data (1 of them warnings); shown with pictures by: python -m fcos inspect ")
-    source = find_source(shlex.split(note.partition("inspect ")[2]))
+    source = find_data(shlex.split(note.partition("inspect ")[2]))
     decoding = {"num_workers": config.data.num_workers}
     assert source.data.model_copy(update=decoding) == config.data
     assert source.model.levels == config.model.levels

@@ -13,15 +13,14 @@ from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan, make_single_plan
 from orchestration.planning.plan import Plan, settle_plan
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed, composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed, composed_into, plan_of
+from tests.helpers.experiments.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
 
 
-def planned(tmp_path: Path, *arguments: str, digest: str = "d") -> Plan:
-    lab = composed_into(tmp_path, EXPERIMENT, *arguments)
-    return make_plan(lab, lambda config: (digest, ("3 boxes dropped",)))
+def plan_ablation(tmp_path: Path, *words: str, digest: str = "d") -> Plan:
+    return plan_of(tmp_path, EXPERIMENT, *words, digest=digest, notes=("3 boxes dropped",))
 
 
 def pretend_trained(plan: Plan) -> None:
@@ -29,10 +28,10 @@ def pretend_trained(plan: Plan) -> None:
 
 
 def test_data_is_prepared_once_for_all_arms_that_share_it(tmp_path: Path) -> None:
-    asked: list[Config] = []
+    configs: list[Config] = []
     lab = composed_into(tmp_path, EXPERIMENT)
-    plan = make_plan(lab, lambda config: (asked.append(config), ("d", ("note",)))[1])  # type: ignore[func-returns-value]
-    assert len(asked) == 1
+    plan = make_plan(lab, lambda config: (configs.append(config), ("d", ("note",)))[1])  # type: ignore[func-returns-value]
+    assert len(configs) == 1
     assert plan.notes == ("note",)
     assert plan.folder == tmp_path / "ablation_centerness"
 
@@ -52,18 +51,18 @@ def test_a_single_run_is_named_after_its_identity(tmp_path: Path) -> None:
 
 
 def test_the_same_plan_keeps_its_key(tmp_path: Path) -> None:
-    first = settle_plan(planned(tmp_path))
-    assert settle_plan(planned(tmp_path, "data.num_workers=2")) == first
+    first = settle_plan(plan_ablation(tmp_path))
+    assert settle_plan(plan_ablation(tmp_path, "data.num_workers=2")) == first
 
 
 def test_a_copied_or_renamed_folder_is_another_sweep_with_the_same_results(tmp_path: Path) -> None:
-    key = settle_plan(planned(tmp_path))
-    pretend_trained(planned(tmp_path))
-    copied = planned(tmp_path, "name=copied")
-    shutil.copytree(planned(tmp_path).folder, copied.folder)
+    key = settle_plan(plan_ablation(tmp_path))
+    pretend_trained(plan_ablation(tmp_path))
+    copied = plan_ablation(tmp_path, "name=copied")
+    shutil.copytree(plan_ablation(tmp_path).folder, copied.folder)
     assert settle_plan(copied) != key
-    assert settle_plan(copied) == settle_plan(planned(tmp_path, "name=copied")) != settle_plan(planned(tmp_path))
-    assert settle_plan(planned(tmp_path)) == key
+    assert settle_plan(copied) == settle_plan(plan_ablation(tmp_path, "name=copied")) != settle_plan(plan_ablation(tmp_path))
+    assert settle_plan(plan_ablation(tmp_path)) == key
 
 
 @pytest.mark.parametrize(
@@ -91,13 +90,13 @@ def test_points_of_a_search_that_are_left_out_this_time_stay(
 
 
 def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
-    key = settle_plan(planned(tmp_path))
-    pretend_trained(planned(tmp_path))
+    key = settle_plan(plan_ablation(tmp_path))
+    pretend_trained(plan_ablation(tmp_path))
     fewer = ("~experiment.arms.from_regression", "~experiment.paper.from_regression")
-    assert settle_plan(planned(tmp_path, *fewer, "experiment.seeds=[0,7]")) == key
+    assert settle_plan(plan_ablation(tmp_path, *fewer, "experiment.seeds=[0,7]")) == key
     changed = "experiment.arms.from_regression.model.postprocess.nms_threshold=0.1"
     with pytest.raises(ConfigError, match=r"nms_threshold: 0\.6 -> 0\.1 \(arm from_regression\)"):
-        settle_plan(planned(tmp_path, changed))
+        settle_plan(plan_ablation(tmp_path, changed))
 
 
 @pytest.mark.parametrize(
@@ -110,19 +109,19 @@ def test_seeds_and_arms_may_come_and_go_but_not_change(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_with_the_difference(
     tmp_path: Path, arguments: list[str], digest: str, message: str
 ) -> None:
-    settle_plan(planned(tmp_path))
-    pretend_trained(planned(tmp_path))
+    settle_plan(plan_ablation(tmp_path))
+    pretend_trained(plan_ablation(tmp_path))
     with pytest.raises(ConfigError, match=message):
-        settle_plan(planned(tmp_path, *arguments, digest=digest))
+        settle_plan(plan_ablation(tmp_path, *arguments, digest=digest))
 
 
 def test_before_anything_is_trained_a_plan_may_change(tmp_path: Path) -> None:
-    first = settle_plan(planned(tmp_path))
-    assert settle_plan(planned(tmp_path, "schedule.steps=900")) != first
+    first = settle_plan(plan_ablation(tmp_path))
+    assert settle_plan(plan_ablation(tmp_path, "schedule.steps=900")) != first
 
 
 def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
+    plan = plan_ablation(tmp_path)
     trial = plan.trials[0]
     assert plan.summary_of(trial) is None
     plan.folder_of(trial).mkdir(parents=True)
@@ -133,5 +132,5 @@ def test_a_summary_is_found_by_identity(tmp_path: Path) -> None:
 
 def test_a_folder_below_a_file_holds_no_finished_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    plan = planned(tmp_path / "file")
+    plan = plan_ablation(tmp_path / "file")
     assert plan.summary_of(plan.trials[0]) is None

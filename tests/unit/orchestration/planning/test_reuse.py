@@ -18,15 +18,15 @@ from fcos.storage.run_folder import ATTEMPTS, TRAINING_ID, MetricPoint
 from fcos.training import checkpoint
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.trials import Trial
-from orchestration.planning.first_steps.prefixes import held_checkpoints
+from orchestration.planning.first_steps.planned_prefixes import held_checkpoints
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import (
     ReusableRuns,
-    Source,
+    ReuseSource,
     dangling_links,
     find_reusable,
-    find_source,
+    find_reuse_source,
     take,
     take_all,
 )
@@ -35,20 +35,11 @@ from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
 from orchestration.trial.retries import Attempts, memory_tags, read_attempts
 from orchestration.trial.task import MicroBatching
-from tests.helpers.composed import composed, composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed, composed_into
+from tests.helpers.experiments.stored_runs import StoredRuns
+from tests.helpers.experiments.summaries import summary_of
 
 EXPERIMENT = "+experiment=ablation_centerness"
-
-
-class Store:
-    """Holds a few finished runs."""
-
-    def __init__(self, *runs: PastRun) -> None:
-        self._runs = runs
-
-    def of_training(self, identity: str) -> list[PastRun]:
-        return [run for run in self._runs if run.tags["fcos.train_identity"] == identity]
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +88,13 @@ def finish(trial: Trial, folder: Path, arm: str, called: str) -> PastRun:
 
 
 def found(plan: Plan, *runs: PastRun) -> tuple[Any, str]:
-    return find_source(Store(*runs), plan.trials[0])  # type: ignore[arg-type]
+    return find_reuse_source(StoredRuns(*runs), plan.trials[0])
 
 
 def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
     trial = plan.trials[1]
     run = finish(trial, tmp_path / "there", "branch", "with_branch")
-    source, problem = find_source(Store(run), trial)  # type: ignore[arg-type]
+    source, problem = find_reuse_source(StoredRuns(run), trial)
     assert source is not None and problem == ""
     folder = plan.folder_of(trial)
     take(trial, source, folder)
@@ -119,13 +110,13 @@ def test_an_arm_is_taken_under_its_new_name(plan: Plan, tmp_path: Path) -> None:
     assert files.read_reused(folder) == ReuseRecord("1234567890", "before", {"branch": "1234567890"})
 
 
-def test_a_copy_tells_of_smaller_micro_batches_and_lends_no_first_steps(plan: Plan, tmp_path: Path) -> None:
+def test_a_copy_records_smaller_micro_batches_and_lends_no_first_steps(plan: Plan, tmp_path: Path) -> None:
     """Of its copies too: a checkpoint of other micro-batches is no state that other trainings may begin from."""
     trial, there = plan.trials[1], tmp_path / "there"
     run = finish(trial, there, "branch", "branch")
     files.write_json(there / ATTEMPTS, {"command": "c", "failures": 1, "halved": True, "accumulate": 4})
     for name in ("once", "twice"):
-        source, _ = find_source(Store(run), trial)  # type: ignore[arg-type]
+        source, _ = find_reuse_source(StoredRuns(run), trial)
         assert source is not None
         take(trial, source, tmp_path / name)
         assert read_attempts(tmp_path / name) == Attempts(accumulate=4)
@@ -144,7 +135,7 @@ def test_notes_of_all_trainings_that_evaluations_come_from_are_kept(plan: Plan, 
         summary = files.load_summary(tmp_path / arm)
         files.write_summary(tmp_path / arm, trial.identity, summary.model_copy(update={"notes": (f"of {arm}", "both")}))
         assert run.tags["fcos.folder"] == str(tmp_path / arm)
-    source, _ = find_source(Store(*runs), trial)  # type: ignore[arg-type]
+    source, _ = find_reuse_source(StoredRuns(*runs), trial)
     assert source is not None and set(source.evaluated) == set(trial.arms)
     take(trial, source, plan.folder_of(trial))
     taken = plan.summary_of(trial)
@@ -165,7 +156,7 @@ def test_weights_without_an_average_that_is_yet_to_be_evaluated_are_not_taken(tm
     words = ["+experiment=ablation_weight_average", "experiment.seeds=[0]", f"output={tmp_path / 'here'}"]
     (trial,) = make_plan(composed(*words), lambda config: ("d", ())).trials
     run = finish(trial, tmp_path / "there", "last_weights", "last_weights")
-    source, problem = find_source(Store(run), trial)  # type: ignore[arg-type]
+    source, problem = find_reuse_source(StoredRuns(run), trial)
     assert source is None
     assert problem == "run 12345678 of before: its checkpoint lacks the moving average of schedule.ema=0.99, 0.999"
 
@@ -195,7 +186,7 @@ def test_a_run_of_an_older_version_is_taken_without_an_evaluation(plan: Plan, tm
     run = finish(trial, origin, "branch", "branch")
     summary = files.load_summary(origin).model_copy(update={"evaluations": {}})
     files.write_summary(origin, trial.identity, summary)
-    source, _ = find_source(Store(run), trial)  # type: ignore[arg-type]
+    source, _ = find_reuse_source(StoredRuns(run), trial)
     assert source is not None
     take(trial, source, plan.folder_of(trial))
     taken = plan.summary_of(trial)
@@ -238,7 +229,7 @@ def as_somebody_else(path: Path) -> Iterator[None]:
         "checkpoints/step_00000004/model.safetensors",
     ],
 )
-def test_what_another_user_may_not_read_is_not_taken_and_says_why(plan: Plan, name: str) -> None:
+def test_what_another_user_may_not_read_is_not_taken_with_the_reason(plan: Plan, name: str) -> None:
     # Below a folder that everybody may pass through.
     with tempfile.TemporaryDirectory() as open_to_all:
         Path(open_to_all).chmod(0o755)
@@ -261,7 +252,7 @@ def test_a_folder_that_holds_another_training_by_now_is_not_taken(plan: Plan, tm
 def finished_copy(plan: Plan, origin: Path) -> Path:
     """The folder of a trial that took everything from `origin`."""
     trial = plan.trials[1]
-    source, _ = find_source(Store(finish(trial, origin, "branch", "branch")), trial)  # type: ignore[arg-type]
+    source, _ = find_reuse_source(StoredRuns(finish(trial, origin, "branch", "branch")), trial)
     assert source is not None
     folder = plan.folder_of(trial)
     take(trial, source, folder)
@@ -285,7 +276,7 @@ def test_dangling_links_lead_to_the_same_weights_elsewhere_or_go(lab: LabConfig,
         "fcos.folder": str(tmp_path / "second"),
         "fcos.checkpoint": str(tmp_path / "second" / "checkpoints" / link.name),
     }
-    source = Source(PastRun("2", tags, {}, {}), {})
+    source = ReuseSource(PastRun("2", tags, {}, {}), {})
     take_all(lab, plan, plan.trials, ReusableRuns(None, sources={trial.identity: source}))
     assert link.is_symlink() and checkpoint_folder.newest_step(folder / "checkpoints") == 4
     (tmp_path / "second").rename(tmp_path / "third")

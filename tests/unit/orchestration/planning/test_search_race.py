@@ -12,17 +12,16 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.driver.progress import SweepProgress
 from orchestration.experiment.trials import Trial, plan_trials
-from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import PLAN, Plan, add_looks, settle_plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.search_race import SearchRace, count_to_come
 from orchestration.planning.table import plan_table, search_text
-from orchestration.search.points import DrawnPoint
+from orchestration.search.points import SampledPoint
 from orchestration.search.race import TrainSeed
 from orchestration.trial.failures import write_failure
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import plan_of
+from tests.helpers.experiments.summaries import summary_of
 
 RATE = "schedule.lr_per_16_images"
 WORDS = (
@@ -32,10 +31,6 @@ WORDS = (
     "experiment.search.trials=6",
     "search.confirm_seeds=2",
 )
-
-
-def planned(tmp_path: Path, *words: str) -> Plan:
-    return make_plan(composed_into(tmp_path, *WORDS, *words), lambda config: ("d", ()))
 
 
 def race_of(plan: Plan) -> SearchRace:
@@ -51,7 +46,7 @@ def train(plan: Plan, arm: str, seed: int, value: float | None, pruned: int | No
     config = plan.search.base if rate is None else plan.arms.get(arm) or with_rate(plan, rate)
     (trial,) = plan_trials({arm: config}, (seed,), plan.provenance, {arm: "d"})
     if arm != "base":
-        plan.search.drawn[arm] = DrawnPoint(point={RATE: rate}, keys={RATE: rate})
+        plan.search.drawn[arm] = SampledPoint(point={RATE: rate}, keys={RATE: rate})
     plan.grow(arm, config, trial)
     plan.folder_of(trial).mkdir(parents=True)
     if value is not None:
@@ -72,22 +67,22 @@ def with_rate(plan: Plan, rate: float) -> Config:
 
 
 def test_one_seed_without_confirmation_is_no_race(tmp_path: Path) -> None:
-    assert SearchRace.of(planned(tmp_path, "experiment.seeds=[0]", "search.confirm_seeds=null")) is None
+    assert SearchRace.of(plan_of(tmp_path, *WORDS, "experiment.seeds=[0]", "search.confirm_seeds=null")) is None
 
 
-def test_several_seeds_are_confirmed_by_six_others_unless_told_otherwise(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "search.confirm_seeds=null")
+def test_several_seeds_are_confirmed_by_six_others_by_default(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, *WORDS, "search.confirm_seeds=null")
     assert plan.search is not None
     assert plan.search.confirm_seeds == (2, 3, 4, 5, 6, 7)
     assert "with seeds 2, 3, 4, 5, 6, 7" in search_text(plan)
 
 
 def test_a_later_command_finds_points_seeds_and_leader_again(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
+    plan = plan_of(tmp_path, *WORDS)
     train(plan, "t000", 0, 0.30)
     train(plan, "t001", 0, 0.40)
     train(plan, "t001", 1, 0.42)
-    again = planned(tmp_path)
+    again = plan_of(tmp_path, *WORDS)
     assert [(trial.label, trial.identity) for trial in again.trials] == [
         (trial.label, trial.identity) for trial in plan.trials
     ]
@@ -100,14 +95,14 @@ def test_a_later_command_finds_points_seeds_and_leader_again(tmp_path: Path) -> 
 
 
 def test_an_unfinished_training_is_open_and_a_diverged_one_is_out(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
+    plan = plan_of(tmp_path, *WORDS)
     train(plan, "t000", 0, 0.30)
     diverged = train(plan, "t001", 0, None)
     write_failure(plan.folder_of(diverged), Diverged("not finite at step 7"), retryable=False)
     train(plan, "t002", 0, None)
-    first, second, third = race_of(planned(tmp_path)).contenders()
+    first, second, third = race_of(plan_of(tmp_path, *WORDS)).contenders()
     assert (first.running, dict(second.values), third.running) == (False, {0: None}, True)
-    assert race_of(planned(tmp_path)).winner() is None
+    assert race_of(plan_of(tmp_path, *WORDS)).winner() is None
 
 
 class Diverged(RuntimeError):
@@ -116,7 +111,7 @@ class Diverged(RuntimeError):
 
 def ended(tmp_path: Path) -> Plan:
     """A search whose six trainings have ended; t001 leads."""
-    plan = planned(tmp_path)
+    plan = plan_of(tmp_path, *WORDS)
     for number, value in enumerate((0.30, 0.40, 0.20, 0.10)):
         train(plan, f"t00{number}", 0, value)
     train(plan, "t001", 1, 0.40)
@@ -131,13 +126,13 @@ def test_at_the_end_the_winner_and_the_starting_point_get_the_confirming_seeds(t
         train(plan, *expected, 0.35)
     assert race_of(plan).decide() == "end"
     assert race_of(plan).count_confirmed() == 2
-    again = planned(tmp_path)
+    again = plan_of(tmp_path, *WORDS)
     assert race_of(again).count_confirmed() == 2 and race_of(again).most_to_come == 0
     assert plan_table(again, ReusableRuns(None))[0] == "search_fcos: 6 of 6 trainings begun, 4 that confirm"
 
 
 def test_a_training_that_failed_in_this_command_takes_neither_winner_nor_confirmation_away(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
+    plan = plan_of(tmp_path, *WORDS)
     for number, value in enumerate((0.30, 0.40, 0.20, 0.10, 0.10)):
         train(plan, f"t00{number}", 0, value)
     failed = {train(plan, "t005", 0, None).identity}
@@ -167,7 +162,7 @@ def test_seeds_that_are_added_after_a_stopped_confirmation_are_another_look(tmp_
         train(plan, "t001", seed, 0.35)
         train(plan, "base", seed, 0.30 if seed == 2 else None)
     assert add_looks(plan, [race_of(plan).count_confirmed()]) == [1]
-    more = planned(tmp_path, "search.confirm_seeds=4")
+    more = plan_of(tmp_path, *WORDS, "search.confirm_seeds=4")
     assert race_of(more).decide() == TrainSeed("t001", 4)
     finish(more, "base", 3, 0.30)
     for seed in (4, 5):
@@ -177,11 +172,11 @@ def test_seeds_that_are_added_after_a_stopped_confirmation_are_another_look(tmp_
 
 
 def test_what_a_search_may_still_add_is_bounded(tmp_path: Path) -> None:
-    assert count_to_come(planned(tmp_path)) == 6 + 2 * 2
+    assert count_to_come(plan_of(tmp_path, *WORDS)) == 6 + 2 * 2
     assert count_to_come(ended(tmp_path)) == 2 * 2
-    assert count_to_come(planned(tmp_path / "b", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 6
+    assert count_to_come(plan_of(tmp_path / "b", *WORDS, "experiment.seeds=[0]", "search.confirm_seeds=0")) == 6
     assert (
-        count_to_come(planned(tmp_path / "c", "search=random", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 0
+        count_to_come(plan_of(tmp_path / "c", *WORDS, "search=random", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 0
     )
 
 
@@ -193,7 +188,7 @@ def test_confirming_trainings_do_not_choose_the_winner(tmp_path: Path) -> None:
 
 
 def test_progress_has_room_for_what_may_come(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
+    plan = plan_of(tmp_path, *WORDS)
     train(plan, "t000", 0, 0.30)
     progress = SweepProgress.of(plan)
     assert [each.state for each in progress.trials] == ["kept", *["waiting"] * 9]
@@ -216,29 +211,29 @@ def test_progress_has_room_for_what_may_come(tmp_path: Path) -> None:
 )
 def test_a_race_that_cannot_be_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        planned(tmp_path, *words)
+        plan_of(tmp_path, *WORDS, *words)
 
 
 def test_seeds_that_an_earlier_command_searched_with_confirm_nothing(tmp_path: Path) -> None:
-    train(planned(tmp_path, "experiment.seeds=[0,1,2]"), "t000", 2, 0.30)
+    train(plan_of(tmp_path, *WORDS, "experiment.seeds=[0,1,2]"), "t000", 2, 0.30)
     with pytest.raises(ConfigError, match=r"confirm_seeds=\[2, 7\]: \[2\] were among experiment\.seeds of an earlier"):
-        planned(tmp_path, "search.confirm_seeds=[2,7]")
-    fewer = planned(tmp_path)
+        plan_of(tmp_path, *WORDS, "search.confirm_seeds=[2,7]")
+    fewer = plan_of(tmp_path, *WORDS)
     assert fewer.search is not None
     assert (fewer.search.seeds, fewer.search.confirm_seeds) == ((0, 1), (3, 4))
     settle_plan(fewer)
     # The seed of the first command stays among those that chose.
-    again = planned(tmp_path).search
+    again = plan_of(tmp_path, *WORDS).search
     assert again is not None and again.all_seeds == [0, 1, 2]
 
 
 def test_the_plan_of_an_older_version_names_no_seeds_of_its_search(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
+    plan = plan_of(tmp_path, *WORDS)
     settle_plan(plan)
     values = json.loads((plan.folder / PLAN).read_text())
     del values["search"]["seeds"]
     (plan.folder / PLAN).write_text(json.dumps(values))
-    again = planned(tmp_path).search
+    again = plan_of(tmp_path, *WORDS).search
     assert again is not None and again.confirm_seeds == (2, 3)
 
 

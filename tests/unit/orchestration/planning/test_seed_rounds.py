@@ -17,7 +17,7 @@ from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.seed_rounds import SeedRounds, find_looks, later_trainings
 from orchestration.planning.table import plan_table
 from orchestration.trial.files import append_points
-from tests.helpers.seed_rounds import EXPERIMENT, Values, clear, finish, noisy, plan_rounds
+from tests.helpers.experiments.seed_rounds import EXPERIMENT, Values, clear, finish, noisy, plan_rounds
 
 
 def run_rounds(plan: Plan, rounds: SeedRounds, value: Values) -> tuple[int, ...]:
@@ -228,7 +228,7 @@ def test_a_loss_decides_as_its_last_points_do(tmp_path: Path) -> None:
     assert needed.outcomes["from_regression"] == "identical"
 
 
-def test_the_plan_tells_later_trainings_from_those_of_the_first_round(tmp_path: Path) -> None:
+def test_the_plan_separates_later_trainings_from_those_of_the_first_round(tmp_path: Path) -> None:
     lab, plan, rounds = plan_rounds(tmp_path, "experiment.most_seeds=4")
     later = later_trainings(plan, lab.experiment)
     title, _, rows = plan_table(plan, ReusableRuns(None), later=later)

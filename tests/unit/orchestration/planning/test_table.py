@@ -3,22 +3,16 @@
 from pathlib import Path
 
 from orchestration.driver.progress import SweepProgress
-from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.table import plan_table
 from orchestration.trial.files import write_summary
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
-
-
-def planned(tmp_path: Path, *arguments: str) -> Plan:
-    lab = composed_into(tmp_path, *arguments)
-    return make_plan(lab, lambda config: ("d", ()))
+from tests.helpers.experiments.composed import plan_of
+from tests.helpers.experiments.summaries import summary_of
 
 
 def test_trainings_are_listed_with_their_steps(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "+experiment=ablation_centerness", "experiment.seeds=[0]", "schedule.steps=600")
+    plan = plan_of(tmp_path, "+experiment=ablation_centerness", "experiment.seeds=[0]", "schedule.steps=600")
     title, header, rows = plan_table(plan, ReusableRuns(None))
     assert title == "ablation_centerness: 2 trainings, 3 results"
     assert header == ("training", "seed", "arms", "steps", "identity", "state")
@@ -29,7 +23,7 @@ def test_trainings_are_listed_with_their_steps(tmp_path: Path) -> None:
 
 
 def test_runs_without_training_have_neither_steps_nor_seeds(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "+experiment=table2_ambiguity")
+    plan = plan_of(tmp_path, "+experiment=table2_ambiguity")
     write = plan.trials[1]
     plan.folder_of(write).mkdir(parents=True)
     write_summary(plan.folder_of(write), write.identity, summary_of({arm: {} for arm in write.arms}, step=5000))

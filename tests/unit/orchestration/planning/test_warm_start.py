@@ -7,31 +7,21 @@ import pytest
 
 from fcos.config.parse import flatten, with_keys
 from fcos.errors import ConfigError
+from fcos.storage.store_conventions import param_text
 from orchestration.planning import warm_start
-from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.store import param_text
-from tests.helpers.composed import composed, composed_into
+from tests.helpers.experiments.composed import composed, plan_of
+from tests.helpers.experiments.stored_runs import StoredRuns
 
 WORDS = ("+experiment=search_fcos", "search=tpe", "search.warm_start=true")
 RATE, NORM, RANGES = "schedule.lr_per_16_images", "model.head.norm", "model.assignment.ranges"
 INSIDE: dict[str, Any] = {RANGES: [[0, 32], [32, 64], [64, 100], [100, None]]}
 
 
-class Store:
-    """A tracking store with some finished runs."""
-
-    def __init__(self, *runs: PastRun) -> None:
-        self.runs = runs
-
-    def newest(self) -> list[PastRun]:
-        return list(self.runs)
-
-
-def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: PastRun, words: tuple[str, ...] = WORDS) -> Plan:
-    monkeypatch.setattr(warm_start, "open_history", lambda uri, folder: Store(*runs))
-    return make_plan(composed_into(tmp_path, *words), lambda config: ("d", ()))
+def plan_with_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: PastRun, words: tuple[str, ...] = WORDS) -> Plan:
+    monkeypatch.setattr(warm_start, "open_history", lambda uri, folder: StoredRuns(*runs))
+    return plan_of(tmp_path, *words)
 
 
 def past(run_id: str, keys: dict[str, Any], ap: float | None = 0.3, tags: dict[str, str] | None = None) -> PastRun:
@@ -51,7 +41,7 @@ def test_trainings_of_the_space_are_observations_and_seeds_are_averaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [past("a", {}, 0.25), past("b", {"seed": 3}, 0.5), past("c", {RATE: 0.01}, 0.4)]
-    plan = planned(tmp_path, monkeypatch, *runs)
+    plan = plan_with_store(tmp_path, monkeypatch, *runs)
     assert observed(plan) == [(0.375, ["a", "b"]), (0.4, ["c"])]
     assert plan.notes == (
         "3 finished trainings of the store are given to the searcher, as 2 of its points (search.warm_start)",
@@ -65,7 +55,7 @@ def test_what_is_no_point_is_left_out_and_counted(tmp_path: Path, monkeypatch: p
         past("c", {"model.fpn.channels": 64}),
         past("d", {RATE: 0.03}, None),
     ]
-    plan = planned(tmp_path, monkeypatch, *runs)
+    plan = plan_with_store(tmp_path, monkeypatch, *runs)
     assert observed(plan) == [(0.3, ["a"])]
     (note,) = plan.notes
     for reason in (f"1 with {RATE}=0.9", "1 with another model.fpn.channels", "1 without a finite val/AP"):
@@ -81,25 +71,25 @@ def test_other_data_other_schedules_copies_and_the_sweep_itself_are_no_candidate
         past("c", {}, tags={"fcos.reused_from": "x"}),
         past("d", {}, tags={"fcos.sweep": "search_fcos"}),
     ]
-    plan = planned(tmp_path, monkeypatch, *runs)
+    plan = plan_with_store(tmp_path, monkeypatch, *runs)
     assert observed(plan) == []
     assert "left out" not in plan.notes[0]
 
 
-def test_a_later_command_is_given_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = planned(tmp_path, monkeypatch, past("a", {}))
+def test_a_later_command_is_given_the_observations_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = plan_with_store(tmp_path, monkeypatch, past("a", {}))
     settle_plan(first)
-    again = planned(tmp_path, monkeypatch, past("a", {}), past("b", {RATE: 0.03}))
+    again = plan_with_store(tmp_path, monkeypatch, past("a", {}), past("b", {RATE: 0.03}))
     assert observed(again) == observed(first)
     assert "as in the first command of this sweep" in again.notes[0]
-    settle_plan(planned(tmp_path, monkeypatch, words=("+experiment=search_fcos", "search=tpe")))
+    settle_plan(plan_with_store(tmp_path, monkeypatch, words=("+experiment=search_fcos", "search=tpe")))
     stored = read_plan(first.folder)
     assert stored is not None and stored.search is not None
     assert [each.runs for each in stored.search.observations or ()] == [["a"]]
 
 
 def test_nothing_is_looked_up_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = planned(tmp_path, monkeypatch, past("a", {}), words=("+experiment=search_fcos", "search=tpe"))
+    plan = plan_with_store(tmp_path, monkeypatch, past("a", {}), words=("+experiment=search_fcos", "search=tpe"))
     assert (observed(plan), plan.notes) == ([], ())
 
 
@@ -107,4 +97,4 @@ def test_a_search_that_draws_whatever_trainings_gave_has_no_warm_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"no effect with search\.searcher=random"):
-        planned(tmp_path, monkeypatch, words=("+experiment=search_fcos", "search.warm_start=true"))
+        plan_with_store(tmp_path, monkeypatch, words=("+experiment=search_fcos", "search.warm_start=true"))

@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.table import search_text
 from orchestration.search.race import Contender, RaceRules, TrainSeed, decide, judge
 from orchestration.search.samplers import propose
-from tests.helpers.composed import composed_into
+from tests.helpers.experiments.composed import plan_of
 
 WORDS = ("+experiment=search_fcos", "search=tpe", "model.postprocess.analyses=[cost]")
 TWO = "experiment.search.objectives=[val/AP,val/cost/parameters]"
@@ -23,21 +22,17 @@ COVERAGE = (
 )
 
 
-def planned(tmp_path: Path, *words: str) -> Plan:
-    return make_plan(composed_into(tmp_path, *WORDS, *words), lambda config: ("d", ()))
-
-
 def test_each_objective_goes_to_its_better_end(tmp_path: Path) -> None:
-    plan = planned(tmp_path, TWO)
+    plan = plan_of(tmp_path, *WORDS, TWO)
     assert plan.search is not None
     assert (plan.search.config.metrics, plan.search.modes) == (("val/AP", "val/cost/parameters"), ("max", "min"))
     assert "the maximum of val/AP and the minimum of val/cost/parameters" in search_text(plan)
 
 
 def test_one_seed_is_drawn_from_results_and_nothing_is_confirmed(tmp_path: Path) -> None:
-    race = SearchRace.of(planned(tmp_path, TWO, "experiment.seeds=[0,1]"))
+    race = SearchRace.of(plan_of(tmp_path, *WORDS, TWO, "experiment.seeds=[0,1]"))
     assert race is not None and race.search.confirm_seeds == ()
-    assert SearchRace.of(planned(tmp_path / "b", TWO)) is not None
+    assert SearchRace.of(plan_of(tmp_path / "b", *WORDS, TWO)) is not None
 
 
 @pytest.mark.parametrize(
@@ -58,20 +53,20 @@ def test_one_seed_is_drawn_from_results_and_nothing_is_confirmed(tmp_path: Path)
 )
 def test_objectives_that_cannot_be_are_refused(tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        planned(tmp_path, *words)
+        plan_of(tmp_path, *WORDS, *words)
 
 
 def test_every_point_gets_every_seed_and_none_leads() -> None:
     rules = RaceRules((0, 1), "max", trials=6, points=6, all_seeds=True)
     first, second = Contender("a", {0: 0.4}), Contender("b", {0: None})
     assert decide([first, second], rules) == TrainSeed("a", 1)
-    assert decide([Contender("a", {0: 0.4, 1: 0.1}), second], rules) == "draw"
+    assert decide([Contender("a", {0: 0.4, 1: 0.1}), second], rules) == "sample"
     assert judge([first, second], rules).leader is None
 
 
 def test_tpe_takes_several_metrics(tmp_path: Path) -> None:
-    search = planned(tmp_path, TWO).search
+    search = plan_of(tmp_path, *WORDS, TWO).search
     assert search is not None
-    first = propose(search.strategy, search.config.space, search.modes, [], draws=0)
+    first = propose(search.strategy, search.config.space, search.modes, [], sampled=0)
     known = [(first, [0.3, 1e6]), (first, None)]
-    assert propose(search.strategy, search.config.space, search.modes, known, draws=1).keys() == first.keys()
+    assert propose(search.strategy, search.config.space, search.modes, known, sampled=1).keys() == first.keys()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fcos.config.parse import parse
 from orchestration.config.search import Distribution
-from orchestration.search.observations import OutsideError, parse_param, point_of
+from orchestration.search.observations import OutsideError, point_of
 from orchestration.search.space import coordinates, point_keys
 
 SPACE = {
@@ -87,8 +87,3 @@ def test_every_drawn_point_comes_back_with_the_same_keys(data: st.DataObject) ->
     keys = point_keys(SPACE, point)
     assert point_keys(SPACE, point_of(SPACE, {**BASE, **keys}, BASE)) == keys
 
-
-def test_params_are_read_as_they_were_written() -> None:
-    assert [parse_param(text) for text in ("gn", "0.01", "null", "[[0, 32], [32, null]]", "true")] == [
-        "gn", 0.01, None, [[0, 32], [32, None]], True,
-    ]  # fmt: skip

@@ -17,8 +17,8 @@ def points(*values: Sequence[float | None]) -> list[Contender]:
 
 
 def test_points_are_drawn_before_any_gets_a_second_seed() -> None:
-    assert decide([], RULES) == "draw"
-    assert decide(points([0.3], [0.4], [0.2]), RULES) == "draw"
+    assert decide([], RULES) == "sample"
+    assert decide(points([0.3], [0.4], [0.2]), RULES) == "sample"
     assert decide(points([0.3], [0.4], [0.2], [0.1]), RULES) == TrainSeed("b", 1)
 
 
@@ -62,7 +62,7 @@ def test_less_is_better_in_a_search_for_the_minimum() -> None:
 
 def test_a_running_challenger_is_waited_for_and_trainings_are_counted() -> None:
     running = Contender("b", {0: 0.29}, running=True)
-    assert decide([*points([0.30, 0.30]), running], RULES, can_draw=False) == "wait"
+    assert decide([*points([0.30, 0.30]), running], RULES, can_sample=False) == "wait"
     few = RaceRules(SEEDS, "max", trials=4, points=2)
     assert decide([*points([0.30, 0.30]), running], few) == "wait"
     assert decide(points([0.30, 0.30], [0.29, 0.29]), few) == "end"
@@ -70,8 +70,8 @@ def test_a_running_challenger_is_waited_for_and_trainings_are_counted() -> None:
 
 def test_a_race_that_cannot_draw_ends_when_nothing_is_left_to_decide() -> None:
     rules = RaceRules(SEEDS, "max", trials=20, points=20)
-    assert decide(points([0.3, 0.3, 0.3], [0.2, 0.2, 0.2]), rules, can_draw=False) == "end"
-    assert decide([Contender("a", {0: None})], rules, can_draw=False) == "end"
+    assert decide(points([0.3, 0.3, 0.3], [0.2, 0.2, 0.2]), rules, can_sample=False) == "end"
+    assert decide([Contender("a", {0: None})], rules, can_sample=False) == "end"
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9, unique=True), st.integers(1, 4), st.integers(2, 30))
@@ -82,10 +82,10 @@ def test_every_race_ends_within_its_trainings_with_the_best_of_a_noiseless_surfa
     results: dict[str, dict[int, float | None]] = {}
     for _ in range(trials + 1):
         contenders = [Contender(name, of) for name, of in results.items()]
-        decision = decide(contenders, rules, can_draw=len(results) < len(values))
+        decision = decide(contenders, rules, can_sample=len(results) < len(values))
         if decision == "end":
             break
-        if decision == "draw":
+        if decision == "sample":
             decision = TrainSeed(f"t{len(results)}", 0)
         assert isinstance(decision, TrainSeed)
         of_point = results.setdefault(decision.name, {})

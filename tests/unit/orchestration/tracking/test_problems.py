@@ -37,7 +37,7 @@ SCHEMA = "Detected out-of-date database schema (found version 0c77, but expected
         ("x" * 1000, "x" * 300 + " ..."),
     ],
 )
-def test_the_reason_is_the_line_that_says_why(text: str, shown: str) -> None:
+def test_the_reason_is_the_line_with_the_cause(text: str, shown: str) -> None:
     assert error_reason(MlflowException(text)) == shown
 
 

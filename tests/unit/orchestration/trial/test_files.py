@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fcos.storage.run_folder import POINTS, SUMMARY, MetricPoint
 from orchestration.trial import files
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 LOSS = "train/loss"
 

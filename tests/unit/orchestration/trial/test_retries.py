@@ -31,7 +31,7 @@ from orchestration.trial.retries import (
     should_retry,
 )
 from orchestration.trial.task import MicroBatching, Task
-from tests.helpers.tasks import BATCHING, task_in
+from tests.helpers.experiments.tasks import BATCHING, task_in
 
 
 def attempt(task: Task, error: BaseException | None, *, retryable: bool = True) -> bool:
@@ -149,7 +149,7 @@ def test_a_death_without_a_word_is_a_failure_at_the_next_begin(tmp_path: Path) -
     assert begin_attempt(task_in(tmp_path, command_id="two"), "here")
 
 
-def test_one_that_the_kernel_killed_for_memory_is_told_by_its_count(
+def test_one_that_the_kernel_killed_for_memory_is_recognised_by_its_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vmstat = tmp_path / "vmstat"

@@ -24,7 +24,7 @@ from orchestration.trial.system_metrics import (
     samples_of,
     summarized,
 )
-from tests.helpers.waiting import wait_until
+from tests.helpers.processes.waiting import wait_until
 
 SECONDS = 0.06
 

@@ -9,7 +9,7 @@ from analysis.stats.factorial.effects import list_incomplete_seeds, measure_effe
 from analysis.stats.verdicts import classify
 from fcos.statistics.factorial import Factor, FactorialDesign
 from fcos.statistics.holm import make_arm_tests, make_sample
-from tests.helpers.factorial_values import AP, draw_values, make_comparison_design, make_factorial
+from tests.helpers.experiments.factorial_values import AP, draw_values, make_comparison_design, make_factorial
 
 
 def outcomes(values: pd.DataFrame, design: FactorialDesign, seeds: int) -> dict[str, str]:
@@ -71,7 +71,7 @@ def test_claimed_effects_alone_are_tested_and_the_others_described() -> None:
     assert results[2].comparison.test.level == 0.05
 
 
-def test_other_metrics_are_described() -> None:
+def test_effects_on_metrics_after_the_first_are_described_and_not_tested() -> None:
     design = make_factorial(names="ab")
     values = pd.concat([draw_values(design, {}, 8), draw_values(design, {"a": 0.1}, 8, metric="val/AP50")])
     results = measure_effects(values, design, make_comparison_design(design, 8))

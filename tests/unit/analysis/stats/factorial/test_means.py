@@ -7,7 +7,7 @@ import pytest
 from analysis.stats.factorial.effects import tabulate_cells
 from analysis.stats.factorial.means import compute_interaction_means
 from fcos.statistics.factorial import Factor, FactorialDesign
-from tests.helpers.factorial_values import AP, draw_values, make_factorial
+from tests.helpers.experiments.factorial_values import AP, draw_values, make_factorial
 
 
 def test_means_are_over_seeds_and_other_factors() -> None:

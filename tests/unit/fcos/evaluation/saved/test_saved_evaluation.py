@@ -24,7 +24,7 @@ from fcos.evaluation.saved.save_evaluations import SavedFiles, save_evaluations
 from fcos.evaluation.saved.saved_evaluation import read_evaluation
 from fcos.storage.evaluation_files import ANNOTATIONS, FILES, INDEX, MAX_BYTES, RESULTS
 from fcos.structures import Detections
-from tests.helpers.evaluations import LABELS, random_evaluation, replace_text, saved, text_of
+from tests.helpers.detections.evaluations import LABELS, random_evaluation, replace_text, saved, text_of
 
 ANALYSES: list[Analysis] = ["class_agnostic", "proposals", "score_iou", "errors"]
 

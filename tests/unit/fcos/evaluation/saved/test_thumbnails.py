@@ -11,7 +11,7 @@ from analysis.explorer.thumbnails import encode_thumbnail, unpack_thumbnails
 from fcos.evaluation.saved import thumbnails
 from fcos.evaluation.saved.thumbnails import save_thumbnails
 from fcos.storage.thumbnail_files import LONG_SIDE, THUMBNAILS, digest_images
-from tests.helpers.explored_sweeps import Drawn, draw_images, make_dataset
+from tests.helpers.experiments.explored_sweeps import Drawn, draw_images, make_dataset
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from fcos.formats.listing import list_folder
 from fcos.formats.readers import coco
 from fcos.formats.structures import LabelledBox, LabelledImage
 from fcos.formats.write_coco import coco_text
-from tests.helpers.labelled_folders import box, image, write_image
+from tests.helpers.data.labelled_folders import box, image, write_image
 
 CLASSES = ("cat", "dog")
 

@@ -8,7 +8,7 @@ from fcos.errors import DataError
 from fcos.formats.listing import list_folder
 from fcos.formats.readers import cvat
 from fcos.formats.structures import LabelledFolder
-from tests.helpers.labelled_folders import write_image
+from tests.helpers.data.labelled_folders import write_image
 
 META = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"
 

@@ -10,7 +10,7 @@ from fcos.errors import DataError
 from fcos.formats.listing import list_folder
 from fcos.formats.readers import labelme
 from fcos.formats.structures import LabelledFolder
-from tests.helpers.labelled_folders import write_image
+from tests.helpers.data.labelled_folders import write_image
 
 
 def read(root: Path, *shapes: dict[str, Any], **changes: Any) -> LabelledFolder:
@@ -41,7 +41,7 @@ def test_shapes_become_the_boxes_around_them(
     assert (box.x, box.y, box.width, box.height) == pytest.approx(expected)
 
 
-def test_other_shapes_are_counted(tmp_path: Path) -> None:
+def test_shapes_that_are_no_boxes_are_counted(tmp_path: Path) -> None:
     folder = read(tmp_path, shape("line", [1, 1], [2, 2]), shape("point", [1, 1]), shape("rectangle", [1, 1]))
     assert folder.splits["all"][0].boxes == ()
     assert [note.partition(" (")[0] for note in folder.notes] == [

@@ -8,7 +8,7 @@ from fcos.errors import DataError
 from fcos.formats.listing import list_folder
 from fcos.formats.readers import voc
 from fcos.formats.structures import LabelledFolder
-from tests.helpers.labelled_folders import box, image, write_folder, write_image, write_voc
+from tests.helpers.data.labelled_folders import box, image, write_folder, write_image, write_voc
 
 
 def read(root: Path) -> LabelledFolder:

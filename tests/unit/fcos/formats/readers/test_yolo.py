@@ -9,7 +9,7 @@ from fcos.errors import DataError
 from fcos.formats.listing import list_folder
 from fcos.formats.readers import yolo
 from fcos.formats.structures import LabelledFolder
-from tests.helpers.labelled_folders import write_image
+from tests.helpers.data.labelled_folders import write_image
 
 LINE = "0 0.5 0.5 0.25 0.5\n"
 NAMES = "names: [cat, dog]\n"

@@ -11,7 +11,7 @@ from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds
 from orchestration.trial.failures import BudgetUsedUp, write_failure
 from orchestration.trial.files import hold_back, release
 from orchestration.trial.task import TASK
-from tests.helpers.seed_rounds import Values, clear, finish, plan_rounds
+from tests.helpers.experiments.seed_rounds import Values, clear, finish, plan_rounds
 
 End = Callable[[int], None]
 

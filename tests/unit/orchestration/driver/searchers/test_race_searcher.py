@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.driver.searchers.race_searcher import PointDrawer, RaceSearcher
+from orchestration.driver.searchers.race_searcher import PointSampler, RaceSearcher
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, settle_plan
@@ -14,8 +14,8 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.trial.failures import BudgetUsedUp, write_failure
 from orchestration.trial.files import write_summary
 from orchestration.trial.task import TASK
-from tests.helpers.composed import composed_into
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.summaries import summary_of
 
 WORDS = (
     "+experiment=search_fcos",
@@ -38,8 +38,8 @@ class Command:
         self.race = race
         pending = [index for index, trial in enumerate(self.plan.trials) if self.plan.summary_of(trial) is None]
         self.added: list[int] = []
-        drawer = PointDrawer(self.plan, race.search, lab.cluster)
-        self.searcher = RaceSearcher(race, drawer, pending, lambda index: index, self.added.append)  # type: ignore[arg-type, return-value]
+        sampler = PointSampler(self.plan, race.search, lab.cluster)
+        self.searcher = RaceSearcher(race, sampler, pending, lambda index: index, self.added.append)  # type: ignore[arg-type, return-value]
         self.count = 0
 
     def suggest(self) -> Any:

@@ -14,7 +14,7 @@ SPACE = {"x": parse(Distribution, {"choice": ["a", "refused", "c"]})}
 FINISHED = TrialSearcher.FINISHED
 
 
-class Book:
+class Results:
     """Begins trainings of the points 0 and 2; point 1 is no valid configuration."""
 
     def __init__(self) -> None:
@@ -35,58 +35,58 @@ class Book:
 
 
 def searching(
-    book: Book, *, left: int, waiting: Sequence[int] = (), known: Sequence[tuple[Point, float | None]] = ()
+    results: Results, *, left: int, waiting: Sequence[int] = (), known: Sequence[tuple[Point, float | None]] = ()
 ) -> tuple[TrialSearcher, Any]:
     inner = make_searcher(StrategyConfig(searcher="tpe"), SPACE, "max", known)
-    return TrialSearcher(inner, book.begin, book.result_of, [({"x": x}, {"x": x}) for x in waiting], left), inner
+    return TrialSearcher(inner, results.begin, results.result_of, [({"x": x}, {"x": x}) for x in waiting], left), inner
 
 
-def told(inner: Any) -> list[tuple[int, str, float | None]]:
+def results_of(inner: Any) -> list[tuple[int, str, float | None]]:
     return [(trial.params["x"], trial.state.name, trial.value) for trial in inner._ot_study.get_trials()]
 
 
 def test_refused_and_repeated_points_cost_no_budget() -> None:
-    book = Book()
-    search, inner = searching(book, left=5)
+    results = Results()
+    search, inner = searching(results, left=5)
     first, second = search.suggest("a"), search.suggest("b")
     assert sorted([first["x"], second["x"]]) == [0, 2]
-    book.values = {0: 0.25, 2: 0.5}
+    results.values = {0: 0.25, 2: 0.5}
     search.on_trial_complete("a")
     search.on_trial_complete("b")
     assert search.suggest("c") == FINISHED
     assert search.exhausted is not None
-    ends = told(inner)
+    ends = results_of(inner)
     assert {(x, state) for x, state, _ in ends if x == 1} <= {(1, "FAIL")}
     assert {value for x, state, value in ends if state == "COMPLETE"} == {0.25, 0.5}
 
 
 def test_the_budget_ends_the_search() -> None:
-    search, _ = searching(Book(), left=1)
+    search, _ = searching(Results(), left=1)
     assert isinstance(search.suggest("a"), dict)
     assert search.suggest("b") == FINISHED
     assert search.exhausted is None
 
 
-def test_unfinished_points_come_first_and_their_values_are_told() -> None:
-    book = Book()
-    book.begun = [2]
-    search, inner = searching(book, left=0, waiting=[2])
+def test_unfinished_points_come_first_and_their_values_are_reported() -> None:
+    results = Results()
+    results.begun = [2]
+    search, inner = searching(results, left=0, waiting=[2])
     assert search.suggest("a") == {"x": 2}
     assert search.suggest("b") == FINISHED
-    book.values = {2: 0.75}
+    results.values = {2: 0.75}
     search.on_trial_complete("a")
-    assert told(inner) == [(2, "COMPLETE", 0.75)]
+    assert results_of(inner) == [(2, "COMPLETE", 0.75)]
 
 
-def test_a_training_that_failed_is_told_as_a_failure() -> None:
-    search, inner = searching(Book(), left=1, waiting=[0])
+def test_a_training_that_failed_is_reported_as_a_failure() -> None:
+    search, inner = searching(Results(), left=1, waiting=[0])
     search.suggest("a")
     search.on_trial_complete("a", error=True)
     search.suggest("b")
     search.on_trial_complete("b", error=True)
-    assert {state for _, state, _ in told(inner)} == {"FAIL"}
+    assert {state for _, state, _ in results_of(inner)} == {"FAIL"}
 
 
 def test_the_searcher_knows_what_earlier_commands_found() -> None:
-    _, inner = searching(Book(), left=1, known=[({"x": 0}, 0.5), ({"x": 2}, None)])
-    assert told(inner) == [(0, "COMPLETE", 0.5), (2, "FAIL", None)]
+    _, inner = searching(Results(), left=1, known=[({"x": 0}, 0.5), ({"x": 2}, None)])
+    assert results_of(inner) == [(0, "COMPLETE", 0.5), (2, "FAIL", None)]

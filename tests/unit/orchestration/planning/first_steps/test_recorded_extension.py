@@ -14,11 +14,11 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.extension import MissingCheckpointError
 from orchestration.planning.first_steps.begin_from import begin_from
-from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.trial import files
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.summaries import summary_of
 
 LONGER = ("schedule.steps=2000", "schedule.decay=none")
 
@@ -41,7 +41,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def planned(source: Path, *words: str) -> Plan:
+def plan_extension(source: Path, *words: str) -> Plan:
     output = source.parents[2]
     lab = compose(check_overrides([f"extend={output / 'first'}", *LONGER, f"output={output}", *words]))
     return make_single_plan(lab, lambda config: ("d", ()))
@@ -49,7 +49,7 @@ def planned(source: Path, *words: str) -> Plan:
 
 def begun(source: Path, *words: str) -> Plan:
     """A plan whose training has taken the checkpoint."""
-    plan = planned(source, *words)
+    plan = plan_extension(source, *words)
     settle_plan(plan)
     (trial,) = plan.trials
     files.begin_training(plan.folder_of(trial))
@@ -61,7 +61,7 @@ def begun(source: Path, *words: str) -> Plan:
 def test_a_training_that_has_begun_goes_on_without_the_removed_source(source: Path, words: list[str]) -> None:
     before = begun(source, *words)
     shutil.rmtree(source / "checkpoints")
-    again = planned(source, *words)
+    again = plan_extension(source, *words)
     assert (again.name, again.trials[0].identity) == (before.name, before.trials[0].identity)
     assert find_prefixes(again, again.trials, {}).by_identity == {}
     assert checkpoint_folder.newest_step(again.folder_of(again.trials[0]) / "checkpoints") == 1000
@@ -72,24 +72,24 @@ def test_a_finished_training_is_done_without_its_source(source: Path) -> None:
     (trial,) = before.trials
     files.write_summary(before.folder_of(trial), trial.identity, summary_of({"": {"val/AP": 0.5}}))
     shutil.rmtree(source.parents[1])
-    again = planned(source, "name=more")
+    again = plan_extension(source, "name=more")
     assert again.summary_of(again.trials[0]) is not None
 
 
 def test_a_training_that_has_not_begun_names_the_removed_checkpoint_and_the_way_out(source: Path) -> None:
-    settle_plan(planned(source, "name=more"))
+    settle_plan(plan_extension(source, "name=more"))
     shutil.rmtree(source / "checkpoints")
-    again = planned(source, "name=more")
+    again = plan_extension(source, "name=more")
     with pytest.raises(ConfigError, match=r"extend=.*first: the checkpoint .*step_00001000 has been removed since.*"):
         find_prefixes(again, again.trials, {})
 
 
 def test_a_damaged_checkpoint_is_refused_before_anything_runs(source: Path) -> None:
-    settle_plan(planned(source, "name=more"))
+    settle_plan(plan_extension(source, "name=more"))
     file = source / "checkpoints" / "step_00001000" / "model.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    again = planned(source, "name=more")
+    again = plan_extension(source, "name=more")
     with pytest.raises(ConfigError, match=r"step_00001000 has been removed since an earlier command, or is damaged"):
         find_prefixes(again, again.trials, {})
 
@@ -98,13 +98,13 @@ def test_another_name_or_path_knows_nothing_of_a_removed_checkpoint(source: Path
     begun(source, "name=more")
     shutil.rmtree(source / "checkpoints")
     with pytest.raises(MissingCheckpointError, match=r"its training is finished and has no checkpoint any more"):
-        planned(source, "name=other")
+        plan_extension(source, "name=other")
     with pytest.raises(MissingCheckpointError, match="no such folder"):
-        planned(source, "name=more", f"extend={source.parents[2] / 'second'}")
+        plan_extension(source, "name=more", f"extend={source.parents[2] / 'second'}")
 
 
 def test_the_record_is_in_the_plan_of_a_command_that_goes_on_by_choice_alone(source: Path) -> None:
-    plan = planned(source, "name=more")
+    plan = plan_extension(source, "name=more")
     settle_plan(plan)
     stored = read_plan(plan.folder)
     assert stored is not None and stored.extension == plan.extension

@@ -12,34 +12,24 @@ from fcos.training import checkpoint
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
 from orchestration.planning.explain import explain
-from orchestration.planning.first_steps.prefixes import find_prefixes
+from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.first_steps.trunks import find_trunks
 from orchestration.planning.make_plan import make_single_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.tracking.history import PastRun
 from orchestration.trial import files
-from tests.helpers.composed import composed_into
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.stored_runs import StoredRuns
 
 STEP = ("schedule.decay=step", "schedule.milestones=[600,800]")
 
 
-class Store:
-    """Holds a few runs."""
-
-    def __init__(self, *runs: PastRun) -> None:
-        self._runs = runs
-
-    def of_trunk(self, trunk: str) -> list[PastRun]:
-        return [run for run in self._runs if run.tags["fcos.trunk"] == trunk]
+def plan_single(output: Path, *words: str) -> Plan:
+    return make_single_plan(composed_into(output, *words), lambda config: ("d", ()))
 
 
-def planned(output: Path, *words: str) -> Plan:
-    lab = composed_into(output, *words)
-    return make_single_plan(lab, lambda config: ("d", ()))
-
-
-def trained(folder: Path, trial: Trial, steps: dict[int, str]) -> PastRun:
+def trained_run(folder: Path, trial: Trial, steps: dict[int, str]) -> PastRun:
     """A run with checkpoints at some steps, each in a folder of its own kind."""
     files.begin_training(folder)
     for step, name in steps.items():
@@ -66,10 +56,10 @@ def trained(folder: Path, trial: Trial, steps: dict[int, str]) -> PastRun:
 
 def begins_at(tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...], steps: dict[int, str]) -> Any:
     """Return what a training takes of another one that has checkpoints at some steps, and why."""
-    (past,) = planned(tmp_path / "before", *before).trials
-    run = trained(tmp_path / "before" / "trials" / "x", past, steps)
-    plan = planned(tmp_path / "now", *now)
-    trunks = find_trunks(Store(run), plan, plan.trials)  # type: ignore[arg-type]
+    (past,) = plan_single(tmp_path / "before", *before).trials
+    run = trained_run(tmp_path / "before" / "trials" / "x", past, steps)
+    plan = plan_single(tmp_path / "now", *now)
+    trunks = find_trunks(StoredRuns(run), plan, plan.trials)
     prefix = find_prefixes(plan, plan.trials, trunks).of(plan.trials[0])
     return prefix and prefix.step, "\n".join(explain(plan, ReusableRuns(None, trunks=trunks), reuse=True))
 
@@ -88,7 +78,7 @@ def test_another_second_milestone_goes_on_from_the_checkpoint_at_the_first(tmp_p
     assert step == 600
 
 
-def test_a_cosine_cannot_be_longer_and_explain_says_where_they_part(tmp_path: Path) -> None:
+def test_a_cosine_cannot_be_longer_and_explain_names_where_they_part(tmp_path: Path) -> None:
     step, text = begins_at(tmp_path, (), ("schedule.steps=2000",), {750: "checkpoints", 1000: "checkpoints"})
     assert step is None
     assert "run 12345678 of before is the same up to step 251 alone, and has checkpoints at 750, 1000:" in text
@@ -103,13 +93,13 @@ def test_what_decides_the_state_parts_from_the_start(tmp_path: Path, change: str
 
 def test_what_is_no_longer_that_training_is_left_alone(tmp_path: Path) -> None:
     constant = ("schedule.decay=none",)
-    (past,) = planned(tmp_path / "before", *constant).trials
+    (past,) = plan_single(tmp_path / "before", *constant).trials
     folder = tmp_path / "before" / "trials" / "x"
-    run = trained(folder, past, {1000: "checkpoints"})
-    plan = planned(tmp_path / "now", *constant, "schedule.steps=2000")
+    run = trained_run(folder, past, {1000: "checkpoints"})
+    plan = plan_single(tmp_path / "now", *constant, "schedule.steps=2000")
 
     def found() -> int:
-        return len(find_trunks(Store(run), plan, plan.trials)[plan.trials[0].identity])  # type: ignore[arg-type]
+        return len(find_trunks(StoredRuns(run), plan, plan.trials)[plan.trials[0].identity])
 
     assert found() == 1
     (folder / ATTEMPTS).write_text('{"accumulate": 2}')
@@ -126,10 +116,10 @@ def test_the_same_training_elsewhere_is_gone_on_from_and_never_waited_for(
     tmp_path: Path, held: dict[int, str], begins: int
 ) -> None:
     """It may be running there, or have been killed between its last checkpoint and its summary."""
-    (past,) = planned(tmp_path / "before").trials
-    run = trained(tmp_path / "before" / "trials" / "x", past, held)
-    plan = planned(tmp_path / "now")
-    trunks = find_trunks(Store(run), plan, plan.trials)  # type: ignore[arg-type]
+    (past,) = plan_single(tmp_path / "before").trials
+    run = trained_run(tmp_path / "before" / "trials" / "x", past, held)
+    plan = plan_single(tmp_path / "now")
+    trunks = find_trunks(StoredRuns(run), plan, plan.trials)
     (prefix,) = find_prefixes(plan, plan.trials, trunks).by_identity.values()
     assert (prefix.step, prefix.waits, prefix.trunk.identity) == (begins, False, plan.trials[0].identity)
     queue = TrainingQueue(plan, trunks)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,26 +14,8 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.repeats.earlier_looks import find_earlier_looks
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.problems import TrackingError
-from tests.helpers.seed_rounds import clear, finish, plan_rounds
-
-
-class Store:
-    """Finished runs by training, and the looks that sweeps' runs record."""
-
-    def __init__(self, runs: list[PastRun], looks: Mapping[str, tuple[int, ...]]) -> None:
-        self._runs, self._looks = runs, looks
-
-    def of_training(self, identity: str) -> list[PastRun]:
-        return [run for run in self._runs if run.tags["fcos.train_identity"] == identity]
-
-    def looks_of(self, sweep_run: str) -> tuple[int, ...]:
-        return self._looks.get(sweep_run, ())
-
-
-class Silent(Store):
-    def of_training(self, identity: str) -> list[PastRun]:
-        raise TrackingError("does not answer")
+from tests.helpers.experiments.seed_rounds import clear, finish, plan_rounds
+from tests.helpers.experiments.stored_runs import StoredRuns
 
 
 def looked_at(tmp_path: Path, name: str, seeds: str, *words: str) -> Plan:
@@ -52,9 +33,9 @@ def plan_given(tmp_path: Path, name: str, seeds: str, *words: str) -> tuple[LabC
     return lab, make_plan(lab, lambda config: ("d", ()))
 
 
-def earlier(tmp_path: Path, name: str, seeds: str, *words: str, store: Store | None = None) -> list[tuple[int, ...]]:
+def earlier(tmp_path: Path, name: str, seeds: str, *words: str, store: StoredRuns | None = None) -> list[tuple[int, ...]]:
     lab, plan = plan_given(tmp_path, name, seeds, *words)
-    found = find_earlier_looks(plan, lab.experiment, store)  # type: ignore[arg-type]
+    found = find_earlier_looks(plan, lab.experiment, store)
     return [each.seeds for each in found]
 
 
@@ -96,7 +77,7 @@ def test_the_same_seeds_are_looked_at_once_anyway(tmp_path: Path) -> None:
     assert earlier(tmp_path, "second", "[0,1,2]") == []
 
 
-def test_results_of_a_command_that_was_killed_could_be_seen_too(tmp_path: Path) -> None:
+def test_results_of_a_killed_command_count_as_a_look(tmp_path: Path) -> None:
     _, plan = plan_given(tmp_path, "first", "[0,1,2]")
     settle_plan(plan)
     finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 2], clear)
@@ -119,15 +100,15 @@ def test_removing_the_folder_leaves_the_looks_that_the_store_has(tmp_path: Path)
     runs = past_runs(plan, "parent")
     shutil.rmtree(plan.folder)
     assert earlier(tmp_path, "first", "[0,1,2,3,4,5]") == []
-    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=Store(runs, {"parent": (2, 3)})) == [(2, 3)]
+    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=StoredRuns(*runs, looks={"parent": (2, 3)})) == [(2, 3)]
     # The sweep's own run is gone: its trials are not.
-    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=Store(runs, {})) == [(3,)]
+    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=StoredRuns(*runs)) == [(3,)]
 
 
 def test_the_runs_of_the_sweep_itself_are_no_other_look(tmp_path: Path) -> None:
     _, plan = plan_given(tmp_path, "first", "[0,1,2]")
     key = settle_plan(plan)
-    assert earlier(tmp_path, "first", "[0,1,2]", store=Store(past_runs(plan, "parent", key), {"parent": (2,)})) == []
+    assert earlier(tmp_path, "first", "[0,1,2]", store=StoredRuns(*past_runs(plan, "parent", key), looks={"parent": (2,)})) == []
 
 
 def test_two_sweeps_of_one_name_that_are_gone_both_have_their_looks(tmp_path: Path) -> None:
@@ -135,8 +116,8 @@ def test_two_sweeps_of_one_name_that_are_gone_both_have_their_looks(tmp_path: Pa
     _, again = plan_given(tmp_path, "first", "[0,1,2,3]")
     runs = [*past_runs(first, "one", "key"), *past_runs(again, "two", "another key")]
     seeds = "[0,1,2,3,4,5]"
-    assert earlier(tmp_path, "second", seeds, store=Store(runs, {"one": (2,), "two": (4,)})) == [(2, 4)]
-    assert earlier(tmp_path, "second", seeds, store=Store(runs[::-1], {"one": (2,), "two": (4,)})) == [(2, 4)]
+    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*runs, looks={"one": (2,), "two": (4,)})) == [(2, 4)]
+    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*runs[::-1], looks={"one": (2,), "two": (4,)})) == [(2, 4)]
 
 
 def test_a_sweep_that_is_gone_has_its_look_beside_the_newer_one_of_that_name_in_the_folder(tmp_path: Path) -> None:
@@ -145,7 +126,7 @@ def test_a_sweep_that_is_gone_has_its_look_beside_the_newer_one_of_that_name_in_
     assert stored is not None
     seeds, gone, own = "[0,1,2,3,4,5]", past_runs(plan, "gone", "key"), past_runs(plan, "own", stored.key)
     gone = [replace(run, tags={**run.tags, "fcos.sweep": "first"}) for run in gone]
-    assert earlier(tmp_path, "second", seeds, store=Store([*gone, *own], {"gone": (2,), "own": (1,)})) == [(2, 3)]
+    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*gone, *own, looks={"gone": (2,), "own": (1,)})) == [(2, 3)]
 
 
 def test_a_failed_seed_does_not_make_one_look_two(tmp_path: Path) -> None:
@@ -160,8 +141,8 @@ def test_a_failed_seed_does_not_make_one_look_two(tmp_path: Path) -> None:
 def test_another_store_does_not_hide_the_looks_of_the_output_folder(tmp_path: Path) -> None:
     looked_at(tmp_path, "first", "[0,1,2]")
     seeds = "[0,1,2,3,4,5]"
-    assert earlier(tmp_path, "second", seeds, store=Store([], {})) == [(3,)]
-    assert earlier(tmp_path, "second", seeds, store=Silent([], {})) == [(3,)]
+    assert earlier(tmp_path, "second", seeds, store=StoredRuns()) == [(3,)]
+    assert earlier(tmp_path, "second", seeds, store=StoredRuns(problem="no answer")) == [(3,)]
 
 
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"looks": [1]})])

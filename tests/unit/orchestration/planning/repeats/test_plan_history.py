@@ -9,8 +9,8 @@ from fcos.errors import ConfigError
 from fcos.storage.plan_history import PlanEntry
 from orchestration.planning.plan import read_plan, settle_plan
 from orchestration.planning.repeats.plan_history import read_plan_history, record_plan
-from tests.helpers.recorded_sweeps import plan_sweep
-from tests.helpers.seed_rounds import clear, finish
+from tests.helpers.experiments.recorded_sweeps import plan_sweep
+from tests.helpers.experiments.seed_rounds import clear, finish
 
 GIVEN = ("+experiment=ablation_centerness", "experiment.until=seeds", "experiment.seeds=[0,1]")
 MORE = ("+experiment=ablation_centerness", "experiment.until=seeds", "experiment.seeds=[0,1,2]")

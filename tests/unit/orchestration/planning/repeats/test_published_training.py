@@ -17,7 +17,7 @@ from orchestration.planning.repeats.published_training import (
     find_training,
     make_lab,
 )
-from orchestration.retrain import check_overrides
+from orchestration.retrain import check_allowed
 
 VALUES = compose([]).training.model_dump(mode="json")
 AP = "val/AP"
@@ -158,8 +158,8 @@ def test_a_value_that_was_hidden_and_has_no_option_is_refused() -> None:
 )
 def test_only_where_and_how_a_training_runs_is_taken_from_the_command_line(word: str) -> None:
     with pytest.raises(ConfigError, match="the archive decides it; leave it out"):
-        check_overrides([word])
+        check_allowed([word])
 
 
 def test_where_and_how_a_training_runs_may_be_given() -> None:
-    check_overrides(["output=x", "name=y", "cluster=one_gpu", "+cluster.workers=2", "tracking.uri=z", "dry_run=true"])
+    check_allowed(["output=x", "name=y", "cluster=one_gpu", "+cluster.workers=2", "tracking.uri=z", "dry_run=true"])

@@ -15,63 +15,54 @@ from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.tracking.history import PastRun
-from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
-from tests.helpers.seed_rounds import clear, finish, plan_rounds
-from tests.helpers.summaries import summary_of
+from tests.helpers.experiments.seed_rounds import clear, finish, plan_rounds
+from tests.helpers.experiments.stored_runs import StoredRuns
+from tests.helpers.experiments.summaries import summary_of
 
 
-class Store:
-    """Has finished runs of some trainings."""
-
-    def __init__(self, *identities: str) -> None:
-        self._identities = identities
-
-    def of_training(self, identity: str) -> list[PastRun]:
-        return [PastRun("12345678abc", {"fcos.sweep": "first"}, {}, {})] if identity in self._identities else []
+def store_of(*identities: str) -> StoredRuns:
+    """Return a history with a finished run of each of these trainings."""
+    tags = [{"fcos.sweep": "first", "fcos.train_identity": identity} for identity in identities]
+    return StoredRuns(*(PastRun("12345678abc", each, {}, {}) for each in tags))
 
 
-class Silent(Store):
-    def of_training(self, identity: str) -> list[PastRun]:
-        raise TrackingError("does not answer")
-
-
-def planned(tmp_path: Path, *words: str) -> tuple[LabConfig, Plan]:
+def lab_and_plan(tmp_path: Path, *words: str) -> tuple[LabConfig, Plan]:
     given = ("+experiment=ablation_centerness", "experiment.seeds=[0,1]", f"output={tmp_path}", *words)
     lab = compose(check_overrides(given))
     return lab, make_plan(lab, lambda config: ("d", ()))
 
 
-def check(lab: LabConfig, plan: Plan, store: Store) -> tuple[str, ...]:
-    return check_retraining(lab, plan, store)  # type: ignore[arg-type]
+def check(lab: LabConfig, plan: Plan, store: StoredRuns) -> tuple[str, ...]:
+    return check_retraining(lab, plan, store)
 
 
 def test_a_finished_training_is_not_trained_again_without_a_reason(tmp_path: Path) -> None:
-    lab, plan = planned(tmp_path, "reuse=false")
-    store = Store(*(trial.identity for trial in plan.trials))
+    lab, plan = lab_and_plan(tmp_path, "reuse=false")
+    store = store_of(*(trial.identity for trial in plan.trials))
     message = r"reuse=false: none, from_regression · seed 0 and 3 more would be trained again, finished already as "
     with pytest.raises(ConfigError, match=message + r"run 12345678 of first; .* retrain_reason="):
         check(lab, plan, store)
-    lab, plan = planned(tmp_path, "reuse=false", "retrain_reason=another processor")
+    lab, plan = lab_and_plan(tmp_path, "reuse=false", "retrain_reason=another processor")
     (note,) = check(lab, plan, store)
     assert note.endswith("finished already as run 12345678 of first; retrain_reason: another processor")
 
 
 def test_what_is_new_or_done_here_needs_none(tmp_path: Path) -> None:
-    lab, plan = planned(tmp_path, "reuse=false")
-    assert check(lab, plan, Store("another")) == ()
+    lab, plan = lab_and_plan(tmp_path, "reuse=false")
+    assert check(lab, plan, store_of("another")) == ()
     finish(plan, range(len(plan.trials)), clear)
-    assert check(lab, plan, Store(*(trial.identity for trial in plan.trials))) == (), "nothing is trained again"
+    assert check(lab, plan, store_of(*(trial.identity for trial in plan.trials))) == (), "nothing is trained again"
 
 
 def test_with_reuse_nothing_is_trained_again(tmp_path: Path) -> None:
-    lab, plan = planned(tmp_path)
-    assert check(lab, plan, Store(*(trial.identity for trial in plan.trials))) == ()
+    lab, plan = lab_and_plan(tmp_path)
+    assert check(lab, plan, store_of(*(trial.identity for trial in plan.trials))) == ()
 
 
 def test_a_store_that_does_not_answer_stops_nothing(tmp_path: Path) -> None:
-    lab, plan = planned(tmp_path, "reuse=false")
-    assert check(lab, plan, Silent()) == ()
+    lab, plan = lab_and_plan(tmp_path, "reuse=false")
+    assert check(lab, plan, StoredRuns(problem="no answer")) == ()
 
 
 def test_a_reason_without_training_again_is_refused() -> None:
@@ -80,9 +71,9 @@ def test_a_reason_without_training_again_is_refused() -> None:
 
 
 def test_an_arm_that_is_added_to_a_training_of_this_sweep_trains_nothing_again(tmp_path: Path) -> None:
-    lab, plan = planned(tmp_path, "reuse=false", "experiment.seeds=[0]")
+    lab, plan = lab_and_plan(tmp_path, "reuse=false", "experiment.seeds=[0]")
     trial = plan.trials[0]
-    store = Store(trial.identity)
+    store = store_of(trial.identity)
     folder = plan.folder_of(trial)
     save_checkpoint(trial, folder, trial.config.schedule.steps - 1)
     with pytest.raises(ConfigError, match="would be trained again"):
@@ -107,7 +98,7 @@ def save_checkpoint(trial: Trial, folder: Path, step: int) -> None:
 
 def test_rounds_that_may_follow_are_trained_again_and_those_after_all_is_decided_are_not(tmp_path: Path) -> None:
     lab, plan, rounds = plan_rounds(tmp_path, "reuse=false")
-    store = Store(*(trial.identity for trial in plan.trials))
+    store = store_of(*(trial.identity for trial in plan.trials))
     finish(plan, rounds.needed().indices, clear)
     with pytest.raises(ConfigError, match=r"seed 3 and .* would be trained again"):
         check(lab, plan, store)

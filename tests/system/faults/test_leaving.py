@@ -1,0 +1,83 @@
+"""A run whose machine is taken away leaves with a checkpoint; fewer workers than planned do the same work."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fcos.config.parse import parse
+from fcos.config.run import Config
+from fcos.runtime import LocalRuntime
+from fcos.storage import checkpoint_folder
+from fcos.storage.run_folder import ProgressRecord
+from fcos.train import run
+from fcos.training import checkpoint
+from fcos.training.interruption import Preempted
+
+CPU = torch.device("cpu")
+
+
+def losses(reported: list[ProgressRecord]) -> list[tuple[int, float]]:
+    return [(step, value) for record in reported for _, key, step, value in record.points if key == "train/loss"]
+
+
+def test_a_run_whose_machine_is_taken_away_saves_leaves_and_goes_on(
+    tiny_values: dict[str, Any], tmp_path: Path
+) -> None:
+    config = parse(Config, tiny_values)
+    whole: list[ProgressRecord] = []
+    expected = run(config, LocalRuntime(tmp_path / "whole", CPU, whole.append))
+    # Nothing is reported after step 1.
+    with pytest.raises(Preempted, match="saved at step 1 "):
+        run(config, LocalRuntime(tmp_path / "left", CPU, preemption_pending=lambda: True))
+    reported: list[ProgressRecord] = []
+    summary = run(config, LocalRuntime(tmp_path / "left", CPU, reported.append))
+    assert summary.resumed_from == 1 and summary.workers == [[0, 1]]
+    assert summary.metrics == expected.metrics
+    assert [step for step, _ in losses(reported)] == [step for step, _ in losses(whole)]
+
+
+def test_one_worker_of_two_takes_the_whole_batch_in_two_pieces(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    # Batch statistics are a piece's own, so the backbone's are frozen; SGD shows errors that Adam would hide.
+    tiny_values["model"]["backbone"]["norm"] = "frozen_bn"
+    tiny_values["schedule"] |= {"optimizer": "sgd", "lr": 0.01}
+    config = parse(Config, tiny_values)
+    whole: list[ProgressRecord] = []
+    pieces: list[ProgressRecord] = []
+    run(config, LocalRuntime(tmp_path / "whole", CPU, whole.append))
+    run(config, LocalRuntime(tmp_path / "pieces", CPU, pieces.append, planned_size=2))
+    assert losses(pieces) != losses(whole), "cut in pieces the sums come in another order"
+    expected: list[Any] = [(step, pytest.approx(loss, rel=1e-5)) for step, loss in losses(whole)]
+    assert losses(pieces) == expected
+
+
+def test_a_number_of_workers_that_changed_is_reported(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    config = parse(Config, tiny_values)
+
+    def cut_off(record: ProgressRecord) -> None:
+        if record.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, LocalRuntime(tmp_path, CPU, cut_off))
+    path = checkpoint_folder.folder_of(tmp_path / "checkpoints", 3)
+    before = checkpoint.load(path)
+    # As two workers would have left it.
+    state = {**before.state, "workers": [[0, 2]], "generators": before.state["generators"] * 2}
+    _replace_state(path, state)
+    summary = run(config, LocalRuntime(tmp_path, CPU))
+    assert summary.workers == [[0, 2], [3, 1]]
+    assert list(summary.notes) == [
+        "number of workers: 2, from step 4 on 1; batch size and learning rate stayed as they were, but batch norms "
+        "gather statistics on each worker, so that the number matters"
+    ]
+
+
+def _replace_state(path: Path, state: dict[str, Any]) -> None:
+    torch.save(state, path / "state.pt")
+    manifest = json.loads((path / checkpoint_folder.MANIFEST).read_text())
+    manifest["state.pt"] = hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
+    (path / checkpoint_folder.MANIFEST).write_text(json.dumps(manifest))
