@@ -15,7 +15,7 @@ from orchestration.cluster.resources import hardware_device, resources_text
 from orchestration.config.experiment import ExperimentConfig
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import (
-    Event,
+    TrialEvent,
     TrialFailed,
     TrialFinished,
     TrialReported,
@@ -25,7 +25,7 @@ from orchestration.driver.events import (
 from orchestration.experiment.identity import worker_dependences_of
 from orchestration.experiment.provenance import Commit, git_commit, hardware, package_versions
 from orchestration.experiment.trials import Trial
-from orchestration.planning.plan import Plan, StoredPlan
+from orchestration.planning.plan import Plan, StoredPlan, read_plan
 from orchestration.search.points import Search, search_values
 from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
@@ -61,7 +61,7 @@ class RunRecorder:
         commit, reason = git_commit(checkout()), lab.retrain_reason
         return cls(plan, tracker, lab.experiment, lab.data.name, commit, machine, taken, versions, reason)
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: TrialEvent) -> None:
         """Record an event of a training."""
         match event:
             case TrialStarted():
@@ -89,11 +89,13 @@ class RunRecorder:
         if looks and self.experiment.until == "seeds":
             # Without it a report of a sweep that is interrupted would count one look; with rounds it counts them all.
             tags[Tag.LOOKS] = json.dumps(list(looks))
-        plan = StoredPlan.of(self.plan, key="").values()
-        del plan["key"]
-        self.tracker.start(
-            SWEEP, RunFacts(self.plan.name, tags, files={Artifact.EXPERIMENT: declared, Artifact.PLAN: plan})
-        )
+        files_of_sweep = {Artifact.EXPERIMENT: declared, Artifact.PLAN: self._stored_plan()}
+        self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=files_of_sweep))
+
+    def record_plan(self) -> None:
+        """Store the plan once more: a search adds trainings to it while it runs."""
+        if self.experiment is not None:
+            self.tracker.add_json(SWEEP, {Artifact.PLAN: self._stored_plan()})
 
     def close_sweep(self, failed: int, stopped: int, looks: Sequence[int] = (), winner: str | None = None) -> None:
         """Close the sweep's own run.
@@ -107,12 +109,13 @@ class RunRecorder:
             tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks))}
             if self.plan.search is not None:
                 tags[Tag.WINNER] = winner or ""
+            self.record_plan()
             self.tracker.end(SWEEP, status, tags)
 
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""
         first = self._key(next(iter(trial.arms)), trial)
-        folder = self.plan.folder_of(trial)
+        folder, extension = self.plan.folder_of(trial), self.plan.extension
         reused = files.read_reused(folder)
         for arm in trial.arms:
             key = self._key(arm, trial)
@@ -123,6 +126,7 @@ class RunRecorder:
                     **self._identifying(trial, arm),
                     Tag.DATA_DIGEST: trial.data_digest,
                     Tag.TRUNK: trial.trunk,
+                    **({} if extension is None else {Tag.EXTENDS: extension.sha256}),
                     # Also of those that never finish: others may go on from their checkpoints.
                     Tag.FOLDER: str(folder),
                     **(_origin(reused, arm) if reused else origin_tags(folder)),
@@ -240,6 +244,11 @@ class RunRecorder:
             return {Tag.FOLDER: str(folder)}
         # One that another sweep trained is behind a link.
         return {Tag.FOLDER: str(folder), Tag.CHECKPOINT: str((folder / summary.checkpoint).resolve())}
+
+    def _stored_plan(self) -> dict[str, Any]:
+        """Return what all commands of the sweep have planned so far, without the key of its folder."""
+        stored = read_plan(self.plan.folder) or StoredPlan.of(self.plan, key="")
+        return {name: value for name, value in stored.values().items() if name != "key"}
 
     def _json_files(self, trial: Trial, arm: str) -> dict[str, Any]:
         return {Artifact.CONFIG: trial.values_of(arm), Artifact.VERSIONS: dict(self.versions)}
