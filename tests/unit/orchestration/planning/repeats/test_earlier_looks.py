@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -14,27 +15,24 @@ from orchestration.config.schema import LabConfig
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
 from orchestration.planning.repeats.earlier_looks import find_earlier_looks
-from orchestration.tracking.history import PastRun
+from orchestration.tracking.history import History, PastRun
 from orchestration.tracking.problems import TrackingError
 from tests.helpers.seed_rounds import clear, finish, plan_rounds
 
 
-class Store:
-    """Finished runs by training, and the looks that sweeps' runs record."""
+def store_of(
+    runs: list[PastRun], looks: Mapping[str, tuple[int, ...]], error: TrackingError | None = None
+) -> History:
+    """Return a store with finished runs, and the looks that sweeps' runs record; error: what it answers instead."""
 
-    def __init__(self, runs: list[PastRun], looks: Mapping[str, tuple[int, ...]]) -> None:
-        self._runs, self._looks = runs, looks
+    def of_training(identity: str) -> list[PastRun]:
+        return [run for run in runs if run.tags["fcos.train_identity"] == identity]
 
-    def of_training(self, identity: str) -> list[PastRun]:
-        return [run for run in self._runs if run.tags["fcos.train_identity"] == identity]
-
-    def looks_of(self, sweep_run: str) -> tuple[int, ...]:
-        return self._looks.get(sweep_run, ())
-
-
-class Silent(Store):
-    def of_training(self, identity: str) -> list[PastRun]:
-        raise TrackingError("does not answer")
+    fake = create_autospec(History, instance=True)
+    fake.of_training.side_effect = error or of_training
+    fake.looks_of.side_effect = lambda sweep_run: looks.get(sweep_run, ())
+    store: History = fake
+    return store
 
 
 def looked_at(tmp_path: Path, name: str, seeds: str, *words: str) -> Plan:
@@ -52,10 +50,9 @@ def plan_given(tmp_path: Path, name: str, seeds: str, *words: str) -> tuple[LabC
     return lab, make_plan(lab, lambda config: ("d", ()))
 
 
-def earlier(tmp_path: Path, name: str, seeds: str, *words: str, store: Store | None = None) -> list[tuple[int, ...]]:
+def earlier(tmp_path: Path, name: str, seeds: str, *words: str, store: History | None = None) -> list[tuple[int, ...]]:
     lab, plan = plan_given(tmp_path, name, seeds, *words)
-    found = find_earlier_looks(plan, lab.experiment, store)  # type: ignore[arg-type]
-    return [each.seeds for each in found]
+    return [each.seeds for each in find_earlier_looks(plan, lab.experiment, store).found]
 
 
 def past_runs(plan: Plan, parent: str, key: str = "key") -> list[PastRun]:
@@ -81,8 +78,10 @@ def test_another_name_over_the_same_trainings_has_their_look(tmp_path: Path) -> 
     looked_at(tmp_path, "first", "[0,1,2]")
     assert earlier(tmp_path, "second", "[0,1,2,3,4,5]") == [(3,)]
     lab, plan = plan_given(tmp_path, "second", "[0,1,2,3,4,5]")
-    (look,) = find_earlier_looks(plan, lab.experiment, None)
+    record = find_earlier_looks(plan, lab.experiment, None)
+    (look,) = record.found
     assert look.text == "sweep first was looked at after 3 of these seeds, which counts here too"
+    assert record.notes == (look.text,)
 
 
 def test_a_look_at_other_trainings_does_not_count(tmp_path: Path) -> None:
@@ -119,15 +118,15 @@ def test_removing_the_folder_leaves_the_looks_that_the_store_has(tmp_path: Path)
     runs = past_runs(plan, "parent")
     shutil.rmtree(plan.folder)
     assert earlier(tmp_path, "first", "[0,1,2,3,4,5]") == []
-    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=Store(runs, {"parent": (2, 3)})) == [(2, 3)]
+    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=store_of(runs, {"parent": (2, 3)})) == [(2, 3)]
     # The sweep's own run is gone: its trials are not.
-    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=Store(runs, {})) == [(3,)]
+    assert earlier(tmp_path, "first", "[0,1,2,3,4,5]", store=store_of(runs, {})) == [(3,)]
 
 
 def test_the_runs_of_the_sweep_itself_are_no_other_look(tmp_path: Path) -> None:
     _, plan = plan_given(tmp_path, "first", "[0,1,2]")
     key = settle_plan(plan)
-    assert earlier(tmp_path, "first", "[0,1,2]", store=Store(past_runs(plan, "parent", key), {"parent": (2,)})) == []
+    assert earlier(tmp_path, "first", "[0,1,2]", store=store_of(past_runs(plan, "parent", key), {"parent": (2,)})) == []
 
 
 def test_two_sweeps_of_one_name_that_are_gone_both_have_their_looks(tmp_path: Path) -> None:
@@ -135,8 +134,8 @@ def test_two_sweeps_of_one_name_that_are_gone_both_have_their_looks(tmp_path: Pa
     _, again = plan_given(tmp_path, "first", "[0,1,2,3]")
     runs = [*past_runs(first, "one", "key"), *past_runs(again, "two", "another key")]
     seeds = "[0,1,2,3,4,5]"
-    assert earlier(tmp_path, "second", seeds, store=Store(runs, {"one": (2,), "two": (4,)})) == [(2, 4)]
-    assert earlier(tmp_path, "second", seeds, store=Store(runs[::-1], {"one": (2,), "two": (4,)})) == [(2, 4)]
+    assert earlier(tmp_path, "second", seeds, store=store_of(runs, {"one": (2,), "two": (4,)})) == [(2, 4)]
+    assert earlier(tmp_path, "second", seeds, store=store_of(runs[::-1], {"one": (2,), "two": (4,)})) == [(2, 4)]
 
 
 def test_a_sweep_that_is_gone_has_its_look_beside_the_newer_one_of_that_name_in_the_folder(tmp_path: Path) -> None:
@@ -145,7 +144,7 @@ def test_a_sweep_that_is_gone_has_its_look_beside_the_newer_one_of_that_name_in_
     assert stored is not None
     seeds, gone, own = "[0,1,2,3,4,5]", past_runs(plan, "gone", "key"), past_runs(plan, "own", stored.key)
     gone = [replace(run, tags={**run.tags, "fcos.sweep": "first"}) for run in gone]
-    assert earlier(tmp_path, "second", seeds, store=Store([*gone, *own], {"gone": (2,), "own": (1,)})) == [(2, 3)]
+    assert earlier(tmp_path, "second", seeds, store=store_of([*gone, *own], {"gone": (2,), "own": (1,)})) == [(2, 3)]
 
 
 def test_a_failed_seed_does_not_make_one_look_two(tmp_path: Path) -> None:
@@ -160,8 +159,22 @@ def test_a_failed_seed_does_not_make_one_look_two(tmp_path: Path) -> None:
 def test_another_store_does_not_hide_the_looks_of_the_output_folder(tmp_path: Path) -> None:
     looked_at(tmp_path, "first", "[0,1,2]")
     seeds = "[0,1,2,3,4,5]"
-    assert earlier(tmp_path, "second", seeds, store=Store([], {})) == [(3,)]
-    assert earlier(tmp_path, "second", seeds, store=Silent([], {})) == [(3,)]
+    assert earlier(tmp_path, "second", seeds, store=store_of([], {})) == [(3,)]
+
+
+def test_looks_that_a_store_does_not_give_are_said_not_to_be_known(tmp_path: Path) -> None:
+    looked_at(tmp_path, "first", "[0,1,2]")
+    lab, plan = plan_given(tmp_path, "second", "[0,1,2,3,4,5]")
+    silent = store_of([], {}, TrackingError("does not answer"))
+    for record in (
+        find_earlier_looks(plan, lab.experiment, silent),
+        find_earlier_looks(plan, lab.experiment, None, "does not answer"),
+    ):
+        assert record.seeds == (3,)
+        assert record.notes[-1] == (
+            "looks at these trainings that the store has are not known and not counted: does not answer"
+        )
+    assert find_earlier_looks(plan, None, silent).notes == (), "nothing is compared"
 
 
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"looks": [1]})])
@@ -174,9 +187,7 @@ def test_a_broken_plan_beside_it_is_left_to_its_own_commands(tmp_path: Path, con
 def test_rounds_count_the_look_that_another_sweep_took(tmp_path: Path) -> None:
     looked_at(tmp_path, "first", "[0,1]")
     lab, plan, rounds = plan_rounds(tmp_path)
-    found = find_earlier_looks(plan, lab.experiment, None)
-    settle_plan(plan)
-    add_looks(plan, [look for each in found for look in each.seeds])
+    settle_plan(plan, find_earlier_looks(plan, lab.experiment, None).seeds)
     stored = read_plan(plan.folder)
     assert stored is not None and stored.looks == [2]
     finish(plan, rounds.needed().indices, clear)

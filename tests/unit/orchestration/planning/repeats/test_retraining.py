@@ -1,6 +1,7 @@
 """What is finished is trained again for a stated reason alone."""
 
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 from torch import nn
@@ -14,26 +15,23 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.planning.repeats.retraining import check_retraining
-from orchestration.tracking.history import PastRun
+from orchestration.tracking.history import History, PastRun
 from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
 from tests.helpers.seed_rounds import clear, finish, plan_rounds
 from tests.helpers.summaries import summary_of
 
 
-class Store:
-    """Has finished runs of some trainings."""
+def store_of(*identities: str, error: TrackingError | None = None) -> History:
+    """Return a store that has finished runs of some trainings; error: what it answers instead."""
+    run = PastRun("12345678abc", {"fcos.sweep": "first"}, {}, {})
+    fake = create_autospec(History, instance=True)
+    fake.of_training.side_effect = error or (lambda identity: [run] if identity in identities else [])
+    store: History = fake
+    return store
 
-    def __init__(self, *identities: str) -> None:
-        self._identities = identities
 
-    def of_training(self, identity: str) -> list[PastRun]:
-        return [PastRun("12345678abc", {"fcos.sweep": "first"}, {}, {})] if identity in self._identities else []
-
-
-class Silent(Store):
-    def of_training(self, identity: str) -> list[PastRun]:
-        raise TrackingError("does not answer")
+SILENT = store_of(error=TrackingError("does not answer"))
 
 
 def planned(tmp_path: Path, *words: str) -> tuple[LabConfig, Plan]:
@@ -42,13 +40,13 @@ def planned(tmp_path: Path, *words: str) -> tuple[LabConfig, Plan]:
     return lab, make_plan(lab, lambda config: ("d", ()))
 
 
-def check(lab: LabConfig, plan: Plan, store: Store) -> tuple[str, ...]:
-    return check_retraining(lab, plan, store)  # type: ignore[arg-type]
+def check(lab: LabConfig, plan: Plan, store: History | None, outage: str = "") -> tuple[str, ...]:
+    return check_retraining(lab, plan, store, outage)
 
 
 def test_a_finished_training_is_not_trained_again_without_a_reason(tmp_path: Path) -> None:
     lab, plan = planned(tmp_path, "reuse=false")
-    store = Store(*(trial.identity for trial in plan.trials))
+    store = store_of(*(trial.identity for trial in plan.trials))
     message = r"reuse=false: none, from_regression · seed 0 and 3 more would be trained again, finished already as "
     with pytest.raises(ConfigError, match=message + r"run 12345678 of first; .* retrain_reason="):
         check(lab, plan, store)
@@ -59,19 +57,34 @@ def test_a_finished_training_is_not_trained_again_without_a_reason(tmp_path: Pat
 
 def test_what_is_new_or_done_here_needs_none(tmp_path: Path) -> None:
     lab, plan = planned(tmp_path, "reuse=false")
-    assert check(lab, plan, Store("another")) == ()
+    assert check(lab, plan, store_of("another")) == ()
     finish(plan, range(len(plan.trials)), clear)
-    assert check(lab, plan, Store(*(trial.identity for trial in plan.trials))) == (), "nothing is trained again"
+    assert check(lab, plan, store_of(*(trial.identity for trial in plan.trials))) == (), "nothing is trained again"
 
 
 def test_with_reuse_nothing_is_trained_again(tmp_path: Path) -> None:
     lab, plan = planned(tmp_path)
-    assert check(lab, plan, Store(*(trial.identity for trial in plan.trials))) == ()
+    assert check(lab, plan, store_of(*(trial.identity for trial in plan.trials))) == ()
 
 
-def test_a_store_that_does_not_answer_stops_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("store", "outage"), [(SILENT, ""), (None, "does not answer")], ids=["later", "at once"])
+def test_a_store_that_does_not_answer_may_have_finished_them(
+    tmp_path: Path, store: History | None, outage: str
+) -> None:
     lab, plan = planned(tmp_path, "reuse=false")
-    assert check(lab, plan, Silent()) == ()
+    message = r"reuse=false: whether these trainings are finished already is not known: does not answer; start again"
+    with pytest.raises(ConfigError, match=message):
+        check(lab, plan, store, outage)
+    stated, _ = planned(tmp_path, "reuse=false", "retrain_reason=another processor")
+    (note,) = check(stated, plan, store, outage)
+    assert note.endswith("is not known: does not answer; retrain_reason: another processor")
+    finish(plan, range(len(plan.trials)), clear)
+    assert check(lab, plan, store, outage) == (), "nothing is trained again"
+
+
+def test_without_a_store_nothing_is_finished_elsewhere(tmp_path: Path) -> None:
+    lab, plan = planned(tmp_path, "reuse=false")
+    assert check(lab, plan, None) == ()
 
 
 def test_a_reason_without_training_again_is_refused() -> None:
@@ -82,7 +95,7 @@ def test_a_reason_without_training_again_is_refused() -> None:
 def test_an_arm_that_is_added_to_a_training_of_this_sweep_trains_nothing_again(tmp_path: Path) -> None:
     lab, plan = planned(tmp_path, "reuse=false", "experiment.seeds=[0]")
     trial = plan.trials[0]
-    store = Store(trial.identity)
+    store = store_of(trial.identity)
     folder = plan.folder_of(trial)
     save_checkpoint(trial, folder, trial.config.schedule.steps - 1)
     with pytest.raises(ConfigError, match="would be trained again"):
@@ -107,7 +120,7 @@ def save_checkpoint(trial: Trial, folder: Path, step: int) -> None:
 
 def test_rounds_that_may_follow_are_trained_again_and_those_after_all_is_decided_are_not(tmp_path: Path) -> None:
     lab, plan, rounds = plan_rounds(tmp_path, "reuse=false")
-    store = Store(*(trial.identity for trial in plan.trials))
+    store = store_of(*(trial.identity for trial in plan.trials))
     finish(plan, rounds.needed().indices, clear)
     with pytest.raises(ConfigError, match=r"seed 3 and .* would be trained again"):
         check(lab, plan, store)
