@@ -24,7 +24,9 @@ def planned(output: Path, *arguments: str, name: str = "ablation_centerness") ->
     return lab.experiment, make_plan(lab, lambda config: ("d", ()))
 
 
-def write_floor(output: Path, plan: Plan, arm: str = "none", sweep: str = "noise_floor", **changes: object) -> None:
+def write_floor(
+    output: Path, plan: Plan, arm: str = "none", sweep: str = "noise_floor", extends: str = "", **changes: object
+) -> None:
     """Write the noise floor of an arm's training, with an sd of 2.0 AP over 6 seeds unless changed."""
     values = {"seeds": 6, "deviation": 0.02, "low": 0.0125, "high": 0.049, "mean": 0.3}
     floor = NoiseFloor(
@@ -33,6 +35,7 @@ def write_floor(output: Path, plan: Plan, arm: str = "none", sweep: str = "noise
         metrics={"val/AP": MetricNoise.model_validate(values | changes)},
         settings=flatten(plan.arms[arm].model_dump(mode="json")),
         data_digest="d",
+        extends=extends,
     )
     path = output / sweep / "report" / "noise.json"
     path.parent.mkdir(parents=True)
@@ -176,3 +179,8 @@ def test_a_store_that_does_not_answer_gives_a_note(tmp_path: Path) -> None:
     note, none = with_store(tmp_path, EIGHT, store=Silent())
     assert note == "noise of earlier sweeps left out: tracking.uri=http://store: no answer"
     assert none == NONE
+
+
+def test_the_noise_of_trainings_that_went_on_from_a_checkpoint_is_none_of_those_from_step_0(tmp_path: Path) -> None:
+    write_floor(tmp_path, planned(tmp_path)[1], extends="e" * 64)
+    assert lines(tmp_path, EIGHT) == [NONE]
