@@ -9,7 +9,7 @@ from fcos.config.inactive_keys import why_inactive
 from fcos.config.parse import flatten, known_keys, parse, set_value
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from orchestration.config.experiment import ExperimentConfig
+from orchestration.config.experiment import ARM_SECTIONS, SEED_KEYS, ExperimentConfig
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
 from orchestration.experiment.identity import (
@@ -21,11 +21,6 @@ from orchestration.experiment.identity import (
     without,
 )
 from orchestration.experiment.provenance import Provenance
-
-# What an arm may change; `seed` is an axis of its own.
-ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
-# What decides by chance alone: the choice of one is the choice of its luck.
-SEED_KEYS = ("seed", "seeds", "data.synthetic.seed")
 
 
 @dataclass(frozen=True)

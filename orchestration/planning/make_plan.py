@@ -7,6 +7,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import command
 from fcos.storage.store_conventions import BASE_ARM
+from orchestration.config.experiment import ARM_SECTIONS
 from orchestration.config.factorial import describe_design
 from orchestration.config.groups import groups
 from orchestration.config.overrides import split_config_dir
@@ -14,7 +15,7 @@ from orchestration.config.schema import LabConfig
 from orchestration.experiment.checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
 from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.provenance import current_provenance
-from orchestration.experiment.trials import ARM_SECTIONS, Trial, arm_configs, check_effect, plan_trials
+from orchestration.experiment.trials import Trial, arm_configs, check_effect, plan_trials
 from orchestration.experiment.weights import BeginningNotes, pin_weights
 from orchestration.planning.first_steps.recorded_extension import plan_extension
 from orchestration.planning.inspect_note import inspect_notes
