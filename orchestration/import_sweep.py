@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.status import Status
+
     from orchestration.tracking.store import Store
 
 # Folder in the output whose lock one import at a time holds.
@@ -55,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Import an archive whose every file is intact; returns the exit code."""
     from datetime import datetime
+    from functools import partial
     from pathlib import Path
 
     from fcos.errors import ConfigError
@@ -80,19 +83,17 @@ def main(arguments: Sequence[str]) -> int:
         with lock_folder(output / LOCKED, datetime.now().astimezone().isoformat(timespec="seconds"), "wait for it"):
             store = _open_store(options, output)
             with console.status(f"importing {name} ...") as status:
-                imported = import_archive(
-                    store,
-                    folder,
-                    origin,
-                    name,
-                    lambda done, total: status.update(f"importing run {done} of {total} ..."),
-                )
+                imported = import_archive(store, folder, origin, name, partial(_show, status))
     text = f"imported: {imported.name}, {imported.trials} trials of {laboratory}, run {imported.run_id}"
     if not imported.is_new:
         text = f"nothing to do: this archive is in the store already, as run {imported.run_id}"
     for line in (text, f"its report: {report_command(imported.run_id, store.uri)}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return OK
+
+
+def _show(status: "Status", done: int, total: int) -> None:
+    status.update(f"importing run {done} of {total} ...")
 
 
 def _make_folder(folder: "Path") -> None:

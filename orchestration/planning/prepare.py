@@ -83,11 +83,10 @@ def prepare_command(
     # What the command line was, for the command that a search's report gives.
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
-    plan = replace(plan, notes=(*commit_notes(checkout()), *composed.notes, *plan.notes))
     reusable = find_reusable(lab, plan)
     earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)
     repeated = check_retraining(lab, plan, reusable.history, reusable.outage)
-    notes = (*plan.notes, *repeated, *earlier_looks.notes)
+    notes = (*commit_notes(checkout()), *composed.notes, *plan.notes, *repeated, *earlier_looks.notes)
     plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes)
     # One that cannot be read is reported before anything is shown.
     spent = read_spent(plan.folder)
