@@ -25,12 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     from analysis.manuscript.collect import collect_facts
     from analysis.manuscript.write import choose_folder, make_files, write_files
-    from analysis.reader.client import StoreError
+    from analysis.reader.client import StoreError, check_address
     from analysis.render.console import print_safely
     from fcos.storage.store_conventions import default_uri
 
     uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
     try:
+        check_address(uri)
         facts = collect_facts(uri, options.sweep, options.experiment)
         files = make_files(facts, options.license)
         folder = options.output or choose_folder(facts)

@@ -8,6 +8,7 @@ python analysis/publish.py ablation_centerness --weights   with the weights of e
 # Heavy imports are inside the functions, so that --help prints at once.
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,13 +27,14 @@ MOST_FINDINGS = 20
 def main(arguments: Sequence[str] | None = None) -> int:
     """Publish a sweep; returns the exit code: 0, 2 where nothing was written, 141 for a closed output."""
     options = parse_arguments(arguments)
-    from analysis.reader.client import StoreError
+    from analysis.reader.client import StoreError, check_address
     from analysis.render.console import print_safely
     from fcos.errors import ConfigError
     from fcos.storage.store_conventions import default_uri
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
     try:
+        check_address(options.tracking_uri)
         lines, code = _publish(options)
     except (StoreError, ConfigError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
@@ -56,6 +58,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print what the file would hold and end")
     parser.add_argument("--weights", action="store_true", help="with the weights of each training, as safetensors")
     parser.add_argument("--no-pictures", action="store_true", help="without the sample detections")
+    parser.add_argument(
+        "--incomplete", action="store_true", help="also without a plan or a configuration that the store has no more"
+    )
     parser.add_argument(
         "--hide", action="append", default=[], metavar="TEXT", help="put <hidden> in place of a text; may be repeated"
     )
@@ -90,6 +95,7 @@ def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
         resamples=options.resamples,
         pictures=not options.no_pictures,
         weights=options.weights,
+        incomplete=options.incomplete,
         hidden=tuple(options.hide),
     )
     top = make_safe_word(hide_texts(sweep.name, options.hide), set())
@@ -138,9 +144,7 @@ def _describe_findings(staged: "Staged", file: Path) -> list[str]:
 def _describe_file(file: Path, archive_id: str) -> list[str]:
     from fcos.installation import command
 
-    # Either a script of this folder or an installed command.
-    verify = command("report").replace("report", "verify")
-    return [f"id: {archive_id}", f"published: {file}", f"to verify it: {verify} {file}"]
+    return [f"id: {archive_id}", f"published: {file}", f"to verify it: {command('verify')} {shlex.quote(str(file))}"]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns the exit code: 0, 2 without a sweep to report on, 141 for a closed output.
     """
     options = parse_arguments(arguments)
-    from analysis.reader.client import StoreError
+    from analysis.reader.client import StoreError, check_address
     from analysis.render.console import print_safely
     from fcos.streams import exit_code_of_closed_output, reserve_output
 
@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json and sys.stdout is None:
         return exit_code_of_closed_output("report: standard output was closed")
     try:
+        check_address(options.tracking_uri)
         with reserve_output() if options.json else nullcontext():
             print_result = _write_sweep(options) if options.paper is None else _write_paper(options)
     except (StoreError, OSError) as error:
@@ -141,11 +142,25 @@ def _print_event(event: "EventRecord") -> None:
     sys.stdout.write(event.to_line())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser whose mistakes are an event too, where --json is among the words."""
+
+    words: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Report a wrong command line and exit with 2."""
+        if "--json" in self.words and sys.stdout is not None:
+            from analysis.render.console import print_safely
+            from fcos.storage.events import ErrorEvent
+
+            print_safely(partial(_print_event, ErrorEvent.of("config", USER_ERROR, message)))
+        super().error(message)
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exits with 2 for a wrong one."""
-    parser = argparse.ArgumentParser(
-        description="Report of a sweep or a run: tables, figures, verdicts and provenance."
-    )
+    parser = _Parser(description="Report of a sweep or a run: tables, figures, verdicts and provenance.")
+    parser.words = sys.argv[1:] if arguments is None else arguments
     parser.add_argument("sweep", nargs="?", help="name or run id of the sweep; the newest if not given")
     parser.add_argument(
         "--tracking-uri",

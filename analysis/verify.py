@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.verification.evaluations import PublishedTrial, RecomputedMetrics
+    from analysis.verification.evaluations import RecomputedMetrics
     from analysis.verification.report_again import RecomputedReport
     from fcos.annotations.annotations import Annotations
+    from fcos.published.trials import PublishedTrial
 
 # Problems that are printed of each kind.
 MOST = 10
@@ -87,13 +88,14 @@ def _run_tiers(options: argparse.Namespace, own: "Annotations | None", temporary
     own: annotations to compare the boxes with, if any.
     """
     from analysis.render.console import show_progress
-    from analysis.verification.consistency import find_inconsistencies
-    from analysis.verification.evaluations import list_trials, recompute_metrics
+    from analysis.verification.consistency import find_inconsistencies, list_unverified
+    from analysis.verification.evaluations import recompute_metrics
     from analysis.verification.report_again import recompute_report
     from fcos.published.archive import extract_archive
     from fcos.published.crate import check_files, compute_id
     from fcos.published.layout import HEADER
     from fcos.published.records import ArchiveHeader, read_record
+    from fcos.published.trials import list_trials
 
     folder = extract_archive(options.file, temporary)
     count, archive_id = check_files(folder), compute_id(folder)
@@ -105,6 +107,8 @@ def _run_tiers(options: argparse.Namespace, own: "Annotations | None", temporary
         yield _print_problems([f"the id is not {options.id!r}: this is another archive"])
     trials = list_trials(folder)
     yield _print_problems(find_inconsistencies(folder, header, trials))
+    for text in list_unverified(folder, trials):
+        _print("NOT VERIFIED", text)
     if own is not None:
         yield _compare_annotations(trials, own, options.annotations)
     with show_progress("evaluating detections") as on_trial:
@@ -167,7 +171,7 @@ def _describe_equality(largest: float) -> str:
 def _print_retraining(file: Path, trials: "Sequence[PublishedTrial]") -> None:
     from fcos.installation import command
 
-    if any(trial.run.params.get("task") != "coverage" for trial in trials):
+    if any(trial.is_finished and not trial.is_count and not trial.is_extended for trial in trials):
         _print("retrained", f"not tried; to train one seed again: {command('retrain')} {shlex.quote(str(file))}")
 
 

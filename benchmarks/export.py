@@ -129,7 +129,11 @@ def rows_of(name: str, trained: Trained, folder: Path, batch: Any, runs: int) ->
     ):
         paths[label] = folder / f"{name} {label.replace('.', '').replace(' --', '_')}.{options.format}"
         export_detector(trained, paths[label], options, PIXEL_BYTES)
-    files = {label: load_file_detector(path, {}, threads=1) for label, path in paths.items() if path.suffix == ".onnx"}
+    # A file names no folder of this machine.
+    cache = {"data.cache_dir": trained.config.data.cache_dir}
+    files = {
+        label: load_file_detector(path, cache, threads=1) for label, path in paths.items() if path.suffix == ".onnx"
+    }
     network = program_network(paths[".pt2"], trained)
     as_program = replace(trained, detector=network)  # type: ignore[arg-type]
     eager = Timed.of(trained)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 # The folder that holds the packages: the root of a checkout, or site-packages.
 ROOT = Path(__file__).resolve().parents[1]
+# Packages of the commands that are not in orchestration/.
+PACKAGES = {"report": "analysis", "publish": "analysis", "verify": "analysis", "paper": "analysis"}
 # The name of conf/ in a wheel (setup.py): `conf` alone would be too general among installed packages.
 INSTALLED_CONF = "fcos_lab_conf"
 
@@ -24,10 +26,12 @@ def conf_folder() -> Path:
 
 
 def command(name: str) -> str:
-    """Return how `sweep`, `train`, `doctor`, `lr_range` or `report` is started.
-
-    That is a script of the checkout, or fcos-<name>.
-    """
+    """Return how a command such as `sweep` or `verify` is started: a script of the checkout, or fcos-<name>."""
     if checkout() is None or Path(sys.argv[0]).stem.startswith("fcos-"):
-        return f"fcos-{name.replace('_', '-')}"
-    return f"python {'analysis' if name == 'report' else 'orchestration'}/{name}.py"
+        return installed_command(name)
+    return f"python {PACKAGES.get(name, 'orchestration')}/{name}.py"
+
+
+def installed_command(name: str) -> str:
+    """Return the name of a command as a wheel installs it, wherever this one runs from."""
+    return f"fcos-{name.replace('_', '-')}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestration.cli.event_records import CheckRecord
     from orchestration.cli.event_stream import EventStream
     from orchestration.cluster.health.checks import Check
     from orchestration.config.schema import LabConfig
@@ -32,7 +33,7 @@ def cli() -> int:
 def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Run all checks and show their results; return 1 where one failed."""
     from orchestration.cli.console import OutputConsole
-    from orchestration.cli.event_records import CheckRecord, DoctorEvent
+    from orchestration.cli.event_records import DoctorEvent
     from orchestration.config.compose import compose
     from orchestration.config.overrides import check_overrides, split_config_dir
 
@@ -43,8 +44,14 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
         checks = run_checks(lab)
     _show(console, checks)
     code = int(any(check.state == "failed" for check in checks))
-    stream.emit(DoctorEvent(checks=tuple(CheckRecord(**vars(check)) for check in checks), exit_code=code))
+    stream.emit(DoctorEvent(checks=tuple(map(_record_of, checks)), exit_code=code))
     return code
+
+
+def _record_of(check: "Check") -> "CheckRecord":
+    from orchestration.cli.event_records import CheckRecord
+
+    return CheckRecord(name=check.name, state=check.state, finding=check.finding, advice=check.advice)
 
 
 def run_checks(lab: "LabConfig") -> "list[Check]":

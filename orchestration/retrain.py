@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orchestration.cli.console import Output
     from orchestration.planning.prepare import Prepared
-    from orchestration.planning.repeats.published_training import PublishedTraining, Retrained
+    from orchestration.planning.repeats.published_training import Original, Retrained
 
 # Keys, groups and sections that decide where and how a training runs.
 ALLOWED = ("output", "name", "cluster", "tracking", "budget", "dry_run")
@@ -46,52 +46,48 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Train the configuration of an archive once and compare; returns 0 if it holds, 1 if not."""
-    from dataclasses import replace
-    from datetime import datetime
     from pathlib import Path
 
     from fcos.published.crate import open_archive
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.event_stream import SILENT
-    from orchestration.cli.lock import lock_folder
-    from orchestration.driver.sweep_run import SweepRun
+    from orchestration.planning.make_plan import make_single_plan
     from orchestration.planning.prepare import prepare_command
-    from orchestration.planning.repeats.published_training import find_training, make_lab, plan_retraining
+    from orchestration.planning.repeats.published_training import LocalPaths, find_training, make_lab
 
     options, output = make_parser().parse_args(arguments), Output.of(SILENT)
     check_allowed(options.overrides)
     with open_archive(Path(options.file)) as folder:
-        training = find_training(folder, options.arm, options.seed)
-    prepared = prepare_command(
-        [*options.overrides, "reuse=false", "retrain_reason=verification of a published sweep"],
-        lambda lab, prepare_data, _: plan_retraining(training, options.data_root, options.weights, lab, prepare_data),
-        output,
-    )
-    if prepared is None:
-        return OK
-    lab = make_lab(prepared.lab, training, options.data_root, options.weights)
-    prepared = replace(prepared, lab=lab)
-    with lock_folder(prepared.plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
-        code = SweepRun(prepared, output, on_workers=lab.cluster.workers > 1).run(None)
-    return max(code, _compare(training, prepared, output))
+        paths = LocalPaths(options.data_root, options.weights)
+        original = find_training(folder, options.arm, options.seed, paths)
+    words = [*options.overrides, "reuse=false", "retrain_reason=verification of a published sweep"]
+    prepared = prepare_command(words, make_single_plan, output, adapt=lambda lab: make_lab(lab, original))
+    return OK if prepared is None else _train_and_compare(prepared, original, output)
 
 
-def _compare(training: "PublishedTraining", prepared: "Prepared", output: "Output") -> int:
-    """Print how the result compares with the published one; return TRAINING_FAILED where it does not hold."""
-    from orchestration.cli.entry import OK, TRAINING_FAILED
+def _train_and_compare(prepared: "Prepared", original: "Original", output: "Output") -> int:
+    from datetime import datetime
+
+    from orchestration.cli.entry import TRAINING_FAILED
+    from orchestration.cli.lock import lock_folder
     from orchestration.cluster.resources import hardware_device
+    from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.provenance import hardware
+    from orchestration.experiment.weights import fetch_weights
     from orchestration.planning.repeats.published_training import compare_results
 
-    plan = prepared.plan
+    lab, plan = prepared.lab, prepared.plan
+    fetch_weights(plan.arms.values(), output.console)
+    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+        code = SweepRun(prepared, output, on_workers=lab.cluster.workers > 1).run(None)
     summary = plan.summary_of(plan.trials[0])
     if summary is None:
-        return TRAINING_FAILED
+        return max(code, TRAINING_FAILED)
     metrics = next(iter(summary.metrics.values()))
-    result = compare_results(training, metrics, plan, hardware(hardware_device(prepared.lab.cluster)))
+    result = compare_results(original, metrics, plan, hardware(hardware_device(lab.cluster)))
     _print_result(result, output)
-    return OK if result.holds else TRAINING_FAILED
+    return code if result.holds else max(code, TRAINING_FAILED)
 
 
 def _print_result(result: "Retrained", output: "Output") -> None:

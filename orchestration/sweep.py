@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
-    from orchestration.driver.report_process import ReportProcess
+    from orchestration.driver.subprocesses.report_process import ReportProcess
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.weights import fetch_weights
     from orchestration.planning.make_plan import make_plan

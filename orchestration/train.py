@@ -32,10 +32,11 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
-    from orchestration.driver.sweep_run import SweepRun, show_metrics
+    from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.weights import fetch_weights
     from orchestration.planning.make_plan import make_single_plan
     from orchestration.planning.prepare import prepare_command
+    from orchestration.planning.table import show_metrics
 
     output = Output.of(stream)
     prepared = prepare_command(arguments, make_single_plan, output)

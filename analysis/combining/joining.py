@@ -1,6 +1,6 @@
 """Join seeds of another sweep, such as one that another laboratory published, to the table of one's own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -15,15 +15,13 @@ def join_sweeps(own: Sweep, others: Sequence[Sweep]) -> Sweep:
     """Return a sweep with the seeds of others that it has no result of, of trainings that differ in the seed alone.
 
     A seed joins with all of its arms or not at all, so that no pair is of two laboratories. Joined seeds count after
-    all of one's own, at a look of their own. Raises StoreError where no seed can join.
+    all that are there before, which is a look; looks that were taken at either count too. Raises StoreError where no
+    seed can join.
     """
     joined = own
     for other in others:
         joined = _join(joined, other)
-    own_seeds = {trial.seed for trial in own.finished}
-    looks = tuple(look for look in own.looks if look < len(own_seeds))
-    names = " + ".join(sweep.name for sweep in (own, *others))
-    return replace(joined, name=names, looks=(*looks, len(own_seeds)) if own_seeds else looks)
+    return replace(joined, name=" + ".join(sweep.name for sweep in (own, *others)))
 
 
 def _join(own: Sweep, other: Sweep) -> Sweep:
@@ -41,7 +39,9 @@ def _join(own: Sweep, other: Sweep) -> Sweep:
     if partial := sorted({trial.seed for trial in same if trial.seed in broken - known}):
         count = format_count(len(partial), "seed")
         notes.append(f"{count} of {other.name} not joined: {join_words(partial)}, as another arm is another training.")
-    new = [replace(trial, joined_from=other.name) for trial in same if trial.seed not in known | broken]
+    first = 1 + max((trial.rank for trial in own.current), default=0)
+    ranks = {seed: first + number for number, seed in enumerate(other.seeds)}
+    new = [replace(trial, rank=ranks[trial.seed]) for trial in same if trial.seed not in known | broken]
     notes += _compare_repeated(own, [trial for trial in same if trial.seed in known], other.name)
     if not new:
         reason = notes[0] if notes else f"{other.name} has no arm of {own.name} with a finished seed"
@@ -54,7 +54,19 @@ def _join(own: Sweep, other: Sweep) -> Sweep:
     taken = {(trial.arm, trial.seed) for trial in new}
     kept = [replace(each, superseded=each.superseded or (each.arm, each.seed) in taken) for each in own.trials]
     trials = sorted([*kept, *new], key=lambda trial: (trial.arm, trial.seed, trial.superseded, trial.started))
-    return replace(own, trials=tuple(trials), points=points, notes=(*own.notes, *notes))
+    looks = _combine_looks(own, other, set(seeds))
+    return replace(own, trials=tuple(trials), points=points, looks=looks, notes=(*own.notes, *notes))
+
+
+def _combine_looks(own: Sweep, other: Sweep, joined: Collection[int]) -> tuple[int, ...]:
+    """Return the looks at a sweep and at another one, as numbers of seeds in the order that they have together.
+
+    A seed without a result that another joins for is none of one's own any more.
+    """
+    kept = sum(seed not in joined for seed in own.seeds)
+    ours = {sum(seed not in joined for seed in own.seeds[:look]) for look in own.looks}
+    theirs = {kept + sum(seed in joined for seed in other.seeds[:look]) for look in other.looks}
+    return tuple(sorted({*ours, kept, *theirs} - {0}))
 
 
 def _compare_repeated(own: Sweep, repeated: Sequence[Trial], name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.combining.same_training import describe_differences, settings_by_arm
+from analysis.combining.same_training import Settings, describe_differences, settings_by_arm, settings_of
 from analysis.formatting import join_words
 from analysis.reader.client import StoreError
 from analysis.reader.sweep import Experiment, Sweep, Trial
@@ -18,19 +18,22 @@ def compare_laboratories(own: Sweep, other: Sweep) -> Sweep:
     """Return both sweeps as one with two factors, arm and laboratory, whose effects a report tests seed by seed.
 
     Arms are those that both have with the same settings; code, versions, data and machines may differ, as laboratories
-    do. Seeds that both have are paired with each other, and then the others in their order. Raises StoreError for fewer
-    than two common arms, and where nothing can be paired.
+    do. Seeds that both have are paired with each other, and then the others in their order. Pairs count in the order of
+    one's own seeds, and so do looks of either laboratory at them. Raises StoreError for fewer than two common arms, and
+    where nothing can be paired.
     """
     if own.experiment.search is not None or other.experiment.search is not None or own.experiment.factors:
         raise StoreError("--laboratories: is for sweeps whose arms are given by name")
     names = _name_laboratories(own, other)
     arms, notes = _find_common_arms(own, other)
-    blocks = _pair_seeds(own, other, arms)
+    settings = {arm: each for arm, each in settings_by_arm(own).items() if arm in arms}
+    ours, theirs = (_leave_out_others(sweep, settings, notes) for sweep in (own, other))
+    blocks = _pair_seeds(ours, theirs, arms)
     if not blocks:
         raise StoreError(f"--laboratories: {own.name} and {other.name} have no finished seeds to pair")
     trials = [
-        *_iterate_trials(own, arms, names[0], {first: first for first, _ in blocks}),
-        *_iterate_trials(other, arms, names[1], {second: first for first, second in blocks}),
+        *_iterate_trials(ours, arms, names[0], {first: first for first, _ in blocks}),
+        *_iterate_trials(theirs, arms, names[1], {second: first for first, second in blocks}),
     ]
     apart = [f"{first} with {second}" for first, second in blocks if first != second]
     if apart:
@@ -47,7 +50,7 @@ def compare_laboratories(own: Sweep, other: Sweep) -> Sweep:
         experiment=experiment,
         trials=tuple(trials),
         points=points[points["run_id"].isin(run_ids)].drop_duplicates(["run_id", "key", "step"], ignore_index=True),
-        looks=tuple(look for look in own.looks if look < len(blocks)),
+        looks=_combine_looks(own, other, blocks),
         notes=(*own.notes, *other.notes, *notes, *_describe_surroundings(own, other, arms[0], names)),
     )
 
@@ -90,6 +93,23 @@ def _find_common_arms(own: Sweep, other: Sweep) -> tuple[list[str], list[str]]:
     return arms, notes
 
 
+def _leave_out_others(sweep: Sweep, settings: Mapping[str, Settings], notes: list[str]) -> Sweep:
+    """Return a sweep without finished trials that are another training than their arm; adds a note on these.
+
+    settings: of the common arms.
+    """
+    others = [
+        trial
+        for trial in sweep.finished
+        if trial.arm in settings and describe_differences(settings[trial.arm], settings_of(trial), with_code=False)
+    ]
+    if others:
+        labels = join_words([trial.label for trial in others])
+        notes.append(f"{labels} of {sweep.name} left out: another training than the rest of the arm.")
+    left_out = {trial.run_id for trial in others}
+    return replace(sweep, trials=tuple(trial for trial in sweep.trials if trial.run_id not in left_out))
+
+
 def _pair_seeds(own: Sweep, other: Sweep, arms: Sequence[str]) -> list[tuple[int, int]]:
     """Return pairs of seeds: those that both have, then the others by their order, which no value decides."""
     ours, theirs = (sorted({trial.seed for trial in each.finished if trial.arm in arms}) for each in (own, other))
@@ -97,14 +117,27 @@ def _pair_seeds(own: Sweep, other: Sweep, arms: Sequence[str]) -> list[tuple[int
     apart = zip(
         (seed for seed in ours if seed not in common), (seed for seed in theirs if seed not in common), strict=False
     )
-    return [*((seed, seed) for seed in common), *apart]
+    pairs = [*((seed, seed) for seed in common), *apart]
+    return sorted(pairs, key=lambda pair: own.seeds.index(pair[0]))
+
+
+def _combine_looks(own: Sweep, other: Sweep, blocks: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the looks at either sweep as numbers of pairs whose seeds were among those that were looked at."""
+    ours = {sum(first in own.seeds[:look] for first, _ in blocks) for look in own.looks}
+    theirs = {sum(second in other.seeds[:look] for _, second in blocks) for look in other.looks}
+    return tuple(sorted((ours | theirs) - {0}))
 
 
 def _iterate_trials(sweep: Sweep, arms: Sequence[str], laboratory: str, blocks: Mapping[int, int]) -> Iterator[Trial]:
-    """Yield the trials of the common arms as those of cells, under the seed that they are paired by."""
+    """Yield the trials of the common arms as those of cells, under the seed that they are paired by.
+
+    blocks: seed -> that seed, in the order of the pairs.
+    """
+    ranks = {seed: rank for rank, seed in enumerate(blocks.values())}
     for trial in sweep.trials:
         if trial.arm in arms and trial.seed in blocks:
-            yield replace(trial, arm=f"{trial.arm}+{laboratory}", seed=blocks[trial.seed])
+            seed = blocks[trial.seed]
+            yield replace(trial, arm=f"{trial.arm}+{laboratory}", seed=seed, rank=ranks[seed])
 
 
 def _make_experiment(own: Experiment, arms: Sequence[str], names: tuple[str, str], seeds: list[int]) -> Experiment:

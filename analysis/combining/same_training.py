@@ -22,6 +22,9 @@ class Settings:
     data: str
     # The number of workers where it decides something.
     workers: str
+    # The checkpoint of another schedule that it went on from, and what it did otherwise for want of memory.
+    extends: str = ""
+    inexact: str = ""
 
 
 def settings_of(trial: Trial) -> Settings:
@@ -31,12 +34,14 @@ def settings_of(trial: Trial) -> Settings:
     params = {key: json.dumps(value) for key, value in sorted(trial.params.items()) if key not in left_out}
     origin = trial.provenance
     workers = trial.workers if trial.workers_matter else ""
-    return Settings(params, origin.code, origin.versions, origin.data_digest, workers)
+    return Settings(
+        params, origin.code, origin.versions, origin.data_digest, workers, origin.extends, origin.inexact
+    )
 
 
 def settings_by_arm(sweep: Sweep) -> dict[str, Settings]:
-    """Return the settings of each arm that has a trial, those of its finished trials first."""
-    trials = sorted(sweep.current, key=lambda trial: not trial.is_finished)
+    """Return the settings of each arm that has a trial: those of a finished trial, and as they were configured."""
+    trials = sorted(sweep.current, key=lambda trial: (not trial.is_finished, trial.provenance.inexact != ""))
     return {trial.arm: settings_of(trial) for trial in reversed(trials)}
 
 
@@ -46,6 +51,10 @@ def describe_differences(ours: Settings, theirs: Settings, *, with_code: bool = 
     parts: list[Any] = keys[:MOST_KEYS]
     if len(keys) > MOST_KEYS:
         parts.append(f"{len(keys) - MOST_KEYS} more keys")
+    if ours.extends != theirs.extends:
+        parts.append("the checkpoint that it went on from (extend)")
+    if ours.inexact != theirs.inexact:
+        parts.append(f"what was done for want of memory ({ours.inexact or theirs.inexact})")
     if with_code:
         pairs = {
             "the code": (ours.code, theirs.code),

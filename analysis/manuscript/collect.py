@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from analysis.manuscript.costs import TrainingCost, collect_costs
+from analysis.manuscript.plan_history import read_plan_history
 from analysis.publishing.neutral import Neutralizer, find_words
 from analysis.reader.client import StoreError
 from analysis.reader.evaluation import read_evaluation_file
-from analysis.reader.plan_history import read_plan_history
 from analysis.reader.raw_runs import read_raw_sweep
 from analysis.reader.run_times import TimedRun, read_timed_runs
 from analysis.reader.runs import read_sweep

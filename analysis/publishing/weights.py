@@ -1,14 +1,13 @@
 """Weights of a training for an archive: the safetensors files of its last checkpoint, checked, and nothing pickled."""
 
-import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from fcos.published.archive import ArchiveError
-from fcos.published.layout import MANIFEST, WEIGHTS, WORD
+from fcos.published.layout import WEIGHTS, WORD
+from fcos.storage.checkpoint_folder import MANIFEST, CheckpointError, digest, verify
 from fcos.storage.store_conventions import Tag
 
 
@@ -21,16 +20,14 @@ def copy_weights(tags: Mapping[str, str], folder: Path, name: str) -> list[str]:
     source = Path(tags.get(Tag.CHECKPOINT, ""))
     if not tags.get(Tag.CHECKPOINT) or not (source / MANIFEST).is_file():
         return [f"the weights of {name} are left out: its checkpoint is not here"]
-    manifest = (source / MANIFEST).read_bytes()
-    if hashlib.sha256(manifest).hexdigest() != tags.get(Tag.CHECKPOINT_SHA256):
-        raise ArchiveError(f"the checkpoint of {name} is not the one that its run saved; publish without weights")
+    try:
+        if digest(source) != tags.get(Tag.CHECKPOINT_SHA256):
+            raise ArchiveError(f"the checkpoint of {name} is not the one that its run saved; publish without weights")
+        files = verify(source)
+    except CheckpointError as error:
+        raise ArchiveError(f"the checkpoint of {name}: {error}; publish without weights") from None
     target = folder / WEIGHTS
     target.mkdir()
-    (target / MANIFEST).write_bytes(manifest)
-    for file, digest in sorted(json.loads(manifest).items()):
-        if re.fullmatch(rf"{WORD}\.safetensors", file):
-            shutil.copyfile(source / file, target / file)
-            with (target / file).open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
-                    raise ArchiveError(f"{file} of the checkpoint of {name} is damaged; publish without weights")
+    for file in sorted({MANIFEST, *(each for each in files if re.fullmatch(rf"{WORD}\.safetensors", each))}):
+        shutil.copyfile(source / file, target / file)
     return []

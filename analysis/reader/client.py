@@ -6,8 +6,8 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from analysis.reader.published import is_published, open_published
@@ -17,6 +17,8 @@ from fcos.storage.store_conventions import Artifact, client_uri, is_sqlite, publ
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+    from analysis.reader.run_store import RunStore
 
 # Set before MLflow is imported, which reads them then: no telemetry, and no minutes of retries.
 ENVIRONMENT = {
@@ -43,7 +45,7 @@ def import_client() -> "type[MlflowClient]":
     return MlflowClient
 
 
-def connect(uri: str) -> "MlflowClient":
+def connect(uri: str) -> "RunStore":
     """Return a client of an existing store, or of an extracted archive (see analysis.reader.published).
 
     Raises StoreError where the store cannot be opened; a missing SQLite file is not created.
@@ -51,12 +53,17 @@ def connect(uri: str) -> "MlflowClient":
     _require_sqlite(uri)
     client_type = import_client()
     if is_published(uri):
-        # It has those methods of a client that reports call.
-        return cast("MlflowClient", open_published(uri))
+        return open_published(uri)
     with raise_store_errors(uri):
         client = client_type(tracking_uri=client_uri(uri))
         client.search_experiments(max_results=1)
     return client
+
+
+def check_address(uri: str) -> None:
+    """Raise StoreError for the address of an extracted archive, which only commands that checked it may open."""
+    if is_published(uri):
+        raise StoreError(f"--tracking-uri {uri}: is no tracking store; an archive is read by analysis/verify.py FILE")
 
 
 def parse_sqlite_path(uri: str) -> Path | None:
@@ -126,7 +133,7 @@ def extract_reason(error: BaseException) -> str:
     return driver or (lines[0] if lines else type(error).__name__)
 
 
-def find_experiment_ids(client: "MlflowClient", name: str | None) -> list[str]:
+def find_experiment_ids(client: "RunStore", name: str | None) -> list[str]:
     """Return the ids of all MLflow experiments, or of the one with a name; raises StoreError where there is none."""
     experiments = list(client.search_experiments(max_results=1000))
     if name is None:
@@ -138,7 +145,7 @@ def find_experiment_ids(client: "MlflowClient", name: str | None) -> list[str]:
     return ids
 
 
-def search_runs(client: "MlflowClient", experiment_ids: list[str], filter_string: str) -> "list[Run]":
+def search_runs(client: "RunStore", experiment_ids: list[str], filter_string: str) -> "list[Run]":
     """Return every run that matches an MLflow filter, over all pages."""
     if not experiment_ids:
         return []
@@ -168,6 +175,38 @@ def read_artifact(uri: str, run_id: str, path: str, max_bytes: int | None = None
             return None
 
 
+def fetch_artifact(uri: str, run_id: str, path: str) -> bytes | None:
+    """Return the content of an artifact file of a run, None where the run has no such file.
+
+    Raises StoreError where it cannot be fetched, or cannot be looked for.
+    """
+    if path not in list_artifacts(uri, run_id, str(PurePosixPath(path).parent)):
+        return None
+    content = read_artifact(uri, run_id, path)
+    if content is None:
+        raise StoreError(f"{path} of run {run_id} is in the store and cannot be fetched")
+    return content
+
+
+def list_artifacts(uri: str, run_id: str, folder: str) -> list[str]:
+    """Return the artifact paths of the files in a folder of a run, "." for its files outside of any, by name.
+
+    Raises StoreError where they cannot be listed.
+    """
+    client = connect(uri)
+    with raise_store_errors(uri):
+        run = client.get_run(run_id)
+    try:
+        if (moved := find_moved_artifacts(uri, run)) is not None:
+            files = [file for file in (moved / folder).iterdir() if file.is_file()] if (moved / folder).is_dir() else []
+            return sorted(file.relative_to(moved).as_posix() for file in files)
+        entries = client.list_artifacts(run_id, None if folder == "." else folder)
+        return sorted(entry.path for entry in entries if not entry.is_dir)
+    except Exception as error:  # the clients of artifact stores raise errors of any type
+        reason = extract_reason(error).replace(uri, public_uri(uri))
+        raise StoreError(f"the artifacts of run {run_id} cannot be listed: {reason}") from error
+
+
 def find_moved_artifacts(uri: str, run: "Run") -> Path | None:
     """Return a run's folder of artifacts beside its SQLite store, None where the recorded folder exists."""
     file, recorded = parse_sqlite_path(uri), parse_artifact_folder(run)
@@ -188,18 +227,8 @@ def parse_artifact_folder(run: "Run") -> Path | None:
 
 
 def list_pictures(uri: str, run_id: str) -> list[str]:
-    """Return the artifact paths of a run's sample detections by name; empty where they cannot be listed."""
-    from mlflow.exceptions import MlflowException
-
-    client = connect(uri)
-    try:
-        moved = find_moved_artifacts(uri, client.get_run(run_id))
-        if moved is not None:
-            return sorted(file.relative_to(moved).as_posix() for file in (moved / Artifact.DETECTIONS).glob("*.png"))
-        entries = client.list_artifacts(run_id, Artifact.DETECTIONS)
-    except (MlflowException, OSError):
-        return []
-    return sorted(entry.path for entry in entries if not entry.is_dir and entry.path.lower().endswith(".png"))
+    """Return the artifact paths of a run's sample detections by name; raises StoreError where they cannot be listed."""
+    return [path for path in list_artifacts(uri, run_id, Artifact.DETECTIONS) if path.lower().endswith(".png")]
 
 
 def suggest_names(name: str, known: list[str]) -> str:

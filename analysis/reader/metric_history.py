@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.reader.published import PublishedClient
-
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from analysis.reader.run_store import RunStore
 
 # A server refuses more runs in one request, and truncates its response at this many points without notice.
 MAX_RUNS, MAX_POINTS = 100, 25_000
@@ -24,21 +24,28 @@ class MetricPoint:
     value: float
 
 
-def read_histories(client: "MlflowClient", run_ids: Sequence[str], metric: str) -> Iterator[MetricPoint]:
+def read_histories(client: "RunStore", run_ids: Sequence[str], metric: str) -> Iterator[MetricPoint]:
     """Yield every point of a metric in runs that logged it, run by run; raises MLflow's own errors."""
-    # An archive has no bulk route.
-    size = 1 if isinstance(client, PublishedClient) else MAX_RUNS
-    for start in range(0, len(run_ids), size):
-        yield from _read_batch(client, run_ids[start : start + size], metric)
+    from mlflow import MlflowClient
+
+    if not isinstance(client, MlflowClient):
+        # An archive has no bulk route.
+        for run_id in run_ids:
+            yield from _read_run(client, run_id, metric)
+        return
+    for start in range(0, len(run_ids), MAX_RUNS):
+        yield from _read_batch(client, run_ids[start : start + MAX_RUNS], metric)
+
+
+def _read_run(client: "RunStore", run_id: str, metric: str) -> list[MetricPoint]:
+    points = client.get_metric_history(run_id, metric)
+    return [MetricPoint(run_id, point.step, point.timestamp, point.value) for point in points]
 
 
 def _read_batch(client: "MlflowClient", run_ids: Sequence[str], metric: str) -> list[MetricPoint]:
     """Return the points of at most MAX_RUNS runs; halves the batch where one response cannot hold them."""
     if len(run_ids) == 1:
-        return [
-            MetricPoint(run_ids[0], point.step, point.timestamp, point.value)
-            for point in client.get_metric_history(run_ids[0], metric)
-        ]
+        return _read_run(client, run_ids[0], metric)
     points = _read_bulk(client, run_ids, metric)
     if len(points) < MAX_POINTS:
         return points

@@ -67,12 +67,13 @@ class PublishedClient:
 
         return [Metric(key, point.value, point.time, point.step) for point in self._points[run_id].get(key, ())]
 
-    def list_artifacts(self, run_id: str, path: str) -> "list[FileInfo]":
-        """Return the files in a folder of a run."""
+    def list_artifacts(self, run_id: str, path: str | None) -> "list[FileInfo]":
+        """Return the files in a folder of a run, None for those outside of any."""
         from mlflow.entities import FileInfo
 
-        files = sorted((self._folder_of[run_id] / path).glob("*"))
-        return [FileInfo(f"{path}/{file.name}", file.is_dir(), file.stat().st_size) for file in files]
+        folder = self._folder_of[run_id]
+        files = sorted((folder / (path or "")).glob("*"))
+        return [FileInfo(each.relative_to(folder).as_posix(), each.is_dir(), each.stat().st_size) for each in files]
 
     def download_artifacts(self, run_id: str, path: str, dst_path: str) -> str:
         """Return the path of a file of a run; raises FileNotFoundError where it has none."""

@@ -1,12 +1,14 @@
-"""The runs of a sweep as the store has them, to be published: tags, params, points."""
+"""The runs of a sweep as the store has them, to be published: tags, params, points, and what repeats them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis.reader.client import connect, raise_store_errors
 from analysis.reader.metric_history import read_histories
-from analysis.reader.runs import choose_entry, list_sweeps, search_children
+from analysis.reader.repeats import find_repeats
+from analysis.reader.runs import choose_entry, list_sweeps, read_experiment, search_children
+from analysis.reader.trials import read_trials
 from fcos.published.records import PublishedPoint
 from fcos.storage.store_conventions import MetricPrefix, RunKind
 
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawSweep:
-    """A sweep's own run and those of its trials; of a single run, which is its own trial, both are the same."""
+    """A sweep's own run and those of its trials; of a single run, which is its own trial, both are the same.
+
+    repeats: run id of a trial -> its training done otherwise, as the tag of a published run.
+    """
 
     uri: str
     name: str
     parent: "Run"
     trials: "tuple[Run, ...]"
+    repeats: Mapping[str, str]
 
     @property
     def is_single(self) -> bool:
@@ -35,8 +41,17 @@ def read_raw_sweep(uri: str, name: str | None = None, mlflow_experiment: str | N
     with raise_store_errors(uri):
         entry = choose_entry(list_sweeps(client, mlflow_experiment), name, uri)
         parent = client.get_run(entry.run_id)
-        trials = [parent] if entry.kind == RunKind.RUN else search_children(client, parent)
-    return RawSweep(uri, entry.name, parent, tuple(sorted(trials, key=lambda run: str(run.info.run_id))))
+        runs = [parent] if entry.kind == RunKind.RUN else search_children(client, parent)
+        trials = read_trials(runs)
+        experiment, _ = read_experiment(uri, parent, entry.name, trials)
+        repeats = find_repeats(client, trials, experiment.metrics[0])
+    return RawSweep(
+        uri=uri,
+        name=entry.name,
+        parent=parent,
+        trials=tuple(sorted(runs, key=lambda run: str(run.info.run_id))),
+        repeats={repeat.trial.run_id: repeat.to_tag() for repeat in repeats},
+    )
 
 
 def read_all_points(uri: str, runs: "Sequence[Run]") -> dict[str, list[PublishedPoint]]:

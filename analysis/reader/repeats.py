@@ -5,49 +5,77 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from analysis.formatting import format_count, format_number, join_words
-from analysis.reader.client import find_experiment_ids, search_runs
-from analysis.reader.sweep import Trial
-from fcos.storage.store_conventions import RunStatus, Tag
+from analysis.reader.client import StoreError, extract_reason, find_experiment_ids, search_runs
+from analysis.reader.sweep import OtherTraining, StoredRepeats, Trial
+from fcos.storage.store_conventions import RunKind, RunStatus, Tag, training_of
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from analysis.reader.run_store import RunStore
+
 # Fingerprints alone are put into a query: tags may hold anything.
-IDENTITY = re.compile(r"[0-9a-f]{64}")
+FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 # Trials that are listed by themselves.
 MOST = 12
+# Trainings that are looked up one by one; more are found among all runs of their data and code.
+MOST_QUERIES = 12
+# Of a tag in a store.
+MAX_TAG_CHARS = 4500
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A trial that was trained more than once: the run that counts here, and the other trainings' runs.
+    """A trial whose training was done more than once.
 
-    values: the metric's final value by run id, the run that counts first; None where it has none. reasons: stated by
-    the commands that trained again.
+    value: the metric's final value that counts. others: the other trainings. more: of them, that are counted alone.
     """
 
     trial: Trial
-    values: Mapping[str, float | None]
-    reasons: tuple[str, ...]
+    value: float | None
+    others: tuple[OtherTraining, ...]
+    more: int
 
     @property
     def is_same(self) -> bool:
         """Whether all trainings gave the same number."""
-        return len(set(self.values.values())) == 1
+        return {other.value for other in self.others} == {self.value}
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What the commands that trained again stated."""
+        stated = (self.trial.provenance.retrain_reason, *(other.reason for other in self.others))
+        return tuple(dict.fromkeys(reason for reason in stated if reason))
+
+    @property
+    def count(self) -> int:
+        """How many trainings there are."""
+        return 1 + len(self.others) + self.more
 
     def describe(self, metric: str) -> str:
         """Return a sentence with every value and its run."""
-        (own, counted), *others = ((run[:8], format_number(value, metric)) for run, value in self.values.items())
-        listed = join_words([f"{value} (run {run})" for run, value in others])
-        return f"{self.trial.label}: {metric} {counted} (run {own}) counts, trained otherwise it was {listed}"
+        listed = [f"{format_number(other.value, metric)} (run {other.run_id[:8]})" for other in self.others]
+        listed += [f"{self.more} more"] if self.more else []
+        counted = f"{metric} {format_number(self.value, metric)} (run {self.trial.run_id[:8]})"
+        return f"{self.trial.label}: {counted} counts, trained otherwise it was {join_words(listed)}"
+
+    def to_tag(self) -> str:
+        """Return what an archive records of them: as many as fit into a tag, and the number of the rest."""
+        others = list(self.others)
+        while True:
+            more = self.count - 1 - len(others)
+            text = StoredRepeats(trainings=tuple(others), more=more).model_dump_json()
+            if len(text) <= MAX_TAG_CHARS or not others:
+                return text
+            others.pop()
 
 
-def read_repeat_notes(client: "MlflowClient", trials: Sequence[Trial], metric: str) -> list[str]:
-    """Return notes on the finished trials of a sweep whose training the store has more than once, in any sweep."""
-    experiment_ids = find_experiment_ids(client, None)
-    repeats = list(_find_repeats(client, experiment_ids, trials, metric))
+def read_repeat_notes(client: "RunStore", trials: Sequence[Trial], metric: str) -> list[str]:
+    """Return notes on the finished trials of a sweep whose training was done more than once, in any sweep."""
+    repeats = find_repeats(client, trials, metric)
     same = [repeat for repeat in repeats if repeat.is_same]
     differing = [repeat for repeat in repeats if not repeat.is_same]
     notes = []
@@ -55,34 +83,78 @@ def read_repeat_notes(client: "MlflowClient", trials: Sequence[Trial], metric: s
         named = join_words([repeat.trial.label for repeat in same[:MOST]])
         more = f" and {len(same) - MOST} more" if len(same) > MOST else ""
         notes.append(f"Trained more than once, each time with the same {metric}: {named}{more}.")
-    notes += [f"Trained {len(repeat.values)} times: {repeat.describe(metric)}." for repeat in differing[:MOST]]
+    notes += [f"Trained {repeat.count} times: {repeat.describe(metric)}." for repeat in differing[:MOST]]
     if len(differing) > MOST:
         notes.append(f"{format_count(len(differing) - MOST, 'trial')} more had other results when trained again.")
     reasons = dict.fromkeys(reason for repeat in repeats for reason in repeat.reasons)
     return [*notes, *(f"The reason stated for training again: {reason}." for reason in reasons)]
 
 
-def _find_repeats(
-    client: "MlflowClient", experiment_ids: list[str], trials: Sequence[Trial], metric: str
-) -> Iterator[Repeat]:
+def find_repeats(client: "RunStore", trials: Sequence[Trial], metric: str) -> list[Repeat]:
+    """Return the finished trials whose training was done more than once, as the store or their archive has it."""
+    counting = [trial for trial in trials if _may_repeat(trial)]
+    by_identity = _search_same(client, counting)
+    found = [_make_repeat(trial, by_identity.get(trial.provenance.identity, ()), metric) for trial in counting]
+    return [repeat for repeat in found if repeat.count > 1]
+
+
+def _may_repeat(trial: Trial) -> bool:
+    is_count = trial.params.get("task") == "coverage"
+    has_result = trial.is_finished and not trial.superseded
+    return has_result and not is_count and FINGERPRINT.fullmatch(trial.provenance.identity) is not None
+
+
+def _search_same(client: "RunStore", trials: Sequence[Trial]) -> "dict[str, list[Run]]":
+    """Return the finished runs of the trials' identities, in any sweep, by identity."""
+    experiment_ids = find_experiment_ids(client, None)
+    identities = {trial.provenance.identity for trial in trials}
+    found: dict[str, list[Run]] = {}
+    for condition in dict.fromkeys(_list_conditions(trials, one_by_one=len(identities) <= MOST_QUERIES)):
+        for run in search_runs(client, experiment_ids, condition):
+            tags = run.data.tags
+            # Runs of an import that was killed are of no kind yet.
+            is_trial = run.info.status == RunStatus.FINISHED and tags.get(Tag.KIND) in (RunKind.TRIAL, RunKind.RUN)
+            if is_trial and tags.get(Tag.IDENTITY) in identities:
+                found.setdefault(tags[Tag.IDENTITY], []).append(run)
+    return found
+
+
+def _list_conditions(trials: Sequence[Trial], *, one_by_one: bool) -> Iterator[str]:
+    """Yield conditions that the runs of the trials' identities meet: the identity, or all data and code behind it."""
     for trial in trials:
-        identity = trial.provenance.identity
-        is_count = trial.params.get("task") == "coverage"
-        if trial.superseded or not trial.is_finished or is_count or not IDENTITY.fullmatch(identity):
-            continue
-        runs = search_runs(client, experiment_ids, f"tags.`{Tag.IDENTITY}` = '{identity}'")
-        finished = [run for run in runs if run.info.status == RunStatus.FINISHED]
-        by_training = _group_by_training(finished, trial)
-        if len(by_training) > 1:
-            values = {run.info.run_id: run.data.metrics.get(metric) for run in by_training}
-            reasons = dict.fromkeys(run.data.tags.get(Tag.RETRAIN_REASON, "") for run in finished)
-            yield Repeat(trial, values, tuple(reason for reason in reasons if reason))
+        origin = trial.provenance
+        if one_by_one or not (FINGERPRINT.fullmatch(origin.data_digest) and FINGERPRINT.fullmatch(origin.code)):
+            yield f"tags.`{Tag.IDENTITY}` = '{origin.identity}'"
+        else:
+            yield f"tags.`{Tag.DATA_DIGEST}` = '{origin.data_digest}' and tags.`{Tag.CODE}` = '{origin.code}'"
 
 
-def _group_by_training(runs: "Sequence[Run]", trial: Trial) -> "list[Run]":
-    """Return one run of each training, that of the trial first; copies of a run belong to its training."""
-    own_first = sorted(runs, key=lambda run: (run.info.run_id != trial.run_id, run.info.start_time))
-    by_training: dict[str, Run] = {}
-    for run in own_first:
-        by_training.setdefault(run.data.tags.get(Tag.TRAINED_BY, run.info.run_id), run)
-    return list(by_training.values())
+def _make_repeat(trial: Trial, runs: "Sequence[Run]", metric: str) -> Repeat:
+    """Return a trial with the other trainings of its identity; copies of a run belong to its training."""
+    others: dict[str, OtherTraining] = {}
+    in_store = [_read_other(run, metric) for run in sorted(runs, key=lambda run: run.info.start_time or 0)]
+    for other in (*in_store, *trial.repeats.trainings):
+        if other.training != (trial.training or trial.run_id):
+            others.setdefault(other.training, other)
+    return Repeat(trial, trial.metrics.get(metric), tuple(others.values()), trial.repeats.more)
+
+
+def _read_other(run: "Run", metric: str) -> OtherTraining:
+    tags: Mapping[str, str] = run.data.tags
+    return OtherTraining(
+        run_id=run.info.run_id,
+        training=training_of(run.info.run_id, tags),
+        value=run.data.metrics.get(metric),
+        reason=tags.get(Tag.RETRAIN_REASON, ""),
+    )
+
+
+def read_stored_repeats(run_id: str, tags: Mapping[str, str]) -> StoredRepeats:
+    """Return what a published run records of its training done otherwise; raises StoreError for a broken record."""
+    text = tags.get(Tag.REPEATS)
+    if text is None:
+        return StoredRepeats()
+    try:
+        return StoredRepeats.model_validate_json(text)
+    except ValidationError as error:
+        raise StoreError(f"{Tag.REPEATS} of run {run_id}: {extract_reason(error)}") from error

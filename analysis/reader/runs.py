@@ -1,12 +1,11 @@
 """Sweeps and their trials, read from the runs of an MLflow store."""
 
-import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from pydantic import ValidationError
@@ -27,20 +26,14 @@ from analysis.reader.client import (
 from analysis.reader.looks import read_looks
 from analysis.reader.metric_history import read_histories
 from analysis.reader.repeats import read_repeat_notes
-from analysis.reader.sweep import (
-    COVERAGE_METRICS,
-    DEFAULT_METRICS,
-    TRAIN_LOSS,
-    Experiment,
-    Provenance,
-    Sweep,
-    Trial,
-)
-from fcos.storage.store_conventions import Artifact, RunKind, Tag, parse_param, public_uri
+from analysis.reader.sweep import COVERAGE_METRICS, DEFAULT_METRICS, TRAIN_LOSS, Experiment, Sweep, Trial
+from analysis.reader.trials import read_trials, to_datetime
+from fcos.storage.store_conventions import Artifact, RunKind, Tag, public_uri
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
+
+    from analysis.reader.run_store import RunStore
 
 POINT_COLUMNS = ["run_id", "key", "step", "value"]
 
@@ -56,7 +49,7 @@ class SweepEntry:
     started: datetime
 
 
-def list_sweeps(client: "MlflowClient", mlflow_experiment: str | None = None) -> list[SweepEntry]:
+def list_sweeps(client: "RunStore", mlflow_experiment: str | None = None) -> list[SweepEntry]:
     """Return every sweep and single run that is not superseded, newest first.
 
     Raises StoreError where an MLflow experiment of the given name does not exist.
@@ -75,7 +68,7 @@ def list_sweeps(client: "MlflowClient", mlflow_experiment: str | None = None) ->
             run_id=run.info.run_id,
             kind=_kind(run),
             status=run.info.status,
-            started=_to_datetime(run.info.start_time),
+            started=to_datetime(run.info.start_time),
         )
         for run in runs
     ]
@@ -92,14 +85,14 @@ def read_sweep(uri: str, name: str | None = None, mlflow_experiment: str | None 
         return _read_sweep(client, uri, name, mlflow_experiment)
 
 
-def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_experiment: str | None) -> Sweep:
+def _read_sweep(client: "RunStore", uri: str, name: str | None, mlflow_experiment: str | None) -> Sweep:
     entries = list_sweeps(client, mlflow_experiment)
     entry = choose_entry(entries, name, uri)
     parent = client.get_run(entry.run_id)
     is_single = entry.kind == RunKind.RUN
     children = [parent] if is_single else search_children(client, parent)
-    trials = _read_trials(children)
-    experiment, notes = _read_experiment(uri, parent, entry.name, trials)
+    trials = read_trials(children)
+    experiment, notes = read_experiment(uri, parent, entry.name, trials)
     notes += _artifact_notes(uri, [parent, *children])
     namesakes = sum(other.name == entry.name for other in entries)
     if not is_single and namesakes > 1 and name != entry.run_id:
@@ -113,25 +106,34 @@ def _read_sweep(client: "MlflowClient", uri: str, name: str | None, mlflow_exper
 
 
 def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) -> tuple[list[Sweep], list[str]]:
-    """Read every sweep that names rows of papers, newest first, without points; also returns notes."""
+    """Read every sweep that names rows of papers, newest first, without points; also returns notes.
+
+    Sweeps that were imported are other laboratories' answers, and left out.
+    """
     client = connect(uri)
-    sweeps, unreadable = [], []
+    sweeps, unreadable, imported = [], [], []
     with raise_store_errors(uri):
         for entry in list_sweeps(client, mlflow_experiment):
             if entry.kind != RunKind.SWEEP:
                 continue
             parent = client.get_run(entry.run_id)
-            experiment, notes = _read_experiment(uri, parent, entry.name, ())
+            experiment, notes = read_experiment(uri, parent, entry.name, ())
             if notes:
                 unreadable.append(entry.name)
-            if experiment.paper:
-                trials = _read_trials(search_children(client, parent))
+            if experiment.paper and Tag.ARCHIVE in parent.data.tags:
+                imported.append(entry.name)
+            elif experiment.paper:
+                trials = read_trials(search_children(client, parent))
                 no_points = pd.DataFrame(columns=POINT_COLUMNS)
                 sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, parent.data.tags, ()))
-    if not unreadable:
-        return sweeps, []
-    names = join_words(unreadable)
-    return sweeps, [f"{Artifact.EXPERIMENT} of {names} cannot be fetched: rows that it names are missing."]
+    notes = []
+    if unreadable:
+        names = join_words(unreadable)
+        notes.append(f"{Artifact.EXPERIMENT} of {names} cannot be fetched: rows that it names are missing.")
+    if imported:
+        count = format_count(len(imported), "sweep")
+        notes.append(f"{count} imported from other laboratories left out: {join_words(imported)}.")
+    return sweeps, notes
 
 
 def _make_sweep(
@@ -161,7 +163,7 @@ def _make_sweep(
     return replace(sweep, looks=looks, notes=(*sweep.notes, *look_notes))
 
 
-def search_children(client: "MlflowClient", parent: "Run") -> "list[Run]":
+def search_children(client: "RunStore", parent: "Run") -> "list[Run]":
     """Return the runs of the trials below the run of a sweep."""
     parent_filter = f"tags.`{Tag.PARENT_RUN}` = '{parent.info.run_id}'"
     runs = search_runs(client, [parent.info.experiment_id], parent_filter)
@@ -170,10 +172,6 @@ def search_children(client: "MlflowClient", parent: "Run") -> "list[Run]":
 
 def _kind(run: "Run") -> str:
     return run.data.tags.get(Tag.KIND, "")
-
-
-def _to_datetime(milliseconds: int | None) -> datetime:
-    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
 
 
 def choose_entry(entries: Sequence[SweepEntry], name: str | None, uri: str) -> SweepEntry:
@@ -189,7 +187,7 @@ def choose_entry(entries: Sequence[SweepEntry], name: str | None, uri: str) -> S
     return matching[0]
 
 
-def _read_experiment(uri: str, parent: "Run", name: str, trials: Sequence[Trial]) -> tuple[Experiment, list[str]]:
+def read_experiment(uri: str, parent: "Run", name: str, trials: Sequence[Trial]) -> tuple[Experiment, list[str]]:
     """Return what a sweep set out to compare, and notes; inferred from its trials where it is not recorded."""
     content = join_experiment_tags(parent.data.tags)
     if content is None:
@@ -248,74 +246,7 @@ def _artifact_notes(uri: str, runs: "list[Run]") -> list[str]:
     return notes
 
 
-def _read_trials(runs: "list[Run]") -> tuple[Trial, ...]:
-    """Return the runs as trials by arm and seed; of each pair the finished or else the newest one counts."""
-    trials = [_read_trial(run) for run in runs]
-    # A run that another one replaced counts for nothing, however it ended.
-    trials.sort(key=lambda trial: (not trial.superseded, trial.is_finished, trial.started, trial.run_id), reverse=True)
-    seen: set[tuple[str, int]] = set()
-    marked = []
-    for trial in trials:
-        key = (trial.arm, trial.seed)
-        marked.append(replace(trial, superseded=trial.superseded or key in seen))
-        seen.add(key)
-    return tuple(sorted(marked, key=lambda trial: (trial.arm, trial.seed, trial.superseded, trial.started)))
-
-
-def _read_trial(run: "Run") -> Trial:
-    tags: Mapping[str, str] = run.data.tags
-    pruned = tags.get(Tag.PRUNED, "")
-    return Trial(
-        arm=tags.get(Tag.ARM) or run.info.run_name or run.info.run_id,
-        seed=_read_seed(run),
-        run_id=run.info.run_id,
-        status=run.info.status,
-        started=_to_datetime(run.info.start_time),
-        params={key: parse_param(value) for key, value in run.data.params.items()},
-        metrics=dict(run.data.metrics),
-        provenance=_read_provenance(tags),
-        superseded=Tag.SUPERSEDED in tags,
-        failure=tags.get(Tag.FAILURE, ""),
-        notes=tuple(tags.get(Tag.NOTES, "").splitlines()),
-        pruned_at=int(pruned) if pruned.isdecimal() else None,
-        sampled=json.loads(tags.get(Tag.SAMPLED, "{}")),
-        workers=tags.get(Tag.WORKERS, ""),
-        workers_matter=tags.get(Tag.WORKERS_DECIDE, ""),
-    )
-
-
-BEGUN = {Tag.BEGUN_AT, Tag.BEGUN_FROM}
-
-
-def _read_provenance(tags: Mapping[str, str]) -> Provenance:
-    return Provenance(
-        data=tags.get(Tag.DATA, ""),
-        data_digest=tags.get(Tag.DATA_DIGEST, ""),
-        git_commit=tags.get(Tag.GIT_COMMIT, ""),
-        git_dirty=tags.get(Tag.GIT_DIRTY, "").lower() == "true",
-        hardware=tags.get(Tag.HARDWARE, ""),
-        identity=tags.get(Tag.IDENTITY, ""),
-        code=tags.get(Tag.CODE, ""),
-        versions=tags.get(Tag.VERSIONS, ""),
-        laboratory=tags.get(Tag.LABORATORY, ""),
-        archive=tags.get(Tag.ARCHIVE, ""),
-        checkpoint=tags.get(Tag.CHECKPOINT, ""),
-        checkpoint_sha256=tags.get(Tag.CHECKPOINT_SHA256, ""),
-        trained_by=tags.get(Tag.TRAINED_BY, ""),
-        trained_in=tags.get(Tag.TRAINED_IN, ""),
-        begun_from=f"step {tags[Tag.BEGUN_AT]} of {tags[Tag.BEGUN_FROM]}" if tags.keys() >= BEGUN else "",
-    )
-
-
-def _read_seed(run: "Run") -> int:
-    value = run.data.tags.get(Tag.SEED, run.data.params.get("seed", "0"))
-    try:
-        return int(value)
-    except ValueError:
-        raise StoreError(f"run {run.info.run_id}: its seed is {value!r}, no whole number") from None
-
-
-def _read_points(client: "MlflowClient", trials: Sequence[Trial], metrics: Iterable[str]) -> pd.DataFrame:
+def _read_points(client: "RunStore", trials: Sequence[Trial], metrics: Iterable[str]) -> pd.DataFrame:
     """Return the history of some metrics of all trials; see Sweep.points."""
     rows = []
     for metric in dict.fromkeys(metrics):

@@ -112,6 +112,29 @@ class Experiment(BaseModel):
         return self
 
 
+class OtherTraining(BaseModel):
+    """The same training, done otherwise: its run, the value of a metric, and the reason that was stated.
+
+    training: id of the run that trained it, in the store where that was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    training: str
+    value: float | None = None
+    reason: str = ""
+
+
+class StoredRepeats(BaseModel):
+    """What a run records of its training done otherwise (Tag.REPEATS). more: that are counted alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    trainings: tuple[OtherTraining, ...] = ()
+    more: int = Field(default=0, ge=0)
+
+
 @dataclass(frozen=True)
 class Provenance:
     """What a trial's result was made from; "" for what its run does not record."""
@@ -130,8 +153,14 @@ class Provenance:
     # Id of the run that trained the weights, and the name of its sweep where that is another one.
     trained_by: str = ""
     trained_in: str = ""
+    # Why it was trained again although it was finished, as its command stated.
+    retrain_reason: str = ""
     # The step of another training from which it went on, such as "step 667 of step · seed 0 of ablation_decay".
     begun_from: str = ""
+    # Checkpoint of another schedule that it went on from by choice: its SHA-256.
+    extends: str = ""
+    # Why it is not what its configuration gives: what it did otherwise for want of memory.
+    inexact: str = ""
     # Of a trial that was imported: where it was trained, and the id of its archive.
     laboratory: str = ""
     archive: str = ""
@@ -165,8 +194,12 @@ class Trial:
     # does not.
     workers: str = ""
     workers_matter: str = ""
-    # Name of the sweep that it was joined from, see analysis.combining.joining.
-    joined_from: str = ""
+    # Id of the run that trained it, in the store where that was; see store_conventions.training_of.
+    training: str = ""
+    # Of a published trial: the same training done otherwise, as the publisher's store had them.
+    repeats: StoredRepeats = field(default_factory=StoredRepeats)
+    # By which the seeds of several sweeps are ordered, before their starts; see analysis.combining.
+    rank: int = 0
 
     @property
     def label(self) -> str:
@@ -222,11 +255,11 @@ class Sweep:
     def seeds(self) -> tuple[int, ...]:
         """All seeds that are planned or have a trial, by the earliest start of a trial; those without one come last.
 
-        Seeds that were joined from other sweeps come after one's own. Of equal starts the order is the experiment's,
-        then that of the numbers.
+        Seeds of a higher rank, such as those joined from other sweeps, come later. Of equal starts the order is the
+        experiment's, then that of the numbers.
         """
         known = dict.fromkeys([*self.experiment.seeds, *sorted(trial.seed for trial in self.current)])
         # A repeated training began when it was trained first.
         starts = {seed: [trial.started for trial in self.trials if trial.seed == seed] for seed in known}
-        joined = {trial.seed for trial in self.current if trial.joined_from}
-        return tuple(sorted(known, key=lambda seed: (seed in joined, min(starts[seed], default=LAST))))
+        ranks = {trial.seed: trial.rank for trial in sorted(self.current, key=lambda trial: trial.rank)}
+        return tuple(sorted(known, key=lambda seed: (ranks.get(seed, 0), min(starts[seed], default=LAST))))

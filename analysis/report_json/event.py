@@ -24,14 +24,14 @@ def make_report_event(document: Document, folder: Path, files: Iterable[str]) ->
         ),
         table=tuple(
             TableRow(
-                metric=row["metric"],
-                arm=row["arm"],
-                n=row["n"],
-                mean=row["mean"],
-                deviation=row["deviation"],
-                missing_seeds=row["missing"],
+                metric=row.metric,
+                arm=row.arm,
+                n=row.n,
+                mean=row.mean,
+                deviation=row.deviation,
+                missing_seeds=row.missing,
             )
-            for row in ([] if values is None else summarise(values).to_dict("records"))
+            for row in ([] if values is None else summarise(values).itertuples(index=False))
         ),
         recommended_settings=content.recommended_settings,
         findings=content.findings,

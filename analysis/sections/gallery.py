@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from analysis.reader.client import list_pictures, read_artifact
+from analysis.reader.client import StoreError, list_pictures, read_artifact
 from analysis.reader.sweep import Sweep, Trial
 
 LONGEST_SIDE = 480
@@ -26,7 +26,7 @@ class Gallery:
 def build_gallery(sweep: Sweep, max_images: int = 4) -> Gallery:
     """Collect the pictures of one finished seed, the same seed for every arm where all have one."""
     trials = _choose_trials(sweep)
-    paths = {arm: list_pictures(sweep.uri, trial.run_id) for arm, trial in trials.items()}
+    paths = {arm: _list_pictures(sweep, trial) for arm, trial in trials.items()}
     names = _sort_by_arms({arm: [_image_name(path) for path in of_arm] for arm, of_arm in paths.items()})
     images: dict[str, dict[str, str]] = {}
     notes = [f"No sample detections of {arm} in the store." for arm, of_arm in paths.items() if not of_arm]
@@ -45,6 +45,14 @@ def build_gallery(sweep: Sweep, max_images: int = 4) -> Gallery:
         images={name: images[name] for name in names if name in images},
         notes=tuple(notes),
     )
+
+
+def _list_pictures(sweep: Sweep, trial: Trial) -> list[str]:
+    try:
+        return list_pictures(sweep.uri, trial.run_id)
+    except StoreError:
+        # A note reports that there are none in the store.
+        return []
 
 
 def _image_name(path: str) -> str:

@@ -210,4 +210,5 @@ def _make_noise_floor(sweep: Sweep, noises: Sequence[ArmNoise], baseline: str) -
         metrics=metrics,
         settings=settings,
         data_digest=trial.provenance.data_digest,
+        extends=trial.provenance.extends,
     )

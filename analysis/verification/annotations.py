@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.verification.evaluations import PublishedTrial, read_published_evaluation
+from analysis.verification.evaluations import read_published_evaluation
 from fcos.annotations.annotations import Annotations, arrange_annotations
 from fcos.annotations.coco_file import read_coco_file
+from fcos.published.trials import PublishedTrial
 
 # Problems that are listed.
 MOST = 5

@@ -2,37 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, RootModel
-
-from analysis.verification.evaluations import PublishedTrial
+from fcos.config.parse import flatten
 from fcos.published.archive import ArchiveError
-from fcos.published.layout import MANIFEST, RUN, SWEEP, TRIALS, WEIGHTS
+from fcos.published.layout import RUN, SWEEP, TRIALS, WEIGHTS
 from fcos.published.records import ArchiveHeader, PublishedRun, read_record
-from fcos.storage.store_conventions import RUN_ONLY, Artifact, Tag, parse_param
-
-
-class _PlannedTrial(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    identity: str
-    seed: int
-
-
-class _Plan(BaseModel):
-    """The trainings of plan.json with their identities."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    code: str
-    trials: list[_PlannedTrial]
-
-
-class _Values(RootModel[dict[str, Any]]):
-    """A configuration as plain values."""
+from fcos.published.trials import PublishedTrial, find_unplanned
+from fcos.storage.checkpoint_folder import MANIFEST
+from fcos.storage.store_conventions import RUN_ONLY, WEIGHTS_DIGESTS, Artifact, Tag, parse_param
 
 
 def find_inconsistencies(folder: Path, header: ArchiveHeader, trials: Sequence[PublishedTrial]) -> list[str]:
@@ -46,42 +25,35 @@ def find_inconsistencies(folder: Path, header: ArchiveHeader, trials: Sequence[P
             problems.append(f"{TRIALS}/{path.name} is no trial of run {header.run_id}")
     if (folder / SWEEP).is_dir() and read_record(folder / SWEEP / RUN, PublishedRun).run_id != header.run_id:
         problems.append(f"{SWEEP}/{RUN} is not of run {header.run_id}")
-    of_trials = (each for trial in trials for each in (*check_weights(trial), *_compare_config(trial)))
-    return [*problems, *_compare_plan(folder, trials), *of_trials]
+    problems += [
+        f"{trial.label}: {Artifact.PLAN} has no training of its identity and seed"
+        for trial in find_unplanned(folder, trials)
+    ]
+    return [*problems, *(each for trial in trials for each in (*check_weights(trial), *_compare_config(trial)))]
 
 
-def _compare_plan(folder: Path, trials: Sequence[PublishedTrial]) -> Iterator[str]:
-    """Yield the trials whose training the plan does not have."""
-    path = folder / SWEEP / Artifact.PLAN
-    if not path.is_file():
-        return
-    plan = read_record(path, _Plan)
-    planned = {(each.identity, str(each.seed)) for each in plan.trials}
-    for trial in trials:
-        tags = trial.run.tags
-        if tags.get(Tag.CODE) == plan.code and (tags.get(Tag.TRAIN_IDENTITY), tags.get(Tag.SEED)) not in planned:
-            yield f"{trial.label}: {Artifact.PLAN} has no training of its identity and seed"
+def list_unverified(folder: Path, trials: Sequence[PublishedTrial]) -> list[str]:
+    """Return what an archive lacks, so that nothing can be held against it."""
+    missing = []
+    if (folder / SWEEP).is_dir() and not (folder / SWEEP / Artifact.PLAN).is_file():
+        missing.append(f"without {Artifact.PLAN}: whether all trials were planned")
+    if labels := [trial.label for trial in trials if trial.is_finished and not trial.has_config]:
+        missing.append(f"without {Artifact.CONFIG}, so that they cannot be trained again: {', '.join(labels)}")
+    return missing
 
 
 def _compare_config(trial: PublishedTrial) -> Iterator[str]:
     """Yield the keys of a configuration, by which it is trained again, that are not the params that a report shows."""
-    path = trial.folder / Artifact.CONFIG
-    if not path.is_file():
+    if not trial.has_config:
         return
-    for key, value in _flatten(read_record(path, _Values).root):
-        text = trial.run.params.get(key)
-        # Keys that decide nothing may be others when a training goes on.
-        if text is not None and key not in RUN_ONLY and value not in (text, parse_param(text)):
-            yield f"{trial.label}: {key} is {value!r} in {Artifact.CONFIG}, and {text!r} in {RUN}"
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with their values."""
+    params, values = trial.run.params, flatten(trial.read_config())
+    # Weights count by their digest, and may be moved before a training goes on.
+    moved = {key for key, digest in WEIGHTS_DIGESTS.items() if None not in (values.get(digest), params.get(digest))}
     for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        text = params.get(key)
+        # Keys that decide nothing may be others when a training goes on.
+        if text is not None and key not in {*RUN_ONLY, *moved} and value not in (text, parse_param(text)):
+            yield f"{trial.label}: {key} is {value!r} in {Artifact.CONFIG}, and {text!r} in {RUN}"
 
 
 def check_weights(trial: PublishedTrial) -> Iterator[str]:

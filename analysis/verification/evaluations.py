@@ -7,29 +7,11 @@ from pathlib import Path
 from analysis.verification.differences import ROUNDING, measure_difference
 from fcos.errors import DataError
 from fcos.evaluation.saved.saved_evaluation import SavedEvaluation, parse_evaluation
-from fcos.published.layout import POINTS, RUN, TRIALS
-from fcos.published.records import PublishedRun, order_point, read_points, read_record
+from fcos.published.layout import POINTS
+from fcos.published.records import order_point, read_points
+from fcos.published.trials import PublishedTrial
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, MAX_BYTES, RESULTS, EvaluationFiles
-from fcos.storage.store_conventions import Artifact, MetricPrefix, RunStatus, Tag
-
-
-
-@dataclass(frozen=True)
-class PublishedTrial:
-    """A trial of an archive that counts, with the folder of its files."""
-
-    run: PublishedRun
-    folder: Path
-
-    @property
-    def label(self) -> str:
-        """Name for people: `branch seed 0`."""
-        return f"{self.run.tags.get(Tag.ARM, self.run.name)} seed {self.run.tags.get(Tag.SEED, '?')}"
-
-    @property
-    def has_evaluation(self) -> bool:
-        """Whether its detections are in the archive."""
-        return (self.folder / Artifact.EVALUATION / INDEX).is_file()
+from fcos.storage.store_conventions import Artifact, MetricPrefix, Tag
 
 
 @dataclass(frozen=True)
@@ -49,13 +31,6 @@ class RecomputedMetrics:
     problems: tuple[str, ...]
 
 
-def list_trials(folder: Path) -> list[PublishedTrial]:
-    """Return the trials of an archive that are not superseded; raises ArchiveError for a broken record."""
-    folders = sorted(path for path in (folder / TRIALS).glob("*") if path.is_dir())
-    trials = [PublishedTrial(read_record(each / RUN, PublishedRun), each) for each in folders]
-    return [trial for trial in trials if Tag.SUPERSEDED not in trial.run.tags]
-
-
 def read_published_evaluation(trial: PublishedTrial) -> SavedEvaluation:
     """Return the saved evaluation of a trial that has one; raises DataError for files that do not belong together."""
     folder = trial.folder / Artifact.EVALUATION
@@ -71,7 +46,7 @@ def recompute_metrics(trials: Sequence[PublishedTrial], show_progress: Callable[
     """Evaluate the detections of each finished trial with COCO's evaluation, and compare with what its run logged."""
     from fcos.evaluation.coco import result_metrics
 
-    finished = [trial for trial in trials if trial.run.status == RunStatus.FINISHED]
+    finished = [trial for trial in trials if trial.is_finished]
     with_detections = [trial for trial in finished if trial.has_evaluation]
     detections, metrics, largest = 0, 0, 0.0
     keys: list[set[str]] = []
@@ -107,7 +82,7 @@ def _find_missing(finished: Sequence[PublishedTrial]) -> Iterator[str]:
 def _is_training(trial: PublishedTrial) -> bool:
     """Return whether a trial validated a detector, whatever its params name."""
     has_values = any(point.key.startswith(MetricPrefix.VAL) for point in read_points(trial.folder / POINTS))
-    return has_values or trial.run.params.get("task") != "coverage"
+    return has_values or not trial.is_count
 
 
 def _read_logged(trial: PublishedTrial, step: int) -> dict[str, float]:

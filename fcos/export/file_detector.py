@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fcos.assignment.anchors import anchor_sizes
 from fcos.assignment.build import build_locate
 from fcos.config.model import ModelConfig
 from fcos.config.model_parts import PostprocessConfig
@@ -18,8 +17,17 @@ from fcos.errors import ConfigError
 from fcos.evaluation.analyses import analyse
 from fcos.evaluation.coco import coco_metrics, gather_detections
 from fcos.evaluation.detect import Inference, detect_batch
-from fcos.export.graph.networks import DETECTIONS, LTRB, ORIGINAL_SIZES, PIXELS, QUALITY, SIZES
+from fcos.export.graph.networks import (
+    DETECTIONS,
+    LTRB,
+    ORIGINAL_SIZES,
+    PIXELS,
+    QUALITY,
+    SIZES,
+    predictions_per_location,
+)
 from fcos.export.onnx_session import OnnxSession, as_array, open_onnx
+from fcos.export.record import ROOT, VALIDATION, find_unknown_paths, without_paths
 from fcos.inference import read_validation, with_changes
 from fcos.postprocess.decode import Postprocess
 from fcos.structures import Batch, Detections, HeadOutputs
@@ -44,8 +52,7 @@ class FileNetwork(nn.Module):
         self._run = run
         self._strides = config.strides
         self.logits = tuple(f"logits_p{level}" for level in config.levels)
-        anchors = 1 if config.anchors_per_location == 1 else len(anchor_sizes(config.anchors_per_location))
-        self._repeats = max(anchors, config.targets_per_location)
+        self._repeats = predictions_per_location(config)
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> HeadOutputs:
         outputs = self._run(pixels, sizes)
@@ -71,7 +78,10 @@ class FileDetector:
         self.opened = opened
         self.record = record
         self.sha256 = opened.sha256
-        self.config = _config_of(opened, changes)
+        values = _values_of(opened)
+        # Keys whose paths are not known: none is taken from a file, which may come from anywhere.
+        self.unknown = tuple(key for key in find_unknown_paths(values) if key not in changes)
+        self.config = _config_of(opened, values, changes)
         _check_postprocess(opened.path, self.config.model.postprocess, changes)
         self.classes = record.classes
         # Of its inputs and outputs.
@@ -167,13 +177,17 @@ def evaluate_file(
 ) -> dict[str, float]:
     """Compute the metrics of the validation images of the configured data set, as `fcos.inference.evaluate` does.
 
-    Raises ConfigError for an oracle, and CheckpointError where the classes of the data are others.
+    Raises ConfigError for an oracle and where it is not known where the data are, and CheckpointError where their
+    classes are others.
     """
     config = detector.config.model.postprocess
     if config.oracle != "none":
         raise ConfigError(
             f"model.postprocess.oracle={config.oracle}: needs the detector itself; evaluate the run's folder"
         )
+    if missing := [key for key in (ROOT, *VALIDATION) if key in detector.unknown]:
+        given = " ".join(f"--set {key}=..." for key in missing)
+        raise ConfigError(f"{detector.opened.path}: does not say where its data are on this machine; give {given}")
     names = [name for name in config.analyses if name not in OF_THE_DETECTOR]
     if left_out := [name for name in config.analyses if name in OF_THE_DETECTOR]:
         _log.warning("%s: without the analyses of the detector itself: %s", detector.opened.path, ", ".join(left_out))
@@ -226,9 +240,16 @@ def _check_changes(path: Path, changes: Mapping[str, Any], *, detects: bool) -> 
             raise ConfigError(f"--set {key}: is fixed in {path}, of which {changeable} can be changed{hint}")
 
 
-def _config_of(opened: OnnxSession, changes: Mapping[str, Any]) -> Config:
+def _values_of(opened: OnnxSession) -> dict[str, Any]:
     try:
-        config = with_changes(opened.record.config, changes)
+        return without_paths(opened.record.config)
+    except RecursionError:
+        raise ConfigError(f"{opened.path}: its configuration is nested too deeply; export the detector again") from None
+
+
+def _config_of(opened: OnnxSession, values: dict[str, Any], changes: Mapping[str, Any]) -> Config:
+    try:
+        config = with_changes(values, changes)
     except ConfigError as error:
         raise ConfigError(f"{opened.path}: its configuration is refused: {error}") from None
     if config.model.strides != opened.record.strides:

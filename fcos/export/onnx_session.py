@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,13 @@ OPTIONS_FROM_FILES: Final = "ORT_LOAD_CONFIG_FROM_MODEL"
 RUNTIME_MEMORY_MESSAGES: Final = (*MEMORY_MESSAGES, "allocate memory", "smaller than requested bytes")
 
 
+class OnnxRuntime(Protocol):
+    """What is called of a session of onnxruntime."""
+
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, NDArray[Any]], /) -> list[Any]:
+        """Return the outputs of some inputs, all of them where no names are given."""
+
+
 @dataclass(frozen=True)
 class OnnxSession:
     """An open ONNX file: its record, the hash of its content, and the runtime's session."""
@@ -40,17 +47,16 @@ class OnnxSession:
     sha256: str
     outputs: tuple[str, ...]
     device: str
-    session: Any
+    session: OnnxRuntime
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
         """Return all outputs, in order; raises MemoryError where one does not fit, and ConfigError otherwise."""
         try:
-            outputs: list[Any] = self.session.run(None, dict(inputs))
+            return self.session.run(None, dict(inputs))
         except Exception as error:  # the runtime's own classes, which are no RuntimeError
             if is_allocation_failure(error) or any(text in str(error).lower() for text in RUNTIME_MEMORY_MESSAGES):
                 raise MemoryError(_first_line(error)) from None
             raise ConfigError(f"{self.path}: onnxruntime failed ({_first_line(error)})") from None
-        return outputs
 
 
 def open_onnx(path: Path, *, device: str = "cpu", threads: int = 0) -> OnnxSession:

@@ -2,16 +2,26 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fcos.config.parse import flatten, set_value
+from fcos.config.paths import is_weights_file
 from fcos.errors import ConfigError
 
 # Before each key in the metadata of an ONNX file; after it stands a JSON value.
 PREFIX: Final = "fcos_lab."
 # Of the record; a file of a newer one is refused.
 FORMAT: Final = 1
+# Keys of where the data and the first weights lie on a machine.
+ROOT: Final = "data.root"
+VALIDATION: Final = ("data.val.annotations", "data.val.images")
+IN_ROOT: Final = ("data.train.annotations", "data.train.images", *VALIDATION)
+WEIGHTS: Final = ("model.weights", "model.backbone.weights")
+# Keys of the section `data` for what a machine does with them.
+OF_A_MACHINE: Final = ("cache_dir", "cache_gb", "num_workers")
 # Longest value of a key that is read, in characters; a thousand classes take 20 thousand.
 MAX_CHARACTERS: Final = 4_000_000
 
@@ -19,8 +29,8 @@ MAX_CHARACTERS: Final = 4_000_000
 class FileRecord(BaseModel):
     """Metadata of an exported detector.
 
-    `config` is the whole configuration of the training with all changes, from which evaluation takes data set, sizes
-    and post-processing; the fields above it repeat what a program elsewhere needs.
+    `config` is the configuration of the training with all changes, without paths (see `without_paths`). Evaluation
+    takes sizes and post-processing from it; the fields above it repeat what a program elsewhere needs.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -81,3 +91,31 @@ class FileRecord(BaseModel):
         except ValidationError as error:
             keys = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
             raise ConfigError(f"{source}: its metadata are damaged ({keys}); export the detector again") from None
+
+
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a configuration without paths of a machine, each replaced by its key: <data.root>.
+
+    Paths below the root of the data stay. Caches and loader processes get the defaults of whoever reads the values.
+    """
+    values, flat = dict(config), flatten(config)
+    for key in (ROOT, *IN_ROOT, *WEIGHTS):
+        value = flat.get(key)
+        if isinstance(value, str) and _is_path(key, value):
+            values = set_value(values, key, f"<{key}>")
+    data = values.get("data")
+    if isinstance(data, dict):
+        values["data"] = {key: value for key, value in data.items() if key not in OF_A_MACHINE}
+    return values
+
+
+def _is_path(key: str, value: str) -> bool:
+    if key in IN_ROOT:
+        path = PurePath(value)
+        return path.is_absolute() or ".." in path.parts or value.startswith("~")
+    return key != "model.backbone.weights" or is_weights_file(value)
+
+
+def find_unknown_paths(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys whose paths are left out of a configuration."""
+    return tuple(key for key, value in flatten(config).items() if value == f"<{key}>")

@@ -12,7 +12,7 @@ from fcos.export.graph.networks import output_names
 from fcos.export.onnx_file import DEFAULT_OPSET, check_opset, onnx_file
 from fcos.export.origin import find_origin
 from fcos.export.packages import require_onnx
-from fcos.export.record import FileRecord
+from fcos.export.record import FileRecord, without_paths
 from fcos.export.torch_file import torch_file, trace
 from fcos.inference import Trained
 from fcos.storage.files import write_atomically
@@ -75,5 +75,5 @@ def make_record(trained: Trained, *, detects: bool, bytes_per_pixel: float) -> F
         weights_sha256=origin.weights_sha256,
         bytes_per_pixel=bytes_per_pixel,
         torch_version=str(torch.__version__),
-        config=config.model_dump(mode="json"),
+        config=without_paths(config.model_dump(mode="json")),
     )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +42,30 @@ class CrateFacts:
     license: str
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file of an archive, as the metadata describe it."""
+
+    name: str
+    size: int
+    media_type: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, folder: Path) -> "_File":
+        name = path.relative_to(folder).as_posix()
+        return cls(name, path.stat().st_size, MEDIA_TYPES[path.suffix], _digest(path))
+
+    def to_entity(self) -> dict[str, Any]:
+        return {
+            "@id": self.name,
+            "@type": "File",
+            "contentSize": str(self.size),
+            "encodingFormat": self.media_type,
+            "sha256": self.sha256,
+        }
+
+
 class _Entity(BaseModel):
     """An entity of the metadata, of which only files have a digest."""
 
@@ -61,7 +85,7 @@ class _Metadata(BaseModel):
 def write_metadata(folder: Path, facts: CrateFacts) -> str:
     """Write the metadata of all files that a folder holds; returns the id of the archive."""
     header = facts.header
-    files = [_describe(path, folder) for path in list_files(folder) if path != folder / METADATA]
+    files = [_File.of(path, folder) for path in list_files(folder) if path != folder / METADATA]
     graph = [
         {
             "@id": METADATA,
@@ -85,14 +109,14 @@ def write_metadata(folder: Path, facts: CrateFacts) -> str:
             **({"identifier": facts.commit} if facts.commit else {}),
         },
         *([{"@id": "#laboratory", "@type": "Organization", "name": header.laboratory}] if header.laboratory else []),
-        *files,
+        *(file.to_entity() for file in files),
     ]
     text = json.dumps({"@context": f"{SPECIFICATION}/context", "@graph": graph}, indent=1, ensure_ascii=True)
     (folder / METADATA).write_bytes(f"{text}\n".encode())
     return compute_id(folder)
 
 
-def _describe_dataset(facts: CrateFacts, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _describe_dataset(facts: CrateFacts, files: Sequence[_File]) -> dict[str, Any]:
     header = facts.header
     return {
         "@id": "./",
@@ -103,18 +127,8 @@ def _describe_dataset(facts: CrateFacts, files: Sequence[Mapping[str, Any]]) -> 
         "license": facts.license or "not given",
         "identifier": header.run_id,
         **({"creator": {"@id": "#laboratory"}} if header.laboratory else {}),
-        "hasPart": [{"@id": entity["@id"]} for entity in files],
+        "hasPart": [{"@id": file.name} for file in files],
         "mentions": {"@id": "#report"},
-    }
-
-
-def _describe(path: Path, folder: Path) -> dict[str, Any]:
-    return {
-        "@id": path.relative_to(folder).as_posix(),
-        "@type": "File",
-        "contentSize": str(path.stat().st_size),
-        "encodingFormat": MEDIA_TYPES[path.suffix],
-        "sha256": _digest(path),
     }
 
 

@@ -14,7 +14,6 @@ RUN: Final = "run.json"
 POINTS: Final = "points.csv"
 # Folder of a trial's weights, where they are published, and in it the manifest of their checkpoint.
 WEIGHTS: Final = "weights"
-MANIFEST: Final = "manifest.json"
 REPORT_JSON: Final = "report/report.json"
 REPORT_HTML: Final = "report/report.html"
 # Packages that the code of the sweep is locked to.

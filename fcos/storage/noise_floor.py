@@ -49,6 +49,8 @@ class NoiseFloor(BaseModel):
     # Dotted keys of model, data and schedule with their values.
     settings: dict[str, Any]
     data_digest: str
+    # Digest of the checkpoint of another schedule that its trainings went on from; "" for none.
+    extends: str = ""
 
     def to_json(self) -> str:
         """Return the file's text."""

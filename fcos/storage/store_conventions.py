@@ -68,6 +68,8 @@ class Tag:
     BEGUN_FROM = "fcos.begun_from"
     BEGUN_FROM_ID = "fcos.begun_from_id"
     BEGUN_AT = "fcos.begun_at_step"
+    # SHA-256 of the checkpoint of another schedule that a training went on from by choice; see extension_of.
+    EXTENDS = "fcos.extends"
     # What trainings have in common that differ in learning rates and number of steps alone.
     TRUNK = "fcos.trunk"
     # Why a training that was finished before was trained again, as its command stated.
@@ -78,6 +80,10 @@ class Tag:
     LABORATORY = "fcos.laboratory"
     ARCHIVE = "fcos.archive"
     ARCHIVE_RUN = "fcos.archive_run"
+    # Id of the run that trained it, in the store where that was.
+    ARCHIVE_TRAINED_BY = "fcos.archive_trained_by"
+    # Of a trial in an archive: its training done otherwise in the store of the publisher, as JSON.
+    REPEATS = "fcos.repeats"
 
     # How it ended.
     STATUS = "fcos.status"
@@ -109,10 +115,30 @@ PUBLISHED_TAGS = (
     Tag.KIND, Tag.SWEEP, Tag.EXPERIMENT, Tag.LOOKS, Tag.WINNER, Tag.ARM, Tag.SEED, Tag.SAMPLED, Tag.PARENT_RUN,
     Tag.IDENTITY, Tag.TRAIN_IDENTITY, Tag.CODE, Tag.DATA, Tag.DATA_DIGEST, Tag.VERSIONS, Tag.GIT_COMMIT, Tag.GIT_DIRTY,
     Tag.HARDWARE, Tag.WORKERS, Tag.WORKERS_DECIDE, Tag.ACCUMULATE, Tag.INEXACT, Tag.TRAINED_BY, Tag.TRAINED_IN,
-    Tag.REUSED_FROM, Tag.BEGUN_FROM, Tag.BEGUN_AT, Tag.TRUNK, Tag.SUPERSEDED, Tag.STATUS, Tag.NOTES, Tag.FAILURE,
-    Tag.SPENT, Tag.STOPPED, Tag.PRUNED, Tag.BEST_STEP, Tag.CHECKPOINT_SHA256, Tag.LABORATORY, Tag.ARCHIVE,
-    Tag.ARCHIVE_RUN,
+    Tag.REUSED_FROM, Tag.BEGUN_FROM, Tag.BEGUN_AT, Tag.EXTENDS, Tag.TRUNK, Tag.RETRAIN_REASON, Tag.SUPERSEDED,
+    Tag.STATUS, Tag.NOTES, Tag.FAILURE, Tag.SPENT, Tag.STOPPED, Tag.PRUNED, Tag.BEST_STEP, Tag.CHECKPOINT_SHA256,
+    Tag.LABORATORY, Tag.ARCHIVE, Tag.ARCHIVE_RUN, Tag.ARCHIVE_TRAINED_BY, Tag.REPEATS,
 )  # fmt: skip
+
+
+def extension_of(tags: Mapping[str, str]) -> str:
+    """Return the SHA-256 of the checkpoint that a training went on from by choice; "" for one that began at step 0.
+
+    Runs of older versions have no such tag: there it is a word that no digest is.
+    """
+    # Such a training has no first steps in common with any other, so that its trunk is itself.
+    is_extended = bool(tags.get(Tag.TRUNK)) and tags.get(Tag.TRUNK) == tags.get(Tag.TRAIN_IDENTITY)
+    return tags.get(Tag.EXTENDS) or ("unknown" if is_extended else "")
+
+
+def training_of(run_id: str, tags: Mapping[str, str]) -> str:
+    """Return the id of the run that did the training of a run, in the store where that was.
+
+    An imported run is the one that was published; those that older versions imported do not record who trained them.
+    """
+    trained_by = tags.get(Tag.TRAINED_BY) or run_id
+    of_archive = tags.get(Tag.ARCHIVE_RUN) if trained_by == run_id else None
+    return tags.get(Tag.ARCHIVE_TRAINED_BY) or of_archive or trained_by
 
 
 class RunKind:

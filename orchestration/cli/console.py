@@ -45,7 +45,7 @@ class Output:
         return cls(OutputConsole(plain=stream.is_open), stream)
 
     def note(self, text: str, style: str = "") -> None:
-        """Print a line that no other event has, and emit it as a note."""
+        """Print a line and emit it as a note."""
         self.console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
         if self.stream.is_open:
             self.stream.emit(NoteEvent(text=text))

@@ -21,8 +21,10 @@ class FolderInUse(RuntimeError):
 
 
 @contextmanager
-def lock_folder(folder: Path, since: str) -> Iterator[None]:
+def lock_folder(folder: Path, since: str, advice: str = "wait, or give another name=...") -> Iterator[None]:
     """Lock a folder while the block runs; the operating system releases the lock when the process dies.
+
+    advice: what to do where another process has it.
 
     Raises FolderInUse where another process has the lock, ConfigError where the folder cannot be written.
     """
@@ -32,7 +34,7 @@ def lock_folder(folder: Path, since: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FolderInUse(f"{folder} is in use by {_owner(path)}; wait, or give another name=...") from None
+            raise FolderInUse(f"{folder} is in use by {_owner(path)}; {advice}") from None
         file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
         file.flush()

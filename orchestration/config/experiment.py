@@ -17,6 +17,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ - . and not begin with a dot or a dash"
 # Sections of a configuration that an arm may change, and of which a search may sample; `seed` is an axis of its own.
 ARM_SECTIONS = ("model", "data", "schedule", "coverage", "seeds")
+# Keys that decide by chance alone, so that no arm and no search may choose them: that would be the choice of its luck.
+SEED_KEYS = ("seed", "seeds", "data.synthetic.seed")
 
 
 class ExperimentConfig(Section):

@@ -55,7 +55,7 @@ class TimeBound:
     batch: int
     minutes: float
 
-    def bears(self, input_pixels: float) -> bool:
+    def is_enough_for(self, input_pixels: float) -> bool:
         """Return whether the minutes are enough for most of the wanted steps, on inputs of a mean number of pixels."""
         wanted = _within_bounds(_wanted_steps(self.images, self.batch, self.start))
         affordable = _affordable_steps(self.batch, input_pixels, self.start, self.minutes)
@@ -63,7 +63,7 @@ class TimeBound:
 
 
 def input_size(train: Annotations, on_gpu: bool, time: TimeBound | None = None) -> Choice:
-    """Choose data.short_sides and data.long_side: as small as the small boxes allow, within what the device bears.
+    """Choose data.short_sides and data.long_side: as small as the small boxes allow, within the reach of the device.
 
     Small images are enlarged for the sake of small boxes alone, and only as far as `time` leaves most of the steps;
     None sets no bound of time.
@@ -78,7 +78,7 @@ def input_size(train: Annotations, on_gpu: bool, time: TimeBound | None = None) 
     wanted_side, own_side = (max(SIDE_STEP, _rounded(factor * short)) for factor in (scale, min(scale, 1.0)))
     short_side = wanted_side
     while time and short_side > own_side:
-        if time.bears(input_pixels(train, (short_side, _long_side(train, short_side, longest)))):
+        if time.is_enough_for(input_pixels(train, (short_side, _long_side(train, short_side, longest)))):
             break
         short_side -= SIDE_STEP
     reached = small * short_side / short
@@ -169,6 +169,8 @@ def steps(images: int, batch: int, input_pixels: float, start: Start, minutes: f
         if affordable < total:
             total = max(affordable, LEAST_STEPS)
             reason += f"; cut to what two CPU cores do in about {minutes:g} minutes (auto.minutes)"
+            if total > affordable:
+                reason += f", but no fewer than {total}"
     return Choice("steps", {"schedule.steps": _two_digits(total)}, reason)
 
 

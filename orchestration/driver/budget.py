@@ -43,7 +43,5 @@ def enforce_budget(
                     request_stop(each)
 
     release(folder)
-    if spent.exceeded(limits):
-        hold_back(folder)
     with repeating("budget", TICK_SECONDS, count):
         yield

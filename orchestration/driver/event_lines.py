@@ -16,7 +16,7 @@ from orchestration.cli.event_records import (
 )
 from orchestration.cli.event_stream import EventStream
 from orchestration.driver.events import (
-    Event,
+    TrialEvent,
     TrialFailed,
     TrialFinished,
     TrialReported,
@@ -33,7 +33,7 @@ QUIET_SECONDS = 5.0
 
 
 class EventLines:
-    """Emits an event for each of a training's; its progress has changed before."""
+    """Emits a line of JSON for each event of a training, after the progress has handled it."""
 
     def __init__(self, plan: Plan, progress: SweepProgress, stream: EventStream) -> None:
         self._plan, self._progress, self._stream = plan, progress, stream
@@ -42,7 +42,7 @@ class EventLines:
         # Numbers of seeds of the looks that have an event in this command, or are part of a later one.
         self._looked: set[int] = set()
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: TrialEvent) -> None:
         """Emit an event."""
         if not self._stream.is_open:
             return

@@ -63,16 +63,16 @@ class TrialStopped:
     begun: bool
 
 
-Event = TrialStarted | TrialReported | TrialRetried | TrialFinished | TrialFailed | TrialStopped
+TrialEvent = TrialStarted | TrialReported | TrialRetried | TrialFinished | TrialFailed | TrialStopped
 
 
 @dataclass
 class Events:
     """Passes each event to all handlers, in their order."""
 
-    handlers: list[Callable[[Event], None]] = field(default_factory=list)
+    handlers: list[Callable[[TrialEvent], None]] = field(default_factory=list)
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: TrialEvent) -> None:
         """Call every handler."""
         for handle in self.handlers:
             handle(event)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fcos.storage.run_folder import ProgressRecord, RunSummary
 from orchestration.driver.events import (
-    Event,
+    TrialEvent,
     TrialFailed,
     TrialFinished,
     TrialReported,
@@ -156,7 +156,7 @@ class SweepProgress:
             if progress.trial is None and progress.state == "waiting":
                 progress.state = "later"
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: TrialEvent) -> None:
         """Update the training that an event is about."""
         progress = self.all_trials[event.index]
         match event:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestration.cli.console import format_duration, show_last_line
-from orchestration.driver.events import Event
+from orchestration.driver.events import TrialEvent
 from orchestration.driver.progress import ENDED, SweepProgress, TrialProgress
 
 STYLES = {
@@ -36,8 +36,8 @@ class ProgressView(Protocol):
 
     def __exit__(self, *reason: object) -> None: ...
 
-    def handle(self, event: Event) -> None:
-        """Show a change of the training that an event is about; the progress itself has changed before."""
+    def handle(self, event: TrialEvent) -> None:
+        """Show a change of the training that an event is about, after the progress has handled it."""
         ...
 
     def end(self, text: str) -> None:
@@ -65,7 +65,7 @@ class LiveView:
     def __exit__(self, *reason: object) -> None:
         self._live.stop()
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: TrialEvent) -> None:
         """Do nothing: the next drawing shows it."""
 
     def end(self, text: str) -> None:
@@ -131,7 +131,7 @@ class PlainView:
         """Print a last line."""
         show_last_line(self._console, text)
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: TrialEvent) -> None:
         """Print a line where the state is new, or the quarter some seconds after the last line."""
         self.show(self._progress.all_trials[event.index])
 

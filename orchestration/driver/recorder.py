@@ -16,7 +16,7 @@ from orchestration.cluster.resources import hardware_device, resources_text
 from orchestration.config.experiment import ExperimentConfig
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import (
-    Event,
+    TrialEvent,
     TrialFailed,
     TrialFinished,
     TrialReported,
@@ -27,7 +27,7 @@ from orchestration.experiment.identity import worker_dependences_of
 from orchestration.experiment.provenance import Commit, git_commit, hardware, package_versions
 from orchestration.experiment.run_datasets import run_datasets
 from orchestration.experiment.trials import Trial
-from orchestration.planning.plan import Plan, StoredPlan
+from orchestration.planning.plan import Plan, StoredPlan, read_plan
 from orchestration.planning.repeats.plan_history import read_plan_history
 from orchestration.planning.spent import read_spent
 from orchestration.search.points import Search, search_values
@@ -68,7 +68,7 @@ class RunRecorder:
         commit, reason = git_commit(checkout()), lab.retrain_reason
         return cls(plan, tracker, lab.experiment, lab.data.name, commit, machine, taken, versions, reason)
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: TrialEvent) -> None:
         """Record an event of a training."""
         match event:
             case TrialStarted():
@@ -97,12 +97,15 @@ class RunRecorder:
         if looks and self.experiment.until == "seeds":
             # Without it a report of a sweep that is interrupted would count one look; with rounds it counts them all.
             tags[Tag.LOOKS] = json.dumps(list(looks))
-        plan = StoredPlan.of(self.plan, key="").values()
-        del plan["key"]
-        artifacts = {Artifact.EXPERIMENT: declared, Artifact.PLAN: plan}
+        artifacts = {Artifact.EXPERIMENT: declared, Artifact.PLAN: self._stored_plan()}
         if (history := read_plan_history(self.plan.folder)) is not None:
             artifacts[Artifact.PLAN_HISTORY] = history.model_dump(mode="json")
         self.tracker.start(SWEEP, RunFacts(self.plan.name, tags, files=artifacts))
+
+    def record_plan(self) -> None:
+        """Store the plan once more: a search adds trainings to it while it runs."""
+        if self.experiment is not None:
+            self.tracker.add_json(SWEEP, {Artifact.PLAN: self._stored_plan()})
 
     def close_sweep(self, failed: int, stopped: int, looks: Sequence[int] = (), winner: str | None = None) -> None:
         """Close the sweep's own run.
@@ -116,12 +119,13 @@ class RunRecorder:
             tags = {Tag.STATUS: word, Tag.LOOKS: json.dumps(list(looks)), **_spent_tags(self.plan.folder)}
             if self.plan.search is not None:
                 tags[Tag.WINNER] = winner or ""
+            self.record_plan()
             self.tracker.end(SWEEP, status, tags)
 
     def start(self, trial: Trial) -> None:
         """Start the runs of a training's arms."""
         first = self._key(next(iter(trial.arms)), trial)
-        folder = self.plan.folder_of(trial)
+        folder, extension = self.plan.folder_of(trial), self.plan.extension
         reused = files.read_reused(folder)
         for arm in trial.arms:
             key = self._key(arm, trial)
@@ -132,6 +136,7 @@ class RunRecorder:
                     **self._identifying(trial, arm),
                     Tag.DATA_DIGEST: trial.data_digest,
                     Tag.TRUNK: trial.trunk,
+                    **({} if extension is None else {Tag.EXTENDS: extension.sha256}),
                     # Also of those that never finish: others may go on from their checkpoints.
                     Tag.FOLDER: str(folder),
                     **(_origin(reused, arm) if reused else origin_tags(folder)),
@@ -162,7 +167,7 @@ class RunRecorder:
         tags = self._result_tags(trial, summary)
         for arm in trial.arms:
             key = self._key(arm, trial)
-            self.tracker.add_files(key, _tables(folder, summary), Artifact.COVERAGE)
+            self.tracker.add_files(key, [folder / name for name in summary.files], Artifact.COVERAGE)
             self.tracker.add_files(key, _evaluation(folder, trial, summary, arm), Artifact.EVALUATION)
             self.tracker.end(key, status, tags, _pictures(folder, summary, arm))
 
@@ -217,7 +222,7 @@ class RunRecorder:
         for arm in trial.arms:
             key = self._key(arm, trial)
             self.tracker.add_json(key, self._json_files(trial, arm))
-            self.tracker.add_files(key, _tables(folder, summary), Artifact.COVERAGE)
+            self.tracker.add_files(key, [folder / name for name in summary.files], Artifact.COVERAGE)
             self.tracker.add_files(key, _evaluation(folder, trial, summary, arm), Artifact.EVALUATION)
             self.tracker.add_files(key, _pictures(folder, summary, arm), Artifact.DETECTIONS)
             self.tracker.complete(key)
@@ -250,6 +255,11 @@ class RunRecorder:
             return {Tag.FOLDER: str(folder)}
         # One that another sweep trained is behind a link.
         return {Tag.FOLDER: str(folder), Tag.CHECKPOINT: str((folder / summary.checkpoint).resolve())}
+
+    def _stored_plan(self) -> dict[str, Any]:
+        """Return what all commands of the sweep have planned so far, without the key of its folder."""
+        stored = read_plan(self.plan.folder) or StoredPlan.of(self.plan, key="")
+        return {name: value for name, value in stored.values().items() if name != "key"}
 
     def _json_files(self, trial: Trial, arm: str) -> dict[str, Any]:
         return {Artifact.CONFIG: trial.values_of(arm), Artifact.VERSIONS: dict(self.versions)}
@@ -308,11 +318,6 @@ def _spent_tags(folder: Path) -> dict[str, str]:
         # The next command that trains refuses it.
         return {}
     return {Tag.SPENT: json.dumps(vars(spent))}
-
-
-def _tables(folder: Path, summary: RunSummary) -> list[Path]:
-    """Return the files that a run without training leaves."""
-    return [folder / name for name in summary.files]
 
 
 def _pictures(folder: Path, summary: RunSummary, arm: str) -> list[Path]:

@@ -2,20 +2,18 @@
 
 import logging
 import os
-import shlex
 from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.logging import RichHandler
 
 from fcos.errors import ConfigError
-from fcos.installation import command
 from fcos.storage.store_conventions import Artifact, public_uri
-from orchestration.cli.console import Output, format_count, show_table
+from orchestration.cli.commands import report_command
+from orchestration.cli.console import Output, format_count
 from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cli.event_records import result_of
 from orchestration.cluster.connect import checked_local_nodes, connected
@@ -23,12 +21,13 @@ from orchestration.cluster.resources import demand, max_concurrent
 from orchestration.driver.budget import enforce_budget
 from orchestration.driver.event_lines import EventLines
 from orchestration.driver.events import Events, TrialStopped
+from orchestration.driver.interruption import advise, find_interruption
 from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
-from orchestration.driver.register_best import register_best
-from orchestration.driver.report_process import ReportProcess
 from orchestration.driver.retention import remove_checkpoints, remove_forks
+from orchestration.driver.subprocesses.register_best import register_best
+from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
 from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
@@ -39,14 +38,12 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
 from orchestration.planning.spent import read_spent
 from orchestration.tracking.tracker import SWEEP, Tracker
-from orchestration.trial.failures import failure_reason, is_disk_full, is_no_space, is_out_of_memory
+from orchestration.trial.failures import failure_reason
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
 # Of the minute that Ray waits for a lost head, what the tracking store may take.
 HEAD_LOST_CLOSE_SECONDS = 15.0
-MEMORY_SHORT = "the machine had no more memory, and Ray ended the trainings"
-FEWER = "free some, or train fewer side by side (cluster.concurrent)"
 
 
 class SweepRun:
@@ -56,12 +53,15 @@ class SweepRun:
         self._lab, self._plan, self._reusable = prepared.lab, prepared.plan, prepared.reusable
         self._output, self._console = output, output.console
         self._on_workers = on_workers
+        # Before anything of the sweep is written: a record that cannot be read ends the command.
+        self._spent = read_spent(self._plan.folder)
         before = read_plan(self._plan.folder)
-        key = settle_plan(self._plan)
+        key = settle_plan(self._plan, prepared.earlier_looks.seeds)
         if self._lab.experiment is not None:
             elsewhere, now = len(self._reusable.sources), datetime.now(UTC)
             record_plan(self._plan, self._lab.experiment, before, elsewhere, now)
-        self._looks_before = add_looks(self._plan, [look for each in prepared.earlier_looks for look in each.seeds])
+        stored = read_plan(self._plan.folder)
+        self._looks_before = [] if stored is None else stored.looks
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
         self._race = SearchRace.of(self._plan)
         needed = self._take_results()
@@ -108,17 +108,20 @@ class SweepRun:
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = report is None or (settled and self._report(report))
             registered = self._register(settled=settled)
+        except BaseException:
+            # Ctrl-C too: what a search has drawn until then.
+            with suppress(ConfigError, OSError):
+                self._recorder.record_plan()
+            raise
         finally:
             if report is not None:
                 report.end()
             for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
                 self._output.note(line)
         if not reported:
-            text = f"no report was written; when the store has its runs: {self._report_command()}"
-            self._output.note(text, "red")
+            self._output.note(f"no report was written; when the store has its runs: {self._report_command()}", "red")
         if self._lab.experiment is not None and not self._lab.report:
-            text = f"report=false: for the report, {self._report_command()}"
-            self._output.note(text)
+            self._output.note(f"report=false: for the report, {self._report_command()}")
         return max(self._exit_code(), OK if reported and registered else TRAINING_FAILED)
 
     def _train(self, report: ReportProcess | None) -> None:
@@ -128,7 +131,7 @@ class SweepRun:
             self._begin(report)
             return
         lab, plan, progress = self._lab, self._plan, self._progress
-        if why := read_spent(plan.folder).exceeded(lab.budget):
+        if why := self._spent.exceeded(lab.budget):
             # Neither Ray nor a training begins.
             self._leave_waiting(why)
             return
@@ -296,7 +299,7 @@ class SweepRun:
         return register_best(run_id, name, self._tracker.uri, self._output)
 
     def _report_command(self) -> str:
-        return f"{command('report')} {self._plan.name} --tracking-uri {shlex.quote(public_uri(self._tracker.uri))}"
+        return report_command(self._plan.name, self._tracker.uri)
 
     def _exit_code(self) -> int:
         """Print what failed or was stopped, and why; return the exit code of the trainings."""
@@ -306,21 +309,10 @@ class SweepRun:
         stopped = [each for each in self._progress.trials if each.state == "stopped"]
         if stopped:
             why = read_spent(self._plan.folder).exceeded(self._lab.budget) or stopped[0].note
-            advice = "raise the budget" if why.startswith("budget.") else "make space"
-            advice = FEWER if why == MEMORY_SHORT else advice
-            text = f"stopped: {why}; {format_count(len(stopped), 'training')} left: {advice}, the same command goes on"
-            self._console.print(text, style="yellow", soft_wrap=True)
+            left = format_count(len(stopped), "training")
+            self._output.note(f"stopped: {why}; {left} left: {advise(why)}, the same command goes on", "yellow")
             return STOPPED
         return TRAINING_FAILED if self._progress.count("failed") else OK
-
-
-def find_interruption(error: Exception, folder: Path) -> str | None:
-    """Return why Tune itself ended although no training did anything wrong, None for any other error."""
-    if is_no_space(error) or is_disk_full(folder):
-        # Too full for Tune's own records.
-        return f"no space left on the disk of {folder}"
-    # A process that the memory monitor ended is a failure to Tune, unless Ray rules out that another attempt helps.
-    return MEMORY_SHORT if is_out_of_memory(error) else None
 
 
 def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
@@ -342,21 +334,3 @@ def _undelivered(tracker: Tracker, folder: Path, *, closed: bool) -> list[str]:
             f"that place can be written to, the same command delivers them from {folder}"
         )
     return lines
-
-
-def show_metrics(console: Console, plan: Plan) -> None:
-    """Print the metrics of a finished run and the path of its checkpoint."""
-    for trial in plan.trials:
-        summary = plan.summary_of(trial)
-        if summary is None:
-            continue
-        for metrics in summary.metrics.values():
-            rows = [
-                [key.removeprefix("coverage/"), f"{value:.0f}" if key.startswith("coverage/num_") else f"{value:.4f}"]
-                for key, value in metrics.items()
-                if not key.startswith("val/class_AP/")
-            ]
-            show_table(console, plan.name, ("metric", "value"), rows)
-        if summary.checkpoint:
-            checkpoint = plan.folder_of(trial) / summary.checkpoint
-            console.print(f"checkpoint {checkpoint}", highlight=False, soft_wrap=True)

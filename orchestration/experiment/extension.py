@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from fcos.config.parse import flatten
 from fcos.config.run import Config
@@ -47,6 +49,8 @@ class Extension:
     data_digest: str = ""
     # What the command named: the checkpoint, the folder of its training, or that of a command.
     given: str = ""
+    # Whether this command has loaded it, so that it is whole; no part of a stored plan.
+    is_loaded: Annotated[bool, Field(exclude=True)] = field(default=False, compare=False)
 
     def check_data(self, classes: Sequence[str] | None, digest: str) -> None:
         """Raise ConfigError for other data than those that it was trained on. classes: None where not known yet."""
@@ -60,17 +64,6 @@ class Extension:
             )
 
     @property
-    def is_there(self) -> bool:
-        """Whether the checkpoint is still whole where it was; raises CheckpointReadError where that is not known."""
-        try:
-            verify(self.path)
-            return digest(self.path) == self.sha256
-        except CheckpointReadError:
-            raise
-        except CheckpointError:
-            return False
-
-    @property
     def run_folder(self) -> Path:
         """The folder of the training that it belongs to; the checkpoint's own where it lies by itself."""
         return self.path.parent.parent if self.path.parent.name in (CHECKPOINTS, FORKS) else self.path
@@ -82,6 +75,20 @@ class Extension:
             f"{KEY}: began with weights and optimizer of step {self.step} of {self.path}, which was trained by another "
             "schedule: its result is that of no single schedule"
         )
+
+
+def verify_extension(extension: Extension) -> bool:
+    """Return whether the checkpoint of a stored plan is still whole where it was, by the hashes of all its files.
+
+    Raises CheckpointReadError where that is not known.
+    """
+    try:
+        verify(extension.path)
+        return digest(extension.path) == extension.sha256
+    except CheckpointReadError:
+        raise
+    except CheckpointError:
+        return False
 
 
 def find_extension(path: str, configs: Iterable[Config]) -> Extension:
@@ -104,7 +111,7 @@ def find_extension(path: str, configs: Iterable[Config]) -> Extension:
         sha256 = digest(found.path)
     except CheckpointError as error:
         raise ConfigError(f"{KEY}={path}: {error}") from None
-    extension = Extension(found.path.resolve(), found.step, sha256, found.classes, given=path)
+    extension = Extension(found.path.resolve(), found.step, sha256, found.classes, given=path, is_loaded=True)
     return replace(extension, data_digest=_data_digest_of(extension.run_folder))
 
 

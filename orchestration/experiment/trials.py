@@ -10,15 +10,12 @@ from fcos.config.parse import flatten, known_keys, set_value, with_keys
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.store_conventions import RUN_ONLY
-from orchestration.config.experiment import ARM_SECTIONS, ExperimentConfig
+from orchestration.config.experiment import ARM_SECTIONS, SEED_KEYS, ExperimentConfig
 from orchestration.config.groups import suggest_or_list
 from orchestration.config.overrides import dotted_keys
 from orchestration.experiment.identity import evaluation_identity, fingerprint, train_identity, trunk_identity, without
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.training_folder import short_identity
-
-# What decides by chance alone: the choice of one is the choice of its luck.
-SEED_KEYS = ("seed", "seeds", "data.synthetic.seed")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.installation import command
 from fcos.storage.store_conventions import BASE_ARM
+from orchestration.config.experiment import ARM_SECTIONS
 from orchestration.config.factorial import describe_design
 from orchestration.config.groups import groups
-from orchestration.config.experiment import ARM_SECTIONS
 from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.config_checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics

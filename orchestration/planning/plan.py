@@ -145,6 +145,10 @@ class StoredPlan(BaseModel):
         }
         return new.model_copy(update=update)
 
+    def with_looks(self, looks: Iterable[int]) -> "StoredPlan":
+        """Return the plan with further looks."""
+        return self.model_copy(update={"looks": sorted({*self.looks, *looks})})
+
     def values(self) -> dict[str, Any]:
         """Return the plan as plain values, without what it does not have."""
         missing = {name for name in ("search", "extension") if getattr(self, name) is None}
@@ -165,8 +169,11 @@ def read_plan(folder: Path) -> StoredPlan | None:
         raise ConfigError(f"{path}: not readable as a plan; remove that folder or give another name=...") from None
 
 
-def settle_plan(plan: Plan) -> str:
+def settle_plan(plan: Plan, looks: Iterable[int] = ()) -> str:
     """Write the plan into its folder, or compare it with the one that is there; return the sweep's key.
+
+    looks: that count here beside those of its own commands. They are written with the seeds that were added after them:
+    a command that is killed loses neither or both.
 
     Seeds and arms may be added or left out; what a finished training rests on may not change under its name.
     Raises ConfigError with the differences.
@@ -188,6 +195,7 @@ def settle_plan(plan: Plan) -> str:
         # A folder that was copied or renamed: the runs in the tracking store are those of the sweep that it was.
         same = before.name in (None, plan.name)
         stored = before.merged(StoredPlan.of(plan, before.key if same else new_key))
+    stored = stored.with_looks(looks)
     write_json(plan.folder / PLAN, stored.values())
     return stored.key
 
@@ -203,7 +211,7 @@ def add_looks(plan: Plan, looks: Iterable[int]) -> list[int]:
     """Store at how many seeds the arms were looked at; return the looks of all commands so far."""
     before = read_plan(plan.folder)
     assert before is not None, "settled before anything is trained"
-    stored = before.model_copy(update={"looks": sorted({*before.looks, *looks})})
+    stored = before.with_looks(looks)
     if stored != before:
         write_json(plan.folder / PLAN, stored.values())
     return stored.looks

@@ -14,19 +14,24 @@ from orchestration.cli.event_records import (
 )
 from orchestration.cluster.resources import Node, demand
 from orchestration.config.choice import Choice
-from orchestration.config.schema import LabConfig
+from orchestration.config.schema import BudgetConfig, LabConfig
 from orchestration.planning.estimates.cost import Estimate
 from orchestration.planning.explain import Reasons
 from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings
-from orchestration.planning.spent import read_spent
+from orchestration.planning.spent import Spent
 from orchestration.planning.table import most_concurrent, state_of
 
 
 def make_plan_event(
-    lab: LabConfig, plan: Plan, nodes: list[Node] | None, reusable: ReusableRuns, choices: Sequence[Choice]
+    lab: LabConfig,
+    plan: Plan,
+    nodes: list[Node] | None,
+    reusable: ReusableRuns,
+    spent: Spent,
+    choices: Sequence[Choice],
 ) -> PlanEvent:
     """Return the plan with the state of each training. nodes: None before a cluster is joined."""
     experiment = lab.experiment
@@ -44,7 +49,7 @@ def make_plan_event(
         max_concurrent=None if nodes is None else most_concurrent(lab, plan, nodes),
         device=None if nodes is None else demand(lab.cluster, nodes).device,
         saved_steps=sum(prefix.step for prefix in plan.prefixes.by_identity.values()),
-        budget=_budget(lab, plan),
+        budget=_budget(lab.budget, spent),
         choices=tuple(ChoiceRecord(topic=each.topic, by_hand=each.by_hand, reason=each.reason) for each in choices),
         notes=(*plan.notes, *([reusable.note] if reusable.note else ())),
     )
@@ -103,8 +108,7 @@ def _search(plan: Plan) -> SearchPlan | None:
     )
 
 
-def _budget(lab: LabConfig, plan: Plan) -> tuple[BudgetRecord, ...]:
-    spent, limits = read_spent(plan.folder), lab.budget
+def _budget(limits: BudgetConfig, spent: Spent) -> tuple[BudgetRecord, ...]:
     return (
         BudgetRecord(name="gpu_hours", limit=limits.gpu_hours, spent=spent.gpu),
         BudgetRecord(name="cpu_hours", limit=limits.cpu_hours, spent=spent.cpu),

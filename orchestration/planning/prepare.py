@@ -1,7 +1,7 @@
 """Prepare a command: compose its config, check it, plan, look up finished runs, show the plan, estimate its cost."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
@@ -35,11 +35,12 @@ from orchestration.planning.explain import find_reasons
 from orchestration.planning.first_steps.planned_prefixes import find_prefixes
 from orchestration.planning.plan import Plan
 from orchestration.planning.plan_events import make_plan_event, make_preview_event
-from orchestration.planning.repeats.earlier_looks import EarlierLooks, find_earlier_looks
+from orchestration.planning.repeats.earlier_looks import LookRecord, find_earlier_looks
 from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings
+from orchestration.planning.spent import read_spent
 from orchestration.planning.table import show_choices, show_plan
 from orchestration.tracking.history import PastRun
 from orchestration.tracking.tracker import require_store
@@ -53,21 +54,27 @@ class Prepared:
     plan: Plan
     reusable: ReusableRuns
     # Looks at the same trainings that the plan's own record does not have.
-    earlier_looks: tuple[EarlierLooks, ...] = ()
+    earlier_looks: LookRecord = field(default_factory=LookRecord)
 
 
 MakePlan = Callable[[LabConfig, PrepareData, Sequence[str]], Plan]
 
 
-def prepare_command(arguments: Sequence[str], make_plan: MakePlan, output: Output) -> Prepared | None:
+def prepare_command(
+    arguments: Sequence[str],
+    make_plan: MakePlan,
+    output: Output,
+    adapt: Callable[[LabConfig], LabConfig] = lambda lab: lab,
+) -> Prepared | None:
     """Do everything up to the first training, with its output; None where dry_run or explain ends there.
 
-    Raises ConfigError for a user's mistake, and TrackingError for a required store that does not answer.
+    adapt: returns the config to plan with, of the composed one. Raises ConfigError for a user's mistake, and
+    TrackingError for a required store that does not answer.
     """
     own, overrides = split_config_dir(arguments)
     console = output.console
     composed = compose_with_choices(check_overrides(overrides, own), own)
-    lab = composed.lab
+    lab = adapt(composed.lab)
     if composed.choices:
         show_choices(console, composed.choices)
     check_job_output(lab)
@@ -76,16 +83,17 @@ def prepare_command(arguments: Sequence[str], make_plan: MakePlan, output: Outpu
     # What the command line was, for the command that a search's report gives.
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
     plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
-    plan = replace(plan, notes=(*commit_notes(checkout()), *composed.notes, *plan.notes))
     reusable = find_reusable(lab, plan)
-    earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history)
-    repeated = check_retraining(lab, plan, reusable.history)
-    notes = (*plan.notes, *repeated, *(each.text for each in earlier_looks))
+    earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)
+    repeated = check_retraining(lab, plan, reusable.history, reusable.outage)
+    notes = (*commit_notes(checkout()), *composed.notes, *plan.notes, *repeated, *earlier_looks.notes)
     plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes)
+    # One that cannot be read is reported before anything is shown.
+    spent = read_spent(plan.folder)
     prepared = Prepared(lab, plan, reusable, earlier_looks)
     show_plan(console, lab, plan, nodes, reusable)
     if output.stream.is_open:
-        output.stream.emit(make_plan_event(lab, plan, nodes, reusable, composed.choices))
+        output.stream.emit(make_plan_event(lab, plan, nodes, reusable, spent, composed.choices))
     if lab.dry_run or lab.explain:
         _show_preview(output, prepared, nodes)
         return None

@@ -47,6 +47,8 @@ class ReusableRuns:
     problems: Mapping[str, str] = field(default_factory=dict)
     # Train identity -> trainings of other sweeps that have a checkpoint of its first steps.
     trunks: Mapping[str, Sequence[Trunk]] = field(default_factory=dict)
+    # Why the store cannot be read; empty where it can, or there is none yet.
+    outage: str = ""
 
 
 def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
@@ -59,20 +61,22 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
         for trial in plan.trials
         if not is_done(plan, trial, reuse=lab.reuse) or dangling_links(plan.folder_of(trial))
     ]
-    if not (open_trials or lab.explain or lab.dry_run):
-        return ReusableRuns(None)
+    previews = lab.explain or lab.dry_run
+    is_needed = previews or bool(open_trials)
     try:
         history = open_history(lab.tracking.uri, lab.folder)
-        previews = history and (lab.explain or lab.dry_run)
-        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if history and previews}
-        wanted = open_trials if history and lab.reuse else []
-        looked_up = {trial.identity: find_reuse_source(history, trial) for trial in wanted if history}
+        if history is None or not is_needed:
+            # Looks at trainings that are all finished here count too, and are looked up in it.
+            return ReusableRuns(history)
+        here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if previews}
+        looked_up = {trial.identity: find_reuse_source(history, trial) for trial in open_trials if lab.reuse}
         new = [trial for trial in open_trials if looked_up.get(trial.identity, (None, ""))[0] is None]
-        trunks = find_trunks(history, plan, new) if history and lab.reuse and lab.share_prefixes else {}
+        trunks = find_trunks(history, plan, new) if lab.reuse and lab.share_prefixes else {}
     except TrackingError as error:
         if lab.tracking.required:
             raise
-        return ReusableRuns(None, f"{error}; nothing is reused from other sweeps")
+        note = f"{error}; nothing is reused from other sweeps" if is_needed else ""
+        return ReusableRuns(None, note, outage=str(error))
     sources = {identity: source for identity, (source, _) in looked_up.items() if source is not None}
     problems = {identity: problem for identity, (source, problem) in looked_up.items() if source is None and problem}
     note = ""

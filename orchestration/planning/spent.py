@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from fcos.errors import ConfigError
 from fcos.storage.files import reason_of
@@ -17,11 +17,16 @@ Hours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @dataclass
 class Spent:
-    """Hours used by a sweep's trainings."""
+    """Hours used by a sweep's trainings: the content of spent.json."""
 
-    wall: float = 0.0
-    cpu: float = 0.0
-    gpu: float = 0.0
+    wall: Hours
+    cpu: Hours
+    gpu: Hours
+
+    @classmethod
+    def nothing(cls) -> "Spent":
+        """Return the hours of a sweep before its first training."""
+        return cls(wall=0.0, cpu=0.0, gpu=0.0)
 
     def add(self, seconds: float, running: int, resources: Demand) -> None:
         """Add some time in which so many trainings ran."""
@@ -39,12 +44,7 @@ class Spent:
         return ""
 
 
-class _StoredHours(BaseModel):
-    """The content of spent.json."""
-
-    wall: Hours
-    cpu: Hours
-    gpu: Hours
+_STORED = TypeAdapter(Spent)
 
 
 def read_spent(folder: Path) -> Spent:
@@ -54,9 +54,9 @@ def read_spent(folder: Path) -> Spent:
     """
     path = folder / SPENT
     try:
-        stored = _StoredHours.model_validate_json(path.read_bytes())
+        return _STORED.validate_json(path.read_bytes())
     except FileNotFoundError:
-        return Spent()
+        return Spent.nothing()
     except OSError as error:
         raise ConfigError(
             f"{path}: hours that this sweep has used (budget.*), not readable: {reason_of(error)}"
@@ -65,4 +65,3 @@ def read_spent(folder: Path) -> Spent:
         raise ConfigError(
             f"{path}: not readable as the hours that this sweep has used (budget.*); restore the file"
         ) from None
-    return Spent(stored.wall, stored.cpu, stored.gpu)

@@ -178,3 +178,21 @@ def state_of(plan: Plan, trial: Trial, reusable: ReusableRuns, *, reuse: bool) -
     resumes = (folder / CHECKPOINTS).exists() and not (forgotten or dangling_links(folder))
     lacks_average = bool(trial.averages) and not newest_step(folder / CHECKPOINTS, trial.averages)
     return "resumes" if resumes and not lacks_average else "new"
+
+
+def show_metrics(console: Console, plan: Plan) -> None:
+    """Print the metrics of a finished run and the path of its checkpoint."""
+    for trial in plan.trials:
+        summary = plan.summary_of(trial)
+        if summary is None:
+            continue
+        for metrics in summary.metrics.values():
+            rows = [
+                [key.removeprefix("coverage/"), f"{value:.0f}" if key.startswith("coverage/num_") else f"{value:.4f}"]
+                for key, value in metrics.items()
+                if not key.startswith("val/class_AP/")
+            ]
+            show_table(console, plan.name, ("metric", "value"), rows)
+        if summary.checkpoint:
+            checkpoint = plan.folder_of(trial) / summary.checkpoint
+            console.print(f"checkpoint {checkpoint}", highlight=False, soft_wrap=True)

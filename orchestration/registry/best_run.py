@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fcos.errors import ConfigError, suggest
 from fcos.metrics import Mode, better_end
 from fcos.storage.run_folder import SUMMARY
-from fcos.storage.store_conventions import Artifact, RunKind, Tag, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, public_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -105,7 +105,7 @@ def choose_run(client: "MlflowClient", uri: str, what: str, choice: Choice) -> C
     named = [run for run in runs if _matches(run, choice)]
     if not named:
         raise ConfigError(_no_such_run(what, runs, choice))
-    finished = [run for run in named if run.info.status == "FINISHED"]
+    finished = [run for run in named if run.info.status == RunStatus.FINISHED]
     if not finished:
         states = ", ".join(sorted({str(run.info.status) for run in named}))
         raise ConfigError(f"{what}: no run of it is finished ({states}); the same command goes on with it")

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_uri
 from orchestration.tracking.addresses import sqlite_file
-from orchestration.tracking.problems import TrackingError, store_errors
+from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
 from orchestration.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -79,11 +79,16 @@ class History:
         return self._search(f"{FINISHED} and {kind} and tags.`{Tag.DATA_DIGEST}` = '{digest}'")
 
     def looks_of(self, sweep_run: str) -> tuple[int, ...]:
-        """Return the looks that a sweep's own run records, of a deleted one too; empty where there are none."""
+        """Return the looks that a sweep's own run records, of a deleted one too; empty where there are none.
+
+        Raises StoreUnavailable where the store stops answering.
+        """
         try:
             with store_errors(self.uri):
                 text = self.client.get_run(sweep_run).data.tags.get(Tag.LOOKS, "[]")
             return _LOOKS.validate_json(text, strict=True)
+        except StoreUnavailable:
+            raise
         except (TrackingError, ValidationError):
             return ()
 

@@ -145,6 +145,12 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return any(is_allocation_failure(each) for each in _chain(error))
 
 
+def is_killed_by_ray(error: BaseException | None) -> bool:
+    """Return whether an error came from processes that the memory monitor of Ray ended."""
+    names = [(type(each).__module__.split(".")[0], type(each).__name__) for each in _chain(error)]
+    return ("ray", "OutOfMemoryError") in names
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Iterate over the error, those that it came from, and the errors of a training's workers."""
     seen: list[BaseException] = []

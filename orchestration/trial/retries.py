@@ -139,7 +139,7 @@ def halved(batching: MicroBatching, accumulate: int, numbers_of_workers: Iterabl
 def carry_micro_batching(origin: Path, folder: Path) -> None:
     """Record for a copy of a training that it went on with smaller micro-batches, where it did.
 
-    Its tags and report have it, and no other training begins from its state.
+    Its tags record it and its report shows it; no other training begins from its state.
     """
     if kept := read_attempts(origin).accumulate:
         files.write_json(folder / ATTEMPTS, asdict(Attempts(accumulate=kept)))

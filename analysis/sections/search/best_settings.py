@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.formatting import format_count, format_number, shorten_metric
+from analysis.reader.published import is_published
 from analysis.reader.sweep import Search, Sweep
 from analysis.stats.importance import is_unset
 from analysis.stats.search_path import order_path
-from fcos.installation import command
+from fcos.installation import command, installed_command
 
 # Overrides that belong to the search itself or to its storage, and not to the trainings.
 SEARCH_KEYS = ("search", "name", "dry_run", "report", "tracking", "experiment.search", "experiment.seeds")
@@ -88,7 +89,9 @@ def _make_command(
         *more,
         f"experiment.seeds=[{','.join(map(str, seeds))}]",
     ]
-    return " ".join([command("sweep"), *(shlex.quote(override) for override in overrides)])
+    # In an archive it is the same however the report was started, by a script or by an installed command.
+    program = installed_command("sweep") if is_published(sweep.uri) else command("sweep")
+    return " ".join([program, *(shlex.quote(override) for override in overrides)])
 
 
 def _is_search_override(override: str) -> bool:

@@ -44,8 +44,7 @@ class DetectingNetwork(nn.Module):
         self.detector = detector
         self.postprocess = DensePostprocess(config.postprocess, config.assignment.corners)
         self.placement: Placement = config.assignment.locations
-        anchors = 1 if config.anchors_per_location == 1 else len(anchor_sizes(config.anchors_per_location))
-        self.repeats = max(anchors, config.targets_per_location)
+        self.repeats = predictions_per_location(config)
 
     def forward(self, pixels: Tensor, sizes: Tensor, original_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         outputs: HeadOutputs = self.detector(pixels, sizes)
@@ -70,6 +69,12 @@ class DetectingNetwork(nn.Module):
             grid = torch.meshgrid(y, x, indexing="ij")
             grids.append(torch.stack((grid[1].flatten(), grid[0].flatten()), dim=1))
         return torch.cat(grids)
+
+
+def predictions_per_location(config: ModelConfig) -> int:
+    """Return how many predictions a detector makes at each location: of its anchors, or its targets."""
+    anchors = 1 if config.anchors_per_location == 1 else len(anchor_sizes(config.anchors_per_location))
+    return max(anchors, config.targets_per_location)
 
 
 def output_names(detector: FCOS, *, detects: bool, has_quality: bool) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from orchestration.config.experiment import ARM_SECTIONS, SEED_KEYS
 from orchestration.config.groups import presets
 from orchestration.config.json_schema.sections import (
     DIALECT,
@@ -18,7 +19,6 @@ from orchestration.config.json_schema.sections import (
     section_name,
     section_schema,
 )
-from orchestration.config.experiment import ARM_SECTIONS
 from orchestration.config.schema import LabConfig
 
 # Files whose keys are counted from the top (`# @package _global_`): experiments, and presets that an arm may choose.
@@ -26,8 +26,8 @@ EXPERIMENT = "experiment"
 # Groups whose files hold one section of the configuration.
 GROUPS = ("model", "data", "schedule", "cluster", "tracking", "search")
 KINDS = (EXPERIMENT, *GROUPS)
-# Which no arm and no search may choose.
-REFUSED = ("data.synthetic.seed",)
+# Seeds within a section; the section of seeds itself is for noise floors.
+REFUSED = tuple(key for key in SEED_KEYS if "." in key)
 # Text that Hydra replaces (`${...}`), or a value that the command line has to give.
 REPLACED = {"type": "string", "pattern": r"^(\$\{.+\}|\?\?\?)$"}
 DEFAULTS = {

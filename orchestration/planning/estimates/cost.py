@@ -112,7 +112,7 @@ def wall_seconds(seconds: Sequence[float], max_concurrent: int) -> float:
     return max(ends)
 
 
-# Of a plan.
+# The trainings of a plan that an estimate is of; "" for all of them.
 Part = Literal["", "until the next look", "at most"]
 
 

@@ -42,7 +42,7 @@ class KnownNoise:
 
     @classmethod
     def of_floor(cls, floor: NoiseFloor, metric: str, differing: tuple[str, ...]) -> "KnownNoise":
-        """Return the noise of a metric by a noise floor: as if pairing gained nothing."""
+        """Return the noise of a metric in a noise floor; pairing is taken to gain nothing."""
         noise = floor.metrics[metric]
         text = f"sd {in_units(noise.deviation, metric)} from {floor.sweep}, {noise.seeds} seeds"
         if differing:
@@ -52,7 +52,7 @@ class KnownNoise:
 
     @classmethod
     def of_pairs(cls, noise: PairedNoise, metric: str) -> "KnownNoise":
-        """Return the noise of a metric by the paired differences of a sweep."""
+        """Return the noise of a metric from the paired differences of a sweep."""
         text = f"sd {in_units(noise.deviation, metric)} of {noise.pairs} paired differences in {noise.sweep}"
         text += "" if noise.arms == 1 else f" over {noise.arms} arms"
         return cls(noise.deviation / unpaired_deviation(1.0), text)
@@ -78,11 +78,13 @@ def find_noise(plan: Plan, arm: str, metric: str, floors: Sequence[NoiseFloor]) 
     left_out = (*RUN_ONLY, *pinned_keys(values))
     ours = _setting_texts(flatten(without(values, left_out)), left_out)
     digest = next(trial.data_digest for trial in plan.trials if arm in trial.arms)
+    extends = "" if plan.extension is None else plan.extension.sha256
     known = []
     for floor in floors:
         theirs = _setting_texts(floor.settings, left_out)
         differing = tuple(key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key))
-        if metric in floor.metrics and floor.data_digest == digest and not any(map(is_main, differing)):
+        is_alike = (floor.data_digest, floor.extends) == (digest, extends)
+        if metric in floor.metrics and is_alike and not any(map(is_main, differing)):
             known.append((len(differing), -floor.metrics[metric].seeds, floor, differing))
     if not known:
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcos.config.parse import flatten
-from fcos.storage.store_conventions import RUN_ONLY, Tag, param_text
+from fcos.storage.store_conventions import RUN_ONLY, Tag, extension_of, param_text
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import History, PastRun
@@ -42,9 +42,10 @@ class PairedNoise:
 def find_paired_noise(history: History, plan: Plan, baseline: str, metric: str) -> PairedNoise | None:
     """Return the noise of a sweep in which an arm was trained as the planned baseline; None where there is none.
 
-    Configuration and data must be the same but for the seed, code and versions need not. Arms that share the baseline's
-    training differ from it by less than others do: they count where all planned arms share it, and else they do not.
-    Of several sweeps the one of most degrees of freedom is taken, of equally many the newest.
+    Configuration and data must be the same but for the seed, and so must the checkpoint that trainings go on from; code
+    and versions need not. Arms that share the baseline's training differ from it by less than others do: they count
+    where all planned arms share it, and else they do not. Of several sweeps the one of most degrees of freedom is
+    taken, of equally many the newest.
 
     Raises TrackingError where the store is unavailable.
     """
@@ -53,8 +54,9 @@ def find_paired_noise(history: History, plan: Plan, baseline: str, metric: str) 
     left_out = {*RUN_ONLY, *pinned_keys(plan.arms[baseline].model_dump(mode="json")), "seed"}
     planned = flatten(plan.arms[baseline].model_dump(mode="json"))
     settings = _settings({key: param_text(value) for key, value in planned.items()}, left_out)
+    extends = "" if plan.extension is None else plan.extension.sha256
     found = []
-    for runs in _split_by_sweep(history.of_data(first.data_digest)):
+    for runs in _split_by_sweep(history.of_data(first.data_digest), extends):
         same: RunsOfArm = {}
         arms: dict[str, RunsOfArm] = {}
         for run in runs:
@@ -70,11 +72,15 @@ def find_paired_noise(history: History, plan: Plan, baseline: str, metric: str) 
     return max(found, key=lambda noise: noise.freedom, default=None)
 
 
-def _split_by_sweep(runs: Sequence[PastRun]) -> list[list[PastRun]]:
-    """Return the runs of each sweep, newest sweep first; without points of a search and inexact trainings."""
+def _split_by_sweep(runs: Sequence[PastRun], extends: str) -> list[list[PastRun]]:
+    """Return the runs of each sweep, newest sweep first; without points of a search and inexact trainings.
+
+    extends: digest of the checkpoint that they went on from, "" for none.
+    """
     sweeps: dict[str, list[PastRun]] = {}
     for run in runs:
-        if {Tag.PARENT_RUN, Tag.SEED} <= set(run.tags) and not {Tag.SAMPLED, Tag.INEXACT} & set(run.tags):
+        is_alike = extension_of(run.tags) == extends and not {Tag.SAMPLED, Tag.INEXACT} & set(run.tags)
+        if is_alike and {Tag.PARENT_RUN, Tag.SEED} <= set(run.tags):
             sweeps.setdefault(run.tags[Tag.PARENT_RUN], []).append(run)
     return list(sweeps.values())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fcos.config.run import Config
 from fcos.errors import ConfigError
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.extension import KEY, Extension, MissingCheckpointError, find_extension
+from orchestration.experiment.extension import KEY, Extension, MissingCheckpointError, find_extension, verify_extension
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import PLAN, StoredPlan, read_plan
 
@@ -51,7 +51,7 @@ def _plans_of_unnamed_runs(output: Path) -> Iterable[StoredPlan | None]:
 
 def check_is_there(extension: Extension, new: Sequence[Trial]) -> None:
     """Raise ConfigError where trainings are yet to begin from a checkpoint that has been removed or damaged."""
-    if new and not extension.is_there:
+    if new and not (extension.is_loaded or verify_extension(extension)):
         labels = ", ".join(trial.label for trial in new)
         raise ConfigError(
             f"{KEY}={extension.given}: the checkpoint {extension.path} has been removed since an earlier command, or "

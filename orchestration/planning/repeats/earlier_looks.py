@@ -5,7 +5,6 @@ three seeds. Found by the evaluation identities of the trainings, in the plans o
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,19 +26,39 @@ class EarlierLooks:
     text: str
 
 
+@dataclass(frozen=True)
+class LookRecord:
+    """The earlier looks at a plan's trainings. unknown: why those of the store are not known, "" where they are."""
+
+    found: tuple[EarlierLooks, ...] = ()
+    unknown: str = ""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All numbers of seeds at which the arms were looked at."""
+        return tuple(sorted({seeds for each in self.found for seeds in each.seeds}))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for each look, and one where there may be more."""
+        gap = f"looks at these trainings that the store has are not known and not counted: {self.unknown}"
+        return (*(each.text for each in self.found), *([gap] if self.unknown else []))
+
+
 # Seed -> evaluation identity of the baseline, and those of all other arms.
 _Compared = Mapping[int, tuple[str, frozenset[str]]]
 
 
 def find_earlier_looks(
-    plan: Plan, experiment: ExperimentConfig | None, history: History | None
-) -> tuple[EarlierLooks, ...]:
+    plan: Plan, experiment: ExperimentConfig | None, history: History | None, outage: str = ""
+) -> LookRecord:
     """Return the looks at trainings of this plan that are not in its own record; none where nothing is compared.
 
-    A store that stops answering gives those of the output folder alone.
+    A store that does not answer, or stops to, gives those of the output folder and what it gave before. outage: why it
+    cannot be read, "" where it can.
     """
     if experiment is None or experiment.baseline is None or experiment.kind != "comparison":
-        return ()
+        return LookRecord()
     compared = _compared_identities(plan, experiment.baseline)
     own = read_plan(plan.folder)
     found: dict[str, set[int]] = {}
@@ -50,10 +69,12 @@ def find_earlier_looks(
             found.setdefault(folder.name, set()).update(looks)
             known.add(stored.key)
     if history is not None:
-        with suppress(TrackingError):
+        try:
             # Of one name there may be several, one after the other.
             for name, looks in _looks_in_store(plan, compared, history, known):
                 found.setdefault(name, set()).update(looks)
+        except TrackingError as error:
+            outage = str(error)
     counted = {len({trial.seed for trial in plan.trials}), *(own.looks if own is not None else ())}
     new = {name: tuple(sorted(looks - counted)) for name, looks in found.items()}
     elsewhere = [
@@ -61,7 +82,7 @@ def find_earlier_looks(
         for name, seeds in new.items()
         if seeds
     ]
-    return (*_look_before_more_seeds(plan, own), *elsewhere)
+    return LookRecord((*_look_before_more_seeds(plan, own), *elsewhere), outage)
 
 
 def _look_before_more_seeds(plan: Plan, own: StoredPlan | None) -> tuple[EarlierLooks, ...]:

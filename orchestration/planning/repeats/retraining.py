@@ -1,5 +1,7 @@
 """Refuse to train again what is finished already, unless a reason is stated."""
 
+from collections.abc import Sequence
+
 from fcos.errors import ConfigError
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
@@ -12,17 +14,21 @@ from orchestration.tracking.history import History, PastRun
 from orchestration.tracking.problems import TrackingError
 
 
-def check_retraining(lab: LabConfig, plan: Plan, history: History | None) -> tuple[str, ...]:
+def check_retraining(lab: LabConfig, plan: Plan, history: History | None, outage: str = "") -> tuple[str, ...]:
     """Return a note on the trainings that reuse=false trains again, for the reason that the config states.
 
-    A store that does not answer shows none; the report finds them. Raises ConfigError without a reason.
+    outage: why the store cannot be read, "" where it can. Raises ConfigError without a reason, also where a store that
+    does not answer may have finished ones.
     """
-    if lab.reuse or history is None:
-        return ()
-    try:
-        finished = _find_finished(lab, plan, history)
-    except TrackingError:
-        return ()
+    left = [] if lab.reuse else _left(lab, plan)
+    finished: dict[str, PastRun] = {}
+    if left and history is not None:
+        try:
+            finished = _find_finished(left, history)
+        except TrackingError as error:
+            outage = str(error)
+    if left and outage:
+        return (_describe_outage(lab, outage),)
     if not finished:
         return ()
     label, run = next(iter(finished.items()))
@@ -36,9 +42,20 @@ def check_retraining(lab: LabConfig, plan: Plan, history: History | None) -> tup
     return (f"{label}{more}: trained again, finished already as {run.name}; retrain_reason: {lab.retrain_reason}",)
 
 
-def _find_finished(lab: LabConfig, plan: Plan, history: History) -> dict[str, PastRun]:
+def _describe_outage(lab: LabConfig, outage: str) -> str:
+    """Return a note on trainings that may be finished in a store; raises ConfigError without a reason for them."""
+    unknown = f"whether these trainings are finished already is not known: {outage}"
+    if lab.retrain_reason is None:
+        raise ConfigError(
+            f"reuse=false: {unknown}; start again when the store can be read, leave reuse=false out, or state why they "
+            "would be trained again with retrain_reason='...', which the runs and the report show"
+        )
+    return f"{unknown}; retrain_reason: {lab.retrain_reason}"
+
+
+def _find_finished(left: Sequence[Trial], history: History) -> dict[str, PastRun]:
     """Return the newest finished run of each training that this command would do, by the training's label."""
-    runs = {trial.label: history.of_training(trial.identity) for trial in _left(lab, plan)}
+    runs = {trial.label: history.of_training(trial.identity) for trial in left}
     return {label: found[0] for label, found in runs.items() if found}
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from analysis import report
-from analysis.reader.client import connect
-from analysis.reader.runs import list_sweeps, read_sweep
+from analysis.reader.client import StoreError, connect
+from analysis.reader.runs import list_sweeps, read_sweep, read_sweeps_with_paper_rows
 from fcos.errors import ConfigError
 from fcos.published.archive import ArchiveError
 from orchestration import import_sweep
-from orchestration.tracking import import_runs
+from orchestration.cli.lock import FolderInUse, lock_folder
 from orchestration.tracking.history import open_history
+from orchestration.tracking.store import Store
 from tests.helpers.experiments.published import flip, publish_sweep, repack, unpack, write_evaluated_sweep
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 
@@ -67,25 +68,30 @@ def test_an_imported_sweep_has_its_runs_values_and_files_and_names_where_they_co
     assert imported["other_images"]
 
 
+def refuse_the_second_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the store refuse the points of the second run that is written."""
+    log, calls = Store.log_repeated_points, []
+
+    def refuse(store: Store, run_id: str, points: Any) -> None:
+        calls.append(run_id)
+        if len(calls) == 2:
+            raise OSError("no space left")
+        log(store, run_id, points)
+
+    monkeypatch.setattr(Store, "log_repeated_points", refuse)
+
+
 def test_an_archive_is_imported_once_and_what_was_left_unfinished_is_done_anew(
     own: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = make_store(tmp_path / "theirs", "twice", (0,))
     file = publish_sweep(theirs.uri, "twice", tmp_path / "twice.zip", "--laboratory", "lab")
     before = len(list_sweeps(connect(own.uri)))
-    fill, calls = import_runs._fill, []
-
-    def fail_at_the_second(*arguments: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise OSError("no space left")
-        fill(*arguments)
-
-    monkeypatch.setattr(import_runs, "_fill", fail_at_the_second)
-    with pytest.raises(ConfigError, match="no space left"):
+    refuse_the_second_run(monkeypatch)
+    with pytest.raises(ConfigError, match=r"tracking\.uri=.*: the store .*: no space left"):
         run_import(own, file)
     assert len(list_sweeps(connect(own.uri))) == before
-    monkeypatch.setattr(import_runs, "_fill", fill)
+    monkeypatch.undo()
     assert run_import(own, file) == 0
     assert run_import(own, file) == 0
     assert "nothing to do" in capsys.readouterr().out
@@ -245,3 +251,89 @@ def test_a_sweep_is_not_compared_with_itself(
     words = ["mine", "--tracking-uri", own.uri, "--output", str(tmp_path), "--laboratories", "mine"]
     assert report.main(words) == 2
     assert "both sweeps are mine of one laboratory; each needs a name of its own" in capsys.readouterr().err
+
+
+def repeat_notes(uri: str, name: str) -> list[str]:
+    return [note for note in read_sweep(uri, name).notes if "rained" in note]
+
+
+def test_ones_own_archive_repeats_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither half of it, which an import that failed left, nor all of it, nor in two MLflow experiments."""
+    ours = make_store(tmp_path / "ours", "ours", (0, 1))
+    file = publish_sweep(ours.uri, "ours", tmp_path / "ours.zip", "--laboratory", "lab")
+    refuse_the_second_run(monkeypatch)
+    with pytest.raises(ConfigError, match="no space left"):
+        run_import(ours, file)
+    monkeypatch.undo()
+    assert repeat_notes(ours.uri, "ours") == []
+    for experiment in ("fcos-lab", "another"):
+        assert run_import(ours, file, "--experiment", experiment) == 0
+        assert repeat_notes(ours.uri, "ours") == repeat_notes(ours.uri, "ours@lab") == []
+    imported = read_sweep(ours.uri, "ours@lab").current
+    assert {trial.training for trial in imported} == {trial.run_id for trial in read_sweep(ours.uri, "ours").current}
+
+
+def test_a_table_of_points_that_is_none_is_no_fault_of_the_store_and_writes_nothing(
+    own: SweepWriter, tmp_path: Path
+) -> None:
+    theirs = make_store(tmp_path / "theirs", "broken", (0,))
+    file = publish_sweep(theirs.uri, "broken", tmp_path / "broken.zip", "--laboratory", "lab")
+    files = unpack(file, tmp_path / "changed")
+    points = max((files / "trials").glob("*/points.csv"))
+    points.write_text(points.read_text() + "val/AP,x,1,1\n")
+    experiments = [each.experiment_id for each in own.client.search_experiments()]
+    before = len(own.client.search_runs(experiments, max_results=1000))
+    with pytest.raises(ArchiveError, match=r"^points\.csv of [0-9a-f]{32}, line \d+: "):
+        run_import(own, repack(file, files, tmp_path / "changed.zip"))
+    assert len(own.client.search_runs(experiments, max_results=1000)) == before
+
+
+def test_an_output_that_is_a_file_is_a_mistake_of_the_command(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "placed", (0,))
+    file = publish_sweep(theirs.uri, "placed", tmp_path / "placed.zip", "--laboratory", "lab")
+    message = r"^--output .*placed\.zip: is no folder that can be written .*; give another$"
+    with pytest.raises(ConfigError, match=message):
+        import_sweep.main([str(file), "--tracking-uri", own.uri, "--output", str(file)])
+
+
+def test_of_two_imports_at_once_the_second_is_refused(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "once", (0,))
+    file = publish_sweep(theirs.uri, "once", tmp_path / "once.zip", "--laboratory", "lab")
+    with lock_folder(own.folder / "out" / ".import", "now"), pytest.raises(FolderInUse, match="wait for it"):
+        run_import(own, file)
+
+
+def test_the_command_of_the_report_names_the_store(
+    own: SweepWriter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = make_store(tmp_path / "theirs", "told", (0,))
+    file = publish_sweep(theirs.uri, "told", tmp_path / "told.zip", "--laboratory", "lab")
+    assert run_import(own, file) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("its report: "))
+    assert line.endswith(f"report.py {read_sweep(own.uri, 'told@lab').run_id} --tracking-uri {own.uri}")
+
+
+def test_imported_sweeps_are_no_answers_of_ones_own_in_the_report_of_a_paper(own: SweepWriter) -> None:
+    sweeps, notes = read_sweeps_with_paper_rows(own.uri)
+    assert [sweep.name for sweep in sweeps] == ["mine"]
+    (note,) = (note for note in notes if "imported from other laboratories left out" in note)
+    assert "later@lab later" in note
+
+
+def test_a_training_that_was_extended_joins_no_training_from_step_0(own: SweepWriter, tmp_path: Path) -> None:
+    theirs = make_store(tmp_path / "theirs", "extended", (8, 9))
+    for run in theirs.client.search_runs([theirs.experiment_id("extended")], "tags.`fcos.kind` = 'trial'"):
+        theirs.client.set_tag(run.info.run_id, "fcos.extends", "e" * 64)
+    file = publish_sweep(theirs.uri, "extended", tmp_path / "extended.zip", "--laboratory", "lab")
+    assert run_import(own, file) == 0
+    words = ["mine", "--tracking-uri", own.uri, "--output", str(tmp_path / "report")]
+    for option in ("--join", "--laboratories"):
+        with pytest.raises(StoreError, match="the checkpoint that it went on from"):
+            combine(words, option, "extended@lab")
+
+
+def combine(words: list[str], option: str, name: str) -> None:
+    """Write the report of two sweeps together; raises StoreError where they cannot be."""
+    options = report.parse_arguments([*words, option, name])
+    combination = report.Combination(tuple(options.join), options.laboratories)
+    report.write_report("mine", options.tracking_uri, options.output, resamples=0, combination=combination)

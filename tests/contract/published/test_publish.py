@@ -1,16 +1,19 @@
 """Publishing: the same sweep gives the same bytes, all that a report needs is there, and nothing that is private."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from analysis import publish
+from analysis import publish, report, verify
+from analysis.reader.runs import read_sweep
 from fcos.published.crate import check_files
 from fcos.published.layout import METADATA
-from tests.helpers.experiments.published import publish_sweep, unpack
+from orchestration import import_sweep
+from tests.helpers.experiments.published import publish_sweep, unpack, write_evaluated_sweep
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 
@@ -180,3 +183,93 @@ def test_characters_that_steer_a_terminal_are_left_out(noted: SweepWriter, tmp_p
     file = publish_sweep(noted.uri, "noted", tmp_path / "noted.zip")
     runs = [json.loads(content) for name, content in read_all(file).items() if name.endswith("/run.json")]
     assert "red\n\tand loud" in [run["tags"].get("fcos.notes") for run in runs]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> SweepWriter:
+    """A store of the test's own with the evaluated sweep `own`: two arms, one seed."""
+    writer = SweepWriter(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    (tmp_path / "images").mkdir()
+    write_evaluated_sweep(writer, "own", tmp_path / "images", seeds=(0,))
+    return writer
+
+
+def publish_own(own: SweepWriter, *options: str) -> tuple[int, Path]:
+    file = own.folder / "own.zip"
+    words = ["own", "--tracking-uri", own.uri, "--output", str(file), "--resamples", "100", *options]
+    return publish.main(words), file
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "unverified"),
+    [
+        ("config.json", "config.json of branch seed 0, by which it can be trained again: the store has none", "branch"),
+        ("plan.json", "plan.json of own, by which its trials were planned: the store has none", "whether all trials"),
+    ],
+)
+def test_a_plan_or_a_configuration_that_is_gone_is_refused_or_left_out_by_choice(
+    own: SweepWriter, capsys: pytest.CaptureFixture[str], name: str, missing: str, unverified: str
+) -> None:
+    (run,) = own.client.search_runs(
+        [own.experiment_id("own")],
+        "tags.`fcos.kind` = 'sweep'" if name == "plan.json" else "tags.`fcos.arm` = 'branch'",
+    )
+    (own.folder / "mlartifacts" / run.info.run_id / "artifacts" / name).unlink()
+    code, file = publish_own(own)
+    assert code == 2 and not file.exists()
+    assert f"publish: {missing}; --incomplete publishes without it" in capsys.readouterr().err
+    code, file = publish_own(own, "--incomplete")
+    assert code == 0 and f"note: left out: {missing}" in capsys.readouterr().out
+    assert verify.main([str(file)]) == 0
+    assert re.search(rf"NOT VERIFIED +without {re.escape(name)}.*{unverified}", capsys.readouterr().out)
+
+
+def test_a_plan_that_lacks_trainings_is_refused_or_left_out_by_choice(
+    own: SweepWriter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (parent,) = own.client.search_runs([own.experiment_id("own")], "tags.`fcos.kind` = 'sweep'")
+    own.client.log_dict(parent.info.run_id, {"code": "c" * 64, "trials": []}, "plan.json")
+    code, file = publish_own(own)
+    message = capsys.readouterr().err
+    assert code == 2 and not file.exists()
+    assert "plan.json in the store lacks branch seed 0 and none seed 0: the last command of own was killed" in message
+    assert "The same command again completes it" in message
+    code, file = publish_own(own, "--incomplete")
+    assert code == 0 and "sweep/plan.json" not in read_all(file)
+
+
+def test_what_cannot_be_read_as_a_picture_is_named(own: SweepWriter, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = own.client.search_runs([own.experiment_id("own")], "tags.`fcos.arm` = 'branch'")
+    own.client.log_text(run.info.run_id, "no picture", "detections/000000000139.png")
+    code, _ = publish_own(own)
+    assert code == 0
+    assert "note: left out: 000000000139.png of branch seed 0: is no picture" in capsys.readouterr().out
+
+
+def test_the_address_of_an_extracted_archive_is_no_store(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody has held its files against anything."""
+    address = f"published:{unpack(archive, tmp_path / 'out')}"
+    assert publish.main(["drawn", "--tracking-uri", address]) == 2
+    assert report.main(["drawn", "--tracking-uri", address]) == 2
+    assert capsys.readouterr().err.count("is no tracking store; an archive is read by analysis/verify.py FILE") == 2
+
+
+def test_a_training_that_was_done_again_under_another_name_is_in_the_published_report(own: SweepWriter) -> None:
+    """With its value, its run and the reason, also where the archive is imported."""
+    again = own.write_sweep("own", "again", {}, experiment=None)
+    run = own.write_trial("own", again, "branch", 0, 0.123)
+    counted = next(trial for trial in read_sweep(own.uri, "own").current if trial.arm == "branch")
+    own.client.set_tag(run, "fcos.identity", counted.provenance.identity)
+    own.client.set_tag(run, "fcos.retrain_reason", "another processor")
+    code, file = publish_own(own, "--laboratory", "lab")
+    assert code == 0
+    notes = json.loads(read_all(file)["report/report.json"])["notes"]
+    listed = [note for note in notes if f"trained otherwise it was 12.3 (run {run[:8]})" in note]
+    assert listed and "The reason stated for training again: another processor." in notes
+    assert verify.main([str(file)]) == 0
+    elsewhere = own.folder / "elsewhere"
+    assert import_sweep.main([str(file), "--output", str(elsewhere)]) == 0
+    imported = read_sweep(f"sqlite:///{elsewhere / 'mlflow.db'}", "own@lab")
+    assert any(f"trained otherwise it was 12.3 (run {run[:8]})" in note for note in imported.notes)

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+from mlflow.entities import Run
+
+from analysis.reader import repeats
+from analysis.reader.run_store import RunStore
 from analysis.reader.runs import read_sweep
 from analysis.report import write_report
 from tests.helpers.experiments.stored_sweeps import SweepWriter
@@ -67,3 +72,27 @@ def test_a_copy_of_a_result_is_no_other_training(own_writer: SweepWriter) -> Non
 def test_what_a_tag_holds_is_no_query(own_writer: SweepWriter) -> None:
     write_twice(own_writer, "quoted", 0.5, "' or tags.`fcos.kind` != '")
     assert repeat_notes(own_writer, "quoted") == []
+
+
+def test_many_trainings_are_looked_up_by_one_search(own_writer: SweepWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in write_twice(own_writer, "many", 0.5, "e5" * 32):
+        own_writer.client.set_tag(run, "fcos.code", "c0" * 32)
+    (expected,) = repeat_notes(own_writer, "many")
+    search, conditions = repeats.search_runs, []
+
+    def count(client: RunStore, experiment_ids: list[str], condition: str) -> list[Run]:
+        conditions.append(condition)
+        return search(client, experiment_ids, condition)
+
+    monkeypatch.setattr(repeats, "search_runs", count)
+    monkeypatch.setattr(repeats, "MOST_QUERIES", 0)
+    assert repeat_notes(own_writer, "many") == [expected]
+    assert len(conditions) == 1 and "fcos.identity" not in conditions[0]
+
+
+def test_a_run_that_is_none_of_a_sweep_yet_is_no_training(own_writer: SweepWriter) -> None:
+    """As an import that was killed leaves it."""
+    _, second = write_twice(own_writer, "half", 0.5, "f6" * 32)
+    assert repeat_notes(own_writer, "half")
+    own_writer.client.delete_tag(second, "fcos.kind")
+    assert repeat_notes(own_writer, "half") == []

@@ -100,6 +100,8 @@ def write_evaluated_sweep(
     paper = {arm: EXPERIMENT["paper"][arm] for arm in ARMS}
     experiment = {**EXPERIMENT, "arms": arms, "paper": paper, "seeds": list(seeds)}
     parent = writer.write_sweep(name, name, {}, experiment=experiment)
+    planned = [{"identity": "7a" * 32, "seed": seed} for seed in seeds]
+    writer.client.log_dict(parent, {"code": "c" * 64, "trials": planned}, "plan.json")
     for arm in ARMS:
         for seed in seeds:
             files = save_run(drawn, arm, seed, folder / f"run {arm} {seed}")

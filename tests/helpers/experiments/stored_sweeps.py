@@ -74,6 +74,8 @@ class SweepWriter:
         parent = self.client.create_run(experiment_id, start_time=start, tags=tags, run_name=name).info.run_id
         if experiment is not None:
             self.client.log_text(parent, json.dumps(experiment), "experiment.json")
+        # Of no code that a trial has: what a test is about it writes itself.
+        self.client.log_text(parent, json.dumps({"code": "none", "trials": []}), "plan.json")
         for arm, of_arm in results.items():
             for seed, result in enumerate(of_arm):
                 self.write_trial(mlflow_experiment, parent, arm, seed, result, start=start + seed)
@@ -104,6 +106,7 @@ class SweepWriter:
             tags.append(RunTag("fcos.failure", "non-finite loss at step 700 <img src=x>"))
         client.log_batch(run_id, make_points(seed, 0.2 if result is None else result, start), params, tags)
         client.log_text(run_id, json.dumps({"torch": "2.15.0", "python": "3.11.9"}), "versions.json")
+        client.log_text(run_id, "{}", "config.json")
         client.log_image(run_id, draw_picture(seed), artifact_file="detections/000000000139.png")
         status = status or ("FINISHED" if result is not None else "FAILED")
         if status != "RUNNING":

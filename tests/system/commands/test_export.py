@@ -61,7 +61,9 @@ def test_a_file_has_the_metrics_of_its_run(
     gives: str, run_folder: Path, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = numbers_of(tmp_path / "run.json", str(run_folder))
-    found = numbers_of(tmp_path / "file.json", str(files[gives]), "--latency", "2", "--latency-batch", "2")
+    cache = json.loads((run_folder / "checkpoints" / "step_00000040" / "config.json").read_text())["config"]["data"]
+    own = ("--set", f"data.cache_dir={cache['cache_dir']}")
+    found = numbers_of(tmp_path / "file.json", str(files[gives]), *own, "--latency", "2", "--latency-batch", "2")
     assert expected["metrics"]["val/AP"] > 0 and found["step"] == expected["step"]
     assert found["metrics"] == pytest.approx(expected["metrics"], abs=1e-4)
     latency = found["latency"]

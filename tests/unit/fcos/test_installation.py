@@ -2,13 +2,14 @@
 
 import re
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from fcos import installation
-from fcos.installation import ROOT, checkout, command, conf_folder
+from fcos.installation import ROOT, checkout, command, conf_folder, installed_command
 
 
 @pytest.fixture
@@ -40,3 +41,13 @@ def test_the_version_is_written_in_one_file() -> None:
     assert version("fcos-lab") == written
     images = (ROOT / "orchestration" / "deploy" / "kuberay.yaml").read_text()
     assert set(re.findall(r"image: \S+/fcos-lab:(\S+)", images)) == {written}
+
+
+def test_every_command_is_named_by_its_script_or_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["analysis/publish.py"])
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for program, entry in scripts.items():
+        if program != "fcos":
+            name = program.removeprefix("fcos-").replace("-", "_")
+            assert installed_command(name) == program
+            assert command(name) == f"python {entry.partition(':')[0].replace('.', '/')}.py"

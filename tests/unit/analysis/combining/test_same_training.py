@@ -1,10 +1,13 @@
 """Trials are the same training where all that an identity counts is the same but for the seed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from analysis.combining.same_training import describe_differences, settings_of
-from analysis.reader.sweep import Provenance, Trial
+import pandas as pd
+
+from analysis.combining.same_training import describe_differences, settings_by_arm, settings_of
+from analysis.reader.sweep import Experiment, Provenance, Sweep, Trial
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -30,3 +33,12 @@ def test_weights_count_by_their_content_where_it_is_known() -> None:
     ours = make_trial({"model.weights": "<model.weights>", **digest})
     theirs = make_trial({"model.weights": "/other/place.pth", **digest})
     assert settings_of(ours) == settings_of(theirs)
+
+
+def test_settings_of_an_arm_are_those_of_a_training_as_it_was_configured() -> None:
+    """One that went on with smaller micro-batches for want of memory is not what the others are held to."""
+    inexact = replace(make_trial({}, seed=0), provenance=Provenance(code="c", inexact="batch norm"))
+    exact = make_trial({}, seed=1)
+    experiment, points = Experiment(name="x"), pd.DataFrame()
+    sweep = Sweep("x", "x", "sweep", "FINISHED", START, "sqlite://", experiment, (inexact, exact), points)
+    assert settings_by_arm(sweep)["a"].inexact == ""

@@ -145,7 +145,8 @@ def test_analyses_of_the_detector_are_no_silent_gap(
     key = "model.postprocess.analyses"
     with pytest.raises(ConfigError, match=r"--set model\.postprocess\.analyses: cost needs the detector itself"):
         opened(tiny_values, head_outputs(), {key: ["cost", "proposals"]}, detects=False)
-    recorded = opened(set_value(tiny_values, key, ["cost", "proposals"]), detections(images=6))
+    cache = {"data.cache_dir": tiny_values["data"]["cache_dir"]}
+    recorded = opened(set_value(tiny_values, key, ["cost", "proposals"]), detections(images=6), cache)
     metrics = evaluate_file(recorded, batch_size=6)
     assert any(name.startswith("val/proposals/") for name in metrics)
     assert "a.onnx: without the analyses of the detector itself: cost" in caplog.messages
@@ -161,3 +162,19 @@ def test_a_file_is_timed_whatever_package_the_runtime_is_of(
 
     monkeypatch.setattr(importlib.metadata.Distribution, "from_name", missing)
     assert Timed.of(opened(tiny_values, detections())).runtime == f"onnxruntime {onnxruntime.__version__}"
+
+
+def test_no_folder_is_taken_from_a_file(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    split = {"annotations": "annotations/val.json", "images": "val"}
+    data = {"name": "coco", "root": str(tmp_path / "theirs"), "cache_dir": str(tmp_path / "cache"), "train": split}
+    recorded = {**tiny_values, "data": {**data, "val": split}}
+    file = opened(recorded, detections(), {"data.num_workers": 0})
+    assert file.config.data.cache_dir is None
+    refusal = r"^a\.onnx: does not say where its data are .*; give --set data\.root=\.\.\.$"
+    with pytest.raises(ConfigError, match=refusal):
+        evaluate_file(file, batch_size=1)
+    # It predicts all the same, and looks where it is told to.
+    assert len(file.detect(BATCH)) == 2
+    given = opened(recorded, detections(), {"data.root": str(tmp_path / "ours")})
+    with pytest.raises(ConfigError, match="ours"):
+        evaluate_file(given, batch_size=1)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fcos.errors import ConfigError
-from fcos.export.record import FORMAT, MAX_CHARACTERS, PREFIX, FileRecord
+from fcos.export.record import FORMAT, MAX_CHARACTERS, PREFIX, FileRecord, find_unknown_paths, without_paths
 from tests.helpers.detections.exported_files import RECORD
 
 
@@ -40,3 +40,30 @@ def test_a_text_that_is_not_readable_is_named(text: str) -> None:
 def test_a_value_of_another_kind_is_named(key: str, text: str) -> None:
     with pytest.raises(ConfigError, match=rf"a\.onnx: its metadata are damaged \({key}"):
         FileRecord.from_properties(RECORD.to_properties() | {f"{PREFIX}{key}": text}, "a.onnx")
+
+
+def test_a_file_names_no_path_of_a_machine() -> None:
+    split = {"annotations": "annotations/a.json", "images": "/pool/alice/train"}
+    data = {"name": "coco", "root": "/home/alice/coco", "cache_dir": "/home/alice/.cache", "num_workers": 8}
+    model = {"weights": "/home/alice/first", "backbone": {"name": "resnet50", "weights": "/home/alice/r50.pth"}}
+    values = without_paths({"model": model, "data": {**data, "train": split, "val": split}, "seed": 3})
+    assert "alice" not in json.dumps(values)
+    assert values["data"]["val"] == {"annotations": "annotations/a.json", "images": "<data.val.images>"}
+    assert values["data"]["root"] == "<data.root>" and values["seed"] == 3
+    assert not {"cache_dir", "num_workers"} & set(values["data"])
+    assert set(find_unknown_paths(values)) == {
+        *("data.root", "data.train.images", "data.val.images"),
+        *("model.weights", "model.backbone.weights"),
+    }
+    assert without_paths(values) == values
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "~/x", "/x"])
+def test_annotations_outside_of_the_root_are_a_path_of_a_machine(path: str) -> None:
+    values = without_paths({"data": {"val": {"annotations": path, "images": "val"}}})
+    assert values["data"]["val"] == {"annotations": "<data.val.annotations>", "images": "val"}
+
+
+def test_published_sets_of_weights_are_no_path() -> None:
+    values = {"model": {"backbone": {"weights": "IMAGENET1K_V1"}}}
+    assert without_paths(values) == values

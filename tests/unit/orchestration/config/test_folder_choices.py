@@ -133,7 +133,7 @@ def test_ranges_are_searched_where_those_of_the_model_lose_boxes(tmp_path: Path)
         (200, 8, 1200, "cut to what two CPU cores do in about 8 minutes"),
         (4, None, 300, "no fewer than 300"),
         (4, 1, 150, "no fewer than 300; cut to what two CPU cores do in about 1 minutes"),
-        (200, 0.01, 100, "cut to what two CPU cores do"),
+        (200, 0.01, 100, "do in about 0.01 minutes (auto.minutes), but no fewer than 100"),
         (100_000, None, 20_000, "no more than 20000"),
     ],
 )

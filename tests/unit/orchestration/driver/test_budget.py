@@ -20,7 +20,7 @@ NEED = Demand(workers=2, cpus=3, gpus=0.5, device="cuda")
 
 
 def test_hours_count_workers_and_their_shares() -> None:
-    spent = Spent()
+    spent = Spent.nothing()
     spent.add(1800, running=2, resources=NEED)
     assert (spent.wall, spent.cpu, spent.gpu) == (0.5, 6.0, 1.0)
     assert spent.exceeded(BudgetConfig()) == ""
@@ -43,12 +43,6 @@ def test_a_limit_stops_what_runs_and_lets_nothing_begin(tmp_path: Path, monkeypa
     with enforce_budget(tmp_path, BudgetConfig(wall_hours=1), NEED, lambda: [trial]):
         assert not is_held_back(trial)
         wait_until(lambda: read_spent(tmp_path).wall > spent.wall)
-
-
-def test_what_is_used_up_before_lets_nothing_begin_at_all(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "spent.json", {"wall": 2.0, "cpu": 0.0, "gpu": 0.0})
-    with enforce_budget(tmp_path, BudgetConfig(wall_hours=2), NEED, list):
-        assert is_held_back(tmp_path / "trials" / "a")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "much"])

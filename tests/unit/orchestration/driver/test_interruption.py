@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ray.exceptions import OutOfMemoryError
 
-from orchestration.driver.sweep_run import MEMORY_SHORT, find_interruption
+from orchestration.driver.interruption import FEWER, MEMORY_SHORT, OWN_MEMORY_SHORT, advise, find_interruption
 
 
 def raised_from(cause: Exception) -> Exception:
@@ -31,3 +31,11 @@ def test_a_full_disk_stops_it_and_another_error_does_not(tmp_path: Path) -> None
 @pytest.mark.parametrize("error", [KeyError("x"), OSError(errno.EACCES, "Permission denied")])
 def test_errors_of_the_lab_itself_are_raised(tmp_path: Path, error: Exception) -> None:
     assert find_interruption(error, tmp_path) is None
+
+
+def test_want_of_memory_of_the_command_itself_is_not_reported_as_rays(tmp_path: Path) -> None:
+    own = OSError(errno.ENOMEM, "Cannot allocate memory")
+    assert find_interruption(raised_from(own), tmp_path) == OWN_MEMORY_SHORT
+    assert advise(OWN_MEMORY_SHORT) == advise(MEMORY_SHORT) == FEWER
+    log = (tmp_path / "ray.log").read_text()
+    assert "OSError: [Errno 12] Cannot allocate memory" in log and "Caught unexpected exception" in log

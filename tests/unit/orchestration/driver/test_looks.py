@@ -2,9 +2,9 @@
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from rich.console import Console
@@ -20,17 +20,9 @@ from orchestration.planning.plan import read_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.seed_rounds import LaterRounds
+from orchestration.tracking.tracker import Tracker
 from orchestration.trial.task import TASK
 from tests.helpers.experiments.seed_rounds import Values, clear, finish, plan_rounds
-
-
-class NoStore:
-    """Takes all that is recorded and keeps nothing."""
-
-    def __init__(self, *arguments: object, **options: object) -> None: ...
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments, **options: None
 
 
 class Command:
@@ -67,7 +59,8 @@ class Command:
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setattr(sweep_run, "Tracker", NoStore)
+    # Takes all that is recorded and keeps nothing; a call that a tracker does not have fails.
+    monkeypatch.setattr(sweep_run, "Tracker", create_autospec(Tracker))
     return Command(tmp_path)
 
 

@@ -11,7 +11,7 @@ from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.planning.make_plan import make_plan, make_single_plan
-from orchestration.planning.plan import Plan, settle_plan
+from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.trial.files import write_summary
 from tests.helpers.experiments.composed import composed, composed_into, plan_of
 from tests.helpers.experiments.summaries import summary_of
@@ -134,3 +134,11 @@ def test_a_folder_below_a_file_holds_no_finished_training(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     plan = plan_ablation(tmp_path / "file")
     assert plan.summary_of(plan.trials[0]) is None
+
+
+def test_looks_are_stored_with_the_plan_and_stay(tmp_path: Path) -> None:
+    settle_plan(plan_ablation(tmp_path), [3])
+    settle_plan(plan_ablation(tmp_path), [2, 3])
+    settle_plan(plan_ablation(tmp_path))
+    stored = read_plan(plan_ablation(tmp_path).folder)
+    assert stored is not None and stored.looks == [2, 3]

@@ -6,8 +6,8 @@ from fcos.config.parse import flatten
 from fcos.storage.noise_floor import MetricNoise, NoiseFloor
 from orchestration.config.experiment import ExperimentConfig
 from orchestration.planning.estimates.cost import SeedCost
-from orchestration.planning.make_plan import make_plan
 from orchestration.planning.estimates.noise import power_lines
+from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from tests.helpers.experiments.composed import composed, composed_into, plan_of
 from tests.helpers.experiments.finished_trials import runs_of
@@ -25,7 +25,9 @@ def experiment_and_plan(
     return experiment, plan_of(output, *words)
 
 
-def write_floor(output: Path, plan: Plan, arm: str = "none", sweep: str = "noise_floor", **changes: object) -> None:
+def write_floor(
+    output: Path, plan: Plan, arm: str = "none", sweep: str = "noise_floor", extends: str = "", **changes: object
+) -> None:
     """Write the noise floor of an arm's training, with an sd of 2.0 AP over 6 seeds unless changed."""
     values = {"seeds": 6, "deviation": 0.02, "low": 0.0125, "high": 0.049, "mean": 0.3}
     floor = NoiseFloor(
@@ -34,6 +36,7 @@ def write_floor(output: Path, plan: Plan, arm: str = "none", sweep: str = "noise
         metrics={"val/AP": MetricNoise.model_validate(values | changes)},
         settings=flatten(plan.arms[arm].model_dump(mode="json")),
         data_digest="d",
+        extends=extends,
     )
     path = output / sweep / "report" / "noise.json"
     path.parent.mkdir(parents=True)
@@ -142,7 +145,8 @@ def with_store(
     """Return the lines where a store has four seeds of the experiment in the sweep `earlier`."""
     four = experiment_and_plan(output, "experiment.seeds=[0,1,2,3]", name=name)[1]
     history = store or StoredRuns(*runs_of(four, rising, "earlier"))
-    return power_lines(*experiment_and_plan(output, "experiment.effect=null", *arguments, name=name), output, None, history)
+    planned = experiment_and_plan(output, "experiment.effect=null", *arguments, name=name)
+    return power_lines(*planned, output, None, history)
 
 
 def test_without_a_noise_floor_the_paired_differences_of_an_earlier_sweep_stand_in(tmp_path: Path) -> None:
@@ -176,3 +180,8 @@ def test_a_store_that_does_not_answer_gives_a_note(tmp_path: Path) -> None:
     note, none = with_store(tmp_path, EIGHT, store=silent)
     assert note == "noise of earlier sweeps left out: tracking.uri=http://store: no answer"
     assert none == NONE
+
+
+def test_the_noise_of_trainings_that_went_on_from_a_checkpoint_is_none_of_those_from_step_0(tmp_path: Path) -> None:
+    write_floor(tmp_path, experiment_and_plan(tmp_path)[1], extends="e" * 64)
+    assert lines(tmp_path, EIGHT) == [NONE]

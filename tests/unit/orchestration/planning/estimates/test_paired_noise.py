@@ -1,12 +1,15 @@
 """Paired differences of finished sweeps: which of them say how much a planned training differs by chance."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestration.planning.make_plan import make_plan
+from orchestration.experiment.extension import Extension
 from orchestration.planning.estimates.paired_noise import PairedNoise, find_paired_noise
+from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import PastRun
 from tests.helpers.experiments import finished_trials
@@ -132,3 +135,16 @@ def test_the_baseline_may_have_been_any_arm_of_the_earlier_sweep() -> None:
     earlier = plan_seeds(SEEDS, "experiment.baseline=branch")
     found = find(plan, *runs_of(earlier))
     assert found is not None and found.pairs == 4
+
+
+def test_trainings_that_went_on_from_a_checkpoint_vary_otherwise_than_those_from_step_0() -> None:
+    plan = plan_seeds()
+    checkpoint = Extension(Path("/first/step_00000100"), 100, "e" * 64)
+    extended = replace(plan, extension=checkpoint)
+    assert find(plan, *runs_of(plan, **{"fcos.extends": "e" * 64})) is None
+    # Of an older version, without the tag: a trunk that is itself.
+    of_older = [replace(run, tags={**run.tags, "fcos.trunk": run.tags["fcos.train_identity"]}) for run in runs_of(plan)]
+    assert find(plan, *of_older) is None
+    assert find(extended, *runs_of(plan)) is None
+    assert find(extended, *runs_of(plan, **{"fcos.extends": "f" * 64})) is None
+    assert find(extended, *runs_of(plan, **{"fcos.extends": "e" * 64})) is not None

@@ -33,10 +33,11 @@ def plan_given(tmp_path: Path, name: str, seeds: str, *words: str) -> tuple[LabC
     return lab, make_plan(lab, lambda config: ("d", ()))
 
 
-def earlier(tmp_path: Path, name: str, seeds: str, *words: str, store: StoredRuns | None = None) -> list[tuple[int, ...]]:
+def earlier(
+    tmp_path: Path, name: str, seeds: str, *words: str, store: StoredRuns | None = None
+) -> list[tuple[int, ...]]:
     lab, plan = plan_given(tmp_path, name, seeds, *words)
-    found = find_earlier_looks(plan, lab.experiment, store)
-    return [each.seeds for each in found]
+    return [each.seeds for each in find_earlier_looks(plan, lab.experiment, store).found]
 
 
 def past_runs(plan: Plan, parent: str, key: str = "key") -> list[PastRun]:
@@ -62,8 +63,10 @@ def test_another_name_over_the_same_trainings_has_their_look(tmp_path: Path) -> 
     looked_at(tmp_path, "first", "[0,1,2]")
     assert earlier(tmp_path, "second", "[0,1,2,3,4,5]") == [(3,)]
     lab, plan = plan_given(tmp_path, "second", "[0,1,2,3,4,5]")
-    (look,) = find_earlier_looks(plan, lab.experiment, None)
+    record = find_earlier_looks(plan, lab.experiment, None)
+    (look,) = record.found
     assert look.text == "sweep first was looked at after 3 of these seeds, which counts here too"
+    assert record.notes == (look.text,)
 
 
 def test_a_look_at_other_trainings_does_not_count(tmp_path: Path) -> None:
@@ -108,16 +111,17 @@ def test_removing_the_folder_leaves_the_looks_that_the_store_has(tmp_path: Path)
 def test_the_runs_of_the_sweep_itself_are_no_other_look(tmp_path: Path) -> None:
     _, plan = plan_given(tmp_path, "first", "[0,1,2]")
     key = settle_plan(plan)
-    assert earlier(tmp_path, "first", "[0,1,2]", store=StoredRuns(*past_runs(plan, "parent", key), looks={"parent": (2,)})) == []
+    store = StoredRuns(*past_runs(plan, "parent", key), looks={"parent": (2,)})
+    assert earlier(tmp_path, "first", "[0,1,2]", store=store) == []
 
 
 def test_two_sweeps_of_one_name_that_are_gone_both_have_their_looks(tmp_path: Path) -> None:
     _, first = plan_given(tmp_path, "first", "[0,1]")
     _, again = plan_given(tmp_path, "first", "[0,1,2,3]")
     runs = [*past_runs(first, "one", "key"), *past_runs(again, "two", "another key")]
-    seeds = "[0,1,2,3,4,5]"
-    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*runs, looks={"one": (2,), "two": (4,)})) == [(2, 4)]
-    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*runs[::-1], looks={"one": (2,), "two": (4,)})) == [(2, 4)]
+    seeds, looks = "[0,1,2,3,4,5]", {"one": (2,), "two": (4,)}
+    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*runs, looks=looks)) == [(2, 4)]
+    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*runs[::-1], looks=looks)) == [(2, 4)]
 
 
 def test_a_sweep_that_is_gone_has_its_look_beside_the_newer_one_of_that_name_in_the_folder(tmp_path: Path) -> None:
@@ -126,7 +130,8 @@ def test_a_sweep_that_is_gone_has_its_look_beside_the_newer_one_of_that_name_in_
     assert stored is not None
     seeds, gone, own = "[0,1,2,3,4,5]", past_runs(plan, "gone", "key"), past_runs(plan, "own", stored.key)
     gone = [replace(run, tags={**run.tags, "fcos.sweep": "first"}) for run in gone]
-    assert earlier(tmp_path, "second", seeds, store=StoredRuns(*gone, *own, looks={"gone": (2,), "own": (1,)})) == [(2, 3)]
+    store = StoredRuns(*gone, *own, looks={"gone": (2,), "own": (1,)})
+    assert earlier(tmp_path, "second", seeds, store=store) == [(2, 3)]
 
 
 def test_a_failed_seed_does_not_make_one_look_two(tmp_path: Path) -> None:
@@ -142,7 +147,21 @@ def test_another_store_does_not_hide_the_looks_of_the_output_folder(tmp_path: Pa
     looked_at(tmp_path, "first", "[0,1,2]")
     seeds = "[0,1,2,3,4,5]"
     assert earlier(tmp_path, "second", seeds, store=StoredRuns()) == [(3,)]
-    assert earlier(tmp_path, "second", seeds, store=StoredRuns(problem="no answer")) == [(3,)]
+
+
+def test_looks_that_a_store_does_not_give_are_reported_as_not_known(tmp_path: Path) -> None:
+    looked_at(tmp_path, "first", "[0,1,2]")
+    lab, plan = plan_given(tmp_path, "second", "[0,1,2,3,4,5]")
+    silent = StoredRuns(problem="does not answer")
+    for record in (
+        find_earlier_looks(plan, lab.experiment, silent),
+        find_earlier_looks(plan, lab.experiment, None, "does not answer"),
+    ):
+        assert record.seeds == (3,)
+        assert record.notes[-1] == (
+            "looks at these trainings that the store has are not known and not counted: does not answer"
+        )
+    assert find_earlier_looks(plan, None, silent).notes == (), "nothing is compared"
 
 
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"looks": [1]})])
@@ -155,9 +174,7 @@ def test_a_broken_plan_beside_it_is_left_to_its_own_commands(tmp_path: Path, con
 def test_rounds_count_the_look_that_another_sweep_took(tmp_path: Path) -> None:
     looked_at(tmp_path, "first", "[0,1]")
     lab, plan, rounds = plan_rounds(tmp_path)
-    found = find_earlier_looks(plan, lab.experiment, None)
-    settle_plan(plan)
-    add_looks(plan, [look for each in found for look in each.seeds])
+    settle_plan(plan, find_earlier_looks(plan, lab.experiment, None).seeds)
     stored = read_plan(plan.folder)
     assert stored is not None and stored.looks == [2]
     finish(plan, rounds.needed().indices, clear)

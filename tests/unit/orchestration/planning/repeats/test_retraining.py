@@ -27,14 +27,17 @@ def store_of(*identities: str) -> StoredRuns:
     return StoredRuns(*(PastRun("12345678abc", each, {}, {}) for each in tags))
 
 
+SILENT = StoredRuns(problem="does not answer")
+
+
 def lab_and_plan(tmp_path: Path, *words: str) -> tuple[LabConfig, Plan]:
     given = ("+experiment=ablation_centerness", "experiment.seeds=[0,1]", f"output={tmp_path}", *words)
     lab = compose(check_overrides(given))
     return lab, make_plan(lab, lambda config: ("d", ()))
 
 
-def check(lab: LabConfig, plan: Plan, store: StoredRuns) -> tuple[str, ...]:
-    return check_retraining(lab, plan, store)
+def check(lab: LabConfig, plan: Plan, store: StoredRuns | None, outage: str = "") -> tuple[str, ...]:
+    return check_retraining(lab, plan, store, outage)
 
 
 def test_a_finished_training_is_not_trained_again_without_a_reason(tmp_path: Path) -> None:
@@ -60,9 +63,24 @@ def test_with_reuse_nothing_is_trained_again(tmp_path: Path) -> None:
     assert check(lab, plan, store_of(*(trial.identity for trial in plan.trials))) == ()
 
 
-def test_a_store_that_does_not_answer_stops_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("store", "outage"), [(SILENT, ""), (None, "does not answer")], ids=["later", "at once"])
+def test_a_store_that_does_not_answer_may_have_finished_them(
+    tmp_path: Path, store: StoredRuns | None, outage: str
+) -> None:
     lab, plan = lab_and_plan(tmp_path, "reuse=false")
-    assert check(lab, plan, StoredRuns(problem="no answer")) == ()
+    message = r"reuse=false: whether these trainings are finished already is not known: does not answer; start again"
+    with pytest.raises(ConfigError, match=message):
+        check(lab, plan, store, outage)
+    stated, _ = lab_and_plan(tmp_path, "reuse=false", "retrain_reason=another processor")
+    (note,) = check(stated, plan, store, outage)
+    assert note.endswith("is not known: does not answer; retrain_reason: another processor")
+    finish(plan, range(len(plan.trials)), clear)
+    assert check(lab, plan, store, outage) == (), "nothing is trained again"
+
+
+def test_without_a_store_nothing_is_finished_elsewhere(tmp_path: Path) -> None:
+    lab, plan = lab_and_plan(tmp_path, "reuse=false")
+    assert check(lab, plan, None) == ()
 
 
 def test_a_reason_without_training_again_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fcos.storage.events import ErrorEvent
 from orchestration.cli.event_stream import SILENT, EventStream
-from orchestration.driver.report_process import ReportProcess
+from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.sweep import report_command
 
 # Writes a file with the store's address once it reads a line.

@@ -1,0 +1,106 @@
+"""Sweeps as their commands record them, several of them and searches too, are published and verified."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from analysis import verify
+from fcos.config.parse import with_keys
+from fcos.storage.store_conventions import default_uri
+from orchestration.experiment.trials import plan_trials
+from orchestration.planning.plan import read_plan, update_plan
+from orchestration.search.points import SampledPoint
+from tests.helpers.experiments.published import publish_sweep
+from tests.helpers.recorded import DIGEST, finish, record_ablation, recording
+
+RATE = "schedule.lr_per_16_images"
+# A point that the search draws, its seed and its AP.
+Drawn = tuple[str, int, float]
+
+
+RACE = ("experiment.seeds=[0,1]", "search.confirm_seeds=1")
+
+
+def search(folder: Path, drawn: Sequence[Drawn], *, ends: bool = True, race: Sequence[str] = RACE) -> None:
+    """Record a command of a TPE search that draws some points."""
+    words = ("+experiment=search_fcos", "search=tpe", "experiment.search.trials=6", *race)
+    with recording(folder, *words, "name=searched") as (plan, recorder):
+        assert plan.search is not None and isinstance(plan.arms, dict)
+        for number, (name, seed, value) in enumerate(drawn):
+            keys = {RATE: 0.01 + 0.001 * number}
+            if name not in plan.arms:
+                plan.search.drawn[name] = SampledPoint(point=dict(keys), keys=keys)
+                plan.arms[name] = with_keys(plan.search.base, keys)
+            (trial,) = plan_trials({name: plan.arms[name]}, (seed,), plan.provenance, {name: DIGEST})
+            plan.grow(name, plan.arms[name], trial)
+            update_plan(plan)
+            finish(plan, recorder, trial, value)
+        if ends:
+            recorder.close_sweep(0, 0, (1,) if race else (), "t000" if race else None)
+        else:
+            # As Ctrl-C ends it.
+            recorder.record_plan()
+
+
+POINTS: Sequence[Drawn] = [
+    *(("t000", 0, 0.42), ("t001", 0, 0.40), ("t000", 1, 0.41)),
+    *(("t000", 2, 0.43), ("base", 2, 0.38)),
+]
+
+
+def run_verify(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    return verify.main([str(file)]), capsys.readouterr().out
+
+
+@pytest.mark.parametrize("second", ["[3,4]", "[0]", "[0,1,2,3]"], ids=["other seeds", "fewer", "more"])
+def test_a_sweep_of_two_commands_verifies(second: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record_ablation(tmp_path, "recorded", "[0,1,2]")
+    record_ablation(tmp_path, "recorded", second)
+    file = publish_sweep(default_uri(tmp_path), "recorded", tmp_path / "recorded.zip")
+    code, output = run_verify(file, capsys)
+    assert code == 0, output
+    stored = read_plan(tmp_path / "recorded")
+    assert stored is not None and {0, 1, 2} <= {trial.seed for trial in stored.trials}
+
+
+@pytest.mark.parametrize("commands", [[POINTS], [POINTS[:2], POINTS[2:]]], ids=["one command", "two"])
+def test_a_search_that_draws_as_it_goes_verifies(
+    commands: Sequence[Sequence[Drawn]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, drawn in enumerate(commands, start=1):
+        search(tmp_path, drawn, ends=number == len(commands))
+    file = publish_sweep(default_uri(tmp_path), "searched", tmp_path / "searched.zip")
+    code, output = run_verify(file, capsys)
+    assert code == 0, output
+
+
+def test_a_search_that_was_interrupted_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search(tmp_path, POINTS[:3], ends=False)
+    file = publish_sweep(default_uri(tmp_path), "searched", tmp_path / "searched.zip")
+    code, output = run_verify(file, capsys)
+    assert code == 0, output
+
+
+@pytest.fixture
+def started_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets a command be started by another program."""
+    return lambda program: monkeypatch.setattr(sys, "argv", [program])
+
+
+def test_an_archive_of_a_search_is_the_same_however_the_commands_are_started(
+    tmp_path: Path, started_as: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    search(tmp_path, POINTS[:2], race=())
+    archives = []
+    for program in ("analysis/publish.py", ".venv/bin/fcos-publish"):
+        started_as(program)
+        file = publish_sweep(default_uri(tmp_path), "searched", tmp_path / f"{len(archives)}.zip")
+        archives.append(file.read_bytes())
+        assert b"fcos-sweep " in archives[-1]
+    assert archives[0] == archives[1]
+    started_as(".venv/bin/fcos-verify")
+    code, output = run_verify(file, capsys)
+    assert code == 0, output

@@ -1,0 +1,104 @@
+"""One command on a plan, without Ray: what it does before the first training, and how it ends where none may begin."""
+
+import io
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+from rich.console import Console
+
+from fcos.errors import ConfigError
+from orchestration.cli.console import Output
+from orchestration.cli.event_stream import EventStream
+from orchestration.driver import sweep_run
+from orchestration.driver.sweep_run import SweepRun
+from orchestration.planning import plan
+from orchestration.planning.make_plan import make_plan
+from orchestration.planning.plan import Plan, read_plan, settle_plan
+from orchestration.planning.prepare import Prepared
+from orchestration.planning.repeats.earlier_looks import find_earlier_looks
+from orchestration.planning.reuse import ReusableRuns
+from orchestration.tracking.tracker import Tracker
+from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.seed_rounds import clear, finish
+
+SEARCH = ("+experiment=search_fcos", "search=tpe", "experiment.search.trials=3")
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Takes all that is recorded and keeps nothing."""
+    fake = create_autospec(Tracker, instance=True)
+    fake.artifact_problem = fake.outage = None
+    monkeypatch.setattr(sweep_run, "Tracker", lambda *_, **__: fake)
+    return fake
+
+
+class Command:
+    """A command with some overrides, and the events that it emits."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.lab = composed_into(folder, *words)
+        self.plan: Plan = make_plan(self.lab, lambda config: ("d", ()), words)
+        self._file = io.StringIO()
+
+    def start(self) -> SweepRun:
+        looks = find_earlier_looks(self.plan, self.lab.experiment, None)
+        output = Output(Console(file=io.StringIO()), EventStream(self._file))
+        return SweepRun(Prepared(self.lab, self.plan, ReusableRuns(None), looks), output, on_workers=False)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._file.getvalue().splitlines()]
+
+
+def test_hours_that_cannot_be_read_end_a_command_before_it_changes_anything(tmp_path: Path, tracker: Any) -> None:
+    command = Command(tmp_path, *SEARCH, "name=damaged")
+    command.plan.folder.mkdir()
+    (command.plan.folder / "spent.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"spent\.json: not readable as the hours"):
+        command.start().run(None)
+    assert [path.name for path in command.plan.folder.iterdir()] == ["spent.json"]
+    tracker.start.assert_not_called()
+
+
+def test_a_search_that_may_not_begin_gives_programs_the_reason(tmp_path: Path, tracker: Any) -> None:
+    """Its trainings are yet to be drawn, so that there is no event of a training."""
+    command = Command(tmp_path, *SEARCH, "name=waiting", "budget.wall_hours=1")
+    command.plan.folder.mkdir()
+    (command.plan.folder / "spent.json").write_text('{"wall": 2.0, "cpu": 0.0, "gpu": 0.0}')
+    assert command.start().run(None) == 4
+    (note,) = (event["text"] for event in command.events if event["type"] == "note")
+    assert note == (
+        "stopped: budget.wall_hours=1 is used up (2 over all commands of this sweep); 3 trainings left: raise the "
+        "budget, the same command goes on"
+    )
+
+
+def test_the_look_before_more_seeds_is_in_the_plan_with_these_seeds(
+    tmp_path: Path, tracker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the command is killed after the first thing that it writes."""
+    words = ("+experiment=ablation_centerness", "experiment.until=seeds", "name=grown")
+    first = Command(tmp_path, *words, "experiment.seeds=[0,1,2]")
+    settle_plan(first.plan)
+    finish(first.plan, range(len(first.plan.trials)), clear)
+    more = Command(tmp_path, *words, "experiment.seeds=[0,1,2,3]")
+
+    write, written = plan.write_json, []
+
+    def be_killed_at_the_second(path: Path, values: Any) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, values)
+
+    monkeypatch.setattr(plan, "write_json", be_killed_at_the_second)
+    with suppress(KeyboardInterrupt):
+        more.start()
+    stored = read_plan(more.plan.folder)
+    assert stored is not None and stored.looks == [3]
+    assert {trial.seed for trial in stored.trials} == {0, 1, 2, 3}
