@@ -52,8 +52,46 @@ PERSONIFYING = re.compile(
 PERSONIFYING_IN_DOCUMENTS = re.compile(r"\b(?:anybody|hears?|heard|heeds?|nobody|somebody|told)\b", re.IGNORECASE)
 # With which a docstring of a function begins where it names a thing instead of what the function does.
 THINGS = frozenset(
-    "A All An Any As At Both Each Every Everything For How If In It Its No Of On One Other The These They This Those "
-    "Three To Two What When Where Whether Which While Who Why With".split()
+    [
+        "A",
+        "All",
+        "An",
+        "Any",
+        "As",
+        "At",
+        "Both",
+        "Each",
+        "Every",
+        "Everything",
+        "For",
+        "How",
+        "If",
+        "In",
+        "It",
+        "Its",
+        "No",
+        "Of",
+        "On",
+        "One",
+        "Other",
+        "The",
+        "These",
+        "They",
+        "This",
+        "Those",
+        "Three",
+        "To",
+        "Two",
+        "What",
+        "When",
+        "Where",
+        "Whether",
+        "Which",
+        "While",
+        "Who",
+        "Why",
+        "With",
+    ]
 )
 Functions: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -84,7 +122,9 @@ def docstrings_in(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
 
 
 def _is_property(node: Functions) -> bool:
-    return any(ast.unparse(decorator).split(".")[-1] in ("property", "cached_property") for decorator in node.decorator_list)
+    return any(
+        ast.unparse(decorator).split(".")[-1] in ("property", "cached_property") for decorator in node.decorator_list
+    )
 
 
 def comments_in(source: str) -> Iterator[tuple[int, str]]:

@@ -34,9 +34,7 @@ def settings_of(trial: Trial) -> Settings:
     params = {key: json.dumps(value) for key, value in sorted(trial.params.items()) if key not in left_out}
     origin = trial.provenance
     workers = trial.workers if trial.workers_matter else ""
-    return Settings(
-        params, origin.code, origin.versions, origin.data_digest, workers, origin.extends, origin.inexact
-    )
+    return Settings(params, origin.code, origin.versions, origin.data_digest, workers, origin.extends, origin.inexact)
 
 
 def settings_by_arm(sweep: Sweep) -> dict[str, Settings]:

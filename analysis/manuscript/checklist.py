@@ -10,8 +10,8 @@ from analysis.manuscript.collect import ManuscriptFacts, SweepFacts
 from analysis.manuscript.sentences.compute import describe_costs, describe_machines, format_amount
 from analysis.manuscript.sentences.error_bars import describe_error_bars
 from analysis.manuscript.sentences.settings import SettingTexts
-from analysis.manuscript.statements import Citations, Section, Statement, render_bullets, render_runs
 from analysis.manuscript.sentences.setup import describe_setup
+from analysis.manuscript.statements import Citations, Section, Statement, render_bullets, render_runs
 from fcos.metrics import MEMORY
 from fcos.storage.store_conventions import Artifact
 

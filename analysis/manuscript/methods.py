@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from analysis.formatting import join_words
 from analysis.manuscript.collect import SweepFacts
-from analysis.manuscript.sentences.design import describe_plan, describe_seeds, describe_statistics
 from analysis.manuscript.latex import escape_latex, render_sections
+from analysis.manuscript.sentences.design import describe_plan, describe_seeds, describe_statistics
 from analysis.manuscript.sentences.settings import SettingTexts
-from analysis.manuscript.statements import Citations, Section, Statement, render_paragraph, render_runs
 from analysis.manuscript.sentences.setup import describe_environment, describe_setup
+from analysis.manuscript.statements import Citations, Section, Statement, render_paragraph, render_runs
 from analysis.render.tables import escape_markdown
 
 MARKDOWN, LATEX = "methods.md", "methods.tex"

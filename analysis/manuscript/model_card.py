@@ -16,8 +16,8 @@ from analysis.formatting import (
 from analysis.manuscript.collect import SweepFacts
 from analysis.manuscript.model_index import make_metadata_text
 from analysis.manuscript.sentences.settings import SettingTexts
-from analysis.manuscript.statements import Citations, Section, Statement, render_bullets, render_paragraph, render_runs
 from analysis.manuscript.sentences.setup import describe_environment, describe_setup
+from analysis.manuscript.statements import Citations, Section, Statement, render_bullets, render_paragraph, render_runs
 from analysis.render.tables import escape_markdown
 from analysis.report_json.schema import SummaryRecord
 from fcos.metrics import better_end

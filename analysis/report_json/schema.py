@@ -20,10 +20,10 @@ from analysis.report_json.noise_records import (
     NoiseRecord,
 )
 from analysis.report_json.record import Record
-from fcos.storage.events import Number
 from analysis.report_json.search_records import (
     SearchRecord,
 )
+from fcos.storage.events import Number
 
 SCHEMA_VERSION: Final = 1
 

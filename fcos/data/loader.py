@@ -182,7 +182,9 @@ def train_batches(
             return largest_canvas(dataset.sample_sizes, [index for _, index in keys], divisor)
         return canvas_size(map(dataset.input_size, keys), divisor)
 
-    sampler = TrainSampler(aspect_groups(dataset.annotations.sizes, batching.group_by_aspect), batching.batch_size, seed)
+    sampler = TrainSampler(
+        aspect_groups(dataset.annotations.sizes, batching.group_by_aspect), batching.batch_size, seed
+    )
     plans = _train_plans(sampler, start_step, micro_batch, starts, canvas)
     batches = _load_batches(dataset, plans, num_workers, pin_memory)
     return _grouped(batches, accumulate * splits)

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from fcos.errors import ConfigError
-from fcos.export.graph.postprocess import check_exportable
 from fcos.export.graph.networks import output_names
+from fcos.export.graph.postprocess import check_exportable
 from fcos.export.onnx_file import DEFAULT_OPSET, check_opset, onnx_file
 from fcos.export.origin import find_origin
 from fcos.export.packages import require_onnx

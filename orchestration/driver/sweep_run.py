@@ -30,7 +30,7 @@ from orchestration.driver.subprocesses.register_best import register_best
 from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
-from orchestration.planning.plan import Plan, add_looks, read_plan, settle_plan
+from orchestration.planning.plan import add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.repeats.plan_history import record_plan
 from orchestration.planning.reuse import LaterReuse, take_all

@@ -9,8 +9,8 @@ from rich.console import Console
 from fcos.config.parse import flatten, with_keys
 from fcos.config.rates import rate_notes
 from fcos.config.run import Config
-from fcos.storage.store_conventions import WEIGHTS_DIGESTS
 from fcos.model.local_weights import KEY, check_sha256, file_sha256, local_file
+from fcos.storage.store_conventions import WEIGHTS_DIGESTS
 
 
 def pinned_keys(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,13 @@ from orchestration.config.factorial import describe_design
 from orchestration.config.groups import groups
 from orchestration.config.overrides import split_config_dir
 from orchestration.config.schema import LabConfig
-from orchestration.experiment.config_checks import check_arm, check_metrics, check_ranking, check_values, requested_metrics
+from orchestration.experiment.config_checks import (
+    check_arm,
+    check_metrics,
+    check_ranking,
+    check_values,
+    requested_metrics,
+)
 from orchestration.experiment.data import PrepareData, PreparedDatasets
 from orchestration.experiment.provenance import current_provenance
 from orchestration.experiment.trials import Trial, arm_configs, check_effect, plan_trials
@@ -21,7 +27,7 @@ from orchestration.planning.first_steps.recorded_extension import plan_extension
 from orchestration.planning.inspect_note import inspect_notes
 from orchestration.planning.plan import Plan, StoredPlan, read_plan
 from orchestration.planning.warm_start import check_warm_start, observe
-from orchestration.search.points import sample_planned, sampled_before, make_search, search_notes, with_seeds_before
+from orchestration.search.points import make_search, sample_planned, sampled_before, search_notes, with_seeds_before
 
 
 def set_keys(overrides: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 if TYPE_CHECKING:
-    from fcos.prediction.predictor import Picture, Predictor
+    from fcos.prediction.predictor import Picture
     from fcos.structures import Detections
 
 # Columns of a request and of an answer; boxes are in pixels of the picture as it was given.
@@ -52,9 +52,7 @@ class DetectorModel(PythonModel):
         rows: list[tuple[object, ...]] = []
         for index, value in enumerate(model_input[IMAGE]):
             detections = self._detect(index, self._open(index, _content(index, value)))
-            found = zip(
-                detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
-            )
+            found = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
             for box, score, label in found:
                 if score >= threshold:
                     rows.append((index, *box, score, label, self._classes[label]))

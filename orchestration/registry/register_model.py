@@ -215,9 +215,7 @@ def _final_metrics(
     for name in metrics:
         if name.startswith(MetricPrefix.VAL) and not name.startswith(MetricPrefix.CLASS_AP):
             last = max(client.get_metric_history(chosen.run_id, name), key=lambda point: (point.step, point.timestamp))
-            linked.append(
-                Metric(name, last.value, last.timestamp, last.step, model_id=model_id, run_id=chosen.run_id)
-            )
+            linked.append(Metric(name, last.value, last.timestamp, last.step, model_id=model_id, run_id=chosen.run_id))
     return linked
 
 

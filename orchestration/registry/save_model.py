@@ -16,7 +16,7 @@ from orchestration.registry.requirements import pinned_requirements
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.models import Model, ModelSignature
+    from mlflow.models import ModelSignature
 
     from fcos.inference import Trained
 

@@ -36,9 +36,7 @@ class Lab:
     def client(self) -> MlflowClient:
         return self.store.client
 
-    def trial(
-        self, arm: str, seed: int, metrics: dict[str, float], status: str = "FINISHED", **tags: str
-    ) -> str:
+    def trial(self, arm: str, seed: int, metrics: dict[str, float], status: str = "FINISHED", **tags: str) -> str:
         """Write a trial's run as a sweep does; returns its id."""
         known = {
             Tag.KIND: "trial",
@@ -68,7 +66,6 @@ class Lab:
 
     def version_of(self, alias: str = "best", name: str = "mine") -> ModelVersion:
         return self.client.get_model_version_by_alias(name, alias)
-
 
     def write_arms(self) -> dict[tuple[str, int], str]:
         """Write four trials, of which branch with seed 0 is the best; returns their ids by arm and seed."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.processes.holding import Hold
 from tests.helpers.experiments.sweeps import TINY, finished, runs, start, statuses, wait_for
+from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import wait_until
 
 SEARCH = (

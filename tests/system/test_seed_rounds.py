@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.processes.holding import Hold
 from tests.helpers.experiments.sweeps import (
     SHARED,
     client,
@@ -20,6 +19,7 @@ from tests.helpers.experiments.sweeps import (
     trials_of,
     wait_for,
 )
+from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE
 
 # One training a seed, of the two arms none and from_regression.

@@ -17,9 +17,19 @@ from urllib.request import Request, urlopen
 import pytest
 from PIL import Image
 
+from tests.helpers.experiments.sweeps import (
+    ROOT,
+    SHARED,
+    client,
+    environment,
+    finished,
+    runs,
+    start,
+    trials_of,
+    wait_for,
+)
 from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.ports import free_port
-from tests.helpers.experiments.sweeps import ROOT, SHARED, client, environment, finished, runs, start, trials_of, wait_for
 from tests.helpers.processes.waiting import PATIENCE
 
 REGISTER = ROOT / "orchestration" / "register.py"
@@ -119,7 +129,9 @@ def test_a_sweep_is_in_the_registry_and_its_model_answers_as_predict_does(tmp_pa
     assert "registered served version 1, alias best" in run_command(tmp_path, str(REGISTER), *words)
     run_command(tmp_path, "-m", "fcos", "predict", str(trial), str(photo), "--output", "found", "--no-pictures")
     expected = json.loads((tmp_path / "found" / "detections.json").read_text())
-    names = {each["id"]: each["name"] for each in json.loads((tmp_path / "found" / "images.json").read_text())["categories"]}
+    names = {
+        each["id"]: each["name"] for each in json.loads((tmp_path / "found" / "images.json").read_text())["categories"]
+    }
     assert len(expected) > 0
     with serve(tmp_path, "models:/served@best") as address:
         given = post(address, photo.read_bytes())

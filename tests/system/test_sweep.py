@@ -26,7 +26,6 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.processors import usable_cpus
 from orchestration.planning.make_plan import make_plan
-from tests.helpers.processes.holding import Hold
 from tests.helpers.experiments.sweeps import (
     ROOT,
     TINY,
@@ -40,6 +39,7 @@ from tests.helpers.experiments.sweeps import (
     sweep,
     wait_for,
 )
+from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 ABLATION = ("+experiment=ablation_centerness", "experiment.seeds=[0]", *TINY)

@@ -97,7 +97,9 @@ def test_a_crafted_state_is_refused_and_never_run(tmp_path: Path, marker: Path, 
         ("config.json", b"\xff\xfe"),
     ],
 )
-def test_a_file_that_is_not_what_its_name_promises_is_a_bad_checkpoint(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_that_is_not_what_its_name_promises_is_a_bad_checkpoint(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     path = write_checkpoint(tmp_path)
     forge(path, name, content)
     with pytest.raises(CheckpointError, match="is no checkpoint of this project"):
@@ -324,7 +326,9 @@ def test_the_overrides_that_a_search_records_hold_no_address(tmp_path: Path) -> 
     assert SECRET not in (plan.folder / "plan.json").read_text()
 
 
-def test_what_a_job_declares_as_its_commit_is_a_commit_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_job_declares_as_its_commit_is_a_commit_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FCOS_LAB_COMMIT", SECRET)
     assert git_commit(tmp_path).commit == "unknown"
     monkeypatch.setenv("FCOS_LAB_COMMIT", "0123456789abcdef-dirty")

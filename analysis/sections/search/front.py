@@ -95,9 +95,7 @@ def _measure_shares(
     return [float(share) for share in measure_front_shares(values, modes)]
 
 
-def make_front_table(
-    front: Front, keys: pd.DataFrame, headers: Mapping[str, str], format_key: FormatValue
-) -> Table:
+def make_front_table(front: Front, keys: pd.DataFrame, headers: Mapping[str, str], format_key: FormatValue) -> Table:
     """Return the points on the front with their objectives and keys.
 
     keys: a row for each point, with column trial. headers: key -> its short name. format_key: formats a value of it.

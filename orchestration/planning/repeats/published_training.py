@@ -74,9 +74,7 @@ def find_training(folder: Path, arm: str | None, seed: int | None, paths: LocalP
     """
     trials = [trial for trial in list_trials(folder) if _may_be_trained(trial)]
     matching = [
-        trial
-        for trial in trials
-        if arm in (None, trial.run.tags.get(Tag.ARM)) and seed in (None, _seed_of(trial.run))
+        trial for trial in trials if arm in (None, trial.run.tags.get(Tag.ARM)) and seed in (None, _seed_of(trial.run))
     ]
     if not matching:
         known = ", ".join(sorted({trial.label for trial in trials})[:MOST_LABELS])

@@ -80,11 +80,7 @@ def test_every_cell_is_the_number_of_the_report(written: Path, reports: dict[str
 
 def test_bold_is_a_sure_direction_and_a_mean_that_is_surely_better(written: Path, reports: dict[str, Any]) -> None:
     lines = (written / "table.tex").read_text().splitlines()
-    bold = {
-        (report, verdict["arm"]): verdict["outcome"]
-        for report in NAMES
-        for verdict in reports[report]["verdicts"]
-    }
+    bold = {(report, verdict["arm"]): verdict["outcome"] for report in NAMES for verdict in reports[report]["verdicts"]}
     assert bold["decided", "branch"] == "higher" and bold["decided", "from_regression"] == "lower"
     assert bold["decided", "noise"] == "not shown" and bold["hostile", "branch"] == "too few"
     emphasised = [line for line in lines if r"\textbf" in line]

@@ -41,9 +41,7 @@ def test_an_arm_is_registered_with_its_own_evaluation_settings(
     assert len(model.predict(pd.DataFrame({"image": [photo.read_bytes()]}))) == 2
 
 
-def test_its_answer_is_what_the_detector_detects(
-    lab: Lab, photo: Path, served: mlflow.pyfunc.PyFuncModel
-) -> None:
+def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: mlflow.pyfunc.PyFuncModel) -> None:
     predictor = Predictor(load_trained(lab.checkpoint, torch.device("cpu"), {}))
     (expected,) = predictor.detect([predictor.read(photo).sample])
     table = served.predict(pd.DataFrame({"image": [photo.read_bytes(), photo.read_bytes()]}))
@@ -151,4 +149,3 @@ def test_a_moved_store_keeps_its_models(lab: Lab, photo: Path, monkeypatch: pyte
     model = mlflow.pyfunc.load_model("models:/mine@best", model_config={"device": "cpu"})
     assert len(model.predict(pd.DataFrame({"image": [photo.read_bytes()]}))) == 5
     assert not lab.output.exists()
-

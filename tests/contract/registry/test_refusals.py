@@ -117,4 +117,3 @@ def test_a_model_that_was_stored_by_half_is_not_ready_and_not_used_again(
     assert lab.register("mine", "--name", "mine") == 0
     (output,) = lab.client.get_run(run_id).outputs.model_outputs
     assert output.model_id != half.model_id
-

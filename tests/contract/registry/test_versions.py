@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -120,7 +119,6 @@ def test_a_single_run_is_registered_by_its_name(lab: Lab, capsys: pytest.Capture
     assert lab.register("alone", "--name", "mine") == 0
     assert f"alone: run {run_id[:8]}, val/AP 0.5, the only finished run" in capsys.readouterr().out
     assert Tag.ARM not in lab.version_of().tags and Tag.SEED not in lab.version_of().tags
-
 
 
 def test_mlflows_global_store_is_what_it_was(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

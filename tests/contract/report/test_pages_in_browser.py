@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from analysis.report import write_report
-from tests.helpers.processes.browser import open_browser, open_page
 from tests.helpers.experiments.explored_sweeps import CLASSES, write_explored_sweep
 from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
+from tests.helpers.processes.browser import open_browser, open_page
 
 PHONE, DESK = 390, 1280
 

@@ -14,6 +14,7 @@ from analysis.report_json.schema import ReportRecord
 from tests.helpers.experiments.report_json import SCHEMA, read_report
 from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
 
+
 @pytest.fixture(scope="module")
 def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report("centerness", writer.uri, tmp_path_factory.mktemp("json"))[1]

@@ -12,9 +12,7 @@ class StoredRuns(History):
     problem: why queries for runs of one training, trunk or data set fail.
     """
 
-    def __init__(
-        self, *runs: PastRun, looks: Mapping[str, tuple[int, ...]] | None = None, problem: str = ""
-    ) -> None:
+    def __init__(self, *runs: PastRun, looks: Mapping[str, tuple[int, ...]] | None = None, problem: str = "") -> None:
         # No query reaches a client.
         super().__init__(None, "")  # type: ignore[arg-type]
         self._runs, self._looks, self._problem = runs, looks or {}, problem

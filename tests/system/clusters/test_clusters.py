@@ -13,8 +13,8 @@ import pytest
 
 from orchestration.cluster.authentication import own_addresses
 from orchestration.experiment.code_digest import ENTRIES, code_digest
-from tests.helpers.processes.clusters import RAY, Cluster, cluster, data_words, needs_mounts, run
 from tests.helpers.experiments.sweeps import ROOT, SHARED, SWEEP, TINY, TRAIN, environment, runs
+from tests.helpers.processes.clusters import RAY, Cluster, cluster, data_words, needs_mounts, run
 from tests.helpers.processes.waiting import PATIENCE
 
 DOCTOR = ROOT / "orchestration" / "doctor.py"

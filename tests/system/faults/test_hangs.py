@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 
 from orchestration.trial.processes import start_time
+from tests.helpers.experiments.sweeps import (
+    SHARED,
+    client,
+    loss_steps,
+    points,
+    runs,
+    start,
+    statuses,
+    trials_of,
+    wait_for,
+)
 from tests.helpers.processes.holding import Hold
-from tests.helpers.experiments.sweeps import SHARED, client, loss_steps, points, runs, start, statuses, trials_of, wait_for
 from tests.helpers.processes.waiting import PATIENCE
 
 # Seconds, of which starting up and the first step must take less.

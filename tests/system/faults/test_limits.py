@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 
 from fcos.storage import checkpoint_folder
+from tests.helpers.experiments.sweeps import (
+    SHARED,
+    finished,
+    loss_steps,
+    runs,
+    start,
+    statuses,
+    sweep,
+    trials_of,
+    wait_for,
+)
 from tests.helpers.processes.holding import Hold
-from tests.helpers.experiments.sweeps import SHARED, finished, loss_steps, runs, start, statuses, sweep, trials_of, wait_for
 from tests.helpers.processes.waiting import PATIENCE
 
 LONGER = (

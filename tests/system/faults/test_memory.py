@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.driver.watchdogs import repeating
-from tests.helpers.processes.holding import Hold
 from tests.helpers.experiments.sweeps import SHARED, runs, start, statuses, sweep, trials_of
+from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE
 
 MIB = 1 << 20
@@ -150,7 +150,9 @@ def test_a_process_that_the_kernel_killed_for_memory_is_distinguished_from_other
 
 
 @pytest.mark.slow(minutes=1)
-def test_what_ray_s_own_monitor_ends_is_distinguished_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ray_s_own_monitor_ends_is_distinguished_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Whatever runs is too much.
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
     process = start(tmp_path, *SWEEP, "report=false")

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from orchestration.trial.processes import start_time
-from tests.helpers.processes.holding import Hold
-from tests.helpers.processes.ray_nodes import Nodes, ray_folder
 from tests.helpers.experiments.sweeps import (
     TINY,
     client,
@@ -26,6 +24,8 @@ from tests.helpers.experiments.sweeps import (
     trials_of,
     wait_for,
 )
+from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.ray_nodes import Nodes, ray_folder
 from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 __all__ = ["ray_folder"]

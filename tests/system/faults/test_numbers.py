@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.experiments.sweeps import ROOT, SHARED, TINY, client, environment, finished, runs, trials_of, wait_for
+from tests.helpers.experiments.sweeps import (
+    ROOT,
+    SHARED,
+    TINY,
+    client,
+    environment,
+    finished,
+    runs,
+    trials_of,
+    wait_for,
+)
 from tests.helpers.processes.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow(minutes=2)

@@ -8,8 +8,8 @@ import pytest
 
 from fcos.config.run import SyntheticConfig
 from fcos.data.synthetic import synthetic_folder
-from tests.helpers.processes.clusters import cluster, data_words, needs_mounts, run
 from tests.helpers.experiments.sweeps import SHARED, SWEEP, runs, trials_of
+from tests.helpers.processes.clusters import cluster, data_words, needs_mounts, run
 
 SHAPES = SyntheticConfig(image_size=64, train_images=24, val_images=6, object_size=(10, 40))
 WORDS = [

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.processes.holding import Hold
 from tests.helpers.experiments.sweeps import (
     TINY,
     client,
@@ -24,6 +23,7 @@ from tests.helpers.experiments.sweeps import (
     trials_of,
     wait_for,
 )
+from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.waiting import PATIENCE
 
 STEPS, INTERVAL, LOG = 60, 6, 2

@@ -14,8 +14,6 @@ from urllib.request import urlopen
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.helpers.processes.holding import Hold
-from tests.helpers.processes.ports import free_port
 from tests.helpers.experiments.sweeps import (
     SHARED,
     finished,
@@ -28,6 +26,8 @@ from tests.helpers.experiments.sweeps import (
     trials_of,
     wait_for,
 )
+from tests.helpers.processes.holding import Hold
+from tests.helpers.processes.ports import free_port
 from tests.helpers.processes.waiting import PATIENCE
 
 NAMES = ("ablation_centerness", "none seed 0", "from_regression seed 0")

@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.experiments.sweeps import (
+    TINY,
+    TRAIN,
+    client,
+    finished,
+    loss_steps,
+    points,
+    runs,
+    start,
+    trials_of,
+    wait_for,
+)
 from tests.helpers.processes.holding import Hold
-from tests.helpers.experiments.sweeps import TINY, TRAIN, client, finished, loss_steps, points, runs, start, trials_of, wait_for
 from tests.helpers.processes.waiting import PATIENCE
 
 NAME = "ablation_decay"

@@ -33,9 +33,7 @@ def test_what_a_library_prints_while_a_report_is_made_goes_to_standard_error(
         (["--nothing"], "unrecognized arguments: --nothing"),
     ],
 )
-def test_a_wrong_command_line_is_an_event_too(
-    words: list[str], rule: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_command_line_is_an_event_too(words: list[str], rule: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         report.main([*words, "--json"])
     printed = capsys.readouterr()

@@ -41,9 +41,7 @@ def make_sweep(
         name=name, baseline="none", arms={arm: {} for arm in ARMS}, seeds=list(seeds), metrics=["val/AP"]
     )
     points = pd.DataFrame(columns=["run_id", "key", "step", "value"])
-    return Sweep(
-        name, name, "sweep", "FINISHED", START, "sqlite://", experiment, trials, points, looks=tuple(looks)
-    )
+    return Sweep(name, name, "sweep", "FINISHED", START, "sqlite://", experiment, trials, points, looks=tuple(looks))
 
 
 def test_joined_seeds_come_after_ones_own_in_the_order_in_which_they_were_begun() -> None:

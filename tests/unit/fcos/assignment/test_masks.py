@@ -24,8 +24,8 @@ from fcos.errors import ConfigError
 from fcos.geometry import areas, compute_locations
 from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Targets
 from fcos.studies.draw_assignment import assignment_picture
-from tests.helpers.present import present
 from tests.helpers.detections.pyramids import RANGES, fcos_rule
+from tests.helpers.present import present
 
 LOCATIONS = compute_locations(((12, 16), (6, 8), (3, 4)), (8, 16, 32), (96, 128), "half_stride", torch.device("cpu"))
 SIDE = 8

@@ -17,8 +17,8 @@ from fcos.assignment.retinanet import match_retinanet
 from fcos.assignment.simota import match_simota
 from fcos.geometry import boxes_from_ltrb, compute_locations
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
-from tests.helpers.present import present
 from tests.helpers.detections.pyramids import CLASSES, CPU, RANGES, STRIDES, outputs_of, pyramid, targets_of
+from tests.helpers.present import present
 
 # Quarter pixels are exact in float32. Whole multiples of 4 make many ties.
 coordinate = st.one_of(st.integers(-20, 640).map(lambda n: n / 4), st.integers(0, 40).map(lambda n: n * 4.0))

@@ -32,8 +32,8 @@ from fcos.structures import NO_OBJECT, Batch, HeadOutputs, Locations, Targets
 from fcos.training.checkpoint import save
 from fcos.training.optim import make_lr_scheduler
 from fcos.training.step import train_step
-from tests.helpers.present import present
 from tests.helpers.detections.pyramids import CPU, RANGES, box, fcos_rule, in_range, pyramid, targets_of
+from tests.helpers.present import present
 
 LOCATIONS = compute_locations(((16, 20), (8, 10), (4, 5)), (8, 16, 32), (128, 160), "half_stride", CPU, targets=2)
 

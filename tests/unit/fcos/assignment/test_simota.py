@@ -20,8 +20,8 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.geometry import boxes_from_ltrb
 from fcos.structures import NO_OBJECT, HeadOutputs, Locations, Targets
-from tests.helpers.present import present
 from tests.helpers.detections.pyramids import CLASSES, box, outputs_of, pyramid, targets_of
+from tests.helpers.present import present
 
 # Costs beyond 1e5 are rounded to steps of 0.008 in float32: closer ones are not compared.
 ROUNDING = 0.05

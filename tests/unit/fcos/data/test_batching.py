@@ -14,7 +14,12 @@ def test_canvas_holds_the_largest_sides() -> None:
 
 @pytest.mark.parametrize(
     ("indices", "resized", "own"),
-    [([0], (64, 128), (64, 96)), ([1], (128, 64), (96, 32)), ([2, 1], (128, 128), (96, 96)), ([2], (64, 128), (64, 96))],
+    [
+        ([0], (64, 128), (64, 96)),
+        ([1], (128, 64), (96, 32)),
+        ([2, 1], (128, 128), (96, 96)),
+        ([2], (64, 128), (64, 96)),
+    ],
 )
 def test_the_largest_canvas_is_that_of_the_orientations_of_some_images(
     indices: list[int], resized: tuple[int, int], own: tuple[int, int]

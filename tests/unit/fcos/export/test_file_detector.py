@@ -13,8 +13,8 @@ from fcos.data.synthetic import CLASSES
 from fcos.errors import ConfigError
 from fcos.export.file_detector import FileDetector, evaluate_file
 from fcos.export.graph.networks import DETECTIONS
-from fcos.export.onnx_session import OnnxSession
 from fcos.export.latency import Timed
+from fcos.export.onnx_session import OnnxSession
 from tests.helpers.detections.exported_files import RECORD, noise_batch
 
 # Two images on a canvas of 64 x 96, and the locations of levels 3 to 6 on it.

@@ -12,7 +12,13 @@ from fcos.export.file_detector import FileDetector, load_file_detector
 from fcos.export.write_file import ExportOptions, export_detector
 from fcos.inference import Trained, build_detect
 from fcos.structures import Batch
-from tests.helpers.detections.exported_files import Export, MakeTrained, assert_same_detections, metadata_of, noise_batch
+from tests.helpers.detections.exported_files import (
+    Export,
+    MakeTrained,
+    assert_same_detections,
+    metadata_of,
+    noise_batch,
+)
 
 # Of other numbers of rows and columns than the trace, and one with a single one on the coarsest level.
 BATCHES = (noise_batch((160, 250), (130, 256)), noise_batch((64, 96)), noise_batch((300, 200), (290, 180), (256, 192)))
@@ -136,7 +142,9 @@ def test_one_file_is_complete_and_gives_a_batch_what_its_images_get_alone(
     make_trained: MakeTrained, export: Export, tmp_path: Path
 ) -> None:
     trained = make_trained()
-    (tmp_path / "summary.json").write_text('{"identity": "ab12", "summary": {"step": 2, "seconds": 1, "metrics": {}, "data_digest": "cd34"}}')
+    (tmp_path / "summary.json").write_text(
+        '{"identity": "ab12", "summary": {"step": 2, "seconds": 1, "metrics": {}, "data_digest": "cd34"}}'
+    )
     file = export(trained)
     check_metadata(file, trained)
     sizes = ((120, 96), (128, 90))

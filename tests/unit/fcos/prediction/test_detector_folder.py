@@ -18,9 +18,7 @@ from fcos.storage.checkpoint_folder import CheckpointError
 CPU = torch.device("cpu")
 
 
-def test_it_detects_what_it_detected_before(
-    trained: Trained, tmp_path: Path, save_image: Callable[..., Path]
-) -> None:
+def test_it_detects_what_it_detected_before(trained: Trained, tmp_path: Path, save_image: Callable[..., Path]) -> None:
     record = write_detector(trained, tmp_path / "detector")
     again = read_detector(tmp_path / "detector", CPU)
     assert again.classes == trained.classes == record.classes and again.step == trained.step

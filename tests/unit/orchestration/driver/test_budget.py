@@ -12,7 +12,6 @@ from orchestration.config.schema import BudgetConfig
 from orchestration.driver import budget
 from orchestration.driver.budget import enforce_budget
 from orchestration.planning.spent import Spent, read_spent
-from orchestration.trial import files
 from orchestration.trial.failures import is_held_back
 from tests.helpers.processes.waiting import wait_until
 

@@ -14,7 +14,7 @@ from fcos.storage.run_folder import REUSED, MetricPoint
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
-from orchestration.driver.retention import Ranking, rank, remove_checkpoints, ranked_value
+from orchestration.driver.retention import Ranking, rank, ranked_value, remove_checkpoints
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan

@@ -70,7 +70,10 @@ def test_seeds_of_sources_are_named_where_they_are_given_alone(tmp_path: Path) -
 
 def test_the_nearest_of_all_is_named_with_the_keys(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, *EXPERIMENT)
-    near, far = (plan_of(tmp_path, *EXPERIMENT, *words) for words in (["schedule.steps=900"], ["schedule.steps=900", "data.flip=0"]))
+    near, far = (
+        plan_of(tmp_path, *EXPERIMENT, *words)
+        for words in (["schedule.steps=900"], ["schedule.steps=900", "data.flip=0"])
+    )
     runs = (finished(far, far.trials[1], "farfarfar"), finished(near, near.trials[1], "nearnear"))
     lines = explain(plan, past(*runs), reuse=True)
     start = lines.index(f"branch · seed 0 ({plan.trials[1].short}): new")

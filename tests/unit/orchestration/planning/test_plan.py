@@ -61,7 +61,11 @@ def test_a_copied_or_renamed_folder_is_another_sweep_with_the_same_results(tmp_p
     copied = plan_ablation(tmp_path, "name=copied")
     shutil.copytree(plan_ablation(tmp_path).folder, copied.folder)
     assert settle_plan(copied) != key
-    assert settle_plan(copied) == settle_plan(plan_ablation(tmp_path, "name=copied")) != settle_plan(plan_ablation(tmp_path))
+    assert (
+        settle_plan(copied)
+        == settle_plan(plan_ablation(tmp_path, "name=copied"))
+        != settle_plan(plan_ablation(tmp_path))
+    )
     assert settle_plan(plan_ablation(tmp_path)) == key
 
 

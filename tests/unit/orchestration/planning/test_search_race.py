@@ -176,7 +176,10 @@ def test_what_a_search_may_still_add_is_bounded(tmp_path: Path) -> None:
     assert count_to_come(ended(tmp_path)) == 2 * 2
     assert count_to_come(plan_of(tmp_path / "b", *WORDS, "experiment.seeds=[0]", "search.confirm_seeds=0")) == 6
     assert (
-        count_to_come(plan_of(tmp_path / "c", *WORDS, "search=random", "experiment.seeds=[0]", "search.confirm_seeds=0")) == 0
+        count_to_come(
+            plan_of(tmp_path / "c", *WORDS, "search=random", "experiment.seeds=[0]", "search.confirm_seeds=0")
+        )
+        == 0
     )
 
 

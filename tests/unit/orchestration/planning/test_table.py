@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from orchestration.driver.progress import SweepProgress
-from orchestration.planning.plan import Plan
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.table import plan_table
 from orchestration.trial.files import write_summary

@@ -19,7 +19,9 @@ RATE, NORM, RANGES = "schedule.lr_per_16_images", "model.head.norm", "model.assi
 INSIDE: dict[str, Any] = {RANGES: [[0, 32], [32, 64], [64, 100], [100, None]]}
 
 
-def plan_with_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: PastRun, words: tuple[str, ...] = WORDS) -> Plan:
+def plan_with_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *runs: PastRun, words: tuple[str, ...] = WORDS
+) -> Plan:
     monkeypatch.setattr(warm_start, "open_history", lambda uri, folder: StoredRuns(*runs))
     return plan_of(tmp_path, *words)
 
@@ -76,7 +78,9 @@ def test_other_data_other_schedules_copies_and_the_sweep_itself_are_no_candidate
     assert "left out" not in plan.notes[0]
 
 
-def test_a_later_command_is_given_the_observations_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_command_is_given_the_observations_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = plan_with_store(tmp_path, monkeypatch, past("a", {}))
     settle_plan(first)
     again = plan_with_store(tmp_path, monkeypatch, past("a", {}), past("b", {RATE: 0.03}))

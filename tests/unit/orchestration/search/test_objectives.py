@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.planning.plan import Plan
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.table import search_text
 from orchestration.search.race import Contender, RaceRules, TrainSeed, decide, judge

@@ -86,4 +86,3 @@ def test_every_drawn_point_comes_back_with_the_same_keys(data: st.DataObject) ->
             point[name] = data.draw(st.floats(*bounds))
     keys = point_keys(SPACE, point)
     assert point_keys(SPACE, point_of(SPACE, {**BASE, **keys}, BASE)) == keys
-
