@@ -168,6 +168,8 @@ def interrupt_on_signals() -> Iterator[list[int]]:
             return
         for each in before:
             signal.signal(each, signal.SIG_IGN)
+        # Set by Ray's own handler where the signal came while Ray started; it would abort the process.
+        signal.alarm(0)
         caught.append(number)
         raise KeyboardInterrupt
 

@@ -4,6 +4,8 @@ Written for the Ray that `pyproject.toml` bounds; a new version is checked here.
 """
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,15 +13,22 @@ from typing import Any
 
 @contextmanager
 def keep_sigterm_handler() -> Iterator[None]:
-    """Keep the process's own handler of SIGTERM: ray.init installs ones that end it without a message."""
+    """Keep the process's own handler of SIGTERM: ray.init installs ones that end it without a message.
+
+    One of them is of Ray's C++ library and unknown to Python: it prints a stack, and its alarm aborts the process three
+    seconds later, however far an orderly end has come.
+    """
     from ray._private import utils
 
-    before = utils.set_sigterm_handler
+    before, own = utils.set_sigterm_handler, signal.getsignal(signal.SIGTERM)
     utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
         utils.set_sigterm_handler = before
+        # None is a handler that was not installed by Python; only the main thread may install one.
+        if own is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, own)
 
 
 def draining_nodes() -> set[str]:

@@ -123,6 +123,11 @@ def test_a_sweep_is_in_the_registry_and_its_model_answers_as_predict_does(tmp_pa
     assert "nothing new: these weights are centerness version 1" in finished(tmp_path, *WORDS)
     assert len(store.search_model_versions("name='centerness'")) == 1
 
+    check_served(tmp_path, trial)
+
+
+def check_served(tmp_path: Path, trial: Path) -> None:
+    """Register an arm by hand, serve it, and compare its answers with those of predict."""
     photo = tmp_path / "photo.png"
     Image.effect_noise((70, 50), 80).convert("RGB").save(photo)
     words = ("ablation_centerness", "--name", "served", "--arm", "none")

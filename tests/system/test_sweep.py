@@ -137,6 +137,7 @@ def test_a_stopped_sweep_leaves_nothing_running_and_the_same_command_finishes_it
         # No training gets on meanwhile: the sweep does not wait for one.
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, errors
+        assert "received at" not in errors, "a stack that Ray's own handler prints"
     assert "stopped; the same command goes on" in errors
     assert "Traceback" not in errors
     assert set(statuses(tmp_path).values()) == {"KILLED"}

@@ -1,4 +1,4 @@
-"""What commands record and what the texts for a paper say of it: settings, plan, hours; the one writes, the other reads."""
+"""Settings, plan and hours as commands record them and as the texts for a paper have them."""
 
 import json
 from collections.abc import Callable

@@ -20,7 +20,7 @@ def make_sweep(
     seeds: Sequence[int],
     looks: Sequence[int] = (),
     failed: Collection[int] = (),
-    provenance: Provenance = Provenance(),
+    provenance: Provenance | None = None,
 ) -> Sweep:
     """Return a sweep whose seeds were begun one minute after the other."""
     trials = tuple(
@@ -32,7 +32,7 @@ def make_sweep(
             START + timedelta(minutes=minute),
             {"seed": seed},
             {} if seed in failed else {"val/AP": 0.5},
-            provenance,
+            provenance or Provenance(),
         )
         for minute, seed in enumerate(seeds)
         for arm in ARMS

@@ -15,9 +15,9 @@ HEADER = ArchiveHeader(sweep="x", run_id=SWEEP, laboratory="", resamples=0, vers
 DIGEST = "d" * 64
 
 
-def write_run(path: Path, run_id: str, params: dict[str, str] = {}, **tags: str) -> None:
+def write_run(path: Path, run_id: str, params: dict[str, str] | None = None, **tags: str) -> None:
     path.mkdir(parents=True)
-    run = PublishedRun(run_id=run_id, name="a", status="FINISHED", start=0, end=1, tags=tags, params=params)
+    run = PublishedRun(run_id=run_id, name="a", status="FINISHED", start=0, end=1, tags=tags, params=params or {})
     (path / "run.json").write_text(run.model_dump_json())
 
 

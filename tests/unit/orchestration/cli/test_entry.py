@@ -22,6 +22,18 @@ def test_a_signal_is_an_interrupt_and_is_kept(number: signal.Signals) -> None:
         signal.signal(number, before)
 
 
+def test_a_signal_ends_the_alarm_of_a_handler_that_came_before() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupt_on_signals():
+            signal.alarm(600)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.alarm(0) == 0
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_signal_during_an_import_ends_the_import_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing that the clean-up behind an import swallows may be raised in it.
     (tmp_path / "signalled_module.py").write_text(

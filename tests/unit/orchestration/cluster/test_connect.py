@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +113,26 @@ def test_a_submitted_job_gets_one_environment_of_its_own_and_ours(
         name: value for name, value in (env_vars or {}).items() if name != "PYTHONPATH"
     }
     assert merged[0].get("working_dir") == of_job.get("working_dir")
+
+
+SIGNALLED = """
+import os, signal
+from orchestration.cluster.connect import connected, local_nodes
+from orchestration.config.schema import ClusterConfig
+
+caught = []
+signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+cluster = ClusterConfig()
+with connected(cluster, local_nodes(cluster), on_workers=False):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not caught:
+        pass
+print(caught, signal.alarm(0))
+"""
+
+
+@pytest.mark.ray
+def test_a_sigterm_goes_to_the_own_handler_alone_while_ray_runs(tmp_path: Path) -> None:
+    # Ray's own prints a stack and sets an alarm that aborts the process.
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("[15] 0\n", "", 0)

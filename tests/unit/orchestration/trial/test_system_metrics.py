@@ -144,27 +144,27 @@ class FakeNvml:
     class NVMLError(Exception):
         pass
 
-    def nvmlDeviceGetCount(self) -> int:
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         return 3
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         return index
 
-    def nvmlDeviceGetUUID(self, index: int) -> bytes:
+    def nvmlDeviceGetUUID(self, index: int) -> bytes:  # noqa: N802
         return f"GPU-{index}abc".encode()
 
-    def nvmlDeviceGetMemoryInfo(self, index: int) -> Any:
+    def nvmlDeviceGetMemoryInfo(self, index: int) -> Any:  # noqa: N802
         return SimpleNamespace(used=20e9, total=80e9)
 
-    def nvmlDeviceGetUtilizationRates(self, index: int) -> Any:
+    def nvmlDeviceGetUtilizationRates(self, index: int) -> Any:  # noqa: N802
         return SimpleNamespace(gpu=50 + index)
 
-    def nvmlDeviceGetPowerUsage(self, index: int) -> int:
+    def nvmlDeviceGetPowerUsage(self, index: int) -> int:  # noqa: N802
         if index == 2:
             raise self.NVMLError("not supported")
         return 350_000
 
-    def nvmlDeviceGetEnforcedPowerLimit(self, index: int) -> int:
+    def nvmlDeviceGetEnforcedPowerLimit(self, index: int) -> int:  # noqa: N802
         return 700_000
 
 
