@@ -43,7 +43,7 @@ class Trainings:
         return (folder / STOP).exists()
 
 
-def test_the_worse_of_two_is_asked_once_it_stands_on_a_rung(tmp_path: Path) -> None:
+def test_the_worse_of_two_is_requested_to_stop_once_it_stands_on_a_rung(tmp_path: Path) -> None:
     trainings = Trainings(tmp_path)
     good, poor = trainings.start("good"), trainings.start("poor")
     assert not trainings.report(good, 10, 0.5)
