@@ -33,7 +33,7 @@ class Trainings:
         return trial
 
     def report(self, trial: Any, step: int, *values: float) -> bool:
-        """Whether the training is stops to stop."""
+        """Return whether the training is requested to stop."""
         scores = [MetricPoint(f"arm{n}", "val/AP", step, value) for n, value in enumerate(values)]
         points = (MetricPoint(None, "train/loss", step, 1.0), *scores)
         files.append_points(self.folder / trial.trial_id, points)
