@@ -147,8 +147,7 @@ def check_texts(file: str, source: str, tree: ast.Module) -> Iterator[str]:
     for line, text, needs_verb in docstrings_in(tree):
         yield from _check_text(f"{file}:{line}", text)
         if needs_verb and text.split()[0].strip(".,:;") in THINGS:
-            first = text.splitlines()[0]
-            yield f"{file}:{line}: {first!r} begins without a verb; say what the function does: Return ..."
+            yield f"{file}:{line}: {text.splitlines()[0]!r} begins without a verb, such as Return"
     for line, text in comments_in(source):
         yield from _check_text(f"{file}:{line}", text)
 

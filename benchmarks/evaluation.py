@@ -96,7 +96,7 @@ def run_peer(truth: dict[str, Any], results: list[dict[str, Any]]) -> list[float
 
 
 def same(theirs: list[float], ours: dict[str, float]) -> str:
-    """Compare all 12, whose means are added in different orders; without ground truth it is -1 there, absent here."""
+    """Compare all 12, whose means are added in different orders; without truth a number is -1 there and absent here."""
     found = [ours.get(f"val/{name}", -1.0) for name in COCO_METRICS]
     apart = max(abs(mine - peer) for mine, peer in zip(found, theirs, strict=True))
     require(apart <= 1e-12, f"{found} and {theirs}")

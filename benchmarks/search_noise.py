@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from ray.tune.schedulers import TrialScheduler
@@ -137,7 +138,8 @@ class EarlyStopping:
     """Tune's ASHA, as a sweep sets it up; never stops with another strategy."""
 
     def __init__(self, strategy: StrategyConfig) -> None:
-        self._scheduler = make_scheduler(strategy, "max", STEPS)
+        # It reads the name of a trial alone.
+        self._scheduler: Any = make_scheduler(strategy, "max", STEPS)
 
     def of(self, name: str) -> Callable[[int, float], bool]:
         """Return what judges the evaluations of one training."""
@@ -200,7 +202,7 @@ def search_one_seed(surface: Surface, strategy: StrategyConfig, steps: int) -> C
     ended: list[tuple[float, Point]] = []
     first, count = surface.steps_taken, 0
     while surface.steps_taken - first < steps:
-        point, count = inner.suggest(str(count)), count + 1
+        point, count = inner.suggest(str(count)) or {}, count + 1
         value, was_pruned = surface.train(point, 0, stopping.of(str(count - 1)))
         inner.on_trial_complete(str(count - 1), {METRIC: value})
         if not was_pruned:

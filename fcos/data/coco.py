@@ -160,7 +160,7 @@ def make_dataset(
 ) -> CocoDataset:
     """Return the samples of a split, with the transforms of training or of evaluation.
 
-    `masks` says whether samples have the masks that were read, which only the assignment by masks needs.
+    masks: whether samples have the masks that were read, which only the assignment by masks needs.
     """
     source = prepared.splits[split]
     return CocoDataset(

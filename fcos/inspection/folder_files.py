@@ -64,7 +64,7 @@ def _coco_splits(root: Path, settings: FolderSettings, cache: Path) -> Mapping[S
             names = list(read_coco_file(root / file, cache).names)
             folder = coco.images_folder(listing, file, split, names)
         except DataError:
-            # Told of the split, when it is read.
+            # Reported of the split, when it is read.
             folder = None
         splits[split] = SplitConfig(annotations=str(file), images=str(folder or "."))
     return splits

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial as TuneTrial
 
+    # One of Tune, or a stand-in for a training that an earlier command ended.
+    AnyTrial = TuneTrial | SimpleNamespace
+
 
 class StopRequestingScheduler(FIFOScheduler):
     """Requests stops by an inner scheduler over the reported values of one metric; of several arms the best counts.
@@ -44,11 +47,13 @@ class StopRequestingScheduler(FIFOScheduler):
         for folder in ended:
             self._add(SimpleNamespace(trial_id=str(folder)), folder)
 
-    def on_trial_add(self, tune_controller: "TuneController", trial: "TuneTrial") -> None:
+    def on_trial_add(self, tune_controller: "TuneController | None", trial: "AnyTrial") -> None:
         if self._is_judged(trial):
             self._add(trial, Path(task_of(trial).folder))
 
-    def on_trial_result(self, tune_controller: "TuneController", trial: "TuneTrial", result: dict[str, Any]) -> str:
+    def on_trial_result(
+        self, tune_controller: "TuneController | None", trial: "AnyTrial", result: dict[str, Any]
+    ) -> str:
         text = result.get(RECORD)
         if text is not None and self._is_judged(trial):
             record = ProgressRecord.from_json(text)
@@ -57,25 +62,27 @@ class StopRequestingScheduler(FIFOScheduler):
                 files.request_stop(Path(task_of(trial).folder))
         return str(TrialScheduler.CONTINUE)
 
-    def on_trial_complete(self, tune_controller: "TuneController", trial: "TuneTrial", result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: "TuneController | None", trial: "AnyTrial", result: dict[str, Any]
+    ) -> None:
         if self._is_judged(trial):
             self._inner.on_trial_complete(tune_controller, trial, self._last.get(trial.trial_id, {}))
 
-    def on_trial_remove(self, tune_controller: "TuneController", trial: "TuneTrial") -> None:
+    def on_trial_remove(self, tune_controller: "TuneController | None", trial: "AnyTrial") -> None:
         if self._is_judged(trial):
             self._inner.on_trial_remove(tune_controller, trial)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: a rerun reads the trainings' own folders."""
 
-    def _is_judged(self, trial: "TuneTrial") -> bool:
+    def _is_judged(self, trial: "AnyTrial") -> bool:
         return bool(task_of(trial).config["seed"] == self._judged)
 
-    def _add(self, trial: "TuneTrial | SimpleNamespace", folder: Path) -> None:
+    def _add(self, trial: "AnyTrial", folder: Path) -> None:
         self._inner.on_trial_add(None, trial)
         self._add_points(trial, files.read_points(folder))
 
-    def _add_points(self, trial: "TuneTrial | SimpleNamespace", points: Sequence[MetricPoint]) -> None:
+    def _add_points(self, trial: "AnyTrial", points: Sequence[MetricPoint]) -> None:
         for step, value in curve(points, self._key, self._best).items():
             self._last[trial.trial_id] = {METRIC: value, STEP: step}
             if self._inner.on_trial_result(None, trial, self._last[trial.trial_id]) == TrialScheduler.STOP:

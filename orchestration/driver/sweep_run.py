@@ -285,7 +285,7 @@ class SweepRun:
         return True
 
     def _register(self, *, settled: bool) -> bool:
-        """Register the best run where the config asks for it; return False where that did not work."""
+        """Register the best run with tracking.register_as; return False where that did not work."""
         name = self._lab.tracking.register_as
         if name is None:
             return True

@@ -114,9 +114,9 @@ def _end_on_nodes(folder: Path, by_node: Mapping[str, Sequence[Process]], reason
     remote = ray.remote(num_cpus=0, max_retries=0)(end_here)
     tasks = [
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            str(folder), list(found), reason
+            str(folder), list(victims), reason
         )
-        for node, found in by_node.items()
+        for node, victims in by_node.items()
     ]
     ray.get(tasks, timeout=END_SECONDS)
 

@@ -69,7 +69,7 @@ class ChosenRun:
 
     @property
     def line(self) -> str:
-        """Say by what the run was chosen, in one line."""
+        """Describe by what the run was chosen, in one line."""
         reached = f"{self.ranking.metric} {self.value:.4g}"
         if self.finished == 1:
             return f"{self.sweep}: {self.label}, {reached}, the only finished run"
@@ -79,7 +79,7 @@ class ChosenRun:
 
 
 class _Search(BaseModel):
-    """What a sweep's record says of its search."""
+    """The search in a sweep's record."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -88,7 +88,7 @@ class _Search(BaseModel):
 
 
 class _Experiment(BaseModel):
-    """What a sweep's record says of the metrics of its experiment."""
+    """The metrics of an experiment in a sweep's record."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -216,12 +216,12 @@ def _matches(run: "Run", choice: Choice) -> bool:
 
 
 def _no_such_run(what: str, runs: "Sequence[Run]", choice: Choice) -> str:
-    asked = [f"--arm {choice.arm}"] if choice.arm is not None else []
-    asked += [f"--seed {choice.seed}"] if choice.seed is not None else []
+    given = [f"--arm {choice.arm}"] if choice.arm is not None else []
+    given += [f"--seed {choice.seed}"] if choice.seed is not None else []
     arms = sorted({run.data.tags.get(Tag.ARM, "") for run in runs})
     seeds = sorted({int(run.data.tags.get(Tag.SEED, "0")) for run in runs})
     has = f"it has the arms {', '.join(arms)} and the seeds {', '.join(map(str, seeds))}" if runs else "it has no runs"
-    return f"{what}: no run of it for {' '.join(asked) or 'any arm'}; {has}"
+    return f"{what}: no run of it for {' '.join(given) or 'any arm'}; {has}"
 
 
 def _chosen(run: "Run", ranking: Ranking, finished: int, unranked: int) -> ChosenRun:

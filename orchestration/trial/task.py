@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from orchestration.cluster.resources import Demand
@@ -79,7 +80,7 @@ class Task:
     system_metrics_seconds: float | None = None
 
 
-def task_of(trial: "TuneTrial") -> Task:
+def task_of(trial: "TuneTrial | SimpleNamespace") -> Task:
     """Return what the processes of a Tune trial are given."""
     task: Task = trial.config[TASK]
     return task

@@ -124,7 +124,7 @@ def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def test_a_run_that_is_asked_to_stop_ends_evaluated_and_can_go_on(tiny_values, tmp_path: Path) -> None:
+def test_a_run_that_is_requested_to_stop_ends_evaluated_and_can_go_on(tiny_values, tmp_path: Path) -> None:
     whole, _ = train(tiny_values, tmp_path / "whole")
     folder = tmp_path / "asked"
 

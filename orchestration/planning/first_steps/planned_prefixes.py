@@ -35,32 +35,32 @@ def find_prefixes(plan: Plan, pending: Sequence[Trial], elsewhere: Elsewhere) ->
         return Prefixes({trial.identity: Prefix.by_choice(plan.extension, trial) for trial in new})
     if plan.search is not None or not plan.shares:
         return Prefixes()
-    found: dict[str, Prefix] = {}
+    prefixes: dict[str, Prefix] = {}
     waiting = {trial.identity for trial in pending}
     earlier: dict[str, list[Trunk]] = {}
     for trial in (*(each for each in plan.trials if each.identity not in waiting), *pending):
         folder = plan.folder_of(trial)
         if trial.identity in waiting and not trial.is_coverage and not _has_begun(trial, folder):
             others = [Prefix(each, _last_held_step(each, trial)) for each in elsewhere.get(trial.identity, ())]
-            own = [_offer(each, trial, found, waiting) for each in earlier.get(trial.trunk, ())]
+            own = [_offer(each, trial, prefixes, waiting) for each in earlier.get(trial.trunk, ())]
             # Of equals one that need not be waited for.
             best = max((*others, *own), key=lambda offer: (offer.step, not offer.waits), default=None)
             if best is not None and best.step >= LEAST_SHARE * trial.config.schedule.steps:
-                found[trial.identity] = best
+                prefixes[trial.identity] = best
         earlier.setdefault(trial.trunk, []).append(Trunk.of(trial, plan.name, folder))
-    return Prefixes(found)
+    return Prefixes(prefixes)
 
 
 def _has_begun(trial: Trial, folder: Path) -> bool:
     return newest_step(folder / CHECKPOINTS, trial.averages) > 0
 
 
-def _offer(trunk: Trunk, trial: Trial, found: Mapping[str, Prefix], waiting: Collection[str]) -> Prefix:
+def _offer(trunk: Trunk, trial: Trial, prefixes: Mapping[str, Prefix], waiting: Collection[str]) -> Prefix:
     """Return what a training can take from one of its plan; one that is to run leaves a checkpoint on its way.
 
-    found: what those take themselves that are to run, and hence pass over. waiting: identities of those that are.
+    prefixes: what those take themselves that are to run, and hence pass over. waiting: identities of those that are.
     """
-    held, begins = _last_held_step(trunk, trial), found.get(trunk.identity)
+    held, begins = _last_held_step(trunk, trial), prefixes.get(trunk.identity)
     common = common_steps(trunk.schedule, trial.config.schedule)
     passed = max(0 if begins is None else begins.step, *held_checkpoints(trunk.folder), 0)
     leaves = trunk.identity in waiting and trial.averages <= trunk.averages and passed < common
@@ -85,10 +85,10 @@ def held_checkpoints(folder: Path) -> dict[int, Path]:
     """
     if read_attempts(folder).accumulate:
         return {}
-    found: dict[int, Path] = {}
+    held: dict[int, Path] = {}
     for name in (CHECKPOINTS, FORKS):
         try:
-            found |= {step: folder_of(folder / name, step) for step in steps_in(folder / name)}
+            held |= {step: folder_of(folder / name, step) for step in steps_in(folder / name)}
         except CheckpointError:
             continue
-    return found
+    return held

@@ -23,14 +23,14 @@ def find_trunks(history: History, plan: Plan, trials: Iterable[Trial]) -> dict[s
     They may be finished, failed, stopped or running. Raises TrackingError where the store stops answering.
     """
     by_trunk: dict[str, tuple[Trunk, ...]] = {}
-    found: dict[str, Sequence[Trunk]] = {}
+    by_identity: dict[str, Sequence[Trunk]] = {}
     for trial in trials:
         if trial.is_coverage:
             continue
         if trial.trunk not in by_trunk:
             by_trunk[trial.trunk] = tuple(_trunks_of(history.of_trunk(trial.trunk), plan.folder))
-        found[trial.identity] = by_trunk[trial.trunk]
-    return found
+        by_identity[trial.identity] = by_trunk[trial.trunk]
+    return by_identity
 
 
 def _trunks_of(runs: Sequence[PastRun], own: Path) -> Iterable[Trunk]:

@@ -17,9 +17,9 @@ from fcos.errors import ConfigError, DataError
 from fcos.storage.files import reason_of
 from fcos.storage.plan_history import PlanEntry, PlanHistory, parse_plan_history
 from fcos.storage.run_folder import POINTS, SUMMARY
-from fcos.storage.store_conventions import Artifact
+from fcos.storage.store_conventions import RUN_ONLY, Artifact
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.experiment.identity import RUN_ONLY, fingerprint, without
+from orchestration.experiment.identity import fingerprint, without
 from orchestration.experiment.trials import changed_keys
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import TRIALS, Plan, StoredPlan

@@ -78,7 +78,7 @@ def test_an_average_that_was_not_kept_is_trained_from_the_start_with_a_note(conf
     assert not [point for point in points if point.key == "train/loss"]
 
 
-def test_evaluate_takes_the_configured_average_or_the_one_that_is_asked_for(config: Config, tmp_path: Path) -> None:
+def test_evaluate_takes_the_configured_average_or_the_requested_one(config: Config, tmp_path: Path) -> None:
     shared, _ = trained(config, tmp_path, settings_of(config, *DECAYS))
     default = evaluate(load_trained(tmp_path, CPU, {}), batch_size=8)
     assert default == shared.metrics["last"]

@@ -61,7 +61,7 @@ def test_of_anchors_recall_is_all_that_is_reported() -> None:
     assert reported_metrics(anchors) == ("coverage/bpr", "coverage/num_boxes")
 
 
-def test_an_analysis_is_reported_where_it_is_asked_for() -> None:
+def test_an_analysis_is_reported_where_it_is_configured() -> None:
     assert "val/errors/class" not in reported_metrics(config_of())
     assert "val/errors/class" in reported_metrics(config_of("++model.postprocess.analyses=[errors]"))
 

@@ -123,7 +123,7 @@ def test_splits_that_number_their_categories_otherwise_are_matched_by_name(root:
     assert prepared.notes[0].startswith("val.json: ")
 
 
-def test_labels_follow_the_classes_that_are_asked_for(root: Path) -> None:
+def test_labels_follow_the_requested_classes(root: Path) -> None:
     own = prepare(coco(root), splits=["val"])
     prepared = prepare(coco(root), splits=["val"], classes=("dog", "cat"))
     assert prepared.classes == prepared.val.annotations.classes == ("dog", "cat")

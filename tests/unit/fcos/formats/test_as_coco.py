@@ -98,7 +98,7 @@ def test_training_images_without_boxes_are_refused_with_the_reasons(tmp_path: Pa
         folder_as_coco(root, FolderSettings(), tmp_path / "cache")
 
 
-def test_real_blood_cells_are_asked_about_and_then_read(tmp_path: Path, shared_data: Path) -> None:
+def test_real_blood_cells_are_ambiguous_and_then_read(tmp_path: Path, shared_data: Path) -> None:
     from fcos.errors import ConfigError
 
     with pytest.raises(ConfigError, match=r"data\.train\.annotations: 2 files .*\ndata\.val\.annotations: 2 files"):

@@ -81,7 +81,7 @@ def test_folders_called_train_and_valid_are_the_splits(name: FormatName, tmp_pat
     }
 
 
-def test_two_formats_in_a_folder_are_asked_about_and_the_answer_is_taken(tmp_path: Path) -> None:
+def test_two_formats_in_a_folder_are_ambiguous_and_the_option_is_taken(tmp_path: Path) -> None:
     images = [image("a.png", box())]
     write_folder(tmp_path, "voc", images)
     write_labelme(tmp_path, images)

@@ -6,7 +6,7 @@ from fcos.errors import ConfigError
 from orchestration.config.compose import compose
 
 
-def test_system_metrics_are_on_and_nothing_is_registered_unless_asked_for() -> None:
+def test_system_metrics_are_on_and_nothing_is_registered_by_default() -> None:
     tracking = compose([]).tracking
     assert tracking.sampling_seconds == 60 and tracking.register_as is None
     assert compose(["tracking.system_metrics=false"]).tracking.sampling_seconds is None

@@ -33,7 +33,7 @@ class Trainings:
         return trial
 
     def report(self, trial: Any, step: int, *values: float) -> bool:
-        """Whether the training is stops to stop."""
+        """Return whether the training is requested to stop."""
         scores = [MetricPoint(f"arm{n}", "val/AP", step, value) for n, value in enumerate(values)]
         points = (MetricPoint(None, "train/loss", step, 1.0), *scores)
         files.append_points(self.folder / trial.trial_id, points)
@@ -43,7 +43,7 @@ class Trainings:
         return (folder / STOP).exists()
 
 
-def test_the_worse_of_two_is_asked_once_it_stands_on_a_rung(tmp_path: Path) -> None:
+def test_the_worse_of_two_is_requested_to_stop_once_it_stands_on_a_rung(tmp_path: Path) -> None:
     trainings = Trainings(tmp_path)
     good, poor = trainings.start("good"), trainings.start("poor")
     assert not trainings.report(good, 10, 0.5)

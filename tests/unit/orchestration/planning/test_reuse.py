@@ -301,7 +301,7 @@ def test_a_copy_is_taken_where_the_original_is_gone(plan: Plan, tmp_path: Path) 
     assert source.trained is run
 
 
-def test_without_a_store_nothing_is_asked_and_nothing_made(plan: Plan, tmp_path: Path) -> None:
+def test_without_a_store_nothing_is_queried_and_nothing_made(plan: Plan, tmp_path: Path) -> None:
     lab = composed_into(tmp_path / "here", EXPERIMENT)
     past = find_reusable(lab, plan)
     assert (past.history, past.sources, past.note) == (None, {}, "")

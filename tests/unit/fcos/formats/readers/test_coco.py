@@ -58,7 +58,7 @@ def test_roboflows_layout_with_a_file_in_each_folder(tmp_path: Path) -> None:
     }
 
 
-def test_several_files_of_a_split_are_asked_about_by_key(tmp_path: Path) -> None:
+def test_several_files_of_a_split_are_refused_with_the_key(tmp_path: Path) -> None:
     for name in ("instances_train", "instances_train_raw", "instances_val"):
         write(tmp_path, f"{name}.json", "images", image("a.png", box()))
     with pytest.raises(ConfigError) as caught:

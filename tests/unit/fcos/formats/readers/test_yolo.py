@@ -152,7 +152,7 @@ def test_wrong_names_are_refused(tmp_path: Path, settings: str, message: str) ->
         read(write(tmp_path, {"a.jpg": LINE}, data_yaml=settings))
 
 
-def test_two_files_of_names_are_asked_about(tmp_path: Path) -> None:
+def test_two_files_of_names_are_refused_as_ambiguous(tmp_path: Path) -> None:
     root = write(tmp_path, {"a.jpg": LINE}, data_yaml=NAMES, other_yaml="names: [x]\n")
     with pytest.raises(DataError, match=r"several files declare classes for YOLO labels: data\.yaml, other\.yaml"):
         read(root)

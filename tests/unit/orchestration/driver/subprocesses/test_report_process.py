@@ -38,7 +38,7 @@ def process(printed: str = "", code: int = 0, stream: EventStream = SILENT) -> R
 @pytest.mark.ray
 @pytest.mark.parametrize("ahead", [True, False])
 @pytest.mark.parametrize(("code", "written"), [(0, True), (141, True), (2, False)])
-def test_a_report_is_written_when_it_is_asked_for(folder: Path, ahead: bool, code: int, written: bool) -> None:
+def test_a_report_is_written_when_it_is_requested(folder: Path, ahead: bool, code: int, written: bool) -> None:
     report = process(code=code)
     if ahead:
         report.begin("sqlite:///x.db")
@@ -49,7 +49,7 @@ def test_a_report_is_written_when_it_is_asked_for(folder: Path, ahead: bool, cod
 
 
 @pytest.mark.ray
-def test_a_process_that_is_not_asked_is_ended_and_writes_nothing(folder: Path) -> None:
+def test_a_process_without_a_request_is_ended_and_writes_nothing(folder: Path) -> None:
     report = process()
     report.begin("sqlite:///x.db")
     report.end()

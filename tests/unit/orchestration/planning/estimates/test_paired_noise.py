@@ -141,10 +141,10 @@ def test_trainings_that_went_on_from_a_checkpoint_vary_otherwise_than_those_from
     plan = plan_seeds()
     checkpoint = Extension(Path("/first/step_00000100"), 100, "e" * 64)
     extended = replace(plan, extension=checkpoint)
-    assert find(plan, *runs_of(plan, **{"fcos.extends": "e" * 64})) is None
+    assert find(plan, *runs_of(plan, value_of, "before", **{"fcos.extends": "e" * 64})) is None
     # Of an older version, without the tag: a trunk that is itself.
     of_older = [replace(run, tags={**run.tags, "fcos.trunk": run.tags["fcos.train_identity"]}) for run in runs_of(plan)]
     assert find(plan, *of_older) is None
     assert find(extended, *runs_of(plan)) is None
-    assert find(extended, *runs_of(plan, **{"fcos.extends": "f" * 64})) is None
-    assert find(extended, *runs_of(plan, **{"fcos.extends": "e" * 64})) is not None
+    assert find(extended, *runs_of(plan, value_of, "before", **{"fcos.extends": "f" * 64})) is None
+    assert find(extended, *runs_of(plan, value_of, "before", **{"fcos.extends": "e" * 64})) is not None
