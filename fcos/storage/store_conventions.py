@@ -260,9 +260,14 @@ def sqlite_uri(file: Path) -> str:
     return URL.create("sqlite", database=str(file)).render_as_string()
 
 
+def default_file(output: Path) -> Path:
+    """Return the SQLite file of the store in an output folder."""
+    return output / "mlflow.db"
+
+
 def default_uri(output: Path) -> str:
     """Return the address of the SQLite store in an output folder."""
-    return sqlite_uri(output / "mlflow.db")
+    return sqlite_uri(default_file(output))
 
 
 def client_uri(uri: str) -> str:

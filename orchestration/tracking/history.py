@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_uri
+from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_file, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
 from orchestration.tracking.store import connect
@@ -112,8 +112,9 @@ def open_history(uri: str | None, output: Path) -> History | None:
 
     Raises TrackingError where the store is unavailable.
     """
-    address = uri or default_uri(output)
-    file = sqlite_file(address)
+    # Without an address there is none to parse, for which SQLAlchemy would be loaded.
+    file = sqlite_file(uri) if uri else default_file(output)
     if file is not None and not (file.exists() and (file.is_dir() or file.stat().st_size)):
         return None
+    address = uri or default_uri(output)
     return History(connect(address), address)

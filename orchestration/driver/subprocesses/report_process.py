@@ -30,8 +30,10 @@ class ReportProcess:
 
     def write(self, tracking_uri: str) -> bool:
         """Let the process write its report and wait for it; return whether there is one."""
-        process = self._process or self._start(tracking_uri)
-        self._process = process
+        # One that was ended while it waited, such as for want of memory, is started again.
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._start(tracking_uri)
+        process = self._process
         printed, _ = process.communicate(b"\n")
         if self._stream.is_open and not self._emit(printed):
             return False

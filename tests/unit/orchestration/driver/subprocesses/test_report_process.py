@@ -80,3 +80,12 @@ def test_what_is_no_report_is_no_event_of_another_exit_code(printed: str, notes:
     assert not process(printed, code, EventStream(file)).write("sqlite:///x.db")
     events = [json.loads(line) for line in file.getvalue().splitlines()]
     assert [(event["type"], event["text"]) for event in events] == [("note", text) for text in notes]
+
+
+@pytest.mark.ray
+def test_a_process_that_died_while_it_waited_is_started_again(folder: Path) -> None:
+    report = process()
+    report.begin("sqlite:///x.db")
+    report.end()
+    assert report.write("sqlite:///y.db")
+    assert (folder / "written").read_text() == "sqlite:///y.db"
