@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return USER_ERROR
         from fcos.storage.events import ErrorEvent
 
-        return print_safely(partial(_print_event, ErrorEvent.of("store", USER_ERROR, str(error)))) or USER_ERROR
+        return print_safely(partial(_print_event, ErrorEvent.of("store", USER_ERROR, [str(error)]))) or USER_ERROR
     return print_safely(print_result)
 
 
@@ -153,7 +153,7 @@ class _Parser(argparse.ArgumentParser):
             from analysis.render.console import print_safely
             from fcos.storage.events import ErrorEvent
 
-            print_safely(partial(_print_event, ErrorEvent.of("config", USER_ERROR, message)))
+            print_safely(partial(_print_event, ErrorEvent.of("config", USER_ERROR, [message])))
         super().error(message)
 
 

@@ -3,6 +3,7 @@
 import difflib
 import errno
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 # Parts of the messages of torch, CUDA and its libraries, C++ and Ray, in lower case.
 MEMORY_MESSAGES = (
@@ -25,8 +26,39 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else ""
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake of a user, of which a message is made: what is wrong, where, and the way out.
+
+    key: or an option. value: as it was given. line: of the file.
+    """
+
+    rule: str
+    key: str | None = None
+    value: str | None = None
+    file: str | None = None
+    line: int | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        file = self.file if self.line is None else f"{self.file}, line {self.line}"
+        key = self.key if self.value is None else f"{self.key}={self.value}"
+        where = "".join(f"{each}: " for each in (file, key) if each is not None)
+        return f"{where}{self.rule}" + ("" if self.hint is None else f"; {self.hint}")
+
+
 class ConfigError(ValueError):
-    """A setting that is refused; the message names key, value and rule."""
+    """A setting that is refused; the message names key, value and rule.
+
+    It is made of mistakes whose parts are known, or of texts.
+    """
+
+    def __init__(self, *mistakes: Mistake | str) -> None:
+        super().__init__(*mistakes)
+        self.mistakes = mistakes
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.mistakes))
 
 
 class Transient(Exception):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fcos.config.base import Section
-from fcos.errors import ConfigError, suggest
+from fcos.errors import ConfigError, Mistake, suggest
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -21,25 +21,25 @@ def parse(schema: type[SectionT], values: dict[str, Any]) -> SectionT:
         # As strict JSON, where a list is a tuple, but neither true nor "10" is a number.
         return schema.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(schema, item) for item in error.errors())) from None
+        raise ConfigError(*(_explain(schema, item) for item in error.errors())) from None
 
 
-def _explain(schema: type[Section], item: Any) -> str:
-    """Return the message of one validation error."""
-    key = ".".join(str(part) for part in item["loc"])
+def _explain(schema: type[Section], item: Any) -> Mistake | str:
+    """Return the mistake behind one validation error; the text of a validator of ours."""
+    key, value = ".".join(str(part) for part in item["loc"]), repr(item.get("input"))
     match item["type"]:
         case "extra_forbidden":
             *parents, last = item["loc"]
             known = known_keys(schema, [str(part) for part in parents])
             hint = suggest(str(last), known) or f"known here: {', '.join(known)}"
-            return f"{key}={item['input']!r}: no such key; {hint}"
+            return Mistake("no such key", key, value, hint=hint)
         case "missing":
-            return f"{key}: a value is needed"
+            return Mistake("a value is needed", key)
         case "value_error":
             message = str(item["ctx"]["error"])
             return f"{key}.{message}" if key else message
         case _:
-            return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+            return Mistake(f"{item['msg'][0].lower()}{item['msg'][1:]}", key, value)
 
 
 def known_keys(schema: type[BaseModel], path: list[str]) -> list[str]:

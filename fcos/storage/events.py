@@ -6,13 +6,15 @@ The others are in orchestration/cli/event_records.py. The JSON schema of all of 
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from fcos.errors import Mistake
 from fcos.statistics.outcomes import Outcome
 
 # Rises when a field changes its meaning or goes away.
@@ -62,6 +64,11 @@ class Problem(Part):
     hint: str | None = None
     text: str
 
+    @classmethod
+    def of(cls, mistake: Mistake) -> "Problem":
+        """Return a mistake whose parts are known."""
+        return cls(**asdict(mistake), text=str(mistake))
+
 
 class ErrorEvent(EventRecord):
     """Why a command did not do what it was started for. error: config is the user's to correct. exit_code: 2 or 3."""
@@ -72,9 +79,16 @@ class ErrorEvent(EventRecord):
     problems: tuple[Problem, ...]
 
     @classmethod
-    def of(cls, error: Literal["config", "folder_in_use", "store"], code: int, message: str) -> "ErrorEvent":
-        """Return the event of an error's message."""
-        return cls(error=error, exit_code=code, problems=tuple(split_problems(message)))
+    def of(
+        cls, error: Literal["config", "folder_in_use", "store"], code: int, mistakes: Sequence[Mistake | str]
+    ) -> "ErrorEvent":
+        """Return the event of the mistakes of an error; texts are split where they have the form of one."""
+        problems = [
+            problem
+            for each in mistakes
+            for problem in ([Problem.of(each)] if isinstance(each, Mistake) else split_problems(each))
+        ]
+        return cls(error=error, exit_code=code, problems=tuple(problems))
 
 
 class Verdict(Part):

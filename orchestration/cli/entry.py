@@ -122,9 +122,11 @@ def _report_error(stream: "EventStream", error: Exception, kind: Literal["config
     """Show an error to people and to programs; return the exit code."""
     print(f"error: {error}", file=sys.stderr)
     if stream.is_open:
+        from fcos.errors import ConfigError
         from fcos.storage.events import ErrorEvent
 
-        stream.emit(ErrorEvent.of(kind, code, str(error)))
+        mistakes = error.mistakes if isinstance(error, ConfigError) else (str(error),)
+        stream.emit(ErrorEvent.of(kind, code, mistakes))
     return code
 
 

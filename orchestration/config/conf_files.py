@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, Mistake
 from fcos.installation import conf_folder
 
 # The built-in config files.
@@ -33,19 +33,16 @@ def conf_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{_shown(path)}: cannot be read ({error.strerror})") from None
+        raise ConfigError(Mistake(f"cannot be read ({error.strerror})", file=_shown(path))) from None
     if content.startswith(_BYTE_ORDER_MARK):
-        raise ConfigError(
-            f"{_shown(path)}, line 1: begins with a byte order mark, which hides that line from Hydra; save the "
-            "file as UTF-8 without one"
-        )
+        rule = "begins with a byte order mark, which hides that line from Hydra"
+        raise ConfigError(Mistake(rule, file=_shown(path), line=1, hint="save the file as UTF-8 without one"))
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(
-            f"{_shown(path)}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from None
+        rule = f"byte 0x{content[error.start]:02x} is not UTF-8"
+        raise ConfigError(Mistake(rule, file=_shown(path), line=line, hint="save the file as UTF-8")) from None
 
 
 def read_conf(path: Path) -> dict[str, Any]:
@@ -73,14 +70,13 @@ def _parsed(text: str, shown: str) -> dict[str, Any]:
             return {}
         if not isinstance(node, yaml.MappingNode):
             kind = "a list" if isinstance(node, yaml.SequenceNode) else "text"
-            raise ConfigError(
-                f"{shown}, line {node.start_mark.line + 1}: holds {kind}; a config file is a mapping, key: value"
-            )
+            line, hint = node.start_mark.line + 1, "a config file is a mapping, key: value"
+            raise ConfigError(Mistake(f"holds {kind}", file=shown, line=line, hint=hint))
         values = OmegaConf.to_container(OmegaConf.create(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{shown}, {_yaml_problem(error, text)}") from None
+        raise ConfigError(_yaml_mistake(error, text, shown)) from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{shown}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(Mistake(str(error).splitlines()[0], file=shown)) from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
@@ -92,13 +88,14 @@ def read_experiment(path: Path) -> dict[str, Any]:
     """
     values = read_conf(path)
     if not values:
-        raise ConfigError(f"{_shown(path)}: is empty; an experiment's file holds the key experiment")
+        raise ConfigError(Mistake("is empty", file=_shown(path), hint="an experiment's file holds the key experiment"))
     if not is_global(path):
         raise ConfigError(
             f"{_shown(path)}, line 1: must be `{GLOBAL}`, as the keys of an experiment's file are counted from the top"
         )
     if not isinstance(values.get("experiment"), Mapping):
-        raise ConfigError(f"{_shown(path)}: has no section experiment; it holds name, arms, baseline and seeds")
+        hint = "it holds name, arms, baseline and seeds"
+        raise ConfigError(Mistake("has no section experiment", file=_shown(path), hint=hint))
     return values
 
 
@@ -196,14 +193,14 @@ def parse_defaults(values: Mapping[str, Any]) -> dict[str, str | None]:
     return {str(key).split()[-1].strip("/"): None if option is None else str(option) for key, option in pairs}
 
 
-def _yaml_problem(error: Exception, text: str) -> str:
-    """Return the line of a YAML error, its rule and a hint."""
+def _yaml_mistake(error: Exception, text: str, shown: str) -> Mistake:
+    """Return the file and line of a YAML error, its rule and a hint."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or problem is None:
         position = getattr(error, "position", 0)
-        return f"line {text[:position].count(chr(10)) + 1}: {str(error).splitlines()[0]}"
-    hint = next((f"; {hint}" for prefix, hint in _HINTS.items() if str(problem).startswith(prefix)), "")
-    return f"line {mark.line + 1}: {problem}{hint}"
+        return Mistake(str(error).splitlines()[0], file=shown, line=text[:position].count("\n") + 1)
+    hint = next((hint for prefix, hint in _HINTS.items() if str(problem).startswith(prefix)), None)
+    return Mistake(str(problem), file=shown, line=mark.line + 1, hint=hint)
 
 
 def _shown(path: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fcos.config.parse import flatten
-from fcos.errors import ConfigError, suggest
+from fcos.errors import ConfigError, Mistake, suggest
 from orchestration.config import conf_files
 from orchestration.config.conf_files import GLOBAL, is_global, option_file, parse_defaults, read_conf
 
@@ -38,7 +38,7 @@ def check_own_folder(own: Path) -> None:
     """
     if not own.is_dir():
         what = "is no folder" if own.exists() else "no such folder"
-        raise ConfigError(f"--config-dir={own}: {what} ({own.absolute()})")
+        raise ConfigError(Mistake(f"{what} ({own.absolute()})", "--config-dir", str(own)))
     files = [file for group in groups() for file in _own_files(own, group)]
     if not files:
         raise ConfigError(
@@ -48,7 +48,8 @@ def check_own_folder(own: Path) -> None:
     for file in (own / "config.yaml", *sorted(files)):
         built_in = conf_files.CONF / file.relative_to(own)
         if file.exists() and built_in.exists():
-            raise ConfigError(f"{file}: Hydra would read the built-in file of this name instead; give it another name")
+            rule = "Hydra would read the built-in file of this name instead"
+            raise ConfigError(Mistake(rule, file=str(file), hint="give it another name"))
 
 
 def presets() -> dict[str, list[str]]:
@@ -80,7 +81,8 @@ def _expanded(key: str, changes: Any, known: Mapping[str, Sequence[str]], own: P
     for group in (key for key in changes if key in known):
         option = str(changes[group])
         if option not in known[group]:
-            raise ConfigError(f"{key}.{group}={option}: no such {group}; {suggest_or_list(option, known[group])}")
+            hint = suggest_or_list(option, known[group])
+            raise ConfigError(Mistake(f"no such {group}", f"{key}.{group}", option, hint=hint))
         file = option_file(group, option, own)
         if not is_global(file):
             raise ConfigError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from fcos.config.parse import known_keys
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, Mistake
 from fcos.installation import command
 from orchestration.config import conf_files
 from orchestration.config.compose import disable_environment_interpolation
@@ -184,7 +184,7 @@ def _checked_option(group: str, option: str, options: Sequence[str]) -> str | No
         return name
     default = default_options().get(group)
     if name.lower() != "null":
-        raise ConfigError(f"{group}={name}: no such {group}; {suggest_or_list(name, options)}")
+        raise ConfigError(Mistake(f"no such {group}", group, name, hint=suggest_or_list(name, options)))
     if group == "experiment":
         raise ConfigError("experiment=null: leave experiment out")
     if default is not None:
@@ -207,7 +207,9 @@ def check_key(key: str, line: str) -> None:
         if known and not candidates:
             parent = ".".join(parts[:depth])
             candidates = [f"{parent}.{name}" if parent else name for name in known]
-        raise ConfigError(f"{line}: no such key {key}; {suggest_or_list(key, candidates or dotted_keys(LabConfig))}")
+        given, mark, value = line.partition("=")
+        hint = suggest_or_list(key, candidates or dotted_keys(LabConfig))
+        raise ConfigError(Mistake(f"no such key {key}", given, value if mark else None, hint=hint))
 
 
 def dotted_keys(schema: type[BaseModel]) -> list[str]:

@@ -13,6 +13,7 @@ from analysis.reader.sweep import Experiment, Provenance, Sweep, Trial
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ARMS = ("none", "branch")
+CONFIGURED = Provenance()
 
 
 def make_sweep(
@@ -20,7 +21,7 @@ def make_sweep(
     seeds: Sequence[int],
     looks: Sequence[int] = (),
     failed: Collection[int] = (),
-    provenance: Provenance | None = None,
+    provenance: Provenance = CONFIGURED,
 ) -> Sweep:
     """Return a sweep whose seeds were begun one minute after the other."""
     trials = tuple(
@@ -32,7 +33,7 @@ def make_sweep(
             START + timedelta(minutes=minute),
             {"seed": seed},
             {} if seed in failed else {"val/AP": 0.5},
-            provenance or Provenance(),
+            provenance,
         )
         for minute, seed in enumerate(seeds)
         for arm in ARMS

@@ -1,6 +1,7 @@
 """What of an archive belongs together, and what may have changed before a training went on."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ HEADER = ArchiveHeader(sweep="x", run_id=SWEEP, laboratory="", resamples=0, vers
 DIGEST = "d" * 64
 
 
-def write_run(path: Path, run_id: str, params: dict[str, str] | None = None, **tags: str) -> None:
+def write_run(path: Path, run_id: str, params: Mapping[str, str], **tags: str) -> None:
     path.mkdir(parents=True)
-    run = PublishedRun(run_id=run_id, name="a", status="FINISHED", start=0, end=1, tags=tags, params=params or {})
+    run = PublishedRun(run_id=run_id, name="a", status="FINISHED", start=0, end=1, tags=tags, params=dict(params))
     (path / "run.json").write_text(run.model_dump_json())
 
 
 def check(folder: Path, params: dict[str, str], config: dict[str, Any], planned: list[int]) -> list[str]:
     """Return the problems of an archive with one trial, of seed 1."""
-    write_run(folder / "sweep", SWEEP)
+    write_run(folder / "sweep", SWEEP, {})
     plan = {"code": "c", "trials": [{"identity": "i", "seed": seed} for seed in planned]}
     (folder / "sweep" / "plan.json").write_text(json.dumps(plan))
     path = folder / "trials" / TRIAL

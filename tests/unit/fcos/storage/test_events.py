@@ -2,9 +2,13 @@
 
 import json
 import math
+import pickle
 
 import pytest
 
+from fcos.config.parse import parse
+from fcos.config.run import ScheduleConfig
+from fcos.errors import ConfigError, Mistake
 from fcos.storage.events import ErrorEvent, TableRow, split_problems
 
 
@@ -65,7 +69,7 @@ def test_each_mistake_is_one_problem_with_the_lines_that_belong_to_it() -> None:
 
 
 def test_a_line_is_json_without_numbers_that_json_does_not_have() -> None:
-    line = ErrorEvent.of("config", 2, "data.root=/Bilder/größe: no\nsuch").to_line()
+    line = ErrorEvent.of("config", 2, ["data.root=/Bilder/größe: no\nsuch"]).to_line()
     assert line.endswith("\n") and line.count("\n") == 1
     event = json.loads(line)
     assert (event["type"], event["version"], event["exit_code"]) == ("error", 1, 2)
@@ -74,6 +78,37 @@ def test_a_line_is_json_without_numbers_that_json_does_not_have() -> None:
 
 
 def test_bytes_that_are_no_text_leave_a_line_that_every_reader_takes() -> None:
-    line = ErrorEvent.of("config", 2, "data.root=/data/größe\udcff: no such folder").to_line()
+    line = ErrorEvent.of("config", 2, ["data.root=/data/größe\udcff: no such folder"]).to_line()
     event = ErrorEvent.model_validate_json(line.encode("utf-8"))
     assert event.problems[0].value == "/data/größe?"
+
+
+def test_parts_that_are_known_where_a_mistake_is_found_are_not_searched_for_in_its_text() -> None:
+    """A value with a colon, a file with a space and without a folder, a rule with a semicolon."""
+    value = Mistake("no such folder", "data.root", "/a: b", hint="did you mean /a?")
+    file = Mistake("holds a list; and text", file="my notes", line=3)
+    error = ConfigError(value, file, "c.d=2: wrong too")
+    texts = ["data.root=/a: b: no such folder; did you mean /a?", "my notes, line 3: holds a list; and text"]
+    assert str(error).splitlines() == [*texts, "c.d=2: wrong too"]
+    event = ErrorEvent.of("config", 2, error.mistakes)
+    parts = [problem.model_dump(exclude_none=True) for problem in event.problems]
+    assert parts == [
+        {
+            "key": "data.root",
+            "value": "/a: b",
+            "rule": "no such folder",
+            "hint": "did you mean /a?",
+            "text": texts[0],
+        },
+        {"file": "my notes", "line": 3, "rule": "holds a list; and text", "text": texts[1]},
+        {"key": "c.d", "value": "2", "rule": "wrong too", "text": "c.d=2: wrong too"},
+    ]
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.mistakes) == (str(error), error.mistakes)
+
+
+def test_a_value_that_a_schema_refuses_stays_whole() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(ScheduleConfig, {"batch_size": "a: b; c", "steps": 1, "optimizer": "sgd", "decay": "none"})
+    (problem,) = ErrorEvent.of("config", 2, refused.value.mistakes).problems
+    assert (problem.key, problem.value) == ("batch_size", "'a: b; c'")

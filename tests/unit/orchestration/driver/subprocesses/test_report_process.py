@@ -69,7 +69,7 @@ def test_the_real_process_ends_without_a_report_where_its_input_ends(folder: Pat
 @pytest.mark.parametrize(
     ("printed", "notes"),
     [
-        (ErrorEvent.of("store", 2, "no sweep x").to_line(), ["report: no sweep x"]),
+        (ErrorEvent.of("store", 2, ["no sweep x"]).to_line(), ["report: no sweep x"]),
         ("a library's line\n", []),
         ("", []),
     ],
