@@ -77,7 +77,7 @@ def describe_notes(facts: "ManuscriptFacts") -> list[str]:
         if is_fixed_before_results(sweep) is None:
             lines.append(f"note: {name}: {sweep.no_history}: when its plan was fixed is not known")
         if replaced := sum(sweep.neutral.replaced.values()):
-            lines.append(f"note: {name}: {format_count(replaced, 'path or address')} replaced by the name of its key")
+            lines.append(f"note: {name}: paths and addresses replaced by the names of their keys: {replaced}")
     return lines
 
 

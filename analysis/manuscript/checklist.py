@@ -1,7 +1,7 @@
 """Answers to the questions of the NeurIPS paper checklist that records of experiments can answer."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +12,12 @@ from analysis.manuscript.sentences.error_bars import describe_error_bars
 from analysis.manuscript.sentences.settings import SettingTexts
 from analysis.manuscript.sentences.setup import describe_setup
 from analysis.manuscript.statements import Citations, Section, Statement, render_bullets, render_runs
+from analysis.render.tables import escape_markdown
 from fcos.metrics import MEMORY
 from fcos.storage.store_conventions import Artifact
 
 FILE = "checklist.md"
+NOT_RECORDED = "Not recorded:"
 Reply = Literal["Yes", "Partly", "No", "To be completed by the authors"]
 INTRODUCTION = (
     "Questions 4 to 8 of the NeurIPS paper checklist, in other words than its own, and what the tracking store answers "
@@ -25,22 +27,35 @@ INTRODUCTION = (
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, the reply to it, and the sentences that it rests on."""
+    """A question, the reply to it, and the sentences that it rests on: a section for each sweep, and common ones."""
 
     title: str
     question: str
     reply: Reply
-    statements: tuple[Statement, ...]
+    sections: tuple[Section, ...]
+    common: tuple[Statement, ...] = ()
 
 
 def render_checklist(facts: ManuscriptFacts, citations: Citations) -> str:
     """Return checklist.md."""
     names = join_words([sweep.sweep.name for sweep in facts.sweeps])
     parts = [f"# NeurIPS paper checklist: {names}\n\n{INTRODUCTION}\n"]
-    for answer in answer_questions(facts):
-        bullets = "\n".join(render_bullets(Section(answer.title, answer.statements), FILE, citations))
-        parts.append(f"## {answer.title}\n\n{answer.question}\n\n**{answer.reply}.**\n\n{bullets}\n")
+    parts += [_render_answer(answer, citations) for answer in answer_questions(facts)]
     return "\n".join(parts) + render_runs(FILE, citations)
+
+
+def _render_answer(answer: Answer, citations: Citations) -> str:
+    """Return a question with its answer; sweeps have headings where there are several."""
+    blocks = [f"## {answer.title}", answer.question, f"**{answer.reply}.**"]
+    for section in answer.sections:
+        if len(answer.sections) > 1:
+            blocks.append(f"### {escape_markdown(section.title)}")
+        blocks.append("\n".join(render_bullets(section, FILE, citations)))
+    if answer.common:
+        if len(answer.sections) > 1:
+            blocks.append("### All of them")
+        blocks.append("\n".join(render_bullets(Section(answer.title, answer.common), FILE, citations)))
+    return "\n\n".join(blocks) + "\n"
 
 
 def answer_questions(facts: ManuscriptFacts) -> list[Answer]:
@@ -54,21 +69,18 @@ def answer_questions(facts: ManuscriptFacts) -> list[Answer]:
     ]
 
 
-def _by_sweep(facts: ManuscriptFacts, statements: Sequence[tuple[SweepFacts, Statement]]) -> tuple[Statement, ...]:
-    """Return statements with the sweep's name before each where there are several sweeps."""
-    if len(facts.sweeps) == 1:
-        return tuple(statement for _, statement in statements)
-    return tuple(Statement(f"{sweep.sweep.name}: {each.text}", each.runs) for sweep, each in statements)
+def _by_sweep(facts: ManuscriptFacts, describe: Callable[[SweepFacts], Iterable[Statement]]) -> tuple[Section, ...]:
+    """Return a section for each sweep with what `describe` gives for it."""
+    return tuple(Section(sweep.sweep.name, tuple(describe(sweep))) for sweep in facts.sweeps)
 
 
 def _answer_reproducibility(facts: ManuscriptFacts) -> Answer:
-    pairs = [(sweep, statement) for sweep in facts.sweeps for statement in _describe_records(sweep)]
     complete = all(_is_reproducible(sweep) for sweep in facts.sweeps)
     return Answer(
         "4. Reproducibility of the results",
         "Does the paper have all that is needed to obtain its main results again, even without its code and data?",
         "Yes" if complete else "Partly",
-        _by_sweep(facts, pairs),
+        _by_sweep(facts, _describe_records),
     )
 
 
@@ -113,54 +125,51 @@ def _describe_records(facts: SweepFacts) -> Iterator[Statement]:
 
 
 def _answer_access(facts: ManuscriptFacts) -> Answer:
-    pairs: list[tuple[SweepFacts, Statement]] = []
-    for sweep in facts.sweeps:
-        names = {trial.provenance.data for trial in sweep.finished}
-        drawn = names == {"synthetic"}
-        text = (
-            "The data are drawn shapes, which the code draws again from a fixed seed."
-            if drawn
-            else f"The data set is {join_words(sorted(names - {''})) or 'not named'}; who may have it is not recorded."
-        )
-        pairs.append((sweep, Statement(text, sweep.finished_runs)))
-    addresses = Statement("Where code and archive are given to readers is not recorded: name the addresses.", ())
     return Answer(
         "5. Open access to data and code",
         "Are code and data given, with instructions that suffice to obtain the main results?",
         "To be completed by the authors",
-        (*_by_sweep(facts, pairs), addresses),
+        _by_sweep(facts, _describe_access),
+        (Statement("Where code and archive are given to readers is not recorded: name the addresses.", ()),),
     )
 
 
+def _describe_access(facts: SweepFacts) -> Iterator[Statement]:
+    names = sorted({trial.provenance.data for trial in facts.finished} - {""})
+    text = f"The data set is {join_words(names) or 'not named'}; who may have it is not recorded."
+    if names == ["synthetic"]:
+        text = "The data are drawn shapes, which the code draws again from a fixed seed."
+    yield Statement(text, facts.finished_runs)
+
+
 def _answer_details(facts: ManuscriptFacts) -> Answer:
-    pairs: list[tuple[SweepFacts, Statement]] = []
-    incomplete = False
-    for sweep in facts.sweeps:
-        settings = SettingTexts(sweep.finished)
-        sections = describe_setup(sweep, settings).sections
-        pairs += [(sweep, statement) for section in sections for statement in section.statements]
-        if settings.missing:
-            incomplete = True
-            text = f"Not recorded: {join_words(list(settings.missing))}."
-            pairs.append((sweep, Statement(text, sweep.finished_runs)))
-    chosen = Statement("How settings that no arm changes were chosen is not recorded: name it.", ())
+    sections = _by_sweep(facts, _describe_settings)
+    incomplete = any(each.text.startswith(NOT_RECORDED) for section in sections for each in section.statements)
     return Answer(
         "6. Settings and details of the experiments",
         "Are splits of the data, hyperparameters, how these were chosen, and the optimizer given?",
         "Partly" if incomplete else "Yes",
-        (*_by_sweep(facts, pairs), chosen),
+        sections,
+        (Statement("How settings that no arm changes were chosen is not recorded: name it.", ()),),
     )
 
 
+def _describe_settings(facts: SweepFacts) -> Iterator[Statement]:
+    settings = SettingTexts(facts.finished)
+    for section in describe_setup(facts, settings).sections:
+        yield from section.statements
+    if settings.missing:
+        yield Statement(f"{NOT_RECORDED} {join_words(list(settings.missing))}.", facts.finished_runs)
+
+
 def _answer_significance(facts: ManuscriptFacts) -> Answer:
-    pairs = [(sweep, statement) for sweep in facts.sweeps for statement in describe_error_bars(sweep)]
     spreads = [any(summary.n > 1 for summary in sweep.record.summaries) for sweep in facts.sweeps]
     return Answer(
         "7. Statistical significance",
         "Are error bars or other statements on significance given, with what varies behind them, how they are "
         "computed, what they assume, and whether they are one deviation or a 95 % interval?",
         "Yes" if all(spreads) else "Partly" if any(spreads) else "No",
-        _by_sweep(facts, pairs),
+        _by_sweep(facts, describe_error_bars),
     )
 
 
@@ -173,6 +182,7 @@ def _answer_compute(facts: ManuscriptFacts) -> Answer:
         "Are machine, memory and time given for each run and in total, and did the whole project take more than is "
         "reported, such as failed and preliminary runs?",
         "Yes" if recorded and all(recorded) else "Partly" if any(recorded) else "No",
+        (),
         (
             *describe_machines([cost.run for cost in reported]),
             _describe_memory(facts),

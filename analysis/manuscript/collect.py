@@ -17,18 +17,16 @@ from analysis.reader.sweep import Sweep, Trial
 from analysis.reader.sweep_evaluations import open_evaluations
 from analysis.report_json.build import build_report_record
 from analysis.report_json.schema import ReportRecord
+from analysis.sections.coverage import is_coverage
 from analysis.sections.document import Document, build_document
 from analysis.sections.resampling import Resampling
 from fcos.evaluation.saved.saved_evaluation import EvaluationIndex
 from fcos.storage.evaluation_files import INDEX
 from fcos.storage.plan_history import PlanHistory
 
-# What a page for a paper is not made of, and what shows it.
-_OTHERS = {
-    "search": "is a search, whose points chose each other; compare those that you report as the arms of an experiment",
-    "noise_floor": "measures noise and compares no arms",
-    "coverage": "counts without training and has no seeds",
-}
+_SEARCH = "is a search, whose points chose each other; compare those that you report as the arms of an experiment"
+_NOISE_FLOOR = "measures noise and compares no arms"
+_COVERAGE = "counts without training and has no seeds"
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,11 @@ class SweepFacts:
 
     @property
     def finished(self) -> tuple[Trial, ...]:
-        """The finished trials that count."""
-        return self.sweep.finished
+        """The finished trials that count, in the order of the experiment's arms, then by seed."""
+        arms = {arm: number for number, arm in enumerate(self.sweep.experiment.arms)}
+        return tuple(
+            sorted(self.sweep.finished, key=lambda trial: (arms.get(trial.arm, len(arms)), trial.arm, trial.seed))
+        )
 
     @property
     def finished_runs(self) -> tuple[str, ...]:
@@ -113,9 +114,10 @@ def _check_distinct(sweeps: Sequence[Sweep], names: Sequence[str]) -> None:
 
 
 def _collect_sweep(sweep: Sweep, runs: Mapping[str, TimedRun]) -> SweepFacts:
+    _check_kind(sweep)
     with open_evaluations(sweep) as evaluations:
         document = build_document(sweep, evaluations, Resampling(0))
-    _check_usable(document)
+    _check_results(document)
     history, no_history = read_plan_history(sweep.uri, sweep.run_id)
     raw = read_raw_sweep(sweep.uri, sweep.run_id)
     of_all = (raw.parent, *raw.trials)
@@ -132,11 +134,17 @@ def _collect_sweep(sweep: Sweep, runs: Mapping[str, TimedRun]) -> SweepFacts:
     )
 
 
-def _check_usable(document: Document) -> None:
-    """Raise StoreError for a sweep that compares no trainings, or has no result to report."""
-    sweep, kind = document.sweep, document.content.kind
-    if kind != "comparison":
-        raise StoreError(f"{sweep.name}: {_OTHERS[kind]}; its numbers are in analysis/report.py {sweep.name}")
+def _check_kind(sweep: Sweep) -> None:
+    """Raise StoreError for a sweep that compares no trainings."""
+    experiment = sweep.experiment
+    reason = _SEARCH if experiment.search is not None else _NOISE_FLOOR if experiment.is_noise_floor else ""
+    if reason := reason or (_COVERAGE if is_coverage(sweep) else ""):
+        raise StoreError(f"{sweep.name}: {reason}; its numbers are in analysis/report.py {sweep.name}")
+
+
+def _check_results(document: Document) -> None:
+    """Raise StoreError for a sweep without a result to report."""
+    sweep = document.sweep
     if not sweep.finished:
         raise StoreError(f"{sweep.name}: none of its {len(sweep.current)} trials has finished ({document.state})")
     metric = sweep.experiment.metrics[0]

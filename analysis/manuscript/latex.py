@@ -75,7 +75,7 @@ def _escape_character(character: str) -> str:
         return _COMMANDS[character]
     if character.isascii() and character.isprintable():
         return character
-    base, *marks = unicodedata.normalize("NFD", character)
+    base, *marks = list(unicodedata.normalize("NFD", character))
     if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         return f"\\{_ACCENTS[marks[0]]}{{{base}}}"
     return f"{{[}}U+{ord(character):04X}{{]}}"
@@ -93,6 +93,7 @@ def render_table(blocks: tuple[ResultBlock, ...], citations: Citations) -> str:
         r"\small",
         f"\\caption{{{escape_latex(make_caption_text(blocks))}}}",
         f"\\label{{tab:{make_label('-'.join(block.sweep for block in blocks))}}}",
+        r"\smallskip",
         f"\\begin{{tabular}}{{@{{}}{first}rrrlrr@{{}}}}",
         r"\toprule",
         f"{header} \\\\",

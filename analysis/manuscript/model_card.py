@@ -1,7 +1,6 @@
 """A model card for the best arm of a sweep, with metadata as Hugging Face's hub reads them (model-index)."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.formatting import (
@@ -140,8 +139,10 @@ def _format_mean(summary: SummaryRecord) -> str:
 def _describe_limits(facts: SweepFacts, best: BestArm, settings: SettingTexts, license: str) -> Section:
     """Return what the numbers do not show, notes of the report, and what is not known of the weights."""
     runs = facts.finished_runs
-    lines: Sequence[str] = (*facts.document.content.limitations, *facts.document.notes)
-    statements = [Statement(facts.clean(line), runs) for line in lines]
+    content = facts.document.content
+    # Notes of the content are on what a page can show of the store.
+    notes = [note for note in facts.document.notes if note not in content.notes]
+    statements = [Statement(facts.clean(line), runs) for line in (*content.limitations, *notes)]
     if any(each.n == 1 for each in best.summaries):
         statements.append(Statement("One seed was trained: how much of the result is chance is not known.", runs))
     if len({each.arm for each in facts.record.summaries}) > 1:

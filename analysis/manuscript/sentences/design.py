@@ -119,8 +119,10 @@ def _describe_changes(entries: Sequence[PlanEntry], own: tuple[str, ...]) -> Ite
         yield Statement("It did not change afterwards.", own)
         return
     after = sum(entry.finished > 0 for entry in entries[1:])
-    times = "once" if len(entries) == 2 else f"{len(entries) - 1} times"
-    yield Statement(f"It changed {times}, {after or 'none'} of these after the first result.", own)
+    if len(entries) == 2:
+        yield Statement(f"It changed once, {'after' if after else 'before'} the first result.", own)
+    else:
+        yield Statement(f"It changed {len(entries) - 1} times, {after or 'none'} of these after the first result.", own)
     for entry in entries[1:]:
         lines = entry.changes
         more = f"; and {len(lines) - MOST_CHANGES} more" if len(lines) > MOST_CHANGES else ""

@@ -112,8 +112,8 @@ def _settings(plan: Plan, experiment: ExperimentConfig) -> dict[str, JsonValue]:
 
 def _describe_changes(plan: Plan, before: StoredPlan | None, last: PlanEntry, new: PlanEntry) -> Iterator[str]:
     """Yield a line for each difference between two entries, the newer one being of this plan."""
-    yield from _describe_members("seeds", last.seeds, new.seeds)
-    yield from _describe_members("arms", last.arms, new.arms)
+    yield from _describe_members("seed", last.seeds, new.seeds)
+    yield from _describe_members("arm", last.arms, new.arms)
     changes: dict[str, list[str]] = {}
     for arm in new.arms.keys() & last.arms.keys():
         if new.arms[arm] != last.arms[arm]:
@@ -128,10 +128,9 @@ def _describe_changes(plan: Plan, before: StoredPlan | None, last: PlanEntry, ne
 def _describe_members(noun: str, last: Collection[object], new: Collection[object]) -> Iterator[str]:
     added = [str(each) for each in new if each not in last]
     left_out = [str(each) for each in last if each not in new]
-    if added:
-        yield f"{noun} added: {', '.join(added)}"
-    if left_out:
-        yield f"{noun} left out: {', '.join(left_out)}"
+    for verb, members in (("added", added), ("left out", left_out)):
+        if members:
+            yield f"{noun}{'' if len(members) == 1 else 's'} {verb}: {', '.join(members)}"
 
 
 def _changed_config(config: Config, before: dict[str, JsonValue] | None) -> list[str]:

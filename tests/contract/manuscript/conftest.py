@@ -23,10 +23,11 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> SweepWriter:
 
 
 @pytest.fixture
-def own_writer(tmp_path: Path) -> SweepWriter:
+def own_writer(tmp_path: Path, empty_store: bytes) -> SweepWriter:
     """Writer into a store of the test's own."""
     folder = tmp_path / "own store"
     folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_store)
     return SweepWriter(f"sqlite:///{folder / 'mlflow.db'}", folder)
 
 

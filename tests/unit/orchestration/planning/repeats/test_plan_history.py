@@ -47,7 +47,7 @@ def test_the_same_plan_again_adds_nothing_whatever_was_trained(tmp_path: Path) -
 def test_seeds_that_are_added_after_results_are_named_with_their_number(tmp_path: Path) -> None:
     command(tmp_path, *GIVEN, results=4)
     _, entry = command(tmp_path, *MORE)
-    assert entry.changes == ("seeds added: 2",)
+    assert entry.changes == ("seed added: 2",)
     assert (entry.begun, entry.finished) == (0, 4)
 
 
@@ -64,7 +64,7 @@ def test_trainings_that_have_reported_without_a_result_have_begun(tmp_path: Path
 def test_arms_that_come_and_go_are_named(tmp_path: Path) -> None:
     command(tmp_path, *GIVEN, "~experiment.arms.branch", "~experiment.paper.branch")
     _, entry = command(tmp_path, *GIVEN, "~experiment.arms.from_regression", "~experiment.paper.from_regression")
-    assert entry.changes == ("arms added: branch", "arms left out: from_regression")
+    assert entry.changes == ("arm added: branch", "arm left out: from_regression")
 
 
 def test_a_configuration_that_changes_is_named_key_by_key_and_by_arm(tmp_path: Path) -> None:
