@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 EPILOG = """
-Which run is best is by the first metric of the sweep's experiment, in its better direction, among the finished runs that
-no other run replaced. A version of the same weights is not made twice. Serve it:
+Which run is best is by the first metric of the sweep's experiment, in its better direction, among the finished runs
+that no other run replaced. A version of the same weights is not made twice. Serve it:
 
   MLFLOW_TRACKING_URI=sqlite:///outputs/mlflow.db mlflow models serve -m models:/NAME@best --env-manager local -p 5001
 """

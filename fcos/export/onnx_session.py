@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ OPTIONS_FROM_FILES: Final = "ORT_LOAD_CONFIG_FROM_MODEL"
 RUNTIME_MEMORY_MESSAGES: Final = (*MEMORY_MESSAGES, "allocate memory", "smaller than requested bytes")
 
 
+@runtime_checkable
 class OnnxRuntime(Protocol):
     """What is called of a session of onnxruntime."""
 

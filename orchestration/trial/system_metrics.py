@@ -106,7 +106,7 @@ def summarized(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 class Sampler:
-    """Reads the metrics of this machine: processors, memory, the disk of a folder, network, the GPUs of this process."""
+    """Reads the metrics of this machine: processors, memory, the disk of a folder, network, GPUs of this process."""
 
     def __init__(self, folder: Path, *, gpus: bool) -> None:
         self._folder = folder
