@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -131,6 +132,9 @@ def _check_answer(model: Path) -> None:
         raise ConfigError(f"the saved model does not answer, so it is not registered: {error.message}") from None
     finally:
         sys.path[:] = paths
+        # Compiled here, and with the paths of here.
+        for compiled in list(model.rglob("__pycache__")):
+            shutil.rmtree(compiled)
 
 
 @contextmanager

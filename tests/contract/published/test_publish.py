@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from analysis import publish, report, verify
 from analysis.reader.runs import read_sweep
@@ -31,6 +32,18 @@ def test_the_same_sweep_gives_the_same_bytes_from_a_copied_store(
     copied = f"sqlite:///{tmp_path / 'copy' / 'mlflow.db'}"
     elsewhere = publish_sweep(copied, "drawn", tmp_path / "copied.zip", "--laboratory", "Lab of Alice")
     assert elsewhere.read_bytes() == archive.read_bytes()
+
+
+def test_what_machines_measured_is_not_published(evaluated: SweepWriter, archive: Path, tmp_path: Path) -> None:
+    shutil.copytree(evaluated.folder, tmp_path / "copy")
+    copied = f"sqlite:///{tmp_path / 'copy' / 'mlflow.db'}"
+    client = MlflowClient(copied)
+    experiment = client.get_experiment_by_name("drawn")
+    assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id], "tags.`fcos.kind` = 'trial'"):
+        client.log_metric(run.info.run_id, "system/cpu_utilization_percentage", 50.0)
+    measured = publish_sweep(copied, "drawn", tmp_path / "measured.zip", "--laboratory", "Lab of Alice")
+    assert measured.read_bytes() == archive.read_bytes()
 
 
 def test_an_archive_has_plan_runs_points_detections_report_and_metadata(archive: Path, tmp_path: Path) -> None:
