@@ -117,7 +117,7 @@ class _Collector:
         if reason and reason != ABSENT:
             self.notes.append(f"left out: {Artifact.PLAN_HISTORY} of {self._sweep.name}: {reason}")
         if unplanned := find_unplanned(self._folder, list_trials(self._folder)):
-            labels = join_words([trial.label for trial in unplanned[:MOST_LABELS]])
+            labels = join_words(sorted(trial.label for trial in unplanned)[:MOST_LABELS])
             more = f" and {len(unplanned) - MOST_LABELS} more" if len(unplanned) > MOST_LABELS else ""
             self._require(
                 f"{Artifact.PLAN} in the store lacks {labels}{more}: the last command of {self._sweep.name} was "

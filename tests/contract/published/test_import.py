@@ -253,6 +253,14 @@ def test_a_sweep_is_not_compared_with_itself(
     assert "both sweeps are mine of one laboratory; each needs a name of its own" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of a sweep of one seed, which a laboratory has published."""
+    folder = tmp_path_factory.mktemp("foreign")
+    theirs = make_store(folder / "theirs", "foreign", (0,))
+    return publish_sweep(theirs.uri, "foreign", folder / "foreign.zip", "--laboratory", "lab")
+
+
 def repeat_notes(uri: str, name: str) -> list[str]:
     return [note for note in read_sweep(uri, name).notes if "rained" in note]
 
@@ -274,43 +282,35 @@ def test_ones_own_archive_repeats_no_training(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_table_of_points_that_is_none_is_no_fault_of_the_store_and_writes_nothing(
-    own: SweepWriter, tmp_path: Path
+    own: SweepWriter, foreign: Path, tmp_path: Path
 ) -> None:
-    theirs = make_store(tmp_path / "theirs", "broken", (0,))
-    file = publish_sweep(theirs.uri, "broken", tmp_path / "broken.zip", "--laboratory", "lab")
-    files = unpack(file, tmp_path / "changed")
+    files = unpack(foreign, tmp_path / "changed")
     points = max((files / "trials").glob("*/points.csv"))
     points.write_text(points.read_text() + "val/AP,x,1,1\n")
     experiments = [each.experiment_id for each in own.client.search_experiments()]
     before = len(own.client.search_runs(experiments, max_results=1000))
     with pytest.raises(ArchiveError, match=r"^points\.csv of [0-9a-f]{32}, line \d+: "):
-        run_import(own, repack(file, files, tmp_path / "changed.zip"))
+        run_import(own, repack(foreign, files, tmp_path / "changed.zip"))
     assert len(own.client.search_runs(experiments, max_results=1000)) == before
 
 
-def test_an_output_that_is_a_file_is_a_mistake_of_the_command(own: SweepWriter, tmp_path: Path) -> None:
-    theirs = make_store(tmp_path / "theirs", "placed", (0,))
-    file = publish_sweep(theirs.uri, "placed", tmp_path / "placed.zip", "--laboratory", "lab")
-    message = r"^--output .*placed\.zip: is no folder that can be written .*; give another$"
+def test_an_output_that_is_a_file_is_a_mistake_of_the_command(own: SweepWriter, foreign: Path) -> None:
+    message = r"^--output .*foreign\.zip: is no folder that can be written .*; give another$"
     with pytest.raises(ConfigError, match=message):
-        import_sweep.main([str(file), "--tracking-uri", own.uri, "--output", str(file)])
+        import_sweep.main([str(foreign), "--tracking-uri", own.uri, "--output", str(foreign)])
 
 
-def test_of_two_imports_at_once_the_second_is_refused(own: SweepWriter, tmp_path: Path) -> None:
-    theirs = make_store(tmp_path / "theirs", "once", (0,))
-    file = publish_sweep(theirs.uri, "once", tmp_path / "once.zip", "--laboratory", "lab")
+def test_of_two_imports_at_once_the_second_is_refused(own: SweepWriter, foreign: Path) -> None:
     with lock_folder(own.folder / "out" / ".import", "now"), pytest.raises(FolderInUse, match="wait for it"):
-        run_import(own, file)
+        run_import(own, foreign)
 
 
 def test_the_command_of_the_report_names_the_store(
-    own: SweepWriter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own: SweepWriter, foreign: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    theirs = make_store(tmp_path / "theirs", "told", (0,))
-    file = publish_sweep(theirs.uri, "told", tmp_path / "told.zip", "--laboratory", "lab")
-    assert run_import(own, file) == 0
+    assert run_import(own, foreign) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("its report: "))
-    assert line.endswith(f"report.py {read_sweep(own.uri, 'told@lab').run_id} --tracking-uri {own.uri}")
+    assert line.endswith(f"report.py {read_sweep(own.uri, 'foreign@lab').run_id} --tracking-uri {own.uri}")
 
 
 def test_imported_sweeps_are_no_answers_of_ones_own_in_the_report_of_a_paper(own: SweepWriter) -> None:
