@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 if TYPE_CHECKING:
     from fcos.prediction.predictor import Picture
@@ -43,7 +43,9 @@ class DetectorModel(PythonModel):
         self._predictor: Predictor = Predictor(trained)
         self._classes = trained.classes
 
-    def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Detect on the encoded pictures of the column `image`, bytes or base64, each by itself.
 
         Raises MlflowException, which a server answers with code 400, for a picture or a threshold that is none.
@@ -96,7 +98,8 @@ def _content(index: int, value: object) -> bytes:
 
 
 def _refusal(index: int, reason: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(f"{IMAGE} {index}: {reason}")
+    refusal: MlflowException = MlflowException.invalid_parameter_value(f"{IMAGE} {index}: {reason}")
+    return refusal
 
 
 set_model(DetectorModel())

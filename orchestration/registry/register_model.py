@@ -250,7 +250,7 @@ def _global_store(uri: str) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before if was_set else None)
+        mlflow.set_tracking_uri(before if was_set else None)  # type: ignore[arg-type]  # None unsets it
         if environment is None:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         else:

@@ -1,11 +1,13 @@
 """A tracking store with a sweep whose runs have one checkpoint, from which models are registered."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
@@ -36,7 +38,14 @@ class Lab:
     def client(self) -> MlflowClient:
         return self.store.client
 
-    def trial(self, arm: str, seed: int, metrics: dict[str, float], status: str = "FINISHED", **tags: str) -> str:
+    def trial(
+        self,
+        arm: str,
+        seed: int,
+        metrics: Mapping[str, float],
+        status: str = "FINISHED",
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
         """Write a trial's run as a sweep does; returns its id."""
         known = {
             Tag.KIND: "trial",
@@ -51,7 +60,7 @@ class Lab:
             Tag.CHECKPOINT: str(self.checkpoint),
             Tag.CHECKPOINT_SHA256: digest(self.checkpoint),
         }
-        run_id = self.store.create(f"{arm} seed {seed}", {**known, **tags})
+        run_id = self.store.create(f"{arm} seed {seed}", {**known, **(tags or {})})
         self.store.log_json(run_id, {"config.json": self.values})
         self.store.log_params(run_id, {"model": {"levels": [3, 4]}, "seed": seed})
         self.store.log_points(run_id, {(name, 6): (value, 1_760_000_000_000) for name, value in metrics.items()})
@@ -60,6 +69,11 @@ class Lab:
 
     def register(self, *words: str) -> int:
         return register.main([*words, "--output", str(self.output)])
+
+    def outputs_of(self, run_id: str) -> list[LoggedModelOutput]:
+        outputs = self.client.get_run(run_id).outputs
+        assert outputs is not None
+        return list(outputs.model_outputs)
 
     def versions(self, name: str = "mine") -> list[ModelVersion]:
         return sorted(self.client.search_model_versions(f"name='{name}'"), key=lambda each: int(each.version))

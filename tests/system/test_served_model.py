@@ -94,6 +94,35 @@ def run_command(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+def check_runs(folder: Path, measured: Path) -> None:
+    """The runs of both arms have inputs, and each point of their machine once; the best is a version."""
+    store = client(folder)
+    of_arms = [run for name, run in runs(folder).items() if name != "ablation_centerness"]
+    assert len(of_arms) == 2
+    for run in of_arms:
+        contexts = [tag.value for each in run.inputs.dataset_inputs for tag in each.tags]
+        assert sorted(contexts) == ["training", "validation"]
+        assert run.data.metrics["system/system_memory_usage_percentage"] > 0
+        points = store.get_metric_history(run.info.run_id, "system/cpu_utilization_percentage")
+        assert len(points) == len({point.step for point in points}) == len(measured.read_text().splitlines())
+    best = store.get_model_version_by_alias("centerness", "best")
+    assert best.tags["fcos.ranked_by"] == "val/AP"
+    assert float(best.tags["fcos.ranked_value"]) == max(run.data.metrics["val/AP"] for run in of_arms)
+
+
+def predict(folder: Path, trial: Path, photo: Path) -> list[dict[str, Any]]:
+    """What the command predicts on a photo, as a server answers."""
+    run_command(folder, "-m", "fcos", "predict", str(trial), str(photo), "--output", "found", "--no-pictures")
+    found = json.loads((folder / "found" / "detections.json").read_text())
+    listed = json.loads((folder / "found" / "images.json").read_text())["categories"]
+    names = {each["id"]: each["name"] for each in listed}
+    boxes = [(each, *each["bbox"]) for each in found]
+    return [
+        {"corners": [x, y, x + w, y + h], "score": each["score"], "class_name": names[each["category_id"]]}
+        for each, x, y, w, h in boxes
+    ]
+
+
 @pytest.mark.slow(minutes=2)
 def test_a_sweep_is_in_the_registry_and_its_model_answers_as_predict_does(tmp_path: Path, hold: Hold) -> None:
     hold.at(6)
@@ -105,23 +134,11 @@ def test_a_sweep_is_in_the_registry_and_its_model_answers_as_predict_does(tmp_pa
     hold.release()
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output + errors
-    store = client(tmp_path)
-    of_arms = {name: run for name, run in runs(tmp_path).items() if name != "ablation_centerness"}
-    assert len(of_arms) == 2
-    for run in of_arms.values():
-        contexts = [tag.value for each in run.inputs.dataset_inputs for tag in each.tags]
-        assert sorted(contexts) == ["training", "validation"]
-        assert run.data.metrics["system/system_memory_usage_percentage"] > 0
-        points = store.get_metric_history(run.info.run_id, "system/cpu_utilization_percentage")
-        assert len(points) == len({point.step for point in points}) == len(measured.read_text().splitlines())
-    best = store.get_model_version_by_alias("centerness", "best")
-    assert best.tags["fcos.ranked_by"] == "val/AP"
-    assert float(best.tags["fcos.ranked_value"]) == max(run.data.metrics["val/AP"] for run in of_arms.values())
     assert "registered centerness version 1, alias best" in output
-
+    check_runs(tmp_path, measured)
     # The same command has nothing to add.
     assert "nothing new: these weights are centerness version 1" in finished(tmp_path, *WORDS)
-    assert len(store.search_model_versions("name='centerness'")) == 1
+    assert len(client(tmp_path).search_model_versions("name='centerness'")) == 1
 
     check_served(tmp_path, trial)
 
@@ -132,23 +149,15 @@ def check_served(tmp_path: Path, trial: Path) -> None:
     Image.effect_noise((70, 50), 80).convert("RGB").save(photo)
     words = ("ablation_centerness", "--name", "served", "--arm", "none")
     assert "registered served version 1, alias best" in run_command(tmp_path, str(REGISTER), *words)
-    run_command(tmp_path, "-m", "fcos", "predict", str(trial), str(photo), "--output", "found", "--no-pictures")
-    expected = json.loads((tmp_path / "found" / "detections.json").read_text())
-    names = {
-        each["id"]: each["name"] for each in json.loads((tmp_path / "found" / "images.json").read_text())["categories"]
-    }
+    expected = predict(tmp_path, trial, photo)
     assert len(expected) > 0
     with serve(tmp_path, "models:/served@best") as address:
         given = post(address, photo.read_bytes())
-        high = post(address, photo.read_bytes(), score_threshold=1.0)
+        assert post(address, photo.read_bytes(), score_threshold=1.0) == []
         with pytest.raises(HTTPError) as refused:
             post(address, b"no picture")
-        reason = refused.value.read().decode()
-    assert len(given) == len(expected)
+        assert refused.value.code == 400 and "image 0: is not a whole image" in refused.value.read().decode()
     for one, other in zip(given, expected, strict=True):
-        x, y, width, height = other["bbox"]
-        assert [one[key] for key in ("x1", "y1", "x2", "y2")] == pytest.approx([x, y, x + width, y + height], abs=2e-3)
+        assert [one[key] for key in ("x1", "y1", "x2", "y2")] == pytest.approx(other["corners"], abs=2e-3)
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
-        assert one["class_name"] == names[other["category_id"]] and one["image"] == 0
-    assert high == []
-    assert refused.value.code == 400 and "image 0: is not a whole image" in reason
+        assert (one["class_name"], one["image"]) == (other["class_name"], 0)

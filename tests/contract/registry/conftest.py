@@ -6,6 +6,7 @@ from typing import Any
 import mlflow.pyfunc
 import numpy as np
 import pytest
+from mlflow.pyfunc import PyFuncModel
 from PIL import Image
 
 from fcos.storage.store_conventions import default_uri
@@ -25,7 +26,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def served(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> mlflow.pyfunc.PyFuncModel:
+def served(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> PyFuncModel:
     lab.trial("branch", 0, {"val/AP": 0.5})
     assert lab.register("mine", "--name", "mine") == 0
     monkeypatch.setenv("MLFLOW_TRACKING_URI", default_uri(lab.output))

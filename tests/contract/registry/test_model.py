@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel
 
 from fcos.config.parse import set_value
 from fcos.inference import load_trained
@@ -41,7 +42,7 @@ def test_an_arm_is_registered_with_its_own_evaluation_settings(
     assert len(model.predict(pd.DataFrame({"image": [photo.read_bytes()]}))) == 2
 
 
-def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: mlflow.pyfunc.PyFuncModel) -> None:
+def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: PyFuncModel) -> None:
     predictor = Predictor(load_trained(lab.checkpoint, torch.device("cpu"), {}))
     (expected,) = predictor.detect([predictor.read(photo).sample])
     table = served.predict(pd.DataFrame({"image": [photo.read_bytes(), photo.read_bytes()]}))
@@ -59,7 +60,7 @@ def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: 
     assert len(served.predict(pd.DataFrame({"image": [text]}))) == 5
 
 
-def test_a_model_has_signature_example_and_origin(lab: Lab, served: mlflow.pyfunc.PyFuncModel) -> None:
+def test_a_model_has_signature_example_and_origin(lab: Lab, served: PyFuncModel) -> None:
     info = served.metadata
     assert info.get_input_schema().to_dict() == [{"type": "binary", "name": "image", "required": True}]
     assert info.get_output_schema().input_names()[:2] == ["image", "x1"]
@@ -97,7 +98,7 @@ print(json.dumps([rows, fcos.__file__, sorted({name.partition(".")[0] for name i
 
 
 def test_where_nothing_of_this_project_is_loaded_the_models_own_code_answers(
-    lab: Lab, photo: Path, served: mlflow.pyfunc.PyFuncModel, tmp_path: Path
+    lab: Lab, photo: Path, served: PyFuncModel, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": default_uri(lab.output), "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(
@@ -129,7 +130,7 @@ def test_where_nothing_of_this_project_is_loaded_the_models_own_code_answers(
 )
 def test_what_is_no_picture_is_refused_with_the_reason(
     photo: Path,
-    served: mlflow.pyfunc.PyFuncModel,
+    served: PyFuncModel,
     content: bytes | str | None,
     params: dict[str, float],
     reason: str,

@@ -52,8 +52,10 @@ def test_an_alias_that_no_registry_takes_is_refused_before_anything_is_loaded(la
 
 
 def test_runs_without_usable_weights_are_named_with_the_reason(lab: Lab) -> None:
-    def reason(metrics: dict[str, float] | None = None, status: str = "FINISHED", **tags: str) -> str:
-        run_id = lab.trial("only", len(written), {"val/AP": 0.5} if metrics is None else metrics, status, **tags)
+    def reason(
+        metrics: dict[str, float] | None = None, status: str = "FINISHED", tags: dict[str, str] | None = None
+    ) -> str:
+        run_id = lab.trial("only", len(written), metrics or {"val/AP": 0.5}, status, tags)
         written.append(run_id)
         return refusal(lab, run_id, "--name", "mine")
 
@@ -61,11 +63,11 @@ def test_runs_without_usable_weights_are_named_with_the_reason(lab: Lab) -> None
     gone = str(lab.checkpoint.with_name("step_00000009"))
     assert "no run of it is finished (KILLED); the same command goes on" in reason(status="KILLED")
     assert "has a finite val/AP" in reason(metrics={"val/AP50": 0.5})
-    removed = reason(**{Tag.CHECKPOINT: gone, Tag.CHECKPOINT_REMOVED: "rank 3 of 4 by val/AP"})
+    removed = reason(tags={Tag.CHECKPOINT: gone, Tag.CHECKPOINT_REMOVED: "rank 3 of 4 by val/AP"})
     assert "its checkpoint was removed (rank 3 of 4 by val/AP); keep.trained=null" in removed
-    assert f"its checkpoint {gone} is not on this machine" in reason(**{Tag.CHECKPOINT: gone})
-    assert "was imported and trained at Vision lab" in reason(**{Tag.ARCHIVE: "ab", Tag.LABORATORY: "Vision lab"})
-    assert "is not the checkpoint that it saved" in reason(**{Tag.CHECKPOINT_SHA256: "00" * 32})
+    assert f"its checkpoint {gone} is not on this machine" in reason(tags={Tag.CHECKPOINT: gone})
+    assert "was imported and trained at Vision lab" in reason(tags={Tag.ARCHIVE: "ab", Tag.LABORATORY: "Vision lab"})
+    assert "is not the checkpoint that it saved" in reason(tags={Tag.CHECKPOINT_SHA256: "00" * 32})
     assert lab.client.search_registered_models() == []
 
 
@@ -98,7 +100,7 @@ def test_a_registry_that_refuses_is_one_line_and_the_next_command_makes_no_secon
         lab.register("mine", "--name", "mine")
     assert str(refused.value).endswith("the store refuses: Permission denied for user reader")
     assert lab.register("mine", "--name", "mine") == 0
-    assert len(lab.client.get_run(run_id).outputs.model_outputs) == 1
+    assert len(lab.outputs_of(run_id)) == 1
 
 
 def test_a_model_that_was_stored_by_half_is_not_ready_and_not_used_again(
@@ -115,5 +117,5 @@ def test_a_model_that_was_stored_by_half_is_not_ready_and_not_used_again(
     (half,) = lab.client.search_logged_models([lab.store.experiment_id])
     assert str(half.status) == "FAILED" and lab.versions() == []
     assert lab.register("mine", "--name", "mine") == 0
-    (output,) = lab.client.get_run(run_id).outputs.model_outputs
+    (output,) = lab.outputs_of(run_id)
     assert output.model_id != half.model_id

@@ -5,7 +5,6 @@ import logging
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -138,34 +137,28 @@ def test_lines_of_anything_else_are_no_points(line: str) -> None:
     assert list(parse_points([line])) == []
 
 
-class FakeNvml:
+class NvmlError(Exception):
+    pass
+
+
+def fake_nvml() -> SimpleNamespace:
     """NVIDIA's library on a machine with three GPUs, of which the last has no power meter; there is none in tests."""
 
-    class NVMLError(Exception):
-        pass
-
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
-        return 3
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
-        return index
-
-    def nvmlDeviceGetUUID(self, index: int) -> bytes:  # noqa: N802
-        return f"GPU-{index}abc".encode()
-
-    def nvmlDeviceGetMemoryInfo(self, index: int) -> Any:  # noqa: N802
-        return SimpleNamespace(used=20e9, total=80e9)
-
-    def nvmlDeviceGetUtilizationRates(self, index: int) -> Any:  # noqa: N802
-        return SimpleNamespace(gpu=50 + index)
-
-    def nvmlDeviceGetPowerUsage(self, index: int) -> int:  # noqa: N802
+    def power(index: int) -> int:
         if index == 2:
-            raise self.NVMLError("not supported")
+            raise NvmlError("not supported")
         return 350_000
 
-    def nvmlDeviceGetEnforcedPowerLimit(self, index: int) -> int:  # noqa: N802
-        return 700_000
+    return SimpleNamespace(
+        NVMLError=NvmlError,
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetUUID=lambda index: f"GPU-{index}abc".encode(),
+        nvmlDeviceGetMemoryInfo=lambda index: SimpleNamespace(used=20e9, total=80e9),
+        nvmlDeviceGetUtilizationRates=lambda index: SimpleNamespace(gpu=50 + index),
+        nvmlDeviceGetPowerUsage=power,
+        nvmlDeviceGetEnforcedPowerLimit=lambda index: 700_000,
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +168,7 @@ class FakeNvml:
 def test_gpus_are_those_that_the_process_sees(
     tmp_path: Path, visible: str | None, expected: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system_metrics, "load_nvml", FakeNvml)
+    monkeypatch.setattr(system_metrics, "load_nvml", fake_nvml)
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
@@ -190,7 +183,7 @@ def test_gpus_are_those_that_the_process_sees(
 
 def test_a_machine_without_a_driver_has_no_metrics_of_gpus(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
-        raise FakeNvml.NVMLError("Driver Not Loaded")
+        raise NvmlError("Driver Not Loaded")
 
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(system_metrics, "load_nvml", fail)
