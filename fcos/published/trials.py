@@ -1,5 +1,6 @@
 """The trials of an extracted archive, and whether the plan of its sweep has them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def list_trials(folder: Path) -> list[PublishedTrial]:
     return [trial for trial in trials if Tag.SUPERSEDED not in trial.run.tags]
 
 
-def find_unplanned(folder: Path, trials: list[PublishedTrial]) -> list[PublishedTrial]:
+def find_unplanned(folder: Path, trials: Sequence[PublishedTrial]) -> list[PublishedTrial]:
     """Return the trials of the plan's code whose training the plan does not have; raises ArchiveError for a broken one.
 
     None where the archive has no plan.

@@ -85,7 +85,7 @@ def test_an_archive_of_a_search_is_the_same_however_the_commands_are_started(
     tmp_path: Path, started_as: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     search(tmp_path, POINTS[:2], race=())
-    archives = []
+    archives: list[bytes] = []
     for program in ("analysis/publish.py", ".venv/bin/fcos-publish"):
         started_as(program)
         file = publish_sweep(default_uri(tmp_path), "searched", tmp_path / f"{len(archives)}.zip")

@@ -70,7 +70,7 @@ def test_a_model_has_signature_example_and_origin(lab: Lab, served: PyFuncModel)
     assert (info.metadata["train_identity"], info.metadata["data_digest"]) == ("7a" * 32, "da" * 32)
 
 
-def test_a_model_holds_no_pickle_and_no_place_of_this_machine(lab: Lab) -> None:
+def test_a_model_holds_no_pickle_and_no_path_of_this_machine(lab: Lab) -> None:
     lab.trial("branch", 0, {"val/AP": 0.5})
     assert lab.register("mine", "--name", "mine") == 0
     (model,) = lab.client.search_logged_models([lab.store.experiment_id])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from analysis.reader import repeats
+from analysis.reader.client import search_runs
 from analysis.reader.run_store import RunStore
 from analysis.reader.runs import read_sweep
 from analysis.report import write_report
@@ -78,14 +78,14 @@ def test_many_trainings_are_looked_up_by_one_search(own_writer: SweepWriter, mon
     for run in write_twice(own_writer, "many", 0.5, "e5" * 32):
         own_writer.client.set_tag(run, "fcos.code", "c0" * 32)
     (expected,) = repeat_notes(own_writer, "many")
-    search, conditions = repeats.search_runs, []
+    conditions: list[str] = []
 
     def count(client: RunStore, experiment_ids: list[str], condition: str) -> list[Run]:
         conditions.append(condition)
-        return search(client, experiment_ids, condition)
+        return search_runs(client, experiment_ids, condition)
 
-    monkeypatch.setattr(repeats, "search_runs", count)
-    monkeypatch.setattr(repeats, "MOST_QUERIES", 0)
+    monkeypatch.setattr("analysis.reader.repeats.search_runs", count)
+    monkeypatch.setattr("analysis.reader.repeats.MOST_QUERIES", 0)
     assert repeat_notes(own_writer, "many") == [expected]
     assert len(conditions) == 1 and "fcos.identity" not in conditions[0]
 

@@ -1,12 +1,13 @@
 """Files from elsewhere: what is no ONNX, leads to other files or needs a library is refused by name."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fcos.errors import ConfigError, DataError
@@ -251,7 +252,7 @@ class FailingSession:
     def __init__(self, message: str) -> None:
         self.message = message
 
-    def run(self, *_: object) -> None:
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, NDArray[Any]], /) -> list[Any]:
         raise RuntimeFailure(self.message)
 
 

@@ -15,13 +15,13 @@ from orchestration.cli.console import Output
 from orchestration.cli.event_stream import EventStream
 from orchestration.driver import sweep_run
 from orchestration.driver.sweep_run import SweepRun
-from orchestration.planning import plan
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.repeats.earlier_looks import find_earlier_looks
 from orchestration.planning.reuse import ReusableRuns
 from orchestration.tracking.tracker import Tracker
+from orchestration.trial import files
 from tests.helpers.experiments.composed import composed_into
 from tests.helpers.experiments.seed_rounds import clear, finish
 
@@ -88,15 +88,15 @@ def test_the_look_before_more_seeds_is_in_the_plan_with_these_seeds(
     finish(first.plan, range(len(first.plan.trials)), clear)
     more = Command(tmp_path, *words, "experiment.seeds=[0,1,2,3]")
 
-    write, written = plan.write_json, []
+    written: list[Path] = []
 
     def be_killed_at_the_second(path: Path, values: Any) -> None:
         if written:
             raise KeyboardInterrupt
         written.append(path)
-        write(path, values)
+        files.write_json(path, values)
 
-    monkeypatch.setattr(plan, "write_json", be_killed_at_the_second)
+    monkeypatch.setattr("orchestration.planning.plan.write_json", be_killed_at_the_second)
     with suppress(KeyboardInterrupt):
         more.start()
     stored = read_plan(more.plan.folder)
