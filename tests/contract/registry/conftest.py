@@ -30,4 +30,5 @@ def served(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> PyFuncModel:
     lab.trial("branch", 0, {"val/AP": 0.5})
     assert lab.register("mine", "--name", "mine") == 0
     monkeypatch.setenv("MLFLOW_TRACKING_URI", default_uri(lab.output))
-    return mlflow.pyfunc.load_model("models:/mine@best", model_config={"device": "cpu"})
+    model: PyFuncModel = mlflow.pyfunc.load_model("models:/mine@best", model_config={"device": "cpu"})
+    return model

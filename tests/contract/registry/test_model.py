@@ -45,7 +45,7 @@ def test_an_arm_is_registered_with_its_own_evaluation_settings(
 def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: PyFuncModel) -> None:
     predictor = Predictor(load_trained(lab.checkpoint, torch.device("cpu"), {}))
     (expected,) = predictor.detect([predictor.read(photo).sample])
-    table = served.predict(pd.DataFrame({"image": [photo.read_bytes(), photo.read_bytes()]}))
+    table: pd.DataFrame = served.predict(pd.DataFrame({"image": [photo.read_bytes(), photo.read_bytes()]}))
     assert list(table.columns) == ["image", "x1", "y1", "x2", "y2", "score", "label", "class_name"]
     assert list(table["image"]) == [0] * 5 + [1] * 5
     first = table[table["image"] == 0]
@@ -54,7 +54,9 @@ def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: 
     assert list(first["label"]) == expected.labels.tolist()
     assert list(first["class_name"]) == [CLASSES[label] for label in expected.labels.tolist()]
     threshold = float(first["score"].sort_values().iloc[2])
-    high = served.predict(pd.DataFrame({"image": [photo.read_bytes()]}), params={"score_threshold": threshold})
+    high: pd.DataFrame = served.predict(
+        pd.DataFrame({"image": [photo.read_bytes()]}), params={"score_threshold": threshold}
+    )
     assert len(high) == 3 and high["score"].min() >= threshold
     text = base64.encodebytes(photo.read_bytes()).decode()
     assert len(served.predict(pd.DataFrame({"image": [text]}))) == 5
@@ -66,6 +68,7 @@ def test_a_model_has_signature_example_and_origin(lab: Lab, served: PyFuncModel)
     assert info.get_output_schema().input_names()[:2] == ["image", "x1"]
     assert info.get_params_schema().to_dict()[0]["default"] == 0.0
     assert len(served.predict(served.input_example)) == len(served.predict(save_model.make_example())) > 0
+    assert info.metadata is not None
     assert info.metadata["run_id"] == lab.version_of().run_id and info.metadata["classes"] == list(CLASSES)
     assert (info.metadata["train_identity"], info.metadata["data_digest"]) == ("7a" * 32, "da" * 32)
 
