@@ -3,13 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from analysis.manuscript.costs import TrainingCost, collect_costs
+from analysis.manuscript.data_splits import DataSplit, read_splits
 from analysis.manuscript.plan_history import read_plan_history
 from analysis.publishing.neutral import Neutralizer, find_words
 from analysis.reader.client import StoreError
-from analysis.reader.evaluation import read_evaluation_file
 from analysis.reader.raw_runs import read_raw_sweep
 from analysis.reader.run_times import TimedRun, read_timed_runs
 from analysis.reader.runs import read_sweep
@@ -20,22 +18,11 @@ from analysis.report_json.schema import ReportRecord
 from analysis.sections.coverage import is_coverage
 from analysis.sections.document import Document, build_document
 from analysis.sections.resampling import Resampling
-from fcos.evaluation.saved.saved_evaluation import EvaluationIndex
-from fcos.storage.evaluation_files import INDEX
 from fcos.storage.plan_history import PlanHistory
 
 _SEARCH = "is a search, whose points chose each other; compare those that you report as the arms of an experiment"
 _NOISE_FLOOR = "measures noise and compares no arms"
 _COVERAGE = "counts without training and has no seeds"
-
-
-@dataclass(frozen=True)
-class ValidationSet:
-    """What a saved evaluation names of the validation images."""
-
-    images: int
-    classes: int
-    run_id: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ class SweepFacts:
     runs: Mapping[str, TimedRun]
     history: PlanHistory | None
     no_history: str
-    validation: ValidationSet | None
+    splits: tuple[DataSplit, ...]
     neutral: Neutralizer
 
     @property
@@ -129,7 +116,7 @@ def _collect_sweep(sweep: Sweep, runs: Mapping[str, TimedRun]) -> SweepFacts:
         runs=own,
         history=history,
         no_history=no_history,
-        validation=_read_validation_set(sweep),
+        splits=read_splits(sweep, of_all),
         neutral=Neutralizer(words),
     )
 
@@ -151,15 +138,3 @@ def _check_results(document: Document) -> None:
     of_metric = document.final_values[document.final_values["metric"] == metric]
     if not of_metric["value"].notna().any():
         raise StoreError(f"{sweep.name}: no finished trial has logged {metric}, its first metric")
-
-
-def _read_validation_set(sweep: Sweep) -> ValidationSet | None:
-    """Return what the first saved evaluation that can be read names of the validation images."""
-    for trial in sweep.finished:
-        content = read_evaluation_file(sweep.uri, trial.run_id, INDEX)
-        try:
-            index = EvaluationIndex.model_validate_json(content or b"")
-        except ValidationError:
-            continue
-        return ValidationSet(index.images, len(index.classes), trial.run_id)
-    return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from analysis.formatting import format_count, join_words, shorten_metric
 from analysis.manuscript.collect import SweepFacts
+from analysis.manuscript.data_splits import TRAINING, VALIDATION
 from analysis.manuscript.sentences.settings import SettingTexts, describe_arm
 from analysis.manuscript.statements import Section, Statement
 from fcos.storage.store_conventions import MetricPrefix
@@ -104,18 +105,26 @@ def _describe_data(facts: SweepFacts, settings: SettingTexts) -> Iterator[Statem
         )
     ):
         yield Statement(f"It is drawn shapes: {drawn}.", runs)
-    if facts.validation is not None:
-        images, classes = facts.validation.images, facts.validation.classes
-        text = f"Validation has {format_count(images, 'image')} of {classes} class{'' if classes == 1 else 'es'}."
-        yield Statement(text, (facts.validation.run_id,))
-    elif names != ["synthetic"]:
-        settings.missing["number of validation images"] = None
-    if names != ["synthetic"]:
-        settings.missing["number of training images"] = None
+    yield from _describe_splits(facts, settings)
     for key, split in (("data.limit_train", "training"), ("data.limit_val", "validation")):
         if (limit := settings.text(key)) not in (None, "none"):
             yield Statement(f"At most {limit} of the {split} images were used.", runs)
     yield from _describe_samples(facts, settings)
+
+
+def _describe_splits(facts: SweepFacts, settings: SettingTexts) -> Iterator[Statement]:
+    """Yield images, boxes and classes of each split; of drawn shapes the settings have the images too."""
+    for split in facts.splits:
+        counts = format_count(split.images, "image")
+        if split.boxes is not None:
+            boxes = f"{split.boxes} box{'' if split.boxes == 1 else 'es'}"
+            counts += f" with {boxes}{f', {split.crowd_boxes} of them ignored as crowds' if split.crowd_boxes else ''}"
+        classes = f"{split.classes} class{'' if split.classes == 1 else 'es'}"
+        yield Statement(f"The {split.name} split has {counts}, of {classes}.", split.runs)
+    if not settings.keys_below("data.synthetic."):
+        recorded = {split.name for split in facts.splits}
+        missing = [name for name in (TRAINING, VALIDATION) if name not in recorded]
+        settings.missing |= dict.fromkeys(f"number of {name} images" for name in missing)
 
 
 def _describe_samples(facts: SweepFacts, settings: SettingTexts) -> Iterator[Statement]:

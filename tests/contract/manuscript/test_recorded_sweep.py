@@ -42,6 +42,8 @@ def test_settings_seeds_and_hours_are_those_that_were_recorded(
     assert "Each training takes 450 steps of 8 images, optimizer adamw" in methods
     assert "branch: model.head.quality=centerness and model.postprocess.quality=branch." in methods
     assert "1500 images to train on and 300 to validate on" in methods
+    assert "The training split has 1500 images with 4321 boxes, 12 of them ignored as crowds, of 2 classes." in methods
+    assert "The validation split has 300 images with 876 boxes, of 2 classes." in methods
     assert "A seed sets the initial weights, the order of the training images and the augmentation;" in methods
     assert "Without a result: branch seed 1, failed (loss is not finite at step 61, see <folder>" in methods
     assert "Not recorded" not in methods

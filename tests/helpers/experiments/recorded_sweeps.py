@@ -9,6 +9,7 @@ from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import LabConfig
 from orchestration.driver.recorder import RunRecorder
+from orchestration.experiment.data import DatasetInfo, SplitCounts
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
 from orchestration.planning.repeats.plan_history import record_plan
@@ -18,6 +19,7 @@ from tests.helpers.experiments.stored_sweeps import SweepWriter
 from tests.helpers.experiments.summaries import summary_of
 
 DIGEST = "d" * 64
+SPLITS = (SplitCounts("train", 1500, 4321, 12), SplitCounts("val", 300, 876, 0))
 # Value of an arm with a seed; None for a training that fails.
 Value = Callable[[str, int], float | None]
 
@@ -25,7 +27,7 @@ Value = Callable[[str, int], float | None]
 def plan_sweep(folder: Path, *words: str) -> tuple[LabConfig, Plan]:
     """Return config and plan of a command whose outputs are in a folder."""
     lab = compose(check_overrides([*words, f"output={folder}"]))
-    return lab, make_plan(lab, lambda config: (DIGEST, ()), words)
+    return lab, make_plan(lab, lambda config: DatasetInfo(DIGEST, classes=("disc", "ring"), splits=SPLITS), words)
 
 
 def record_sweep(
