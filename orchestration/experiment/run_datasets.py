@@ -1,6 +1,7 @@
 """The splits that a training reads, described for its run in the tracking store."""
 
 from pathlib import Path
+from typing import Literal
 
 from fcos.config.run import DataConfig
 from orchestration.experiment.data import DatasetInfo, SplitCounts
@@ -17,7 +18,7 @@ def run_datasets(config: DataConfig, info: DatasetInfo) -> tuple[RunDataset, ...
 
 def _run_dataset(config: DataConfig, info: DatasetInfo, counts: SplitCounts) -> RunDataset:
     profile = DatasetProfile(counts.num_images, counts.num_boxes, counts.num_crowd_boxes, info.classes or ())
-    context = "training" if counts.split == "train" else "validation"
+    context: Literal["training", "validation"] = "training" if counts.split == "train" else "validation"
     if config.synthetic is not None:
         settings = {f"data.synthetic.{key}": value for key, value in config.synthetic.model_dump(mode="json").items()}
         tags = {"tags": {**GENERATOR, "split": counts.split, **settings}}

@@ -69,7 +69,7 @@ class ChosenRun:
 
     @property
     def line(self) -> str:
-        """Say by what the run was chosen, in one line."""
+        """One line on which run was chosen, by what, and among how many."""
         reached = f"{self.ranking.metric} {self.value:.4g}"
         if self.finished == 1:
             return f"{self.sweep}: {self.label}, {reached}, the only finished run"
@@ -79,7 +79,7 @@ class ChosenRun:
 
 
 class _Search(BaseModel):
-    """What a sweep's record says of its search."""
+    """The part of a recorded experiment that is about its search."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -88,7 +88,7 @@ class _Search(BaseModel):
 
 
 class _Experiment(BaseModel):
-    """What a sweep's record says of the metrics of its experiment."""
+    """The part of a recorded experiment that is about its metrics."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -45,7 +45,7 @@ class Registered:
 
     @property
     def line(self) -> str:
-        """Say what was done, in one line."""
+        """One line on what was done."""
         before = f", before version {self.alias_before}" if self.alias_before not in (None, self.version) else ""
         done = "registered" if self.is_new else "nothing new: these weights are"
         return f"{done} {self.name} version {self.version}, alias {self.alias}{before}"
@@ -148,7 +148,7 @@ def _evaluation_settings(client: "MlflowClient", chosen: ChosenRun) -> dict[str,
 
 
 def _metadata(chosen: ChosenRun) -> dict[str, object]:
-    """Return what the model itself says of its origin."""
+    """Return the origin that the model itself carries."""
     return {
         "sweep": chosen.sweep,
         "arm": chosen.arm,

@@ -33,7 +33,7 @@ def output(tmp_path: Path, empty_store: bytes) -> Path:
 
 @pytest.fixture
 def opened(output: Path) -> Iterator[Callable[[], Tracker]]:
-    trackers = []
+    trackers: list[Tracker] = []
 
     def make() -> Tracker:
         trackers.append(Tracker(None, "lab", output, "sweep-1"))
@@ -53,6 +53,7 @@ def start(tracker: Tracker, *keys: tuple[str, int]) -> None:
 
 def inputs_of(output: Path, tracker: Tracker, key: tuple[str, int]) -> list[DatasetInput]:
     run = MlflowClient(default_uri(output)).get_run(tracker.run_id(key) or "")
+    assert run.inputs is not None
     return sorted(run.inputs.dataset_inputs, key=lambda each: str(each.dataset.name))
 
 
@@ -64,16 +65,16 @@ def test_a_run_has_its_splits_as_mlflow_reads_them(opened: Callable[[], Tracker]
     assert (train.dataset.name, train.dataset.digest) == ("photos train", ("ab" * 32)[:36])
     assert [(tag.key, tag.value) for tag in train.tags] == [("mlflow.data.context", "training")]
     assert [(tag.key, tag.value) for tag in val.tags] == [("mlflow.data.context", "validation")]
-    assert mlflow.data.get_source(train).uri == "/data/photos/train.json"
+    assert mlflow.data.get_source(train).to_dict() == {"uri": "/data/photos/train.json"}
     assert mlflow.data.get_source(val).to_dict() == {"tags": {"split": "val"}}
-    assert json.loads(train.dataset.profile) == {
+    assert json.loads(train.dataset.profile or "") == {
         "num_images": 24,
         "num_boxes": 70,
         "num_crowd_boxes": 2,
         "classes": ["disc", "Größe"],
         "num_classes": 2,
     }
-    assert set(json.loads(train.dataset.schema)) == {"mlflow_tensorspec"}
+    assert set(json.loads(train.dataset.schema or "")) == {"mlflow_tensorspec"}
     assert len(inputs_of(output, tracker, TWIN)) == 2
 
 
@@ -91,8 +92,9 @@ def test_an_answer_that_is_lost_doubles_nothing(
 ) -> None:
     monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     tracker = opened()
-    client, calls = tracker._store.client, []
+    client = tracker._store.client
     log_inputs = client.log_inputs
+    calls: list[str] = []
 
     def lose_the_answer(run_id: str, **values: object) -> None:
         log_inputs(run_id, **values)  # type: ignore[arg-type]
@@ -111,7 +113,8 @@ def test_a_data_set_that_another_command_adds_at_once_is_added_all_the_same(
 ) -> None:
     tracker = opened()
     client = tracker._store.client
-    log_inputs, refused = client.log_inputs, []
+    log_inputs = client.log_inputs
+    refused: list[str] = []
 
     def collide(run_id: str, **values: object) -> None:
         if not refused:

@@ -100,6 +100,7 @@ def check_runs(folder: Path, measured: Path) -> None:
     of_arms = [run for name, run in runs(folder).items() if name != "ablation_centerness"]
     assert len(of_arms) == 2
     for run in of_arms:
+        assert run.inputs is not None
         contexts = [tag.value for each in run.inputs.dataset_inputs for tag in each.tags]
         assert sorted(contexts) == ["training", "validation"]
         assert run.data.metrics["system/system_memory_usage_percentage"] > 0
