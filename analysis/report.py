@@ -159,8 +159,21 @@ class _Parser(argparse.ArgumentParser):
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exits with 2 for a wrong one."""
+    parser = _make_parser(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(arguments)
+    if options.paper is not None and options.sweep is not None:
+        parser.error(f"--paper {options.paper} {options.sweep}: give a sweep or a paper, not both")
+    if options.laboratories is not None and options.join:
+        parser.error("--laboratories and --join: give one of the two")
+    if options.paper is not None and (options.join or options.laboratories):
+        parser.error("--paper: takes neither --join nor --laboratories")
+    return options
+
+
+def _make_parser(words: Sequence[str]) -> _Parser:
+    """Return the parser of a command line of these words."""
     parser = _Parser(description="Report of a sweep or a run: tables, figures, verdicts and provenance.")
-    parser.words = sys.argv[1:] if arguments is None else arguments
+    parser.words = words
     parser.add_argument("sweep", nargs="?", help="name or run id of the sweep; the newest if not given")
     parser.add_argument(
         "--tracking-uri",
@@ -192,14 +205,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help=f"resamples of the validation images, 0 for no intervals for other images (default: {DEFAULT_RESAMPLES})",
     )
-    options = parser.parse_args(arguments)
-    if options.paper is not None and options.sweep is not None:
-        parser.error(f"--paper {options.paper} {options.sweep}: give a sweep or a paper, not both")
-    if options.laboratories is not None and options.join:
-        parser.error("--laboratories and --join: give one of the two")
-    if options.paper is not None and (options.join or options.laboratories):
-        parser.error("--paper: takes neither --join nor --laboratories")
-    return options
+    return parser
 
 
 def parse_resamples(text: str) -> int:
