@@ -139,7 +139,7 @@ def _describe_looks(facts: SweepFacts) -> Iterator[Statement]:
 
 
 def _find_contradictions(facts: SweepFacts, entries: Sequence[PlanEntry]) -> Iterator[Statement]:
-    """Yield what the times of runs in the store say against the history of the plan."""
+    """Yield where the times of runs in the store contradict the history of the plan."""
     ends = [(run.ended, run) for run in facts.runs.values() if run.ended is not None and _is_own_result(run, facts)]
     for entry in entries:
         earlier = sorted((run for ended, run in ends if ended < entry.time), key=lambda run: run.run_id)

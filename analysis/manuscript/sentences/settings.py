@@ -15,7 +15,7 @@ MOST_VALUES = 4
 class SettingTexts:
     """Texts of settings by dotted key, over the finished trials of a sweep.
 
-    missing: the keys that were asked for and that some trial does not record, in that order.
+    missing: the requested keys that some trial does not record, in that order.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:

@@ -18,7 +18,7 @@ PARAMETERS = f"{MetricPrefix.COST}parameters"
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What was asked, what was trained, on what, and how it was evaluated."""
+    """The question, what was trained, on what, and how it was evaluated."""
 
     question: Section
     model: Section
