@@ -47,7 +47,7 @@ def name_cards(facts: ManuscriptFacts) -> list[str]:
     names: list[str] = []
     for sweep in facts.sweeps:
         name = f"{MODEL_CARD}_{make_folder_name(sweep.sweep.name)}.md"
-        # The id distinguishes two sweeps of one name.
+        # Of two sweeps with one name the id distinguishes them.
         names.append(name if name not in names else name.replace(".md", f"_{sweep.sweep.run_id[:8]}.md"))
     return names
 

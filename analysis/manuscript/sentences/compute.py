@@ -10,7 +10,7 @@ from analysis.manuscript.costs import Basis, CostSum, Group, TrainingCost, sum_c
 from analysis.manuscript.statements import Statement
 from analysis.reader.run_times import TimedRun
 
-# Smaller amounts are not distinguished.
+# The least amount that is printed as a number.
 LEAST = 0.0001
 # What a group of trainings is, in words.
 GROUP_TEXTS: dict[Group, str] = {

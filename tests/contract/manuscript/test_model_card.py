@@ -41,7 +41,7 @@ def test_the_card_is_about_the_best_arm_and_gives_the_verdict(written: Path) -> 
     assert "--arm branch --seed 0" in text
 
 
-def test_an_unknown_license_is_noted_and_a_given_one_written(
+def test_a_license_is_unknown_until_it_is_given(
     writer: SweepWriter, run_paper: Callable[..., int], written: Path, tmp_path: Path
 ) -> None:
     assert ModelCard.load(written / "model_card_decided.md").data.license == "unknown"

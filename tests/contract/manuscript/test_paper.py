@@ -176,7 +176,9 @@ def test_a_store_that_cannot_be_read_is_refused(
     assert "cannot be read" in refuse(run_paper, capsys, "any", "--tracking-uri", "sqlite:///broken.db")
 
 
-def test_a_sweep_that_still_runs_is_marked(own_writer: SweepWriter, run_paper: RunPaper, tmp_path: Path) -> None:
+def test_a_sweep_that_still_runs_is_marked_as_such(
+    own_writer: SweepWriter, run_paper: RunPaper, tmp_path: Path
+) -> None:
     own_writer.write_sweep("main", "running", status="RUNNING")
     assert run_paper("running", "--tracking-uri", own_writer.uri, "--output", tmp_path / "out") == 0
     assert "running was still running: these are its numbers so far." in (tmp_path / "out" / "table.tex").read_text()

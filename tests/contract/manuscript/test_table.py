@@ -90,7 +90,7 @@ def test_bold_is_a_sure_direction_and_a_mean_that_is_surely_better(written: Path
     assert emphasised[1].count(r"\textbf") == 1 and r"\textbf{\boldmath $-$" in emphasised[1]
 
 
-def test_the_caption_names_what_the_spread_is_and_how_tests_are_corrected(written: Path) -> None:
+def test_the_caption_has_the_kind_of_spread_and_the_correction_of_tests(written: Path) -> None:
     (caption,) = re.findall(r"\\caption\{(.*)\}", (written / "table.tex").read_text())
     assert r"$\pm$ one sample standard deviation over n seeds" in caption
     assert r"Holm's procedure" in caption and "3 tests in decided, 2 tests in hostile and 1 test in alone" in caption
