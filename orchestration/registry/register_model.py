@@ -178,7 +178,7 @@ def _tags(chosen: ChosenRun) -> dict[str, str]:
 
 def _log_model(client: "MlflowClient", chosen: ChosenRun, saved: SavedModel) -> str:
     """Store a saved model as an output of its run, with the run's params and final metrics; return its id."""
-    from mlflow.entities import LoggedModelOutput
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     run = client.get_run(chosen.run_id)
     model = client.create_logged_model(
@@ -195,7 +195,7 @@ def _log_model(client: "MlflowClient", chosen: ChosenRun, saved: SavedModel) -> 
     except BaseException:
         # A model that is not whole never becomes ready.
         with suppress(Exception):
-            client.finalize_logged_model(model.model_id, "FAILED")
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
         raise
     client.log_outputs(chosen.run_id, [LoggedModelOutput(model.model_id, step=saved.step)])
     metrics = _final_metrics(client, run.data.metrics, chosen, model.model_id)

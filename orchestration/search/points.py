@@ -34,7 +34,7 @@ class SampledPoint(BaseModel):
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched and how; `drawn` (as in plan.json and the tag fcos.drawn) grows while a searcher samples."""
+    """What is searched and how; `drawn` (as plan.json and the tag of a run call it) grows while a searcher samples."""
 
     config: SearchConfig
     strategy: StrategyConfig
