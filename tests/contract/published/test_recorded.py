@@ -65,6 +65,7 @@ def test_a_sweep_of_several_commands_verifies(tmp_path: Path, capsys: pytest.Cap
     assert len(list((unpack(file, tmp_path / "out") / "trials").iterdir())) == 15
 
 
+@pytest.mark.slow(minutes=1)
 def test_a_search_that_draws_as_it_goes_verifies_interrupted_and_after_its_last_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
