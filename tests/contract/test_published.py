@@ -296,7 +296,7 @@ def test_data_of_published_models_are_cocos(read_group) -> None:
             lambda: {**official(), "extra": torch.zeros(1)},
             "official_v1",
             CheckpointError,
-            r"1 of these weights have no prefix.*extra",
+            r"1 of these weights have no place in.*extra",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """Reports on a store that was moved, lost its artifacts, or was made by another MLflow version."""
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -70,7 +71,9 @@ def test_rows_of_papers_are_read_from_a_moved_store_and_missing_ones_are_noted(
     assert "note:" not in capsys.readouterr().out
     shutil.rmtree(moved / "mlartifacts")
     assert run_report("--paper", "v1", "--tracking-uri", sqlite_uri(moved)) == 0
-    assert "note: experiment.json of centerness cannot be fetched" in capsys.readouterr().out
+    # Other tests may have written sweeps into the store before it was copied.
+    output = capsys.readouterr().out
+    assert re.search(r"note: experiment\.json of .*\bcenterness\b.* cannot be fetched", output)
 
 
 def test_baseline_and_verdict_do_not_need_an_artifact(
