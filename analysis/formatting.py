@@ -12,6 +12,11 @@ MINUS = "\N{MINUS SIGN}"
 SPEED_PREFIX = "speed/"
 
 
+def make_printable(text: str) -> str:
+    """Replace what could steer a terminal, in a line with texts of a store or an archive."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def is_percentage(metric: str) -> bool:
     """Return whether a metric is a fraction that is shown in percent."""
     return not metric.startswith((MetricPrefix.TRAIN, SPEED_PREFIX, MetricPrefix.COVERAGE_COUNT, MetricPrefix.COST))

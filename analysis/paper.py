@@ -23,6 +23,7 @@ USER_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files and print their folder; returns the exit code: 0, 2 without a sweep, 141 for a closed output."""
     options = parse_arguments(arguments)
+    from analysis.formatting import make_printable
     from analysis.manuscript.collect import collect_facts
     from analysis.manuscript.write import choose_folder, make_files, write_files
     from analysis.reader.client import StoreError, check_address
@@ -40,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"paper: {error}", file=sys.stderr)
         return USER_ERROR
     lines = [*describe_notes(facts), f"paper: {folder} ({', '.join(files)})"]
-    # Names come from the store: nothing in them may steer a terminal.
-    text = "\n".join("".join(letter if letter.isprintable() else "?" for letter in line) for line in lines)
+    text = "\n".join(map(make_printable, lines))
     return print_safely(lambda: print(text))
 
 

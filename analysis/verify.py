@@ -184,9 +184,9 @@ def _print_problems(problems: Sequence[str]) -> int:
 
 
 def _print(word: str, text: str) -> None:
-    # Names come from the archive: nothing in them may steer a terminal.
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
-    print(f"{word:<{WIDTH}}{printable}")
+    from analysis.formatting import make_printable
+
+    print(f"{word:<{WIDTH}}{make_printable(text)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from analysis.publishing.weights import copy_weights
 from analysis.reader.client import StoreError, extract_reason, fetch_artifact, list_pictures, read_artifact
 from analysis.reader.evaluation import read_evaluation
 from analysis.reader.raw_runs import RawSweep, read_all_points
-from analysis.reader.runs import join_experiment_tags
 from analysis.reader.sweep import Experiment
 from fcos.errors import DataError
 from fcos.evaluation.saved.saved_evaluation import parse_evaluation
@@ -24,7 +23,7 @@ from fcos.published.layout import POINTS, RUN, SWEEP, make_safe_word, trial_fold
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from fcos.published.trials import find_unplanned, list_trials
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, RESULTS
-from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, RunStatus, Tag
+from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, RunStatus, Tag, join_experiment_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

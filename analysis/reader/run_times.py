@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.reader.client import connect, find_experiment_ids, raise_store_errors, search_runs
+from analysis.reader.trials import to_datetime
 from fcos.storage.store_conventions import RunKind, Tag
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def _read_run(run: "Run") -> TimedRun:
         arm=tags.get(Tag.ARM, ""),
         seed=tags.get(Tag.SEED, ""),
         status=run.info.status,
-        started=_to_datetime(run.info.start_time or 0),
-        ended=None if run.info.end_time is None else _to_datetime(run.info.end_time),
+        started=to_datetime(run.info.start_time),
+        ended=None if run.info.end_time is None else to_datetime(run.info.end_time),
         is_superseded=Tag.SUPERSEDED in tags,
         is_imported=Tag.ARCHIVE in tags,
         trained_by=tags.get(Tag.TRAINED_BY, ""),
@@ -92,10 +93,6 @@ def _read_run(run: "Run") -> TimedRun:
         goes_on=Tag.BEGUN_FROM in tags,
         spent=_parse_spent(tags.get(Tag.SPENT)),
     )
-
-
-def _to_datetime(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _parse_number(text: str) -> float | None:

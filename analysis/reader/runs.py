@@ -28,7 +28,7 @@ from analysis.reader.metric_history import read_histories
 from analysis.reader.repeats import read_repeat_notes
 from analysis.reader.sweep import COVERAGE_METRICS, DEFAULT_METRICS, TRAIN_LOSS, Experiment, Sweep, Trial
 from analysis.reader.trials import read_trials, to_datetime
-from fcos.storage.store_conventions import Artifact, RunKind, Tag, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, Tag, join_experiment_tags, public_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -212,14 +212,6 @@ def read_experiment(uri: str, parent: "Run", name: str, trials: Sequence[Trial])
         metrics=list(COVERAGE_METRICS if is_coverage else DEFAULT_METRICS),
     )
     return experiment, notes
-
-
-def join_experiment_tags(tags: Mapping[str, str]) -> bytes | None:
-    """Join experiment.json from the tags that hold its parts, None where one is missing."""
-    count = tags.get(Tag.EXPERIMENT_JSON, "")
-    parts = [tags.get(f"{Tag.EXPERIMENT_JSON}.{index}") for index in range(int(count) if count.isdecimal() else 0)]
-    present = [part for part in parts if part is not None]
-    return "".join(present).encode() if parts and len(present) == len(parts) else None
 
 
 def _artifact_notes(uri: str, runs: "list[Run]") -> list[str]:

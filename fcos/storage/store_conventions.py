@@ -197,6 +197,8 @@ WEIGHTS_DIGESTS: Mapping[str, str] = {
     "model.weights": "model.weights_sha256",
     "model.backbone.weights": "model.backbone.weights_sha256",
 }
+# Longest value of a tag that a store takes.
+MAX_TAG_CHARS = 5000
 # The arm of the starting point, with which the winner of a search is compared.
 BASE_ARM = "base"
 
@@ -214,6 +216,21 @@ class MetricPrefix:
     COVERAGE_COUNT = "coverage/num_"
     # Of the machine and not of the training; MLflow's pages look for this prefix.
     SYSTEM = "system/"
+
+
+def split_experiment(text: str) -> dict[str, str]:
+    """Return experiment.json as the tags of a sweep's run, in parts: a report must not depend on an artifact alone."""
+    parts = [text[first : first + MAX_TAG_CHARS] for first in range(0, len(text), MAX_TAG_CHARS)]
+    named = {f"{Tag.EXPERIMENT_JSON}.{number}": part for number, part in enumerate(parts)}
+    return {Tag.EXPERIMENT_JSON: str(len(parts)), **named}
+
+
+def join_experiment_tags(tags: Mapping[str, str]) -> bytes | None:
+    """Join experiment.json from the tags that `split_experiment` made, None where one is missing."""
+    count = tags.get(Tag.EXPERIMENT_JSON, "")
+    parts = [tags.get(f"{Tag.EXPERIMENT_JSON}.{index}") for index in range(int(count) if count.isdecimal() else 0)]
+    present = [part for part in parts if part is not None]
+    return "".join(present).encode() if parts and len(present) == len(parts) else None
 
 
 def param_text(value: Any) -> str:

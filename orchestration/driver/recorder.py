@@ -10,7 +10,7 @@ from fcos.config.parse import flatten
 from fcos.errors import ConfigError
 from fcos.installation import checkout
 from fcos.storage.run_folder import MetricPoint, RunSummary
-from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, split_experiment
 from fcos.training.elastic import describe_history
 from orchestration.cluster.resources import hardware_device, resources_text
 from orchestration.config.experiment import ExperimentConfig
@@ -32,7 +32,7 @@ from orchestration.planning.repeats.plan_history import read_plan_history
 from orchestration.planning.spent import read_spent
 from orchestration.search.points import Search, search_values
 from orchestration.tracking.datasets import RunDataset
-from orchestration.tracking.store import MAX_TAG_CHARS, RunKey
+from orchestration.tracking.store import RunKey
 from orchestration.tracking.tracker import SWEEP, RunFacts, Tracker
 from orchestration.trial import files
 from orchestration.trial.files import ReuseRecord
@@ -90,7 +90,12 @@ class RunRecorder:
         if self.experiment is None:
             return
         declared = experiment_values(self.experiment, self.plan.search)
-        tags = {**self._common(), Tag.KIND: RunKind.SWEEP, Tag.STATUS: "running", **_in_tags(declared)}
+        tags = {
+            **self._common(),
+            Tag.KIND: RunKind.SWEEP,
+            Tag.STATUS: "running",
+            **split_experiment(json.dumps(declared)),
+        }
         if self.plan.search is not None:
             # That of an earlier command may not be the one of this.
             tags[Tag.WINNER] = ""
@@ -331,14 +336,6 @@ def _evaluation(folder: Path, trial: Trial, summary: RunSummary, arm: str) -> li
     if summary.thumbnails and arm == next(iter(trial.arms)):
         names.append(summary.thumbnails)
     return [path for name in names if (path := folder / name).exists()]
-
-
-def _in_tags(declared: Mapping[str, Any]) -> dict[str, str]:
-    """Return an experiment as tags, in as many parts as needed: a report must not depend on an artifact alone."""
-    text = json.dumps(declared)
-    parts = [text[first : first + MAX_TAG_CHARS] for first in range(0, len(text), MAX_TAG_CHARS)]
-    named = {f"{Tag.EXPERIMENT_JSON}.{number}": part for number, part in enumerate(parts)}
-    return {Tag.EXPERIMENT_JSON: str(len(parts)), **named}
 
 
 def experiment_values(experiment: ExperimentConfig, search: Search | None) -> dict[str, Any]:

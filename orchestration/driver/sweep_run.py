@@ -32,7 +32,7 @@ from orchestration.driver.tune_run import TuneJob, run_tune
 from orchestration.driver.watchdogs import end_stalled
 from orchestration.planning.plan import add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
-from orchestration.planning.repeats.plan_history import record_plan
+from orchestration.planning.repeats.plan_history import read_plan_history, record_plan_history
 from orchestration.planning.reuse import LaterReuse, take_all
 from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds, Needed, SeedRounds, find_looks
@@ -55,11 +55,11 @@ class SweepRun:
         self._on_workers = on_workers
         # Before anything of the sweep is written: a record that cannot be read ends the command.
         self._spent = read_spent(self._plan.folder)
-        before = read_plan(self._plan.folder)
+        before, history = read_plan(self._plan.folder), read_plan_history(self._plan.folder)
         key = settle_plan(self._plan, prepared.earlier_looks.seeds)
         if self._lab.experiment is not None:
             elsewhere, now = len(self._reusable.sources), datetime.now(UTC)
-            record_plan(self._plan, self._lab.experiment, before, elsewhere, now)
+            record_plan_history(self._plan, self._lab.experiment, history, before, elsewhere, now)
         stored = read_plan(self._plan.folder)
         self._looks_before = [] if stored is None else stored.looks
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)

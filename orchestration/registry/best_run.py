@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fcos.errors import ConfigError, suggest
 from fcos.metrics import Mode, better_end
 from fcos.storage.run_folder import SUMMARY
-from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, join_experiment_tags, public_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -193,11 +193,8 @@ def _name(run: "Run") -> str:
 
 def _ranking(sweep: "Run") -> Ranking:
     """Return a search's own metric and end, else the better end of the experiment's first metric."""
-    tags = sweep.data.tags
-    count = tags.get(Tag.EXPERIMENT_JSON, "")
-    parts = [tags.get(f"{Tag.EXPERIMENT_JSON}.{index}", "") for index in range(int(count) if count.isdecimal() else 0)]
     try:
-        declared = _Experiment.model_validate_json("".join(parts))
+        declared = _Experiment.model_validate_json(join_experiment_tags(sweep.data.tags) or b"")
     except ValidationError:
         raise ConfigError(
             f"{_name(sweep)}: its run {sweep.info.run_id} does not record which metric its experiment is about; name "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fcos.config.parse import flatten
 from fcos.published.records import PublishedPoint
 from fcos.storage.store_conventions import (
+    MAX_TAG_CHARS,
     RunStatus,
     Tag,
     client_uri,
@@ -45,7 +46,6 @@ ENVIRONMENT = {
 }
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
-MAX_TAG_CHARS = 5000
 TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
 # Tags that describe one attempt of a run; removed when the run is reopened.
 ATTEMPT_TAGS = {Tag.FAILURE, Tag.STOPPED, Tag.REUSED_FROM, Tag.TRAINED_IN, Tag.ARTIFACTS_MISSING}

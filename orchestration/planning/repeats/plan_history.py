@@ -47,14 +47,18 @@ def read_plan_history(folder: Path) -> PlanHistory | None:
         ) from None
 
 
-def record_plan(
-    plan: Plan, experiment: ExperimentConfig, before: StoredPlan | None, finished_elsewhere: int, time: datetime
+def record_plan_history(
+    plan: Plan,
+    experiment: ExperimentConfig,
+    history: PlanHistory | None,
+    before: StoredPlan | None,
+    finished_elsewhere: int,
+    time: datetime,
 ) -> None:
     """Add a command's plan to the history in its folder, unless it is the plan of the entry before.
 
-    before: the plan that the folder held. finished_elsewhere: trainings whose results other sweeps have.
+    history, before: what the folder held of both. finished_elsewhere: trainings whose results other sweeps have.
     """
-    history = read_plan_history(plan.folder)
     entries = () if history is None else history.entries
     seeds, arms, settings = experiment.all_seeds, _digests(plan), _settings(plan, experiment)
     entry = PlanEntry(

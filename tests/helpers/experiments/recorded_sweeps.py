@@ -12,7 +12,7 @@ from orchestration.driver.recorder import RunRecorder
 from orchestration.experiment.data import DatasetInfo, SplitCounts
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, read_plan, settle_plan
-from orchestration.planning.repeats.plan_history import record_plan
+from orchestration.planning.repeats.plan_history import read_plan_history, record_plan_history
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
 from tests.helpers.experiments.stored_sweeps import SweepWriter
@@ -41,7 +41,7 @@ def record_sweep(
     assert lab.experiment is not None
     before = read_plan(plan.folder)
     key = settle_plan(plan)
-    record_plan(plan, lab.experiment, before, 0, datetime.now(UTC) + later)
+    record_plan_history(plan, lab.experiment, read_plan_history(plan.folder), before, 0, datetime.now(UTC) + later)
     tracker = Tracker(writer.uri, "recorded", folder, key)
     recorder = RunRecorder.of(plan, tracker, lab)
     recorder.open_sweep()

@@ -173,7 +173,7 @@ def test_no_folder_is_taken_from_a_file(tiny_values: dict[str, Any], tmp_path: P
     refusal = r"^a\.onnx: does not say where its data are .*; give --set data\.root=\.\.\.$"
     with pytest.raises(ConfigError, match=refusal):
         evaluate_file(file, batch_size=1)
-    # It predicts all the same, and looks where it is told to.
+    # Prediction needs no data; a given root is where the data are read.
     assert len(file.detect(BATCH)) == 2
     given = opened(recorded, detections(), {"data.root": str(tmp_path / "ours")})
     with pytest.raises(ConfigError, match="ours"):

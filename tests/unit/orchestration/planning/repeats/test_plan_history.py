@@ -8,7 +8,7 @@ import pytest
 from fcos.errors import ConfigError
 from fcos.storage.plan_history import PlanEntry
 from orchestration.planning.plan import read_plan, settle_plan
-from orchestration.planning.repeats.plan_history import read_plan_history, record_plan
+from orchestration.planning.repeats.plan_history import read_plan_history, record_plan_history
 from tests.helpers.experiments.recorded_sweeps import plan_sweep
 from tests.helpers.experiments.seed_rounds import clear, finish
 
@@ -23,7 +23,7 @@ def command(folder: Path, *words: str, elsewhere: int = 0, results: int = 0) -> 
     assert lab.experiment is not None
     before = read_plan(plan.folder)
     settle_plan(plan)
-    record_plan(plan, lab.experiment, before, elsewhere, TIME)
+    record_plan_history(plan, lab.experiment, read_plan_history(plan.folder), before, elsewhere, TIME)
     finish(plan, range(results), clear)
     history = read_plan_history(plan.folder)
     assert history is not None
