@@ -20,8 +20,8 @@ FILE = "checklist.md"
 NOT_RECORDED = "Not recorded:"
 Reply = Literal["Yes", "Partly", "No", "To be completed by the authors"]
 INTRODUCTION = (
-    "Questions 4 to 8 of the NeurIPS paper checklist, in other words than its own, and what the tracking store answers "
-    "to them. The other questions are the authors'."
+    "Questions 4 to 8 of the NeurIPS paper checklist, in other words than its own, with replies from the tracking "
+    "store. The other questions are the authors'."
 )
 
 

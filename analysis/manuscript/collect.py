@@ -20,7 +20,7 @@ from analysis.sections.document import Document, build_document
 from analysis.sections.resampling import Resampling
 from fcos.storage.plan_history import PlanHistory
 
-_SEARCH = "is a search, whose later points follow from earlier results; compare those that you report as the arms of an experiment"
+_SEARCH = "is a search: later points follow from earlier results; compare what you report as arms of an experiment"
 _NOISE_FLOOR = "measures noise and compares no arms"
 _COVERAGE = "counts without training and has no seeds"
 
