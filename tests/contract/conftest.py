@@ -1,9 +1,26 @@
-"""A tracking store with its tables, which take seconds to make."""
+"""A tracking store with its tables, which take seconds to make and are copied from the first one."""
+
+from collections.abc import Iterator
+from functools import cache
 
 import pytest
+from mlflow.store.db import utils
 
 from orchestration.tracking.tracker import Tracker
 from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.store_tables import CopiedTables
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tables_are_copied(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    own = tmp_path_factory.getbasetemp()
+    # Each of several processes that run tests has a folder of its own in that of the session.
+    shared = own if worker_id == "master" else own.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_initialize_tables", CopiedTables(shared / "tables.db", utils._initialize_tables))
+        # For it MLflow reads all of its migrations, whenever a store is opened.
+        patch.setattr(utils, "_get_latest_schema_revision", cache(utils._get_latest_schema_revision))
+        yield
 
 
 @pytest.fixture(scope="session")
