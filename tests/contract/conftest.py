@@ -1,10 +1,14 @@
-"""A tracking store with its tables, which take seconds to make and are copied from the first one."""
+"""A tracking store with its tables, which take seconds to make and are copied from the first; none waits for disks."""
 
+import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 
 import pytest
 from mlflow.store.db import utils
+from sqlalchemy import Engine, event
 
 from orchestration.tracking.tracker import Tracker
 from tests.helpers.processes.waiting import PATIENCE
@@ -21,6 +25,23 @@ def _tables_are_copied(tmp_path_factory: pytest.TempPathFactory, worker_id: str)
         # For it MLflow reads all of its migrations, whenever a store is opened.
         patch.setattr(utils, "_get_latest_schema_revision", cache(utils._get_latest_schema_revision))
         yield
+
+
+def _leave_to_the_system(connection: object, record: object) -> None:
+    """Have SQLite wait for no disk; whatever reads a file that cannot be read reports it."""
+    if isinstance(connection, sqlite3.Connection):
+        with suppress(sqlite3.Error):
+            connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_disks() -> Iterator[None]:
+    """As in tests/unit: no file of a test need outlast a loss of power."""
+    event.listen(Engine, "connect", _leave_to_the_system)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+    event.remove(Engine, "connect", _leave_to_the_system)
 
 
 @pytest.fixture(scope="session")
