@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event
 
 from orchestration.tracking.tracker import Tracker
 from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.stand_in_figures import stand_in_figures
 from tests.helpers.store_tables import CopiedTables
 
 
@@ -42,6 +43,20 @@ def _no_waiting_for_disks() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
     event.remove(Engine, "connect", _leave_to_the_system)
+
+
+@pytest.fixture
+def real_figures() -> None:
+    """Lets the reports of the test draw their figures; those of fixtures of a wider scope are drawn in any case."""
+
+
+@pytest.fixture(autouse=True)
+def _figures_have_stand_ins(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "real_figures" in request.fixturenames:
+        yield
+        return
+    with stand_in_figures():
+        yield
 
 
 @pytest.fixture(scope="session")

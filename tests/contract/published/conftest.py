@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers.experiments.published import publish_sweep, write_evaluated_sweep
 from tests.helpers.experiments.stored_sweeps import SweepWriter
+from tests.helpers.stand_in_figures import stand_in_figures
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +23,5 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> SweepWriter:
 def archive(evaluated: SweepWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of the sweep `drawn`, published by a laboratory of a name."""
     file = tmp_path_factory.mktemp("archive") / "drawn.zip"
-    return publish_sweep(evaluated.uri, "drawn", file, "--laboratory", "Lab of Alice")
+    with stand_in_figures():
+        return publish_sweep(evaluated.uri, "drawn", file, "--laboratory", "Lab of Alice")

@@ -17,6 +17,7 @@ from orchestration.tracking.history import open_history
 from orchestration.tracking.store import Store
 from tests.helpers.experiments.published import flip, publish_sweep, repack, unpack, write_evaluated_sweep
 from tests.helpers.experiments.stored_sweeps import SweepWriter
+from tests.helpers.stand_in_figures import stand_in_figures
 
 
 def make_store(folder: Path, name: str, seeds: tuple[int, ...], **params: str) -> SweepWriter:
@@ -35,7 +36,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> SweepWriter:
     for name, (seeds, params) in others.items():
         folder = tmp_path_factory.mktemp(name)
         theirs = make_store(folder, name, seeds, **params)
-        file = publish_sweep(theirs.uri, name, folder / f"{name}.zip", "--laboratory", f"lab {name}")
+        with stand_in_figures():
+            file = publish_sweep(theirs.uri, name, folder / f"{name}.zip", "--laboratory", f"lab {name}")
         assert run_import(writer, file) == 0
     return writer
 
@@ -258,7 +260,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of a sweep of one seed, which a laboratory has published."""
     folder = tmp_path_factory.mktemp("foreign")
     theirs = make_store(folder / "theirs", "foreign", (0,))
-    return publish_sweep(theirs.uri, "foreign", folder / "foreign.zip", "--laboratory", "lab")
+    with stand_in_figures():
+        return publish_sweep(theirs.uri, "foreign", folder / "foreign.zip", "--laboratory", "lab")
 
 
 def repeat_notes(uri: str, name: str) -> list[str]:

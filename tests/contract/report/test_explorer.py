@@ -150,11 +150,13 @@ def test_the_report_without_scripts_links_to_the_page(folder: Path) -> None:
     assert "script" not in report.tags
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_the_same_store_gives_the_same_page(page: str, own_writer: SweepWriter, tmp_path: Path) -> None:
     write_report("explored", own_writer.uri, tmp_path)
     assert (tmp_path / "explorer.html").read_text() == page
 
 
+@pytest.mark.usefixtures("real_figures")  # as large as those of the page that it is compared with
 def test_pictures_are_left_out_with_a_note_where_the_page_would_be_too_large(
     page: str, own_writer: SweepWriter
 ) -> None:

@@ -163,6 +163,7 @@ def test_a_report_names_every_run(written: Path, writer: SweepWriter, centerness
     assert all(trial.run_id in text for trial in read_sweep(writer.uri, "centerness").trials)
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_the_same_store_gives_the_same_bytes(
     writer: SweepWriter, written: Path, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ def test_the_same_store_gives_the_same_bytes(
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_the_report_of_a_running_sweep_marks_its_numbers_as_preliminary(
     writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -182,6 +184,7 @@ def test_the_report_of_a_running_sweep_marks_its_numbers_as_preliminary(
     assert "**branch**: too few seeds to tell: no seed has finished in both this arm and none" in text
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_one_arm_with_one_seed_is_reported_without_a_verdict(
     writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
 ) -> None:

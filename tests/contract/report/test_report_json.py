@@ -90,6 +90,7 @@ def test_neither_the_store_nor_checkpoints_are_located(writer: SweepWriter, writ
     assert "checkpoints/step_" not in text
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_numbers_that_are_not_finite_are_null(
     own_writer: SweepWriter, run_report: Callable[..., int], tmp_path: Path
 ) -> None:

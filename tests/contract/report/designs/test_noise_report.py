@@ -103,6 +103,7 @@ def test_the_table_has_every_metric_and_arm(written: Path) -> None:
     assert rows[0]["sources"] == "weights order augmentation" and rows[3]["missing"] == "5"
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_the_same_store_gives_the_same_files(writer: SweepWriter, written: Path, tmp_path: Path) -> None:
     again = write_report("floor", writer.uri, tmp_path)[1]
     for path in written.iterdir():
