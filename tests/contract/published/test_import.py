@@ -1,6 +1,7 @@
 """Importing: a foreign sweep enters a store as what it is; its seeds join a table, its laboratory is a factor."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,23 @@ def test_an_archive_is_imported_once_and_what_was_left_unfinished_is_done_anew(
     assert len(read_sweep(own.uri, "twice@lab").current) == 2
 
 
-def test_a_damaged_archive_and_one_without_a_laboratory_are_not_imported(own: SweepWriter, tmp_path: Path) -> None:
-    theirs = make_store(tmp_path / "theirs", "nameless", (0,))
-    file = publish_sweep(theirs.uri, "nameless", tmp_path / "nameless.zip")
+@pytest.fixture(scope="module")
+def nameless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of a sweep of one seed, which names no laboratory."""
+    folder = tmp_path_factory.mktemp("nameless")
+    theirs = make_store(folder / "theirs", "nameless", (0,))
+    with stand_in_figures():
+        return publish_sweep(theirs.uri, "nameless", folder / "nameless.zip")
+
+
+def test_a_damaged_archive_and_one_without_a_laboratory_are_not_imported(
+    own: SweepWriter, nameless: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="names no laboratory; give --laboratory"):
-        run_import(own, file)
-    position = file.read_bytes().index(b"fcos.identity")
+        run_import(own, nameless)
+    position = nameless.read_bytes().index(b"fcos.identity")
     with pytest.raises(ArchiveError, match="is damaged"):
-        run_import(own, flip(file, position, tmp_path / "flipped.zip"), "--laboratory", "lab")
+        run_import(own, flip(nameless, position, tmp_path / "flipped.zip"), "--laboratory", "lab")
 
 
 def test_imported_trainings_are_not_taken_over_by_sweeps(own: SweepWriter) -> None:
@@ -178,24 +188,20 @@ def change_runs(file: Path, folder: Path, tags: dict[str, str]) -> Path:
     return repack(file, files, folder.with_suffix(".zip"))
 
 
-def test_runs_of_an_archive_cannot_enter_ones_own_sweep(own: SweepWriter, tmp_path: Path) -> None:
-    theirs = make_store(tmp_path / "theirs", "forged", (0,))
-    file = publish_sweep(theirs.uri, "forged", tmp_path / "forged.zip", "--laboratory", "lab")
+def test_runs_of_an_archive_cannot_enter_ones_own_sweep(own: SweepWriter, foreign: Path, tmp_path: Path) -> None:
     before = read_sweep(own.uri, "mine")
-    changed = change_runs(file, tmp_path / "changed", {"mlflow.parentRunId": before.run_id})
+    changed = change_runs(foreign, tmp_path / "changed", {"mlflow.parentRunId": before.run_id})
     with pytest.raises(ArchiveError, match="is no trial of run"):
         run_import(own, changed)
     assert [trial.run_id for trial in read_sweep(own.uri, "mine").trials] == [trial.run_id for trial in before.trials]
 
 
-def test_a_header_that_names_no_run_of_the_archive_is_refused(own: SweepWriter, tmp_path: Path) -> None:
-    theirs = make_store(tmp_path / "theirs", "headless", (0,))
-    file = publish_sweep(theirs.uri, "headless", tmp_path / "headless.zip", "--laboratory", "lab")
-    files = unpack(file, tmp_path / "changed")
+def test_a_header_that_names_no_run_of_the_archive_is_refused(own: SweepWriter, foreign: Path, tmp_path: Path) -> None:
+    files = unpack(foreign, tmp_path / "changed")
     header = json.loads((files / "archive.json").read_text())
     (files / "archive.json").write_text(json.dumps({**header, "run_id": "0" * 32}))
     with pytest.raises(ArchiveError, match=r"is no trial of run 0000|names another|there is none"):
-        run_import(own, repack(file, files, tmp_path / "changed.zip"))
+        run_import(own, repack(foreign, files, tmp_path / "changed.zip"))
 
 
 def test_only_published_tags_of_an_archive_are_taken_and_its_trials_are_trials(
@@ -213,19 +219,16 @@ def test_only_published_tags_of_an_archive_are_taken_and_its_trials_are_trials(
         assert not {"fcos.sweep_key", "fcos.folder"} & set(stored) and stored.get("mlflow.user") != "eve"
 
 
-def test_runs_without_a_laboratory_have_that_of_the_command(own: SweepWriter, tmp_path: Path) -> None:
-    theirs = make_store(tmp_path / "theirs", "named", (0,))
-    file = publish_sweep(theirs.uri, "named", tmp_path / "named.zip")
-    assert run_import(own, file, "--laboratory", "lab of a name") == 0
-    sweep = read_sweep(own.uri, "named@lab of a name")
+def test_runs_without_a_laboratory_have_that_of_the_command(own: SweepWriter, nameless: Path) -> None:
+    assert run_import(own, nameless, "--laboratory", "lab of a name") == 0
+    sweep = read_sweep(own.uri, "nameless@lab of a name")
     assert {trial.provenance.laboratory for trial in sweep.trials} == {"lab of a name"}
 
 
 def test_an_archive_that_cannot_be_extracted_here_is_named(
-    own: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: SweepWriter, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs = make_store(tmp_path / "theirs", "full", (0,))
-    file = publish_sweep(theirs.uri, "full", tmp_path / "full.zip", "--laboratory", "lab")
+    file = shutil.copyfile(foreign, tmp_path / "full.zip")
 
     def refuse(*_: Any) -> Any:
         raise OSError("No space left on device")

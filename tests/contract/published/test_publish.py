@@ -15,7 +15,7 @@ from fcos.published.crate import check_files
 from fcos.published.layout import METADATA
 from orchestration import import_sweep
 from tests.helpers.experiments.published import publish_sweep, unpack, write_evaluated_sweep
-from tests.helpers.experiments.stored_sweeps import SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, SweepWriter
 
 
 def read_all(file: Path) -> dict[str, bytes]:
@@ -109,14 +109,22 @@ PRIVATE = {
 }
 
 
-@pytest.mark.parametrize(("noted", "kind"), PRIVATE.items(), indirect=["noted"])
 def test_what_is_private_elsewhere_is_refused_with_file_and_line(
-    noted: SweepWriter, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(publish, "MOST_FINDINGS", 1000)
+    writer = SweepWriter(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    experiment = {**EXPERIMENT, "seeds": list(range(len(PRIVATE)))}
+    writer.write_sweep("noted", "noted", {"none": (0.4,) * len(PRIVATE)}, experiment=experiment)
+    runs = writer.client.search_runs([writer.experiment_id("noted")], "tags.`fcos.kind` = 'trial'")
+    for run, note in zip(runs, PRIVATE, strict=True):
+        writer.client.set_tag(run.info.run_id, "fcos.notes", note)
     file = tmp_path / "noted.zip"
-    assert publish.main(["noted", "--tracking-uri", noted.uri, "--output", str(file)]) == 2
+    assert publish.main(["noted", "--tracking-uri", writer.uri, "--output", str(file)]) == 2
     output = capsys.readouterr().out
-    assert "run.json:" in output and kind in output and "--hide" in output
+    for run, (note, kind) in zip(runs, PRIVATE.items(), strict=True):
+        assert re.search(rf"^trials/{run.info.run_id}/run\.json:\d+: {kind}: ", output, re.MULTILINE), note
+    assert "--hide" in output
     assert not file.exists() and not list(tmp_path.glob(".*part"))
 
 
