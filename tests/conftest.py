@@ -75,9 +75,7 @@ def read_group() -> Callable[[str, str], dict[str, Any]]:
     return _read_group
 
 
-@pytest.fixture
-def tiny_values(tmp_path: Path) -> dict[str, Any]:
-    """A configuration that trains in a second: the embedded default, smaller in every way."""
+def _make_tiny(cache_dir: Path) -> dict[str, Any]:
     values: dict[str, Any] = {
         "model": _read_group("model", "fcos_small"),
         "data": _read_group("data", "synthetic"),
@@ -93,7 +91,7 @@ def tiny_values(tmp_path: Path) -> dict[str, Any]:
         "val_images": 6,
         "object_size": [10, 40],
     }
-    values["data"]["cache_dir"] = str(tmp_path / "cache")
+    values["data"]["cache_dir"] = str(cache_dir)
     values["schedule"] |= {
         "steps": 6,
         "warmup_steps": 2,
@@ -102,3 +100,15 @@ def tiny_values(tmp_path: Path) -> dict[str, Any]:
         "checkpoint_every": 3,
     }
     return values
+
+
+@pytest.fixture
+def tiny_values(tmp_path: Path) -> dict[str, Any]:
+    """A configuration that trains in a second: the embedded default, smaller in every way."""
+    return _make_tiny(tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def module_tiny_values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same for trainings that tests of a module share, which leave it as it is; with data of its own."""
+    return _make_tiny(tmp_path_factory.mktemp("tiny") / "cache")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fcos.__main__ import main
 from fcos.config.evaluation import EvaluationSettings
-from fcos.config.parse import parse
+from fcos.config.parse import parse, set_value
 from fcos.config.run import Config
 from fcos.runtime import LocalRuntime
 from fcos.storage.run_folder import RunSummary
@@ -18,11 +18,11 @@ from fcos.train import run
 ALL = ("class_agnostic", "proposals", "score_iou", "ambiguous", "errors")
 
 
-@pytest.fixture
-def trained(tiny_values, tmp_path: Path) -> tuple[Path, RunSummary, list]:
-    """A run with oracles as arms that share its training; its summary and points."""
-    tiny_values["model"]["postprocess"]["score_threshold"] = 0.001
-    base = tiny_values["model"]["postprocess"]
+@pytest.fixture(scope="module")
+def trained(module_tiny_values, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunSummary, list]:
+    """A run, which no test changes, with oracles as arms that share its training; its summary and points."""
+    values = set_value(module_tiny_values, "model.postprocess.score_threshold", 0.001)
+    base = values["model"]["postprocess"]
     arms = {
         "predicted": parse(EvaluationSettings, {"postprocess": {**base, "analyses": list(ALL)}}),
         "class_iou": parse(
@@ -31,8 +31,9 @@ def trained(tiny_values, tmp_path: Path) -> tuple[Path, RunSummary, list]:
         "box": parse(EvaluationSettings, {"postprocess": {**base, "oracle": "box", "oracle_background": "nothing"}}),
     }
     points: list = []
-    runtime = LocalRuntime(tmp_path / "run", torch.device("cpu"), on_report=lambda record: points.extend(record.points))
-    return tmp_path / "run", run(parse(Config, tiny_values), runtime, arms), points
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    runtime = LocalRuntime(folder, torch.device("cpu"), on_report=lambda record: points.extend(record.points))
+    return folder, run(parse(Config, values), runtime, arms), points
 
 
 def test_arms_of_one_training_have_oracles_and_analyses_of_their_own(trained, capsys, tmp_path: Path) -> None:

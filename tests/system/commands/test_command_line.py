@@ -19,10 +19,11 @@ from fcos.storage.run_folder import RunSummary
 from fcos.train import run
 
 
-@pytest.fixture
-def trained(tiny_values, tmp_path: Path) -> tuple[Path, RunSummary]:
-    folder = tmp_path / "run"
-    summary = run(parse(Config, tiny_values), LocalRuntime(folder, torch.device("cpu")))
+@pytest.fixture(scope="module")
+def trained(module_tiny_values, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunSummary]:
+    """A run, which no test changes, and its summary."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    summary = run(parse(Config, module_tiny_values), LocalRuntime(folder, torch.device("cpu")))
     return folder, summary
 
 
@@ -64,9 +65,11 @@ def test_predict_writes_coco_results_and_pictures(trained, tmp_path: Path, capsy
     assert (output / "pictures" / "below" / "a.jpg.jpg").is_file() and (output / "pictures" / "gray.png.jpg").is_file()
 
 
-def test_predicted_validation_images_have_the_numbers_of_the_evaluation(trained, tiny_values, tmp_path: Path) -> None:
+def test_predicted_validation_images_have_the_numbers_of_the_evaluation(
+    trained, module_tiny_values, tmp_path: Path
+) -> None:
     folder, summary = trained
-    val = prepare(parse(Config, tiny_values).data).val
+    val = prepare(parse(Config, module_tiny_values).data).val
     output = tmp_path / "found"
     assert main(["predict", str(folder), str(val.folder), "--output", str(output), "--no-pictures"]) == 0
     truth = COCO(str(val.annotations.path))
@@ -104,9 +107,9 @@ def test_draw_prints_and_draws_the_assignment(trained, tmp_path: Path, capsys) -
 
 
 @pytest.fixture
-def only_val(tiny_values, tmp_path: Path) -> list[str]:
+def only_val(module_tiny_values, tmp_path: Path) -> list[str]:
     """Changes that lead to the validation images alone, as files in COCO format."""
-    drawn = prepare(parse(Config, tiny_values).data).val.folder.parent
+    drawn = prepare(parse(Config, module_tiny_values).data).val.folder.parent
     root = tmp_path / "only_val"
     shutil.copytree(drawn / "val", root / "val")
     shutil.copyfile(drawn / "val.json", root / "val.json")
