@@ -25,10 +25,18 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
-@pytest.fixture
-def served(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> PyFuncModel:
-    lab.trial("branch", 0, {"val/AP": 0.5})
-    assert lab.register("mine", "--name", "mine") == 0
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", default_uri(lab.output))
-    model: PyFuncModel = mlflow.pyfunc.load_model("models:/mine@best", model_config={"device": "cpu"})
+@pytest.fixture(scope="module")
+def served_lab(tmp_path_factory: pytest.TempPathFactory, module_tiny_values: dict[str, Any], empty_store: bytes) -> Lab:
+    """A store, which no test changes, whose only trial is registered as `mine`."""
+    made = make_lab(tmp_path_factory.mktemp("served") / "outputs", module_tiny_values, empty_store)
+    made.trial("branch", 0, {"val/AP": 0.5})
+    assert made.register("mine", "--name", "mine") == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(served_lab: Lab) -> PyFuncModel:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", default_uri(served_lab.output))
+        model: PyFuncModel = mlflow.pyfunc.load_model("models:/mine@best", model_config={"device": "cpu"})
     return model

@@ -42,8 +42,8 @@ def test_an_arm_is_registered_with_its_own_evaluation_settings(
     assert len(model.predict(pd.DataFrame({"image": [photo.read_bytes()]}))) == 2
 
 
-def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: PyFuncModel) -> None:
-    predictor = Predictor(load_trained(lab.checkpoint, torch.device("cpu"), {}))
+def test_its_answer_is_what_the_detector_detects(served_lab: Lab, photo: Path, served: PyFuncModel) -> None:
+    predictor = Predictor(load_trained(served_lab.checkpoint, torch.device("cpu"), {}))
     (expected,) = predictor.detect([predictor.read(photo).sample])
     table: pd.DataFrame = served.predict(pd.DataFrame({"image": [photo.read_bytes(), photo.read_bytes()]}))
     assert list(table.columns) == ["image", "x1", "y1", "x2", "y2", "score", "label", "class_name"]
@@ -62,14 +62,14 @@ def test_its_answer_is_what_the_detector_detects(lab: Lab, photo: Path, served: 
     assert len(served.predict(pd.DataFrame({"image": [text]}))) == 5
 
 
-def test_a_model_has_signature_example_and_origin(lab: Lab, served: PyFuncModel) -> None:
+def test_a_model_has_signature_example_and_origin(served_lab: Lab, served: PyFuncModel) -> None:
     info = served.metadata
     assert info.get_input_schema().to_dict() == [{"type": "binary", "name": "image", "required": True}]
     assert info.get_output_schema().input_names()[:2] == ["image", "x1"]
     assert info.get_params_schema().to_dict()[0]["default"] == 0.0
     assert len(served.predict(served.input_example)) == len(served.predict(save_model.make_example())) > 0
     assert info.metadata is not None
-    assert info.metadata["run_id"] == lab.version_of().run_id and info.metadata["classes"] == list(CLASSES)
+    assert info.metadata["run_id"] == served_lab.version_of().run_id and info.metadata["classes"] == list(CLASSES)
     assert (info.metadata["train_identity"], info.metadata["data_digest"]) == ("7a" * 32, "da" * 32)
 
 
@@ -101,9 +101,13 @@ print(json.dumps([rows, fcos.__file__, sorted({name.partition(".")[0] for name i
 
 
 def test_where_nothing_of_this_project_is_loaded_the_models_own_code_answers(
-    lab: Lab, photo: Path, served: PyFuncModel, tmp_path: Path
+    served_lab: Lab, photo: Path, served: PyFuncModel, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": default_uri(lab.output), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": default_uri(served_lab.output),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     done = subprocess.run(
         [sys.executable, "-P", "-c", FRESH, str(photo)],
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -111,7 +115,7 @@ def test_where_nothing_of_this_project_is_loaded_the_models_own_code_answers(
     assert done.returncode == 0, done.stderr
     rows, file, modules = json.loads(done.stdout.splitlines()[-1])
     assert rows == 5
-    assert Path(file).is_relative_to(lab.output / "mlartifacts")
+    assert Path(file).is_relative_to(served_lab.output / "mlartifacts")
     assert not {"orchestration", "analysis", "ray", "hydra"} & set(modules)
     # Of this project's direct dependencies those that were loaded are all required.
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
