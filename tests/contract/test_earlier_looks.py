@@ -19,12 +19,18 @@ from tests.helpers.recorded import DIGEST, record_ablation
 WORDS = ("+experiment=ablation_centerness", "experiment.until=seeds", "experiment.seeds=[0,1,2,3,4,5]", "name=second")
 
 
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with the store of a sweep of three seeds, whose own folder is gone."""
-    plan = record_ablation(tmp_path, "first", "[0,1,2]")
-    shutil.rmtree(plan.folder)
-    return tmp_path
+    folder = tmp_path_factory.mktemp("recorded")
+    shutil.rmtree(record_ablation(folder, "first", "[0,1,2]").folder)
+    return folder
+
+
+@pytest.fixture
+def output(recorded: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, of the test's own."""
+    return shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
 
 
 def looks_in(output: Path) -> tuple[int, ...]:
