@@ -11,6 +11,7 @@ from mlflow.store.db import utils
 from sqlalchemy import Engine, event
 
 from orchestration.tracking.tracker import Tracker
+from tests.helpers.known_provenance import known_provenance
 from tests.helpers.processes.waiting import PATIENCE
 from tests.helpers.stand_in_figures import stand_in_figures
 from tests.helpers.store_tables import CopiedTables
@@ -43,6 +44,12 @@ def _no_waiting_for_disks() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
     event.remove(Engine, "connect", _leave_to_the_system)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _provenance_is_known() -> Iterator[None]:
+    with known_provenance():
+        yield
 
 
 @pytest.fixture
