@@ -1,7 +1,9 @@
 """Every option of every group composes into a valid configuration, every experiment into a plan."""
 
 import re
+from copy import deepcopy
 from dataclasses import astuple
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -63,11 +65,16 @@ def cost_of(name: str) -> str:
     return next(line for line in header(name) if line.startswith("Cost")).removeprefix("Cost").strip()
 
 
-def raw(name: str) -> dict[str, Any]:
-    """An experiment's file as it is."""
+@cache
+def _loaded(name: str) -> dict[str, Any]:
     values = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{name}.yaml"))
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def raw(name: str) -> dict[str, Any]:
+    """An experiment's file as it is."""
+    return deepcopy(_loaded(name))
 
 
 @pytest.mark.parametrize("name", SEARCHES)
