@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,27 +54,44 @@ def train(values: dict[str, Any], folder: Path, **changes: Any) -> tuple[RunSumm
     return run(config, LocalRuntime(folder, CPU, reports)), reports
 
 
-def test_a_run_reports_and_leaves_what_it_promises(tiny_values: dict[str, Any], tmp_path: Path) -> None:
-    summary, reports = train(tiny_values, tmp_path / "run")
+@dataclass(frozen=True)
+class Plain:
+    """A run of the tiny configuration as it is: its folder, which no test changes, its summary and its reports."""
+
+    folder: Path
+    summary: RunSummary
+    reports: Reports
+
+
+@pytest.fixture(scope="module")
+def plain(module_tiny_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    return Plain(folder, *train(module_tiny_values, folder))
+
+
+def test_a_run_reports_and_leaves_what_it_promises(plain: Plain) -> None:
+    summary, reports = plain.summary, plain.reports
     assert [record.step for record in reports.records] == [2, 3, 4, 6]
     assert {step for step, _ in reports.curve("train/loss")} == {2, 3, 4, 6}
     assert [step for step, _ in reports.curve("val/AP")] == [3, 6]
     assert reports.records[-1].total_steps == 6
     assert set(summary.metrics) == {""}
-    pictures = [tmp_path / "run" / name for name in summary.pictures[""]]
+    pictures = [plain.folder / name for name in summary.pictures[""]]
     assert len(pictures) == 6 and all(path.is_file() for path in pictures)
-    final = tmp_path / "run" / present(summary.checkpoint)
+    final = plain.folder / present(summary.checkpoint)
     assert checkpoint.load(final).classes == tuple(summary.classes)
     assert checkpoint_folder.digest(final) == summary.checkpoint_sha256
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tiny_values, tmp_path: Path) -> None:
-    first, first_curve = train(tiny_values, tmp_path / "a")
-    again, again_curve = train(tiny_values, tmp_path / "b")
-    other, _ = train(tiny_values, tmp_path / "c", seed=1)
-    assert first_curve.curve("train/loss") == again_curve.curve("train/loss")
-    assert first.checkpoint_sha256 == again.checkpoint_sha256
-    assert first.checkpoint_sha256 != other.checkpoint_sha256
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(
+    plain: Plain, module_tiny_values, tmp_path: Path
+) -> None:
+    # A checkpoint names the folder of the data, which is the same for all three.
+    again, again_curve = train(module_tiny_values, tmp_path / "b")
+    other, _ = train(module_tiny_values, tmp_path / "c", seed=1)
+    assert plain.reports.curve("train/loss") == again_curve.curve("train/loss")
+    assert plain.summary.checkpoint_sha256 == again.checkpoint_sha256
+    assert plain.summary.checkpoint_sha256 != other.checkpoint_sha256
 
 
 def test_seed_alone_sets_the_seed_of_every_source_of_chance(tiny_values, tmp_path: Path) -> None:
@@ -101,9 +120,12 @@ def test_the_seed_of_augmentation_decides_nothing_where_nothing_is_augmented(tin
 
 
 @pytest.mark.parametrize("changes", [{}, {"schedule__optimizer": "sgd", "schedule__ema": 0.9}])
-def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_values, tmp_path: Path, changes) -> None:
-    whole, _ = train(tiny_values, tmp_path / "whole", **changes)
-    config = parse(Config, _changed(tiny_values, changes))
+def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(
+    plain: Plain, module_tiny_values, tmp_path: Path, changes
+) -> None:
+    folder = tmp_path / "whole"
+    whole = Plain(folder, *train(module_tiny_values, folder, **changes)) if changes else plain
+    config = parse(Config, _changed(module_tiny_values, changes))
 
     def cut_off(record: ProgressRecord) -> None:
         if record.step == 4:
@@ -111,10 +133,11 @@ def test_a_run_that_was_cut_off_ends_with_the_numbers_of_one_that_was_not(tiny_v
 
     with pytest.raises(KeyboardInterrupt):
         run(config, LocalRuntime(tmp_path / "cut", CPU, cut_off))
-    resumed, reports = train(tiny_values, tmp_path / "cut", **changes)
+    resumed, reports = train(module_tiny_values, tmp_path / "cut", **changes)
     assert reports.records[0].resumed_from == 3
-    assert resumed.metrics == whole.metrics
-    ours, theirs = (checkpoint.load(tmp_path / name / present(whole.checkpoint)) for name in ("whole", "cut"))
+    assert resumed.metrics == whole.summary.metrics
+    final = present(whole.summary.checkpoint)
+    ours, theirs = (checkpoint.load(folder / final) for folder in (whole.folder, tmp_path / "cut"))
     assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)
 
 
@@ -124,8 +147,10 @@ def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def test_a_run_that_is_requested_to_stop_ends_evaluated_and_can_go_on(tiny_values, tmp_path: Path) -> None:
-    whole, _ = train(tiny_values, tmp_path / "whole")
+def test_a_run_that_is_requested_to_stop_ends_evaluated_and_can_go_on(
+    plain: Plain, module_tiny_values, tmp_path: Path
+) -> None:
+    whole = plain.summary
     folder = tmp_path / "asked"
 
     def ask(record: ProgressRecord) -> None:
@@ -133,13 +158,13 @@ def test_a_run_that_is_requested_to_stop_ends_evaluated_and_can_go_on(tiny_value
             (folder / STOP).touch()
 
     folder.mkdir()
-    pruned = run(parse(Config, tiny_values), LocalRuntime(folder, CPU, ask))
+    pruned = run(parse(Config, module_tiny_values), LocalRuntime(folder, CPU, ask))
     assert whole.pruned is None
     assert (pruned.pruned, pruned.step) == (2, 2)
     assert set(pruned.metrics[""]) == set(whole.metrics[""])
     assert checkpoint.load(folder / present(pruned.checkpoint)).step == 2
     (folder / STOP).unlink()
-    resumed, reports = train(tiny_values, folder)
+    resumed, reports = train(module_tiny_values, folder)
     assert reports.records[0].resumed_from == 2
     assert resumed.metrics == whole.metrics and resumed.pruned is None
 
@@ -152,9 +177,9 @@ def test_two_workers_stop_at_the_same_step(tiny_values, tmp_path: Path, run_with
     assert [summary.pruned for summary in summaries] == [2, 2]
 
 
-def test_a_run_that_is_over_only_evaluates_again(tiny_values, tmp_path: Path) -> None:
-    first, _ = train(tiny_values, tmp_path / "run")
-    again, reports = train(tiny_values, tmp_path / "run")
+def test_a_run_that_is_over_only_evaluates_again(plain: Plain, module_tiny_values, tmp_path: Path) -> None:
+    again, reports = train(module_tiny_values, shutil.copytree(plain.folder, tmp_path / "run"))
+    first = plain.summary
     assert again.metrics == first.metrics and again.checkpoint_sha256 == first.checkpoint_sha256
     assert reports.records[0].resumed_from == 6 and not reports.curve("train/loss")
 
@@ -197,11 +222,10 @@ def test_every_number_of_a_run_is_computed_again_from_what_it_saved(tiny_values,
     assert summary.metrics["full"] != summary.metrics["few"]
 
 
-def test_a_repeated_run_saves_the_same_bytes(tiny_values, tmp_path: Path) -> None:
-    for name in ("first", "again"):
-        train(tiny_values, tmp_path / name)
+def test_a_repeated_run_saves_the_same_bytes(plain: Plain, module_tiny_values, tmp_path: Path) -> None:
+    train(module_tiny_values, tmp_path / "again")
     for file in (*(f"{EVALUATION}/{name}" for name in FILES), THUMBNAILS):
-        first, again = ((tmp_path / name / file).read_bytes() for name in ("first", "again"))
+        first, again = ((folder / file).read_bytes() for folder in (plain.folder, tmp_path / "again"))
         assert first == again
 
 
