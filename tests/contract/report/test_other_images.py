@@ -70,9 +70,18 @@ def _vary(detections: Detections, seed: int) -> Detections:
     return Detections(boxes[order], scores[order], detections.labels[order])
 
 
-def test_a_row_for_each_metric_and_arm_and_a_sentence_on_the_verdicts(writer: SweepWriter, tmp_path: Path) -> None:
-    write_evaluated_sweep(writer, tmp_path)
-    document, folder = write_report(NAME, writer.uri, tmp_path / "report", resamples=200)
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> SweepWriter:
+    """A store of this module, in which no test changes the sweep of six evaluations."""
+    folder = tmp_path_factory.mktemp("stored")
+    made = SweepWriter(f"sqlite:///{folder / 'mlflow.db'}", folder)
+    (folder / "images").mkdir()
+    write_evaluated_sweep(made, folder / "images")
+    return made
+
+
+def test_a_row_for_each_metric_and_arm_and_a_sentence_on_the_verdicts(stored: SweepWriter, tmp_path: Path) -> None:
+    document, folder = write_report(NAME, stored.uri, tmp_path / "report", resamples=200)
     section = document.content.other_images
     assert section is not None and section.table is not None
     frame = section.table.frame
@@ -91,11 +100,10 @@ def test_a_row_for_each_metric_and_arm_and_a_sentence_on_the_verdicts(writer: Sw
         assert "Of the 8 validation images 200 resamples" in text
 
 
-def test_the_same_store_gives_the_same_intervals(writer: SweepWriter, tmp_path: Path) -> None:
-    write_evaluated_sweep(writer, tmp_path)
+def test_the_same_store_gives_the_same_intervals(stored: SweepWriter, tmp_path: Path) -> None:
     frames = []
     for name in ("first", "second"):
-        document, _ = write_report(NAME, writer.uri, tmp_path / name, resamples=100)
+        document, _ = write_report(NAME, stored.uri, tmp_path / name, resamples=100)
         section = document.content.other_images
         assert section is not None and section.table is not None
         frames.append(section.table.frame)
@@ -147,13 +155,10 @@ def test_a_sweep_of_an_older_version_gets_a_note_and_no_section(writer: SweepWri
     assert "Other images" not in (folder / "report.md").read_text()
 
 
-def test_zero_resamples_read_no_evaluation(
-    writer: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_evaluated_sweep(writer, tmp_path)
+def test_zero_resamples_read_no_evaluation(stored: SweepWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.reader.sweep_evaluations.read_evaluation", None)
     monkeypatch.setattr("analysis.reader.sweep_evaluations.read_evaluation_file", None)
-    sweep = read_sweep(writer.uri, NAME)
+    sweep = read_sweep(stored.uri, NAME)
     with open_evaluations(sweep) as evaluations:
         assert build_document(sweep, evaluations, Resampling(0)).content.other_images is None
 
@@ -174,9 +179,8 @@ def test_the_annotations_of_most_trials_are_those_that_are_compared(writer: Swee
 
 
 def test_every_evaluation_is_fetched_once_for_the_report_and_the_page(
-    writer: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_evaluated_sweep(writer, tmp_path)
     fetched: list[str] = []
 
     def read_once(uri: str, run_id: str) -> EvaluationFiles | None:
@@ -184,7 +188,7 @@ def test_every_evaluation_is_fetched_once_for_the_report_and_the_page(
         return read_evaluation(uri, run_id)
 
     monkeypatch.setattr("analysis.reader.sweep_evaluations.read_evaluation", read_once)
-    write_report(NAME, writer.uri, tmp_path / "report", resamples=100)
+    write_report(NAME, stored.uri, tmp_path / "report", resamples=100)
     assert len(fetched) == len(set(fetched)) == 6
 
 
