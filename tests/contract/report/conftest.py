@@ -28,6 +28,14 @@ def centerness(writer: SweepWriter) -> str:
     return writer.write_sweep("main", "centerness")
 
 
+@pytest.fixture(scope="session")
+def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the report of the sweep `centerness`."""
+    from analysis.report import write_report
+
+    return write_report("centerness", writer.uri, tmp_path_factory.mktemp("report"))[1]
+
+
 @pytest.fixture
 def run_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """report.main, run in a folder of the test's own."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import make_folder_name, write_report
+from analysis.report import make_folder_name
 from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, SweepWriter
 
 ROOT = Path(__file__).parents[3]
@@ -28,12 +28,6 @@ class Sources(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-
-
-@pytest.fixture(scope="session")
-def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the report of the sweep `centerness`."""
-    return write_report("centerness", writer.uri, tmp_path_factory.mktemp("report"))[1]
 
 
 def test_all_files_are_written(written: Path) -> None:

@@ -9,15 +9,10 @@ import jsonschema
 import pytest
 
 from analysis.reader.runs import read_sweep
-from analysis.report import main, write_report
+from analysis.report import main
 from analysis.report_json.schema import ReportRecord
 from tests.helpers.experiments.report_json import SCHEMA, read_report
 from tests.helpers.experiments.stored_sweeps import EXPERIMENT, HOSTILE, RESULTS, SweepWriter
-
-
-@pytest.fixture(scope="module")
-def written(writer: SweepWriter, centerness: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report("centerness", writer.uri, tmp_path_factory.mktemp("json"))[1]
 
 
 def test_the_published_schema_is_the_one_that_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:

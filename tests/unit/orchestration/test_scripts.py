@@ -21,15 +21,21 @@ def test_no_file_or_folder_hides_a_module_of_python_or_of_a_library(package: str
     assert names & {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()} == set()
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_runs_with_the_code_of_its_own_checkout_or_not_at_all(tmp_path: Path, script: str) -> None:
-    copy = tmp_path / "copy"
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout with an experiment of its own."""
+    folder = tmp_path_factory.mktemp("checkout")
     for name in ("fcos", "orchestration", "conf"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "conf" / "experiment" / "of_the_copy.yaml").write_text(
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "conf" / "experiment" / "of_the_copy.yaml").write_text(
         "# @package _global_\nexperiment: {claim: Copied.}\n"
     )
+    return folder
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_runs_with_the_code_of_its_own_checkout_or_not_at_all(copy: Path, tmp_path: Path, script: str) -> None:
     run = [sys.executable, str(copy / "orchestration" / script), "--help"]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
