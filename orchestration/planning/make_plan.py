@@ -27,7 +27,8 @@ from orchestration.planning.first_steps.recorded_extension import plan_extension
 from orchestration.planning.inspect_note import inspect_notes
 from orchestration.planning.plan import Plan, StoredPlan, read_plan
 from orchestration.planning.warm_start import check_warm_start, observe
-from orchestration.search.points import make_search, sample_planned, sampled_before, search_notes, with_seeds_before
+from orchestration.search.points import make_search, sample_planned, search_notes
+from orchestration.search.stored_search import sampled_before, with_seeds_before
 
 
 def set_keys(overrides: Sequence[str]) -> list[str]:

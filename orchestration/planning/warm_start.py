@@ -14,8 +14,9 @@ from orchestration.experiment.identity import without
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import StoredPlan
 from orchestration.search.observations import Observation, OutsideError, point_of
-from orchestration.search.points import Search, StoredSearch
+from orchestration.search.points import Search
 from orchestration.search.space import Point
+from orchestration.search.stored_search import StoredSearch
 from orchestration.tracking.history import MAX_RUNS, History, PastRun, open_history
 
 # Keys that a note names for each reason.
