@@ -8,7 +8,7 @@ from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.errors import ConfigError
-from fcos.storage.store_conventions import RUN_ONLY, Tag, parse_param
+from fcos.storage.store_conventions import RUN_ONLY, Tag, extension_of, parse_param
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.identity import without
 from orchestration.experiment.weights import pinned_keys
@@ -59,7 +59,10 @@ def _summary(search: Search) -> str:
 
 
 def _comparable(history: History, search: Search, name: str) -> list[PastRun]:
-    """Return the trainings of other sweeps on the same data with the same schedule but for the keys of the space."""
+    """Return the trainings of other sweeps on the same data with the same schedule but for the keys of the space.
+
+    One that went on from a checkpoint of another schedule by choice is the result of no single schedule.
+    """
     digest = search.data.of(search.base)
     base = _settings(flatten(search.base.model_dump(mode="json")), search)
     schedule = {key: value for key, value in base.items() if key.startswith("schedule.")}
@@ -70,6 +73,7 @@ def _comparable(history: History, search: Search, name: str) -> list[PastRun]:
         and run.tags.get(Tag.DATA_DIGEST) == digest
         and run.tags.get(Tag.SWEEP) != name
         and Tag.INEXACT not in run.tags
+        and not extension_of(run.tags)
         and all(parse_param(run.params.get(key, "")) == value for key, value in schedule.items())
     ]
 

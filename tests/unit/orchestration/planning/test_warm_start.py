@@ -64,7 +64,7 @@ def test_what_is_no_point_is_left_out_and_counted(tmp_path: Path, monkeypatch: p
         assert reason in note
 
 
-def test_other_data_other_schedules_copies_and_the_sweep_itself_are_no_candidates(
+def test_other_data_other_schedules_copies_extensions_and_the_sweep_itself_are_no_candidates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [
@@ -72,6 +72,9 @@ def test_other_data_other_schedules_copies_and_the_sweep_itself_are_no_candidate
         past("b", {"schedule.steps": 500}),
         past("c", {}, tags={"fcos.reused_from": "x"}),
         past("d", {}, tags={"fcos.sweep": "search_fcos"}),
+        past("e", {}, tags={"fcos.extends": "ab12"}),
+        # By an older version, which left no digest of the checkpoint.
+        past("f", {}, tags={"fcos.trunk": "1", "fcos.train_identity": "1"}),
     ]
     plan = plan_with_store(tmp_path, monkeypatch, *runs)
     assert observed(plan) == []
