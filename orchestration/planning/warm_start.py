@@ -21,11 +21,14 @@ from orchestration.tracking.history import MAX_RUNS, History, PastRun, open_hist
 
 # Keys that a note names for each reason.
 MOST_KEYS = 3
+# Why a training is left out that would choose points by a seed that is to confirm them.
+CONFIRMING = "with a seed of search.confirm_seeds"
 
 
 def observe(lab: LabConfig, search: Search, name: str, stored: StoredPlan | None) -> list[str]:
     """Give a search what the store holds, or what an earlier command of the sweep was given; return the note.
 
+    Trainings with a seed that is to confirm the winner are left out: what they gave may not choose it.
     Raises TrackingError where the store does not answer: the search would be another one.
     """
     if not lab.search.warm_start:
@@ -38,11 +41,35 @@ def observe(lab: LabConfig, search: Search, name: str, stored: StoredPlan | None
     left_out: Counter[str] = Counter()
     runs = [] if history is None else _comparable(history, search, name)
     search.observations.extend(_collect(runs, search, left_out))
-    reasons = [f"{count} {reason}" for reason, count in left_out.most_common(MOST_KEYS)]
+    confirming = left_out.pop(CONFIRMING, 0)
+    reasons = [f"{confirming} {CONFIRMING}"] if confirming else []
+    reasons += [f"{count} {reason}" for reason, count in left_out.most_common(MOST_KEYS)]
     more = sum(left_out.values()) - sum(count for _, count in left_out.most_common(MOST_KEYS))
     reasons += [f"{more} for other values"] if more else []
     note = _summary(search) + (f"; left out: {', '.join(reasons)}" if reasons else "")
     return [note + (f"; of the newest {MAX_RUNS} runs alone" if len(runs) >= MAX_RUNS else "")]
+
+
+def find_observed_seeds(lab: LabConfig, stored: StoredSearch | None) -> set[int]:
+    """Return the seeds of the trainings that earlier commands gave to the searcher.
+
+    A plan of an older version names their runs alone, whose seeds are those that the store still has. Raises
+    TrackingError where it does not answer: the winner might be confirmed by what chose it.
+    """
+    if stored is None:
+        return set()
+    if stored.observed_seeds is not None:
+        return set(stored.observed_seeds)
+    given = {run for each in stored.observations or () for run in each.runs}
+    history = open_history(lab.tracking.uri, lab.folder) if given else None
+    runs = [] if history is None else history.newest()
+    return {seed for run in runs if run.run_id in given for seed in _seeds_of(run)}
+
+
+def _seeds_of(run: PastRun) -> set[int]:
+    """Return the seed of a training, and those that single sources of chance had of their own."""
+    seeds = (parse_param(text) for key, text in run.params.items() if key == "seed" or key.startswith("seeds."))
+    return {seed for seed in seeds if isinstance(seed, int)}
 
 
 def _is_same_search(before: StoredSearch, search: Search) -> bool:
@@ -90,7 +117,7 @@ def _settings(values: Mapping[str, Any], search: Search) -> dict[str, Any]:
 
 
 def _collect(runs: Sequence[PastRun], search: Search, left_out: Counter[str]) -> list[Observation]:
-    """Return the points of trainings with the means of their metrics; counts the reasons of those left out."""
+    """Return the points of trainings with the means of their metrics, and keep their seeds; counts those left out."""
     base = flatten(without(search.base.model_dump(mode="json"), RUN_ONLY))
     found: list[tuple[Point, list[tuple[str, list[float]]]]] = []
     for run in sorted(runs, key=lambda run: run.run_id):
@@ -105,6 +132,10 @@ def _collect(runs: Sequence[PastRun], search: Search, left_out: Counter[str]) ->
         if not all(math.isfinite(value) for value in means):
             left_out[f"without a finite {', '.join(search.config.metrics)}"] += 1
             continue
+        if not _seeds_of(run).isdisjoint(search.confirm_seeds):
+            left_out[CONFIRMING] += 1
+            continue
+        search.observed_seeds.update(_seeds_of(run))
         same = next((of_point for known, of_point in found if known == point), None)
         if same is None:
             found.append((point, [(run.run_id, means)]))

@@ -50,8 +50,9 @@ class Search:
     overrides: tuple[str, ...] = ()
     # Name of a training -> its point.
     drawn: dict[str, SampledPoint] = field(default_factory=dict)
-    # Points of other sweeps that the searcher is given.
+    # Points of other sweeps that the searcher is given, and the seeds of their trainings, in earlier commands too.
     observations: list[Observation] = field(default_factory=list)
+    observed_seeds: set[int] = field(default_factory=set)
 
     @property
     def all_seeds(self) -> list[int]:
@@ -261,5 +262,6 @@ def search_values(search: Search) -> dict[str, Any]:
         "strategy": search.strategy.model_dump(mode="json"),
         "base": {key: base.get(key) for key in search.config.space},
         "overrides": list(search.overrides),
-        "all_seeds": search.all_seeds,
+        # What the searcher was given has chosen points too.
+        "all_seeds": sorted({*search.all_seeds, *search.observed_seeds}),
     }

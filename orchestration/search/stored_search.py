@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count, islice
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -28,13 +29,21 @@ class StoredSearch(BaseModel):
     # What the searcher was given, and of which metrics; None where nothing was looked up.
     observations: list[Observation] | None = None
     observed_metrics: list[str] | None = None
+    # Of the trainings that the searcher was given in any command; None where an older version wrote the plan.
+    observed_seeds: list[int] | None = None
 
     @classmethod
     def of(cls, search: Search) -> "StoredSearch":
         """Return what is stored of a search."""
         space = search.config.model_dump(mode="json")["space"]
         strategy = search.strategy.model_dump(mode="json")
-        values = cls(space=space, strategy=strategy, drawn=dict(search.drawn), seeds=search.all_seeds)
+        values = cls(
+            space=space,
+            strategy=strategy,
+            drawn=dict(search.drawn),
+            seeds=search.all_seeds,
+            observed_seeds=sorted(search.observed_seeds),
+        )
         if not search.strategy.warm_start:
             return values
         observed = {"observations": search.observations, "observed_metrics": list(search.config.metrics)}
@@ -42,8 +51,11 @@ class StoredSearch(BaseModel):
 
     def merged_into(self, before: "StoredSearch") -> "StoredSearch":
         """Add what an earlier command sampled and was given."""
-        seeds = sorted({*before.seeds, *self.seeds})
-        update: dict[str, Any] = {"drawn": {**before.drawn, **self.drawn}, "seeds": seeds}
+        update: dict[str, Any] = {
+            "drawn": {**before.drawn, **self.drawn},
+            "seeds": sorted({*before.seeds, *self.seeds}),
+            "observed_seeds": sorted({*(before.observed_seeds or ()), *(self.observed_seeds or ())}),
+        }
         if self.observations is None:
             update |= {"observations": before.observations, "observed_metrics": before.observed_metrics}
         return self.model_copy(update=update)
@@ -67,17 +79,23 @@ def sampled_before(search: Search, stored: StoredSearch | None) -> dict[str, Con
 def with_seeds_before(search: Search, stored: StoredSearch | None) -> Search:
     """Return a search that confirms by seeds which no command of its sweep has chosen points by.
 
-    Raises ConfigError for given ones that did.
+    Trainings that the searcher was given have, too. A number of seeds passes over theirs; raises ConfigError for a list
+    with one that has chosen points.
     """
     before = () if stored is None else tuple(stored.seeds)
     search = replace(search, seeds_before=before)
     if not isinstance(search.strategy.confirm_seeds, tuple):
-        first = max(search.all_seeds) + 1
-        return replace(search, confirm_seeds=tuple(range(first, first + len(search.confirm_seeds))))
+        unseen = (seed for seed in count(max(search.all_seeds) + 1) if seed not in search.observed_seeds)
+        return replace(search, confirm_seeds=tuple(islice(unseen, len(search.confirm_seeds))))
     if both := sorted(set(before) & set(search.confirm_seeds)):
         raise ConfigError(
             f"search.confirm_seeds={list(search.confirm_seeds)}: {both} were among experiment.seeds of an earlier "
             "command, by which points were chosen; give others, their number alone, or another name=..."
+        )
+    if both := sorted(search.observed_seeds & set(search.confirm_seeds)):
+        raise ConfigError(
+            f"search.confirm_seeds={list(search.confirm_seeds)}: {both} are seeds of trainings that an earlier command "
+            "gave to the searcher (search.warm_start); give others, their number alone, or another name=..."
         )
     return search
 
