@@ -2,7 +2,8 @@
 
 Searches on drawn shapes, each of a space with more keys than that of an earlier search: two that train (AP), and one
 for level ranges and a radius that reach the boxes (the objective of task=coverage). TPE draws the same number of points
-with the earlier ones and without (search.warm_start), with several generator seeds. All runs are real, one after
+with the earlier ones and without (search.warm_start), with several generator seeds. It draws at random until it knows
+ten points: without the earlier ones it is a search of its own from the eleventh on. All runs are real, one after
 another in this process. Prints the best value after n points, in percent.
 """
 
@@ -31,6 +32,8 @@ from orchestration.search.space import Point, point_keys
 
 Space = Mapping[str, Distribution]
 Known = list[tuple[Point, Sequence[float] | None]]
+# Points that TPE draws at random before it has a model (Optuna's n_startup_trials).
+RANDOM_POINTS = 10
 TINY = (
     "model.backbone.widths=[16,16,16,16,16]",
     "model.fpn.channels=16",
@@ -128,34 +131,45 @@ def running_best(found: Known) -> list[float]:
     return [max(values[: count + 1]) for count in range(len(values))]
 
 
+def compose_base(steps: int, task: str, *words: str) -> Config:
+    """Return what the points of a search are set in."""
+    schedule = [f"schedule.{key}={steps}" for key in ("steps", "eval_every", "checkpoint_every", "log_every")]
+    words = (*TINY, *schedule, f"schedule.warmup_steps={steps // 4}", f"task={task}", *words)
+    return compose(check_overrides(words)).training
+
+
+def compare(name: str, base: Config, num_earlier: int, trials: int, seeds: int) -> dict[str, list[list[float]]]:
+    """Print the best values after each point with the earlier points and without; return them by way and seed."""
+    spaces = SEARCHES[name]
+    space = {**spaces.earlier, **spaces.more}
+    earlier = search(base, spaces.earlier, [], 100, num_earlier)
+    given = observed(base, spaces.earlier, earlier, space)
+    print(f"{name}: {len(given)} points given, the best of them {running_best(earlier)[-1]:.1f}", flush=True)
+    ways: dict[str, list[list[float]]] = {"cold": [], "warm": []}
+    for seed in range(seeds):
+        for way, known in (("cold", []), ("warm", given)):
+            ways[way].append(running_best(search(base, space, known, seed, trials)))
+            print(f"  {way}, seed {seed}: {' '.join(f'{ap:.1f}' for ap in ways[way][-1])}", flush=True)
+    for way, curves in ways.items():
+        means = [fmean(of_count) for of_count in zip(*curves, strict=True)]
+        print(f"  {way}, mean: {' '.join(f'{ap:.1f}' for ap in means)}", flush=True)
+    return ways
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--earlier", type=int, default=16, help="points of the earlier search")
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=2 * RANDOM_POINTS, help=f"more than {RANDOM_POINTS}")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--only", choices=list(SEARCHES))
     options = parser.parse_args()
+    if options.trials <= RANDOM_POINTS:
+        parser.error(f"--trials {options.trials}: TPE draws {RANDOM_POINTS} points at random where it is given none")
     torch.set_num_threads(1)
-    steps = options.steps
-    schedule = [f"schedule.{key}={steps}" for key in ("steps", "eval_every", "checkpoint_every", "log_every")]
     for name in [options.only] if options.only else SEARCHES:
-        spaces = SEARCHES[name]
-        words = [*TINY, *schedule, f"schedule.warmup_steps={steps // 4}", f"task={spaces.task}"]
-        base = compose(check_overrides(words)).training
-        space = {**spaces.earlier, **spaces.more}
-        earlier = search(base, spaces.earlier, [], 100, options.earlier)
-        given = observed(base, spaces.earlier, earlier, space)
-        best = running_best(earlier)[-1]
-        print(f"{name}: {len(given)} points given, the best of them {best:.1f}", flush=True)
-        ways: dict[str, list[list[float]]] = {"cold": [], "warm": []}
-        for seed in range(options.seeds):
-            for way, known in (("cold", []), ("warm", given)):
-                ways[way].append(running_best(search(base, space, known, seed, options.trials)))
-                print(f"  {way}, seed {seed}: {' '.join(f'{ap:.1f}' for ap in ways[way][-1])}", flush=True)
-        for way, curves in ways.items():
-            means = [fmean(of_count) for of_count in zip(*curves, strict=True)]
-            print(f"  {way}, mean: {' '.join(f'{ap:.1f}' for ap in means)}", flush=True)
+        base = compose_base(options.steps, SEARCHES[name].task)
+        compare(name, base, options.earlier, options.trials, options.seeds)
 
 
 if __name__ == "__main__":

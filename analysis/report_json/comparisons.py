@@ -53,6 +53,7 @@ def make_confirmation_record(confirmation: Confirmation | None) -> ConfirmationR
         search_value=confirmation.search_value,
         gap=confirmation.gap,
         comparison=next(make_comparison_records(compared), None),
+        earlier=tuple(make_comparison_records(confirmation.earlier)),
     )
 
 

@@ -53,6 +53,7 @@ class ConfirmationRecord(Record):
     """The winner of a search over seeds that the search did not see.
 
     gap: search_value minus value (winner's curse). comparison: with the starting point, null where that leads itself.
+    earlier: those of the winners of earlier commands, with which it is corrected.
     """
 
     winner: str
@@ -62,6 +63,7 @@ class ConfirmationRecord(Record):
     search_value: Number
     gap: Number
     comparison: ComparisonRecord | None
+    earlier: tuple[ComparisonRecord, ...]
 
 
 class SearchRecord(Record):

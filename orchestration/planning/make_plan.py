@@ -26,8 +26,9 @@ from orchestration.experiment.weights import BeginningNotes, pin_weights
 from orchestration.planning.first_steps.recorded_extension import plan_extension
 from orchestration.planning.inspect_note import inspect_notes
 from orchestration.planning.plan import Plan, StoredPlan, read_plan
-from orchestration.planning.warm_start import check_warm_start, observe
-from orchestration.search.points import make_search, sample_planned, sampled_before, search_notes, with_seeds_before
+from orchestration.planning.warm_start import check_warm_start, find_observed_seeds, observe
+from orchestration.search.points import make_search, sample_planned, search_notes
+from orchestration.search.stored_search import sampled_before, with_seeds_before
 
 
 def set_keys(overrides: Sequence[str]) -> list[str]:
@@ -69,9 +70,11 @@ def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[
     notes = [*check_values(lab, [lab.training], data), *search_notes(search)]
     name = lab.name or lab.experiment.name
     stored = read_plan(lab.folder / name) if search.samples_as_it_goes else None
-    search = with_seeds_before(search, None if stored is None else stored.search)
+    before = None if stored is None else stored.search
+    search.observed_seeds.update(find_observed_seeds(lab, before))
+    search = with_seeds_before(search, before)
     if search.samples_as_it_goes:
-        configs = sampled_before(search, None if stored is None else stored.search)
+        configs = sampled_before(search, before)
     else:
         configs, left_out = sample_planned(search)
         notes += left_out

@@ -20,7 +20,8 @@ from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
-from orchestration.search.points import Search, StoredSearch, search_differences
+from orchestration.search.points import Search
+from orchestration.search.stored_search import StoredSearch, search_differences
 from orchestration.trial.files import read_summary, write_json
 
 PLAN = "plan.json"

@@ -8,23 +8,27 @@ from typing import Any
 
 from fcos.config.parse import flatten
 from fcos.errors import ConfigError
-from fcos.storage.store_conventions import RUN_ONLY, Tag, parse_param
+from fcos.storage.store_conventions import RUN_ONLY, Tag, extension_of, parse_param
 from orchestration.config.schema import LabConfig
 from orchestration.experiment.identity import without
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import StoredPlan
 from orchestration.search.observations import Observation, OutsideError, point_of
-from orchestration.search.points import Search, StoredSearch
+from orchestration.search.points import Search
 from orchestration.search.space import Point
+from orchestration.search.stored_search import StoredSearch
 from orchestration.tracking.history import MAX_RUNS, History, PastRun, open_history
 
 # Keys that a note names for each reason.
 MOST_KEYS = 3
+# Why a training is left out that would choose points by a seed that is to confirm them.
+CONFIRMING = "with a seed of search.confirm_seeds"
 
 
 def observe(lab: LabConfig, search: Search, name: str, stored: StoredPlan | None) -> list[str]:
     """Give a search what the store holds, or what an earlier command of the sweep was given; return the note.
 
+    Trainings with a seed that is to confirm the winner are left out: what they gave may not choose it.
     Raises TrackingError where the store does not answer: the search would be another one.
     """
     if not lab.search.warm_start:
@@ -37,11 +41,35 @@ def observe(lab: LabConfig, search: Search, name: str, stored: StoredPlan | None
     left_out: Counter[str] = Counter()
     runs = [] if history is None else _comparable(history, search, name)
     search.observations.extend(_collect(runs, search, left_out))
-    reasons = [f"{count} {reason}" for reason, count in left_out.most_common(MOST_KEYS)]
+    confirming = left_out.pop(CONFIRMING, 0)
+    reasons = [f"{confirming} {CONFIRMING}"] if confirming else []
+    reasons += [f"{count} {reason}" for reason, count in left_out.most_common(MOST_KEYS)]
     more = sum(left_out.values()) - sum(count for _, count in left_out.most_common(MOST_KEYS))
     reasons += [f"{more} for other values"] if more else []
     note = _summary(search) + (f"; left out: {', '.join(reasons)}" if reasons else "")
     return [note + (f"; of the newest {MAX_RUNS} runs alone" if len(runs) >= MAX_RUNS else "")]
+
+
+def find_observed_seeds(lab: LabConfig, stored: StoredSearch | None) -> set[int]:
+    """Return the seeds of the trainings that earlier commands gave to the searcher.
+
+    A plan of an older version names their runs alone, whose seeds are those that the store still has. Raises
+    TrackingError where it does not answer: the winner might be confirmed by what chose it.
+    """
+    if stored is None:
+        return set()
+    if stored.observed_seeds is not None:
+        return set(stored.observed_seeds)
+    given = {run for each in stored.observations or () for run in each.runs}
+    history = open_history(lab.tracking.uri, lab.folder) if given else None
+    runs = [] if history is None else history.newest()
+    return {seed for run in runs if run.run_id in given for seed in _seeds_of(run)}
+
+
+def _seeds_of(run: PastRun) -> set[int]:
+    """Return the seed of a training, and those that single sources of chance had of their own."""
+    seeds = (parse_param(text) for key, text in run.params.items() if key == "seed" or key.startswith("seeds."))
+    return {seed for seed in seeds if isinstance(seed, int)}
 
 
 def _is_same_search(before: StoredSearch, search: Search) -> bool:
@@ -58,7 +86,10 @@ def _summary(search: Search) -> str:
 
 
 def _comparable(history: History, search: Search, name: str) -> list[PastRun]:
-    """Return the trainings of other sweeps on the same data with the same schedule but for the keys of the space."""
+    """Return the trainings of other sweeps on the same data with the same schedule but for the keys of the space.
+
+    One that went on from a checkpoint of another schedule by choice is the result of no single schedule.
+    """
     digest = search.data.of(search.base)
     base = _settings(flatten(search.base.model_dump(mode="json")), search)
     schedule = {key: value for key, value in base.items() if key.startswith("schedule.")}
@@ -69,6 +100,7 @@ def _comparable(history: History, search: Search, name: str) -> list[PastRun]:
         and run.tags.get(Tag.DATA_DIGEST) == digest
         and run.tags.get(Tag.SWEEP) != name
         and Tag.INEXACT not in run.tags
+        and not extension_of(run.tags)
         and all(parse_param(run.params.get(key, "")) == value for key, value in schedule.items())
     ]
 
@@ -85,7 +117,7 @@ def _settings(values: Mapping[str, Any], search: Search) -> dict[str, Any]:
 
 
 def _collect(runs: Sequence[PastRun], search: Search, left_out: Counter[str]) -> list[Observation]:
-    """Return the points of trainings with the means of their metrics; counts the reasons of those left out."""
+    """Return the points of trainings with the means of their metrics, and keep their seeds; counts those left out."""
     base = flatten(without(search.base.model_dump(mode="json"), RUN_ONLY))
     found: list[tuple[Point, list[tuple[str, list[float]]]]] = []
     for run in sorted(runs, key=lambda run: run.run_id):
@@ -100,6 +132,10 @@ def _collect(runs: Sequence[PastRun], search: Search, left_out: Counter[str]) ->
         if not all(math.isfinite(value) for value in means):
             left_out[f"without a finite {', '.join(search.config.metrics)}"] += 1
             continue
+        if not _seeds_of(run).isdisjoint(search.confirm_seeds):
+            left_out[CONFIRMING] += 1
+            continue
+        search.observed_seeds.update(_seeds_of(run))
         same = next((of_point for known, of_point in found if known == point), None)
         if same is None:
             found.append((point, [(run.run_id, means)]))

@@ -1,7 +1,7 @@
 """The search of a plan: its space and strategy, and the points that were sampled."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +14,7 @@ from orchestration.config.search import SearchConfig, StrategyConfig
 from orchestration.experiment.config_checks import check_metrics
 from orchestration.experiment.data import PreparedDatasets
 from orchestration.experiment.identity import EVALUATION_ONLY
-from orchestration.experiment.trials import changed_keys, deciding_fingerprint
+from orchestration.experiment.trials import deciding_fingerprint
 from orchestration.search.observations import Observation
 from orchestration.search.samplers import planned_points
 from orchestration.search.space import Point, check_space, grid_points, point_keys
@@ -50,8 +50,9 @@ class Search:
     overrides: tuple[str, ...] = ()
     # Name of a training -> its point.
     drawn: dict[str, SampledPoint] = field(default_factory=dict)
-    # Points of other sweeps that the searcher is given.
+    # Points of other sweeps that the searcher is given, and the seeds of their trainings, in earlier commands too.
     observations: list[Observation] = field(default_factory=list)
+    observed_seeds: set[int] = field(default_factory=set)
 
     @property
     def all_seeds(self) -> list[int]:
@@ -85,41 +86,6 @@ class Search:
     def keys_of(self, arm: str) -> dict[str, Any]:
         """Return the dotted keys that a point sets; none for the starting point."""
         return self.drawn[arm].keys if arm in self.drawn else {}
-
-
-class StoredSearch(BaseModel):
-    """What plan.json holds of a search."""
-
-    model_config = ConfigDict(frozen=True)
-
-    space: dict[str, Any]
-    strategy: dict[str, Any] = {}
-    # Name of a training -> its point.
-    drawn: dict[str, SampledPoint] = {}
-    # By which points were chosen; empty where an older version wrote the plan.
-    seeds: list[int] = []
-    # What the searcher was given, and of which metrics; None where nothing was looked up.
-    observations: list[Observation] | None = None
-    observed_metrics: list[str] | None = None
-
-    @classmethod
-    def of(cls, search: Search) -> "StoredSearch":
-        """Return what is stored of a search."""
-        space = search.config.model_dump(mode="json")["space"]
-        strategy = search.strategy.model_dump(mode="json")
-        values = cls(space=space, strategy=strategy, drawn=dict(search.drawn), seeds=search.all_seeds)
-        if not search.strategy.warm_start:
-            return values
-        observed = {"observations": search.observations, "observed_metrics": list(search.config.metrics)}
-        return values.model_copy(update=observed)
-
-    def merged_into(self, before: "StoredSearch") -> "StoredSearch":
-        """Add what an earlier command sampled and was given."""
-        seeds = sorted({*before.seeds, *self.seeds})
-        update: dict[str, Any] = {"drawn": {**before.drawn, **self.drawn}, "seeds": seeds}
-        if self.observations is None:
-            update |= {"observations": before.observations, "observed_metrics": before.observed_metrics}
-        return self.model_copy(update=update)
 
 
 def make_search(lab: LabConfig, data: PreparedDatasets, overrides: Sequence[str]) -> Search:
@@ -286,56 +252,6 @@ def _remarks(configs: Mapping[str, Config], trials: int, refused: list[str]) -> 
     return remarks
 
 
-def sampled_before(search: Search, stored: StoredSearch | None) -> dict[str, Config]:
-    """Take up the points that earlier commands sampled; return their configs by name.
-
-    Raises ConfigError for a point that is no valid configuration any more.
-    """
-    configs = {}
-    for name, drawn in ({} if stored is None else stored.drawn).items():
-        search.drawn[name] = drawn
-        try:
-            configs[name] = with_keys(search.base, drawn.keys)
-        except ConfigError as error:
-            raise ConfigError(f"{name}, drawn by an earlier command: {error}; give another name=...") from None
-    return configs
-
-
-def with_seeds_before(search: Search, stored: StoredSearch | None) -> Search:
-    """Return a search that confirms by seeds which no command of its sweep has chosen points by.
-
-    Raises ConfigError for given ones that did.
-    """
-    before = () if stored is None else tuple(stored.seeds)
-    search = replace(search, seeds_before=before)
-    if not isinstance(search.strategy.confirm_seeds, tuple):
-        first = max(search.all_seeds) + 1
-        return replace(search, confirm_seeds=tuple(range(first, first + len(search.confirm_seeds))))
-    if both := sorted(set(before) & set(search.confirm_seeds)):
-        raise ConfigError(
-            f"search.confirm_seeds={list(search.confirm_seeds)}: {both} were among experiment.seeds of an earlier "
-            "command, by which points were chosen; give others, their number alone, or another name=..."
-        )
-    return search
-
-
-def search_differences(before: StoredSearch, now: Search, lines: Sequence[str]) -> list[str]:
-    """Return the differences of a search from the stored one; `lines` are those of its points.
-
-    Where another space, searcher or seed gives other points, that is the difference, and not what it gave.
-    """
-    stored = StoredSearch.of(now)
-    causes = changed_keys({"experiment.search.space": before.space}, {"experiment.search.space": stored.space})
-    drawing = ("searcher", "seed")
-    old, new = (
-        {f"search.{key}": each.strategy[key] for key in drawing if key in each.strategy} for each in (before, stored)
-    )
-    drawn = [line for line in lines if line.split(":")[0] in now.config.space]
-    if drawn and old:
-        causes += [f"{line}, which draws other points" for line in changed_keys(old, new)]
-    return [*causes, *(line for line in lines if not causes or line not in drawn)]
-
-
 def search_values(search: Search) -> dict[str, Any]:
     """Return a search as plain values, with what it starts from in the keys of its space, for the tracking store."""
     base = flatten(search.base.model_dump(mode="json"))
@@ -346,5 +262,6 @@ def search_values(search: Search) -> dict[str, Any]:
         "strategy": search.strategy.model_dump(mode="json"),
         "base": {key: base.get(key) for key in search.config.space},
         "overrides": list(search.overrides),
-        "all_seeds": search.all_seeds,
+        # What the searcher was given has chosen points too.
+        "all_seeds": sorted({*search.all_seeds, *search.observed_seeds}),
     }

@@ -66,12 +66,22 @@ def make_searcher(
         points_to_evaluate=[point for point, _ in values] or None,
         evaluated_rewards=[value for _, value in values] or None,
         # Another seed for each command, so that points are not sampled again.
-        seed=strategy.seed + len(known),
+        seed=generator_seed(strategy.seed, len(known)),
     )
     for point, value in known:
         if value is None:
             searcher.add_evaluated_point(point, 0.0, error=True)
     return searcher
+
+
+def generator_seed(seed: int, turn: int) -> int:
+    """Return the seed of the generator for a turn of a search, a hash of search.seed and turn.
+
+    By their sum search.seed=1 would draw what search.seed=0 draws a turn later, as long as TPE draws at random.
+    """
+    import numpy as np
+
+    return int(np.random.SeedSequence([seed, turn]).generate_state(1)[0])
 
 
 def propose(
@@ -84,14 +94,15 @@ def propose(
     """Return a point of Optuna's TPE that follows from its arguments alone.
 
     modes: the better end of each metric. known: points with their metrics, None where they failed. sampled: number of
-    points that were sampled before, by which the generator's seed differs.
+    points that were sampled before, by which the generator's seed differs (generator_seed).
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     direction = optuna.study.StudyDirection
     directions = [direction.MAXIMIZE if mode == "max" else direction.MINIMIZE for mode in modes]
-    study = optuna.create_study(directions=directions, sampler=optuna.samplers.TPESampler(seed=strategy.seed + sampled))
+    sampler = optuna.samplers.TPESampler(seed=generator_seed(strategy.seed, sampled))
+    study = optuna.create_study(directions=directions, sampler=sampler)
     distributions, states = optuna_distributions(space), optuna.trial.TrialState
     for point, values in known:
         state = states.FAIL if values is None else states.COMPLETE

@@ -1,12 +1,9 @@
 """Every benchmark's own check of its results, at sizes that take no time; nothing is timed."""
 
-import importlib
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,24 +14,7 @@ from fcos.export.latency import Latency
 from orchestration.experiment.provenance import Commit
 from tests.helpers.detections.weighted_evaluations import tied_evaluation
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 SIZE = (128, 160)
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    """Imports a benchmark as its own process would, and forgets it again."""
-    monkeypatch.syspath_prepend(FOLDER)
-    before = set(sys.modules)
-
-    def import_it(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield import_it
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and Path(file).parent == FOLDER:
-            del sys.modules[name]
 
 
 def check(case) -> None:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from analysis.formatting import format_count, format_difference, format_number, shorten_metric
 from analysis.reader.sweep import Search, Sweep
 from analysis.render.tables import Table, collect_results, make_caption, make_result_columns
 from analysis.stats.comparison import Comparison, ComparisonDesign, compare_arms
 from analysis.stats.paired import collect_final_values, summarise
-from analysis.stats.verdicts import Verdict, make_verdict
+from analysis.stats.verdicts import Verdict, describe_outcome, make_verdict
 from fcos.storage.store_conventions import BASE_ARM
 
 
@@ -16,7 +18,8 @@ class Confirmation:
     """What the winner is worth.
 
     search_value: its mean over the seeds of the search. value: over those that the search did not see. comparison: with
-    the starting point over the same, None where the winner is the starting point.
+    the starting point over the same, None where the winner is the starting point. earlier: those of the winners of
+    earlier commands, with which it is corrected: each of them was a chance of a false verdict.
     """
 
     winner: str
@@ -29,6 +32,7 @@ class Confirmation:
     design: ComparisonDesign
     comparison: Comparison | None
     verdict: Verdict | None
+    earlier: tuple[Comparison, ...]
 
     @property
     def gap(self) -> float:
@@ -36,15 +40,16 @@ class Confirmation:
         return self.search_value - self.value
 
     @property
-    def finding(self) -> str:
-        """The gap in words."""
+    def findings(self) -> tuple[str, ...]:
+        """The gap in words, and what the winners of earlier commands showed."""
         name = shorten_metric(self.metric)
-        return (
+        gap = (
             f"{self.winner}: {name} {format_number(self.value, self.metric)} over "
             f"{format_count(len(self.seeds), 'seed')} that the search did not see; the "
             f"{format_number(self.search_value, self.metric)} over {format_count(self.search_seeds, 'seed')} by which "
             f"it was chosen differ by {format_difference(self.gap, self.metric)} (winner's curse)"
         )
+        return (gap, *(f"{each.arm}, an earlier winner: {describe_outcome(each, BASE_ARM)}" for each in self.earlier))
 
 
 def build_confirmation(sweep: Sweep, search: Search, search_value: float) -> Confirmation | None:
@@ -53,17 +58,15 @@ def build_confirmation(sweep: Sweep, search: Search, search_value: float) -> Con
     search_value: the winner's mean over the seeds of the search.
     """
     winner = sweep.winner
-    searched = {*sweep.experiment.seeds, *search.all_seeds}
-    trials = [t for t in sweep.current if t.seed not in searched and t.arm in (winner, BASE_ARM)]
-    # In the order in which they were begun, as the looks are counted.
-    seeds = tuple(seed for seed in sweep.seeds if any(trial.seed == seed for trial in trials))
-    arms = [arm for arm in (BASE_ARM, winner) if any(trial.arm == arm for trial in trials)]
-    values = collect_final_values(trials, sweep.points, [search.metric], [str(arm) for arm in arms], seeds)
+    if winner is None:
+        return None
+    seeds, values = _collect_values(sweep, search, winner)
     of_winner = values[(values["arm"] == winner) & values["value"].notna()]
-    if winner is None or of_winner.empty:
+    if of_winner.empty:
         return None
     design = ComparisonDesign(BASE_ARM, search.metric, seeds, sweep.looks, sweep.experiment.margin / 100)
-    comparisons = compare_arms(values, design if BASE_ARM in arms else None)
+    comparisons = compare_arms(values, design if BASE_ARM in set(values["arm"]) else None)
+    comparison = next((each for each in comparisons if each.arm == winner), None)
     frame = collect_results(values, summarise(values), comparisons, BASE_ARM, {})
     return Confirmation(
         winner=winner,
@@ -74,6 +77,28 @@ def build_confirmation(sweep: Sweep, search: Search, search_value: float) -> Con
         value=float(of_winner["value"].mean()),
         table=Table(f"Confirmed: {make_caption(search.metric)}", frame, make_result_columns(frame)),
         design=design,
-        comparison=comparisons[0] if comparisons else None,
-        verdict=make_verdict(comparisons[0], BASE_ARM, {}, ()) if comparisons else None,
+        comparison=comparison,
+        verdict=None if comparison is None else make_verdict(comparison, BASE_ARM, {}, ()),
+        earlier=tuple(each for each in comparisons if each.arm != winner),
     )
+
+
+def _collect_values(sweep: Sweep, search: Search, winner: str) -> tuple[tuple[int, ...], pd.DataFrame]:
+    """Return the seeds that the search did not see, and the values over them of all that was compared.
+
+    These are the starting point, the winner, and each other point that has a pair with the starting point: it led the
+    search in an earlier command. Columns: see analysis.stats.paired.collect_final_values.
+    """
+    searched = {*sweep.experiment.seeds, *search.all_seeds}
+    trials = [trial for trial in sweep.current if trial.seed not in searched]
+    of_winner = {trial.seed for trial in trials if trial.arm == winner}
+    begun = {trial.seed for trial in trials if trial.arm in (winner, BASE_ARM)}
+    # In the order in which they were begun, as the looks are counted; those that the winner lacks were in none of its.
+    seeds = sorted((seed for seed in sweep.seeds if seed in begun), key=lambda seed: seed not in of_winner)
+    trials = [trial for trial in trials if trial.seed in begun]
+    values = collect_final_values(trials, sweep.points, [search.metric], [BASE_ARM, winner], seeds)
+    found = values[values["value"].notna()]
+    is_paired = found["seed"].isin(found.loc[found["arm"] == BASE_ARM, "seed"])
+    arms = {BASE_ARM, winner, *found.loc[is_paired, "arm"]}
+    # A seed that one of them lacks was not planned for it.
+    return tuple(seeds), values[values["arm"].isin(arms) & values["status"].ne("MISSING")]

@@ -40,6 +40,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
     tables = [
         *_make_front_tables(front, frame, search),
         _make_table(frame, search),
+        *([] if confirmation is None else [confirmation.table]),
         *([_make_importance_table(shares, search)] if len(shares) else []),
     ]
     return ReportContent(
@@ -50,7 +51,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
         legend=_make_legend(sweep, search, frame, len(shares) > 0),
         verdicts=() if confirmation is None or confirmation.verdict is None else (confirmation.verdict,),
         findings=(
-            *(() if confirmation is None else (confirmation.finding,)),
+            *(() if confirmation is None else confirmation.findings),
             *(() if front is None else (describe_front(front),)),
         ),
         method=(*_describe_confirmation(confirmation), *describe_shared_trainings(sweep)),
@@ -84,7 +85,10 @@ def _recommend_settings(
 def _describe_confirmation(confirmation: Confirmation | None) -> list[str]:
     if confirmation is None or confirmation.comparison is None:
         return []
-    return describe_test([confirmation.comparison], confirmation.design)
+    lines = describe_test([confirmation.comparison, *confirmation.earlier], confirmation.design)
+    if confirmation.earlier:
+        lines.append("Earlier winners are arms too: each of them was another chance of a false verdict.")
+    return lines
 
 
 def _make_front_tables(front: Front | None, frame: pd.DataFrame, search: Search) -> list[Table]:

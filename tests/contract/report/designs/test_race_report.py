@@ -86,6 +86,7 @@ def test_the_winner_is_compared_with_the_starting_point_over_unseen_seeds(raced:
     assert "AP 39.0 over 6 seeds that the search did not see" in text
     assert "41.0 over 2 seeds by which it was chosen differ by +2.0 (winner's curse)" in text
     assert "One look, after 6 seeds" in text
+    assert "Confirmed: AP (val/AP), in percent" in text
     assert "orchestration/sweep.py" not in text.partition("Best settings")[2].partition("## ")[0]
 
 
@@ -103,6 +104,7 @@ def test_report_json_has_the_gap_and_the_comparison(raced: Path) -> None:
     assert confirmation["gap"] == pytest.approx(0.02)
     assert confirmation["comparison"]["num_pairs"] == 6
     assert confirmation["comparison"]["p"] <= 0.05
+    assert confirmation["earlier"] == []
     assert [point["num_seeds"] for point in report["search"]["points"]] == [2, 1, 1, 0]
 
 

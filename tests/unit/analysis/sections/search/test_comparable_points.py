@@ -7,8 +7,9 @@ import pandas as pd
 
 from analysis.reader.sweep import Distribution, Experiment, Search, Sweep, Trial
 from analysis.sections.search.best_settings import format_best_settings
-from analysis.sections.search.confirmation import build_confirmation
+from analysis.sections.search.confirmation import Confirmation, build_confirmation
 from analysis.sections.search.front import build_front, note_incomplete
+from tests.helpers.present import present
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OBJECTIVES = ("val/AP", "val/AP50")
@@ -67,6 +68,55 @@ def test_confirming_seeds_come_as_they_began_without_any_that_was_searched() -> 
     assert confirmation is not None
     assert confirmation.design.seeds == (5, 3)
     assert set(confirmation.seeds) == {5, 3}
+
+
+CONFIRMED = {
+    "base": [0.300, 0.312, 0.305, 0.309, 0.301, 0.307],
+    "t000": [0.302, 0.309, 0.306, 0.307, 0.304, 0.306],
+    "t001": [0.351, 0.364, 0.353, 0.361, 0.350, 0.358],
+}
+
+
+def confirm(*arms: str, winner: str = "t001") -> Confirmation:
+    """Return the confirmation over the seeds 2 to 7 of a search that the arms led, one after the other."""
+    results: dict[str, dict[int, float | None]] = {arm: {0: 0.4} for arm in ("t000", "t001", "t002")}
+    for arm in arms:
+        results[arm] = {**results.get(arm, {}), **dict(enumerate(CONFIRMED[arm], start=2))}
+    return present(build_confirmation(*make_sweep(results, [0], winner=winner), 0.4))
+
+
+def test_winners_of_earlier_commands_are_corrected_together_with_the_present_one() -> None:
+    alone, second = confirm("base", "t001"), confirm("base", "t000", "t001")
+    assert (present(alone.verdict).outcome, alone.earlier, len(alone.findings)) == ("higher", (), 1)
+    # Six pairs decide for one winner, and for the second one they do not.
+    assert (present(second.verdict).arm, present(second.verdict).outcome) == ("t001", "too few")
+    assert present(second.comparison).test.level == 0.025
+    assert [each.arm for each in second.earlier] == ["t000"]
+    assert second.findings[1].startswith("t000, an earlier winner: too few seeds to tell")
+    assert list(second.table.frame["arm"]) == ["base", "t001", "t000"]
+    assert second.gap == alone.gap and second.seeds == alone.seeds
+
+
+def test_a_point_without_a_pair_was_not_compared_and_is_no_earlier_winner() -> None:
+    values: dict[str, dict[int, float | None]] = {
+        "base": {2: 0.30, 3: 0.31},
+        "t000": {0: 0.4, 2: None, 4: 0.5},
+        "t001": {0: 0.4, 2: 0.35, 3: 0.36},
+    }
+    confirmation = present(build_confirmation(*make_sweep(values, [0], winner="t001"), 0.4))
+    assert (confirmation.earlier, confirmation.design.seeds) == ((), (2, 3))
+
+
+def test_seeds_that_earlier_winners_alone_had_come_last_as_no_look_at_the_present_one_had_them() -> None:
+    values: dict[str, dict[int, float | None]] = {
+        "base": {2: 0.30, 3: 0.31, 4: 0.30, 5: 0.31},
+        "t000": {0: 0.4, 2: 0.30, 3: 0.32},
+        "t001": {0: 0.4, 4: 0.35, 5: 0.36},
+    }
+    confirmation = present(build_confirmation(*make_sweep(values, [0], winner="t001"), 0.4))
+    assert confirmation.design.seeds == (4, 5, 2, 3)
+    assert present(confirmation.comparison).seeds == (4, 5)
+    assert [(each.arm, each.seeds) for each in confirmation.earlier] == [("t000", (2, 3))]
 
 
 def test_the_path_is_trained_with_the_seeds_of_the_confirmation_else_with_unused_ones() -> None:

@@ -11,6 +11,7 @@ from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
 from orchestration.planning.plan import Plan, settle_plan
 from orchestration.planning.search_race import SearchRace
+from orchestration.search import samplers
 from orchestration.trial.failures import BudgetUsedUp, write_failure
 from orchestration.trial.files import write_summary
 from orchestration.trial.task import TASK
@@ -78,6 +79,18 @@ def test_a_search_goes_on_as_if_it_had_never_been_stopped(tmp_path: Path, search
     assert again == labels
     assert command.race.winner() == at_once.race.winner()
     assert command.race.search.drawn == at_once.race.search.drawn
+
+
+def test_points_that_an_earlier_version_drew_otherwise_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(samplers, "generator_seed", lambda seed, turn: seed + turn)
+        earlier = Command(tmp_path, "search=tpe")
+        labels = earlier.train(4)
+    drawn = dict(earlier.race.search.drawn)
+    later = Command(tmp_path, "search=tpe")
+    labels += later.train()
+    assert len(drawn) == 4 and {name: later.race.search.drawn[name] for name in drawn} == drawn
+    assert len(set(labels)) == len(labels) == 12 + 4
 
 
 def test_seeds_go_to_the_best_and_the_winner_is_confirmed(tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_another_second_milestone_goes_on_from_the_checkpoint_at_the_first(tmp_p
     assert step == 600
 
 
+def test_the_papers_longer_recipe_takes_the_steps_of_the_shorter_one_before_its_first_decay(tmp_path: Path) -> None:
+    once, twice = ("schedule=paper_1x",), ("schedule=paper_2x",)
+    schedules = [composed_into(tmp_path, *words).schedule for words in (once, twice)]
+    assert [(each.steps, each.kept_milestone) for each in schedules] == [(90_000, 60_000), (180_000, 120_000)]
+    newest = {87_500: "checkpoints", 90_000: "checkpoints"}
+    step, _ = begins_at(tmp_path / "kept", once, twice, {60_000: FORKS, **newest})
+    assert step == 60_000
+    step, _ = begins_at(tmp_path / "newest", once, twice, newest)
+    assert step is None, "its rate has fallen by then"
+
+
 def test_a_cosine_cannot_be_longer_and_explain_names_where_they_part(tmp_path: Path) -> None:
     step, text = begins_at(tmp_path, (), ("schedule.steps=2000",), {750: "checkpoints", 1000: "checkpoints"})
     assert step is None
