@@ -156,6 +156,7 @@ def test_a_run_of_another_identity_or_data_is_named(change: Any, run_verify: Ver
         ("trials/points.csv", "key,step,time,value\nval/AP,x,1,1\n"),
         ("trials/points.csv", "\x00\x00"),
         ("sweep/experiment.json", "7"),
+        ("sweep/experiment.json", '{"name": "x", "name": "y"}'),
         ("sweep/experiment.json", '{"name": "x", "arms": 7}'),
         ("report/report.json", "{"),
     ],
@@ -218,12 +219,32 @@ def test_names_in_an_archive_do_not_steer_the_terminal(change: Any, run_verify: 
     def forge(folder: Path) -> None:
         file = first_trial(folder) / "run.json"
         run = json.loads(file.read_text())
-        run["tags"]["fcos.arm"] = "\u202e\nbranch"
+        run["tags"]["fcos.arm"] = "\u2028\nbranch"
         run["tags"]["fcos.data_digest"] = "e" * 64
         file.write_text(json.dumps(run))
 
     output = run_verify(change(forge))[1]
-    assert "DIFFERS" in output and "\u202e" not in output and "\nbranch" not in output
+    assert "DIFFERS" in output and "\u2028" not in output and "\nbranch" not in output
+
+
+def test_a_name_that_turns_the_direction_of_a_line_is_refused(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "run.json"
+        run = json.loads(file.read_text())
+        run["tags"]["fcos.arm"] = "\u202ehcnarb"
+        file.write_text(json.dumps(run))
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"refused +run\.json of [0-9a-f]{32}: tags\.fcos\.arm: ", output)
+    assert "\u202e" not in output
+
+
+def test_a_picture_that_is_another_file_is_refused(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        (first_trial(folder) / "detections" / "000000000139.png").write_bytes(b"#!/bin/sh\n")
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"refused +000000000139\.png of detections: is no picture", output)
 
 
 def test_a_file_that_is_not_there_is_a_wrong_command(run_verify: Verify, tmp_path: Path) -> None:

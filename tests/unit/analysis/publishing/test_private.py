@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from analysis.publishing.neutral import Neutralizer, find_words, hide_texts, is_location
-from analysis.publishing.pictures import SIGNATURE, strip_png
 from analysis.publishing.private import HIDDEN_TEXT, find_private
 
 HARMLESS = [
@@ -127,19 +126,3 @@ def test_locations_are_replaced_by_their_keys_the_longest_first() -> None:
 def test_locations_are_known_by_their_beginning() -> None:
     assert all(map(is_location, ("/x", "~/x", "C:\\x", "s3://b", "\\\\host\\x", "file:///x")))
     assert not any(map(is_location, ("x/y", "fcos", "a: b", "", "1:2")))
-
-
-def test_a_picture_keeps_its_pixels_and_nothing_else(tmp_path: Path) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_text("Author", "bob")
-    image = Image.new("RGB", (8, 8), (10, 20, 30))
-    image.save(tmp_path / "a.png", pnginfo=info, dpi=(72, 72))
-    stripped = strip_png((tmp_path / "a.png").read_bytes())
-    assert stripped is not None and b"bob" in (tmp_path / "a.png").read_bytes() and b"bob" not in stripped
-    (tmp_path / "b.png").write_bytes(stripped)
-    assert Image.open(tmp_path / "b.png").getpixel((3, 3)) == (10, 20, 30)
-    assert strip_png(b"GIF89a") is None
-    assert strip_png(SIGNATURE + b"\x00\x00\xff\xffIHDR") is None
