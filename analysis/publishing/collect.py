@@ -19,9 +19,10 @@ from fcos.errors import DataError
 from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.published.layout import POINTS, RUN, SWEEP, make_safe_word, trial_folder
 from fcos.published.pictures import strip_png
+from fcos.published.plan import compare_plan
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from fcos.published.texts import strip_steering
-from fcos.published.trials import find_unplanned, list_trials
+from fcos.published.trials import list_trials
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, RESULTS
 from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, RunStatus, Tag, join_experiment_tags
 
@@ -115,7 +116,8 @@ class _Collector:
         reason = self._write_artifact(parent, Artifact.PLAN_HISTORY, folder)
         if reason and reason != ABSENT:
             self.notes.append(f"left out: {Artifact.PLAN_HISTORY} of {self._sweep.name}: {reason}")
-        if unplanned := find_unplanned(self._folder, list_trials(self._folder)):
+        compared = compare_plan(self._folder, list_trials(self._folder))
+        if compared is not None and (unplanned := compared.unplanned):
             labels = join_words(sorted(trial.label for trial in unplanned)[:MOST_LABELS])
             more = f" and {len(unplanned) - MOST_LABELS} more" if len(unplanned) > MOST_LABELS else ""
             self._require(

@@ -5,13 +5,14 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analysis import verify
+from analysis.publishing.archive_report import render_archive_report
 from fcos.published.archive import write_archive
 from fcos.published.crate import CrateFacts, compute_id, write_metadata
 from fcos.published.layout import HEADER, METADATA
@@ -322,6 +323,49 @@ def test_a_configuration_that_is_not_that_of_its_run_is_named(change: Any, run_v
 
     code, output = run_verify(change(forge))
     assert code == 1 and re.search(r"seed \d: seed is 77 in config\.json, and '\d' in run\.json", output)
+
+
+def swap_tags(folder: Path, tags: Sequence[str]) -> None:
+    """Swap tags between the two trials of seed 0, and write the report that follows from that."""
+    runs = {path: json.loads(path.read_text()) for path in (folder / "trials").glob("*/run.json")}
+    of_seed = {path: run for path, run in runs.items() if run["tags"]["fcos.seed"] == "0"}
+    first, second = (run["tags"] for run in of_seed.values())
+    for tag in tags:
+        first[tag], second[tag] = second[tag], first[tag]
+    for path, run in of_seed.items():
+        path.write_text(json.dumps(run))
+    for name, text in render_archive_report(folder, read_record(folder / HEADER, ArchiveHeader)).items():
+        (folder / name).write_bytes(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("tags", "problem"),
+    [
+        (["fcos.arm"], r"branch seed 0: plan\.json has its training for another arm, evaluation or code"),
+        (
+            ["fcos.arm", "fcos.identity"],
+            r"branch seed 0: model\.head\.quality is 'centerness' for this arm in experiment\.json, and 'none' in its",
+        ),
+    ],
+)
+def test_arms_that_were_swapped_are_named_although_all_numbers_follow(
+    change: Any, run_verify: Verify, tags: list[str], problem: str
+) -> None:
+    code, output = run_verify(change(lambda folder: swap_tags(folder, tags)))
+    assert code == 1 and re.search(rf"^DIFFERS +{problem}", output, re.M)
+    # Nothing else shows it.
+    assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
+
+
+def test_a_trial_that_reports_leave_out_is_named(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "run.json"
+        run = json.loads(file.read_text())
+        run["tags"]["fcos.kind"] = "run"
+        file.write_text(json.dumps(run))
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"DIFFERS +trials/[0-9a-f]{32} is of the kind 'run' and not 'trial'", output)
 
 
 def test_weights_that_a_manifest_names_must_be_there(change: Any, run_verify: Verify) -> None:
