@@ -40,7 +40,8 @@ def compare_arm(trial: PublishedTrial, arms: Mapping[str, Mapping[str, Any]]) ->
         if key.startswith(SEEDS):
             expected, *found = (seed if each in (None, "null") else str(each) for each in (value, *found))
         if _plain(expected) not in [_plain(each) for each in found]:
-            yield f"{trial.label}: {key} is {value!r} for this arm in {Artifact.EXPERIMENT}, and {found[0]!r} in its run"
+            ours = f"{value!r} for this arm in {Artifact.EXPERIMENT}"
+            yield f"{trial.label}: {key} is {ours}, and {found[0]!r} in its run"
 
 
 class _Settings:

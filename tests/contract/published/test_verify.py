@@ -72,9 +72,11 @@ def test_an_archive_verifies_offline_down_to_its_verdicts(archive: Path, run_ver
     assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
     assert re.search(r"^recomputed +1 verdicts and all other texts: the same$", output, re.M)
     assert "retrain" in output and "drawn of Lab of Alice" in output
+    assert re.search(r"^holds +intact and recomputed, except", output.splitlines()[-1])
     assert run_verify(archive, "--id", archive_id)[0] == 0
     code, output = run_verify(archive, "--id", "0" * 64)
     assert code == 1 and "this is another archive" in output
+    assert re.search(r"^holds +none: ", output.splitlines()[-1])
 
 
 def test_a_flipped_byte_ends_with_1_and_the_name_of_the_file(archive: Path, run_verify: Verify, tmp_path: Path) -> None:
@@ -205,11 +207,13 @@ def test_own_annotations_are_compared_box_by_box(
     content = json.loads((evaluated.folder / "images" / "instances.json").read_text())
     for image in content["images"]:
         image["file_name"] = f"{image['file_name'][:4]}.png"
+    # A file of one's own may have more.
+    content["images"].append({"id": 999, "file_name": "0999.png", "width": 20, "height": 10})
     own = tmp_path / "own.json"
     own.write_text(json.dumps(content))
     code, output = run_verify(archive, "--annotations", own)
     assert code == 0, output
-    assert f"the boxes of 10 images are those of {own}" in output
+    assert f"the boxes of 10 of the 11 images of {own} are those in the archive" in output
     content["annotations"][0]["bbox"][0] += 0.5
     own.write_text(json.dumps(content))
     code, output = run_verify(archive, "--annotations", own)
@@ -284,10 +288,14 @@ def test_without_any_detections_nothing_is_claimed_to_be_recomputed_from_them(ch
     def forge(folder: Path) -> None:
         for path in (folder / "trials").glob("*/evaluation"):
             shutil.rmtree(path)
+        write_report(folder)
 
-    _, output = run_verify(change(forge))
+    code, output = run_verify(change(forge))
     assert "from 0 detections" not in output and "metrics of 0 trials" not in output
     assert output.count("NOT VERIFIED") == 1 and "branch seed 2" in output
+    assert re.search(r"^recomputed +1 verdicts and all other texts: the same, from values as logged$", output, re.M)
+    tier = output.splitlines()[-1]
+    assert code == 1 and re.search(r"^holds +intact, and not recomputed: without detections its metrics", tier)
     assert re.search(r"^as logged +val/AP, val/AP50: not computed again", output, re.M)
 
 
@@ -334,6 +342,11 @@ def swap_tags(folder: Path, tags: Sequence[str]) -> None:
         first[tag], second[tag] = second[tag], first[tag]
     for path, run in of_seed.items():
         path.write_text(json.dumps(run))
+    write_report(folder)
+
+
+def write_report(folder: Path) -> None:
+    """Write the report that follows from an archive as it is now."""
     for name, text in render_archive_report(folder, read_record(folder / HEADER, ArchiveHeader)).items():
         (folder / name).write_bytes(text.encode())
 
@@ -355,6 +368,23 @@ def test_arms_that_were_swapped_are_named_although_all_numbers_follow(
     assert code == 1 and re.search(rf"^DIFFERS +{problem}", output, re.M)
     # Nothing else shows it.
     assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
+
+
+def test_trials_that_were_evaluated_on_other_images_are_named(change: Any, run_verify: Verify) -> None:
+    """Settings of the data may leave images out, so that this is no fault; their numbers compare no more."""
+
+    def forge(folder: Path) -> None:
+        evaluation = first_trial(folder) / "evaluation"
+        annotations = json.loads(text_of(evaluation / "annotations.json.gz"))
+        annotations["images"][0]["file_name"] = "another.png"
+        replace_text(evaluation, "annotations.json.gz", json.dumps(annotations))
+        write_report(folder)
+
+    code, output = run_verify(change(forge))
+    labels = r"\w+ seed \d"
+    groups = rf"(?:{labels}; {labels}(?:, {labels}){{4}}|{labels}(?:, {labels}){{4}}; {labels})"
+    assert code == 0, output
+    assert re.search(rf"^NOT VERIFIED +whether trials compare that were evaluated on other .*: {groups}$", output, re.M)
 
 
 def test_a_trial_that_reports_leave_out_is_named(change: Any, run_verify: Verify) -> None:
