@@ -196,7 +196,7 @@ def test_rows_of_exported_files_are_kept_for_their_own_measurement_alone(
 def test_the_table_of_exported_files_names_its_conditions_and_the_goal(load) -> None:
     module = load("export")
 
-    def row(detector: str, format: str, p50: float, runtime: str):
+    def row(detector: str, format: str, p50: float, runtime: str) -> object:
         latency = Latency(p50, 2 * p50, 40, 1, (128, 160), 1, "cpu", runtime, "ab")
         return module.Row(detector, format, None, latency, 1.0)
 

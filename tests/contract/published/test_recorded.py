@@ -1,5 +1,6 @@
 """Sweeps as their commands record them, several of them and searches too, are published and verified."""
 
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ POINTS: Sequence[Drawn] = [
 
 
 def check_verifies(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Verify an archive of trainings that are made up: all belongs together, and no detections are there to evaluate."""
+    """Verify an archive of made-up trainings: all belongs together, and there are no detections to evaluate."""
     capsys.readouterr()
     code, output = verify.main([str(file)]), capsys.readouterr().out
     assert code == 1 and "DIFFERS" not in output and "refused" not in output, output
@@ -65,7 +66,11 @@ def test_a_sweep_of_several_commands_verifies(tmp_path: Path, capsys: pytest.Cap
         record_ablation(tmp_path, "recorded", seeds)
     file = publish_sweep(default_uri(tmp_path), "recorded", tmp_path / "recorded.zip")
     check_verifies(file, capsys)
-    assert len(list((unpack(file, tmp_path / "out") / "trials").iterdir())) == 15
+    published = unpack(file, tmp_path / "out")
+    assert len(list((published / "trials").iterdir())) == 15
+    # The key of the sweep's folder stays there.
+    assert "key" in json.loads((tmp_path / "recorded" / "plan.json").read_text())
+    assert "key" not in json.loads((published / "sweep" / "plan.json").read_text())
 
 
 @pytest.mark.slow(minutes=1)

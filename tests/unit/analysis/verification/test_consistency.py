@@ -40,9 +40,9 @@ def write_archive(
     params: Mapping[str, str] = {},
     config: Mapping[str, Any] = {},
     arms: Mapping[str, Any] = {},
-    **tags: str,
+    tags: Mapping[str, str] = {},
 ) -> None:
-    """Write an archive with one trial, of arm a and seed 1 but for its other tags, named without their prefix."""
+    """Write an archive with one trial, of arm a and seed 1. tags: its others, named without their prefix."""
     write_run(folder / "sweep", SWEEP, {})
     plan = {"code": "c", "arms": {"a": {}, "b": {}}, "trials": planned}
     (folder / "sweep" / "plan.json").write_text(json.dumps(plan))
@@ -112,7 +112,7 @@ MISNAMED = "seed 1: plan.json has its training for another arm, evaluation or co
     ids=" ".join,
 )
 def test_a_trial_that_the_plan_knows_as_another_one_is_named(tmp_path: Path, tags: dict[str, str]) -> None:
-    write_archive(tmp_path, PLANNED, **tags)
+    write_archive(tmp_path, PLANNED, tags=tags)
     assert find_problems(tmp_path) == [f"{tags.get('arm', 'a')} {MISNAMED}"]
 
 
@@ -122,12 +122,12 @@ def test_a_trial_as_it_was_planned_is_no_problem(tmp_path: Path) -> None:
 
 
 def test_an_arm_that_a_later_command_left_out_of_a_training_that_others_share_is_no_problem(tmp_path: Path) -> None:
-    write_archive(tmp_path, [{"identity": "i", "seed": 1, "arms": {"a": "ia"}}], arm="b", identity="ib")
+    write_archive(tmp_path, [{"identity": "i", "seed": 1, "arms": {"a": "ia"}}], tags={"arm": "b", "identity": "ib"})
     assert find_problems(tmp_path) == []
 
 
 def test_trials_of_other_code_and_trainings_without_a_run_are_reported(tmp_path: Path) -> None:
-    write_archive(tmp_path, PLANNED, code="d", train_identity="z")
+    write_archive(tmp_path, PLANNED, tags={"code": "d", "train_identity": "z"})
     assert find_problems(tmp_path) == []
     assert list_unverified(tmp_path, list_trials(tmp_path)) == [
         "plan.json has trainings without a run, never begun or left out: a seed 1, b seed 1, a seed 2 and b seed 2",
@@ -148,7 +148,7 @@ def test_what_follows_from_nothing_in_an_archive_is_reported(tmp_path: Path) -> 
 
 
 def test_a_run_that_reports_leave_out_is_named(tmp_path: Path) -> None:
-    write_archive(tmp_path, PLANNED, kind="run")
+    write_archive(tmp_path, PLANNED, tags={"kind": "run"})
     assert find_problems(tmp_path) == [f"trials/{TRIAL} is of the kind 'run' and not 'trial': no report has it"]
 
 
