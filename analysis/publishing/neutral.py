@@ -88,8 +88,8 @@ def find_words(
         if folder := of_run.get(Tag.FOLDER):
             # outputs/<sweep>/trials/<identity>: what notes and failures name lies in or beside it.
             words |= {str(each): FOLDER for each in [Path(folder), *Path(folder).parents[:3]] if len(each.parts) > 2}
-        for message in (of_run.get(tag, "") for tag in _MESSAGES):
-            words |= dict.fromkeys(_find_nodes(message), NODE)
+        for tag in _MESSAGES:
+            words |= dict.fromkeys(_find_nodes(of_run.get(tag, "")), NODE)
     for of_run in params:
         words |= {
             value.rstrip("/"): f"<{key}>" for key, value in of_run.items() if is_location(value) and len(value) > 2
