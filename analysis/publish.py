@@ -28,18 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Publish a sweep; returns the exit code: 0, 2 where nothing was written, 141 for a closed output."""
     options = parse_arguments(arguments)
     from analysis.reader.client import StoreError, check_address
-    from analysis.render.console import print_safely
     from fcos.errors import ConfigError
     from fcos.storage.store_conventions import default_uri
 
     options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
     try:
         check_address(options.tracking_uri)
-        lines, code = _publish(options)
+        return _publish(options)
     except (StoreError, ConfigError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2
-    return print_safely(lambda: print("\n".join(lines))) or code
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -77,15 +75,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
-    """Write the archive, or nothing where it holds what is private; returns lines to print and the exit code."""
+def _publish(options: argparse.Namespace) -> int:
+    """List the archive and write it, or nothing where it holds what is private; returns the exit code."""
     from analysis.publishing.collect import PublishChoices
     from analysis.publishing.neutral import hide_texts
     from analysis.publishing.stage import stage_archive
     from analysis.reader.raw_runs import read_raw_sweep
     from analysis.render.console import show_progress
     from fcos.published.archive import write_archive
-    from fcos.published.layout import make_safe_word
+    from fcos.published.layout import default_archive, make_safe_word
     from fcos.storage.whole_file import whole_file
 
     sweep = read_raw_sweep(options.tracking_uri, options.sweep, options.experiment)
@@ -98,8 +96,8 @@ def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
         incomplete=options.incomplete,
         hidden=tuple(options.hide),
     )
-    top = make_safe_word(hide_texts(sweep.name, options.hide), set())
-    file = options.output or Path("outputs") / top / f"{top}.zip"
+    name = hide_texts(sweep.name, options.hide)
+    top, file = make_safe_word(name, set()), options.output or Path(default_archive(name))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / top
         folder.mkdir()
@@ -107,13 +105,21 @@ def _publish(options: argparse.Namespace) -> tuple[list[str], int]:
             staged = stage_archive(sweep, folder, choices, tuple(options.allow), on_trial)
         lines = _list_contents(folder, staged)
         if staged.findings:
-            return [*lines, *_describe_findings(staged, file)], 2
+            return _print([*lines, *_describe_findings(staged, file)]) or 2
+        closed = _print(lines)
         if options.list:
-            return lines, 0
+            return closed
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file) as part:
             write_archive(folder, top, part)
-    return [*lines, *_describe_file(file, staged.id)], 0
+    return _print(_describe_file(file, staged.id)) or closed
+
+
+def _print(lines: Sequence[str]) -> int:
+    """Print lines; returns 0, or 141 where standard output is closed."""
+    from analysis.render.console import print_safely
+
+    return print_safely(lambda: print("\n".join(lines)))
 
 
 def _list_contents(folder: Path, staged: "Staged") -> list[str]:

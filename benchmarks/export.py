@@ -12,7 +12,7 @@ whole table into docs/export.md.
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from detectors import build_pair, draw_batch, model_config
 from inputs import CPU, draw_targets
 from torch import Tensor
 
+from analysis.formatting import join_words
 from fcos.assignment.build import build_locate
 from fcos.config.parse import parse, set_value
 from fcos.config.presets import load_presets
@@ -46,6 +47,8 @@ BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 HEAD = "| detector | format | AP | p50 | p95 | times as fast | size | sha256 |\n|---|---|---|---|---|---|---|---|\n"
 # Name of the last detector.
 R50 = "R50"
+# How many times as fast onnxruntime is to be on one core, with post-processing in the file, as eager inference.
+GOAL = 1.3
 # Of a forward pass, in bytes for each pixel; nothing is predicted here.
 PIXEL_BYTES = 1.0
 
@@ -184,11 +187,38 @@ def table(rows: Sequence[Row]) -> str:
     return HEAD + "".join(f"{row.text(eager[row.detector])}\n" for row in rows)
 
 
-def measured(name: str, folder: Path, options: argparse.Namespace) -> list[Row]:
-    """Return the rows of a detector; those in the folder of the same commit, steps and runs are not measured again."""
+def conditions(rows: Sequence[Row], code: str) -> str:
+    """Return what was timed, by what and of which code, and for which detectors the goal is reached, in a line."""
+    latencies = [row.latency for row in rows]
+    canvases = _join(f"{latency.canvas[1]}x{latency.canvas[0]}" for latency in latencies)
+    threads = _join(latency.threads for latency in latencies)
+    eager = {row.detector: row.latency for row in rows if row.format == "eager"}
+    times = {row.detector: eager[row.detector].p50_ms / row.latency.p50_ms for row in rows if row.format == "ONNX"}
+    missed = [detector for detector, ratio in times.items() if ratio < GOAL]
+    return (
+        f"Batch {_join(latency.batch for latency in latencies)} of {canvases} pixels, threads: {threads}, device: "
+        f"{_join(latency.device for latency in latencies)}, {_join(latency.runtime for latency in latencies)}, "
+        f"{_join(latency.runs for latency in latencies)} warm runs, commit {code}. ONNX is at least {GOAL:g} times as "
+        f"fast as eager (goal {GOAL:g}) for {len(times) - len(missed)} of {len(times)} detectors"
+        f"{f', not for {_join(missed)}' if missed else ''}."
+    )
+
+
+def _join(values: Iterable[object]) -> str:
+    """Join different values, each once, in their order."""
+    return join_words(list(dict.fromkeys(map(str, values))))
+
+
+def checkout_code() -> tuple[str, bool]:
+    """Return the commit of this checkout in short, marked where it has changes, and whether it has none."""
     commit = git_commit(ROOT)
     is_clean = commit.dirty == "false"
-    code = commit.commit[:12] if is_clean else f"{commit.commit[:12]}-dirty"
+    return commit.commit[:12] if is_clean else f"{commit.commit[:12]}-dirty", is_clean
+
+
+def measured(name: str, folder: Path, options: argparse.Namespace) -> list[Row]:
+    """Return the rows of a detector; those in the folder of the same commit, steps and runs are not measured again."""
+    code, is_clean = checkout_code()
     folder = folder / f"{code}_{options.steps}_steps_{options.runs}_runs"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
@@ -227,7 +257,7 @@ def main() -> None:
         for name in options.only:
             rows += measured(name, folder, options)
             print(f"{name}: done", flush=True)
-    text = machine() + "\n\n" + table(rows)
+    text = f"{machine()}\n{conditions(rows, checkout_code()[0])}\n\n{table(rows)}"
     print(text)
     if options.write:
         before, rest = DOCUMENT.read_text().split(BEGIN)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from analysis.formatting import format_count, join_words
 from analysis.manuscript.collect import ManuscriptFacts, SweepFacts
+from analysis.manuscript.commands import quote_archive, quote_word
 from analysis.manuscript.sentences.compute import describe_costs, describe_machines, format_amount
 from analysis.manuscript.sentences.error_bars import describe_error_bars
 from analysis.manuscript.sentences.settings import SettingTexts
@@ -118,8 +119,9 @@ def _describe_records(facts: SweepFacts) -> Iterator[Statement]:
             yield Statement(text, tuple(trial.run_id for trial in of_reason))
     name = facts.sweep.name
     yield Statement(
-        f"An archive of all runs, from which a seed is trained again: python analysis/publish.py {name}, then python "
-        f"orchestration/retrain.py {name}.zip; with the same processor, code, packages and data its numbers repeat.",
+        f"An archive of all runs, from which a seed is trained again: python analysis/publish.py {quote_word(name)}, "
+        f"then python orchestration/retrain.py {quote_archive(name)}; with the same processor, code, packages and data "
+        "its numbers repeat.",
         (facts.sweep.run_id,),
     )
 

@@ -1,6 +1,5 @@
 """A model card for the best arm of a sweep, with metadata as Hugging Face's hub reads them (model-index)."""
 
-import shlex
 from dataclasses import dataclass
 
 from analysis.formatting import (
@@ -13,6 +12,7 @@ from analysis.formatting import (
     shorten_metric,
 )
 from analysis.manuscript.collect import SweepFacts
+from analysis.manuscript.commands import quote_archive, quote_word
 from analysis.manuscript.model_index import make_metadata_text
 from analysis.manuscript.sentences.settings import SettingTexts
 from analysis.manuscript.sentences.setup import describe_environment, describe_setup
@@ -159,14 +159,9 @@ def _render_reproduction(facts: SweepFacts, best: BestArm) -> str:
     """Return the commands that train a seed again from the recorded configuration."""
     name = facts.sweep.name
     seed = min(trial.seed for trial in facts.finished if trial.arm == best.name)
-    words = _quote(name), _quote(f"outputs/{name}/{name}.zip"), _quote(best.name)
+    words = quote_word(name), quote_archive(name), quote_word(best.name)
     return (
         f"    python analysis/publish.py {words[0]}\n"
         f"    python orchestration/retrain.py {words[1]} --arm {words[2]} --seed {seed}\n\n"
         "The second command trains the recorded configuration with one seed and compares all metrics."
     )
-
-
-def _quote(text: str) -> str:
-    """Return a name as a word of a shell on one line."""
-    return shlex.quote(" ".join(text.split()))

@@ -1,7 +1,6 @@
 """Collect what is published of a sweep from its store into a folder, without what is private in known fields."""
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 
 from analysis.formatting import join_words
 from analysis.publishing.neutral import Neutralizer, find_words
-from analysis.publishing.pictures import strip_png
 from analysis.publishing.weights import copy_weights
 from analysis.reader.client import StoreError, extract_reason, fetch_artifact, list_pictures, read_artifact
 from analysis.reader.evaluation import read_evaluation
@@ -20,8 +18,11 @@ from analysis.reader.sweep import Experiment
 from fcos.errors import DataError
 from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.published.layout import POINTS, RUN, SWEEP, make_safe_word, trial_folder
+from fcos.published.pictures import strip_png
+from fcos.published.plan import compare_plan
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
-from fcos.published.trials import find_unplanned, list_trials
+from fcos.published.texts import strip_steering
+from fcos.published.trials import list_trials
 from fcos.storage.evaluation_files import ANNOTATIONS, INDEX, RESULTS
 from fcos.storage.store_conventions import PUBLISHED_TAGS, Artifact, RunStatus, Tag, join_experiment_tags
 
@@ -115,7 +116,8 @@ class _Collector:
         reason = self._write_artifact(parent, Artifact.PLAN_HISTORY, folder)
         if reason and reason != ABSENT:
             self.notes.append(f"left out: {Artifact.PLAN_HISTORY} of {self._sweep.name}: {reason}")
-        if unplanned := find_unplanned(self._folder, list_trials(self._folder)):
+        compared = compare_plan(self._folder, list_trials(self._folder))
+        if compared is not None and (unplanned := compared.unplanned):
             labels = join_words(sorted(trial.label for trial in unplanned)[:MOST_LABELS])
             more = f" and {len(unplanned) - MOST_LABELS} more" if len(unplanned) > MOST_LABELS else ""
             self._require(
@@ -151,15 +153,15 @@ class _Collector:
         tags.pop(Tag.REPEATS, None)
         if repeats := self._sweep.repeats.get(run.info.run_id):
             tags[Tag.REPEATS] = repeats
-        params = {key: _strip(self._clean(value)) for key, value in sorted(run.data.params.items())}
+        params = {key: strip_steering(self._clean(value)) for key, value in sorted(run.data.params.items())}
         try:
             return PublishedRun(
                 run_id=run.info.run_id,
-                name=_strip(self.neutral.clean_text(run.info.run_name or "")),
+                name=strip_steering(self.neutral.clean_text(run.info.run_name or "")),
                 status=run.info.status,
                 start=run.info.start_time or 0,
                 end=run.info.end_time,
-                tags={key: _strip(self.neutral.clean_text(value)) for key, value in sorted(tags.items())},
+                tags={key: strip_steering(self.neutral.clean_text(value)) for key, value in sorted(tags.items())},
                 params=params,
             )
         except ValidationError as error:
@@ -257,11 +259,6 @@ class _Collector:
 def _name(run: "Run") -> str:
     """Return a run's name for people, such as `branch seed 0`."""
     return str(run.info.run_name or run.info.run_id)
-
-
-def _strip(text: str) -> str:
-    """Return a text without characters that steer a terminal, such as colors of a library's message."""
-    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
 
 
 def _write_json(path: Path, values: Any) -> None:

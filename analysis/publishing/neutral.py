@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,15 @@ from fcos.storage.store_conventions import Tag
 _LOCATION = re.compile(r"/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]*://")
 # What may stand before and behind a location in a text.
 _BEFORE, _BEHIND = r"(?<![\w./\\-])", r"(?![\w-])"
-HIDDEN, FOLDER, OTHER = "<hidden>", "<folder>", "<path>"
+HIDDEN, FOLDER, NODE, OTHER = "<hidden>", "<folder>", "<node>", "<path>"
+# The name of a machine where a training refuses code, packages (orchestration/experiment/provenance.py) or data
+# (fcos/data/prepare.py) that are not those of the plan.
+_ON_NODE = re.compile(
+    r"(?<=\bon )(?!<)\S+"
+    r"(?= (?:the code of \S+ is not that of the plan|\S+ is \S+, planned |are not the data of the plan))"
+)
+# Tags with texts in which such a message may be.
+_MESSAGES = (Tag.FAILURE, Tag.NOTES, Tag.STOPPED)
 
 
 @dataclass
@@ -33,7 +41,8 @@ class Neutralizer:
         self._pattern = re.compile(f"{_BEFORE}(?:{pattern}){_BEHIND}") if pattern else None
 
     def clean_text(self, text: str) -> str:
-        """Return a text without the known locations."""
+        """Return a text without the known locations, and without the names of machines that refused a training."""
+        text = _ON_NODE.sub(self._replace_node, text)
         return text if self._pattern is None else self._pattern.sub(self._replace, text)
 
     def clean_value(self, value: Any) -> Any:
@@ -52,6 +61,10 @@ class Neutralizer:
             case _:
                 return value
 
+    def _replace_node(self, _: re.Match[str]) -> str:
+        self.replaced[NODE] += 1
+        return NODE
+
     def _replace(self, match: re.Match[str]) -> str:
         word = self.words[match[0]]
         self.replaced[word] += 1
@@ -66,17 +79,29 @@ def is_location(value: str) -> bool:
 def find_words(
     params: Iterable[Mapping[str, str]], tags: Iterable[Mapping[str, str]], hidden: Iterable[str]
 ) -> dict[str, str]:
-    """Return location -> neutral word, of the params and tags of all runs and of what the user hides."""
+    """Return location -> neutral word, of the params and tags of all runs and of what the user hides.
+
+    Names of machines that a training was refused on are among them, but for those that a setting could have too.
+    """
     words: dict[str, str] = {}
     for of_run in tags:
         if folder := of_run.get(Tag.FOLDER):
             # outputs/<sweep>/trials/<identity>: what notes and failures name lies in or beside it.
             words |= {str(each): FOLDER for each in [Path(folder), *Path(folder).parents[:3]] if len(each.parts) > 2}
+        for tag in _MESSAGES:
+            words |= dict.fromkeys(_find_nodes(of_run.get(tag, "")), NODE)
     for of_run in params:
         words |= {
             value.rstrip("/"): f"<{key}>" for key, value in of_run.items() if is_location(value) and len(value) > 2
         }
     return words | dict.fromkeys((text for text in hidden if text), HIDDEN)
+
+
+def _find_nodes(message: str) -> Iterator[str]:
+    """Yield the names of machines in a message, with and without their domain, but for those that may be words."""
+    for node in _ON_NODE.findall(message):
+        names = (node, node.partition(".")[0])
+        yield from (name for name in names if re.search("[A-Za-z]", name) and re.search(r"[.\d-]", name))
 
 
 def hide_texts(text: str, hidden: Iterable[str]) -> str:

@@ -36,13 +36,26 @@ _DATA_URI = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]*")
 _START = r"(?<![\w./:<~*+%)\]}-])"
 _PATTERNS = {
     "an address with a password": re.compile(r"[A-Za-z][\w+.-]*://[^\s/:@\"'<>]*:[^\s/@\"'<>]+@"),
+    "a password or a token": re.compile(
+        r"(?i:(?<![A-Za-z0-9])(?:password|passwd|secret(?:[_-]?(?:access[_-]?)?key)?|token|api[_-]?key)(?![\w-])"
+        r"[\"']?\s*[=:]\s*[\"']?(?!<|null\b|none\b)[^\s\"'<,;]{3,})"
+        # As services write them.
+        r"|(?<![A-Za-z0-9])(?:AKIA[0-9A-Z]{16}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}"
+        r"|glpat-[\w-]{20,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,})"
+    ),
     "an address on a network": re.compile(
         r"\b(?:s3|gs|abfss?|wasbs?|hdfs|dbfs|sqlite|postgresql|mysql|mssql|ray|ssh|sftp|ftp)(?:\+\w+)?:/"
         r"|(?<![A-Za-z0-9+.-])(?!https?://(?:www\.)?(?:arxiv|w3id|w3)\.org/)[A-Za-z][A-Za-z0-9+.-]*://"
     ),
     "an e-mail address": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}(?![\w-])"),
     "a home folder": re.compile(
-        r"(?<![\w.])~/\w|(?<![\w.<])/(?:home|Users|root)(?=/|\b)|(?<!\w)[A-Za-z]:[\\/]{1,2}Users"
+        r"(?<![\w.])~(?:[A-Za-z_][\w.-]*)?/\w|(?i:%2F(?:home|Users|root)(?:%2F|\b))"
+        r"|(?<![\w.<])/(?:home|Users|root)(?=/|\b)|(?<!\w)[A-Za-z]:[\\/]{1,2}Users"
+    ),
+    "a folder of data": re.compile(r"\bdata\.(?:root|cache_dir)=(?!<)[^\s\"',;)<]*[/\\]"),
+    "the name of a machine": re.compile(
+        r"(?<![\w.-])ip-\d{1,3}(?:-\d{1,3}){3}(?!\d)"
+        r"|(?<![\w.-])[A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.(?:internal|local|lan|corp)(?![\w-])"
     ),
     "an absolute path": re.compile(
         rf"{_START}/[\w.-]+/[\w.-]|file:/|(?<!\w)[A-Za-z]:[\\/]{{1,2}}\w|\\\\(?:\\\\)?\w+\\"

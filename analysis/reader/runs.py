@@ -117,7 +117,12 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
             if entry.kind != RunKind.SWEEP:
                 continue
             parent = client.get_run(entry.run_id)
-            experiment, notes = read_experiment(uri, parent, entry.name, ())
+            try:
+                experiment, notes = read_experiment(uri, parent, entry.name, ())
+            except StoreError:
+                # What one sweep lacks, such as an imported one, costs no other.
+                unreadable.append(entry.name)
+                continue
             if notes:
                 unreadable.append(entry.name)
             if experiment.paper and Tag.ARCHIVE in parent.data.tags:
@@ -129,7 +134,7 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
     notes = []
     if unreadable:
         names = join_words(unreadable)
-        notes.append(f"{Artifact.EXPERIMENT} of {names} cannot be fetched: rows that it names are missing.")
+        notes.append(f"{Artifact.EXPERIMENT} of {names} cannot be fetched or read: rows that it names are missing.")
     if imported:
         count = format_count(len(imported), "sweep")
         notes.append(f"{count} imported from other laboratories left out: {join_words(imported)}.")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Tags of a training that took its first steps from another one.
 BEGUN = {Tag.BEGUN_AT, Tag.BEGUN_FROM}
+# The last one that a datetime has, in milliseconds since 1970: 9999-12-31.
+LAST_DAY = 253_402_214_400_000
 
 
 def read_trials(runs: "list[Run]") -> tuple[Trial, ...]:
@@ -88,5 +90,5 @@ def _read_seed(run: "Run") -> int:
 
 
 def to_datetime(milliseconds: int | None) -> datetime:
-    """Return a time of MLflow, milliseconds since 1970, in UTC."""
-    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
+    """Return a time of MLflow, milliseconds since 1970, in UTC; of one behind all dates the last day."""
+    return datetime.fromtimestamp(min(milliseconds or 0, LAST_DAY) / 1000, UTC)

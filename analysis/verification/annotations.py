@@ -20,7 +20,7 @@ def read_own_annotations(file: Path) -> Annotations:
 
 
 def compare_annotations(trials: Sequence[PublishedTrial], own: Annotations) -> tuple[int, list[str]]:
-    """Return the number of images that were compared, and what differs; raises DataError for a broken evaluation.
+    """Return how many images of each trial were compared at least, and what differs; raises DataError for a broken one.
 
     The images of the archive must be in the file, with the same size and the same boxes; the file may have more.
     """
@@ -36,7 +36,7 @@ def compare_annotations(trials: Sequence[PublishedTrial], own: Annotations) -> t
             found = list(_iterate_differences(theirs, own))
             problems += [f"{trial.label}: {each}" for each in found[:MOST]]
             problems += [f"{trial.label}: and {len(found) - MOST} more images"] if len(found) > MOST else []
-    return max(compared.values(), default=0), problems
+    return min(compared.values(), default=0), problems
 
 
 def _iterate_differences(theirs: Annotations, own: Annotations) -> Iterator[str]:

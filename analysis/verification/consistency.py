@@ -1,45 +1,86 @@
-"""Whether the parts of an archive belong together: runs, plan, report, weights."""
+"""Whether the parts of an archive belong together: runs, plan, arms, weights."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from analysis.formatting import format_count, join_words
+from analysis.verification.arms import compare_arm, read_arms
 from fcos.config.parse import flatten
 from fcos.published.archive import ArchiveError
-from fcos.published.layout import RUN, SWEEP, TRIALS, WEIGHTS
+from fcos.published.layout import ENVIRONMENT, RUN, SWEEP, TRIALS, WEIGHTS
+from fcos.published.plan import compare_plan
 from fcos.published.records import ArchiveHeader, PublishedRun, read_record
-from fcos.published.trials import PublishedTrial, find_unplanned
+from fcos.published.texts import strip_steering
+from fcos.published.trials import PublishedTrial
 from fcos.storage.checkpoint_folder import MANIFEST
-from fcos.storage.store_conventions import RUN_ONLY, WEIGHTS_DIGESTS, Artifact, Tag, parse_param
+from fcos.storage.store_conventions import RUN_ONLY, WEIGHTS_DIGESTS, Artifact, RunKind, Tag, parse_param
+
+# Trials that a line names.
+MOST_LABELS = 5
 
 
 def find_inconsistencies(folder: Path, header: ArchiveHeader, trials: Sequence[PublishedTrial]) -> list[str]:
     """Return what does not belong together in an archive; raises ArchiveError for a broken record."""
-    problems = []
-    for path in sorted((folder / TRIALS).glob("*")):
-        run = read_record(path / RUN, PublishedRun)
-        if run.run_id != path.name:
-            problems.append(f"{TRIALS}/{path.name} has the record of run {run.run_id}")
-        if run.run_id != header.run_id and run.tags.get(Tag.PARENT_RUN) != header.run_id:
-            problems.append(f"{TRIALS}/{path.name} is no trial of run {header.run_id}")
+    paths = sorted((folder / TRIALS).glob("*"))
+    problems = [each for path in paths for each in _check_run(path, header)]
     if (folder / SWEEP).is_dir() and read_record(folder / SWEEP / RUN, PublishedRun).run_id != header.run_id:
         problems.append(f"{SWEEP}/{RUN} is not of run {header.run_id}")
-    problems += [
-        f"{trial.label}: {Artifact.PLAN} has no training of its identity and seed"
-        for trial in find_unplanned(folder, trials)
-    ]
-    return [*problems, *(each for trial in trials for each in (*check_weights(trial), *_compare_config(trial)))]
+    if (compared := compare_plan(folder, trials)) is not None:
+        problems += [
+            f"{trial.label}: {Artifact.PLAN} has no training of its identity and seed" for trial in compared.unplanned
+        ]
+        problems += [
+            f"{trial.label}: {Artifact.PLAN} has its training for another arm, evaluation or code"
+            for trial in compared.misnamed
+        ]
+    arms = read_arms(folder)
+    for trial in trials:
+        problems += [*check_weights(trial), *_compare_config(trial), *compare_arm(trial, arms)]
+    return problems
+
+
+def _check_run(path: Path, header: ArchiveHeader) -> Iterator[str]:
+    """Yield why the run in a folder is no trial of the archive's sweep, or is one that no report has."""
+    run = read_record(path / RUN, PublishedRun)
+    is_single = run.run_id == header.run_id
+    if run.run_id != path.name:
+        yield f"{TRIALS}/{path.name} has the record of run {run.run_id}"
+    if not is_single and run.tags.get(Tag.PARENT_RUN) != header.run_id:
+        yield f"{TRIALS}/{path.name} is no trial of run {header.run_id}"
+    kind = RunKind.RUN if is_single else RunKind.TRIAL
+    if run.tags.get(Tag.KIND) != kind:
+        yield f"{TRIALS}/{path.name} is of the kind {run.tags.get(Tag.KIND)!r} and not {kind!r}: no report has it"
 
 
 def list_unverified(folder: Path, trials: Sequence[PublishedTrial]) -> list[str]:
-    """Return what an archive lacks, so that nothing can be held against it."""
+    """Return what an archive lacks, so that nothing can be held against it, and what it has that follows from nothing.
+
+    Raises ArchiveError for a broken plan.
+    """
     missing = []
-    if (folder / SWEEP).is_dir() and not (folder / SWEEP / Artifact.PLAN).is_file():
+    compared = compare_plan(folder, trials)
+    if (folder / SWEEP).is_dir() and compared is None:
         missing.append(f"without {Artifact.PLAN}: whether all trials were planned")
     if labels := [trial.label for trial in trials if trial.is_finished and not trial.has_config]:
         missing.append(f"without {Artifact.CONFIG}, so that they cannot be trained again: {', '.join(labels)}")
+    if compared is not None and compared.missing:
+        missing.append(
+            f"{Artifact.PLAN} has trainings without a run, never begun or left out: {_join_some(compared.missing)}"
+        )
+    if compared is not None and (others := [trial.label for trial in compared.of_other_code]):
+        missing.append(f"of other code than {Artifact.PLAN}, whether they were planned: {_join_some(others)}")
+    given = [name for name in (ENVIRONMENT, f"{SWEEP}/{Artifact.PLAN_HISTORY}") if (folder / name).is_file()]
+    if given:
+        missing.append(f"as the publisher gave it: {join_words(given)}")
     return missing
+
+
+def _join_some(labels: Sequence[str]) -> str:
+    """Join the first labels, with the number of the others."""
+    more = [format_count(len(labels) - MOST_LABELS, "other")] if len(labels) > MOST_LABELS else []
+    return join_words([*labels[:MOST_LABELS], *more])
 
 
 def _compare_config(trial: PublishedTrial) -> Iterator[str]:
@@ -51,6 +92,8 @@ def _compare_config(trial: PublishedTrial) -> Iterator[str]:
     moved = {key for key, digest in WEIGHTS_DIGESTS.items() if None not in (values.get(digest), params.get(digest))}
     for key, value in values.items():
         text = params.get(key)
+        # A run has no text with marks.
+        value = strip_steering(value) if isinstance(value, str) else value
         # Keys that decide nothing may be others when a training goes on.
         if text is not None and key not in {*RUN_ONLY, *moved} and value not in (text, parse_param(text)):
             yield f"{trial.label}: {key} is {value!r} in {Artifact.CONFIG}, and {text!r} in {RUN}"

@@ -18,17 +18,25 @@ from fcos.storage.store_conventions import Artifact, MetricPrefix, Tag
 class RecomputedMetrics:
     """Metrics that were computed again.
 
-    keys: those of every trial that has detections. largest: difference by rounding, relative. without: finished
-    trials that lack detections.
+    trainings: finished trials that validated a detector. trials: those of them whose detections were evaluated. keys:
+    metrics of every such trial. largest: difference by rounding, relative. without: finished trials that lack
+    detections. groups: labels of trials by what they were evaluated on; one group where that is the same for all.
     """
 
+    trainings: int
     trials: int
     detections: int
     metrics: int
     keys: frozenset[str]
     largest: float
     without: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
     problems: tuple[str, ...]
+
+    @property
+    def is_as_logged(self) -> bool:
+        """Whether nothing was computed again, so that every metric is the one that its run logged."""
+        return not self.trials
 
 
 def read_published_evaluation(trial: PublishedTrial) -> SavedEvaluation:
@@ -48,9 +56,11 @@ def recompute_metrics(trials: Sequence[PublishedTrial], show_progress: Callable[
 
     finished = [trial for trial in trials if trial.is_finished]
     with_detections = [trial for trial in finished if trial.has_evaluation]
+    trainings = [trial for trial in finished if _is_training(trial)]
     detections, metrics, largest = 0, 0, 0.0
     keys: list[set[str]] = []
-    problems = list(_find_missing(finished))
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    problems = list(_find_missing(trainings))
     for number, trial in enumerate(with_detections, start=1):
         try:
             evaluation = read_published_evaluation(trial)
@@ -62,17 +72,19 @@ def recompute_metrics(trials: Sequence[PublishedTrial], show_progress: Callable[
         compared = {key: measure_difference(logged[key], value) for key, value in computed.items() if key in logged}
         detections, metrics = detections + len(evaluation.results), metrics + len(compared)
         keys.append(set(compared))
+        groups.setdefault((evaluation.index.annotations_sha256, evaluation.index.classes), []).append(trial.label)
         largest = max(largest, *(each for each in compared.values() if each <= ROUNDING), 0.0)
         problems += _describe_differences(trial, evaluation, computed, logged)
         show_progress(number, len(with_detections))
     without = tuple(trial.label for trial in finished if not trial.has_evaluation)
     common = frozenset(set.intersection(*keys)) if keys else frozenset()
-    return RecomputedMetrics(len(keys), detections, metrics, common, largest, without, tuple(problems))
+    evaluated_on = tuple(map(tuple, groups.values()))
+    counts = len(trainings), len(keys), detections, metrics
+    return RecomputedMetrics(*counts, common, largest, without, evaluated_on, tuple(problems))
 
 
-def _find_missing(finished: Sequence[PublishedTrial]) -> Iterator[str]:
+def _find_missing(trainings: Sequence[PublishedTrial]) -> Iterator[str]:
     """Yield trainings without detections where others of the archive have them, or a part of them is there."""
-    trainings = [trial for trial in finished if _is_training(trial)]
     has_any = any(trial.has_evaluation for trial in trainings)
     for trial in trainings:
         if not trial.has_evaluation and (has_any or (trial.folder / Artifact.EVALUATION).is_dir()):

@@ -23,6 +23,9 @@ SYSTEM: Final = 3
 # The record at the end of a zip file without a comment: signature, disks, entries, size and offset of the directory.
 END: Final = struct.Struct("<4s4H2LH")
 SIGNATURE: Final = b"PK\x05\x06"
+# What stands before it in larger files, and names another such record, whose sizes count instead (zip64).
+LOCATOR: Final = b"PK\x06\x07"
+LOCATOR_BYTES: Final = 20
 # Bytes that an entry's name takes beside its content: a header before it, and a line of the directory.
 HEADERS: Final = 30 + 46
 BLOCK: Final = 1 << 20
@@ -100,8 +103,9 @@ def _check_end(file: Path) -> tuple[int, int]:
         raise DataError(f"{file}: no such archive")
     size = file.stat().st_size
     with file.open("rb") as stream:
-        stream.seek(max(0, size - END.size))
-        tail = stream.read(END.size)
+        stream.seek(max(0, size - END.size - LOCATOR_BYTES))
+        last = stream.read(END.size + LOCATOR_BYTES)
+    tail = last[-END.size :]
     if len(tail) < END.size:
         raise ArchiveError(f"{file}: is no archive (it has {size} bytes)")
     signature, *disks, _, entries, length, offset, comment = END.unpack(tail)
@@ -115,6 +119,11 @@ def _check_end(file: Path) -> tuple[int, int]:
         raise ArchiveError(f"{file}: has more than {MAX_BYTES} bytes")
     if entries > MAX_FILES or length > MAX_FILES * (HEADERS + MAX_NAME_CHARS):
         raise ArchiveError(f"{where}: has more than {MAX_FILES} entries")
+    if last[: -END.size].startswith(LOCATOR):
+        raise ArchiveError(
+            f"{file}: byte {size - len(last)}: names a second end of the directory (zip64), which publish.py never "
+            "writes, and sizes may be other ones there"
+        )
     if any(disks) or offset + length + END.size != size:
         raise ArchiveError(f"{where}: is not the end of its directory; damaged")
     return offset, offset + length - 1
@@ -124,6 +133,9 @@ def _check_entries(file: Path, infos: Sequence[zipfile.ZipInfo]) -> str:
     """Raise for what write_archive never makes; return the folder that all entries are in."""
     if not infos:
         raise ArchiveError(f"{file}: holds no files")
+    # The end of the directory may have named less.
+    if len(infos) > MAX_FILES:
+        raise ArchiveError(f"{file}: has more than {MAX_FILES} entries")
     seen: set[str] = set()
     for info in infos:
         reason = explain_bad_name(info.orig_filename) or explain_bad_name(info.filename) or _explain_bad_entry(info)

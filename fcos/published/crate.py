@@ -16,6 +16,7 @@ from fcos.errors import DataError
 from fcos.published.archive import ArchiveError, extract_archive, list_files
 from fcos.published.layout import METADATA, REPORT_HTML, REPORT_JSON
 from fcos.published.records import ArchiveHeader, read_record
+from fcos.published.texts import check_texts
 
 # RO-Crate 1.1, https://w3id.org/ro/crate/1.1
 SPECIFICATION: Final = "https://w3id.org/ro/crate/1.1"
@@ -156,8 +157,10 @@ def open_archive(file: Path) -> Iterator[Path]:
 def check_files(folder: Path) -> int:
     """Return the number of files, after each was held against its digest in the metadata.
 
-    Raises ArchiveError naming the files that differ, are missing or are not named.
+    Raises ArchiveError naming the files that differ, are missing or are not named, and a text or a picture that
+    publish.py never writes (see check_texts).
     """
+    check_texts([folder / METADATA])
     entities = read_record(folder / METADATA, _Metadata).graph
     named = {entity.id: entity.sha256 for entity in entities if entity.type == "File"}
     present = {path.relative_to(folder).as_posix(): path for path in list_files(folder) if path != folder / METADATA}
@@ -165,6 +168,7 @@ def check_files(folder: Path) -> int:
     if problems:
         more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise ArchiveError(f"{'; '.join(problems[:5])}{more}")
+    check_texts(present.values())
     return len(present)
 
 

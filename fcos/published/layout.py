@@ -79,6 +79,12 @@ def make_safe_word(name: str, taken: set[str]) -> str:
     return word
 
 
+def default_archive(name: str) -> str:
+    """Return the path of the archive of a sweep or a run where none is given."""
+    word = make_safe_word(name, set())
+    return f"outputs/{word}/{word}.zip"
+
+
 def trial_folder(run_id: str) -> str:
     """Return the folder of a trial below the archive's own."""
     return f"{TRIALS}/{run_id}"

@@ -2,22 +2,36 @@
 
 import csv
 import io
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fcos.published.archive import ArchiveError
-from fcos.published.layout import MAX_NAME_CHARS, MAX_TEXT_BYTES, RUN_ID
+from fcos.published.layout import MAX_NAME_CHARS, RUN_ID
+from fcos.published.texts import MARKS, read_text
 
 RunId = Annotated[str, Field(pattern=f"^{RUN_ID}$")]
 POINT_COLUMNS: Final = ["key", "step", "time", "value"]
 # Text that people read on a console and in a report.
-_Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+_Line = Annotated[str, Field(max_length=200, pattern=rf"^[^\x00-\x1f\x7f-\x9f\u2028\u2029{MARKS}]*$")]
 # Text that may have lines, and nothing else that steers a terminal.
-_Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+_Text = Annotated[str, Field(pattern=rf"^[^\x00-\x08\x0b-\x1f\x7f-\x9f{MARKS}]*$")]
+# By how much the clock of another machine may be ahead, in milliseconds.
+_AHEAD: Final = 24 * 3_600_000
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+
+def _check_time(milliseconds: int) -> int:
+    """Return a time that has been; raises ValueError for a later one, which no reader has a date for or sorts first."""
+    if milliseconds > time.time() * 1000 + _AHEAD:
+        raise ValueError("is later than now: by a clock that is wrong, or made up")
+    return milliseconds
+
+
+_Time = Annotated[int, Field(ge=0), AfterValidator(_check_time)]
 
 
 class ArchiveHeader(BaseModel):
@@ -45,8 +59,8 @@ class PublishedRun(BaseModel):
     run_id: RunId
     name: _Text
     status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
-    start: NonNegativeInt
-    end: NonNegativeInt | None
+    start: _Time
+    end: _Time | None
     tags: dict[_Text, _Text]
     params: dict[_Text, _Text]
 
@@ -92,7 +106,7 @@ def read_points(path: Path) -> list[PublishedPoint]:
     """
     if not path.is_file():
         return []
-    text = _read_text(path)
+    text = read_text(path)
     lines = csv.reader(io.StringIO(text, newline=""))
     points: list[PublishedPoint] = []
     try:
@@ -114,21 +128,9 @@ def read_points(path: Path) -> list[PublishedPoint]:
 def read_record(path: Path, model: type[_ModelT]) -> _ModelT:
     """Read a JSON file as a record; raises ArchiveError naming the file, the key and the rule."""
     try:
-        return model.model_validate_json(_read_text(path))
+        return model.model_validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         # Keys come from the archive: nothing in them may steer a terminal.
         where = ".".join(map(str, first["loc"])).encode("unicode_escape").decode()[:MAX_NAME_CHARS] or "text"
         raise ArchiveError(f"{path.name} of {path.parent.name}: {where}: {first['msg']}") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise ArchiveError(f"{path.name} of {path.parent.name}: has more than {MAX_TEXT_BYTES >> 20} MiB")
-        # As bytes: ends of lines stay what they are.
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        raise ArchiveError(f"{path.name} of {path.parent.name}: is missing") from None
-    except UnicodeDecodeError:
-        raise ArchiveError(f"{path.name} of {path.parent.name}: is not UTF-8 text") from None

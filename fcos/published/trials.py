@@ -1,13 +1,12 @@
-"""The trials of an extracted archive, and whether the plan of its sweep has them."""
+"""The trials of an extracted archive."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
-from fcos.published.layout import RUN, SWEEP, TRIALS
+from fcos.published.layout import RUN, TRIALS
 from fcos.published.records import PublishedRun, read_record
 from fcos.storage.evaluation_files import INDEX
 from fcos.storage.store_conventions import Artifact, RunStatus, Tag, extension_of
@@ -59,42 +58,8 @@ class _Values(RootModel[dict[str, Any]]):
     """A configuration as plain values."""
 
 
-class _PlannedTrial(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    identity: str
-    seed: int
-
-
-class _Plan(BaseModel):
-    """The trainings of plan.json with their identities."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    code: str
-    trials: list[_PlannedTrial]
-
-
 def list_trials(folder: Path) -> list[PublishedTrial]:
     """Return the trials of an archive that are not superseded; raises ArchiveError for a broken record."""
     folders = sorted(path for path in (folder / TRIALS).glob("*") if path.is_dir())
     trials = [PublishedTrial(read_record(each / RUN, PublishedRun), each) for each in folders]
     return [trial for trial in trials if Tag.SUPERSEDED not in trial.run.tags]
-
-
-def find_unplanned(folder: Path, trials: Sequence[PublishedTrial]) -> list[PublishedTrial]:
-    """Return the trials of the plan's code whose training the plan does not have; raises ArchiveError for a broken one.
-
-    None where the archive has no plan.
-    """
-    path = folder / SWEEP / Artifact.PLAN
-    if not path.is_file():
-        return []
-    plan = read_record(path, _Plan)
-    planned = {(each.identity, str(each.seed)) for each in plan.trials}
-    return [
-        trial
-        for trial in trials
-        if trial.run.tags.get(Tag.CODE) == plan.code
-        and (trial.run.tags.get(Tag.TRAIN_IDENTITY), trial.run.tags.get(Tag.SEED)) not in planned
-    ]

@@ -173,6 +173,23 @@ def test_rows_of_exported_files_are_kept_for_their_own_measurement_alone(
         assert (len(calls) > before) == measured, (steps, runs, commit, dirty)
 
 
+def test_the_table_of_exported_files_names_its_conditions_and_the_goal(load) -> None:
+    module = load("export")
+
+    def row(detector: str, format: str, p50: float, runtime: str) -> object:
+        latency = Latency(p50, 2 * p50, 40, 1, (128, 160), 1, "cpu", runtime, "ab")
+        return module.Row(detector, format, None, latency, 1.0)
+
+    eager, file = "torch 2.15", "onnxruntime 1.32"
+    rows = [row("one", "eager", 2.6, eager), row("one", "ONNX", 2.0, file), row("one", "ONNX --raw", 9.0, file)]
+    rows += [row("two", "eager", 2.5, eager), row("two", "ONNX", 2.0, file)]
+    assert module.conditions(rows, "ab12") == (
+        "Batch 1 of 160x128 pixels, threads: 1, device: cpu, torch 2.15 and onnxruntime 1.32, 40 warm runs, commit "
+        "ab12. ONNX is at least 1.3 times as fast as eager (goal 1.3) for 1 of 2 detectors, not for two."
+    )
+    assert module.conditions(rows[:3], "ab12").endswith("for 1 of 1 detectors.")
+
+
 def test_a_part_of_the_exported_files_is_not_written_as_the_table(
     load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,3 +182,14 @@ def test_a_sweep_that_still_runs_is_marked_as_such(
     own_writer.write_sweep("main", "running", status="RUNNING")
     assert run_paper("running", "--tracking-uri", own_writer.uri, "--output", tmp_path / "out") == 0
     assert "running was still running: these are its numbers so far." in (tmp_path / "out" / "table.tex").read_text()
+
+
+def test_commands_name_a_sweep_and_its_archive_as_words_of_a_shell(
+    own_writer: SweepWriter, run_paper: RunPaper, tmp_path: Path
+) -> None:
+    own_writer.write_sweep("main", "two words; once")
+    assert run_paper("two words; once", "--tracking-uri", own_writer.uri, "--output", tmp_path / "texts") == 0
+    for name in ("checklist.md", "model_card.md"):
+        text = (tmp_path / "texts" / name).read_text()
+        assert "analysis/publish.py 'two words; once'" in text
+        assert "orchestration/retrain.py outputs/two_words_once/two_words_once.zip" in text

@@ -343,3 +343,23 @@ def combine(words: list[str], option: str, name: str) -> None:
     options = report.parse_arguments([*words, option, name])
     combination = report.Combination(tuple(options.join), options.laboratories)
     report.write_report("mine", options.tracking_uri, options.output, resamples=0, combination=combination)
+
+
+def test_a_run_of_a_time_to_come_is_not_imported(own: SweepWriter, foreign: Path, tmp_path: Path) -> None:
+    """It would be the newest of the store for ever, and behind all dates no sweep could be listed."""
+    files = unpack(foreign, tmp_path / "changed")
+    path = files / "sweep" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "start": 10**18}))
+    with pytest.raises(ArchiveError, match=r"^run\.json of sweep: start: .*later than now"):
+        run_import(own, repack(foreign, files, tmp_path / "changed.zip"))
+    assert max(entry.started for entry in list_sweeps(connect(own.uri))).year < 2100
+
+
+@pytest.mark.parametrize("text", ["7", '{"name": "x", "name": "y"}'])
+def test_an_experiment_that_no_report_could_read_is_not_imported(
+    own: SweepWriter, foreign: Path, tmp_path: Path, text: str
+) -> None:
+    files = unpack(foreign, tmp_path / "changed")
+    (files / "sweep" / "experiment.json").write_text(text)
+    with pytest.raises(ArchiveError, match=r"^experiment\.json of sweep: "):
+        run_import(own, repack(foreign, files, tmp_path / "changed.zip"))

@@ -294,3 +294,20 @@ def test_a_training_that_was_done_again_under_another_name_is_in_the_published_r
     assert import_sweep.main([str(file), "--output", str(elsewhere)]) == 0
     imported = read_sweep(f"sqlite:///{elsewhere / 'mlflow.db'}", "own@lab")
     assert any(f"trained otherwise it was 12.3 (run {run[:8]})" in note for note in imported.notes)
+
+
+def test_what_an_archive_holds_is_printed_before_it_is_written(
+    evaluated: SweepWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed: list[str] = []
+
+    def refuse(*_: object) -> None:
+        printed.append(capsys.readouterr().out)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fcos.published.archive.write_archive", refuse)
+    file = tmp_path / "drawn.zip"
+    words = ["drawn", "--tracking-uri", evaluated.uri, "--output", str(file), "--resamples", "100"]
+    assert publish.main(words) == 2 and not file.exists()
+    assert re.search(r"^ +[\d,]+  sweep/run\.json$", printed[0], re.M)
+    assert re.search(r"^ +[\d,]+  bytes in \d+ files$", printed[0], re.M)

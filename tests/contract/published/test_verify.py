@@ -5,13 +5,14 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analysis import verify
+from analysis.publishing.archive_report import render_archive_report
 from fcos.published.archive import write_archive
 from fcos.published.crate import CrateFacts, compute_id, write_metadata
 from fcos.published.layout import HEADER, METADATA
@@ -71,9 +72,11 @@ def test_an_archive_verifies_offline_down_to_its_verdicts(archive: Path, run_ver
     assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
     assert re.search(r"^recomputed +1 verdicts and all other texts: the same$", output, re.M)
     assert "retrain" in output and "drawn of Lab of Alice" in output
+    assert re.search(r"^holds +intact and recomputed, except", output.splitlines()[-1])
     assert run_verify(archive, "--id", archive_id)[0] == 0
     code, output = run_verify(archive, "--id", "0" * 64)
     assert code == 1 and "this is another archive" in output
+    assert re.search(r"^holds +none: ", output.splitlines()[-1])
 
 
 def test_a_flipped_byte_ends_with_1_and_the_name_of_the_file(archive: Path, run_verify: Verify, tmp_path: Path) -> None:
@@ -156,6 +159,7 @@ def test_a_run_of_another_identity_or_data_is_named(change: Any, run_verify: Ver
         ("trials/points.csv", "key,step,time,value\nval/AP,x,1,1\n"),
         ("trials/points.csv", "\x00\x00"),
         ("sweep/experiment.json", "7"),
+        ("sweep/experiment.json", '{"name": "x", "name": "y"}'),
         ("sweep/experiment.json", '{"name": "x", "arms": 7}'),
         ("report/report.json", "{"),
     ],
@@ -203,11 +207,13 @@ def test_own_annotations_are_compared_box_by_box(
     content = json.loads((evaluated.folder / "images" / "instances.json").read_text())
     for image in content["images"]:
         image["file_name"] = f"{image['file_name'][:4]}.png"
+    # A file of one's own may have more.
+    content["images"].append({"id": 999, "file_name": "0999.png", "width": 20, "height": 10})
     own = tmp_path / "own.json"
     own.write_text(json.dumps(content))
     code, output = run_verify(archive, "--annotations", own)
     assert code == 0, output
-    assert f"the boxes of 10 images are those of {own}" in output
+    assert f"the boxes of 10 of the 11 images of {own} are those in the archive" in output
     content["annotations"][0]["bbox"][0] += 0.5
     own.write_text(json.dumps(content))
     code, output = run_verify(archive, "--annotations", own)
@@ -218,12 +224,32 @@ def test_names_in_an_archive_do_not_steer_the_terminal(change: Any, run_verify: 
     def forge(folder: Path) -> None:
         file = first_trial(folder) / "run.json"
         run = json.loads(file.read_text())
-        run["tags"]["fcos.arm"] = "\u202e\nbranch"
+        run["tags"]["fcos.arm"] = "\u2028\nbranch"
         run["tags"]["fcos.data_digest"] = "e" * 64
         file.write_text(json.dumps(run))
 
     output = run_verify(change(forge))[1]
-    assert "DIFFERS" in output and "\u202e" not in output and "\nbranch" not in output
+    assert "DIFFERS" in output and "\u2028" not in output and "\nbranch" not in output
+
+
+def test_a_name_that_turns_the_direction_of_a_line_is_refused(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "run.json"
+        run = json.loads(file.read_text())
+        run["tags"]["fcos.arm"] = "\u202ehcnarb"
+        file.write_text(json.dumps(run))
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"refused +run\.json of [0-9a-f]{32}: tags\.fcos\.arm: ", output)
+    assert "\u202e" not in output
+
+
+def test_a_picture_that_is_another_file_is_refused(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        (first_trial(folder) / "detections" / "000000000139.png").write_bytes(b"#!/bin/sh\n")
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"refused +000000000139\.png of detections: is no picture", output)
 
 
 def test_a_file_that_is_not_there_is_a_wrong_command(run_verify: Verify, tmp_path: Path) -> None:
@@ -262,10 +288,14 @@ def test_without_any_detections_nothing_is_claimed_to_be_recomputed_from_them(ch
     def forge(folder: Path) -> None:
         for path in (folder / "trials").glob("*/evaluation"):
             shutil.rmtree(path)
+        write_report(folder)
 
-    _, output = run_verify(change(forge))
+    code, output = run_verify(change(forge))
     assert "from 0 detections" not in output and "metrics of 0 trials" not in output
     assert output.count("NOT VERIFIED") == 1 and "branch seed 2" in output
+    assert re.search(r"^recomputed +1 verdicts and all other texts: the same, from values as logged$", output, re.M)
+    tier = output.splitlines()[-1]
+    assert code == 1 and re.search(r"^holds +intact, and not recomputed: without detections its metrics", tier)
     assert re.search(r"^as logged +val/AP, val/AP50: not computed again", output, re.M)
 
 
@@ -301,6 +331,71 @@ def test_a_configuration_that_is_not_that_of_its_run_is_named(change: Any, run_v
 
     code, output = run_verify(change(forge))
     assert code == 1 and re.search(r"seed \d: seed is 77 in config\.json, and '\d' in run\.json", output)
+
+
+def swap_tags(folder: Path, tags: Sequence[str]) -> None:
+    """Swap tags between the two trials of seed 0, and write the report that follows from that."""
+    runs = {path: json.loads(path.read_text()) for path in (folder / "trials").glob("*/run.json")}
+    of_seed = {path: run for path, run in runs.items() if run["tags"]["fcos.seed"] == "0"}
+    first, second = (run["tags"] for run in of_seed.values())
+    for tag in tags:
+        first[tag], second[tag] = second[tag], first[tag]
+    for path, run in of_seed.items():
+        path.write_text(json.dumps(run))
+    write_report(folder)
+
+
+def write_report(folder: Path) -> None:
+    """Write the report that follows from an archive as it is now."""
+    for name, text in render_archive_report(folder, read_record(folder / HEADER, ArchiveHeader)).items():
+        (folder / name).write_bytes(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("tags", "problem"),
+    [
+        (["fcos.arm"], r"branch seed 0: plan\.json has its training for another arm, evaluation or code"),
+        (
+            ["fcos.arm", "fcos.identity"],
+            r"branch seed 0: model\.head\.quality is 'centerness' for this arm in experiment\.json, and 'none' in its",
+        ),
+    ],
+)
+def test_arms_that_were_swapped_are_named_although_all_numbers_follow(
+    change: Any, run_verify: Verify, tags: list[str], problem: str
+) -> None:
+    code, output = run_verify(change(lambda folder: swap_tags(folder, tags)))
+    assert code == 1 and re.search(rf"^DIFFERS +{problem}", output, re.M)
+    # Nothing else shows it.
+    assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
+
+
+def test_trials_that_were_evaluated_on_other_images_are_named(change: Any, run_verify: Verify) -> None:
+    """Settings of the data may leave images out, so that this is no fault; their numbers compare no more."""
+
+    def forge(folder: Path) -> None:
+        evaluation = first_trial(folder) / "evaluation"
+        annotations = json.loads(text_of(evaluation / "annotations.json.gz"))
+        annotations["images"][0]["file_name"] = "another.png"
+        replace_text(evaluation, "annotations.json.gz", json.dumps(annotations))
+        write_report(folder)
+
+    code, output = run_verify(change(forge))
+    labels = r"\w+ seed \d"
+    groups = rf"(?:{labels}; {labels}(?:, {labels}){{4}}|{labels}(?:, {labels}){{4}}; {labels})"
+    assert code == 0, output
+    assert re.search(rf"^NOT VERIFIED +whether trials compare that were evaluated on other .*: {groups}$", output, re.M)
+
+
+def test_a_trial_that_reports_leave_out_is_named(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        file = first_trial(folder) / "run.json"
+        run = json.loads(file.read_text())
+        run["tags"]["fcos.kind"] = "run"
+        file.write_text(json.dumps(run))
+
+    code, output = run_verify(change(forge))
+    assert code == 1 and re.search(r"DIFFERS +trials/[0-9a-f]{32} is of the kind 'run' and not 'trial'", output)
 
 
 def test_weights_that_a_manifest_names_must_be_there(change: Any, run_verify: Verify) -> None:

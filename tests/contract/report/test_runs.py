@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities import Metric
 
 from analysis.reader.client import StoreError, read_artifact
-from analysis.reader.runs import read_sweep
+from analysis.reader.runs import read_sweep, read_sweeps_with_paper_rows
 from tests.helpers.experiments.stored_sweeps import HOSTILE, SweepWriter
 
 
@@ -67,6 +67,16 @@ def test_a_later_failure_does_not_hide_a_finished_trial(writer: SweepWriter) -> 
     parent = writer.write_sweep("late", "late", {"none": [0.4]})
     writer.write_trial("late", parent, "none", 0, None, start=1_770_000_000_000)
     assert [trial.status for trial in read_sweep(writer.uri, "late").current] == ["FINISHED"]
+
+
+def test_an_experiment_that_cannot_be_read_costs_no_other_sweep_its_rows(tmp_path: Path) -> None:
+    writer = SweepWriter(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    writer.write_sweep("rows", "whole", {"none": [0.4]})
+    broken = writer.write_sweep("rows", "broken", {"none": [0.4]})
+    writer.client.log_text(broken, "7", "experiment.json")
+    sweeps, notes = read_sweeps_with_paper_rows(writer.uri)
+    assert [sweep.name for sweep in sweeps] == ["whole"]
+    assert notes == ["experiment.json of broken cannot be fetched or read: rows that it names are missing."]
 
 
 def test_a_single_run_is_a_sweep_of_one_trial(writer: SweepWriter) -> None:

@@ -17,7 +17,7 @@ from fcos.published.crate import CrateFacts, write_metadata
 from fcos.published.layout import HEADER, METADATA
 from fcos.published.records import ArchiveHeader
 from tests.helpers.experiments.explored_sweeps import draw_images, log_files, save_run
-from tests.helpers.experiments.stored_sweeps import EXPERIMENT, START, SweepWriter
+from tests.helpers.experiments.stored_sweeps import EXPERIMENT, START, SweepWriter, make_trial_tags
 
 RUN = "0123456789abcdef" * 2
 HEADER_TEXT = ArchiveHeader(sweep="tiny", run_id=RUN, laboratory="", resamples=0, version="0.1.0")
@@ -86,7 +86,9 @@ DEVICE = (stat.S_IFCHR | 0o666) << 16
 
 # Of trials whose runs are published: what a configuration and its notes name of a machine.
 PRIVATE_ROOT = "/home/alice/data/drawn"
-ARMS = ("none", "branch")
+# Arm -> the value of the key that it sets.
+QUALITY = "model.head.quality"
+ARMS = {"none": "none", "branch": "centerness"}
 
 
 def write_evaluated_sweep(
@@ -96,13 +98,20 @@ def write_evaluated_sweep(
     drawn = draw_images(folder, 10)
     names = [f"{number:04d}.png" for number in range(10)]
     drawn = replace(drawn, annotations=replace(drawn.annotations, names=tuple(names)))
-    arms = {arm: {"model.head.quality": "none"} for arm in ARMS}
+    arms = {arm: {QUALITY: quality} for arm, quality in ARMS.items()}
     paper = {arm: EXPERIMENT["paper"][arm] for arm in ARMS}
     experiment = {**EXPERIMENT, "arms": arms, "paper": paper, "seeds": list(seeds)}
     parent = writer.write_sweep(name, name, {}, experiment=experiment)
-    planned = [{"identity": "7a" * 32, "seed": seed} for seed in seeds]
-    writer.client.log_dict(parent, {"code": "c" * 64, "trials": planned}, "plan.json")
-    for arm in ARMS:
+    planned = [
+        {
+            "identity": "7a" * 32,
+            "seed": seed,
+            "arms": {arm: make_trial_tags(parent, arm, seed)["fcos.identity"] for arm in ARMS},
+        }
+        for seed in seeds
+    ]
+    writer.client.log_dict(parent, {"code": "c" * 64, "arms": arms, "trials": planned}, "plan.json")
+    for arm, quality in ARMS.items():
         for seed in seeds:
             files = save_run(drawn, arm, seed, folder / f"run {arm} {seed}")
             evaluation = read_evaluation(files[0].parent)
@@ -115,6 +124,7 @@ def write_evaluated_sweep(
             own = [
                 Param("data.root", PRIVATE_ROOT),
                 Param("seed", str(seed)),
+                Param(QUALITY, quality),
                 *(Param(*each) for each in params.items()),
             ]
             writer.client.log_batch(run_id, logged, own, [RunTag(*each) for each in tags.items()])

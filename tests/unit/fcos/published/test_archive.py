@@ -2,6 +2,7 @@
 
 import random
 import re
+import struct
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from fcos.errors import DataError
 from fcos.published import archive as archive_module
-from fcos.published.archive import ArchiveError, extract_archive, write_archive
+from fcos.published.archive import END, ArchiveError, extract_archive, write_archive
 from fcos.published.crate import check_files, compute_id
 from fcos.published.layout import MAX_BYTES, METADATA, explain_bad_name, make_safe_word
 from tests.helpers.experiments.published import DEVICE, LINK, flip, pack, unpack, write_tiny
@@ -241,3 +242,56 @@ def test_words_made_of_any_names_are_ones_that_an_archive_may_have(names: list[s
     assert len({word.lower() for word in words}) == len(names)
     for word in words:
         assert explain_bad_name(f"{word}/trials/{'0' * 32}/detections/{word}.png") == ""
+
+
+def change_end(content: bytes, **fields: int) -> bytes:
+    """Return a zip file whose last record has other numbers: entries, length, offset."""
+    signature, *numbers, comment = END.unpack(content[-END.size :])
+    first_disk, disk, of_disk, entries, length, offset = numbers
+    entries, of_disk = fields.get("entries", entries), fields.get("entries", of_disk)
+    numbers = [first_disk, disk, of_disk, entries, fields.get("length", length), fields.get("offset", offset)]
+    return content[: -END.size] + END.pack(signature, *numbers, comment)
+
+
+def test_a_second_end_of_the_directory_is_refused_before_its_sizes_are_read(tiny: Path, tmp_path: Path) -> None:
+    """Readers take a directory's size from it, which no bound was held against."""
+    content = tiny.read_bytes()
+    *_, length, offset, _ = END.unpack(content[-END.size :])
+    second = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 20, 20, 0, 0, 3, 3, length, offset)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, offset + length, 1)
+    directory, end = content[: -END.size], content[-END.size :]
+    # The plain record is that of a directory which ends where it begins.
+    plain = change_end(end, length=length + len(second) + len(locator))
+    (tmp_path / "second.zip").write_bytes(directory + second + locator + plain)
+    assert len(zipfile.ZipFile(tmp_path / "second.zip").namelist()) == 3
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ArchiveError, match=r"byte \d+: names a second end of the directory \(zip64\)"):
+        extract_archive(tmp_path / "second.zip", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_more_entries_than_the_end_of_the_directory_names_are_refused(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more.zip").write_bytes(change_end(tiny.read_bytes(), entries=2))
+    monkeypatch.setattr(archive_module, "MAX_FILES", 2)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ArchiveError, match="has more than 2 entries"):
+        extract_archive(tmp_path / "more.zip", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_bytes_between_two_entries_are_refused(tiny: Path, tmp_path: Path) -> None:
+    content, script = tiny.read_bytes(), b"#!/bin/sh\n"
+    *_, offset, _ = END.unpack(content[-END.size :])
+    second = content.index(b"PK\x03\x04", 4)
+    directory = bytearray(content[offset : -END.size])
+    for line in re.finditer(rb"PK\x01\x02", directory):
+        (of_entry,) = struct.unpack_from("<L", directory, line.start() + 42)
+        moved = of_entry + (len(script) if of_entry >= second else 0)
+        struct.pack_into("<L", directory, line.start() + 42, moved)
+    end = change_end(content[-END.size :], offset=offset + len(script))
+    (tmp_path / "between.zip").write_bytes(content[:second] + script + content[second:offset] + directory + end)
+    assert zipfile.ZipFile(tmp_path / "between.zip").testzip() is None
+    with pytest.raises(ArchiveError, match=rf"byte {second}, .* is not what its contents give"):
+        unpack(tmp_path / "between.zip", tmp_path / "out")

@@ -1,6 +1,7 @@
 """Records of an archive: points that count once, and texts that steer no terminal."""
 
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def make_run(name: str = "x", tag: str = "y", param: str = "z") -> PublishedRun:
 @pytest.mark.parametrize("field", ["name", "tag", "param"])
 def test_texts_of_a_run_may_have_lines_and_nothing_that_steers_a_terminal(field: str) -> None:
     assert make_run(**{field: "one\n\ttwo – ü"})
-    for text in ("\x1b[2J", "a\rb", "\x00", "\x9b2J", "\x7f"):
+    for text in ("\x1b[2J", "a\rb", "\x00", "\x9b2J", "\x7f", "a\u202eb", "a\u200bb", "a\u2066b", "\ufeffa"):
         with pytest.raises(ValidationError):
             make_run(**{field: text})
 
@@ -75,3 +76,24 @@ def test_a_key_in_a_message_steers_no_terminal(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError) as caught:
         read_record(tmp_path / "archive.json", ArchiveHeader)
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["sweep", "laboratory", "version"])
+def test_lines_of_a_header_have_nothing_that_turns_their_direction_or_cannot_be_seen(field: str) -> None:
+    values = {"sweep": "x", "run_id": "0" * 32, "laboratory": "Lab", "resamples": 0, "version": "1"}
+    assert ArchiveHeader.model_validate({**values, field: "Lübeck – 1"})
+    for text in ("a\nb", "a\u2028b", "a\u202eb", "a\u200db", "a\u2069b", "a\ufeff"):
+        with pytest.raises(ValidationError):
+            ArchiveHeader.model_validate({**values, field: text})
+
+
+@pytest.mark.parametrize("field", ["start", "end"])
+def test_a_run_is_of_a_time_that_has_been(field: str) -> None:
+    """A later one is sorted before all others, and far later there is no date for it."""
+    values = make_run().model_dump()
+    now = int(time.time() * 1000)
+    # Clocks of two machines may differ.
+    assert PublishedRun.model_validate({**values, field: now + 3_600_000})
+    for milliseconds in (-1, now + 2 * 24 * 3_600_000, 10**18):
+        with pytest.raises(ValidationError):
+            PublishedRun.model_validate({**values, field: milliseconds})

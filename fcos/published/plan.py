@@ -1,0 +1,107 @@
+"""The plan of an archive's sweep, and which of its trials are in it as they are named."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from fcos.published.layout import SWEEP
+from fcos.published.records import read_record
+from fcos.published.trials import PublishedTrial
+from fcos.storage.store_conventions import Artifact, Tag
+
+
+class _PlannedTraining(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    identity: str
+    seed: int
+    # Arm -> identity of its evaluation; several arms may share a training.
+    arms: dict[str, str] = {}
+
+
+class _Plan(BaseModel):
+    """The trainings of plan.json with their identities."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    code: str
+    # Every arm that a command has planned, also of those that a later one leaves out or names otherwise.
+    arms: dict[str, Any] = {}
+    trials: list[_PlannedTraining]
+
+
+@dataclass(frozen=True)
+class PlanComparison:
+    """Trials of an archive beside its plan.
+
+    unplanned: of the plan's code, whose training it does not have. of_other_code: of code that it is not about, so that
+    it may lack them. misnamed: whose arm, evaluation or code is another one in it. missing: labels of what it has and
+    the archive has not.
+    """
+
+    unplanned: tuple[PublishedTrial, ...]
+    of_other_code: tuple[PublishedTrial, ...]
+    misnamed: tuple[PublishedTrial, ...]
+    missing: tuple[str, ...]
+
+
+def compare_plan(folder: Path, trials: Sequence[PublishedTrial]) -> PlanComparison | None:
+    """Compare the trials of an archive with its plan, None where it has none; raises ArchiveError for a broken one."""
+    path = folder / SWEEP / Artifact.PLAN
+    if not path.is_file():
+        return None
+    plan = read_record(path, _Plan)
+    planned = {(training.identity, str(training.seed)) for training in plan.trials}
+    is_planned = {trial.folder: _training(trial) in planned for trial in trials}
+    others = [trial for trial in trials if not is_planned[trial.folder]]
+    names = _Names(plan)
+    return PlanComparison(
+        unplanned=tuple(trial for trial in others if trial.run.tags.get(Tag.CODE) == plan.code),
+        of_other_code=tuple(trial for trial in others if trial.run.tags.get(Tag.CODE) != plan.code),
+        misnamed=tuple(trial for trial in trials if is_planned[trial.folder] and not names.has(trial)),
+        missing=tuple(_list_missing(plan, trials)),
+    )
+
+
+class _Names:
+    """By which training and evaluation the plan knows an arm with a seed."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self._code, self._arms = plan.code, plan.arms
+        self._known: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        for training in plan.trials:
+            for arm, evaluation in training.arms.items():
+                of_arm = self._known.setdefault((arm, str(training.seed)), set())
+                of_arm.add((training.identity, evaluation))
+
+    def has(self, trial: PublishedTrial) -> bool:
+        """Return whether a trial of a planned training is the arm that its tags name, of the plan's code."""
+        tags = trial.run.tags
+        # The identity of a training stands for its code too.
+        if tags.get(Tag.CODE, self._code) != self._code:
+            return False
+        arm, (identity, seed) = tags.get(Tag.ARM, ""), _training(trial)
+        if (arm, seed) in self._known:
+            return (identity, tags.get(Tag.IDENTITY, "")) in self._known[arm, seed]
+        # A later command left this arm out of a training that others share, or named it otherwise.
+        return not self._known or arm in self._arms
+
+
+def _training(trial: PublishedTrial) -> tuple[str, str]:
+    """Return the identity of a trial's training and its seed."""
+    return trial.run.tags.get(Tag.TRAIN_IDENTITY, ""), trial.run.tags.get(Tag.SEED, "")
+
+
+def _list_missing(plan: _Plan, trials: Sequence[PublishedTrial]) -> list[str]:
+    trained = {_training(trial) for trial in trials}
+    present = {(*_training(trial), trial.run.tags.get(Tag.ARM, "")) for trial in trials}
+    missing = []
+    for training in plan.trials:
+        key = training.identity, str(training.seed)
+        if not training.arms and key not in trained:
+            missing.append(f"seed {training.seed}")
+        missing += [f"{arm} seed {training.seed}" for arm in training.arms if (*key, arm) not in present]
+    return missing
