@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Commands) -> None:
     """Add the command and its options to the parser of all commands."""
+    from fcos.config.choices import ExifOrientation
     from fcos.formats.structures import FormatName
 
     parser = commands.add_parser("convert", help="write a folder of labelled images in any format as COCO files")
@@ -28,6 +29,11 @@ def add_parser(commands: Commands) -> None:
         parser.add_argument(
             f"--{split}", metavar="FILE", help=f"the COCO file of {split}, where several could be meant"
         )
+    parser.add_argument(
+        "--exif-orientation", choices=get_args(ExifOrientation), default="ignore",
+        help="apply: sizes that only the images have are those of the turned images, as data.exif_orientation=apply "
+        "has them in training",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace files that are in the output folder")
     parser.set_defaults(run=run)
 
@@ -44,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     images = {"train": splits.train, "val": splits.val}
     if folder.splits.get("test") and folder.splits["test"] != splits.val:
         images["test"] = folder.splits["test"]
-    files = write_splits(options.output, images, folder.classes, overwrite=options.overwrite)
+    files = write_splits(options.output, images, folder, overwrite=options.overwrite)
     print(f"{root}: {recognised.format}, {recognised.found}")
     print(f"splits: {splits.reason}")
     for note in folder.notes:
@@ -52,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
     for file, of_split in zip(files, images.values(), strict=True):
         boxes = sum(len(image.boxes) for image in of_split)
         print(f"written: {file}, {len(of_split)} images, {boxes} boxes, {len(folder.classes)} classes")
-    print(f"train on it: python orchestration/train.py data=coco {_data_keys(root, files)}")
+    keys = _data_keys(root, files, options.exif_orientation)
+    print(f"train on it: python orchestration/train.py data=coco {keys}")
     return 0
 
 
@@ -63,7 +70,7 @@ def _read(root: Path, options: argparse.Namespace) -> "tuple[Recognised, Labelle
     from fcos.formats.splits import training_splits
     from fcos.formats.structures import SplitName
 
-    listing = list_folder(root)
+    listing = list_folder(root, options.exif_orientation)
     given: dict[SplitName, str] = {}
     if options.train is not None:
         given["train"] = options.train
@@ -77,11 +84,13 @@ def _read(root: Path, options: argparse.Namespace) -> "tuple[Recognised, Labelle
         raise type(error)(_as_options(str(error))) from None
 
 
-def _data_keys(root: Path, files: Sequence[Path]) -> str:
+def _data_keys(root: Path, files: Sequence[Path], exif_orientation: str) -> str:
     """Return the keys of data=coco for the files of train and val, as words for a shell."""
     words = [f"data.root={root}"]
     for name, file in zip(("train", "val"), files, strict=False):
         words += [f"data.{name}.annotations={file.absolute()}", f"data.{name}.images=."]
+    if exif_orientation != "ignore":
+        words.append(f"data.exif_orientation={exif_orientation}")
     return shlex.join(words)
 
 
@@ -93,6 +102,7 @@ def _as_options(message: str) -> str:
         ("data.train.annotations", "--train"),
         ("data.val.annotations", "--val"),
         ("auto.val_fraction=", "--val-fraction="),
+        ("auto.split_seed=", "--split-seed="),
         ("auto.format=", "--format="),
     ):
         message = message.replace(key, option)

@@ -34,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
     from fcos.evaluation.coco import result_metrics
 
     annotations, results, step = _read(options.results, options.annotations)
+    for note in annotations.notes:
+        print(f"note: {note}")
     title = f"{options.results}: {len(results)} detections on {len(annotations)} images"
     print_metrics(title, result_metrics(annotations, results), options.output, step)
     return 0
@@ -44,20 +46,22 @@ def _read(results: Path, annotations: Path | None) -> "tuple[Annotations, CocoRe
 
     Raises DataError for files that cannot be used, and ConfigError for arguments that do not go together.
     """
-    from fcos.annotations.annotations import arrange_annotations
+    from fcos.annotations.annotations import build_annotations
     from fcos.annotations.coco_file import read_coco_file
     from fcos.annotations.coco_results import parse_coco_results
     from fcos.annotations.json_text import json_text
     from fcos.evaluation.saved.saved_evaluation import read_evaluation
-    from fcos.storage.reading import is_folder, read_bytes
+    from fcos.storage.reading import file_stat, is_folder, read_bytes
 
     if is_folder(results):
         if annotations is not None:
             raise ConfigError(f"{annotations}: the saved evaluation {results} has its own annotations; leave them out")
         saved = read_evaluation(results)
         return saved.annotations, saved.results, saved.index.step
+    if file_stat(results) is None:
+        raise ConfigError(f"{results}: no such folder of a saved evaluation, and no such file of COCO results")
     if annotations is None:
         raise ConfigError(f"{results}: is no folder of a saved evaluation; name the annotations of these results too")
-    truth = arrange_annotations(read_coco_file(annotations, cache=None), annotations, "plain")
+    truth = build_annotations(read_coco_file(annotations, cache=None), annotations, "plain")
     text = json_text(read_bytes(results, "file of COCO results"), results)
     return truth, parse_coco_results(text, results, truth), None

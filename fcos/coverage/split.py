@@ -1,12 +1,13 @@
 """The annotations that coverage is about, read and validated; loads no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fcos.annotations.annotations import Annotations, build_annotations, require_boxes
 from fcos.annotations.coco_file import CocoFile, read_coco_file
+from fcos.annotations.conversion_notes import read_conversion_notes
 from fcos.config.run import Config
 from fcos.data.prepare import annotation_file, cache_folder, read_masks
 from fcos.data.synthetic import synthetic_folder
@@ -45,7 +46,8 @@ def read_split(config: Config, progress: ProgressCallback | None = None) -> Anno
     require_boxes(annotations)
     if assignment.by_masks and config.coverage.assignment == "fcos":
         annotations = read_masks(annotations, data, assignment.corners, progress)
-    return AnnotatedSplit(file, annotations)
+    notes = (*read_conversion_notes([path]), *annotations.notes)
+    return AnnotatedSplit(file, replace(annotations, notes=notes))
 
 
 def _annotation_file(config: Config, progress: ProgressCallback | None) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fcos.annotations.annotations import Annotations, read_annotations, require_boxes
 from fcos.annotations.categories import require_same_categories, with_classes
+from fcos.annotations.conversion_notes import read_conversion_notes
 from fcos.config.augmentation import AugmentationConfig
 from fcos.config.choices import SPLITS, BoxConvention, Split
 from fcos.config.model_parts import AssignmentConfig, PostprocessConfig
@@ -101,7 +102,8 @@ def prepare(
     for split in read.values():
         require_boxes(split.annotations)
     checked = {name: _check_images(split, name, config, box_convention, progress) for name, split in read.items()}
-    notes = [note for split in read.values() for note in split.annotations.notes]
+    notes = [*read_conversion_notes(split.annotations.path for split in read.values())]
+    notes += [note for split in read.values() for note in split.annotations.notes]
     notes += [note for each in checked.values() for note in each.notes]
     if config.name == "coco":
         notes += _duplicates({name: each.files for name, each in checked.items()}, cache, progress)

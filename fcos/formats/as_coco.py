@@ -4,29 +4,31 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.annotations.coco_file import read_coco_file
+from fcos.annotations.conversion_notes import write_conversion_notes
+from fcos.config.choices import SPLITS, ExifOrientation
 from fcos.errors import DataError
-from fcos.formats.listing import Listing, list_folder
+from fcos.formats.listing import ANNOTATION_SUFFIXES, Listing, list_folder
 from fcos.formats.readers import coco
-from fcos.formats.recognise import read_folder, recognise
+from fcos.formats.recognise import notes_on_files, read_folder, recognise
 from fcos.formats.splits import TrainingSplits, training_splits
-from fcos.formats.structures import FormatName, LabelledFolder, SplitName
+from fcos.formats.structures import FormatName, LabelledFolder, Remarks, SplitName
 from fcos.formats.write_coco import coco_text
+from fcos.images import open_image
 from fcos.storage.files import write_atomically
-from fcos.storage.reading import raise_cache_error
+from fcos.storage.reading import file_stat, raise_cache_error, read_bytes
 
 CACHE_FOLDER: Final = "folders"
 OUTCOME: Final = "outcome.json"
 # A link to the folder of the images, so that names and paths are the same wherever that lies.
 IMAGES: Final = "images"
-SPLITS: Final[tuple[SplitName, ...]] = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class FolderSettings:
     seed: int = 0
     # COCO files by split, as paths below the folder.
     files: Mapping[SplitName, str] = field(default_factory=dict)
+    # data.exif_orientation, which decides the size of an image where the annotations do not.
+    exif_orientation: ExifOrientation = "ignore"
 
 
 class SplitLocation(BaseModel):
@@ -77,7 +81,7 @@ def folder_as_coco(root: Path, settings: FolderSettings, cache: Path) -> CocoFol
 
     Raises DataError and ConfigError for what cannot be read or is ambiguous, naming file or key, rule and way out.
     """
-    listing = list_folder(root)
+    listing = list_folder(root, settings.exif_orientation)
     recognised = recognise(listing, settings.format)
     if recognised.format == "coco":
         usable = _usable_as_is(listing, settings, cache, recognised.found)
@@ -109,10 +113,14 @@ def folder_as_coco(root: Path, settings: FolderSettings, cache: Path) -> CocoFol
 
 
 def require_boxes(folder: LabelledFolder, splits: TrainingSplits) -> None:
-    """Raise DataError where the training images have no box at all."""
-    if not any(image.boxes for image in splits.train):
-        reasons = f": {'; '.join(folder.notes)}" if folder.notes else ""
-        raise DataError(f"{folder.root}: the {len(splits.train)} training images have no box at all{reasons}")
+    """Raise DataError where the images of a split have no box at all."""
+    for images, use in ((splits.train, "training"), (splits.val, "validation")):
+        if not any(image.boxes for image in images):
+            reasons = f": {'; '.join(folder.notes)}" if folder.notes else ""
+            raise DataError(
+                f"{folder.root}: the {len(images)} {use} images have no box at all, and training and validation need "
+                f"an image with boxes each{reasons}"
+            )
 
 
 def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found: str) -> CocoFolder | None:
@@ -120,7 +128,7 @@ def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found
     files = coco.choose_files(listing, settings.files)
     if "train" not in files or "val" not in files or settings.val_fraction is not None:
         return None
-    locations, categories = {}, []
+    locations, categories, named = {}, [], set[PurePosixPath]()
     for split in SPLITS:
         parsed = read_coco_file(listing.root / files[split], cache)
         folder = coco.images_folder(listing, files[split], split, list(parsed.names))
@@ -128,6 +136,7 @@ def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found
             return None
         categories.append((parsed.category_ids.tolist(), parsed.classes))
         locations[split] = SplitLocation(annotations=str(files[split]), images=str(folder))
+        named |= {folder / name for name in parsed.names}
     if categories[0] != categories[1]:
         return None
     unused = f"; not used: {files['test']}" if "test" in files else ""
@@ -135,8 +144,19 @@ def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found
         root=str(listing.root), **locations, format="coco", found=found,
         splits=f"the folder's own splits, {files['train']} and {files['val']}{unused}",
         splits_by_hand=tuple(f"data.{split}.annotations={files[split]}" for split in SPLITS),
-        notes=(), converted=False,
+        notes=_notes_on_unused(listing, files, list(locations.values()), named), converted=False,
     )  # fmt: skip
+
+
+def _notes_on_unused(
+    listing: Listing, files: coco.SplitFiles, locations: Sequence[SplitLocation], named: Collection[PurePosixPath]
+) -> tuple[str, ...]:
+    """Return notes on annotation files and images of a COCO folder that are not used; those of test lie elsewhere."""
+    remarks = Remarks()
+    folders = [PurePosixPath(location.images) for location in locations]
+    images = [image for image in listing.images if any(image.is_relative_to(folder) for folder in folders)]
+    coco.remark_unused(listing, files, (image for image in images if image not in named), remarks)
+    return (*remarks.notes(), *notes_on_files(listing, "coco"))
 
 
 def _notes_on_classes(folder: LabelledFolder) -> list[str]:
@@ -148,26 +168,34 @@ def _notes_on_classes(folder: LabelledFolder) -> list[str]:
 def _key(listing: Listing, name: FormatName, settings: FolderSettings) -> str:
     """Return the cache key of a conversion."""
     key = hashlib.sha256()
-    for module in sorted(Path(__file__).parent.rglob("*.py")):
+    for module in (*sorted(Path(__file__).parent.rglob("*.py")), Path(open_image.__file__)):
         key.update(module.read_bytes())
     files = sorted(settings.files.items())
-    choices = [str(listing.root.resolve()), name, settings.val_fraction, settings.seed, files]
+    rule = settings.exif_orientation
+    choices = [str(listing.root.resolve()), name, settings.val_fraction, settings.seed, files, rule]
     key.update(json.dumps(choices).encode())
+    key.update(json.dumps([str(link) for link in listing.folder_links]).encode())
     images = frozenset(listing.images)
     for file in listing.files:
         if file in images:
-            stat = (listing.root / file).stat()
-            key.update(json.dumps([str(file), stat.st_size, stat.st_mtime_ns]).encode())
-        elif file.suffix.lower() in (".json", ".gz", ".xml", ".txt", ".yaml", ".yml", ".names"):
-            key.update(json.dumps(str(file)).encode())
+            stat = file_stat(listing.root / file)
+            size_and_time = None if stat is None else [stat.st_size, stat.st_mtime_ns]
+            key.update(json.dumps([str(file), size_and_time]).encode())
+            continue
+        key.update(json.dumps(str(file)).encode())
+        if file.suffix.lower() in ANNOTATION_SUFFIXES:
             key.update(hashlib.sha256(listing.read(file, "annotation file")).digest())
     return key.hexdigest()[:32]
 
 
 def _load(folder: Path) -> CocoFolder | None:
+    """Return the record of a conversion, None where it is missing or damaged; raises DataError and ReadError."""
+    file = folder / OUTCOME
+    if file_stat(file) is None:
+        return None
     try:
-        return CocoFolder.model_validate_json((folder / OUTCOME).read_bytes())
-    except (OSError, ValidationError):
+        return CocoFolder.model_validate_json(read_bytes(file, "record of a conversion"))
+    except ValidationError:
         return None
 
 
@@ -179,6 +207,7 @@ def _store(folder: Path, result: CocoFolder, labelled: LabelledFolder, splits: T
         write_atomically(temporary / "train.json", coco_text(splits.train, labelled.classes))
         write_atomically(temporary / "val.json", coco_text(splits.val, labelled.classes))
         (temporary / IMAGES).symlink_to(labelled.root.resolve(), target_is_directory=True)
+        write_conversion_notes(temporary, result.notes)
         write_atomically(temporary / OUTCOME, result.model_dump_json(indent=1))
         if folder.exists() and _load(folder) is None:
             shutil.rmtree(folder)

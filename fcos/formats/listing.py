@@ -4,35 +4,69 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote
 
-from PIL import Image
-
+from fcos.config.choices import ExifOrientation
 from fcos.errors import DataError
-from fcos.storage.reading import is_folder, read_bytes
+from fcos.formats.structures import EXAMPLES, Remarks
+from fcos.formats.walk import walk
+from fcos.images.open_image import read_size
+from fcos.storage.reading import file_stat, is_folder, read_block, read_bytes
 
 IMAGE_SUFFIXES: Final = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2")
-)
+    (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm",
+        ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".jpx",
+    )
+)  # fmt: skip
+# Of images that are not decoded.
+_OTHER_IMAGES: Final = frozenset(
+    (
+        ".heic", ".heif", ".hif", ".jxl", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+        ".psd", ".svg", ".eps",
+    )
+)  # fmt: skip
+# Of files that may hold annotations, names of classes or lists of images.
+ANNOTATION_SUFFIXES: Final = frozenset((".json", ".gz", ".xml", ".txt", ".yaml", ".yml", ".names"))
+# With which the common kinds of images begin.
+_SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
+_OTHER_SPELLING: Final = "images that are named in another spelling than on disk are read"
+_BY_LAST_PART: Final = "images that are named with folders that are not there are found by the last part of the name"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All files below a folder as sorted paths relative to it; hidden files and folders are left out."""
+    """All files below a folder as sorted paths relative to it; hidden files and folders are left out.
+
+    `exif_orientation` decides the sizes of images.
+    """
 
     root: Path
     files: tuple[PurePosixPath, ...]
+    # Links to folders, which are not followed.
+    folder_links: tuple[PurePosixPath, ...] = ()
+    exif_orientation: ExifOrientation = "ignore"
     _sizes: dict[PurePosixPath, tuple[int, int]] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> tuple[PurePosixPath, ...]:
         """Return the files whose suffix is that of an image."""
         return tuple(file for file in self.files if file.suffix.lower() in IMAGE_SUFFIXES)
+
+    @cached_property
+    def other_images(self) -> tuple[PurePosixPath, ...]:
+        """Return the files of kinds of images that are not decoded, and images without a suffix."""
+        return tuple(
+            file
+            for file in self.files
+            if file.suffix.lower() in _OTHER_IMAGES
+            or (not file.suffix and self.read_start(file, 4, "file").startswith(_SIGNATURES))
+        )
 
     @cached_property
     def known(self) -> frozenset[PurePosixPath]:
@@ -61,13 +95,14 @@ class Listing:
             by_stem[folded(file.stem)].append(file)
         return dict(by_stem)
 
-    def find_image(self, name: str, near: PurePosixPath) -> PurePosixPath | None:
+    def find_image(self, name: str, near: PurePosixPath, remarks: Remarks) -> PurePosixPath | None:
         """Return the image that an annotation file in the folder `near` means by `name`, or None.
 
         The name is tried below `near` and below the root, then by its last part alone, as tools write absolute paths
         of other machines. Of several images of that name the one that shares most folders with `near` is taken, and
-        none where two share equally many. Upper and lower case, Unicode forms and %20 are no difference. A name never
-        leads out of the folder: only listed files are found.
+        none where two share equally many. Upper and lower case, Unicode forms and %20 are no difference. What is not
+        found exactly as named is counted in the remarks. A name never leads out of the folder: only listed files are
+        found.
         """
         parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
         if not parts:
@@ -76,10 +111,17 @@ class Listing:
             for folder in (near, PurePosixPath()):
                 found = self._by_path.get(folded(_joined(folder, text)))
                 if found is not None:
+                    if str(found) != _joined(folder, name):
+                        remarks.add(_OTHER_SPELLING, f"{name!r} as {found}")
                     return found
         for last in (parts[-1], unquote(parts[-1])):
             if folded(last) in self._by_name:
-                return nearest(self._by_name[folded(last)], near)
+                found = nearest(self._by_name[folded(last)], near)
+                if found is not None and len(parts) > 1:
+                    remarks.add(_BY_LAST_PART, f"{name!r} as {found}")
+                elif found is not None and found.name != name:
+                    remarks.add(_OTHER_SPELLING, f"{name!r} as {found}")
+                return found
         return None
 
     def image_of_stem(self, stem: str, near: PurePosixPath) -> PurePosixPath | None:
@@ -90,6 +132,18 @@ class Listing:
         """Return the content of a listed file; `kind` names it in messages."""
         return read_bytes(self.root / file, kind)
 
+    def read_start(self, file: PurePosixPath, length: int, kind: str) -> bytes:
+        """Return at most `length` bytes of the beginning of a listed file."""
+        return read_block(self.root / file, 0, length, kind)
+
+    def read_ends(self, file: PurePosixPath, start: int, end: int, kind: str) -> bytes:
+        """Return at most `start` bytes of the beginning of a listed file, and `end` bytes of its end."""
+        beginning = self.read_start(file, start, kind)
+        found = file_stat(self.root / file) if len(beginning) == start else None
+        if found is None or found.st_size <= start:
+            return beginning
+        return beginning + read_block(self.root / file, max(start, found.st_size - end), end, kind)
+
     def read_text(self, file: PurePosixPath, kind: str) -> str:
         """Return the text of a listed file; raises DataError where it is not UTF-8."""
         try:
@@ -98,31 +152,67 @@ class Listing:
             raise DataError(f"{self.root / file}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
 
     def image_size(self, file: PurePosixPath) -> tuple[int, int] | None:
-        """Return (width, height) of an image file as stored, without its EXIF orientation; None where unreadable."""
+        """Return (width, height) of an image by its header; None where its content is none.
+
+        They are those of the turned image where EXIF orientations are applied. Raises DataError and ReadError where the
+        file cannot be read, which is no reason to leave it out.
+        """
         if file not in self._sizes:
-            try:
-                with Image.open(self.root / file) as image:
-                    self._sizes[file] = image.size
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            size = read_size(self.root / file, self.exif_orientation)
+            if size is None:
                 return None
+            self._sizes[file] = size
         return self._sizes[file]
 
 
-def list_folder(root: Path) -> Listing:
-    """List a folder without following links; raises DataError where it is missing or holds no image."""
+def list_folder(root: Path, exif_orientation: ExifOrientation = "ignore") -> Listing:
+    """List a folder without following links to folders.
+
+    Raises DataError where it is missing, holds no image or cannot be listed whole, and for names that are not UTF-8.
+    """
     if not is_folder(root):
         raise DataError(f"{root}: no such folder")
-    files: list[PurePosixPath] = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        below = PurePosixPath(*Path(folder).relative_to(root).parts)
-        files += [below / name for name in names if not name.startswith(".")]
-    listing = Listing(root, tuple(sorted(files)))
+    found = list(walk(root))
+    _check_names(root, [file.path for file in found])
+    files = sorted(file.path for file in found if not file.is_folder_link and _is_utf8(file.path))
+    links = sorted(file.path for file in found if file.is_folder_link)
+    listing = Listing(root, tuple(files), tuple(links), exif_orientation)
     if not listing.images:
+        linked = f"; links to folders are not followed: {', '.join(map(str, links[:EXAMPLES]))}" if links else ""
         raise DataError(
-            f"{root}: holds no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))}, in all folders below)"
+            f"{root}: holds no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))}, in all folders below){linked}"
         )
     return listing
+
+
+def _check_names(root: Path, paths: Sequence[PurePosixPath]) -> None:
+    """Raise DataError for names of images and annotations that no COCO file could hold."""
+    wrong = [path for path in paths if not _is_utf8(path) and _may_be_data(path)]
+    if not _is_utf8(root) or wrong:
+        shown = ", ".join(_printable(path) for path in wrong[:EXAMPLES])
+        more = ", ..." if len(wrong) > EXAMPLES else ""
+        found = f"{len(wrong)} names below it are not UTF-8 ({shown}{more})" if wrong else "its name is not UTF-8"
+        raise DataError(
+            f"{_printable(root)}: {found}, and JSON cannot hold such names; "
+            "rename them, for instance with: convmv -r -f latin1 -t utf-8 --notest FOLDER"
+        )
+
+
+def _may_be_data(path: PurePosixPath) -> bool:
+    return not path.suffix or path.suffix.lower() in IMAGE_SUFFIXES | ANNOTATION_SUFFIXES
+
+
+def _is_utf8(path: Path | PurePosixPath) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(path: Path | PurePosixPath) -> str:
+    """Return a path with the bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def folded(text: str) -> str:

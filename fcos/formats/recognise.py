@@ -1,12 +1,13 @@
 """Find out the format of a folder of labelled images, and read it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, Protocol, get_args
 
 from fcos.errors import ConfigError, DataError
 from fcos.formats.listing import Listing
 from fcos.formats.readers import coco, cvat, labelme, voc, yolo
-from fcos.formats.structures import FormatName, LabelledFolder, Recognised, SplitName
+from fcos.formats.structures import FormatName, LabelledFolder, Recognised, Remarks, SplitName
 
 LOOKED_FOR: Final = (
     "COCO (JSON with images, annotations, categories), Pascal VOC (XML with <annotation>), YOLO (text files "
@@ -32,12 +33,14 @@ def recognise(listing: Listing, given: FormatName | None = None) -> Recognised:
 
     Raises DataError for a folder of no known format, and ConfigError that lists the candidates where several fit.
     """
+    if given is not None:
+        # The others are not looked at: what is broken among them does not matter.
+        chosen = recognise_one(listing, given)
+        if chosen is not None:
+            return chosen
     every = [recognise_one(listing, name) for name in get_args(FormatName)]
     found = [recognised for recognised in every if recognised is not None]
     if given is not None:
-        chosen = [recognised for recognised in found if recognised.format == given]
-        if chosen:
-            return chosen[0]
         others = ", ".join(f"{each.format}: {each.found}" for each in found) or "no other format either"
         raise ConfigError(f"auto.format={given}: {listing.root} holds nothing of this format; found {others}")
     if not found:
@@ -69,5 +72,18 @@ def read_folder(listing: Listing, name: FormatName, given_files: Mapping[SplitNa
             "leave it out"
         )
     if name == "coco":
-        return coco.read(listing, coco.choose_files(listing, given_files))
-    return READERS[name].read(listing)
+        folder = coco.read(listing, coco.choose_files(listing, given_files))
+    else:
+        folder = READERS[name].read(listing)
+    return replace(folder, notes=(*folder.notes, *notes_on_files(listing, name)))
+
+
+def notes_on_files(listing: Listing, name: FormatName) -> tuple[str, ...]:
+    """Return notes on files of a folder that no reader looks at, and that could be meant as data."""
+    remarks = Remarks()
+    for link in listing.folder_links:
+        remarks.add("links to folders are not followed", str(link))
+    # COCO files name their images, whatever the suffix.
+    for file in () if name == "coco" else listing.other_images:
+        remarks.add("images of kinds that are not read, or without a suffix, are left out", str(file))
+    return remarks.notes()

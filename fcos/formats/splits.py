@@ -57,19 +57,46 @@ def _own_splits(splits: Mapping[SplitName, Sequence[LabelledImage]]) -> str:
 
 
 def _drawn(folder: LabelledFolder, images: Sequence[LabelledImage], fraction: float, seed: int) -> TrainingSplits:
-    """Draw the validation images by a hash of seed and name, so that an added image moves no other."""
+    """Draw the validation images by a hash of seed and name, so that an added image moves no other.
+
+    Where few are labelled, one that is moves to the side that would have none.
+    """
     if len(images) < 2:
         raise DataError(f"{folder.root}: has {len(images)} image, of which none is left to validate; two are needed")
     count = min(max(1, round(fraction * len(images))), len(images) - 1)
     ranked = sorted(images, key=lambda image: hashlib.sha256(f"{seed}:{image.name}".encode()).digest())
-    names = {image.name for image in ranked[:count]}
+    drawn = _with_labelled(ranked, count)
+    names = {image.name for image in drawn}
     reason = (
         f"the folder has one set: {fraction:.0%} of its images validate, drawn image by image with seed {seed}; "
         "pictures of one scene may lie on both sides, so split by hand where they do"
     )
+    if drawn != ranked[:count]:
+        reason += "; one with boxes was exchanged, as else one side would have none"
     return TrainingSplits(
         tuple(image for image in images if image.name not in names),
         tuple(image for image in images if image.name in names),
         reason,
         (f"auto.val_fraction={fraction:g}", f"auto.split_seed={seed}"),
     )
+
+
+def _with_labelled(ranked: Sequence[LabelledImage], count: int) -> Sequence[LabelledImage]:
+    """Return the first `count` images, with one exchanged where all labelled images are among them or none is."""
+    drawn, others = list(ranked[:count]), list(ranked[count:])
+    is_labelled = _has_objects if sum(map(_has_objects, ranked)) > 1 else _has_boxes
+    in_drawn, in_others = (sum(map(is_labelled, images)) for images in (drawn, others))
+    if in_drawn + in_others < 2 or (in_drawn and in_others):
+        return drawn
+    # The last of the drawn ones and the first of the others that fit.
+    out = next(image for image in reversed(drawn) if is_labelled(image) or not in_drawn)
+    into = next(image for image in others if is_labelled(image) or not in_others)
+    return [*(image for image in drawn if image is not out), into]
+
+
+def _has_objects(image: LabelledImage) -> bool:
+    return any(not box.crowd and box.width > 0 and box.height > 0 for box in image.boxes)
+
+
+def _has_boxes(image: LabelledImage) -> bool:
+    return bool(image.boxes)

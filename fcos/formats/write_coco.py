@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fcos.annotations.coco_entries import CocoAnnotation
+from fcos.annotations.conversion_notes import CONVERSION, write_conversion_notes
 from fcos.errors import ConfigError
-from fcos.formats.structures import LabelledBox, LabelledImage
+from fcos.formats.structures import LabelledBox, LabelledFolder, LabelledImage
 from fcos.storage.files import write_atomically
 
 
@@ -41,17 +42,18 @@ def _entry(number: int, image: int, category: Mapping[str, int], box: LabelledBo
 
 
 def write_splits(
-    output: Path, splits: Mapping[str, Sequence[LabelledImage]], classes: Sequence[str], *, overwrite: bool
+    output: Path, splits: Mapping[str, Sequence[LabelledImage]], folder: LabelledFolder, *, overwrite: bool
 ) -> list[Path]:
-    """Write a JSON file for each split into a folder and return the files.
+    """Write a JSON file for each split into a folder, with the notes on `folder` beside them; return the files.
 
     Raises ConfigError where one is there already and `overwrite` is False, before anything is written.
     """
     files = {split: output / f"{split}.json" for split in splits}
-    present = [str(file) for file in files.values() if file.exists()]
+    present = [str(file) for file in (*files.values(), output / CONVERSION) if file.exists()]
     if present and not overwrite:
         raise ConfigError(f"{', '.join(present)}: would be overwritten; give --overwrite, or another --output")
     output.mkdir(parents=True, exist_ok=True)
     for split, file in files.items():
-        write_atomically(file, coco_text(splits[split], classes))
+        write_atomically(file, coco_text(splits[split], folder.classes))
+    write_conversion_notes(output, folder.notes)
     return list(files.values())

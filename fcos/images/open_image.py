@@ -2,6 +2,8 @@
 
 import io
 import struct
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -13,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from fcos.config.choices import ExifOrientation
 from fcos.config.run import MAX_MEGAPIXELS
 from fcos.errors import DataError
-from fcos.storage.reading import read_bytes
+from fcos.storage.reading import read_block, read_bytes
 
 # Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
 Image.MAX_IMAGE_PIXELS = None
@@ -25,6 +27,9 @@ _PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error)
 # EXIF orientations other than upright; those from 5 on exchange width and height.
 _TURNED: Final = range(2, 9)
 _QUARTER_TURNED: Final = range(5, 9)
+# Within so many bytes nearly all images have their size, and JPEG, by its first bytes, its EXIF data.
+HEADER_BYTES: Final = 1 << 17
+_JPEG: Final = b"\xff\xd8"
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,36 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
         # Pillow's message would name the buffer by its memory address.
         reason = _kind(content) if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"{path}: is not a whole image ({reason})") from None
+
+
+def read_size(path: Path, rule: ExifOrientation) -> tuple[int, int] | None:
+    """Return (width, height) of an image by its header, of the oriented picture where the rule applies orientations.
+
+    None for content that is no image. However many pixels it has, none is decoded, but of PNG where the orientation may
+    be at the end of the file. Raises DataError and ReadError where the file cannot be read.
+    """
+    content = read_block(path, 0, HEADER_BYTES, "image file")
+    if rule == "ignore" or content.startswith(_JPEG):
+        # What a decoder raises on the first part of a file alone shows nothing.
+        with suppress(Exception), warnings.catch_warnings(action="ignore"):
+            return _size_of(content, rule)
+    if len(content) == HEADER_BYTES:
+        content = read_bytes(path, "image file")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return _size_of(content, rule)
+    except _PILLOW_ERRORS:
+        return None
+
+
+def _size_of(content: bytes, rule: ExifOrientation) -> tuple[int, int] | None:
+    with Image.open(io.BytesIO(content)) as image:
+        if image.format in NOT_DECODED:
+            return None
+        width, height = image.size
+        # Of TIFF, whose orientation is always applied, they are exchanged already.
+        turned = rule == "apply" and image.format != "TIFF" and _orientation(image) in _QUARTER_TURNED
+        return (height, width) if turned else (width, height)
 
 
 def has_several_frames(image: Image.Image) -> bool:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int64
 
 from fcos.annotations.annotations import Annotations, arrange_annotations
 from fcos.annotations.coco_file import CocoFile, read_coco_file
+from fcos.annotations.conversion_notes import read_conversion_notes
 from fcos.config.choices import Split
 from fcos.config.run import DataConfig
 from fcos.data.prepare import annotation_file, cache_folder, image_rules, split_locations
@@ -48,10 +49,11 @@ class SplitView:
 
 @dataclass(frozen=True)
 class DataView:
-    """The splits that could be read, and why others could not."""
+    """The splits that could be read, and why others could not; `notes` are those on their conversion."""
 
     splits: Mapping[Split, SplitView]
     failures: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_data(source: DataSource, progress: ProgressCallback) -> DataView:
@@ -77,7 +79,8 @@ def read_data(source: DataSource, progress: ProgressCallback) -> DataView:
             message = f"data.{split}.images={locations[split].images}: no such folder ({folder})."
             failures.append(Finding("error", split, "the folder of the images is missing", message))
         views[split] = _read_split(source, split, path, file, folder, progress)
-    return DataView(views, tuple(failures))
+    notes = read_conversion_notes(view.annotations.path for view in views.values())
+    return DataView(views, tuple(failures), notes)
 
 
 def _read_split(

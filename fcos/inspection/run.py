@@ -38,5 +38,6 @@ def inspect_data(source: DataSource, progress: ProgressCallback) -> Inspection:
     )
     if source.refused and not any(finding.severity == "error" for finding in findings):
         findings.append(Finding("error", None, "training refuses the folder", f"{source.refused}."))
-    findings += [Finding("warning", None, "while the folder was read", f"{note}.") for note in source.notes]
+    notes = dict.fromkeys((*source.notes, *view.notes))
+    findings += [Finding("warning", None, "while the folder was read", f"{note}.") for note in notes]
     return Inspection(source, view.splits, count_data(view.splits, data, model), by_severity(findings))

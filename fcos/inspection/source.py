@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field
 
 from fcos.config.base import Section
-from fcos.config.choices import SPLITS, Split
+from fcos.config.choices import SPLITS, ExifOrientation, Split
 from fcos.config.model import ModelConfig
 from fcos.config.parse import flatten, parse, set_value
 from fcos.config.run import DataConfig
@@ -44,6 +44,12 @@ class AutoWords(Section):
     format: FormatName | None = None
     val_fraction: float | None = Field(None, gt=0, lt=1)
     split_seed: int = 0
+
+
+class SizeWords(Section):
+    """What decides the sizes of images in a folder whose annotations have none."""
+
+    exif_orientation: ExifOrientation = "ignore"
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,9 @@ def _of_folder(given: Mapping[str, Any], words: Sequence[str]) -> DataSource:
     auto = _validated(AutoWords, "auto", _section("auto", given, {}))
     cache = given.get("data.cache_dir")
     cache_folder = user_cache() if cache is None else expanded(cache, f"data.cache_dir={cache}").absolute()
-    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
+    sizes = {key: value for key, value in _section("data", given, {}).items() if key in SizeWords.model_fields}
+    rule = _validated(SizeWords, "data", sizes).exif_orientation
+    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files, rule)
     left = {key: value for key, value in given.items() if key != "data.root" and not key.endswith(".annotations")}
     found = find_folder_files(path, settings, cache_folder)
     # The schema requires both splits; a split that there is not is not read.

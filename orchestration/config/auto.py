@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import Field
 
-from fcos.annotations.annotations import Annotations, read_annotations
+from fcos.annotations.annotations import Annotations, read_annotations, require_boxes
 from fcos.config.base import Section
+from fcos.config.choices import SPLITS, Crowds, ExifOrientation
 from fcos.config.model import ModelConfig
 from fcos.config.parse import parse, set_value
 from fcos.config.run import CoverageConfig
-from fcos.errors import ConfigError, DataError
-from fcos.formats.as_coco import SPLITS, CocoFolder, FolderSettings, folder_as_coco
+from fcos.errors import ConfigError
+from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
 from fcos.formats.structures import SplitName
 from fcos.storage.files import expanded, user_cache
 from orchestration.config import folder_choices
@@ -37,7 +39,16 @@ class AutoConfigured:
 
     values: Values
     choices: tuple[Choice, ...]
+    # On what is left out of a folder whose own files are used.
     notes: tuple[str, ...]
+
+
+class _Reading(Section):
+    """Settings of data that decide which boxes there are to choose by, and the sizes of images."""
+
+    crowds: Crowds = "ignore"
+    exif_orientation: ExifOrientation = "ignore"
+    limit_train: int | None = Field(None, ge=1)
 
 
 def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
@@ -48,14 +59,15 @@ def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
     """
     auto = _parsed(AutoConfig, "auto", values.get("auto"))
     cluster = _parsed(ClusterConfig, "cluster", values.get("cluster"))
-    folder, cache = _folder(values["data"], auto)
+    reading = _reading(values["data"])
+    folder, cache = _folder(values["data"], auto, reading.exif_orientation)
     if folder.converted and cluster.address != "local" and values["data"].get("cache_dir") is None:
         raise ConfigError(
             f"data.root={values['data']['root']}: is {folder.format} and is converted into the cache folder, which the "
             "nodes of a cluster must share; give data.cache_dir=<folder on shared storage>, or convert it once with "
             "python -m fcos convert and give data=coco"
         )
-    train = _annotations(folder, cache, values["data"].get("limit_train"))
+    train = _annotations(folder, cache, reading)
     choices = [*_folder_choices(folder)]
     if values.get("task", "train") == "train":
         chosen = _groups(given)
@@ -69,10 +81,16 @@ def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
         choices.append(choice)
         for key, value in choice.values.items():
             values = set_value(values, key, value)
-    return AutoConfigured(values, tuple(choices), folder.notes)
+    # Those on a conversion lie beside its files, where whoever reads the data finds them.
+    notes = () if folder.converted else folder.notes
+    return AutoConfigured(values, tuple(choices), notes)
 
 
-def _folder(data: Mapping[str, Any], auto: AutoConfig) -> tuple[CocoFolder, Path]:
+def _reading(data: Mapping[str, Any]) -> _Reading:
+    return _parsed(_Reading, "data", {key: data[key] for key in _Reading.model_fields if key in data})
+
+
+def _folder(data: Mapping[str, Any], auto: AutoConfig, exif_orientation: ExifOrientation) -> tuple[CocoFolder, Path]:
     root = data.get("root")
     if not root:
         raise ConfigError("data.root is missing: data=auto needs data.root=<folder of labelled images>")
@@ -87,7 +105,7 @@ def _folder(data: Mapping[str, Any], auto: AutoConfig) -> tuple[CocoFolder, Path
             files[split] = str(section["annotations"])
     cache = data.get("cache_dir")
     cache_folder = user_cache() if cache is None else expanded(cache, f"data.cache_dir={cache}").absolute()
-    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files)
+    settings = FolderSettings(auto.format, auto.val_fraction, auto.split_seed, files, exif_orientation)
     path = expanded(str(root), f"data.root={root}").absolute()
     return folder_as_coco(path, settings, cache_folder), cache_folder
 
@@ -97,12 +115,12 @@ def _as_coco(data: Mapping[str, Any], folder: CocoFolder) -> Values:
     return {**data, **splits, "name": "coco", "root": folder.root}
 
 
-def _annotations(folder: CocoFolder, cache: Path, limit: int | None) -> Annotations:
-    annotations = read_annotations(Path(folder.root) / folder.train.annotations, cache=cache)
-    if isinstance(limit, int) and 0 < limit < len(annotations):
-        annotations = annotations.select(np.arange(limit))
-    if not annotations.trainable.any():
-        raise DataError(f"{annotations.path}: the {len(annotations)} training images have no box to train on")
+def _annotations(folder: CocoFolder, cache: Path, reading: _Reading) -> Annotations:
+    path = Path(folder.root) / folder.train.annotations
+    annotations = read_annotations(path, cache=cache, crowds=reading.crowds)
+    if reading.limit_train is not None and reading.limit_train < len(annotations):
+        annotations = annotations.select(np.arange(reading.limit_train))
+    require_boxes(annotations)
     return annotations
 
 

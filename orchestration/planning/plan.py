@@ -22,7 +22,7 @@ from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
 from orchestration.search.points import Search
 from orchestration.search.stored_search import StoredSearch, search_differences
-from orchestration.trial.files import read_summary, write_json
+from orchestration.trial.files import read_summary, write_json, write_sweep_notes
 
 PLAN = "plan.json"
 TRIALS = "trials"
@@ -42,6 +42,8 @@ class Plan:
     arms: Mapping[str, Config]
     # Remarks on the data, such as dropped boxes.
     notes: tuple[str, ...] = field(default=())
+    # Of them those that no training finds by itself, on a folder whose own COCO files are used.
+    folder_notes: tuple[str, ...] = ()
     # None for arms that were given by name.
     search: Search | None = None
     # Whether trainings take first steps from others (share_prefixes).
@@ -198,6 +200,7 @@ def settle_plan(plan: Plan, looks: Iterable[int] = ()) -> str:
         stored = before.merged(StoredPlan.of(plan, before.key if same else new_key))
     stored = stored.with_looks(looks)
     write_json(plan.folder / PLAN, stored.values())
+    write_sweep_notes(plan.folder, plan.folder_notes)
     return stored.key
 
 

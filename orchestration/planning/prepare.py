@@ -87,7 +87,7 @@ def prepare_command(
     earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)
     repeated = check_retraining(lab, plan, reusable.history, reusable.outage)
     notes = (*commit_notes(checkout()), *composed.notes, *plan.notes, *repeated, *earlier_looks.notes)
-    plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes)
+    plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes, folder_notes=composed.notes)
     # One that cannot be read is reported before anything is shown.
     spent = read_spent(plan.folder)
     prepared = Prepared(lab, plan, reusable, earlier_looks)

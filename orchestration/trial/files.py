@@ -190,6 +190,18 @@ def add_note(folder: Path, text: str) -> None:
             file.write(f"{text}\n")
 
 
+def write_sweep_notes(sweep: Path, notes: Iterable[str]) -> None:
+    """Replace the notes on the data that count for all trainings of a sweep."""
+    text = "".join(f"{note}\n" for note in notes)
+    if text or (sweep / NOTES).exists():
+        write_atomically(sweep / NOTES, text)
+
+
+def read_sweep_notes(folder: Path) -> list[str]:
+    """Return the notes of the sweep of a training's folder (<sweep>/trials/<identity>)."""
+    return read_notes(folder.parents[1])
+
+
 def read_notes(folder: Path) -> list[str]:
     """Return the notes of all attempts."""
     try:

@@ -186,8 +186,8 @@ def _write_result(task: Task, folder: Path, summary: RunSummary) -> None:
         reason = BudgetUsedUp(f"stopped at step {summary.pruned}, where its checkpoint is")
         write_failure(folder, reason, retryable=False)
     else:
-        notes = (*summary.notes, *files.read_notes(folder))
-        files.write_summary(folder, task.identity, summary.model_copy(update={"notes": notes}))
+        notes = dict.fromkeys((*files.read_sweep_notes(folder), *summary.notes, *files.read_notes(folder)))
+        files.write_summary(folder, task.identity, summary.model_copy(update={"notes": tuple(notes)}))
 
 
 def is_draining() -> bool:

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from analysis import report
+from fcos.annotations import conversion_notes
 from fcos.formats import as_coco
 from fcos.images import decoded
 from fcos.storage import (
@@ -56,7 +57,7 @@ def test_the_document_of_a_runs_folder_has_every_file_that_code_writes() -> None
         *(plan.PLAN, plan.TRIALS, spent.SPENT, tune_run.RAY_FOLDER, tune_run.RAY_LOG),
         *(noise_floor.NOISE, report.EXPLORER, *report.FILES),
         *(decoded.CACHE_FOLDER, decoded.PIXELS_FILE, decoded.TRAITS_FILE, array_cache.CACHE_FOLDER),
-        *(as_coco.CACHE_FOLDER, as_coco.OUTCOME),
+        *(as_coco.CACHE_FOLDER, as_coco.OUTCOME, conversion_notes.CONVERSION),
     }
     assert len(written) > 35
     assert sorted(name for name in written if not re.search(rf"(?<![\w.]){re.escape(name)}(?![\w])", section)) == []

@@ -1,27 +1,19 @@
 """COCO: a JSON file for each split, or one for all; also as Roboflow exports it, one in each split's folder."""
 
-import codecs
-import gzip
-import os
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
-
-from pydantic_core import from_json
 
 from fcos.annotations.coco_entries import CocoAnnotation
 from fcos.annotations.coco_file import parse_coco_file
 from fcos.annotations.json_text import json_text, parse_json
+from fcos.config.choices import SPLITS
 from fcos.errors import ConfigError, suggest
 from fcos.formats.listing import Listing
+from fcos.formats.readers.coco_files import annotation_files
 from fcos.formats.split_names import split_of_folder, split_of_name
 from fcos.formats.structures import LabelledBox, LabelledFolder, LabelledImage, Recognised, Remarks, SplitName
 
-# Files up to this size are parsed to see what they are; of larger ones the first and last bytes decide.
-_PARSED_BYTES: Final = 1 << 20
-_WINDOW_BYTES: Final = 65536
-_SECTIONS: Final = ("images", "annotations", "categories")
 # Images whose names decide which folder a file is about.
 _SAMPLE: Final = 200
 
@@ -37,17 +29,12 @@ def recognise(listing: Listing) -> Recognised | None:
     return Recognised("coco", f"{listed} with images, annotations and categories")
 
 
-def annotation_files(listing: Listing) -> list[PurePosixPath]:
-    """Return the JSON files, gzipped or not, that hold annotations in COCO format."""
-    files = listing.with_suffix(".json") + [file for file in listing.with_suffix(".gz") if ".json" in file.suffixes]
-    return [file for file in sorted(files) if _is_coco(listing, file)]
-
-
 def choose_files(listing: Listing, given: Mapping[SplitName, str]) -> dict[SplitName, PurePosixPath]:
     """Return the file of each split by its name or folder; `given` are those that the user named, by path.
 
     Of several files of a split one that begins with `instances` is taken, as COCO's own folder also holds keypoints
-    and captions. Raises ConfigError that lists the candidates and the key to set where more than one is left.
+    and captions. Raises ConfigError that lists the candidates and the key to set where more than one is left, and where
+    a split has no file beside some whose names show none.
     """
     files = annotation_files(listing)
     chosen = {split: _given_file(listing, files, split, path) for split, path in given.items()}
@@ -55,7 +42,7 @@ def choose_files(listing: Listing, given: Mapping[SplitName, str]) -> dict[Split
     for file in files:
         split = split_of_name(file.name) or split_of_folder(file.parent) or "all"
         by_split.setdefault(split, []).append(file)
-    unclear = []
+    questions = []
     for split, candidates in by_split.items():
         if split in chosen or (split == "all" and (chosen or len(by_split) > 1)):
             continue
@@ -63,10 +50,13 @@ def choose_files(listing: Listing, given: Mapping[SplitName, str]) -> dict[Split
         best = instances if len(instances) == 1 else candidates
         if len(best) == 1:
             chosen[split] = best[0]
-        elif split != "test" or "val" not in by_split:
-            unclear.append((split, best))
-    if unclear:
-        raise ConfigError("\n".join(_question(split, candidates) for split, candidates in unclear))
+        elif split != "test" or "val" not in (*by_split, *given):
+            questions.append(_question(split, best))
+    missing = [split for split in SPLITS if split not in (*chosen, *by_split)]
+    if missing and len(by_split) > 1 and "all" in by_split and not given:
+        questions.append(_question_of_rest(missing[0], by_split["all"]))
+    if questions:
+        raise ConfigError("\n".join(questions))
     return chosen
 
 
@@ -76,6 +66,16 @@ def _question(split: SplitName, candidates: list[PurePosixPath]) -> str:
     return (
         f"{key}: {len(candidates)} files could hold {whose}: {', '.join(map(str, candidates))}; "
         f"name one, such as {key}={candidates[0]}"
+    )
+
+
+def _question_of_rest(split: SplitName, candidates: list[PurePosixPath]) -> str:
+    """Return the question about a split without a file, where the names of others show no split."""
+    key = f"data.{split}.annotations"
+    without = "" if split == "train" else "; to leave them out, name data.train.annotations"
+    return (
+        f"{key}: no file is called {split}, and it could be one of {', '.join(map(str, candidates))}; "
+        f"if so, give {key}={candidates[0]}{without}"
     )
 
 
@@ -103,6 +103,15 @@ def images_folder(listing: Listing, file: PurePosixPath, split: SplitName, names
     return best if rank(best)[0] else None
 
 
+def remark_unused(listing: Listing, files: SplitFiles, unnamed: Iterable[PurePosixPath], remarks: Remarks) -> None:
+    """Count the COCO files that are not in use, and the images that none in use names."""
+    for file in annotation_files(listing):
+        if file not in files.values():
+            remarks.add("further files in COCO format are left out", str(file))
+    for path in unnamed:
+        remarks.add("images that no annotation file in use names are left out", str(path))
+
+
 def read(listing: Listing, files: SplitFiles) -> LabelledFolder:
     """Read the chosen files; annotated images without a file are left out.
 
@@ -125,12 +134,14 @@ def read(listing: Listing, files: SplitFiles) -> LabelledFolder:
         ):
             path: PurePosixPath | None = folder / name
             if path not in listing.known:
-                path = listing.find_image(name, folder)
+                path = listing.find_image(name, folder, remarks)
             if path is None:
                 remarks.add("annotated images without a file are left out", name)
             else:
                 images.append(LabelledImage(str(path), width, height, tuple(boxes.get(image_id, ()))))
         splits[split] = tuple(images)
+    used = {PurePosixPath(image.name) for images in splits.values() for image in images}
+    remark_unused(listing, files, (path for path in listing.images if path not in used), remarks)
     return LabelledFolder(listing.root, "coco", splits, tuple(classes), remarks.notes())
 
 
@@ -145,22 +156,3 @@ def _boxes(entries: list[CocoAnnotation], names: Mapping[int, str]) -> dict[int,
         )  # fmt: skip
         boxes.setdefault(entry["image_id"], []).append(box)
     return boxes
-
-
-def _is_coco(listing: Listing, file: PurePosixPath) -> bool:
-    path = listing.root / file
-    zipped = file.suffix.lower() == ".gz"
-    try:
-        with gzip.open(path) if zipped else path.open("rb") as content:
-            window = content.read(_PARSED_BYTES)
-            if len(window) < _PARSED_BYTES:
-                values = from_json(window.removeprefix(codecs.BOM_UTF8))
-                return isinstance(values, dict) and all(isinstance(values.get(name), list) for name in _SECTIONS)
-            if not zipped:
-                content.seek(-_WINDOW_BYTES, os.SEEK_END)
-                window += content.read()
-    except (ValueError, OSError, EOFError, zlib.error):
-        return False
-    # A section in the middle of half a gigabyte is not in the window, its boxes are.
-    named = [name for name in _SECTIONS if f'"{name}"'.encode() in window]
-    return len(named) >= 2 and (zipped or b'"bbox"' in window) and b'"imagePath"' not in window

@@ -74,7 +74,7 @@ def _image(listing: Listing, file: PurePosixPath, element: Element, remarks: Rem
     name = element.get("name")
     if not name:
         raise DataError(f"{listing.root / file}: <image id={element.get('id')!r}> has no name")
-    path = listing.find_image(name, file.parent)
+    path = listing.find_image(name, file.parent, remarks)
     if path is None:
         remarks.add("annotated images without a file are left out", name)
         return None

@@ -1,23 +1,38 @@
 """What formats with an annotation file for each image share: the image of a file, its size, the images by split."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
+from typing import Final
 
-from fcos.formats.listing import Listing
+from fcos.formats.listing import Listing, folded
 from fcos.formats.structures import FormatName, LabelledFolder, LabelledImage, Remarks, SplitName, classes_of
 
 # (width, height)
 Size = tuple[int, int]
+_OWN_NAME: Final = "annotation files that name a missing image are taken for the image of the file's own name"
+_OTHER_NAME: Final = "annotation files beside an image of the same name that name another are taken for the other one"
 
 
 def image_of_file(listing: Listing, file: PurePosixPath, named: str | None, remarks: Remarks) -> PurePosixPath | None:
-    """Return the image that an annotation file names, else the one of its own name; None with a remark for neither."""
-    path = listing.find_image(named, file.parent) if named and named.strip() else None
-    if path is None:
-        path = listing.image_of_stem(file.stem, file.parent)
+    """Return the image that an annotation file names, else the one of its own name; None with a remark for neither.
+
+    Where the named one is missing, or both are there and differ, a remark counts which is taken.
+    """
+    own = listing.image_of_stem(file.stem, file.parent)
+    path = listing.find_image(named, file.parent, remarks) if named and named.strip() else own
+    if own is not None and path is None and _last_part(named) != file.stem:
+        remarks.add(_OWN_NAME, f"{file} names {named!r}")
+    elif own is not None and path is not None and folded(path.stem) != folded(file.stem):
+        remarks.add(_OTHER_NAME, f"{file} names {named!r}")
+    path = path or own
     if path is None:
         remarks.add("annotation files without an image are left out", str(file))
     return path
+
+
+def _last_part(named: str | None) -> str:
+    return re.split(r"[/\\]", named or "")[-1]
 
 
 def image_size(

@@ -66,16 +66,17 @@ def read(listing: Listing) -> LabelledFolder:
 
 
 def _annotation_files(listing: Listing) -> list[PurePosixPath]:
-    files = []
+    """Return the JSON files in LabelMe's format, and beside them empty ones, which reading refuses."""
+    files, empty = [], []
     for file in listing.with_suffix(".json"):
-        with (listing.root / file).open("rb") as content:
-            window = content.read(_WINDOW_BYTES)
-            if len(window) == _WINDOW_BYTES:
-                content.seek(max(_WINDOW_BYTES, (listing.root / file).stat().st_size - _WINDOW_BYTES))
-                window += content.read()
-        if b'"shapes"' in window and b'"imagePath"' in window:
+        window = listing.read_ends(file, _WINDOW_BYTES, _WINDOW_BYTES, "JSON file")
+        # One that is cut short may lack the second; reading it gives the reason.
+        is_whole = window.rstrip().endswith((b"}", b"]"))
+        if b'"shapes"' in window and (b'"imagePath"' in window or not is_whole):
             files.append(file)
-    return files
+        elif not window.strip():
+            empty.append(file)
+    return sorted([*files, *empty]) if files else []
 
 
 def _image(listing: Listing, file: PurePosixPath, remarks: Remarks) -> LabelledImage | None:

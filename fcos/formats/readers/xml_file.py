@@ -17,14 +17,20 @@ _HEAD_BYTES: Final = 4096
 
 
 def files_with_root(listing: Listing, name: str) -> list[PurePosixPath]:
-    """Return the XML files whose root element has this name, by their first bytes."""
+    """Return the XML files whose root element has this name, by their first bytes.
+
+    Beside them empty ones, which could have been of the same kind and which reading refuses.
+    """
     root = re.compile(rb"<" + name.encode() + rb"[\s>]")
-    files = []
+    files, empty = [], []
     for file in listing.with_suffix(".xml"):
-        with (listing.root / file).open("rb") as content:
-            if root.search(content.read(_HEAD_BYTES)):
-                files.append(file)
-    return files
+        # Of UTF-16 every second byte is zero.
+        head = listing.read_start(file, _HEAD_BYTES, "XML file").replace(b"\0", b"")
+        if root.search(head):
+            files.append(file)
+        elif not head.strip():
+            empty.append(file)
+    return sorted([*files, *empty]) if files else []
 
 
 def read_xml(listing: Listing, file: PurePosixPath) -> Element:

@@ -1,5 +1,6 @@
 """YOLO: a text file for each image, a line for each object with its class number and fractions of the image's sides."""
 
+import codecs
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
@@ -14,6 +15,8 @@ from fcos.formats.structures import LabelledBox, LabelledFolder, LabelledImage, 
 
 # A coordinate above this is no fraction that rounding has moved over the border.
 _MOST_FRACTION: Final = 2.0
+# Within which a file has its first line.
+_FIRST_BYTES: Final = 1 << 16
 # Fractions are written with six digits or so.
 _TOLERANCE: Final = 1e-4
 
@@ -43,15 +46,12 @@ def read(listing: Listing) -> LabelledFolder:
             f"{listing.root}: has YOLO labels, and nothing says what their class numbers mean; write the names, a line "
             f"each, into {listing.root / NAME_LISTS[0]}, or add data.yaml with names: [...]"
         )
-    settings = read_settings(listing, file)
     remarks = Remarks()
+    settings = read_settings(listing, file, remarks)
     splits: dict[SplitName, list[LabelledImage]] = {}
-    used: set[PurePosixPath] = set()
     for split, path in _images(listing, settings, remarks):
         label_file = _label_file(listing, path)
         size = listing.image_size(path)
-        if label_file is not None:
-            used.add(label_file)
         if size is None:
             remarks.add("images that do not open are left out", str(path))
             continue
@@ -61,8 +61,9 @@ def read(listing: Listing) -> LabelledFolder:
         else:
             boxes = tuple(_boxes(listing, label_file, size, settings, remarks))
         splits.setdefault(split, []).append(LabelledImage(str(path), *size, boxes))
+    used = {_label_file(listing, path) for path in listing.images}
     for text in listing.with_suffix(".txt"):
-        if "labels" in text.parts and text not in used and text.name.lower() not in NAME_LISTS:
+        if text not in used and text.name.lower() not in NAME_LISTS and _holds_labels(listing, text):
             remarks.add("label files without an image are left out", str(text))
     frozen = {split: tuple(images) for split, images in splits.items()}
     return LabelledFolder(listing.root, "yolo", frozen, settings.names, remarks.notes())
@@ -91,7 +92,7 @@ def _images_of(listing: Listing, source: PurePosixPath, remarks: Remarks) -> Ite
         return
     for line in listing.read_text(source, "list of images").splitlines():
         if line.strip():
-            path = listing.find_image(line.strip(), source.parent)
+            path = listing.find_image(line.strip(), source.parent, remarks)
             if path is None:
                 remarks.add("listed images without a file are left out", line.strip())
             else:
@@ -109,8 +110,12 @@ def _label_file(listing: Listing, image: PurePosixPath) -> PurePosixPath | None:
     return next((file for file in candidates if file in listing.known), None)
 
 
+def _holds_labels(listing: Listing, file: PurePosixPath) -> bool:
+    return "labels" in file.parts or _is_label_file(listing, file)
+
+
 def _is_label_file(listing: Listing, file: PurePosixPath) -> bool:
-    lines = listing.read(file, "label file").splitlines()
+    lines = listing.read_start(file, _FIRST_BYTES, "label file").removeprefix(codecs.BOM_UTF8).splitlines()
     words = next((line.split() for line in lines if line.strip()), [])
     values = [number(word.decode("ascii", "replace")) for word in words]
     return len(values) >= 5 and None not in values

@@ -1,7 +1,7 @@
 """The classes and splits that a YOLO folder declares: data.yaml, or a list of names beside the labels."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -11,7 +11,7 @@ import yaml
 from fcos.errors import DataError
 from fcos.formats.listing import Listing
 from fcos.formats.split_names import SPLIT_WORDS
-from fcos.formats.structures import SplitName
+from fcos.formats.structures import Remarks, SplitName
 
 NAME_LISTS: Final = ("classes.txt", "obj.names", "classes.names")
 
@@ -48,8 +48,12 @@ def find_settings(listing: Listing) -> PurePosixPath | None:
     return None
 
 
-def read_settings(listing: Listing, file: PurePosixPath) -> YoloSettings:
-    """Read data.yaml or a list of names; raises DataError naming file, key and rule."""
+def read_settings(listing: Listing, file: PurePosixPath, remarks: Remarks) -> YoloSettings:
+    """Read data.yaml or a list of names.
+
+    Test images that are not there, which no training needs, are counted in the remarks: tools export the key without
+    them. Raises DataError naming file, key and rule.
+    """
     if file.suffix.lower() not in (".yaml", ".yml"):
         names = tuple(line.strip() for line in listing.read_text(file, "list of classes").splitlines() if line.strip())
         return YoloSettings(file, _checked(names, listing, file), {})
@@ -60,7 +64,9 @@ def read_settings(listing: Listing, file: PurePosixPath) -> YoloSettings:
         given = values.get(key)
         if given:
             entries = given if isinstance(given, list) else [given]
-            splits[split] = tuple(_folder(listing, file, values, key, str(entry)) for entry in entries)
+            folders = _folders(listing, file, values, key, list(map(str, entries)), remarks)
+            if folders:
+                splits[split] = folders
     return YoloSettings(
         file, _checked(_names(values, listing, file), listing, file), splits, keypoints="kpt_shape" in values
     )
@@ -97,11 +103,11 @@ def _checked(names: tuple[str, ...], listing: Listing, file: PurePosixPath) -> t
     return names
 
 
-def _folder(listing: Listing, file: PurePosixPath, values: Mapping[str, object], key: str, entry: str) -> PurePosixPath:
-    """Return where the images of a split lie below the root.
+def _folder(listing: Listing, file: PurePosixPath, values: Mapping[str, object], entry: str) -> PurePosixPath | None:
+    """Return where the images of a split lie below the root, or None.
 
     Tools write paths of the machine that they ran on, and ../ where there is none: the longest end of the path that
-    exists in the folder is taken. Raises DataError where no part of it does.
+    exists in the folder is taken. None where no part of it does.
     """
     known = {PurePosixPath(parent) for path in listing.files for parent in path.parents} | {*listing.files}
     parts = [part for part in re.split(r"[/\\]", entry) if part not in ("", ".", "..")]
@@ -114,7 +120,24 @@ def _folder(listing: Listing, file: PurePosixPath, values: Mapping[str, object],
         for folder in (file.parent, PurePosixPath()):
             if folder.joinpath(*parts[start:]) in known:
                 return folder.joinpath(*parts[start:])
-    raise DataError(
-        f"{listing.root / file}: {key}={entry}: no such folder or list of images below {listing.root}; "
-        "mend the path, or remove the key to go by the names of the folders"
-    )
+    return None
+
+
+def _folders(
+    listing: Listing,
+    file: PurePosixPath,
+    values: Mapping[str, object],
+    key: str,
+    entries: Sequence[str],
+    remarks: Remarks,
+) -> tuple[PurePosixPath, ...]:
+    """Return where the images of a split lie; raises DataError for what is not there, but only counts that of test."""
+    found = {entry: _folder(listing, file, values, entry) for entry in entries}
+    for entry in (entry for entry, folder in found.items() if folder is None):
+        if SPLIT_WORDS[key] != "test":
+            raise DataError(
+                f"{listing.root / file}: {key}={entry}: no such folder or list of images below {listing.root}; "
+                "mend the path, or remove the key to go by the names of the folders"
+            )
+        remarks.add(f"test images that {file} names are not there", entry)
+    return tuple(folder for folder in found.values() if folder is not None)

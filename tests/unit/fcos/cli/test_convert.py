@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fcos.__main__ import main
 from fcos.config.run import DataConfig, SplitConfig
@@ -65,3 +66,29 @@ def test_a_coco_file_is_named_by_option(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_fraction_lies_between_0_and_1(fraction: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main(["convert", str(tmp_path), "--output", "x", "--val-fraction", fraction])
+
+
+def test_what_was_left_out_is_noted_where_the_files_are_trained_on(tmp_path: Path) -> None:
+    root, out = write_folder(tmp_path / "photos", "voc", [*IMAGES, image("train/d.png", box())]), tmp_path / "out"
+    (root / "train" / "d.xml").unlink()
+    command = ["convert", str(root), "--output", str(out)]
+    assert main(command) == 0
+    splits = {name: SplitConfig(annotations=str(out / f"{name}.json"), images=".") for name in ("train", "val")}
+    data = DataConfig(name="coco", root=str(root), cache_dir=str(tmp_path / "cache"), **splits)
+    note = "images without an annotation file are left out: 1 (train/d.png)"
+    assert note in prepare(data).notes
+    (root / "train" / "d.png").unlink()
+    assert main([*command, "--overwrite"]) == 0
+    assert note not in prepare(data).notes
+
+
+def test_the_sizes_of_turned_images_are_written_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = write_folder(tmp_path / "photos", "yolo", IMAGES), tmp_path / "out"
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    for each in IMAGES:
+        Image.new("RGB", (64, 48)).save(root / each.name, "JPEG", exif=exif)
+    assert main(["convert", str(root), "--output", str(out), "--exif-orientation", "apply"]) == 0
+    (written,) = json.loads((out / "train.json").read_text())["images"]
+    assert (written["width"], written["height"]) == (48, 64)
+    assert "data.exif_orientation=apply" in capsys.readouterr().out

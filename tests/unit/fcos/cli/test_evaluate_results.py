@@ -73,3 +73,30 @@ def test_detections_beside_other_annotations_are_refused(tmp_path: Path, capsys:
     folder, other = saved(tmp_path, 1), saved(tmp_path / "other", 2)
     shutil.copyfile(other / ANNOTATIONS, folder / ANNOTATIONS)
     assert "are not the annotations that the detections were evaluated against" in refused(capsys, folder)
+
+
+def test_a_path_that_does_not_exist_is_no_such_folder_or_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(capsys, tmp_path / "nowhere")
+    assert "nowhere: no such folder of a saved evaluation, and no such file of COCO results" in message
+
+
+def test_annotations_that_cannot_be_meant_are_refused_and_doubtful_ones_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = saved(tmp_path, 1)
+    results, annotations = tmp_path / "results.json", tmp_path / "annotations.json"
+    results.write_text("[]")
+    content = json.loads(text_of(folder / ANNOTATIONS))
+    content["annotations"][0]["iscrowd"] = 1
+    annotations.write_text(json.dumps(content))
+    assert main(["evaluate-results", str(results), str(annotations)]) == 0
+    shown = capsys.readouterr().out
+    assert "note: annotations.json: " in shown and "have iscrowd=1: not trained on" in shown
+    for image in content["images"]:
+        image |= {"width": 64, "height": 64}
+    for entry in content["annotations"]:
+        entry["bbox"] = [0.1, 0.1, 0.5, 0.5]
+    annotations.write_text(json.dumps(content))
+    assert "lie within the unit square" in refused(capsys, results, annotations)

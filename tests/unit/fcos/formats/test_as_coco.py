@@ -1,24 +1,27 @@
 """A folder goes on as COCO files: its own where they serve, else converted once into the cache."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from fcos.annotations.annotations import read_annotations
+from fcos.config.choices import SPLITS, Split
 from fcos.config.run import DataConfig, SplitConfig
 from fcos.data.prepare import prepare
 from fcos.errors import DataError
 from fcos.formats import as_coco
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
 from tests.helpers.data.coco_folders import write_split
-from tests.helpers.data.labelled_folders import box, image, write_folder
+from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
 
 SPLIT = [image("train/a b.png", box()), image("train/ü.JPG", box("dog")), image("valid/c.png", box("dog"))]
 
 
-def data_of(folder: CocoFolder, cache: Path) -> DataConfig:
+def data_of(folder: CocoFolder, cache: Path, **changes: Any) -> DataConfig:
     splits = {name: SplitConfig(**getattr(folder, name).model_dump()) for name in ("train", "val")}
-    return DataConfig(name="coco", root=folder.root, cache_dir=str(cache), **splits)
+    return DataConfig(name="coco", root=folder.root, cache_dir=str(cache), **splits, **changes)
 
 
 def test_a_converted_folder_is_read_like_any_other_and_its_images_stay(tmp_path: Path) -> None:
@@ -113,3 +116,55 @@ def test_real_coco_images_are_found(tmp_path: Path, shared_data: Path) -> None:
     folder = folder_as_coco(shared_data / "coco_tiny", FolderSettings(), tmp_path)
     assert not folder.converted
     assert (folder.train.images, folder.val.images) == ("train2017", "val2017")
+
+
+def test_validation_images_without_boxes_are_refused(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "voc", [image("train/a.png", box()), image("val/b.png")])
+    with pytest.raises(DataError, match="the 1 validation images have no box at all, and training and validation need"):
+        folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("rule", ["ignore", "apply"])
+def test_photographs_with_an_orientation_are_read_by_either_rule(tmp_path: Path, rule: Any) -> None:
+    root, cache = write_folder(tmp_path / "photos", "yolo", SPLIT), tmp_path / "cache"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for each in SPLIT:
+        Image.new("RGB", (64, 48)).save(root / each.name, "JPEG", exif=exif)
+    # Earlier and under the other rule.
+    folder_as_coco(root, FolderSettings(), cache)
+    folder = folder_as_coco(root, FolderSettings(exif_orientation=rule), cache)
+    data = prepare(data_of(folder, cache, exif_orientation=rule))
+    assert data.train.annotations.sizes.tolist() == [[64, 48] if rule == "apply" else [48, 64]] * 2
+
+
+def test_the_notes_on_a_conversion_go_with_its_files(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "voc", [*SPLIT, image("train/d.png", box())])
+    (root / "train" / "d.xml").unlink()
+    folder = folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+    assert folder.notes == ("images without an annotation file are left out: 1 (train/d.png)",)
+    read: tuple[tuple[Split, ...], ...] = (SPLITS, ("val",))
+    for splits in read:
+        assert prepare(data_of(folder, tmp_path / "cache"), splits=splits).notes[:1] == folder.notes
+    assert folder_as_coco(root, FolderSettings(), tmp_path / "cache") == folder
+
+
+def test_notes_follow_files_that_no_reader_looks_at(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "yolo", SPLIT)
+    (root / "train" / "d.heic").write_bytes(b"")
+    first = folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+    assert any("d.heic" in note for note in first.notes)
+    (root / "train" / "d.heic").unlink()
+    assert not any("d.heic" in note for note in folder_as_coco(root, FolderSettings(), tmp_path / "cache").notes)
+
+
+def test_what_coco_files_that_serve_leave_out_is_noted(tmp_path: Path) -> None:
+    for split in ("train", "val", "other"):
+        write_split(tmp_path / "data", split, 3, {2: "cat", 8: "dog"})
+    write_image(tmp_path / "data" / "train" / "new.png", 8, 8)
+    folder = folder_as_coco(tmp_path / "data", FolderSettings(), tmp_path / "cache")
+    assert not folder.converted
+    assert folder.notes == (
+        "further files in COCO format are left out: 1 (other.json)",
+        "images that no annotation file in use names are left out: 1 (train/new.png)",
+    )

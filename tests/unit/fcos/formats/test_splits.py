@@ -1,5 +1,6 @@
 """The folder's own splits are taken; a single set is divided by seed, and what is done is said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,30 @@ def test_splits_without_training_images_are_refused() -> None:
         training_splits(folder(val=2, test=1), None, 0)
     with pytest.raises(DataError, match="no image is left to train on: none is annotated"):
         training_splits(folder(train=0), None, 0)
+
+
+def few_labelled(labelled: int, of: int, crowd: bool = False) -> LabelledFolder:
+    images = tuple(image(f"{n}.png", *([box()] if n < labelled else [])) for n in range(of))
+    if crowd:
+        images += tuple(image(f"crowd {n}.png", replace(box(), crowd=True)) for n in range(of))
+    return LabelledFolder(Path("data"), "labelme", {"all": images}, ("cat",), ())
+
+
+@pytest.mark.parametrize("crowd", [False, True])
+@pytest.mark.parametrize("labelled", [2, 3])
+def test_of_few_labelled_images_each_side_has_one_whatever_the_seed(labelled: int, crowd: bool) -> None:
+    one = few_labelled(labelled, 20, crowd)
+    exchanged = 0
+    for fraction in (0.1, 0.8):
+        for seed in range(20):
+            splits = training_splits(one, fraction, seed)
+            for images in (splits.train, splits.val):
+                assert any(not each.crowd for image_ in images for each in image_.boxes)
+            assert len(splits.val) == round(fraction * len(one.splits["all"]))
+            exchanged += "one with boxes was exchanged" in splits.reason
+    assert 0 < exchanged < 40
+
+
+def test_a_single_labelled_image_is_divided_as_it_is_drawn() -> None:
+    splits = training_splits(few_labelled(1, 10), None, 0)
+    assert len(splits.val) == 2 and "exchanged" not in splits.reason

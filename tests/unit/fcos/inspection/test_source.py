@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from fcos.config.choices import Split
 from fcos.errors import ConfigError, DataError
@@ -88,3 +89,32 @@ def test_a_folder_that_is_missing_or_holds_no_labels_is_refused(tmp_path: Path) 
         find_data([str(tmp_path / "nowhere")])
     with pytest.raises(DataError, match="holds no images"):
         find_data([str(tmp_path)])
+
+
+def test_the_notes_on_a_conversion_are_found_by_a_folder_and_by_the_words_of_its_files(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "voc", [*IMAGES, image("train/c.png", box())])
+    (root / "train" / "c.xml").unlink()
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    source = find_data([str(root), cache])
+    splits = {"train": source.data.train, "val": source.data.val}
+    words = [
+        f"data.{name}.{key}={getattr(split, key)}" for name, split in splits.items() for key in ("annotations", "images")
+    ]
+    for each in (source, find_data([f"data.root={source.data.root}", *words, cache])):
+        found = inspect_data(each, lambda *_: None)
+        (noted,) = [finding.meaning for finding in found.findings if finding.title == "while the folder was read"]
+        assert noted == "images without an annotation file are left out: 1 (train/c.png)."
+
+
+def test_a_folder_is_read_with_the_rule_for_orientations(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "yolo", IMAGES)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for each in IMAGES:
+        Image.new("RGB", (64, 48)).save(root / each.name, "JPEG", exif=exif)
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    found = inspect_data(find_data([str(root), cache, "data.exif_orientation=apply"]), lambda *_: None)
+    assert not [finding for finding in found.findings if finding.severity == "error"]
+    assert found.views["train"].annotations.sizes.tolist() == [[64, 48]]
+    with pytest.raises(ConfigError, match=r"data\.exif_orientation='turn'"):
+        find_data([str(root), cache, "data.exif_orientation=turn"])

@@ -1,16 +1,21 @@
 """data=auto: a folder becomes data=coco with settings that follow from it, and what is given stays."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fcos.annotations.annotations import read_annotations
+from fcos.coverage.split import read_split
 from fcos.errors import ConfigError
+from fcos.formats.write_coco import coco_text
 from orchestration.config import folder_choices
 from orchestration.config.compose import Composed, compose, compose_with_choices
 from orchestration.config.overrides import check_overrides
 from orchestration.experiment.trials import arm_configs
-from tests.helpers.data.labelled_folders import box, image, write_folder
+from tests.helpers.data.labelled_folders import box, image, write_folder, write_image, write_images
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +169,57 @@ def test_a_conversion_that_other_nodes_do_not_see_is_refused(photos: Path) -> No
     words = ["data=auto", f"data.root={photos}", "cluster=many_nodes"]
     with pytest.raises(ConfigError, match=r"give data\.cache_dir=<folder on shared storage>, or convert it once"):
         compose(check_overrides(words))
+
+
+def crowded(root: Path, images: int, crowds: int) -> Path:
+    """Write a COCO folder in which so many of the images have crowds of 20 pixels, the others boxes of 200."""
+    boxes = [replace(box("cat", 9, 9, 20, 20), crowd=True)] * crowds + [box("cat", 9, 9, 200, 200)] * (images - crowds)
+    splits = {
+        split: [image(f"{split}/{n}.jpg", each, width=640, height=480) for n, each in enumerate(boxes)]
+        for split in ("train", "val")
+    }
+    for split, of_split in splits.items():
+        write_images(root, of_split)
+        (root / f"{split}.json").write_text(coco_text(of_split, ["cat"]))
+    return root
+
+
+def test_crowds_are_refused_with_the_setting_that_takes_them(tmp_path: Path) -> None:
+    root = crowded(tmp_path / "crowds", 6, 6)
+    with pytest.raises(ConfigError, match=r"only 6 with iscrowd=1; data\.crowds=objects takes those with iscrowd=1 as"):
+        composed(root)
+    assert composed(root, "data.crowds=objects").lab.data.crowds == "objects"
+
+
+def test_what_is_chosen_follows_from_the_boxes_that_are_trained_on(tmp_path: Path) -> None:
+    root = crowded(tmp_path / "crowds", 12, 10)
+    ignored, objects = composed(root), composed(root, "data.crowds=objects")
+    assert ignored.lab.data.short_sides == (320,) and objects.lab.data.short_sides == (384,)
+
+
+def test_notes_on_a_conversion_are_those_of_the_data_and_others_those_of_the_command(
+    photos: Path, tmp_path: Path
+) -> None:
+    write_image(photos / "not labelled.heic", 8, 8)
+    assert composed(photos).notes == ()
+    root = crowded(tmp_path / "coco", 4, 0)
+    write_image(root / "train" / "new.png", 8, 8)
+    (note,) = composed(root).notes
+    assert note == "images that no annotation file in use names are left out: 1 (train/new.png)"
+
+
+def test_the_rule_for_orientations_decides_sizes_that_only_the_images_have(photos: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for file in photos.glob("*.jpg"):
+        Image.new("RGB", (640, 480)).save(file, exif=exif)
+    for rule, size in (("ignore", [480, 640]), ("apply", [640, 480])):
+        data = composed(photos, f"data.exif_orientation={rule}").lab.data
+        assert data.root is not None and data.train is not None
+        assert read_annotations(Path(data.root) / data.train.annotations).sizes[0].tolist() == size
+
+
+def test_counting_boxes_has_the_notes_on_the_conversion(photos: Path) -> None:
+    write_image(photos / "not labelled.heic", 8, 8)
+    notes = read_split(composed(photos, "+experiment=advise_levels").lab.training).annotations.notes
+    assert notes[0] == "images of kinds that are not read, or without a suffix, are left out: 1 (not labelled.heic)"

@@ -1,6 +1,7 @@
 """What a command does before the first training, with the plan that it makes."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from orchestration.cli.console import Output
 from orchestration.cli.event_stream import SILENT
 from orchestration.config.schema import LabConfig
 from orchestration.planning.make_plan import make_single_plan
-from orchestration.planning.plan import Plan
+from orchestration.planning.plan import Plan, settle_plan
 from orchestration.planning.prepare import prepare_command
+from orchestration.trial.files import read_sweep_notes
+from tests.helpers.data.coco_folders import write_split
+from tests.helpers.data.labelled_folders import write_image
 
 
 def plan_without_data(lab: LabConfig, *_: object) -> Plan:
@@ -38,3 +42,22 @@ def test_what_is_planned_shown_and_trained_is_the_adapted_config(tmp_path: Path)
     prepared = prepare_command([f"output={tmp_path}", "name=adapted"], plan_without_data, output, adapt)
     assert prepared is not None
     assert prepared.lab.schedule.steps == prepared.plan.trials[0].config.schedule.steps == 777
+
+
+def test_notes_on_a_folder_that_is_used_as_it_is_are_kept_for_its_trainings(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_split(tmp_path / "data", split, 3, {1: "cat"})
+    write_image(tmp_path / "data" / "train" / "new.png", 8, 8)
+    words = [f"output={tmp_path}", "name=kept", "data=auto", f"data.root={tmp_path / 'data'}", "model=fcos_small"]
+    output = Output(Console(file=io.StringIO()), SILENT)
+    note = "images that no annotation file in use names are left out: 1 (train/new.png)"
+
+    prepared = prepare_command([*words, f"data.cache_dir={tmp_path / 'cache'}"], plan_without_data, output)
+
+    assert prepared is not None and prepared.plan.folder_notes == (note,) and note in prepared.plan.notes
+    settle_plan(prepared.plan)
+    folder = prepared.plan.folder_of(prepared.plan.trials[0])
+    assert read_sweep_notes(folder) == [note]
+    # Of the command that came last.
+    settle_plan(replace(prepared.plan, folder_notes=()))
+    assert read_sweep_notes(folder) == []

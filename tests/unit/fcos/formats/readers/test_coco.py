@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fcos.errors import ConfigError
+from fcos.errors import ConfigError, DataError
 from fcos.formats.listing import list_folder
-from fcos.formats.readers import coco
+from fcos.formats.readers import coco, coco_files
 from fcos.formats.structures import LabelledBox, LabelledImage
 from fcos.formats.write_coco import coco_text
 from tests.helpers.data.labelled_folders import box, image, write_image
@@ -93,8 +93,8 @@ def test_a_single_file_may_have_any_name_and_be_gzipped(tmp_path: Path) -> None:
 
 def test_a_large_file_is_known_by_its_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "large.json", "images", *(image(f"{number}.png", box()) for number in range(40)))
-    monkeypatch.setattr(coco, "_PARSED_BYTES", 400)
-    monkeypatch.setattr(coco, "_WINDOW_BYTES", 400)
+    monkeypatch.setattr(coco_files, "_PARSED_BYTES", 400)
+    monkeypatch.setattr(coco_files, "_WINDOW_BYTES", 400)
     assert files(tmp_path) == {"all": "large.json"}
 
 
@@ -120,3 +120,93 @@ def test_other_json_is_no_coco(tmp_path: Path, content: str) -> None:
     write_image(tmp_path / "a.png", 8, 8)
     (tmp_path / "x.json").write_text(content)
     assert coco.recognise(list_folder(tmp_path)) is None
+
+
+TRUNCATED = '{"images": [{"id": 1, "file_name": "a.png", "width": 64, "hei'
+
+
+@pytest.mark.parametrize("content", [TRUNCATED, "", '{\n "info": {'], ids=["images", "empty", "first lines"])
+def test_a_file_that_was_cut_short_is_refused_beside_others(tmp_path: Path, content: str) -> None:
+    write(tmp_path, "train/_annotations.coco.json", "train", image("a.png", box()))
+    (tmp_path / "valid").mkdir()
+    (tmp_path / "valid" / "_annotations.coco.json").write_text(content)
+    with pytest.raises(DataError, match=r"valid/_annotations\.coco\.json: is (not JSON|empty).* move it out"):
+        files(tmp_path)
+
+
+def test_a_file_that_was_cut_short_is_refused_where_it_is_the_only_one(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", 64, 48)
+    (tmp_path / "labels.json").write_text(TRUNCATED)
+    with pytest.raises(DataError, match=r"labels\.json: is not JSON .*; it could be annotations in COCO format"):
+        coco.recognise(list_folder(tmp_path))
+
+
+def test_a_large_file_that_was_cut_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "large.json", "images", *(image(f"{number}.png", box()) for number in range(40)))
+    monkeypatch.setattr(coco_files, "_PARSED_BYTES", 400)
+    monkeypatch.setattr(coco_files, "_WINDOW_BYTES", 400)
+    (tmp_path / "large.json").write_bytes((tmp_path / "large.json").read_bytes()[:-50])
+    with pytest.raises(DataError, match=r"large\.json: is not JSON"):
+        files(tmp_path)
+
+
+def test_a_zipped_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", 64, 48)
+    text = coco_text([image("a.png", box())], CLASSES)
+    (tmp_path / "labels.json.gz").write_bytes(gzip.compress(text.encode())[:-20])
+    with pytest.raises(DataError, match=r"labels\.json\.gz: the gzip data are broken"):
+        files(tmp_path)
+
+
+def test_a_log_of_a_value_a_line_is_no_broken_file(tmp_path: Path) -> None:
+    write(tmp_path, "result.json", "images", image("a.png", box()))
+    (tmp_path / "metrics.json").write_text('{"loss": 2.0}\n{"loss": 1.0}\n')
+    assert files(tmp_path) == {"all": "result.json"}
+
+
+@pytest.mark.parametrize(
+    ("present", "key", "other"),
+    [("train", "data.val.annotations", "eval.json"), ("valid", "data.train.annotations", "all.json")],
+)
+def test_a_file_of_no_split_is_requested_by_name_where_a_split_has_none(
+    tmp_path: Path, present: str, key: str, other: str
+) -> None:
+    for name in (f"{present}.json", other):
+        write(tmp_path, name, "images", image("a.png", box()))
+    message = rf"{key}: no file is called \w+, .* one of {other}; if so, give {key}={other}"
+    with pytest.raises(ConfigError, match=message):
+        files(tmp_path)
+    split = key.split(".")[1]
+    assert files(tmp_path, **{split: other})[split] == other
+    assert "all" not in files(tmp_path, train=f"{present}.json")
+
+
+def test_files_and_images_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    for name in ("train", "val", "extra"):
+        write(tmp_path, f"{name}.json", "images", image(f"{name}.png", box()))
+    listing = list_folder(tmp_path)
+    notes = coco.read(listing, coco.choose_files(listing, {})).notes
+    assert notes == (
+        "further files in COCO format are left out: 1 (extra.json)",
+        "images that no annotation file in use names are left out: 1 (images/extra.png)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("A.PNG", "images that are named in another spelling than on disk are read: 1 ('A.PNG' as images/a.png)"),
+        (
+            "old/a.png",
+            "images that are named with folders that are not there are found by the last part of the name: 1 "
+            "('old/a.png' as images/a.png)",
+        ),
+    ],
+)
+def test_what_is_read_under_another_name_is_counted(tmp_path: Path, name: str, note: str) -> None:
+    write_image(tmp_path / "images" / "a.png", 64, 48)
+    (tmp_path / "result.json").write_text(coco_text([image(name, box())], CLASSES))
+    listing = list_folder(tmp_path)
+    folder = coco.read(listing, coco.choose_files(listing, {}))
+    assert [each.name for each in folder.splits["all"]] == ["images/a.png"]
+    assert folder.notes == (note,)

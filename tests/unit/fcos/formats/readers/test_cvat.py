@@ -79,3 +79,11 @@ def test_subsets_are_the_splits_and_labels_keep_their_order(tmp_path: Path) -> N
 def test_a_broken_entry_is_named(tmp_path: Path, body: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, body, "a.png")
+
+
+def test_an_image_that_is_named_otherwise_is_counted(tmp_path: Path) -> None:
+    body = of_image('<box label="cat" xtl="4" ytl="6" xbr="14" ybr="26"/>').replace("a.png", "task 1/A.png")
+    folder = read(tmp_path, body, "images/a.png")
+    assert [each.name for each in folder.splits["all"]] == ["images/a.png"]
+    (note,) = folder.notes
+    assert note.endswith("are found by the last part of the name: 1 ('task 1/A.png' as images/a.png)")

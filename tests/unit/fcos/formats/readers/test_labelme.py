@@ -72,3 +72,12 @@ def test_a_missing_size_is_taken_from_the_image(tmp_path: Path) -> None:
 def test_a_broken_file_is_named_with_the_entry(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("kept", [0, 60])
+def test_a_file_that_was_cut_short_is_refused_beside_others(tmp_path: Path, kept: int) -> None:
+    read(tmp_path, shape("rectangle", [14, 26], [4, 6]))
+    write_image(tmp_path / "b.png", 64, 48)
+    (tmp_path / "b.json").write_text((tmp_path / "a.json").read_text()[:kept])
+    with pytest.raises(DataError, match=r"b\.json: .*LabelMe's format"):
+        labelme.read(list_folder(tmp_path))

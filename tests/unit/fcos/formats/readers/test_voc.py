@@ -105,3 +105,41 @@ def test_an_image_without_a_file_of_its_own_is_left_out_and_counted(tmp_path: Pa
 def test_a_broken_file_is_named_with_the_rule(tmp_path: Path, before: str, after: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         changed(tmp_path, before, after)
+
+
+def test_an_xml_file_that_names_another_image_than_its_own_is_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path, "voc", [image("a.png", box()), image("b.png", box("dog"))])
+    (tmp_path / "b.xml").write_text((tmp_path / "b.xml").read_text().replace("b.png", "a.png"))
+    folder = read(tmp_path)
+    assert [each.name for each in folder.splits["all"]] == ["a.png"]
+    assert (
+        "annotation files beside an image of the same name that name another are taken for the other one: 1 "
+        "(b.xml names 'a.png')"
+    ) in folder.notes
+
+
+@pytest.mark.parametrize(("named", "counted"), [("lost.png", 1), ("a.jpg", 1), ("a", 0)])
+def test_an_xml_file_that_names_a_missing_image_is_that_of_its_own(tmp_path: Path, named: str, counted: int) -> None:
+    folder = changed(tmp_path, "<filename>a.png", f"<filename>{named}")
+    assert [each.name for each in folder.splits["all"]] == ["a.png"]
+    remark = "annotation files that name a missing image are taken for the image of the file's own name: 1"
+    assert sum(note.startswith(remark) for note in folder.notes) == counted
+
+
+def test_a_path_of_another_machine_is_counted(tmp_path: Path) -> None:
+    (note,) = changed(tmp_path, "<filename>a.png", "<filename>C:\\Users\\me\\a.png").notes
+    assert note.startswith("images that are named with folders that are not there are found by the last part of the ")
+
+
+def test_an_empty_file_beside_others_is_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, "voc", [image("a.png", box()), image("b.png", box())])
+    (tmp_path / "b.xml").write_text("")
+    with pytest.raises(DataError, match=r"b\.xml: is no XML"):
+        read(tmp_path)
+
+
+def test_utf16_is_recognised(tmp_path: Path) -> None:
+    write_folder(tmp_path, "voc", [image("a.png", box())])
+    text = (tmp_path / "a.xml").read_text()
+    (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="utf-16"?>{text}'.encode("utf-16"))
+    assert len(read(tmp_path).splits["all"][0].boxes) == 1

@@ -156,3 +156,37 @@ def test_two_files_of_names_are_refused_as_ambiguous(tmp_path: Path) -> None:
     root = write(tmp_path, {"a.jpg": LINE}, data_yaml=NAMES, other_yaml="names: [x]\n")
     with pytest.raises(DataError, match=r"several files declare classes for YOLO labels: data\.yaml, other\.yaml"):
         read(root)
+
+
+def test_a_byte_order_mark_in_the_first_label_file_is_skipped(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a.jpg": "\ufeff" + LINE}, classes_txt="cat\n")
+    assert yolo.recognise(list_folder(root)) is not None
+    assert len(read(root).splits["all"][0].boxes) == 1
+
+
+@pytest.mark.parametrize("test", ["../test/images", "[test/images, more/images]"])
+def test_test_images_that_are_not_there_are_counted(tmp_path: Path, test: str) -> None:
+    settings = f"{NAMES}train: ../train/images\nval: ../valid/images\ntest: {test}\n"
+    folder = read(write(tmp_path, {"train/images/a.jpg": LINE, "valid/images/b.jpg": LINE}, data_yaml=settings))
+    assert names_of(folder) == {"train": ["train/images/a.jpg"], "val": ["valid/images/b.jpg"]}
+    (note,) = folder.notes
+    assert note.startswith("test images that data.yaml names are not there: ")
+
+
+def test_images_to_validate_on_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    settings = f"{NAMES}train: ../train/images\nval: ../valid/images\n"
+    with pytest.raises(DataError, match=r"data\.yaml: val=\.\./valid/images: no such folder"):
+        read(write(tmp_path, {"train/images/a.jpg": LINE}, data_yaml=settings))
+
+
+def test_a_label_file_beside_no_image_is_counted_and_other_texts_are_not(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a.jpg": LINE}, classes_txt="cat\n", README_dataset_txt="12 images of cats are in here\n")
+    (root / "b.txt").write_text(LINE)
+    assert read(root).notes == ("label files without an image are left out: 1 (b.txt)",)
+
+
+def test_labels_of_images_that_data_yaml_does_not_name_have_an_image(tmp_path: Path) -> None:
+    settings = f"{NAMES}train: images/train\nval: images/val\n"
+    images: dict[str, str | None] = {f"images/{split}/a.jpg": LINE for split in ("train", "val", "more")}
+    folder = read(write(tmp_path, images, data_yaml=settings))
+    assert folder.notes == ("images that data.yaml does not name are left out: 1 (images/more/a.jpg)",)

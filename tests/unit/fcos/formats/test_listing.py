@@ -1,0 +1,162 @@
+"""A folder is listed whole or refused with the reason, and what a disk refuses for a moment is read again."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fcos.errors import DataError, ReadError
+from fcos.formats.as_coco import FolderSettings, folder_as_coco
+from fcos.formats.listing import list_folder
+from fcos.formats.recognise import read_folder, recognise
+from fcos.images.open_image import HEADER_BYTES
+from fcos.storage import files
+from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
+
+IMAGES = [image("train/a.png", box()), image("valid/b.png", box("dog"))]
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PAUSES", (0.0,) * len(files.PAUSES))
+
+
+def failing(function: Callable[..., Any], name: str, number: int, times: int) -> Callable[..., Any]:
+    """Return a function that fails so many times with an errno where its first argument is a path of this name."""
+    left = [times]
+
+    def call(path: Any, *arguments: Any, **options: Any) -> Any:
+        if Path(path).name == name and left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number), str(path))
+        return function(path, *arguments, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("format_name", ["yolo", "voc", "labelme"])
+def test_an_image_that_a_disk_refuses_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: Any
+) -> None:
+    root = write_folder(tmp_path / "photos", format_name, IMAGES)
+    for file in (*root.rglob("*.xml"), *root.rglob("*.json")):
+        text = file.read_text().replace('"imageWidth": 64', '"imageWidth": null')
+        file.write_text(text.replace("<width>64</width>", "<width>0</width>"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", failing(Path.open, "b.png", errno.EIO, 100))
+        with pytest.raises(ReadError, match=r"b\.png: cannot be read now"):
+            folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", failing(Path.open, "b.png", errno.EIO, 2))
+        folder = folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+    assert '"valid/b.png"' in (Path(folder.root) / "val.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("format_name", "file"),
+    [
+        ("coco", "annotations.json"),
+        ("voc", "a.xml"),
+        ("cvat", "annotations.xml"),
+        ("labelme", "a.json"),
+        ("yolo", "a.txt"),
+    ],
+)
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, ReadError), (errno.EACCES, DataError)])
+def test_an_annotation_file_that_cannot_be_read_is_never_no_annotation_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: Any, file: str, number: int, kind: type[Exception]
+) -> None:
+    root = write_folder(tmp_path / "photos", format_name, IMAGES)
+    for method in ("open", "read_bytes"):
+        monkeypatch.setattr(Path, method, failing(getattr(Path, method), file, number, 100))
+    with pytest.raises(kind, match=f"{file}: cannot be read"):
+        folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, ReadError), (errno.EACCES, DataError)])
+def test_a_folder_that_cannot_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    root = write_folder(tmp_path / "photos", "yolo", IMAGES)
+    monkeypatch.setattr(os, "scandir", failing(os.scandir, "valid", number, 100))
+    with pytest.raises(kind, match="valid: cannot be read"):
+        list_folder(root)
+
+
+def test_a_link_that_leads_nowhere_is_refused_and_one_to_a_folder_is_counted(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "yolo", IMAGES)
+    (tmp_path / "elsewhere").mkdir()
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    listing = list_folder(root)
+    assert listing.folder_links == (PurePosixPath("more"),)
+    assert "links to folders are not followed: 1 (more)" in read_folder(listing, recognise(listing).format, {}).notes
+    (root / "train" / "c.png").symlink_to(tmp_path / "lost.png")
+    with pytest.raises(DataError, match=r"train/c\.png: is a link to what is not there; mend it or remove it"):
+        list_folder(root)
+
+
+def test_names_that_are_not_utf8_are_refused_where_they_are_of_data(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "yolo", IMAGES)
+    (root / os.fsdecode(b"gr\xf6\xdfe.pdf")).write_bytes(b"")
+    assert list_folder(root).images == (PurePosixPath("train/a.png"), PurePosixPath("valid/b.png"))
+    write_image(root / "train" / os.fsdecode(b"gr\xf6.png"), 8, 8)
+    with pytest.raises(DataError, match=r"1 names below it are not UTF-8 \(train/gr\\xf6\.png\), .* convmv") as caught:
+        list_folder(root)
+    str(caught.value).encode()
+
+
+def test_images_of_other_kinds_and_without_a_suffix_are_counted(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, "yolo", [image("a.png", box())])
+    for name in ("b.heic", "LICENSE"):
+        (root / name).write_text("text")
+    (root / "b.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (root / "c").write_bytes((root / "a.png").read_bytes())
+    listing = list_folder(root)
+    notes = read_folder(listing, "yolo", {}).notes
+    assert "images of kinds that are not read, or without a suffix, are left out: 2 (b.heic, c)" in notes
+    assert "label files without an image are left out: 1 (b.txt)" in notes
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_sizes_are_those_of_the_turned_image_where_orientations_are_applied(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    more: dict[str, Any] = {"tiffinfo": {274: orientation}} if suffix == "tif" else {"exif": exif}
+    Image.new("RGB", (64, 48)).save(tmp_path / f"a.{suffix}", **more)
+    turned = orientation >= 5
+    file = PurePosixPath(f"a.{suffix}")
+    # That of TIFF belongs to the format.
+    assert list_folder(tmp_path).image_size(file) == ((48, 64) if turned and suffix == "tif" else (64, 48))
+    assert list_folder(tmp_path, "apply").image_size(file) == ((48, 64) if turned else (64, 48))
+
+
+def test_a_size_behind_the_first_part_of_a_file_is_found(tmp_path: Path) -> None:
+    # Bytes of a profile stand before the size.
+    Image.new("RGB", (400, 500)).save(tmp_path / "a.jpg", icc_profile=bytes(HEADER_BYTES))
+    assert list_folder(tmp_path).image_size(PurePosixPath("a.jpg")) == (400, 500)
+
+
+def test_what_is_no_image_has_no_size(tmp_path: Path) -> None:
+    for name, content in (("a.png", b""), ("b.jpg", b"text"), ("c.png", b"\x89PNG\r\n\x1a\n")):
+        (tmp_path / name).write_bytes(content)
+        assert list_folder(tmp_path).image_size(PurePosixPath(name)) is None
+
+
+@pytest.mark.ray
+def test_the_size_of_a_large_image_is_known_without_the_rest_of_the_project(tmp_path: Path) -> None:
+    (tmp_path / "large.ppm").write_bytes(b"P6 15000 13000 255\n" + bytes(300))
+    program = (
+        "import sys; from pathlib import Path; from fcos.formats.listing import list_folder; "
+        "listing = list_folder(Path(sys.argv[1])); print(listing.image_size(listing.images[0]))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "(15000, 13000)\n"
