@@ -185,7 +185,8 @@ class RoundRates:
     """Shares of sweeps in rounds. pairs: mean number of an arm.
 
     false_direction: any arm is called higher or lower that is not, at any look. false_equal: any arm is called equal
-    that differs by the margin or more, at any look. found: of the arms that differ, called so at the last look.
+    that differs by the margin or more, at any look. found: of the arms that differ, called so at the last look; 0
+    where none does.
     """
 
     false_direction: float
@@ -298,7 +299,7 @@ def main() -> None:
     print_power(sequences)
     print_false_equality(sequences)
     # One by one, which takes as long as all others together.
-    print_rounds(sequences // 10)
+    print_rounds(max(1, sequences // 10))
     print(f"\n{time.process_time() - start:.0f} s of processor time")
 
 

@@ -268,9 +268,7 @@ class Sweep:
         starts = {seed: min((t.started for t in self.trials if t.seed == seed), default=LAST) for seed in known}
         ranks = {trial.seed: trial.rank for trial in sorted(self.current, key=lambda trial: trial.rank)}
         indices = {seed: index for index, seed in enumerate(order)}
-        return tuple(
-            sorted(known, key=lambda seed: (ranks.get(seed, 0), indices.get(seed, len(order)), starts[seed]))
-        )
+        return tuple(sorted(known, key=lambda seed: (ranks.get(seed, 0), indices.get(seed, len(order)), starts[seed])))
 
     def _recorded_order(self) -> list[int]:
         """Return the recorded order of the seeds up to the last one that is planned or has a trial.

@@ -11,15 +11,7 @@ from pathlib import Path
 from fcos.errors import ConfigError
 from fcos.storage.store_conventions import Tag
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.planning.plan import (
-    PLAN,
-    Plan,
-    StoredPlan,
-    count_seeds,
-    find_seed_order,
-    has_result,
-    read_plan,
-)
+from orchestration.planning.plan import PLAN, Plan, StoredPlan, count_seeds, find_seed_order, has_result, read_plan
 from orchestration.tracking.history import History
 from orchestration.tracking.problems import TrackingError
 
