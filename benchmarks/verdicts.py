@@ -9,6 +9,10 @@ Sweeps whose differences are drawn instead of trained, decided by the code that 
   sweep stops because zero is left out. The interval holds what the test does not reject, so the test at the true
   difference is tested.
 - Power and seeds: how often an effect is shown over its spread, and how many seeds that takes with looks.
+- False equality: an arm whose true difference is the margin itself; how often "no difference of note" is shown, at one
+  look or at any.
+- Rounds: sweeps in which some arms differ and others do not, with one seed more at a time for those that are not
+  decided (`until=decided`); false directions and false equality at any look.
 
 Distributions: normal; skewed and heavy-tailed values (an arm minus an equal baseline is symmetric then); and skewed
 differences, where the arm alone is skewed: these break the one assumption of the test.
@@ -16,10 +20,12 @@ differences, where the arm alone is skewed: these break the one assumption of th
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from verdict_rounds import FIRST_LOOK, run_rounds
 
 from fcos.statistics.holm import FAMILY_LEVEL
 from fcos.statistics.sign_flip import Floats, compute_p_values, find_fewest_pairs, find_first_rejections
@@ -27,7 +33,16 @@ from fcos.statistics.sign_flip import Floats, compute_p_values, find_fewest_pair
 ARMS = (2, 5, 10)
 SEEDS = (3, 6, 8, 12)
 EFFECTS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-FIRST_LOOK = 3
+# Largest difference that does not matter, over the deviation of the differences.
+MARGINS = (1.0, 2.0, 4.0)
+ROUNDS_MARGIN = 1.0
+# Sweeps in rounds, by the true difference of each arm over its deviation.
+MIXES: Mapping[str, tuple[float, ...]] = {
+    "2 equal arms": (0.0, 0.0),
+    "1 of 2 arms better by 1.5": (1.5, 0.0),
+    "2 of 5 arms better by 1.5": (1.5, 1.5, 0.0, 0.0, 0.0),
+    "2 arms better by the margin": (ROUNDS_MARGIN, ROUNDS_MARGIN),
+}
 # Rows that are tested at once: bounds the memory to some hundred megabytes.
 BATCH = 4000
 
@@ -141,6 +156,90 @@ def measure_power(distribution: Distribution, sequences: int, seeds: int, effect
     return Power(float((first > 0).mean()), float(np.where(first == 0, seeds, first).mean()))
 
 
+def measure_false_equality(
+    distribution: Distribution, sequences: int, seeds: int, margin: float, several: bool
+) -> float:
+    """Return how often an arm that differs by the margin is called equal at any look. margin: over the deviation."""
+    differences = draw_differences(distribution, sequences, 1, seeds)[:, 0] + margin
+    looks = make_looks(seeds, several)
+    equal = np.zeros(sequences, dtype=bool)
+    for number in range(1, len(looks) + 1):
+        parts = [differences[first : first + BATCH] for first in range(0, sequences, BATCH)]
+        equal |= np.concatenate([find_equal(part, looks[:number], margin) for part in parts])
+    return float(equal.mean())
+
+
+def find_equal(differences: Floats, looks: tuple[int, ...], margin: float) -> NDArray[np.bool_]:
+    """Return for which rows the interval of the last look lies within the margin: both ends of that are rejected."""
+    if looks[-1] < (find_fewest_pairs(FAMILY_LEVEL) or 0):
+        return np.zeros(len(differences), dtype=bool)
+    until = differences[:, : looks[-1]]
+    equal: NDArray[np.bool_] = np.abs(until.mean(axis=1)) < margin
+    for end in (-margin, margin):
+        equal &= compute_p_values(until - end, looks, FAMILY_LEVEL) <= FAMILY_LEVEL
+    return equal
+
+
+@dataclass(frozen=True)
+class RoundRates:
+    """Shares of sweeps in rounds. pairs: mean number of an arm.
+
+    false_direction: any arm is called higher or lower that is not, at any look. false_equal: any arm is called equal
+    that differs by the margin or more, at any look. found: of the arms that differ, called so at the last look; 0
+    where none does.
+    """
+
+    false_direction: float
+    false_equal: float
+    found: float
+    pairs: float
+
+
+def measure_rounds(distribution: Distribution, sequences: int, effects: Sequence[float], margin: float) -> RoundRates:
+    """Return the rates of sweeps in rounds. effects, margin: over the deviation."""
+    differences = draw_differences(distribution, sequences, len(effects), SEEDS[-1]) + np.array(effects)[:, None]
+    sweeps = [run_rounds(of_sweep, margin) for of_sweep in differences]
+    false = [{"lower"} if effect > 0 else {"lower", "higher"} for effect in effects]
+    directions = [any(seen & wrong for seen, wrong in zip(sweep.seen, false, strict=True)) for sweep in sweeps]
+    differ = [arm for arm, effect in enumerate(effects) if effect >= margin]
+    return RoundRates(
+        false_direction=float(np.mean(directions)),
+        false_equal=float(np.mean([any("equal" in sweep.seen[arm] for arm in differ) for sweep in sweeps])),
+        found=float(np.mean([[sweep.last[arm] == "higher" for arm in differ] for sweep in sweeps])) if differ else 0.0,
+        pairs=float(np.mean([sweep.pairs for sweep in sweeps])),
+    )
+
+
+def print_false_equality(sequences: int) -> None:
+    """Print how often an arm that differs by the margin is called equal, in percent."""
+    print(f"\nCalled equal although the difference is the margin, in percent ({sequences} sequences each;")
+    print("one look / any look from 3 seeds on)\n")
+    names = ("normal", "heavy-tailed values")
+    print(f"{'margin over deviation, seeds':34}" + "".join(f"{name:>22}" for name in names))
+    for margin in MARGINS:
+        for seeds in SEEDS[1:]:
+            cells = [
+                " / ".join(
+                    f"{100 * measure_false_equality(DISTRIBUTIONS[name], sequences, seeds, margin, several):.1f}"
+                    for several in (False, True)
+                )
+                for name in names
+            ]
+            print(f"{f'{margin:g}, {seeds} seeds':34}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+
+
+def print_rounds(sequences: int) -> None:
+    """Print the error rates of sweeps that drop decided arms, in percent."""
+    print(f"\nRounds from {FIRST_LOOK} to {SEEDS[-1]} seeds, margin {ROUNDS_MARGIN:g} ({sequences} sweeps each)\n")
+    heads = ("false direction", "false equal", "found", "mean pairs")
+    print(f"{'true differences over deviation':34}" + "".join(f"{head:>18}" for head in heads))
+    for name, effects in MIXES.items():
+        rates = measure_rounds(DISTRIBUTIONS["normal"], sequences, effects, ROUNDS_MARGIN)
+        shares = (rates.false_direction, rates.false_equal, rates.found)
+        cells = [*(f"{100 * share:.1f}" for share in shares), f"{rates.pairs:.1f}"]
+        print(f"{name:34}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+
+
 def print_false_verdicts(sequences: int) -> None:
     """Print the share of A/A sweeps with a false direction, in percent."""
     print(f"\nFalse verdicts a sweep in percent ({sequences} A/A sweeps each; one look / any look from 3 seeds on)\n")
@@ -198,6 +297,9 @@ def main() -> None:
     print_false_verdicts(sequences)
     print_coverage(sequences)
     print_power(sequences)
+    print_false_equality(sequences)
+    # One by one, which takes as long as all others together.
+    print_rounds(max(1, sequences // 10))
     print(f"\n{time.process_time() - start:.0f} s of processor time")
 
 

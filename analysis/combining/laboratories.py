@@ -151,6 +151,7 @@ def _make_experiment(own: Experiment, arms: Sequence[str], names: tuple[str, str
             "baseline": cells[0],
             "arms": {cell: {} for cell in cells},
             "seeds": seeds,
+            "seed_order": [],
             "until": "seeds",
             "paper": {},
             "factors": factors,

@@ -33,11 +33,11 @@ MENDED = (
     "highest. An image without boxes and detections has an F1 of 1."
 )
 TABLES = (
-    "Recall, precision, errors and confusions are of the detections above that threshold. A difference is the mean "
-    "over the pairs of seeds. Its interval is one of the median that holds whatever the distribution: of at least 95 % "
-    "from six pairs on; below, the range of the pairs, which covers less (75 % with three). It is green where the arm "
-    "is better and orange where it is worse, with an interval of at least 95 % clear of zero. All of this describes; "
-    "what was tested stands in report.html."
+    "Recall, precision, errors and confusions are of the detections above that threshold. A difference is the median "
+    "over the pairs of seeds; report.html has their mean. Its interval holds whatever the distribution: of at least "
+    "95 % from six pairs on; below, the range of the pairs, which covers less (75 % with three). It is green where the "
+    "arm is better and orange where it is worse, with an interval of at least 95 % clear of zero, but for the metric "
+    "that is tested: all of this describes, and what was tested stands in report.html."
 )
 
 
@@ -99,12 +99,13 @@ def _make_page_data(
     sweep: Sweep, values: pd.DataFrame, order: PageOrder, results: Mapping[RunKey, RunResults]
 ) -> PageData:
     """Return what the page shows without evaluations."""
+    tested = "" if order.baseline is None else sweep.experiment.metrics[0]
     return PageData(
         arms=list(order.arms),
         baseline=None if order.baseline is None else order.arms.index(order.baseline),
         seeds=list(order.seeds),
         runs=_make_run_entries(sweep, order, results),
-        metrics=make_metric_tables(values, order.arms, order.seeds, order.baseline),
+        metrics=make_metric_tables(values, order.arms, order.seeds, order.baseline, tested),
     )
 
 

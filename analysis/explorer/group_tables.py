@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -32,7 +33,7 @@ Measure = Callable[[RunKey], float]
 
 
 def make_cell(arm: str, seeds: Sequence[int], measure: Measure, baseline: str | None) -> Cell:
-    """Return the values of an arm by seed, and its paired difference to the baseline where it is another arm."""
+    """Return the values of an arm by seed, and their median paired difference to the baseline where it is another."""
     values = [measure((arm, seed)) for seed in seeds]
     finite = [value for value in values if math.isfinite(value)]
     mean = math.fsum(finite) / len(finite) if finite else math.nan
@@ -46,7 +47,7 @@ def make_cell(arm: str, seeds: Sequence[int], measure: Measure, baseline: str | 
     return Cell(
         values=values,
         mean=mean,
-        difference=math.fsum(pairs) / len(pairs),
+        difference=median(pairs),
         low=interval.low,
         high=interval.high,
         confidence=interval.confidence,
@@ -55,9 +56,12 @@ def make_cell(arm: str, seeds: Sequence[int], measure: Measure, baseline: str | 
 
 
 def make_metric_tables(
-    values: pd.DataFrame, arms: Sequence[str], seeds: Sequence[int], baseline: str | None
+    values: pd.DataFrame, arms: Sequence[str], seeds: Sequence[int], baseline: str | None, tested: str = ""
 ) -> list[GroupTable]:
-    """Return a table of one row for each metric. values: see analysis.stats.paired.collect_final_values."""
+    """Return a table of one row for each metric.
+
+    values: see analysis.stats.paired.collect_final_values. tested: metric that a report tests.
+    """
     tables = []
     for metric, of_metric in values.groupby("metric", sort=False):
         numbers = of_metric.set_index(["arm", "seed"])["value"].to_dict()
@@ -70,7 +74,12 @@ def make_metric_tables(
         row = Row(label=shorten_metric(name), better=better_end(name), cells=cells)
         tables.append(
             GroupTable(
-                caption=shorten_metric(name), note=name, group="metric", is_percent=is_percentage(name), rows=[row]
+                caption=shorten_metric(name),
+                note=name,
+                group="metric",
+                is_percent=is_percentage(name),
+                is_tested=name == tested,
+                rows=[row],
             )
         )
     return tables

@@ -30,10 +30,10 @@ class _Data(BaseModel):
 
 
 class Cell(_Data):
-    """Values of one arm by seed, their mean, and the paired difference to the baseline.
+    """Values of one arm by seed, their mean, and the median of the paired differences to the baseline.
 
-    low, high: interval of the median difference over `pairs` seeds, see analysis.stats.median_interval. Fractions for
-    what is shown in percent.
+    low, high: interval of that median over `pairs` seeds, see analysis.stats.median_interval. Fractions for what is
+    shown in percent.
     """
 
     values: list[ShortNumber]
@@ -59,12 +59,16 @@ class Row(_Data):
 
 
 class GroupTable(_Data):
-    """A table with a row for each group. is_percent: values are fractions."""
+    """A table with a row for each group.
+
+    is_percent: values are fractions. is_tested: of the metric on which a report decides, so that nothing is coloured.
+    """
 
     caption: str
     note: str
     group: str
     is_percent: bool
+    is_tested: bool = False
     rows: list[Row]
 
 

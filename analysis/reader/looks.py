@@ -10,6 +10,8 @@ from fcos.storage.store_conventions import Tag
 
 # More seeds than any sweep has: what a tag may claim is bounded.
 MAX_SEEDS = 10_000
+# Tag.STATUS of a sweep whose command goes on, was killed, or was interrupted.
+OPEN = ("running", "interrupted")
 _LOOKS = TypeAdapter(tuple[int, ...])
 
 
@@ -17,8 +19,8 @@ def read_looks(tags: Mapping[str, str], first: int | None, num_seeds: int) -> tu
     """Return the looks as rising numbers of seeds, and notes.
 
     first: seeds of the first round where seeds are added until all is decided; then a look after each seed is assumed
-    where the tag is missing, as its sweep still runs or was killed, or is broken. None for fixed seeds: no looks are
-    assumed. num_seeds: that are planned or have a trial.
+    where the tag is missing, or of an earlier command, as its sweep still runs or was killed, or is broken. None for
+    fixed seeds: no looks are assumed. num_seeds: that are planned or have a trial.
     """
     text = tags.get(Tag.LOOKS)
     if text is None:
@@ -29,7 +31,11 @@ def read_looks(tags: Mapping[str, str], first: int | None, num_seeds: int) -> tu
         looks = (0,)
     numbers = (0, *looks, MAX_SEEDS)
     if all(before < after for before, after in pairwise(numbers)):
-        return looks, ()
+        # A command that goes on or was killed has not recorded its own.
+        is_open = first is not None and tags.get(Tag.STATUS) in OPEN
+        begin = max(first or 0, looks[-1] + 1 if looks else 0)
+        later, notes = _assume_looks(begin if is_open else None, num_seeds, f"{Tag.LOOKS} is of an earlier command")
+        return (*looks, *later), notes if later else ()
     reason = f"{Tag.LOOKS}={text[:80]}: is no list of rising numbers of seeds"
     if first is None:
         return (), (f"{reason}; the report counts one look at all.",)

@@ -78,6 +78,9 @@ class Experiment(BaseModel):
     metrics: list[str] = Field(default_factory=lambda: list(DEFAULT_METRICS), min_length=1)
     # decided: seeds were added, one at a time, until every arm was decided; seeds are those of the first round.
     until: str = "seeds"
+    # All seeds in the order in which looks count them, those of rounds that were not needed too: that in which commands
+    # planned them. Empty of searches, and of sweeps by older versions.
+    seed_order: list[int] = Field(default_factory=list)
     # Largest difference that does not matter, in percent points of AP.
     margin: float = Field(default=1.0, gt=0, lt=100)
     # None where the arms are declared by name.
@@ -253,13 +256,26 @@ class Sweep:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds that are planned or have a trial, by the earliest start of a trial; those without one come last.
+        """All seeds that are planned or have a trial, in the order in which looks count them.
 
-        Seeds of a higher rank, such as those joined from other sweeps, come later. Of equal starts the order is the
-        experiment's, then that of the numbers.
+        That is the recorded one; without it that of the earliest start of a trial, and those without one come last. Of
+        equal starts the order is the experiment's, then that of the numbers. Seeds of a higher rank, such as those
+        joined from other sweeps, come later.
         """
-        known = dict.fromkeys([*self.experiment.seeds, *sorted(trial.seed for trial in self.current)])
+        order = self._recorded_order()
+        known = dict.fromkeys([*order, *self.experiment.seeds, *sorted(trial.seed for trial in self.current)])
         # A repeated training began when it was trained first.
-        starts = {seed: [trial.started for trial in self.trials if trial.seed == seed] for seed in known}
+        starts = {seed: min((t.started for t in self.trials if t.seed == seed), default=LAST) for seed in known}
         ranks = {trial.seed: trial.rank for trial in sorted(self.current, key=lambda trial: trial.rank)}
-        return tuple(sorted(known, key=lambda seed: (ranks.get(seed, 0), min(starts[seed], default=LAST))))
+        indices = {seed: index for index, seed in enumerate(order)}
+        return tuple(sorted(known, key=lambda seed: (ranks.get(seed, 0), indices.get(seed, len(order)), starts[seed])))
+
+    def _recorded_order(self) -> list[int]:
+        """Return the recorded order of the seeds up to the last one that is planned or has a trial.
+
+        One without a trial before that counted, and its runs are missing; those behind it belong to rounds that were
+        not needed.
+        """
+        begun = {*self.experiment.seeds, *(trial.seed for trial in self.current if trial.rank == 0)}
+        order = self.experiment.seed_order
+        return order[: max((count for count, seed in enumerate(order, start=1) if seed in begun), default=0)]

@@ -19,7 +19,7 @@ from fcos.statistics.power import pairs_needed
 class ComparisonDesign:
     """How the arms of a sweep are compared.
 
-    metric: the one that is tested. seeds: in the order in which they were begun. looks: after how many of them
+    metric: the one that is tested. seeds: in the order in which looks count them. looks: after how many of them
     decisions were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
     tests_arms: False where the effects of factors are tested, and arms are described alone.
     """

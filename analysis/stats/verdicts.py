@@ -70,7 +70,8 @@ def describe_outcome(comparison: Comparison, baseline: str) -> str:
             margin = f"{format_number(comparison.margin, metric)} {shorten_metric(metric)}"
             return f"no difference above {margin} to {baseline}: {statistics}"
         case "identical":
-            return f"identical to {baseline} in all {pairs} pairs: the arms' settings have no effect here"
+            on_metric = f"its settings have no effect on {shorten_metric(metric)} here"
+            return f"identical to {baseline} in all {pairs} pairs: {on_metric}"
         case "not shown":
             return f"no difference to {baseline} shown: {statistics}; {describe_pairs_needed(comparison)}"
         case _:
@@ -84,6 +85,8 @@ def describe_range(comparison: Comparison, noun: str = "pair") -> str:
     """
     if comparison.num_pairs == 1:
         return f" in a single {noun}"
+    if comparison.test.is_identical:
+        return f", exactly zero in all {comparison.num_pairs} {noun}s"
     extent = format_interval(comparison.smallest, comparison.largest, comparison.metric)
     direction = {comparison.num_pairs: ", higher in each", 0: ", lower in each"}.get(comparison.num_higher, "")
     shared = direction if comparison.smallest * comparison.largest > 0 else ""

@@ -56,7 +56,7 @@ function describeCell(cell, arm, isPercent) {
   const lines = [data.arms[arm], ...cell.values.map((value, seed) => describeSeed(arm, seed, value, isPercent))];
   if (cell.difference !== null) {
     const [difference, low, high] = [cell.difference, cell.low, cell.high].map((value) => format(value, isPercent, true));
-    lines.push(`difference to ${data.arms[data.baseline]}: ${difference}`);
+    lines.push(`median difference to ${data.arms[data.baseline]}: ${difference}`);
     const pairs = cell.pairs === 1 ? "1 pair" : `${cell.pairs} pairs`;
     lines.push(`${Math.floor(100 * cell.confidence)} % interval of ${pairs}: ${low} to ${high}`);
   }
@@ -123,20 +123,22 @@ function makeMetricTable(table) {
       numberCell(format(value, table.is_percent), () => describeSeed(arm, seed, value, table.is_percent)));
     const name = data.arms[arm] + (arm === data.baseline ? " (baseline)" : "");
     const mean = numberCell(format(cell.mean, table.is_percent), () => describeCell(cell, arm, table.is_percent));
-    const row = make("tr", {}, nameCell(name), mean, differenceCell(cell, arm, table.is_percent, table.rows[0].better), ...seeds);
+    // On the tested metric report.html decides.
+    const better = table.is_tested ? null : table.rows[0].better;
+    const row = make("tr", {}, nameCell(name), mean, differenceCell(cell, arm, table.is_percent, better), ...seeds);
     row.keys = [data.arms[arm], cell.mean, cell.difference, ...cell.values];
     return row;
   });
-  const unit = table.is_percent ? ", in percent" : "";
+  const unit = (table.is_percent ? ", in percent" : "") + (table.is_tested ? "; tested in report.html" : "");
   const seeds = data.seeds.map((seed) => `seed ${seed}`);
-  return makeTable(`${table.caption} (${table.note})${unit}`, ["arm", "mean", "difference", ...seeds], rows);
+  return makeTable(`${table.caption} (${table.note})${unit}`, ["arm", "mean", "median difference", ...seeds], rows);
 }
 
 // Groups below each other, columns for each arm.
 function makeGroupTable(table) {
   const hasCounts = table.rows.some((row) => row.count !== null);
   const headers = [table.group, ...(hasCounts ? ["boxes"] : [])];
-  data.arms.forEach((arm, index) => headers.push(arm, ...(isCompared(index) ? ["difference"] : [])));
+  data.arms.forEach((arm, index) => headers.push(arm, ...(isCompared(index) ? ["median difference"] : [])));
   const rows = table.rows.map((group) => {
     const row = make("tr", {}, nameCell(group.label), ...(hasCounts ? [numberCell(String(group.count))] : []));
     row.keys = [group.label, ...(hasCounts ? [group.count] : [])];

@@ -76,13 +76,36 @@ class ArmTest:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True)
+class HolmDecision:
+    """What Holm's procedure decides about an arm.
+
+    levels: at which it was tested, and the larger ones. ratio: the largest of its p values over the level of each.
+    """
+
+    levels: tuple[float, ...]
+    ratio: float
+    adjusted_p: float
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the arm's test rejects a difference of zero."""
+        return self.ratio <= 1
+
+
 def make_arm_tests(samples: Sequence[PairedSample], family_level: float = FAMILY_LEVEL) -> list[ArmTest]:
     """Test all arms of a sweep against its baseline, those without pairs too: they count in the correction."""
+    decisions = decide_arms(samples, family_level)
+    return [_make_test(sample, decision) for sample, decision in zip(samples, decisions, strict=True)]
+
+
+def decide_arms(samples: Sequence[PairedSample], family_level: float = FAMILY_LEVEL) -> list[HolmDecision]:
+    """Run Holm's procedure on all arms of a sweep, as make_arm_tests does, without their intervals."""
     # Of the k-th arm, this level and the larger ones.
-    ladder = [family_level / count for count in range(len(samples), 0, -1)]
+    ladder = tuple(family_level / count for count in range(len(samples), 0, -1))
     remaining = list(range(len(samples)))
     step, adjusted = 0, 0.0
-    tests: dict[int, ArmTest] = {}
+    decisions: dict[int, HolmDecision] = {}
     while remaining:
         levels = ladder[step:]
         ratios = {arm: _compute_ratio(samples[arm], levels) for arm in remaining}
@@ -91,10 +114,10 @@ def make_arm_tests(samples: Sequence[PairedSample], family_level: float = FAMILY
             decided = sorted(remaining, key=ratios.__getitem__)
         for arm in decided:
             adjusted = max(adjusted, min(1.0, ratios[arm] * family_level))
-            tests[arm] = _make_test(samples[arm], levels, ratios[arm], adjusted)
+            decisions[arm] = HolmDecision(levels, ratios[arm], adjusted)
             remaining.remove(arm)
         step += 1
-    return [tests[arm] for arm in range(len(samples))]
+    return [decisions[arm] for arm in range(len(samples))]
 
 
 def _compute_ratio(sample: PairedSample, levels: Sequence[float]) -> float:
@@ -103,16 +126,17 @@ def _compute_ratio(sample: PairedSample, levels: Sequence[float]) -> float:
     return compute_scaled_p_value(np.array(sample.differences), sample.looks, levels)
 
 
-def _make_test(sample: PairedSample, levels: Sequence[float], ratio: float, adjusted_p: float) -> ArmTest:
+def _make_test(sample: PairedSample, decision: HolmDecision) -> ArmTest:
     low, high = -np.inf, np.inf
     if sample.differences:
-        low, high = compute_interval(np.array(sample.differences), sample.looks, levels)
+        low, high = compute_interval(np.array(sample.differences), sample.looks, decision.levels)
+    level = decision.levels[0]
     return ArmTest(
         num_pairs=len(sample.differences),
         low=low,
         high=high,
-        level=levels[0],
-        p=min(1.0, ratio * levels[0]),
-        adjusted_p=adjusted_p,
+        level=level,
+        p=min(1.0, decision.ratio * level),
+        adjusted_p=decision.adjusted_p,
         is_identical=sample.is_identical,
     )

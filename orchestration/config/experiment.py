@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from fcos.config.base import Section
 from fcos.config.parse import flatten
 from fcos.statistics.factorial import FactorialDesign
-from fcos.storage.store_conventions import MetricPrefix
+from fcos.statistics.margin import margin_of
 from orchestration.config.factorial import plan_design
 from orchestration.config.search import SearchConfig
 
@@ -50,7 +50,8 @@ class ExperimentConfig(Section):
     until: Literal["seeds", "decided"] = "seeds"
     most_seeds: int = Field(default=12, ge=1, le=100)
     metrics: tuple[str, ...] = Field(default=("val/AP",), min_length=1)
-    # Largest difference of the first metric that does not matter, in percent points of AP.
+    # Largest difference of the first metric that does not matter, in percent points of AP; of a search, of its metric
+    # where seeds confirm the winner.
     margin: float = 1.0
     # Arm -> corresponding rows of the papers' tables.
     paper: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -114,11 +115,27 @@ class ExperimentConfig(Section):
             raise ValueError(f"most_seeds={self.most_seeds}: has no effect without until=decided; leave it out")
         if kind and self._is_set("effect"):
             raise ValueError(f"effect={self.effect:g}: has no effect with {kind}; leave it out")
-        if not kind and not self.metrics[0].startswith(MetricPrefix.VAL):
-            kind = f"metrics={list(self.metrics)}, whose first is no AP"
-        if kind and self._is_set("margin"):
-            raise ValueError(f"margin={self.margin:g}: has no effect with {kind}; leave it out")
+        if self.sets_margin and (without_margin := self._find_no_margin(kind)):
+            raise ValueError(f"margin={self.margin:g}: has no effect with {without_margin}; leave it out")
         return self
+
+    def _find_no_margin(self, kind: str) -> str:
+        """Return with what the margin decides nothing; "" where it does, or where seeds may confirm a search's winner.
+
+        kind: what compares no arms, "" for what does.
+        """
+        if self.search is not None:
+            metric, no_ap = self.search.metric, f"search.metric={self.search.metric}, which is no AP"
+        elif kind:
+            return kind
+        else:
+            metric, no_ap = self.metrics[0], f"metrics={list(self.metrics)}, whose first is no AP"
+        return no_ap if margin_of(metric, self.margin) is None else ""
+
+    @property
+    def sets_margin(self) -> bool:
+        """Whether the margin is another than the default."""
+        return self._is_set("margin")
 
     def _is_set(self, key: str) -> bool:
         return bool(getattr(self, key) != ExperimentConfig.model_fields[key].default)

@@ -224,6 +224,12 @@ class LabConfig(Config):
                 f"search.confirm_seeds={list(self.confirm_seeds)}: {both} are among experiment.seeds, by which the "
                 "winner is chosen; confirm it with seeds that the search does not see, or give their number"
             )
+        if self.experiment and self._searches and self.experiment.sets_margin and not self.confirm_seeds:
+            given = f"experiment.margin={self.experiment.margin:g}"
+            raise ValueError(
+                f"{given}: has no effect with a search whose winner no seeds confirm; leave it out, or give "
+                "search.confirm_seeds"
+            )
         return self
 
     @model_validator(mode="after")

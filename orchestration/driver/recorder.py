@@ -89,7 +89,10 @@ class RunRecorder:
         """Start the sweep's own run; a single run has none. looks: of earlier commands, and at the same trainings."""
         if self.experiment is None:
             return
+        stored = read_plan(self.plan.folder)
         declared = experiment_values(self.experiment, self.plan.search)
+        # In which a report counts them.
+        declared["seed_order"] = [] if stored is None else list(stored.seeds)
         tags = {
             **self._common(),
             Tag.KIND: RunKind.SWEEP,

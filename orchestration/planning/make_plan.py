@@ -56,7 +56,8 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     data = PreparedDatasets(prepare_data)
     plan = _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.all_seeds, data)
     design = [] if lab.experiment.design is None else describe_design(lab.experiment.design)
-    return replace(plan, notes=(*design, *plan.notes, *check_values(lab, tuple(arms.values()), data)))
+    notes = (*design, *plan.notes, *check_values(lab, tuple(arms.values()), data))
+    return replace(plan, notes=notes, adds_seeds=lab.experiment.until == "decided")
 
 
 def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str]) -> Plan:

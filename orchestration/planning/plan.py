@@ -11,15 +11,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.config.run import Config
 from fcos.errors import ConfigError
-from fcos.storage.run_folder import CHECKPOINTS, RunSummary
+from fcos.storage.run_folder import CHECKPOINTS, SUMMARY, RunSummary
 from fcos.storage.store_conventions import RUN_ONLY
 from orchestration.experiment.data import DatasetInfo, PreparedDatasets
 from orchestration.experiment.extension import Extension
 from orchestration.experiment.identity import without, worker_dependences_of
 from orchestration.experiment.prefixes import Prefixes
 from orchestration.experiment.provenance import Provenance
+from orchestration.experiment.training_folder import short_identity
 from orchestration.experiment.trials import Trial, changed_keys
 from orchestration.experiment.weights import pinned_keys
+from orchestration.planning.seed_order import SeedOrder
 from orchestration.search.points import Search
 from orchestration.search.stored_search import StoredSearch, search_differences
 from orchestration.trial.files import read_summary, write_json, write_sweep_notes
@@ -48,6 +50,8 @@ class Plan:
     search: Search | None = None
     # Whether trainings take first steps from others (share_prefixes).
     shares: bool = True
+    # Whether seeds are added until all is decided (until=decided).
+    adds_seeds: bool = False
     # The checkpoint that all trainings go on from, by choice (extend).
     extension: Extension | None = None
     # First steps that trainings take from others, as far as is known before anything runs.
@@ -55,7 +59,7 @@ class Plan:
     # The data that were prepared for it, of points that are drawn later too; None where none were prepared.
     datasets: PreparedDatasets | None = None
 
-    def folder_of(self, trial: Trial) -> Path:
+    def folder_of(self, trial: "Trial | StoredTrial") -> Path:
         """Return a training's own folder."""
         return self.folder / TRIALS / trial.short
 
@@ -86,6 +90,11 @@ class StoredTrial(BaseModel):
     arms: dict[str, str]
     data: str
 
+    @property
+    def short(self) -> str:
+        """The part of the identity that names the training's folder."""
+        return short_identity(self.identity)
+
 
 class StoredPlan(BaseModel):
     """The content of plan.json: all that commands of this sweep have planned so far."""
@@ -104,6 +113,9 @@ class StoredPlan(BaseModel):
     search: StoredSearch | None = None
     # Numbers of seeds at which commands of this sweep looked at the arms.
     looks: list[int] = []
+    # See SeedOrder; empty of searches, and in plans by older versions.
+    seeds: list[int] = []
+    rounds_from: int | None = None
     # The checkpoint that all trainings go on from, by choice.
     extension: Extension | None = None
 
@@ -144,6 +156,8 @@ class StoredPlan(BaseModel):
             "trials": list(trials.values()),
             "search": search,
             "looks": sorted({*self.looks, *new.looks}),
+            "seeds": self.seeds,
+            "rounds_from": self.rounds_from,
             "extension": new.extension or self.extension,
         }
         return new.model_copy(update=update)
@@ -152,9 +166,13 @@ class StoredPlan(BaseModel):
         """Return the plan with further looks."""
         return self.model_copy(update={"looks": sorted({*self.looks, *looks})})
 
+    def with_order(self, order: SeedOrder) -> "StoredPlan":
+        """Return the plan with the order of its seeds."""
+        return self.model_copy(update={"seeds": list(order.seeds), "rounds_from": order.rounds_from})
+
     def values(self) -> dict[str, Any]:
         """Return the plan as plain values, without what it does not have."""
-        missing = {name for name in ("search", "extension") if getattr(self, name) is None}
+        missing = {name for name in ("search", "extension", "rounds_from") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=missing)
 
 
@@ -170,6 +188,39 @@ def read_plan(folder: Path) -> StoredPlan | None:
         return None
     except (ValidationError, ValueError, TypeError):
         raise ConfigError(f"{path}: not readable as a plan; remove that folder or give another name=...") from None
+
+
+def has_result(folder: Path, identity: str) -> bool:
+    """Return whether a training of a sweep's folder has a result."""
+    return (folder / TRIALS / short_identity(identity) / SUMMARY).exists()
+
+
+def find_seed_order(plan: Plan, stored: StoredPlan | None) -> SeedOrder:
+    """Return the order in which the seeds of a command count; an empty one for a search, which has no such looks.
+
+    stored: what its folder holds.
+    """
+    if plan.search is not None:
+        return SeedOrder()
+    before = SeedOrder() if stored is None else _order_before(plan, stored)
+    counted = [] if stored is None else count_seeds(plan, stored)
+    planned = tuple(dict.fromkeys(trial.seed for trial in plan.trials))
+    return before.follow(planned, counted, has_rounds=plan.adds_seeds)
+
+
+def count_seeds(plan: Plan, stored: StoredPlan) -> list[int]:
+    """Return the seeds of earlier commands that have a result or were looked at without one, in their order."""
+    seeds = _order_before(plan, stored).seeds
+    looked_at = seeds[: max(stored.looks, default=0)]
+    done = {trial.seed for trial in stored.trials if has_result(plan.folder, trial.identity)}
+    return [seed for seed in seeds if seed in done or seed in looked_at]
+
+
+def _order_before(plan: Plan, stored: StoredPlan) -> SeedOrder:
+    """Return the order that a plan records; of an older version that of its trainings, with rounds as now."""
+    if stored.seeds:
+        return SeedOrder(tuple(stored.seeds), stored.rounds_from)
+    return SeedOrder(tuple(dict.fromkeys(trial.seed for trial in stored.trials)), 0 if plan.adds_seeds else None)
 
 
 def settle_plan(plan: Plan, looks: Iterable[int] = ()) -> str:
@@ -198,7 +249,8 @@ def settle_plan(plan: Plan, looks: Iterable[int] = ()) -> str:
         # A folder that was copied or renamed: the runs in the tracking store are those of the sweep that it was.
         same = before.name in (None, plan.name)
         stored = before.merged(StoredPlan.of(plan, before.key if same else new_key))
-    stored = stored.with_looks(looks)
+    order = find_seed_order(plan, None if differences else before)
+    stored = stored.with_looks(looks).with_order(order)
     write_json(plan.folder / PLAN, stored.values())
     write_sweep_notes(plan.folder, plan.folder_notes)
     return stored.key

@@ -1,10 +1,10 @@
 """Seeds until it is decided: which trainings of a plan are needed, found again from the results there are.
 
-Nothing about the rounds is remembered but the results themselves and the looks in plan.json, so that a later command,
-or one whose driver was killed, comes to the same decisions.
+Nothing about the rounds is remembered but the results themselves, and the looks and the order of the seeds in
+plan.json, so that a later command, or one whose driver was killed, comes to the same decisions.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -12,10 +12,12 @@ from fcos.statistics.factorial import measure_effect
 from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests, make_sample
 from fcos.statistics.margin import margin_of
 from fcos.statistics.outcomes import DECIDED, Outcome, classify_test
+from fcos.storage.run_folder import RunSummary
 from orchestration.config.experiment import ExperimentConfig
 from orchestration.experiment.trials import Trial
-from orchestration.planning.plan import Plan, read_plan
-from orchestration.trial.files import read_final_values
+from orchestration.planning.plan import Plan, StoredPlan, StoredTrial, find_seed_order, read_plan
+from orchestration.planning.seed_order import SeedOrder
+from orchestration.trial.files import read_final_values, read_summary
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,39 @@ def later_trainings(plan: Plan, experiment: ExperimentConfig | None) -> frozense
 def find_looks(plan: Plan, experiment: ExperimentConfig, *, stopped: bool, reported: bool) -> tuple[int, ...]:
     """Return at how many seeds the arms are looked at as a command ends.
 
-    Those are the rounds that are over, or where the seeds are given all seeds of all commands, as a report shows what
-    gave no result too. The report of a command that was stopped amid a round looks at the pairs that are there: the
-    user who raises the budget has seen them. Without a report there is no look.
+    Those are the rounds that are over. Given seeds are one look at all of them and at those of earlier commands that
+    count; a report shows what gave no result too. The report of a command that was stopped amid a round looks at the
+    pairs that are there: the user who raises the budget has seen them. Without a report there is no look.
 
     stopped: for want of hours or of space. reported: whether the command writes a report.
     """
     rounds = SeedRounds.of(plan, experiment)
     if rounds is not None:
-        newest = rounds.newest_pairs(experiment.all_seeds) if stopped and reported else ()
+        newest = rounds.newest_pairs() if stopped and reported else ()
         return tuple(sorted({*rounds.needed().looks, *newest}))
     stored = read_plan(plan.folder)
     if stored is None:
         return ()
-    seeds = tuple(dict.fromkeys(trial.seed for trial in stored.trials))
     if stopped:
-        return SeedRounds(plan, experiment).newest_pairs(seeds) if reported else ()
-    return (len(seeds),) if any(plan.summary_of(trial) is not None for trial in plan.trials) else ()
+        return SeedRounds(plan, experiment).newest_pairs() if reported else ()
+    has_results = any(plan.summary_of(trial) is not None for trial in plan.trials)
+    return (len(find_seed_order(plan, stored).seeds),) if has_results else ()
+
+
+@dataclass(frozen=True)
+class SeedResults:
+    """Results of a sweep's trainings, those of earlier commands too.
+
+    ended: identities of the plan's trainings that have one. values: arm -> seed -> first metric at the end.
+    """
+
+    ended: frozenset[str]
+    values: Mapping[str, Mapping[int, float]]
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        """The seeds with a value."""
+        return frozenset(seed for of_arm in self.values.values() for seed in of_arm)
 
 
 @dataclass(frozen=True)
@@ -99,31 +117,40 @@ class SeedRounds:
         leaves out arms that are decided at the last look, unless they share a training with one that is not. With
         factors it has all cells, from which each effect is computed.
 
+        The first round has all seeds of earlier commands that were given, and the last look is at all seeds with a
+        result: those that a report shows.
+
         has_ended: whether a training is over, with a result or without; by default, with one.
         """
-        values = {trial.identity: self._values(trial) for trial in self.plan.trials}
-        has_ended = has_ended or (lambda trial: values[trial.identity] is not None)
         stored = read_plan(self.plan.folder)
+        results = self._read_results(stored)
+        has_ended = has_ended or (lambda trial: trial.identity in results.ended)
         earlier = () if stored is None else tuple(stored.looks)
         needed = Needed((), (), {}, self._tested_names(), (), complete=False)
-        seeds = self.experiment.all_seeds
-        for count in range(len(self.experiment.seeds), len(seeds) + 1):
-            new = self._trainings(seeds[needed.looks[-1] if needed.looks else 0 : count], needed.undecided)
-            needed = replace(needed, indices=(*needed.indices, *new))
+        order = find_seed_order(self.plan, stored)
+        first, least, most = self._find_bounds(order, results)
+        for count in range(first, most + 1):
+            seeds = order.seeds[needed.looks[-1] if needed.looks else 0 : count]
+            needed = replace(needed, indices=(*needed.indices, *self._trainings(seeds, needed.undecided)))
             if not all(has_ended(self.plan.trials[index]) for index in needed.indices):
                 return needed
-            needed = self._look(needed, count, earlier, values)
-            if not needed.undecided or not any(values[self.plan.trials[index].identity] for index in new):
+            needed = self._look(needed, order.seeds[:count], earlier, results)
+            if count >= least and (not needed.undecided or results.seeds.isdisjoint(seeds)):
                 break
         return replace(needed, complete=True)
 
-    def newest_pairs(self, seeds: Sequence[int]) -> tuple[int, ...]:
-        """Return after how many of the seeds each of what is tested has its newest pair, in ascending order.
+    def _find_bounds(self, order: SeedOrder, results: SeedResults) -> tuple[int, int, int]:
+        """Return how many seeds the first round has, and with how many the last one ends at least and at most."""
+        last_given = max(order.seeds.index(seed) for seed in self.experiment.seeds)
+        first = max(order.rounds_from or 0, 1 + last_given)
+        least = max((count for count, seed in enumerate(order.seeds, start=1) if seed in results.seeds), default=0)
+        return first, least, max(first, least, min(self.experiment.most_seeds, len(order.seeds)))
 
-        seeds: in the order in which looks are counted.
-        """
-        values = {trial.identity: self._values(trial) for trial in self.plan.trials}
-        sizes = self._sizes(self._values_by_arm(range(len(self.plan.trials)), values), seeds)
+    def newest_pairs(self) -> tuple[int, ...]:
+        """Return after how many seeds each of what is tested has its newest pair, in ascending order."""
+        stored = read_plan(self.plan.folder)
+        seeds = find_seed_order(self.plan, stored).seeds
+        sizes = self._sizes(self._read_results(stored).values, seeds)
         ends = ([count for count, size in enumerate(of_one, start=1) if size is not None] for of_one in sizes.values())
         return tuple(sorted({counts[-1] for counts in ends if counts}))
 
@@ -139,18 +166,15 @@ class SeedRounds:
         trials = enumerate(self.plan.trials)
         return [index for index, trial in trials if trial.seed in seeds and arms & set(trial.arms)]
 
-    def _look(
-        self, needed: Needed, count: int, earlier: Sequence[int], values: Mapping[str, Mapping[str, float] | None]
-    ) -> Needed:
-        """Look at the arms with so many seeds, as a report of these trainings does.
+    def _look(self, needed: Needed, seeds: Sequence[int], earlier: Sequence[int], results: SeedResults) -> Needed:
+        """Look at the arms with some seeds, as a report of these trainings does.
 
-        earlier: looks of other commands, which count too. values: final values by training and arm.
+        earlier: looks of other commands, which count too.
         """
         experiment = self.experiment
-        looks = (*needed.looks, count)
-        by_arm = self._values_by_arm(needed.indices, values)
-        all_looks = sorted({*looks, *(each for each in earlier if each < count)})
-        sizes = self._sizes(by_arm, experiment.all_seeds[:count])
+        looks = (*needed.looks, len(seeds))
+        all_looks = sorted({*looks, *(each for each in earlier if each < len(seeds))})
+        sizes = self._sizes(results.values, seeds)
         samples = {name: make_sample(of_name, all_looks) for name, of_name in sizes.items()}
         margin = margin_of(experiment.metrics[0], experiment.margin / 100)
         tests = _make_arm_tests(tuple(samples.values()))
@@ -160,15 +184,30 @@ class SeedRounds:
         undecided = tuple(name for name in still_open if name not in without)
         return replace(needed, looks=looks, outcomes=outcomes, undecided=undecided, without_pairs=without)
 
-    def _values_by_arm(
-        self, indices: Iterable[int], values: Mapping[str, Mapping[str, float] | None]
-    ) -> dict[str, dict[int, float]]:
-        """Return arm -> seed -> value of some trainings. values: final values by training and arm."""
+    def _read_results(self, stored: StoredPlan | None) -> SeedResults:
+        """Return the results of the plan's trainings, and of those with other seeds that earlier commands planned."""
         by_arm: dict[str, dict[int, float]] = {arm: {} for arm in self.experiment.arms}
-        for trial in (self.plan.trials[index] for index in indices):
-            for arm, value in (values[trial.identity] or {}).items():
+        planned = {trial.seed for trial in self.plan.trials}
+        for other in () if stored is None else stored.trials:
+            summary = None if other.seed in planned else read_summary(self.plan.folder_of(other), other.identity, ())
+            if summary is not None:
+                self._add_values(by_arm, other, summary)
+        ended = []
+        for trial in self.plan.trials:
+            summary = self.plan.summary_of(trial)
+            if summary is not None:
+                ended.append(trial.identity)
+                self._add_values(by_arm, trial, summary)
+        return SeedResults(frozenset(ended), by_arm)
+
+    def _add_values(
+        self, by_arm: Mapping[str, dict[int, float]], trial: Trial | StoredTrial, summary: RunSummary
+    ) -> None:
+        """Add the first metric of a training's arms at its end."""
+        values = read_final_values(self.plan.folder_of(trial), summary.metrics, self.experiment.metrics[0])
+        for arm, value in values.items():
+            if arm in trial.arms and arm in by_arm:
                 by_arm[arm][trial.seed] = value
-        return by_arm
 
     def _sizes(self, by_arm: Mapping[str, Mapping[int, float]], seeds: Sequence[int]) -> dict[str, list[float | None]]:
         """Return what is tested in each seed: differences of arms to the baseline, or effects of factors.
@@ -184,14 +223,6 @@ class SeedRounds:
             arm: [_difference(by_arm[arm].get(seed), baseline.get(seed)) for seed in seeds]
             for arm in self._tested_names()
         }
-
-    def _values(self, trial: Trial) -> dict[str, float] | None:
-        """Return the first metric of a training's arms at its end; None without a result."""
-        summary = self.plan.summary_of(trial)
-        if summary is None:
-            return None
-        values = read_final_values(self.plan.folder_of(trial), summary.metrics, self.experiment.metrics[0])
-        return {arm: value for arm, value in values.items() if arm in trial.arms}
 
 
 @dataclass(frozen=True)

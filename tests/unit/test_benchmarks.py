@@ -11,8 +11,10 @@ import torch
 
 from fcos.evaluation.matches import match_detections
 from fcos.export.latency import Latency
+from fcos.statistics.outcomes import DECIDED
 from orchestration.experiment.provenance import Commit
 from tests.helpers.detections.weighted_evaluations import tied_evaluation
+from tests.helpers.experiments.seed_rounds import finish, plan_rounds
 
 SIZE = (128, 160)
 
@@ -70,6 +72,47 @@ def test_simulated_verdicts_keep_their_error_rates(load, name: str, several: boo
     weak, strong = (module.measure_power(distribution, sequences, 8, effect, several) for effect in (0.5, 2.0))
     assert weak.shown < 0.4 < 0.85 < strong.shown
     assert strong.pairs <= 8 * 0.9 if several else strong.pairs == 8
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_difference_of_the_margin_is_seldom_called_equal(load, several: bool) -> None:
+    module = load("verdicts")
+    normal = module.DISTRIBUTIONS["normal"]
+    # Half of 5 % and three standard errors of that; the draws are always the same.
+    assert module.measure_false_equality(normal, 600, 8, 2.0, several) <= 0.025 + 0.019
+    noise = module.draw_differences(normal, 600, 1, 8)[:, 0]
+    assert module.find_equal(noise, module.make_looks(8, several), 2.0).mean() > 0.5, "of no difference it is the rule"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_simulated_rounds_are_those_of_a_sweep(load, tmp_path: Path, seed: int) -> None:
+    """Three arms that train by themselves: one is better by far, one is equal, one is better by the margin."""
+    simulate = load("verdict_rounds")
+    # In fractions of AP, with the deviation and the margin of one point.
+    effects = np.array([[4.0], [0.0], [1.0]])
+    differences = 0.01 * (np.random.default_rng(seed).standard_normal((3, 12)) + effects)
+    _, plan, rounds = plan_rounds(tmp_path, experiment="+experiment=ablation_radius")
+    arms = [arm for arm in plan.arms if arm != "radius_1_5"]
+
+    def value(arm: str, of_seed: int) -> float:
+        return 0.3 + (float(differences[arms.index(arm), of_seed]) if arm in arms else 0.0)
+
+    while not (needed := rounds.needed()).complete:
+        finish(plan, needed.indices, value)
+    simulated = simulate.run_rounds(differences, 0.01)
+    assert (needed.looks, len(needed.outcomes)) == (simulated.looks, 3)
+    called = [needed.outcomes[arm] for arm in arms]
+    assert [outcome if outcome in DECIDED else "" for outcome in called] == list(simulated.last)
+    trained = [[arm in plan.trials[index].arms for index in needed.indices].count(True) for arm in arms]
+    assert trained == list(simulated.pairs) and min(trained) < max(trained), "a decided arm gets no more seeds"
+
+
+def test_rounds_in_which_some_arms_differ_keep_their_error_rates(load) -> None:
+    module = load("verdicts")
+    rates = module.measure_rounds(module.DISTRIBUTIONS["normal"], 40, (3.0, 0.0), 1.0)
+    # 5 % and three standard errors of that in so many.
+    assert max(rates.false_direction, rates.false_equal) <= 0.05 + 0.104
+    assert rates.found > 0.9 and rates.pairs < 12
 
 
 @pytest.fixture

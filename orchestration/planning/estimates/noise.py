@@ -138,7 +138,7 @@ def power_lines(
         return [*notes, "no noise known for this model, data and schedule: +experiment=noise_floor measures it"]
     tested = _list_tested(experiment, known.deviation)
     lines = [_shown_line(len(experiment.all_seeds), known, metric, each) for each in tested]
-    if experiment.effect is not None and metric.startswith(MetricPrefix.VAL):
+    if experiment.effect is not None and _is_fraction(metric):
         lines.append(_effect_line(experiment.effect / 100, metric, tested[-1], cost))
     return [*notes, *lines]
 
@@ -196,8 +196,12 @@ def _effect_line(effect: float, metric: str, tested: Tested, cost: SeedCost | No
     return f"{text} needs about {needed} seeds{hours}"
 
 
+def _is_fraction(metric: str) -> bool:
+    """Return whether a metric is a fraction, shown in percent: an evaluation's, but for counts and milliseconds."""
+    return metric.startswith(MetricPrefix.VAL) and not metric.startswith(MetricPrefix.COST)
+
+
 def in_units(value: float, metric: str) -> str:
-    """Return a difference of a metric with its name: `3.8 AP`, in percent points for evaluation metrics."""
-    if metric.startswith(MetricPrefix.VAL):
-        return f"{100 * value:.1f} {metric.removeprefix(MetricPrefix.VAL)}"
-    return f"{value:.3g} {metric}"
+    """Return a difference of a metric with its name: `3.8 AP`, in percent points for fractions."""
+    name = metric.removeprefix(MetricPrefix.VAL)
+    return f"{100 * value:.1f} {name}" if _is_fraction(metric) else f"{value:.3g} {name}"

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcos.errors import ConfigError
-from fcos.storage.run_folder import SUMMARY
 from fcos.storage.store_conventions import Tag
 from orchestration.config.experiment import ExperimentConfig
-from orchestration.experiment.training_folder import short_identity
-from orchestration.planning.plan import PLAN, TRIALS, Plan, StoredPlan, read_plan
+from orchestration.planning.plan import PLAN, Plan, StoredPlan, count_seeds, find_seed_order, has_result, read_plan
 from orchestration.tracking.history import History
 from orchestration.tracking.problems import TrackingError
 
@@ -75,7 +73,7 @@ def find_earlier_looks(
                 found.setdefault(name, set()).update(looks)
         except TrackingError as error:
             outage = str(error)
-    counted = {len({trial.seed for trial in plan.trials}), *(own.looks if own is not None else ())}
+    counted = {len(find_seed_order(plan, own).seeds), *(own.looks if own is not None else ())}
     new = {name: tuple(sorted(looks - counted)) for name, looks in found.items()}
     elsewhere = [
         EarlierLooks(seeds, f"sweep {name} was looked at after {_listed(seeds)} of these seeds, which counts here too")
@@ -86,14 +84,20 @@ def find_earlier_looks(
 
 
 def _look_before_more_seeds(plan: Plan, own: StoredPlan | None) -> tuple[EarlierLooks, ...]:
-    """Return the look at the seeds with results where others are added now, also after a command that was killed."""
-    if own is None or {trial.seed for trial in plan.trials} <= {trial.seed for trial in own.trials}:
+    """Return the look at the seeds with results where others are added now, also after a command that was killed.
+
+    Seeds that rounds planned and did not begin are others where a command gives its seeds now.
+    """
+    if own is None or not any(has_result(plan.folder, trial.identity) for trial in own.trials):
         return ()
-    done = len({trial.seed for trial in own.trials if _has_result(plan.folder, trial.identity)})
     # What gave no result counts as a seed of the look that was recorded.
-    if done == 0 or {done, len({trial.seed for trial in own.trials})} & {*own.looks}:
+    counted = count_seeds(plan, own)
+    rounds_end = own.rounds_from is not None and not plan.adds_seeds
+    known = counted if rounds_end else own.seeds or [trial.seed for trial in own.trials]
+    if {trial.seed for trial in plan.trials} <= {*known} or len(counted) in own.looks:
         return ()
-    return (EarlierLooks((done,), f"seeds are added to {done} with results, which counts as a look at these"),)
+    text = f"seeds are added to {len(counted)} with results, which counts as a look at these"
+    return (EarlierLooks((len(counted),), text),)
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -135,7 +139,7 @@ def _looks_of_plan(folder: Path, stored: StoredPlan, compared: _Compared) -> tup
     """Return the looks of another sweep's plan; where none is recorded, one at what has a result."""
     trials = stored.trials
     if not stored.looks:
-        trials = [trial for trial in trials if _has_result(folder, trial.identity)]
+        trials = [trial for trial in trials if has_result(folder, trial.identity)]
     shared = _count_seeds(compared, {identity for trial in trials for identity in trial.arms.values()})
     return _within(stored.looks, shared)
 
@@ -143,10 +147,6 @@ def _looks_of_plan(folder: Path, stored: StoredPlan, compared: _Compared) -> tup
 def _within(looks: Sequence[int], shared: int) -> tuple[int, ...]:
     """Return looks as numbers of shared seeds; without any recorded, one look at all of these."""
     return tuple(sorted({min(look, shared) for look in looks or (shared,)})) if shared else ()
-
-
-def _has_result(folder: Path, identity: str) -> bool:
-    return (folder / TRIALS / short_identity(identity) / SUMMARY).exists()
 
 
 def _looks_in_store(

@@ -76,7 +76,7 @@ def test_a_number_shows_its_seeds_and_runs(explorer: Any) -> None:
     lines = explorer.locator("#tip").inner_text().splitlines()
     assert lines[0] == "branch"
     assert lines[1].startswith("seed 0: 49.1, run ")
-    assert lines[-2:] == ["difference to none: +3.3", "75 % interval of 3 pairs: +3.1 to +3.5"]
+    assert lines[-2:] == ["median difference to none: +3.2", "75 % interval of 3 pairs: +3.1 to +3.5"]
     explorer.keyboard.press("Escape")
     assert explorer.locator("#tip").is_hidden()
     failed = explorer.locator("#metrics tbody tr").nth(2).locator("td").nth(5)

@@ -1,6 +1,7 @@
 """Joined seeds come after one's own, and every look at either sweep counts at the seeds that it was taken at."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -78,6 +79,17 @@ def test_of_two_sweeps_that_join_the_second_counts_after_the_first_whenever_it_w
     joined = join_sweeps(make_sweep("mine", (0, 1), (2,)), [first, second])
     assert joined.seeds == (0, 1, 5, 6, 3, 4)
     assert joined.looks == (2, 3, 4, 5, 6)
+
+
+def test_a_recorded_order_is_that_of_ones_own_seeds_alone() -> None:
+    """Of ten seeds that rounds planned four were needed; another sweep has two of the others."""
+    own = make_sweep("mine", (3, 0, 1, 2), (3, 4))
+    recorded = own.experiment.model_copy(update={"seeds": [0, 1, 2], "seed_order": list(range(10))})
+    mine, theirs = replace(own, experiment=recorded), make_sweep("theirs", (9, 7))
+    joined = join_sweeps(mine, [theirs])
+    assert (joined.seeds, joined.looks) == ((0, 1, 2, 3, 9, 7), (3, 4))
+    compared = compare_laboratories(mine, make_sweep("theirs", (0, 1)))
+    assert compared.seeds == (0, 1)
 
 
 @pytest.mark.parametrize(

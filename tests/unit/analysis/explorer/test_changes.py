@@ -104,6 +104,20 @@ def test_a_cell_pairs_the_seeds_that_both_arms_have() -> None:
     assert make_cell("arm", [3], lambda _: math.nan, "base").mean is None
 
 
+def test_the_difference_of_a_cell_is_the_median_that_its_interval_is_about() -> None:
+    """The mean of these is outside of the interval, which leaves out the largest of nine."""
+    differences = [0.01, 0.011, 0.012, 0.013, 0.014, 0.015, 0.016, 0.017, 0.9]
+    cell = make_cell("arm", range(9), lambda key: differences[key[1]] if key[0] == "arm" else 0.0, "base")
+    assert (cell.difference, cell.high) == (0.014, 0.017)
+    assert cell.low is not None and cell.low <= 0.014 and cell.mean is not None and cell.mean > 0.1
+
+
+def test_the_metric_that_a_report_tests_is_marked() -> None:
+    values = pd.DataFrame([{"metric": name, "arm": "a", "seed": 0, "value": 0.5} for name in ("val/AP", "val/AP50")])
+    tables = make_metric_tables(values, ["a"], [0], "a", "val/AP")
+    assert {table.note: table.is_tested for table in tables} == {"val/AP": True, "val/AP50": False}
+
+
 def make_classes(labels: NDArray[np.int64], num_classes: int) -> Truth:
     """Return a box of each label, of so many classes."""
     truth = make_boxes([(0, 0, 1, 1)] * len(labels))

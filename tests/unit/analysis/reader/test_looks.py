@@ -36,3 +36,14 @@ def test_where_seeds_are_added_the_tag_counts_and_a_broken_one_is_a_missing_one(
     looks, notes = read_looks({"fcos.looks": "[5, 3]"}, 3, 4)
     assert looks == (3, 4)
     assert "is no list of rising numbers" in notes[0] and "a look after each seed from 3 seeds on" in notes[0]
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_rounds_that_go_on_or_were_killed_have_looked_after_each_seed_since_the_recorded_looks(status: str) -> None:
+    tags = {"fcos.looks": "[2, 8]", "fcos.status": status}
+    looks, notes = read_looks(tags, 3, 10)
+    assert looks == (2, 8, 9, 10)
+    assert notes == ("fcos.looks is of an earlier command; the report counts a look after each seed from 9 seeds on.",)
+    assert read_looks(tags, 3, 8) == ((2, 8), ())
+    assert read_looks(tags, None, 10) == ((2, 8), ()), "given seeds are one look"
+    assert read_looks({**tags, "fcos.status": "stopped"}, 3, 10) == ((2, 8), ()), "its end recorded all"

@@ -1,6 +1,7 @@
-"""The seeds of a sweep in the order in which they were begun."""
+"""The seeds of a sweep in their recorded order, and without one in that in which they were begun."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -38,3 +39,18 @@ def test_a_repeated_training_keeps_the_time_at_which_it_began_first() -> None:
 def test_of_equal_starts_and_without_a_trial_the_order_is_that_of_the_experiment() -> None:
     assert make_sweep((7, 2, 5), make_trial(2, 0), make_trial(7, 0)).seeds == (7, 2, 5)
     assert make_sweep((7, 2, 5), make_trial(5, 0)).seeds == (5, 7, 2)
+
+
+def test_a_recorded_order_counts_whenever_runs_began() -> None:
+    sweep = make_sweep((0, 1, 2), make_trial(0, 9), make_trial(1, 8), make_trial(2, 3), make_trial(3, 1))
+    assert in_order(sweep, 0, 1, 2, 3).seeds == (0, 1, 2, 3)
+    assert in_order(sweep, 1, 2).seeds == (1, 2, 3, 0), "what is not in it comes behind it, by start"
+
+
+def test_rounds_that_were_not_needed_are_left_out_of_a_recorded_order_and_missing_runs_are_not() -> None:
+    sweep = make_sweep((0, 1), make_trial(0, 9), make_trial(1, 8), make_trial(4, 3))
+    assert in_order(sweep, *range(12)).seeds == (0, 1, 2, 3, 4)
+
+
+def in_order(sweep: Sweep, *seeds: int) -> Sweep:
+    return replace(sweep, experiment=sweep.experiment.model_copy(update={"seed_order": list(seeds)}))

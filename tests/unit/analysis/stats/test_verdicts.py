@@ -101,6 +101,15 @@ def test_pairs_that_are_too_few_give_their_range_and_how_many_could_decide() -> 
     assert single == "too few seeds to tell: +2.0 AP in a single pair; 1 pair cannot decide, at least 6 are needed"
 
 
+def test_equal_pairs_that_are_too_few_are_shown_as_what_they_are() -> None:
+    three = replace(make_comparison(math.nan, math.nan, 3, 0.0), smallest=0.0, largest=0.0, pairs_needed=None)
+    text = describe_outcome(replace(three, test=replace(three.test, is_identical=True)), "none")
+    assert text.endswith("AP, exactly zero in all 3 pairs; 3 pairs cannot decide, at least 6 are needed")
+    assert describe_outcome(make_comparison(0.0, 0.0), "none") == (
+        "identical to none in all 8 pairs: its settings have no effect on AP here"
+    )
+
+
 def test_what_is_not_shown_comes_with_the_pairs_that_four_in_five_sweeps_need() -> None:
     undecided = make_comparison(-0.012, 0.050)
     assert describe_outcome(undecided, "none").endswith(

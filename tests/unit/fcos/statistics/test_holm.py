@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcos.statistics.holm import FAMILY_LEVEL, ArmTest, PairedSample, make_arm_tests, make_sample
+from fcos.statistics.holm import FAMILY_LEVEL, ArmTest, PairedSample, decide_arms, make_arm_tests, make_sample
 from fcos.statistics.sign_flip import spend
 
 SAME_SIGN = (1.0, 1.1, 1.2, 0.9, 1.3, 0.8, 1.05, 0.95)
@@ -110,3 +110,12 @@ def test_a_false_direction_in_any_of_three_arms_at_any_look_has_at_most_the_fami
         samples = [[PairedSample(row[: look[-1]], look) for row in rows] for look in looks]
         false += any(test.is_rejected for at_look in samples for test in make_arm_tests(at_look, 0.3))
     assert 0 < false / len(patterns) <= 0.3
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn_arms())
+def test_decisions_without_intervals_are_those_of_the_tests(drawn: tuple[list[list[float | None]], list[int]]) -> None:
+    samples = [make_sample(row, drawn[1]) for row in drawn[0]]
+    for test, decision in zip(make_arm_tests(samples), decide_arms(samples), strict=True):
+        assert (test.level, test.adjusted_p) == (decision.levels[0], decision.adjusted_p)
+        assert test.is_rejected == decision.is_rejected

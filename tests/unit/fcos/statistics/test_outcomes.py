@@ -33,7 +33,10 @@ def make_test(low: float, high: float, pairs: int = 8, level: float = 0.05, iden
         (make_test(0.0001, 0.0004), None, "higher"),
         (make_test(-math.inf, math.inf, 5), 0.01, "too few"),
         (make_test(-math.inf, math.inf, 6, 0.025), 0.01, "too few"),
-        (make_test(-math.inf, math.inf, 3, identical=True), 0.01, "identical"),
+        (make_test(-math.inf, math.inf, 3, identical=True), 0.01, "too few"),
+        (make_test(-math.inf, math.inf, 6, 0.025, identical=True), 0.01, "too few"),
+        (make_test(-1e-15, 1e-15, 6, identical=True), 0.01, "identical"),
+        (make_test(-1e-15, 1e-15, 6, identical=True), None, "identical"),
         (make_test(-math.inf, math.inf, 0), 0.01, "too few"),
     ],
 )

@@ -10,6 +10,7 @@ from orchestration.config.overrides import check_overrides, help_text
 from orchestration.tracking.addresses import sqlite_file
 
 EXPERIMENT = "+experiment=ablation_centerness"
+METRIC = "experiment.search.metric"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,21 @@ def test_overrides_are_checked_before_hydra_sees_them(arguments: list[str], mess
             [EXPERIMENT, "experiment.margin=2", "experiment.metrics=[train/loss,val/AP]"],
             r"margin=2: has no effect with metrics=.* whose first is no AP; leave it out",
         ),
-        (["+experiment=search_fcos", "experiment.margin=2"], r"margin=2: has no effect with a search; leave it out"),
+        *(
+            (
+                [EXPERIMENT, "experiment.margin=2", f"experiment.metrics=[{metric},val/AP]"],
+                r"margin=2: has no effect with metrics=.* whose first is no AP; leave it out",
+            )
+            for metric in ("val/errors/missed", "val/cost/parameters", "val/score_iou/pearson")
+        ),
+        (
+            ["+experiment=search_fcos", "experiment.margin=2"],
+            r"experiment\.margin=2: has no effect with a search whose winner no seeds confirm; leave it out",
+        ),
+        (
+            ["+experiment=search_fcos", "experiment.seeds=[0,1]", "experiment.margin=2", f"{METRIC}=train/loss"],
+            r"margin=2: has no effect with search\.metric=train/loss, which is no AP; leave it out",
+        ),
         ([EXPERIMENT, "experiment.margin=nan"], r"experiment\.margin=nan: input should be a finite number"),
         ([EXPERIMENT, "experiment.margin=much"], r"experiment\.margin='much': input should be a valid number"),
         (["~schedule.stps"], "schedule.stps"),
@@ -76,6 +91,20 @@ def test_values_are_checked_and_named(arguments: list[str], message: str) -> Non
     with pytest.raises(ConfigError, match=message) as caught:
         compose(check_overrides(arguments))
     assert "HYDRA_FULL_ERROR" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (EXPERIMENT, "experiment.metrics=[val/class_AP/disc,val/AP]"),
+        (EXPERIMENT, "experiment.metrics=[val/ARs]"),
+        ("+experiment=search_fcos", "experiment.seeds=[0,1]"),
+        ("+experiment=search_fcos", "search.confirm_seeds=6"),
+    ],
+)
+def test_a_margin_is_taken_wherever_a_verdict_uses_it(words: tuple[str, ...]) -> None:
+    lab = compose(check_overrides([*words, "experiment.margin=2"]))
+    assert lab.experiment is not None and lab.experiment.margin == 2
 
 
 def test_keys_with_defaults_need_no_plus_sign() -> None:

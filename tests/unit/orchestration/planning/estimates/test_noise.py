@@ -26,14 +26,20 @@ def experiment_and_plan(
 
 
 def write_floor(
-    output: Path, plan: Plan, arm: str = "none", sweep: str = "noise_floor", extends: str = "", **changes: object
+    output: Path,
+    plan: Plan,
+    arm: str = "none",
+    sweep: str = "noise_floor",
+    extends: str = "",
+    metric: str = "val/AP",
+    **changes: object,
 ) -> None:
     """Write the noise floor of an arm's training, with an sd of 2.0 AP over 6 seeds unless changed."""
     values = {"seeds": 6, "deviation": 0.02, "low": 0.0125, "high": 0.049, "mean": 0.3}
     floor = NoiseFloor(
         sweep=sweep,
         run_id="r",
-        metrics={"val/AP": MetricNoise.model_validate(values | changes)},
+        metrics={metric: MetricNoise.model_validate(values | changes)},
         settings=flatten(plan.arms[arm].model_dump(mode="json")),
         data_digest="d",
         extends=extends,
@@ -185,3 +191,13 @@ def test_a_store_that_does_not_answer_gives_a_note(tmp_path: Path) -> None:
 def test_the_noise_of_trainings_that_went_on_from_a_checkpoint_is_none_of_those_from_step_0(tmp_path: Path) -> None:
     write_floor(tmp_path, experiment_and_plan(tmp_path)[1], extends="e" * 64)
     assert lines(tmp_path, EIGHT) == [NONE]
+
+
+def test_what_is_no_fraction_keeps_its_unit_and_has_no_effect_in_percent_points(tmp_path: Path) -> None:
+    words = ("experiment.metrics=[val/cost/latency_ms,val/AP]", "model.postprocess.analyses=[cost]")
+    plan = experiment_and_plan(tmp_path, *words)[1]
+    write_floor(tmp_path, plan, metric="val/cost/latency_ms", deviation=0.2)
+    planned = experiment_and_plan(tmp_path, EIGHT, *words, "experiment.effect=3.6")
+    (line,) = power_lines(*planned, tmp_path, None, None)
+    assert line.startswith("8 seeds can show a difference of about 0.4")
+    assert line.endswith(" cost/latency_ms (noise: sd 0.2 cost/latency_ms from noise_floor, 6 seeds)")
