@@ -11,6 +11,7 @@ from jaxtyping import Int64
 
 from fcos.config.run import Config, DataConfig
 from fcos.data.sample_settings import SampleSizes
+from fcos.data.sampler import eval_groups
 from fcos.errors import ConfigError
 from fcos.images.resized_size import resized_size
 
@@ -61,8 +62,8 @@ def loader_bytes(sizes: SampleSizes, config: DataConfig, *, images: int, divisor
     images = min(images, len(sizes))
     batches = PREFETCHED * config.num_workers
     if not sizes.training:
-        batches = min(batches, math.ceil(len(sizes) / images))
-    # Batches of evaluation always have similar aspect ratios.
+        batches = min(batches, len(eval_groups(sizes.images, images)))
+    # Batches of evaluation always have one orientation.
     by_aspect = config.group_by_aspect or not sizes.training
     return batches * batch_bytes(images, largest_padded(sizes, divisor, by_aspect=by_aspect))
 
