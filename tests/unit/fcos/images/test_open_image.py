@@ -225,9 +225,7 @@ def test_whatever_a_decoder_raises_is_an_error_in_one_line(
         open_image(tmp_path / "a.png")
 
 
-def test_a_decoder_that_has_no_memory_says_nothing_about_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decoder_without_memory_is_no_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture().save(tmp_path / "a.png")
 
     def fail(image: object) -> None:
