@@ -39,7 +39,7 @@ def check_batch_norms(config: Config, sizes: SampleSizes, *, workers: int) -> No
 
 
 def settings_of_norms(config: Config) -> tuple[object, ...]:
-    """Return what `check_batch_norms` depends on beside sizes, batch and divisor; empty where there are no such norms."""
+    """Return what `check_batch_norms` depends on beside sizes, batch and divisor; empty where no norm is checked."""
     norms = tuple(_norms(config.model))
     return (*norms, config.schedule.compile) if norms else ()
 

@@ -34,7 +34,7 @@ def _check_sum(needed: Sequence[int]) -> None:
         return
     fitting = max(count for count in range(1, len(needed)) if count == 1 or sum(needed[:count]) <= free)
     raise ConfigError(
-        f"cluster.concurrent: {len(needed)} trainings side by side need {format_mib(total)} of {FOLDER} for the batches "
-        f"of their loader processes, where {format_mib(free)} are free; give cluster.concurrent={fitting}, or "
+        f"cluster.concurrent: {len(needed)} trainings side by side need {format_mib(total)} of {FOLDER} for the "
+        f"batches of their loader processes, where {format_mib(free)} are free; give cluster.concurrent={fitting}, or "
         f"{way_out(total)}"
     )
