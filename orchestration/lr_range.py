@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from fcos.studies.lr_range import RangeTest
@@ -31,13 +33,11 @@ def cli() -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Train on this machine while the rate grows; write curve and numbers, and print the rate to take."""
-    import json
-
     import torch
 
     from fcos.device import pick_device
     from fcos.runtime import LocalRuntime
-    from fcos.studies.lr_range import draw_range_test, run_range_test
+    from fcos.studies.lr_range import run_range_test
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
     from orchestration.config.compose import compose
@@ -59,12 +59,23 @@ def main(arguments: Sequence[str]) -> int:
             console.print(f"step {step:>4} of {steps}   rate {rate:.2e}   loss {loss:.3f}", highlight=False)
 
     test = run_range_test(config, runtime, steps=steps, low=low, high=high, progress=show)
-    picture = folder / "lr_range.png"
-    draw_range_test(test, picture)
-    (folder / "lr_range.json").write_text(json.dumps({"rates": test.rates, "losses": test.losses}, indent=1))
     _print_result(console, test)
-    console.print(f"written: {picture}", highlight=False, soft_wrap=True)
+    console.print(write_results(test, folder), highlight=False, soft_wrap=True, markup=False)
     return OK
+
+
+def write_results(test: "RangeTest", folder: "Path") -> str:
+    """Write the numbers, and then the curve; return the file of the curve in words, or why there is none."""
+    import json
+
+    from fcos.draw.canvas import picture_or_note
+    from fcos.studies.lr_range import draw_range_test
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lr_range.json").write_text(json.dumps({"rates": test.rates, "losses": test.losses}, indent=1))
+    picture = folder / "lr_range.png"
+    _, note = picture_or_note(partial(draw_range_test, test, picture), str(picture))
+    return note or f"written: {picture}"
 
 
 def _print_result(console: "Console", test: "RangeTest") -> None:

@@ -30,7 +30,8 @@ def check_units(xywh: Float64[np.ndarray, "M 4"], sizes: Int64[np.ndarray, "M 2"
     judged.
 
     Raises DataError naming file, count, rule and way out where the boxes cannot be pixels: all of them lie within the
-    unit square or are smaller than a pixel, or all are possible corners and many reach far beyond their image.
+    unit square, are smaller than a pixel or have no number above 1, or all are possible corners and many reach far
+    beyond their image.
     """
     judged = (xywh[:, 2:] > 0).all(axis=1) & (sizes >= MIN_SIDE).all(axis=1)
     boxes, sides = xywh[judged], sizes[judged][:, ::-1].astype(np.float64)
@@ -41,7 +42,7 @@ def check_units(xywh: Float64[np.ndarray, "M 4"], sizes: Int64[np.ndarray, "M 2"
     return [
         *_tiny_note(boxes, path),
         *_check_corners(boxes, ends, sides, path),
-        *_percent_note(ends, sides, path),
+        *_percent_note(boxes, ends, sides, path),
     ]
 
 
@@ -57,11 +58,22 @@ def _check_fractions(boxes: NDArray[np.float64], ends: NDArray[np.float64], path
             f"{path}: {_all(boxes, 'are')} smaller than a pixel in width and height; COCO's boxes are [x, y, width, "
             "height] in pixels: multiply fractions by the sides of the image"
         )
+    if _at_most(boxes, 1):
+        raise DataError(
+            f"{path}: {_all(boxes, 'have')} no number above 1, as fractions of an image's sides do, be they corners "
+            "[x1, y1, x2, y2] or a center and a size; COCO's boxes are [x, y, width, height] in pixels, x and y of the "
+            "upper left corner: convert them, and multiply fractions by the sides of the image"
+        )
 
 
 def is_tiny(boxes: Float64[np.ndarray, "M 4"]) -> Bool[np.ndarray, " M"]:
     """Return which xywh boxes are smaller than a pixel in width and height."""
     return np.asarray((boxes[:, 2:] < 1).all(axis=1))
+
+
+def _at_most(boxes: NDArray[np.float64], bound: float) -> bool:
+    """Return whether no number of any box exceeds a bound by more than rounding."""
+    return bool((np.abs(boxes) <= bound + SLACK).all())
 
 
 def _tiny_note(boxes: NDArray[np.float64], path: Path) -> list[str]:
@@ -91,13 +103,18 @@ def _check_corners(
     return [f"{path.name}: {found}; are they corners?"]
 
 
-def _percent_note(ends: NDArray[np.float64], sides: NDArray[np.float64], path: Path) -> list[str]:
-    if len(ends) < MIN_BOXES or (sides < PERCENT_SIDE).any() or (ends > 100 + SLACK).any() or ends.max() < 50:
+def _percent_note(
+    boxes: NDArray[np.float64], ends: NDArray[np.float64], sides: NDArray[np.float64], path: Path
+) -> list[str]:
+    """Return a note on boxes that may be percentages, as [x, y, width, height], as corners, or as center and size."""
+    if len(boxes) < MIN_BOXES or (sides < PERCENT_SIDE).any() or not _at_most(boxes, 100) or ends.max() < 50:
         return []
     height, width = int(sides[:, 1].min()), int(sides[:, 0].min())
+    found = f"{_all(boxes, 'lie')} within the first 100 pixels of"
+    if (ends > 100 + SLACK).any():
+        found = f"{_all(boxes, 'have')} no number above 100, in"
     return [
-        f"{path.name}: {_all(ends, 'lie')} within the first 100 pixels of images of at least {width}x{height}; are "
-        "they percentages? COCO's boxes are in pixels"
+        f"{path.name}: {found} images of at least {width}x{height}; are they percentages? COCO's boxes are in pixels"
     ]
 
 

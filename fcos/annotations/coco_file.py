@@ -102,12 +102,32 @@ def _entry_name(entries: list[dict[str, Any]], number: int, section: str) -> str
 def _integers(entries: list[dict[str, Any]], key: str, section: str, path: Path) -> Int64[np.ndarray, " N"]:
     values = _column(entries, key, section, path)
     # One pass over the types is much faster than a loop; numpy would accept 1.5 or "7".
+    if set(map(type, values)) - {int}:
+        values = list(map(_without_fraction, values))
     if set(map(type, values)) - {int} or (values and max(map(abs, values)) >= 2**63):
         number, value = next(
             (number, value) for number, value in enumerate(values) if type(value) is not int or abs(value) >= 2**63
         )
-        raise DataError(f"{path}: {_entry_name(entries, number, section)}: {key}={value!r} must be a whole number")
+        rule = _integer_rule(value)
+        raise DataError(f"{path}: {_entry_name(entries, number, section)}: {key}={value!r} must be {rule}")
     return np.array(values, dtype=np.int64)
+
+
+def _without_fraction(value: Any) -> Any:
+    """Return a whole number that is written as 1.0 as an integer, and any other value as it is.
+
+    Beyond 2**53 it may be the rounded form of another number.
+    """
+    return int(value) if type(value) is float and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _integer_rule(value: Any) -> str:
+    """Return what a number must be that is refused, and the way out."""
+    if type(value) is int:
+        return "between -2**63 and 2**63; number the entries anew, and what refers to them"
+    if isinstance(value, str) and value.strip().isdecimal():
+        return f"a whole number, and is a text; write {int(value)} without quotes, and so for all others"
+    return "a whole number"
 
 
 def _require_unique(ids: NDArray[np.int64], section: str, path: Path) -> None:

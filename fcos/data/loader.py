@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from fcos.data.batching import Batching, WorkerShare, canvas_size, check_batch, largest_canvas
 from fcos.data.coco import CocoDataset, Sample
-from fcos.data.sampler import BatchPlan, SampleKey, TrainSampler, aspect_groups, split_count
+from fcos.data.sampler import BatchPlan, SampleKey, TrainSampler, aspect_groups, eval_groups, split_count
 from fcos.data.shared_memory import PREFETCHED, no_space_message
 from fcos.errors import DataError, SharedMemoryError
 from fcos.structures import Batch, Targets
@@ -223,15 +222,13 @@ def eval_batches(
     num_workers: int,
     pin_memory: bool,
 ) -> Iterator[Batch]:
-    """Yield every image exactly once over the ranks, in batches of similar aspect ratio.
+    """Yield every image exactly once over the ranks, in batches of similar aspect ratio and one orientation.
 
-    The last may be smaller. The batches are the same for any number of ranks, which take turns, so that padding, and
-    with it every detection, does not depend on the number of ranks. Ranks may get different numbers of batches, also
-    none.
+    The last of an orientation may be smaller. The batches are the same for any number of ranks, which take turns, so
+    that padding, and with it every detection, does not depend on the number of ranks. Ranks may get different numbers
+    of batches, also none.
     """
-    height, width = dataset.annotations.sizes.T
-    order = np.lexsort((np.arange(len(dataset)), height / width)).tolist()
-    starts = range(rank * batch_size, len(order), world_size * batch_size)
-    keys = [tuple((0, index) for index in order[start : start + batch_size]) for start in starts]
+    groups = eval_groups(dataset.annotations.sizes, batch_size)[rank::world_size]
+    keys = [tuple((0, index) for index in group) for group in groups]
     plans = [BatchPlan(batch, canvas_size(map(dataset.input_size, batch), size_divisor)) for batch in keys]
     return _load_batches(dataset, plans, num_workers, pin_memory)

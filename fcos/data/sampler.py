@@ -88,6 +88,18 @@ def aspect_groups(sizes: Int64[np.ndarray, "N 2"], split: bool) -> list[Int64[np
     return [np.flatnonzero(height <= width), np.flatnonzero(height > width)]
 
 
+def eval_groups(sizes: Int64[np.ndarray, "N 2"], batch_size: int) -> list[list[int]]:
+    """Return the indices of the images of each batch of an evaluation, in order of their aspect ratios.
+
+    Landscape (or square) and portrait images never share a batch, which would be padded to the long sides of both.
+    """
+    height, width = sizes.T
+    order = np.lexsort((np.arange(len(sizes)), height / width))
+    first_portrait = int((height <= width).sum())
+    groups = (order[:first_portrait].tolist(), order[first_portrait:].tolist())
+    return [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
+
+
 def split_count(micro_batch: int, workers: int, planned: int) -> int:
     """Return into how many parts each worker splits its share of a micro-batch.
 

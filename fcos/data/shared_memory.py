@@ -11,6 +11,7 @@ from jaxtyping import Int64
 
 from fcos.config.run import Config, DataConfig
 from fcos.data.sample_settings import SampleSizes
+from fcos.data.sampler import eval_groups
 from fcos.errors import ConfigError
 from fcos.images.resized_size import resized_size
 
@@ -24,7 +25,7 @@ MIN_SHM_MIB: Final = 1024
 
 def no_space_message(item: str, reason: str) -> str:
     """Return the message that something does not fit into shared memory, with a way out."""
-    return f"data.num_workers: {FOLDER} has no room for {item} ({reason}); {_advice(0)}"
+    return f"data.num_workers: {FOLDER} has no room for {item} ({reason}); give {way_out(0)}"
 
 
 def free_bytes() -> int | None:
@@ -38,22 +39,24 @@ def free_bytes() -> int | None:
 
 def check_shared_memory(
     datasets: Sequence[SampleSizes], config: DataConfig, *, images: int, divisor: int, workers: int = 1
-) -> None:
-    """Raise ConfigError where the batches of these data sets' loaders do not fit together.
+) -> int:
+    """Return the bytes of shared memory that the batches of these data sets' loaders need together.
 
     `images` is the number of images of a batch. Each of the `workers` of this machine has loader processes of its own.
+    Raises ConfigError where this machine has less of it free.
     """
-    free = free_bytes()
-    if not config.num_workers or free is None:
-        return
+    if not config.num_workers:
+        return 0
     needed = workers * sum(loader_bytes(dataset, config, images=images, divisor=divisor) for dataset in datasets)
-    if needed > free:
+    free = free_bytes()
+    if free is not None and needed > free:
         processes = f"{config.num_workers} loader processes" + (f" of each of {workers} workers" if workers > 1 else "")
         raise ConfigError(
             f"data.num_workers={config.num_workers}: {processes} hand over their batches in {FOLDER}, and with "
             f"{PREFETCHED} batches of up to {images} images each they need {format_mib(needed)} of it, where "
-            f"{format_mib(free)} are free; {_advice(needed)}"
+            f"{format_mib(free)} are free; give {way_out(needed)}"
         )
+    return needed
 
 
 def loader_bytes(sizes: SampleSizes, config: DataConfig, *, images: int, divisor: int) -> int:
@@ -61,8 +64,8 @@ def loader_bytes(sizes: SampleSizes, config: DataConfig, *, images: int, divisor
     images = min(images, len(sizes))
     batches = PREFETCHED * config.num_workers
     if not sizes.training:
-        batches = min(batches, math.ceil(len(sizes) / images))
-    # Batches of evaluation always have similar aspect ratios.
+        batches = min(batches, len(eval_groups(sizes.images, images)))
+    # Batches of evaluation always have one orientation.
     by_aspect = config.group_by_aspect or not sizes.training
     return batches * batch_bytes(images, largest_padded(sizes, divisor, by_aspect=by_aspect))
 
@@ -118,10 +121,11 @@ def format_mib(number: int) -> str:
     return f"{number / MIB:.1f} MiB"
 
 
-def _advice(num_bytes: int) -> str:
+def way_out(num_bytes: int) -> str:
+    """Return what to give, in the words of a message, where shared memory is less than this."""
     # Ray keeps objects there too.
     size = max(MIN_SHM_MIB, math.ceil(1.25 * num_bytes / MIB))
     return (
-        "give fewer data.num_workers (0 loads in the training process itself), or make it larger: in Docker with "
+        "fewer data.num_workers (0 loads in the training process itself), or make it larger: in Docker with "
         f"--shm-size={size}m"
     )

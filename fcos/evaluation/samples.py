@@ -33,7 +33,8 @@ def draw_sample_pictures(
         with_boxes[position * len(with_boxes) // NUM_PICTURES] for position in range(min(NUM_PICTURES, len(with_boxes)))
     ]
     pictures: dict[str, list[Path]] = {}
-    notes = undrawable_notes(classes)
+    named, problem = picture_or_note(partial(undrawable_notes, classes), "the names of classes")
+    notes = [*(named or ()), *([problem] if problem else ())]
     for arm, arm_detections in detections.items():
         pictures[arm] = []
         for index in chosen:

@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fcos.config.choices import ExifOrientation
 from fcos.config.run import MAX_MEGAPIXELS
-from fcos.errors import DataError
+from fcos.errors import DataError, is_allocation_failure
 from fcos.storage.reading import read_block, read_bytes
 
 # Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
@@ -22,8 +23,11 @@ Image.MAX_IMAGE_PIXELS = None
 # Kinds that are not decoded: Pillow only knows the header of the first
 # four, and hands EPS, which is a program, to Ghostscript.
 NOT_DECODED: Final = frozenset(("MPEG", "BUFR", "GRIB", "HDF5", "EPS"))
-# What Pillow raises for files that are not images, or broken.
-_PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error)
+# What Pillow raises for files that are not images, or broken: its plugins each have their own, and those of libraries.
+PILLOW_ERRORS: Final = (
+    OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, RuntimeError, LookupError, ArithmeticError,
+    TypeError, AttributeError,
+)  # fmt: skip
 # EXIF orientations other than upright; those from 5 on exchange width and height.
 _TURNED: Final = range(2, 9)
 _QUARTER_TURNED: Final = range(5, 9)
@@ -74,7 +78,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
     applied, as in COCO's own tools; that of TIFF, which belongs to the format, always is.
 
     Raises DataError naming the file where it is missing, broken, of another size, too large, or has pixels that cannot
-    be converted to RGB, and ReadError where it cannot be read for now.
+    be converted to RGB, and ReadError where it cannot be read for now. A failed allocation is raised as it is.
     """
     content = read_bytes(path, "image file")
     try:
@@ -92,10 +96,10 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
             )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except _PILLOW_ERRORS as error:
-        # Pillow's message would name the buffer by its memory address.
-        reason = _kind(content) if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"{path}: is not a whole image ({reason})") from None
+    except PILLOW_ERRORS as error:
+        if is_allocation_failure(error):
+            raise
+        raise DataError(f"{path}: is not a whole image ({_reason(error, content)})") from None
 
 
 def read_size(path: Path, rule: ExifOrientation) -> tuple[int, int] | None:
@@ -114,7 +118,9 @@ def read_size(path: Path, rule: ExifOrientation) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings(action="ignore"):
             return _size_of(content, rule)
-    except _PILLOW_ERRORS:
+    except PILLOW_ERRORS as error:
+        if is_allocation_failure(error):
+            raise
         return None
 
 
@@ -135,8 +141,16 @@ def has_several_frames(image: Image.Image) -> bool:
     """
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    except (*_PILLOW_ERRORS, KeyError, TypeError):  # what follows the first frame is broken
+    except PILLOW_ERRORS:  # what follows the first frame is broken
         return False
+
+
+def _reason(error: Exception, content: bytes) -> str:
+    """Return in a line why a file is not a whole image."""
+    if isinstance(error, UnidentifiedImageError):
+        # Pillow's message would name the buffer by its memory address.
+        return _kind(content)
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _kind(content: bytes) -> str:
@@ -197,7 +211,7 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image; 1, upright, where it has none or its EXIF data are broken."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (*_PILLOW_ERRORS, KeyError, TypeError):
+    except PILLOW_ERRORS:
         return 1
     return orientation if isinstance(orientation, int) else 1
 

@@ -79,7 +79,7 @@ def _drop_bad_images(
 def _spellings_tried(files: ImageFiles, index: int) -> str:
     """Return the other spellings of the name of a file that is not there, as the end of a message."""
     name, size, _ = files.stats[index]
-    spellings = other_spellings(name, files.folder.name) if size < 0 else []
+    spellings = other_spellings(name, files.folder) if size < 0 else []
     return f" (nor {' or '.join(map(repr, spellings))})" if spellings else ""
 
 

@@ -26,6 +26,8 @@ class ImageFacts:
     mode: str = ""
     # Highest value of pixels of 16 bits, None for other depths.
     peak: int | None = None
+    # It has frames or pages after the first, which is the one that is read.
+    has_several_frames: bool = False
 
     @property
     def is_gray(self) -> bool:
@@ -49,7 +51,7 @@ def read_image_facts(
             image = read_image(folder / name, size, rules)
         except DataError as error:
             return ImageFacts(failure=str(error))
-        return ImageFacts("", image.has_orientation, image.mode, image.peak)
+        return ImageFacts("", image.has_orientation, image.mode, image.peak, image.has_several_frames)
 
     found = []
     with ThreadPoolExecutor(NUM_THREADS) as pool:

@@ -115,6 +115,8 @@ def _without_boxes(view: SplitView) -> list[Finding]:
 
 def _kinds(view: SplitView, facts: Sequence[ImageFacts]) -> list[Finding]:
     return [
+        *_having(view, facts, "note", "animated or paged images", lambda fact: fact.has_several_frames,
+                 "Only the first frame or page is read; boxes that were drawn on another lie on other pixels here."),
         *_having(view, facts, "note", "gray images", lambda fact: fact.is_gray, "Their one channel is repeated."),
         *_having(view, facts, "note", "images with transparency", lambda fact: fact.has_alpha,
                  "Transparency is dropped: what lies below it is seen."),

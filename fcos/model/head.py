@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fcos.config.choices import HeadNorm
 from fcos.config.model_parts import HeadConfig
-from fcos.model.norm import batch_norm
+from fcos.model.norm import GroupNorm, batch_norm
 from fcos.structures import HeadOutputs
 
 # (width, height) of each anchor of a location, in strides.
@@ -139,7 +139,7 @@ def _conv(in_channels: int, out_channels: int, bias: float | None = 0.0) -> nn.C
 def _norm(name: HeadNorm, channels: int, gn_groups: int) -> nn.Module:
     match name:
         case "gn":
-            return nn.GroupNorm(gn_groups, channels)
+            return GroupNorm(gn_groups, channels)
         case "bn" | "bn_per_level":
             return batch_norm("bn")(channels)
         case "sync_bn":

@@ -57,6 +57,18 @@ class FrozenBatchNorm2d(nn.Module):
         return f"{self.weight.numel()}, eps={self.eps}"
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group norm that an image alone gives the same as in a batch, also where a group has a single value.
+
+    That is so on a level of one location with as many groups as channels: whatever its value, the norm returns its
+    bias. torch's own module does so in a batch of several images and refuses a single one, also in evaluation.
+    """
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        # What torch.nn.functional.group_norm calls after its check.
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps, torch.backends.cudnn.enabled)
+
+
 class FoldedConv2d(nn.Conv2d):
     """A convolution together with the frozen batch norm that follows it.
 

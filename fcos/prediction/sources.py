@@ -72,9 +72,9 @@ def find_sources(arguments: Sequence[str]) -> Sources:
     """
     left_out = _LeftOut()
     groups = [_files_of(argument, left_out) for argument in arguments]
-    base = Path(os.path.commonpath([root for root, _ in groups]))
-    paths = sorted({path for _, files in groups for path in files}, key=lambda path: path.relative_to(base).parts)
-    named = {_absolute(argument) for argument in arguments}
+    base = Path(os.path.commonpath([group.root for group in groups]))
+    paths = sorted({path for group in groups for path in group.files}, key=lambda path: path.relative_to(base).parts)
+    named = {path for group in groups for path in group.named}
     images, videos, several_frames = [], [], []
     for path, header in zip(paths, read_headers(paths), strict=True):
         name = path.relative_to(base).as_posix()
@@ -85,7 +85,7 @@ def find_sources(arguments: Sequence[str]) -> Sources:
             if path in named:
                 videos.append(VideoFile(path, name))
             else:
-                left_out.add("videos, which are predicted where they are named one by one", name)
+                left_out.add("videos, which are predicted where they are named, by a pattern such as '*.mp4' too", name)
         else:
             left_out.add("files that are no images", name)
     notes = left_out.notes()
@@ -102,28 +102,39 @@ def _absolute(path: str) -> Path:
     return Path(os.path.normpath(Path(path).absolute()))
 
 
-def _files_of(argument: str, left_out: _LeftOut) -> tuple[Path, list[Path]]:
-    """Return the folder that the names of an argument's files are relative to, and the files."""
+@dataclass(frozen=True)
+class _Group:
+    """The files of an argument, and the folder that their names are relative to."""
+
+    root: Path
+    files: Sequence[Path]
+    # Those that the argument itself names or matches, and not only a folder that holds them.
+    named: Sequence[Path] = ()
+
+
+def _files_of(argument: str, left_out: _LeftOut) -> _Group:
+    """Return the files that an argument names; raises ConfigError for none."""
     path = _absolute(argument)
     if path.is_dir():
-        return path, list(_walk(path, left_out))
+        return _Group(path, list(_walk(path, left_out)))
     if path.exists():
-        return path.parent, [path]
+        return _Group(path.parent, [path], [path])
     if not _is_pattern(argument):
         raise ConfigError(f"{argument}: no such folder or file{_near(path)}")
     fixed = next(parent for parent in path.parents if not _is_pattern(str(parent)))
     matches = sorted(fixed.glob(str(path.relative_to(fixed))))
     if not matches:
         raise ConfigError(f"{argument}: matches no file")
-    files: list[Path] = []
+    below: list[Path] = []
+    named: list[Path] = []
     for match in matches:
         if match.is_dir():
-            files += _walk(match, left_out)
+            below += _walk(match, left_out)
         elif any(is_written_by_predict(parent) for parent in match.parents if parent.is_relative_to(fixed)):
             left_out.add(WRITTEN, match.relative_to(fixed).as_posix())
         else:
-            files.append(match)
-    return fixed, files
+            named.append(match)
+    return _Group(fixed, [*below, *named], named)
 
 
 def is_written_by_predict(folder: Path) -> bool:

@@ -12,11 +12,13 @@ from fcos.data.batching import Batching, WorkerShare
 from fcos.data.coco import make_dataset
 from fcos.data.loader import train_batches
 from fcos.data.prepare import prepare, splits_with_masks
+from fcos.data.shared_memory import check_shared_memory
 from fcos.device import to_device
 from fcos.errors import ConfigError
 from fcos.runtime import Runtime
 from fcos.structures import Batch
 from fcos.train import seed_everything
+from fcos.training.batch_norms import check_batch_norms
 from fcos.training.optim import make_lr_scheduler
 from fcos.training.step import TrainState, train_step
 from fcos.weights.begin import begin_from_weights
@@ -106,17 +108,25 @@ def run_range_test(
 def _begin(
     config: Config, runtime: Runtime, factor: Callable[[int], float]
 ) -> tuple[TrainState, Iterator[list[Batch]]]:
-    """Return what a training begins with, its rate multiplied by the factor of each step, and its batches."""
+    """Return what a training begins with, its rate multiplied by the factor of each step, and its batches.
+
+    Raises ConfigError for what a training of the config is refused for.
+    """
     seed_everything(config.resolved_seeds.weights, config.schedule.deterministic)
-    masks = splits_with_masks(config.model.assignment, [], training=True)
-    data = prepare(config.data, box_convention=config.model.assignment.corners, masks=masks)
+    assignment, batching = config.model.assignment, Batching.of(config)
+    masks = splits_with_masks(assignment, [], training=True, augmentation=config.data.augmentation)
+    data = prepare(config.data, box_convention=assignment.corners, masks=masks)
+    seed = config.resolved_seeds.augmentation
+    dataset = make_dataset(data, "train", config.data, training=True, seed=seed, masks=assignment.by_masks)
+    check_batch_norms(config, dataset.sample_sizes, workers=1)
+    images = batching.batch_size // batching.accumulate
+    check_shared_memory([dataset.sample_sizes], config.data, images=images, divisor=batching.size_divisor)
     detector = build_detector(config.model, len(data.classes), channels_last=config.schedule.channels_last)
     begin_from_weights(detector, config.model, data.classes)
     state = build_train_state(config, detector, runtime)
-    dataset = make_dataset(data, "train", config.data, training=True, seed=config.resolved_seeds.augmentation)
     batches = train_batches(
         dataset,
-        Batching.of(config),
+        batching,
         WorkerShare(),
         seed=config.resolved_seeds.order,
         start_step=0,

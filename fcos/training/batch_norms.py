@@ -38,6 +38,12 @@ def check_batch_norms(config: Config, sizes: SampleSizes, *, workers: int) -> No
             )
 
 
+def settings_of_norms(config: Config) -> tuple[object, ...]:
+    """Return what `check_batch_norms` depends on beside sizes, batch and divisor; empty where no norm is checked."""
+    norms = tuple(_norms(config.model))
+    return (*norms, config.schedule.compile) if norms else ()
+
+
 def _norms(model: ModelConfig) -> Iterator[tuple[str, str, int]]:
     """Yield key, kind and coarsest level of each place with batch norms that gather statistics."""
     coarsest, from_backbone = model.levels[-1], min(model.levels[-1], 5)

@@ -68,6 +68,14 @@ def check_source(source: Source, planned: str | None) -> None:
         )
 
 
+def model_of(weights: str) -> ModelConfig:
+    """Return the model of the detector that a value of model.weights stands for.
+
+    Raises ConfigError where there is none.
+    """
+    return parse(ModelConfig, dict(_load(find_source(weights).path).config["model"]))
+
+
 def begin_from_weights(detector: nn.Module, config: ModelConfig, classes: Sequence[str]) -> tuple[str, ...]:
     """Copy the configured detector's weights into a new one; return notes on what is not taken from there.
 

@@ -25,7 +25,7 @@ EXIT_MEANINGS: dict[int, str] = {
 
 
 class ChoiceRecord(Part):
-    """What data=auto chose for a folder: the words that set it by hand, and the reason."""
+    """What was chosen, by data=auto or for weights to begin from: the words that set it by hand, and the reason."""
 
     topic: str
     by_hand: str

@@ -1,6 +1,6 @@
 """data=auto: find out what a folder holds, go on as data=coco, and choose what follows from it and is not given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,14 @@ from orchestration.config.given import Given
 from orchestration.config.groups import default_options
 from orchestration.config.processors import usable_cpus
 from orchestration.config.schema import AutoConfig, ClusterConfig
-from orchestration.config.start import START
+from orchestration.config.start import (
+    DETECTOR,
+    START,
+    chosen_augmentation,
+    detector_choice,
+    named_weights,
+    schedule_for_weights,
+)
 
 SectionT = TypeVar("SectionT", bound=Section)
 Values = dict[str, Any]
@@ -70,20 +77,25 @@ def configure(values: Values, given: Given, compose: Compose) -> AutoConfigured:
     train = _annotations(folder, cache, reading)
     choices = [*_folder_choices(folder)]
     if values.get("task", "train") == "train":
-        chosen = _groups(given)
+        chosen = _groups(values, given)
         choices += chosen
         # What conf/config.yaml chooses anyway is composed already.
         defaults = {f"{group}={option}" for group, option in default_options().items()}
         words = [word for choice in chosen for word in choice.words if word not in defaults]
-        values = compose(words) if words else values
+        values = _with_choices(compose(words) if words else values, chosen)
     values = {**values, "data": _as_coco(values["data"], folder)}
-    for choice in _settings(values, given, train, auto.minutes, cluster):
-        choices.append(choice)
-        for key, value in choice.values.items():
-            values = set_value(values, key, value)
+    settings = _settings(values, given, train, auto.minutes, cluster)
     # Those on a conversion lie beside its files, where whoever reads the data finds them.
     notes = () if folder.converted else folder.notes
-    return AutoConfigured(values, tuple(choices), notes)
+    return AutoConfigured(_with_choices(values, settings), (*choices, *settings), notes)
+
+
+def _with_choices(values: Values, choices: Iterable[Choice]) -> Values:
+    """Return values with the settings of choices."""
+    for choice in choices:
+        for key, value in choice.values.items():
+            values = set_value(values, key, value)
+    return values
 
 
 def _reading(data: Mapping[str, Any]) -> _Reading:
@@ -131,24 +143,19 @@ def _folder_choices(folder: CocoFolder) -> list[Choice]:
     ]
 
 
-def _groups(given: Given) -> list[Choice]:
-    """Choose model, schedule and augmentation; a model that is given keeps the schedule that it comes with."""
-    chosen = {
-        "augmentation": (START.augmentation, "images are seen several times, and it costs little where they are not")
-    }
-    if "model" not in given.groups:
-        chosen = {
-            "model": (START.model, START.reason),
-            "schedule": (START.schedule, f"goes with model={START.model}"),
-            **chosen,
-        }
-    if given.sets("data.augmentation"):
-        del chosen["augmentation"]
-    return [
-        Choice(group, {}, reason, (f"{group}={option}",))
-        for group, (option, reason) in chosen.items()
-        if group not in given.groups
-    ]
+def _groups(values: Values, given: Given) -> list[Choice]:
+    """Choose model, schedule and augmentation; a model that is given keeps the schedule that it comes with.
+
+    The weights of a detector choose its model, and any weights that the command names a schedule that keeps them.
+    """
+    augmentation = chosen_augmentation(given, "images are seen several times, and it costs little where they are not")
+    if "model" in given.groups:
+        return [*schedule_for_weights(values, given), *augmentation]
+    model, reason = Choice("model", {}, START.reason, (f"model={START.model}",)), f"goes with model={START.model}"
+    if named_weights(values, given) == DETECTOR:
+        model, reason = detector_choice(values["model"]["weights"], given), "keeps the weights of the detector"
+    schedule = Choice("schedule", {}, reason, (f"schedule={START.schedule}",))
+    return [model, *(() if "schedule" in given.groups else (schedule,)), *augmentation]
 
 
 def _settings(values: Values, given: Given, train: Annotations, minutes: float, cluster: ClusterConfig) -> list[Choice]:
@@ -166,6 +173,8 @@ def _settings(values: Values, given: Given, train: Annotations, minutes: float, 
         sides = (max(data["short_sides"]), data["long_side"])
     model = _parsed(ModelConfig, "model", values["model"])
     fits = model.assignment.kind in ("fcos", "center") and model.assignment.level_rule == "longest_offset"
+    # All levels that are tried begin alike, and the weights of a detector fit no other first level than its own.
+    fits &= model.weights is None or model.levels[0] == folder_choices.LEVELS[0][0]
     if fits and not given.sets("model.levels", "model.assignment.ranges"):
         coverage = _parsed(CoverageConfig, "coverage", values.get("coverage"))
         own = folder_choices.LevelSettings(model.levels, model.assignment, coverage)

@@ -31,4 +31,8 @@ def _text(value: Any) -> str:
         return f"[{','.join(map(_text, value))}]"
     if value is None:
         return "null"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    # All digits only where those that are easily read are another number.
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) and float(short) != value else short

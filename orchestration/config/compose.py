@@ -15,11 +15,12 @@ from orchestration.config.given import given_by
 from orchestration.config.groups import expand_presets
 from orchestration.config.schema import LabConfig
 from orchestration.config.search import flat_space
+from orchestration.config.start import choices_of_start
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A validated config, and what data=auto found and chose on the way to it."""
+    """A validated config, and what was chosen on the way to it: by data=auto, or for weights to begin from."""
 
     lab: LabConfig
     choices: tuple[Choice, ...] = ()
@@ -33,46 +34,66 @@ def compose(overrides: Sequence[str], own: Path | None = None) -> LabConfig:
 
 
 def compose_with_choices(overrides: Sequence[str], own: Path | None = None) -> Composed:
-    """Return the validated config of checked overrides (`overrides.check_overrides`), with the choices of data=auto.
+    """Return the validated config of checked overrides (`overrides.check_overrides`), with what was chosen for it.
 
+    data=auto chooses by what a folder holds; weights to begin from bring a schedule along that keeps them.
     `own` is the folder of --config-dir, whose options Hydra searches after the built-in ones.
     Raises ConfigError naming key, value and rule.
     """
-    values = _plain_values(overrides, own)
+    values, options = _plain_values(overrides, own)
+    given = given_by(overrides, values.get("experiment"), own, options)
+
+    def recompose(words: Sequence[str]) -> dict[str, Any]:
+        return _plain_values([*words, *overrides], own)[0]
+
     if (values.get("data") or {}).get("name") == "auto":
         # Reads boxes and counts their locations, for which it imports torch.
         from orchestration.config.auto import configure
 
-        given = given_by(overrides, values.get("experiment"), own)
-        configured = configure(values, given, lambda words: _plain_values([*words, *overrides], own))
+        configured = configure(values, given, recompose)
         return Composed(parse(LabConfig, configured.values), configured.choices, configured.notes)
     if values.get("auto"):
         key = next(iter(values["auto"]))
         raise ConfigError(f"auto.{key}={values['auto'][key]}: has an effect on data=auto alone; leave it out")
-    return Composed(parse(LabConfig, _with_default_root(values)))
+    choices = choices_of_start(values, given)
+    if choices:
+        values = recompose([word for choice in choices for word in choice.words])
+    return Composed(parse(LabConfig, _with_default_root(values)), choices)
 
 
-def _plain_values(overrides: Sequence[str], own: Path | None) -> dict[str, Any]:
-    """Return what Hydra composes as plain values, with arms, levels and search spaces as dotted keys."""
+def _plain_values(overrides: Sequence[str], own: Path | None) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """Return what Hydra composes as plain values, and the option of each group.
+
+    Arms, levels and search spaces have dotted keys.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     disable_environment_interpolation()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(conf_files.CONF), version_base=None):
-            composed = hydra_compose("config", overrides=[*overrides, *_search_path(own)])
+            composed = hydra_compose("config", overrides=[*overrides, *_search_path(own)], return_hydra_config=True)
+        options = OmegaConf.to_container(composed.hydra.runtime.choices)
+        with open_dict(composed):
+            del composed["hydra"]
         missing = sorted(OmegaConf.missing_keys(composed))
         if missing:
             raise ConfigError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
         values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_error_text(error)) from None
-    assert isinstance(values, dict)
+    assert isinstance(values, dict) and isinstance(options, dict)
+    chosen = {str(group): None if option is None else str(option) for group, option in options.items()}
+    return _with_dotted_keys({str(key): value for key, value in values.items()}, overrides, own), chosen
+
+
+def _with_dotted_keys(values: dict[str, Any], overrides: Sequence[str], own: Path | None) -> dict[str, Any]:
+    """Return composed values with the arms, levels and search spaces of an experiment as dotted keys."""
     experiment = values.get("experiment")
     if isinstance(experiment, dict) and isinstance(experiment.get("arms"), dict):
         arms = expand_presets(experiment["arms"], own)
@@ -84,7 +105,7 @@ def _plain_values(overrides: Sequence[str], own: Path | None) -> dict[str, Any]:
     search = experiment.get("search") if isinstance(experiment, dict) else None
     if isinstance(search, dict) and isinstance(search.get("space"), dict):
         search["space"] = flat_space(search["space"])
-    return {str(key): value for key, value in values.items()}
+    return values
 
 
 def _gives_seeds_alone(overrides: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
-"""What a command line and the files it names set, so that data=auto leaves what was chosen by hand."""
+"""What a command line and the files it names set, so that nothing is chosen that was given by hand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,25 @@ class Given:
 
     groups: frozenset[str]
     keys: frozenset[str]
+    # Of both, what the command line itself names, and no file that it chooses.
+    named: frozenset[str] = frozenset()
+    # The option of each group, whether it was chosen or not.
+    options: Mapping[str, str | None] = field(default_factory=dict)
 
     def sets(self, *keys: str) -> bool:
         """Return whether one of the keys, or a part of it, was set."""
         return any(given == key or given.startswith(f"{key}.") for given in self.keys for key in keys)
 
 
-def given_by(overrides: Sequence[str], experiment: Mapping[str, Any] | None, own: Path | None) -> Given:
+def given_by(
+    overrides: Sequence[str],
+    experiment: Mapping[str, Any] | None,
+    own: Path | None,
+    options: Mapping[str, str | None],
+) -> Given:
     """Return what checked overrides set, the files of absolute keys that they choose, and the experiment.
 
-    `experiment` is the composed section, whose arms and levels are dotted keys by now.
+    `experiment` is the composed section, whose arms and levels are dotted keys by now, `options` are those composed.
     """
     known = groups(own)
     chosen: dict[str, str | None] = {}
@@ -36,6 +45,7 @@ def given_by(overrides: Sequence[str], experiment: Mapping[str, Any] | None, own
             chosen[name] = value.strip().strip("'\"") or None
         else:
             keys.add(name)
+    named = frozenset({*chosen, *keys})
     pending = list(chosen.items())
     while pending:
         group, option = pending.pop()
@@ -48,10 +58,15 @@ def given_by(overrides: Sequence[str], experiment: Mapping[str, Any] | None, own
                 chosen[inner] = inner_option
                 pending.append((inner, inner_option))
         keys |= set(flatten({key: value for key, value in values.items() if key not in ("defaults", "experiment")}))
-    arms = (experiment or {}).get("arms") or {}
-    factors = (experiment or {}).get("factors") or {}
-    sections = [arms, *(levels for levels in factors.values() if isinstance(levels, Mapping))]
-    space = ((experiment or {}).get("search") or {}).get("space") or {}
+    factors = _section(experiment, "factors")
+    sections = [_section(experiment, "arms"), *(_section(factors, factor) for factor in factors)]
     changed = [changes for section in sections for changes in section.values() if isinstance(changes, Mapping)]
     keys |= {key for changes in changed for key in flatten(changes)}
-    return Given(frozenset(chosen), frozenset(keys | set(space)))
+    keys |= set(_section(_section(experiment, "search"), "space"))
+    return Given(frozenset(chosen), frozenset(keys), named, options)
+
+
+def _section(values: Any, key: str) -> Mapping[str, Any]:
+    """Return the mapping below a key; empty where there is none, or what the schema refuses later."""
+    section = values.get(key) if isinstance(values, Mapping) else None
+    return section if isinstance(section, Mapping) else {}

@@ -15,7 +15,7 @@ from fcos.data.batching import check_batch
 from fcos.data.prepare import PreparedData, prepare, sample_sizes, splits_with_masks
 from fcos.data.shared_memory import check_shared_memory
 from fcos.evaluation.class_keys import class_keys, keys_without_ground_truth
-from fcos.training.batch_norms import check_batch_norms
+from fcos.training.batch_norms import check_batch_norms, settings_of_norms
 
 
 class SplitCounts(NamedTuple):
@@ -41,6 +41,8 @@ class DatasetInfo(NamedTuple):
     classes: tuple[str, ...] | None = None
     # Of a training alone.
     splits: tuple[SplitCounts, ...] = ()
+    # Shared memory of this machine that the loader processes of one training need; 0 for trainings elsewhere.
+    loader_bytes: int = 0
 
 
 # Prepares a config's data and returns their info, of which the digest and the notes are required.
@@ -70,10 +72,17 @@ def prepare_data(config: Config, console: Console, workers: int, *, local: bool 
         postprocess, augmentation = config.model.postprocess, config.data.augmentation
         masks = splits_with_masks(assignment, [postprocess], training=True, augmentation=augmentation)
         ready = prepare(config.data, box_convention=assignment.corners, masks=masks, progress=show)
-    _check_training(config, ready, workers, local=local)
+    loader_bytes = _check_training(config, ready, workers, local=local)
     val = ready.val.annotations
-    without_truth = keys_without_ground_truth(val)
-    return DatasetInfo(ready.digest, ready.notes, class_keys(val), without_truth, ready.classes, _counts(ready))
+    return DatasetInfo(
+        ready.digest,
+        ready.notes,
+        class_keys(val),
+        keys_without_ground_truth(val),
+        ready.classes,
+        _counts(ready),
+        loader_bytes,
+    )
 
 
 def _counts(data: "PreparedData") -> tuple[SplitCounts, ...]:
@@ -81,15 +90,19 @@ def _counts(data: "PreparedData") -> tuple[SplitCounts, ...]:
     return tuple(SplitCounts(name, len(each), len(each.labels), int(each.crowd.sum())) for name, each in of_splits)
 
 
-def _check_training(config: Config, data: PreparedData, workers: int, *, local: bool) -> None:
-    """Raise ConfigError for a batch size that does not suit the data or the norms, or shared memory too small."""
+def _check_training(config: Config, data: PreparedData, workers: int, *, local: bool) -> int:
+    """Return the shared memory of this machine that a training needs, in bytes.
+
+    Raises ConfigError for a batch size that does not suit the data or the norms, or shared memory too small.
+    """
     schedule = config.schedule
     check_batch(schedule.batch_size, schedule.accumulate, workers, len(data.train.annotations))
     check_batch_norms(config, sample_sizes(data, "train", config.data), workers=workers)
-    if local:
-        sizes = [sample_sizes(data, name, config.data) for name in data.splits]
-        images = schedule.batch_size // schedule.accumulate // workers
-        check_shared_memory(sizes, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
+    if not local:
+        return 0
+    sizes = [sample_sizes(data, name, config.data) for name in data.splits]
+    images = schedule.batch_size // schedule.accumulate // workers
+    return check_shared_memory(sizes, config.data, images=images, divisor=config.model.size_divisor, workers=workers)
 
 
 @dataclass
@@ -105,22 +118,7 @@ class PreparedDatasets:
 
     def info(self, config: Config) -> DatasetInfo:
         """Return the info about a config's data; prepare them at the first call."""
-        # The settings that prepare_data uses; configs that agree in them share the preparation.
-        assignment = config.model.assignment
-        data = config.data.model_dump(mode="json", exclude={"augmentation"})
-        settings: list[object] = [data, assignment.corners, assignment.by_masks]
-        if config.task == "coverage":
-            settings.append(config.coverage.split)
-        else:
-            needs_truth = config.model.postprocess.needs_ground_truth
-            model, schedule = config.model, config.schedule
-            settings += [schedule.batch_size, schedule.accumulate, assignment.by_masks and needs_truth]
-            norms = [model.backbone.norm, model.fpn.norm, model.head.norm]
-            if any("bn" in norm and norm != "frozen_bn" for norm in norms):
-                # What check_batch_norms depends on.
-                settings += [*norms, model.levels, schedule.compile]
-            settings.append(config.data.augmentation.copy_paste > 0)
-        key = json.dumps(settings)
+        key = json.dumps(_preparing_settings(config))
         if key not in self._cache:
             self._cache[key] = DatasetInfo(*self.prepare_data(config))
         return self._cache[key]
@@ -132,3 +130,26 @@ class PreparedDatasets:
     @property
     def notes(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(note for info in self._cache.values() for note in info.notes))
+
+    @property
+    def most_loader_bytes(self) -> int:
+        """The shared memory of this machine that the largest of the known trainings needs."""
+        return max((info.loader_bytes for info in self._cache.values()), default=0)
+
+
+def _preparing_settings(config: Config) -> list[object]:
+    """Return the settings that `prepare_data` uses; configs that agree in them share the preparation."""
+    model, assignment = config.model, config.model.assignment
+    data = config.data.model_dump(mode="json", exclude={"augmentation"})
+    settings: list[object] = [data, assignment.corners, assignment.by_masks]
+    if config.task == "coverage":
+        return [*settings, config.coverage.split]
+    return [
+        *settings,
+        assignment.by_masks and model.postprocess.needs_ground_truth,
+        config.data.augmentation.copy_paste > 0,
+        config.schedule.batch_size,
+        config.schedule.accumulate,
+        model.size_divisor,
+        settings_of_norms(config),
+    ]

@@ -40,6 +40,7 @@ from orchestration.planning.repeats.retraining import check_retraining
 from orchestration.planning.reuse import ReusableRuns, find_reusable, is_done
 from orchestration.planning.search_race import count_to_come
 from orchestration.planning.seed_rounds import later_trainings
+from orchestration.planning.side_by_side import check_loaders_together
 from orchestration.planning.spent import read_spent
 from orchestration.planning.table import show_choices, show_plan
 from orchestration.tracking.history import PastRun
@@ -90,6 +91,7 @@ def prepare_command(
     plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes, folder_notes=composed.notes)
     # One that cannot be read is reported before anything is shown.
     spent = read_spent(plan.folder)
+    check_loaders_together(lab, plan, nodes, reusable)
     prepared = Prepared(lab, plan, reusable, earlier_looks)
     show_plan(console, lab, plan, nodes, reusable)
     if output.stream.is_open:

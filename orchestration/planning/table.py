@@ -22,8 +22,8 @@ from orchestration.trial.files import read_reused
 
 
 def show_choices(console: Console, choices: Sequence[Choice]) -> None:
-    """Print what data=auto chose: the words that would set each by hand, and below them the reason."""
-    console.print("chosen for this folder, with the words that set it by hand:", style="bold")
+    """Print what was chosen: the words that would set each by hand, and below them the reason."""
+    console.print("chosen, with the words that set it by hand:", style="bold")
     width = max(len(choice.topic) for choice in choices)
     for choice in choices:
         for line in (f"{choice.topic:<{width}}  {choice.by_hand}", f"{'':<{width}}    {choice.reason}"):

@@ -23,7 +23,7 @@ def test_a_folder_of_photographs_trains_and_the_same_line_again_has_nothing_to_d
     images = [image(f"my {number}.JPG", box("cat"), box("dog", 30, 20, 20, 20)) for number in range(10)]
     write_folder(tmp_path / "photos", "voc", images)
     shown = finished(tmp_path, "data=auto", *WORDS, entry=TRAIN)
-    assert "chosen for this folder, with the words that set it by hand:" in shown
+    assert "chosen, with the words that set it by hand:" in shown
     assert "auto.format=voc" in shown and "auto.val_fraction=0.2" in shown
     (trial,) = trials_of(tmp_path, "detector")
     finished(tmp_path, "data=auto", *WORDS, entry=TRAIN)

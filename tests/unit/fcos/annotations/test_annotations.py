@@ -236,8 +236,11 @@ def changed(section: str, number: int, **values: Any) -> dict[str, Any]:
         (changed("annotations", 0, category_id=8), "(id 10, image_id 9): category_id=8 is not among"),
         (
             changed("annotations", 1, category_id="3"),
-            "(id 2, image_id 4): category_id='3' must be a whole number",
+            "(id 2, image_id 4): category_id='3' must be a whole number, and is a text; write 3 without quotes",
         ),
+        (changed("images", 0, id="a7"), "images[0] (id a7): id='a7' must be a whole number"),
+        (changed("images", 0, id=2**63), "id=9223372036854775808 must be between -2**63 and 2**63; number the entries"),
+        (changed("images", 0, id=2.0**60), "id=1.152921504606847e+18 must be a whole number"),
         (changed("annotations", 0, bbox=[1, 2, math.nan, 4]), "(id 10, image_id 9): bbox=[1, 2, nan, 4]"),
         (changed("annotations", 0, bbox=[1, 2, math.inf, 4]), "(id 10, image_id 9): bbox=[1, 2, inf, 4]"),
         (changed("annotations", 0, bbox=[1, 2, 10**400, 4]), "(id 10, image_id 9): bbox=[1, 2, 1000"),

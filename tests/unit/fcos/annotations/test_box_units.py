@@ -44,6 +44,15 @@ def test_fractions_as_corners_are_refused() -> None:
         notes_of(as_corners(PIXELS[[0, 1, 3] * 3] / (1.01 * WIDTH_HEIGHT)))
 
 
+@pytest.mark.parametrize("box", [[0.3, 0.2, 1.0, 0.9], [0.5, 0.5, 1.0, 1.0]], ids=["corners", "center"])
+def test_fractions_of_which_one_touches_the_border_are_refused(box: list[float]) -> None:
+    # As [x, y, width, height] it reaches beyond the unit square and is a pixel wide.
+    others = [[0.1, 0.1, 0.4, 0.5], [0.2, 0.3, 0.6, 0.7]]
+    with pytest.raises(DataError, match=r"all 3 boxes have no number above 1, .* multiply fractions by the sides"):
+        notes_of(np.array([*others, box]))
+    assert notes_of(np.array([box, [10, 10, 20, 20]]), size=(40, 40)) == []
+
+
 def test_one_box_in_pixels_among_fractions_makes_it_a_note() -> None:
     boxes = PIXELS[:3] / WIDTH_HEIGHT
     assert notes_of(np.concatenate([boxes[:2], PIXELS[:1]])) == [
@@ -83,6 +92,11 @@ def test_possible_percentages_are_noted_in_large_images_only() -> None:
         "COCO's boxes are in pixels"
     )
     assert notes_of(percent, size=(120, 160)) == []
+    (note,) = notes_of(as_corners(percent), size=(480, 640))
+    assert note == (
+        "train.json: all 12 boxes have no number above 100, in images of at least 640x480; are they percentages? "
+        "COCO's boxes are in pixels"
+    )
 
 
 @given(st.integers(0, 2**31), st.integers(1, 40))

@@ -3,8 +3,9 @@
 import json
 import logging
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,14 @@ def test_invalid_files_are_not_cached(annotations: Path, tmp_path: Path) -> None
         with pytest.raises(DataError, match=r"instances\.json: images\[0\]"):
             read_coco_file(annotations, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_whole_numbers_may_be_written_with_a_point(annotations: Path) -> None:
+    parsed = read_coco_file(annotations, None)
+    keys = "id|image_id|category_id|width|height"
+    annotations.write_text(re.sub(rf'("(?:{keys})": \d+)', r"\1.0", annotations.read_text()))
+    assert '"image_id": 7.0' in annotations.read_text()
+    assert_equal(replace(read_coco_file(annotations, None), digest=parsed.digest), parsed)
 
 
 def test_small_files_are_not_cached(tmp_path: Path) -> None:

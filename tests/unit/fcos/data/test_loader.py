@@ -18,7 +18,7 @@ from fcos.data.batching import Batching, WorkerShare
 from fcos.data.coco import CocoDataset
 from fcos.data.loader import box_bucket, collate, eval_batches, train_batches
 from fcos.data.sample_settings import SampleSettings
-from fcos.data.sampler import TrainSampler, aspect_groups
+from fcos.data.sampler import TrainSampler, aspect_groups, eval_groups
 from fcos.errors import ConfigError
 from fcos.structures import Batch
 
@@ -236,6 +236,15 @@ def test_evaluation_sees_every_image_once_in_the_same_batches(folder: Path, worl
     assert sorted(image_id for batch in shared for image_id in batch.image_ids) == list(range(100, 111))
     for batch in shared:
         torch.testing.assert_close(batch.pixels, alone[batch.image_ids].pixels)
+
+
+def test_landscape_and_portrait_never_share_a_batch_of_evaluation(folder: Path) -> None:
+    batches = evaluation(make_dataset(folder, training=False, short_sides=None, long_side=None))
+    assert [len(batch.image_ids) for batch in batches] == [3, 3, 2, 3]
+    for batch in batches:
+        assert len({height > width for height, width in batch.original_sizes.tolist()}) == 1
+    # Sorted by aspect ratio alone, the two thin ones would be on one canvas of 12000x12000.
+    assert eval_groups(np.array([[12000, 1], [1, 12000], [40, 40]]), 8) == [[1, 2], [0]]
 
 
 def test_batch_that_cannot_be_cut_is_an_error(folder: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from fcos.data.batching import Batching, WorkerShare, canvas_size
 from fcos.data.coco import CocoDataset, Sample, make_dataset
 from fcos.data.loader import train_batches
 from fcos.data.prepare import prepare
+from fcos.data.sample_settings import SampleSettings, SampleSizes
 from fcos.data.shared_memory import PREFETCHED, check_shared_memory, largest_padded, loader_bytes, max_loader_bytes
 from fcos.errors import ConfigError, SharedMemoryError
 from fcos.runtime import LocalRuntime
@@ -49,6 +51,13 @@ def test_loader_bytes_cover_all_prefetched_batches(dataset: CocoDataset, tmp_pat
     val = make_dataset(prepare(config), "val", config, training=False, seed=0)
     # Three images make two batches of two, however many processes there are.
     assert loader_bytes(val.sample_sizes, config, images=2, divisor=32) == 2 * 2 * 3 * 64 * 64
+
+
+def test_the_batches_of_an_evaluation_are_counted_by_orientation(tmp_path: Path) -> None:
+    images = np.array([[64, 64], [32, 64], [64, 32]])
+    sizes = SampleSizes(images, SampleSettings(), training=False)
+    # Three images of one orientation would make one batch.
+    assert loader_bytes(sizes, config_of(tmp_path), images=3, divisor=32) == 2 * 3 * 3 * 64 * 64
 
 
 @pytest.mark.parametrize("by_aspect", [True, False])

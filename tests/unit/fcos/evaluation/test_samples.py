@@ -13,6 +13,20 @@ from fcos.runtime import LocalRuntime
 from fcos.train import run
 
 
+def test_fonts_that_cannot_be_searched_do_not_fail_the_training(
+    tiny_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fcos.evaluation import samples
+
+    def fail(classes: object) -> list[str]:
+        raise RuntimeError("no font list")
+
+    monkeypatch.setattr(samples, "undrawable_notes", fail)
+    summary = run(parse(Config, tiny_values), LocalRuntime(tmp_path / "run", torch.device("cpu")))
+    assert len(summary.pictures[""]) == 6 and "val/AP" in summary.metrics[""]
+    assert "the names of classes could not be drawn (no font list)" in summary.notes
+
+
 def test_a_failed_sample_picture_does_not_fail_the_training(
     tiny_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

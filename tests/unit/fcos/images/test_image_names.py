@@ -1,12 +1,16 @@
 """Images are found under another spelling of their name, and never outside their folder."""
 
+import errno
+import os
 import unicodedata
 from pathlib import Path
 
 import pytest
 
 from fcos.annotations.coco_file import is_below_folder
+from fcos.errors import ReadError
 from fcos.images.image_names import locate_images, other_spellings
+from fcos.storage import files
 
 
 def touch(folder: Path, name: str) -> None:
@@ -27,6 +31,9 @@ def touch(folder: Path, name: str) -> None:
         (" a.png ", "a.png"),
         ("photos/a.png", "a.png"),
         ("photos\\up\\a.png", "up/a.png"),
+        ("a.jpg", "a.JPG"),
+        ("Up\\A%20b.png", "up/a b.PNG"),
+        ("Photos/a.png", "a.png"),
         (unicodedata.normalize("NFC", "Größe.png"), unicodedata.normalize("NFD", "Größe.png")),
         (unicodedata.normalize("NFD", "Größe.png"), unicodedata.normalize("NFC", "Größe.png")),
     ],
@@ -40,6 +47,35 @@ def test_an_image_is_found_under_another_spelling_which_is_noted(tmp_path: Path,
     assert located.notes("val") == [
         f"val: 1 image is read under another spelling of the name: {listed!r} as {on_disk!r}"
     ]
+
+
+def test_the_end_of_the_folders_path_may_be_repeated_in_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset" / "images"
+    touch(folder, "up/a.png")
+    assert locate_images(folder, ["dataset/images/up/a.png"]).names == ("up/a.png",)
+    assert locate_images(folder, ["other/images/up/a.png"]).stats == (("other/images/up/a.png", -1, -1),)
+
+
+def test_capitals_decide_where_several_files_differ_in_them_alone(tmp_path: Path) -> None:
+    for name in ("a.JPG", "A.jpg", "b.jpg"):
+        touch(tmp_path, name)
+    names = ("a.JPG", "A.jpg", "a.jpg", "B.JPG")
+    assert locate_images(tmp_path, names).names == ("a.JPG", "A.jpg", "a.jpg", "b.jpg")
+
+
+def test_a_folder_that_may_not_be_listed_holds_no_other_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> list[str]:
+        raise OSError(error, os.strerror(error), path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    error = errno.EACCES
+    assert locate_images(tmp_path, ["a.png"]).stats == (("a.png", -1, -1),)
+    error = errno.EIO
+    monkeypatch.setattr(files, "PAUSES", ())
+    with pytest.raises(ReadError, match="cannot be read now"):
+        locate_images(tmp_path, ["a.png"])
 
 
 def test_a_name_that_exists_is_left_alone(tmp_path: Path) -> None:
@@ -65,7 +101,7 @@ def test_many_names_are_counted_and_three_shown(tmp_path: Path) -> None:
 def test_a_spelling_that_leaves_the_folder_is_never_tried(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "secret.png")
     (tmp_path / "images").mkdir()
-    assert other_spellings(name, "photos") == []
+    assert other_spellings(name, Path("photos")) == []
     assert locate_images(tmp_path / "images", [name]).stats == ((name, -1, -1),)
 
 
@@ -73,5 +109,5 @@ def test_a_spelling_that_leaves_the_folder_is_never_tried(tmp_path: Path, name: 
     "name", ["%252e%252e%252fsecret.png", "photos//etc/hostname", " ../secret.png", "photos/../../a"]
 )
 def test_no_spelling_leads_out_of_the_folder(name: str) -> None:
-    assert all(is_below_folder(spelling) for spelling in other_spellings(name, "photos"))
-    assert not {"../secret.png", "/etc/hostname", "../../a"} & set(other_spellings(name, "photos"))
+    assert all(is_below_folder(spelling) for spelling in other_spellings(name, Path("photos")))
+    assert not {"../secret.png", "/etc/hostname", "../../a"} & set(other_spellings(name, Path("photos")))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from fcos.errors import DataError
 from fcos.images.open_image import ImageRules, open_image, read_image
@@ -187,6 +187,52 @@ def test_corrupt_png_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
     broken[len(broken) // 2] ^= 0xFF
     (tmp_path / "a.png").write_bytes(broken)
     with pytest.raises(DataError, match="is not a whole image"):
+        open_image(tmp_path / "a.png")
+
+
+def test_damaged_pixels_of_avif_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.avif"
+    picture().save(path)
+    whole = path.read_bytes()
+    payload = whole.index(b"mdat") + 4
+    path.write_bytes(whole[:payload] + b"\xff" * (len(whole) - payload))
+    with pytest.raises(DataError, match=r"a\.avif: is not a whole image \([^\n]+\)$"):
+        open_image(path)
+
+
+def test_a_kind_of_pixels_that_pillow_does_not_know_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    by_four_letters = 4
+    header = struct.pack("<4s7I44x4I", b"DDS ", 124, 0, 40, 60, 0, 0, 0, 32, by_four_letters, 0x21212121, 0)
+    (tmp_path / "a.dds").write_bytes(header.ljust(300, b"\0"))
+    with pytest.raises(DataError, match=r"a\.dds: is not a whole image \(Unimplemented pixel format"):
+        open_image(tmp_path / "a.dds")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(EOFError(), "EOFError"), (KeyError("icc"), "'icc'"), (zlib.error("bad\ndata"), "bad"), (OverflowError("9"), "9")],
+)
+def test_whatever_a_decoder_raises_is_an_error_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    picture().save(tmp_path / "a.png")
+
+    def fail(image: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(DataError, match=rf"a\.png: is not a whole image \({reason}\)$"):
+        open_image(tmp_path / "a.png")
+
+
+def test_a_decoder_without_memory_is_no_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture().save(tmp_path / "a.png")
+
+    def fail(image: object) -> None:
+        raise RuntimeError("Failed to decode frame 0: Out of memory")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(RuntimeError, match="Out of memory"):
         open_image(tmp_path / "a.png")
 
 

@@ -61,6 +61,15 @@ def test_kinds_of_pixels_are_counted(root: Path) -> None:
     assert counts == {"gray images": 2, "images with transparency": 2, "CMYK images": 1}
 
 
+def test_animated_and_paged_images_are_a_note(root: Path) -> None:
+    frames = [Image.new("RGB", (30, 20), color) for color in ("red", "blue")]
+    for number, kind in enumerate(("GIF", "TIFF")):
+        frames[0].save(root / "train" / f"{number}.png", kind, save_all=True, append_images=frames[1:])
+    found = finding(inspected(root), "animated or paged images")
+    assert (found.severity, found.count, found.total) == ("note", 2, 5)
+    assert [example.text for example in found.examples] == ["0.png", "1.png"]
+
+
 def test_names_in_another_spelling_and_listed_twice_are_found(root: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["images"][0]["file_name"] = "%30.png"

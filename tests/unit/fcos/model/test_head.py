@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fcos.config.model_parts import HeadConfig
 from fcos.model.head import Head, SeparateHeads
+from fcos.model.norm import GroupNorm
 from fcos.structures import HeadOutputs
 from tests.helpers.present import present
 
@@ -70,6 +71,22 @@ def test_distances_are_scaled_activated_and_converted_to_pixels(
         raw = raw_regression(head, level) * (scales[level] if scaled else 1)
         expected = raw.exp() if regression == "exp" else raw.clamp(min=0)
         torch.testing.assert_close(ltrb, expected * (STRIDES[level] if divide_by_stride else 1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_image_alone_is_as_in_a_batch_where_each_group_has_one_value(training: bool) -> None:
+    head = build(norm="gn", gn_groups=16, strides=(128,)).train(training)
+    generator = torch.Generator().manual_seed(2)
+    maps = torch.randn(2, 16, 1, 1, generator=generator)
+    alone, together = head([maps[:1]]), head([maps])
+    torch.testing.assert_close(alone.ltrb, together.ltrb[:1])
+    torch.testing.assert_close(alone.joined_logits, together.joined_logits[:1])
+
+
+def test_group_norm_is_torchs_own() -> None:
+    ours, theirs = GroupNorm(4, 16), nn.GroupNorm(4, 16)
+    (x, _) = features()
+    assert torch.equal(ours(x), theirs(x)) and list(ours.state_dict()) == list(theirs.state_dict())
 
 
 def test_each_level_has_its_own_scale() -> None:

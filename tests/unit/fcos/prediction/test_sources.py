@@ -117,6 +117,21 @@ def test_videos_are_taken_where_they_are_named(tmp_path: Path, save_image: Save)
     assert not sources.videos and "1 videos" in sources.notes[0]
 
 
+def test_videos_are_taken_where_a_pattern_matches_them(tmp_path: Path, save_image: Save) -> None:
+    save_image(tmp_path / "a.png")
+    for name in ("one.mp4", "two.mp4", "below/three.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0")
+    assert [video.name for video in sources_of(f"{tmp_path}/*.mp4").videos] == ["one.mp4", "two.mp4"]
+    # A folder that a pattern matches is a folder like any other.
+    everything = sources_of(f"{tmp_path}/*")
+    assert [video.name for video in everything.videos] == ["one.mp4", "two.mp4"]
+    assert [image.name for image in everything.images] == ["a.png"]
+    assert "1 videos, which are predicted where they are named, by a pattern such as '*.mp4' too (below/three.mp4)" in (
+        everything.notes[0]
+    )
+
+
 def test_mistakes_are_one_sentence(tmp_path: Path, save_image: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     save_image(tmp_path / "photos" / "a.png")
     (tmp_path / "empty").mkdir()

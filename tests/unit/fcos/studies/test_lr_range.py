@@ -1,5 +1,6 @@
 """The learning rate range test: rates grow exponentially, the loss is smoothed, a rate is named."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.runtime import LocalRuntime
 from fcos.studies.lr_range import RangeTest, draw_range_test, run_range_test, smoothed
+from orchestration.lr_range import write_results
 
 
 def test_a_constant_loss_is_smoothed_to_itself() -> None:
@@ -35,6 +37,31 @@ def test_rates_grow_exponentially_and_the_curve_is_drawn(tiny_values: dict[str, 
     assert seen == list(test.rates) and len(test.losses) == len(test.rates)
     draw_range_test(test, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_objects_are_pasted_as_in_a_training(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    tiny_values["data"]["augmentation"] = {"copy_paste": 0.9}
+    runtime = LocalRuntime(tmp_path, torch.device("cpu"))
+    test = run_range_test(parse(Config, tiny_values), runtime, steps=2, low=1e-5, high=1e-4, progress=lambda *_: None)
+    assert len(test.losses) == 2
+
+
+def test_norms_over_one_location_are_refused_as_for_a_training(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    tiny_values["schedule"]["batch_size"] = 1
+    tiny_values["model"]["head"]["norm"] = "bn"
+    runtime = LocalRuntime(tmp_path, torch.device("cpu"))
+    with pytest.raises(ConfigError, match=r"model\.head\.norm=bn has no variance over the one location"):
+        run_range_test(parse(Config, tiny_values), runtime, steps=2, low=1e-5, high=1e-4, progress=lambda *_: None)
+
+
+def test_a_curve_that_cannot_be_drawn_costs_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("fcos.studies.lr_range.draw_range_test", fail)
+    line = write_results(RangeTest((0.1, 0.2), (1.0, 0.9)), tmp_path / "out")
+    assert line == f"{tmp_path / 'out' / 'lr_range.png'} could not be drawn (no font)"
+    assert json.loads((tmp_path / "out" / "lr_range.json").read_text()) == {"rates": [0.1, 0.2], "losses": [1.0, 0.9]}
 
 
 @pytest.mark.parametrize(("low", "high", "steps"), [(0.1, 0.01, 10), (0.0, 1.0, 10), (0.1, 1.0, 1)])

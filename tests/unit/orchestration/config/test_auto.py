@@ -3,14 +3,19 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from fcos.annotations.annotations import read_annotations
+from fcos.build import build_detector
+from fcos.config.model import ModelConfig
+from fcos.config.parse import parse
 from fcos.coverage.split import read_split
 from fcos.errors import ConfigError
 from fcos.formats.write_coco import coco_text
+from fcos.training import checkpoint
 from orchestration.config import folder_choices
 from orchestration.config.compose import Composed, compose, compose_with_choices
 from orchestration.config.overrides import check_overrides
@@ -96,6 +101,44 @@ def test_what_is_given_is_not_chosen(photos: Path, words: list[str], topics: set
     for part in key.split("."):
         found = getattr(found, part)
     assert found == value
+
+
+@pytest.fixture
+def detector(tiny_values: dict[str, Any], tmp_path: Path) -> Path:
+    """The folder of a run of the embedded default, smaller in three settings."""
+    model = parse(ModelConfig, tiny_values["model"])
+    checkpoint.save(
+        tmp_path / "run" / "checkpoints",
+        step=3,
+        config={"model": tiny_values["model"], "schedule": {"ema": None}},
+        classes=("cat",),
+        model=build_detector(model, 1, channels_last=False),
+        averages={},
+        state={},
+    )
+    return tmp_path / "run"
+
+
+def test_weights_of_a_detector_choose_its_model(photos: Path, detector: Path) -> None:
+    result = composed(photos, f"model.weights={detector}")
+    model = next(choice for choice in result.choices if choice.topic == "model")
+    assert model.words == ("model=fcos_small",)
+    differing = {"model.backbone.widths": [16] * 5, "model.fpn.channels": 16, "model.head.num_convs": 1}
+    assert model.values == differing
+    assert (result.lab.model.backbone.name, result.lab.model.fpn.channels) == ("small_resnet", 16)
+    assert result.lab.model.weights == str(detector)
+    assert {"schedule", "augmentation"} <= set(chosen(result)) and result.lab.schedule.backbone_lr_factor == 0.1
+    words = [word for choice in result.choices for word in shlex.split(choice.by_hand)]
+    again = composed(photos, f"model.weights={detector}", *words).lab
+    assert again.model == result.lab.model and again.schedule == result.lab.schedule
+
+
+def test_settings_of_a_detector_that_are_given_stay(photos: Path, detector: Path) -> None:
+    assert composed(photos, f"model.weights={detector}", "model.head.num_convs=3").lab.model.head.num_convs == 3
+    given = composed(photos, "model=fcos_small", f"model.weights={detector}")
+    assert "model" not in chosen(given) and chosen(given)["schedule"] == "schedule=finetune"
+    with pytest.raises(ConfigError, match=r"model\.weights=.*none: no such folder or file"):
+        composed(photos, f"model.weights={detector / 'none'}")
 
 
 def test_arms_and_experiments_keep_their_own_settings(photos: Path) -> None:

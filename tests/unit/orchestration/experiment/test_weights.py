@@ -103,7 +103,8 @@ def test_a_file_of_another_network_is_refused_with_the_plan(file: Path) -> None:
 
 
 def test_a_rate_that_destroys_pretrained_weights_is_remarked() -> None:
-    config = config_of("model.backbone.name=mobilenet_v2", "model.backbone.weights=IMAGENET1K_V1")
+    weights = "model.backbone.weights=IMAGENET1K_V1"
+    config = config_of("model.backbone.name=mobilenet_v2", weights, "schedule=embedded")
     (note,) = BeginningNotes().of(config, None)
     assert "learns at 0.01 with AdamW" in note and "schedule=finetune" in note
     for keys in ({"schedule.lr": 0.0005}, {"schedule.backbone_lr_factor": 0.05}, {"model.backbone.weights": None}):
