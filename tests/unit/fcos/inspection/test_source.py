@@ -98,7 +98,9 @@ def test_the_notes_on_a_conversion_are_found_by_a_folder_and_by_the_words_of_its
     source = find_data([str(root), cache])
     splits = {"train": source.data.train, "val": source.data.val}
     words = [
-        f"data.{name}.{key}={getattr(split, key)}" for name, split in splits.items() for key in ("annotations", "images")
+        f"data.{name}.{key}={getattr(split, key)}"
+        for name, split in splits.items()
+        for key in ("annotations", "images")
     ]
     for each in (source, find_data([f"data.root={source.data.root}", *words, cache])):
         found = inspect_data(each, lambda *_: None)

@@ -127,8 +127,9 @@ def test_videos_are_taken_where_a_pattern_matches_them(tmp_path: Path, save_imag
     everything = sources_of(f"{tmp_path}/*")
     assert [video.name for video in everything.videos] == ["one.mp4", "two.mp4"]
     assert [image.name for image in everything.images] == ["a.png"]
-    assert "1 videos, which are predicted where they are named, by a pattern such as '*.mp4' too (below/three.mp4)" in (
-        everything.notes[0]
+    assert (
+        "1 videos, which are predicted where they are named, by a pattern such as '*.mp4' too (below/three.mp4)"
+        in (everything.notes[0])
     )
 
 
