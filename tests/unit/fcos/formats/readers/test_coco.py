@@ -103,14 +103,14 @@ def test_crowds_areas_and_masks_are_kept(tmp_path: Path) -> None:
         "dog", 1.0, 2.0, 3.0, 4.0, crowd=True, area=5.0, segmentation={"counts": [0, 9], "size": [3, 3]}
     )
     write(tmp_path, "result.json", "images", image("a.png", crowd))
-    folder = coco.read(list_folder(tmp_path), {"all": coco.annotation_files(list_folder(tmp_path))[0]})
+    folder = coco.read(list_folder(tmp_path), {"all": coco_files.annotation_files(list_folder(tmp_path))[0]})
     assert folder.splits["all"][0].boxes == (crowd,)
 
 
 def test_images_without_a_file_are_left_out_and_counted(tmp_path: Path) -> None:
     write(tmp_path, "result.json", "images", image("a.png", box()), image("b.png", box()))
     (tmp_path / "images" / "b.png").unlink()
-    folder = coco.read(list_folder(tmp_path), {"all": coco.annotation_files(list_folder(tmp_path))[0]})
+    folder = coco.read(list_folder(tmp_path), {"all": coco_files.annotation_files(list_folder(tmp_path))[0]})
     assert [each.name for each in folder.splits["all"]] == ["images/a.png"]
     assert folder.notes == ("annotated images without a file are left out: 1 (b.png)",)
 
