@@ -58,7 +58,7 @@ def _check_fractions(boxes: NDArray[np.float64], ends: NDArray[np.float64], path
             f"{path}: {_all(boxes, 'are')} smaller than a pixel in width and height; COCO's boxes are [x, y, width, "
             "height] in pixels: multiply fractions by the sides of the image"
         )
-    if _at_most(boxes, 1):
+    if _at_most(boxes, 1.0):
         raise DataError(
             f"{path}: {_all(boxes, 'have')} no number above 1, as fractions of an image's sides do, be they corners "
             "[x1, y1, x2, y2] or a center and a size; COCO's boxes are [x, y, width, height] in pixels, x and y of the "
@@ -107,7 +107,7 @@ def _percent_note(
     boxes: NDArray[np.float64], ends: NDArray[np.float64], sides: NDArray[np.float64], path: Path
 ) -> list[str]:
     """Return a note on boxes that may be percentages, as [x, y, width, height], as corners, or as center and size."""
-    if len(boxes) < MIN_BOXES or (sides < PERCENT_SIDE).any() or not _at_most(boxes, 100) or ends.max() < 50:
+    if len(boxes) < MIN_BOXES or (sides < PERCENT_SIDE).any() or not _at_most(boxes, 100.0) or ends.max() < 50:
         return []
     height, width = int(sides[:, 1].min()), int(sides[:, 0].min())
     found = f"{_all(boxes, 'lie')} within the first 100 pixels of"

@@ -50,8 +50,10 @@ def test_too_few_seeds_have_their_range_and_the_least_number() -> None:
 
 def test_an_effect_of_exactly_zero_is_described_as_such() -> None:
     design = make_factorial(names="ab")
-    values = draw_values(design, {"b": 0.02}, seeds=4, noise=0.0)
-    assert text_of(results_of(design, values, 4)["a"], design) == "no effect at all: exactly zero in all 4 seeds"
+    values = draw_values(design, {"b": 0.02}, seeds=8, noise=0.0)
+    assert text_of(results_of(design, values, 8)["a"], design) == "no effect at all: exactly zero in all 8 seeds"
+    few = text_of(results_of(design, values[values["seed"] < 4], 4)["a"], design)
+    assert few.startswith("too few seeds to tell: 0.0 AP, exactly zero in all 4 seeds; ")
 
 
 def test_aliases_follow_the_verdict() -> None:
