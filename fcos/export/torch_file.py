@@ -8,6 +8,7 @@ from torch.export import Dim, ExportedProgram
 
 from fcos.export.graph.fold import folded_copy
 from fcos.export.graph.networks import DetectingNetwork, RawNetwork, example_inputs
+from fcos.export.graph.same_padding import with_constant_padding
 from fcos.export.record import FileRecord
 from fcos.inference import Trained
 
@@ -22,7 +23,7 @@ def trace(trained: Trained, *, detects: bool) -> ExportedProgram:
     else in head outputs.
     """
     model = trained.config.model
-    detector = folded_copy(trained.detector)
+    detector = with_constant_padding(folded_copy(trained.detector), model.size_divisor)
     network = DetectingNetwork(detector, model) if detects else RawNetwork(detector)
     inputs = example_inputs(detector, model.size_divisor, detects=detects)
     batch = Dim("batch")

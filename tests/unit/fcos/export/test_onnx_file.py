@@ -70,7 +70,8 @@ def test_every_preset_is_tried() -> None:
         pytest.param({"model.postprocess.suppression": "peaks"}, id="peaks", marks=pytest.mark.slow(minutes=0.5)),
         pytest.param({"schedule.channels_last": True, "model.backbone.norm": "frozen_bn"}, id="channels last",
                      marks=pytest.mark.slow(minutes=0.5)),
-        pytest.param({"model.backbone.name": "timm/tf_efficientnet_lite0", "model.backbone.norm": "frozen_bn"},
+        pytest.param({"model.backbone.name": "timm/tf_efficientnet_lite0", "model.backbone.norm": "frozen_bn",
+                      "model.backbone.weights": "installed"},
                      id="timm", marks=pytest.mark.slow(minutes=0.5)),
     ],
 )  # fmt: skip
