@@ -17,7 +17,7 @@ def with_constant_padding(detector: FCOS, size_divisor: int) -> FCOS:
     backbone = detector.backbone
     if not isinstance(backbone, TimmBackbone):
         return detector
-    from timm.layers import Conv2dSame
+    from timm.layers.conv2d_same import Conv2dSame
 
     sides: dict[nn.Module, tuple[int, int]] = {}
 

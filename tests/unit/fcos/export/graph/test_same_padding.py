@@ -24,7 +24,7 @@ def make(name: str) -> FCOS:
 
 
 def same_convs(detector: FCOS) -> list[nn.Module]:
-    from timm.layers import Conv2dSame
+    from timm.layers.conv2d_same import Conv2dSame
 
     return [module for module in detector.modules() if isinstance(module, Conv2dSame)]
 
