@@ -148,7 +148,8 @@ def _groups(values: Values, given: Given) -> list[Choice]:
 
     The weights of a detector choose its model, and any weights that the command names a schedule that keeps them.
     """
-    augmentation = chosen_augmentation(given, "images are seen several times, and it costs little where they are not")
+    reason = "images are seen several times, and it costs little where they are not"
+    augmentation = chosen_augmentation(values, given, reason)
     if "model" in given.groups:
         return [*schedule_for_weights(values, given), *augmentation]
     model, reason = Choice("model", {}, START.reason, (f"model={START.model}",)), f"goes with model={START.model}"

@@ -58,7 +58,8 @@ def choices_of_start(values: Mapping[str, Any], given: Given) -> tuple[Choice, .
     option = START.schedule if schedule else given.options.get("schedule")
     if option != START.schedule or not (schedule or {"model", "schedule"} & given.named):
         return ()
-    return (*schedule, *chosen_augmentation(given, f"goes with schedule={START.schedule}; none switches it off"))
+    reason = f"goes with schedule={START.schedule}; none switches it off"
+    return (*schedule, *chosen_augmentation(values, given, reason))
 
 
 def schedule_for_weights(values: Mapping[str, Any], given: Given) -> list[Choice]:
@@ -73,9 +74,14 @@ def schedule_for_weights(values: Mapping[str, Any], given: Given) -> list[Choice
     return [Choice("schedule", {}, reason, (f"schedule={START.schedule}",))]
 
 
-def chosen_augmentation(given: Given, reason: str) -> list[Choice]:
-    """Choose the augmentation, unless one is given."""
-    if "augmentation" in given.groups or given.sets("data.augmentation"):
+def chosen_augmentation(values: Mapping[str, Any], given: Given, reason: str) -> list[Choice]:
+    """Choose the augmentation, unless one is given.
+
+    values: composed before anything is chosen. Built-in files of data have no augmentation; one that is there comes
+    from a user's own file.
+    """
+    of_data = (values.get("data") or {}).get("augmentation")
+    if of_data or "augmentation" in given.groups or given.sets("data.augmentation"):
         return []
     return [Choice("augmentation", {}, reason, (f"augmentation={START.augmentation}",))]
 

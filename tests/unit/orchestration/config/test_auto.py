@@ -141,6 +141,16 @@ def test_settings_of_a_detector_that_are_given_stay(photos: Path, detector: Path
         composed(photos, f"model.weights={detector / 'none'}")
 
 
+def test_an_augmentation_that_a_users_own_data_have_is_not_replaced(photos: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "data").mkdir(parents=True)
+    (own / "data" / "mine.yaml").write_text("defaults: [auto]\naugmentation: {photometric: 0.5}\n")
+    words = ["data=mine", f"data.root={photos}", f"data.cache_dir={tmp_path / 'cache'}"]
+    result = compose_with_choices(check_overrides(words, own), own)
+    assert "augmentation" not in chosen(result)
+    assert result.lab.data.augmentation.photometric == 0.5
+
+
 def test_arms_and_experiments_keep_their_own_settings(photos: Path) -> None:
     result = composed(photos, "+experiment=ablation_ranges")
     assert "levels" not in chosen(result)

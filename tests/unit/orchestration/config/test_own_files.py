@@ -84,6 +84,15 @@ def test_built_in_options_stay(own: Path) -> None:
     assert plain == beside
 
 
+@pytest.mark.parametrize("words", [["model=fcos_lite"], ["schedule=finetune"], ["model.backbone.weights=backbone.pth"]])
+def test_an_augmentation_that_a_users_own_data_have_is_not_replaced(own: Path, words: list[str]) -> None:
+    write(own, "data/mine", "defaults: [synthetic]\naugmentation: {photometric: 0.5}\n")
+    augmentation = composed("--config-dir=my configs", "data=mine", *words).data.augmentation
+    assert (augmentation.photometric, augmentation.scale_jitter) == (0.5, None)
+    by_hand = composed("--config-dir=my configs", "data=mine", "augmentation=light", *words)
+    assert by_hand.data.augmentation.photometric == 0.3, "one that the command line names holds"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
