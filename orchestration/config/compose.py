@@ -1,6 +1,6 @@
 """Compose a validated LabConfig from the command line and YAML files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ def compose_with_choices(overrides: Sequence[str], own: Path | None = None) -> C
     def recompose(words: Sequence[str]) -> dict[str, Any]:
         return _plain_values([*words, *overrides], own)[0]
 
+    def options_without(names: Collection[str]) -> dict[str, str | None]:
+        return _plain_values([word for word in overrides if word.partition("=")[0] not in names], own)[1]
+
     if (values.get("data") or {}).get("name") == "auto":
         # Reads boxes and counts their locations, for which it imports torch.
         from orchestration.config.auto import configure
@@ -55,7 +58,7 @@ def compose_with_choices(overrides: Sequence[str], own: Path | None = None) -> C
     if values.get("auto"):
         key = next(iter(values["auto"]))
         raise ConfigError(f"auto.{key}={values['auto'][key]}: has an effect on data=auto alone; leave it out")
-    choices = choices_of_start(values, given)
+    choices = choices_of_start(values, given, options_without)
     if choices:
         values = recompose([word for choice in choices for word in choice.words])
     return Composed(parse(LabConfig, _with_default_root(values)), choices)

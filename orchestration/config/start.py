@@ -1,6 +1,6 @@
 """Where a training starts: model, schedule and augmentation for a folder of one's own, or weights to begin from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,21 +45,36 @@ RATES: Final = ("schedule.lr", "schedule.lr_per_16_images", "schedule.optimizer"
 BEGINNINGS: Final = frozenset(
     f"model.{part}{key}" for part in ("", "backbone.") for key in ("weights", "weights_sha256")
 )
+# Composes the command line without its choices of some groups, and returns the option of each group.
+OptionsWithout = Callable[[Collection[str]], Mapping[str, str | None]]
 
 
-def choices_of_start(values: Mapping[str, Any], given: Given) -> tuple[Choice, ...]:
+def choices_of_start(values: Mapping[str, Any], given: Given, options_without: OptionsWithout) -> tuple[Choice, ...]:
     """Choose what comes along with the words of a command: a schedule with weights, an augmentation with the schedule.
 
-    Of an experiment nothing is changed that its file chooses, such as its model: its arms mean what they always did.
+    Of an experiment nothing is changed that its file chooses, such as its model, also where a word of the command line
+    names the same: its arms mean what they always did.
     """
     if values.get("task", "train") != "train":
         return ()
     schedule = schedule_for_weights(values, given)
-    option = START.schedule if schedule else given.options.get("schedule")
-    if option != START.schedule or not (schedule or {"model", "schedule"} & given.named):
+    if not schedule and not _brings_schedule(given, options_without):
         return ()
     reason = f"goes with schedule={START.schedule}; none switches it off"
     return (*schedule, *chosen_augmentation(values, given, reason))
+
+
+def _brings_schedule(given: Given, options_without: OptionsWithout) -> bool:
+    """Return whether the schedule is there because the command line names it, or a model that it comes with.
+
+    Without an experiment there is no other reason; an experiment's file may have chosen either already.
+    """
+    named = {"model", "schedule"} & given.named
+    if given.options.get("schedule") != START.schedule or not named:
+        return False
+    if "experiment" not in given.groups:
+        return True
+    return options_without(named).get("schedule") != START.schedule
 
 
 def schedule_for_weights(values: Mapping[str, Any], given: Given) -> list[Choice]:

@@ -56,6 +56,10 @@ def test_weights_bring_a_schedule_that_keeps_them(words: list[str]) -> None:
         ["+experiment=ablation_start"],
         ["+experiment=ablation_finetuning"],
         ["+experiment=advise_levels", FILE],
+        # What an experiment's file chooses is named once more.
+        ["+experiment=ablation_start", LITE],
+        ["+experiment=ablation_finetuning", "schedule=finetune"],
+        ["+experiment=ablation_start", LITE, "schedule=finetune", "schedule.steps=60"],
     ],
 )
 def test_a_schedule_or_rates_that_are_given_stay(words: list[str]) -> None:
@@ -68,6 +72,7 @@ def test_a_model_that_brings_the_schedule_brings_the_augmentation() -> None:
     assert chosen(LITE, "schedule=embedded") == {}
     assert chosen("schedule=finetune") == LIGHT
     assert chosen("+experiment=ablation_flip", LITE) == LIGHT
+    assert chosen("+experiment=ablation_flip", "schedule=finetune") == LIGHT
 
 
 @pytest.mark.parametrize("given", ["augmentation=none", "augmentation=null", "data.augmentation.mosaic=0.5"])
