@@ -40,14 +40,18 @@ def main(arguments: Sequence[str]) -> int:
     from fcos.studies.lr_range import run_range_test
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
-    from orchestration.config.compose import compose
+    from orchestration.config.compose import compose_with_choices
     from orchestration.config.overrides import check_overrides, split_config_dir
     from orchestration.experiment.weights import fetch_weights, pin_weights
+    from orchestration.planning.table import show_choices
 
     console = OutputConsole()
     steps, low, high, others = split_options(arguments)
     own, overrides = split_config_dir(others)
-    lab = compose(check_overrides(overrides, own), own)
+    composed = compose_with_choices(check_overrides(overrides, own), own)
+    if composed.choices:
+        show_choices(console, composed.choices)
+    lab = composed.lab
     config = pin_weights(lab.training)
     fetch_weights([config], console)
     torch.set_num_threads(lab.cluster.cpus_per_worker)

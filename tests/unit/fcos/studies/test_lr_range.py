@@ -12,7 +12,7 @@ from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.runtime import LocalRuntime
 from fcos.studies.lr_range import RangeTest, draw_range_test, run_range_test, smoothed
-from orchestration.lr_range import write_results
+from orchestration.lr_range import main, write_results
 
 
 def test_a_constant_loss_is_smoothed_to_itself() -> None:
@@ -62,6 +62,22 @@ def test_a_curve_that_cannot_be_drawn_costs_no_numbers(tmp_path: Path, monkeypat
     line = write_results(RangeTest((0.1, 0.2), (1.0, 0.9)), tmp_path / "out")
     assert line == f"{tmp_path / 'out' / 'lr_range.png'} could not be drawn (no font)"
     assert json.loads((tmp_path / "out" / "lr_range.json").read_text()) == {"rates": [0.1, 0.2], "losses": [1.0, 0.9]}
+
+
+def test_what_was_chosen_for_a_command_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(config: Config, *_: object, **__: object) -> RangeTest:
+        assert config.data.augmentation.photometric == 0.3
+        return RangeTest((0.001, 0.01, 0.1, 1.0), (2.0, 1.0, 0.5, 2.5))
+
+    monkeypatch.setattr("fcos.studies.lr_range.run_range_test", measure)
+    monkeypatch.setattr("orchestration.lr_range.write_results", lambda test, folder: "written")
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    assert main(["schedule=finetune", f"output={tmp_path}"]) == 0
+    title, choice, *_ = capsys.readouterr().out.splitlines()
+    assert title == "chosen, with the words that set it by hand:"
+    assert choice.split() == ["augmentation", "augmentation=light"]
 
 
 @pytest.mark.parametrize(("low", "high", "steps"), [(0.1, 0.01, 10), (0.0, 1.0, 10), (0.1, 1.0, 1)])
