@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from fcos.config.parse import flatten
+from fcos.config.run import Config
 from fcos.errors import ConfigError
 from fcos.storage.store_conventions import RUN_ONLY, Tag, extension_of, parse_param
 from orchestration.config.schema import LabConfig
@@ -63,13 +64,18 @@ def find_observed_seeds(lab: LabConfig, stored: StoredSearch | None) -> set[int]
     given = {run for each in stored.observations or () for run in each.runs}
     history = open_history(lab.tracking.uri, lab.folder) if given else None
     runs = [] if history is None else history.newest()
-    return {seed for run in runs if run.run_id in given for seed in _seeds_of(run)}
+    return {seed for run in runs if run.run_id in given for seed in _seeds_of(run, lab.training)}
 
 
-def _seeds_of(run: PastRun) -> set[int]:
-    """Return the seed of a training, and those that single sources of chance had of their own."""
-    seeds = (parse_param(text) for key, text in run.params.items() if key == "seed" or key.startswith("seeds."))
-    return {seed for seed in seeds if isinstance(seed, int)}
+def _seeds_of(run: PastRun, base: Config) -> set[int]:
+    """Return the seed of a training, and those that single sources of chance had of their own.
+
+    One that the search fixes to the same value is left out: its trainings have it whatever their seed is, also those
+    that confirm.
+    """
+    fixed = flatten(base.seeds.model_dump(), "seeds.")
+    seeds = {key: parse_param(text) for key, text in run.params.items() if key == "seed" or key.startswith("seeds.")}
+    return {seed for key, seed in seeds.items() if isinstance(seed, int) and fixed.get(key) != seed}
 
 
 def _is_same_search(before: StoredSearch, search: Search) -> bool:
@@ -132,10 +138,11 @@ def _collect(runs: Sequence[PastRun], search: Search, left_out: Counter[str]) ->
         if not all(math.isfinite(value) for value in means):
             left_out[f"without a finite {', '.join(search.config.metrics)}"] += 1
             continue
-        if not _seeds_of(run).isdisjoint(search.confirm_seeds):
+        seeds = _seeds_of(run, search.base)
+        if not seeds.isdisjoint(search.confirm_seeds):
             left_out[CONFIRMING] += 1
             continue
-        search.observed_seeds.update(_seeds_of(run))
+        search.observed_seeds.update(seeds)
         same = next((of_point for known, of_point in found if known == point), None)
         if same is None:
             found.append((point, [(run.run_id, means)]))

@@ -118,6 +118,25 @@ def test_trainings_with_a_confirming_seed_choose_nothing_and_are_counted(
     assert search_values(present(plan.search))["all_seeds"] == [0, 1, 8]
 
 
+def test_a_source_of_chance_that_the_search_fixes_is_no_confirming_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All trainings have their images in the order of seed 2, those that confirm too."""
+    fixed = {"seeds.order": 2}
+    runs = [
+        past("a", fixed, 0.25),
+        past("b", {"seed": 8, **fixed}, 0.5),
+        past("c", {"seed": 2, **fixed}),
+        past("d", {"seed": 9, "seeds.order": 3}),
+        past("e", {"seed": 9, "seeds.weights": 2}),
+    ]
+    plan = plan_with_store(tmp_path, monkeypatch, *runs, words=(*RACE, "seeds.order=2"))
+    assert present(plan.search).confirm_seeds == (2, 3)
+    assert observed(plan) == [(0.375, ["a", "b"])]
+    assert "left out: 3 with a seed of search.confirm_seeds" in "\n".join(plan.notes)
+    assert present(plan.search).observed_seeds == {0, 8}
+
+
 def test_seeds_that_the_searcher_was_given_confirm_in_no_later_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
