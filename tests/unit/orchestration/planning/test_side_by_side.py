@@ -14,6 +14,7 @@ from orchestration.planning.reuse import ReusableRuns
 from orchestration.planning.side_by_side import check_loaders_together
 from orchestration.trial.files import write_summary
 from tests.helpers.experiments.composed import composed_into
+from tests.helpers.experiments.seed_rounds import EXPERIMENT, WORDS, clear, finish
 from tests.helpers.experiments.summaries import summary_of
 
 MIB = 2**20
@@ -54,6 +55,23 @@ def test_only_what_is_left_to_train_counts(tmp_path: Path) -> None:
     plan.folder_of(done).mkdir(parents=True)
     write_summary(plan.folder_of(done), done.identity, summary_of({arm: {} for arm in done.arms}))
     check(tmp_path, *ARMS)
+
+
+def test_rounds_of_seeds_are_not_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first round has two trainings of each of three seeds, later ones have two."""
+    words = (EXPERIMENT, *WORDS, "experiment.most_seeds=6")
+    monkeypatch.setattr(side_by_side, "free_bytes", lambda: 6 * 60 * MIB)
+    plan = check(tmp_path, *words, cpus=8)
+    monkeypatch.setattr(side_by_side, "free_bytes", lambda: 5 * 60 * MIB)
+    with pytest.raises(ConfigError, match=r"^cluster\.concurrent: 6 trainings side by side need 360\.0 MiB"):
+        check(tmp_path, *words, cpus=8)
+    finish(plan, [index for index, trial in enumerate(plan.trials) if trial.seed < 3], clear)
+    monkeypatch.setattr(side_by_side, "free_bytes", lambda: 2 * 60 * MIB)
+    check(tmp_path, *words, cpus=8)
+    monkeypatch.setattr(side_by_side, "free_bytes", lambda: 60 * MIB)
+    with pytest.raises(ConfigError, match=r"^cluster\.concurrent: 2 trainings side by side need 120\.0 MiB"):
+        check(tmp_path, *words, cpus=8)
+    check(tmp_path, *words, "cluster.concurrent=1", cpus=8)
 
 
 def test_points_that_a_search_is_yet_to_draw_count(tmp_path: Path) -> None:
