@@ -116,6 +116,7 @@ class StoredPlan(BaseModel):
     # See SeedOrder; empty of searches, and in plans by older versions.
     seeds: list[int] = []
     rounds_from: int | None = None
+    given_after: int | None = None
     # The checkpoint that all trainings go on from, by choice.
     extension: Extension | None = None
 
@@ -156,24 +157,28 @@ class StoredPlan(BaseModel):
             "trials": list(trials.values()),
             "search": search,
             "looks": sorted({*self.looks, *new.looks}),
-            "seeds": self.seeds,
-            "rounds_from": self.rounds_from,
             "extension": new.extension or self.extension,
         }
-        return new.model_copy(update=update)
+        return new.model_copy(update=update).with_order(self.order)
 
     def with_looks(self, looks: Iterable[int]) -> "StoredPlan":
         """Return the plan with further looks."""
         return self.model_copy(update={"looks": sorted({*self.looks, *looks})})
 
+    @property
+    def order(self) -> SeedOrder:
+        """The order of its seeds."""
+        return SeedOrder(tuple(self.seeds), self.rounds_from, self.given_after)
+
     def with_order(self, order: SeedOrder) -> "StoredPlan":
         """Return the plan with the order of its seeds."""
-        return self.model_copy(update={"seeds": list(order.seeds), "rounds_from": order.rounds_from})
+        update = {"seeds": list(order.seeds), "rounds_from": order.rounds_from, "given_after": order.given_after}
+        return self.model_copy(update=update)
 
     def values(self) -> dict[str, Any]:
         """Return the plan as plain values, without what it does not have."""
-        missing = {name for name in ("search", "extension", "rounds_from") if getattr(self, name) is None}
-        return self.model_dump(mode="json", exclude=missing)
+        optional = ("search", "extension", "rounds_from", "given_after")
+        return self.model_dump(mode="json", exclude={name for name in optional if getattr(self, name) is None})
 
 
 def read_plan(folder: Path) -> StoredPlan | None:
@@ -219,7 +224,7 @@ def count_seeds(plan: Plan, stored: StoredPlan) -> list[int]:
 def _order_before(plan: Plan, stored: StoredPlan) -> SeedOrder:
     """Return the order that a plan records; of an older version that of its trainings, with rounds as now."""
     if stored.seeds:
-        return SeedOrder(tuple(stored.seeds), stored.rounds_from)
+        return stored.order
     return SeedOrder(tuple(dict.fromkeys(trial.seed for trial in stored.trials)), 0 if plan.adds_seeds else None)
 
 

@@ -92,7 +92,7 @@ def _look_before_more_seeds(plan: Plan, own: StoredPlan | None) -> tuple[Earlier
         return ()
     # What gave no result counts as a seed of the look that was recorded.
     counted = count_seeds(plan, own)
-    rounds_end = own.rounds_from is not None and not plan.adds_seeds
+    rounds_end = own.order.has_rounds and not plan.adds_seeds
     known = counted if rounds_end else own.seeds or [trial.seed for trial in own.trials]
     if {trial.seed for trial in plan.trials} <= {*known} or len(counted) in own.looks:
         return ()

@@ -13,7 +13,7 @@ from orchestration.planning.repeats.earlier_looks import find_earlier_looks
 from orchestration.planning.seed_order import SeedOrder
 from orchestration.planning.seed_rounds import find_looks
 from tests.helpers.experiments.composed import composed_into
-from tests.helpers.experiments.seed_rounds import EXPERIMENT, clear, finish, plan_rounds
+from tests.helpers.experiments.seed_rounds import EXPERIMENT, clear, finish, noisy, plan_rounds
 
 
 def plan_given(tmp_path: Path, seeds: str) -> tuple[ExperimentConfig, Plan]:
@@ -106,6 +106,26 @@ def test_rounds_after_seeds_by_hand_begin_with_all_of_these(tmp_path: Path) -> N
     assert plan_rounds(tmp_path)[2].needed() == needed
 
 
+@pytest.mark.parametrize("seeds", ["[0,1,2]", "[0,1,2,20]"])
+def test_rounds_that_ended_stay_decided_after_a_command_whose_seeds_added_no_result(tmp_path: Path, seeds: str) -> None:
+    """Branch is decided before the others, and its later seeds are not trained; seed 20 was planned and killed."""
+
+    def branch_is_clear(arm: str, seed: int) -> float:
+        return noisy(arm, seed) if arm == "from_regression" else clear(arm, seed)
+
+    _, plan, rounds = plan_rounds(tmp_path)
+    settle_plan(plan)
+    while not (needed := rounds.needed()).complete:
+        finish(plan, needed.indices, branch_is_clear)
+    assert add_looks(plan, needed.looks)[-1] == 12 and len(needed.indices) < len(plan.trials)
+    experiment, given = plan_given(tmp_path, seeds)
+    assert find_earlier_looks(given, experiment, None).seeds == ()
+    settle_plan(given)
+    _, plan, rounds = plan_rounds(tmp_path)
+    settle_plan(plan)
+    assert rounds.needed() == needed
+
+
 def test_rounds_count_seeds_by_hand_that_are_none_of_theirs(tmp_path: Path) -> None:
     assert end_given(tmp_path, "[20,21]") == (2,)
     _, plan, rounds = plan_rounds(tmp_path)
@@ -152,3 +172,14 @@ def test_an_order_stays_as_long_as_no_seed_comes_or_goes() -> None:
     assert order.follow([3], [2], has_rounds=False) == SeedOrder((2, 3))
     assert order.follow([1, 2, 3], [2], has_rounds=True) == SeedOrder((2, 3, 1), 1)
     assert SeedOrder((3, 1, 2), 2).follow([1, 2, 3, 4], [3, 1], has_rounds=True) == SeedOrder((3, 1, 2, 4), 2)
+
+
+def test_rounds_begin_anew_where_a_seed_was_added_by_hand_after_them() -> None:
+    rounds = SeedOrder((0, 1, 2, 3), 0)
+    given = rounds.follow([0, 1], [0, 1, 2], has_rounds=False)
+    assert given == SeedOrder((0, 1, 2), 0, 3) and not given.has_rounds
+    assert given.follow([0, 1, 2, 3], [0, 1, 2], has_rounds=True) == rounds
+    more = given.follow([0, 1, 9], [0, 1, 2], has_rounds=False)
+    assert more == SeedOrder((0, 1, 2, 9), 0, 3)
+    assert more.follow([0, 1, 2, 3], [0, 1, 2, 9], has_rounds=True) == SeedOrder((0, 1, 2, 9, 3), 4)
+    assert more.follow([0, 1, 2, 3], [0, 1, 2], has_rounds=True) == rounds
