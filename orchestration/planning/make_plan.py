@@ -57,7 +57,8 @@ def make_plan(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str
     plan = _plan(lab, lab.name or lab.experiment.name, arms, lab.experiment.all_seeds, data)
     design = [] if lab.experiment.design is None else describe_design(lab.experiment.design)
     notes = (*design, *plan.notes, *check_values(lab, tuple(arms.values()), data))
-    return replace(plan, notes=notes, adds_seeds=lab.experiment.until == "decided")
+    first_round = lab.experiment.seeds if lab.experiment.until == "decided" else ()
+    return replace(plan, notes=notes, first_round=first_round)
 
 
 def _plan_search(lab: LabConfig, prepare_data: PrepareData, overrides: Sequence[str]) -> Plan:

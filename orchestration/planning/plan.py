@@ -50,14 +50,19 @@ class Plan:
     search: Search | None = None
     # Whether trainings take first steps from others (share_prefixes).
     shares: bool = True
-    # Whether seeds are added until all is decided (until=decided).
-    adds_seeds: bool = False
+    # Where seeds are added until all is decided (until=decided), those of the first round; else empty.
+    first_round: tuple[int, ...] = ()
     # The checkpoint that all trainings go on from, by choice (extend).
     extension: Extension | None = None
     # First steps that trainings take from others, as far as is known before anything runs.
     prefixes: Prefixes = field(default_factory=Prefixes)
     # The data that were prepared for it, of points that are drawn later too; None where none were prepared.
     datasets: PreparedDatasets | None = None
+
+    @property
+    def adds_seeds(self) -> bool:
+        """Whether seeds are added until all is decided."""
+        return bool(self.first_round)
 
     def folder_of(self, trial: "Trial | StoredTrial") -> Path:
         """Return a training's own folder."""
@@ -117,6 +122,8 @@ class StoredPlan(BaseModel):
     seeds: list[int] = []
     rounds_from: int | None = None
     given_after: int | None = None
+    # That of the newest command, see Plan; empty in plans by older versions.
+    first_round: list[int] = []
     # The checkpoint that all trainings go on from, by choice.
     extension: Extension | None = None
 
@@ -142,6 +149,7 @@ class StoredPlan(BaseModel):
             arms={arm: config.model_dump(mode="json") for arm, config in plan.arms.items()},
             trials=trials,
             search=None if plan.search is None else StoredSearch.of(plan.search),
+            first_round=list(plan.first_round),
             extension=plan.extension,
         )
 

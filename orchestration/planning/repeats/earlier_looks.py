@@ -86,14 +86,15 @@ def find_earlier_looks(
 def _look_before_more_seeds(plan: Plan, own: StoredPlan | None) -> tuple[EarlierLooks, ...]:
     """Return the look at the seeds with results where others are added now, also after a command that was killed.
 
-    Seeds that rounds planned and did not begin are others where a command gives its seeds now.
+    Seeds that rounds planned and did not begin are others where a command gives its seeds now. Those of the first round
+    are not, also where it was killed: they were to be trained whatever came out.
     """
     if own is None or not any(has_result(plan.folder, trial.identity) for trial in own.trials):
         return ()
     # What gave no result counts as a seed of the look that was recorded.
     counted = count_seeds(plan, own)
     rounds_end = own.order.has_rounds and not plan.adds_seeds
-    known = counted if rounds_end else own.seeds or [trial.seed for trial in own.trials]
+    known = [*counted, *own.first_round] if rounds_end else own.seeds or [trial.seed for trial in own.trials]
     if {trial.seed for trial in plan.trials} <= {*known} or len(counted) in own.looks:
         return ()
     text = f"seeds are added to {len(counted)} with results, which counts as a look at these"

@@ -75,6 +75,17 @@ def test_seeds_that_are_added_after_a_killed_command_are_a_look_although_rounds_
     assert [each.seeds for each in find_earlier_looks(more, experiment, None).found] == [(8,)]
 
 
+def test_the_seeds_of_a_first_round_that_was_killed_amid_it_are_none_that_are_added(tmp_path: Path) -> None:
+    _, plan, _ = plan_rounds(tmp_path)
+    settle_plan(plan)
+    train(plan, lambda seed: seed < 2)
+    for seeds, looks in (("[0,1,2]", ()), ("[2,0]", ()), ("[0,1,2,3]", (2,)), ("[0,1,3]", (2,))):
+        experiment, given = plan_given(tmp_path, seeds)
+        assert find_earlier_looks(given, experiment, None).seeds == looks
+    assert end_given(tmp_path, "[0,1,2]") == (3,)
+    assert stored_looks(plan) == [3]
+
+
 def test_the_same_rounds_after_a_killed_driver_are_no_look_at_what_is_there(tmp_path: Path) -> None:
     lab, plan, _ = plan_rounds(tmp_path)
     settle_plan(plan)
