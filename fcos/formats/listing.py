@@ -4,9 +4,10 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote
@@ -37,6 +38,8 @@ ANNOTATION_SUFFIXES: Final = frozenset((".json", ".gz", ".xml", ".txt", ".yaml",
 _SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
 _OTHER_SPELLING: Final = "images that are named in another spelling than on disk are read"
 _BY_LAST_PART: Final = "images that are named with folders that are not there are found by the last part of the name"
+# Of a path, what an annotation file may name.
+_NAME, _STEM = attrgetter("name"), attrgetter("stem")
 
 
 @dataclass(frozen=True)
@@ -78,45 +81,40 @@ class Listing:
         return [file for file in self.files if file.suffix.lower() in suffixes]
 
     @cached_property
-    def _by_path(self) -> dict[str, PurePosixPath]:
-        return {folded(str(file)): file for file in self.images}
+    def _by_path(self) -> dict[str, list[PurePosixPath]]:
+        return _by_folded(self.images, str)
 
     @cached_property
     def _by_name(self) -> dict[str, list[PurePosixPath]]:
-        by_name = defaultdict(list)
-        for file in self.images:
-            by_name[folded(file.name)].append(file)
-        return dict(by_name)
+        return _by_folded(self.images, _NAME)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[PurePosixPath]]:
-        by_stem = defaultdict(list)
-        for file in self.images:
-            by_stem[folded(file.stem)].append(file)
-        return dict(by_stem)
+        return _by_folded(self.images, _STEM)
 
     def find_image(self, name: str, near: PurePosixPath, remarks: Remarks) -> PurePosixPath | None:
         """Return the image that an annotation file in the folder `near` means by `name`, or None.
 
         The name is tried below `near` and below the root, then by its last part alone, as tools write absolute paths
-        of other machines. Of several images of that name the one that shares most folders with `near` is taken, and
-        none where two share equally many. Upper and lower case, Unicode forms and %20 are no difference. What is not
-        found exactly as named is counted in the remarks. A name never leads out of the folder: only listed files are
-        found.
+        of other machines. Of several images of that name the one that shares most folders with `near` is taken. Upper
+        and lower case, Unicode forms and %20 are no difference; where several images are left, the one that is spelled
+        as named is taken, else none. What is not found exactly as named is counted in the remarks. A name never leads
+        out of the folder: only listed files are found.
         """
         parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
         if not parts:
             return None
         for text in ("/".join(parts), unquote("/".join(parts))):
             for folder in (near, PurePosixPath()):
-                found = self._by_path.get(folded(_joined(folder, text)))
+                path = _joined(folder, text)
+                found = _only_spelled(self._by_path.get(folded(path), []), path, str)
                 if found is not None:
                     if str(found) != _joined(folder, name):
                         remarks.add(_OTHER_SPELLING, f"{name!r} as {found}")
                     return found
         for last in (parts[-1], unquote(parts[-1])):
             if folded(last) in self._by_name:
-                found = nearest(self._by_name[folded(last)], near)
+                found = _only_spelled(nearest(self._by_name[folded(last)], near), last, _NAME)
                 if found is not None and len(parts) > 1:
                     remarks.add(_BY_LAST_PART, f"{name!r} as {found}")
                 elif found is not None and found.name != name:
@@ -126,7 +124,7 @@ class Listing:
 
     def image_of_stem(self, stem: str, near: PurePosixPath) -> PurePosixPath | None:
         """Return the image whose name without suffix is `stem`, chosen as by `find_image`, or None."""
-        return nearest(self._by_stem.get(folded(stem), []), near)
+        return _only_spelled(nearest(self._by_stem.get(folded(stem), []), near), stem, _STEM)
 
     def read(self, file: PurePosixPath, kind: str) -> bytes:
         """Return the content of a listed file; `kind` names it in messages."""
@@ -220,12 +218,25 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-def nearest(files: Iterable[PurePosixPath], folder: PurePosixPath) -> PurePosixPath | None:
-    """Return the file that shares most folders with `folder`; None for no file and for a tie."""
+def _by_folded(files: Iterable[PurePosixPath], part: Callable[[PurePosixPath], str]) -> dict[str, list[PurePosixPath]]:
+    """Return files by a part of their path, without regard to case and Unicode form."""
+    by_part = defaultdict(list)
+    for file in files:
+        by_part[folded(part(file))].append(file)
+    return dict(by_part)
+
+
+def _only_spelled(files: list[PurePosixPath], text: str, part: Callable[[PurePosixPath], str]) -> PurePosixPath | None:
+    """Return the only file, of several the one of which a part of the path is spelled as `text`; else None."""
+    best = [file for file in files if part(file) == text] or files
+    return best[0] if len(best) == 1 else None
+
+
+def nearest(files: Iterable[PurePosixPath], folder: PurePosixPath) -> list[PurePosixPath]:
+    """Return the files that share most folders with `folder`."""
     shared = [(len({*file.parent.parts} & {*folder.parts}), file) for file in files]
     most = max((count for count, _ in shared), default=0)
-    best = [file for count, file in shared if count == most]
-    return best[0] if len(best) == 1 else None
+    return [file for count, file in shared if count == most]
 
 
 def _joined(folder: PurePosixPath, text: str) -> str:

@@ -15,6 +15,7 @@ from fcos.errors import DataError, ReadError
 from fcos.formats.as_coco import FolderSettings, folder_as_coco
 from fcos.formats.listing import list_folder
 from fcos.formats.recognise import read_folder, recognise
+from fcos.formats.structures import Remarks
 from fcos.images.open_image import HEADER_BYTES
 from fcos.storage import files
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
@@ -121,6 +122,40 @@ def test_images_of_other_kinds_and_without_a_suffix_are_counted(tmp_path: Path) 
     notes = read_folder(listing, "yolo", {}).notes
     assert "images of kinds that are not read, or without a suffix, are left out: 2 (b.heic, c)" in notes
     assert "label files without an image are left out: 1 (b.txt)" in notes
+
+
+@pytest.mark.parametrize("named", ["a.JPG", "a.jpg"])
+@pytest.mark.parametrize(
+    "folder", ["", "photos/", "gone/"], ids=["beside", "with its folder", "with a folder of before"]
+)
+def test_of_names_that_differ_in_case_alone_the_one_that_is_spelled_so_is_found(
+    tmp_path: Path, named: str, folder: str
+) -> None:
+    for name in ("a.JPG", "a.jpg"):
+        write_image(tmp_path / "photos" / name, 8, 8)
+    remarks = Remarks()
+    found = list_folder(tmp_path).find_image(f"{folder}{named}", PurePosixPath("photos"), remarks)
+    assert found == PurePosixPath("photos", named)
+    assert bool(remarks.notes()) is (folder == "gone/")
+
+
+def test_a_name_that_two_files_have_in_another_case_is_of_neither(tmp_path: Path) -> None:
+    for name in ("a.JPG", "A.jpg"):
+        write_image(tmp_path / "photos" / name, 8, 8)
+    listing, near = list_folder(tmp_path), PurePosixPath("photos")
+    for name in ("a.jpg", "photos/a.jpg", "gone/A.JPG"):
+        assert listing.find_image(name, near, Remarks()) is None
+    assert [listing.image_of_stem(stem, near) for stem in ("a", "A")] == [near / "a.JPG", near / "A.jpg"]
+
+
+def test_images_whose_names_differ_in_case_alone_keep_their_boxes(tmp_path: Path) -> None:
+    images = [image("photos/a.JPG", box("cat")), image("photos/a.jpg", box("dog"))]
+    listing = list_folder(write_folder(tmp_path, "cvat", images))
+    folder = read_folder(listing, recognise(listing).format, {})
+    assert sorted((each.name, each.boxes[0].label) for each in folder.splits["all"]) == [
+        ("photos/a.JPG", "cat"),
+        ("photos/a.jpg", "dog"),
+    ]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
