@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -92,14 +92,16 @@ class Listing:
     def _by_stem(self) -> dict[str, list[PurePosixPath]]:
         return _by_folded(self.images, _STEM)
 
-    def find_image(self, name: str, near: PurePosixPath, remarks: Remarks) -> PurePosixPath | None:
+    def find_image(
+        self, name: str, near: PurePosixPath, remarks: Remarks, taken: Collection[PurePosixPath] = frozenset()
+    ) -> PurePosixPath | None:
         """Return the image that an annotation file in the folder `near` means by `name`, or None.
 
         The name is tried below `near` and below the root, then by its last part alone, as tools write absolute paths
         of other machines. Of several images of that name the one that shares most folders with `near` is taken. Upper
         and lower case, Unicode forms and %20 are no difference; where several images are left, the one that is spelled
-        as named is taken, else none. What is not found exactly as named is counted in the remarks. A name never leads
-        out of the folder: only listed files are found.
+        as named is taken, else none. An image that is `taken` by another name is none of this one. What is not found
+        exactly as named is counted in the remarks. A name never leads out of the folder: only listed files are found.
         """
         parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
         if not parts:
@@ -108,16 +110,18 @@ class Listing:
             for folder in (near, PurePosixPath()):
                 path = _joined(folder, text)
                 found = _only_spelled(self._by_path.get(folded(path), []), path, str)
-                if found is not None:
+                if found is not None and found not in taken:
                     if str(found) != _joined(folder, name):
                         remarks.add(_OTHER_SPELLING, f"{name!r} as {found}")
                     return found
         for last in (parts[-1], unquote(parts[-1])):
             if folded(last) in self._by_name:
                 found = _only_spelled(nearest(self._by_name[folded(last)], near), last, _NAME)
-                if found is not None and len(parts) > 1:
+                if found is None or found in taken:
+                    return None
+                if len(parts) > 1:
                     remarks.add(_BY_LAST_PART, f"{name!r} as {found}")
-                elif found is not None and found.name != name:
+                elif found.name != name:
                     remarks.add(_OTHER_SPELLING, f"{name!r} as {found}")
                 return found
         return None

@@ -210,3 +210,13 @@ def test_what_is_read_under_another_name_is_counted(tmp_path: Path, name: str, n
     folder = coco.read(listing, coco.choose_files(listing, {}))
     assert [each.name for each in folder.splits["all"]] == ["images/a.png"]
     assert folder.notes == (note,)
+
+
+@pytest.mark.parametrize("missing", ["a.PNG", "a%2Epng", "old/a.png"])
+def test_the_file_of_another_entry_is_never_read_for_a_missing_one(tmp_path: Path, missing: str) -> None:
+    write(tmp_path, "result.json", "images", image("a.png", box()), image(missing, box("dog")))
+    (tmp_path / "images" / missing).unlink()
+    listing = list_folder(tmp_path)
+    folder = coco.read(listing, coco.choose_files(listing, {}))
+    assert [(each.name, each.boxes[0].label) for each in folder.splits["all"]] == [("images/a.png", "cat")]
+    assert folder.notes == (f"annotated images without a file are left out: 1 ({missing})",)
