@@ -174,7 +174,8 @@ def _key(listing: Listing, name: FormatName, settings: FolderSettings) -> str:
     rule = settings.exif_orientation
     choices = [str(listing.root.resolve()), name, settings.val_fraction, settings.seed, files, rule]
     key.update(json.dumps(choices).encode())
-    key.update(json.dumps([str(link) for link in listing.folder_links]).encode())
+    for links in (listing.folder_links, listing.lost_links):
+        key.update(json.dumps([str(link) for link in links]).encode())
     images = frozenset(listing.images)
     for file in listing.files:
         if file in images:

@@ -53,6 +53,8 @@ class Listing:
     files: tuple[PurePosixPath, ...]
     # Links to folders, which are not followed.
     folder_links: tuple[PurePosixPath, ...] = ()
+    # Links that lead nowhere, to folders as a rule: their names have no suffix.
+    lost_links: tuple[PurePosixPath, ...] = ()
     exif_orientation: ExifOrientation = "ignore"
     _sizes: dict[PurePosixPath, tuple[int, int]] = field(default_factory=dict)
 
@@ -170,21 +172,33 @@ class Listing:
 def list_folder(root: Path, exif_orientation: ExifOrientation = "ignore") -> Listing:
     """List a folder without following links to folders.
 
-    Raises DataError where it is missing, holds no image or cannot be listed whole, and for names that are not UTF-8.
+    Raises DataError where it is missing, holds no image or cannot be listed whole, and for names that are not UTF-8 and
+    links that lead nowhere, where they could be of images or annotations.
     """
     if not is_folder(root):
         raise DataError(f"{root}: no such folder")
     found = list(walk(root))
     _check_names(root, [file.path for file in found])
-    files = sorted(file.path for file in found if not file.is_folder_link and _is_utf8(file.path))
-    links = sorted(file.path for file in found if file.is_folder_link)
-    listing = Listing(root, tuple(files), tuple(links), exif_orientation)
+    files = sorted(file.path for file in found if file.kind == "file" and _is_utf8(file.path))
+    links = sorted(file.path for file in found if file.kind == "folder_link")
+    lost = sorted(file.path for file in found if file.kind == "lost_link" and _may_be_data(file.path))
+    listing = Listing(root, tuple(files), tuple(links), tuple(lost), exif_orientation)
+    _check_links(listing)
     if not listing.images:
-        linked = f"; links to folders are not followed: {', '.join(map(str, links[:EXAMPLES]))}" if links else ""
+        left_out = {"links to folders are not followed": links, "links lead nowhere": lost}
+        linked = "".join(f"; {what}: {', '.join(map(str, of[:EXAMPLES]))}" for what, of in left_out.items() if of)
         raise DataError(
             f"{root}: holds no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))}, in all folders below){linked}"
         )
     return listing
+
+
+def _check_links(listing: Listing) -> None:
+    """Raise DataError for a link that leads nowhere and hides data: by its suffix, or beside images by having none."""
+    with_images = {image.parent for image in listing.images}
+    for link in listing.lost_links:
+        if link.suffix or link.parent in with_images:
+            raise DataError(f"{listing.root / link}: is a link to what is not there; mend it or remove it")
 
 
 def _check_names(root: Path, paths: Sequence[PurePosixPath]) -> None:

@@ -90,16 +90,36 @@ def test_a_folder_that_cannot_be_listed_is_refused(
         list_folder(root)
 
 
-def test_a_link_that_leads_nowhere_is_refused_and_one_to_a_folder_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["train/c.png", "c.JSON", "train/more"])
+def test_a_link_that_hides_data_is_refused_and_one_to_a_folder_is_counted(tmp_path: Path, lost: str) -> None:
     root = write_folder(tmp_path / "photos", "yolo", IMAGES)
     (tmp_path / "elsewhere").mkdir()
     (root / "more").symlink_to(tmp_path / "elsewhere")
     listing = list_folder(root)
     assert listing.folder_links == (PurePosixPath("more"),)
     assert "links to folders are not followed: 1 (more)" in read_folder(listing, recognise(listing).format, {}).notes
-    (root / "train" / "c.png").symlink_to(tmp_path / "lost.png")
-    with pytest.raises(DataError, match=r"train/c\.png: is a link to what is not there; mend it or remove it"):
+    (root / lost).symlink_to(tmp_path / "lost")
+    with pytest.raises(DataError, match=f"{lost}: is a link to what is not there; mend it or remove it"):
         list_folder(root)
+
+
+def test_links_that_lead_nowhere_and_hide_no_data_are_left_out(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "yolo", IMAGES)
+    for name in ("paper.pdf", "wandb/debug.log", "outputs/checkpoint"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).symlink_to(tmp_path / "lost")
+    folder = folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+    assert [note for note in folder.notes if "link" in note] == [
+        "links that lead nowhere are left out: 1 (outputs/checkpoint)"
+    ]
+    (root / "outputs" / "checkpoint").unlink()
+    assert not any("link" in note for note in folder_as_coco(root, FolderSettings(), tmp_path / "cache").notes)
+
+
+def test_a_link_to_images_that_are_not_there_is_named_where_there_are_no_others(tmp_path: Path) -> None:
+    (tmp_path / "images").symlink_to(tmp_path / "lost")
+    with pytest.raises(DataError, match=r"holds no images .*; links lead nowhere: images$"):
+        list_folder(tmp_path)
 
 
 def test_names_that_are_not_utf8_are_refused_where_they_are_of_data(tmp_path: Path) -> None:
