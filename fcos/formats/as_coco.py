@@ -144,19 +144,36 @@ def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found
         root=str(listing.root), **locations, format="coco", found=found,
         splits=f"the folder's own splits, {files['train']} and {files['val']}{unused}",
         splits_by_hand=tuple(f"data.{split}.annotations={files[split]}" for split in SPLITS),
-        notes=_notes_on_unused(listing, files, list(locations.values()), named), converted=False,
+        notes=_notes_on_unused(listing, files, list(locations.values()), named, cache), converted=False,
     )  # fmt: skip
 
 
 def _notes_on_unused(
-    listing: Listing, files: coco.SplitFiles, locations: Sequence[SplitLocation], named: Collection[PurePosixPath]
+    listing: Listing,
+    files: coco.SplitFiles,
+    locations: Sequence[SplitLocation],
+    named: Collection[PurePosixPath],
+    cache: Path,
 ) -> tuple[str, ...]:
-    """Return notes on annotation files and images of a COCO folder that are not used; those of test lie elsewhere."""
+    """Return notes on annotation files and images of a COCO folder that are not used, but for those of test."""
     remarks = Remarks()
-    folders = [PurePosixPath(location.images) for location in locations]
-    images = [image for image in listing.images if any(image.is_relative_to(folder) for folder in folders)]
-    coco.remark_unused(listing, files, (image for image in images if image not in named), remarks)
+    folders = {PurePosixPath(location.images) for location in locations}
+    unnamed = [image for image in listing.images if image not in named and not folders.isdisjoint(image.parents)]
+    if unnamed and "test" in files:
+        of_test = _named_by_test(listing, files["test"], cache)
+        unnamed = [image for image in unnamed if image not in of_test]
+    coco.remark_unused(listing, files, unnamed, remarks)
     return (*remarks.notes(), *notes_on_files(listing, "coco"))
+
+
+def _named_by_test(listing: Listing, file: PurePosixPath, cache: Path) -> set[PurePosixPath]:
+    """Return the images that the file of test names; none where it is malformed, as it is not used."""
+    try:
+        names = read_coco_file(listing.root / file, cache).names
+    except DataError:
+        return set()
+    folder = coco.images_folder(listing, file, "test", list(names))
+    return set() if folder is None else {folder / name for name in names}
 
 
 def _notes_on_classes(folder: LabelledFolder) -> list[str]:

@@ -13,6 +13,7 @@ from fcos.data.prepare import prepare
 from fcos.errors import DataError
 from fcos.formats import as_coco
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
+from fcos.formats.write_coco import coco_text
 from tests.helpers.data.coco_folders import write_split
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
 
@@ -168,3 +169,18 @@ def test_what_coco_files_that_serve_leave_out_is_noted(tmp_path: Path) -> None:
         "further files in COCO format are left out: 1 (other.json)",
         "images that no annotation file in use names are left out: 1 (train/new.png)",
     )
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["whole", "broken"])
+def test_images_of_test_in_the_same_folder_are_not_unnamed(tmp_path: Path, broken: bool) -> None:
+    for split in ("train", "val", "test"):
+        each = image(f"{split}.png", box())
+        write_image(tmp_path / "data" / "images" / each.name, each.width, each.height)
+        (tmp_path / "data" / f"{split}.json").write_text(coco_text([each], ["cat"]))
+    if broken:
+        text = (tmp_path / "data" / "test.json").read_text()
+        (tmp_path / "data" / "test.json").write_text(text.replace('"category_id": 1', '"category_id": 9'))
+    folder = folder_as_coco(tmp_path / "data", FolderSettings(), tmp_path / "cache")
+    assert not folder.converted and folder.splits.endswith("; not used: test.json")
+    note = "images that no annotation file in use names are left out: 1 (images/test.png)"
+    assert folder.notes == ((note,) if broken else ())
