@@ -57,6 +57,7 @@ class Listing:
     lost_links: tuple[PurePosixPath, ...] = ()
     exif_orientation: ExifOrientation = "ignore"
     _sizes: dict[PurePosixPath, tuple[int, int]] = field(default_factory=dict)
+    _by_kind: dict[str, list[PurePosixPath]] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> tuple[PurePosixPath, ...]:
@@ -81,6 +82,12 @@ class Listing:
     def with_suffix(self, *suffixes: str) -> list[PurePosixPath]:
         """Return the files with one of the suffixes, which are in lower case."""
         return [file for file in self.files if file.suffix.lower() in suffixes]
+
+    def files_of_kind(self, kind: str, find: Callable[[], list[PurePosixPath]]) -> list[PurePosixPath]:
+        """Return the files of a kind, such as "COCO", which `find` looks for the first time alone."""
+        if kind not in self._by_kind:
+            self._by_kind[kind] = find()
+        return self._by_kind[kind]
 
     @cached_property
     def _by_path(self) -> dict[str, list[PurePosixPath]]:

@@ -5,6 +5,7 @@ import gzip
 import io
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 
@@ -30,6 +31,10 @@ def annotation_files(listing: Listing) -> list[PurePosixPath]:
     Raises DataError for one that is no whole JSON and could be such a file: it names a section of COCO's, or was cut
     short and lies in a folder that has others.
     """
+    return listing.files_of_kind("COCO", partial(_annotation_files, listing))
+
+
+def _annotation_files(listing: Listing) -> list[PurePosixPath]:
     files = listing.with_suffix(".json") + [file for file in listing.with_suffix(".gz") if ".json" in file.suffixes]
     kinds = {file: _kind(_window(listing, file)) for file in sorted(files)}
     for file, kind in kinds.items():

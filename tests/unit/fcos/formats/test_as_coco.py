@@ -1,6 +1,6 @@
 """A folder goes on as COCO files: its own where they serve, else converted once into the cache."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from fcos.data.prepare import prepare
 from fcos.errors import DataError
 from fcos.formats import as_coco
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
+from fcos.formats.listing import Listing
 from fcos.formats.write_coco import coco_text
 from tests.helpers.data.coco_folders import write_split
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
@@ -184,3 +185,18 @@ def test_images_of_test_in_the_same_folder_are_not_unnamed(tmp_path: Path, broke
     assert not folder.converted and folder.splits.endswith("; not used: test.json")
     note = "images that no annotation file in use names are left out: 1 (images/test.png)"
     assert folder.notes == ((note,) if broken else ())
+
+
+def test_each_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "val"):
+        write_split(tmp_path / "data", split, 3, {2: "cat", 8: "dog"})
+    looked_at: list[str] = []
+    read_ends = Listing.read_ends
+
+    def count(listing: Listing, file: PurePosixPath, *arguments: Any) -> bytes:
+        looked_at.append(str(file))
+        return read_ends(listing, file, *arguments)
+
+    monkeypatch.setattr(Listing, "read_ends", count)
+    assert not folder_as_coco(tmp_path / "data", FolderSettings(format="coco"), tmp_path / "cache").converted
+    assert sorted(looked_at) == ["train.json", "val.json"]
