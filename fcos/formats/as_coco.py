@@ -15,7 +15,7 @@ from fcos.annotations.coco_file import read_coco_file
 from fcos.annotations.conversion_notes import write_conversion_notes
 from fcos.config.choices import SPLITS, ExifOrientation
 from fcos.errors import DataError
-from fcos.formats.listing import ANNOTATION_SUFFIXES, Listing, list_folder
+from fcos.formats.listing import Listing, list_folder, may_hold_annotations
 from fcos.formats.readers import coco
 from fcos.formats.recognise import notes_on_files, read_folder, recognise
 from fcos.formats.splits import TrainingSplits, training_splits
@@ -23,7 +23,7 @@ from fcos.formats.structures import FormatName, LabelledFolder, Remarks, SplitNa
 from fcos.formats.write_coco import coco_text
 from fcos.images import open_image
 from fcos.storage.files import write_atomically
-from fcos.storage.reading import file_stat, raise_cache_error, read_bytes
+from fcos.storage.reading import file_stat, raise_cache_error, read_bytes, read_digest
 
 CACHE_FOLDER: Final = "folders"
 OUTCOME: Final = "outcome.json"
@@ -201,8 +201,8 @@ def _key(listing: Listing, name: FormatName, settings: FolderSettings) -> str:
             key.update(json.dumps([str(file), size_and_time]).encode())
             continue
         key.update(json.dumps(str(file)).encode())
-        if file.suffix.lower() in ANNOTATION_SUFFIXES:
-            key.update(hashlib.sha256(listing.read(file, "annotation file")).digest())
+        if may_hold_annotations(file):
+            key.update(read_digest(listing.root / file, "annotation file").encode())
     return key.hexdigest()[:32]
 
 

@@ -32,8 +32,8 @@ _OTHER_IMAGES: Final = frozenset(
         ".psd", ".svg", ".eps",
     )
 )  # fmt: skip
-# Of files that may hold annotations, names of classes or lists of images.
-ANNOTATION_SUFFIXES: Final = frozenset((".json", ".gz", ".xml", ".txt", ".yaml", ".yml", ".names"))
+# Of files that may hold annotations, names of classes or lists of images, beside JSON.
+_TEXT_SUFFIXES: Final = frozenset((".xml", ".txt", ".yaml", ".yml", ".names"))
 # With which the common kinds of images begin.
 _SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
 _OTHER_SPELLING: Final = "images that are named in another spelling than on disk are read"
@@ -221,8 +221,19 @@ def _check_names(root: Path, paths: Sequence[PurePosixPath]) -> None:
         )
 
 
+def is_json(path: PurePosixPath) -> bool:
+    """Return whether a name is that of JSON, gzipped or not."""
+    suffix = path.suffix.lower()
+    return suffix == ".json" or (suffix == ".gz" and ".json" in map(str.lower, path.suffixes))
+
+
+def may_hold_annotations(path: PurePosixPath) -> bool:
+    """Return whether a name may be that of a file with annotations, names of classes or a list of images."""
+    return path.suffix.lower() in _TEXT_SUFFIXES or is_json(path)
+
+
 def _may_be_data(path: PurePosixPath) -> bool:
-    return not path.suffix or path.suffix.lower() in IMAGE_SUFFIXES | ANNOTATION_SUFFIXES
+    return not path.suffix or path.suffix.lower() in IMAGE_SUFFIXES or may_hold_annotations(path)
 
 
 def _is_utf8(path: Path | PurePosixPath) -> bool:

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from fcos.annotations.json_text import json_text, parse_json
 from fcos.errors import DataError
-from fcos.formats.listing import Listing
+from fcos.formats.listing import Listing, is_json
 
 _SECTIONS: Final = ("images", "annotations", "categories")
 # Files up to this size are parsed to see what they are; of larger ones the first and last bytes decide.
@@ -35,8 +35,7 @@ def annotation_files(listing: Listing) -> list[PurePosixPath]:
 
 
 def _annotation_files(listing: Listing) -> list[PurePosixPath]:
-    files = listing.with_suffix(".json") + [file for file in listing.with_suffix(".gz") if ".json" in file.suffixes]
-    kinds = {file: _kind(_window(listing, file)) for file in sorted(files)}
+    kinds = {file: _kind(_window(listing, file)) for file in listing.files if is_json(file)}
     for file, kind in kinds.items():
         if kind == "unclear":
             kinds[file] = _whole_kind(listing, file)

@@ -15,6 +15,7 @@ from fcos.formats import as_coco
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
 from fcos.formats.listing import Listing
 from fcos.formats.write_coco import coco_text
+from fcos.storage.reading import read_digest
 from tests.helpers.data.coco_folders import write_split
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
 
@@ -200,3 +201,18 @@ def test_each_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Listing, "read_ends", count)
     assert not folder_as_coco(tmp_path / "data", FolderSettings(format="coco"), tmp_path / "cache").converted
     assert sorted(looked_at) == ["train.json", "val.json"]
+
+
+def test_archives_are_not_read_and_zipped_annotations_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, cache = write_folder(tmp_path / "photos", "yolo", SPLIT), tmp_path / "cache"
+    for name in ("images.tar.gz", "more.JSON.gz"):
+        (root / name).write_bytes(b"")
+    digested: list[str] = []
+
+    def digest(path: Path, description: str) -> str:
+        digested.append(path.name)
+        return read_digest(path, description)
+
+    monkeypatch.setattr(as_coco, "read_digest", digest)
+    folder_as_coco(root, FolderSettings(), cache)
+    assert sorted(digested) == ["a b.txt", "c.txt", "classes.txt", "more.JSON.gz", "ü.txt"]
