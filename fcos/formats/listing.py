@@ -70,9 +70,15 @@ class Listing:
         return tuple(
             file
             for file in self.files
-            if file.suffix.lower() in _OTHER_IMAGES
-            or (not file.suffix and self.read_start(file, 4, "file").startswith(_SIGNATURES))
+            if file.suffix.lower() in _OTHER_IMAGES or (not file.suffix and self._begins_as_image(file))
         )
+
+    def _begins_as_image(self, file: PurePosixPath) -> bool:
+        try:
+            return self.read_start(file, 4, "file").startswith(_SIGNATURES)
+        except DataError:
+            # A socket or a file of another user; that it may be an image would be a note alone.
+            return False
 
     @cached_property
     def known(self) -> frozenset[PurePosixPath]:

@@ -143,6 +143,20 @@ def test_images_of_other_kinds_and_without_a_suffix_are_counted(tmp_path: Path) 
     assert "label files without an image are left out: 1 (b.txt)" in notes
 
 
+def test_a_file_without_a_suffix_that_must_not_be_read_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path, "yolo", [image("a.png", box())])
+    os.mkfifo(root / "queue")
+    (root / "LICENSE").write_text("text")
+    listing = list_folder(root)
+    monkeypatch.setattr(Path, "open", failing(Path.open, "LICENSE", errno.EACCES, 100))
+    assert listing.other_images == ()
+    monkeypatch.setattr(Path, "open", failing(Path.open, "LICENSE", errno.EIO, 100))
+    with pytest.raises(ReadError, match="LICENSE: cannot be read now"):
+        _ = list_folder(root).other_images
+
+
 @pytest.mark.parametrize("named", ["a.JPG", "a.jpg"])
 @pytest.mark.parametrize(
     "folder", ["", "photos/", "gone/"], ids=["beside", "with its folder", "with a folder of before"]
