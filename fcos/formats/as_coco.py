@@ -222,10 +222,11 @@ def _store(folder: Path, result: CocoFolder, labelled: LabelledFolder, splits: T
     temporary = folder.with_name(f".{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
-        write_atomically(temporary / "train.json", coco_text(splits.train, labelled.classes))
-        write_atomically(temporary / "val.json", coco_text(splits.val, labelled.classes))
+        converted = {temporary / "train.json": splits.train, temporary / "val.json": splits.val}
+        for file, images in converted.items():
+            write_atomically(file, coco_text(images, labelled.classes))
         (temporary / IMAGES).symlink_to(labelled.root.resolve(), target_is_directory=True)
-        write_conversion_notes(temporary, result.notes)
+        write_conversion_notes(temporary, result.notes, converted)
         write_atomically(temporary / OUTCOME, result.model_dump_json(indent=1))
         if folder.exists() and _load(folder) is None:
             shutil.rmtree(folder)
