@@ -30,8 +30,8 @@ def check_units(xywh: Float64[np.ndarray, "M 4"], sizes: Int64[np.ndarray, "M 2"
     judged.
 
     Raises DataError naming file, count, rule and way out where the boxes cannot be pixels: all of them lie within the
-    unit square, are smaller than a pixel or have no number above 1, or all are possible corners and many reach far
-    beyond their image.
+    unit square, are smaller than a pixel or have no number above 1, unless they are a few of whole numbers, or all are
+    possible corners and many reach far beyond their image.
     """
     judged = (xywh[:, 2:] > 0).all(axis=1) & (sizes >= MIN_SIDE).all(axis=1)
     boxes, sides = xywh[judged], sizes[judged][:, ::-1].astype(np.float64)
@@ -47,6 +47,9 @@ def check_units(xywh: Float64[np.ndarray, "M 4"], sizes: Int64[np.ndarray, "M 2"
 
 
 def _check_fractions(boxes: NDArray[np.float64], ends: NDArray[np.float64], path: Path) -> None:
+    if len(boxes) < MIN_BOXES and (boxes == np.round(boxes)).all():
+        # A few boxes of one pixel, such as [1, 1, 1, 1].
+        return
     if (boxes[:, :2] >= -SLACK).all() and (ends <= 1 + SLACK).all():
         raise DataError(
             f"{path}: {_all(boxes, 'lie')} within the unit square (0 to 1), as fractions of an image's sides do; "

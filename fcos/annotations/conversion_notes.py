@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcos.storage.files import write_atomically
-from fcos.storage.reading import file_stat, read_bytes
+from fcos.storage.reading import file_stat, read_bytes, read_digest
 
 CONVERSION: Final = "conversion.json"
 
@@ -18,13 +18,16 @@ class Conversion(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     conversion_notes: tuple[str, ...]
+    # sha256 of the converted files by name: what takes the place of one later comes from elsewhere.
+    files: dict[str, str]
 
 
-def write_conversion_notes(folder: Path, notes: Sequence[str]) -> None:
-    """Write the notes beside the converted files, in place of earlier ones; raises OSError."""
+def write_conversion_notes(folder: Path, notes: Sequence[str], files: Iterable[Path]) -> None:
+    """Write the notes beside the converted files, in place of earlier ones; raises OSError and DataError."""
     file = folder / CONVERSION
     if notes or file.exists():
-        write_atomically(file, Conversion(conversion_notes=tuple(notes)).model_dump_json(indent=1))
+        digests = {each.name: read_digest(each, "converted file") for each in files}
+        write_atomically(file, Conversion(conversion_notes=tuple(notes), files=digests).model_dump_json(indent=1))
 
 
 def read_conversion_notes(files: Iterable[Path]) -> tuple[str, ...]:
@@ -33,16 +36,24 @@ def read_conversion_notes(files: Iterable[Path]) -> tuple[str, ...]:
     Raises DataError and ReadError where they cannot be read.
     """
     notes: dict[str, None] = {}
-    for folder in dict.fromkeys(file.parent for file in files):
-        notes |= dict.fromkeys(_read(folder / CONVERSION))
+    for file in files:
+        notes |= dict.fromkeys(_notes_on(file))
     return tuple(notes)
 
 
-def _read(file: Path) -> tuple[str, ...]:
-    if file_stat(file) is None:
+def _notes_on(file: Path) -> tuple[str, ...]:
+    conversion = _read(file.parent / CONVERSION)
+    if conversion is None or file.name not in conversion.files:
         return ()
+    is_converted = read_digest(file, "annotation file") == conversion.files[file.name]
+    return conversion.conversion_notes if is_converted else ()
+
+
+def _read(file: Path) -> Conversion | None:
+    if file_stat(file) is None:
+        return None
     try:
-        return Conversion.model_validate_json(read_bytes(file, "file of notes")).conversion_notes
+        return Conversion.model_validate_json(read_bytes(file, "file of notes"))
     except ValidationError:
         # Of another program, which may use the same name.
-        return ()
+        return None

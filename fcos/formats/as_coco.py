@@ -15,7 +15,7 @@ from fcos.annotations.coco_file import read_coco_file
 from fcos.annotations.conversion_notes import write_conversion_notes
 from fcos.config.choices import SPLITS, ExifOrientation
 from fcos.errors import DataError
-from fcos.formats.listing import ANNOTATION_SUFFIXES, Listing, list_folder
+from fcos.formats.listing import Listing, list_folder, may_hold_annotations
 from fcos.formats.readers import coco
 from fcos.formats.recognise import notes_on_files, read_folder, recognise
 from fcos.formats.splits import TrainingSplits, training_splits
@@ -23,7 +23,7 @@ from fcos.formats.structures import FormatName, LabelledFolder, Remarks, SplitNa
 from fcos.formats.write_coco import coco_text
 from fcos.images import open_image
 from fcos.storage.files import write_atomically
-from fcos.storage.reading import file_stat, raise_cache_error, read_bytes
+from fcos.storage.reading import file_stat, raise_cache_error, read_bytes, read_digest
 
 CACHE_FOLDER: Final = "folders"
 OUTCOME: Final = "outcome.json"
@@ -144,19 +144,36 @@ def _usable_as_is(listing: Listing, settings: FolderSettings, cache: Path, found
         root=str(listing.root), **locations, format="coco", found=found,
         splits=f"the folder's own splits, {files['train']} and {files['val']}{unused}",
         splits_by_hand=tuple(f"data.{split}.annotations={files[split]}" for split in SPLITS),
-        notes=_notes_on_unused(listing, files, list(locations.values()), named), converted=False,
+        notes=_notes_on_unused(listing, files, list(locations.values()), named, cache), converted=False,
     )  # fmt: skip
 
 
 def _notes_on_unused(
-    listing: Listing, files: coco.SplitFiles, locations: Sequence[SplitLocation], named: Collection[PurePosixPath]
+    listing: Listing,
+    files: coco.SplitFiles,
+    locations: Sequence[SplitLocation],
+    named: Collection[PurePosixPath],
+    cache: Path,
 ) -> tuple[str, ...]:
-    """Return notes on annotation files and images of a COCO folder that are not used; those of test lie elsewhere."""
+    """Return notes on annotation files and images of a COCO folder that are not used, but for those of test."""
     remarks = Remarks()
-    folders = [PurePosixPath(location.images) for location in locations]
-    images = [image for image in listing.images if any(image.is_relative_to(folder) for folder in folders)]
-    coco.remark_unused(listing, files, (image for image in images if image not in named), remarks)
+    folders = {PurePosixPath(location.images) for location in locations}
+    unnamed = [image for image in listing.images if image not in named and not folders.isdisjoint(image.parents)]
+    if unnamed and "test" in files:
+        of_test = _named_by_test(listing, files["test"], cache)
+        unnamed = [image for image in unnamed if image not in of_test]
+    coco.remark_unused(listing, files, unnamed, remarks)
     return (*remarks.notes(), *notes_on_files(listing, "coco"))
+
+
+def _named_by_test(listing: Listing, file: PurePosixPath, cache: Path) -> set[PurePosixPath]:
+    """Return the images that the file of test names; none where it is malformed, as it is not used."""
+    try:
+        names = read_coco_file(listing.root / file, cache).names
+    except DataError:
+        return set()
+    folder = coco.images_folder(listing, file, "test", list(names))
+    return set() if folder is None else {folder / name for name in names}
 
 
 def _notes_on_classes(folder: LabelledFolder) -> list[str]:
@@ -174,7 +191,8 @@ def _key(listing: Listing, name: FormatName, settings: FolderSettings) -> str:
     rule = settings.exif_orientation
     choices = [str(listing.root.resolve()), name, settings.val_fraction, settings.seed, files, rule]
     key.update(json.dumps(choices).encode())
-    key.update(json.dumps([str(link) for link in listing.folder_links]).encode())
+    for links in (listing.folder_links, listing.lost_links):
+        key.update(json.dumps([str(link) for link in links]).encode())
     images = frozenset(listing.images)
     for file in listing.files:
         if file in images:
@@ -183,8 +201,8 @@ def _key(listing: Listing, name: FormatName, settings: FolderSettings) -> str:
             key.update(json.dumps([str(file), size_and_time]).encode())
             continue
         key.update(json.dumps(str(file)).encode())
-        if file.suffix.lower() in ANNOTATION_SUFFIXES:
-            key.update(hashlib.sha256(listing.read(file, "annotation file")).digest())
+        if may_hold_annotations(file):
+            key.update(read_digest(listing.root / file, "annotation file").encode())
     return key.hexdigest()[:32]
 
 
@@ -204,10 +222,11 @@ def _store(folder: Path, result: CocoFolder, labelled: LabelledFolder, splits: T
     temporary = folder.with_name(f".{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
-        write_atomically(temporary / "train.json", coco_text(splits.train, labelled.classes))
-        write_atomically(temporary / "val.json", coco_text(splits.val, labelled.classes))
+        converted = {temporary / "train.json": splits.train, temporary / "val.json": splits.val}
+        for file, images in converted.items():
+            write_atomically(file, coco_text(images, labelled.classes))
         (temporary / IMAGES).symlink_to(labelled.root.resolve(), target_is_directory=True)
-        write_conversion_notes(temporary, result.notes)
+        write_conversion_notes(temporary, result.notes, converted)
         write_atomically(temporary / OUTCOME, result.model_dump_json(indent=1))
         if folder.exists() and _load(folder) is None:
             shutil.rmtree(folder)

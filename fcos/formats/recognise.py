@@ -83,6 +83,8 @@ def notes_on_files(listing: Listing, name: FormatName) -> tuple[str, ...]:
     remarks = Remarks()
     for link in listing.folder_links:
         remarks.add("links to folders are not followed", str(link))
+    for link in listing.lost_links:
+        remarks.add("links that lead nowhere are left out", str(link))
     # COCO files name their images, whatever the suffix.
     for file in () if name == "coco" else listing.other_images:
         remarks.add("images of kinds that are not read, or without a suffix, are left out", str(file))

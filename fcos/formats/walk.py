@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
-from fcos.errors import DataError
 from fcos.storage.files import retried
 from fcos.storage.reading import file_stat, raise_read_error
 
@@ -17,17 +16,20 @@ _NOT_DATA: Final = frozenset(("__MACOSX", "lost+found"))
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file below the folder, or a link to a folder, which is not followed; the path is relative to the folder."""
+    """A file below the folder, or a link to a folder, which is not followed, or to what is not there.
+
+    The path is relative to the folder.
+    """
 
     path: PurePosixPath
-    is_folder_link: bool = False
+    kind: Literal["file", "folder_link", "lost_link"] = "file"
 
 
 def walk(root: Path) -> Iterator[FoundFile]:
     """Iterate over the files below a folder; hidden files and folders are left out.
 
-    Raises DataError for a folder that must not be read and for a link that leads nowhere, since what is behind them
-    could be annotations, and ReadError where another attempt may succeed.
+    Raises DataError for a folder that must not be read, since what is in it could be annotations, and ReadError where
+    another attempt may succeed.
     """
     return _walk(root, PurePosixPath())
 
@@ -38,11 +40,11 @@ def _walk(root: Path, below: PurePosixPath) -> Iterator[FoundFile]:
         if entry.name.startswith("."):
             continue
         if entry.is_symlink() and file_stat(root / path) is None:
-            raise DataError(f"{root / path}: is a link to what is not there; mend it or remove it")
-        if not _is_folder(entry):
+            yield FoundFile(path, "lost_link")
+        elif not _is_folder(entry):
             yield FoundFile(path)
         elif entry.is_symlink():
-            yield FoundFile(path, is_folder_link=True)
+            yield FoundFile(path, "folder_link")
         elif entry.name not in _NOT_DATA:
             yield from _walk(root, path)
 

@@ -55,5 +55,5 @@ def write_splits(
     output.mkdir(parents=True, exist_ok=True)
     for split, file in files.items():
         write_atomically(file, coco_text(splits[split], folder.classes))
-    write_conversion_notes(output, folder.notes)
+    write_conversion_notes(output, folder.notes, files.values())
     return list(files.values())

@@ -53,20 +53,20 @@ class LocatedImages:
 def locate_images(folder: Path, names: Sequence[str]) -> LocatedImages:
     """Return name, size and time of each file, under another spelling where only that exists.
 
-    Names that differ in capitals alone come last, and only where there is one. A spelling that would leave the folder
-    is never tried. Raises ReadError.
+    Names that differ in capitals alone come last, and only where there is one. The name of another image is never taken
+    for that of a missing one, and a spelling that would leave the folder is never tried. Raises ReadError.
     """
     stats = list(file_stats(folder, names))
     mended: dict[str, str] = {}
-    listed = _ListedFolders(folder)
+    listed, named = _ListedFolders(folder), frozenset(names)
     for position, (name, size, _) in enumerate(stats):
         if size >= 0:
             continue
-        spellings = other_spellings(name, folder)
+        spellings = [spelling for spelling in other_spellings(name, folder) if spelling not in named]
         found = next((stat for stat in file_stats(folder, spellings) if stat[1] >= 0), None)
         if found is None:
-            in_other_case = filter(None, map(listed.find, (name, *spellings)))
-            found = next((stat for stat in file_stats(folder, tuple(in_other_case)) if stat[1] >= 0), None)
+            in_other_case = [path for path in map(listed.find, (name, *spellings)) if path and path not in named]
+            found = next((stat for stat in file_stats(folder, in_other_case) if stat[1] >= 0), None)
         if found is not None:
             stats[position], mended[name] = found, found[0]
     return LocatedImages(tuple(stats), mended)

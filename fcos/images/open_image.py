@@ -1,11 +1,13 @@
 """Open image files as RGB arrays, by the rules of a configuration."""
 
+import errno
 import io
 import struct
 import warnings
 import zlib
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from fcos.config.choices import ExifOrientation
 from fcos.config.run import MAX_MEGAPIXELS
 from fcos.errors import DataError, is_allocation_failure
-from fcos.storage.reading import read_block, read_bytes
+from fcos.storage.reading import read_bytes, read_open
 
 # Pillow's own limit is one for the whole process, and its message names no setting; `_check_pixels` takes its place.
 Image.MAX_IMAGE_PIXELS = None
@@ -31,9 +33,11 @@ PILLOW_ERRORS: Final = (
 # EXIF orientations other than upright; those from 5 on exchange width and height.
 _TURNED: Final = range(2, 9)
 _QUARTER_TURNED: Final = range(5, 9)
-# Within so many bytes nearly all images have their size, and JPEG, by its first bytes, its EXIF data.
-HEADER_BYTES: Final = 1 << 17
-_JPEG: Final = b"\xff\xd8"
+# The first and the last bytes of PNG.
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+# Of PNG, with the pixels of an image or of an animation.
+_PIXEL_CHUNKS: Final = frozenset((b"IDAT", b"acTL", b"fcTL", b"fdAT"))
 
 
 @dataclass(frozen=True)
@@ -105,33 +109,60 @@ def read_image(path: Path, size: tuple[int, int] | None = None, rules: ImageRule
 def read_size(path: Path, rule: ExifOrientation) -> tuple[int, int] | None:
     """Return (width, height) of an image by its header, of the oriented picture where the rule applies orientations.
 
-    None for content that is no image. However many pixels it has, none is decoded, but of PNG where the orientation may
-    be at the end of the file. Raises DataError and ReadError where the file cannot be read.
+    None for content that is no image. However many pixels it has, none is decoded. Raises DataError and ReadError where
+    the file cannot be read.
     """
-    content = read_block(path, 0, HEADER_BYTES, "image file")
-    if rule == "ignore" or content.startswith(_JPEG):
-        # What a decoder raises on the first part of a file alone shows nothing.
-        with suppress(Exception), warnings.catch_warnings(action="ignore"):
-            return _size_of(content, rule)
-    if len(content) == HEADER_BYTES:
-        content = read_bytes(path, "image file")
+    return read_open(path, partial(_size_of, rule=rule), "image file")
+
+
+def _size_of(file: io.BufferedReader, rule: ExifOrientation) -> tuple[int, int] | None:
     try:
-        with warnings.catch_warnings(action="ignore"):
-            return _size_of(content, rule)
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+            if image.format in NOT_DECODED:
+                return None
+            width, height = image.size
+            # Of TIFF, whose orientation is always applied, they are exchanged already.
+            if rule == "ignore" or image.format == "TIFF":
+                return width, height
+            orientation = _png_orientation(file) if image.format == "PNG" else _orientation(image)
+            return (height, width) if orientation in _QUARTER_TURNED else (width, height)
     except PILLOW_ERRORS as error:
-        if is_allocation_failure(error):
+        if is_allocation_failure(error) or _is_of_disk(error):
             raise
         return None
 
 
-def _size_of(content: bytes, rule: ExifOrientation) -> tuple[int, int] | None:
-    with Image.open(io.BytesIO(content)) as image:
-        if image.format in NOT_DECODED:
-            return None
-        width, height = image.size
-        # Of TIFF, whose orientation is always applied, they are exchanged already.
-        turned = rule == "apply" and image.format != "TIFF" and _orientation(image) in _QUARTER_TURNED
-        return (height, width) if turned else (width, height)
+def _is_of_disk(error: Exception) -> bool:
+    """Return whether reading failed: an error of Pillow has no number, and one of a wrong offset is of the content."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
+def _png_orientation(file: io.BufferedReader) -> int:
+    """Return the EXIF orientation of a PNG file, which may be behind its pixels."""
+
+    def read_exif() -> Image.Exif:
+        with Image.open(_without_pixels(file)) as header:
+            # Not the method of Pillow's class of PNG images, which decodes.
+            return Image.Image.getexif(header)
+
+    return _orientation_of(read_exif)
+
+
+def _without_pixels(file: io.BufferedReader) -> io.BytesIO:
+    """Return a PNG file as far as it is whole, without its pixels, which are skipped."""
+    end = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    kept = [file.read(len(_PNG))]
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        # The content and its checksum.
+        length = int.from_bytes(head[:4], "big") + 4
+        if file.tell() + length > end:
+            break
+        if head[4:] in _PIXEL_CHUNKS:
+            file.seek(length, io.SEEK_CUR)
+        else:
+            kept.append(head + file.read(length))
+    return io.BytesIO(b"".join([*kept, _PNG_END]))
 
 
 def has_several_frames(image: Image.Image) -> bool:
@@ -209,9 +240,15 @@ def _turn_hint(image: Image.Image, size: tuple[int, int] | None) -> str:
 
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image; 1, upright, where it has none or its EXIF data are broken."""
+    return _orientation_of(image.getexif)
+
+
+def _orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except PILLOW_ERRORS:
+        orientation = read_exif().get(ExifTags.Base.Orientation, 1)
+    except PILLOW_ERRORS as error:
+        if _is_of_disk(error):
+            raise
         return 1
     return orientation if isinstance(orientation, int) else 1
 

@@ -79,7 +79,8 @@ def _drop_bad_images(
 def _spellings_tried(files: ImageFiles, index: int) -> str:
     """Return the other spellings of the name of a file that is not there, as the end of a message."""
     name, size, _ = files.stats[index]
-    spellings = other_spellings(name, files.folder) if size < 0 else []
+    named = {stat[0] for stat in files.stats}
+    spellings = [each for each in other_spellings(name, files.folder) if each not in named] if size < 0 else []
     return f" (nor {' or '.join(map(repr, spellings))})" if spellings else ""
 
 

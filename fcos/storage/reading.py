@@ -1,16 +1,19 @@
 """Read files and folders of a data set; failures become DataError or ReadError."""
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from fcos.errors import DataError, ReadError
 from fcos.storage.files import LASTING_IN_WRITING, is_transient, reason_of, retried
 
+ResultT = TypeVar("ResultT")
 # Called with the number of items done and their total.
 CountCallback = Callable[[int, int], None]
 # Called with a description of the work, the number of items done and their total.
@@ -36,7 +39,22 @@ def _block(path: Path, start: int, length: int) -> bytes:
         return file.read(length)
 
 
-def _read(read: Callable[[], bytes], path: Path, description: str) -> bytes:
+def read_open(path: Path, read: Callable[[BufferedReader], ResultT], description: str) -> ResultT:
+    """Open a file and return what `read` returns of it, which may seek; raises as `read_bytes`."""
+    return _read(partial(_opened, path, read), path, description)
+
+
+def _opened(path: Path, read: Callable[[BufferedReader], ResultT]) -> ResultT:
+    with path.open("rb") as file:
+        return read(file)
+
+
+def read_digest(path: Path, description: str) -> str:
+    """Return the sha256 of a file, of which only a block is in memory; raises as `read_bytes`."""
+    return read_open(path, lambda file: hashlib.file_digest(file, "sha256").hexdigest(), description)
+
+
+def _read(read: Callable[[], ResultT], path: Path, description: str) -> ResultT:
     try:
         return retried(partial(_read_regular, read, path, description), path)
     except FileNotFoundError:
@@ -45,7 +63,7 @@ def _read(read: Callable[[], bytes], path: Path, description: str) -> bytes:
         raise_read_error(path, error)
 
 
-def _read_regular(read: Callable[[], bytes], path: Path, description: str) -> bytes:
+def _read_regular(read: Callable[[], ResultT], path: Path, description: str) -> ResultT:
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         # Opening one would wait for ever, or never reach its end.

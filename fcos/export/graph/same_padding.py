@@ -1,5 +1,7 @@
 """Give convolutions with TensorFlow's SAME padding the constant padding that they have on canvases of a file."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,28 +21,38 @@ def with_constant_padding(detector: FCOS, size_divisor: int) -> FCOS:
         return detector
     from timm.layers.conv2d_same import Conv2dSame
 
-    sides: dict[nn.Module, tuple[int, int]] = {}
-
-    def note_sides(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sides[module] = inputs[0].shape[-2], inputs[0].shape[-1]
-
     convs = [module for module in backbone.modules() if isinstance(module, Conv2dSame)]
-    hooks = [conv.register_forward_pre_hook(note_sides) for conv in convs]
-    with torch.no_grad():
-        # A canvas of one block: sides on larger ones are multiples of those on it.
-        backbone(torch.zeros(1, 3, size_divisor, size_divisor))
-    for hook in hooks:
-        hook.remove()
+    # Other networks need not take a canvas of one block, which may be a pixel.
+    constant = _with_whole_strides(backbone, convs, size_divisor) if convs else set()
     for parent in list(backbone.modules()):
         for name, conv in list(parent.named_children()):
-            # A module that is not used has no sides; SAME is defined by them.
-            if isinstance(conv, Conv2dSame) and conv in sides and _divides(conv.stride, sides[conv]):
+            if isinstance(conv, Conv2dSame) and conv in constant:
                 setattr(parent, name, _with_padding(conv))
     return detector
 
 
-def _divides(stride: tuple[int, ...], sides: tuple[int, int]) -> bool:
-    return all(side % step == 0 for side, step in zip(sides, stride, strict=True))
+def _with_whole_strides(backbone: TimmBackbone, convs: Sequence[nn.Conv2d], size_divisor: int) -> set[nn.Conv2d]:
+    """Return the convolutions whose inputs have sides that are multiples of their stride on each canvas."""
+    # In the order of use; a module that is not used has no sides.
+    sides: dict[nn.Conv2d, tuple[int, int]] = {}
+
+    def note_sides(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, nn.Conv2d)
+        sides[module] = inputs[0].shape[-2], inputs[0].shape[-1]
+
+    hooks = [conv.register_forward_pre_hook(note_sides) for conv in convs]
+    with torch.no_grad():
+        # One block by two: where a side is not doubled, sides on larger canvases are no multiples of those on a block.
+        backbone(torch.zeros(1, 3, size_divisor, 2 * size_divisor))
+    for hook in hooks:
+        hook.remove()
+    whole: set[nn.Conv2d] = set()
+    for conv, (height, width) in sides.items():
+        if width != 2 * height or any(height % step for step in conv.stride):
+            # Behind it sides are rounded, which may not show on a canvas of two blocks.
+            break
+        whole.add(conv)
+    return whole
 
 
 def _with_padding(conv: nn.Conv2d) -> nn.Module:

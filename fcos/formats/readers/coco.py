@@ -115,7 +115,8 @@ def remark_unused(listing: Listing, files: SplitFiles, unnamed: Iterable[PurePos
 def read(listing: Listing, files: SplitFiles) -> LabelledFolder:
     """Read the chosen files; annotated images without a file are left out.
 
-    Crowds, areas and segmentations are kept. Raises DataError naming the file and the entry for anything malformed.
+    A file that an entry names is never read for another one, whose own is missing. Crowds, areas and segmentations are
+    kept. Raises DataError naming the file and the entry for anything malformed.
     """
     remarks = Remarks()
     splits: dict[SplitName, tuple[LabelledImage, ...]] = {}
@@ -128,13 +129,14 @@ def read(listing: Listing, files: SplitFiles) -> LabelledFolder:
         values = parse_json(json_text(content, listing.root / file), listing.root / file)
         boxes = _boxes(values["annotations"], names)
         folder = images_folder(listing, file, split, list(parsed.names)) or file.parent
+        named = {folder / name for name in parsed.names}
         images = []
         for image_id, name, (height, width) in zip(
             parsed.image_ids.tolist(), parsed.names, parsed.sizes.tolist(), strict=True
         ):
             path: PurePosixPath | None = folder / name
             if path not in listing.known:
-                path = listing.find_image(name, folder, remarks)
+                path = listing.find_image(name, folder, remarks, taken=named)
             if path is None:
                 remarks.add("annotated images without a file are left out", name)
             else:

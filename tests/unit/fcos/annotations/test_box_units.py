@@ -53,6 +53,16 @@ def test_fractions_of_which_one_touches_the_border_are_refused(box: list[float])
     assert notes_of(np.array([box, [10, 10, 20, 20]]), size=(40, 40)) == []
 
 
+@pytest.mark.parametrize("box", [[1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]])
+def test_a_few_boxes_of_a_pixel_are_no_fractions(box: list[int]) -> None:
+    pixel = np.array([box], dtype=np.float64)
+    assert notes_of(pixel) == notes_of(np.repeat(pixel, MIN_BOXES - 1, axis=0)) == []
+    with pytest.raises(DataError, match="as fractions of an image's sides"):
+        notes_of(np.repeat(pixel, MIN_BOXES, axis=0))
+    with pytest.raises(DataError, match="as fractions of an image's sides"):
+        notes_of(np.concatenate([pixel, [[0.5, 0.5, 1.0, 1.0]]]))
+
+
 def test_one_box_in_pixels_among_fractions_makes_it_a_note() -> None:
     boxes = PIXELS[:3] / WIDTH_HEIGHT
     assert notes_of(np.concatenate([boxes[:2], PIXELS[:1]])) == [

@@ -88,6 +88,13 @@ def test_bad_image_stops_or_is_left_out_and_named(root: Path, break_image: str) 
     assert "1.png" in note
 
 
+def test_a_missing_image_is_not_read_from_the_file_of_another_one(root: Path) -> None:
+    (root / "train" / "1.png").unlink()
+    edit(root / "train.json", lambda content: content["images"][1].update(file_name="%32.png"))
+    with pytest.raises(DataError, match=r"1 of 5 train images cannot be used: \S*%32\.png: no such image file\. "):
+        prepare(coco(root))
+
+
 def test_skipping_every_image_is_an_error(root: Path) -> None:
     for path in (root / "val").iterdir():
         path.unlink()

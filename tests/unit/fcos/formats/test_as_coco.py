@@ -1,6 +1,6 @@
 """A folder goes on as COCO files: its own where they serve, else converted once into the cache."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -13,6 +13,9 @@ from fcos.data.prepare import prepare
 from fcos.errors import DataError
 from fcos.formats import as_coco
 from fcos.formats.as_coco import CocoFolder, FolderSettings, folder_as_coco
+from fcos.formats.listing import Listing
+from fcos.formats.write_coco import coco_text
+from fcos.storage.reading import read_digest
 from tests.helpers.data.coco_folders import write_split
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
 
@@ -168,3 +171,48 @@ def test_what_coco_files_that_serve_leave_out_is_noted(tmp_path: Path) -> None:
         "further files in COCO format are left out: 1 (other.json)",
         "images that no annotation file in use names are left out: 1 (train/new.png)",
     )
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["whole", "broken"])
+def test_images_of_test_in_the_same_folder_are_not_unnamed(tmp_path: Path, broken: bool) -> None:
+    for split in ("train", "val", "test"):
+        each = image(f"{split}.png", box())
+        write_image(tmp_path / "data" / "images" / each.name, each.width, each.height)
+        (tmp_path / "data" / f"{split}.json").write_text(coco_text([each], ["cat"]))
+    if broken:
+        text = (tmp_path / "data" / "test.json").read_text()
+        (tmp_path / "data" / "test.json").write_text(text.replace('"category_id": 1', '"category_id": 9'))
+    folder = folder_as_coco(tmp_path / "data", FolderSettings(), tmp_path / "cache")
+    assert not folder.converted and folder.splits.endswith("; not used: test.json")
+    note = "images that no annotation file in use names are left out: 1 (images/test.png)"
+    assert folder.notes == ((note,) if broken else ())
+
+
+def test_each_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "val"):
+        write_split(tmp_path / "data", split, 3, {2: "cat", 8: "dog"})
+    looked_at: list[str] = []
+    read_ends = Listing.read_ends
+
+    def count(listing: Listing, file: PurePosixPath, *arguments: Any) -> bytes:
+        looked_at.append(str(file))
+        return read_ends(listing, file, *arguments)
+
+    monkeypatch.setattr(Listing, "read_ends", count)
+    assert not folder_as_coco(tmp_path / "data", FolderSettings(format="coco"), tmp_path / "cache").converted
+    assert sorted(looked_at) == ["train.json", "val.json"]
+
+
+def test_archives_are_not_read_and_zipped_annotations_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, cache = write_folder(tmp_path / "photos", "yolo", SPLIT), tmp_path / "cache"
+    for name in ("images.tar.gz", "more.JSON.gz"):
+        (root / name).write_bytes(b"")
+    digested: list[str] = []
+
+    def digest(path: Path, description: str) -> str:
+        digested.append(path.name)
+        return read_digest(path, description)
+
+    monkeypatch.setattr(as_coco, "read_digest", digest)
+    folder_as_coco(root, FolderSettings(), cache)
+    assert sorted(digested) == ["a b.txt", "c.txt", "classes.txt", "more.JSON.gz", "ü.txt"]

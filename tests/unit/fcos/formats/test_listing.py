@@ -15,7 +15,7 @@ from fcos.errors import DataError, ReadError
 from fcos.formats.as_coco import FolderSettings, folder_as_coco
 from fcos.formats.listing import list_folder
 from fcos.formats.recognise import read_folder, recognise
-from fcos.images.open_image import HEADER_BYTES
+from fcos.formats.structures import Remarks
 from fcos.storage import files
 from tests.helpers.data.labelled_folders import box, image, write_folder, write_image
 
@@ -89,16 +89,36 @@ def test_a_folder_that_cannot_be_listed_is_refused(
         list_folder(root)
 
 
-def test_a_link_that_leads_nowhere_is_refused_and_one_to_a_folder_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["train/c.png", "c.JSON", "train/more"])
+def test_a_link_that_hides_data_is_refused_and_one_to_a_folder_is_counted(tmp_path: Path, lost: str) -> None:
     root = write_folder(tmp_path / "photos", "yolo", IMAGES)
     (tmp_path / "elsewhere").mkdir()
     (root / "more").symlink_to(tmp_path / "elsewhere")
     listing = list_folder(root)
     assert listing.folder_links == (PurePosixPath("more"),)
     assert "links to folders are not followed: 1 (more)" in read_folder(listing, recognise(listing).format, {}).notes
-    (root / "train" / "c.png").symlink_to(tmp_path / "lost.png")
-    with pytest.raises(DataError, match=r"train/c\.png: is a link to what is not there; mend it or remove it"):
+    (root / lost).symlink_to(tmp_path / "lost")
+    with pytest.raises(DataError, match=f"{lost}: is a link to what is not there; mend it or remove it"):
         list_folder(root)
+
+
+def test_links_that_lead_nowhere_and_hide_no_data_are_left_out(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", "yolo", IMAGES)
+    for name in ("paper.pdf", "wandb/debug.log", "outputs/checkpoint"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).symlink_to(tmp_path / "lost")
+    folder = folder_as_coco(root, FolderSettings(), tmp_path / "cache")
+    assert [note for note in folder.notes if "link" in note] == [
+        "links that lead nowhere are left out: 1 (outputs/checkpoint)"
+    ]
+    (root / "outputs" / "checkpoint").unlink()
+    assert not any("link" in note for note in folder_as_coco(root, FolderSettings(), tmp_path / "cache").notes)
+
+
+def test_a_link_to_images_that_are_not_there_is_named_where_there_are_no_others(tmp_path: Path) -> None:
+    (tmp_path / "images").symlink_to(tmp_path / "lost")
+    with pytest.raises(DataError, match=r"holds no images .*; links lead nowhere: images$"):
+        list_folder(tmp_path)
 
 
 def test_names_that_are_not_utf8_are_refused_where_they_are_of_data(tmp_path: Path) -> None:
@@ -123,6 +143,54 @@ def test_images_of_other_kinds_and_without_a_suffix_are_counted(tmp_path: Path) 
     assert "label files without an image are left out: 1 (b.txt)" in notes
 
 
+def test_a_file_without_a_suffix_that_must_not_be_read_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path, "yolo", [image("a.png", box())])
+    os.mkfifo(root / "queue")
+    (root / "LICENSE").write_text("text")
+    listing = list_folder(root)
+    monkeypatch.setattr(Path, "open", failing(Path.open, "LICENSE", errno.EACCES, 100))
+    assert listing.other_images == ()
+    monkeypatch.setattr(Path, "open", failing(Path.open, "LICENSE", errno.EIO, 100))
+    with pytest.raises(ReadError, match="LICENSE: cannot be read now"):
+        _ = list_folder(root).other_images
+
+
+@pytest.mark.parametrize("named", ["a.JPG", "a.jpg"])
+@pytest.mark.parametrize(
+    "folder", ["", "photos/", "gone/"], ids=["beside", "with its folder", "with a folder of before"]
+)
+def test_of_names_that_differ_in_case_alone_the_one_that_is_spelled_so_is_found(
+    tmp_path: Path, named: str, folder: str
+) -> None:
+    for name in ("a.JPG", "a.jpg"):
+        write_image(tmp_path / "photos" / name, 8, 8)
+    remarks = Remarks()
+    found = list_folder(tmp_path).find_image(f"{folder}{named}", PurePosixPath("photos"), remarks)
+    assert found == PurePosixPath("photos", named)
+    assert bool(remarks.notes()) is (folder == "gone/")
+
+
+def test_a_name_that_two_files_have_in_another_case_is_of_neither(tmp_path: Path) -> None:
+    for name in ("a.JPG", "A.jpg"):
+        write_image(tmp_path / "photos" / name, 8, 8)
+    listing, near = list_folder(tmp_path), PurePosixPath("photos")
+    for name in ("a.jpg", "photos/a.jpg", "gone/A.JPG"):
+        assert listing.find_image(name, near, Remarks()) is None
+    assert [listing.image_of_stem(stem, near) for stem in ("a", "A")] == [near / "a.JPG", near / "A.jpg"]
+
+
+def test_images_whose_names_differ_in_case_alone_keep_their_boxes(tmp_path: Path) -> None:
+    images = [image("photos/a.JPG", box("cat")), image("photos/a.jpg", box("dog"))]
+    listing = list_folder(write_folder(tmp_path, "cvat", images))
+    folder = read_folder(listing, recognise(listing).format, {})
+    assert sorted((each.name, each.boxes[0].label) for each in folder.splits["all"]) == [
+        ("photos/a.JPG", "cat"),
+        ("photos/a.jpg", "dog"),
+    ]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 def test_sizes_are_those_of_the_turned_image_where_orientations_are_applied(
@@ -141,7 +209,7 @@ def test_sizes_are_those_of_the_turned_image_where_orientations_are_applied(
 
 def test_a_size_behind_the_first_part_of_a_file_is_found(tmp_path: Path) -> None:
     # Bytes of a profile stand before the size.
-    Image.new("RGB", (400, 500)).save(tmp_path / "a.jpg", icc_profile=bytes(HEADER_BYTES))
+    Image.new("RGB", (400, 500)).save(tmp_path / "a.jpg", icc_profile=bytes(1 << 17))
     assert list_folder(tmp_path).image_size(PurePosixPath("a.jpg")) == (400, 500)
 
 

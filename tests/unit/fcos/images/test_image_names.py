@@ -63,6 +63,14 @@ def test_capitals_decide_where_several_files_differ_in_them_alone(tmp_path: Path
     assert locate_images(tmp_path, names).names == ("a.JPG", "A.jpg", "a.jpg", "b.jpg")
 
 
+@pytest.mark.parametrize("missing", ["a.JPG", "%61.jpg", " a.jpg", "photos/a.jpg", "photos\\A.jpg"])
+def test_the_name_of_another_image_is_no_spelling_of_a_missing_one(tmp_path: Path, missing: str) -> None:
+    touch(tmp_path / "photos", "a.jpg")
+    names = (missing, "a.jpg")
+    located = locate_images(tmp_path / "photos", names)
+    assert located.names == names and located.stats[0] == (missing, -1, -1) and located.mended == {}
+
+
 def test_a_folder_that_may_not_be_listed_holds_no_other_spelling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

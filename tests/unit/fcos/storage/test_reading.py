@@ -1,6 +1,7 @@
 """Transient read errors are retried, and never taken for missing or broken files."""
 
 import errno
+import hashlib
 import os
 import pickle
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fcos.images.decoded import DecodedImages
 from fcos.images.image_files import ImageFiles, check_images, file_stats
 from fcos.images.open_image import open_image
 from fcos.storage import files
+from fcos.storage.reading import read_digest
 from orchestration.trial.failures import is_out_of_memory, is_retryable
 from tests.helpers.data.coco_folders import coco
 
@@ -85,6 +87,12 @@ def test_missing_or_forbidden_files_are_final_at_once(image: Path, disk: Disk, n
         open_image(image)
     assert disk.attempts == 1
     assert not is_retryable(caught.value)
+
+
+def test_a_digest_is_that_of_the_content_and_retried(image: Path, disk: Disk) -> None:
+    disk.fail("image.png", errno.EIO, 1, method="open")
+    assert read_digest(image, "file") == hashlib.sha256(image.read_bytes()).hexdigest()
+    assert disk.attempts >= 2
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

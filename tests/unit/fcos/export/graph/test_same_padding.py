@@ -48,7 +48,21 @@ def test_convolutions_whose_padding_depends_on_the_canvas_stay() -> None:
     assert 0 < len(left) < len(same_convs(detector))
 
 
-def test_other_backbones_are_left_as_they_are() -> None:
-    detector = make("small_resnet")
+@pytest.mark.parametrize(("size_divisor", "num_left"), [(24, 2), (30, 4)])
+def test_convolutions_behind_one_whose_padding_depends_on_the_canvas_stay(size_divisor: int, num_left: int) -> None:
+    # A block of 24 becomes 12, 6, 3 and 2, one of 30 becomes 15, 8, 4 and 2; several become less than as many of them.
+    detector = make("timm/tf_efficientnet_lite0")
+    constant = with_constant_padding(copy.deepcopy(detector), size_divisor)
+    assert len(same_convs(constant)) == num_left
+    for height, width in ((1, 2), (4, 3)):
+        pixels = torch.rand(1, 3, height * size_divisor, width * size_divisor)
+        for level, feature in detector.backbone(pixels).items():
+            torch.testing.assert_close(constant.backbone(pixels)[level], feature)
+
+
+@pytest.mark.parametrize("name", ["small_resnet", "timm/mobilenetv3_small_050"])
+def test_other_backbones_are_neither_changed_nor_run(name: str) -> None:
+    detector = make(name)
+    detector.backbone.register_forward_pre_hook(lambda *_: pytest.fail("is run"))
     before = {name: id(module) for name, module in detector.named_modules()}
-    assert {name: id(module) for name, module in with_constant_padding(detector, 32).named_modules()} == before
+    assert {name: id(module) for name, module in with_constant_padding(detector, 1).named_modules()} == before

@@ -91,6 +91,20 @@ def test_a_single_file_may_have_any_name_and_be_gzipped(tmp_path: Path) -> None:
     assert files(tmp_path) == {"all": "result.json.gz"}
 
 
+def test_gzipped_files_are_known_by_all_of_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "result.json", "images", *(image(f"{number}.png", box()) for number in range(40)))
+    text = (tmp_path / "result.json").read_bytes()
+    (tmp_path / "result.json").rename(tmp_path / "result.json.gz")
+    # Not zipped in spite of its name, in one member, and in several as bgzip writes them.
+    for content in (text, gzip.compress(text), gzip.compress(text[:100]) + gzip.compress(text[100:])):
+        (tmp_path / "result.json.gz").write_bytes(content)
+        assert files(tmp_path) == {"all": "result.json.gz"}
+        with monkeypatch.context() as patched:
+            # The beginning has images alone.
+            patched.setattr(coco_files, "_PARSED_BYTES", 400)
+            assert files(tmp_path) == {"all": "result.json.gz"}
+
+
 def test_a_large_file_is_known_by_its_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "large.json", "images", *(image(f"{number}.png", box()) for number in range(40)))
     monkeypatch.setattr(coco_files, "_PARSED_BYTES", 400)
@@ -130,7 +144,8 @@ def test_a_file_that_was_cut_short_is_refused_beside_others(tmp_path: Path, cont
     write(tmp_path, "train/_annotations.coco.json", "train", image("a.png", box()))
     (tmp_path / "valid").mkdir()
     (tmp_path / "valid" / "_annotations.coco.json").write_text(content)
-    with pytest.raises(DataError, match=r"valid/_annotations\.coco\.json: is (not JSON|empty).* move it out"):
+    message = r"valid/_annotations\.coco\.json: is (not JSON|empty).* move it out .* such as auto\.format=voc"
+    with pytest.raises(DataError, match=message):
         files(tmp_path)
 
 
@@ -156,6 +171,34 @@ def test_a_zipped_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.json.gz").write_bytes(gzip.compress(text.encode())[:-20])
     with pytest.raises(DataError, match=r"labels\.json\.gz: the gzip data are broken"):
         files(tmp_path)
+
+
+NO_JSON = {
+    "trailing comma": b'{"cat": 1, "dog": 2,}',
+    "quotes of Python": b"{'cat': 1}",
+    "comments": b'// classes\n{"cat": 1}',
+    "UTF-16": '{"cat": 1}'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("content", NO_JSON.values(), ids=list(NO_JSON))
+def test_a_whole_file_that_is_no_json_and_names_no_section_does_not_matter(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, "result.json", "images", image("a.png", box()))
+    (tmp_path / "classes.json").write_bytes(content)
+    assert files(tmp_path) == {"all": "result.json"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_large_file_in_another_encoding_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    write(tmp_path, "large.json", "images", *(image(f"{number}.png", box()) for number in range(40)))
+    monkeypatch.setattr(coco_files, "_PARSED_BYTES", 400)
+    monkeypatch.setattr(coco_files, "_WINDOW_BYTES", 800)
+    (tmp_path / "large.json").write_bytes((tmp_path / "large.json").read_text().encode(encoding))
+    listing = list_folder(tmp_path)
+    with pytest.raises(DataError, match=r"large\.json: is UTF-16-.E text, .* iconv"):
+        coco.read(listing, coco.choose_files(listing, {}))
 
 
 def test_a_log_of_a_value_a_line_is_no_broken_file(tmp_path: Path) -> None:
@@ -210,3 +253,13 @@ def test_what_is_read_under_another_name_is_counted(tmp_path: Path, name: str, n
     folder = coco.read(listing, coco.choose_files(listing, {}))
     assert [each.name for each in folder.splits["all"]] == ["images/a.png"]
     assert folder.notes == (note,)
+
+
+@pytest.mark.parametrize("missing", ["a.PNG", "a%2Epng", "old/a.png"])
+def test_the_file_of_another_entry_is_never_read_for_a_missing_one(tmp_path: Path, missing: str) -> None:
+    write(tmp_path, "result.json", "images", image("a.png", box()), image(missing, box("dog")))
+    (tmp_path / "images" / missing).unlink()
+    listing = list_folder(tmp_path)
+    folder = coco.read(listing, coco.choose_files(listing, {}))
+    assert [(each.name, each.boxes[0].label) for each in folder.splits["all"]] == [("images/a.png", "cat")]
+    assert folder.notes == (f"annotated images without a file are left out: 1 ({missing})",)
