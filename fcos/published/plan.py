@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,39 @@ class _PlannedTraining(BaseModel):
     arms: dict[str, str] = {}
 
 
-class _Plan(BaseModel):
-    """The trainings of plan.json with their identities."""
+class _PlannedPoint(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    keys: dict[str, Any] = {}
+
+
+class _PlannedSearch(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # Arm -> its point.
+    drawn: dict[str, _PlannedPoint] = {}
+
+
+class PublishedPlan(BaseModel):
+    """The trainings of plan.json with their identities, and the configurations of their arms."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     code: str
-    # Every arm that a command has planned, also of those that a later one leaves out or names otherwise.
-    arms: dict[str, Any] = {}
+    # Every arm that a command has planned, also of those that a later one leaves out or names otherwise -> its whole
+    # configuration.
+    arms: dict[str, dict[str, Any]] = {}
     trials: list[_PlannedTraining]
+    search: _PlannedSearch | None = None
+
+    @cached_property
+    def trainings(self) -> frozenset[tuple[str, str]]:
+        """The identity and the seed of each training."""
+        return frozenset((training.identity, str(training.seed)) for training in self.trials)
+
+    def has(self, trial: PublishedTrial) -> bool:
+        """Return whether a training of a trial's identity and seed is planned."""
+        return _training(trial) in self.trainings
 
 
 @dataclass(frozen=True)
@@ -48,14 +73,18 @@ class PlanComparison:
     missing: tuple[str, ...]
 
 
+def read_plan(folder: Path) -> PublishedPlan | None:
+    """Return the plan of an archive, None where it has none; raises ArchiveError for a broken one."""
+    path = folder / SWEEP / Artifact.PLAN
+    return read_record(path, PublishedPlan) if path.is_file() else None
+
+
 def compare_plan(folder: Path, trials: Sequence[PublishedTrial]) -> PlanComparison | None:
     """Compare the trials of an archive with its plan, None where it has none; raises ArchiveError for a broken one."""
-    path = folder / SWEEP / Artifact.PLAN
-    if not path.is_file():
+    plan = read_plan(folder)
+    if plan is None:
         return None
-    plan = read_record(path, _Plan)
-    planned = {(training.identity, str(training.seed)) for training in plan.trials}
-    is_planned = {trial.folder: _training(trial) in planned for trial in trials}
+    is_planned = {trial.folder: plan.has(trial) for trial in trials}
     others = [trial for trial in trials if not is_planned[trial.folder]]
     names = _Names(plan)
     return PlanComparison(
@@ -69,7 +98,7 @@ def compare_plan(folder: Path, trials: Sequence[PublishedTrial]) -> PlanComparis
 class _Names:
     """By which training and evaluation the plan knows an arm with a seed."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: PublishedPlan) -> None:
         self._code, self._arms = plan.code, plan.arms
         self._known: dict[tuple[str, str], set[tuple[str, str]]] = {}
         for training in plan.trials:
@@ -95,7 +124,7 @@ def _training(trial: PublishedTrial) -> tuple[str, str]:
     return trial.run.tags.get(Tag.TRAIN_IDENTITY, ""), trial.run.tags.get(Tag.SEED, "")
 
 
-def _list_missing(plan: _Plan, trials: Sequence[PublishedTrial]) -> list[str]:
+def _list_missing(plan: PublishedPlan, trials: Sequence[PublishedTrial]) -> list[str]:
     trained = {_training(trial) for trial in trials}
     present = {(*_training(trial), trial.run.tags.get(Tag.ARM, "")) for trial in trials}
     missing = []
