@@ -10,7 +10,7 @@ from analysis.verification.arms import compare_arm, read_arms
 from fcos.config.parse import flatten
 from fcos.published.archive import ArchiveError
 from fcos.published.layout import ENVIRONMENT, RUN, SWEEP, TRIALS, WEIGHTS
-from fcos.published.plan import compare_plan
+from fcos.published.plan import compare_looks, compare_plan, has_planned_looks, read_plan
 from fcos.published.records import ArchiveHeader, PublishedRun, read_record
 from fcos.published.texts import strip_steering
 from fcos.published.trials import PublishedTrial
@@ -32,6 +32,7 @@ def find_inconsistencies(folder: Path, header: ArchiveHeader, trials: Sequence[P
             f"{trial.label}: {Artifact.PLAN} has its training for another arm, evaluation or code"
             for trial in compared.misnamed
         ]
+    problems += compare_looks(folder)
     arms = read_arms(folder)
     for trial in trials:
         problems += [*check_weights(trial), *_compare_config(trial), *compare_arm(trial, arms)]
@@ -70,10 +71,21 @@ def list_unverified(folder: Path, trials: Sequence[PublishedTrial]) -> list[str]
         )
     if compared is not None and (others := [trial.label for trial in compared.of_other_code]):
         missing.append(f"of other code than {Artifact.PLAN}, whether they were planned: {join_some(others)}")
-    given = [name for name in (ENVIRONMENT, f"{SWEEP}/{Artifact.PLAN_HISTORY}") if (folder / name).is_file()]
-    if given:
+    if given := list(_iterate_given(folder)):
         missing.append(f"as the publisher gave it: {join_words(given)}")
     return missing
+
+
+def _iterate_given(folder: Path) -> Iterator[str]:
+    """Yield what an archive has from its publisher alone."""
+    yield from (name for name in (ENVIRONMENT, f"{SWEEP}/{Artifact.PLAN_HISTORY}") if (folder / name).is_file())
+    if not (folder / SWEEP).is_dir():
+        return
+    tags = read_record(folder / SWEEP / RUN, PublishedRun).tags
+    if tags.get(Tag.LOOKS, "[]") != "[]" and not has_planned_looks(read_plan(folder), tags.get(Tag.STATUS)):
+        yield "the numbers of seeds at which decisions were taken"
+    if tags.get(Tag.WINNER):
+        yield "the winner of the search"
 
 
 def _compare_config(trial: PublishedTrial) -> Iterator[str]:

@@ -1,5 +1,6 @@
-"""The plan of an archive's sweep, and which of its trials are in it as they are named."""
+"""The plan of an archive's sweep, and what of its trials, its looks and its seeds is in it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,10 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from fcos.published.layout import SWEEP
-from fcos.published.records import read_record
+from fcos.published.layout import RUN, SWEEP
+from fcos.published.records import PublishedRun, read_record
 from fcos.published.trials import PublishedTrial
 from fcos.storage.store_conventions import Artifact, Tag
+
+# Tag.STATUS of a sweep whose last command has ended, by itself or for want of hours.
+CLOSED = ("finished", "failed", "stopped")
 
 
 class _PlannedTraining(BaseModel):
@@ -47,6 +51,10 @@ class PublishedPlan(BaseModel):
     arms: dict[str, dict[str, Any]] = {}
     trials: list[_PlannedTraining]
     search: _PlannedSearch | None = None
+    # Numbers of seeds at which decisions were taken, and the order in which they count seeds; empty in plans by older
+    # versions, the order of searches too.
+    looks: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @cached_property
     def trainings(self) -> frozenset[tuple[str, str]]:
@@ -56,6 +64,14 @@ class PublishedPlan(BaseModel):
     def has(self, trial: PublishedTrial) -> bool:
         """Return whether a training of a trial's identity and seed is planned."""
         return _training(trial) in self.trainings
+
+
+class _Declared(BaseModel):
+    """The order of the seeds in experiment.json, which reports count them in."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    seed_order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,33 @@ def compare_plan(folder: Path, trials: Sequence[PublishedTrial]) -> PlanComparis
         misnamed=tuple(trial for trial in trials if is_planned[trial.folder] and not names.has(trial)),
         missing=tuple(_list_missing(plan, trials)),
     )
+
+
+def compare_looks(folder: Path) -> list[str]:
+    """Return where looks and order of seeds, which a report takes from run and experiment, are not those of the plan.
+
+    A sweep whose command has not ended may have looks of an earlier one. Raises ArchiveError for a broken record.
+    """
+    plan = read_plan(folder)
+    if plan is None:
+        return []
+    problems = []
+    tags, expected = read_record(folder / SWEEP / RUN, PublishedRun).tags, json.dumps(list(plan.looks))
+    if has_planned_looks(plan, tags.get(Tag.STATUS)) and tags.get(Tag.LOOKS) != expected:
+        ours = f"{SWEEP}/{RUN}: {Tag.LOOKS} is {tags.get(Tag.LOOKS, 'not there')[:80]}"
+        problems.append(f"{ours}, and {Artifact.PLAN} has looks after {expected} seeds")
+    path = folder / SWEEP / Artifact.EXPERIMENT
+    order = read_record(path, _Declared).seed_order if path.is_file() else plan.seeds
+    # Seeds that follow may be those of a command whose plan did not arrive.
+    if order[: len(plan.seeds)] != plan.seeds:
+        ours = f"{SWEEP}/{Artifact.EXPERIMENT}: seed_order is {list(order)}"
+        problems.append(f"{ours}, and {Artifact.PLAN} has the seeds {list(plan.seeds)}")
+    return problems
+
+
+def has_planned_looks(plan: PublishedPlan | None, status: str | None) -> bool:
+    """Return whether the looks of a sweep's run must be those of its plan. status: its Tag.STATUS."""
+    return plan is not None and len(plan.looks) > 0 and status in CLOSED
 
 
 class _Names:
