@@ -14,6 +14,8 @@ _LOCATION = re.compile(r"/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]*://")
 # What may stand before and behind a location in a text.
 _BEFORE, _BEHIND = r"(?<![\w./\\-])", r"(?![\w-])"
 HIDDEN, FOLDER, NODE, OTHER = "<hidden>", "<folder>", "<node>", "<path>"
+# A folder of data as it was typed on a command line: relative to one that no configuration names. null is none.
+_TYPED = re.compile(r"\b(data\.(?:root|cache_dir))=(?!<|null\b)[^\s\"',;)]*[^\s\"',;):]")
 # The name of a machine where a training refuses code, packages (orchestration/experiment/provenance.py) or data
 # (fcos/data/prepare.py) that are not those of the plan.
 _ON_NODE = re.compile(
@@ -41,9 +43,10 @@ class Neutralizer:
         self._pattern = re.compile(f"{_BEFORE}(?:{pattern}){_BEHIND}") if pattern else None
 
     def clean_text(self, text: str) -> str:
-        """Return a text without the known locations, and without the names of machines that refused a training."""
+        """Return a text without the known locations, folders of data, and names of machines that refused a training."""
         text = _ON_NODE.sub(self._replace_node, text)
-        return text if self._pattern is None else self._pattern.sub(self._replace, text)
+        text = text if self._pattern is None else self._pattern.sub(self._replace, text)
+        return _TYPED.sub(self._replace_typed, text)
 
     def clean_value(self, value: Any) -> Any:
         """Return nested plain values without the known locations, and without other values that are a location."""
@@ -64,6 +67,11 @@ class Neutralizer:
     def _replace_node(self, _: re.Match[str]) -> str:
         self.replaced[NODE] += 1
         return NODE
+
+    def _replace_typed(self, match: re.Match[str]) -> str:
+        key = match[1]
+        self.replaced[f"<{key}>"] += 1
+        return f"{key}=<{key}>"
 
     def _replace(self, match: re.Match[str]) -> str:
         word = self.words[match[0]]

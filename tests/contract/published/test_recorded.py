@@ -27,7 +27,13 @@ RACE = ("experiment.seeds=[0,1]", "search.confirm_seeds=1")
 
 def search(folder: Path, drawn: Sequence[Drawn], *, ends: bool = True, race: Sequence[str] = RACE) -> None:
     """Record a command of a TPE search that draws some points."""
-    words = ("+experiment=search_fcos", "search=tpe", "experiment.search.trials=6", *race)
+    words = (
+        "+experiment=search_fcos",
+        "search=tpe",
+        "experiment.search.trials=6",
+        "data.cache_dir=here/drawn_cache",
+        *race,
+    )
     with recording(folder, *words, "name=searched") as (plan, recorder):
         assert plan.search is not None and isinstance(plan.arms, dict)
         for number, (name, seed, value) in enumerate(drawn):
@@ -99,6 +105,8 @@ def test_an_archive_of_a_search_is_the_same_however_the_commands_are_started(
         file = publish_sweep(default_uri(tmp_path), "searched", tmp_path / f"{len(archives)}.zip")
         archives.append(file.read_bytes())
         assert b"fcos-sweep " in archives[-1]
+        # As it was typed, which is no location of a configuration.
+        assert b"data.cache_dir=<data.cache_dir>" in archives[-1] and b"drawn_cache" not in archives[-1]
     assert archives[0] == archives[1]
     started_as(".venv/bin/fcos-verify")
     check_verifies(file, capsys)

@@ -166,3 +166,16 @@ def test_machines_that_failures_name_are_replaced() -> None:
 def test_locations_are_known_by_their_beginning() -> None:
     assert all(map(is_location, ("/x", "~/x", "C:\\x", "s3://b", "\\\\host\\x", "file:///x")))
     assert not any(map(is_location, ("x/y", "fcos", "a: b", "", "1:2")))
+
+
+def test_folders_of_data_are_replaced_as_they_were_typed() -> None:
+    neutral = Neutralizer(find_words([{"data.root": "/home/bob/work/data/bccd"}], [], []))
+    typed = ["data=bccd", "data.root=data/bccd", "+data.cache_dir=../cache", "data.cache_dir=null", "x=1"]
+    expected = ["data=bccd", "data.root=<data.root>", "+data.cache_dir=<data.cache_dir>", "data.cache_dir=null", "x=1"]
+    assert neutral.clean_value(typed) == expected
+    assert neutral.replaced == {"<data.root>": 1, "<data.cache_dir>": 1}
+    assert neutral.clean_text("sweep.py 'data.root=bccd' (data.root=a:b); data.root=c/d: no such folder") == (
+        "sweep.py 'data.root=<data.root>' (data.root=<data.root>); data.root=<data.root>: no such folder"
+    )
+    # What lies below a known one stays.
+    assert neutral.clean_text("data.root=/home/bob/work/data/bccd/a.json") == "data.root=<data.root>/a.json"
