@@ -22,6 +22,8 @@ _ON_NODE = re.compile(
     r"(?<=\bon )(?!<)\S+"
     r"(?= (?:the code of \S+ is not that of the plan|\S+ is \S+, planned |are not the data of the plan))"
 )
+# Least length of the name of a machine without a dot or a dash: a shorter one, such as r50, may be that of an arm.
+MIN_NODE_CHARS = 5
 # Tags with texts in which such a message may be.
 _MESSAGES = (Tag.FAILURE, Tag.NOTES, Tag.STOPPED)
 
@@ -109,7 +111,12 @@ def _find_nodes(message: str) -> Iterator[str]:
     """Yield the names of machines in a message, with and without their domain, but for those that may be words."""
     for node in _ON_NODE.findall(message):
         names = (node, node.partition(".")[0])
-        yield from (name for name in names if re.search("[A-Za-z]", name) and re.search(r"[.\d-]", name))
+        yield from (name for name in names if re.search("[A-Za-z]", name) and _is_no_word(name))
+
+
+def _is_no_word(name: str) -> bool:
+    """Return whether the name of a machine is none that a setting or an arm could have too."""
+    return re.search("[.-]", name) is not None or (len(name) >= MIN_NODE_CHARS and re.search(r"\d", name) is not None)
 
 
 def hide_texts(text: str, hidden: Iterable[str]) -> str:
