@@ -278,6 +278,15 @@ def test_a_plan_of_other_looks_than_those_of_the_run_is_refused_or_left_out_by_c
     assert code == 0 and "sweep/plan.json" not in read_all(file)
 
 
+def test_a_laboratory_is_published_without_marks_that_names_of_some_languages_have(own: SweepWriter) -> None:
+    code, file = publish_own(own, "--laboratory", "Lab\u200c of\u200f Alice\u200e")
+    assert code == 0
+    files = read_all(file)
+    runs = [json.loads(content) for name, content in files.items() if name.endswith("/run.json")]
+    named = [json.loads(files["archive.json"])["laboratory"], *(run["tags"]["fcos.laboratory"] for run in runs)]
+    assert set(named) == {"Lab of Alice"}
+
+
 def test_what_cannot_be_read_as_a_picture_is_named(own: SweepWriter, capsys: pytest.CaptureFixture[str]) -> None:
     (run,) = own.client.search_runs([own.experiment_id("own")], "tags.`fcos.arm` = 'branch'")
     own.client.log_text(run.info.run_id, "no picture", "detections/000000000139.png")

@@ -80,3 +80,5 @@ def test_a_file_that_is_a_picture_by_its_name_alone_is_refused(tmp_path: Path) -
 
 def test_characters_that_steer_a_terminal_or_show_nothing_are_left_out() -> None:
     assert strip_steering("\x1b[31mred\x1b[0m\n\tand \x07loud\u202e\u200b\ufeff – ü") == "red\n\tand loud – ü"
+    hidden = "a\u00adb\u061cc\u180ed\u2060e\u2064f\U000e0001g\U000e0061h\U000e007fi"
+    assert strip_steering(hidden) == "abcdefghi"
