@@ -88,3 +88,9 @@ def join_words(items: Sequence[object]) -> str:
     """Join items as in a sentence: a, b and c."""
     words = [str(item) for item in items]
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def join_some(items: Sequence[object], most: int = 5) -> str:
+    """Join the first items as in a sentence, with the number of the others: a, b and 3 others."""
+    more = [format_count(len(items) - most, "other")] if len(items) > most else []
+    return join_words([*items[:most], *more])

@@ -19,7 +19,7 @@ from fcos.errors import DataError
 from fcos.evaluation.saved.saved_evaluation import parse_evaluation
 from fcos.published.layout import POINTS, RUN, SWEEP, make_safe_word, trial_folder
 from fcos.published.pictures import strip_png
-from fcos.published.plan import compare_plan
+from fcos.published.plan import compare_looks, compare_plan
 from fcos.published.records import PublishedPoint, PublishedRun, format_points
 from fcos.published.texts import strip_steering
 from fcos.published.trials import list_trials
@@ -125,6 +125,17 @@ class _Collector:
                 "killed, goes on, or is of an older version. The same command again completes it"
             )
             (folder / Artifact.PLAN).unlink()
+        claim = self._write_experiment(parent, folder)
+        if others := compare_looks(self._folder):
+            self._require(
+                f"{Artifact.PLAN} in the store is not that of the last command of {self._sweep.name}, which could not "
+                f"store it ({'; '.join(others)}). The same command again stores it"
+            )
+            (folder / Artifact.PLAN).unlink()
+        return claim
+
+    def _write_experiment(self, parent: "Run", folder: Path) -> str:
+        """Write the experiment of a sweep; returns its claim."""
         experiment = self._read_experiment(parent)
         if experiment is None:
             self.notes.append(f"{Artifact.EXPERIMENT} cannot be fetched: what was planned is left out")

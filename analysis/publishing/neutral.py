@@ -14,12 +14,16 @@ _LOCATION = re.compile(r"/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][A-Za-z0-9+.-]*://")
 # What may stand before and behind a location in a text.
 _BEFORE, _BEHIND = r"(?<![\w./\\-])", r"(?![\w-])"
 HIDDEN, FOLDER, NODE, OTHER = "<hidden>", "<folder>", "<node>", "<path>"
+# A folder of data as it was typed on a command line: relative to one that no configuration names. null is none.
+_TYPED = re.compile(r"\b(data\.(?:root|cache_dir))=(?!<|null\b)[^\s\"',;)]*[^\s\"',;):]")
 # The name of a machine where a training refuses code, packages (orchestration/experiment/provenance.py) or data
 # (fcos/data/prepare.py) that are not those of the plan.
 _ON_NODE = re.compile(
     r"(?<=\bon )(?!<)\S+"
     r"(?= (?:the code of \S+ is not that of the plan|\S+ is \S+, planned |are not the data of the plan))"
 )
+# Least length of the name of a machine without a dot or a dash: a shorter one, such as r50, may be that of an arm.
+MIN_NODE_CHARS = 5
 # Tags with texts in which such a message may be.
 _MESSAGES = (Tag.FAILURE, Tag.NOTES, Tag.STOPPED)
 
@@ -41,9 +45,10 @@ class Neutralizer:
         self._pattern = re.compile(f"{_BEFORE}(?:{pattern}){_BEHIND}") if pattern else None
 
     def clean_text(self, text: str) -> str:
-        """Return a text without the known locations, and without the names of machines that refused a training."""
+        """Return a text without the known locations, folders of data, and names of machines that refused a training."""
         text = _ON_NODE.sub(self._replace_node, text)
-        return text if self._pattern is None else self._pattern.sub(self._replace, text)
+        text = text if self._pattern is None else self._pattern.sub(self._replace, text)
+        return _TYPED.sub(self._replace_typed, text)
 
     def clean_value(self, value: Any) -> Any:
         """Return nested plain values without the known locations, and without other values that are a location."""
@@ -64,6 +69,11 @@ class Neutralizer:
     def _replace_node(self, _: re.Match[str]) -> str:
         self.replaced[NODE] += 1
         return NODE
+
+    def _replace_typed(self, match: re.Match[str]) -> str:
+        key = match[1]
+        self.replaced[f"<{key}>"] += 1
+        return f"{key}=<{key}>"
 
     def _replace(self, match: re.Match[str]) -> str:
         word = self.words[match[0]]
@@ -101,7 +111,12 @@ def _find_nodes(message: str) -> Iterator[str]:
     """Yield the names of machines in a message, with and without their domain, but for those that may be words."""
     for node in _ON_NODE.findall(message):
         names = (node, node.partition(".")[0])
-        yield from (name for name in names if re.search("[A-Za-z]", name) and re.search(r"[.\d-]", name))
+        yield from (name for name in names if re.search("[A-Za-z]", name) and _is_no_word(name))
+
+
+def _is_no_word(name: str) -> bool:
+    """Return whether the name of a machine is none that a setting or an arm could have too."""
+    return re.search("[.-]", name) is not None or (len(name) >= MIN_NODE_CHARS and re.search(r"\d", name) is not None)
 
 
 def hide_texts(text: str, hidden: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from fcos.storage.evaluation_files import RESULTS
 from fcos.storage.store_conventions import Artifact
 
 TEXTS = (".json", ".csv", ".html", ".md", ".txt")
+WEIGHTS_SUFFIX = ".safetensors"
 # Names that identify no person and no machine, and words of every configuration.
 COMMON_NAMES = frozenset(
     (
@@ -28,6 +29,7 @@ COMMON_NAMES = frozenset(
 )  # fmt: skip
 MIN_NAME_CHARS = 3
 HIDDEN_TEXT = "a text to be hidden"
+MACHINE = "the name of a machine"
 # Keys of COCO results, which are all the text that they have.
 RESULT_KEYS = frozenset((b"image_id", b"category_id", b"bbox", b"score"))
 # Figures and pictures of a page, whose encoded bytes are no text.
@@ -38,7 +40,8 @@ _PATTERNS = {
     "an address with a password": re.compile(r"[A-Za-z][\w+.-]*://[^\s/:@\"'<>]*:[^\s/@\"'<>]+@"),
     "a password or a token": re.compile(
         r"(?i:(?<![A-Za-z0-9])(?:password|passwd|secret(?:[_-]?(?:access[_-]?)?key)?|token|api[_-]?key)(?![\w-])"
-        r"[\"']?\s*[=:]\s*[\"']?(?!<|null\b|none\b)[^\s\"'<,;]{3,})"
+        # An arm of such a name has an identity in plan.json.
+        r"[\"']?\s*[=:]\s*[\"']?(?!<|null\b|none\b|[0-9a-f]{64}\")[^\s\"'<,;]{3,})"
         # As services write them.
         r"|(?<![A-Za-z0-9])(?:AKIA[0-9A-Z]{16}|gh[opsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}"
         r"|glpat-[\w-]{20,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,})"
@@ -53,7 +56,7 @@ _PATTERNS = {
         r"|(?<![\w.<])/(?:home|Users|root)(?=/|\b)|(?<!\w)[A-Za-z]:[\\/]{1,2}Users"
     ),
     "a folder of data": re.compile(r"\bdata\.(?:root|cache_dir)=(?!<)[^\s\"',;)<]*[/\\]"),
-    "the name of a machine": re.compile(
+    MACHINE: re.compile(
         r"(?<![\w.-])ip-\d{1,3}(?:-\d{1,3}){3}(?!\d)"
         r"|(?<![\w.-])[A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.(?:internal|local|lan|corp)(?![\w-])"
     ),
@@ -130,7 +133,7 @@ def _read_content(path: Path) -> bytes | None:
         return path.read_bytes()
     if path.suffix == ".gz":
         return gzip.decompress(path.read_bytes())
-    if path.suffix == ".safetensors":
+    if path.suffix == WEIGHTS_SUFFIX:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             return stream.read(min(length, 1 << 26))
@@ -147,10 +150,12 @@ def _scan(name: str, text: str, names: Sequence[str], allowed: Sequence[str]) ->
     own = re.compile("|".join(f"{_BEFORE}{re.escape(word)}{_BEHIND}" for word in names), re.IGNORECASE)
     # Versions have as many parts as addresses.
     has_addresses = not name.endswith((ENVIRONMENT, Artifact.VERSIONS))
+    # Modules of a network may be named like a domain: blocks.0.local.conv.
+    patterns = {kind: each for kind, each in _PATTERNS.items() if kind != MACHINE or not name.endswith(WEIGHTS_SUFFIX)}
     for number, line in _iterate_lines(name, text):
         for word in allowed:
             line = line.replace(word, "")
-        for kind, pattern in _PATTERNS.items():
+        for kind, pattern in patterns.items():
             if match := pattern.search(line):
                 yield Finding(name, number, kind, _excerpt(line, match))
         if names and (match := own.search(line)):

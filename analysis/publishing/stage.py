@@ -17,6 +17,7 @@ from analysis.reader.raw_runs import RawSweep
 from fcos.published.crate import CrateFacts, write_metadata
 from fcos.published.layout import ENVIRONMENT, HEADER
 from fcos.published.records import ArchiveHeader
+from fcos.published.texts import strip_steering
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ def _make_header(sweep: RawSweep, choices: PublishChoices) -> ArchiveHeader:
         installed = "unknown"
     try:
         return ArchiveHeader(
-            sweep=hide_texts(sweep.name, choices.hidden),
+            # As in tags of runs: names of some languages have marks, which show nothing by themselves.
+            sweep=strip_steering(hide_texts(sweep.name, choices.hidden)),
             run_id=sweep.parent.info.run_id,
-            laboratory=choices.laboratory,
+            laboratory=strip_steering(choices.laboratory),
             resamples=choices.resamples,
             version=installed,
         )

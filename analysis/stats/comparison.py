@@ -1,8 +1,8 @@
 """Comparison of each arm with the baseline: the test of the first metric, the description of the others."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,8 @@ class ComparisonDesign:
 
     metric: the one that is tested. seeds: in the order in which looks count them. looks: after how many of them
     decisions were taken, empty for one look at all. margin: largest difference of AP that does not matter, a fraction.
-    tests_arms: False where the effects of factors are tested, and arms are described alone.
+    tests_arms: False where the effects of factors are tested, and arms are described alone. own_seeds: arm -> the order
+    of the seeds in which the looks at it counted them, where that is another one.
     """
 
     baseline: str
@@ -30,6 +31,7 @@ class ComparisonDesign:
     looks: tuple[int, ...]
     margin: float
     tests_arms: bool = True
+    own_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def make_design(sweep: Sweep, baseline: str) -> ComparisonDesign:
@@ -97,17 +99,18 @@ def _compare_metric(metric: str, table: pd.DataFrame, design: ComparisonDesign) 
     """Compare the columns of a table with its first, the baseline; a row for each seed in order."""
     is_tested = metric == design.metric and design.tests_arms
     baseline, arms = table[design.baseline], table.columns[1:]
-    seeds = [table[arm] - baseline for arm in arms]
-    samples = [make_sample(differences.tolist(), design.looks if is_tested else ()) for differences in seeds]
+    orders = [list(design.own_seeds.get(arm, design.seeds)) for arm in arms]
+    pairs = [(table[arm] - baseline).reindex(order) for arm, order in zip(arms, orders, strict=True)]
+    samples = [make_sample(differences.tolist(), design.looks if is_tested else ()) for differences in pairs]
     tests = make_arm_tests(samples) if is_tested else [make_arm_tests([sample])[0] for sample in samples]
     margin = margin_of(metric, design.margin)
     return [
         replace(
             describe_sample(Comparison(metric, str(arm), test, is_tested, margin), sample),
-            seeds=tuple(int(seed) for seed in table.index[np.isfinite(differences)]),
+            seeds=tuple(int(seed) for seed in differences.index[np.isfinite(differences)]),
             pairing=_measure_pairing(table[arm], baseline),
         )
-        for arm, test, sample, differences in zip(arms, tests, samples, seeds, strict=True)
+        for arm, test, sample, differences in zip(arms, tests, samples, pairs, strict=True)
     ]
 
 

@@ -1,13 +1,18 @@
 """Whether a trial has the settings of the arm and the seed that it is named for."""
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.formatting import join_some
 from analysis.reader.sweep import Experiment
 from fcos.config.parse import flatten
-from fcos.published.layout import SWEEP
+from fcos.published.archive import ArchiveError
+from fcos.published.layout import RUN, SWEEP
+from fcos.published.plan import PublishedPlan, read_plan
 from fcos.published.records import read_record
 from fcos.published.texts import strip_steering
 from fcos.published.trials import PublishedTrial
@@ -17,38 +22,84 @@ from fcos.storage.store_conventions import RUN_ONLY, WEIGHTS_DIGESTS, Artifact, 
 SEEDS = "seeds."
 
 
-def read_arms(folder: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return arm -> the dotted keys that it sets, as experiment.json has them; raises ArchiveError for a broken one."""
+@dataclass(frozen=True)
+class ArmRecords:
+    """What an archive has of the settings of arms.
+
+    declared: arm -> the dotted keys that it sets, as experiment.json has them; none without that file. plan: with the
+    whole configuration of each arm, and the points of a search; None without plan.json.
+    """
+
+    declared: Mapping[str, Mapping[str, Any]]
+    plan: PublishedPlan | None
+
+    def settings_of(self, trial: PublishedTrial) -> Mapping[str, Mapping[str, Any]]:
+        """Return name of a record -> what it has of the settings of a trial; raises ArchiveError for a broken tag."""
+        arm = trial.run.tags.get(Tag.ARM, "")
+        planned = self.plan.arms.get(arm, {}) if self.plan is not None and self.plan.has(trial) else {}
+        return {
+            Artifact.EXPERIMENT: self.declared.get(arm, {}),
+            f"the tag {Tag.SAMPLED}": _read_sampled(trial),
+            # Its seed is that of no training.
+            Artifact.PLAN: {key: value for key, value in planned.items() if key != "seed"},
+        }
+
+    def drawn_keys(self, trial: PublishedTrial) -> Collection[str]:
+        """Return the keys that the search drew for the point of a trial, as plan.json has it."""
+        if self.plan is None or self.plan.search is None or not self.plan.has(trial):
+            return ()
+        point = self.plan.search.drawn.get(trial.run.tags.get(Tag.ARM, ""))
+        return () if point is None else point.keys
+
+
+def read_arms(folder: Path) -> ArmRecords:
+    """Return what an archive has of the settings of arms; raises ArchiveError for a broken record."""
     path = folder / SWEEP / Artifact.EXPERIMENT
-    return read_record(path, Experiment).arms if path.is_file() else {}
+    return ArmRecords(read_record(path, Experiment).arms if path.is_file() else {}, read_plan(folder))
 
 
-def compare_arm(trial: PublishedTrial, arms: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def compare_arm(trial: PublishedTrial, arms: ArmRecords) -> Iterator[str]:
     """Yield the settings in which a trial is not the arm that its tags name, and a seed that is not that of its tags.
 
-    What a trial does not record is not compared. Raises ArchiveError for a broken configuration.
+    A finished trial records all settings of its arm; what another one does not record is not compared. Raises
+    ArchiveError for a broken configuration.
     """
-    settings, tags = _Settings(trial), trial.run.tags
-    seed, trained = tags.get(Tag.SEED), settings.find("seed")
+    settings, seed = _Settings(trial), trial.run.tags.get(Tag.SEED)
+    trained = settings.find("seed")
     if seed is not None and trained and seed not in map(str, trained):
         yield f"{trial.label}: its configuration has the seed {trained[0]!r}"
-    for key, value in flatten(arms.get(tags.get(Tag.ARM, ""), {})).items():
-        found = settings.find(key)
-        if not found or settings.decides_nothing(key):
-            continue
-        expected = value
-        if key.startswith(SEEDS):
-            expected, *found = (seed if each in (None, "null") else str(each) for each in (value, *found))
-        if _plain(expected) not in [_plain(each) for each in found]:
-            ours = f"{value!r} for this arm in {Artifact.EXPERIMENT}"
-            yield f"{trial.label}: {key} is {ours}, and {found[0]!r} in its run"
+    sampled = _read_sampled(trial)
+    if lacking := [key for key in arms.drawn_keys(trial) if key not in sampled]:
+        yield f"{trial.label}: the tag {Tag.SAMPLED} lacks {join_some(lacking)}, which {Artifact.PLAN} has"
+    reported: set[str] = set()
+    for name, values in arms.settings_of(trial).items():
+        held = {key: value for key, value in flatten(values).items() if not settings.decides_nothing(key)}
+        different = [key for key, value in held.items() if key not in reported and settings.differs(key, value)]
+        # An empty mapping sets no key.
+        missing = [key for key, value in held.items() if key not in reported and not settings.find(key) and value != {}]
+        reported |= {*different, *missing}
+        for key in different:
+            ours = f"{held[key]!r} for this arm in {name}"
+            yield f"{trial.label}: {key} is {ours}, and {settings.find(key)[0]!r} in its run"
+        if missing and trial.is_finished:
+            yield f"{trial.label}: its run and configuration lack {join_some(missing)}, which {name} has for its arm"
+
+
+def _read_sampled(trial: PublishedTrial) -> dict[str, Any]:
+    """Return the dotted keys that a search drew for a trial; raises ArchiveError for a broken tag."""
+    try:
+        sampled: dict[str, Any] = json.loads(trial.run.tags.get(Tag.SAMPLED, "{}"))
+        flatten(sampled)
+    except (ValueError, RecursionError, AttributeError):
+        raise ArchiveError(f"{RUN} of {trial.folder.name}: tags.{Tag.SAMPLED}: is no JSON object") from None
+    return sampled
 
 
 class _Settings:
     """The settings of a trial: what its run logged, or else its configuration."""
 
     def __init__(self, trial: PublishedTrial) -> None:
-        self._params = trial.run.params
+        self._params, self._seed = trial.run.params, trial.run.tags.get(Tag.SEED)
         self._config = flatten(trial.read_config()) if trial.has_config else {}
         digests = {key: self.find(digest) for key, digest in WEIGHTS_DIGESTS.items()}
         pinned = {key for key, found in digests.items() if found and found[-1] is not None}
@@ -60,6 +111,13 @@ class _Settings:
         if key in self._params:
             return [self._params[key], parse_param(self._params[key])]
         return [self._config[key]] if key in self._config else []
+
+    def differs(self, key: str, value: Any) -> bool:
+        """Return whether a key is recorded with another value."""
+        found = self.find(key)
+        if key.startswith(SEEDS):
+            value, *found = (self._seed if each in (None, "null") else str(each) for each in (value, *found))
+        return bool(found) and _plain(value) not in [_plain(each) for each in found]
 
     def decides_nothing(self, key: str) -> bool:
         """Return whether a key may have another value in the same training."""

@@ -5,20 +5,17 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.formatting import format_count, join_words
+from analysis.formatting import join_some, join_words
 from analysis.verification.arms import compare_arm, read_arms
 from fcos.config.parse import flatten
 from fcos.published.archive import ArchiveError
 from fcos.published.layout import ENVIRONMENT, RUN, SWEEP, TRIALS, WEIGHTS
-from fcos.published.plan import compare_plan
+from fcos.published.plan import compare_looks, compare_plan, has_planned_looks, read_plan
 from fcos.published.records import ArchiveHeader, PublishedRun, read_record
 from fcos.published.texts import strip_steering
 from fcos.published.trials import PublishedTrial
 from fcos.storage.checkpoint_folder import MANIFEST
 from fcos.storage.store_conventions import RUN_ONLY, WEIGHTS_DIGESTS, Artifact, RunKind, Tag, parse_param
-
-# Trials that a line names.
-MOST_LABELS = 5
 
 
 def find_inconsistencies(folder: Path, header: ArchiveHeader, trials: Sequence[PublishedTrial]) -> list[str]:
@@ -35,6 +32,7 @@ def find_inconsistencies(folder: Path, header: ArchiveHeader, trials: Sequence[P
             f"{trial.label}: {Artifact.PLAN} has its training for another arm, evaluation or code"
             for trial in compared.misnamed
         ]
+    problems += compare_looks(folder)
     arms = read_arms(folder)
     for trial in trials:
         problems += [*check_weights(trial), *_compare_config(trial), *compare_arm(trial, arms)]
@@ -63,24 +61,31 @@ def list_unverified(folder: Path, trials: Sequence[PublishedTrial]) -> list[str]
     compared = compare_plan(folder, trials)
     if (folder / SWEEP).is_dir() and compared is None:
         missing.append(f"without {Artifact.PLAN}: whether all trials were planned")
+    if (folder / SWEEP).is_dir() and not (folder / SWEEP / Artifact.EXPERIMENT).is_file():
+        missing.append(f"without {Artifact.EXPERIMENT}: whether trials have the settings that it declares for arms")
     if labels := [trial.label for trial in trials if trial.is_finished and not trial.has_config]:
         missing.append(f"without {Artifact.CONFIG}, so that they cannot be trained again: {', '.join(labels)}")
     if compared is not None and compared.missing:
         missing.append(
-            f"{Artifact.PLAN} has trainings without a run, never begun or left out: {_join_some(compared.missing)}"
+            f"{Artifact.PLAN} has trainings without a run, never begun or left out: {join_some(compared.missing)}"
         )
     if compared is not None and (others := [trial.label for trial in compared.of_other_code]):
-        missing.append(f"of other code than {Artifact.PLAN}, whether they were planned: {_join_some(others)}")
-    given = [name for name in (ENVIRONMENT, f"{SWEEP}/{Artifact.PLAN_HISTORY}") if (folder / name).is_file()]
-    if given:
+        missing.append(f"of other code than {Artifact.PLAN}, whether they were planned: {join_some(others)}")
+    if given := list(_iterate_given(folder)):
         missing.append(f"as the publisher gave it: {join_words(given)}")
     return missing
 
 
-def _join_some(labels: Sequence[str]) -> str:
-    """Join the first labels, with the number of the others."""
-    more = [format_count(len(labels) - MOST_LABELS, "other")] if len(labels) > MOST_LABELS else []
-    return join_words([*labels[:MOST_LABELS], *more])
+def _iterate_given(folder: Path) -> Iterator[str]:
+    """Yield what an archive has from its publisher alone."""
+    yield from (name for name in (ENVIRONMENT, f"{SWEEP}/{Artifact.PLAN_HISTORY}") if (folder / name).is_file())
+    if not (folder / SWEEP).is_dir():
+        return
+    tags = read_record(folder / SWEEP / RUN, PublishedRun).tags
+    if tags.get(Tag.LOOKS, "[]") != "[]" and not has_planned_looks(read_plan(folder), tags.get(Tag.STATUS)):
+        yield "the numbers of seeds at which decisions were taken"
+    if tags.get(Tag.WINNER):
+        yield "the winner of the search"
 
 
 def _compare_config(trial: PublishedTrial) -> Iterator[str]:

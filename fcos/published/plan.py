@@ -1,16 +1,21 @@
-"""The plan of an archive's sweep, and which of its trials are in it as they are named."""
+"""The plan of an archive's sweep, and what of its trials, its looks and its seeds is in it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from fcos.published.layout import SWEEP
-from fcos.published.records import read_record
+from fcos.published.layout import RUN, SWEEP
+from fcos.published.records import PublishedRun, read_record
 from fcos.published.trials import PublishedTrial
 from fcos.storage.store_conventions import Artifact, Tag
+
+# Tag.STATUS of a sweep whose last command has ended, by itself or for want of hours.
+CLOSED = ("finished", "failed", "stopped")
 
 
 class _PlannedTraining(BaseModel):
@@ -22,15 +27,51 @@ class _PlannedTraining(BaseModel):
     arms: dict[str, str] = {}
 
 
-class _Plan(BaseModel):
-    """The trainings of plan.json with their identities."""
+class _PlannedPoint(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    keys: dict[str, Any] = {}
+
+
+class _PlannedSearch(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # Arm -> its point.
+    drawn: dict[str, _PlannedPoint] = {}
+
+
+class PublishedPlan(BaseModel):
+    """The trainings of plan.json with their identities, and the configurations of their arms."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     code: str
-    # Every arm that a command has planned, also of those that a later one leaves out or names otherwise.
-    arms: dict[str, Any] = {}
+    # Every arm that a command has planned, also of those that a later one leaves out or names otherwise -> its whole
+    # configuration.
+    arms: dict[str, dict[str, Any]] = {}
     trials: list[_PlannedTraining]
+    search: _PlannedSearch | None = None
+    # Numbers of seeds at which decisions were taken, and the order in which they count seeds; empty in plans by older
+    # versions, the order of searches too.
+    looks: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    @cached_property
+    def trainings(self) -> frozenset[tuple[str, str]]:
+        """The identity and the seed of each training."""
+        return frozenset((training.identity, str(training.seed)) for training in self.trials)
+
+    def has(self, trial: PublishedTrial) -> bool:
+        """Return whether a training of a trial's identity and seed is planned."""
+        return _training(trial) in self.trainings
+
+
+class _Declared(BaseModel):
+    """The order of the seeds in experiment.json, which reports count them in."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    seed_order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,14 +89,18 @@ class PlanComparison:
     missing: tuple[str, ...]
 
 
+def read_plan(folder: Path) -> PublishedPlan | None:
+    """Return the plan of an archive, None where it has none; raises ArchiveError for a broken one."""
+    path = folder / SWEEP / Artifact.PLAN
+    return read_record(path, PublishedPlan) if path.is_file() else None
+
+
 def compare_plan(folder: Path, trials: Sequence[PublishedTrial]) -> PlanComparison | None:
     """Compare the trials of an archive with its plan, None where it has none; raises ArchiveError for a broken one."""
-    path = folder / SWEEP / Artifact.PLAN
-    if not path.is_file():
+    plan = read_plan(folder)
+    if plan is None:
         return None
-    plan = read_record(path, _Plan)
-    planned = {(training.identity, str(training.seed)) for training in plan.trials}
-    is_planned = {trial.folder: _training(trial) in planned for trial in trials}
+    is_planned = {trial.folder: plan.has(trial) for trial in trials}
     others = [trial for trial in trials if not is_planned[trial.folder]]
     names = _Names(plan)
     return PlanComparison(
@@ -66,10 +111,37 @@ def compare_plan(folder: Path, trials: Sequence[PublishedTrial]) -> PlanComparis
     )
 
 
+def compare_looks(folder: Path) -> list[str]:
+    """Return where looks and order of seeds, which a report takes from run and experiment, are not those of the plan.
+
+    A sweep whose command has not ended may have looks of an earlier one. Raises ArchiveError for a broken record.
+    """
+    plan = read_plan(folder)
+    if plan is None:
+        return []
+    problems = []
+    tags, expected = read_record(folder / SWEEP / RUN, PublishedRun).tags, json.dumps(list(plan.looks))
+    if has_planned_looks(plan, tags.get(Tag.STATUS)) and tags.get(Tag.LOOKS) != expected:
+        ours = f"{SWEEP}/{RUN}: {Tag.LOOKS} is {tags.get(Tag.LOOKS, 'not there')[:80]}"
+        problems.append(f"{ours}, and {Artifact.PLAN} has looks after {expected} seeds")
+    path = folder / SWEEP / Artifact.EXPERIMENT
+    order = read_record(path, _Declared).seed_order if path.is_file() else plan.seeds
+    # Seeds that follow may be those of a command whose plan did not arrive.
+    if order[: len(plan.seeds)] != plan.seeds:
+        ours = f"{SWEEP}/{Artifact.EXPERIMENT}: seed_order is {list(order)}"
+        problems.append(f"{ours}, and {Artifact.PLAN} has the seeds {list(plan.seeds)}")
+    return problems
+
+
+def has_planned_looks(plan: PublishedPlan | None, status: str | None) -> bool:
+    """Return whether the looks of a sweep's run must be those of its plan. status: its Tag.STATUS."""
+    return plan is not None and len(plan.looks) > 0 and status in CLOSED
+
+
 class _Names:
     """By which training and evaluation the plan knows an arm with a seed."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: PublishedPlan) -> None:
         self._code, self._arms = plan.code, plan.arms
         self._known: dict[tuple[str, str], set[tuple[str, str]]] = {}
         for training in plan.trials:
@@ -95,7 +167,7 @@ def _training(trial: PublishedTrial) -> tuple[str, str]:
     return trial.run.tags.get(Tag.TRAIN_IDENTITY, ""), trial.run.tags.get(Tag.SEED, "")
 
 
-def _list_missing(plan: _Plan, trials: Sequence[PublishedTrial]) -> list[str]:
+def _list_missing(plan: PublishedPlan, trials: Sequence[PublishedTrial]) -> list[str]:
     trained = {_training(trial) for trial in trials}
     present = {(*_training(trial), trial.run.tags.get(Tag.ARM, "")) for trial in trials}
     missing = []

@@ -11,7 +11,11 @@ from fcos.published.layout import MAX_NAME_CHARS, MAX_TEXT_BYTES
 from fcos.published.pictures import strip_png
 
 # Characters that show nothing, or turn the direction of what follows; for patterns.
-MARKS: Final = r"\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff"
+MARKS: Final = (
+    r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+    # Tags, of which each stands for a letter.
+    r"\U000e0000-\U000e007f"
+)
 _STEERING: Final = re.compile(rf"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f{MARKS}]")
 _BOUNDED: Final = (".json", ".csv", ".html", ".md", ".txt", ".png")
 # In place of each object of a JSON text, whose values are checked and not kept.

@@ -8,7 +8,8 @@ from fcos.storage.run_folder import MetricPoint
 from orchestration.driver.recorder import RunRecorder
 from orchestration.experiment.trials import Trial
 from orchestration.planning.make_plan import make_plan
-from orchestration.planning.plan import Plan, settle_plan
+from orchestration.planning.plan import Plan, add_looks, settle_plan
+from orchestration.planning.seed_rounds import find_looks
 from orchestration.tracking.tracker import Tracker
 from orchestration.trial import files
 from tests.helpers.experiments.composed import composed_into
@@ -42,12 +43,19 @@ def finish(plan: Plan, recorder: RunRecorder, trial: Trial, value: float) -> Non
     recorder.finish(trial, summary)
 
 
-def record_ablation(folder: Path, name: str, seeds: str) -> Plan:
-    """Record a command of the ablation of center-ness over some seeds, of which it finishes what is not."""
-    words = ("+experiment=ablation_centerness", "experiment.until=seeds", f"experiment.seeds={seeds}", f"name={name}")
+def record_sweep(folder: Path, *words: str) -> Plan:
+    """Record a command of a sweep, of which it finishes what is not, with its looks."""
     with recording(folder, *words) as (plan, recorder):
         for number, trial in enumerate(plan.trials):
             if plan.summary_of(trial) is None:
                 finish(plan, recorder, trial, 0.3 + 0.01 * number)
-        recorder.close_sweep(0, 0, (len({trial.seed for trial in plan.trials}),))
+        assert recorder.experiment is not None
+        looks = find_looks(plan, recorder.experiment, stopped=False, reported=True)
+        recorder.close_sweep(0, 0, add_looks(plan, looks))
     return plan
+
+
+def record_ablation(folder: Path, name: str, seeds: str) -> Plan:
+    """Record a command of the ablation of center-ness over some seeds, of which it finishes what is not."""
+    words = ("+experiment=ablation_centerness", "experiment.until=seeds", f"experiment.seeds={seeds}", f"name={name}")
+    return record_sweep(folder, *words)

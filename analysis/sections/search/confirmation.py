@@ -1,11 +1,12 @@
 """The winner of a search against the starting point, over seeds by which it was not chosen."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.formatting import format_count, format_difference, format_number, shorten_metric
-from analysis.reader.sweep import Search, Sweep
+from analysis.reader.sweep import Search, Sweep, Trial
 from analysis.render.tables import Table, collect_results, make_caption, make_result_columns
 from analysis.stats.comparison import Comparison, ComparisonDesign, compare_arms
 from analysis.stats.paired import collect_final_values, summarise
@@ -60,11 +61,12 @@ def build_confirmation(sweep: Sweep, search: Search, search_value: float) -> Con
     winner = sweep.winner
     if winner is None:
         return None
-    seeds, values = _collect_values(sweep, search, winner)
+    orders, values = _collect_values(sweep, search, winner)
     of_winner = values[(values["arm"] == winner) & values["value"].notna()]
     if of_winner.empty:
         return None
-    design = ComparisonDesign(BASE_ARM, search.metric, seeds, sweep.looks, sweep.experiment.margin / 100)
+    margin = sweep.experiment.margin / 100
+    design = ComparisonDesign(BASE_ARM, search.metric, orders[winner], sweep.looks, margin, own_seeds=orders)
     comparisons = compare_arms(values, design if BASE_ARM in set(values["arm"]) else None)
     comparison = next((each for each in comparisons if each.arm == winner), None)
     frame = collect_results(values, summarise(values), comparisons, BASE_ARM, {})
@@ -83,22 +85,32 @@ def build_confirmation(sweep: Sweep, search: Search, search_value: float) -> Con
     )
 
 
-def _collect_values(sweep: Sweep, search: Search, winner: str) -> tuple[tuple[int, ...], pd.DataFrame]:
-    """Return the seeds that the search did not see, and the values over them of all that was compared.
+def _collect_values(sweep: Sweep, search: Search, winner: str) -> tuple[Mapping[str, tuple[int, ...]], pd.DataFrame]:
+    """Return arm -> the seeds that the search did not see, and the values over them of all that was compared.
 
     These are the starting point, the winner, and each other point that has a pair with the starting point: it led the
     search in an earlier command. Columns: see analysis.stats.paired.collect_final_values.
     """
     searched = {*sweep.experiment.seeds, *search.all_seeds}
     trials = [trial for trial in sweep.current if trial.seed not in searched]
-    of_winner = {trial.seed for trial in trials if trial.arm == winner}
     begun = {trial.seed for trial in trials if trial.arm in (winner, BASE_ARM)}
-    # In the order in which they were begun, as the looks are counted; those that the winner lacks were in none of its.
-    seeds = sorted((seed for seed in sweep.seeds if seed in begun), key=lambda seed: seed not in of_winner)
+    seeds = [seed for seed in sweep.seeds if seed in begun]
     trials = [trial for trial in trials if trial.seed in begun]
-    values = collect_final_values(trials, sweep.points, [search.metric], [BASE_ARM, winner], seeds)
+    values = collect_final_values(trials, sweep.points, [search.metric], list(dict.fromkeys([BASE_ARM, winner])), seeds)
     found = values[values["value"].notna()]
     is_paired = found["seed"].isin(found.loc[found["arm"] == BASE_ARM, "seed"])
     arms = {BASE_ARM, winner, *found.loc[is_paired, "arm"]}
     # A seed that one of them lacks was not planned for it.
-    return tuple(seeds), values[values["arm"].isin(arms) & values["status"].ne("MISSING")]
+    return _order_seeds(arms, trials, seeds), values[values["arm"].isin(arms) & values["status"].ne("MISSING")]
+
+
+def _order_seeds(arms: Collection[str], trials: Sequence[Trial], seeds: Sequence[int]) -> Mapping[str, tuple[int, ...]]:
+    """Return arm -> the seeds in the order in which they were begun, as the looks at that arm are counted.
+
+    Those that it lacks come last, as they were in none of these.
+    """
+    own = {arm: {trial.seed for trial in trials if trial.arm == arm} for arm in arms}
+    return {
+        arm: (*(seed for seed in seeds if seed in of_arm), *(seed for seed in seeds if seed not in of_arm))
+        for arm, of_arm in own.items()
+    }

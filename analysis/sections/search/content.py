@@ -54,7 +54,7 @@ def build_search_content(sweep: Sweep, search: Search) -> ReportContent:
             *(() if confirmation is None else confirmation.findings),
             *(() if front is None else (describe_front(front),)),
         ),
-        method=(*_describe_confirmation(confirmation), *describe_shared_trainings(sweep)),
+        method=(*describe_confirmation(confirmation), *describe_shared_trainings(sweep)),
         limitations=(
             *_describe_limitations(sweep, frame, search, confirmation),
             *describe_provenance_differences(sweep.finished),
@@ -82,10 +82,12 @@ def _recommend_settings(
     return format_best_settings(sweep, search, best, shares, () if confirmation is None else confirmation.design.seeds)
 
 
-def _describe_confirmation(confirmation: Confirmation | None) -> list[str]:
-    if confirmation is None or confirmation.comparison is None:
+def describe_confirmation(confirmation: Confirmation | None) -> list[str]:
+    """Return how the winners were compared with the starting point; nothing where none was."""
+    if confirmation is None:
         return []
-    lines = describe_test([confirmation.comparison, *confirmation.earlier], confirmation.design)
+    tested = [each for each in (confirmation.comparison, *confirmation.earlier) if each is not None]
+    lines = describe_test(tested, confirmation.design)
     if confirmation.earlier:
         lines.append("Earlier winners are arms too: each of them was another chance of a false verdict.")
     return lines

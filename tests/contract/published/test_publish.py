@@ -259,6 +259,34 @@ def test_a_plan_that_lacks_trainings_is_refused_or_left_out_by_choice(
     assert code == 0 and "sweep/plan.json" not in read_all(file)
 
 
+def test_a_plan_of_other_looks_than_those_of_the_run_is_refused_or_left_out_by_choice(
+    own: SweepWriter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its artifacts could not be stored when the last command ended, and its tags could."""
+    (parent,) = own.client.search_runs([own.experiment_id("own")], "tags.`fcos.kind` = 'sweep'")
+    run_id = parent.info.run_id
+    path = own.folder / "mlartifacts" / run_id / "artifacts" / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "looks": [3]}))
+    for tag, value in (("fcos.status", "finished"), ("fcos.looks", "[3, 6]")):
+        own.client.set_tag(run_id, tag, value)
+    code, file = publish_own(own)
+    message = capsys.readouterr().err
+    assert code == 2 and not file.exists()
+    assert "plan.json in the store is not that of the last command of own, which could not store it" in message
+    assert "fcos.looks is [3, 6], and plan.json has looks after [3] seeds). The same command again stores it" in message
+    code, file = publish_own(own, "--incomplete")
+    assert code == 0 and "sweep/plan.json" not in read_all(file)
+
+
+def test_a_laboratory_is_published_without_marks_that_names_of_some_languages_have(own: SweepWriter) -> None:
+    code, file = publish_own(own, "--laboratory", "Lab\u200c of\u200f Alice\u200e")
+    assert code == 0
+    files = read_all(file)
+    runs = [json.loads(content) for name, content in files.items() if name.endswith("/run.json")]
+    named = [json.loads(files["archive.json"])["laboratory"], *(run["tags"]["fcos.laboratory"] for run in runs)]
+    assert set(named) == {"Lab of Alice"}
+
+
 def test_what_cannot_be_read_as_a_picture_is_named(own: SweepWriter, capsys: pytest.CaptureFixture[str]) -> None:
     (run,) = own.client.search_runs([own.experiment_id("own")], "tags.`fcos.arm` = 'branch'")
     own.client.log_text(run.info.run_id, "no picture", "detections/000000000139.png")

@@ -18,7 +18,7 @@ from fcos.published.crate import CrateFacts, compute_id, write_metadata
 from fcos.published.layout import HEADER, METADATA
 from fcos.published.records import ArchiveHeader, read_record
 from tests.helpers.detections.evaluations import replace_text, text_of
-from tests.helpers.experiments.published import flip, unpack
+from tests.helpers.experiments.published import QUALITY, flip, unpack
 from tests.helpers.experiments.stored_sweeps import SweepWriter
 
 Verify = Callable[..., tuple[int, str]]
@@ -368,6 +368,19 @@ def test_arms_that_were_swapped_are_named_although_all_numbers_follow(
     assert code == 1 and re.search(rf"^DIFFERS +{problem}", output, re.M)
     # Nothing else shows it.
     assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
+
+
+def test_arms_that_were_swapped_are_named_although_what_they_set_was_taken_out(change: Any, run_verify: Verify) -> None:
+    def forge(folder: Path) -> None:
+        for path in (folder / "trials").glob("*/run.json"):
+            run = json.loads(path.read_text())
+            del run["params"][QUALITY]
+            path.write_text(json.dumps(run))
+        swap_tags(folder, ["fcos.arm", "fcos.identity"])
+
+    code, output = run_verify(change(forge))
+    lacks = r"its run and configuration lack model\.head\.quality, which experiment\.json has for its arm"
+    assert code == 1 and re.search(rf"^DIFFERS +branch seed 0: {lacks}$", output, re.M)
 
 
 def test_trials_that_were_evaluated_on_other_images_are_named(change: Any, run_verify: Verify) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ HARMLESS = [
     "tasks-of-a-very-long-name-of-an-experiment and sk-learn",
     "data.root=<data.root>/train.json and data.root=&lt;data.root&gt;/train.json",
     "local files of a.locale and v1.localhost, zip-1-2-3-4",
+    # Identities of arms in plan.json.
+    f'"token": "{"a1" * 32}", "cls_token": "{"0f" * 32}"',
 ]
 
 
@@ -70,6 +73,8 @@ def test_what_is_not_private_is_not_found(text: str, tmp_path: Path) -> None:
         ("password=hunter2", "a password or a token"),
         ('"api_key": "abc123"', "a password or a token"),
         ("AWS_SECRET_ACCESS_KEY = abc/123", "a password or a token"),
+        (f"token={'a1' * 32}", "a password or a token"),
+        (f'"token": "{"a1" * 31}"', "a password or a token"),
         (f"token: hf_{'x1' * 12}", "a password or a token"),
         (f"with hf_{'x1' * 12}", "a password or a token"),
         (f"with ghp_{'x1' * 12}", "a password or a token"),
@@ -124,6 +129,15 @@ def test_versions_of_four_parts_are_no_addresses_where_versions_stand(tmp_path: 
     assert find_private(tmp_path, names=()) == []
 
 
+def test_modules_of_a_network_are_no_machines(tmp_path: Path) -> None:
+    header = json.dumps({"blocks.0.local.conv": {"dtype": "F32"}, "head.lan": {}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert find_private(tmp_path, names=()) == []
+    assert [finding.kind for finding in find_private(tmp_path, names=("conv",))] == [
+        "the name of the user or of the machine"
+    ]
+
+
 def test_names_are_found_as_words_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("annotated by ann\nann_1 and Ann\n")
     assert [finding.line for finding in find_private(tmp_path, names=("ann",))] == [1, 2]
@@ -163,6 +177,26 @@ def test_machines_that_failures_name_are_replaced() -> None:
     assert neutral.replaced["<node>"] == 5
 
 
+def test_a_machine_whose_name_may_be_that_of_an_arm_is_replaced_in_its_message_alone() -> None:
+    failures = [f"on {node} the code of fcos/ {CODE}" for node in ("r50", "s1", "n-1", "gpu07")]
+    neutral = Neutralizer(find_words([], [{"fcos.failure": text} for text in failures], []))
+    assert {neutral.clean_text(text) for text in failures} == {f"on <node> the code of fcos/ {CODE}"}
+    assert neutral.clean_text("r50 beside s1, n-1 and gpu07") == "r50 beside s1, <node> and <node>"
+
+
 def test_locations_are_known_by_their_beginning() -> None:
     assert all(map(is_location, ("/x", "~/x", "C:\\x", "s3://b", "\\\\host\\x", "file:///x")))
     assert not any(map(is_location, ("x/y", "fcos", "a: b", "", "1:2")))
+
+
+def test_folders_of_data_are_replaced_as_they_were_typed() -> None:
+    neutral = Neutralizer(find_words([{"data.root": "/home/bob/work/data/bccd"}], [], []))
+    typed = ["data=bccd", "data.root=data/bccd", "+data.cache_dir=../cache", "data.cache_dir=null", "x=1"]
+    expected = ["data=bccd", "data.root=<data.root>", "+data.cache_dir=<data.cache_dir>", "data.cache_dir=null", "x=1"]
+    assert neutral.clean_value(typed) == expected
+    assert neutral.replaced == {"<data.root>": 1, "<data.cache_dir>": 1}
+    assert neutral.clean_text("sweep.py 'data.root=bccd' (data.root=a:b); data.root=c/d: no such folder") == (
+        "sweep.py 'data.root=<data.root>' (data.root=<data.root>); data.root=<data.root>: no such folder"
+    )
+    # What lies below a known one stays.
+    assert neutral.clean_text("data.root=/home/bob/work/data/bccd/a.json") == "data.root=<data.root>/a.json"

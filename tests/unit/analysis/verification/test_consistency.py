@@ -1,59 +1,13 @@
 """What of an archive belongs together, and what may have changed before a training went on."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis.verification.consistency import find_inconsistencies, list_unverified
-from fcos.published.records import ArchiveHeader, PublishedRun
+from analysis.verification.consistency import list_unverified
 from fcos.published.trials import list_trials
-
-SWEEP, TRIAL = "a" * 32, "b" * 32
-HEADER = ArchiveHeader(sweep="x", run_id=SWEEP, laboratory="", resamples=0, version="0")
-DIGEST = "d" * 64
-
-
-def write_run(path: Path, run_id: str, params: Mapping[str, str], **tags: str) -> None:
-    path.mkdir(parents=True)
-    run = PublishedRun(run_id=run_id, name="a", status="FINISHED", start=0, end=1, tags=tags, params=dict(params))
-    (path / "run.json").write_text(run.model_dump_json())
-
-
-TAGS = {
-    "fcos.kind": "trial",
-    "fcos.arm": "a",
-    "fcos.seed": "1",
-    "fcos.code": "c",
-    "fcos.train_identity": "i",
-    "fcos.identity": "ia",
-    "mlflow.parentRunId": SWEEP,
-}
-
-
-def write_archive(
-    folder: Path,
-    planned: list[dict[str, Any]],
-    *,
-    params: Mapping[str, str] = {},
-    config: Mapping[str, Any] = {},
-    arms: Mapping[str, Any] = {},
-    tags: Mapping[str, str] = {},
-) -> None:
-    """Write an archive with one trial, of arm a and seed 1. tags: its others, named without their prefix."""
-    write_run(folder / "sweep", SWEEP, {})
-    plan = {"code": "c", "arms": {"a": {}, "b": {}}, "trials": planned}
-    (folder / "sweep" / "plan.json").write_text(json.dumps(plan))
-    (folder / "sweep" / "experiment.json").write_text(json.dumps({"name": "x", "arms": arms}))
-    path = folder / "trials" / TRIAL
-    write_run(path, TRIAL, params, **TAGS | {f"fcos.{name}": value for name, value in tags.items()})
-    (path / "config.json").write_text(json.dumps(config))
-
-
-def find_problems(folder: Path) -> list[str]:
-    return find_inconsistencies(folder, HEADER, list_trials(folder))
+from tests.helpers.archive_parts import DIGEST, PLANNED, TRIAL, find_problems, write_archive
 
 
 def check(folder: Path, params: dict[str, str], config: dict[str, Any], planned: list[int]) -> list[str]:
@@ -92,11 +46,6 @@ def test_what_nothing_can_be_held_against_is_reported(tmp_path: Path) -> None:
     ]
 
 
-# Two arms with a training each, and two seeds.
-PLANNED = [
-    {"identity": identity, "seed": seed, "arms": {arm: f"{identity}{arm}"}}
-    for identity, seed, arm in (("i", 1, "a"), ("j", 1, "b"), ("k", 2, "a"), ("l", 2, "b"))
-]
 MISNAMED = "seed 1: plan.json has its training for another arm, evaluation or code"
 
 
@@ -150,46 +99,3 @@ def test_what_follows_from_nothing_in_an_archive_is_reported(tmp_path: Path) -> 
 def test_a_run_that_reports_leave_out_is_named(tmp_path: Path) -> None:
     write_archive(tmp_path, PLANNED, tags={"kind": "run"})
     assert find_problems(tmp_path) == [f"trials/{TRIAL} is of the kind 'run' and not 'trial': no report has it"]
-
-
-ARM = {"model.head.quality": "none", "schedule.lr": 1, "model.assignment.ranges": [[0, 64], [64, float("inf")]]}
-OF_ARM = {"model.head.quality": "none", "schedule.lr": "1.0", "model.assignment.ranges": "[[0, 64], [64, null]]"}
-
-
-def test_a_trial_with_the_settings_of_its_arm_is_no_problem(tmp_path: Path) -> None:
-    write_archive(tmp_path, PLANNED, params={**OF_ARM, "seed": "1"}, arms={"a": ARM})
-    assert find_problems(tmp_path) == []
-
-
-@pytest.mark.parametrize("recorded_in", ["params", "config"])
-def test_a_trial_with_the_settings_of_another_arm_is_named(tmp_path: Path, recorded_in: str) -> None:
-    params = {"model.head.quality": "centerness"} if recorded_in == "params" else {}
-    config = {"model": {"head": {"quality": "centerness"}}}
-    write_archive(tmp_path, PLANNED, params=params, config=config, arms={"a": ARM})
-    expected = "a seed 1: model.head.quality is 'none' for this arm in experiment.json, and 'centerness' in its run"
-    assert find_problems(tmp_path) == [expected]
-
-
-@pytest.mark.parametrize("recorded_in", ["params", "config"])
-def test_a_seed_that_is_not_that_of_the_configuration_is_named(tmp_path: Path, recorded_in: str) -> None:
-    params = {"seed": "2"} if recorded_in == "params" else {}
-    write_archive(tmp_path, PLANNED, params=params, config={"seed": 2})
-    (problem,) = find_problems(tmp_path)
-    assert problem.startswith("a seed 1: its configuration has the seed ") and "2" in problem
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "params"),
-    [
-        ("seeds.order", 1, {"seeds.order": "null"}),
-        ("seeds.order", None, {"seeds.order": "1"}),
-        ("data.root", "/here", {"data.root": "<data.root>"}),
-        ("model.weights", "w.pth", {"model.weights": "<model.weights>", "model.weights_sha256": DIGEST}),
-        ("schedule.lr", 2, {}),
-    ],
-)
-def test_what_is_the_same_training_or_not_recorded_is_no_other_arm(
-    tmp_path: Path, key: str, value: Any, params: dict[str, str]
-) -> None:
-    write_archive(tmp_path, PLANNED, params=params, arms={"a": {key: value}})
-    assert find_problems(tmp_path) == []

@@ -57,6 +57,12 @@ def test_a_table_that_can_be_read_in_two_ways_is_refused(tmp_path: Path, rows: s
         read_points(write(tmp_path, HEAD + rows))
 
 
+# With a character that turns the direction of a line, or shows nothing.
+MARKED = [
+    f"a{mark}b" for mark in "\u202e\u200b\u200d\u2066\u2069\ufeff\u061c\u2060\u2064\u00ad\u180e\U000e0001\U000e0061"
+]
+
+
 def make_run(name: str = "x", tag: str = "y", param: str = "z") -> PublishedRun:
     return PublishedRun(
         run_id="0" * 32, name=name, status="FINISHED", start=0, end=1, tags={"fcos.notes": tag}, params={"a": param}
@@ -66,7 +72,7 @@ def make_run(name: str = "x", tag: str = "y", param: str = "z") -> PublishedRun:
 @pytest.mark.parametrize("field", ["name", "tag", "param"])
 def test_texts_of_a_run_may_have_lines_and_nothing_that_steers_a_terminal(field: str) -> None:
     assert make_run(**{field: "one\n\ttwo – ü"})
-    for text in ("\x1b[2J", "a\rb", "\x00", "\x9b2J", "\x7f", "a\u202eb", "a\u200bb", "a\u2066b", "\ufeffa"):
+    for text in ("\x1b[2J", "a\rb", "\x00", "\x9b2J", "\x7f", *MARKED):
         with pytest.raises(ValidationError):
             make_run(**{field: text})
 
@@ -82,7 +88,7 @@ def test_a_key_in_a_message_steers_no_terminal(tmp_path: Path) -> None:
 def test_lines_of_a_header_have_nothing_that_turns_their_direction_or_cannot_be_seen(field: str) -> None:
     values = {"sweep": "x", "run_id": "0" * 32, "laboratory": "Lab", "resamples": 0, "version": "1"}
     assert ArchiveHeader.model_validate({**values, field: "Lübeck – 1"})
-    for text in ("a\nb", "a\u2028b", "a\u202eb", "a\u200db", "a\u2069b", "a\ufeff"):
+    for text in ("a\nb", "a\u2028b", *MARKED):
         with pytest.raises(ValidationError):
             ArchiveHeader.model_validate({**values, field: text})
 

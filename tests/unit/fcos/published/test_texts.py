@@ -1,5 +1,7 @@
 """Texts and pictures of an archive: bounded, read in one way alone, and nothing in them but what they are."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from fcos.published import texts as texts_module
 from fcos.published.archive import ArchiveError
 from fcos.published.pictures import SIGNATURE, strip_png
 from fcos.published.texts import check_texts, strip_steering
+from tests.helpers.present import present
 
 
 def check(folder: Path, text: str, name: str = "report.json") -> None:
@@ -78,5 +81,27 @@ def test_a_file_that_is_a_picture_by_its_name_alone_is_refused(tmp_path: Path) -
             check_texts([tmp_path / "a.png"])
 
 
+def make_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_a_picture_ends_at_its_end_and_has_one_head_and_one_palette(tmp_path: Path) -> None:
+    Image.new("P", (8, 8)).save(tmp_path / "a.png")
+    pixels = present(strip_png((tmp_path / "a.png").read_bytes()))
+    end = make_chunk(b"IEND", b"")
+    assert pixels.endswith(end) and b"PLTE" in pixels
+    for more in (b"", end, make_chunk(b"IDAT", b"more") + end, make_chunk(b"PLTE", b"more") + end, b"more"):
+        assert strip_png(pixels + more) == pixels
+    before = pixels.removesuffix(end)
+    for kind, size in ((b"PLTE", 3), (b"IHDR", 13), (b"tRNS", 257), (b"tEXt", 3)):
+        assert strip_png(before + make_chunk(kind, bytes(size)) + end) == pixels
+    assert strip_png(before + make_chunk(b"IEND", b"more")) is None
+    (tmp_path / "a.png").write_bytes(pixels + make_chunk(b"IDAT", b"more") + end)
+    with pytest.raises(ArchiveError, match=r": is no picture, or has more in it than its pixels$"):
+        check_texts([tmp_path / "a.png"])
+
+
 def test_characters_that_steer_a_terminal_or_show_nothing_are_left_out() -> None:
     assert strip_steering("\x1b[31mred\x1b[0m\n\tand \x07loud\u202e\u200b\ufeff – ü") == "red\n\tand loud – ü"
+    hidden = "a\u00adb\u061cc\u180ed\u2060e\u2064f\U000e0001g\U000e0061h\U000e007fi"
+    assert strip_steering(hidden) == "abcdefghi"

@@ -1,14 +1,18 @@
 """A search's front and confirmation: points that may be compared, and seeds in the order in which they began."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pytest
 
 from analysis.reader.sweep import Distribution, Experiment, Search, Sweep, Trial
 from analysis.sections.search.best_settings import format_best_settings
 from analysis.sections.search.confirmation import Confirmation, build_confirmation
+from analysis.sections.search.content import describe_confirmation
 from analysis.sections.search.front import build_front, note_incomplete
+from fcos.statistics.holm import ArmTest, PairedSample, make_arm_tests
 from tests.helpers.present import present
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,6 +121,35 @@ def test_seeds_that_earlier_winners_alone_had_come_last_as_no_look_at_the_presen
     assert confirmation.design.seeds == (4, 5, 2, 3)
     assert present(confirmation.comparison).seeds == (4, 5)
     assert [(each.arm, each.seeds) for each in confirmation.earlier] == [("t000", (2, 3))]
+
+
+def test_looks_at_an_earlier_winner_count_its_own_seeds_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the present winner were not begun when they were taken."""
+    tested: list[PairedSample] = []
+
+    def keep(samples: Sequence[PairedSample]) -> list[ArmTest]:
+        tested.extend(samples)
+        return make_arm_tests(samples)
+
+    monkeypatch.setattr("analysis.stats.comparison.make_arm_tests", keep)
+    t000, t001 = (dict(enumerate(CONFIRMED[arm], start=first)) for arm, first in (("t000", 2), ("t001", 10)))
+    base = {**dict(enumerate(CONFIRMED["base"], start=2)), **dict(enumerate(CONFIRMED["base"], start=10))}
+    results: dict[str, dict[int, float | None]] = {"base": {**base}, "t000": {0: 0.4, **t000}, "t001": {0: 0.4, **t001}}
+    sweep, search = make_sweep(results, [0], winner="t001")
+    confirmation = present(build_confirmation(replace(sweep, looks=(3, 6)), search, 0.4))
+    assert confirmation.design.seeds == (*range(10, 16), *range(2, 8))
+    assert [sample.looks for sample in tested] == [(3, 6), (3, 6)]
+    assert [each.seeds for each in confirmation.earlier] == [tuple(range(2, 8))]
+
+
+def test_tests_of_earlier_winners_are_described_where_the_starting_point_leads_itself() -> None:
+    confirmation = confirm("base", "t000", winner="base")
+    assert confirmation.comparison is None and [each.arm for each in confirmation.earlier] == ["t000"]
+    assert confirmation.seeds == tuple(range(2, 8))
+    method = describe_confirmation(confirmation)
+    assert any("an exact sequential sign-flip test" in line for line in method)
+    assert method[-1].startswith("Earlier winners are arms too")
+    assert describe_confirmation(None) == []
 
 
 def test_the_path_is_trained_with_the_seeds_of_the_confirmation_else_with_unused_ones() -> None:
