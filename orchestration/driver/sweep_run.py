@@ -65,6 +65,11 @@ class SweepRun:
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
         self._race = SearchRace.of(self._plan)
         needed = self._take_results()
+        # The project's own warnings appear above the live view, whatever else is kept from the terminal; before the
+        # tracker, whose thread opens the store at once and may have one.
+        logging.getLogger("orchestration").addHandler(
+            RichHandler(console=self._console, show_time=False, show_path=False)
+        )
         tracking = self._lab.tracking
         self._tracker = Tracker(tracking.uri, tracking.experiment, self._lab.folder, key, required=tracking.required)
         self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
@@ -93,10 +98,6 @@ class SweepRun:
 
         However it ends, no run of this plan is left RUNNING.
         """
-        # The project's own warnings appear above the live view, whatever else is kept from the terminal.
-        logging.getLogger("orchestration").addHandler(
-            RichHandler(console=self._console, show_time=False, show_path=False)
-        )
         try:
             self._recorder.open_sweep(self._looks_before)
             self._train(report)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,11 @@ class Command:
         self.lab = composed_into(folder, *words)
         self.plan: Plan = make_plan(self.lab, lambda config: ("d", ()), words)
         self._file = io.StringIO()
+        self.console = io.StringIO()
 
     def start(self) -> SweepRun:
         looks = find_earlier_looks(self.plan, self.lab.experiment, None)
-        output = Output(Console(file=io.StringIO()), EventStream(self._file))
+        output = Output(Console(file=self.console), EventStream(self._file))
         return SweepRun(Prepared(self.lab, self.plan, ReusableRuns(None), looks), output, on_workers=False)
 
     @property
@@ -63,6 +65,20 @@ def test_hours_that_cannot_be_read_end_a_command_before_it_changes_anything(tmp_
         command.start().run(None)
     assert [path.name for path in command.plan.folder.iterdir()] == ["spent.json"]
     tracker.start.assert_not_called()
+
+
+def test_a_warning_while_the_store_is_opened_is_on_the_console(
+    tmp_path: Path, tracker: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_at_once(*_: object, **__: object) -> Any:
+        logging.getLogger("orchestration.tracking").warning("artifacts cannot be stored")
+        return tracker
+
+    monkeypatch.setattr(sweep_run, "Tracker", open_at_once)
+    command = Command(tmp_path, *SEARCH, "name=warned")
+    command.start()
+    assert "artifacts cannot be stored" in command.console.getvalue()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_search_that_may_not_begin_gives_programs_the_reason(tmp_path: Path, tracker: Any) -> None:
