@@ -179,7 +179,8 @@ def _print_report(result: "RecomputedReport", metrics: "RecomputedMetrics") -> i
     if not comparison.differences:
         equality = _describe_equality(comparison.largest)
         _print("recomputed", f"{comparison.numbers} numbers of {REPORT_JSON}, {equality}{origin}")
-        _print("recomputed", f"{result.verdicts} verdicts and all other texts: the same{origin}")
+        verdicts = f"{result.verdicts} verdict{'' if result.verdicts == 1 else 's'}"
+        _print("recomputed", f"{verdicts} and all other texts: the same{origin}")
     if result.pictures:
         count = f"{result.pictures} picture{'s' if result.pictures > 1 else ''}"
         _print("NOT VERIFIED", f"{count} of the page: not what is drawn here (by another version, or changed)")

@@ -70,7 +70,7 @@ def test_an_archive_verifies_offline_down_to_its_verdicts(archive: Path, run_ver
         r"^recomputed +\d+ metrics of 6 trials from \d+ detections, equal to the last digit$", output, re.M
     )
     assert re.search(r"^recomputed +\d+ numbers of report/report\.json, equal to the last digit$", output, re.M)
-    assert re.search(r"^recomputed +1 verdicts and all other texts: the same$", output, re.M)
+    assert re.search(r"^recomputed +1 verdict and all other texts: the same$", output, re.M)
     assert "retrain" in output and "drawn of Lab of Alice" in output
     assert re.search(r"^holds +intact and recomputed, except", output.splitlines()[-1])
     assert run_verify(archive, "--id", archive_id)[0] == 0
@@ -293,7 +293,7 @@ def test_without_any_detections_nothing_is_claimed_to_be_recomputed_from_them(ch
     code, output = run_verify(change(forge))
     assert "from 0 detections" not in output and "metrics of 0 trials" not in output
     assert output.count("NOT VERIFIED") == 1 and "branch seed 2" in output
-    assert re.search(r"^recomputed +1 verdicts and all other texts: the same, from values as logged$", output, re.M)
+    assert re.search(r"^recomputed +1 verdict and all other texts: the same, from values as logged$", output, re.M)
     tier = output.splitlines()[-1]
     assert code == 1 and re.search(r"^holds +intact, and not recomputed: without detections its metrics", tier)
     assert re.search(r"^as logged +val/AP, val/AP50: not computed again", output, re.M)
