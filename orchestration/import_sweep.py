@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     from fcos.published.crate import compute_id, open_archive
     from fcos.published.layout import HEADER
     from fcos.published.records import ArchiveHeader, read_record
-    from orchestration.cli.commands import report_command
+    from orchestration.cli.commands import report_command, verify_command
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK
     from orchestration.cli.lock import lock_folder
@@ -87,7 +87,9 @@ def main(arguments: Sequence[str]) -> int:
     text = f"imported: {imported.name}, {imported.trials} trials of {laboratory}, run {imported.run_id}"
     if not imported.is_new:
         text = f"nothing to do: this archive is in the store already, as run {imported.run_id}"
-    for line in (text, f"its report: {report_command(imported.run_id, store.uri)}"):
+    unchecked = "its numbers are the publisher's: nothing was computed again"
+    check = f"to do so: {verify_command(Path(options.file))}"
+    for line in (text, f"{unchecked}; {check}", f"its report: {report_command(imported.run_id, store.uri)}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return OK
 

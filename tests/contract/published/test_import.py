@@ -315,7 +315,9 @@ def test_the_command_of_the_report_names_the_store(
     own: SweepWriter, foreign: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_import(own, foreign) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("its report: "))
+    lines = capsys.readouterr().out.splitlines()
+    assert any("nothing was computed again; to do so: " in line and "verify" in line for line in lines)
+    (line,) = (line for line in lines if line.startswith("its report: "))
     assert line.endswith(f"report.py {read_sweep(own.uri, 'foreign@lab').run_id} --tracking-uri {own.uri}")
 
 
