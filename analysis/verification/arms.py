@@ -1,11 +1,12 @@
 """Whether a trial has the settings of the arm and the seed that it is named for."""
 
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from analysis.formatting import join_some
 from analysis.reader.sweep import Experiment
@@ -20,6 +21,8 @@ from fcos.storage.store_conventions import RUN_ONLY, WEIGHTS_DIGESTS, Artifact, 
 
 # Of the seed of a single source of chance, which is that of the trial where it is null.
 SEEDS = "seeds."
+# The point of a search in a tag.
+SAMPLED = TypeAdapter(dict[str, JsonValue])
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,12 @@ def compare_arm(trial: PublishedTrial, arms: ArmRecords) -> Iterator[str]:
             yield f"{trial.label}: its run and configuration lack {join_some(missing)}, which {name} has for its arm"
 
 
-def _read_sampled(trial: PublishedTrial) -> dict[str, Any]:
+def _read_sampled(trial: PublishedTrial) -> dict[str, JsonValue]:
     """Return the dotted keys that a search drew for a trial; raises ArchiveError for a broken tag."""
     try:
-        sampled: dict[str, Any] = json.loads(trial.run.tags.get(Tag.SAMPLED, "{}"))
-        flatten(sampled)
-    except (ValueError, RecursionError, AttributeError):
+        return SAMPLED.validate_json(trial.run.tags.get(Tag.SAMPLED, "{}"))
+    except ValidationError:
         raise ArchiveError(f"{RUN} of {trial.folder.name}: tags.{Tag.SAMPLED}: is no JSON object") from None
-    return sampled
 
 
 class _Settings:

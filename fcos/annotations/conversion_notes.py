@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from fcos.storage.files import write_atomically
-from fcos.storage.reading import file_stat, read_bytes, read_digest
+from fcos.storage.reading import read_digest, read_model
 
 CONVERSION: Final = "conversion.json"
 
@@ -42,18 +42,9 @@ def read_conversion_notes(files: Iterable[Path]) -> tuple[str, ...]:
 
 
 def _notes_on(file: Path) -> tuple[str, ...]:
-    conversion = _read(file.parent / CONVERSION)
+    # Of another program where it is no such record: it may use the same name.
+    conversion = read_model(file.parent / CONVERSION, Conversion, "file of notes")
     if conversion is None or file.name not in conversion.files:
         return ()
     is_converted = read_digest(file, "annotation file") == conversion.files[file.name]
     return conversion.conversion_notes if is_converted else ()
-
-
-def _read(file: Path) -> Conversion | None:
-    if file_stat(file) is None:
-        return None
-    try:
-        return Conversion.model_validate_json(read_bytes(file, "file of notes"))
-    except ValidationError:
-        # Of another program, which may use the same name.
-        return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from fcos.annotations.coco_file import read_coco_file
 from fcos.annotations.conversion_notes import write_conversion_notes
@@ -23,7 +23,7 @@ from fcos.formats.structures import FormatName, LabelledFolder, Remarks, SplitNa
 from fcos.formats.write_coco import coco_text
 from fcos.images import open_image
 from fcos.storage.files import write_atomically
-from fcos.storage.reading import file_stat, raise_cache_error, read_bytes, read_digest
+from fcos.storage.reading import file_stat, raise_cache_error, read_digest, read_model
 
 CACHE_FOLDER: Final = "folders"
 OUTCOME: Final = "outcome.json"
@@ -208,13 +208,7 @@ def _key(listing: Listing, name: FormatName, settings: FolderSettings) -> str:
 
 def _load(folder: Path) -> CocoFolder | None:
     """Return the record of a conversion, None where it is missing or damaged; raises DataError and ReadError."""
-    file = folder / OUTCOME
-    if file_stat(file) is None:
-        return None
-    try:
-        return CocoFolder.model_validate_json(read_bytes(file, "record of a conversion"))
-    except ValidationError:
-        return None
+    return read_model(folder / OUTCOME, CocoFolder, "record of a conversion")
 
 
 def _store(folder: Path, result: CocoFolder, labelled: LabelledFolder, splits: TrainingSplits) -> None:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from fcos.published.layout import RUN, SWEEP
 from fcos.published.records import PublishedRun, read_record
@@ -30,7 +29,7 @@ class _PlannedTraining(BaseModel):
 class _PlannedPoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    keys: dict[str, Any] = {}
+    keys: dict[str, JsonValue] = {}
 
 
 class _PlannedSearch(BaseModel):
@@ -48,7 +47,7 @@ class PublishedPlan(BaseModel):
     code: str
     # Every arm that a command has planned, also of those that a later one leaves out or names otherwise -> its whole
     # configuration.
-    arms: dict[str, dict[str, Any]] = {}
+    arms: dict[str, dict[str, JsonValue]] = {}
     trials: list[_PlannedTraining]
     search: _PlannedSearch | None = None
     # Numbers of seeds at which decisions were taken, and the order in which they count seeds; empty in plans by older

@@ -10,10 +10,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
 from fcos.errors import DataError, ReadError
 from fcos.storage.files import LASTING_IN_WRITING, is_transient, reason_of, retried
 
 ResultT = TypeVar("ResultT")
+ModelT = TypeVar("ModelT", bound=BaseModel)
 # Called with the number of items done and their total.
 CountCallback = Callable[[int, int], None]
 # Called with a description of the work, the number of items done and their total.
@@ -52,6 +55,16 @@ def _opened(path: Path, read: Callable[[BufferedReader], ResultT]) -> ResultT:
 def read_digest(path: Path, description: str) -> str:
     """Return the sha256 of a file, of which only a block is in memory; raises as `read_bytes`."""
     return read_open(path, lambda file: hashlib.file_digest(file, "sha256").hexdigest(), description)
+
+
+def read_model(path: Path, model: type[ModelT], description: str) -> ModelT | None:
+    """Return the record in a JSON file, None where it is missing or holds something else; raises as `read_bytes`."""
+    if file_stat(path) is None:
+        return None
+    try:
+        return model.model_validate_json(read_bytes(path, description))
+    except ValidationError:
+        return None
 
 
 def _read(read: Callable[[], ResultT], path: Path, description: str) -> ResultT:

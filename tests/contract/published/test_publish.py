@@ -245,18 +245,23 @@ def test_a_plan_or_a_configuration_that_is_gone_is_refused_or_left_out_by_choice
     assert re.search(rf"NOT VERIFIED +without {re.escape(name)}.*{unverified}", capsys.readouterr().out)
 
 
+def check_refused_plan(own: SweepWriter, capsys: pytest.CaptureFixture[str], *messages: str) -> None:
+    """Check that a sweep whose plan is not whole is refused with messages, and published without it by choice."""
+    code, file = publish_own(own)
+    refusal = capsys.readouterr().err
+    assert code == 2 and not file.exists()
+    assert all(message in refusal for message in messages), refusal
+    code, file = publish_own(own, "--incomplete")
+    assert code == 0 and "sweep/plan.json" not in read_all(file)
+
+
 def test_a_plan_that_lacks_trainings_is_refused_or_left_out_by_choice(
     own: SweepWriter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (parent,) = own.client.search_runs([own.experiment_id("own")], "tags.`fcos.kind` = 'sweep'")
     own.client.log_dict(parent.info.run_id, {"code": "c" * 64, "trials": []}, "plan.json")
-    code, file = publish_own(own)
-    message = capsys.readouterr().err
-    assert code == 2 and not file.exists()
-    assert "plan.json in the store lacks branch seed 0 and none seed 0: the last command of own was killed" in message
-    assert "The same command again completes it" in message
-    code, file = publish_own(own, "--incomplete")
-    assert code == 0 and "sweep/plan.json" not in read_all(file)
+    lacks = "plan.json in the store lacks branch seed 0 and none seed 0: the last command of own was killed"
+    check_refused_plan(own, capsys, lacks, "The same command again completes it")
 
 
 def test_a_plan_of_other_looks_than_those_of_the_run_is_refused_or_left_out_by_choice(
@@ -269,13 +274,9 @@ def test_a_plan_of_other_looks_than_those_of_the_run_is_refused_or_left_out_by_c
     path.write_text(json.dumps({**json.loads(path.read_text()), "looks": [3]}))
     for tag, value in (("fcos.status", "finished"), ("fcos.looks", "[3, 6]")):
         own.client.set_tag(run_id, tag, value)
-    code, file = publish_own(own)
-    message = capsys.readouterr().err
-    assert code == 2 and not file.exists()
-    assert "plan.json in the store is not that of the last command of own, which could not store it" in message
-    assert "fcos.looks is [3, 6], and plan.json has looks after [3] seeds). The same command again stores it" in message
-    code, file = publish_own(own, "--incomplete")
-    assert code == 0 and "sweep/plan.json" not in read_all(file)
+    other = "plan.json in the store is not that of the last command of own, which could not store it"
+    looks = "fcos.looks is [3, 6], and plan.json has looks after [3] seeds). The same command again stores it"
+    check_refused_plan(own, capsys, other, looks)
 
 
 def test_a_laboratory_is_published_without_marks_that_names_of_some_languages_have(own: SweepWriter) -> None:

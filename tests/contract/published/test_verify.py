@@ -5,7 +5,8 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def change(archive: Path, tmp_path: Path) -> Callable[[Callable[[Path], object]]
 
 def first_trial(folder: Path) -> Path:
     return min((folder / "trials").iterdir())
+
+
+def set_tags(tags: Mapping[str, str], folder: Path) -> None:
+    """Give the first trial other tags."""
+    file = first_trial(folder) / "run.json"
+    run = json.loads(file.read_text())
+    run["tags"] |= tags
+    file.write_text(json.dumps(run))
 
 
 def test_an_archive_verifies_offline_down_to_its_verdicts(archive: Path, run_verify: Verify, tmp_path: Path) -> None:
@@ -137,14 +146,8 @@ def test_another_text_in_the_page_is_named_by_its_line(change: Any, run_verify: 
 
 
 def test_a_run_of_another_identity_or_data_is_named(change: Any, run_verify: Verify) -> None:
-    def forge(folder: Path) -> None:
-        file = first_trial(folder) / "run.json"
-        run = json.loads(file.read_text())
-        run["tags"]["fcos.data_digest"] = "e" * 64
-        run["tags"]["mlflow.parentRunId"] = "0" * 32
-        file.write_text(json.dumps(run))
-
-    code, output = run_verify(change(forge))
+    forged = {"fcos.data_digest": "e" * 64, "mlflow.parentRunId": "0" * 32}
+    code, output = run_verify(change(partial(set_tags, forged)))
     assert code == 1
     assert "its detections are on other data (dddddddddddd) than its run names" in output
     assert re.search(r"trials/[0-9a-f]{32} is no trial of run", output)
@@ -221,25 +224,13 @@ def test_own_annotations_are_compared_box_by_box(
 
 
 def test_names_in_an_archive_do_not_steer_the_terminal(change: Any, run_verify: Verify) -> None:
-    def forge(folder: Path) -> None:
-        file = first_trial(folder) / "run.json"
-        run = json.loads(file.read_text())
-        run["tags"]["fcos.arm"] = "\u2028\nbranch"
-        run["tags"]["fcos.data_digest"] = "e" * 64
-        file.write_text(json.dumps(run))
-
-    output = run_verify(change(forge))[1]
+    forged = {"fcos.arm": "\u2028\nbranch", "fcos.data_digest": "e" * 64}
+    output = run_verify(change(partial(set_tags, forged)))[1]
     assert "DIFFERS" in output and "\u2028" not in output and "\nbranch" not in output
 
 
 def test_a_name_that_turns_the_direction_of_a_line_is_refused(change: Any, run_verify: Verify) -> None:
-    def forge(folder: Path) -> None:
-        file = first_trial(folder) / "run.json"
-        run = json.loads(file.read_text())
-        run["tags"]["fcos.arm"] = "\u202ehcnarb"
-        file.write_text(json.dumps(run))
-
-    code, output = run_verify(change(forge))
+    code, output = run_verify(change(partial(set_tags, {"fcos.arm": "\u202ehcnarb"})))
     assert code == 1 and re.search(r"refused +run\.json of [0-9a-f]{32}: tags\.fcos\.arm: ", output)
     assert "\u202e" not in output
 
@@ -401,13 +392,7 @@ def test_trials_that_were_evaluated_on_other_images_are_named(change: Any, run_v
 
 
 def test_a_trial_that_reports_leave_out_is_named(change: Any, run_verify: Verify) -> None:
-    def forge(folder: Path) -> None:
-        file = first_trial(folder) / "run.json"
-        run = json.loads(file.read_text())
-        run["tags"]["fcos.kind"] = "run"
-        file.write_text(json.dumps(run))
-
-    code, output = run_verify(change(forge))
+    code, output = run_verify(change(partial(set_tags, {"fcos.kind": "run"})))
     assert code == 1 and re.search(r"DIFFERS +trials/[0-9a-f]{32} is of the kind 'run' and not 'trial'", output)
 
 
