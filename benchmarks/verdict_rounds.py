@@ -28,7 +28,7 @@ class Rounds:
 def run_rounds(differences: Floats, margin: float) -> Rounds:
     """Decide arms as SeedRounds does where each trains by itself: a decided one gets no more seeds.
 
-    differences: (arms, seeds). `pytest tests/unit/test_benchmarks.py -k rounds` holds the two against each other.
+    differences: (arms, seeds). `pytest tests/benchmarks/test_benchmarks.py -k rounds` holds the two against each other.
     """
     arms, most = differences.shape
     sizes: list[list[float | None]] = [[] for _ in range(arms)]

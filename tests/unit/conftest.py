@@ -1,15 +1,9 @@
-"""What the tests of single parts share: their files need not outlast a loss of power; benchmarks are imported."""
+"""What the tests of single parts share: their files need not outlast a loss of power."""
 
-import importlib
 import os
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Iterator
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -17,19 +11,3 @@ def _no_waiting_for_disks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a benchmark as its own process would, and forgets it again."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    before = set(sys.modules)
-
-    def import_it(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield import_it
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and Path(file).parent == BENCHMARKS:
-            del sys.modules[name]

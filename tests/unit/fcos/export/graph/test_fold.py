@@ -1,14 +1,17 @@
 """Folding frozen norms for good changes no output by more than rounding."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from fcos.export.graph.fold import folded_copy
 from fcos.model.norm import FoldedConv2d, FrozenBatchNorm2d
-from tests.helpers.detections.exported_files import MakeTrained
+from tests.helpers.detections.random_detectors import make_random_detector
 
 
-def test_a_folded_detector_gives_the_same_outputs(make_trained: MakeTrained) -> None:
-    trained = make_trained(model__backbone__norm="frozen_bn")
+def test_a_folded_detector_gives_the_same_outputs(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
+    trained = make_random_detector(tmp_path, tiny_values, model__backbone__norm="frozen_bn")
     norms = [module for module in trained.detector.modules() if isinstance(module, FrozenBatchNorm2d)]
     for norm in norms:
         norm.weight.uniform_(0.5, 1.5), norm.bias.uniform_(-1, 1)
