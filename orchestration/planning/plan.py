@@ -192,20 +192,31 @@ class StoredPlan(BaseModel):
 def read_plan(folder: Path) -> StoredPlan | None:
     """Return the plan that a sweep's folder holds, None where there is none.
 
-    Raises ConfigError for a file that is no plan.
+    Raises ConfigError for a file that is no plan or cannot be read.
     """
     path = folder / PLAN
     try:
         return StoredPlan.model_validate(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise unreadable_output(path, error) from None
     except (ValidationError, ValueError, TypeError):
         raise ConfigError(f"{path}: not readable as a plan; remove that folder or give another name=...") from None
 
 
+def unreadable_output(path: Path, error: OSError) -> ConfigError:
+    """Return the refusal of a sweep whose files another user or a fault keeps from being read."""
+    way_out = "give another name=..., or output=<folder>, or have its owner open it"
+    return ConfigError(f"output: {path} cannot be read ({error.strerror}); {way_out}")
+
+
 def has_result(folder: Path, identity: str) -> bool:
-    """Return whether a training of a sweep's folder has a result."""
-    return (folder / TRIALS / short_identity(identity) / SUMMARY).exists()
+    """Return whether a training of a sweep's folder has a result; False where one may not look."""
+    try:
+        return (folder / TRIALS / short_identity(identity) / SUMMARY).exists()
+    except OSError:
+        return False
 
 
 def find_seed_order(plan: Plan, stored: StoredPlan | None) -> SeedOrder:

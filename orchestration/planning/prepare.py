@@ -1,7 +1,9 @@
 """Prepare a command: compose its config, check it, plan, look up finished runs, show the plan, estimate its cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -11,6 +13,7 @@ from fcos.storage.run_folder import CHECKPOINTS
 from orchestration.cli.console import Output, format_count
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
+from orchestration.config.choice import Choice
 from orchestration.config.compose import compose_with_choices
 from orchestration.config.overrides import check_overrides, split_config_dir
 from orchestration.config.schema import LabConfig
@@ -33,7 +36,7 @@ from orchestration.planning.estimates.cost import (
 from orchestration.planning.estimates.noise import power_lines
 from orchestration.planning.explain import find_reasons
 from orchestration.planning.first_steps.planned_prefixes import find_prefixes
-from orchestration.planning.plan import Plan
+from orchestration.planning.plan import Plan, unreadable_output
 from orchestration.planning.plan_events import make_plan_event, make_preview_event
 from orchestration.planning.repeats.earlier_looks import LookRecord, find_earlier_looks
 from orchestration.planning.repeats.retraining import check_retraining
@@ -73,35 +76,59 @@ def prepare_command(
     TrackingError for a required store that does not answer.
     """
     own, overrides = split_config_dir(arguments)
-    console = output.console
     composed = compose_with_choices(check_overrides(overrides, own), own)
     lab = adapt(composed.lab)
     if composed.choices:
-        show_choices(console, composed.choices)
+        show_choices(output.console, composed.choices)
     check_job_output(lab)
     nodes = checked_local_nodes(lab.cluster)
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
-    plan = make_plan(lab, lambda config: prepare_data(config, console, lab.cluster.workers, local=here), words)
-    reusable = find_reusable(lab, plan)
-    earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)
-    repeated = check_retraining(lab, plan, reusable.history, reusable.outage)
-    notes = (*commit_notes(checkout()), *composed.notes, *plan.notes, *repeated, *earlier_looks.notes)
-    plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes, folder_notes=composed.notes)
-    # One that cannot be read is reported before anything is shown.
-    spent = read_spent(plan.folder)
-    check_loaders_together(lab, plan, nodes, reusable)
-    prepared = Prepared(lab, plan, reusable, earlier_looks)
-    show_plan(console, lab, plan, nodes, reusable)
-    if output.stream.is_open:
-        output.stream.emit(make_plan_event(lab, plan, nodes, reusable, spent, composed.choices))
-    if lab.dry_run or lab.explain:
-        _show_preview(output, prepared, nodes)
-        return None
+    with _readable_output(lab.folder):
+        plan = make_plan(
+            lab, lambda config: prepare_data(config, output.console, lab.cluster.workers, local=here), words
+        )
+        prepared = _look_up_runs(lab, plan, composed.notes)
+        _show(output, prepared, nodes, composed.choices)
+        if lab.dry_run or lab.explain:
+            _show_preview(output, prepared, nodes)
+            return None
     if lab.tracking.required:
         require_store(lab.tracking.uri, lab.tracking.experiment, lab.folder)
     return prepared
+
+
+@contextmanager
+def _readable_output(folder: Path) -> Iterator[None]:
+    """Raise ConfigError for what another user or a fault keeps from being read below the output folder."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, str | Path) or not Path(error.filename).is_relative_to(folder):
+            raise
+        raise unreadable_output(Path(error.filename), error) from None
+
+
+def _look_up_runs(lab: LabConfig, plan: Plan, composed_notes: tuple[str, ...]) -> Prepared:
+    """Return the plan with what its folder and the store have of it, and with its notes."""
+    reusable = find_reusable(lab, plan)
+    earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)
+    repeated = check_retraining(lab, plan, reusable.history, reusable.outage)
+    notes = (*commit_notes(checkout()), *composed_notes, *plan.notes, *repeated, *earlier_looks.notes)
+    plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes, folder_notes=composed_notes)
+    return Prepared(lab, plan, reusable, earlier_looks)
+
+
+def _show(output: Output, prepared: Prepared, nodes: list[Node] | None, choices: Sequence[Choice]) -> None:
+    """Show the plan, to people and to programs; raises ConfigError where it cannot be trained as it is."""
+    lab, plan, reusable = prepared.lab, prepared.plan, prepared.reusable
+    # One that cannot be read is reported before anything is shown.
+    spent = read_spent(plan.folder)
+    check_loaders_together(lab, plan, nodes, reusable)
+    show_plan(output.console, lab, plan, nodes, reusable)
+    if output.stream.is_open:
+        output.stream.emit(make_plan_event(lab, plan, nodes, reusable, spent, choices))
 
 
 def _prefixes(lab: LabConfig, plan: Plan, reusable: ReusableRuns) -> Prefixes:

@@ -1,6 +1,8 @@
 """What a command does before the first training, with the plan that it makes."""
 
+import errno
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,36 @@ def test_a_dry_run_reports_hours_that_cannot_be_read(tmp_path: Path) -> None:
     output = Output(Console(file=io.StringIO()), SILENT)
     with pytest.raises(ConfigError, match=r"damaged/spent\.json: not readable as the hours"):
         prepare_command([f"output={tmp_path}", "name=damaged", "dry_run=true"], plan_without_data, output)
+
+
+@pytest.mark.parametrize("file", ["plan.json", "trials/{}/summary.json"])
+def test_a_sweep_of_another_user_is_refused_by_the_file_that_is_closed(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"output={tmp_path}", "name=theirs"]
+    output = Output(Console(file=io.StringIO()), SILENT)
+    prepared = prepare_command(words, plan_without_data, output)
+    assert prepared is not None
+    settle_plan(prepared.plan)
+    folder = prepared.plan.folder_of(prepared.plan.trials[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text("{}")
+    closed = str(tmp_path / "theirs" / file.format(folder.name))
+    open_file = io.open
+
+    def refuse(path: object, *arguments: object, **options: object) -> object:
+        # As root everything can be read.
+        if str(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), closed)
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", refuse)
+    with pytest.raises(
+        ConfigError, match=rf"output: {closed} cannot be read \(Permission denied\); give another name="
+    ):
+        again = prepare_command(words, plan_without_data, output)
+        assert again is not None
+        settle_plan(again.plan)
 
 
 def test_what_is_planned_shown_and_trained_is_the_adapted_config(tmp_path: Path) -> None:
