@@ -3,8 +3,10 @@
 import errno
 import io
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -48,7 +50,7 @@ def test_a_sweep_of_another_user_is_refused_by_the_file_that_is_closed(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").write_text("{}")
     closed = str(tmp_path / "theirs" / file.format(folder.name))
-    open_file = io.open
+    open_file: Callable[..., Any] = io.open
 
     def refuse(path: object, *arguments: object, **options: object) -> object:
         # As root everything can be read.
