@@ -123,7 +123,7 @@ class Hosts:
         """Return the hosts where a training has workers."""
         names = set()
         for path in (trial / "alive").glob("rank_*.json"):
-            with suppress(OSError, ValueError, KeyError):
+            with suppress(OSError, ValueError, KeyError, StopIteration):
                 names.add(self._host_of(json.loads(path.read_text())["node"]).name)
         return names
 
