@@ -73,8 +73,13 @@ class Switch:
         line = os.read(STDIN, 1 << 16)
         if not line:
             return False
-        name, *words = json.loads(line)
-        {"plug": self._plug, "unplug": self._unplug, "link": self._link}[name](*words)
+        match json.loads(line):
+            case ["plug", host, pid]:
+                self._plug(host, pid)
+            case ["unplug", host]:
+                self._unplug(host)
+            case ["link", one, other, seconds, loss]:
+                self._links[frozenset((one, other))] = Link(seconds, loss)
         os.write(STDOUT, b"done\n")
         return True
 
@@ -88,9 +93,6 @@ class Switch:
         if handle is not None:
             self._poll.unregister(handle)
             os.close(handle)
-
-    def _link(self, one: str, other: str, seconds: float, loss: float) -> None:
-        self._links[frozenset((one, other))] = Link(seconds, loss)
 
     def _carry(self, host: str) -> None:
         """Pass on what a host has sent."""
