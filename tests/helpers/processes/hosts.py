@@ -16,7 +16,9 @@ from tests.helpers.processes.holding import Hold
 from tests.helpers.processes.namespaces import ADDRESSES, HOME, OUTSIDE, SHARED, Host, Network, make_host
 from tests.helpers.processes.waiting import PATIENCE
 
-HEAD, PORT, DASHBOARD_PORT = "head", 6379, 8265
+HEAD, PORT = "head", 6379
+# Ray's own.
+DASHBOARD_PORT = 8265
 ADDRESS = f"{ADDRESSES[HEAD]}:{PORT}"
 # As every host sees it.
 OUTPUT = SHARED / "outputs"
@@ -36,7 +38,11 @@ class Hosts:
             **self.hold.environment,
             "FCOS_LAB_TEST_HOLDS": str(SHARED / "holds"),
             "TMPDIR": "/tmp",
+            # Ray would let its workers give way to all else that this machine has to do.
+            "RAY_worker_niceness": "0",
         }
+        # Which takes long to start; jobs, and what a lost host had reserved, need it.
+        self.dashboard = False
         self._token = secrets.token_hex(16)
         self._network = Network()
         self._hosts: dict[str, Host] = {}
@@ -76,7 +82,7 @@ class Hosts:
 
     def start_ray(self, name: str, more: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Begin to start Ray on a host; the process ends when it has joined the cluster."""
-        head = ("--head", f"--port={PORT}", "--num-cpus=0", f"--dashboard-port={DASHBOARD_PORT}")
+        head = ("--head", f"--port={PORT}", "--num-cpus=0", f"--include-dashboard={self.dashboard}")
         joins = head if name == HEAD else (f"--address={ADDRESS}", "--num-cpus=1")
         words = (*joins, f"--node-ip-address={ADDRESSES[name]}", "--object-store-memory=100000000")
         environment = {**self.environment, "RAY_AUTH_MODE": "token", **(more or {})}

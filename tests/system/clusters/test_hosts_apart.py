@@ -32,6 +32,7 @@ def test_two_workers_train_over_hosts_with_checkouts_and_caches_of_their_own(hos
 
 
 def test_a_submitted_job_brings_its_code_to_hosts_that_have_none(hosts: Hosts) -> None:
+    hosts.dashboard = True
     for name in (HEAD, "node1", "node2"):
         hosts.boot(name, code=False)
     hosts.join(HEAD, "node1", "node2")

@@ -29,6 +29,7 @@ EVERY = ("steps", "eval_every", "checkpoint_every")
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_power_of_a_host_fails_and_a_spare_one_is_there_or_comes(hosts: Hosts, when: str) -> None:
+    hosts.dashboard = True
     hosts.add(HEAD, "node1", "node2", *(["node3"] if when == "before" else []))
     hosts.hold.at(BEYOND)
     process = hosts.start(*WORDS)
