@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -69,12 +70,14 @@ class Hosts:
         return host
 
     def join(self, *names: str, more: Mapping[str, str] | None = None) -> None:
-        """Start Ray on hosts, the head alone before all others; `more` is added to its environment."""
-        groups = [[HEAD], [name for name in names if name != HEAD]] if HEAD in names else [list(names)]
-        for group in groups:
-            started = {name: self.start_ray(name, more) for name in group}
-            for name, process in started.items():
-                assert process.wait(timeout=PATIENCE) == 0, f"{name}: {self.log_of(name)}"
+        """Start Ray on hosts, one after the other; `more` is added to its environment."""
+        until = time.monotonic() + PATIENCE
+        for name in names:
+            while self.start_ray(name, more).wait(timeout=PATIENCE) != 0:
+                # Ray gives itself half a minute, which is too little on a machine that has much else to do.
+                slow = "timed out during startup" in self.log_of(name) and time.monotonic() < until
+                assert slow, f"{name}: {self.log_of(name)}"
+                self[name].run(str(RAY), "stop", "--force", env=self.environment)
 
     def log_of(self, name: str) -> str:
         """Return what the start of Ray on a host has printed."""
