@@ -1,0 +1,238 @@
+"""One command of a sweep, or one report, in a process of its own, measured: python benchmarks/scale_process.py REQUEST
+
+The request and the measurement are JSON files. The libraries are imported before anything is measured. A sweep runs as
+orchestration/sweep.py does, with three stand-ins: nodes of a cluster for Ray, scale_tune.py for Tune, and where nothing
+is to be stored a delivery that drops what it is given.
+"""
+
+import cProfile
+import importlib
+import json
+import pstats
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Final, Self
+from unittest.mock import patch
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = (
+    "ray.tune", "optuna", "mlflow.store.tracking.sqlalchemy_store", "orchestration.sweep",
+    "orchestration.driver.callback", "orchestration.driver.sweep_run", "orchestration.search.samplers",
+    "orchestration.driver.searchers.plan_searcher", "orchestration.driver.searchers.race_searcher",
+    "orchestration.driver.searchers.trial_searcher", "orchestration.driver.early_stopping", "fcos.train",
+    "scale_results", "scale_tune",
+)  # fmt: skip
+REPORT_LIBRARIES = (
+    "analysis.report", "analysis.explorer.page", "analysis.report_json.build", "analysis.sections.document",
+    "matplotlib.figure", "mlflow.store.tracking.sqlalchemy_store",
+)  # fmt: skip
+# Of the parts what no command does, or does at another time.
+LOOK: Final = "a look of the watchdog"
+NOT_OURS: Final = ("trainings", LOOK)
+# Functions that a profile lists.
+LISTED: Final = 25
+# How long the tracking store may take for what is buffered.
+SETTLE_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a process does. words: its command line. slots: of the cluster. stores: whether runs are recorded."""
+
+    kind: str
+    words: tuple[str, ...]
+    result: str
+    slots: int = 1000
+    stores: bool = True
+    fails: bool = True
+    profiled: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a request that a benchmark wrote."""
+        values = json.loads(path.read_text())
+        return cls(**{**values, "words": tuple(values["words"])})
+
+
+@dataclass
+class Measurement:
+    """Seconds and bytes of a command, without its imports; where it trains by part (see Simulation)."""
+
+    code: int = 0
+    # Of the processor, of all threads; trainings that are simulated are not in it.
+    cpu: float = 0.0
+    # Of it the thread that the command runs in; the rest is that of the tracking store and the watchdogs.
+    main_cpu: float = 0.0
+    wall: float = 0.0
+    imports: float = 0.0
+    # Resident when it begins, and at its peak.
+    rss_before: int = 0
+    rss_peak: int = 0
+    parts: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    profile: list[str] = field(default_factory=list)
+
+
+def status_bytes(name: str) -> int:
+    """Return a value of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {name}")
+
+
+def run_report(request: Request, measurement: Measurement) -> int:
+    """Write a report as analysis/report.py does."""
+    from analysis import report
+
+    return report.main(list(request.words))
+
+
+def run_sweep(request: Request, measurement: Measurement) -> int:
+    """Run a command of a sweep, whose trainings are simulated."""
+    from scale_results import make_bank
+    from scale_trainings import NO_FAILURES, FailureRates
+    from scale_tune import Simulation
+
+    from orchestration import sweep
+    from orchestration.cli.event_stream import SILENT
+
+    # Made by the first training: a command that only shows a plan has none.
+    bank = cache(lambda: make_bank(Path(request.result).with_suffix(".bank")))
+    simulation = Simulation(bank, FailureRates() if request.fails else NO_FAILURES)
+    simulation.on_full = partial(measure_watchdog, simulation)
+    with simulated(simulation, request.slots, stores=request.stores):
+        code = sweep.main(request.words, SILENT)
+    measurement.parts, measurement.counts = dict(simulation.seconds), dict(simulation.counts)
+    measurement.counts["virtual seconds"] = int(simulation.end)
+    return code
+
+
+def measure_watchdog(simulation: Any, folders: list[Path]) -> None:
+    """Measure a look of the watchdog at all trainings that run, which it has looked at before."""
+    from orchestration.driver.watchdogs import StallDetector
+
+    detector = StallDetector(1800.0)
+    with simulation.timed("trainings"):
+        detector.check(folders, 1.0)
+    with simulation.timed(LOOK):
+        detector.check(folders, 1.0)
+    simulation.counts["running at once"] = len(folders)
+
+
+@contextmanager
+def simulated(simulation: Any, slots: int, *, stores: bool) -> Iterator[None]:
+    """Let trainings be simulated while the block runs, on a cluster of so many slots."""
+    import ray.tune
+    from scale_tune import VirtualTuner
+
+    from orchestration.cluster.resources import Node
+    from orchestration.driver import sweep_run
+    from orchestration.planning import prepare
+    from orchestration.tracking.tracker import Tracker
+
+    nodes = [Node(cpus=10.0) for _ in range(max(1, slots // 10))]
+    trackers: list[Tracker] = []
+
+    def make_tracker(*arguments: Any, **options: Any) -> Tracker:
+        trackers.append(Tracker(*arguments, **options))
+        return trackers[-1]
+
+    @contextmanager
+    def connected(*_: Any, **__: Any) -> Iterator[list[Node]]:
+        yield nodes
+
+    if stores:
+        simulation.settle = lambda: settle(trackers[-1])
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(ray.tune, "Tuner", partial(VirtualTuner, simulation)))
+        stack.enter_context(patch.object(sweep_run, "connected", connected))
+        stack.enter_context(patch.object(sweep_run, "Tracker", make_tracker))
+        for module in (sweep_run, prepare):
+            stack.enter_context(patch.object(module, "checked_local_nodes", lambda _: nodes))
+        if not stores:
+            stack.enter_context(patch("orchestration.tracking.tracker.Delivery", NoDelivery))
+            stack.enter_context(patch.object(Tracker, "flush", lambda *_: True))
+        yield
+
+
+def settle(tracker: Any) -> None:
+    """Wait until the store has all that was recorded."""
+    if not tracker.flush(SETTLE_SECONDS):
+        raise SystemExit(f"the store did not take what was recorded: {tracker.outage}")
+
+
+class NoDelivery:
+    """Stand-in for orchestration.tracking.delivery.Delivery that drops all calls."""
+
+    outage = None
+
+    def __init__(self, uri: str, calls: object, *, required: bool) -> None:
+        """Create it without a thread."""
+
+    def begin(self) -> None:
+        """Do nothing."""
+
+    def push(self, call: Callable[[], None]) -> None:
+        """Drop a call."""
+
+    def wait_open(self) -> None:
+        """Do nothing: there is no store."""
+
+    def close(self, timeout: float) -> bool:
+        """Return that nothing is left."""
+        return True
+
+
+def measure(request: Request) -> Measurement:
+    """Import, run and measure."""
+    measurement = Measurement()
+    began = time.process_time()
+    for name in LIBRARIES if request.kind == "sweep" else REPORT_LIBRARIES:
+        importlib.import_module(name)
+    measurement.imports = time.process_time() - began
+    measurement.rss_before = status_bytes("VmRSS")
+    # Peaks of the imports do not count.
+    Path("/proc/self/clear_refs").write_text("5")
+    profile = cProfile.Profile() if request.profiled else None
+    clocks = time.perf_counter(), time.process_time(), time.thread_time()
+    run = run_sweep if request.kind == "sweep" else run_report
+    measurement.code = profile.runcall(run, request, measurement) if profile else run(request, measurement)
+    simulated_seconds = sum(measurement.parts.get(part, 0.0) for part in NOT_OURS)
+    measurement.wall = time.perf_counter() - clocks[0]
+    measurement.cpu = time.process_time() - clocks[1] - simulated_seconds
+    measurement.main_cpu = time.thread_time() - clocks[2] - simulated_seconds
+    measurement.rss_peak = status_bytes("VmHWM")
+    if profile is not None:
+        measurement.profile = list_functions(profile)
+    return measurement
+
+
+def list_functions(profile: cProfile.Profile) -> list[str]:
+    """Return the project's functions of a profile in which most time passes, with that of what they call."""
+    stats: Any = pstats.Stats(profile)
+    rows = []
+    for (file, line, name), (_, calls, own, cumulative, _) in stats.stats.items():
+        path = Path(file)
+        if path.is_relative_to(ROOT) and ".venv" not in path.parts and path.parent.name != "benchmarks":
+            rows.append(
+                (cumulative, f"{cumulative:9.2f} s {own:9.2f} s {calls:>10} {path.relative_to(ROOT)}:{line} {name}")
+            )
+    rows.sort(reverse=True)
+    return ["in all       by itself      calls", *(text for _, text in rows[:LISTED])]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do what the request in a file is, and write the measurement."""
+    request = Request.read(Path(arguments[0]))
+    measurement = measure(request)
+    Path(request.result).write_text(json.dumps(asdict(measurement), indent=1))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
