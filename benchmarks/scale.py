@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -37,22 +37,33 @@ DOCUMENT = FOLDER.parent / "docs" / "benchmarks.md"
 SIZES: Final = (100, 1000, 10_000)
 QUICK_SIZES: Final = (100, 300)
 LIMIT_SECONDS: Final = 1800.0
+BULK_ABOVE: Final = 1000
 # Exit codes of commands of which no training, or some, failed.
 CODES: Final = (0, 1)
 LAST_LINES: Final = 25
 DISK: Final = "disk.json"
 
 
+@dataclass(frozen=True)
+class Options:
+    """Trainings at once; seconds that a command may take; number of trainings above which MLflow writes no store."""
+
+    slots: int = 1000
+    limit: float = LIMIT_SECONDS
+    bulk_above: int = BULK_ABOVE
+
+
 class CommandFailed(RuntimeError):
     """A command ended with another exit code than those that it may have; the message has its last lines."""
 
 
-def run_command(workspace: Workspace, command: Command, slots: int, limit: float) -> Measurement | None:
+def run_command(workspace: Workspace, command: Command, options: Options) -> Measurement | None:
     """Run a command in a process of its own and return what it took; None where it took longer than the limit."""
     stem = command.name.replace(" ", "_")
     result, log = workspace.folder / f"{stem}.json", workspace.folder / f"{stem}.log"
-    request = Request(command.kind, command.words, str(result), slots, command.stores, command.fails)
-    return run_request(request, log, limit)
+    request = Request(command.kind, command.words, str(result), options.slots, command.stores, command.fails)
+    bulk = command.fails and workspace.count > options.bulk_above
+    return run_request(replace(request, bulk=bulk), log, options.limit)
 
 
 def run_request(request: Request, log: Path, limit: float) -> Measurement | None:
@@ -75,7 +86,7 @@ def run_request(request: Request, log: Path, limit: float) -> Measurement | None
     return measurement
 
 
-def measure(workspace: Workspace, slots: int, limit: float, too_long: set[str]) -> Record:
+def measure(workspace: Workspace, options: Options, too_long: set[str]) -> Record:
     """Run the commands of a sweep one after the other, and print what each took.
 
     too_long: commands that are not tried.
@@ -85,7 +96,7 @@ def measure(workspace: Workspace, slots: int, limit: float, too_long: set[str]) 
     for command in workspace.commands():
         measurement = None
         if command.name not in too_long:
-            measurement = run_command(workspace, command, slots, limit)
+            measurement = run_command(workspace, command, options)
         if measurement is not None:
             record.measured[command.name] = measurement
             show(record, describe(command.name, measurement))
@@ -93,7 +104,7 @@ def measure(workspace: Workspace, slots: int, limit: float, too_long: set[str]) 
                 record.bytes.update(measure_bytes(workspace))
             continue
         record.ended.append(command.name)
-        show(record, f"{command.name}: would take, or took, longer than {limit:.0f} s")
+        show(record, f"{command.name}: would take, or took, longer than {options.limit:.0f} s")
         if command.name == "sweep":
             # All that follows rests on it.
             record.ended.extend(each.name for each in workspace.commands() if each.name not in record.measured)
@@ -121,7 +132,7 @@ def show(record: Record, text: str) -> None:
 
 def measure_all(options: argparse.Namespace, folder: Path) -> list[Record]:
     """Measure every scenario with each size that the folder does not hold yet."""
-    records = []
+    records, how = [], Options(options.slots, options.limit, options.bulk_above)
     for scenario in options.scenarios:
         before: Record | None = None
         for count in sorted(options.sizes):
@@ -131,7 +142,7 @@ def measure_all(options: argparse.Namespace, folder: Path) -> list[Record]:
                 shutil.rmtree(workspace.folder, ignore_errors=True)
                 workspace.folder.mkdir(parents=True)
                 too_long = find_too_long(before, count, options.limit)
-                path.write_text(measure(workspace, options.slots, options.limit, too_long).to_json())
+                path.write_text(measure(workspace, how, too_long).to_json())
                 if not options.keep:
                     shutil.rmtree(workspace.folder)
             before = Record.from_json(path.read_text())
@@ -194,6 +205,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--slots", type=int, default=1000, help="trainings that run at once")
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds after which a command is ended")
+    parser.add_argument(
+        "--bulk-above", type=int, default=BULK_ABOVE, metavar="N",
+        help=f"write stores of more trainings without MLflow's client (scale_store.py; default: {BULK_ABOVE})",
+    )  # fmt: skip
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep results there, and use what is there")
     parser.add_argument("--keep", action="store_true", help="keep the simulated sweeps too, for --profile")
     parser.add_argument("--profile", metavar="'SCENARIO SIZE COMMAND'", help="profile a command of a kept sweep")

@@ -34,6 +34,8 @@ REPORT_LIBRARIES = (
 # Of the parts what no command does, or does at another time.
 LOOK: Final = "a look of the watchdog"
 NOT_OURS: Final = ("trainings", LOOK)
+# Seconds by the clock for which a command waits at its end until the store has all.
+FLUSH: Final = "waiting for the store"
 # Functions that a profile lists.
 LISTED: Final = 25
 # How long the tracking store may take for what is buffered.
@@ -51,6 +53,8 @@ class Request:
     stores: bool = True
     fails: bool = True
     profiled: bool = False
+    # Whether runs are recorded by scale_store.py in place of MLflow's client.
+    bulk: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -76,6 +80,8 @@ class Measurement:
     parts: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     profile: list[str] = field(default_factory=list)
+    # Whether MLflow's client did not write the store, so that what other threads took is not its time.
+    bulk: bool = False
 
 
 def status_bytes(name: str) -> int:
@@ -106,7 +112,7 @@ def run_sweep(request: Request, measurement: Measurement) -> int:
     bank = cache(lambda: make_bank(Path(request.result).with_suffix(".bank")))
     simulation = Simulation(bank, FailureRates() if request.fails else NO_FAILURES)
     simulation.on_full = partial(measure_watchdog, simulation)
-    with simulated(simulation, request.slots, stores=request.stores):
+    with simulated(simulation, request):
         code = sweep.main(request.words, SILENT)
     measurement.parts, measurement.counts = dict(simulation.seconds), dict(simulation.counts)
     measurement.counts["virtual seconds"] = int(simulation.end)
@@ -126,38 +132,79 @@ def measure_watchdog(simulation: Any, folders: list[Path]) -> None:
 
 
 @contextmanager
-def simulated(simulation: Any, slots: int, *, stores: bool) -> Iterator[None]:
-    """Let trainings be simulated while the block runs, on a cluster of so many slots."""
+def simulated(simulation: Any, request: Request) -> Iterator[None]:
+    """Let trainings be simulated while the block runs, on a cluster of so many slots as requested."""
     import ray.tune
     from scale_tune import VirtualTuner
 
     from orchestration.cluster.resources import Node
     from orchestration.driver import sweep_run
     from orchestration.planning import prepare
-    from orchestration.tracking.tracker import Tracker
 
-    nodes = [Node(cpus=10.0) for _ in range(max(1, slots // 10))]
-    trackers: list[Tracker] = []
-
-    def make_tracker(*arguments: Any, **options: Any) -> Tracker:
-        trackers.append(Tracker(*arguments, **options))
-        return trackers[-1]
+    nodes = [Node(cpus=10.0) for _ in range(max(1, request.slots // 10))]
 
     @contextmanager
     def connected(*_: Any, **__: Any) -> Iterator[list[Node]]:
         yield nodes
 
-    if stores:
-        simulation.settle = lambda: settle(trackers[-1])
     with ExitStack() as stack:
         stack.enter_context(patch.object(ray.tune, "Tuner", partial(VirtualTuner, simulation)))
         stack.enter_context(patch.object(sweep_run, "connected", connected))
-        stack.enter_context(patch.object(sweep_run, "Tracker", make_tracker))
         for module in (sweep_run, prepare):
             stack.enter_context(patch.object(module, "checked_local_nodes", lambda _: nodes))
-        if not stores:
+        # What is not stored by then would be left to a later command.
+        stack.enter_context(patch.object(sweep_run, "SETTLE_SECONDS", SETTLE_SECONDS))
+        stack.enter_context(watched_tracker(simulation, request))
+        yield
+
+
+@contextmanager
+def watched_tracker(simulation: Any, request: Request) -> Iterator[None]:
+    """Let the simulation wait for the tracker of the command, and time how long the command waits for it."""
+    from orchestration.driver import sweep_run
+    from orchestration.tracking.tracker import Tracker
+
+    flush, trackers = Tracker.flush, list[Tracker]()
+
+    def make_tracker(*arguments: Any, **options: Any) -> Tracker:
+        trackers.append(Tracker(*arguments, **options))
+        return trackers[-1]
+
+    def timed_flush(tracker: Tracker, timeout: float) -> bool:
+        began = time.perf_counter()
+        is_done = flush(tracker, timeout) if request.stores else True
+        # That of the command itself is the last.
+        simulation.seconds[FLUSH] = time.perf_counter() - began
+        return is_done
+
+    simulation.settle = lambda: settle(trackers[-1])
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(sweep_run, "Tracker", make_tracker))
+        stack.enter_context(patch.object(Tracker, "flush", timed_flush))
+        if not request.stores:
             stack.enter_context(patch("orchestration.tracking.tracker.Delivery", NoDelivery))
-            stack.enter_context(patch.object(Tracker, "flush", lambda *_: True))
+        elif request.bulk:
+            stack.enter_context(bulk_store())
+        yield
+
+
+@contextmanager
+def bulk_store() -> Iterator[None]:
+    """Let trackers write by scale_store.py while the block runs."""
+    from scale_store import BulkStore
+
+    from orchestration.tracking import tracker
+
+    open_store, opened = tracker.open_store, list[BulkStore]()
+
+    def open_bulk(uri: str, experiment: str, artifacts: Path | None) -> BulkStore:
+        opened.append(BulkStore.of(open_store(uri, experiment, artifacts)))
+        return opened[-1]
+
+    def log_datasets(client: object, uri: str, run_id: str, datasets: Sequence[Any]) -> None:
+        opened[-1].log_inputs(run_id, datasets)
+
+    with patch.object(tracker, "open_store", open_bulk), patch.object(tracker, "log_datasets", log_datasets):
         yield
 
 
@@ -191,7 +238,7 @@ class NoDelivery:
 
 def measure(request: Request) -> Measurement:
     """Import, run and measure."""
-    measurement = Measurement()
+    measurement = Measurement(bulk=request.bulk)
     began = time.process_time()
     for name in LIBRARIES if request.kind == "sweep" else REPORT_LIBRARIES:
         importlib.import_module(name)

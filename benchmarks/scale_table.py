@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from scale_commands import SCENARIOS, Scenario
-from scale_process import LOOK, Measurement
+from scale_process import FLUSH, LOOK, Measurement
 
 FIGURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "scale.png"
 BEGIN, END = "<!-- scale: begin -->\n", "<!-- scale: end -->\n"
@@ -83,27 +83,47 @@ def per_training(value: Callable[[Record], float], unit: float) -> Callable[[Rec
     return lambda record: value(record) * unit / record.count
 
 
-def _other_threads(record: Record) -> float:
-    return record.measured["sweep"].cpu - record.measured["sweep"].main_cpu
+def own_thread(record: Record) -> float:
+    """Return the processor seconds of a sweep in its own thread, without its trainings."""
+    return record.measured["sweep"].main_cpu
 
 
+def other_threads(record: Record) -> float:
+    """Return those of its other threads, above all that which writes the store; NaN where MLflow did not write it."""
+    sweep = record.measured["sweep"]
+    return math.nan if sweep.bulk else sweep.cpu - sweep.main_cpu
+
+
+OWN_THREAD: Final = Row("whole sweep without its trainings, in the command's own thread, s", "sweep", own_thread)
+CALLBACK: Final = Row("callback", "sweep", part("sweep", "callback"))
+MEMORY: Final = Row("memory of the driver above its imports, MiB", "sweep", growth("sweep"))
+REPORT_MEMORY: Final = Row("– memory above its imports, MiB", "report", growth("report"))
+STORE: Final = Row("SQLite file, MiB", "sweep", size("store"))
 ARMS: Final = (
     Row("plan, nothing stored (`dry_run=true`), s", "plan", cpu("plan"), goal=30.0),
-    Row("whole sweep without its trainings, s", "sweep", cpu("sweep")),
-    Row("– of it for each training, ms", "sweep", per_training(cpu("sweep"), 1e3), each=True),
-    Row("– of that the threads that write the store, ms", "sweep", per_training(_other_threads, 1e3), each=True),
-    Row("– Tune's callback and what it calls, ms", "sweep", per_training(part("sweep", "callback"), 1e3), each=True),
-    Row("memory of the driver above its imports, MiB", "sweep", growth("sweep")),
+    OWN_THREAD,
+    Row("– for each training, ms", "sweep", per_training(own_thread, 1e3), each=True),
+    Row(
+        "– of it Tune's callback and what it calls, for each, ms", "sweep", per_training(CALLBACK.value, 1e3), each=True
+    ),
+    Row(
+        "threads that write the store by MLflow's client, for each, ms",
+        "sweep",
+        per_training(other_threads, 1e3),
+        each=True,
+    ),
+    MEMORY,
     Row("– for each training, KiB", "sweep", per_training(growth("sweep"), 1024), each=True),
     Row("the command again when all is finished, s", "resume", cpu("resume")),
     Row("state of a finished sweep (`dry_run=true explain=true`), s", "status", cpu("status")),
     Row("report (`analysis/report.py`), s", "report", cpu("report"), goal=60.0),
-    Row("– memory above its imports, MiB", "report", growth("report")),
+    REPORT_MEMORY,
     Row("plan of other seeds beside it, s", "plan others", cpu("plan others"), goal=30.0),
     Row("– with `explain=true`, s", "explain others", cpu("explain others")),
     Row("plan of the same under another name, s", "plan reuse", cpu("plan reuse"), goal=30.0),
     Row("all of it taken over under another name, s", "reuse", cpu("reuse")),
-    Row("SQLite file, MiB", "sweep", size("store")),
+    Row("– waiting for the store at its end, s by the clock", "reuse", part("reuse", FLUSH), goal=60.0, goal_size=1000),
+    STORE,
     Row("– for each training, KiB", "sweep", per_training(size("store"), 1024), each=True),
     Row("artifacts in the store, MiB", "sweep", size("artifacts")),
     Row("folders of the trainings without checkpoints, MiB", "sweep", size("trainings")),
@@ -137,7 +157,8 @@ def exponents(values: Mapping[int, float]) -> list[float]:
 
 def values_of(row: Row, records: Iterable[Record]) -> dict[int, float]:
     """Return the values of a row by size, of the sizes that have one."""
-    return {record.count: row.value(record) for record in records if row.command in record.measured}
+    values = {record.count: row.value(record) for record in records if row.command in record.measured}
+    return {count: value for count, value in values.items() if not math.isnan(value)}
 
 
 def is_steep(row: Row, values: Mapping[int, float]) -> bool:
@@ -247,9 +268,12 @@ def draw(records: Sequence[Record], path: Path) -> None:
     commands = [row for row in ARMS if row.command != "sweep" and not row.label.startswith("– memory")]
     panels: list[tuple[str, Sequence[Row]]] = [
         ("commands, processor s", commands),
-        ("a sweep's driver, processor s", [ARMS[1], Row("callback alone", "sweep", part("sweep", "callback"))]),
-        ("memory above imports, MiB", [ARMS[5], ARMS[10]]),
-        ("files, MiB", [row for row in ARMS if row.label.endswith("MiB") and row.command == "sweep"][1:]),
+        ("a sweep's driver, processor s", [OWN_THREAD, CALLBACK, Row("threads of the store", "sweep", other_threads)]),
+        ("memory above imports, MiB", [MEMORY, Row("report", "report", REPORT_MEMORY.value)]),
+        (
+            "files, MiB",
+            [row for row in ARMS if row.label.endswith("MiB") and row.command == "sweep" and row is not MEMORY],
+        ),
     ]
     for index, (title, rows) in enumerate(panels):
         axes = figure.add_subplot(2, 3, index + 1)

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -104,6 +106,69 @@ def test_files_are_counted_by_kind_and_links_once(load, tmp_path: Path) -> None:
     }
 
 
+TABLES = {
+    "runs": (
+        "run_uuid",
+        "name, source_type, source_name, entry_point_name, user_id, status, source_version, lifecycle_stage",
+    ),
+    "tags": ("run_uuid", "key, value"),
+    "params": ("run_uuid", "key, value"),
+    "metrics": ("run_uuid", "key, value, timestamp, step, is_nan"),
+    "latest_metrics": ("run_uuid", "key, value, timestamp, step, is_nan"),
+    "inputs": ("destination_id", "source_type, source_id, destination_type, step"),
+}
+
+
+def rows_of(file: Path, run_id: str) -> dict[str, list[tuple[object, ...]]]:
+    """Return the rows of a run by table, without ids and the moments of its start and end."""
+    with closing(sqlite3.connect(file)) as connection:
+        rows = {
+            table: sorted(connection.execute(f"SELECT {columns} FROM {table} WHERE {key} = ?", (run_id,)))
+            for table, (key, columns) in TABLES.items()
+        }
+        tags = "SELECT t.name, t.value FROM input_tags t JOIN inputs i USING (input_uuid) WHERE i.destination_id = ?"
+        return {**rows, "input_tags": sorted(connection.execute(tags, (run_id,)))}
+
+
+@pytest.mark.ray
+def test_the_bulk_store_writes_the_rows_of_mlflow(load, tmp_path: Path) -> None:
+    from orchestration.tracking.datasets import DatasetProfile, RunDataset, log_datasets
+    from orchestration.tracking.store import open_store
+
+    file = tmp_path / "mlflow.db"
+    plain = open_store(f"sqlite:///{file}", "lab", tmp_path / "mlartifacts")
+    bulk = load("scale_store").BulkStore.of(plain)
+    profile = DatasetProfile(24, 70, 1, ("disc",))
+    datasets = [RunDataset("drawn", "d" * 64, "training", "code", {"tags": {}}, profile)]
+    written = tmp_path / "points.txt"
+    written.write_text("a file")
+    runs = []
+    for store in (plain, bulk, bulk):
+        runs.append(run_id := store.create("a0001 seed 0", {"fcos.arm": "a0001"}))
+        store.set_tags(run_id, {"fcos.arm": "a0002", "fcos.notes": ""})
+        store.log_params(run_id, {"model": {"norm": "gn", "levels": [3, 4]}, "seed": 0})
+        store.log_points(
+            run_id, {("val/AP", 2): (0.25, 1000), ("val/AP", 4): (0.5, 2000), ("train/loss", 4): (1.5, 2000)}
+        )
+        store.log_points(run_id, {("val/AP", 3): (0.75, 3000)})
+        store.log_json(run_id, {"config.json": {"seed": 0}})
+        store.log_files(run_id, [written], "evaluation")
+        if store is plain:
+            log_datasets(store.client, store.uri, run_id, datasets)
+        else:
+            store.log_inputs(run_id, datasets)
+        store.close(run_id, "FINISHED")
+    expected = rows_of(file, runs[0])
+    assert min(map(len, expected.values())) > 0 and len(expected["latest_metrics"]) == 2
+    assert rows_of(file, runs[1]) == rows_of(file, runs[2]) == expected
+    artifacts = [
+        {path.relative_to(folder): path.read_text() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "mlartifacts" / run_id / "artifacts" for run_id in runs)
+    ]
+    assert artifacts[0] == artifacts[1] == artifacts[2] and len(artifacts[0]) == 2
+    bulk.connection.close()
+
+
 def run_simulated(load, workspace: Any, *, slots: int) -> tuple[int, Any]:
     """Run the command of a sweep in this process without a store; return its exit code and what it took."""
     module = load("scale_process")
@@ -169,7 +234,7 @@ def test_every_command_of_a_simulated_sweep_is_measured(load, tmp_path: Path) ->
     module, commands, table = load("scale"), load("scale_commands"), load("scale_table")
     workspace = commands.Workspace(tmp_path / "arms_10", "arms", 10)
     workspace.folder.mkdir(parents=True)
-    record = module.measure(workspace, 1000, 900.0, set())
+    record = module.measure(workspace, module.Options(limit=900.0), set())
     assert record.ended == [] and set(record.measured) == {command.name for command in workspace.commands()}
     assert all(measurement.cpu > 0 for measurement in record.measured.values())
     assert min(record.bytes.values()) > 0
