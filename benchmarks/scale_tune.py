@@ -134,7 +134,11 @@ class VirtualTuner:
             self._add(trial_id, config)
         if not self._is_full and self._running and (self._begun == self._most or len(self._running) == self._slots):
             self._is_full = True
-            self._simulation.on_full([Path(trial.training.task.folder) for trial in self._running.values()])
+            # When all of them have begun.
+            self._at(2.0, self._show_full)
+
+    def _show_full(self) -> None:
+        self._simulation.on_full([Path(trial.training.task.folder) for trial in self._running.values()])
 
     def _add(self, trial_id: str, config: dict[str, Any]) -> None:
         with self._simulation.timed("trainings"):
