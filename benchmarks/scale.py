@@ -1,7 +1,7 @@
 """How a sweep's driver, store and report grow with its trainings: python benchmarks/scale.py
 
     python benchmarks/scale.py --quick                       100 and 300 trainings, some minutes
-    python benchmarks/scale.py --results FOLDER [--sizes 100 1000 10000] [--scenarios arms rounds search race]
+    python benchmarks/scale.py --results FOLDER [--sizes 100 1000 10000] [--scenarios arms rounds search race tune]
     python benchmarks/scale.py --results FOLDER --profile "arms 1000 report"
     python benchmarks/scale.py --results FOLDER --disk       what real trainings of two steps leave, and how 200 would
     python benchmarks/scale.py --results FOLDER --write      puts what was measured into docs/benchmarks.md

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 # arms: every arm with every seed; rounds: seeds until all is decided; search: TPE with early stopping; race: random
-# points over several seeds.
-Scenario = Literal["arms", "rounds", "search", "race"]
-SCENARIOS: Final[tuple[Scenario, ...]] = ("arms", "rounds", "search", "race")
+# points over several seeds; tune: nothing of a sweep, but Ray Tune itself (scale_ray.py).
+Scenario = Literal["arms", "rounds", "search", "race", "tune"]
+SCENARIOS: Final[tuple[Scenario, ...]] = ("arms", "rounds", "search", "race", "tune")
 SEEDS: Final = (0, 1, 2, 3, 4)
 FIRST_SEEDS: Final = (0, 1, 2)
 MOST_SEEDS: Final = 12
@@ -31,7 +31,7 @@ class Command:
 
     name: str
     words: tuple[str, ...]
-    kind: Literal["sweep", "report"] = "sweep"
+    kind: Literal["sweep", "report", "tune"] = "sweep"
     stores: bool = True
     fails: bool = False
 
@@ -74,6 +74,8 @@ class Workspace:
 
     def commands(self) -> list[Command]:
         """Return the commands that are measured, in their order."""
+        if self.scenario == "tune":
+            return [Command("tune", (str(self.count),), kind="tune")]
         if self.scenario != "arms":
             return [
                 Command("plan", self.words("dry_run=true"), stores=False),

@@ -31,6 +31,7 @@ REPORT_LIBRARIES = (
     "analysis.report", "analysis.explorer.page", "analysis.report_json.build", "analysis.sections.document",
     "matplotlib.figure", "mlflow.store.tracking.sqlalchemy_store",
 )  # fmt: skip
+IMPORTED: Final = {"sweep": LIBRARIES, "report": REPORT_LIBRARIES, "tune": ("scale_ray",)}
 # Of the parts what no command does, or does at another time.
 LOOK: Final = "a look of the watchdog"
 NOT_OURS: Final = ("trainings", LOOK)
@@ -44,7 +45,11 @@ SETTLE_SECONDS: Final = 3600.0
 
 @dataclass(frozen=True)
 class Request:
-    """What a process does. words: its command line. slots: of the cluster. stores: whether runs are recorded."""
+    """What a process does.
+
+    kind: sweep, report, or tune (see scale_ray.py). words: its command line. slots: of the cluster. stores: whether runs
+    are recorded.
+    """
 
     kind: str
     words: tuple[str, ...]
@@ -117,6 +122,15 @@ def run_sweep(request: Request, measurement: Measurement) -> int:
     measurement.parts, measurement.counts = dict(simulation.seconds), dict(simulation.counts)
     measurement.counts["virtual seconds"] = int(simulation.end)
     return code
+
+
+def run_tune(request: Request, measurement: Measurement) -> int:
+    """Run trainings that only report with Ray Tune and real actors, and nothing else."""
+    import scale_ray
+
+    count = int(request.words[0])
+    ended = scale_ray.run_tune(count, Path(request.result).with_suffix(".ray"))
+    return 0 if ended == count else 1
 
 
 def measure_watchdog(simulation: Any, folders: list[Path]) -> None:
@@ -240,7 +254,7 @@ def measure(request: Request) -> Measurement:
     """Import, run and measure."""
     measurement = Measurement(bulk=request.bulk)
     began = time.process_time()
-    for name in LIBRARIES if request.kind == "sweep" else REPORT_LIBRARIES:
+    for name in IMPORTED[request.kind]:
         importlib.import_module(name)
     measurement.imports = time.process_time() - began
     measurement.rss_before = status_bytes("VmRSS")
@@ -248,7 +262,7 @@ def measure(request: Request) -> Measurement:
     Path("/proc/self/clear_refs").write_text("5")
     profile = cProfile.Profile() if request.profiled else None
     clocks = time.perf_counter(), time.process_time(), time.thread_time()
-    run = run_sweep if request.kind == "sweep" else run_report
+    run = {"sweep": run_sweep, "report": run_report, "tune": run_tune}[request.kind]
     measurement.code = profile.runcall(run, request, measurement) if profile else run(request, measurement)
     simulated_seconds = sum(measurement.parts.get(part, 0.0) for part in NOT_OURS)
     measurement.wall = time.perf_counter() - clocks[0]

@@ -138,11 +138,20 @@ OTHERS: Final = (
     Row("memory of the driver above its imports, MiB", "sweep", growth("sweep")),
     Row("the command again when all is finished, s", "resume", cpu("resume")),
 )
+TUNE: Final = (
+    Row("driver's process, s", "tune", cpu("tune")),
+    Row("– for each training, ms", "tune", per_training(cpu("tune"), 1e3), each=True),
+    Row("memory above its imports, MiB", "tune", growth("tune")),
+)
+ROWS: Final[Mapping[str, Sequence[Row]]] = {
+    "arms": ARMS, "rounds": OTHERS, "search": OTHERS, "race": OTHERS, "tune": TUNE,
+}  # fmt: skip
 TITLES: Final[Mapping[str, str]] = {
     "arms": "arms with five seeds each",
     "rounds": "arms with up to twelve seeds, until all is decided (no store)",
     "search": "`search=tpe_asha` (no store)",
     "race": "`search=random` raced over three seeds (no store)",
+    "tune": "Ray Tune itself, which is not in the others: trainings that only report, on four real actors",
 }
 
 
@@ -213,7 +222,7 @@ def make_text(records: Sequence[Record], disk: Any, slots: int) -> str:
     for scenario in SCENARIOS:
         own = [record for record in records if record.scenario == scenario]
         if own:
-            table = make_table(ARMS if scenario == "arms" else OTHERS, own)
+            table = make_table(ROWS[scenario], own)
             parts.append(f"{TITLES[scenario]}:\n\n{table}{_describe_slots(own)}")
     if disk is not None:
         parts.append(make_disk_table(disk))
@@ -278,7 +287,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     for index, (title, rows) in enumerate(panels):
         axes = figure.add_subplot(2, 3, index + 1)
         _plot(axes, title, {_short(row): values_of(row, arms) for row in rows})
-    by_scenario = {TITLES[name].split(" (")[0].replace("`", ""): name for name in SCENARIOS if name != "arms"}
+    by_scenario = {TITLES[name].split(" (")[0].replace("`", ""): name for name in ("rounds", "search", "race")}
     for index, (title, row) in enumerate(
         (("whole sweep, processor s", OTHERS[1]), ("searcher, processor s", OTHERS[2]))
     ):
