@@ -47,8 +47,8 @@ SETTLE_SECONDS: Final = 3600.0
 class Request:
     """What a process does.
 
-    kind: sweep, report, or tune (see scale_ray.py). words: its command line. slots: of the cluster. stores: whether runs
-    are recorded.
+    kind: sweep, report, or tune (see scale_ray.py). words: its command line. slots: of the cluster. stores: whether
+    runs are recorded.
     """
 
     kind: str
