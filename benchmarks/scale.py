@@ -14,20 +14,17 @@ With --results what the folder holds is not measured again.
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from scale_commands import NAME, SCENARIOS, Command, Scenario, Workspace, bytes_below
-from scale_process import Measurement, Request
+from scale_process import Measurement, Request, import_libraries, run_forked
 from scale_table import BEGIN, END, FIGURE, Record, describe, draw, make_text
 
 from fcos.storage.run_folder import CHECKPOINTS
@@ -68,20 +65,12 @@ def run_command(workspace: Workspace, command: Command, options: Options) -> Mea
 
 def run_request(request: Request, log: Path, limit: float) -> Measurement | None:
     """Run what is requested; see run_command."""
-    path = Path(request.result).with_suffix(".request")
-    path.write_text(json.dumps(asdict(request)))
-    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "COLUMNS": "200"}
-    with log.open("w") as output:
-        try:
-            done = subprocess.run(
-                [sys.executable, str(FOLDER / "scale_process.py"), str(path)],
-                stdout=output, stderr=subprocess.STDOUT, timeout=limit, env=environment, cwd=path.parent,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return None
-    measurement = None if done.returncode else Measurement(**json.loads(Path(request.result).read_text()))
+    code = run_forked(request, log, limit)
+    if code is None:
+        return None
+    measurement = None if code else Measurement(**json.loads(Path(request.result).read_text()))
     if measurement is None or measurement.code not in CODES:
-        code = done.returncode if measurement is None else measurement.code
+        code = code or (0 if measurement is None else measurement.code)
         raise CommandFailed("\n".join([f"{log}: exit code {code}", *log.read_text().splitlines()[-LAST_LINES:]]))
     return measurement
 
@@ -109,7 +98,7 @@ def measure(workspace: Workspace, options: Options, too_long: set[str]) -> Recor
             # All that follows rests on it.
             record.ended.extend(each.name for each in workspace.commands() if each.name not in record.measured)
             break
-    return replace(record, ended=list(dict.fromkeys(record.ended)))
+    return replace(record, ended=list(dict.fromkeys(record.ended)), imports=import_libraries())
 
 
 def measure_bytes(workspace: Workspace) -> dict[str, int]:

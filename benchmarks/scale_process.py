@@ -1,22 +1,26 @@
-"""One command of a sweep, or one report, in a process of its own, measured: python benchmarks/scale_process.py REQUEST
+"""One command of a sweep, or one report, in a process of its own, measured.
 
-The request and the measurement are JSON files. The libraries are imported before anything is measured. A sweep runs as
+It is forked from one that has imported the libraries, which is measured apart. A sweep runs as
 orchestration/sweep.py does, with three stand-ins: nodes of a cluster for Ray, scale_tune.py for Tune, and where nothing
 is to be stored a delivery that drops what it is given.
 """
 
 import cProfile
+import gc
 import importlib
 import json
+import os
 import pstats
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +35,7 @@ REPORT_LIBRARIES = (
     "analysis.report", "analysis.explorer.page", "analysis.report_json.build", "analysis.sections.document",
     "matplotlib.figure", "mlflow.store.tracking.sqlalchemy_store",
 )  # fmt: skip
-IMPORTED: Final = {"sweep": LIBRARIES, "report": REPORT_LIBRARIES, "tune": ("scale_ray",)}
+TUNE_LIBRARIES = ("scale_ray",)
 # Of the parts what no command does, or does at another time.
 LOOK: Final = "a look of the watchdog"
 NOT_OURS: Final = ("trainings", LOOK)
@@ -61,12 +65,6 @@ class Request:
     # Whether runs are recorded by scale_store.py in place of MLflow's client.
     bulk: bool = False
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a request that a benchmark wrote."""
-        values = json.loads(path.read_text())
-        return cls(**{**values, "words": tuple(values["words"])})
-
 
 @dataclass
 class Measurement:
@@ -78,7 +76,6 @@ class Measurement:
     # Of it the thread that the command runs in; the rest is that of the tracking store and the watchdogs.
     main_cpu: float = 0.0
     wall: float = 0.0
-    imports: float = 0.0
     # Resident when it begins, and at its peak.
     rss_before: int = 0
     rss_peak: int = 0
@@ -128,6 +125,8 @@ def run_tune(request: Request, measurement: Measurement) -> int:
     """Run trainings that only report with Ray Tune and real actors, and nothing else."""
     import scale_ray
 
+    # From which the processes of Ray import it too.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
     count = int(request.words[0])
     ended = scale_ray.run_tune(count, Path(request.result).with_suffix(".ray"))
     return 0 if ended == count else 1
@@ -251,12 +250,8 @@ class NoDelivery:
 
 
 def measure(request: Request) -> Measurement:
-    """Import, run and measure."""
+    """Run and measure; the libraries are imported."""
     measurement = Measurement(bulk=request.bulk)
-    began = time.process_time()
-    for name in IMPORTED[request.kind]:
-        importlib.import_module(name)
-    measurement.imports = time.process_time() - began
     measurement.rss_before = status_bytes("VmRSS")
     # Peaks of the imports do not count.
     Path("/proc/self/clear_refs").write_text("5")
@@ -288,12 +283,52 @@ def list_functions(profile: cProfile.Profile) -> list[str]:
     return ["in all       by itself      calls", *(text for _, text in rows[:LISTED])]
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Do what the request in a file is, and write the measurement."""
-    request = Request.read(Path(arguments[0]))
-    measurement = measure(request)
-    Path(request.result).write_text(json.dumps(asdict(measurement), indent=1))
+@cache
+def import_libraries() -> float:
+    """Import what commands need, once; return the processor seconds that it takes."""
+    began = time.process_time()
+    for name in (*LIBRARIES, *REPORT_LIBRARIES, *TUNE_LIBRARIES):
+        importlib.import_module(name)
+    gc.collect()
+    # Later collections would copy the pages that processes share.
+    gc.freeze()
+    return time.process_time() - began
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def run_forked(request: Request, log: Path, limit: float) -> int | None:
+    """Do what is requested in a process of its own; return its exit code, None where it took longer than the limit.
+
+    The measurement is then in the file that the request names. log: the file of what it prints.
+    """
+    import_libraries()
+    sys.stdout.flush()
+    if not (child := os.fork()):
+        _run_child(request, log)
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def _run_child(request: Request, log: Path) -> NoReturn:
+    """Do what is requested, and end this process, whatever happens."""
+    code = 1
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(log.parent)
+        os.environ["COLUMNS"] = "200"
+        Path(request.result).write_text(json.dumps(asdict(measure(request)), indent=1))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

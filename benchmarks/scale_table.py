@@ -31,6 +31,8 @@ class Record:
     measured: dict[str, Measurement]
     bytes: dict[str, int]
     ended: list[str] = field(default_factory=list)
+    # Processor seconds of the imports of all commands together, which are in none of the others.
+    imports: float = 0.0
 
     def to_json(self) -> str:
         """Return the record as text."""
@@ -218,7 +220,10 @@ def describe(name: str, measurement: Measurement) -> str:
 def make_text(records: Sequence[Record], disk: Any, slots: int) -> str:
     """Return what stands between the marks of the document."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    parts = [f"{_processor()}, Python {platform.python_version()}, {versions}; processor time, {slots:,} slots.\n"]
+    imports = max((record.imports for record in records), default=0.0)
+    parts = [
+        f"{_processor()}, Python {platform.python_version()}, {versions}; processor time, {slots:,} slots. The imports took {imports:.1f} s more.\n"
+    ]
     for scenario in SCENARIOS:
         own = [record for record in records if record.scenario == scenario]
         if own:
