@@ -221,9 +221,9 @@ def make_text(records: Sequence[Record], disk: Any, slots: int) -> str:
     """Return what stands between the marks of the document."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     imports = max((record.imports for record in records), default=0.0)
-    parts = [
-        f"{_processor()}, Python {platform.python_version()}, {versions}; processor time, {slots:,} slots. The imports took {imports:.1f} s more.\n"
-    ]
+    packages = f"Python {platform.python_version()}, {versions}"
+    head = f"{_processor()}, {packages}; processor time, {slots:,} slots. The imports took {imports:.1f} s more.\n"
+    parts = [head]
     for scenario in SCENARIOS:
         own = [record for record in records if record.scenario == scenario]
         if own:
