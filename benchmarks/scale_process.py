@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pstats
+import shutil
 import signal
 import sys
 import time
@@ -111,7 +112,9 @@ def run_sweep(request: Request, measurement: Measurement) -> int:
     from orchestration.cli.event_stream import SILENT
 
     # Made by the first training: a command that only shows a plan has none.
-    bank = cache(lambda: make_bank(Path(request.result).with_suffix(".bank")))
+    folder = Path(request.result).with_suffix(".bank")
+    shutil.rmtree(folder, ignore_errors=True)
+    bank = cache(lambda: make_bank(folder))
     simulation = Simulation(bank, FailureRates() if request.fails else NO_FAILURES)
     simulation.on_full = partial(measure_watchdog, simulation)
     with simulated(simulation, request):

@@ -3,6 +3,8 @@
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from fcos.storage.summary_file import read_finished_run
 
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "scale.py"
 # Of every kind some, in twenty trainings.
 RATES = {"lost": 0.2, "preempted": 0.1, "error": 0.1, "memory": 0.1, "diverged": 0.1}
 
@@ -211,6 +214,7 @@ def test_a_simulated_sweep_ends_as_a_real_one_and_goes_on(
     assert code == 0 and "events" not in third.counts
 
 
+@pytest.mark.slow(minutes=1)
 @pytest.mark.ray
 @pytest.mark.usefixtures("_own_log")
 @pytest.mark.parametrize("scenario", ["rounds", "search", "race"])
@@ -231,10 +235,12 @@ def test_searchers_are_driven_to_their_end(load, tmp_path: Path, scenario: str) 
 @pytest.mark.slow(minutes=3)
 @pytest.mark.ray
 def test_every_command_of_a_simulated_sweep_is_measured(load, tmp_path: Path) -> None:
-    module, commands, table = load("scale"), load("scale_commands"), load("scale_table")
+    commands, table = load("scale_commands"), load("scale_table")
     workspace = commands.Workspace(tmp_path / "arms_10", "arms", 10)
-    workspace.folder.mkdir(parents=True)
-    record = module.measure(workspace, module.Options(limit=900.0), set())
+    words = ["--sizes", "10", "--scenarios", "arms", "--results", str(tmp_path), "--keep"]
+    done = subprocess.run([sys.executable, str(BENCHMARK), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = table.Record.from_json((tmp_path / "arms_10.record.json").read_text())
     assert record.ended == [] and set(record.measured) == {command.name for command in workspace.commands()}
     assert all(measurement.cpu > 0 for measurement in record.measured.values())
     assert min(record.bytes.values()) > 0
