@@ -60,7 +60,9 @@ def _broken_by(each: Instruction) -> list[str]:
 
 def _bases(instructions: Sequence[Instruction]) -> list[str]:
     """Images that are no earlier stage and not pinned by tag and digest."""
-    values, stages, found = defaults(instructions), set[str](), []
+    values = defaults(instructions)
+    stages: set[str] = set()
+    found: list[str] = []
     for each in (each for each in instructions if each.name == "FROM"):
         image = VARIABLE.sub(lambda match: values.get(match[1] or match[2], ""), each.value.split()[0])
         if image not in stages and not DIGEST.match(image):
@@ -84,7 +86,8 @@ def _runs_in_a_row(instructions: Sequence[Instruction]) -> list[str]:
 
 def _shells(instructions: Sequence[Instruction]) -> list[str]:
     """Pipes without a shell that fails where a part of one does."""
-    safe, found = set[str](), []
+    safe: set[str] = set()
+    found: list[str] = []
     for each in instructions:
         if each.name == "SHELL" and "pipefail" in each.value:
             safe.add(each.stage)
@@ -105,7 +108,8 @@ def _installs(each: Instruction, *tool: str) -> list[list[str]]:
 
 def _packages(words: Sequence[str]) -> list[str]:
     """What an install names, without options and their values."""
-    named, skip = [], False
+    named: list[str] = []
+    skip = False
     for word in words:
         if not skip and not word.startswith("-"):
             named.append(word)
