@@ -25,6 +25,7 @@ most_restarts=100
 
 # The checkout, on storage that all nodes share; activate the environment here where it is another one.
 cd "${SLURM_SUBMIT_DIR:?to be started with sbatch}"
+# shellcheck source=/dev/null
 source .venv/bin/activate
 
 # A token of this job alone, in the environment of its processes and in no file.
@@ -46,6 +47,7 @@ port=$((6379 + SLURM_JOB_ID % 1000))
 pid_file="$(mktemp)"
 trap 'rm -f "$pid_file"' EXIT
 time_is_up=""
+# shellcheck disable=SC2329 # the trap calls it
 end_sweep() {
     time_is_up=yes
     if [[ -s $pid_file ]]; then

@@ -51,7 +51,8 @@ def problems(text: str) -> list[str]:
     """The rules that a Dockerfile breaks, with the instruction: "DL3007 FROM python:latest"."""
     instructions = parse(text)
     found = [f"{rule} {each.name} {each.value}" for each in instructions for rule in _broken_by(each)]
-    return [*found, *_bases(instructions), *_users(instructions), *_runs_in_a_row(instructions), *_shells(instructions)]
+    whole = (_bases, _users, _copies, _runs_in_a_row, _shells)
+    return [*found, *(each for check in whole for each in check(instructions))]
 
 
 def _broken_by(each: Instruction) -> list[str]:
@@ -77,6 +78,18 @@ def _users(instructions: Sequence[Instruction]) -> list[str]:
     last = instructions[-1].stage
     users = [each.value for each in instructions if each.name == "USER" and each.stage == last]
     return [] if users and re.match(r"[1-9]\d*(:\d+)?$", users[-1]) else [f"DL3002 USER {users[-1:]}"]
+
+
+def _copies(instructions: Sequence[Instruction]) -> list[str]:
+    """Copies to a folder that the stage itself does not name."""
+    named: set[str] = set()
+    found: list[str] = []
+    for each in instructions:
+        if each.name == "WORKDIR":
+            named.add(each.stage)
+        if each.name == "COPY" and not each.value.split()[-1].startswith(("/", "$")) and each.stage not in named:
+            found.append(f"DL3045 COPY {each.value}")
+    return found
 
 
 def _runs_in_a_row(instructions: Sequence[Instruction]) -> list[str]:

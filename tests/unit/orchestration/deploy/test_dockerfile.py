@@ -46,6 +46,7 @@ def test_the_dockerfile_keeps_the_rules() -> None:
         ("DL3020", f"{PINNED}ADD fcos fcos\n{USER}"),
         ("DL3025", f"{PINNED}{USER}CMD python\n"),
         ("DL3042", f"{PINNED}RUN make \\\n    && pip install -r requirements.lock\n{USER}"),
+        ("DL3045", f"{PINNED}WORKDIR /app\nFROM only AS last\nCOPY fcos fcos\n{USER}"),
         ("DL3059", f"{PINNED}RUN make\n# twice\nRUN make\n{USER}"),
         ("DL4000", f"{PINNED}MAINTAINER someone\n{USER}"),
         ("DL4006", f"{PINNED}RUN make | tee log\n{USER}"),

@@ -15,6 +15,7 @@ import yaml
 from tests.helpers.deploy.files import DEPLOY, composed, stand_in, words_after_entry
 from tests.helpers.deploy.skypilot_schema import TASK
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray Serve's own
 # What SkyPilot sets on each node: https://docs.skypilot.co/en/latest/running-jobs/environment-variables.html
 SET_BY_SKYPILOT = {
     "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2",
