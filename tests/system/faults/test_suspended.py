@@ -22,10 +22,10 @@ from tests.helpers.experiments.sweeps import (
     TINY,
     client,
     environment,
-    finished,
     loss_steps,
     points,
     runs,
+    start,
     statuses,
     trials_of,
     wait_for,
@@ -36,7 +36,10 @@ from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow(minutes=2)
 
-LOG = 4
+# Long enough for a notice to come in time, as in test_nodes.py.
+STEPS, INTERVAL, LOG = 400, 20, 4
+# A step that is reported after the first checkpoint.
+BEYOND = 28
 # Two trainings.
 PAIR = (
     "+experiment=ablation_centerness",
@@ -45,19 +48,30 @@ PAIR = (
     "~experiment.paper.from_regression",
     *(word for word in TINY if not word.startswith("data.cache_dir")),
     f"schedule.log_every={LOG}",
+    f"schedule.steps={STEPS}",
+    f"schedule.eval_every={STEPS}",
     "report=false",
     "cluster.max_failures=0",
 )
 NAMES = ("ablation_centerness", "none seed 0", "branch seed 0")
 # Seconds that Slurm and Kubernetes wait by default between SIGTERM and SIGKILL.
 GRACE = 30.0
-# As kuberay.yaml has it, and a machine that is busy needs more.
-DRAIN = ("env", f"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S={PATIENCE:g}")
+# As kuberay.yaml has it, but for machines that are busy; nor do a pod's processes give way to other tests.
+POD = ("env", f"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S={PATIENCE:g}", "RAY_worker_niceness=0")
 
 
-def lengths(steps: int, interval: int) -> tuple[str, ...]:
-    """Words for trainings of so many steps, with a checkpoint at each interval."""
-    return (f"schedule.steps={steps}", f"schedule.eval_every={steps}", f"schedule.checkpoint_every={interval}")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same sweep from start to end on this machine, in a folder and a store of its own."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = start(folder, *PAIR, f"schedule.checkpoint_every={STEPS}", "data.cache_dir=cache")
+    try:
+        output, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, output + errors
+    return folder
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,8 @@ class Story:
     """A sweep that is interrupted, beside the same one that is not."""
 
     folder: Path
-    words: tuple[str, ...]
+    # Steps between checkpoints, on which no number depends.
+    interval: int
 
     @property
     def disk(self) -> Path:
@@ -74,23 +89,16 @@ class Story:
 
     def on_a_cluster(self) -> list[str]:
         """The words of the command, the same on every cluster."""
-        more = ["cluster.address=auto", f"output={self.folder / 'outputs'}", f"data.cache_dir={self.disk / 'cache'}"]
-        return [*PAIR, *self.words, *more]
+        folders = [f"output={self.folder / 'outputs'}", f"data.cache_dir={self.disk / 'cache'}"]
+        return [*PAIR, f"schedule.checkpoint_every={self.interval}", "cluster.address=auto", *folders]
 
-    def run_undisturbed(self) -> Path:
-        """The same sweep from start to end, in another folder and with another store."""
-        whole = self.folder / "whole"
-        whole.mkdir()
-        finished(whole, *PAIR, *self.words, "data.cache_dir=cache")
-        return whole
-
-    def check(self, whole: Path, steps: int) -> None:
+    def check(self, whole: Path) -> None:
         """Every run is FINISHED, no point is missing or twice, and all numbers are those of the undisturbed one."""
         assert statuses(self.folder) == dict.fromkeys(NAMES, "FINISHED")
         found, expected = (numbers(folder) for folder in (self.folder, whole))
         for name, reported in found.items():
             assert len({(key, step) for key, step, _ in reported}) == len(reported)
-            assert [step for key, step, _ in reported if key == "train/loss"] == list(range(LOG, steps + 1, LOG))
+            assert [step for key, step, _ in reported if key == "train/loss"] == list(range(LOG, STEPS + 1, LOG))
             assert reported == expected[name]
 
     def redone(self) -> list[int]:
@@ -110,7 +118,8 @@ def submitted(nodes: Cluster, words: list[str]) -> Iterator["subprocess.Popen[st
     command = [
         *(str(RAY), "job", "submit", "--address", f"http://127.0.0.1:{nodes.dashboard_port}", "--working-dir", "."),
         *("--runtime-env", "orchestration/deploy/runtime_env.yaml", "--"),
-        *("env", f"PYTHONPATH=$PYTHONPATH:{MODULE_FOLDER}", "python", "orchestration/sweep.py", *words),
+        *("sh", "-c", f'export PYTHONPATH="$PYTHONPATH:{MODULE_FOLDER}" && exec python "$@"', "job"),
+        *("orchestration/sweep.py", *words),
     ]
     env = {**nodes.environment, "RAY_AUTH_MODE": "token"}
     with (nodes.folder / "job.log").open("w") as log:
@@ -128,9 +137,9 @@ def submitted(nodes: Cluster, words: list[str]) -> Iterator["subprocess.Popen[st
 def pods() -> Iterator[Cluster]:
     """A head for the driver alone, and two workers of one processor, in a temporary folder of their own."""
     with cluster(token=True, nodes=0) as nodes:
-        nodes.start("--num-cpus=0")
+        nodes.start("--num-cpus=0", wrapper=POD[:1] + POD[2:])
         for _ in range(2):
-            nodes.start(wrapper=DRAIN)
+            nodes.start(wrapper=POD)
         yield nodes
 
 
@@ -188,29 +197,25 @@ def go_on_elsewhere(story: Story, hold: Hold, before: Cluster) -> None:
         assert code == 0, (other.folder / "job.log").read_text()
 
 
-def test_a_cluster_of_which_every_process_is_ended_costs_an_interval(tmp_path: Path, hold: Hold) -> None:
+def test_a_cluster_of_which_every_process_is_ended_costs_an_interval(whole: Path, tmp_path: Path, hold: Hold) -> None:
     """As Slurm preempts a job: SIGTERM to all of its processes, then SIGKILL."""
-    steps, interval, beyond = 60, 20, 28
-    story = Story(tmp_path, lengths(steps, interval))
-    whole = story.run_undisturbed()
-    hold.at(beyond)
+    story = Story(tmp_path, INTERVAL)
+    hold.at(BEYOND)
     with pods() as first, submitted(first, story.on_a_cluster()) as job:
         wait_for(lambda: len(hold.held()) == 2, job)
         assert job.poll() is None, (first.folder / "job.log").read_text()
         end_all(processes_of(first))
         print(f"after the end: {statuses(tmp_path)}")
     go_on_elsewhere(story, hold, first)
-    story.check(whole, steps)
+    story.check(whole)
     print(f"steps done again: {story.redone()}")
-    assert story.redone() == [beyond - interval] * 2
+    assert story.redone() == [BEYOND - INTERVAL] * 2
 
 
-def test_a_suspended_job_saves_before_it_is_taken_away(tmp_path: Path, hold: Hold) -> None:
+def test_a_suspended_job_saves_before_it_is_taken_away(whole: Path, tmp_path: Path, hold: Hold) -> None:
     """As Kueue suspends a RayJob: SIGTERM to the first process of each pod, after the head's preStop hook."""
-    steps = 400
     # No checkpoint but the one for the notice, and no failure is counted.
-    story = Story(tmp_path, lengths(steps, steps))
-    whole = story.run_undisturbed()
+    story = Story(tmp_path, STEPS)
     hold.at(LOG)
     with pods() as first, submitted(first, story.on_a_cluster()) as job:
         wait_for(lambda: len(hold.held()) == 2, job)
@@ -229,7 +234,7 @@ def test_a_suspended_job_saves_before_it_is_taken_away(tmp_path: Path, hold: Hol
         assert statuses(tmp_path) == dict.fromkeys(NAMES, "KILLED")
         end_all(processes_of(first))
     go_on_elsewhere(story, hold, first)
-    story.check(whole, steps)
+    story.check(whole)
     assert story.redone() == [0, 0]
 
 
@@ -299,23 +304,21 @@ def machine() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_slurm_job_whose_time_is_up_is_queued_again_and_goes_on(tmp_path: Path, hold: Hold) -> None:
+def test_a_slurm_job_whose_time_is_up_is_queued_again_and_goes_on(whole: Path, tmp_path: Path, hold: Hold) -> None:
     probe = subprocess.run([*NAMESPACES, "ip", "link", "set", "lo", "up"], capture_output=True, check=False)
     if probe.returncode != 0:
         pytest.skip("needs to make namespaces of processes and networks (root, ip)")
-    steps, interval, beyond = 60, 20, 28
-    story = Story(tmp_path, lengths(steps, interval))
-    whole = story.run_undisturbed()
+    story = Story(tmp_path, INTERVAL)
     allocation = Allocation(tmp_path, hold)
     # Slurm's default is one GPU for each of eight workers.
     words = [*story.on_a_cluster(), "cluster.workers=1", "cluster.cpus_per_worker=1", "cluster.gpus_per_worker=0"]
     words += ["cluster.device=cpu"]
-    hold.at(beyond)
+    hold.at(BEYOND)
     with machine() as ray_folder:
         job = allocation.start(words, ray_folder, restarts=0)
         try:
             # Process ids are the machine's own: what is held shows by what was reported.
-            wait_for(lambda: [max(loss_steps(trial), default=0) for trial in trials_of(tmp_path)] == [beyond] * 2, job)
+            wait_for(lambda: [max(loss_steps(trial), default=0) for trial in trials_of(tmp_path)] == [BEYOND] * 2, job)
             (tmp_path / "time_is_up").touch()
             output, _ = job.communicate(timeout=PATIENCE)
         finally:
@@ -333,6 +336,6 @@ def test_a_slurm_job_whose_time_is_up_is_queued_again_and_goes_on(tmp_path: Path
         finally:
             job.kill()
     assert job.returncode == 0, output
-    story.check(whole, steps)
+    story.check(whole)
     print(f"steps done again: {story.redone()}")
-    assert story.redone() == [beyond - interval] * 2
+    assert story.redone() == [BEYOND - INTERVAL] * 2

@@ -65,6 +65,8 @@ def test_the_token_has_to_be_given_and_everything_used_is_set() -> None:
         used = set(re.findall(r"\$\{?([A-Za-z_]\w*)", text))
         assert used <= set_here | set(variables()) | set(SET_BY_SKYPILOT) | {"SKYPILOT_NODE_RANK"}
         subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    done = subprocess.run(["bash", "-c", task()["setup"]], env={"PATH": "/bin"}, capture_output=True, text=True)
+    assert done.returncode != 0 and "RAY_AUTH_TOKEN: must be given" in done.stderr
 
 
 def run_on(rank: int, folder: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
