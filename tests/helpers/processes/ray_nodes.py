@@ -12,11 +12,25 @@ from typing import Any
 
 import pytest
 
+# Ray gives each node a fixed half minute to come up, which a machine with much to do may need more than once.
+STARTS = 4
+
 
 class Nodes:
     """The cluster, in the folder of `ray_folder`."""
 
     def __init__(self, cpus: list[int]) -> None:
+        for left in reversed(range(STARTS)):
+            try:
+                self._start(cpus)
+                return
+            except Exception as error:
+                if not left or "timed out during startup" not in str(error):
+                    raise
+                # What has begun ends with the head.
+                self.close()
+
+    def _start(self, cpus: list[int]) -> None:
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster()
