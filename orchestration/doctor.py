@@ -115,10 +115,12 @@ def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
     from orchestration.cluster.health.checks import check_artifact_store, check_tracking
     from orchestration.tracking.addresses import sqlite_file
     from orchestration.tracking.problems import TrackingError
+    from orchestration.tracking.server_version import other_version
     from orchestration.tracking.sqlite_store import check_folder
+    from orchestration.tracking.store import connect
 
     uri = lab.tracking.uri or default_uri(lab.folder)
-    finding, artifacts, problem, advice = f"{public_uri(uri)} takes runs", None, None, ""
+    finding, artifacts, problem, advice, version_note = f"{public_uri(uri)} takes runs", None, None, "", None
     file = sqlite_file(uri)
     try:
         if file is not None and not file.exists():
@@ -126,12 +128,15 @@ def _check_store(lab: "LabConfig", num_nodes: int) -> "list[Check]":
             check_folder(file.parent)
         else:
             artifacts = _artifact_location(lab, uri)
+            version_note = other_version(connect(uri), uri)
     except TrackingError as error:
         problem, advice = str(error), error.advice
     except OSError as error:
         problem = f"tracking.uri={public_uri(uri)}: the SQLite file cannot be made: {error.strerror or error}"
         advice = "give an output, or a tracking.uri, that can be written"
-    tracking = check_tracking(finding, problem, sqlite=is_sqlite(uri), num_nodes=num_nodes, advice=advice)
+    tracking = check_tracking(
+        finding, problem, version_note, sqlite=is_sqlite(uri), num_nodes=num_nodes, advice=advice
+    )
     if artifacts is None:
         return [tracking]
     location, artifact_error = artifacts

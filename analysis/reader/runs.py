@@ -27,7 +27,7 @@ from analysis.reader.looks import read_looks
 from analysis.reader.metric_history import read_histories
 from analysis.reader.repeats import read_repeat_notes
 from analysis.reader.sweep import COVERAGE_METRICS, DEFAULT_METRICS, TRAIN_LOSS, Experiment, Sweep, Trial
-from analysis.reader.trials import read_trials, to_datetime
+from analysis.reader.trials import note_unreadable, read_trials, to_datetime
 from fcos.storage.store_conventions import Artifact, RunKind, Tag, join_experiment_tags, public_uri
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _read_sweep(client: "RunStore", uri: str, name: str | None, mlflow_experimen
     children = [parent] if is_single else search_children(client, parent)
     trials = read_trials(children)
     experiment, notes = read_experiment(uri, parent, entry.name, trials)
-    notes += _artifact_notes(uri, [parent, *children])
+    notes += [*_artifact_notes(uri, [parent, *children]), *note_unreadable(children)]
     namesakes = sum(other.name == entry.name for other in entries)
     if not is_single and namesakes > 1 and name != entry.run_id:
         notes.append(f"{namesakes} sweeps in the store are named {entry.name}; this is the newest ({entry.run_id}).")
@@ -112,6 +112,7 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
     """
     client = connect(uri)
     sweeps, unreadable, imported = [], [], []
+    left_out: list[str] = []
     with raise_store_errors(uri):
         for entry in list_sweeps(client, mlflow_experiment):
             if entry.kind != RunKind.SWEEP:
@@ -128,10 +129,12 @@ def read_sweeps_with_paper_rows(uri: str, mlflow_experiment: str | None = None) 
             if experiment.paper and Tag.ARCHIVE in parent.data.tags:
                 imported.append(entry.name)
             elif experiment.paper:
-                trials = read_trials(search_children(client, parent))
+                children = search_children(client, parent)
+                left_out += note_unreadable(children)
                 no_points = pd.DataFrame(columns=POINT_COLUMNS)
+                trials = read_trials(children)
                 sweeps.append(_make_sweep(entry, uri, experiment, trials, no_points, parent.data.tags, ()))
-    notes = []
+    notes = left_out
     if unreadable:
         names = join_words(unreadable)
         notes.append(f"{Artifact.EXPERIMENT} of {names} cannot be fetched or read: rows that it names are missing.")

@@ -141,6 +141,14 @@ def training_of(run_id: str, tags: Mapping[str, str]) -> str:
     return tags.get(Tag.ARCHIVE_TRAINED_BY) or of_archive or trained_by
 
 
+def seed_of(tags: Mapping[str, str]) -> int | None:
+    """Return the seed of a run; None where it has none, or where the tag was edited and is no whole number."""
+    try:
+        return int(tags[Tag.SEED])
+    except (KeyError, ValueError):
+        return None
+
+
 class RunKind:
     """Values of Tag.KIND: a sweep's own run, a trial below it, or a single run outside of any sweep."""
 

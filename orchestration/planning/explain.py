@@ -1,8 +1,9 @@
 """Explain why each training of a plan runs or does not, and how it differs from the nearest finished one."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
 
 from fcos.config.parse import flatten
 from fcos.storage.checkpoint_folder import newest_step
@@ -22,6 +23,7 @@ from orchestration.tracking.history import PastRun
 from orchestration.trial.files import read_reused
 
 LINES = 8
+_VERSIONS = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,7 @@ def differences(trial: Trial, provenance: Provenance, run: PastRun) -> list[str]
     )
     lines = _changed(theirs, ours)
     lines += _changed({"code of fcos/": _short(run.tags.get(Tag.CODE))}, {"code of fcos/": _short(provenance.code)})
-    before = json.loads(run.tags.get(Tag.VERSIONS, "{}"))
-    lines += _changed({f"version of {name}": version for name, version in before.items()}, _versions(provenance))
+    lines += _changed(_versions(_recorded_versions(run)), _versions(provenance.versions))
     return lines + _changed({"data": run.tags.get(Tag.DATA_DIGEST, "?")}, {"data": trial.data_digest})
 
 
@@ -139,8 +140,16 @@ def _changed(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     return [f"{key}: {before} -> {now}" for key, (before, now) in pairs.items() if before != now]
 
 
-def _versions(provenance: Provenance) -> dict[str, str]:
-    return {f"version of {name}": version for name, version in provenance.versions.items()}
+def _recorded_versions(run: PastRun) -> Mapping[str, str]:
+    """Return the package versions that a run records; none where its tag was edited and cannot be read."""
+    try:
+        return _VERSIONS.validate_json(run.tags.get(Tag.VERSIONS, "{}"))
+    except ValidationError:
+        return {}
+
+
+def _versions(versions: Mapping[str, str]) -> dict[str, str]:
+    return {f"version of {name}": version for name, version in versions.items()}
 
 
 def _short(digest: str | None) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fcos.errors import ConfigError, suggest
 from fcos.metrics import Mode, better_end
 from fcos.storage.run_folder import SUMMARY
-from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, join_experiment_tags, public_uri
+from fcos.storage.store_conventions import Artifact, RunKind, RunStatus, Tag, join_experiment_tags, public_uri, seed_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -124,7 +124,7 @@ def _best(runs: "Sequence[Run]", ranking: Ranking) -> "Run":
         key=lambda run: (
             sign * run.data.metrics[ranking.metric],
             run.data.tags.get(Tag.ARM, ""),
-            int(run.data.tags.get(Tag.SEED, "0")),
+            seed_of(run.data.tags) or 0,
         ),
     )
 
@@ -216,7 +216,7 @@ def _no_such_run(what: str, runs: "Sequence[Run]", choice: Choice) -> str:
     given = [f"--arm {choice.arm}"] if choice.arm is not None else []
     given += [f"--seed {choice.seed}"] if choice.seed is not None else []
     arms = sorted({run.data.tags.get(Tag.ARM, "") for run in runs})
-    seeds = sorted({int(run.data.tags.get(Tag.SEED, "0")) for run in runs})
+    seeds = sorted({seed_of(run.data.tags) or 0 for run in runs})
     has = f"it has the arms {', '.join(arms)} and the seeds {', '.join(map(str, seeds))}" if runs else "it has no runs"
     return f"{what}: no run of it for {' '.join(given) or 'any arm'}; {has}"
 
@@ -228,7 +228,7 @@ def _chosen(run: "Run", ranking: Ranking, finished: int, unranked: int) -> Chose
         experiment_id=run.info.experiment_id,
         sweep=_name(run),
         arm=tags.get(Tag.ARM, ""),
-        seed=int(tags[Tag.SEED]) if tags.get(Tag.ARM) and Tag.SEED in tags else None,
+        seed=seed_of(tags) if tags.get(Tag.ARM) else None,
         ranking=ranking,
         value=float(run.data.metrics[ranking.metric]),
         finished=finished,
@@ -248,6 +248,8 @@ def _chosen(run: "Run", ranking: Ranking, finished: int, unranked: int) -> Chose
 def _why_not_here(run: "Run", chosen: ChosenRun) -> str:
     """Return why the weights of a run cannot be registered; empty where they can."""
     tags = run.data.tags
+    if Tag.SEED in tags and seed_of(tags) is None:
+        return f"its tag {Tag.SEED}={tags[Tag.SEED]} is no whole number; correct the tag"
     if Tag.ARCHIVE in tags:
         where = tags.get(Tag.LABORATORY) or "another laboratory"
         return f"it was imported and trained at {where}; its weights are not here"

@@ -39,7 +39,8 @@ class Delivery:
     """Queue of calls to one store, filled from any thread and executed by one background thread.
 
     A call that fails permanently is dropped with a warning. One that fails because the store is unavailable is
-    repeated as long as the command runs, and those behind it wait.
+    repeated as long as the command runs, and those behind it wait. MLflow repeats none itself (`store.RETRIES`): a call
+    may have been executed although its answer was lost, which `on_failure` has to prepare for.
     """
 
     def __init__(self, uri: str, calls: StoreCalls, *, required: bool) -> None:
@@ -54,6 +55,8 @@ class Delivery:
         # Why the last call failed; None after one that succeeded.
         self.outage: TrackingError | None = None
         self._warned = False
+        # Whether the call that failed last has been repeated.
+        self._repeated = False
         self._failing_since: float | None = None
         self._stuck_seconds = STUCK_SECONDS
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
@@ -137,11 +140,15 @@ class Delivery:
                 cause = without_secrets(error_reason(error), self._uri)
                 _log.warning("tracking store %s refused: %s", public_uri(self._uri), cause)
                 return True
-            self._warn(error)
             self._calls.on_failure()
-            self._pause()
+            self.outage = to_tracking_error(error, self._uri)
+            if self._repeated:
+                self._warn(error)
+                self._pause()
+            # A server may close a connection in the moment in which a call uses it: no outage, if another one answers.
+            self._repeated = True
             return False
-        self._warned, self.outage, self._failing_since = False, None, None
+        self._warned, self._repeated, self.outage, self._failing_since = False, False, None, None
         return True
 
     def _is_stuck(self) -> bool:

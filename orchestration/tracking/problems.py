@@ -19,6 +19,13 @@ PERMANENT = {
     "RESOURCE_DOES_NOT_EXIST",
 }
 MAX_REASON_CHARS = 300
+# Pattern of a server's refusal -> advice, which is part of the message.
+REFUSED = {
+    r"error code 401|UNAUTHENTICATED|CUSTOMER_UNAUTHORIZED": "set MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to those of a user of the server",
+    r"error code 403|PERMISSION_DENIED": "give a tracking.experiment of your own, or let the server's administrator "
+    "permit that user (MLFLOW_TRACKING_USERNAME) to edit this one",
+}
 # Pattern of the cause -> advice.
 ADVICE = {
     r"read-?only|[Pp]ermission|unable to open": "make its file and folder writable",
@@ -76,7 +83,9 @@ def to_tracking_error(error: Exception, uri: str) -> TrackingError:
         return StoreUnavailable(f"{named}: the store was made by another MLflow version ({versions}); {advice}", advice)
     what = "the store cannot be reached" if _is_connection_error(error) else "the store refuses"
     kind = StoreUnavailable if is_transient(error) else TrackingError
-    return kind(f"{named}: {what}: {without_secrets(error_reason(error), uri)}")
+    message = f"{named}: {what}: {without_secrets(error_reason(error), uri)}"
+    advice = next((text for pattern, text in REFUSED.items() if re.search(pattern, str(error))), None)
+    return kind(message if advice is None else f"{message}; {advice}", advice)
 
 
 def _is_connection_error(error: Exception) -> bool:
@@ -98,6 +107,8 @@ def error_reason(error: BaseException) -> str:
     # MLflow's message about its retries ends with the cause.
     if caused := re.search(r"Caused by \w+\((.*)\)", lines[0]):
         text = caused.group(1).rsplit(": ", 1)[-1].strip("\"')")
+        # Of a connection that was there and broke, the cause is one level further in.
+        text = re.sub(r"^Connection aborted\.', \w+\((?:\d+, )?'", "", text)
         return _cut(text + ")" * (text.count("(") - text.count(")")))
     answered, body, page = lines[0].partition("Response body:")
     if body and "<" in page:

@@ -5,7 +5,6 @@ import math
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +20,17 @@ from fcos.storage.store_conventions import (
     param_text,
     public_uri,
     quiet_libraries,
+    seed_of,
     sqlite_uri,
 )
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.artifacts import artifact_problem, local_folder
+from orchestration.tracking.experiments import check_takes_writes, find_or_make
 from orchestration.tracking.problems import TrackingError, store_errors
+from orchestration.tracking.server_version import other_version
 from orchestration.tracking.sqlite_store import check_sqlite, check_writable, make_sqlite, move_artifacts
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 import hashlib
 import re
@@ -40,13 +41,13 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # The tracker retries itself, from its buffer; MLflow's own retries would take minutes per call.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+# Always 0: MLflow would send a call again whose answer was lost, and a run would be made twice. The tracker repeats
+# calls itself, and looks before it does what the store has.
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
-TAG_ROUTE = "/api/2.0/mlflow/experiments/set-experiment-tag"
 # Tags that describe one attempt of a run; removed when the run is reopened.
 ATTEMPT_TAGS = {Tag.FAILURE, Tag.STOPPED, Tag.REUSED_FROM, Tag.TRAINED_IN, Tag.ARTIFACTS_MISSING}
 # Tags that identify the training and evaluation of a run; absent from runs of sweeps and of older versions.
@@ -79,6 +80,8 @@ class Store:
     uri: str
     # Artifact location of its runs.
     artifacts: str
+    # What the server's version may cost; None where it is that of this command, or there is no server.
+    version_note: str | None = None
 
     def check(self) -> None:
         """Raise StoreUnavailable or TrackingError where the store as a whole accepts no writes."""
@@ -88,15 +91,17 @@ class Store:
             check_writable(self.uri, file)
             return
         with store_errors(self.uri):
-            # MLflow would not write a value that is stored already.
-            _set_experiment_tag(self.client, self.experiment_id, Tag.WRITE_CHECK, str(time.time_ns()))
+            check_takes_writes(self.client, self.experiment_id)
 
     def artifact_problem(self) -> str | None:
         """Return why no artifact can be written; None where one can."""
         return artifact_problem(self.artifacts, self.uri)
 
     def find_runs(self, sweep_key: str) -> dict[RunKey, list[StoredRun]]:
-        """Return the current (not superseded) runs of a sweep by key, newest first."""
+        """Return the current (not superseded) runs of a sweep by key, newest first.
+
+        One whose seed cannot be read, as the tag was edited, is left out with a warning.
+        """
         runs: dict[RunKey, list[StoredRun]] = {}
         token = None
         while True:
@@ -104,11 +109,15 @@ class Store:
                 [self.experiment_id], f"tags.`{Tag.SWEEP_KEY}` = '{sweep_key}'", page_token=token
             )
             for run in page:
-                tags = run.data.tags
-                seed = tags.get(Tag.SEED)
-                key = (tags.get(Tag.ARM), None if seed is None else int(seed))
-                if Tag.SUPERSEDED not in tags:
-                    runs.setdefault(key, []).append(StoredRun(run.info.run_id, run.info.status, tags))
+                tags, seed = run.data.tags, seed_of(run.data.tags)
+                if Tag.SUPERSEDED in tags:
+                    continue
+                if Tag.SEED in tags and seed is None:
+                    _warn_of_seed(run.info.run_id, tags[Tag.SEED])
+                    continue
+                runs.setdefault((tags.get(Tag.ARM), seed), []).append(
+                    StoredRun(run.info.run_id, run.info.status, tags)
+                )
             token = page.token
             if not token:
                 return runs
@@ -120,8 +129,10 @@ class Store:
             self.close(run.run_id, RunStatus.KILLED)
 
     def delete_tag(self, run_id: str, tag: str) -> None:
-        """Remove a tag that a run has."""
-        self.client.delete_tag(run_id, tag)
+        """Remove a tag where a run has it."""
+        # A call whose answer was lost may have removed it.
+        if tag in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, tag)
 
     def create(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run with status RUNNING; return its id."""
@@ -197,12 +208,11 @@ def is_same_value(stored: float, value: float) -> bool:
 
 
 def connect(uri: str) -> "MlflowClient":
-    """Return an MLflow client with short timeouts and without console output.
+    """Return an MLflow client with short timeouts, without retries of its own and without console output.
 
     Raises StoreUnavailable for a store that cannot be reached now, TrackingError for one that cannot be used.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _set_environment()
     _ensure_home()
     file = sqlite_file(uri)
     if file is not None and file.exists():
@@ -214,6 +224,17 @@ def connect(uri: str) -> "MlflowClient":
         if file is not None:
             make_sqlite(uri, file)
         return MlflowClient(tracking_uri=client_uri(uri))
+
+
+def _set_environment() -> None:
+    """Set ENVIRONMENT where the user has not, and RETRIES in any case."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    given = os.environ.get(RETRIES, "0")
+    os.environ[RETRIES] = "0"
+    if given != "0":
+        text = "%s=%s has no effect: the command repeats calls itself, so that no run is made twice"
+        _log.warning(text, RETRIES, given)
 
 
 def _ensure_home() -> None:
@@ -235,30 +256,17 @@ def open_store(uri: str, experiment: str, artifacts: Path | None) -> Store:
     if file is not None:
         check_writable(uri, file)
     with store_errors(uri):
-        known = client.get_experiment_by_name(experiment) or _make_experiment(client, experiment, artifacts)
+        known = find_or_make(client, experiment, artifacts)
     if known.lifecycle_stage != "active":
         raise TrackingError(f"tracking.experiment={experiment}: was deleted in {public_uri(uri)}; give another")
     location = str(known.artifact_location)
     if file is not None and artifacts is not None:
         location = _relocate_artifacts(file, location, artifacts)
-    store = Store(client, known.experiment_id, uri, location)
-    if file is None:
-        store.check()
+    if file is not None:
+        return Store(client, known.experiment_id, uri, location)
+    store = Store(client, known.experiment_id, uri, location, other_version(client, uri))
+    store.check()
     return store
-
-
-def _set_experiment_tag(client: "MlflowClient", experiment_id: str, key: str, value: str) -> None:
-    """Set a tag of an experiment; unlike MLflow's client, keep the message of a server's error, not only its code."""
-    store: Any = client._tracking_client.store
-    if not hasattr(store, "get_host_creds"):
-        client.set_experiment_tag(experiment_id, key, value)
-        return
-    from mlflow.utils.rest_utils import http_request, verify_rest_response
-
-    values = {"experiment_id": experiment_id, "key": key, "value": value}
-    creds = store.get_host_creds()
-    answer = http_request(creds, TAG_ROUTE, "POST", max_retries=0, raise_on_status=False, json=values)
-    verify_rest_response(answer, TAG_ROUTE)
 
 
 def previous_artifact_folder(location: str, artifacts: Path) -> Path | None:
@@ -286,18 +294,12 @@ def _relocate_artifacts(file: Path, location: str, artifacts: Path) -> str:
     return artifacts.as_uri()
 
 
-def _make_experiment(client: "MlflowClient", name: str, artifacts: Path | None) -> "Experiment":
-    from mlflow.exceptions import MlflowException
-
-    location = None if artifacts is None else artifacts.as_uri()
-    try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
-    except MlflowException:
-        # Another process may have created it in the meantime.
-        existing = client.get_experiment_by_name(name)
-        if existing is None:
-            raise
-        return existing
+def _warn_of_seed(run_id: str, text: str) -> None:
+    _log.warning(
+        "run %s: its tag %s=%.40s is no whole number, so that the run counts for nothing; correct the tag, or the sweep's "
+        "command makes another run in its stead",
+        run_id, Tag.SEED, text,
+    )  # fmt: skip
 
 
 _ILLEGAL = re.compile(r"[^\w\-. :/]")

@@ -1,5 +1,6 @@
 """Runs of a sweep in the tracking store, written by a background thread so that no training waits for the store."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -84,8 +85,8 @@ class Tracker:
         # Current runs in the store by key, newest first.
         self._stored_runs: dict[RunKey, list[StoredRun]] = {}
         self._runs: dict[RunKey, _Run] = {}
-        # Whether a failed call may have created a run, so that _stored_runs may be outdated.
-        self._unsure = False
+        # Whether a failed call may have created a run: _stored_runs may be outdated, and a key may have two.
+        self._unsure = self._may_double = False
         self._artifacts = ArtifactBuffer()
         # Whether the store keeps the inputs of runs, as far as is known.
         self._takes_datasets = True
@@ -183,6 +184,7 @@ class Tracker:
         """Wait until everything added so far is stored; return False after `timeout` seconds without success."""
         done = threading.Event()
         self._push(self._flush_points)
+        self._push(self._supersede_doubles)
         self._push(lambda: self._artifacts.retry(self._store))
         self._push(done.set)
         return done.wait(timeout)
@@ -190,6 +192,7 @@ class Tracker:
     def close(self, timeout: float) -> bool:
         """Close open runs as KILLED, the sweep's own run last; return False if something could not be stored."""
         self._push(lambda: self._artifacts.retry(self._store))
+        self._push(self._supersede_doubles)
         self._push(self._kill_open)
         # After the calls that close runs, which _kill_open pushes.
         self._push(lambda: self._push(self._mark_missing))
@@ -223,6 +226,8 @@ class Tracker:
 
     def _open_store(self, experiment: str, artifacts: Path | None) -> None:
         self._store = open_store(self.uri, experiment, artifacts)
+        if self._store.version_note is not None:
+            logging.getLogger(__name__).warning("%s", self._store.version_note)
         self._stored_runs = self._store.find_runs(self._sweep_key)
         known = [run for runs in self._stored_runs.values() for run in runs]
         self._incomplete = {run.run_id for run in known if Tag.ARTIFACTS_MISSING in run.tags}
@@ -234,9 +239,19 @@ class Tracker:
 
     def _mark_unsure(self) -> None:
         """Discard what is known of the store: a failed call may have succeeded although its response was lost."""
-        self._unsure = True
+        self._unsure = self._may_double = True
         for run in self._runs.values():
             run.stored = None
+
+    def _supersede_doubles(self) -> None:
+        """Supersede runs of calls that the store executed after their repetition had looked for them."""
+        if not self._may_double:
+            return
+        for key, found in self._store.find_runs(self._sweep_key).items():
+            for run in found if key in self._runs else ():
+                if run.run_id != self._runs[key].run_id:
+                    self._store.supersede(run, self._runs[key].run_id)
+        self._may_double = False
 
     def _open(self, key: RunKey, facts: RunFacts) -> None:
         if self._unsure:

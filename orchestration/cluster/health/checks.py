@@ -246,13 +246,17 @@ def check_token(required: bool, address: str, nodes: Sequence[NodeInfo]) -> Chec
     return Check("token", "ok", f"required; it is {location}")
 
 
-def check_tracking(store: str, problem: str | None, *, sqlite: bool, num_nodes: int, advice: str = "") -> Check:
+def check_tracking(
+    store: str, problem: str | None, version_note: str | None = None, *, sqlite: bool, num_nodes: int, advice: str = ""
+) -> Check:
     """Check that the store accepts writes; only the driver writes to it."""
     if problem is not None:
         return Check("tracking", "failed", problem, advice or "start the server, or give tracking.uri=...")
     if sqlite and num_nodes > 1:
         advice = "tracking=server tracking.uri=http://host:port"
         return Check("tracking", "warning", f"{store}: SQLite on shared storage may be damaged", advice)
+    if version_note is not None:
+        return Check("tracking", "warning", version_note, "run the same MLflow on both")
     return Check("tracking", "ok", store)
 
 

@@ -10,6 +10,7 @@ from fcos.storage.events import ErrorEvent, ReportEvent
 from fcos.streams import BROKEN_PIPE
 from orchestration.cli.event_records import NoteEvent
 from orchestration.cli.event_stream import EventStream
+from orchestration.tracking.store import RETRIES
 
 
 class ReportProcess:
@@ -47,10 +48,12 @@ class ReportProcess:
                 process.kill()
 
     def _start(self, tracking_uri: str) -> subprocess.Popen[bytes]:
+        # A report only reads, which may be repeated: what keeps the writer from it is not handed on.
+        inherited = {name: value for name, value in os.environ.items() if name != RETRIES}
         return subprocess.Popen(
             self._command,
             # Not as an argument: an address may hold a password, and everybody can list arguments.
-            env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri},
+            env={**inherited, "MLFLOW_TRACKING_URI": tracking_uri},
             # Ctrl-C reaches this process alone, which ends the report without a message from there.
             process_group=0,
             stdin=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """Cost of a plan: from finished trainings of the store that are like it, or from a probe of a few steps."""
 
+import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -54,24 +55,32 @@ class Pace:
 
 def pace_of(trial: Trial, runs: Sequence[PastRun], hardware: str, resources: str) -> Pace | None:
     """Return the median pace of the newest finished runs like a training on the same hardware, or None."""
-    timed = [
-        run
+    here = [
+        (run, _seconds_of_step(run))
         for run in runs
-        if run.tags.get(Tag.HARDWARE) == hardware
-        and run.tags.get(Tag.RESOURCES) == resources
-        and float(run.tags.get(Tag.STEPS_TIMED, 0)) > 0
+        if run.tags.get(Tag.HARDWARE) == hardware and run.tags.get(Tag.RESOURCES) == resources
     ]
+    timed = [(run, seconds) for run, seconds in here if seconds is not None]
     ours = {key: param_text(value) for key, value in flatten(without(trial.values, FREE)).items()}
     ways = (("the same model and schedule", tuple(ours)), ("a similar model", tuple(filter(is_main, ours))))
     for description, keys in ways:
-        like = [run for run in timed if all(run.params.get(key) == ours[key] for key in keys)][:RUNS]
+        like = [(run, pace) for run, pace in timed if all(run.params.get(key) == ours[key] for key in keys)][:RUNS]
         if like:
-            paces = [float(run.tags[Tag.SECONDS]) / float(run.tags[Tag.STEPS_TIMED]) for run in like]
+            paces = [pace for _, pace in like]
             count = "1 finished run" if len(like) == 1 else f"{len(like)} finished runs"
             return Pace(
-                statistics.median(paces), f"{count} of {description} on this hardware, the newest {like[0].name}"
+                statistics.median(paces), f"{count} of {description} on this hardware, the newest {like[0][0].name}"
             )
     return None
+
+
+def _seconds_of_step(run: PastRun) -> float | None:
+    """Return the pace of a run; None where it records none, or where its tags were edited and are no numbers."""
+    try:
+        seconds = float(run.tags[Tag.SECONDS]) / int(run.tags[Tag.STEPS_TIMED])
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def is_main(key: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcos.config.parse import flatten
-from fcos.storage.store_conventions import RUN_ONLY, Tag, extension_of, param_text
+from fcos.storage.store_conventions import RUN_ONLY, Tag, extension_of, param_text, seed_of
 from orchestration.experiment.weights import pinned_keys
 from orchestration.planning.plan import Plan
 from orchestration.tracking.history import History, PastRun
@@ -59,29 +59,30 @@ def find_paired_noise(history: History, plan: Plan, baseline: str, metric: str) 
     for runs in _split_by_sweep(history.of_data(first.data_digest), extends):
         same: RunsOfArm = {}
         arms: dict[str, RunsOfArm] = {}
-        for run in runs:
+        for run, seed in runs:
             theirs = _settings(run.params, left_out)
             if theirs == settings:
-                same[_seed_of(run)] = run
+                same[seed] = run
             elif _own_seeds(theirs) == _own_seeds(settings):
-                arms.setdefault(run.arm, {})[_seed_of(run)] = run
+                arms.setdefault(run.arm, {})[seed] = run
         pairs = [list(_differences(arm, same, metric, shares_training=shares_training)) for arm in arms.values()]
-        noise = _pool(runs[0].sweep, pairs)
+        noise = _pool(runs[0][0].sweep, pairs)
         if noise is not None:
             found.append(noise)
     return max(found, key=lambda noise: noise.freedom, default=None)
 
 
-def _split_by_sweep(runs: Sequence[PastRun], extends: str) -> list[list[PastRun]]:
-    """Return the runs of each sweep, newest sweep first; without points of a search and inexact trainings.
+def _split_by_sweep(runs: Sequence[PastRun], extends: str) -> list[list[tuple[PastRun, int]]]:
+    """Return the runs of each sweep with their seeds, newest sweep first; no points of a search, no inexact trainings.
 
     extends: digest of the checkpoint that they went on from, "" for none.
     """
-    sweeps: dict[str, list[PastRun]] = {}
+    sweeps: dict[str, list[tuple[PastRun, int]]] = {}
     for run in runs:
         is_alike = extension_of(run.tags) == extends and not {Tag.SAMPLED, Tag.INEXACT} & set(run.tags)
-        if is_alike and {Tag.PARENT_RUN, Tag.SEED} <= set(run.tags):
-            sweeps.setdefault(run.tags[Tag.PARENT_RUN], []).append(run)
+        seed = seed_of(run.tags)
+        if is_alike and Tag.PARENT_RUN in run.tags and seed is not None:
+            sweeps.setdefault(run.tags[Tag.PARENT_RUN], []).append((run, seed))
     return list(sweeps.values())
 
 
@@ -97,10 +98,6 @@ def _settings(params: Mapping[str, str], left_out: set[str]) -> dict[str, str]:
 
 def _own_seeds(settings: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in settings.items() if key.startswith("seeds.")}
-
-
-def _seed_of(run: PastRun) -> int:
-    return int(run.tags[Tag.SEED])
 
 
 def _differences(arm: RunsOfArm, baseline: RunsOfArm, metric: str, *, shares_training: bool) -> Iterator[float]:
