@@ -52,7 +52,8 @@ def _broken_tag(run: "Run") -> str | None:
     """Return what is wrong with a tag that has a form; None where nothing is."""
     tags: Mapping[str, str] = run.data.tags
     if seed_of({Tag.SEED: _seed_text(run)}) is None:
-        return f"{Tag.SEED}={_seed_text(run)[:40]} is no whole number; where it is not corrected, the sweep's command makes another run"
+        advice = "where it is not corrected, the sweep's command makes another run"
+        return f"{Tag.SEED}={_seed_text(run)[:40]} is no whole number; {advice}"
     try:
         _SAMPLED.validate_json(tags.get(Tag.SAMPLED, "{}"))
     except ValidationError:

@@ -195,7 +195,7 @@ def annotation_file(root: Path, split: SplitConfig, name: Split) -> Path:
     if is_folder(path):
         raise DataError(f"{setting}: is a folder ({path.resolve()}); it must be a COCO json or json.gz file")
     if file_stat(path) is None:
-        raise DataError(f"{setting}: no such annotation file ({path.resolve()})")
+        raise DataError(f"{setting}: no such annotation file on {platform.node()} ({path.resolve()})")
     return path
 
 
@@ -222,7 +222,7 @@ def split_locations(
     assert config.root is not None and config.train is not None and config.val is not None, "checked by DataConfig"
     root = expanded(config.root, f"data.root={config.root}")
     if not is_folder(root):
-        raise DataError(f"data.root={config.root}: no such folder")
+        raise DataError(f"data.root={config.root}: no such folder on {platform.node()}")
     return root, {"train": config.train, "val": config.val}
 
 
@@ -232,7 +232,7 @@ def _read_split(
     limit = config.limit_train if name == "train" else config.limit_val
     folder = root / expanded(split.images, f"data.{name}.images={split.images}")
     if not is_folder(folder):
-        raise DataError(f"data.{name}.images={split.images}: no such folder ({folder})")
+        raise DataError(f"data.{name}.images={split.images}: no such folder on {platform.node()} ({folder})")
     annotations = read_annotations(annotation_file(root, split, name), box_convention, cache, config.crowds)
     if limit is not None and limit < len(annotations):
         annotations = annotations.select(np.arange(limit))

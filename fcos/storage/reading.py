@@ -117,11 +117,14 @@ def raise_read_error(path: Path, error: OSError) -> NoReturn:
 
 
 def raise_cache_error(cache: Path, error: OSError) -> NoReturn:
-    """Raise DataError or ReadError for an OSError of the cache folder.
+    """Raise DataError or ReadError for an OSError of the cache folder, which names that folder if no file of it.
 
     Lack of memory, and a ReadError, are raised as they are.
     """
     if isinstance(error, ReadError) or error.errno == errno.ENOMEM:
         raise error
+    if error.filename is None and error.errno is not None:
+        # Writing, unlike opening, names no file; whose disk is full is found by it.
+        error.filename = str(cache)
     kind = DataError if error.errno in LASTING_IN_WRITING else ReadError
     raise kind(f"data.cache_dir={cache}: cannot be written ({reason_of(error)})") from error

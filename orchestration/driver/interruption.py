@@ -1,11 +1,12 @@
 """What ends Ray Tune as a whole although no training did anything wrong: want of disk space or of memory."""
 
+import tempfile
 import traceback
 from contextlib import suppress
 from pathlib import Path
 
 from orchestration.driver.tune_run import RAY_LOG
-from orchestration.trial.failures import is_disk_full, is_killed_by_ray, is_no_space, is_out_of_memory
+from orchestration.trial.failures import is_disk_full, is_killed_by_ray, is_no_space, is_out_of_memory, no_space_message
 
 MEMORY_SHORT = "the machine had no more memory, and Ray ended the trainings"
 OWN_MEMORY_SHORT = "the command itself got no more memory, which ended the trainings"
@@ -19,7 +20,7 @@ def find_interruption(error: Exception, folder: Path) -> str | None:
     """
     if is_no_space(error) or is_disk_full(folder):
         # Too full for Tune's own records.
-        reason = f"no space left on the disk of {folder}"
+        reason = no_space_message(error, [folder, Path(tempfile.gettempdir())])
     elif is_killed_by_ray(error):
         # A process that the memory monitor ended is a failure to Tune, unless Ray rules out that another attempt helps.
         reason = MEMORY_SHORT

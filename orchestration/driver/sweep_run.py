@@ -42,7 +42,7 @@ from orchestration.trial.failures import failure_reason
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
-# Of the minute that Ray waits for a lost head, what the tracking store may take.
+# Of the minute for which Ray waits longer for a lost head than this process, what the tracking store may take.
 HEAD_LOST_CLOSE_SECONDS = 15.0
 
 

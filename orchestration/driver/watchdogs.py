@@ -132,16 +132,17 @@ def end_here(folder: str, among: Sequence[Process], reason: str) -> None:
 
 
 HEAD_TICK_SECONDS = 2.0
-# One that is busy for a moment is not gone.
-MISSES = 3
+# So long a head may be out of reach: a switch that starts again, a machine that is busy. Ray waits a minute longer.
+HEAD_SECONDS = 60.0
 
 
 @contextmanager
 def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[None]:
     """Call `on_lost` with the reason, from a thread, when the head (host:port) is gone; None is a Ray of our own.
 
-    `on_lost` has to end the process: without a head Ray waits in its own code for a minute, where no signal reaches it,
-    and then ends the process without a message. What Ray raises because of it in the meantime is held back.
+    Gone is one that has not answered for HEAD_SECONDS. `on_lost` has to end the process: without a head Ray waits in its
+    own code, where no signal reaches it, and then ends the process without a message. What Ray raises in the meantime
+    because the head does not answer is held back.
     """
     if address is None:
         yield
@@ -149,21 +150,24 @@ def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[
     done = threading.Event()
 
     def watch() -> None:
-        missed = 0
-        while missed < MISSES:
+        missing, before = 0.0, time.monotonic()
+        while missing < HEAD_SECONDS:
             if done.wait(HEAD_TICK_SECONDS):
                 return
-            missed = 0 if _answers(address) else missed + 1
-        on_lost(f"the head of the Ray cluster at {address} does not answer any more")
+            answers, now = _answers(address), time.monotonic()
+            # What this process was suspended for counts for little.
+            missing = 0.0 if answers else missing + min(now - before, GAP_SECONDS)
+            before = now
+        on_lost(f"the head of the Ray cluster at {address} does not answer any more (for {missing:.0f} s)")
 
     thread = threading.Thread(target=watch, name="head", daemon=True)
     thread.start()
     try:
         yield
     except Exception:
-        if not _answers(address):
-            # Each check may take as long as the pause before it.
-            thread.join(2 * HEAD_TICK_SECONDS * (MISSES + 1))
+        # The thread ends the process, or the head comes back.
+        while thread.is_alive() and not _answers(address):
+            thread.join(HEAD_TICK_SECONDS)
         raise
     finally:
         done.set()

@@ -3,8 +3,10 @@
 import errno
 import json
 import logging
+import os
+import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -112,7 +114,7 @@ def failure_reason(folder: Path) -> str:
     failure = read_failure(folder)
     log = folder / LOG
     if failure is None and is_disk_full(folder):
-        return f"no space left on the disk of {folder}; its checkpoints are whole"
+        return f"{no_space_message(None, [folder])}; its checkpoints are whole"
     if failure is None:
         return f"its process ended without a word (killed, or out of memory); log: {log}"
     return f"{failure.message}\nlog: {log}" if failure.retryable else failure.message
@@ -133,11 +135,37 @@ def is_disk_full(folder: Path) -> bool:
 
 def is_no_space(error: BaseException | None) -> bool:
     """Return whether an error, or one that it came from, is that of a full disk."""
+    return next(_no_space_errors(error), None) is not None
+
+
+def no_space_message(error: BaseException | None, folders: Sequence[Path]) -> str:
+    """Return which disk of which machine is full.
+
+    It is that of the file which the error names; where it names none, the fullest of those that `folders` are on.
+    """
+    named = [Path(each.filename) for each in _no_space_errors(error) if isinstance(each.filename, str)]
+    # The first folder on each disk.
+    by_disk = {_existing(folder).stat().st_dev: folder for folder in reversed(folders)}
+    path = named[0] if named else min(by_disk.values(), key=lambda folder: shutil.disk_usage(_existing(folder)).free)
+    mount = _existing(path)
+    while not mount.is_mount():
+        mount = mount.parent
+    return f"no space left on the disk of {path} ({mount} on {platform.node()})"
+
+
+def _existing(path: Path) -> Path:
+    """Return where a path leads to, or the first folder above it that exists."""
+    path = path.resolve()
+    # Path.exists raises an error for what is in a closed folder.
+    return next(each for each in (path, *path.parents) if os.path.exists(each))  # noqa: PTH110
+
+
+def _no_space_errors(error: BaseException | None) -> Iterator[OSError]:
+    """Iterate over those errors of a full disk which an error is or came from."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
+            yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

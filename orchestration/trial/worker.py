@@ -1,11 +1,13 @@
 """The training loop under Ray: in the trial's own process, or as one of the workers of a TorchTrainer."""
 
 import logging
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fcos.storage.files import user_cache
 from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
 from orchestration.cluster.ray_internals import draining_nodes
 from orchestration.experiment.provenance import ProvenanceDiffers, check_provenance
@@ -18,6 +20,7 @@ from orchestration.trial.failures import (
     is_no_space,
     is_out_of_memory,
     is_retryable,
+    no_space_message,
     write_failure,
 )
 from orchestration.trial.heartbeat import registered
@@ -136,7 +139,7 @@ def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
             if runtime.rank == 0:
                 _write_result(task, folder, summary)
         except Exception as error:
-            _record_failure(folder, error)
+            _record_failure(task, error)
             raise
 
 
@@ -163,9 +166,10 @@ def _run(task: Task, runtime: "Runtime") -> RunSummary:
     return training.run(config, runtime, arms, data_digest=task.data_digest, forks=task.forks)
 
 
-def _record_failure(folder: Path, error: Exception) -> None:
+def _record_failure(task: Task, error: Exception) -> None:
     from fcos.training.interruption import Preempted
 
+    folder = Path(task.folder)
     if isinstance(error, Preempted):
         logging.getLogger(__name__).info("%s", error)
         write_failure(folder, error, retryable=True)
@@ -174,10 +178,17 @@ def _record_failure(folder: Path, error: Exception) -> None:
     full = is_no_space(error)
     known: Exception = error
     if full:
-        known = DiskFull(f"no space left on the disk of {folder}; its checkpoints are whole")
+        known = DiskFull(f"{no_space_message(error, _written_folders(task))}; its checkpoints are whole")
     elif is_out_of_memory(error):
         known = OutOfMemory(str(error))
     write_failure(folder, known, retryable=not full and is_retryable(error))
+
+
+def _written_folders(task: Task) -> list[Path]:
+    """Return the folders that a training writes to: its own, that of prepared data, and that of temporary files."""
+    cache = task.config.get("data", {}).get("cache_dir")
+    prepared = user_cache() if cache is None else Path(str(cache)).expanduser()
+    return [Path(task.folder), prepared, Path(tempfile.gettempdir())]
 
 
 def _write_result(task: Task, folder: Path, summary: RunSummary) -> None:
