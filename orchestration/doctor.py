@@ -89,6 +89,7 @@ def _check_cluster(lab: "LabConfig") -> "list[Check]":
     return [
         checks.check_responses(cluster.nodes, cluster.silent),
         checks.check_token(requires_token(gcs), gcs, cluster.nodes),
+        checks.check_names(cluster.nodes, lab.cluster),
         checks.check_capacity(lab.cluster, cluster.nodes),
         checks.check_versions(cluster.nodes, cluster.driver.versions),
         checks.check_code(cluster.nodes, cluster.driver.code),

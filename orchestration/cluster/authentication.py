@@ -3,18 +3,28 @@
 import ipaddress
 import logging
 import socket
+import time
 from pathlib import Path
 
 import psutil
 
 from fcos.errors import ConfigError
 from orchestration.cluster.listening import connection_error
-from orchestration.cluster.ray_internals import enable_token, listed_hosts, plain_channel, resolve_address
+from orchestration.cluster.ray_internals import (
+    enable_token,
+    has_local_node,
+    listed_hosts,
+    plain_channel,
+    resolve_address,
+)
 from orchestration.cluster.ray_token import token_file
 
 RPC_SECONDS = 10.0
 CONNECT_SECONDS = 1.0
+# Time for a node that is being started.
+NODE_SECONDS = 10.0
 OTHERS_MASK = 0o077
+OWN_NODE = "start the command on a node of the cluster, or submit it with `ray job submit` (docs/clusters.md)"
 ADVICE = "see docs/clusters.md, or give cluster.allow_unauthenticated=true if that network is yours alone"
 
 
@@ -22,10 +32,15 @@ def check_cluster(address: str, *, allow_unauthenticated: bool) -> str:
     """Check that a running cluster (auto or host:port) is safe to join; return its host:port.
 
     Where it requires a token, this process sends the user's from now on, and a token file that others can read is made
-    private. Raises ConfigError where no cluster responds, where the token is missing or wrong, and where the cluster
-    requires none although it is reachable from other machines.
+    private. Raises ConfigError where no cluster responds, where the token is missing or wrong, where the cluster
+    requires none although it is reachable from other machines, and where this machine is none of its nodes.
     """
     gcs = _resolve(address)
+    if address != "auto" and gcs != address and connection_error(gcs, CONNECT_SECONDS) is not None:
+        raise ConfigError(
+            f"cluster.address={address}: Ray takes this for {gcs} of this machine, where nothing listens; a head "
+            f"elsewhere cannot be joined through a tunnel: {OWN_NODE}"
+        )
     if requires_token(gcs):
         _use_token(address, gcs)
     elif addresses := reachable_addresses(gcs):
@@ -37,7 +52,17 @@ def check_cluster(address: str, *, allow_unauthenticated: bool) -> str:
                 f"{problem}, where anybody can run code as its owner; start it with RAY_AUTH_MODE=token, {ADVICE}"
             )
         logging.getLogger(__name__).warning("%s; cluster.allow_unauthenticated=true lets it pass", problem)
+    _require_own_node(address)
     return gcs
+
+
+def _require_own_node(address: str) -> None:
+    """Raise ConfigError where no Ray node runs on this machine, for which Ray would wait a minute."""
+    until = time.monotonic() + NODE_SECONDS
+    while not has_local_node():
+        if time.monotonic() >= until:
+            raise ConfigError(f"cluster.address={address}: no node of that cluster runs on this machine; {OWN_NODE}")
+        time.sleep(0.5)
 
 
 def requires_token(gcs: str, token: str | None = None) -> bool:

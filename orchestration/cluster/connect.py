@@ -90,6 +90,7 @@ def connected(cluster: ClusterConfig, nodes: list[Node], *, on_workers: bool) ->
     environment = {**ENVIRONMENT, **health_check_timeout(cluster)}
     settings: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if local:
+        _note_unused_address()
         # Every process of a local Ray inherits it; a runtime environment would cost start-up time.
         os.environ.update({**environment, **_import_path()})
         settings |= _local_settings(nodes[0], cluster, on_workers)
@@ -133,6 +134,14 @@ def _check_current_folder() -> None:
                 f"{other.parent}: Ray's processes would import this package instead of {ROOT / name}; start the "
                 "command from another folder"
             )
+
+
+def _note_unused_address() -> None:
+    """Log a warning where a Ray is started although the environment names a cluster, such as inside of a job."""
+    named = os.environ.get("RAY_ADDRESS", "local")
+    if named not in ("", "local"):
+        text = "cluster.address=local starts a Ray of its own, RAY_ADDRESS=%s is not used; cluster=many_nodes joins it"
+        logging.getLogger(__name__).warning(text, named)
 
 
 def head_address(cluster: ClusterConfig) -> str | None:

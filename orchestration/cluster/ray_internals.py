@@ -59,6 +59,13 @@ def resolve_address(address: str) -> str:
     return str(canonicalize_bootstrap_address_or_die(address))
 
 
+def has_local_node() -> bool:
+    """Return whether a node of any Ray cluster runs on this machine, found as ray.init finds it."""
+    from ray._private.services import find_node_ids
+
+    return bool(find_node_ids())
+
+
 def enable_token() -> str | None:
     """Let Ray send the user's token with every call; return the token, None where there is none.
 

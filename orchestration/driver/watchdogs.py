@@ -140,9 +140,9 @@ HEAD_SECONDS = 60.0
 def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[None]:
     """Call `on_lost` with the reason, from a thread, when the head (host:port) is gone; None is a Ray of our own.
 
-    Gone is one that has not answered for HEAD_SECONDS. `on_lost` has to end the process: without a head Ray waits in its
-    own code, where no signal reaches it, and then ends the process without a message. What Ray raises in the meantime
-    because the head does not answer is held back.
+    Gone is one that has not answered for HEAD_SECONDS. `on_lost` has to end the process: without a head Ray waits in
+    its own code, where no signal reaches it, and then ends the process without a message. What Ray raises in the
+    meantime because the head does not answer is held back.
     """
     if address is None:
         yield

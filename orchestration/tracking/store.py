@@ -296,8 +296,8 @@ def _relocate_artifacts(file: Path, location: str, artifacts: Path) -> str:
 
 def _warn_of_seed(run_id: str, text: str) -> None:
     _log.warning(
-        "run %s: its tag %s=%.40s is no whole number, so that the run counts for nothing; correct the tag, or the sweep's "
-        "command makes another run in its stead",
+        "run %s: its tag %s=%.40s is no whole number, so that the run counts for nothing; correct the tag, or the "
+        "sweep's command makes another run in its stead",
         run_id, Tag.SEED, text,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
 
 from fcos.errors import ConfigError
@@ -44,6 +45,10 @@ class NodeInfo:
 
     name: str
     node: Node
+    # Its own name for its machine, the addresses that this resolves to there, and GLOO_SOCKET_IFNAME.
+    host: str = ""
+    host_addresses: Sequence[str] = ()
+    gloo_interface: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     # Package -> digest of its code; None where it is not importable on the node.
     code: Mapping[str, str | None] = field(default_factory=dict)
@@ -83,6 +88,29 @@ def check_capacity(cluster: ClusterConfig, nodes: Sequence[NodeInfo]) -> Check:
     except ConfigError as error:
         return Check("room", "failed", str(error))
     return Check("room", "ok", f"{concurrent} side by side, each {need} on {need.device}")
+
+
+def check_names(nodes: Sequence[NodeInfo], cluster: ClusterConfig) -> Check:
+    """Check that each machine's own name resolves to an address that others reach.
+
+    Workers of a training find each other by it where gloo connects them, unless GLOO_SOCKET_IFNAME names an interface.
+    """
+    hosts = {each.host: each for each in nodes}
+    if len(hosts) < 2:
+        return Check("names", "ok", "one machine, whose name need not resolve")
+    wrong = [
+        f"{each.host} resolves to {', '.join(each.host_addresses) or 'nothing'} on {each.name}"
+        for each in hosts.values()
+        if not each.gloo_interface and all(ip_address(one.partition("%")[0]).is_loopback for one in each.host_addresses)
+    ]
+    if wrong:
+        by_gloo = cluster.workers > 1 and cluster.device == "cpu"
+        advice = (
+            "give the name its address in /etc/hosts there (Debian has 127.0.1.1), or start Ray there with "
+            "GLOO_SOCKET_IFNAME=<interface> (and NCCL_SOCKET_IFNAME) and --node-ip-address"
+        )
+        return Check("names", "failed" if by_gloo else "warning", "; ".join(wrong), advice)
+    return Check("names", "ok", "each machine's own name resolves to an address that others reach")
 
 
 def check_versions(nodes: Sequence[NodeInfo], driver: Mapping[str, str]) -> Check:

@@ -130,7 +130,7 @@ def _describe_all(
 
 def _node_info(name: str, resources: Mapping[str, float], response: dict[str, Any]) -> NodeInfo:
     node = Node(resources.get("CPU", 0), resources.get("GPU", 0))
-    return NodeInfo(name, node, **{key: value for key, value in response.items() if key != "host"})
+    return NodeInfo(name, node, **response)
 
 
 def _with_clock_offset(node: NodeInfo, actor: Any) -> NodeInfo:

@@ -48,13 +48,15 @@ def register_by_value() -> None:
 def describe(
     folders: Sequence[str], files: Mapping[str, str], images: Sequence[str], count_gpus: bool
 ) -> dict[str, Any]:
-    """Return versions, code digests, GPUs, token file mode, free space and data of this node.
+    """Return name, versions, code digests, GPUs, token file mode, free space and data of this node.
 
     Free space is that of `folders` and of shared memory, in bytes. `files` (key -> path) are given as digests,
     the image folders `images` by whether they hold files.
     """
     return {
         "host": socket.gethostname(),
+        "host_addresses": _addresses(socket.gethostname()),
+        "gloo_interface": os.environ.get("GLOO_SOCKET_IFNAME", ""),
         "versions": {"python": platform.python_version(), **package_versions()},
         "code": _code(),
         "gpus": _gpus() if count_gpus else None,
@@ -91,6 +93,15 @@ def _read(path: Path) -> str | None:
         return path.read_text()
     except OSError:
         return None
+
+
+def _addresses(host: str) -> list[str]:
+    """Return the addresses that a name resolves to on this node; none where it resolves to nothing."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def _code() -> dict[str, str | None]:

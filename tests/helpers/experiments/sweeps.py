@@ -1,7 +1,9 @@
 """Tiny sweeps as a person starts them, and what they leave in the tracking store."""
 
+import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,8 +50,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def start(folder: Path, *arguments: str, entry: Path = SWEEP) -> subprocess.Popen[str]:
-    """A sweep in a process group of its own."""
-    return subprocess.Popen(
+    """A sweep in a process group of its own, which ends with the tests at the latest."""
+    process = subprocess.Popen(
         [sys.executable, str(entry), *arguments],
         cwd=folder,
         env=environment(folder),
@@ -58,11 +60,25 @@ def start(folder: Path, *arguments: str, entry: Path = SWEEP) -> subprocess.Pope
         text=True,
         start_new_session=True,
     )
+    # Ctrl-C does not reach a group of its own.
+    atexit.register(end_group, process)
+    return process
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End a process of `start` and those of its group where it still runs; Ray's own end with it."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def sweep(folder: Path, *arguments: str, entry: Path = SWEEP) -> subprocess.CompletedProcess[str]:
     with start(folder, *arguments, entry=entry) as process:
-        output, errors = process.communicate(timeout=PATIENCE)
+        try:
+            output, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            # Where the tests are interrupted, or the sweep hangs.
+            end_group(process)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
