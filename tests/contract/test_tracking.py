@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from fcos.storage.store_conventions import default_uri, public_uri
@@ -334,7 +335,7 @@ def test_a_param_that_a_rerun_may_change_stays_as_it_was(opened: Opened, output:
 
 
 def test_a_run_made_by_a_call_whose_answer_was_lost_is_found_again(
-    opened: Opened, output: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(delivery, "RETRY_SECONDS", 0.05)
     tracker = opened()
@@ -355,6 +356,55 @@ def test_a_run_made_by_a_call_whose_answer_was_lost_is_found_again(
     assert statuses(output) == {"branch seed 0": "FINISHED"}
     client = MlflowClient(default_uri(output))
     assert len(client.search_runs([tracker._store.experiment_id])) == 1
+    # One connection that broke is no outage.
+    assert "cannot be reached" not in caplog.text
+
+
+def test_a_run_that_a_server_makes_after_the_next_call_has_looked_for_it_is_superseded(
+    opened: Opened, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = opened()
+    create_run = tracker._store.client.create_run
+    late: list[str] = []
+
+    def come_late(*args: object, **values: object) -> object:
+        if not late:
+            late.append("")
+            raise MlflowException("API request failed with timeout exception")
+        run = create_run(*args, **values)  # type: ignore[arg-type]
+        if late == [""]:
+            late[0] = create_run(*args, **values).info.run_id  # type: ignore[arg-type]
+        return run
+
+    monkeypatch.setattr(tracker._store.client, "create_run", come_late)
+    tracker.start(KEY, facts("branch"))
+    assert tracker.flush(PATIENCE)
+    runs = all_runs(output)
+    assert len(runs) == 2
+    assert runs[late[0]].data.tags["fcos.superseded_by"] == tracker.run_id(KEY)
+    assert runs[late[0]].info.status == "KILLED"
+    assert "fcos.superseded_by" not in runs[tracker.run_id(KEY) or ""].data.tags
+
+
+def test_a_run_whose_seed_was_edited_counts_for_nothing_and_is_named(
+    opened: Opened, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = opened()
+    start_sweep(first)
+    first.start(KEY, of_training())
+    first.end(KEY, "FINISHED", {})
+    assert first.flush(PATIENCE)
+    edited = first.run_id(KEY)
+    assert edited is not None
+    MlflowClient(default_uri(output)).set_tag(edited, "fcos.seed", "three")
+    second = opened()
+    assert not second.is_finished(KEY, of_training().tags)
+    assert f"run {edited}: its tag fcos.seed=three is no whole number" in caplog.text
+    second.start(KEY, of_training())
+    second.end(KEY, "FINISHED", {})
+    assert second.flush(PATIENCE)
+    assert second.run_id(KEY) != edited
+    assert opened().is_finished(KEY, of_training().tags)
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:

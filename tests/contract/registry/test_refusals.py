@@ -67,6 +67,7 @@ def test_runs_without_usable_weights_are_named_with_the_reason(lab: Lab) -> None
     assert "its checkpoint was removed (rank 3 of 4 by val/AP); keep.trained=null" in removed
     assert f"its checkpoint {gone} is not on this machine" in reason(tags={Tag.CHECKPOINT: gone})
     assert "was imported and trained at Vision lab" in reason(tags={Tag.ARCHIVE: "ab", Tag.LABORATORY: "Vision lab"})
+    assert "its tag fcos.seed=three is no whole number; correct the tag" in reason(tags={Tag.SEED: "three"})
     assert "is not the checkpoint that it saved" in reason(tags={Tag.CHECKPOINT_SHA256: "00" * 32})
     assert lab.client.search_registered_models() == []
 

@@ -30,6 +30,18 @@ def test_a_sweep_is_found_by_its_run_id(writer: SweepWriter, centerness: str) ->
     assert read_sweep(writer.uri, centerness).name == "centerness"
 
 
+@pytest.mark.parametrize(("tag", "text"), [("fcos.seed", "three"), ("fcos.drawn", "none"), ("fcos.drawn", "[1]")])
+def test_a_run_whose_tag_was_edited_is_left_out_with_a_note(writer: SweepWriter, tag: str, text: str) -> None:
+    name = f"edited {tag} {text}"
+    parent = writer.write_sweep(name, name, {"none": [0.1, 0.2]})
+    broken = writer.write_trial(name, parent, "branch", 0, 0.4)
+    writer.client.set_tag(broken, tag, text)
+    sweep = read_sweep(writer.uri, parent)
+    assert [(trial.arm, trial.seed) for trial in sweep.trials] == [("none", 0), ("none", 1)]
+    (note,) = [note for note in sweep.notes if broken in note]
+    assert note.startswith(f"Run {broken} is left out: its tag {tag}={text} is no ")
+
+
 def test_without_a_name_the_newest_sweep_is_read(writer: SweepWriter) -> None:
     writer.write_sweep("latest", "older", {"none": [0.1]}, start=1_700_000_000_000)
     writer.write_sweep("latest", "newer", {"none": [0.1]}, start=1_700_000_500_000)

@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from fcos.errors import ConfigError
-from orchestration.cluster.authentication import is_loopback, make_private, requires_token
+from orchestration.cluster import authentication
+from orchestration.cluster.authentication import check_cluster, is_loopback, make_private, requires_token
 from orchestration.cluster.ray_token import token_file
 
 
@@ -98,3 +99,32 @@ def test_a_port_with_another_protocol_is_unreachable(monkeypatch: pytest.MonkeyP
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"cluster.address={address}: Ray cannot be reached: "):
             requires_token(address)
+
+
+def test_a_tunnel_to_a_head_elsewhere_is_refused_with_what_ray_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tunnel:
+        port = tunnel.getsockname()[1]
+        # As Ray does with the machine's address.
+        monkeypatch.setattr(authentication, "resolve_address", lambda address: f"127.0.0.2:{port}")
+        taken = rf"cluster\.address=localhost:{port}: Ray takes this for 127\.0\.0\.2:{port} of this machine"
+        message = f"{taken}, where nothing listens; .*tunnel"
+        with pytest.raises(ConfigError, match=message):
+            check_cluster(f"localhost:{port}", allow_unauthenticated=False)
+
+
+@pytest.mark.parametrize("appears", [True, False])
+def test_a_machine_that_is_no_node_of_the_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, appears: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        found = iter([False, appears, appears])
+        monkeypatch.setattr(authentication, "NODE_SECONDS", 60.0 if appears else 0.0)
+        monkeypatch.setattr(authentication, "resolve_address", lambda address: address)
+        monkeypatch.setattr(authentication, "requires_token", lambda gcs: False)
+        monkeypatch.setattr(authentication, "reachable_addresses", lambda gcs: [])
+        monkeypatch.setattr(authentication, "has_local_node", lambda: next(found))
+        if appears:
+            assert check_cluster(address, allow_unauthenticated=False) == address
+            return
+        message = rf"cluster\.address={address}: no node of that cluster runs on this machine; .*ray job submit"
+        with pytest.raises(ConfigError, match=message):
+            check_cluster(address, allow_unauthenticated=False)

@@ -14,6 +14,7 @@ from fcos.errors import ConfigError
 from fcos.installation import ROOT
 from orchestration.cluster import connect
 from orchestration.cluster.connect import _import_path, connected, health_check_timeout
+from orchestration.cluster.resources import Node
 from orchestration.config.compose import compose
 from orchestration.config.overrides import check_overrides
 from orchestration.config.schema import ClusterConfig
@@ -47,6 +48,24 @@ def test_an_address_is_local_auto_or_host_and_port() -> None:
     message = "cluster.address=lokal: must be local, auto or host:port"
     with pytest.raises(ConfigError, match=message), connected(ClusterConfig(address="lokal"), [], on_workers=False):
         pytest.fail("connected")
+
+
+@pytest.mark.parametrize(("named", "warned"), [("192.0.2.1:6379", True), ("local", False), ("", False), (None, False)])
+def test_a_cluster_that_the_environment_names_and_the_config_does_not_join_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: str | None, warned: bool
+) -> None:
+    monkeypatch.setattr(os, "environ", {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"})
+    if named is not None:
+        os.environ["RAY_ADDRESS"] = named
+
+    def init(**settings: Any) -> None:
+        raise RuntimeError(f"started {settings['address']}")
+
+    monkeypatch.setattr("ray.init", init)
+    cluster = ClusterConfig()
+    with pytest.raises(ConfigError, match="started local"), connected(cluster, [Node(1)], on_workers=False):
+        pytest.fail("connected")
+    assert ("RAY_ADDRESS=192.0.2.1:6379 is not used" in caplog.text) is warned
 
 
 def test_a_folder_with_another_package_of_our_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,11 @@ def test_processes_that_the_memory_monitor_ended_together_stop_the_sweep(tmp_pat
 
 def test_a_full_disk_stops_it_and_another_error_does_not(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
-    assert find_interruption(raised_from(full), tmp_path) == f"no space left on the disk of {tmp_path}"
+    reason = find_interruption(raised_from(full), tmp_path)
+    assert reason is not None and reason.startswith(f"no space left on the disk of {tmp_path} (")
+    elsewhere = OSError(errno.ENOSPC, "No space left on device", "/elsewhere/session")
+    reason = find_interruption(raised_from(elsewhere), tmp_path)
+    assert reason is not None and reason.startswith("no space left on the disk of /elsewhere/session (")
     assert find_interruption(raised_from(ValueError("x")), tmp_path) is None
 
 

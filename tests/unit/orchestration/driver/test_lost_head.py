@@ -1,4 +1,4 @@
-"""A head that is gone is told of once, from a thread; other ends of the block stay what they are."""
+"""A head that is gone is reported once, from a thread; one that comes back in time is not, nor is another error."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ import pytest
 
 from orchestration.driver import watchdogs
 from orchestration.driver.watchdogs import watch_head
-from tests.helpers.processes.waiting import PATIENCE
+from tests.helpers.processes.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def address_of(server: socket.socket) -> str:
     return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_head_that_is_gone_is_reported_once(listener: socket.socket) -> None:
+def test_a_head_that_is_gone_is_reported_once(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdogs, "HEAD_SECONDS", 0.1)
     address, reasons, reported = address_of(listener), [], threading.Event()
 
     def lost(reason: str) -> None:
@@ -34,10 +35,34 @@ def test_a_head_that_is_gone_is_reported_once(listener: socket.socket) -> None:
         listener.close()
         assert reported.wait(PATIENCE)
         time.sleep(0.1)
-    assert reasons == [f"the head of the Ray cluster at {address} does not answer any more"]
+    (reason,) = reasons
+    assert reason.startswith(f"the head of the Ray cluster at {address} does not answer any more (for ")
 
 
-def test_an_error_because_the_head_is_gone_comes_after_its_report(listener: socket.socket) -> None:
+def test_a_head_that_is_out_of_reach_for_a_while_disturbs_nothing(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, reasons, answers = address_of(listener), list[str](), list[bool]()
+    checked = watchdogs._answers
+
+    def record(of: str) -> bool:
+        answers.append(checked(of))
+        return answers[-1]
+
+    monkeypatch.setattr(watchdogs, "_answers", record)
+    with watch_head(address, reasons.append):
+        listener.close()
+        # It was given up after three.
+        wait_until(lambda: answers.count(False) >= 10)
+        with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+            wait_until(lambda: answers[-1])
+    assert reasons == []
+
+
+def test_an_error_because_the_head_is_gone_comes_after_its_report(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdogs, "HEAD_SECONDS", 0.1)
     reasons: list[str] = []
     with pytest.raises(ConnectionError), watch_head(address_of(listener), reasons.append):
         listener.close()

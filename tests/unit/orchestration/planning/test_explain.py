@@ -59,6 +59,13 @@ def test_code_versions_and_data_are_named(tmp_path: Path, tags: dict[str, str], 
     assert any(one.startswith(line) for one in found)
 
 
+@pytest.mark.parametrize("edited", ["none", "[1]", '{"torch": 2}'])
+def test_versions_that_were_edited_are_absent(tmp_path: Path, edited: str) -> None:
+    plan = plan_of(tmp_path, *EXPERIMENT)
+    found = differences(plan.trials[1], plan.provenance, finished(plan, plan.trials[1], **{"fcos.versions": edited}))
+    assert found != [] and all(line.startswith("version of ") and ": absent -> " in line for line in found)
+
+
 def test_seeds_of_sources_are_named_where_they_are_given_alone(tmp_path: Path) -> None:
     trial = (plan := plan_of(tmp_path, *EXPERIMENT)).trials[1]
     params = {key: text for key, text in finished(plan, trial).params.items() if not key.startswith("seeds.")}

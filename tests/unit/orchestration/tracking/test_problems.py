@@ -18,6 +18,18 @@ UNKNOWN = (
     "API request to http://h:1/api failed (Caused by NameResolutionError(\"host='h': Failed to resolve 'h' "
     '([Errno -2] Name or service not known)"))'
 )
+BROKEN = (
+    "API request to http://h:1/api failed with exception HTTPConnectionPool(host='h', port=1): Max retries exceeded "
+    "with url: /api (Caused by ProtocolError('Connection aborted.', RemoteDisconnected('Remote end closed connection "
+    "without response')))"
+)
+RESET = (
+    "API request to http://h:1/api failed with exception HTTPConnectionPool(host='h', port=1): Max retries exceeded "
+    "with url: /api (Caused by ProtocolError('Connection aborted.', ConnectionResetError(104, 'Connection reset by "
+    "peer')))"
+)
+NO_USER = "API request to endpoint /api failed with error code 401 != 200. Response body: 'You are not authenticated.'"
+NO_RIGHT = "API request to endpoint /api/2.0/x failed with error code 403 != 200. Response body: 'Permission denied'"
 PAGE = "API request to endpoint /api failed with error code 403 != 200. Response body: '<html>\nlog in</html>'"
 SCHEMA = "Detected out-of-date database schema (found version 0c77, but expected dc11). Take a backup of your database"
 
@@ -29,6 +41,8 @@ SCHEMA = "Detected out-of-date database schema (found version 0c77, but expected
         ("TEMPORARILY_UNAVAILABLE: (sqlite3.OperationalError) database is locked", "database is locked"),
         (REFUSED, "[Errno 111] Connection refused"),
         (UNKNOWN, "Failed to resolve 'h' ([Errno -2] Name or service not known)"),
+        (BROKEN, "Remote end closed connection without response"),
+        (RESET, "Connection reset by peer"),
         (
             PAGE,
             "API request to endpoint /api failed with error code 403 != 200 (the answer is a web page, not MLflow's)",
@@ -62,6 +76,19 @@ def test_a_problem_has_its_kind_and_what_helps(text: str, message: str, advice: 
     problem = to_tracking_error(MlflowException(text), "http://h:1")
     assert str(problem).startswith(f"tracking.uri=http://h:1: {message}")
     assert problem.advice == advice
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (NO_USER, "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+        (NO_RIGHT, "give a tracking.experiment of your own"),
+    ],
+)
+def test_a_server_that_lets_nobody_in_is_answered_with_what_it_needs(text: str, advice: str) -> None:
+    problem = to_tracking_error(MlflowException(text), "http://bob:secret@h:1")
+    assert problem.advice.startswith(advice)
+    assert str(problem).endswith(f"; {problem.advice}") and "secret" not in str(problem)
 
 
 def test_an_error_that_a_retry_would_not_change_is_permanent() -> None:

@@ -1,7 +1,9 @@
 """Failures are recorded once, and those that may pass are told from those that do not."""
 
 import errno
+import platform
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +19,7 @@ from orchestration.trial.failures import (
     is_interrupted,
     is_no_space,
     is_retryable,
+    no_space_message,
     read_failure,
     write_failure,
 )
@@ -66,6 +69,26 @@ def test_a_full_disk_is_known_by_what_an_error_came_from() -> None:
     full.__context__ = OSError(errno.ENOSPC, "No space left on device")
     assert is_no_space(full)
     assert not is_no_space(OSError(errno.EACCES, "Permission denied"))
+
+
+def test_the_disk_of_the_file_that_an_error_names_is_the_full_one(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "cache" / "pixels.bin"))
+    failed = RuntimeError("cannot be written")
+    failed.__cause__ = full
+    message = no_space_message(failed, [tmp_path / "trials" / "a"])
+    assert message.startswith(f"no space left on the disk of {tmp_path / 'cache' / 'pixels.bin'} (")
+    assert message.endswith(f" on {platform.node()})")
+
+
+def test_of_an_error_without_a_file_the_fullest_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {Path("/proc"): 1, Path("/dev"): 0}
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free.get(path, 1 << 40)))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    folders = [tmp_path, Path("/proc"), Path("/dev")]
+    assert no_space_message(full, folders).startswith("no space left on the disk of /dev (/dev on ")
+    # One disk is named by the first folder that is on it.
+    first = tmp_path / "first"
+    assert no_space_message(None, [first, tmp_path]).startswith(f"no space left on the disk of {first} (")
 
 
 def test_a_failure_that_cannot_be_recorded_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

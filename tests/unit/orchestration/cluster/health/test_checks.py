@@ -1,10 +1,12 @@
 """The doctor's checks, on information that nodes may report."""
 
+import socket
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from orchestration.cluster.health import checks
+from orchestration.cluster.health import checks, node_info
 from orchestration.cluster.health.checks import NodeInfo
 from orchestration.cluster.resources import Node
 from orchestration.config.schema import ClusterConfig
@@ -30,6 +32,7 @@ def test_two_nodes_that_agree_are_ok() -> None:
     cluster = ClusterConfig(gpus_per_worker=1, device="cuda")
     results = [
         checks.check_responses(nodes, {}),
+        checks.check_names(nodes, cluster),
         checks.check_capacity(cluster, nodes),
         checks.check_versions(nodes, VERSIONS),
         checks.check_code(nodes, CODE),
@@ -42,6 +45,44 @@ def test_two_nodes_that_agree_are_ok() -> None:
         checks.check_tracking("http://store answers", None, sqlite=False, num_nodes=2),
     ]
     assert [(check.name, check.state) for check in results if check.state != "ok"] == []
+
+
+LOOPBACK = {"host": "b", "host_addresses": ["127.0.1.1", "::1"]}
+ACROSS = ClusterConfig(workers=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cluster", "state"),
+    [
+        (LOOPBACK, ACROSS, "failed"),
+        # Nothing connects machines by their names then, as yet.
+        (LOOPBACK, ClusterConfig(), "warning"),
+        (LOOPBACK, ClusterConfig(workers=2, gpus_per_worker=1, device="cuda"), "warning"),
+        ({"host": "b", "host_addresses": []}, ACROSS, "failed"),
+        ({**LOOPBACK, "gloo_interface": "eth0"}, ACROSS, "ok"),
+        ({"host": "b", "host_addresses": ["127.0.1.1", "192.0.2.7"]}, ACROSS, "ok"),
+        ({"host": "b", "host_addresses": ["fe80::1%eth0"]}, ACROSS, "ok"),
+        # Another node of the same machine.
+        ({**LOOPBACK, "host": "a"}, ACROSS, "ok"),
+    ],
+)
+def test_a_machine_whose_own_name_leads_to_itself_alone_is_named(
+    changes: dict[str, Any], cluster: ClusterConfig, state: str
+) -> None:
+    first = replace(GOOD, host="a", host_addresses=["192.0.2.1"])
+    check = checks.check_names([first, replace(OTHER, **changes)], cluster)
+    assert check.state == state
+    if state != "ok":
+        assert check.finding.startswith("b resolves to ") and check.finding.endswith(" on second")
+        assert "GLOO_SOCKET_IFNAME" in check.advice and "/etc/hosts" in check.advice
+
+
+def test_this_machine_reports_what_its_name_resolves_to() -> None:
+    known = node_info.describe([], {}, [], count_gpus=False)
+    assert known["host"] == socket.gethostname()
+    assert known["host_addresses"] == node_info._addresses(socket.gethostname())
+    assert node_info._addresses("127.0.0.1") == ["127.0.0.1"]
+    assert node_info._addresses("no-such-host.invalid") == []
 
 
 def test_a_silent_node_fails_by_name_with_its_reason() -> None:
@@ -140,6 +181,8 @@ def test_tracking_that_does_not_answer_fails_and_sqlite_for_many_nodes_warns() -
     assert checks.check_tracking("x", "tracking.uri=x: refused", sqlite=False, num_nodes=1).state == "failed"
     assert checks.check_tracking("x", None, sqlite=True, num_nodes=2).state == "warning"
     assert checks.check_tracking("x", None, sqlite=True, num_nodes=1).state == "ok"
+    other = checks.check_tracking("x", None, "the server runs MLflow 2.9.1", sqlite=False, num_nodes=1)
+    assert (other.state, other.finding) == ("warning", "the server runs MLflow 2.9.1")
 
 
 def test_shared_memory_that_loaders_would_fill_fails_by_node() -> None:

@@ -89,3 +89,14 @@ def test_a_process_that_died_while_it_waited_is_started_again(folder: Path) -> N
     report.end()
     assert report.write("sqlite:///y.db")
     assert (folder / "written").read_text() == "sqlite:///y.db"
+
+
+@pytest.mark.ray
+def test_a_report_may_repeat_what_it_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the tracker sets it.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    program = "import os\nfrom pathlib import Path\ninput()\n"
+    program += "Path('written').write_text(os.environ.get('MLFLOW_HTTP_REQUEST_MAX_RETRIES', 'unset'))"
+    report = ReportProcess([sys.executable, "-c", program], SILENT)
+    assert report.write("http://127.0.0.1:1")
+    assert (folder / "written").read_text() == "unset"

@@ -1,5 +1,7 @@
 """What a plan will cost, and from what that is known."""
 
+from dataclasses import replace
+
 import pytest
 
 from fcos.config.parse import flatten
@@ -60,6 +62,16 @@ def test_other_hardware_shares_and_untimed_runs_do_not_count() -> None:
     mine = trial()
     runs = [run(mine, 1.0, hardware="other"), run(mine, 1.0, resources="2 x 1"), run(mine, 1.0, steps=0)]
     assert pace_of(mine, runs, "box", "1 x 1") is None
+
+
+@pytest.mark.parametrize("edited", [{"fcos.seconds": "soon"}, {"fcos.steps_timed": "many"}, {"fcos.seconds": "inf"}])
+def test_a_run_whose_times_were_edited_is_passed_over(edited: dict[str, str]) -> None:
+    mine = trial()
+    before = run(mine, 10.0)
+    changed = replace(before, tags={**before.tags, **edited})
+    pace = pace_of(mine, [changed, run(mine, 20.0)], "box", "1 x 1")
+    assert pace is not None and pace.seconds == pytest.approx(0.2)
+    assert pace_of(mine, [changed], "box", "1 x 1") is None
 
 
 def test_trainings_fill_the_slots_as_they_come_free() -> None:

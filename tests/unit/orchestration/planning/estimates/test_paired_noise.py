@@ -111,6 +111,15 @@ def test_the_arms_of_a_noise_floor_are_no_pairs() -> None:
     assert find(plan, *runs, baseline="radius_1_5") is None
 
 
+def test_a_run_whose_seed_was_edited_makes_no_pair() -> None:
+    plan = plan_seeds()
+    runs = [
+        replace(run, tags={**run.tags, "fcos.seed": "three"}) if run.tags["fcos.seed"] == "3" else run
+        for run in runs_of(plan)
+    ]
+    assert_noise(find(plan, *runs), deviation(DIFFERENCES[:3]), pairs=3, arms=1)
+
+
 def test_points_of_a_search_and_inexact_trainings_are_left_out() -> None:
     plan = plan_seeds()
     for tag in ("fcos.drawn", "fcos.inexact"):
