@@ -107,8 +107,6 @@ def check_stored(server: TrackingServer) -> None:
 @pytest.mark.slow(minutes=6)
 def test_eight_drivers_lose_nothing_where_the_database_goes_away(server: TrackingServer, tmp_path: Path) -> None:
     """Eight sweeps of 26 trainings report at once; the database is stopped for a third, and cut off five times."""
-    # The experiment is there, as it is for all but the first sweep of a store.
-    require_store(server.uri, "fcos-lab", tmp_path)
     drivers = Drivers(tmp_path, server.uri, DRIVERS, TRAININGS)
     total = len(points_of(0, 0, ARMS[0])) * DRIVERS * TRAININGS
     try:
@@ -271,6 +269,10 @@ def test_what_people_change_in_the_pages_costs_no_number(
     store.set_tag(second, Tag.IDENTITY, "another")
     repeated(tmp_path, *words)
     assert check_whole("edited", store, 12)["from_regression", "0"].info.run_id != second
+    assert table(tmp_path, "edited") == numbers
+    # What is parsed.
+    store.set_tag(first, Tag.SEED, "three")
+    assert f"run {first}: its tag {Tag.SEED}=three is no whole number" in repeated(tmp_path, *words)
     assert table(tmp_path, "edited") == numbers
 
 
