@@ -18,6 +18,9 @@ PERMANENT = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
+# In the text of an error of SQLAlchemy: a server answers BAD_REQUEST to most of them, also where its database lost a
+# connection or two calls met.
+DATABASE_ERROR = "https://sqlalche.me/"
 MAX_REASON_CHARS = 300
 # Pattern of a server's refusal -> advice, which is part of the message.
 REFUSED = {
@@ -54,7 +57,7 @@ def is_transient(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
-        return error.error_code not in PERMANENT
+        return error.error_code not in PERMANENT or DATABASE_ERROR in str(error)
     # A connection that broke, a disk that is full; SQLAlchemy's own errors come through MLflow unwrapped.
     transient = (OSError, sqlite3.OperationalError, StoreUnavailable)
     return isinstance(error, transient) or type(error).__module__.startswith("sqlalchemy")

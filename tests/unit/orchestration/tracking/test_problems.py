@@ -2,8 +2,15 @@
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
-from orchestration.tracking.problems import StoreUnavailable, TrackingError, error_reason, to_tracking_error
+from orchestration.tracking.problems import (
+    StoreUnavailable,
+    TrackingError,
+    error_reason,
+    is_transient,
+    to_tracking_error,
+)
 
 AUTOFLUSH = (
     "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush is "
@@ -89,6 +96,12 @@ def test_a_server_that_lets_nobody_in_is_answered_with_what_it_needs(text: str, 
     problem = to_tracking_error(MlflowException(text), "http://bob:secret@h:1")
     assert problem.advice.startswith(advice)
     assert str(problem).endswith(f"; {problem.advice}") and "secret" not in str(problem)
+
+
+def test_an_error_of_a_servers_database_may_pass() -> None:
+    text = "BAD_REQUEST: (psycopg2.InterfaceError) connection already closed (Background: https://sqlalche.me/e/20/rvf5)"
+    assert is_transient(MlflowException(text, BAD_REQUEST))
+    assert not is_transient(MlflowException("BAD_REQUEST: no such tag", BAD_REQUEST))
 
 
 def test_an_error_that_a_retry_would_not_change_is_permanent() -> None:
