@@ -99,7 +99,7 @@ def test_a_server_that_lets_nobody_in_is_answered_with_what_it_needs(text: str, 
 
 
 def test_an_error_of_a_servers_database_may_pass() -> None:
-    text = "BAD_REQUEST: (psycopg2.InterfaceError) connection already closed (Background: https://sqlalche.me/e/20/rvf5)"
+    text = "BAD_REQUEST: (psycopg2.InterfaceError) connection closed (Background: https://sqlalche.me/e/20/rvf5)"
     assert is_transient(MlflowException(text, BAD_REQUEST))
     assert not is_transient(MlflowException("BAD_REQUEST: no such tag", BAD_REQUEST))
 
