@@ -48,9 +48,6 @@ ENVIRONMENT = {
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     # How long Ray waits for workers to start before it reconsiders their number.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
-    # How long a process of Ray's waits for a head that is out of reach before it ends: a minute longer than the driver,
-    # which ends in order (driver/watchdogs.py).
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "120",
     # No CSV, JSON and TensorBoard files of Tune: metrics are in MLflow and in the run folders.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # This package handles Ctrl-C itself; Tune would delay the end of the sweep.

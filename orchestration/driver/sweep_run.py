@@ -29,7 +29,7 @@ from orchestration.driver.retention import remove_checkpoints, remove_forks
 from orchestration.driver.subprocesses.register_best import register_best
 from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.driver.tune_run import TuneJob, run_tune
-from orchestration.driver.watchdogs import end_stalled
+from orchestration.driver.watchdogs import HEAD_LOST_CLOSE_SECONDS, end_stalled
 from orchestration.planning.plan import add_looks, read_plan, settle_plan
 from orchestration.planning.prepare import Prepared
 from orchestration.planning.repeats.plan_history import read_plan_history, record_plan_history
@@ -42,8 +42,6 @@ from orchestration.trial.failures import failure_reason
 
 SETTLE_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
-# Of the minute for which Ray waits longer for a lost head than this process, what the tracking store may take.
-HEAD_LOST_CLOSE_SECONDS = 15.0
 
 
 class SweepRun:

@@ -1,6 +1,7 @@
 """Watchdogs: threads that end stalled trainings, notice a lost head, or repeat a call."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,26 +133,28 @@ def end_here(folder: str, among: Sequence[Process], reason: str) -> None:
 
 
 HEAD_TICK_SECONDS = 2.0
-# So long a head may be out of reach: a switch that starts again, a machine that is busy. Ray waits a minute longer.
-HEAD_SECONDS = 60.0
+# Seconds after which Ray's own processes, the nodes among them, end without a head; and the default of that.
+RAY_LIMIT, RAY_SECONDS = "RAY_gcs_rpc_server_reconnect_timeout_s", 60.0
+# What is left of them for closing the runs.
+HEAD_LOST_CLOSE_SECONDS = 15.0
 
 
 @contextmanager
 def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[None]:
     """Call `on_lost` with the reason, from a thread, when the head (host:port) is gone; None is a Ray of our own.
 
-    Gone is one that has not answered for HEAD_SECONDS. `on_lost` has to end the process: without a head Ray waits in
+    Gone is one that has not answered for `head_seconds`. `on_lost` has to end the process: without a head Ray waits in
     its own code, where no signal reaches it, and then ends the process without a message. What Ray raises in the
     meantime because the head does not answer is held back.
     """
     if address is None:
         yield
         return
-    done = threading.Event()
+    done, limit = threading.Event(), head_seconds()
 
     def watch() -> None:
         missing, before = 0.0, time.monotonic()
-        while missing < HEAD_SECONDS:
+        while missing < limit:
             if done.wait(HEAD_TICK_SECONDS):
                 return
             answers, now = _answers(address), time.monotonic()
@@ -171,6 +174,16 @@ def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[
         raise
     finally:
         done.set()
+
+
+def head_seconds() -> float:
+    """Return for how many seconds a head may be out of reach: as long as Ray's nodes wait for it, less HEAD_LOST_CLOSE_SECONDS."""
+    try:
+        limit = float(os.environ.get(RAY_LIMIT, RAY_SECONDS))
+    except ValueError:
+        # Ray does not take it either.
+        limit = RAY_SECONDS
+    return max(limit - HEAD_LOST_CLOSE_SECONDS, HEAD_TICK_SECONDS)
 
 
 def _answers(address: str) -> bool:

@@ -24,7 +24,7 @@ def address_of(server: socket.socket) -> str:
 
 
 def test_a_head_that_is_gone_is_reported_once(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdogs, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(watchdogs, "head_seconds", lambda: 0.1)
     address, reasons, reported = address_of(listener), [], threading.Event()
 
     def lost(reason: str) -> None:
@@ -37,6 +37,16 @@ def test_a_head_that_is_gone_is_reported_once(listener: socket.socket, monkeypat
         time.sleep(0.1)
     (reason,) = reasons
     assert reason.startswith(f"the head of the Ray cluster at {address} does not answer any more (for ")
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(None, 45.0), ("75", 60.0), ("soon", 45.0), ("5", 2.0)])
+def test_a_head_is_waited_for_as_long_as_rays_nodes_wait_less_what_the_end_takes(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seconds: float
+) -> None:
+    monkeypatch.delenv("RAY_gcs_rpc_server_reconnect_timeout_s", raising=False)
+    if given is not None:
+        monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", given)
+    assert watchdogs.head_seconds() == seconds
 
 
 def test_a_head_that_is_out_of_reach_for_a_while_disturbs_nothing(
@@ -62,7 +72,7 @@ def test_a_head_that_is_out_of_reach_for_a_while_disturbs_nothing(
 def test_an_error_because_the_head_is_gone_comes_after_its_report(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdogs, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(watchdogs, "head_seconds", lambda: 0.1)
     reasons: list[str] = []
     with pytest.raises(ConnectionError), watch_head(address_of(listener), reasons.append):
         listener.close()
