@@ -177,7 +177,7 @@ def watch_head(address: str | None, on_lost: Callable[[str], None]) -> Iterator[
 
 
 def head_seconds() -> float:
-    """Return for how many seconds a head may be out of reach: as long as Ray's nodes wait for it, less HEAD_LOST_CLOSE_SECONDS."""
+    """Return for how many seconds a head may be out of reach: as long as Ray's nodes wait, less what the end takes."""
     try:
         limit = float(os.environ.get(RAY_LIMIT, RAY_SECONDS))
     except ValueError:
