@@ -33,6 +33,8 @@ export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN="$(python -c 'import secrets; print(secrets.token_hex(32))')"
 export RAY_AUTH_TOKEN
 export RAY_USAGE_STATS_ENABLED=0
+# Ray holds many files open; srun hands this limit on to the nodes.
+ulimit -Sn "$(ulimit -Hn)"
 # Nodes of a large machine need longer than the default half minute.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 

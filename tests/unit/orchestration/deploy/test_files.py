@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fcos.installation import ROOT
-from tests.helpers.deploy.files import DEPLOY, composed
+from tests.helpers.deploy.files import DEPLOY, composed, stand_in
 
 DOCUMENT = ROOT / "docs" / "clusters.md"
 
@@ -56,6 +56,18 @@ def test_bash_reads_every_command_of_the_machines() -> None:
     assert len(commands) >= 8
     for command in commands:
         subprocess.run(["bash", "-n", "-c", command], check=True)
+
+
+def test_a_job_on_the_machines_finds_the_python_with_the_packages(tmp_path: Path) -> None:
+    # Ray runs the words of a job in the environment that it was started in itself.
+    stand_in(tmp_path / "venv" / "bin" / "ray", "command -v python")
+    stand_in(tmp_path / "venv" / "bin" / "python", "exit 0")
+    own = str(tmp_path / "venv" / "bin" / "python")
+    for name in ("head", "worker"):
+        start = machines()[f"{name}_start_ray_commands"][-1]
+        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "RAY_HEAD_IP": "10.0.0.1"}
+        done = subprocess.run(["bash", "-c", start], env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.strip()) == (0, own), done.stderr
 
 
 def test_the_environment_of_a_job_is_one_and_packs_code_alone(tmp_path: Path) -> None:

@@ -121,6 +121,9 @@ def test_pods_have_the_time_to_end_in_order() -> None:
     # Until the trainings have saved, until the sweep has closed its runs, and until Ray has ended.
     seconds, closing = int(command[2]), 30
     assert head["template"]["spec"]["terminationGracePeriodSeconds"] >= seconds + closing + RAY_SECONDS
+    # As long as that where the job is stopped, as KubeRay does when a RayJob is deleted.
+    stops = {each["name"]: float(each["value"]) for each in container_of(head)["env"]}
+    assert stops["RAY_JOB_STOP_WAIT_TIME_S"] >= closing
     for worker in workers:
         (drain,) = [each for each in container_of(worker)["env"] if each["name"].endswith("DRAIN_TIMEOUT_S")]
         assert drain["name"] == "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
