@@ -116,7 +116,7 @@ class OtherHolders:
         record = self._records.get(name)
         return TrainingStep() if record is None else record.running.get(identity, TrainingStep())
 
-    def plans(self, identity: str) -> bool:
-        """Return whether another command that is alive has a training before it."""
-        records = tuple(self._records.items())
-        return any(record and identity in record.planned and not self.is_dead(name) for name, record in records)
+    def plans(self, identity: str, name: str | None = None) -> bool:
+        """Return whether a command, or any, that is alive has a training before it, or trains it."""
+        records = tuple(self._records.items()) if name is None else ((name, self._records.get(name)),)
+        return any(record and identity in record.planned and not self.is_dead(each) for each, record in records)

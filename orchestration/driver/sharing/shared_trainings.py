@@ -160,13 +160,15 @@ class SharedTrainings:
             state = expire(self.objects, trial.identity, state, self.others.own)
         if state.end is None:
             return Follow(claim, self.others.step_of(claim.holder, trial.identity))
-        source, problem = self.results.find(trial, Path(claim.folder))
-        if source is not None:
-            return _Found(state, source)
-        if state.end.outcome is Outcome.FINISHED and not (is_own or problem) and self.others.is_present(claim.holder):
-            # The store is yet to get it.
-            steps = trial.config.schedule.steps
-            return Follow(claim, TrainingStep(step=steps, total_steps=steps))
+        result = self.results.find(trial, Path(claim.folder))
+        if result.source is not None:
+            return _Found(state, result.source)
+        if state.end.outcome is Outcome.FINISHED and not (is_own or result.is_useless):
+            # The result, or the store's knowledge of it, is on its way for as long as its command lives.
+            is_coming = result.is_there or self.others.plans(trial.identity, claim.holder)
+            if is_coming and self.others.is_present(claim.holder):
+                steps = trial.config.schedule.steps
+                return Follow(claim, TrainingStep(step=steps, total_steps=steps))
         return _Free(state)
 
     def look(self) -> None:

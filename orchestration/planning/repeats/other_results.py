@@ -7,7 +7,7 @@ which it has from the beginning of a training.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fcos.storage.run_folder import RunSummary
@@ -25,6 +25,18 @@ from orchestration.trial.retries import memory_tags
 from orchestration.trial.task import MicroBatching
 
 
+@dataclass(frozen=True)
+class OtherResult:
+    """What a look at another command's training found."""
+
+    # None where there is nothing to be taken over.
+    source: ReuseSource | None = None
+    # Whether its folder has a result, which the store may not know yet.
+    is_there: bool = False
+    # Whether that result is of no use here.
+    is_useless: bool = False
+
+
 class OtherResults:
     """What other commands have of the trainings of a plan; a store that does not answer has nothing."""
 
@@ -35,22 +47,21 @@ class OtherResults:
         # Two threads look.
         self._lock = threading.Lock()
 
-    def find(self, trial: Trial, folder: Path) -> tuple[ReuseSource | None, str]:
-        """Return what a training can be taken from, first of all the one in a folder, and why that one is no use.
-
-        Neither where the folder has no result yet, or the store does not have its runs yet.
-        """
+    def find(self, trial: Trial, folder: Path) -> OtherResult:
+        """Return what a training can be taken from, first of all the one in a folder."""
+        is_there = _has_result(folder, trial)
         with self._lock:
             try:
                 history = self._opened()
                 if history is None:
-                    return None, ""
+                    return OtherResult(is_there=is_there)
                 runs = result_in(folder, history.begun(trial.identity), trial)
-                source, problem = choose_source(runs, trial) if runs else (None, "")
-                return (source or find_reuse_source(history, trial)[0], problem)
+                source, _ = choose_source(runs, trial)
+                is_useless = bool(runs) and source is None
+                return OtherResult(source or find_reuse_source(history, trial)[0], is_there, is_useless)
             except (TrackingError, OSError):
                 self._history = None
-                return None, ""
+                return OtherResult(is_there=is_there)
 
     def find_trunks(self, trial: Trial) -> Sequence[Trunk]:
         """Return the trainings of other sweeps whose checkpoints a training can go on from."""
@@ -72,6 +83,13 @@ class OtherResults:
         # A store that another command is about to make is there at a later look.
         self._history = self._history or open_history(self._lab.tracking.uri, self._lab.folder)
         return self._history
+
+
+def _has_result(folder: Path, trial: Trial) -> bool:
+    try:
+        return files.read_summary(folder, trial.identity, ()) is not None
+    except OSError:
+        return False
 
 
 def result_in(folder: Path, runs: Sequence[PastRun], trial: Trial) -> list[PastRun]:

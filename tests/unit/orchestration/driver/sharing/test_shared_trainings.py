@@ -119,6 +119,16 @@ def test_a_result_that_the_store_does_not_have_yet_is_waited_for_as_long_as_its_
     assert isinstance(begun, Begin) and begun.lease is not None and begun.lease.generation == 2
 
 
+def test_a_training_that_failed_after_the_end_of_its_lease_is_not_waited_for(scene: Scene) -> None:
+    """Its result could not be written, and its command has given it up."""
+    scene.first.claim(scene.trial).finish()
+    assert isinstance(scene.shared.obtain(scene.trial), Follow)
+    scene.first.holder.heartbeat([], {})
+    scene.shared.look()
+    begun = scene.shared.obtain(scene.trial)
+    assert isinstance(begun, Begin) and begun.lease is not None and begun.lease.generation == 2
+
+
 def test_a_result_of_no_use_is_not_waited_for(scene: Scene) -> None:
     scene.first.claim(scene.trial)
     scene.store()

@@ -7,7 +7,7 @@ import pytest
 from fcos.storage.run_folder import ATTEMPTS
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
-from orchestration.planning.repeats.other_results import OtherResults, result_in
+from orchestration.planning.repeats.other_results import OtherResult, OtherResults, result_in
 from orchestration.trial import files
 from orchestration.trial.retries import Attempts
 from tests.helpers.experiments.composed import composed_into, plan_of
@@ -67,29 +67,38 @@ def test_what_went_on_with_other_micro_batches_is_known_before_the_store_knows_i
     first.finish(trial)
     folder = first.plan.folder_of(trial)
     files.write_json(folder / ATTEMPTS, vars(Attempts(accumulate=2)))
-    source, problem = results(tmp_path, plan, StoredRuns(*first.runs(trial))).find(trial, folder)
-    assert source is None and "it trained with other micro-batches of batch norm" in problem
+    found = results(tmp_path, plan, StoredRuns(*first.runs(trial))).find(trial, folder)
+    assert found == OtherResult(None, is_there=True, is_useless=True)
 
 
 def test_a_result_is_taken_over_whole(tmp_path: Path, plan: Plan, trial: Trial, first: OtherCommand) -> None:
     first.finish(trial)
-    found = results(tmp_path, plan, StoredRuns(*first.runs(trial)))
-    source, problem = found.find(trial, first.plan.folder_of(trial))
-    assert source is not None and problem == ""
-    summary = found.take(trial, source)
+    looking = results(tmp_path, plan, StoredRuns(*first.runs(trial)))
+    found = looking.find(trial, first.plan.folder_of(trial))
+    assert found.source is not None and found.is_there and not found.is_useless
+    summary = looking.take(trial, found.source)
     assert summary is not None and summary.metrics == files.load_summary(first.plan.folder_of(trial)).metrics
     folder = plan.folder_of(trial)
     assert summary.checkpoint is not None and (folder / summary.checkpoint).is_symlink()
     assert files.training_id(folder) not in ("", files.training_id(first.plan.folder_of(trial)))
 
 
+def test_a_result_that_the_store_does_not_have_yet_is_there(
+    tmp_path: Path, plan: Plan, trial: Trial, first: OtherCommand
+) -> None:
+    first.finish(trial)
+    for history in (StoredRuns(), StoredRuns(problem="the store is down")):
+        found = results(tmp_path, plan, history).find(trial, first.plan.folder_of(trial))
+        assert found == OtherResult(None, is_there=True)
+
+
 def test_a_store_that_does_not_answer_has_nothing(tmp_path: Path, plan: Plan, trial: Trial) -> None:
     down = results(tmp_path, plan, StoredRuns(problem="the store is down"))
-    assert down.find(trial, tmp_path) == (None, "")
+    assert down.find(trial, tmp_path) == OtherResult()
     down = results(tmp_path, plan, StoredRuns(problem="the store is down"))
     assert down.find_trunks(trial) == ()
 
 
 def test_a_store_that_is_made_later_is_found(tmp_path: Path, plan: Plan, trial: Trial) -> None:
     none = OtherResults(composed_into(tmp_path, *WORDS, "name=second"), plan)
-    assert none.find(trial, tmp_path) == (None, "") and none.find_trunks(trial) == ()
+    assert none.find(trial, tmp_path) == OtherResult() and none.find_trunks(trial) == ()
