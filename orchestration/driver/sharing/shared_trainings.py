@@ -158,6 +158,8 @@ class SharedTrainings:
         is_own = claim.folder == str(self.plan.folder_of(trial)) and not self.others.has_moved(claim.holder)
         if not state.is_free and (is_own or self.others.is_dead(claim.holder)):
             state = expire(self.objects, trial.identity, state, self.others.own)
+            # Where another command was faster, its own.
+            claim = state.claim
         if state.end is None:
             return Follow(claim, self.others.step_of(claim.holder, trial.identity))
         result = self.results.find(trial, Path(claim.folder))
