@@ -72,6 +72,8 @@ class OtherHolders:
     # None is one without a heartbeat.
     _records: dict[str, HolderRecord | None] = field(default_factory=dict, init=False)
     _quiet: dict[str, float] = field(default_factory=dict, init=False)
+    # Identities of the trainings that each has before it or trains.
+    _planned: dict[str, frozenset[str]] = field(default_factory=dict, init=False)
     # Those whose counter was seen to move.
     _moved: set[str] = field(default_factory=set, init=False)
 
@@ -83,7 +85,7 @@ class OtherHolders:
         """
         listed = set(self.objects.names(HOLDERS))
         for name in self._records.keys() - listed - set(needed):
-            del self._records[name], self._quiet[name]
+            del self._records[name], self._quiet[name], self._planned[name]
         for name in sorted({*listed, *needed} - {self.own}):
             with suppress(OSError):
                 self._observe(name, min(seconds, GAP_SECONDS))
@@ -96,6 +98,7 @@ class OtherHolders:
         moved = record is not None and (before is None or record.count != before.count)
         self._quiet[name] = self._quiet[name] + seconds if known and not moved else 0.0
         self._records[name] = record
+        self._planned[name] = frozenset() if record is None else frozenset(record.planned)
         if known and moved:
             self._moved.add(name)
 
@@ -118,5 +121,5 @@ class OtherHolders:
 
     def plans(self, identity: str, name: str | None = None) -> bool:
         """Return whether a command, or any, that is alive has a training before it, or trains it."""
-        records = tuple(self._records.items()) if name is None else ((name, self._records.get(name)),)
-        return any(record and identity in record.planned and not self.is_dead(each) for each, record in records)
+        planned = tuple(self._planned.items()) if name is None else ((name, self._planned.get(name, ())),)
+        return any(identity in of_one and not self.is_dead(each) for each, of_one in planned)

@@ -3,11 +3,10 @@
 Neither file locks nor times of files are used: of the first hosts may be without, of the second clocks may differ.
 """
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-from fcos.storage.files import write_atomically
 
 
 class Objects(Protocol):
@@ -57,10 +56,18 @@ class FolderObjects:
         return True
 
     def overwrite(self, name: str, data: bytes) -> None:
-        """Write an object whole, which has one writer."""
+        """Write an object whole, which has one writer.
+
+        It is not flushed to disk, which may take long beside checkpoints: other hosts see it when it is closed.
+        """
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+        temporary = path.with_name(f".{uuid.uuid4().hex}")
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes | None:
         """Return the content of an object, None where there is none."""

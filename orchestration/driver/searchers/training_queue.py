@@ -65,22 +65,21 @@ class TrainingQueue:
 
         Results of other commands are taken over on the way.
         """
+        # Those that are held back do not begin; a later command plans anew where from.
+        held_back = bool(self._waiting) and is_held_back(self._plan.folder_of(self._plan.trials[self._waiting[0]]))
         ready = [index for index in self._waiting if self._is_ready(self._plan.trials[index])]
         for index in sorted(ready, key=self._turn):
             trial = self._plan.trials[index]
             if not self._is_ready(trial):
                 # By what another command was found to do just now.
                 continue
-            folder = self._plan.folder_of(trial)
-            # One that is held back does not begin; a later command plans anew where from.
-            held_back = is_held_back(folder)
             if not (held_back or self._obtain(index, trial)):
                 continue
             self._waiting.remove(index)
             if held_back:
                 self._leases.pop(index, None)
             else:
-                begin_from(self._prefixes.of(trial), trial, folder)
+                begin_from(self._prefixes.of(trial), trial, self._plan.folder_of(trial))
             return index
         return None
 
