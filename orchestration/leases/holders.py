@@ -121,5 +121,5 @@ class OtherHolders:
 
     def plans(self, identity: str, name: str | None = None) -> bool:
         """Return whether a command, or any, that is alive has a training before it, or trains it."""
-        planned = tuple(self._planned.items()) if name is None else ((name, self._planned.get(name, ())),)
+        planned = tuple(self._planned.items()) if name is None else ((name, self._planned.get(name, frozenset())),)
         return any(identity in of_one and not self.is_dead(each) for each, of_one in planned)
