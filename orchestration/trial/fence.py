@@ -1,8 +1,8 @@
 """Fences of a training: an attempt that another one has replaced reports nothing, and leaves no result.
 
 An attempt may live on where its driver takes it for dead, on a machine that was out of reach for a while or suspended.
-Each one creates the next file in the training's folder, and ends where there is a later one than its own. Where commands
-share a training, the lease of its own decides between them in the same way (see leases/lease.py).
+Each one creates the next file in the training's folder, and ends where there is a later one than its own. Between
+commands that share a training its lease decides in the same way (see leases/lease.py).
 """
 
 import logging

@@ -1,7 +1,7 @@
 """A command of a few small "trainings" that others have too: python lease_worker.py FOLDER NAME TRAININGS STEPS
 
-Each step appends a byte to a file of its own in `steps`, and a result is a file in `results`. It ends when every training
-has a result, whoever made it.
+Each step appends a byte to a file of its own in `steps`, and a result is a file in `results`. It ends when every
+training has a result, whoever made it.
 """
 
 import random
