@@ -183,6 +183,26 @@ class TrainingStopped(TrainingEvent):
     begun: bool
 
 
+class TrainingFollowed(TrainingEvent):
+    """Another command trains this now, and its result is awaited; again whenever more is known of how far it is."""
+
+    type: Literal["training_followed"] = "training_followed"
+    sweep: str
+    host: str
+    step: int
+    total_steps: int
+    loss: Number
+
+
+class TrainingReused(TrainingEvent):
+    """The result of a training that another command has finished meanwhile was taken over; nothing is trained here."""
+
+    type: Literal["training_reused"] = "training_reused"
+    sweep: str
+    metrics: ArmMetrics
+    folder: str
+
+
 class LookEvent(EventRecord):
     """The arms were looked at, which counts in the report. Each look is one event of a command.
 
@@ -243,6 +263,8 @@ class Event(
             | TrainingFinished
             | TrainingFailed
             | TrainingStopped
+            | TrainingFollowed
+            | TrainingReused
             | LookEvent
             | NoteEvent
             | ReportEvent

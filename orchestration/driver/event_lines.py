@@ -9,8 +9,10 @@ from orchestration.cli.event_records import (
     LookEvent,
     TrainingFailed,
     TrainingFinished,
+    TrainingFollowed,
     TrainingProgress,
     TrainingRetried,
+    TrainingReused,
     TrainingStarted,
     TrainingStopped,
 )
@@ -19,8 +21,10 @@ from orchestration.driver.events import (
     TrialEvent,
     TrialFailed,
     TrialFinished,
+    TrialFollowed,
     TrialReported,
     TrialRetried,
+    TrialReused,
     TrialStarted,
     TrialStopped,
 )
@@ -72,6 +76,10 @@ class EventLines:
                 self._stream.emit(
                     TrainingStopped(index=index, identity=identity, label=label, reason=reason, begun=begun)
                 )
+            case TrialFollowed():
+                self._stream.emit(self._followed(event))
+            case TrialReused():
+                self._stream.emit(self._reused(event))
 
     def emit_look(self, needed: Needed, begun: int) -> None:
         """Emit what a round of seeds showed, each look once; begun: trainings of the next one."""
@@ -122,6 +130,29 @@ class EventLines:
                 loss=state.loss,
                 metrics=metrics,
             )
+        )
+
+    def _followed(self, event: TrialFollowed) -> TrainingFollowed:
+        return TrainingFollowed(
+            index=event.index,
+            identity=event.trial.identity,
+            label=event.trial.label,
+            sweep=event.sweep,
+            host=event.host,
+            step=event.step,
+            total_steps=self._progress.all_trials[event.index].total_steps,
+            loss=event.loss,
+        )
+
+    def _reused(self, event: TrialReused) -> TrainingReused:
+        trial, metrics = event.trial, event.summary.metrics
+        return TrainingReused(
+            index=event.index,
+            identity=trial.identity,
+            label=trial.label,
+            sweep=event.sweep,
+            metrics={arm: _without_classes(values) for arm, values in metrics.items() if arm in trial.arms},
+            folder=str(self._plan.folder_of(trial)),
         )
 
     def _finished(self, event: TrialFinished) -> TrainingFinished:

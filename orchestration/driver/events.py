@@ -63,7 +63,39 @@ class TrialStopped:
     begun: bool
 
 
-TrialEvent = TrialStarted | TrialReported | TrialRetried | TrialFinished | TrialFailed | TrialStopped
+@dataclass(frozen=True)
+class TrialFollowed:
+    """Another command trains it; this one waits for the result, and how far it is has changed."""
+
+    index: int
+    trial: Trial
+    sweep: str
+    host: str
+    step: int
+    total_steps: int
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class TrialReused:
+    """The result of a training that another command has finished meanwhile was taken over."""
+
+    index: int
+    trial: Trial
+    summary: RunSummary
+    sweep: str
+
+
+TrialEvent = (
+    TrialStarted
+    | TrialReported
+    | TrialRetried
+    | TrialFinished
+    | TrialFailed
+    | TrialStopped
+    | TrialFollowed
+    | TrialReused
+)
 
 
 @dataclass

@@ -10,7 +10,9 @@ from orchestration.driver.events import (
     TrialEvent,
     TrialFailed,
     TrialFinished,
+    TrialFollowed,
     TrialReported,
+    TrialReused,
     TrialStarted,
     TrialStopped,
 )
@@ -22,7 +24,8 @@ from orchestration.trial.failures import FailureKind, failure_reason, has_failed
 from orchestration.trial.files import read_reused
 
 # later: of a round of seeds that has not begun, or of a race that needs no more: it may never be needed.
-State = Literal["later", "waiting", "running", "finished", "failed", "kept", "stopped"]
+# followed: another command trains it now, and its result will be taken over.
+State = Literal["later", "waiting", "followed", "running", "finished", "failed", "kept", "stopped"]
 ENDED: tuple[State, ...] = ("finished", "failed", "kept", "stopped")
 
 
@@ -81,6 +84,13 @@ class TrialProgress:
     def end(self, state: Literal["failed", "stopped"], reason: str) -> None:
         """Take over why there is no result."""
         self.state, self.note = state, reason.splitlines()[0]
+
+    def follow(self, event: TrialFollowed) -> None:
+        """Take over how far another command is with it."""
+        self.state, self.note = "followed", f"trained by sweep {event.sweep} on {event.host}"
+        self.step, self.total_steps = event.step, event.total_steps or self.total_steps
+        # No time of this command's own.
+        self.began_at, self.seconds, self.loss = event.step, 0.0, event.loss
 
     @property
     def position(self) -> str:
@@ -161,6 +171,9 @@ class SweepProgress:
         progress = self.all_trials[event.index]
         match event:
             case TrialStarted():
+                if progress.state == "followed":
+                    # How far the other command was is not how far this one is.
+                    progress.step, progress.began_at, progress.loss = 0, 0, None
                 progress.trial = event.trial
                 progress.state, progress.note = "running", ""
             case TrialReported():
@@ -171,6 +184,11 @@ class SweepProgress:
                 progress.end("failed", event.reason)
             case TrialStopped():
                 progress.end("stopped", event.reason if event.begun else "not started")
+            case TrialFollowed():
+                progress.follow(event)
+            case TrialReused():
+                progress.finish("kept", event.summary)
+                progress.note = f"reused from {event.sweep}"
 
     def planned(self, *states: State) -> Iterator[tuple[TrialProgress, Trial]]:
         """Iterate over the trainings in one of the states; points that were never drawn are left out."""
@@ -208,7 +226,7 @@ class SweepProgress:
         if not steps:
             return None
         pace = sum(each.seconds for each in timed) / steps
-        unfinished = [each for each in self.trials if each.state in ("waiting", "running")]
+        unfinished = [each for each in self.trials if each.state in ("waiting", "followed", "running")]
         left = sum(self._total(each) - each.step for each in unfinished)
         return pace * left / max(1, min(self.max_concurrent, len(unfinished)))
 

@@ -19,6 +19,7 @@ STYLES = {
     "failed": "red",
     "stopped": "yellow",
     "running": "",
+    "followed": "dim",
     "waiting": "dim",
 }
 BAR_WIDTH = 24
@@ -96,7 +97,7 @@ class LiveView:
 
 def trials_that_fit(trials: Sequence[TrialProgress], lines: int) -> list[TrialProgress]:
     """Return as many trials as there are lines, in order; those that run or failed before those that wait or ended."""
-    first = {"running": 0, "failed": 1, "waiting": 2}
+    first = {"running": 0, "failed": 1, "followed": 2, "waiting": 2}
     chosen = sorted(trials, key=lambda trial: first.get(trial.state, 3))[: max(lines, 1)]
     return sorted(chosen, key=lambda trial: trial.index)
 
@@ -138,11 +139,13 @@ class PlainView:
     def show(self, trial: TrialProgress) -> None:
         """Print a line of a training, where there is something new."""
         quarter = sum(trial.step >= part * trial.total_steps for part in QUARTERS) if trial.step else 0
-        new = (trial.state, quarter, trial.search) if trial.state == "running" else (trial.state,)
+        # Of one that is followed, who trains it may change.
+        going_on = {"running": (quarter, trial.search), "followed": (quarter, trial.note)}
+        new = (trial.state, *going_on.get(trial.state, ()))
         shown, seconds = self._shown.get(trial.index, (("waiting",), 0.0))
         # A new attempt counts its seconds from zero; after the last step the end follows at once.
         early = 0 <= trial.seconds - seconds < QUIET_SECONDS or trial.step == trial.total_steps
-        if shown == new or (shown[0] == trial.state and early):
+        if shown == new or (shown[0] == trial.state == "running" and early):
             return
         self._shown[trial.index] = (new, trial.seconds)
         self._console.print(self._line(trial), highlight=False, soft_wrap=True, markup=False)
@@ -150,6 +153,8 @@ class PlainView:
     def _line(self, trial: TrialProgress) -> str:
         parts = [f"{trial.label}:"]
         parts.append(trial.position if trial.state == "running" else trial.note or trial.state)
+        if trial.state == "followed":
+            parts.append(trial.position)
         if trial.loss is not None:
             parts.append(f"loss {trial.loss:.3f}")
         if trial.ap_text:

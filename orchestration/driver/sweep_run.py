@@ -26,6 +26,7 @@ from orchestration.driver.progress import SweepProgress
 from orchestration.driver.progress_view import ProgressView, make_view
 from orchestration.driver.recorder import RunRecorder
 from orchestration.driver.retention import remove_checkpoints, remove_forks
+from orchestration.driver.sharing.begin_sharing import share_trainings
 from orchestration.driver.subprocesses.register_best import register_best
 from orchestration.driver.subprocesses.report_process import ReportProcess
 from orchestration.driver.tune_run import TuneJob, run_tune
@@ -73,6 +74,8 @@ class SweepRun:
         self._recorder = RunRecorder.of(self._plan, self._tracker, self._lab)
         self._progress = SweepProgress.of(self._plan, needed)
         self._lines = EventLines(self._plan, self._progress, output.stream)
+        # Heartbeats for other commands, until the store has the results that they take.
+        self._sharing = ExitStack()
 
     def _take_results(self) -> Sequence[int] | None:
         """Take over what other sweeps have; return the indices of the trainings of the rounds that have begun."""
@@ -101,7 +104,7 @@ class SweepRun:
             self._train(report)
             self._tracker.wait_open()
             self._record_kept()
-            unfinished = self._progress.planned("waiting", "running", "failed", "stopped")
+            unfinished = self._progress.planned("waiting", "followed", "running", "failed", "stopped")
             self._remove_checkpoints({trial.identity for _, trial in unfinished})
             self._close_sweep(reported=report is not None)
             settled = self._tracker.flush(SETTLE_SECONDS)
@@ -117,6 +120,7 @@ class SweepRun:
                 report.end()
             for line in _undelivered(self._tracker, self._plan.folder, closed=self._tracker.close(CLOSE_SECONDS)):
                 self._output.note(line)
+            self._sharing.close()
         if not reported:
             self._output.note(f"no report was written; when the store has its runs: {self._report_command()}", "red")
         if self._lab.experiment is not None and not self._lab.report:
@@ -136,6 +140,9 @@ class SweepRun:
             return
         nodes = checked_local_nodes(lab.cluster)
         with ExitStack() as stack:
+            shared = self._sharing.enter_context(share_trainings(lab, plan, progress))
+            # When Ray runs no training any more, and before the store is waited for.
+            stack.callback(shared.give_back_all)
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
                 self._tracker.wait_open()
@@ -153,9 +160,10 @@ class SweepRun:
             add = None if self._race is None else partial(self._add_training, LaterReuse(lab))
             job = TuneJob(
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_sample,
-                later, self._reusable.trunks, add,
+                later, self._reusable.trunks, add, shared if shared.enabled else None,
             )  # fmt: skip
-            self._run_tune(job, Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle]), view)
+            handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
+            self._run_tune(job, Events(handlers), view)
             # While Ray ends, and no training has to share the processors.
             self._begin(report)
 
@@ -205,7 +213,7 @@ class SweepRun:
     def _leave_waiting(self, reason: str) -> None:
         """Leave what has not begun to a later command."""
         for progress in self._progress.trials:
-            if progress.state == "waiting":
+            if progress.state in ("waiting", "followed"):
                 progress.end("stopped", reason)
                 if progress.trial is not None:
                     self._lines.handle(TrialStopped(progress.index, progress.trial, reason, begun=False))

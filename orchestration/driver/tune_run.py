@@ -13,7 +13,9 @@ from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
 from orchestration.driver.searchers.training_queue import TrainingQueue
+from orchestration.driver.sharing.shared_trainings import SharedTrainings
 from orchestration.driver.watchdogs import watch_head
+from orchestration.leases.lease import Lease
 from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_prefixes
 from orchestration.planning.plan import Plan
 from orchestration.planning.search_race import SearchRace
@@ -63,8 +65,12 @@ class TuneJob:
     trunks: Elsewhere = field(default_factory=dict)
     # Called with the index of each training that the race of a search adds to the plan.
     add_training: Callable[[int], None] | None = None
+    # Trainings that other commands have too; None where all are trained here whatever others do.
+    shared: SharedTrainings | None = None
 
-    def task(self, command_id: str, index: int, forks: tuple[int, ...] = ()) -> Task:
+    def task(
+        self, command_id: str, index: int, forks: tuple[int, ...] = (), lease: Lease | None = None
+    ) -> Task:
         """Return what the processes of a training are given; after the steps `forks` it keeps a checkpoint."""
         plan, cluster = self.plan, self.lab.cluster
         trial = plan.trials[index]
@@ -86,6 +92,7 @@ class TuneJob:
             best_metric=None if plan.search is None else best_metric(plan.search.config),
             forks=forks,
             system_metrics_seconds=self.lab.tracking.sampling_seconds,
+            lease=lease,
         )
 
 
@@ -99,7 +106,7 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
     task = partial(job.task, secrets.token_hex(8))
     for index in job.pending:
         begin_training(plan.folder_of(plan.trials[index]))
-    searcher = _searcher(job, task)
+    searcher = _searcher(job, task, events)
     tuner = _tuner(job, searcher, task, events)
     # Tune prints headers and results of its own; the console was bound to the real output before.
     with (
@@ -143,11 +150,14 @@ def _tuner(job: TuneJob, searcher: "JobSearcher | None", task: Callable[[int], T
 
 
 def _most_trainings(job: TuneJob) -> int:
+    if job.shared is not None:
+        # One that another command took over may come back: the searcher has the end.
+        return -1
     return len(job.plan.trials) if job.later is not None else len(job.pending) + job.to_sample
 
 
-def _searcher(job: TuneJob, task: Callable[..., Task]) -> "JobSearcher | None":
-    """Return what chooses trainings from results, None where all are planned and none waits for another."""
+def _searcher(job: TuneJob, task: Callable[..., Task], events: Events) -> "JobSearcher | None":
+    """Return what chooses trainings from results, None where all are planned and none waits for anything."""
     plan, lab = job.plan, job.lab
     race = SearchRace.of(plan)
     if race is not None and job.add_training is not None:
@@ -161,11 +171,12 @@ def _searcher(job: TuneJob, task: Callable[..., Task]) -> "JobSearcher | None":
         assert lab.experiment is not None, "searches are experiments"
         return SearchTrials(plan, plan.search, lab.experiment.seeds[0], lab.cluster, task).searcher(job.pending)
     pending = [plan.trials[index] for index in job.pending]
-    if job.later is None and not find_prefixes(plan, pending, job.trunks).by_identity:
+    if job.shared is None and job.later is None and not find_prefixes(plan, pending, job.trunks).by_identity:
         return None
     from orchestration.driver.searchers.plan_searcher import PlanSearcher
 
-    return PlanSearcher(plan, job.pending, TrainingQueue(plan, job.trunks), task, job.later)
+    queue = TrainingQueue(plan, job.trunks, job.shared, events.publish)
+    return PlanSearcher(plan, job.pending, queue, task, job.later)
 
 
 def _scheduler(job: TuneJob) -> "StopRequestingScheduler | None":

@@ -107,13 +107,18 @@ def rests_on_others(plan: Plan, trial: Trial) -> bool:
 
 
 def find_reuse_source(history: History, trial: Trial) -> tuple[ReuseSource | None, str]:
-    """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity.
+    """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity."""
+    return choose_source(history.of_training(trial.identity), trial)
+
+
+def choose_source(runs: Iterable[PastRun], trial: Trial) -> tuple[ReuseSource | None, str]:
+    """Return of some finished runs those that a trial can be taken from, and what is wrong with the others.
 
     A checkpoint on which an arm has yet to be evaluated must hold the moving average that the arm needs.
     """
     good, problem = [], ""
     seen: dict[str, str] = {}
-    for run in history.of_training(trial.identity):
+    for run in runs:
         folder = run.tags.get(Tag.FOLDER, "")
         if folder not in seen:
             seen[folder] = _problem(run, trial)

@@ -69,6 +69,10 @@ class History:
         runs = self._search(f"{FINISHED} and tags.`{Tag.TRAIN_IDENTITY}` = '{identity}'")
         return sorted(runs, key=lambda run: run.is_copy)
 
+    def begun(self, identity: str) -> list[PastRun]:
+        """Return the runs of one training identity in any state, newest first: also of those that run now."""
+        return self._search(f"tags.`{Tag.TRAIN_IDENTITY}` = '{identity}'")
+
     def of_trunk(self, trunk: str) -> list[PastRun]:
         """Return the runs of all trainings of one trunk identity, finished or not, newest first."""
         return self._search(f"tags.`{Tag.TRUNK}` = '{trunk}'")

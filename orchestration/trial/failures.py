@@ -14,6 +14,7 @@ from typing import Any
 
 from fcos.errors import Transient, is_allocation_failure
 from fcos.storage.run_folder import FAILURE, LOG, STOP
+from orchestration.leases.lease import Superseded
 
 # Bytes below which a disk counts as full: a record of why a training ended needs some.
 LEAST_SPACE = 1 << 20
@@ -45,6 +46,8 @@ class FailureKind(StrEnum):
     DISK_FULL = "DiskFull"
     OUT_OF_MEMORY = "OutOfMemory"
     STALLED = "Stalled"
+    # Another command trains it: see leases/lease.py.
+    SUPERSEDED = "Superseded"
     ERROR = "Error"
 
 
@@ -59,8 +62,8 @@ class Failure:
 
     @property
     def is_interruption(self) -> bool:
-        """Whether the same command goes on, once there is more of what was used up: hours or disk space."""
-        return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL)
+        """Whether the same command goes on, once there is more of what was used up, or another one has ended."""
+        return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL, FailureKind.SUPERSEDED)
 
 
 def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> None:
@@ -102,7 +105,7 @@ def has_failed(folder: Path, kind: FailureKind) -> bool:
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Return whether the last attempt ended for want of hours or of disk space, which is no failure of the training."""
+    """Return whether the last attempt ended for want of hours or disk space, or for another: no failure of its own."""
     failure = read_failure(folder)
     if failure is None:
         return is_held_back(folder) or is_disk_full(folder)
@@ -123,8 +126,11 @@ def failure_reason(folder: Path) -> str:
 def is_retryable(error: BaseException) -> bool:
     """Return whether another attempt may fare better: not after fcos's own errors (config, data, divergence).
 
-    Transient ones among them, such as a file that could not be read just now, may have passed by then.
+    Transient ones among them, such as a file that could not be read just now, may have passed by then. One that another
+    attempt or command has replaced is not tried again here.
     """
+    if isinstance(error, Superseded):
+        return False
     return type(error).__module__.split(".")[0] != "fcos" or isinstance(error, Transient)
 
 

@@ -1,5 +1,6 @@
 """A Tune trial: one training, in the trial's own process or on the workers of a TorchTrainer."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from orchestration.trial.failures import (
     read_failure,
     write_failure,
 )
+from orchestration.trial.fence import begin_fenced, is_replaced
 from orchestration.trial.heartbeat import TRIAL, clear_heartbeats, registered
 from orchestration.trial.task import TASK, Task
 from orchestration.trial.worker import train_here, train_worker
@@ -44,6 +46,7 @@ def run_trial(config: dict[str, Any]) -> None:
     try:
         if not retries.begin_attempt(task, node):
             return
+        task = replace(task, attempt=begin_fenced(folder))
         clear_failure(folder)
         files.clear_stop(folder)
         clear_heartbeats(folder)
@@ -51,6 +54,8 @@ def run_trial(config: dict[str, Any]) -> None:
             (train_on_workers if task.on_workers else train_here)(task)
         retries.end_attempt(task)
     except Exception as error:
+        if is_replaced(task.attempt):
+            raise
         write_failure(folder, OutOfMemory(str(error)) if is_out_of_memory(error) else error, retryable=True)
         if has_failed(folder, FailureKind.PREEMPTED):
             retries.end_attempt(task)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.cluster.resources import Demand
 from orchestration.experiment.provenance import Provenance
+from orchestration.leases.lease import Lease
+from orchestration.trial.fence import Attempt
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
@@ -78,6 +80,10 @@ class Task:
     forks: tuple[int, ...] = ()
     # Seconds between two points of system metrics; None records none.
     system_metrics_seconds: float | None = None
+    # The right to train where other commands may train the same; None where none is needed.
+    lease: Lease | None = None
+    # Set where an attempt begins.
+    attempt: Attempt | None = None
 
 
 def task_of(trial: "TuneTrial | SimpleNamespace") -> Task:

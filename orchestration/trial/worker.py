@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from fcos.storage.files import user_cache
 from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
 from orchestration.cluster.ray_internals import draining_nodes
 from orchestration.experiment.provenance import ProvenanceDiffers, check_provenance
+from orchestration.leases.lease import Superseded
 from orchestration.trial import files
 from orchestration.trial.failures import (
     BudgetUsedUp,
@@ -23,6 +25,7 @@ from orchestration.trial.failures import (
     no_space_message,
     write_failure,
 )
+from orchestration.trial.fence import check_fences, is_replaced
 from orchestration.trial.heartbeat import registered
 from orchestration.trial.retries import accumulate_of
 from orchestration.trial.system_metrics import sampled
@@ -48,6 +51,8 @@ class RayRuntime:
     world_size: int
     planned_size: int
     on_heartbeat: Callable[[], None]
+    # Called before anything of a report is written; raises Superseded.
+    check: Callable[[], None]
 
     def wrap(self, model: "nn.Module") -> "nn.Module":
         from ray.train.torch import prepare_model
@@ -58,6 +63,7 @@ class RayRuntime:
         import ray.train
 
         if self.rank == 0:
+            self.check()
             files.append_points(self.directory, record.points)
         ray.train.report({RECORD: record.to_json()})
 
@@ -91,7 +97,8 @@ def train_worker(values: dict[str, Any]) -> None:
 
         def make_runtime() -> RayRuntime:
             device = ray.train.torch.get_device() if task.demand.device == "cuda" else torch.device("cpu")
-            return RayRuntime(folder, device, rank, context.get_world_size(), task.demand.workers, heartbeat)
+            size, planned = context.get_world_size(), task.demand.workers
+            return RayRuntime(folder, device, rank, size, planned, heartbeat, partial(check_task, task))
 
         train(task, make_runtime)
 
@@ -104,6 +111,7 @@ def train_here(task: Task) -> None:
     folder = Path(task.folder)
 
     def report(record: ProgressRecord) -> None:
+        check_task(task)
         files.append_points(folder, record.points)
         tune.report({RECORD: record.to_json()})
 
@@ -122,6 +130,11 @@ def train_here(task: Task) -> None:
         train(task, make_runtime)
 
 
+def check_task(task: Task) -> None:
+    """Raise Superseded where another attempt, or another command, trains this task now."""
+    check_fences(task.attempt, task.lease)
+
+
 def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
     """Run the training loop; leave a summary, or the failure in the folder and the error itself."""
     folder = Path(task.folder)
@@ -134,12 +147,17 @@ def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
             write_failure(folder, error, retryable=False)
             raise
         try:
+            check_task(task)
             runtime = make_runtime()
             summary = _run(task, runtime)
             if runtime.rank == 0:
                 _write_result(task, folder, summary)
         except Exception as error:
-            _record_failure(task, error)
+            if is_replaced(task.attempt):
+                # The files of the folder are those of the later attempt.
+                logging.getLogger(__name__).warning("an attempt ends that a later one has replaced", exc_info=True)
+            else:
+                _record_failure(task, error)
             raise
 
 
@@ -170,9 +188,9 @@ def _record_failure(task: Task, error: Exception) -> None:
     from fcos.training.interruption import Preempted
 
     folder = Path(task.folder)
-    if isinstance(error, Preempted):
+    if isinstance(error, Preempted | Superseded):
         logging.getLogger(__name__).info("%s", error)
-        write_failure(folder, error, retryable=True)
+        write_failure(folder, error, retryable=isinstance(error, Preempted))
         return
     logging.getLogger(__name__).exception("the training failed")
     full = is_no_space(error)
@@ -192,12 +210,19 @@ def _written_folders(task: Task) -> list[Path]:
 
 
 def _write_result(task: Task, folder: Path, summary: RunSummary) -> None:
-    """Write the summary of a finished training; one that the budget stopped goes on from its checkpoint instead."""
+    """Write the summary of a finished training; one that the budget stopped goes on from its checkpoint instead.
+
+    Raises Superseded where another command, or another attempt, is to have the result.
+    """
+    check_task(task)
     if summary.pruned is not None and is_held_back(folder):
         reason = BudgetUsedUp(f"stopped at step {summary.pruned}, where its checkpoint is")
         write_failure(folder, reason, retryable=False)
     else:
         notes = dict.fromkeys((*files.read_sweep_notes(folder), *summary.notes, *files.read_notes(folder)))
+        if task.lease is not None:
+            # Whoever ends the lease first decides whose result counts; a summary is there for one alone.
+            task.lease.finish()
         files.write_summary(folder, task.identity, summary.model_copy(update={"notes": tuple(notes)}))
 
 

@@ -1,6 +1,7 @@
 """Searcher for Ray Tune that begins planned trainings when they can begin.
 
-A training may wait for the checkpoint of another one that it begins from, and a round of seeds for the round before.
+A training may wait for the checkpoint of another one that it begins from, or for another command that trains the same,
+and a round of seeds for the round before.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,17 +12,18 @@ from ray.tune.search import Searcher
 
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.experiment.trials import Trial
+from orchestration.leases.lease import Lease
 from orchestration.planning.plan import Plan
 from orchestration.planning.seed_rounds import LaterRounds
-from orchestration.trial.failures import is_interrupted
+from orchestration.trial.failures import FailureKind, has_failed, is_held_back, is_interrupted
 from orchestration.trial.task import TASK, Task
 
 
 class PlanSearcher(Searcher):
     """Suggests the trainings that are needed, and with rounds those of the next one when the round before has ended.
 
-    `task` returns what a training's processes are given, from its index and the steps after which it keeps a checkpoint
-    for others.
+    `task` returns what a training's processes are given, from its index, the steps after which it keeps a checkpoint
+    for others, and its lease.
     """
 
     def __init__(
@@ -29,7 +31,7 @@ class PlanSearcher(Searcher):
         plan: Plan,
         pending: Sequence[int],
         queue: TrainingQueue,
-        task: Callable[[int, tuple[int, ...]], Task],
+        task: Callable[[int, tuple[int, ...], Lease | None], Task],
         later: LaterRounds | None,
     ) -> None:
         # Without a metric of its own: Tune would look for it in every report.
@@ -53,24 +55,30 @@ class PlanSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return Tune's config of the next training, None while those that are left wait, FINISHED at the end."""
-        if not self._queue and not self._running and not self._interrupted:
-            self._begin_round()
-        index = self._queue.take()
+        index = self._take()
         if index is not None:
             self._running[trial_id] = index
-            return {TASK: self._task(index, self._queue.forks(index))}
-        return None if self._running else Searcher.FINISHED
+            return {TASK: self._task(index, self._queue.forks(index), self._queue.lease(index))}
+        return None if self._running or self._queue else Searcher.FINISHED
 
-    def _begin_round(self) -> None:
-        """Begin rounds until one has something to train, or nothing more is needed."""
-        if self._later is None:
-            return
+    def _take(self) -> int | None:
+        """Return the next training that can begin; after the last one of a round, or its reuse, of the next round."""
         while True:
+            if not self._queue and not self._running and (self._interrupted or not self._begin_round()):
+                return None
+            index = self._queue.take()
+            if index is not None or self._queue or self._running:
+                return index
+
+    def _begin_round(self) -> bool:
+        """Begin rounds until one has something to train; return False where nothing more is needed."""
+        while self._later is not None:
             needed = self._later.rounds.needed(self._has_ended)
             self._later.begin(needed)
             self._queue.put([index for index in needed.indices if not self._has_ended(self._plan.trials[index])])
             if self._queue or needed.complete:
                 break
+        return bool(self._queue)
 
     def _has_ended(self, trial: Trial) -> bool:
         return trial.identity in self._failed or self._plan.summary_of(trial) is not None
@@ -78,9 +86,13 @@ class PlanSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note how a training ended; after one that was stopped for want of hours or space no round begins."""
         index = self._running.pop(trial_id)
-        self._queue.end(index)
         trial = self._plan.trials[index]
         folder: Path = self._plan.folder_of(trial)
+        if has_failed(folder, FailureKind.SUPERSEDED) and not is_held_back(folder):
+            # It waits for the other command, and goes on here if that one gives it back.
+            self._queue.put_back(index)
+            return
+        self._queue.end(index)
         if self._plan.summary_of(trial) is None:
             self._failed.add(trial.identity)
             self._interrupted |= is_interrupted(folder)

@@ -20,6 +20,9 @@ class StoredRuns(History):
     def of_training(self, identity: str) -> list[PastRun]:
         return self._having("fcos.train_identity", identity)
 
+    def begun(self, identity: str) -> list[PastRun]:
+        return self.of_training(identity)
+
     def of_trunk(self, trunk: str) -> list[PastRun]:
         return self._having("fcos.trunk", trunk)
 

@@ -16,8 +16,10 @@ from orchestration.driver.events import (
     Events,
     TrialFailed,
     TrialFinished,
+    TrialFollowed,
     TrialReported,
     TrialRetried,
+    TrialReused,
     TrialStarted,
     TrialStopped,
 )
@@ -107,6 +109,22 @@ def test_a_round_shows_what_it_decided(tmp_path: Path) -> None:
     (event,) = shown.written()
     assert (event["type"], event["seeds"], event["begun"], event["complete"]) == ("look", 3, 2, False)
     assert event["undecided"] == ["from_regression", "branch"] and set(event["outcomes"]) == set(event["undecided"])
+
+
+def test_what_another_sweep_trains_and_has_trained(shown: Lines) -> None:
+    trial = shown.trial
+    shown.publish(TrialFollowed(0, trial, "first", "one", 0, 0, None))
+    shown.publish(TrialFollowed(0, trial, "first", "one", 30, 100, 1.5))
+    metrics = {arm: {"val/AP": 0.25, "val/class_AP/disc": 0.5} for arm in trial.arms}
+    shown.publish(TrialReused(0, trial, summary_of(metrics), "first"))
+    begun, followed, reused = shown.written()
+    assert (begun["type"], begun["sweep"], begun["host"], begun["step"], begun["loss"]) == (
+        "training_followed", "first", "one", 0, None,
+    )  # fmt: skip
+    assert begun["total_steps"] == trial.config.schedule.steps, "its own, before the other one has reported"
+    assert (followed["step"], followed["total_steps"], followed["loss"]) == (30, 100, 1.5)
+    assert (reused["type"], reused["sweep"]) == ("training_reused", "first")
+    assert reused["metrics"] == {arm: {"val/AP": 0.25} for arm in trial.arms}
 
 
 def test_without_a_reader_nothing_is_written(tmp_path: Path) -> None:

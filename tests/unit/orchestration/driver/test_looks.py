@@ -37,7 +37,7 @@ class Command:
     def train(self, value: Values) -> None:
         """Train one after the other as the searcher says; a training with a None fails."""
 
-        def index_alone(index: int, forks: tuple[int, ...]) -> Any:
+        def index_alone(index: int, forks: tuple[int, ...], lease: object) -> Any:
             return index
 
         later = LaterRounds(self.rounds, self.run._begin_round)

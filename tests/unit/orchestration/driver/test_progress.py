@@ -14,7 +14,9 @@ from orchestration.cli.console import format_duration
 from orchestration.driver.events import (
     TrialFailed,
     TrialFinished,
+    TrialFollowed,
     TrialReported,
+    TrialReused,
     TrialStarted,
     TrialStopped,
 )
@@ -195,3 +197,34 @@ def test_the_last_image_is_not_reported_beside_the_end() -> None:
 
 def test_a_new_attempt_is_reported_however_soon() -> None:
     assert printed((0, 0.0), (50, 30.0), (80, 1.0)) == ["starts", "image 50 of 100", "image 80 of 100", "finished"]
+
+
+def test_one_that_another_sweep_trains_is_followed_to_its_end(trial: Trial) -> None:
+    out = io.StringIO()
+    progress = SweepProgress([TrialProgress(0, trial, 100)])
+    view = PlainView(progress, Console(file=out, width=200))
+    for step in range(0, 61, 5):
+        event = TrialFollowed(0, trial, "first", "one", step, 100 if step else 0, 1.25 if step else None)
+        progress.handle(event)
+        view.handle(event)
+    assert [each for _, each in progress.planned("followed")] == [trial]
+    assert progress.all_trials[0].seconds_left is None, "it takes nothing of this command's time"
+    reused = TrialReused(0, trial, summary_of({"branch": {"val/AP": 0.5}}), "first")
+    progress.handle(reused)
+    view.handle(reused)
+    lines = [line.split("  [")[0] for line in out.getvalue().splitlines()]
+    assert lines == [
+        "branch · seed 0:  trained by sweep first on one  starts",
+        "branch · seed 0:  trained by sweep first on one  step 25 of 100  loss 1.250",
+        "branch · seed 0:  trained by sweep first on one  step 50 of 100  loss 1.250",
+        "branch · seed 0:  reused from first  loss 1.250  AP 0.500",
+    ]
+    assert progress.all_trials[0].state == "kept"
+
+
+def test_one_that_is_taken_over_from_another_sweep_begins_at_its_own_step(trial: Trial) -> None:
+    progress = SweepProgress([TrialProgress(0, trial, 100)])
+    progress.handle(TrialFollowed(0, trial, "first", "one", 60, 100, 1.25))
+    progress.handle(TrialStarted(0, trial, first=True))
+    row = progress.all_trials[0]
+    assert (row.state, row.step, row.began_at, row.loss, row.note) == ("running", 0, 0, None, "")

@@ -19,7 +19,7 @@ End = Callable[[int], None]
 def make_searcher(rounds: SeedRounds, pending: Sequence[int], begin: Callable[[Needed], None]) -> PlanSearcher:
     """Return a searcher whose tasks are the indices of the trainings."""
 
-    def index_alone(index: int, forks: tuple[int, ...]) -> Any:
+    def index_alone(index: int, forks: tuple[int, ...], lease: object) -> Any:
         return index
 
     return PlanSearcher(rounds.plan, pending, TrainingQueue(rounds.plan, {}), index_alone, LaterRounds(rounds, begin))

@@ -1,0 +1,82 @@
+"""Begin to share trainings with other commands: the heartbeat of this one, looks at the others, and the end of both."""
+
+import logging
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from fcos.storage.store_conventions import default_uri, public_uri
+from orchestration.config.schema import LabConfig
+from orchestration.driver.progress import SweepProgress
+from orchestration.driver.sharing.shared_trainings import SharedTrainings
+from orchestration.driver.watchdogs import repeating
+from orchestration.leases.holders import HEARTBEAT_SECONDS, Holder, OtherHolders, TrainingStep
+from orchestration.leases.objects import FolderObjects
+from orchestration.planning.plan import Plan
+from orchestration.planning.repeats.other_results import OtherResults
+
+# Below the output folder; no sweep can have that name.
+LEASES = ".leases"
+LOOK_SECONDS = 2.0
+
+
+@contextmanager
+def share_trainings(lab: LabConfig, plan: Plan, progress: SweepProgress) -> Iterator[SharedTrainings]:
+    """Share trainings while the block runs; at its end all leases are given back.
+
+    Nothing is shared with reuse=false, which trains whatever others do, of a search, whose trainings follow from its
+    own results, and where the output folder takes no leases.
+    """
+    objects, name, host = FolderObjects(lab.folder / LEASES), uuid.uuid4().hex, socket.gethostname()
+    holder, others = Holder(objects, name, plan.name, host), OtherHolders(objects, name)
+    store = public_uri(lab.tracking.uri or default_uri(lab.folder))
+    shared = SharedTrainings(plan, objects, others, OtherResults(lab, plan), store, host)
+
+    def heartbeat() -> None:
+        holder.heartbeat(_planned(progress), _running(progress))
+
+    shared.enabled = lab.reuse and plan.search is None and _is_writable(heartbeat)
+    if not shared.enabled:
+        yield shared
+        return
+    shared.look()
+    try:
+        with (
+            repeating("heartbeat", HEARTBEAT_SECONDS, partial(_try, heartbeat)),
+            repeating("leases", LOOK_SECONDS, shared.look),
+        ):
+            yield shared
+    finally:
+        shared.give_back_all()
+        _try(holder.end)
+
+
+def _is_writable(heartbeat: Callable[[], None]) -> bool:
+    """Give the first heartbeat, by which others judge the claims that follow; return False where that fails."""
+    try:
+        heartbeat()
+    except OSError as error:
+        text = "leases cannot be kept (%s): what other sweeps train at the same time may be trained twice"
+        logging.getLogger(__name__).warning(text, error)
+        return False
+    return True
+
+
+def _try(call: Callable[[], None]) -> None:
+    # One heartbeat that is lost is followed by another.
+    with suppress(OSError):
+        call()
+
+
+def _planned(progress: SweepProgress) -> list[str]:
+    return [trial.identity for _, trial in progress.planned("waiting", "running")]
+
+
+def _running(progress: SweepProgress) -> Mapping[str, TrainingStep]:
+    running = progress.planned("running")
+    return {
+        trial.identity: TrainingStep(step=each.step, total_steps=each.total_steps, loss=each.loss)
+        for each, trial in running
+    }

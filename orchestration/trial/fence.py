@@ -1,0 +1,69 @@
+"""Fences of a training: an attempt that another one has replaced reports nothing, and leaves no result.
+
+An attempt may live on where its driver takes it for dead, on a machine that was out of reach for a while or suspended.
+Each one creates the next file in the training's folder, and ends where there is a later one than its own. Between
+commands that share a training its lease decides in the same way (see leases/lease.py).
+"""
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.leases.lease import Lease, Superseded
+from orchestration.leases.objects import FolderObjects
+
+# Below it a file for each attempt, by its number.
+FENCE = "fence"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a training; only the newest one of a folder is current."""
+
+    folder: str
+    number: int
+    # A folder that was removed and made again counts from 1 again.
+    token: str
+
+    def is_current(self) -> bool:
+        """Return whether no later attempt has begun; raises OSError where the folder cannot be read."""
+        objects = FolderObjects(Path(self.folder))
+        own = objects.read(f"{FENCE}/{self.number}")
+        return own == self.token.encode() and objects.read(f"{FENCE}/{self.number + 1}") is None
+
+    def check(self) -> None:
+        """Raise Superseded where a later attempt has begun."""
+        if not self.is_current():
+            raise Superseded(f"a later attempt than number {self.number} trains in {self.folder} now")
+
+
+def begin_fenced(folder: Path) -> Attempt:
+    """Begin an attempt in a training's folder: those before it are replaced."""
+    objects, token = FolderObjects(folder), uuid.uuid4().hex
+    number = 1 + max((int(name) for name in objects.names(FENCE) if name.isdigit()), default=0)
+    while not objects.create(f"{FENCE}/{number}", token.encode()):
+        number += 1
+    return Attempt(str(folder), number, token)
+
+
+def check_fences(attempt: Attempt | None, lease: Lease | None) -> None:
+    """Raise Superseded where another attempt, or another command, trains this now.
+
+    Where that cannot be read the training goes on: what counts is decided again at its end.
+    """
+    checks: list[Callable[[], None]] = [each.check for each in (attempt, lease) if each is not None]
+    for check in checks:
+        try:
+            check()
+        except OSError:
+            logging.getLogger(__name__).warning("whether another attempt has begun cannot be read", exc_info=True)
+
+
+def is_replaced(attempt: Attempt | None) -> bool:
+    """Return whether a later attempt works in the training's folder, whose files are that one's by now."""
+    try:
+        return attempt is not None and not attempt.is_current()
+    except OSError:
+        return False
