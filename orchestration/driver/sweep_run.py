@@ -18,6 +18,7 @@ from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cli.event_records import result_of
 from orchestration.cluster.connect import checked_local_nodes, connected
 from orchestration.cluster.resources import demand, max_concurrent
+from orchestration.driver.bucket_steps import BucketSteps
 from orchestration.driver.budget import enforce_budget
 from orchestration.driver.event_lines import EventLines
 from orchestration.driver.events import Events, TrialStopped
@@ -55,11 +56,14 @@ class SweepRun:
         self._on_workers = on_workers
         # Before anything of the sweep is written: a record that cannot be read ends the command.
         self._spent = read_spent(self._plan.folder)
+        self._bucket = BucketSteps(prepared.bucket, self._plan, output.note)
         before, history = read_plan(self._plan.folder), read_plan_history(self._plan.folder)
         key = settle_plan(self._plan, prepared.earlier_looks.seeds)
         if self._lab.experiment is not None:
             elsewhere, now = len(self._reusable.sources), datetime.now(UTC)
             record_plan_history(self._plan, self._lab.experiment, history, before, elsewhere, now)
+        self._bucket.begin()
+        self._output_bucket = prepared.bucket
         stored = read_plan(self._plan.folder)
         self._looks_before = [] if stored is None else stored.looks
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
@@ -109,10 +113,12 @@ class SweepRun:
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = report is None or (settled and self._report(report))
             registered = self._register(settled=settled)
+            delivered = self._bucket.end([trial for _, trial in unfinished])
         except BaseException:
             # Ctrl-C too: what a search has drawn until then.
             with suppress(ConfigError, OSError):
                 self._recorder.record_plan()
+            self._bucket.leave()
             raise
         finally:
             if report is not None:
@@ -123,7 +129,7 @@ class SweepRun:
             self._output.note(f"no report was written; when the store has its runs: {self._report_command()}", "red")
         if self._lab.experiment is not None and not self._lab.report:
             self._output.note(f"report=false: for the report, {self._report_command()}")
-        return max(self._exit_code(), OK if reported and registered else TRAINING_FAILED)
+        return max(self._exit_code(), OK if reported and registered and delivered else TRAINING_FAILED)
 
     def _train(self, report: ReportProcess | None) -> None:
         """Run what is not finished with Ray Tune; at its end the report begins to load its libraries."""
@@ -137,7 +143,9 @@ class SweepRun:
             self._leave_waiting(why)
             return
         nodes = checked_local_nodes(lab.cluster)
+        self._bucket.fetch([each.trial for each in waiting if each.trial is not None])
         with ExitStack() as stack:
+            stack.enter_context(self._bucket.following())
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
                 self._tracker.wait_open()
@@ -155,7 +163,7 @@ class SweepRun:
             add = None if self._race is None else partial(self._add_training, LaterReuse(lab))
             job = TuneJob(
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_sample,
-                later, self._reusable.trunks, add,
+                later, self._reusable.trunks, add, self._output_bucket,
             )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle]), view)
             # While Ray ends, and no training has to share the processors.
@@ -233,11 +241,13 @@ class SweepRun:
         for _, trial in self._progress.planned("kept"):
             summary = self._plan.summary_of(trial)
             if summary is not None:
+                self._bucket.complete(self._recorder, trial, summary)
                 self._recorder.record_kept(trial, summary)
 
     def _remove_checkpoints(self, unfinished: Collection[str]) -> None:
-        remove_forks(self._plan, unfinished)
+        forks = remove_forks(self._plan, unfinished)
         retention = remove_checkpoints(self._lab, self._plan, unfinished)
+        self._bucket.remove([each.trial for each in retention.removed], forks)
         for each in retention.removed:
             reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
             self._recorder.record_removed(each.trial, reason)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestration.bucket.output import BucketOutput
 from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
 from orchestration.driver.events import Events
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.driver.watchdogs import watch_head
+from orchestration.experiment.trials import Trial
 from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_prefixes
 from orchestration.planning.plan import Plan
 from orchestration.planning.search_race import SearchRace
@@ -21,7 +23,7 @@ from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
 from orchestration.trial.files import begin_training
-from orchestration.trial.task import TASK, MicroBatching, Task
+from orchestration.trial.task import TASK, BucketTask, MicroBatching, Task
 
 if TYPE_CHECKING:
     from ray import tune
@@ -63,6 +65,8 @@ class TuneJob:
     trunks: Elsewhere = field(default_factory=dict)
     # Called with the index of each training that the race of a search adds to the plan.
     add_training: Callable[[int], None] | None = None
+    # None where the output is a folder.
+    bucket: BucketOutput | None = None
 
     def task(self, command_id: str, index: int, forks: tuple[int, ...] = ()) -> Task:
         """Return what the processes of a training are given; after the steps `forks` it keeps a checkpoint."""
@@ -86,7 +90,17 @@ class TuneJob:
             best_metric=None if plan.search is None else best_metric(plan.search.config),
             forks=forks,
             system_metrics_seconds=self.lab.tracking.sampling_seconds,
+            averages=trial.averages,
+            bucket=self._bucket_of(trial),
         )
+
+
+    def _bucket_of(self, trial: Trial) -> BucketTask | None:
+        if self.bucket is None:
+            return None
+        sweep = self.bucket.sweep(self.plan.name)
+        below = self.plan.folder_of(trial).relative_to(self.plan.folder).as_posix()
+        return BucketTask(str(sweep.address), below, self.bucket.generation)
 
 
 def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) -> str | None:

@@ -34,6 +34,10 @@ class Stalled(RuntimeError):
     """A training made no progress for longer than cluster.stall_minutes."""
 
 
+class BucketUnreachable(RuntimeError):
+    """The bucket of the output did not take what a training has to upload."""
+
+
 class FailureKind(StrEnum):
     """Failures that are treated in a way of their own, by the class name of the error; all others are ERROR."""
 
@@ -43,6 +47,7 @@ class FailureKind(StrEnum):
     DISK_FULL = "DiskFull"
     OUT_OF_MEMORY = "OutOfMemory"
     STALLED = "Stalled"
+    BUCKET = "BucketUnreachable"
     ERROR = "Error"
 
 
@@ -57,8 +62,8 @@ class Failure:
 
     @property
     def is_interruption(self) -> bool:
-        """Whether the same command goes on, once there is more of what was used up: hours or disk space."""
-        return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL)
+        """Whether the same command goes on, once there is what was missing: hours, disk space or a bucket."""
+        return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL, FailureKind.BUCKET)
 
 
 def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> None:
@@ -100,7 +105,7 @@ def has_failed(folder: Path, kind: FailureKind) -> bool:
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Return whether the last attempt ended for want of hours or of disk space, which is no failure of the training."""
+    """Return whether the last attempt ended for want of hours, disk space or a bucket: no failure of the training."""
     failure = read_failure(folder)
     if failure is None:
         return is_held_back(folder) or is_disk_full(folder)

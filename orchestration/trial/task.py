@@ -46,6 +46,17 @@ class MicroBatching:
 
 
 @dataclass(frozen=True)
+class BucketTask:
+    """Where a training's folder goes in a bucket, and the command that may write there."""
+
+    # Address of the sweep, and of the training below it.
+    sweep: str
+    below: str
+    # Of the command's lock; see orchestration/bucket/generations.py.
+    generation: int
+
+
+@dataclass(frozen=True)
 class Task:
     """One training of a plan."""
 
@@ -78,6 +89,10 @@ class Task:
     forks: tuple[int, ...] = ()
     # Seconds between two points of system metrics; None records none.
     system_metrics_seconds: float | None = None
+    # Moving averages of the weights that are evaluated.
+    averages: frozenset[float] = frozenset()
+    # None where the output is a folder.
+    bucket: BucketTask | None = None
 
 
 def task_of(trial: "TuneTrial | SimpleNamespace") -> Task:

@@ -10,7 +10,9 @@ from fcos.storage.run_folder import STOP, ProgressRecord, RunSummary
 from orchestration.cluster.ray_internals import draining_nodes
 from orchestration.experiment.provenance import ProvenanceDiffers, check_provenance
 from orchestration.trial import files
+from orchestration.trial.bucket_folder import FolderUpload, NoUpload, begin_upload, fetch_folder
 from orchestration.trial.failures import (
+    BucketUnreachable,
     BudgetUsedUp,
     DiskFull,
     OutOfMemory,
@@ -130,13 +132,20 @@ def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
             logging.getLogger(__name__).exception("the training is not begun")
             write_failure(folder, error, retryable=False)
             raise
+        upload: FolderUpload | NoUpload = NoUpload()
         try:
             runtime = make_runtime()
+            fetch_folder(task)
+            upload = begin_upload(task, writes=runtime.rank == 0)
             summary = _run(task, runtime)
             if runtime.rank == 0:
+                # Before the summary, which has the notes on uploads.
+                upload.settle()
                 _write_result(task, folder, summary)
+                upload.publish()
         except Exception as error:
             _record_failure(folder, error)
+            upload.leave()
             raise
 
 
@@ -173,6 +182,10 @@ def _record_failure(folder: Path, error: Exception) -> None:
     logging.getLogger(__name__).exception("the training failed")
     full = is_no_space(error)
     known: Exception = error
+    if isinstance(error, BucketUnreachable):
+        # With the same credentials and network another attempt ends as this one.
+        write_failure(folder, error, retryable=False)
+        return
     if full:
         known = DiskFull(f"no space left on the disk of {folder}; its checkpoints are whole")
     elif is_out_of_memory(error):

@@ -181,7 +181,7 @@ def fetch_newest(run: Objects, folder: Path, averages: frozenset[float] = frozen
                 break
             notes.append(f"{run.address.below(entry.folder)}: lacks a moving average that is evaluated")
         except (NotWhole, CheckpointError) as error:
-            notes.append(f"{error}; it went on from an older checkpoint, or from the start")
+            notes.append(f"{error}; an older one is taken where there is one")
     _fetch_best(run, folder, index)
     return notes
 

@@ -1,0 +1,153 @@
+"""A training's folder in a bucket: fetched before an attempt, uploaded beside the steps, whole before a result counts."""
+
+import logging
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+
+from fcos.errors import ConfigError
+from fcos.storage.bucket.address import Address
+from fcos.storage.bucket.faults import BucketError
+from fcos.storage.bucket.fetch import fetch_newest
+from fcos.storage.bucket.objects import TRAINING_PATIENCE, Objects, open_objects
+from fcos.storage.bucket.upload import RunUpload
+from fcos.storage.run_folder import SUMMARY
+from orchestration.bucket.generations import Fence
+from orchestration.trial import files
+from orchestration.trial.failures import BucketUnreachable
+from orchestration.trial.task import BucketTask, Task
+
+# What the message of an interruption for want of the bucket begins with.
+BUCKET: Final = "the bucket of the output"
+TICK_SECONDS = 0.5
+# Between attempts that fail, and for the last one, which a finished training waits for.
+LONGEST_PAUSE, LAST_PATIENCE = 60.0, 300.0
+
+
+def unreachable(error: BucketError) -> BucketUnreachable:
+    """Return the reason for which a training is interrupted."""
+    return BucketUnreachable(f"{BUCKET}: {error}; all that was trained is on this machine's disk")
+
+
+def _open(task: BucketTask) -> tuple[Objects, Objects]:
+    """Return the objects of the sweep and of the training; raises BucketUnreachable without the package."""
+    try:
+        sweep = open_objects(Address.parse(task.sweep), TRAINING_PATIENCE)
+    except ConfigError as error:
+        raise BucketUnreachable(f"{BUCKET}: {error}") from None
+    return sweep, sweep.below(*task.below.split("/"))
+
+
+def fetch_folder(task: Task) -> None:
+    """Fetch the newest whole checkpoint of a training, where the bucket has one that this machine has not.
+
+    Notes in the folder name those that were passed over. Raises BucketUnreachable.
+    """
+    if task.bucket is None:
+        return
+    folder = Path(task.folder)
+    _, run = _open(task.bucket)
+    try:
+        # Workers of one machine share the folder.
+        with FileLock(folder / ".fetch.lock"):
+            notes = fetch_newest(run, folder, task.averages)
+    except BucketError as error:
+        raise unreachable(error) from error
+    for note in notes:
+        files.add_note(folder, note)
+
+
+class FolderUpload:
+    """Uploads of one training from a thread of their own, beside its steps."""
+
+    def __init__(self, upload: RunUpload, tick: float = TICK_SECONDS) -> None:
+        self._upload, self._tick = upload, tick
+        self._done = threading.Event()
+        self._lags = False
+        self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
+        self._thread.start()
+
+    def settle(self) -> None:
+        """Wait until all checkpoints and points are in the bucket; raises BucketUnreachable where they cannot be."""
+        self._end_thread()
+        self._sync_patiently()
+        if self._upload.num_skipped:
+            text = (
+                f"{self._upload.num_skipped} checkpoints never were in the bucket, as newer ones followed before they "
+                "were uploaded: it is slower than schedule.checkpoint_every"
+            )
+            files.add_note(self._upload.folder, text)
+
+    def publish(self) -> None:
+        """Wait until the result is in the bucket, which counts only then; raises BucketUnreachable where it cannot."""
+        try:
+            self._sync_patiently()
+        except BucketUnreachable:
+            # The next command evaluates the last checkpoint again, which is there.
+            (self._upload.folder / SUMMARY).unlink(missing_ok=True)
+            raise
+
+    def leave(self) -> None:
+        """Upload what there is at the end of an attempt that failed; what cannot be is left to the next one."""
+        self._end_thread()
+        try:
+            self._upload.sync(with_log=True)
+        except (BucketError, OSError):
+            logging.getLogger(__name__).exception("not everything of the training is in the bucket")
+
+    def _end_thread(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sync_patiently(self) -> None:
+        patient = self._upload.run.patient(LAST_PATIENCE)
+        self._upload = replace(self._upload, run=patient)
+        try:
+            self._upload.sync(with_log=True)
+        except BucketError as error:
+            raise unreachable(error) from error
+
+    def _run(self) -> None:
+        pause = self._tick
+        while not self._done.wait(pause):
+            pause = self._tick if self._sync() else min(max(2 * pause, 1.0), LONGEST_PAUSE)
+
+    def _sync(self) -> bool:
+        """Upload what is new; return whether that worked."""
+        try:
+            self._upload.sync()
+        except (BucketError, OSError) as error:
+            if not self._lags:
+                text = f"uploads waited for the bucket while the training went on: {error}"
+                logging.getLogger(__name__).warning("%s", text)
+                files.add_note(self._upload.folder, text)
+            self._lags = True
+            return False
+        if self._lags:
+            logging.getLogger(__name__).warning("the bucket takes objects again")
+        self._lags = False
+        return True
+
+
+class NoUpload:
+    """The uploads of a training whose output is a folder, or of a worker that writes none."""
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+    def publish(self) -> None:
+        """Do nothing."""
+
+    def leave(self) -> None:
+        """Do nothing."""
+
+
+def begin_upload(task: Task, *, writes: bool) -> FolderUpload | NoUpload:
+    """Begin to upload a training's folder, from the worker that writes it; raises BucketUnreachable."""
+    if task.bucket is None or not writes:
+        return NoUpload()
+    sweep, run = _open(task.bucket)
+    return FolderUpload(RunUpload(Path(task.folder), run, Fence(sweep, task.bucket.generation)))
