@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -22,7 +24,7 @@ from orchestration.trial.task import BucketTask, Task
 
 # What the message of an interruption for want of the bucket begins with.
 BUCKET: Final = "the bucket of the output"
-TICK_SECONDS = 0.5
+TICK_SECONDS, HEARTBEAT_SECONDS = 0.5, 1.0
 # Between attempts that fail, and for the last one, which a finished training waits for.
 LONGEST_PAUSE, LAST_PATIENCE = 60.0, 300.0
 
@@ -60,6 +62,19 @@ def fetch_folder(task: Task) -> None:
         files.add_note(folder, note)
 
 
+def ignore() -> None:
+    """Do nothing; the default of a heartbeat."""
+
+
+def _wait_for(call: Callable[[], None], heartbeat: Callable[[], None]) -> None:
+    """Call in a thread, with heartbeats until it ends: a large upload is no stall; raises what the call raises."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ended = pool.submit(call)
+        while not wait([ended], timeout=HEARTBEAT_SECONDS).done:
+            heartbeat()
+        ended.result()
+
+
 class FolderUpload:
     """Uploads of one training from a thread of their own, beside its steps."""
 
@@ -70,10 +85,10 @@ class FolderUpload:
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
         self._thread.start()
 
-    def settle(self) -> None:
+    def settle(self, heartbeat: Callable[[], None] = ignore) -> None:
         """Wait until all checkpoints and points are in the bucket; raises BucketUnreachable where they cannot be."""
-        self._end_thread()
-        self._sync_patiently()
+        _wait_for(self._end_thread, heartbeat)
+        _wait_for(self._sync_patiently, heartbeat)
         if self._upload.num_skipped:
             text = (
                 f"{self._upload.num_skipped} checkpoints never were in the bucket, as newer ones followed before they "
@@ -81,10 +96,10 @@ class FolderUpload:
             )
             files.add_note(self._upload.folder, text)
 
-    def publish(self) -> None:
+    def publish(self, heartbeat: Callable[[], None] = ignore) -> None:
         """Wait until the result is in the bucket, which counts only then; raises BucketUnreachable where it cannot."""
         try:
-            self._sync_patiently()
+            _wait_for(self._sync_patiently, heartbeat)
         except BucketUnreachable:
             # The next command evaluates the last checkpoint again, which is there.
             (self._upload.folder / SUMMARY).unlink(missing_ok=True)
@@ -135,10 +150,10 @@ class FolderUpload:
 class NoUpload:
     """The uploads of a training whose output is a folder, or of a worker that writes none."""
 
-    def settle(self) -> None:
+    def settle(self, heartbeat: Callable[[], None] = ignore) -> None:
         """Do nothing."""
 
-    def publish(self) -> None:
+    def publish(self, heartbeat: Callable[[], None] = ignore) -> None:
         """Do nothing."""
 
     def leave(self) -> None:

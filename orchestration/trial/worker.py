@@ -140,12 +140,13 @@ def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
             summary = _run(task, runtime)
             if runtime.rank == 0:
                 # Before the summary, which has the notes on uploads.
-                upload.settle()
+                upload.settle(runtime.heartbeat)
                 _write_result(task, folder, summary)
-                upload.publish()
+                upload.publish(runtime.heartbeat)
         except Exception as error:
             _record_failure(folder, error)
-            upload.leave()
+            if not isinstance(error, BucketUnreachable):
+                upload.leave()
             raise
 
 

@@ -109,7 +109,7 @@ class Objects:
             found = self._call(folder, lambda path: self.filesystem.find(path))
         except ObjectMissing:
             return []
-        before = f"{self.address.path}/"
+        before = f"{self.address.path}/".lstrip("/")
         return sorted(path.lstrip("/").removeprefix(before) for path in found)
 
     def _write(self, name: str, call: Callable[[str], ResultT]) -> ResultT:
