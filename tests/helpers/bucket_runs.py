@@ -14,6 +14,7 @@ from fcos.storage.bucket.objects import Objects
 from fcos.storage.checkpoint_folder import MANIFEST, folder_of
 from fcos.storage.run_folder import CHECKPOINTS, NOTES, POINTS, TRAINING_ID, RunSummary
 from fcos.storage.summary_file import FinishedRun, write_finished_run
+from orchestration.bucket.generations import Holder
 
 CONFIG = {"config": {"schedule": {"ema": None}}}
 EVALUATION = "evaluation/none/results.json.gz"
@@ -99,3 +100,11 @@ class CutFileSystem:
             return method(*arguments, **options)
 
         return call
+
+
+def holder(**changes: Any) -> Holder:
+    """A command of another host."""
+    values: dict[str, Any] = {
+        "token": "theirs", "pid": 7, "begin": 1.0, "host": "far", "machine": "far boot 1", "since": "yesterday",
+    }  # fmt: skip
+    return Holder(**{**values, **changes})

@@ -22,10 +22,10 @@ from tests.helpers.bucket_runs import (
     IDENTITY,
     begin_run,
     finish_run,
+    holder,
     memory_bucket,
     write_checkpoint,
 )
-from tests.unit.orchestration.cli.test_bucket_lock import holder
 
 NAME = "mine"
 

@@ -3,30 +3,21 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fcos.errors import ConfigError
 from fcos.storage.bucket.objects import Objects
-from orchestration.bucket.generations import Fence, Holder, Superseded, create, is_superseded, name_of, read_newest
+from orchestration.bucket.generations import Fence, Superseded, create, is_superseded, name_of, read_newest
 from orchestration.cli import bucket_lock
 from orchestration.cli.bucket_lock import LockTimes, lock_bucket, machine_name
 from orchestration.cli.lock import FolderInUse
 from orchestration.trial.processes import start_time
-from tests.helpers.bucket_runs import CutFileSystem, memory_bucket
+from tests.helpers.bucket_runs import CutFileSystem, holder, memory_bucket
 from tests.helpers.processes.waiting import wait_until
 
 FAST = LockTimes(heartbeat=0.02, stale=0.5, poll=0.02)
-
-
-def holder(**changes: Any) -> Holder:
-    """A command of another host."""
-    values: dict[str, Any] = {
-        "token": "theirs", "pid": 7, "begin": 1.0, "host": "far", "machine": "far boot 1", "since": "yesterday",
-    }  # fmt: skip
-    return Holder(**{**values, **changes})
 
 
 def test_one_command_after_the_other_has_the_lock() -> None:
