@@ -16,7 +16,7 @@ from fcos.storage.bucket.faults import BucketError, BucketMissing, BucketRefused
 from fcos.storage.bucket.fetch import NotWhole, fetch_checkpoint, fetch_newest, fetch_results, pull_run
 from fcos.storage.bucket.manifest import RunIndex, StoredCheckpoint, StoredObject
 from fcos.storage.bucket.objects import Objects, open_objects
-from fcos.storage.bucket.run_files import Synced, read_file
+from fcos.storage.bucket.run_files import Synced, parse_finished_run, read_file
 from fcos.storage.bucket.upload import RunUpload, allow
 from fcos.storage.files import write_atomically
 from fcos.storage.run_folder import NOTES, SUMMARY, TRAINING_ID, RunSummary
@@ -177,6 +177,24 @@ class BucketOutput:
         # Without it those that would begin there train these steps themselves.
         with suppress(NotWhole):
             fetch_checkpoint(self.training(folder), entry, folder)
+
+    def fetch_training(self, folder: Path) -> None:
+        """Fetch a finished training of any sweep below the address, with its checkpoint, where it is not all here.
+
+        Raises BucketError and OSError.
+        """
+        if not folder.is_relative_to(self.folder) or _is_in_use(folder.parents[1]):
+            return
+        run = self.training(folder)
+        pull_run(run, folder)
+        data = read_file(folder / SUMMARY)
+        finished = None if data is None else parse_finished_run(data)
+        if finished is None:
+            return
+        checkpoint = finished.summary.checkpoint
+        if checkpoint and not (folder / checkpoint).exists():
+            fetch_newest(run, folder)
+        fetch_results(run, folder, finished.summary)
 
     def fetch_results(self, folder: Path, summary: RunSummary) -> list[str]:
         """Fetch the files of a finished training that are not here; return what is wrong with those that stay away."""

@@ -12,11 +12,13 @@ from orchestration.bucket.output import BucketOutput, as_config_error
 from orchestration.cli.bucket_lock import lock_bucket
 from orchestration.cli.console import Output
 from orchestration.cli.lock import lock_folder
+from orchestration.config.schema import LabConfig
 from orchestration.driver.recorder import RunRecorder
 from orchestration.driver.watchdogs import repeating
 from orchestration.experiment.trials import Trial
 from orchestration.planning.plan import Plan
 from orchestration.planning.prepare import Prepared
+from orchestration.planning.reuse import LaterReuse
 from orchestration.trial import files
 
 # Between two looks at what has changed in the sweep's own folder.
@@ -46,25 +48,25 @@ class BucketSteps:
     """The steps of one command; each does nothing where the output is a folder."""
 
     def __init__(self, bucket: BucketOutput | None, plan: Plan, note: Callable[[str], None]) -> None:
-        self._bucket, self._plan, self._note = bucket, plan, note
+        self.output, self._plan, self._note = bucket, plan, note
         self._problems: list[str] = []
 
     def begin(self) -> None:
         """Upload the plan, and what an earlier command of this host finished; raises ConfigError where that fails."""
-        if self._bucket is not None:
-            with as_config_error(self._bucket.address):
-                self._bucket.push(self._plan.name)
-                self._bucket.push_results(self._folders(self._plan.trials))
+        if self.output is not None:
+            with as_config_error(self.output.address):
+                self.output.push(self._plan.name)
+                self.output.push_results(self._folders(self._plan.trials))
 
     def fetch(self, unfinished: Sequence[Trial]) -> None:
         """Fetch the checkpoints that trainings go on from, and those that others keep for them; raises ConfigError."""
-        if self._bucket is None:
+        if self.output is None:
             return
         trunks = {trial.trunk for trial in unfinished}
         others = [trial for trial in self._plan.trials if trial.trunk in trunks]
-        with as_config_error(self._bucket.address):
-            notes = self._bucket.fetch_checkpoints({self._plan.folder_of(each): each.averages for each in unfinished})
-            self._bucket.fetch_forks(self._folders(others))
+        with as_config_error(self.output.address):
+            notes = self.output.fetch_checkpoints({self._plan.folder_of(each): each.averages for each in unfinished})
+            self.output.fetch_forks(self._folders(others))
         for folder, texts in notes.items():
             for text in texts:
                 files.add_note(folder, text)
@@ -72,38 +74,42 @@ class BucketSteps:
     @contextmanager
     def following(self) -> Iterator[None]:
         """Upload the plan, the hours used and the like as they change, while the block runs."""
-        with nullcontext() if self._bucket is None else repeating("bucket", PUSH_SECONDS, self._push_quietly):
+        with nullcontext() if self.output is None else repeating("bucket", PUSH_SECONDS, self._push_quietly):
             yield
 
     def _push_quietly(self) -> None:
-        assert self._bucket is not None
+        assert self.output is not None
         # What is left is uploaded at the end, which reports what it could not.
         with suppress(BucketError, OSError):
-            self._bucket.push(self._plan.name)
+            self.output.push(self._plan.name)
 
     def complete(self, recorder: RunRecorder, trial: Trial, summary: RunSummary) -> None:
         """Fetch the files of a training that an earlier command finished, where the tracking store lacks them."""
-        if self._bucket is not None and not _is_recorded(recorder, trial):
-            for problem in self._bucket.fetch_results(self._plan.folder_of(trial), summary):
+        if self.output is not None and not _is_recorded(recorder, trial):
+            for problem in self.output.fetch_results(self._plan.folder_of(trial), summary):
                 self._note(f"{trial.label}: {problem}; the tracking store does without")
+
+    def later_reuse(self, lab: LabConfig) -> LaterReuse:
+        """Return the reuse of trainings that a search adds while it runs."""
+        return LaterReuse(lab) if self.output is None else LaterReuse(lab, self.output.fetch_training)
 
     def remove(self, checkpoints: Iterable[Trial], forks: Iterable[Trial]) -> None:
         """Remove from the bucket what retention has removed here: all checkpoints of some, the forks of others."""
-        if self._bucket is None:
+        if self.output is None:
             return
         try:
             for trial in checkpoints:
-                self._bucket.remove_checkpoints(self._plan.folder_of(trial))
+                self.output.remove_checkpoints(self._plan.folder_of(trial))
             kept = {self._plan.folder_of(trial): trial.config.schedule.kept_milestone for trial in forks}
-            self._bucket.remove_forks({folder: frozenset({step} - {None}) for folder, step in kept.items()})
+            self.output.remove_forks({folder: frozenset({step} - {None}) for folder, step in kept.items()})
         except BucketError as error:
             self._problems.append(f"checkpoints that were to be removed are still there: {error}")
 
     def end(self, unfinished: Sequence[Trial]) -> bool:
         """Upload all that is left, the report last; return whether the bucket has everything."""
-        if self._bucket is None:
+        if self.output is None:
             return True
-        bucket, name = self._bucket, self._plan.name
+        bucket, name = self.output, self._plan.name
         try:
             bucket.push_results(self._folders(self._plan.trials))
             bucket.push_begun(self._folders(unfinished))
@@ -119,8 +125,8 @@ class BucketSteps:
 
     def leave(self) -> None:
         """Upload the plan and the hours used at an end that does not wait."""
-        if self._bucket is not None:
-            self._bucket.hasten()
+        if self.output is not None:
+            self.output.hasten()
             self._push_quietly()
 
     def _folders(self, trials: Iterable[Trial]) -> list[Path]:

@@ -63,7 +63,6 @@ class SweepRun:
             elsewhere, now = len(self._reusable.sources), datetime.now(UTC)
             record_plan_history(self._plan, self._lab.experiment, history, before, elsewhere, now)
         self._bucket.begin()
-        self._output_bucket = prepared.bucket
         stored = read_plan(self._plan.folder)
         self._looks_before = [] if stored is None else stored.looks
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
@@ -160,10 +159,10 @@ class SweepRun:
             pending = [each.index for each in waiting if each.trial is not None]
             to_sample = len(waiting) - len(pending)
             later = None if self._rounds is None else LaterRounds(self._rounds, self._begin_round)
-            add = None if self._race is None else partial(self._add_training, LaterReuse(lab))
+            add = None if self._race is None else partial(self._add_training, self._bucket.later_reuse(lab))
             job = TuneJob(
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_sample,
-                later, self._reusable.trunks, add, self._output_bucket,
+                later, self._reusable.trunks, add, self._bucket.output,
             )  # fmt: skip
             self._run_tune(job, Events([progress.handle, view.handle, self._lines.handle, self._recorder.handle]), view)
             # While Ray ends, and no training has to share the processors.

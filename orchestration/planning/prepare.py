@@ -95,7 +95,7 @@ def prepare_command(
             lab, lambda config: prepare_data(config, output.console, lab.cluster.workers, local=here), words
         )
         notes = (*composed.notes, *pulled.notes_on(plan))
-        prepared = replace(_look_up_runs(lab, plan, notes), bucket=bucket)
+        prepared = _look_up_runs(lab, plan, notes, bucket)
         _show(output, prepared, nodes, composed.choices)
         if lab.dry_run or lab.explain:
             _show_preview(output, prepared, nodes)
@@ -136,14 +136,16 @@ def _readable_output(folder: Path) -> Iterator[None]:
         raise unreadable_output(Path(error.filename), error) from None
 
 
-def _look_up_runs(lab: LabConfig, plan: Plan, composed_notes: tuple[str, ...]) -> Prepared:
+def _look_up_runs(
+    lab: LabConfig, plan: Plan, composed_notes: tuple[str, ...], bucket: BucketOutput | None
+) -> Prepared:
     """Return the plan with what its folder and the store have of it, and with its notes."""
-    reusable = find_reusable(lab, plan)
+    reusable = find_reusable(lab, plan) if bucket is None else find_reusable(lab, plan, bucket.fetch_training)
     earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)
     repeated = check_retraining(lab, plan, reusable.history, reusable.outage)
     notes = (*commit_notes(checkout()), *composed_notes, *plan.notes, *repeated, *earlier_looks.notes)
     plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes, folder_notes=composed_notes)
-    return Prepared(lab, plan, reusable, earlier_looks)
+    return Prepared(lab, plan, reusable, earlier_looks, bucket)
 
 
 def _show(output: Output, prepared: Prepared, nodes: list[Node] | None, choices: Sequence[Choice]) -> None:

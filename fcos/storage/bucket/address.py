@@ -16,6 +16,8 @@ HERE = ("file", "local", "memory")
 CREDENTIALS = re.compile(r"//[^/@\s]*@")
 # Characters of a digest that name a local folder.
 DIGITS = 16
+# Below the user's cache; in it a folder for each address.
+BUCKETS = "buckets"
 # Beside the sweeps of a local folder: the address that it stands for.
 ADDRESS_FILE = "address.txt"
 
@@ -94,7 +96,7 @@ def mirror_of(address: Address) -> Path:
     Raises ConfigError where the user has no home folder.
     """
     digest = hashlib.sha256(str(address).encode()).hexdigest()
-    return user_cache() / "buckets" / digest[:DIGITS]
+    return user_cache() / BUCKETS / digest[:DIGITS]
 
 
 def make_mirror(address: Address) -> Path:

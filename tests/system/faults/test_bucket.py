@@ -105,6 +105,14 @@ def checkpoints_in_bucket(server: S3Server, trial: str) -> list[str]:
     return sorted(each["folder"] for each in index["checkpoints"])
 
 
+def kill_host(process: "subprocess.Popen[str]", hold: Hold) -> None:
+    """Kill a driver, and go on when the training that it started has noticed, as it has no host any more."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_until(lambda: not hold.held())
+    hold.release()
+
+
 def check_results_are_those_of_a_folder(host: Host, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers of a sweep whose bucket failed are those of the same sweep into a folder."""
     plain = Host(folder, monkeypatch)
@@ -173,9 +181,7 @@ def test_a_killed_driver_goes_on_on_another_host_with_at_most_one_interval_done_
     wait_for(hold.held, process)
     ((name, _),) = hold.held().items()
     wait_until(lambda: f"checkpoints/step_{2 * INTERVAL:08d}" in checkpoints_in_bucket(server, name))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    hold.release()
+    kill_host(process, hold)
     two.run(*SWEEP, "report=false")
     (trial,) = [trial for trial in two.trials() if trial.name == name]
     steps = loss_steps(trial)
@@ -199,9 +205,7 @@ def test_a_checkpoint_that_is_deleted_costs_one_interval_more_and_a_note(
     ((name, _),) = hold.held().items()
     newest = f"checkpoints/step_{2 * INTERVAL:08d}"
     wait_until(lambda: newest in checkpoints_in_bucket(server, name))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    hold.release()
+    kill_host(process, hold)
     server.remove(f"outputs/{NAME}/trials/{name}/{newest}/state.pt")
     two.run(*SWEEP, "report=false")
     summary = json.loads((two.mirror / NAME / "trials" / name / "summary.json").read_text())["summary"]
