@@ -1,6 +1,7 @@
 """Output of a command in a bucket: its local folder, and the small files of sweeps brought in step with the bucket."""
 
 import fcntl
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from fcos.storage.bucket.objects import Objects, open_objects
 from fcos.storage.bucket.run_files import Synced, parse_finished_run, read_file
 from fcos.storage.bucket.upload import RunUpload, allow
 from fcos.storage.files import write_atomically
-from fcos.storage.run_folder import NOTES, SUMMARY, TRAINING_ID, RunSummary
+from fcos.storage.run_folder import NOTES, STOP, SUMMARY, TRAINING_ID, RunSummary
 from fcos.storage.store_conventions import Artifact
 from orchestration.bucket.generations import Fence
 from orchestration.experiment.training_folder import short_identity
@@ -142,6 +143,33 @@ class BucketOutput:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             self.check()
             self.sweep(name).upload(file, f"{below}/{file.relative_to(folder).as_posix()}")
+
+    def fetch_end(self, folder: Path) -> None:
+        """Fetch what an attempt on another machine left of a training: its small files, result and forks.
+
+        What is not reached is as if the attempt had left nothing: it is made again.
+        """
+        try:
+            index = pull_run(self.training(folder), folder).index
+            self.indexes[folder] = index
+            self.fetch_forks([folder])
+            data = read_file(folder / SUMMARY)
+            finished = None if data is None else parse_finished_run(data)
+            if finished is not None:
+                fetch_results(self.training(folder), folder, finished.summary)
+        except (BucketError, OSError):
+            logging.getLogger(__name__).exception("what a training left in the bucket cannot be fetched")
+
+    def push_stops(self, name: str, running: Sequence[Path]) -> None:
+        """Pass on requests to stop, of the sweep and of running trainings, to machines that do not see them here."""
+        for folder in (self.folder / name, *running):
+            # An attempt that has begun since then has cleared the one before.
+            if (folder / STOP).exists() and self.training(folder).read_if_there(STOP) is None:
+                self.training(folder).write(STOP, b"")
+
+    def clear_stops(self, name: str) -> None:
+        """Withdraw the request to a sweep that an earlier command passed on."""
+        self.sweep(name).remove([STOP])
 
     def push_begun(self, folders: Sequence[Path]) -> None:
         """Upload what there is of trainings that are not finished; raises BucketError."""

@@ -1,7 +1,7 @@
 """What a command does in the bucket of its output: lock it, fetch what it goes on from, upload, remove, note."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class BucketSteps:
         if self.output is not None:
             with as_config_error(self.output.address):
                 self.output.push(self._plan.name)
+                self.output.clear_stops(self._plan.name)
                 self.output.push_results(self._folders(self._plan.trials))
 
     def fetch(self, unfinished: Sequence[Trial]) -> None:
@@ -72,9 +73,25 @@ class BucketSteps:
                 files.add_note(folder, text)
 
     @contextmanager
-    def following(self) -> Iterator[None]:
-        """Upload the plan, the hours used and the like as they change, while the block runs."""
-        with nullcontext() if self.output is None else repeating("bucket", PUSH_SECONDS, self._push_quietly):
+    def following(self, running: Callable[[], Sequence[Path]], *, is_joined: bool) -> Iterator[None]:
+        """Upload the plan and the hours used as they change, while the block runs.
+
+        running: the folders of running trainings. is_joined: whether they may run where these are not, so that requests
+        to stop go by the bucket.
+        """
+        if self.output is None:
+            yield
+            return
+        output, name = self.output, self._plan.name
+
+        def push() -> None:
+            self._push_quietly()
+            if not is_joined:
+                return
+            with suppress(BucketError, OSError):
+                output.push_stops(name, running())
+
+        with repeating("bucket", PUSH_SECONDS, push):
             yield
 
     def _push_quietly(self) -> None:

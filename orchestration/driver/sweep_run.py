@@ -144,7 +144,6 @@ class SweepRun:
         nodes = checked_local_nodes(lab.cluster)
         self._bucket.fetch([each.trial for each in waiting if each.trial is not None])
         with ExitStack() as stack:
-            stack.enter_context(self._bucket.following())
             with self._console.status("Ray and tracking start ..."):
                 joined = stack.enter_context(connected(lab.cluster, nodes or [], on_workers=self._on_workers))
                 self._tracker.wait_open()
@@ -154,6 +153,7 @@ class SweepRun:
             progress.max_concurrent = min(max_concurrent(joined, resources, lab.cluster.concurrent), most)
             view = stack.enter_context(make_view(progress, self._console))
             running = partial(progress.running_folders, plan)
+            stack.enter_context(self._bucket.following(running, is_joined=lab.cluster.address != "local"))
             stack.enter_context(enforce_budget(plan.folder, lab.budget, resources, running))
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
             pending = [each.index for each in waiting if each.trial is not None]

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.bucket.output import BucketOutput
+from orchestration.bucket.output import BucketOutput, as_config_error
 from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
@@ -22,6 +23,7 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
+from orchestration.trial.bucket_folder import mark_folder
 from orchestration.trial.files import begin_training
 from orchestration.trial.task import TASK, BucketTask, MicroBatching, Task
 
@@ -98,9 +100,19 @@ class TuneJob:
     def _bucket_of(self, trial: Trial) -> BucketTask | None:
         if self.bucket is None:
             return None
-        sweep = self.bucket.sweep(self.plan.name)
-        below = self.plan.folder_of(trial).relative_to(self.plan.folder).as_posix()
-        return BucketTask(str(sweep.address), below, self.bucket.generation)
+        folder = self.plan.folder_of(trial)
+        if self.lab.cluster.address != "local":
+            # Its process may run where this folder is not.
+            with as_config_error(self.bucket.address):
+                self.bucket.push_begun([folder])
+        below = folder.relative_to(self.plan.folder).as_posix()
+        return BucketTask(str(self.bucket.address), self.plan.name, below, self.bucket.generation)
+
+
+    def fetch_end(self, folder: Path) -> None:
+        """Fetch what a training left in the bucket, where its process may have run elsewhere."""
+        if self.bucket is not None and self.lab.cluster.address != "local":
+            self.bucket.fetch_end(folder)
 
 
 def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) -> str | None:
@@ -110,7 +122,10 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
     """
     plan = job.plan
     shutil.rmtree(plan.folder / RAY_FOLDER, ignore_errors=True)
-    task = partial(job.task, secrets.token_hex(8))
+    command_id = secrets.token_hex(8)
+    if job.bucket is not None:
+        mark_folder(plan.folder, command_id)
+    task = partial(job.task, command_id)
     for index in job.pending:
         begin_training(plan.folder_of(plan.trials[index]))
     searcher = _searcher(job, task)
@@ -148,7 +163,7 @@ def _tuner(job: TuneJob, searcher: "JobSearcher | None", task: Callable[[int], T
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(job.plan.folder / RAY_FOLDER),
-            callbacks=[SweepCallback(job.plan, events)],
+            callbacks=[SweepCallback(job.plan, events, job.fetch_end)],
             # One more for want of memory, which does not count as a failure; see trial/retries.py.
             failure_config=tune.FailureConfig(max_failures=job.lab.cluster.max_failures + 1),
             verbose=0,

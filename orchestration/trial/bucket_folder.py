@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -11,12 +12,12 @@ from typing import Final
 from filelock import FileLock
 
 from fcos.errors import ConfigError
-from fcos.storage.bucket.address import Address
+from fcos.storage.bucket.address import Address, make_mirror
 from fcos.storage.bucket.faults import BucketError
-from fcos.storage.bucket.fetch import fetch_newest
+from fcos.storage.bucket.fetch import fetch_newest, pull_run
 from fcos.storage.bucket.objects import TRAINING_PATIENCE, Objects, open_objects
 from fcos.storage.bucket.upload import RunUpload
-from fcos.storage.run_folder import SUMMARY
+from fcos.storage.run_folder import STOP, SUMMARY
 from orchestration.bucket.generations import Fence
 from orchestration.trial import files
 from orchestration.trial.failures import BucketUnreachable
@@ -25,6 +26,10 @@ from orchestration.trial.task import BucketTask, Task
 # What the message of an interruption for want of the bucket begins with.
 BUCKET: Final = "the bucket of the output"
 TICK_SECONDS, HEARTBEAT_SECONDS = 0.5, 1.0
+# Between two looks for requests to stop.
+STOP_SECONDS = 5.0
+# Local, in a sweep's folder: the command that works there.
+MARK: Final = ".command"
 # Between attempts that fail, and for the last one, which a finished training waits for.
 LONGEST_PAUSE, LAST_PATIENCE = 60.0, 300.0
 
@@ -37,10 +42,65 @@ def unreachable(error: BucketError) -> BucketUnreachable:
 def _open(task: BucketTask) -> tuple[Objects, Objects]:
     """Return the objects of the sweep and of the training; raises BucketUnreachable without the package."""
     try:
-        sweep = open_objects(Address.parse(task.sweep), TRAINING_PATIENCE)
+        sweep = open_objects(Address.parse(task.output), TRAINING_PATIENCE).below(task.name)
     except ConfigError as error:
         raise BucketUnreachable(f"{BUCKET}: {error}") from None
     return sweep, sweep.below(*task.below.split("/"))
+
+
+def mark_folder(sweep: Path, command_id: str) -> None:
+    """Mark the local folder of a sweep, so that a process finds whether it sees the folder of the driver."""
+    (sweep / MARK).write_text(command_id)
+
+
+def sees_driver(task: Task) -> bool:
+    """Return whether the training's folder here is that of the driver, which reads and writes in it too."""
+    try:
+        return (Path(task.folder).parents[1] / MARK).read_text() == task.command_id
+    except OSError:
+        return False
+
+
+def on_this_machine(task: Task) -> Task:
+    """Return a task with the folder of its training here; elsewhere than at the driver's, in step with the bucket.
+
+    Raises BucketUnreachable, and ConfigError where the folder cannot be made.
+    """
+    if task.bucket is None:
+        return task
+    folder = make_mirror(Address.parse(task.bucket.output)) / task.bucket.name / task.bucket.below
+    here = replace(task, folder=str(folder))
+    if sees_driver(here):
+        return here
+    sweep, run = _open(task.bucket)
+    try:
+        pull_run(run, folder)
+        files.clear_stop(folder)
+        run.remove([STOP])
+        take_stop(sweep, folder.parents[1])
+    except BucketError as error:
+        raise unreachable(error) from error
+    return here
+
+
+def take_stop(objects: Objects, folder: Path) -> None:
+    """Request in a local folder what the driver has requested in the bucket; raises BucketError."""
+    if objects.read_if_there(STOP) is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STOP).touch()
+    else:
+        (folder / STOP).unlink(missing_ok=True)
+
+
+def leave_machine(task: Task) -> None:
+    """Upload the records of an attempt that has ended, where the driver does not see them otherwise."""
+    if task.bucket is None or sees_driver(task):
+        return
+    try:
+        sweep, run = _open(task.bucket)
+        RunUpload(Path(task.folder), run, Fence(sweep, task.bucket.generation)).sync(with_log=True)
+    except (BucketError, BucketUnreachable, OSError):
+        logging.getLogger(__name__).exception("the records of an attempt are not in the bucket")
 
 
 def fetch_folder(task: Task) -> None:
@@ -78,8 +138,10 @@ def _wait_for(call: Callable[[], None], heartbeat: Callable[[], None]) -> None:
 class FolderUpload:
     """Uploads of one training from a thread of their own, beside its steps."""
 
-    def __init__(self, upload: RunUpload, tick: float = TICK_SECONDS) -> None:
+    def __init__(self, upload: RunUpload, tick: float = TICK_SECONDS, stops: Objects | None = None) -> None:
         self._upload, self._tick = upload, tick
+        # The sweep whose requests to stop are looked for, where the driver does not see the folder.
+        self._stops, self._looked = stops, time.monotonic()
         self._done = threading.Event()
         self._lags = False
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
@@ -134,6 +196,7 @@ class FolderUpload:
         """Upload what is new; return whether that worked."""
         try:
             self._upload.sync()
+            self._take_stops()
         except (BucketError, OSError) as error:
             if not self._lags:
                 text = f"uploads waited for the bucket while the training went on: {error}"
@@ -145,6 +208,15 @@ class FolderUpload:
             logging.getLogger(__name__).warning("the bucket takes objects again")
         self._lags = False
         return True
+
+
+    def _take_stops(self) -> None:
+        if self._stops is None or time.monotonic() - self._looked < STOP_SECONDS:
+            return
+        self._looked = time.monotonic()
+        folder = self._upload.folder
+        take_stop(self._stops, folder.parents[1])
+        take_stop(self._upload.run, folder)
 
 
 class NoUpload:
@@ -165,4 +237,5 @@ def begin_upload(task: Task, *, writes: bool) -> FolderUpload | NoUpload:
     if task.bucket is None or not writes:
         return NoUpload()
     sweep, run = _open(task.bucket)
-    return FolderUpload(RunUpload(Path(task.folder), run, Fence(sweep, task.bucket.generation)))
+    upload = RunUpload(Path(task.folder), run, Fence(sweep, task.bucket.generation))
+    return FolderUpload(upload, stops=None if sees_driver(task) else sweep)

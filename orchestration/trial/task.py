@@ -49,8 +49,9 @@ class MicroBatching:
 class BucketTask:
     """Where a training's folder goes in a bucket, and the command that may write there."""
 
-    # Address of the sweep, and of the training below it.
-    sweep: str
+    # Address of the output, and the names of the sweep's folder and of the training's in it.
+    output: str
+    name: str
     below: str
     # Of the command's lock; see orchestration/bucket/generations.py.
     generation: int

@@ -4,22 +4,22 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.experiments.sweeps import SWEEP as ENTRY
 from tests.helpers.experiments.sweeps import TINY, TRAIN, loss_steps, wait_for
-from tests.helpers.experiments.sweeps import start as start_command
-from tests.helpers.processes.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.helpers.processes.bucket_hosts import OUTPUT, Host, hosts, proxy, server
+from tests.helpers.processes.faulty_proxy import FaultyProxy
 from tests.helpers.processes.holding import Hold
-from tests.helpers.processes.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, client_environment, s3_server
+from tests.helpers.processes.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from tests.helpers.processes.waiting import PATIENCE, wait_until
+
+__all__ = ["hosts", "proxy", "server"]
 
 STEPS, INTERVAL, LOG = 24, 6, 2
 NAME = "ablation_centerness"
-OUTPUT = f"s3://{BUCKET}/outputs"
 # Two trainings.
 SWEEP = (
     f"+experiment={NAME}",
@@ -36,62 +36,6 @@ SWEEP = (
 )
 
 pytestmark = pytest.mark.slow(minutes=1)
-
-
-@pytest.fixture
-def server() -> Iterator[S3Server]:
-    with s3_server() as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """A proxy before the server, which all commands of the test call."""
-    with faulty_proxy(server.port) as found:
-        for key, value in client_environment(found.url).items():
-            monkeypatch.setenv(key, value)
-        yield found
-
-
-class Host:
-    """A host: a cache folder of its own, in which the local folder of the bucket and the tracking store are."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder, self._patch = folder, monkeypatch
-
-    def start(self, *words: str, entry: Path = ENTRY) -> "subprocess.Popen[str]":
-        with self._patch.context() as patch:
-            patch.setenv("XDG_CACHE_HOME", str(self.folder / "cache"))
-            return start_command(self.folder, *words, entry=entry)
-
-    def run(self, *words: str, code: int = 0, entry: Path = ENTRY) -> str:
-        """The output of a command that ends with a code; both streams."""
-        with self.start(*words, entry=entry) as process:
-            output, errors = process.communicate(timeout=PATIENCE)
-        assert process.returncode == code, output + errors
-        assert "Traceback" not in output + errors, output + errors
-        return output + errors
-
-    @property
-    def mirror(self) -> Path:
-        (found,) = (self.folder / "cache" / "fcos-lab" / "buckets").iterdir()
-        return found
-
-    def trials(self, name: str = NAME) -> list[Path]:
-        return sorted((self.mirror / name / "trials").glob("*")) if self._has_mirror else []
-
-    @property
-    def _has_mirror(self) -> bool:
-        return any((self.folder / "cache" / "fcos-lab" / "buckets").glob("*"))
-
-    def summaries(self, name: str = NAME) -> dict[str, bytes]:
-        return {trial.name: (trial / "summary.json").read_bytes() for trial in self.trials(name)}
-
-
-@pytest.fixture
-def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, Host]:
-    return Host(tmp_path / "one", monkeypatch), Host(tmp_path / "two", monkeypatch)
 
 
 def in_bucket(server: S3Server, name: str) -> bytes:
@@ -119,7 +63,7 @@ def check_results_are_those_of_a_folder(host: Host, folder: Path, monkeypatch: p
     plain.run(*SWEEP[:-1], "report=false")
     expected = sorted((folder / "outputs" / NAME / "trials").glob("*/summary.json"))
     numbers = {path.parent.name: json.loads(path.read_text())["summary"]["metrics"] for path in expected}
-    found = {name: json.loads(data)["summary"]["metrics"] for name, data in host.summaries().items()}
+    found = {name: json.loads(data)["summary"]["metrics"] for name, data in host.summaries(NAME).items()}
     assert found == numbers
 
 
@@ -130,8 +74,8 @@ def test_a_sweep_goes_into_a_bucket_and_another_host_takes_all_of_it(
     printed = one.run(*SWEEP)
     assert f"in the bucket: {OUTPUT}/{NAME}" in printed
     assert in_bucket(server, f"{NAME}/report/report.html").startswith(b"<!")
-    assert len(one.trials()) == 2
-    for trial in one.trials():
+    assert len(one.trials(NAME)) == 2
+    for trial in one.trials(NAME):
         summary = json.loads(in_bucket(server, f"{NAME}/trials/{trial.name}/summary.json"))["summary"]
         for name in (*summary["evaluations"].values(), *summary["pictures"].values()):
             for each in name:
@@ -139,7 +83,7 @@ def test_a_sweep_goes_into_a_bucket_and_another_host_takes_all_of_it(
         assert f"checkpoints/step_{STEPS:08d}" in checkpoints_in_bucket(server, trial.name)
     before = len(proxy.faults.seen)
     again = two.run(*SWEEP)
-    assert two.summaries() == one.summaries()
+    assert two.summaries(NAME) == one.summaries(NAME)
     assert "in the bucket" in again
     uploads = [key for method, key in proxy.faults.seen[before:] if method == "PUT"]
     assert not any("/checkpoints/" in key or key.endswith("summary.json") for key in uploads), "nothing is trained again"
@@ -161,8 +105,6 @@ def test_a_single_training_goes_into_a_bucket_and_is_evaluated_from_there(
     address = f"{OUTPUT}/single/trials/{trial.name}"
     summary = json.loads(in_bucket(server, f"single/trials/{trial.name}/summary.json"))["summary"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(two.folder / "cache"), "OMP_NUM_THREADS": "1"}
-    import sys
-
     command = [sys.executable, "-m", "fcos", "evaluate", address, "--output", "numbers.json"]
     subprocess.run(command, cwd=two.folder, env=environment, check=True, timeout=PATIENCE, capture_output=True)
     found = json.loads((two.folder / "numbers.json").read_text())["metrics"]
@@ -183,7 +125,7 @@ def test_a_killed_driver_goes_on_on_another_host_with_at_most_one_interval_done_
     wait_until(lambda: f"checkpoints/step_{2 * INTERVAL:08d}" in checkpoints_in_bucket(server, name))
     kill_host(process, hold)
     two.run(*SWEEP, "report=false")
-    (trial,) = [trial for trial in two.trials() if trial.name == name]
+    (trial,) = [trial for trial in two.trials(NAME) if trial.name == name]
     steps = loss_steps(trial)
     # Whatever was reported after the checkpoint is done again, and nothing before it.
     assert sorted(set(steps)) == list(range(LOG, STEPS + 1, LOG))
@@ -192,7 +134,7 @@ def test_a_killed_driver_goes_on_on_another_host_with_at_most_one_interval_done_
     check_results_are_those_of_a_folder(two, tmp_path / "plain", monkeypatch)
     # The first host finds that all is done.
     one.run(*SWEEP, "report=false")
-    assert one.summaries() == two.summaries()
+    assert one.summaries(NAME) == two.summaries(NAME)
 
 
 def test_a_checkpoint_that_is_deleted_costs_one_interval_more_and_a_note(
@@ -224,7 +166,7 @@ def test_a_slow_bucket_that_refuses_one_call_of_five_and_cuts_uploads_changes_no
     check_results_are_those_of_a_folder(one, tmp_path / "plain", monkeypatch)
     faults.lags = True
     two.run(*SWEEP, "report=false")
-    assert two.summaries() == one.summaries()
+    assert two.summaries(NAME) == one.summaries(NAME)
 
 
 def test_credentials_that_expire_stop_a_sweep_that_goes_on_with_new_ones(
@@ -271,13 +213,13 @@ def test_retention_removes_checkpoints_in_the_bucket_too(
 ) -> None:
     one, two = hosts
     one.run(*SWEEP, "report=false", "keep.trained=1")
-    kept = {trial.name: checkpoints_in_bucket(server, trial.name) for trial in one.trials()}
+    kept = {trial.name: checkpoints_in_bucket(server, trial.name) for trial in one.trials(NAME)}
     assert sorted(map(bool, kept.values())) == [False, True]
     listed = server.request("GET", f"{BUCKET}?list-type=2&prefix=outputs/{NAME}/trials/").decode()
     (gone,) = [name for name, checkpoints in kept.items() if not checkpoints]
     assert f"{gone}/checkpoints/" not in listed and f"{gone}/summary.json" in listed
     two.run(*SWEEP, "report=false")
-    assert two.summaries() == one.summaries()
+    assert two.summaries(NAME) == one.summaries(NAME)
 
 
 def test_a_bucket_that_is_not_there_is_refused_before_anything_starts(

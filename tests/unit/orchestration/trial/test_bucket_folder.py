@@ -115,14 +115,14 @@ def test_the_end_of_a_failed_attempt_uploads_what_there_is(tmp_path: Path) -> No
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Objects:
     """The sweep whose bucket the code under test opens."""
-    sweep = memory_bucket()
-    monkeypatch.setattr(bucket_folder, "open_objects", lambda *_: sweep)
-    monkeypatch.setattr(Address, "parse", classmethod(lambda *_: sweep.address))
-    return sweep
+    output = memory_bucket()
+    monkeypatch.setattr(bucket_folder, "open_objects", lambda *_: output)
+    monkeypatch.setattr(Address, "parse", classmethod(lambda *_: output.address))
+    return output.below("mine")
 
 
 def bucket_task(sweep: Objects) -> BucketTask:
-    return BucketTask(str(sweep.address), "trials/0123", 0)
+    return BucketTask(str(sweep.address.above()), sweep.address.name, "trials/0123", 0)
 
 
 def test_an_attempt_begins_from_what_the_bucket_has(opened: Objects, tmp_path: Path) -> None:
