@@ -36,8 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     from fcos.device import pick_device
-    from fcos.runtime import LocalRuntime
     from fcos.errors import ConfigError
+    from fcos.runtime import LocalRuntime
     from fcos.studies.lr_range import run_range_test
     from orchestration.cli.console import OutputConsole
     from orchestration.cli.entry import OK

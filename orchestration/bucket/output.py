@@ -261,7 +261,10 @@ def open_output(output: str) -> BucketOutput:
 def _identities(folder: Path) -> list[str]:
     """Return the identities of the trainings in a sweep's plan; none where there is no plan that can be read."""
     try:
-        return [each.identity for each in _PlannedTrainings.model_validate_json((folder / Artifact.PLAN).read_bytes()).trials]
+        return [
+            each.identity
+            for each in _PlannedTrainings.model_validate_json((folder / Artifact.PLAN).read_bytes()).trials
+        ]
     except (OSError, ValidationError):
         # Whoever reads the plan itself refuses it, with the reason.
         return []

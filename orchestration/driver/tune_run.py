@@ -96,7 +96,6 @@ class TuneJob:
             bucket=self._bucket_of(trial),
         )
 
-
     def _bucket_of(self, trial: Trial) -> BucketTask | None:
         if self.bucket is None:
             return None
@@ -107,7 +106,6 @@ class TuneJob:
                 self.bucket.push_begun([folder])
         below = folder.relative_to(self.plan.folder).as_posix()
         return BucketTask(str(self.bucket.address), self.plan.name, below, self.bucket.generation)
-
 
     def fetch_end(self, folder: Path) -> None:
         """Fetch what a training left in the bucket, where its process may have run elsewhere."""

@@ -136,9 +136,7 @@ def _readable_output(folder: Path) -> Iterator[None]:
         raise unreadable_output(Path(error.filename), error) from None
 
 
-def _look_up_runs(
-    lab: LabConfig, plan: Plan, composed_notes: tuple[str, ...], bucket: BucketOutput | None
-) -> Prepared:
+def _look_up_runs(lab: LabConfig, plan: Plan, composed_notes: tuple[str, ...], bucket: BucketOutput | None) -> Prepared:
     """Return the plan with what its folder and the store have of it, and with its notes."""
     reusable = find_reusable(lab, plan) if bucket is None else find_reusable(lab, plan, bucket.fetch_training)
     earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)

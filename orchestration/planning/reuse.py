@@ -21,7 +21,6 @@ from orchestration.trial import files
 from orchestration.trial.origin import read_origin
 from orchestration.trial.retries import carry_micro_batching
 
-
 FetchTraining = Callable[[Path], None]
 
 
@@ -114,9 +113,7 @@ def rests_on_others(plan: Plan, trial: Trial) -> bool:
     return files.read_reused(folder) is not None or (origin is not None and origin.sweep not in ("", plan.name))
 
 
-def find_reuse_source(
-    history: History, trial: Trial, fetch: FetchTraining = is_here
-) -> tuple[ReuseSource | None, str]:
+def find_reuse_source(history: History, trial: Trial, fetch: FetchTraining = is_here) -> tuple[ReuseSource | None, str]:
     """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity.
 
     A checkpoint on which an arm has yet to be evaluated must hold the moving average that the arm needs.

@@ -1,4 +1,4 @@
-"""A training's folder in a bucket: fetched before an attempt, uploaded beside the steps, whole before a result counts."""
+"""The bucket folder of a training: fetched before an attempt, uploaded beside the steps, whole before a result counts."""
 
 import logging
 import threading
@@ -208,7 +208,6 @@ class FolderUpload:
             logging.getLogger(__name__).warning("the bucket takes objects again")
         self._lags = False
         return True
-
 
     def _take_stops(self) -> None:
         if self._stops is None or time.monotonic() - self._looked < STOP_SECONDS:

@@ -143,5 +143,7 @@ def open_objects(address: Address, patience: float = COMMAND_PATIENCE) -> Object
             f"pip install '{EXTRA}' has those for s3:// and gs://"
         ) from None
     except ValueError:
-        raise ConfigError(f"{address}: {address.scheme}:// is no storage that fsspec knows; give s3:// or gs://") from None
+        raise ConfigError(
+            f"{address}: {address.scheme}:// is no storage that fsspec knows; give s3:// or gs://"
+        ) from None
     return Objects(address, kind(**OPTIONS.get(address.scheme, {})), patience)

@@ -92,9 +92,7 @@ class RunUpload:
         """Remove the run's checkpoints from the bucket, or with `forks_but` its forks but those of some steps."""
         index = self._known_index()
         chosen = [
-            each
-            for each in index.checkpoints
-            if forks_but is None or (each.is_fork and each.step not in forks_but)
+            each for each in index.checkpoints if forks_but is None or (each.is_fork and each.step not in forks_but)
         ]
         if chosen:
             self._write_index(index.without([each.folder for each in chosen]), {})
@@ -245,4 +243,3 @@ def _link_all(path: Path, stage: Path) -> None:
             raise
         except OSError:
             shutil.copyfile(file, stage / file.name)
-

@@ -157,7 +157,7 @@ def test_refused_credentials_are_one_clear_error_without_them(
     proxy: FaultyProxy, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy.faults.expired_from = 0
-    with caplog.at_level(logging.DEBUG, "fcos"), pytest.raises(ConfigError, match="ExpiredToken.*AWS_") as caught:
+    with caplog.at_level(logging.DEBUG, "fcos"), pytest.raises(ConfigError, match=r"ExpiredToken.*AWS_") as caught:
         open_output(f"s3://{BUCKET}/outputs")
     for secret in (ACCESS_KEY, SECRET_KEY):
         assert secret not in str(caught.value) + caplog.text
@@ -168,7 +168,7 @@ def test_no_credentials_at_all_are_one_clear_error(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    with pytest.raises(ConfigError, match="refused: .*redentials.*AWS_ACCESS_KEY_ID"):
+    with pytest.raises(ConfigError, match=r"refused: .*redentials.*AWS_ACCESS_KEY_ID"):
         open_output(f"s3://{BUCKET}/outputs")
 
 

@@ -86,7 +86,9 @@ def test_a_sweep_goes_into_a_bucket_and_another_host_takes_all_of_it(
     assert two.summaries(NAME) == one.summaries(NAME)
     assert "in the bucket" in again
     uploads = [key for method, key in proxy.faults.seen[before:] if method == "PUT"]
-    assert not any("/checkpoints/" in key or key.endswith("summary.json") for key in uploads), "nothing is trained again"
+    assert not any("/checkpoints/" in key or key.endswith("summary.json") for key in uploads), (
+        "nothing is trained again"
+    )
     # The report of the other host has the pictures and evaluations, which it fetched.
     assert (two.mirror / NAME / "report" / "explorer.html").stat().st_size > 10_000
     for secret in (ACCESS_KEY, SECRET_KEY):

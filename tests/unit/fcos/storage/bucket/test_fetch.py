@@ -64,9 +64,7 @@ def test_without_a_whole_checkpoint_the_run_begins_at_its_start(run: Objects, tm
 
 @pytest.mark.parametrize("way", ["removed", "cut"])
 @pytest.mark.parametrize("name", [EVALUATION, SUMMARY])
-def test_a_result_of_which_an_object_is_gone_does_not_count(
-    run: Objects, tmp_path: Path, name: str, way: str
-) -> None:
+def test_a_result_of_which_an_object_is_gone_does_not_count(run: Objects, tmp_path: Path, name: str, way: str) -> None:
     damage(run, name, way)
     (note,) = pull_run(run, tmp_path / "there").notes
     assert name in note and "goes on from its last checkpoint" in note

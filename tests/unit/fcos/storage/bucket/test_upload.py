@@ -205,7 +205,7 @@ def test_a_checkpoint_that_is_removed_before_its_turn_is_counted(tmp_path: Path,
     assert [each.step for each in index_of(run).own] == [8]
 
 
-def test_a_training_that_begins_anew_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+def test_a_training_that_begins_anew_replaces_the_old_one(tmp_path: Path) -> None:
     run, here = memory_bucket(), begin_run(tmp_path / "old", 4, 8)
     finish_run(here, 8)
     RunUpload(here, run).sync()
