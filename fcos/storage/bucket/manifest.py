@@ -1,4 +1,4 @@
-"""What a bucket holds of a run, as records that are written after what they list: its index, and a manifest a checkpoint.
+"""Records of what a bucket holds of a run, written after what they list: an index, and a manifest of each checkpoint.
 
 Readers go by these names and digests and not by listings, which may lag behind.
 """

@@ -1,4 +1,4 @@
-"""Files of a run's folder that go to a bucket: those that grow, those that never change, and what is in step with it."""
+"""Files of a run that go to a bucket: those that grow, those that never change, and what is in step with it."""
 
 import json
 from collections.abc import Mapping
