@@ -3,6 +3,7 @@ noise.json too for a noise floor.
 
 python analysis/report.py                          the newest sweep of the store in outputs/
 python analysis/report.py ablation_centerness      a sweep by name or run id
+python analysis/report.py s3://bucket/folder/NAME     a sweep whose output is in a bucket, where the report goes too
 python analysis/report.py --paper v1               all tables of a paper, with the runs for each row
 python analysis/report.py MINE --join THEIRS          with the seeds of another sweep, such as one that was imported
 python analysis/report.py MINE --laboratories THEIRS  two sweeps of the same arms, the laboratory as a factor
@@ -26,12 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
     from analysis.reader.sweep import Sweep
     from analysis.reader.sweep_evaluations import SweepEvaluations
-    from analysis.render.tables import Table
     from analysis.sections.document import Document
     from fcos.storage.events import EventRecord
 
@@ -71,18 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if options.schema:
         return print_safely(_print_schema)
+    from analysis.bucket import take_address
     from fcos.storage.store_conventions import default_uri
-
-    options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
 
     if options.wait and not _wait_for_line():
         return 0
     if options.json and sys.stdout is None:
         return exit_code_of_closed_output("report: standard output was closed")
     try:
+        bucket = take_address(options)
+        options.tracking_uri = options.tracking_uri or default_uri(Path.cwd() / "outputs")
         check_address(options.tracking_uri)
         with reserve_output() if options.json else nullcontext():
             print_result = _write_sweep(options) if options.paper is None else _write_paper(options)
+        if bucket is not None:
+            bucket.upload()
     except (StoreError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         if not options.json:
@@ -174,7 +174,7 @@ def _make_parser(words: Sequence[str]) -> _Parser:
     """Return the parser of a command line of these words."""
     parser = _Parser(description="Report of a sweep or a run: tables, figures, verdicts and provenance.")
     parser.words = words
-    parser.add_argument("sweep", nargs="?", help="name or run id of the sweep; the newest if not given")
+    parser.add_argument("sweep", nargs="?", help="name, run id or bucket address of the sweep; the newest if not given")
     parser.add_argument(
         "--tracking-uri",
         default=os.environ.get("MLFLOW_TRACKING_URI"),
@@ -302,13 +302,13 @@ def print_report(document: "Document", path: Path) -> None:
     """Print the first table, the verdicts, the notes of the store and the path."""
     from rich.text import Text
 
-    from analysis.render.console import ReportConsole
+    from analysis.render.console import ReportConsole, fit_table
 
     console = ReportConsole()
     if not console.is_terminal:
         console = ReportConsole(width=PLAIN_WIDTH)
     content = document.content
-    console.print(_fit_table(content.tables[0], document.sweep.name, console))
+    console.print(fit_table(content.tables[0], document.sweep.name, console))
     if content.recommended_settings:
         console.print(Text(content.recommended_settings), soft_wrap=True)
     for line in content.findings:
@@ -320,29 +320,6 @@ def print_report(document: "Document", path: Path) -> None:
     for note in document.sweep.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
     console.print(Text(f"report: {path}"), soft_wrap=True)
-
-
-def _fit_table(table: "Table", sweep: str, console: "Console") -> "RichTable":
-    """Return the table without its seeds; on a narrow console with closer columns, then without optional ones."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    from analysis.render.tables import format_cells
-
-    columns = [column for column in table.columns if not column.key.startswith("seed ")]
-    required = [column for column in columns if not column.optional]
-    for fitting, padding in ((columns, (0, 1)), (columns, (0, 1, 0, 0)), (required, (0, 1, 0, 0))):
-        # Text, not markup: names come from the store.
-        title = Text(f"{sweep}: {table.caption}")
-        rich_table = RichTable(box=SIMPLE_HEAD, title=title, title_justify="left", padding=padding)
-        for column in fitting:
-            rich_table.add_column(Text(column.header), justify=column.align, overflow="fold")
-        for cells in format_cells(table.frame, fitting):
-            rich_table.add_row(*(Text(cell) for cell in cells))
-        if console.measure(rich_table, options=console.options.update(max_width=10_000)).maximum <= console.width:
-            break
-    return rich_table
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ COMMANDS = (
 
 EPILOG = """examples:
   python -m fcos evaluate outputs/NAME/trials/ID
+  python -m fcos evaluate s3://bucket/folder/NAME/trials/ID
   python -m fcos evaluate outputs/NAME/trials/ID --set model.postprocess.nms_threshold=0.5
   python -m fcos export outputs/NAME/trials/ID --onnx --output detector
   python -m fcos evaluate detector.onnx --latency 50 --threads 1
@@ -58,9 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replace_unprintable_characters()
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
+    from fcos.cli.options import fetch_from_bucket
     from fcos.storage.checkpoint_folder import CheckpointError
 
     try:
+        fetch_from_bucket(options)
         code = run(options)
         flush_output()
     except BrokenPipeError:

@@ -94,7 +94,9 @@ def _check_cluster(lab: "LabConfig") -> "list[Check]":
         checks.check_versions(cluster.nodes, cluster.driver.versions),
         checks.check_code(cluster.nodes, cluster.driver.code),
         checks.check_gpus(lab.cluster, cluster.nodes),
-        checks.check_output(str(lab.folder), cluster.write_errors, cluster.visible),
+        _check_bucket(lab)
+        if lab.is_in_bucket
+        else checks.check_output(str(lab.folder), cluster.write_errors, cluster.visible),
         checks.check_data(cluster.nodes, cluster.driver),
         checks.check_disks(cluster.nodes, cache_folder(lab.data), cache_bytes),
         checks.check_shared_memory(
@@ -102,6 +104,19 @@ def _check_cluster(lab: "LabConfig") -> "list[Check]":
         ),
         checks.check_clocks(cluster.nodes),
     ]
+
+
+def _check_bucket(lab: "LabConfig") -> "Check":
+    """Check that the bucket of the output is reached from here; nodes are not checked for it."""
+    from fcos.errors import ConfigError
+    from orchestration.bucket.output import open_output
+    from orchestration.cluster.health.checks import Check
+
+    try:
+        open_output(lab.output)
+    except ConfigError as error:
+        return Check("output", "failed", str(error), "see docs/buckets.md")
+    return Check("output", "ok", f"{lab.output} is reached from here; every node needs the credentials too", "")
 
 
 def _num_nodes() -> int:

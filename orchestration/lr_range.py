@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     from fcos.device import pick_device
+    from fcos.errors import ConfigError
     from fcos.runtime import LocalRuntime
     from fcos.studies.lr_range import run_range_test
     from orchestration.cli.console import OutputConsole
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     if composed.choices:
         show_choices(console, composed.choices)
     lab = composed.lab
+    if lab.is_in_bucket:
+        raise ConfigError(f"output={lab.output}: the curve and its numbers go to a folder of this machine; give one")
     config = pin_weights(lab.training)
     fetch_weights([config], console)
     torch.set_num_threads(lab.cluster.cpus_per_worker)

@@ -67,11 +67,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _train_and_compare(prepared: "Prepared", original: "Original", output: "Output") -> int:
-    from datetime import datetime
-
     from orchestration.cli.entry import TRAINING_FAILED
-    from orchestration.cli.lock import lock_folder
     from orchestration.cluster.resources import hardware_device
+    from orchestration.driver.bucket_steps import locked_output
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.provenance import hardware
     from orchestration.experiment.weights import fetch_weights
@@ -79,7 +77,7 @@ def _train_and_compare(prepared: "Prepared", original: "Original", output: "Outp
 
     lab, plan = prepared.lab, prepared.plan
     fetch_weights(plan.arms.values(), output.console)
-    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+    with locked_output(prepared, output):
         code = SweepRun(prepared, output, on_workers=lab.cluster.workers > 1).run(None)
     summary = plan.summary_of(plan.trials[0])
     if summary is None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     from fcos.storage.store_conventions import Artifact
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
-    from orchestration.cli.lock import lock_folder
+    from orchestration.driver.bucket_steps import locked_output
     from orchestration.driver.subprocesses.report_process import ReportProcess
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.weights import fetch_weights
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     # The points of a search may not be drawn yet.
     fetch_weights([lab.training, *plan.arms.values()] if plan.search else plan.arms.values(), output.console)
     on_workers = lab.cluster.workers > 1 or lab.cluster.ray_train == "always"
-    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+    with locked_output(prepared, output):
         command = report_command(plan.name, plan.folder / Artifact.REPORT, json=stream.is_open)
         report = ReportProcess(command, stream) if lab.report else None
         return SweepRun(prepared, output, on_workers=on_workers).run(report)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     """Train one configuration with one seed; returns the exit code."""
     from orchestration.cli.console import Output
     from orchestration.cli.entry import OK
-    from orchestration.cli.lock import lock_folder
+    from orchestration.driver.bucket_steps import locked_output
     from orchestration.driver.sweep_run import SweepRun
     from orchestration.experiment.weights import fetch_weights
     from orchestration.planning.make_plan import make_single_plan
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
         return OK
     plan = prepared.plan
     fetch_weights(plan.arms.values(), output.console)
-    with lock_folder(plan.folder, datetime.now().astimezone().isoformat(timespec="seconds")):
+    with locked_output(prepared, output):
         code = SweepRun(prepared, output, on_workers=True).run(None)
     show_metrics(output.console, plan)
     return code

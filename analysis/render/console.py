@@ -5,12 +5,19 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from analysis.formatting import MINUS, MISSING
 from fcos.streams import exit_code_of_closed_output, flush_output
+
+if TYPE_CHECKING:
+    from analysis.render.tables import Table
 
 # Printed for a character that the output's encoding lacks; without its minus a number would be another one.
 REPLACEMENTS = {MINUS: "-", MISSING: "-", "±": "+-", "∞": "inf"}
@@ -55,3 +62,22 @@ def _replace_characters(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     characters = error.object[error.start : error.end]
     return "".join(REPLACEMENTS.get(character, "?") for character in characters), error.end
+
+
+def fit_table(table: "Table", sweep: str, console: Console) -> RichTable:
+    """Return the table without its seeds; on a narrow console with closer columns, then without optional ones."""
+    from analysis.render.tables import format_cells
+
+    columns = [column for column in table.columns if not column.key.startswith("seed ")]
+    required = [column for column in columns if not column.optional]
+    for fitting, padding in ((columns, (0, 1)), (columns, (0, 1, 0, 0)), (required, (0, 1, 0, 0))):
+        # Text, not markup: names come from the store.
+        title = Text(f"{sweep}: {table.caption}")
+        rich_table = RichTable(box=SIMPLE_HEAD, title=title, title_justify="left", padding=padding)
+        for column in fitting:
+            rich_table.add_column(Text(column.header), justify=column.align, overflow="fold")
+        for cells in format_cells(table.frame, fitting):
+            rich_table.add_row(*(Text(cell) for cell in cells))
+        if console.measure(rich_table, options=console.options.update(max_width=10_000)).maximum <= console.width:
+            break
+    return rich_table

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fcos.errors import ConfigError
+from fcos.storage.bucket.address import is_address
 
 if TYPE_CHECKING:
     from fcos.export.file_detector import FileDetector
@@ -48,8 +49,9 @@ def add_trained_parser(
     parser = commands.add_parser(name, help=summary, description=summary)
     file = ", or an .onnx file of `export`" if exported else ""
     parser.add_argument(
-        "checkpoint", type=Path,
-        help="a checkpoint folder, a run's folder (its newest checkpoint), or a .pth file of published weights" + file,
+        "checkpoint", type=_path_or_address,
+        help="a checkpoint folder, a run's folder (its newest checkpoint), both also in a bucket (s3://...), or a .pth "
+        "file of published weights" + file,
     )  # fmt: skip
     parser.add_argument(
         "--model", metavar="NAME",
@@ -62,6 +64,25 @@ def add_trained_parser(
     )  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser
+
+
+def _path_or_address(text: str) -> Path | str:
+    """Return a local path as such, and an address as it is."""
+    return text if is_address(text) else Path(text)
+
+
+def fetch_from_bucket(options: argparse.Namespace) -> None:
+    """Replace a checkpoint's address by a local copy of what it names; notes go to standard error.
+
+    Raises ConfigError for an address or a bucket that cannot be used, and CheckpointError for no whole checkpoint.
+    """
+    address = getattr(options, "checkpoint", None)
+    if isinstance(address, str):
+        from fcos.storage.bucket.local_copy import copy_of
+
+        options.checkpoint, notes = copy_of(address)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
 
 
 def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:

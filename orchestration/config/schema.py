@@ -11,6 +11,7 @@ from fcos.config.run import Config
 from fcos.config.seeds import SeedsConfig
 from fcos.errors import ConfigError
 from fcos.formats.structures import FormatName
+from fcos.storage.bucket.address import Address, is_address, mirror_of
 from orchestration.config.experiment import NAME, NAME_RULE, ExperimentConfig
 from orchestration.config.search import StrategyConfig
 from orchestration.tracking.addresses import absolute_uri
@@ -140,6 +141,7 @@ class LabConfig(Config):
 
     # Name of the folder of the sweep or run below `output`, and of its run in MLflow.
     name: str | None = None
+    # A folder, or the address of one in a bucket: s3://bucket/folder, gs://bucket/folder.
     output: str = "outputs"
     # Show the plan and exit.
     dry_run: bool = False
@@ -259,6 +261,29 @@ class LabConfig(Config):
         """The part of the config that decides a run's result."""
         return Config(**{key: getattr(self, key) for key in Config.model_fields})
 
+    @model_validator(mode="after")
+    def _check_output(self) -> Self:
+        if not is_address(self.output):
+            return self
+        try:
+            Address.parse(self.output)
+        except ConfigError as error:
+            raise ValueError(f"output={error}") from None
+        if self.cluster.address != "local" and (self.cluster.workers > 1 or self.cluster.ray_train == "always"):
+            raise ValueError(
+                f"output={self.output}: Ray Train keeps records of several workers in a folder that all nodes see, so "
+                f"that with cluster.address={self.cluster.address} a bucket is for cluster.workers=1 and "
+                "cluster.ray_train=auto alone; give output=<folder that all nodes see>"
+            )
+        return self
+
+    @property
+    def is_in_bucket(self) -> bool:
+        """Whether the output goes to a bucket; `folder` then is the local folder that stands for it."""
+        return is_address(self.output)
+
     @property
     def folder(self) -> Path:
+        if self.is_in_bucket:
+            return mirror_of(Address.parse(self.output))
         return Path(self.output).expanduser().resolve()

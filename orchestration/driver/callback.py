@@ -1,6 +1,7 @@
 """Callback of Ray Tune that publishes what happens to the trials."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from orchestration.driver.events import (
 )
 from orchestration.experiment.provenance import code_differences
 from orchestration.planning.plan import Plan
+from orchestration.planning.reuse import is_here
 from orchestration.trial import retries
 from orchestration.trial.failures import (
     OutOfMemory,
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
 class SweepCallback(tune.Callback):
     """Publishes starts, reports and ends of Tune's trials, in the driver."""
 
-    def __init__(self, plan: Plan, events: Events) -> None:
+    def __init__(self, plan: Plan, events: Events, fetch: Callable[[Path], None] = is_here) -> None:
         self._plan = plan
         self._events = events
+        # Called with the folder of a training whose attempt has ended, before anything of it is read.
+        self._fetch = fetch
         # Indices of the trainings that this command has started.
         self._started: set[int] = set()
         # Failures by Tune's own count, which leaves out machines that were taken away.
@@ -66,10 +70,12 @@ class SweepCallback(tune.Callback):
             self._events.publish(TrialReported(index, self._plan.trials[index], ProgressRecord.from_json(text)))
 
     def on_trial_complete(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
+        self._fetch(Path(task_of(trial).folder))
         self._publish_end(task_of(trial))
 
     def on_trial_recover(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
         task = task_of(trial)
+        self._fetch(Path(task.folder))
         _record_ray_memory_kill(trial, Path(task.folder))
         if trial.num_failures == self._failures.get(trial.trial_id, 0):
             retries.end_attempt(task)
@@ -81,6 +87,7 @@ class SweepCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: "list[TuneTrial]", trial: "TuneTrial", **info: Any) -> None:
         task = task_of(trial)
+        self._fetch(Path(task.folder))
         _record_ray_memory_kill(trial, Path(task.folder))
         if retries.read_attempts(Path(task.folder)).open:
             retries.should_retry(task)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestration.driver.tune_run import RAY_LOG
+from orchestration.trial.bucket_folder import BUCKET
 from orchestration.trial.failures import is_disk_full, is_killed_by_ray, is_no_space, is_out_of_memory, no_space_message
 
 MEMORY_SHORT = "the machine had no more memory, and Ray ended the trainings"
@@ -37,4 +38,6 @@ def advise(reason: str) -> str:
     """Return what helps trainings that were stopped for a reason to go on."""
     if reason in (MEMORY_SHORT, OWN_MEMORY_SHORT):
         return FEWER
+    if BUCKET in reason:
+        return "see that the bucket takes objects, with credentials that are valid"
     return "raise the budget" if reason.startswith("budget.") else "make space"

@@ -141,7 +141,7 @@ class RunRecorder:
                 name=self.plan.name if self.experiment is None else f"{arm} seed {trial.seed}",
                 tags={
                     **self._common(),
-                    **self._identifying(trial, arm),
+                    **self.identifying(trial, arm),
                     Tag.DATA_DIGEST: trial.data_digest,
                     Tag.TRUNK: trial.trunk,
                     **({} if extension is None else {Tag.EXTENDS: extension.sha256}),
@@ -214,7 +214,7 @@ class RunRecorder:
     def record_kept(self, trial: Trial, summary: RunSummary) -> None:
         """Record what an earlier command finished and the store does not have: runs, or artifacts of runs."""
         keys = {arm: self._key(arm, trial) for arm in trial.arms}
-        if not all(self.tracker.is_finished(key, self._identifying(trial, arm)) for arm, key in keys.items()):
+        if not all(self.tracker.is_finished(key, self.identifying(trial, arm)) for arm, key in keys.items()):
             self.start(trial)
             self.finish(trial, summary)
             return
@@ -245,7 +245,7 @@ class RunRecorder:
         if self.experiment is not None:
             self.tracker.add_files(SWEEP, report, Artifact.REPORT)
 
-    def _identifying(self, trial: Trial, arm: str) -> dict[str, str]:
+    def identifying(self, trial: Trial, arm: str) -> dict[str, str]:
         """Return the tags that identify a run's training and evaluation."""
         tags = {
             Tag.KIND: RunKind.RUN if self.experiment is None else RunKind.TRIAL,

@@ -108,18 +108,19 @@ def remove_checkpoints(lab: LabConfig, plan: Plan, unfinished: Collection[str] =
     return Retention(ranking, len(order), removed, needed, unranked)
 
 
-def remove_forks(plan: Plan, unfinished: Collection[str]) -> None:
+def remove_forks(plan: Plan, unfinished: Collection[str]) -> list[Trial]:
     """Remove the checkpoints that trainings keep for others of the plan, where none is left that could begin there.
 
     `unfinished` are identities of trainings without a result. The one at the first milestone stays, for longer
-    schedules of later commands.
+    schedules of later commands. Returns the trainings whose forks are needed no more.
     """
     needed = {trial.trunk for trial in plan.trials if trial.identity in unfinished}
-    for trial in plan.trials:
+    ended = [trial for trial in plan.trials if trial.trunk not in needed]
+    for trial in ended:
         folder, kept = plan.folder_of(trial) / FORKS, trial.config.schedule.kept_milestone
-        if trial.trunk not in needed:
-            for step in steps_in(folder) - {kept}:
-                shutil.rmtree(folder_of(folder, step), ignore_errors=True)
+        for step in steps_in(folder) - {kept}:
+            shutil.rmtree(folder_of(folder, step), ignore_errors=True)
+    return ended
 
 
 def _has_own_checkpoints(plan: Plan, trial: Trial) -> bool:

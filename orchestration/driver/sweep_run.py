@@ -18,6 +18,7 @@ from orchestration.cli.entry import OK, STOPPED, TRAINING_FAILED
 from orchestration.cli.event_records import result_of
 from orchestration.cluster.connect import checked_local_nodes, connected
 from orchestration.cluster.resources import demand, max_concurrent
+from orchestration.driver.bucket_steps import BucketSteps
 from orchestration.driver.budget import enforce_budget
 from orchestration.driver.event_lines import EventLines
 from orchestration.driver.events import Events, TrialStopped
@@ -54,11 +55,13 @@ class SweepRun:
         self._on_workers = on_workers
         # Before anything of the sweep is written: a record that cannot be read ends the command.
         self._spent = read_spent(self._plan.folder)
+        self._bucket = BucketSteps(prepared.bucket, self._plan, output.note)
         before, history = read_plan(self._plan.folder), read_plan_history(self._plan.folder)
         key = settle_plan(self._plan, prepared.earlier_looks.seeds)
         if self._lab.experiment is not None:
             elsewhere, now = len(self._reusable.sources), datetime.now(UTC)
             record_plan_history(self._plan, self._lab.experiment, history, before, elsewhere, now)
+        self._bucket.begin()
         stored = read_plan(self._plan.folder)
         self._looks_before = [] if stored is None else stored.looks
         self._rounds = SeedRounds.of(self._plan, self._lab.experiment)
@@ -110,10 +113,12 @@ class SweepRun:
             settled = self._tracker.flush(SETTLE_SECONDS)
             reported = report is None or (settled and self._report(report))
             registered = self._register(settled=settled)
+            delivered = self._bucket.end([trial for _, trial in unfinished])
         except BaseException:
             # Ctrl-C too: what a search has drawn until then.
             with suppress(ConfigError, OSError):
                 self._recorder.record_plan()
+            self._bucket.leave()
             raise
         finally:
             if report is not None:
@@ -125,7 +130,7 @@ class SweepRun:
             self._output.note(f"no report was written; when the store has its runs: {self._report_command()}", "red")
         if self._lab.experiment is not None and not self._lab.report:
             self._output.note(f"report=false: for the report, {self._report_command()}")
-        return max(self._exit_code(), OK if reported and registered else TRAINING_FAILED)
+        return max(self._exit_code(), OK if reported and registered and delivered else TRAINING_FAILED)
 
     def _train(self, report: ReportProcess | None) -> None:
         """Run what is not finished with Ray Tune; at its end the report begins to load its libraries."""
@@ -139,6 +144,7 @@ class SweepRun:
             self._leave_waiting(why)
             return
         nodes = checked_local_nodes(lab.cluster)
+        self._bucket.fetch([each.trial for each in waiting if each.trial is not None])
         with ExitStack() as stack:
             shared = self._sharing.enter_context(share_trainings(lab, plan, progress))
             # When Ray runs no training any more, and before the store is waited for.
@@ -152,15 +158,16 @@ class SweepRun:
             progress.max_concurrent = min(max_concurrent(joined, resources, lab.cluster.concurrent), most)
             view = stack.enter_context(make_view(progress, self._console))
             running = partial(progress.running_folders, plan)
+            stack.enter_context(self._bucket.following(running, is_joined=lab.cluster.address != "local"))
             stack.enter_context(enforce_budget(plan.folder, lab.budget, resources, running))
             stack.enter_context(end_stalled(lab.cluster.stall_seconds, running))
             pending = [each.index for each in waiting if each.trial is not None]
             to_sample = len(waiting) - len(pending)
             later = None if self._rounds is None else LaterRounds(self._rounds, self._begin_round)
-            add = None if self._race is None else partial(self._add_training, LaterReuse(lab))
+            add = None if self._race is None else partial(self._add_training, self._bucket.later_reuse(lab))
             job = TuneJob(
                 lab, plan, resources, progress.max_concurrent, self._on_workers, pending, to_sample,
-                later, self._reusable.trunks, add, shared if shared.enabled else None,
+                later, self._reusable.trunks, add, shared if shared.enabled else None, self._bucket.output,
             )  # fmt: skip
             handlers = [progress.handle, view.handle, self._lines.handle, self._recorder.handle, shared.handle]
             self._run_tune(job, Events(handlers), view)
@@ -239,11 +246,13 @@ class SweepRun:
         for _, trial in self._progress.planned("kept"):
             summary = self._plan.summary_of(trial)
             if summary is not None:
+                self._bucket.complete(self._recorder, trial, summary)
                 self._recorder.record_kept(trial, summary)
 
     def _remove_checkpoints(self, unfinished: Collection[str]) -> None:
-        remove_forks(self._plan, unfinished)
+        forks = remove_forks(self._plan, unfinished)
         retention = remove_checkpoints(self._lab, self._plan, unfinished)
+        self._bucket.remove([each.trial for each in retention.removed], forks)
         for each in retention.removed:
             reason = f"rank {each.rank} of {retention.ranked} by {retention.ranking.metric}"
             self._recorder.record_removed(each.trial, reason)

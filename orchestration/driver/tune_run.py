@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.bucket.output import BucketOutput, as_config_error
 from orchestration.cluster.connect import head_address
 from orchestration.cluster.resources import Demand
 from orchestration.config.schema import LabConfig
@@ -15,6 +17,7 @@ from orchestration.driver.events import Events
 from orchestration.driver.searchers.training_queue import TrainingQueue
 from orchestration.driver.sharing.shared_trainings import SharedTrainings
 from orchestration.driver.watchdogs import watch_head
+from orchestration.experiment.trials import Trial
 from orchestration.leases.lease import Lease
 from orchestration.planning.first_steps.planned_prefixes import Elsewhere, find_prefixes
 from orchestration.planning.plan import Plan
@@ -22,8 +25,9 @@ from orchestration.planning.search_race import SearchRace
 from orchestration.planning.seed_rounds import LaterRounds
 from orchestration.search.points import best_metric
 from orchestration.search.samplers import make_scheduler
+from orchestration.trial.bucket_folder import mark_folder
 from orchestration.trial.files import begin_training
-from orchestration.trial.task import TASK, MicroBatching, Task
+from orchestration.trial.task import TASK, BucketTask, MicroBatching, Task
 
 if TYPE_CHECKING:
     from ray import tune
@@ -67,6 +71,8 @@ class TuneJob:
     add_training: Callable[[int], None] | None = None
     # Trainings that other commands have too; None where all are trained here whatever others do.
     shared: SharedTrainings | None = None
+    # None where the output is a folder.
+    bucket: BucketOutput | None = None
 
     def task(
         self, command_id: str, index: int, forks: tuple[int, ...] = (), lease: Lease | None = None
@@ -93,7 +99,25 @@ class TuneJob:
             forks=forks,
             system_metrics_seconds=self.lab.tracking.sampling_seconds,
             lease=lease,
+            averages=trial.averages,
+            bucket=self._bucket_of(trial),
         )
+
+    def _bucket_of(self, trial: Trial) -> BucketTask | None:
+        if self.bucket is None:
+            return None
+        folder = self.plan.folder_of(trial)
+        if self.lab.cluster.address != "local":
+            # Its process may run where this folder is not.
+            with as_config_error(self.bucket.address):
+                self.bucket.push_begun([folder])
+        below = folder.relative_to(self.plan.folder).as_posix()
+        return BucketTask(str(self.bucket.address), self.plan.name, below, self.bucket.generation)
+
+    def fetch_end(self, folder: Path) -> None:
+        """Fetch what a training left in the bucket, where its process may have run elsewhere."""
+        if self.bucket is not None and self.lab.cluster.address != "local":
+            self.bucket.fetch_end(folder)
 
 
 def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) -> str | None:
@@ -103,7 +127,10 @@ def run_tune(job: TuneJob, events: Events, on_head_lost: Callable[[str], None]) 
     """
     plan = job.plan
     shutil.rmtree(plan.folder / RAY_FOLDER, ignore_errors=True)
-    task = partial(job.task, secrets.token_hex(8))
+    command_id = secrets.token_hex(8)
+    if job.bucket is not None:
+        mark_folder(plan.folder, command_id)
+    task = partial(job.task, command_id)
     for index in job.pending:
         begin_training(plan.folder_of(plan.trials[index]))
     searcher = _searcher(job, task, events)
@@ -141,7 +168,7 @@ def _tuner(job: TuneJob, searcher: "JobSearcher | None", task: Callable[[int], T
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(job.plan.folder / RAY_FOLDER),
-            callbacks=[SweepCallback(job.plan, events)],
+            callbacks=[SweepCallback(job.plan, events, job.fetch_end)],
             # One more for want of memory, which does not count as a failure; see trial/retries.py.
             failure_config=tune.FailureConfig(max_failures=job.lab.cluster.max_failures + 1),
             verbose=0,

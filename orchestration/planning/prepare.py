@@ -10,6 +10,7 @@ from rich.console import Console
 from fcos.installation import checkout
 from fcos.storage.checkpoint_folder import newest_step
 from fcos.storage.run_folder import CHECKPOINTS
+from orchestration.bucket.output import BucketOutput, open_output
 from orchestration.cli.console import Output, format_count
 from orchestration.cluster.connect import checked_local_nodes
 from orchestration.cluster.resources import Demand, Node, demand, hardware_device, max_concurrent, resources_text
@@ -59,6 +60,8 @@ class Prepared:
     reusable: ReusableRuns
     # Looks at the same trainings that the plan's own record does not have.
     earlier_looks: LookRecord = field(default_factory=LookRecord)
+    # None where the output is a folder.
+    bucket: BucketOutput | None = None
 
 
 MakePlan = Callable[[LabConfig, PrepareData, Sequence[str]], Plan]
@@ -85,11 +88,14 @@ def prepare_command(
     here = lab.cluster.address == "local"
     # What the command line was, for the command that a search's report gives.
     words = overrides if own is None else [f"--config-dir={own}", *overrides]
+    bucket = open_output(lab.output) if lab.is_in_bucket else None
     with _readable_output(lab.folder):
+        pulled = _Pulled(bucket, lab)
         plan = make_plan(
             lab, lambda config: prepare_data(config, output.console, lab.cluster.workers, local=here), words
         )
-        prepared = _look_up_runs(lab, plan, composed.notes)
+        notes = (*composed.notes, *pulled.notes_on(plan))
+        prepared = _look_up_runs(lab, plan, notes, bucket)
         _show(output, prepared, nodes, composed.choices)
         if lab.dry_run or lab.explain:
             _show_preview(output, prepared, nodes)
@@ -97,6 +103,26 @@ def prepare_command(
     if lab.tracking.required:
         require_store(lab.tracking.uri, lab.tracking.experiment, lab.folder)
     return prepared
+
+
+class _Pulled:
+    """The small files of a sweep, brought in step with its bucket: before the plan where its name is known by then."""
+
+    def __init__(self, bucket: BucketOutput | None, lab: LabConfig) -> None:
+        self._bucket, self._lab = bucket, lab
+        self._name = lab.name or (None if lab.experiment is None else lab.experiment.name)
+        self._notes = [] if bucket is None or self._name is None else bucket.pull(self._name)
+
+    def notes_on(self, plan: Plan) -> list[str]:
+        """Return notes on what the bucket holds of a plan; none where the output is a folder."""
+        if self._bucket is None:
+            return []
+        notes = self._notes if plan.name == self._name else self._bucket.pull(plan.name)
+        where = f"output={self._bucket.address}: everything is written to {self._bucket.folder} first"
+        store = ""
+        if self._lab.tracking.uri is None:
+            store = ", and the tracking store stays there; tracking=server has one that other hosts read too"
+        return [f"{where}{store}", *notes]
 
 
 @contextmanager
@@ -110,14 +136,14 @@ def _readable_output(folder: Path) -> Iterator[None]:
         raise unreadable_output(Path(error.filename), error) from None
 
 
-def _look_up_runs(lab: LabConfig, plan: Plan, composed_notes: tuple[str, ...]) -> Prepared:
+def _look_up_runs(lab: LabConfig, plan: Plan, composed_notes: tuple[str, ...], bucket: BucketOutput | None) -> Prepared:
     """Return the plan with what its folder and the store have of it, and with its notes."""
-    reusable = find_reusable(lab, plan)
+    reusable = find_reusable(lab, plan) if bucket is None else find_reusable(lab, plan, bucket.fetch_training)
     earlier_looks = find_earlier_looks(plan, lab.experiment, reusable.history, reusable.outage)
     repeated = check_retraining(lab, plan, reusable.history, reusable.outage)
     notes = (*commit_notes(checkout()), *composed_notes, *plan.notes, *repeated, *earlier_looks.notes)
     plan = replace(plan, prefixes=_prefixes(lab, plan, reusable), notes=notes, folder_notes=composed_notes)
-    return Prepared(lab, plan, reusable, earlier_looks)
+    return Prepared(lab, plan, reusable, earlier_looks, bucket)
 
 
 def _show(output: Output, prepared: Prepared, nodes: list[Node] | None, choices: Sequence[Choice]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from orchestration.tracking.problems import TrackingError
 from orchestration.trial import files
 from orchestration.trial.origin import read_origin
 from orchestration.trial.retries import carry_micro_batching
+
+FetchTraining = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,15 @@ class ReusableRuns:
     outage: str = ""
 
 
-def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
+def is_here(_: Path) -> None:
+    """Do nothing: the folder of a training is here, or nowhere."""
+
+
+def find_reusable(lab: LabConfig, plan: Plan, fetch: FetchTraining = is_here) -> ReusableRuns:
     """Look up trials that are not finished here, or whose checkpoint is a dangling link.
 
-    A store that does not answer gives a note, or TrackingError with tracking.required.
+    fetch: brings a training's folder here from the bucket of the output; raises OSError. A store that does not answer
+    gives a note, or TrackingError with tracking.required.
     """
     open_trials = [
         trial
@@ -69,7 +76,7 @@ def find_reusable(lab: LabConfig, plan: Plan) -> ReusableRuns:
             # Looks at trainings that are all finished here count too, and are looked up in it.
             return ReusableRuns(history)
         here = {trial.identity: _run_here(history, plan, trial) for trial in plan.trials if previews}
-        looked_up = {trial.identity: find_reuse_source(history, trial) for trial in open_trials if lab.reuse}
+        looked_up = {each.identity: find_reuse_source(history, each, fetch) for each in open_trials if lab.reuse}
         new = [trial for trial in open_trials if looked_up.get(trial.identity, (None, ""))[0] is None]
         trunks = find_trunks(history, plan, new) if lab.reuse and lab.share_prefixes else {}
     except TrackingError as error:
@@ -106,12 +113,14 @@ def rests_on_others(plan: Plan, trial: Trial) -> bool:
     return files.read_reused(folder) is not None or (origin is not None and origin.sweep not in ("", plan.name))
 
 
-def find_reuse_source(history: History, trial: Trial) -> tuple[ReuseSource | None, str]:
+def find_reuse_source(history: History, trial: Trial, fetch: FetchTraining = is_here) -> tuple[ReuseSource | None, str]:
     """Return the finished runs that a trial can be taken from, and what is wrong with others of its identity."""
-    return choose_source(history.of_training(trial.identity), trial)
+    return choose_source(history.of_training(trial.identity), trial, fetch)
 
 
-def choose_source(runs: Iterable[PastRun], trial: Trial) -> tuple[ReuseSource | None, str]:
+def choose_source(
+    runs: Iterable[PastRun], trial: Trial, fetch: FetchTraining = is_here
+) -> tuple[ReuseSource | None, str]:
     """Return of some finished runs those that a trial can be taken from, and what is wrong with the others.
 
     A checkpoint on which an arm has yet to be evaluated must hold the moving average that the arm needs.
@@ -121,7 +130,7 @@ def choose_source(runs: Iterable[PastRun], trial: Trial) -> tuple[ReuseSource | 
     for run in runs:
         folder = run.tags.get(Tag.FOLDER, "")
         if folder not in seen:
-            seen[folder] = _problem(run, trial)
+            seen[folder] = _problem(run, trial, fetch)
         if seen[folder]:
             problem = f"{run.name}: {seen[folder]}"
         else:
@@ -142,10 +151,11 @@ def choose_source(runs: Iterable[PastRun], trial: Trial) -> tuple[ReuseSource | 
     return None, problem
 
 
-def _problem(run: PastRun, trial: Trial) -> str:
+def _problem(run: PastRun, trial: Trial, fetch: FetchTraining) -> str:
     """Return why a finished run cannot be taken over; empty where it can."""
     folder = run.tags.get(Tag.FOLDER, "(unknown)")
     try:
+        fetch(Path(folder))
         return _unusable(run, trial, Path(folder))
     except CheckpointError as error:
         return str(error)
@@ -202,8 +212,8 @@ def _try_take(trial: Trial, source: ReuseSource, folder: Path) -> None:
 class LaterReuse:
     """Reuse for trainings that a search adds while it runs, of what the store held when the command began."""
 
-    def __init__(self, lab: LabConfig) -> None:
-        self._lab = lab
+    def __init__(self, lab: LabConfig, fetch: FetchTraining = is_here) -> None:
+        self._lab, self._fetch = lab, fetch
         # None where nothing is reused, or the store has failed once: it is not waited for again.
         self._history: History | None = None
         if lab.reuse:
@@ -215,7 +225,7 @@ class LaterReuse:
         if self._history is None:
             return
         try:
-            source, _ = find_reuse_source(self._history, trial)
+            source, _ = find_reuse_source(self._history, trial, self._fetch)
         except TrackingError:
             self._history = None
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from fcos.storage.bucket.address import BUCKETS
 from fcos.storage.store_conventions import RunKind, RunStatus, Tag, default_file, default_uri
 from orchestration.tracking.addresses import sqlite_file
 from orchestration.tracking.problems import StoreUnavailable, TrackingError, store_errors
@@ -63,6 +64,8 @@ class History:
 
     client: "MlflowClient"
     uri: str
+    # The output folder of this command.
+    output: Path
 
     def of_training(self, identity: str) -> list[PastRun]:
         """Return the runs of one training identity: originals before copies, newest first."""
@@ -108,7 +111,22 @@ class History:
         # What was imported was trained elsewhere: nothing is reused of it, and its pace is not that of this machine.
         left_out = (Tag.SUPERSEDED, Tag.ARCHIVE)
         current = [run for run in runs if not any(tag in run.data.tags for tag in left_out)]
-        return [PastRun(run.info.run_id, run.data.tags, run.data.params, run.data.metrics) for run in current]
+        return [
+            PastRun(run.info.run_id, _relocated(run.data.tags, self.output), run.data.params, run.data.metrics)
+            for run in current
+        ]
+
+
+def _relocated(tags: Mapping[str, str], output: Path) -> Mapping[str, str]:
+    """Return tags whose paths lie in this host's local folder of a bucket, where another host's folder of it is named.
+
+    Such folders are named by the bucket's address alike on all hosts, below caches that are not.
+    """
+    below = f"/{BUCKETS}/{output.name}/"
+    if output.parent.name != BUCKETS:
+        return tags
+    paths = {name: tags[name] for name in (Tag.FOLDER, Tag.CHECKPOINT) if below in tags.get(name, "")}
+    return {**tags, **{name: str(output / path.partition(below)[2]) for name, path in paths.items()}}
 
 
 def open_history(uri: str | None, output: Path) -> History | None:
@@ -121,4 +139,4 @@ def open_history(uri: str | None, output: Path) -> History | None:
     if file is not None and not (file.exists() and (file.is_dir() or file.stat().st_size)):
         return None
     address = uri or default_uri(output)
-    return History(connect(address), address)
+    return History(connect(address), address, output)

@@ -37,6 +37,10 @@ class Stalled(RuntimeError):
     """A training made no progress for longer than cluster.stall_minutes."""
 
 
+class BucketUnreachable(RuntimeError):
+    """The bucket of the output did not take what a training has to upload."""
+
+
 class FailureKind(StrEnum):
     """Failures that are treated in a way of their own, by the class name of the error; all others are ERROR."""
 
@@ -48,6 +52,7 @@ class FailureKind(StrEnum):
     STALLED = "Stalled"
     # Another command trains it: see leases/lease.py.
     SUPERSEDED = "Superseded"
+    BUCKET = "BucketUnreachable"
     ERROR = "Error"
 
 
@@ -62,8 +67,8 @@ class Failure:
 
     @property
     def is_interruption(self) -> bool:
-        """Whether the same command goes on, once there is more of what was used up, or another one has ended."""
-        return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL, FailureKind.SUPERSEDED)
+        """Whether the same command goes on, once there is what was missing, or another command has ended."""
+        return self.kind in (FailureKind.BUDGET, FailureKind.DISK_FULL, FailureKind.SUPERSEDED, FailureKind.BUCKET)
 
 
 def write_failure(folder: Path, error: BaseException, *, retryable: bool) -> None:
@@ -105,7 +110,7 @@ def has_failed(folder: Path, kind: FailureKind) -> bool:
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Return whether the last attempt ended for want of hours or disk space, or for another: no failure of its own."""
+    """Return whether the last attempt ended for want of hours, space or a bucket, or for another: no failure of its own."""
     failure = read_failure(folder)
     if failure is None:
         return is_held_back(folder) or is_disk_full(folder)

@@ -1,12 +1,15 @@
 """A Tune trial: one training, in the trial's own process or on the workers of a TorchTrainer."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestration.experiment.training_folder import short_identity
 from orchestration.trial import files, retries
+from orchestration.trial.bucket_folder import leave_machine, on_this_machine
 from orchestration.trial.failures import (
+    BucketUnreachable,
     FailureKind,
     OutOfMemory,
     clear_failure,
@@ -36,13 +39,24 @@ def run_trial(config: dict[str, Any]) -> None:
     import ray
 
     task: Task = config[TASK]
+    try:
+        task = on_this_machine(task)
+    except BucketUnreachable as error:
+        logging.getLogger(__name__).warning("%s", error)
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
     if is_held_back(folder):
         # What an earlier command failed with is no reason why this one did not begin.
         clear_failure(folder)
         return
-    node = ray.get_runtime_context().get_node_id()
+    try:
+        _attempt(task, ray.get_runtime_context().get_node_id())
+    finally:
+        leave_machine(task)
+
+
+def _attempt(task: Task, node: str) -> None:
+    folder = Path(task.folder)
     try:
         if not retries.begin_attempt(task, node):
             return

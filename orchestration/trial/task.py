@@ -48,6 +48,18 @@ class MicroBatching:
 
 
 @dataclass(frozen=True)
+class BucketTask:
+    """Where a training's folder goes in a bucket, and the command that may write there."""
+
+    # Address of the output, and the names of the sweep's folder and of the training's in it.
+    output: str
+    name: str
+    below: str
+    # Of the command's lock; see orchestration/bucket/generations.py.
+    generation: int
+
+
+@dataclass(frozen=True)
 class Task:
     """One training of a plan."""
 
@@ -84,6 +96,10 @@ class Task:
     lease: Lease | None = None
     # Set where an attempt begins.
     attempt: Attempt | None = None
+    # Moving averages of the weights that are evaluated.
+    averages: frozenset[float] = frozenset()
+    # None where the output is a folder.
+    bucket: BucketTask | None = None
 
 
 def task_of(trial: "TuneTrial | SimpleNamespace") -> Task:

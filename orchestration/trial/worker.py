@@ -14,7 +14,9 @@ from orchestration.cluster.ray_internals import draining_nodes
 from orchestration.experiment.provenance import ProvenanceDiffers, check_provenance
 from orchestration.leases.lease import Superseded
 from orchestration.trial import files
+from orchestration.trial.bucket_folder import FolderUpload, NoUpload, begin_upload, fetch_folder
 from orchestration.trial.failures import (
+    BucketUnreachable,
     BudgetUsedUp,
     DiskFull,
     OutOfMemory,
@@ -146,18 +148,26 @@ def train(task: Task, make_runtime: Callable[[], "Runtime"]) -> None:
             logging.getLogger(__name__).exception("the training is not begun")
             write_failure(folder, error, retryable=False)
             raise
+        upload: FolderUpload | NoUpload = NoUpload()
         try:
             check_task(task)
             runtime = make_runtime()
+            fetch_folder(task)
+            upload = begin_upload(task, writes=runtime.rank == 0)
             summary = _run(task, runtime)
             if runtime.rank == 0:
+                # Before the summary, which has the notes on uploads.
+                upload.settle(runtime.heartbeat)
                 _write_result(task, folder, summary)
+                upload.publish(runtime.heartbeat)
         except Exception as error:
             if is_replaced(task.attempt):
                 # The files of the folder are those of the later attempt.
                 logging.getLogger(__name__).warning("an attempt ends that a later one has replaced", exc_info=True)
             else:
                 _record_failure(task, error)
+                if not isinstance(error, BucketUnreachable):
+                    upload.leave()
             raise
 
 
@@ -195,6 +205,10 @@ def _record_failure(task: Task, error: Exception) -> None:
     logging.getLogger(__name__).exception("the training failed")
     full = is_no_space(error)
     known: Exception = error
+    if isinstance(error, BucketUnreachable):
+        # With the same credentials and network another attempt ends as this one.
+        write_failure(folder, error, retryable=False)
+        return
     if full:
         known = DiskFull(f"{no_space_message(error, _written_folders(task))}; its checkpoints are whole")
     elif is_out_of_memory(error):

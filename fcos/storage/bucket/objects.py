@@ -1,0 +1,149 @@
+"""Objects in a bucket through fsspec: read, written whole, created where they are absent, removed."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from fcos.errors import ConfigError
+from fcos.storage.bucket.address import Address
+from fcos.storage.bucket.faults import BucketMissing, ObjectMissing, code_of, with_retries
+
+ResultT = TypeVar("ResultT")
+
+# Seconds for which a call is made again: of a command that a person waits for, and beside a training.
+COMMAND_PATIENCE, TRAINING_PATIENCE = 30.0, 60.0
+EXTRA = "fcos-lab[bucket]"
+# The library's own attempts stay few, as calls are made again here; listings are never taken from a cache.
+_S3: Final[dict[str, Any]] = {
+    "use_listings_cache": False,
+    "skip_instance_cache": True,
+    "config_kwargs": {
+        "connect_timeout": 10,
+        "read_timeout": 60,
+        "retries": {"mode": "standard", "max_attempts": 2},
+    },
+}
+_GCS: Final[dict[str, Any]] = {"use_listings_cache": False, "skip_instance_cache": True}
+OPTIONS: Final = {"s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS}
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects below an address; names are relative to it.
+
+    Every method raises BucketError, after attempts of about `patience` seconds where a fault may pass.
+    """
+
+    address: Address
+    # A filesystem of fsspec.
+    filesystem: Any
+    patience: float = COMMAND_PATIENCE
+
+    def below(self, *names: str) -> "Objects":
+        """Return the objects of a folder below."""
+        return replace(self, address=self.address.below(*names))
+
+    def patient(self, seconds: float) -> "Objects":
+        """Return the same objects with other patience."""
+        return replace(self, patience=seconds)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of an object; raises ObjectMissing where there is none."""
+        return bytes(self._call(name, lambda path: self.filesystem.cat_file(path)))
+
+    def read_if_there(self, name: str) -> bytes | None:
+        """Return the content of an object, None where there is none."""
+        try:
+            return self.read(name)
+        except ObjectMissing:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object, or replace it; readers see the old or the new content, never a part."""
+        self._write(name, lambda path: self.filesystem.pipe_file(path, data))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object where there is none; return False where there is one.
+
+        The answer to an attempt may be lost: an object with these very data counts as the one that was written here.
+        """
+
+        def create(path: str) -> bool:
+            try:
+                self.filesystem.pipe_file(path, data, mode="create")
+            except Exception as error:
+                if not _exists_already(error):
+                    raise
+                return False
+            return True
+
+        return self._write(name, create) or self.read_if_there(name) == data
+
+    def upload(self, file: Path, name: str) -> None:
+        """Write a local file as an object; there is none, or the one before, until all of it has arrived."""
+        self._write(name, lambda path: self.filesystem.put_file(str(file), path))
+
+    def download(self, name: str, file: Path) -> None:
+        """Write an object to a local file, which is a part of it where this is interrupted."""
+        self._call(name, lambda path: self.filesystem.get_file(path, str(file)))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects, of which some may be gone already."""
+        for name in names:
+            try:
+                self._call(name, lambda path: self.filesystem.rm_file(path))
+            except ObjectMissing:
+                continue
+
+    def size(self, name: str) -> int | None:
+        """Return the size of an object in bytes, None where there is none."""
+        try:
+            return int(self._call(name, lambda path: self.filesystem.info(path))["size"])
+        except ObjectMissing:
+            return None
+
+    def list(self, folder: str) -> list[str]:
+        """Return the names of the objects below a folder, of which the newest may be missing."""
+        try:
+            found = self._call(folder, lambda path: self.filesystem.find(path))
+        except ObjectMissing:
+            return []
+        before = f"{self.address.path}/".lstrip("/")
+        return sorted(path.lstrip("/").removeprefix(before) for path in found)
+
+    def _write(self, name: str, call: Callable[[str], ResultT]) -> ResultT:
+        try:
+            return self._call(name, call)
+        except ObjectMissing as error:
+            # Nothing else has to be there for an object to be written.
+            raise BucketMissing(f"{self.address}: there is no such bucket as {self.address.bucket}") from error
+
+    def _call(self, name: str, call: Callable[[str], ResultT]) -> ResultT:
+        address = self.address.below(name)
+        return with_retries(lambda: call(address.path), str(address), self.patience)
+
+
+def _exists_already(error: Exception) -> bool:
+    return isinstance(error, FileExistsError) or code_of(error) in ("PreconditionFailed", "412")
+
+
+def open_objects(address: Address, patience: float = COMMAND_PATIENCE) -> Objects:
+    """Return the objects below an address, with credentials of the environment; nothing is called yet.
+
+    Raises ConfigError for a scheme that fsspec does not know, or whose package is not installed.
+    """
+    import fsspec
+
+    try:
+        kind = fsspec.get_filesystem_class(address.scheme)
+    except ImportError as error:
+        raise ConfigError(
+            f"{address}: a package for {address.scheme}:// is not installed here ({error}); "
+            f"pip install '{EXTRA}' has those for s3:// and gs://"
+        ) from None
+    except ValueError:
+        raise ConfigError(
+            f"{address}: {address.scheme}:// is no storage that fsspec knows; give s3:// or gs://"
+        ) from None
+    return Objects(address, kind(**OPTIONS.get(address.scheme, {})), patience)

@@ -1,0 +1,109 @@
+"""Generations of a lock in a bucket: each is an object that one process creates, and the highest one counts.
+
+An object is created where there is none, and none but its creator writes it again. So two processes never have the
+same generation, whatever their clocks and however late a listing is. `newest` is a hint from which higher ones are
+looked for: the object of a generation is removed only when the hint is past it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fcos.storage.bucket.faults import BucketError
+from fcos.storage.bucket.objects import Objects
+
+FOLDER: Final = "lock"
+HINT: Final = f"{FOLDER}/newest"
+# Seconds for which a check counts.
+CHECK_SECONDS = 2.0
+
+
+class Superseded(BucketError):
+    """Another command has taken the lock over: this one may not write any more."""
+
+
+class Holder(BaseModel):
+    """The content of a generation: the process that created it, and how far its heartbeat has counted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    token: str
+    pid: int
+    # See processes.start_time.
+    begin: float
+    host: str
+    # The host with its boot and its process namespace, in which the pid means one process.
+    machine: str
+    since: str
+    counter: int = 0
+    released: bool = False
+
+    @property
+    def description(self) -> str:
+        """The process, for people."""
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+    def to_bytes(self) -> bytes:
+        """Return the content as an object's."""
+        return self.model_dump_json().encode()
+
+
+def name_of(generation: int) -> str:
+    """Return the name of a generation's object."""
+    return f"{FOLDER}/{generation:08d}.json"
+
+
+def read_newest(sweep: Objects) -> tuple[int, Holder | None]:
+    """Return the highest generation, 0 where there is none, and its holder; None where that cannot be read."""
+    generation = _hint(sweep)
+    data = sweep.read_if_there(name_of(generation)) if generation else None
+    while (following := sweep.read_if_there(name_of(generation + 1))) is not None:
+        generation, data = generation + 1, following
+    return generation, _parse(data)
+
+
+def create(sweep: Objects, generation: int, holder: Holder) -> bool:
+    """Take a generation; return False where another process has it."""
+    if not sweep.create(name_of(generation), holder.to_bytes()):
+        return False
+    sweep.write(HINT, str(generation).encode())
+    sweep.remove([name_of(generation - 1)])
+    return True
+
+
+def is_superseded(sweep: Objects, generation: int) -> bool:
+    """Return whether there is a higher generation."""
+    return _hint(sweep) > generation or sweep.read_if_there(name_of(generation + 1)) is not None
+
+
+def _hint(sweep: Objects) -> int:
+    text = (sweep.read_if_there(HINT) or b"").decode(errors="replace")
+    return int(text) if text.isdecimal() else 0
+
+
+def _parse(data: bytes | None) -> Holder | None:
+    try:
+        return None if data is None else Holder.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+@dataclass
+class Fence:
+    """Raises Superseded where a higher generation than the command's own is there; looks at most every two seconds."""
+
+    sweep: Objects
+    generation: int
+    clock: Callable[[], float] = time.monotonic
+    _checked: float | None = field(default=None)
+
+    def __call__(self) -> None:
+        now = self.clock()
+        if self._checked is not None and now - self._checked < CHECK_SECONDS:
+            return
+        if is_superseded(self.sweep, self.generation):
+            raise Superseded(f"{self.sweep.address}: another command has taken over here")
+        self._checked = now

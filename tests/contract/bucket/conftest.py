@@ -1,0 +1,32 @@
+"""An S3 server of moto on loopback, and the environment that leads to it."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from fcos.storage.bucket.address import Address
+from fcos.storage.bucket.objects import Objects, open_objects
+from tests.helpers.processes.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.helpers.processes.s3_server import BUCKET, S3Server, client_environment, s3_server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[S3Server]:
+    with s3_server() as found:
+        yield found
+
+
+@pytest.fixture
+def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A proxy before the server; whatever calls S3 in the test goes through it."""
+    with faulty_proxy(server.port) as found:
+        for key, value in client_environment(found.url).items():
+            monkeypatch.setenv(key, value)
+        yield found
+
+
+@pytest.fixture
+def objects(proxy: FaultyProxy) -> Objects:
+    """Objects below an address of the test's own, through the proxy."""
+    return open_objects(Address.parse(f"s3://{BUCKET}/{uuid.uuid4().hex}"), patience=20.0)
