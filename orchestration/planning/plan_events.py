@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from orchestration.cli.event_records import (
-    BudgetRecord,
     ChoiceRecord,
     EstimateRecord,
     Explanation,
@@ -12,6 +11,7 @@ from orchestration.cli.event_records import (
     PreviewEvent,
     SearchPlan,
 )
+from orchestration.cli.status_records import BudgetRecord
 from orchestration.cluster.resources import Node, demand
 from orchestration.config.choice import Choice
 from orchestration.config.schema import BudgetConfig, LabConfig
