@@ -99,7 +99,11 @@ class SweepsEvent(EventRecord):
 
 
 class SweepStatusEvent(EventRecord):
-    """One sweep with its trainings. store: why the tracking store takes nothing now; null where it does."""
+    """One sweep with its trainings.
+
+    failures: failed attempts of its newest command, by kind. store: why the tracking store takes nothing now; null
+    where it does.
+    """
 
     type: Literal["sweep_status"] = "sweep_status"
     sweep: SweepRow
@@ -109,5 +113,6 @@ class SweepStatusEvent(EventRecord):
     total_steps: int | None
     budget: tuple[BudgetRecord, ...]
     retries: int
+    failures: dict[str, int]
     store: str | None
     store_lag_seconds: Number = Field(description="how long the oldest call that the store has not taken waits")

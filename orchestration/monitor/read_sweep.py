@@ -101,6 +101,7 @@ def describe(reading: Reading, now: float) -> SweepStatusEvent:
         total_steps=None if record is None else record.total_steps,
         budget=() if record is None else record.budget,
         retries=0 if record is None else record.retries,
+        failures={} if record is None else record.failures,
         store=None if current is None or driver == "gone" else current.store,
         store_lag_seconds=None if current is None or driver != "alive" else current.store_lag_seconds,
     )
@@ -118,14 +119,19 @@ def find_state(sign: Sign, trainings: Sequence[TrainingRecord]) -> SweepState:
         return "dead"
     if sign.driver in ("alive", "unsure"):
         return "running" if record is not None and _is_current(sign) and record.phase != "starting" else "planning"
-    if record is not None and record.exit_code is not None:
-        return "finished" if record.exit_code in (OK, TRAINING_FAILED) else "stopped"
-    # A record without its end, as of a process that was killed just when it had let go of the lock; or no record.
+    # Also where a search found no point to draw for a training that it may have had.
+    if record is not None and record.exit_code == OK:
+        return "finished"
+    if record is not None and record.exit_code is None and record.phase == "ended":
+        return "stopped"
     left = [each for each in trainings if each.state in ("waiting", "running", "stopped")]
-    return "finished" if trainings and not left else "stopped"
+    over = record is None or record.exit_code in (TRAINING_FAILED, None)
+    return "finished" if over and trainings and not left else "stopped"
 
 
-def _row(folder: Path, training: TrainingRecord, driver: Driver, record: StatusRecord | None, now: float) -> TrainingRow:
+def _row(
+    folder: Path, training: TrainingRecord, driver: Driver, record: StatusRecord | None, now: float
+) -> TrainingRow:
     """Return what is shown of a training; record: of the newest command."""
     own = folder / TRIALS / short_identity(training.identity)
     over = driver in ("gone", "none") or record is None
@@ -199,11 +205,10 @@ def _notes(sign: Sign, now: float) -> list[str]:
     """Describe what the state alone does not show."""
     owner, record, notes = sign.owner, sign.record, []
     if owner is not None and sign.driver == "gone":
-        seen = "" if record is None or not _is_current(sign) else f"; its last sign of life is of {_time(record.written)}"
+        seen = f"; its last sign of life is of {_time(record.written)}" if record and _is_current(sign) else ""
         how = "is gone" if owner.is_here else "does not write its record any more"
-        notes.append(
-            f"the driver, process {owner.pid} on {owner.host} since {owner.since}, {how}{seen}; the same command goes on"
-        )
+        driver = f"the driver, process {owner.pid} on {owner.host} since {owner.since}"
+        notes.append(f"{driver}, {how}{seen}; the same command goes on")
     if record is not None and sign.driver == "alive" and _is_current(sign):
         age = now - record.written
         if age >= FRESH_SECONDS or age <= -CLOCK_SECONDS:

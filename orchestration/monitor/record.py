@@ -73,6 +73,8 @@ class StatusRecord(Record):
     budget: tuple[BudgetRecord, ...]
     best: BestRow | None
     retries: int
+    # Kind of failure (FailureKind, or "unknown") -> failed attempts of this command.
+    failures: dict[str, int] = {}
     store: str | None
     store_lag_seconds: float
     trainings: tuple[TrainingRecord, ...]

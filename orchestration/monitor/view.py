@@ -105,7 +105,7 @@ def _training_columns(event: SweepStatusEvent) -> list[Column]:
         column("step", [_position(row) for row in rows], 10),
         column("loss", ["" if row.loss is None else f"{row.loss:.3f}" for row in rows], 7),
         column(metric or "value", [_values(row) for row in rows], 8),
-        column("per second", ["" if row.steps_per_second is None else f"{row.steps_per_second:.3g}" for row in rows], 5),
+        column("per second", [_speed(row) for row in rows], 5),
         column("where", [_where(row) for row in rows], 3, is_number=False),
         column("took", [_duration(row.seconds) for row in rows], 4),
         column("still", [_duration(row.seconds_left) for row in rows], 9),
@@ -172,6 +172,10 @@ def _position(row: TrainingRow) -> str:
 
 def _values(row: TrainingRow) -> str:
     return " / ".join(f"{value:.3f}" for value in row.values.values() if value is not None)
+
+
+def _speed(row: TrainingRow) -> str:
+    return "" if row.steps_per_second is None else f"{row.steps_per_second:.3g}"
 
 
 def _where(row: TrainingRow) -> str:
