@@ -75,7 +75,7 @@ def main(arguments: Sequence[str], stream: "EventStream") -> int:
     from orchestration.monitor.view import show
 
     options = make_parser().parse_args(arguments)
-    output = Path(options.output).expanduser().absolute()
+    output = Path(options.output).absolute()
     folder = None if options.name is None else find_sweep(output, options.name)
 
     def read() -> "SweepsEvent | SweepStatusEvent":

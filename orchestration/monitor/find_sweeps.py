@@ -50,7 +50,7 @@ def find_sweeps(output: Path) -> Found:
             sweeps.append(entry)
         elif not (entry.name.startswith((".", PAPERS)) or entry.name in OTHERS):
             others.append(entry.name)
-    notes = [_list("hold no sweep", others)] if others else []
+    notes = [_list("holds no sweep" if len(others) == 1 else "hold no sweep", others)] if others else []
     notes += [_list("cannot be read", closed)] if closed else []
     return Found(tuple(sweeps), tuple(notes))
 
@@ -60,7 +60,7 @@ def find_sweep(output: Path, name: str) -> Path:
 
     Raises ConfigError with near matches for one that is not there.
     """
-    for folder in (output / name, Path(name).expanduser()):
+    for folder in (output / name, Path(name)):
         try:
             if folder.is_dir() and is_sweep(folder):
                 return folder.absolute()
