@@ -1,4 +1,4 @@
-"""The dashboard and the scraping of metrics: what Grafana and Prometheus read, and every metric one that is exported."""
+"""The dashboard and the scraping of metrics: as Grafana and Prometheus read them, of metrics that are exported."""
 
 import json
 import re

@@ -33,7 +33,7 @@ def status(*trainings: TrainingRow, **values: Any) -> SweepStatusEvent:
     known = {
         "sweep": sweep(), "trainings": trainings, "steps": 40, "total_steps": 100, "retries": 1, "failures": {},
         "best": {"metric": "val/AP", "arm": "branch", "seed": 0, "step": 40, "value": 0.25},
-        "budget": ({"name": "gpu_hours", "limit": 10.0, "spent": 1.5}, {"name": "cpu_hours", "limit": None, "spent": 0}),
+        "budget": ({"name": "gpu_hours", "limit": 10, "spent": 1.5}, {"name": "cpu_hours", "limit": None, "spent": 0}),
         "store": None, "store_lag_seconds": 0.0,
     }  # fmt: skip
     return SweepStatusEvent.model_validate({**known, **values})
@@ -41,12 +41,14 @@ def status(*trainings: TrainingRow, **values: Any) -> SweepStatusEvent:
 
 def shown(event: Any, width: int = 200, *, terminal: bool = True, height: int = 50, **more: Any) -> str:
     file = io.StringIO()
-    show(Console(file=file, width=width, height=height, force_terminal=terminal, color_system="standard", **more), event)
+    options = {"width": width, "height": height, "force_terminal": terminal, "color_system": "standard", **more}
+    show(Console(file=file, **options), event)
     return file.getvalue()
 
 
 def test_all_sweeps_are_a_table() -> None:
-    event = SweepsEvent(output="/out", sweeps=(sweep(), sweep("old", state="dead", notes=("it is gone",))), notes=("n",))
+    dead = sweep("old", state="dead", notes=("it is gone",))
+    event = SweepsEvent(output="/out", sweeps=(sweep(), dead), notes=("n",))
     head, title, first, second, *notes = shown(event, no_color=True, color_system=None).splitlines()
     assert head == "2 sweeps in /out"
     assert title.split("  ")[0] == "name" and "sign of life" in title

@@ -92,7 +92,8 @@ def test_a_training_from_its_start_to_its_end(driver: Driver) -> None:
     metrics = {arm: {"val/AP": 0.5} for arm in driver.plan.trials[index].arms}
     driver.publish(TrialFinished(index, driver.plan.trials[index], summary_of(metrics)))
     ended = driver.training(index)
-    assert (ended.state, ended.ended, ended.steps_per_second, set(ended.values.values())) == ("finished", 120.0, 5.0, {0.5})
+    assert (ended.state, ended.ended, ended.steps_per_second) == ("finished", 120.0, 5.0)
+    assert set(ended.values.values()) == {0.5}
 
 
 def test_attempts_are_counted_with_the_reason_and_the_kind_of_each_failure(driver: Driver) -> None:
