@@ -48,7 +48,7 @@ def read_owner(folder: Path) -> LockOwner | None:
     try:
         owner = json.loads((folder / LOCK).read_text())
         return LockOwner(int(owner["pid"]), str(owner["host"]), str(owner["since"]), float(owner.get("begin", 0)))
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

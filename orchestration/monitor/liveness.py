@@ -11,6 +11,8 @@ from orchestration.monitor.record import WRITE_SECONDS, StatusRecord, read_statu
 
 # A record of another machine that is younger counts as a sign of life; clocks of a cluster agree to a second or so.
 FRESH_SECONDS = 20.0
+# No clock is wrong by that much: a record that is older is of a driver that is gone, whatever its machine.
+STALE_SECONDS = 3600.0
 # How long a record of another machine is watched for a change where its time does not show whether it is alive.
 WATCH_SECONDS = 5 * WRITE_SECONDS
 POLL_SECONDS = 0.5
@@ -35,8 +37,11 @@ def find_sign(folder: Path, owner: LockOwner | None, record: StatusRecord | None
         return Sign(folder, owner, record, "none")
     if owner.is_here:
         return Sign(folder, owner, record, "alive" if owner.exists else "gone")
-    fresh = record is not None and belongs_to(record, owner) and abs(now - record.written) < FRESH_SECONDS
-    return Sign(folder, owner, record, "alive" if fresh else "unsure")
+    if record is None or not belongs_to(record, owner):
+        return Sign(folder, owner, record, "unsure")
+    age = now - record.written
+    driver: Driver = "alive" if abs(age) < FRESH_SECONDS else "gone" if age > STALE_SECONDS else "unsure"
+    return Sign(folder, owner, record, driver)
 
 
 def belongs_to(record: StatusRecord, owner: LockOwner) -> bool:

@@ -104,7 +104,7 @@ def read_last_loss(folder: Path) -> LastLoss:
         # The first line of a tail is cut, and so is the last one of a training that was killed while it wrote.
         try:
             point = MetricPoint(*json.loads(line))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
         if point.key == LOSS and isinstance(point.step, int):
             return LastLoss(point.step, point.value)

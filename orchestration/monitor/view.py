@@ -1,6 +1,8 @@
 """Show sweeps to people: a table of all, or one with its trainings."""
 
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -63,7 +65,20 @@ def _lines(event: SweepsEvent | SweepStatusEvent) -> list[str]:
 
 
 def _parts(event: SweepsEvent | SweepStatusEvent) -> tuple[list[str], list[Column], list[str]]:
-    """Return the lines above the table, the table, and the lines below it."""
+    """Return the lines above the table, the table, and the lines below it, without control characters.
+
+    Other users may have written what is read, and a terminal takes some characters for commands.
+    """
+    head, columns, tail = _raw_parts(event)
+    cleaned = [replace(column, cells=tuple(map(_printable, column.cells))) for column in columns]
+    return [*map(_printable, head)], cleaned, [*map(_printable, tail)]
+
+
+def _printable(text: str) -> str:
+    return "".join("?" if unicodedata.category(letter) == "Cc" else letter for letter in text)
+
+
+def _raw_parts(event: SweepsEvent | SweepStatusEvent) -> tuple[list[str], list[Column], list[str]]:
     if isinstance(event, SweepsEvent):
         head = [f"{format_count(len(event.sweeps), 'sweep')} in {event.output}"]
         named = [f"note: {row.name}: {note}" for row in event.sweeps for note in row.notes]

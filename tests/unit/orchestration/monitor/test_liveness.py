@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.cli.lock import LockOwner, lock_folder, read_owner
-from orchestration.monitor.liveness import FRESH_SECONDS, Sign, find_sign, watch_unsure
+from orchestration.monitor.liveness import FRESH_SECONDS, STALE_SECONDS, Sign, find_sign, watch_unsure
 from orchestration.monitor.record import read_status, write_status
 from tests.helpers.experiments.status_folders import make_folder, record
 
@@ -54,7 +54,15 @@ def test_a_pid_that_was_given_again_is_not_the_holder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "driver"), [(1.0, "alive"), (-1.0, "alive"), (FRESH_SECONDS, "unsure"), (-3600.0, "unsure")]
+    ("age", "driver"),
+    [
+        (1.0, "alive"),
+        (-1.0, "alive"),
+        (FRESH_SECONDS, "unsure"),
+        (-3600.0, "unsure"),
+        (STALE_SECONDS, "unsure"),
+        (STALE_SECONDS + 1, "gone"),
+    ],
 )
 def test_a_driver_on_another_machine_is_alive_while_its_record_is_young(
     tmp_path: Path, age: float, driver: str
@@ -67,7 +75,7 @@ def test_the_record_of_a_command_before_is_no_sign_of_the_holder(tmp_path: Path)
 
 
 def test_a_record_that_changes_is_a_sign_of_life_whatever_its_clock(tmp_path: Path) -> None:
-    sign = sign_of(tmp_path, ELSEWHERE, written=5.0)
+    sign = sign_of(tmp_path, ELSEWHERE, written=5.0, now=900.0)
 
     def write() -> None:
         write_status(tmp_path, record(host=ELSEWHERE.host, pid=ELSEWHERE.pid, written=7.0, count=6))
@@ -79,7 +87,7 @@ def test_a_record_that_changes_is_a_sign_of_life_whatever_its_clock(tmp_path: Pa
 
 
 def test_one_that_does_not_change_is_of_a_driver_that_is_gone(tmp_path: Path) -> None:
-    dead, alive = sign_of(tmp_path / "a", ELSEWHERE, 5.0), sign_of(tmp_path / "b", ELSEWHERE, 999.0)
+    dead, alive = sign_of(tmp_path / "a", ELSEWHERE, 50.0), sign_of(tmp_path / "b", ELSEWHERE, 999.0)
 
     def damage() -> None:
         (tmp_path / "a" / "status.json").write_text("{")

@@ -129,7 +129,7 @@ def test_a_sweep_of_an_older_version_is_shown_by_its_plan_and_folders(tmp_path: 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"name": 3}', "\x00\xff"])
-def test_a_record_that_is_none_is_told_and_the_plan_is_shown(tmp_path: Path, text: str) -> None:
+def test_a_record_that_is_none_is_a_note_and_the_plan_is_shown(tmp_path: Path, text: str) -> None:
     folder = make_folder(tmp_path / "shapes", holder=os.getpid())
     write_plan(folder, 0)
     (folder / STATUS).write_text(text)
@@ -140,7 +140,7 @@ def test_a_record_that_is_none_is_told_and_the_plan_is_shown(tmp_path: Path, tex
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("{"), lambda path: (path.unlink(), path.mkdir())])
-def test_a_plan_that_is_none_is_told(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+def test_a_plan_that_is_none_is_a_note(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     folder = tmp_path / "shapes"
     write_plan(folder, 0)
     damage(folder / "plan.json")

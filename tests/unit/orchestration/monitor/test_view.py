@@ -41,7 +41,7 @@ def status(*trainings: TrainingRow, **values: Any) -> SweepStatusEvent:
 
 def shown(event: Any, width: int = 200, *, terminal: bool = True, height: int = 50, **more: Any) -> str:
     file = io.StringIO()
-    options = {"width": width, "height": height, "force_terminal": terminal, "color_system": "standard", **more}
+    options: dict[str, Any] = {"width": width, "height": height, "force_terminal": terminal, "color_system": "standard", **more}
     show(Console(file=file, **options), event)
     return file.getvalue()
 
@@ -109,9 +109,17 @@ def test_rows_that_do_not_fit_the_height_are_counted_and_what_runs_is_shown() ->
     assert "seed 30" in text and "seed 31" in text and "and 24 more" in text
 
 
-def test_nothing_to_show_is_said() -> None:
+def test_an_empty_table_has_a_line() -> None:
     assert "nothing yet" in shown(SweepsEvent(output="/out", sweeps=(), notes=()), terminal=False)
     assert "nothing yet" in shown(status(), terminal=True)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_others_wrote_is_no_command_to_a_terminal(terminal: bool) -> None:
+    hostile = "\x1b]0;title\x07\x9b31m"
+    event = status(row(label=hostile, state="failed", reason=f"{hostile}\nmore"), sweep=sweep(notes=(hostile,)))
+    text = shown(event, terminal=terminal, color_system=None)
+    assert text.count("?]0;title??31m") == 4 and "\x9b" not in text and "\x1b" not in text
 
 
 def test_names_are_shown_as_they_are() -> None:
