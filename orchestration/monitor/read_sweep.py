@@ -118,7 +118,11 @@ def find_state(sign: Sign, trainings: Sequence[TrainingRecord]) -> SweepState:
     if sign.driver == "gone":
         return "dead"
     if sign.driver in ("alive", "unsure"):
-        return "running" if record is not None and _is_current(sign) and record.phase != "starting" else "planning"
+        if record is None or not _is_current(sign) or record.phase == "starting":
+            return "planning"
+        # A command that has ended holds its lock a moment longer.
+        if record.phase != "ended":
+            return "running"
     # Also where a search found no point to draw for a training that it may have had.
     if record is not None and record.exit_code == OK:
         return "finished"

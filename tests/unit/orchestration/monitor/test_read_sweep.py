@@ -108,6 +108,8 @@ def test_a_command_that_plans_has_no_record_of_its_own_yet(tmp_path: Path) -> No
     assert (sweep.state, sweep.seconds, sweep.seconds_left, sweep.exit_code) == ("planning", None, None, None)
     begun = record(training(0), phase="starting")
     assert status_of(make_folder(tmp_path / "begun", holder=os.getpid(), kept=begun)).sweep.state == "planning"
+    ended = record(training(0, state="finished"), phase="ended", exit_code=0)
+    assert status_of(make_folder(tmp_path / "ended", holder=os.getpid(), kept=ended)).sweep.state == "finished"
     empty = status_of(make_folder(tmp_path / "empty", holder=os.getpid()))
     assert (empty.sweep.state, empty.sweep.done, empty.trainings) == ("planning", None, ())
 

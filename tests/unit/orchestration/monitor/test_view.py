@@ -33,7 +33,7 @@ def status(*trainings: TrainingRow, **values: Any) -> SweepStatusEvent:
     known = {
         "sweep": sweep(), "trainings": trainings, "steps": 40, "total_steps": 100, "retries": 1, "failures": {},
         "best": {"metric": "val/AP", "arm": "branch", "seed": 0, "step": 40, "value": 0.25},
-        "budget": ({"name": "gpu_hours", "limit": 10, "spent": 1.5}, {"name": "cpu_hours", "limit": None, "spent": 0}),
+        "budget": [{"name": "gpu_hours", "limit": 10, "spent": 1.5}, {"name": "cpu_hours", "limit": None, "spent": 0}],
         "store": None, "store_lag_seconds": 0.0,
     }  # fmt: skip
     return SweepStatusEvent.model_validate({**known, **values})
@@ -41,8 +41,8 @@ def status(*trainings: TrainingRow, **values: Any) -> SweepStatusEvent:
 
 def shown(event: Any, width: int = 200, *, terminal: bool = True, height: int = 50, **more: Any) -> str:
     file = io.StringIO()
-    options: dict[str, Any] = {"width": width, "height": height, "force_terminal": terminal, "color_system": "standard", **more}
-    show(Console(file=file, **options), event)
+    options: dict[str, Any] = {"width": width, "height": height, "color_system": "standard", **more}
+    show(Console(file=file, force_terminal=terminal, **options), event)
     return file.getvalue()
 
 
