@@ -32,9 +32,12 @@ class Driver:
     """A command on a plan whose first seed is finished, and whose clock stands."""
 
     def __init__(self, folder: Path) -> None:
-        lab, self.plan, _ = plan_rounds(folder, "experiment.until=seeds", "budget.cpu_hours=3")
+        lab, self.plan, _ = plan_rounds(folder, "budget.cpu_hours=3")
         finish(self.plan, range(2), clear)
         self.plan.folder.mkdir(exist_ok=True)
+        # The first training that is not finished, with two arms.
+        self.index = next(i for i, trial in enumerate(self.plan.trials) if i > 1 and "none" in trial.arms)
+        self.trial = self.plan.trials[self.index]
         self.progress = SweepProgress.of(self.plan)
         self.tracker = create_autospec(Tracker, instance=True)
         self.tracker.outage, self.tracker.lag_seconds = None, 1.5
@@ -42,12 +45,11 @@ class Driver:
         self.writer = StatusWriter(lab, self.plan, self.progress, self.tracker, lambda: self.now)
         self.publish = Events([self.progress.handle, self.writer.handle]).publish
 
-    def start(self, index: int, *, first: bool = True) -> None:
-        self.publish(TrialStarted(index, self.plan.trials[index], first))
+    def start(self, *, first: bool = True) -> None:
+        self.publish(TrialStarted(self.index, self.trial, first))
 
-    def report(self, index: int, step: int, seconds: float, *points: MetricPoint, resumed_from: int = 0) -> None:
-        record = ProgressRecord(step, 100, seconds, resumed_from, points)
-        self.publish(TrialReported(index, self.plan.trials[index], record))
+    def report(self, step: int, seconds: float, *points: MetricPoint) -> None:
+        self.publish(TrialReported(self.index, self.trial, ProgressRecord(step, 100, seconds, 0, points)))
 
     def written(self) -> StatusRecord:
         self.writer.write("running")
@@ -55,8 +57,8 @@ class Driver:
         assert record is not None
         return record
 
-    def training(self, index: int) -> TrainingRecord:
-        return self.written().trainings[index]
+    def training(self) -> TrainingRecord:
+        return self.written().trainings[self.index]
 
 
 @pytest.fixture
@@ -78,35 +80,34 @@ def test_the_record_is_of_this_command(driver: Driver) -> None:
 
 
 def test_a_training_from_its_start_to_its_end(driver: Driver) -> None:
-    index = 2
-    assert driver.training(index).state == "waiting" and driver.training(index).attempt == 0
-    driver.start(index)
+    assert driver.training().state == "waiting" and driver.training().attempt == 0
+    driver.start()
     driver.now = 110.0
     loss, ap = MetricPoint(None, "train/loss", 40, 0.5), MetricPoint("none", "val/AP", 40, 0.25)
-    driver.report(index, 40, 8.0, loss, ap)
-    running = driver.training(index)
+    driver.report(40, 8.0, loss, ap)
+    running = driver.training()
     assert (running.state, running.step, running.loss, running.steps_per_second) == ("running", 40, 0.5, 5.0)
     assert (running.began, running.signed, running.ended, running.attempt) == (100.0, 110.0, None, 1)
     assert running.values == {"none": 0.25} and running.seconds_left == 12.0
     driver.now = 120.0
-    metrics = {arm: {"val/AP": 0.5} for arm in driver.plan.trials[index].arms}
-    driver.publish(TrialFinished(index, driver.plan.trials[index], summary_of(metrics)))
-    ended = driver.training(index)
+    metrics = {arm: {"val/AP": 0.5} for arm in driver.trial.arms}
+    driver.publish(TrialFinished(driver.index, driver.trial, summary_of(metrics)))
+    ended = driver.training()
     assert (ended.state, ended.ended, ended.steps_per_second) == ("finished", 120.0, 5.0)
     assert set(ended.values.values()) == {0.5}
 
 
 def test_attempts_are_counted_with_the_reason_and_the_kind_of_each_failure(driver: Driver) -> None:
-    index, trial = 2, driver.plan.trials[2]
+    index, trial = driver.index, driver.trial
     folder = driver.plan.folder_of(trial)
     folder.mkdir(parents=True, exist_ok=True)
-    driver.start(index)
+    driver.start()
     write_failure(folder, Stalled("no progress"), retryable=True)
     driver.publish(TrialRetried(index, trial, "Stalled: no progress\nmore"))
     (folder / "failure.json").unlink()
     driver.now = 130.0
-    driver.start(index, first=False)
-    again = driver.training(index)
+    driver.start(first=False)
+    again = driver.training()
     assert (again.attempt, again.reason, again.began) == (2, "Stalled: no progress", 100.0)
     driver.publish(TrialFailed(index, trial, "its process ended without a word\nlog: x"))
     record = driver.written()
@@ -116,9 +117,9 @@ def test_attempts_are_counted_with_the_reason_and_the_kind_of_each_failure(drive
 
 
 def test_a_training_that_was_stopped_has_its_reason(driver: Driver) -> None:
-    driver.start(2)
-    driver.publish(TrialStopped(2, driver.plan.trials[2], "budget", begun=True))
-    stopped = driver.training(2)
+    driver.start()
+    driver.publish(TrialStopped(driver.index, driver.trial, "budget", begun=True))
+    stopped = driver.training()
     assert (stopped.state, stopped.reason) == ("stopped", "budget") and driver.written().failures == {}
 
 
@@ -126,30 +127,30 @@ def test_the_best_is_of_any_evaluation_and_those_of_earlier_commands(driver: Dri
     best = driver.written().best
     kept = {(arm, trial.seed): clear(arm, trial.seed) for trial in driver.plan.trials[:2] for arm in trial.arms}
     assert best is not None and best.value == pytest.approx(max(kept.values())) == kept[best.arm, best.seed]
-    arm = next(iter(driver.plan.trials[2].arms))
-    driver.start(2)
-    driver.report(2, 10, 1.0, MetricPoint(arm, "val/AP", 10, 0.9))
-    driver.report(2, 20, 2.0, MetricPoint(arm, "val/AP", 20, 0.1), MetricPoint(arm, "val/AP", 30, float("nan")))
+    arm = next(iter(driver.trial.arms))
+    driver.start()
+    driver.report(10, 1.0, MetricPoint(arm, "val/AP", 10, 0.9))
+    driver.report(20, 2.0, MetricPoint(arm, "val/AP", 20, 0.1), MetricPoint(arm, "val/AP", 30, float("nan")))
     best = driver.written().best
     assert best is not None and (best.arm, best.step, best.value) == (arm, 10, 0.9)
-    assert json.loads((driver.plan.folder / STATUS).read_text())["trainings"][2]["values"] == {arm: None}
+    assert json.loads((driver.plan.folder / STATUS).read_text())["trainings"][driver.index]["values"] == {arm: None}
 
 
 def test_heartbeats_are_signs_of_life_and_show_where_it_runs(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = driver.plan.folder_of(driver.plan.trials[2])
+    folder = driver.plan.folder_of(driver.trial)
     folder.mkdir(parents=True, exist_ok=True)
-    driver.start(2)
+    driver.start()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
     monkeypatch.setattr("socket.gethostname", lambda: "one")
     with registered(folder, "trial", "n"), registered(folder, "rank_0", "n"), registered(folder, "rank_1", "n"):
         driver.now = 140.0
-        seen = driver.training(2)
+        seen = driver.training()
         assert seen.signed == 140.0
         assert [(each.host, each.gpus) for each in seen.workers] == [("one", "2"), ("one", "2")]
         driver.now = 150.0
-        assert driver.training(2).signed == 140.0, "what has not changed is no sign"
+        assert driver.training().signed == 140.0, "what has not changed is no sign"
         os.utime(folder / "alive" / "rank_1.json", (1, 1))
-        assert driver.training(2).signed == 150.0
+        assert driver.training().signed == 150.0
 
 
 def test_a_disk_that_takes_no_record_is_a_warning_once(
